@@ -18,8 +18,8 @@ How a server starts, runs and stops:
       │    ▼  for each request
       │    http                       reads it at the socket, within bounds (http.protocol)
       │    entry                      checks the head, takes off the root path (root_path), and chooses:
-      │      ├─ pages, then Django    the admin, "My usage" and static files (urls)
-      │      └─ proxyapi              everything else is a call
+      │      ├─ page_protection, then Django    the admin, "My usage" and static files (urls)
+      │      └─ proxyapi                        everything else is a call
       ▼
     SIGTERM, Ctrl-C                   processes.unix_signals: the master lets the workers drain;
                                       a second one cancels calls
@@ -35,7 +35,7 @@ The folders, and what a module of each may import (`tests/test_architecture.py` 
     this level          no folder, but for the last line; `logs`, the form of the log, and `models` are here, too
     http, postgres      this level; not each other
     settings            this level, postgres
-    start, processes, pages    what is above this line; not each other
+    start, processes, page_protection    what is above this line; not each other
     entry, asgi, urls, management    everything
 
 Everything may import `proxyapi` and `usage`, which import nothing of this package.

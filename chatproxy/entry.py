@@ -13,7 +13,7 @@ from django.core.handlers.asgi import ASGIHandler
 
 from chatproxy.http import content_type, host_header
 from chatproxy.http.head_refusal import refuse_head
-from chatproxy.pages.django_gate import DjangoGate
+from chatproxy.page_protection.django_gate import DjangoGate
 from chatproxy.processes.lifespan import run_lifespan
 from chatproxy.root_path import RootPath
 from proxyapi.call.caller_connection import Receive, Send

@@ -66,7 +66,7 @@ class JsonFormatter(logging.Formatter):
         if request_id := getattr(record, "request_id", ""):
             line["request_id"] = request_id
         if record.exc_info and record.exc_info[1] is not None:
-            line["exception"] = without_secrets("".join(describe(record.exc_info[1], set())))
+            line["exception"] = without_secrets("".join(describe_exception(record.exc_info[1], set())))
         return json.dumps(line)
 
 
@@ -136,7 +136,7 @@ def redacted_path(path: str) -> str:
     return "/".join(segment if _PLAIN_SEGMENT.fullmatch(segment) else ELIDED for segment in path.split("/")[:10])
 
 
-def describe(error: BaseException, seen: set[int]) -> Iterator[str]:
+def describe_exception(error: BaseException, seen: set[int]) -> Iterator[str]:
     """Yields the traceback of an exception as text, as Python prints it, but with a shortened message.
 
     The exception's causes, and the members of an exception group, are included. `seen` has the ids of the exceptions
@@ -147,14 +147,14 @@ def describe(error: BaseException, seen: set[int]) -> Iterator[str]:
     if before is None and not error.__suppress_context__:
         before, sentence = error.__context__, _CONTEXT
     if before is not None and id(before) not in seen:
-        yield from describe(before, seen)
+        yield from describe_exception(before, seen)
         yield sentence
     yield "Traceback (most recent call last):\n"
     yield from traceback.format_tb(error.__traceback__)
     yield f"{type(error).__module__}.{type(error).__qualname__}: {exception_words(error)}\n"
     for part in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
         if id(part) not in seen:
-            yield from describe(part, seen)
+            yield from describe_exception(part, seen)
 
 
 def exception_words(error: BaseException) -> str:

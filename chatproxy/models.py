@@ -23,7 +23,7 @@ FORGET = """DELETE FROM chatproxy_loginattempts WHERE subject IN (
     LIMIT 1000 FOR UPDATE SKIP LOCKED)"""
 
 
-class Limit(NamedTuple):
+class LoginLimit(NamedTuple):
     """How many login attempts a subject (a network, a user name or a device) may make within a period of time.
 
     `is_own`: the subject is the user's own device, or the user's name from one network, so that a successful login
@@ -38,7 +38,7 @@ class Limit(NamedTuple):
 class LoginAttemptsManager(models.Manager["LoginAttempts"]):
     """Manager of the table that counts login attempts: adds attempts, and deletes old counts."""
 
-    def add(self, limits: Sequence[Limit], window: timedelta) -> float | None:
+    def add(self, limits: Sequence[LoginLimit], window: timedelta) -> float | None:
         """Adds one login attempt to the count of each limit's subject, in order, up to the first that is exceeded.
 
         Returns the seconds until the window of time of that limit's subject ends, or None if no limit is exceeded.

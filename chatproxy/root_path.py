@@ -55,7 +55,7 @@ def normal_root_path(text: str) -> str:
 
 
 class RootPath:
-    """Finds the root path of each request: the path, such as `/ai`, under which clients reach the gateway.
+    """Finder of each request's root path: the path, such as `/ai`, under which clients reach the gateway.
 
     `configured` is the setting ROOT_PATH; None means that trusted proxies name the root path in a header.
     """

@@ -42,7 +42,7 @@ SECRETS_FILE = "secrets.env"
 NO_ENV_FILES = "CHATPROXY_NO_ENV_FILES"  # set by tests: a developer's own files must not reach them
 
 # The value of every setting by name, in the type that its parser returns; `chatproxy.settings` declares each type.
-Values = dict[str, Any]
+SettingValues = dict[str, Any]
 
 
 class Setting(NamedTuple):
@@ -126,7 +126,7 @@ SECRETS = frozenset(
 URLS_WITH_PASSWORDS = frozenset({"DATABASE_URL", "REDIS_URL"})
 
 
-def read(environment: Mapping[str, str]) -> Values:
+def read(environment: Mapping[str, str]) -> SettingValues:
     """Parses environment variables, and returns the typed value of every setting by name.
 
     A setting whose variable is missing or empty gets its default.
@@ -134,7 +134,7 @@ def read(environment: Mapping[str, str]) -> Values:
     Raises:
         ImproperlyConfigured: a value is bad; the message is one line.
     """
-    values: Values = {}
+    values: SettingValues = {}
     for setting in SETTINGS:
         raw = environment.get(setting.name, "").strip()
         try:
@@ -146,7 +146,7 @@ def read(environment: Mapping[str, str]) -> Values:
     return values
 
 
-def short_secrets(values: Values) -> list[str]:
+def short_secrets(values: SettingValues) -> list[str]:
     """Returns the names of those of SECURITY_KEY and ACCESS_TOKEN that are set but too short.
 
     They are too short for a server that other machines can reach.
@@ -154,7 +154,7 @@ def short_secrets(values: Values) -> list[str]:
     return [name for name in ("SECURITY_KEY", "ACCESS_TOKEN") if 0 < len(values[name] or "") < MIN_LENGTH]
 
 
-def own_secrets(values: Values) -> tuple[str, ...]:
+def own_secrets(values: SettingValues) -> tuple[str, ...]:
     """Returns the values of all secrets among the settings, so that they can be redacted in texts.
 
     The passwords in URLs are among them. Each is returned in every spelling in which a library may repeat it.
@@ -173,7 +173,7 @@ def data_dir(environment: Mapping[str, str]) -> Path:
     return (BASE_DIR / (environment.get("DATA_DIR", "").strip() or DEFAULT_DATA_DIR)).resolve()
 
 
-def load() -> Values:
+def load() -> SettingValues:
     """Reads the settings from the environment and the `.env` files, and returns their typed values by name.
 
     A variable in the environment takes precedence over one in `.env.local`, then come `.env` and

@@ -73,8 +73,8 @@ SECRET_KEY: str = _values["DJANGO_SECRET_KEY"] or secrets.token_urlsafe(50)
 KEY_SECRET: str | None = _values["KEY_ENCRYPTION_KEY"] or _values["DJANGO_SECRET_KEY"]
 ALLOWED_HOSTS: list[str] = _values["ALLOWED_HOSTS"]
 CSRF_TRUSTED_ORIGINS: list[str] = _values["CSRF_TRUSTED_ORIGINS"]
-DEFAULT_EXCEPTION_REPORTER = "chatproxy.pages.debug_pages.Reporter"
-DEFAULT_EXCEPTION_REPORTER_FILTER = "chatproxy.pages.debug_pages.AllowListFilter"
+DEFAULT_EXCEPTION_REPORTER = "chatproxy.page_protection.debug_pages.Reporter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "chatproxy.page_protection.debug_pages.AllowListFilter"
 ROOT_URLCONF = "chatproxy.urls"
 ASGI_APPLICATION = "chatproxy.asgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -103,18 +103,18 @@ INSTALLED_APPS = [
 # The middleware of the admin and of "My usage". Calls of the API do not pass it: see proxyapi.dispatch.asgi_handler.
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "chatproxy.pages.response_headers.AdminHeaders",
-    "chatproxy.pages.debug_pages.LocalDebugPages",
-    "chatproxy.pages.database_unavailable.DatabaseUnavailablePages",
-    "chatproxy.pages.static_files.StaticFiles",
+    "chatproxy.page_protection.response_headers.AdminHeaders",
+    "chatproxy.page_protection.debug_pages.LocalDebugPages",
+    "chatproxy.page_protection.database_unavailable.DatabaseUnavailablePages",
+    "chatproxy.page_protection.static_files.StaticFiles",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "chatproxy.pages.page_pace.RememberSignedIn",
+    "chatproxy.page_protection.page_pace.RememberSignedIn",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "chatproxy.pages.login_throttle.LoginThrottle",
+    "chatproxy.page_protection.login_throttle.LoginThrottle",
 ]
 
 TEMPLATES = [
@@ -179,8 +179,8 @@ DATABASES = {"default": _database(_values["DATABASE_URL"])}
 
 PASSWORD_MIN_LENGTH = 12
 PASSWORD_HASHERS = [
-    "chatproxy.pages.password_hashing.Scrypt",
-    "chatproxy.pages.password_hashing.PBKDF2",
+    "chatproxy.page_protection.password_hashing.Scrypt",
+    "chatproxy.page_protection.password_hashing.PBKDF2",
 ]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
@@ -194,14 +194,14 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"  # after a login at an address without `next`
 # The admin's cookies are sent over TLS only, if all its origins are https. A cookie that is set over TLS is always sent
-# over TLS only (chatproxy.pages.response_headers).
+# over TLS only (chatproxy.page_protection.response_headers).
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = bool(CSRF_TRUSTED_ORIGINS) and all(
     origin.startswith("https:") for origin in CSRF_TRUSTED_ORIGINS
 )
 # Not Django's usual names: another application of this host, at another port or path, may use those.
 SESSION_COOKIE_NAME = "chatproxy_session"
 CSRF_COOKIE_NAME = "chatproxy_csrf"
-SESSION_ENGINE = "chatproxy.pages.signed_sessions"
+SESSION_ENGINE = "chatproxy.page_protection.signed_sessions"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SECURE_CONTENT_TYPE_NOSNIFF = True
@@ -216,7 +216,7 @@ STATIC_URL = "/static/"
 WHITENOISE_USE_FINDERS = True
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},  # Django wants one; nothing is uploaded
-    "staticfiles": {"BACKEND": "chatproxy.pages.static_files.StaticLinks"},
+    "staticfiles": {"BACKEND": "chatproxy.page_protection.static_files.StaticLinks"},
 }
 
 # Every origin is allowed, without cookies. `*` does not cover Authorization (Fetch standard), so that is named.
@@ -246,9 +246,9 @@ SPECTACULAR_SETTINGS = {
 UNFOLD = {
     "SITE_TITLE": "chatproxy",
     "SITE_HEADER": "chatproxy",
-    "SITE_URL": "usage.pages.base_url.home",
+    "SITE_URL": "usage.admin_pages.base_url.home",
     "SITE_SYMBOL": "hub",
-    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "usage.pages.base_url.icon"}],
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "usage.admin_pages.base_url.icon"}],
     "SHOW_HISTORY": False,
     # Blue, as the pages' own colours are (usage/static/usage/pages.css).
     "COLORS": {
@@ -266,8 +266,12 @@ UNFOLD = {
             "950": "#142744",
         },
     },
-    "DASHBOARD_CALLBACK": "usage.pages.dashboard.show",
-    "SIDEBAR": {"show_search": False, "show_all_applications": False, "navigation": "usage.pages.navigation.sections"},
+    "DASHBOARD_CALLBACK": "usage.admin_pages.dashboard.show",
+    "SIDEBAR": {
+        "show_search": False,
+        "show_all_applications": False,
+        "navigation": "usage.admin_pages.navigation.sections",
+    },
 }
 
 LOGGING = logs.config(

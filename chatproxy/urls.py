@@ -11,7 +11,7 @@ from django.urls import include, path
 admin.autodiscover()
 
 urlpatterns = [
-    path("admin/", include("usage.pages.urls")),
+    path("admin/", include("usage.admin_pages.urls")),
     path("admin/", admin.site.urls),
     path("my-usage/", include("proxyapi.pages.my_usage")),
 ]

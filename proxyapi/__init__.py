@@ -7,14 +7,14 @@ A call of the API passes these folders, in this order::
       ▼
     dispatch.asgi_handler           gives the call its id and its route, and sends the answer
     call.request_body               receives the body, up to a size and a time limit; notices when the caller leaves
-    │   strangers                   until a valid key is seen: a budget of memory, a search for the key, a slower pace
+    │   unauthenticated             until a valid key is seen: a budget of memory, a search for the key, a slower pace
     dispatch.call_view              the order of a call, for both APIs:
     │   dispatch.authentication     which key? keys.keyring answers from memory, without a query
     │   call.capacity               a slot among the calls in flight
     │   dispatch.permissions        may the key use this route?
     │   dispatch.throttling         requests, tokens and parallel calls of the key: limits.limiter, limit_counters
     │   call.parsers                the body becomes data
-    │   simple.*  or  v1.views      the endpoint: builds the request for upstream (v1: the body as it came)
+    │   simple_api.*  or  v1.views  the endpoint: builds the request for upstream (v1: the body as it came)
     │   dispatch.model_policy       may the key use the models that the request names?
     │   object_owners.ownership_check   does every stored object that it names belong to the key?
     │   limits.budgets              reserves the most that the call can cost (limits.cost_ceiling)
@@ -45,6 +45,6 @@ this level are the keys' table (`models`) and its admin, the errors of the API (
 (`routes`), the settings that calls read (`cached_settings`) and what everything may import.
 
 Imports run down only: the modules of this level (but `admin`, `admin_forms` and `urls`, which import everything) ←
-bodies ← keys ← strangers ← upstream ← limits ← object_owners ← call ← streams ← dispatch ← simple, v1 ← pages. This
-package imports `usage`, never `chatproxy`. `tests/test_architecture.py` holds this order.
+bodies ← keys ← unauthenticated ← upstream ← limits ← object_owners ← call ← streams ← dispatch ← simple_api, v1 ←
+pages. This package imports `usage`, never `chatproxy`. `tests/test_architecture.py` holds this order.
 """

@@ -36,12 +36,12 @@ from proxyapi.keys.globs import is_allowed
 from proxyapi.models import AccessKey
 from proxyapi.pages import key_usage
 from proxyapi.pages.key_usage import KeyFacts
+from usage.admin_pages.access import may_see
+from usage.admin_pages.admin_base import GuardedAdmin
+from usage.admin_pages.base_url import base_url
 from usage.page_data.formatting import count
 from usage.page_data.key_summary import KeySummary, budget_bars, last_used, read_summaries
 from usage.page_data.untrusted_text import escape_invisible
-from usage.pages.access import may_see
-from usage.pages.admin_base import GuardedAdmin
-from usage.pages.base_url import base_url
 
 USAGE = "proxyapi_accesskey_usage"
 USAGE_DATA = f"{USAGE}_data"
@@ -181,13 +181,13 @@ class AccessKeyAdmin(GuardedAdmin):
     @action(description="Usage", url_path="usage", permissions=["view", "usage"])  # type: ignore[untyped-decorator]  # unfold's
     def usage(self, request: HttpRequest, object_id: str) -> HttpResponse:
         key = _key_or_404(object_id)
-        facts = key_usage.page(request, KeyFacts.of(key), reverse(f"admin:{USAGE_DATA}", args=[key.pk]))
+        facts = key_usage.page_context(request, KeyFacts.of(key), reverse(f"admin:{USAGE_DATA}", args=[key.pk]))
         return self._ask(request, key, "Usage of", "usage.html", **facts)
 
     def usage_data(self, request: HttpRequest, object_id: str) -> HttpResponse:
         if not (may_see(request) and self.has_view_permission(request)):
             raise PermissionDenied
-        return key_usage.data(request, KeyFacts.of(_key_or_404(object_id)))
+        return key_usage.data_response(request, KeyFacts.of(_key_or_404(object_id)))
 
     # Rotating and revoking a key
 

@@ -16,8 +16,8 @@
     ├── BodyTooLarge          413  body_too_large
     ├── UnsupportedMediaType  415  unsupported_media_type
     ├── RateLimited           429  rate_limited
-    │   ├── TooManyInvalidKeys     too_many_invalid_keys, instead of InvalidKey (proxyapi.strangers.wrong_key_pace)
-    │   └── TooManyPages           too_many_pages, for pages without a login (chatproxy.pages.page_pace)
+    │   ├── TooManyInvalidKeys     too_many_invalid_keys, instead of InvalidKey (unauthenticated.wrong_key_pace)
+    │   └── TooManyPages           too_many_pages, for pages without a login (chatproxy.page_protection.page_pace)
     ├── BudgetExceeded        429  budget_exceeded
     ├── InternalError         500  internal_error
     ├── Unavailable           503  with Retry-After
@@ -219,12 +219,21 @@ class UnsupportedMediaType(ProxyError):
 
 
 class LoopDetected(ProxyError):
+    """Error 508: the call would go round and round between gateways.
+
+    OpenAI's SDKs send a call again after such a status; the header `X-Should-Retry: false` tells them not to.
+    """
+
     status_code = 508
     code = "loop_detected"
     message = (
         "The upstream key is a key of this gateway, so upstream would be the gateway itself. OPENAI_BASE_URL and"
         " OPENAI_API_KEY are the provider's; those of clients are not for the gateway's own environment."
     )
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message)
+        self.headers["X-Should-Retry"] = "false"
 
 
 class RateLimited(ProxyError):

@@ -68,7 +68,7 @@ def check_upstream_key(text: str) -> None:
 
 
 class AccessKeyManager(models.Manager["AccessKey"]):
-    """Creates access keys in the database, and finds them by name."""
+    """The manager of access keys: creates them in the database, and finds them by name."""
 
     def issue(self, name: str, *, upstream_key: str = "", **fields: object) -> tuple[AccessKey, str]:
         """Creates an access key in the database, and returns it together with its secret.

@@ -1,7 +1,7 @@
-"""Computes the digests of access keys, and encrypts upstream keys for the database and the disk.
+"""Computes digests and pseudonyms, and encrypts upstream keys for the database and the disk.
 
-The two keys for this are derived (HKDF, RFC 5869) from `KEY_ENCRYPTION_KEY`, or else from `DJANGO_SECRET_KEY`, each
-with a label of its own, so that neither reveals the other. If that setting changes, the access keys made before become
+The keys for this are derived (HKDF, RFC 5869) from `KEY_ENCRYPTION_KEY`, or else from `DJANGO_SECRET_KEY`, each
+with a label of its own, so that none reveals another. If that setting changes, the access keys made before become
 invalid, and the upstream keys encrypted before cannot be decrypted.
 """
 
@@ -20,6 +20,8 @@ from proxyapi.cached_settings import call_settings
 
 PEPPER = b"chatproxy key digests"
 SEAL = b"chatproxy upstream keys at rest"
+NAME = b"chatproxy names in Via"
+PSEUDONYM_DIGITS = 16
 
 
 class CannotUnseal(Exception):
@@ -32,6 +34,14 @@ def digest(text: str) -> str:
     Any text has a digest, even one with lone surrogates, which UTF-8 does not allow.
     """
     return hmac.digest(_derive(_secret(), PEPPER), text.encode("utf-8", "surrogatepass"), "sha256").hex()
+
+
+def pseudonym(text: str) -> str:
+    """Returns a name for `text`, in hex, which is the same wherever the secret is, and from which nobody learns either.
+
+    It has `PSEUDONYM_DIGITS` digits: enough for names that never need to be guarded, only told apart.
+    """
+    return hmac.digest(_derive(_secret(), NAME), text.encode(), "sha256").hex()[:PSEUDONYM_DIGITS]
 
 
 def seal(text: str) -> str:

@@ -6,7 +6,7 @@ from django.urls import path, re_path
 
 from proxyapi.pages import docs, monitoring, reports
 from proxyapi.pages import index as pages
-from proxyapi.simple import audio, chat, health, responses
+from proxyapi.simple_api import audio, chat, health, responses
 from proxyapi.v1 import views as v1
 
 # OpenAI's ids are letters, digits, `_` and `-`; nothing else may become part of an upstream path.

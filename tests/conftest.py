@@ -25,6 +25,7 @@ from chatproxy import setting_reader
 from chatproxy.postgres.bundled import BundledPostgres
 from tests.chaos.lab import Postgres
 from tests.simulator.server import Simulator, run_simulator
+from tests.support.moved_clock import ProcessClock, PutClock, Traveller
 from tests.support.needs import MARK, mark_tests_that_need_a_server
 from tests.support.polling import PATIENCE
 from tests.support.servers.gateway import ACCESS_TOKEN, ADMIN_PASSWORD, SECURITY_KEY, Gateway, run_gateway
@@ -99,6 +100,12 @@ def _within_one_hour(request: pytest.FixtureRequest) -> None:
         time.sleep(left)  # until the hour has changed: it is the clock itself that is waited for
 
 
+@pytest.fixture
+def put_clock(time_machine: Traveller) -> PutClock:
+    """Puts the clock of this process ahead of the true time, or behind it."""
+    return ProcessClock(time_machine).put
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _patient_pages() -> Iterator[None]:
     """Lets pages in this process wait long for the database.
@@ -124,7 +131,7 @@ def admin(db: None) -> Client:
 @pytest.fixture
 def impatient_shipper(monkeypatch: pytest.MonkeyPatch) -> None:
     """The shipper looks, and tries again, at once."""
-    from usage.shipping import delivery, shipper  # as above
+    from usage.journal_shipping import delivery, shipper  # as above
 
     monkeypatch.setattr(delivery, "FIRST_BACKOFF", 0.001)
     monkeypatch.setattr(delivery, "LONGEST_BACKOFF", 0.01)

@@ -29,25 +29,25 @@ ORDER = {
         "journal",
         "money",
         "sums",
-        "shipping",
+        "journal_shipping",
         "upkeep",
         "ledger",
         "live",
         "page_data",
-        "pages",
+        "admin_pages",
         "admin templatetags management",
     ),
     "proxyapi": (
         "bodies",
         "keys",
-        "strangers",
+        "unauthenticated",
         "upstream",
         "limits",
         "object_owners",
         "call",
         "streams",
         "dispatch",
-        "simple v1",
+        "simple_api v1",
         "pages",
         "urls admin_forms management",
         "admin",
@@ -55,7 +55,7 @@ ORDER = {
     "chatproxy": (
         "http postgres",
         "settings",
-        "start processes pages",
+        "start processes page_protection",
         "entry urls management",
         "asgi",
     ),
@@ -132,6 +132,14 @@ def test_a_folder_has_a_map_and_no_more_than_a_dozen_files(package: str) -> None
     for folder in [ROOT / package, *folders]:
         assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text())), folder
         assert len([path for path in folder.glob("*.py") if path.name != "__init__.py"]) <= MOST_FILES, folder
+
+
+@pytest.mark.parametrize("package", ORDER)
+def test_the_map_of_a_folder_names_all_of_its_files(package: str) -> None:
+    for folder in (path for path in (ROOT / package).iterdir() if path.is_dir() and path.name not in DJANGOS_OWN):
+        told = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+        names = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+        assert {name for name in names if f"`{name}`" not in told} == set(), folder
 
 
 def test_every_folder_has_its_place_in_the_order() -> None:
@@ -223,12 +231,60 @@ def test_no_test_module_imports_from_another() -> None:
     assert found == set()
 
 
-def test_no_two_classes_have_one_name() -> None:
-    """A name stands for one thing; only Django's commands must all be called `Command`."""
-    classes = Counter(
-        node.name
+def test_no_two_types_have_one_name() -> None:
+    """A name stands for one thing, a class or an alias; only Django's commands must all be called `Command`."""
+    types = Counter(
+        name
         for path in MODULES.values()
         for node in ast.parse(path.read_text()).body
-        if isinstance(node, ast.ClassDef) and node.name != "Command"
+        for name in _names_of_types(node)
+        if name != "Command"
     )
-    assert [name for name, number in classes.items() if number > 1] == []
+    assert [name for name, number in types.items() if number > 1] == []
+
+
+def _names_of_types(node: ast.stmt) -> Iterator[str]:
+    """Yields the name of a class, or of an alias such as `Json = dict[str, object]`."""
+    if isinstance(node, ast.ClassDef):
+        yield node.name
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    yield from (one.id for one in targets if isinstance(one, ast.Name) and re.match(r"_?[A-Z][a-z]", one.id))
+
+
+def test_a_name_that_is_a_claim_is_one_of_a_boolean() -> None:
+    """`is_closed` returns a bool, and `find_row` returns what it has found, so that a call reads as what it does."""
+    claim = re.compile(r"_*(is|has|are|can|may|must|needs|was|should|does)_(?!.*_sql$)")
+    search = re.compile(r"_*(find|compute)_")
+    for name, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.returns is not None:
+                returned = ast.unparse(node.returns)
+                if claim.match(node.name):
+                    assert re.match(r"bool\b|Type(Is|Guard)\b", returned), (name, node.name)
+                if search.match(node.name):
+                    assert returned != "None", (name, node.name)
+
+
+def test_a_docstring_opens_with_what_it_is_about() -> None:
+    """A function's with a verb ("Returns …"), a class's and a property's with a noun; each is made of whole sentences.
+
+    Hooks, context managers and decorators are said to be such, since somebody else decides when they run.
+    """
+    texts = [
+        (f"{name}.{node.name}", node, ast.get_docstring(node) or "")
+        for name, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and ast.get_docstring(node)
+    ]
+    functions = [text for text in texts if not isinstance(text[1], ast.ClassDef) and not _is_property(text[1])]
+    verb = re.compile(r"[A-Z][a-z]+s\b")
+    openings = {text.split()[0].strip(",") for _, _, text in functions if verb.match(text)}
+    exempt = re.compile(r"Hook|Context manager|Decorator")
+    assert [name for name, _, text in functions if not (verb.match(text) or exempt.match(text))] == []
+    others = [text for text in texts if text not in functions]
+    assert [name for name, _, text in others if text.split()[0] in openings] == []
+    assert [name for name, _, text in texts if not re.search(r"[.:]$", text.partition("\n\n")[0])] == []
+
+
+def _is_property(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> bool:
+    return any("property" in ast.unparse(one) for one in node.decorator_list)

@@ -8,22 +8,22 @@
     journal.writer ──────────────────▶   DATA_DIR/journal/<writer>.N.journal: one write a record, CRC32s, no await
       │                                  disk nearly full: `begin` refuses, `end` is kept in memory and tried again
       ▼
-    shipping.shipper                     reads segments, of this process and of dead writers (journal.segments)
+    journal_shipping.shipper             reads segments, of this process and of dead writers (journal.segments)
       │
-    shipping.delivery                    batches; waits out an outage; sets aside what the database refuses
+    journal_shipping.delivery            batches; waits out an outage; sets aside what the database refuses
       │   money.row_pricing              dollars of each row: custom prices, else the list (money.price_sources)
       ▼
-    shipping.rows                        one transaction a batch, exactly once:
+    journal_shipping.rows                one transaction a batch, exactly once:
       ├──▶ usage_request, _requestbody   the rows, each with its digest, and the redacted bodies
       ├──▶ sums.adding_up                usage_usagehour, _usagetotal, _errortotal, _usageday
-      ├──▶ money.holds                   the budget's reservation for the call is replaced by the call's cost
-      ├──▶ shipping.background_cost      a response's usage counts once, however often the response is read
-      └──▶ shipping.stored_object_owners which key created an object
+      ├──▶ money.spent_and_reserved      the budget's reservation for the call is replaced by the call's cost
+      ├──▶ journal_shipping.background_cost     a response's usage counts once, however often the response is read
+      └──▶ journal_shipping.stored_object_rows  which key created an object
               │
               ▼
-    sums.totals_reader ──▶ sums.dashboard_reader ──▶ page_data.dashboard_content ──▶ pages.dashboard
+    sums.totals_reader ──▶ sums.dashboard_reader ──▶ page_data.dashboard_content ──▶ admin_pages.dashboard
                            sums.report_reader    ──▶ GET /usage
-    usage_request ──▶ page_data.search, call_page, error_groups, exports ──▶ pages.requests, errors, export
+    usage_request ──▶ page_data.search, call_page, error_groups, exports ──▶ admin_pages.requests, errors, export
 
     live.worker_files                    each worker writes its state and counters to a file once a second
       └──▶ live.status, live.metrics     the dashboard's live numbers, `/metrics`: without the database
@@ -36,9 +36,9 @@ text, tokens, errors, new objects. Apart from the journal, `upkeep` deletes old 
 sums.
 
 At this level: the tables (`models`), `ledger`, the counters of this process (`metric_counters`), request ids and their
-time (`ids`), IP addresses in one form (`addresses`), custom prices (`own_prices`).
+time (`ids`), IP addresses in one form (`addresses`), custom prices (`custom_prices`).
 
 Imports run down only: the modules of this level (but `ledger` and `admin`) ← database ← kept_bodies ← answers ←
-journal ← money ← sums ← shipping ← upkeep ← `ledger` ← live ← page_data ← pages ← `admin`. This package imports neither
-`proxyapi` nor `chatproxy`: it knows nothing of HTTP calls.
+journal ← money ← sums ← journal_shipping ← upkeep ← `ledger` ← live ← page_data ← admin_pages ← `admin`. This package
+imports neither `proxyapi` nor `chatproxy`: it knows nothing of HTTP calls.
 """

@@ -1,6 +1,6 @@
 """Registers tables with Django's admin: requests, which nobody can change there; custom prices; the audit log.
 
-`usage.pages.accounts_admin` registers users and groups.
+`usage.admin_pages.accounts_admin` registers users and groups.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.http import HttpRequest, HttpResponseBase
 
-from usage.models import ModelPrice, Request
-from usage.pages import (
+from usage.admin_pages import (
     accounts_admin,  # noqa: F401  (registers users and groups: Django looks for modules named admin)
     requests,
 )
-from usage.pages.admin_base import GuardedAdmin, ReadOnlyAdmin
-from usage.pages.needed_prices import PROPOSED
+from usage.admin_pages.admin_base import GuardedAdmin, ReadOnlyAdmin
+from usage.admin_pages.needed_prices import PROPOSED
+from usage.models import ModelPrice, Request
 from usage.sums.ranges import read_moment
 
 

@@ -11,11 +11,11 @@ from contextlib import ExitStack
 from django.conf import settings
 
 from usage.call_record import CallRecord
+from usage.custom_prices import CustomPrice
 from usage.journal.writer import Journal
+from usage.journal_shipping.shipper import Shipper
 from usage.metric_counters import counters
 from usage.money import genai_price_list
-from usage.own_prices import OwnPrice
-from usage.shipping.shipper import Shipper
 from usage.upkeep.price_update import PriceUpdates
 from usage.upkeep.retention import DailyPruning
 
@@ -100,7 +100,7 @@ class Ledger:
         return self.shipper.lag_bytes
 
     @property
-    def own_prices(self) -> Sequence[OwnPrice] | None:
+    def custom_prices(self) -> Sequence[CustomPrice] | None:
         """The prices that the administrator has set for models; None until they have been read from the database."""
         return self.shipper.delivery.pricer.own
 
@@ -132,12 +132,12 @@ class Ledger:
         """Asks the shipper's thread to write the journal to the database now, because somebody waits for the rows."""
         self.shipper.ship_soon()
 
-    async def durable(self) -> None:
+    async def wait_until_durable(self) -> None:
         """Waits until all journal records that were written so far would survive a power cut.
 
         Returns at once unless the setting `JOURNAL_SYNC` is `always`.
         """
-        await self.journal.durable()
+        await self.journal.wait_until_durable()
 
 
 ledger = Ledger()

@@ -1,9 +1,9 @@
 """Owns what this process counts of its calls for `/metrics`: numbers that only ever grow.
 
 A call is counted when it ends, on the event loop. Its tokens and dollars are counted when its row is in the tables,
-because only then is it known whether they have been counted before (`usage.shipping.background_cost`). The number of
-labels is limited: a caller can name any model, but only a model that has answered gets a label of its own, and at most
-`MOST_MODELS` do.
+because only then is it known whether they have been counted before (`usage.journal_shipping.background_cost`). The
+number of labels is limited: a caller can name any model, but only a model that has answered gets a label of its own,
+and at most `MOST_MODELS` do.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ MOST_MODELS = 100
 OTHER = "other"
 UNREACHED = {Outcome.TIMEOUT, Outcome.UNREACHABLE}
 
-# `Values`: the value of a counter by its name and labels. `Histograms`: by name and route, the number of calls in each
-# bucket and, as the last item, the sum of the seconds.
-Values = dict[tuple[str, ...], float]
+# `CounterValues`: the value of a counter by its name and labels. `Histograms`: by name and route, the number of calls
+# in each bucket and, as the last item, the sum of the seconds.
+CounterValues = dict[tuple[str, ...], float]
 Histograms = dict[tuple[str, str], list[float]]
 
 
@@ -60,9 +60,10 @@ class WorkerCounters:
     """The counters and histograms of this process for the page `/metrics`. Any thread may call the methods."""
 
     def __init__(self) -> None:
-        self.values: Values = {}
+        self.values: CounterValues = {}
         self.histograms: Histograms = {}
-        self.upstream_answered_at: float | None = None  # Unix time
+        # Seconds of `time.monotonic()`: which of them is newer must not depend on a clock that was put back in between.
+        self.upstream_answered_at: float | None = None
         self.upstream_failed_at: float | None = None
         self._models: set[str] = set()
         self._lock = threading.Lock()
@@ -80,9 +81,9 @@ class WorkerCounters:
                 if (milliseconds := row.get(column)) is not None:
                     self._observe((name, route), milliseconds / 1000)
             if outcome in UNREACHED:
-                self.upstream_failed_at = time.time()
+                self.upstream_failed_at = time.monotonic()
             elif row.get("upstream_ms") is not None and outcome != Outcome.CLIENT_CANCELLED:
-                self.upstream_answered_at = time.time()
+                self.upstream_answered_at = time.monotonic()
 
     def count_refusal(self, reason: str) -> None:
         """Counts a request or connection that the gateway has refused, by the code of the error.
@@ -186,7 +187,7 @@ class ServerCounters:
     """The counters and histograms of several processes, added up."""
 
     def __init__(self) -> None:
-        self.values: Values = {}
+        self.values: CounterValues = {}
         self.histograms: Histograms = {}
 
     def add(self, snapshot: Mapping[str, Any]) -> None:

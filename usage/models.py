@@ -14,7 +14,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.functions import Coalesce, Now, NullIf
 
-from usage.own_prices import PRICES, OwnPrice
+from usage.custom_prices import PRICES, CustomPrice
 
 
 class _PriceOptions(TypedDict):
@@ -157,7 +157,7 @@ class Request(models.Model):
     unknown_model = models.BooleanField(default=False, db_default=False, help_text="Summed up as (unknown model).")
     other_code = models.BooleanField(default=False, db_default=False, help_text="Summed up as (other code).")
     digest = models.CharField(
-        max_length=32, editable=False, help_text="Of the row as it was written (usage.shipping.rows)."
+        max_length=32, editable=False, help_text="Of the row as it was written (usage.journal_shipping.rows)."
     )
 
     class Meta:
@@ -403,7 +403,7 @@ class UsageDay(models.Model):
 class Hold(models.Model):
     """A reservation: the part of a key's budget, in dollars, that is set aside for a call whose cost is not known yet.
 
-    It is the most that the call can still cost. `usage.money.holds` says when a reservation is deleted.
+    It is the most that the call can still cost. `usage.money.spent_and_reserved` says when a reservation is deleted.
     """
 
     request_id = models.UUIDField(primary_key=True)
@@ -478,7 +478,7 @@ class ModelPrice(models.Model):
         Raises:
             ValidationError: nothing is priced, a price is negative, or both a service tier and every tier are chosen.
         """
-        prices = self.as_own_price().stated(PRICES)
+        prices = self.as_custom_price().stated(PRICES)
         if not prices:
             raise ValidationError("Give at least one price, or a multiple of the list price.")
         if negative := [name for name, value in prices.items() if value < 0]:
@@ -486,8 +486,8 @@ class ModelPrice(models.Model):
         if self.every_tier and self.service_tier:
             raise ValidationError({"every_tier": "Leave the service tier empty, or this box."})
 
-    def as_own_price(self) -> OwnPrice:
-        return OwnPrice(**{field.name: getattr(self, field.name) for field in fields(OwnPrice)})
+    def as_custom_price(self) -> CustomPrice:
+        return CustomPrice(**{field.name: getattr(self, field.name) for field in fields(CustomPrice)})
 
 
 class LedgerState(models.Model):
@@ -508,8 +508,8 @@ class LedgerState(models.Model):
 class CountedResponse(models.Model):
     """A response, and the request id of the one call that is billed for the response's usage.
 
-    Several calls can have the usage of one response in their rows. `usage.shipping.background_cost` writes this table,
-    and says why.
+    Several calls can have the usage of one response in their rows. `usage.journal_shipping.background_cost` writes this
+    table, and says why.
     """
 
     response_id = models.CharField(max_length=200, primary_key=True)
@@ -523,7 +523,7 @@ class StoredObject(models.Model):
     """An object that upstream stores, such as a response or a file, with the name of the key that created it.
 
     If upstream stores the object until it is deleted, the row stays for ever; otherwise the row is deleted with that of
-    its call (RETENTION_DAYS). Only `usage.shipping.stored_object_owners` inserts rows.
+    its call (RETENTION_DAYS). Only `usage.journal_shipping.stored_object_rows` inserts rows.
     """
 
     object_id = models.CharField(max_length=512, primary_key=True, help_text="Upstream's id of it.")

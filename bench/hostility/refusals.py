@@ -39,7 +39,9 @@ def main() -> None:
 
     expired, revoked = text(), text()  # a revoked key is not in the snapshot
     keyring = Keyring()
-    keyring._take(Snapshot("", 0.0, [record("expired", expired, 1.0), *(record(str(n), text()) for n in range(1000))]))
+    keyring._replace_keys(
+        Snapshot("", 0.0, [record("expired", expired, 1.0), *(record(str(n), text()) for n in range(1000))])
+    )
     kinds = {"unknown": text(), "missing": "", "expired": expired, "revoked": revoked, "unknown too": text()}
     samples: dict[str, list[int]] = {kind: [] for kind in kinds}
     order = list(kinds.items())

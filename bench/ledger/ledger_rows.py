@@ -31,8 +31,8 @@ def fill(count: int) -> None:
     """
     from django.db import connection
 
+    from usage.journal_shipping.rows import COLUMNS
     from usage.models import Span
-    from usage.shipping.rows import COLUMNS
     from usage.sums.adding_up import Rollup
     from usage.sums.totals_reader import MINUTES_KEPT
 
@@ -82,8 +82,8 @@ def _pool(chance: random.Random) -> Iterator[Any]:
 
     Each is a row with its price; each copy gets a time and an id of its own.
     """
+    from usage.journal_shipping.rows import FIELDS
     from usage.money.row_pricing import Pricer
-    from usage.shipping.rows import FIELDS
 
     pricer = Pricer()
     defaults = {name: None if field.null else field.get_default() for name, field in FIELDS.items()}

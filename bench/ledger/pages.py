@@ -35,7 +35,7 @@ ISSUING = """
 from datetime import UTC, datetime
 from decimal import Decimal
 from proxyapi.models import AccessKey
-from usage.money.holds import spent_by
+from usage.money.spent_and_reserved import spent_by
 names = [f"team-{number}" for number in range(20)] + ["team-rare"] + [f"new-{number}" for number in range(60)]
 missing = set(names) - set(AccessKey.objects.values_list("name", flat=True))
 for name, spent in spent_by(sorted(missing), datetime.now(UTC).date()).items():

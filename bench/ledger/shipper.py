@@ -164,8 +164,8 @@ def text(chance: random.Random, size: int) -> str:
 
 def ship(journal: Path, *, profile: bool) -> None:
     """Ships all segments of the journal to PostgreSQL; with `profile` it prints in which functions the time went."""
-    from usage.shipping.delivery import Delivery
-    from usage.shipping.shipper import adopt_dead
+    from usage.journal_shipping.delivery import Delivery
+    from usage.journal_shipping.shipper import adopt_dead
 
     if not profile:
         adopt_dead(journal, Delivery(journal))

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from proxyapi.strangers.client_network import client_network
+from proxyapi.unauthenticated.client_network import client_network
 from usage.addresses import both_forms
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class Closable(Protocol):
 
 
 @dataclass(eq=False)
-class Idle:
+class IdleConnections:
     """The idle connections of a worker or of a client network, in the order in which they became idle.
 
     `known` are those on which a valid key was sent, `strangers` the others. Both are dictionaries without values,
@@ -119,7 +119,7 @@ class Network:
     name: str
     limit: int
     count: int = 0
-    idle: Idle = field(default_factory=Idle)
+    idle: IdleConnections = field(default_factory=IdleConnections)
 
 
 class Connections:
@@ -150,7 +150,7 @@ class Connections:
         self._trusted = [ipaddress.ip_network(form) for network in trusted_proxies for form in both_forms(network)]
         self._descriptor_end = descriptor_end
         self._networks: dict[str, Network] = {}
-        self._idle = Idle()
+        self._idle = IdleConnections()
         self._warned_at = -WARNING_SECONDS
 
     def trusts(self, address: str) -> bool:
@@ -212,7 +212,7 @@ class Connections:
         if not network.count:
             self._networks.pop(network.name, None)
 
-    def _make_room(self, idle: Idle) -> bool:
+    def _make_room(self, idle: IdleConnections) -> bool:
         """Closes the connection of `idle` that has been idle for longest, to make room for a new connection.
 
         Returns whether one was closed; False if none can be closed.

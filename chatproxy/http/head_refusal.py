@@ -8,7 +8,7 @@ from asgiref.typing import HTTPScope
 
 from proxyapi.call.caller_connection import Send, close_if_unread, connection_of
 from proxyapi.exceptions import BadRequest
-from proxyapi.strangers.answer_pace import stranger_pace
+from proxyapi.unauthenticated.answer_pace import stranger_pace
 from proxyapi.upstream.passed_headers import INERT
 from usage.metric_counters import counters
 

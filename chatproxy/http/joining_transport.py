@@ -21,7 +21,7 @@ class JoiningTransport:
         self._lingers = False
 
     def linger(self, linger: Callable[[], None]) -> None:
-        """Makes the next `close` send the kept-back bytes and call the function `linger`, which closes later.
+        """Makes the next `close` send the kept-back bytes and call `linger`, which closes the connection later.
 
         A second call of `close` closes the connection at once.
         """

@@ -140,7 +140,7 @@ class Protocol(RequestReader):
         if self._on_departure == departed:
             self._on_departure = None
 
-    def body_follows(self) -> None:
+    def announce_body(self) -> None:
         """Keeps back the head of an answer, which is sent next, so that it leaves in one packet with the body."""
         self._joining_transport.hold_next()
 

@@ -23,7 +23,7 @@ from chatproxy.http.connections import Connections
 from chatproxy.http.reading_turns import reading_turns
 from chatproxy.http.upgrades import BehindHead, head_without_offer, make_parser
 from proxyapi.exceptions import BadRequest, ProxyError
-from proxyapi.strangers.answer_pace import stranger_pace
+from proxyapi.unauthenticated.answer_pace import stranger_pace
 from proxyapi.upstream.passed_headers import INERT
 
 # Request line and headers. One read, of up to 256 KiB, may pass the bound before it is checked.
@@ -266,7 +266,7 @@ class RequestReader(HttpToolsProtocol):
             self._refuse_request(BadRequest(msg))
 
     def _take_last_whole_request(self) -> RequestResponseCycle | None:
-        """Returns the newest request that is complete and not answered, or None; drops an incomplete queued request."""
+        """Returns the newest complete request that is not answered, or None; drops an incomplete one from the queue."""
         running = self._running
         if self.pipeline and self.cycle.more_body:
             self.pipeline.popleft()  # the newest request; those in front of it are complete

@@ -26,7 +26,7 @@ class WritableTransport(Protocol):
 
 
 class StallWatch:
-    """Watches whether a client reads its answer, and aborts the connection if it reads too slowly.
+    """Watch over a client that reads its answer: aborts the connection if the client reads too slowly.
 
     `least_speed` returns how many bytes a second the client must read; a client that reads more slowly counts as one
     that does not read. `aborted` is called before the connection is aborted.

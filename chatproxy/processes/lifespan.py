@@ -19,7 +19,7 @@ from proxyapi.call.capacity import capacity
 from proxyapi.keys.keyring import keyring
 from proxyapi.limits.limiter import limiter
 from proxyapi.object_owners import owner_store
-from proxyapi.strangers.body_memory import stranger_budget
+from proxyapi.unauthenticated.body_memory import stranger_budget
 from proxyapi.upstream import client as upstream
 from usage.ledger import ledger
 from usage.live.status import build_report

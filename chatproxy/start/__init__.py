@@ -4,5 +4,5 @@
 tables are in use; `secret_canary` proves that the secrets are those of the database; `first_start` generates missing
 secrets and makes the first admin. `chatproxy.management.commands.serve` calls them in this order.
 
-Imports `http`, `postgres` and the models; not `processes` or `pages`.
+Imports `http`, `postgres` and the models; not `processes` or `page_protection`.
 """

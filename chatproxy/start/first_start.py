@@ -50,7 +50,7 @@ def has_admin() -> bool:
     return get_user_model().objects.filter(is_superuser=True, is_active=True).exists()
 
 
-def create_first_admin(values: setting_reader.Values) -> bool:
+def create_first_admin(values: setting_reader.SettingValues) -> bool:
     """Creates the superuser `ADMIN_USERNAME` if there is no active superuser; returns whether one was created.
 
     An existing account of that name is not made a superuser: its owner did not ask for more rights.

@@ -11,7 +11,7 @@ import hmac
 from pathlib import Path
 
 from chatproxy.models import SecretCanary
-from chatproxy.setting_reader import Values
+from chatproxy.setting_reader import SettingValues
 from proxyapi.models import AccessKey
 
 KEY_SECRET = "KEY_ENCRYPTION_KEY or DJANGO_SECRET_KEY"  # noqa: S105  (the names of settings)
@@ -25,7 +25,7 @@ class SecretsDiffer(Exception):
     """
 
 
-def check_secrets(values: Values, path: Path) -> None:
+def check_secrets(values: SettingValues, path: Path) -> None:
     """Checks that this server has the secrets with which its database was used, before any secret is generated.
 
     Compares the secrets in `values` with the digests ("canaries") in the database. A changed SECURITY_KEY or
@@ -56,7 +56,7 @@ def check_secrets(values: Values, path: Path) -> None:
         )
 
 
-def record_secrets(values: Values) -> list[str]:
+def record_secrets(values: SettingValues) -> list[str]:
     """Stores a digest ("canary") of each secret in the database, by which the next start recognizes the secret.
 
     Returns the names of the secrets that have changed.
@@ -71,7 +71,7 @@ def record_secrets(values: Values) -> list[str]:
     return changed
 
 
-def _secrets(values: Values) -> dict[str, str | None]:
+def _secrets(values: SettingValues) -> dict[str, str | None]:
     """Returns those secrets among the settings `values` for which the database keeps a digest (a "canary"), by name.
 
     A secret that is not set is None.

@@ -20,12 +20,12 @@ from urllib.parse import unquote, unquote_plus
 
 from proxyapi.bodies.form_headers import MAX_HEAD_BYTES, PartHead, read_boundary, read_part_head
 from proxyapi.exceptions import BadForm
-from usage.answers.sound_length import HEAD_BYTES
+from usage.answers.audio_duration import HEAD_BYTES
 from usage.kept_bodies.excerpts import PartExcerpt
 
 MAX_PARTS = 128  # an image edit has at most 16 images and some twenty fields; with MAX_KEPT_BYTES it bounds the memory
 MAX_KEPT_BYTES = 64 * 1024  # of one field's value
-LARGE_PIECE = 4096  # bytes; only for such pieces `_passes_content` is worth its cost
+LARGE_PIECE = 4096  # bytes; only for such pieces `_read_as_content` is worth its cost
 CRLF = b"\r\n"
 
 # Fields that decide who calls, whose account pays, which model runs or what it may cost.
@@ -39,7 +39,7 @@ _CONTROLS = re.compile("[\x00-\x1f\x7f]")
 
 
 class FormReader:
-    """Reads one multipart form, piece by piece as it arrives, and checks that it follows this module's strict grammar.
+    """Reader of one multipart form, which arrives in pieces; checks that the form follows this module's strict grammar.
 
     `parts` are the parts whose headers have arrived so far. `feed` and `end` raise `BadForm`, and the reader must not
     be used after that.
@@ -73,7 +73,7 @@ class FormReader:
 
     def feed(self, piece: bytes) -> None:
         """Reads the next piece of the form, and adds what it contains to `parts`. Raises `BadForm`."""
-        if self._head is not None and self._passes_content(piece):
+        if self._head is not None and self._read_as_content(piece):
             return
         data = self._rest + piece if self._rest else piece
         at = 0
@@ -83,7 +83,7 @@ class FormReader:
             if self.end_size:
                 self._check_tail(data[at:])
                 break
-            after = self._read_head(data, at) if self._in_head else self._read_content(data, at)
+            after = self._read_part_headers(data, at) if self._in_head else self._read_content(data, at)
             if after is None:
                 return
             at = after
@@ -96,7 +96,7 @@ class FormReader:
         if self._rest not in (b"", CRLF, CRLF * 2):
             raise BadForm("there is text behind its last boundary")
 
-    def _passes_content(self, piece: bytes) -> bool:
+    def _read_as_content(self, piece: bytes) -> bool:
         """Reads a large piece of the form without copying it, if the piece has nothing but content of one part.
 
         Returns whether it has been read. If not, the piece must be searched for boundaries and headers.
@@ -115,7 +115,7 @@ class FormReader:
         if not (CRLF * 2).startswith(tail):
             raise BadForm("there is text behind its last boundary")
 
-    def _read_head(self, data: bytes, at: int) -> int | None:
+    def _read_part_headers(self, data: bytes, at: int) -> int | None:
         """Reads the headers of a form's part, which begin at position `at` of `data`, and adds the part to `parts`.
 
         Returns the position behind the headers; None if the end of the headers has not arrived yet.

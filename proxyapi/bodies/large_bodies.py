@@ -46,7 +46,7 @@ async def run(size: int, work: Callable[..., T], *arguments: object) -> T:
 
 
 async def run_to_the_end(size: int, work: Callable[..., T], *arguments: object, then: Callable[[T], None]) -> None:
-    """Calls `work` as `run` does, then calls `then` with the result, even if the current task is cancelled meanwhile.
+    """Calls `work` as `run` does, and then `then` with the result of `work`, even if the task is cancelled meanwhile.
 
     A cancellation is raised after `then` has returned.
     """
@@ -120,7 +120,7 @@ def in_utf_8(body: bytes) -> bytes:
 
 
 class Numbers:
-    """Parses the numbers of one JSON text in Python code, during which the event loop can run.
+    """Parser of the numbers in one JSON text, in Python code, so that the event loop can run meanwhile.
 
     Raises `ValueError` if the text's long numbers together have more than `MAX_LONG_DIGITS` digits.
     """

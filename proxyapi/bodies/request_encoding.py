@@ -89,7 +89,7 @@ def decode_now(body: bytes, encoding: str, limit: int) -> bytes:
 
 
 class BodyDecoder:
-    """Decodes one request's body, piece by piece, and checks that the body can be read in one way only.
+    """Decoder of one request's body, piece by piece; checks that the body can be read in one way only.
 
     `size` is the number of decoded bytes so far. Raises what `decode` raises.
     """

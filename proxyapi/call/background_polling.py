@@ -6,7 +6,7 @@ not stored. Such a request of the gateway's own is a poll. A poll that finds a r
 model and route of the call that has made the response. A poll that finds the response unfinished writes no row.
 
 Of a response that is gone, or ends without saying what it has used, the call that made it gets an estimate
-(`usage.shipping.pending_responses`). So it does while upstream refuses to be asked.
+(`usage.journal_shipping.pending_responses`). So it does while upstream refuses to be asked.
 
 A process asks about at most `BATCH` responses at a time, and leases no more than it can ask about at once: the lease of
 a response that had to wait its turn would expire, and another process would ask about the same response.
@@ -35,17 +35,17 @@ from proxyapi.upstream.credentials import configured_credentials
 from proxyapi.upstream.request import UpstreamRequest
 from usage.answers.created_ids import CreatedIds
 from usage.answers.reader import TERMINAL_STATUSES, UNFINISHED_STATUSES, AnswerReader
+from usage.journal_shipping.background_cost import ROUTES
+from usage.journal_shipping.pending_responses import forget_pending, lease_pending, postpone, suppose_usage
 from usage.ledger import ledger
 from usage.models import PendingResponse, Request, UsageSource
-from usage.money.holds import responses_are_polled
-from usage.shipping.background_cost import ROUTES
-from usage.shipping.pending_responses import forget_pending, lease_pending, postpone, suppose_usage
+from usage.money.spent_and_reserved import responses_are_polled
 
 logger = logging.getLogger(__name__)
 
 WAITING = "background responses wait for the database: %s"
 BATCH = 20
-# Time limit of one request; shorter than a lease (`usage.shipping.pending_responses`).
+# Time limit of one request; shorter than a lease (`usage.journal_shipping.pending_responses`).
 POLL_TIMEOUT_SECONDS = 30.0
 # What `poll_row` reads of the call that has made a response: in the event loop no other column can be read later.
 MAKER_COLUMNS = ("route", "request_model", "tags", "request_bytes", "usage_source")
@@ -109,16 +109,16 @@ async def ask(response: PendingResponse) -> None:
         logger.info("background response not seen: %s", failure.code)
         return
     if looked.status in GONE:
-        await in_own_thread(lambda: _end(lambda: forget_pending(response, is_gone=True)))
+        await in_own_thread(lambda: _change_in_database(lambda: forget_pending(response, is_gone=True)))
     if looked.status in REFUSALS:
-        await in_own_thread(lambda: _end(lambda: suppose_usage(response)))
+        await in_own_thread(lambda: _change_in_database(lambda: suppose_usage(response)))
     if looked.status != 200:
         return
     answer = AnswerReader()
     answer.created = CreatedIds(is_creating=False, lasts=False)
     answer.read_body(body)
     if answer.response_status in UNFINISHED_STATUSES:
-        await in_own_thread(lambda: _end(lambda: postpone(response)))
+        await in_own_thread(lambda: _change_in_database(lambda: postpone(response)))
         return
     if answer.usage is None and answer.response_status not in TERMINAL_STATUSES:
         return  # no response came, but perhaps a proxy's error page: asks again when the lease has expired
@@ -136,7 +136,7 @@ async def ask(response: PendingResponse) -> None:
     ledger.record_poll(str(uuid7()), row)
     settles = answer.response_status == "failed" or row["usage_source"] == UsageSource.ESTIMATED
     if answer.usage is None and not settles:  # it ended without a usage, and the row does not end the polling
-        await in_own_thread(lambda: _end(lambda: forget_pending(response)))
+        await in_own_thread(lambda: _change_in_database(lambda: forget_pending(response)))
 
 
 def _lease(limit: int) -> list[PendingResponse]:
@@ -170,7 +170,7 @@ def _maker_of(response: PendingResponse) -> Request:
     return maker if maker and maker.route.startswith(ROUTES) else Request(route=ROUTES[-1])
 
 
-def _end(change: Callable[[], None]) -> None:
+def _change_in_database(change: Callable[[], None]) -> None:
     """Calls `change`, which changes a background response in the database.
 
     Then closes this thread's connection to the database.

@@ -26,7 +26,7 @@ from proxyapi.call.journal_rows import (
 from proxyapi.exceptions import ProxyError, StorageFull
 from proxyapi.limits import limit_headers
 from proxyapi.limits.output_limits import OUTPUT_LIMIT_HEADER
-from proxyapi.limits.supposed_usage import supposed_counts
+from proxyapi.limits.usage_estimates import supposed_counts
 from proxyapi.object_owners.created_objects import CreatedObjects
 from proxyapi.upstream.answer import UpstreamAnswer
 from proxyapi.upstream.passed_headers import location_down
@@ -252,8 +252,8 @@ class Call:
 
         The last byte of the answer may be sent only then.
         """
-        await ledger.durable()
-        await self.request.resources.settled()
+        await ledger.wait_until_durable()
+        await self.request.resources.wait_until_settled()
 
     def headers_down(self, answer: UpstreamAnswer) -> dict[str, str]:
         """Returns the headers of upstream's answer as the caller gets them, without secrets.

@@ -20,7 +20,7 @@ from proxyapi.call.caller_connection import Receive, Scope, Send, connection_of,
 from proxyapi.call.request_body import SMALL_BODY_BYTES, IncomingBody
 from proxyapi.exceptions import ProxyError
 from proxyapi.keys.keyring import Caller
-from proxyapi.strangers.key_search import KeySearch
+from proxyapi.unauthenticated.key_search import KeySearch
 
 NO_QUERY = QueryDict()
 INCOMING_ID = re.compile(r"[\x20-\x7e]{1,128}")
@@ -51,7 +51,7 @@ class AnswerTimer(Protocol):
     """
 
     async def stop(self) -> None:
-        """Stops the timer. If it has begun to send status 504 to the caller, waits until this answer is sent."""
+        """Stops the timer of the caller's time limit. If it has begun to send status 504, waits until that is sent."""
 
 
 class CallRequest(ASGIRequest):
@@ -107,7 +107,7 @@ class CallRequest(ASGIRequest):
         """True if the request's Content-Type says that its body is a multipart form."""
         return str(self.META.get("CONTENT_TYPE", "")).lower().startswith("multipart/")
 
-    def body_received(self) -> None:
+    def mark_body_received(self) -> None:
         """Records the current time as the time at which the request's body was complete."""
         self.received = time.perf_counter()
 
@@ -126,7 +126,7 @@ class CallRequest(ASGIRequest):
         announced = self.incoming_body.announced
         return announced is not None and announced <= SMALL_BODY_BYTES and "HTTP_EXPECT" not in self.META
 
-    def know_sender(self) -> None:
+    def mark_sender_known(self) -> None:
         """Records that the request has brought a valid key: limits for senders without a key no longer apply."""
         self.sender_is_known = True
         self.connection.mark_known()
@@ -143,7 +143,7 @@ class CallRequest(ASGIRequest):
         what `IncomingBody.read` and `request_encoding.decode` raise.
         """
         self.decoded_body = self.raw_body = await self.incoming_body.read(search)
-        self.body_received()
+        self.mark_body_received()
         if self.raw_body and "HTTP_CONTENT_ENCODING" in self.META:
             await self._decode_body()
         self._stream = BytesIO(self.decoded_body)

@@ -39,10 +39,10 @@ class CallResources(ExitStack[bool | None]):
         if self.ticket is not None:
             self.ticket.settle(tokens)
 
-    async def settled(self) -> None:
+    async def wait_until_settled(self) -> None:
         """Waits until the limits of the call's key have counted the end of the call.
 
         Returns at once if the key has no limits.
         """
         if self.ticket is not None:
-            await self.ticket.settled()
+            await self.ticket.wait_until_settled()

@@ -43,7 +43,7 @@ class CallerConnection(Protocol):
     def forget_departure(self, departed: Callable[[], None]) -> None:
         """Cancels what `watch_departure` has arranged: `departed` is no longer called when the client hangs up."""
 
-    def body_follows(self) -> None:
+    def announce_body(self) -> None:
         """Announces that the answer's body follows the head at once, so that both can leave in one network write."""
 
     def send_now(self, chunk: bytes) -> bool:

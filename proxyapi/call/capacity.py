@@ -14,7 +14,7 @@ DRAINED_BODY_SECONDS = 5.0
 
 
 class Capacity:
-    """Counts the calls in flight in this process, limits their number, and refuses new ones when the server stops.
+    """The count of the calls in flight in this process, with its limit; refuses new calls when the server stops.
 
     `peak` is the highest number of calls in flight so far; `draining` is true once the server is stopping. Used from
     the event loop only.

@@ -10,9 +10,9 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
-from proxyapi.bodies.asked_usage import says_all
+from proxyapi.bodies.billing_parameters import states_whole_bill
 from proxyapi.call.facts import CallFacts
-from proxyapi.limits.supposed_usage import (
+from proxyapi.limits.usage_estimates import (
     counts_of_answer,
     counts_of_streamed_text,
     counts_without_answer,
@@ -25,17 +25,17 @@ from proxyapi.limits.supposed_usage import (
 )
 from proxyapi.upstream.request import UpstreamRequest
 from usage.addresses import plain_address
+from usage.answers.audio_duration import HEAD_BYTES, length_in_transcript
 from usage.answers.created_ids import MAX_RECORDED_IDS
 from usage.answers.errors import NO_ERROR
 from usage.answers.reader import UNFINISHED_STATUSES, AnswerReader
 from usage.answers.row_texts import column_text, id_columns, usage_columns
-from usage.answers.sound_length import HEAD_BYTES, length_in_transcript
 from usage.call_record import CallRecord, Counts
+from usage.journal_shipping.pending_responses import supposed_by
 from usage.kept_bodies.excerpts import Draft, body_draft, form_draft, text_size, text_size_of_parts
 from usage.kept_bodies.redaction import redact
 from usage.models import Outcome, PendingResponse, Request, UsageSource
-from usage.money.holds import responses_are_polled
-from usage.shipping.pending_responses import supposed_by
+from usage.money.spent_and_reserved import responses_are_polled
 
 
 def begin_row(facts: CallFacts) -> CallRecord:
@@ -176,7 +176,7 @@ def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> 
         is_estimated = is_broken_off and answer.suppose_missing_pictures()
         return answer.counts, UsageSource.ESTIMATED if is_estimated else UsageSource.EXACT
     route = None if facts.asked is None else facts.asked.route
-    if may_be_billed and says_all(facts.asked_usage, route, facts.model):
+    if may_be_billed and states_whole_bill(facts.asked_usage, route, facts.model):
         return answer.counts, UsageSource.EXACT
     method = facts.request.method if facts.asked is None else facts.asked.method
     if method == "GET" or answer.has_failed:
@@ -202,7 +202,7 @@ def _is_unfinished(facts: CallFacts, answer: AnswerReader) -> bool:
 
 
 def estimated_counts(facts: CallFacts, answer: AnswerReader) -> Counts | None:
-    """Returns the estimated token counts of a call (`usage.answers.estimates`); None if it cannot have used tokens."""
+    """Returns the estimated token counts of a call by `usage.answers.estimate_rules`; None if it can have used none."""
     asked, text, model = facts.asked, answer.text, answer.model or facts.model
     if asked is None or (facts.stream and asked.is_of_text):
         whole_size = facts.response_size if facts.response_is_whole else 0

@@ -2,8 +2,9 @@
 
 Nothing else calls ASGI's `receive` for a call of the API. While the body arrives, the caller's departure raises
 `CallerGone`; from then on a departure cancels the call, or is only noted if the call is to go on without its caller.
-The body of a sender without a valid key, as yet, has a shorter time limit, counts in `proxyapi.strangers.body_memory`,
-and is searched for a key while it arrives (`proxyapi.strangers.key_search`).
+The body of a sender without a valid key, as yet, has a shorter time limit, counts in
+`proxyapi.unauthenticated.body_memory`, and is searched for a key while it arrives
+(`proxyapi.unauthenticated.key_search`).
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from proxyapi.cached_settings import call_settings
 from proxyapi.call.caller_connection import CallerConnection, Receive
 from proxyapi.call.capacity import capacity
 from proxyapi.exceptions import BodyTooLarge, CallerGone, InvalidKey, RequestTimeout, ShuttingDown
-from proxyapi.strangers.body_memory import stranger_budget
-from proxyapi.strangers.key_search import KeySearch
+from proxyapi.unauthenticated.body_memory import stranger_budget
+from proxyapi.unauthenticated.key_search import KeySearch
 
 # How much larger than MAX_UPLOAD_BYTES, the limit for its file, a form in memory may be: for fields and part headers.
 FORM_ALLOWANCE_BYTES = 1024 * 1024
@@ -63,8 +64,8 @@ class BodyClock:
         if not capacity.draining:  # otherwise `Capacity.drain` has set a shorter time already
             self._timeout.reschedule(min(self._last_moment, self._loop.time() + speed.seconds))
 
-    def tick(self, speed: MinimumSpeed, received: int) -> None:
-        """Starts the next period of a body's minimum speed, if the bytes that this period requires have arrived.
+    def extend_if_met(self, speed: MinimumSpeed, received: int) -> None:
+        """Extends the body's time limit by one period of its minimum speed, if this period's bytes have all arrived.
 
         `received` is the number of the body's bytes that are here already.
         """
@@ -98,7 +99,7 @@ class IncomingBody:
         self._setting = "MAX_UPLOAD_BYTES" if is_form else "MAX_BODY_BYTES"
         self._call = asyncio.current_task()
 
-    def restrict(self, limit: int) -> None:
+    def lower_limit(self, limit: int) -> None:
         """Lowers the number of bytes that the request's body may have to `limit`; a lower limit stays as it is."""
         if limit < self.limit:
             self.limit, self._setting = limit, ""
@@ -149,7 +150,7 @@ class IncomingBody:
                     clock.demand(CALLER_SPEED, self.size)
                     async for piece in self.pieces():
                         pieces.append(piece)
-                        clock.tick(CALLER_SPEED, self.size)
+                        clock.extend_if_met(CALLER_SPEED, self.size)
         except TimeoutError:
             raise (ShuttingDown() if capacity.draining else RequestTimeout()) from None
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -165,7 +166,7 @@ class IncomingBody:
             async for piece in self.pieces():
                 unsearched += piece
                 share.add(len(piece))
-                clock.tick(STRANGER_SPEED, self.size)
+                clock.extend_if_met(STRANGER_SPEED, self.size)
                 if len(unsearched) >= SEARCHED_BYTES:
                     pieces.append(bytes(unsearched))
                     unsearched.clear()

@@ -7,6 +7,6 @@ and `throttling` (which requests are counted); `model_policy` checks the models 
 answers a caller whose own time limit is over while its call goes on upstream. `base_urls` makes the hint in a 404 for a
 client with a wrong base URL.
 
-Imports everything below (`proxyapi.__init__` has the order); not `simple`, `v1` or `pages`. A policy gets what it needs
-from the request and does not know the view.
+Imports everything below (`proxyapi.__init__` has the order); not `simple_api`, `v1` or `pages`. A policy gets what it
+needs from the request and does not know the view.
 """

@@ -23,10 +23,10 @@ from django.urls import ResolverMatch, get_resolver
 from proxyapi.call.call_request import CallRequest, EarlyAnswer
 from proxyapi.call.caller_connection import Receive, Scope, Send
 from proxyapi.exceptions import CallerGone, InternalError, UpstreamUnreachable, render
-from proxyapi.strangers.answer_pace import stranger_pace
 from proxyapi.streams.relay import EventRelay, RelayResponse
 from proxyapi.streams.response_head import head_of
 from proxyapi.streams.sending import EventStream, send_whole, time_limit
+from proxyapi.unauthenticated.answer_pace import stranger_pace
 
 logger = logging.getLogger(__name__)
 
@@ -102,8 +102,9 @@ class CallHandler:
     async def _send(self, request: CallRequest, response: HttpResponseBase, send: Send) -> None:
         """Sends a response to the client, whole or as a stream, in the way that the kind of response requires.
 
-        To a client without a valid key the response may be sent late, at the pace of `proxyapi.strangers.answer_pace`.
-        Nothing is sent if the caller left, or got status 504, while the call went on upstream.
+        To a client without a valid key the response may be sent late, at the pace of
+        `proxyapi.unauthenticated.answer_pace`. Nothing is sent if the caller left, or got status 504, while the call
+        went on upstream.
         """
         if request.caller_deadline is not None:
             await request.caller_deadline.stop()
@@ -124,7 +125,7 @@ class CallHandler:
                 await self._continue_early_answer(request, request.early_stream, response, send)
                 return
         if isinstance(response, RelayResponse) and request.method == "HEAD":
-            await response.relay.end.write_row_at_head()
+            await response.relay.end.finish_without_body()
             await send(head_of(request, response))
             await send({"type": "http.response.body", "body": b""})
         elif isinstance(response, RelayResponse):

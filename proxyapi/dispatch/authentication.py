@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class SecurityKeyAuthentication(BaseAuthentication):
-    """Authenticates a call of the simple API by its security key.
+    """Authentication of a call of the simple API, by its security key.
 
     The key is the first that is given of: `security_key` in the body or the form, `security_key` in the query, the
     header `X-Security-Key`, and the bearer token.
@@ -36,7 +36,7 @@ class SecurityKeyAuthentication(BaseAuthentication):
 
 
 class BearerAuthentication(BaseAuthentication):
-    """Authenticates a call to `/v1` by its bearer token, where clients of OpenAI's API send their key."""
+    """Authentication of a call to `/v1`, by its bearer token, where clients of OpenAI's API send their key."""
 
     def authenticate(self, request: Request) -> tuple[Caller, None]:
         try:
@@ -46,7 +46,7 @@ class BearerAuthentication(BaseAuthentication):
 
 
 class AccessTokenAuthentication(BaseAuthentication):
-    """Authenticates a request for a page about the server's state by the token in the setting `ACCESS_TOKEN`.
+    """Authentication of a request for a page about the server's state, by the token in the setting `ACCESS_TOKEN`.
 
     The request must have this token as `access_token` in the query, or as its bearer token.
     """

@@ -26,7 +26,7 @@ def meant_path(raw_path: str) -> str:
     Returns an empty string if that is not clear, or if `raw_path` is right. Both paths are as they come over the wire.
     """
     segments = [segment for segment in raw_path.split("/") if segment]
-    if len(raw_path) > LONGEST_PATH or len(segments) > MAX_SEGMENTS or ".." in segments or _is_right(raw_path):
+    if len(raw_path) > LONGEST_PATH or len(segments) > MAX_SEGMENTS or ".." in segments or _is_known_endpoint(raw_path):
         return ""
     for start in range(len(segments)):
         path = "/" + "/".join(segments[start:])
@@ -39,7 +39,7 @@ def meant_path(raw_path: str) -> str:
     return ""
 
 
-def _is_right(raw_path: str) -> bool:
+def _is_known_endpoint(raw_path: str) -> bool:
     """Returns whether `raw_path` is the path of a known endpoint, so that the client's base URL is not wrong."""
     route = find_route(raw_path.removeprefix("/v1")) if raw_path.startswith("/v1/") else None
     return route is not None and not has_endpoint_twice(route) and _is_known(route)

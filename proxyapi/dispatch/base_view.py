@@ -36,8 +36,8 @@ from proxyapi.exceptions import (
     render,
 )
 from proxyapi.keys.keyring import Caller
-from proxyapi.strangers.key_search import KeySearch
-from proxyapi.strangers.wrong_key_pace import refusal_pace
+from proxyapi.unauthenticated.key_search import KeySearch
+from proxyapi.unauthenticated.wrong_key_pace import refusal_pace
 from usage.metric_counters import counters
 from usage.models import Outcome
 
@@ -153,10 +153,10 @@ class ProxyView(APIView):
         if not is_usual and call.announces_body and NEGOTIATOR.select_parser(request, request.parsers or ()) is None:
             raise UnsupportedMediaType(f'Unsupported media type "{content_type}" in request.')
         if self.body_use is BodyUse.SMALL:
-            call.incoming_body.restrict(SMALL_BODY_BYTES)
+            call.incoming_body.lower_limit(SMALL_BODY_BYTES)
         caller = caller_without_body(request)
         if caller is not None:
-            call.know_sender()
+            call.mark_sender_known()
         elif is_encoded and not call.sender_is_known:
             raise UnsupportedMediaType(request_encoding.KEY_FIRST)  # nothing is decoded for a sender without a key
         await call.read_body(None if call.sender_is_known else KeySearch(is_form=call.is_form))
@@ -176,7 +176,7 @@ class ProxyView(APIView):
         for authenticator in self.get_authenticators():
             proxy_request = cast(ProxyRequest, request)
             proxy_request.caller, proxy_request.auth = cast(tuple[Caller, None], authenticator.authenticate(request))
-            proxy_request.call_request.know_sender()
+            proxy_request.call_request.mark_sender_known()
 
     async def authorize(self, request: ProxyRequest) -> None:
         """Finds the caller of a request, and checks that the caller's key may make the request.

@@ -22,7 +22,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.permissions import BasePermission
 
 from proxyapi.bodies import large_bodies, model_places
-from proxyapi.bodies.asked_usage import count_pictures, read_asked_usage
+from proxyapi.bodies.billing_parameters import count_pictures, read_asked_usage
 from proxyapi.bodies.json_body import JSONBody
 from proxyapi.cached_settings import call_settings
 from proxyapi.call import gateway_fields
@@ -44,7 +44,7 @@ from proxyapi.limits import budgets
 from proxyapi.limits.budgets import Reservation
 from proxyapi.limits.output_limits import add_output_limit, limit_by_key
 from proxyapi.limits.request_content import Form
-from proxyapi.limits.supposed_usage import form_of
+from proxyapi.limits.usage_estimates import form_of
 from proxyapi.object_owners import ownership_check
 from proxyapi.routes import Route
 from proxyapi.streams.early_stream import EarlyStream
@@ -130,11 +130,11 @@ class CallView(ProxyView):
         return answer.is_event_stream or (self.call.facts.stream and await answer.begins_as(begins_stream))
 
     async def check_and_send(self, request: UpstreamRequest, dialect: Dialect | None = None) -> UpstreamAnswer:
-        """Checks whether the caller may make this call, writes its beginning to the journal, and sends it upstream.
+        """Checks that the caller may make the call, writes its beginning to the journal, and sends the call upstream.
 
         Returns upstream's answer, of which only the head has been read. If a `dialect` (the rules for this route's
         event streams) is given, a caller that has asked for a stream is sent keep-alive comments until upstream
-        answers. If a check fails, the error of `check_models`, `ownership_check.check`, `self_calls.check_key` or
+        answers. If a check fails, the error of `check_models`, `ownership_check.check`, `self_calls.check` or
         `reserve` is raised, and nothing has been sent upstream.
         """
         capacity.check_open()
@@ -152,7 +152,7 @@ class CallView(ProxyView):
         access = await ownership_check.check(request, caller)
         call.answer.created = access.made
         call.created_objects.exclude(access.named)
-        self_calls.check_key(request.credentials.api_key)
+        self_calls.check(request.credentials.api_key, call.request.META.get("HTTP_VIA", ""))
         facts.use_account(request.credentials)
         facts.asked = request
         if request.upload is None:
@@ -164,7 +164,7 @@ class CallView(ProxyView):
         call.begin()
         if self.takes_timeout and call.request.incoming_body.call_goes_on:
             self.answer_in_time(request)
-        await ledger.durable()
+        await ledger.wait_until_durable()
         return await self.send(request)
 
     def answer_in_time(self, request: UpstreamRequest) -> None:

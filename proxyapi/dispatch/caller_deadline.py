@@ -27,7 +27,7 @@ class CallerDeadline:
         self._timer = asyncio.get_running_loop().call_at(deadline, self._expire)
 
     async def stop(self) -> None:
-        """Stops the timer. If it has begun to send status 504 to the caller, waits until this answer is sent.
+        """Stops the timer of the caller's time limit. If it has begun to send status 504, waits until that is sent.
 
         From then on only the call's handler sends to the caller. `IncomingBody.left_at` is not None if the caller has
         got this answer, or has left.

@@ -16,8 +16,9 @@ from decimal import Decimal
 from math import inf
 from types import MappingProxyType
 
+import psycopg
 from django.conf import settings
-from django.db import connections
+from django.db import DatabaseError, connections
 
 from proxyapi import sealing
 from proxyapi.key_names import SECURITY_KEY_NAME
@@ -112,7 +113,7 @@ class Keyring:
         self._entries: Mapping[str, KeyInForce] = MappingProxyType({})
         self._digests: Mapping[str, tuple[str, ...]] = MappingProxyType({})  # by the key's name
         self._snapshot: Snapshot | None = None
-        self._confirmed_at = -inf
+        self._confirmed_at = -inf  # `time.monotonic()`, so that a clock that is put back makes no stale keys look fresh
         self._unwritten = False
         self._fault = ""
         self._stopping = threading.Event()
@@ -142,10 +143,10 @@ class Keyring:
         Waits until the thread has tried once, or for `START_SECONDS` at most.
         """
         try:
-            self._take(key_snapshots.read())
+            self._replace_keys(key_snapshots.read())
         except (LookupError, TypeError, ValueError, ArithmeticError) as error:
             logger.warning("the copy of the keys on disk is damaged: %s", type(error).__name__)
-            self._take(None)
+            self._replace_keys(None)
         self._stopping.clear()
         self._looked.clear()
         self._thread = threading.Thread(target=self._run, name="keyring", daemon=True)
@@ -166,7 +167,7 @@ class Keyring:
     @property
     def age(self) -> float:
         """The seconds since the database last confirmed that the keys in memory are current; infinite if never."""
-        return time.time() - self._confirmed_at
+        return time.monotonic() - self._confirmed_at
 
     @property
     def state(self) -> str:
@@ -176,22 +177,22 @@ class Keyring:
         """
         if self._snapshot is None:
             return "missing"
-        if self.age < STALE_SECONDS:
+        if (age := self.age) < STALE_SECONDS:
             return "loaded"
-        return f"stale since {datetime.fromtimestamp(self._confirmed_at, UTC):%Y-%m-%dT%H:%M:%SZ}"
+        return f"stale since {datetime.fromtimestamp(time.time() - age, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
     def _run(self) -> None:
         """Looks for changed keys in the database every `REFRESH_SECONDS`, in a thread, until `stop` is called."""
         try:
             key_snapshots.leave_pool()
             while not self._stopping.is_set():
-                self._look()
+                self._refresh()
                 self._looked.set()
                 self._stopping.wait(REFRESH_SECONDS)
         finally:
             connections.close_all()
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         """Reads the keys from the database if they have changed, and writes a copy of them to the disk.
 
         If the database or the disk fails, logs the error; the keys in memory stay valid.
@@ -199,37 +200,38 @@ class Keyring:
         try:
             marker = key_snapshots.marker()
             if self._snapshot is None or marker != self._snapshot.marker:
-                self._take(key_snapshots.load(marker))
+                self._replace_keys(key_snapshots.load(marker))
                 self._unwritten = True
-            self._confirmed_at = time.time()
-        except Exception as error:
-            # The border: the keys in memory stay valid, and a second later the keyring tries again.
+            self._confirmed_at = time.monotonic()
+        except Exception as error:  # the border: the keys in memory stay valid, and a second later it is tried again
             connections.close_all()
-            self._say(f"the keys cannot be refreshed, and those known stay in force: {type(error).__name__}")
+            words = f"the keys cannot be refreshed, and those known stay in force: {type(error).__name__}"
+            self._log_fault(words, None if isinstance(error, DatabaseError | psycopg.Error | OSError) else error)
             return
-        fault = ""
+        fault, unexpected = "", None
         if self._unwritten and self._snapshot is not None:
             try:
                 key_snapshots.write(self._snapshot)
                 self._unwritten = False
-            except Exception as error:
-                # The border: the keys in memory are valid, and a second later the keyring tries to write again.
-                reason = error.strerror if isinstance(error, OSError) else type(error).__name__
-                fault = f"the keys cannot be written to DATA_DIR: {reason}"
-        self._say(fault)
+            except OSError as error:
+                fault = f"the keys cannot be written to DATA_DIR: {error.strerror}"
+            except Exception as error:  # the border: the keys in memory are valid, and a second later it is tried again
+                fault, unexpected = f"the keys cannot be written to DATA_DIR: {type(error).__name__}", error
+        self._log_fault(fault, unexpected)
 
-    def _say(self, fault: str) -> None:
+    def _log_fault(self, fault: str, unexpected: Exception | None = None) -> None:
         """Logs a fault of the keyring when it begins, and once more when it is over; an empty `fault` means none.
 
-        A fault that goes on is not logged again every second.
+        A fault that goes on is not logged again every second. `unexpected` is an error that neither the database nor
+        the disk causes; it is logged with its traceback.
         """
         if fault and fault != self._fault:
-            logger.warning("%s", fault)
+            logger.warning("%s", fault, exc_info=unexpected)
         elif self._fault and not fault:
             logger.info("the keys are fresh again")
         self._fault = fault
 
-    def _take(self, snapshot: Snapshot | None) -> None:
+    def _replace_keys(self, snapshot: Snapshot | None) -> None:
         """Replaces all keys in memory by those of a snapshot; without a snapshot, only `SECURITY_KEY` remains."""
         records = snapshot.records if snapshot else []
         entries = dict(_entries(records))
@@ -239,7 +241,7 @@ class Keyring:
                 digests[entry.caller.name] = (*digests.get(entry.caller.name, ()), digest)
         self._entries, self._digests = MappingProxyType(entries), MappingProxyType(digests)
         self._snapshot = snapshot
-        self._confirmed_at = snapshot.loaded_at if snapshot else -inf
+        self._confirmed_at = time.monotonic() - max(0.0, time.time() - snapshot.loaded_at) if snapshot else -inf
 
 
 def _entries(records: Iterable[Record]) -> Iterable[tuple[str, KeyInForce]]:

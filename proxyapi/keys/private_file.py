@@ -21,5 +21,5 @@ def write_private(path: Path, text: str) -> None:
             os.fsync(descriptor)
         Path(name).replace(path)
     except BaseException:  # a border: whatever has failed, the temporary file is deleted
-        Path(name).unlink()
+        Path(name).unlink(missing_ok=True)
         raise

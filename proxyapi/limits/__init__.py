@@ -9,7 +9,7 @@ Output: `output_limits` reads the limits of output tokens that calls state, and 
 Budgets: `cost_ceiling` estimates the most that a call can consume, from its body (`request_content`); `budgets`
 reserves that amount in PostgreSQL (`usage.money.reservations`) before the call is sent upstream, and replaces it by the
 cost afterwards.
-`supposed_usage` makes of the same ceiling an estimate of what a call has used that never says it.
+`usage_estimates` estimates from the same ceiling what a call has used whose answer does not state it.
 
 Counted limits import `proxyapi.keys`, budgets also `proxyapi.bodies`. Neither may import `proxyapi.call` or a view.
 """

@@ -27,8 +27,8 @@ from usage.call_record import CallRecord
 from usage.ledger import ledger
 from usage.models import UsageSource
 from usage.money.billing import highest_cost, price_call
-from usage.money.holds import responses_are_polled
 from usage.money.reservations import BudgetState, ReservationsUnavailable, Wanted, reservations
+from usage.money.spent_and_reserved import responses_are_polled
 
 OUTAGE_PART = Decimal("0.05")
 OUTAGE_CALLS = 20
@@ -58,7 +58,7 @@ class Reservation:
         """
         if row["response_status"] in UNFINISHED_STATUSES and row["pollable"] and responses_are_polled():
             return
-        cost, _ = price_call(row, ledger.own_prices or ())
+        cost, _ = price_call(row, ledger.custom_prices or ())
         if cost is None and row["usage_source"] != UsageSource.UNKNOWN:
             return  # it has cost something, but no price is known: held until its row is written
         reservations.settle(self.request_id, cost or Decimal(0))
@@ -151,7 +151,7 @@ async def reserve(
 def fit(ceiling: CostCeiling, floor: CostCeiling, dollars: Decimal) -> CostCeiling:
     """Returns `ceiling` with its output limited to as many tokens as `dollars` can pay for.
 
-    The output is never limited to less than that of `floor`, even if `dollars` cannot pay for so much.
+    The output is never limited to less than the output of the ceiling `floor`, even if `dollars` cannot pay for it.
     """
     limit = ceiling.adjustable
     assert limit is not None  # noqa: S101  (only such a call has got less than it asked for)
@@ -174,7 +174,7 @@ def price_of(ceiling: CostCeiling, *, in_named_tier: bool = False) -> Decimal:
         ModelNotPriced: a model has no price.
         BudgetUnavailable: a model has no built-in price, and the administrator's prices have not been read yet.
     """
-    own = ledger.own_prices
+    own = ledger.custom_prices
     now = datetime.now(UTC)
     costs = []
     for model in ceiling.models:
@@ -183,7 +183,7 @@ def price_of(ceiling: CostCeiling, *, in_named_tier: bool = False) -> Decimal:
             if cost is None and own is None:
                 raise BudgetUnavailable
             if cost is None:
-                raise ModelNotPriced(unpriced(model, tier), param="model")
+                raise ModelNotPriced(unpriced_message(model, tier), param="model")
             costs.append(cost)
         if in_named_tier or ceiling.tiers.isdisjoint(UNNAMED_TIERS):
             continue
@@ -193,7 +193,7 @@ def price_of(ceiling: CostCeiling, *, in_named_tier: bool = False) -> Decimal:
     return max(costs)
 
 
-def unpriced(model: str, tier: str) -> str:
+def unpriced_message(model: str, tier: str) -> str:
     """Returns the message of the error for a call whose model has no price, or that names no model.
 
     Only keys with a budget get this error.

@@ -116,7 +116,7 @@ class CostCeiling:
         return None if limit is None else AddedLimit(limit.member, self.max_usage.output_tokens // limit.answers)
 
     def with_output(self, tokens: int) -> CostCeiling:
-        """Returns this ceiling for the same call with at most `tokens` output tokens in each of its answers."""
+        """Returns a copy of this cost ceiling, for the same call with at most `tokens` output tokens in each answer."""
         answers = 1 if self.output_limit is None else self.output_limit.answers
         output = min(self.max_usage.output_tokens, tokens * answers)
         return replace(self, max_usage=replace(self.max_usage, output_tokens=output))

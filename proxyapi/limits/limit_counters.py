@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 
 from proxyapi.keys.keyring import Caller
 
-Window = Literal["requests", "tokens"]
+LimitKind = Literal["requests", "tokens"]
 WINDOW_SECONDS = 60
 
 
@@ -45,7 +45,7 @@ class Verdict:
     is left of the key's limits per minute.
     """
 
-    limit_states: dict[Window, LimitState] = field(default_factory=dict)
+    limit_states: dict[LimitKind, LimitState] = field(default_factory=dict)
     refused_by: Literal["", "requests", "tokens", "calls"] = ""
 
 
@@ -60,7 +60,7 @@ class LimitCounters(ABC):
 
         If the key has a limit of parallel calls, the call also takes a slot, which is stored under the id `lease`.
         """
-        limit_states: dict[Window, LimitState] = {}
+        limit_states: dict[LimitKind, LimitState] = {}
         if caller.tokens_per_minute is not None:
             limit_states["tokens"] = await self.remaining_tokens(caller.name, caller.tokens_per_minute)
             if not limit_states["tokens"].remaining:

@@ -20,7 +20,7 @@ from limits.typing import AsyncRedisClient
 from redis.asyncio import Redis
 
 from proxyapi.keys.keyring import Caller
-from proxyapi.limits.limit_counters import LimitCounters, LimitState
+from proxyapi.limits.limit_counters import WINDOW_SECONDS, LimitCounters, LimitState
 
 PREFIX = "chatproxy"
 LEASE_SECONDS = 15
@@ -75,24 +75,24 @@ class SharedCounters(LimitCounters):
         await asyncio.gather(*steps)
 
     async def count_request(self, name: str, limit: int) -> tuple[bool, LimitState]:
-        item = PerMinute(limit, namespace="requests")
+        item = MinuteLimit(limit, namespace="requests")
         counted, stats = await asyncio.gather(self._moving.hit(item, name), self._moving.get_window_stats(item, name))
         return counted, _limit_state(item, stats.reset_time, stats.remaining)
 
     async def remaining_tokens(self, name: str, limit: int) -> LimitState:
-        item = PerMinute(limit, namespace="tokens")
+        item = MinuteLimit(limit, namespace="tokens")
         key = item.key_for(name)
         spent, ends_at = await asyncio.gather(self._storage.get(key), self._storage.get_expiry(key))
         return _limit_state(item, ends_at, limit - spent)
 
     async def add_tokens(self, name: str, limit: int, tokens: int) -> None:
-        await self._fixed.hit(PerMinute(limit, namespace="tokens"), name, cost=tokens)
+        await self._fixed.hit(MinuteLimit(limit, namespace="tokens"), name, cost=tokens)
 
     async def pace(self, name: str, seconds: int) -> float:
         item = RateLimitItemPerSecond(1, seconds, namespace="pace")
         if await self._moving.hit(item, name):
             return 0.0
-        return max(0.0, (await self._moving.get_window_stats(item, name)).reset_time - time.time())
+        return _seconds_until((await self._moving.get_window_stats(item, name)).reset_time, seconds)
 
     async def take_slot(self, name: str, lease: str, limit: int) -> bool:
         return bool(await self._take_slot_script(keys=[_key(name)], args=[limit, LEASE_SECONDS, lease]))
@@ -134,7 +134,7 @@ class SharedCounters(LimitCounters):
         self._unconfirmed = {place: since for place, since in self._unconfirmed.items() if since > begin}
 
 
-class PerMinute(RateLimitItemPerMinute):
+class MinuteLimit(RateLimitItemPerMinute):
     """A limit per minute. Its count is stored under the key's name alone, so a change of the limit keeps the count."""
 
     def key_for(self, *identifiers: bytes | str | int | float) -> str:
@@ -142,7 +142,7 @@ class PerMinute(RateLimitItemPerMinute):
 
 
 class PreciseRedisStorage(RedisStorage):
-    """Adapts the Redis storage of the Python library `limits` to this gateway.
+    """The Redis storage of the Python library `limits`, adapted to this gateway.
 
     It uses the gateway's own client of Redis, and reads the times at which counts expire to the millisecond.
     """
@@ -168,4 +168,9 @@ def _key(name: str) -> str:
 
 
 def _limit_state(item: RateLimitItem, reset_at: float, remaining: int) -> LimitState:
-    return LimitState(item.amount, max(0, remaining), max(0.0, reset_at - time.time()))
+    return LimitState(item.amount, max(0, remaining), _seconds_until(reset_at, WINDOW_SECONDS))
+
+
+def _seconds_until(reset_at: float, most: float) -> float:
+    """Returns the seconds until the Unix time `reset_at`, and `most` if the clock was put back meanwhile."""
+    return min(max(0.0, reset_at - time.time()), most)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from proxyapi.limits.limit_counters import LimitState, Window
+from proxyapi.limits.limit_counters import LimitKind, LimitState
 
 
 class Names(NamedTuple):
@@ -17,18 +17,18 @@ class Names(NamedTuple):
     reset: str
 
 
-_NAMES: dict[Window, Names] = {
+_NAMES: dict[LimitKind, Names] = {
     "requests": Names("x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
     "tokens": Names("x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
 }
 
 
-def headers(limit_states: Mapping[Window, LimitState]) -> dict[str, str]:
+def headers(limit_states: Mapping[LimitKind, LimitState]) -> dict[str, str]:
     """Returns the `x-ratelimit-*` headers that report how much a key has left of its requests and tokens per minute."""
     return {name: value for window, state in limit_states.items() for name, value in _headers(window, state)}
 
 
-def tightened(passed: Mapping[str, str], limit_states: Mapping[Window, LimitState]) -> dict[str, str]:
+def tightened(passed: Mapping[str, str], limit_states: Mapping[LimitKind, LimitState]) -> dict[str, str]:
     """Returns upstream's rate-limit headers, replaced by those of the caller's key where the key has less left."""
     tight = dict(passed)
     for window, state in limit_states.items():
@@ -55,7 +55,7 @@ def duration(interval: float) -> str:
     return f"{hours}h{minutes}m{last}" if hours else f"{minutes}m{last}"
 
 
-def _headers(window: Window, state: LimitState) -> list[tuple[str, str]]:
+def _headers(window: LimitKind, state: LimitState) -> list[tuple[str, str]]:
     """Returns the three `x-ratelimit-*` headers of a key's requests or tokens per minute, as names and values."""
     names = _NAMES[window]
     return [

@@ -21,10 +21,10 @@ from proxyapi.limits import limit_headers
 from proxyapi.limits.limit_counters import (
     WINDOW_SECONDS,
     CountersUnavailable,
+    LimitKind,
     LimitState,
     ProcessCounters,
     Verdict,
-    Window,
 )
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Ticket:
     def __init__(self, limiter: Limiter, caller: Caller, lease: str) -> None:
         self.caller = caller
         self.lease = lease
-        self.limit_states: dict[Window, LimitState] = {}
+        self.limit_states: dict[LimitKind, LimitState] = {}
         self._limiter = limiter
         self._ended = False
         self._settling: asyncio.Task[None] | None = None
@@ -67,7 +67,7 @@ class Ticket:
         if self.caller.parallel_calls is not None or (tokens and self.caller.tokens_per_minute is not None):
             self._settling = self._limiter.settle(self, tokens)
 
-    async def settled(self) -> None:
+    async def wait_until_settled(self) -> None:
         """Waits until the call's slot has been freed and its tokens have been counted, also in Redis."""
         if self._settling is not None:
             await asyncio.wait({self._settling})
@@ -78,7 +78,7 @@ class Ticket:
 
 
 class Limiter:
-    """Enforces the limits of all keys in one worker process: requests and tokens per minute, and parallel calls.
+    """Enforcer of the limits of all keys in one worker process: requests and tokens per minute, and parallel calls.
 
     `start` must run on the worker's event loop.
     """
@@ -103,7 +103,7 @@ class Limiter:
             self._link = RedisLink(settings.REDIS_URL)
             self._shared = SharedCounters(self._link.client, self._process.slots)
             await self._link.probe(self._shared.renew)
-            self._keeper = asyncio.create_task(self._keep(self._link, self._shared))
+            self._keeper = asyncio.create_task(self._renew_leases(self._link, self._shared))
 
     async def stop(self) -> None:
         """Waits up to `STOP_SECONDS` until Redis knows of all ended calls, and closes the connection to Redis."""
@@ -220,7 +220,7 @@ class Limiter:
             with suppress(CountersUnavailable):
                 await self._link.ask(lambda: shared.settle(caller, lease, tokens))
 
-    async def _keep(self, link: RedisLink, shared: SharedCounters) -> None:
+    async def _renew_leases(self, link: RedisLink, shared: SharedCounters) -> None:
         """Extends, every `RENEW_SECONDS`, the leases in Redis of this process's slots, until it is cancelled.
 
         This also shows when Redis is back after an outage.
@@ -229,7 +229,7 @@ class Limiter:
             await asyncio.sleep(RENEW_SECONDS)
             try:
                 shared.forget_ended()
-                if link.rested:
+                if link.may_probe:
                     await link.probe(shared.renew)
             except Exception:  # the border: if this task ended, nobody would notice that Redis is back
                 logger.exception("the shared limits could not be renewed")

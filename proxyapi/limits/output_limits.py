@@ -56,7 +56,7 @@ class OutputLimit:
         return self.at_most(tokens // self.answers)
 
     def at_most(self, tokens: int) -> int:
-        """Returns `tokens` or, if that is less, the number of tokens that an answer may have without any limit.
+        """Returns the limit to add to a call: `tokens` or, if that is less, what an answer may have without any limit.
 
         So the limit that the gateway adds never makes an answer longer.
         """
@@ -157,7 +157,7 @@ def _stated(names: Sequence[str], fields: Mapping[str, Sequence[object]]) -> Ite
 
 
 def count_in(value: object) -> int:
-    """Returns the number of answers or calls that upstream may read in a value of a request; 0 if it is no number.
+    """Returns the whole number that upstream may read in a value of a request, such as the `n` of answers; else 0.
 
     Upstream may read `5.0` and `"5"` as 5.
     """

@@ -16,6 +16,7 @@ from typing import TypeVar
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from proxyapi.limits.limit_counters import CountersUnavailable
 from usage.timeouts import result_within
@@ -40,7 +41,7 @@ class RedisLink:
         self._rested_at = 0.0
 
     @property
-    def rested(self) -> bool:
+    def may_probe(self) -> bool:
         """True when Redis may be probed again, because `REST_SECONDS` have passed since its last failure."""
         return time.monotonic() >= self._rested_at
 
@@ -55,7 +56,7 @@ class RedisLink:
         try:
             return await question()
         except Exception as fault:  # the border: no call fails because of Redis
-            self._lost(fault)
+            self._record_failure(fault)
             raise CountersUnavailable from fault
 
     async def probe(self, question: Callable[[], Awaitable[None]]) -> None:
@@ -65,16 +66,21 @@ class RedisLink:
         """
         try:
             await question()
-        except Exception as fault:  # the border, as above
-            self._lost(fault)
+        except Exception as fault:  # the border: whatever the error is, limits are counted in this process meanwhile
+            self._record_failure(fault)
         else:
             if self.away_since is not None:
                 logger.info("Redis is back: limits are shared again")
             self.away_since = None
 
-    def _lost(self, fault: Exception) -> None:
-        """Records a failure of Redis, and logs a warning if it is the first one of an outage."""
+    def _record_failure(self, fault: Exception) -> None:
+        """Records a failure of Redis, and logs a warning if it is the first one of an outage.
+
+        An error that neither Redis nor the network causes is one of the gateway's, and is logged with its traceback.
+        """
         self._rested_at = time.monotonic() + REST_SECONDS
+        if not isinstance(fault, RedisError | OSError):
+            logger.error("limits could not be counted in Redis", exc_info=fault)
         if self.away_since is None:
             self.away_since = datetime.now(UTC)
             # Only the type: the error's text could contain a URL with a password.

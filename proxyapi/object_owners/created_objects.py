@@ -10,7 +10,7 @@ from usage.call_record import CallRecord
 
 
 class CreatedObjects:
-    """Collects the ids of the objects that one call has created upstream, and records the call's key as their owner.
+    """The ids of the objects that one call has created upstream; records the call's key as the owner of these objects.
 
     Ids that the request names are not among them, although answers repeat such ids.
     """
@@ -31,7 +31,7 @@ class CreatedObjects:
         """
         for object_id in objects.take_new():
             if object_id not in self._named:
-                owner_store.remember(object_id, key_name)
+                owner_store.record_owner(object_id, key_name)
                 self._made.append(object_id)
 
     def columns(self, objects: CreatedIds | None) -> CallRecord:

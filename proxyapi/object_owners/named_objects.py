@@ -1,8 +1,7 @@
 """Finds the ids of stored objects in the body, the form and the query of a request, by the tables of `object_places`.
 
 Names are read in every way in which upstream may read them: in any letter case, and with all values of a name that is
-given twice. The search uses a list as its stack instead of recursion, so no nesting is too deep; it visits each value
-once.
+given twice. The search uses a list as its stack instead of recursion, so no nesting is too deep.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ from proxyapi.object_owners.object_places import (
     OWN_NAMES,
     REFERENCES,
     REFERENCES_OF,
+    PlainString,
     Reference,
-    Text,
 )
 from usage.answers.created_ids import is_object_id
 
@@ -42,7 +41,7 @@ MENTION: Final = Reference("")  # a place whose id is refused only if another ke
 
 
 class NamedObjects:
-    """Collects the ids of stored objects that a request names, such as the file in `file_id`.
+    """The ids of stored objects that a request names, such as the file in `file_id`, collected part by part.
 
     `references` maps each id that upstream looks up to a pair: its place in the request, and its member's name.
     `mentions` has the ids that upstream need not look up, as in an earlier answer that the request repeats. `family` is
@@ -86,7 +85,7 @@ class NamedObjects:
         path = field_path(name)
         if value is None:
             place = _place(path[-1])
-            if place is not None and place is not MENTION and place.text is Text.REFERENCE:
+            if place is not None and place is not MENTION and place.text is PlainString.REFERENCE:
                 self._fault(f"Invalid '{_shown(name)}': expected text, not a file.", param=_shown(name))
             return
         is_json = value.lstrip()[:1] in {"{", "["}
@@ -148,15 +147,16 @@ class NamedObjects:
         if place is MENTION:
             place = self._references.get(name.casefold(), MENTION)
         for one, is_text in _ids_in(value):
-            if place is MENTION or weak or (is_text and place.text is Text.MENTION):
+            if place is MENTION or weak or (is_text and place.text is PlainString.MENTION):
                 self._mention(one)
-            elif not is_text or place.text is Text.REFERENCE:
+            elif not is_text or place.text is PlainString.REFERENCE:
                 self._refer(one, place, name)
 
     def _read_items(self, value: object, stack: _Stack, *, weak: bool) -> None:
         """Adds the ids that the items of a request's input name.
 
-        An item without content is a reference to a stored item; all other members are read as those of any JSON object.
+        An item without content is a reference to a stored item, unless `weak` is true: upstream looks up no item of an
+        earlier answer. All other members are read as those of any JSON object.
         """
         items = value if isinstance(value, list) else [value]
         for item in () if _is_plain(items) else items:
@@ -169,7 +169,7 @@ class NamedObjects:
             kind = types[0] if len(types) == 1 and isinstance(types[0], str) else ""
             mentioned = ITEM_MENTIONS.get(kind, ())
             found = [one for name, one in pairs if name.casefold() == "id" and isinstance(one, str)]
-            if found and (len(found) > 1 or len(types) > 1 or not _has_content(kind, item)):
+            if not weak and found and (len(found) > 1 or len(types) > 1 or not _has_content(kind, item)):
                 for object_id in found:
                     self._refer(object_id, ITEM, "input")
             for name, one in pairs:
@@ -181,14 +181,14 @@ class NamedObjects:
             self._fault(f"Invalid '{_shown(name)}': this can be no id.", param=_shown(name), code="invalid_value")
             return
         self.references.setdefault(value, (place, _shown(name)))
-        self._bound()
+        self._check_number()
 
     def _mention(self, value: object) -> None:
         if is_object_id(value):
             self.mentions.add(value)
-            self._bound()
+            self._check_number()
 
-    def _bound(self) -> None:
+    def _check_number(self) -> None:
         """Raises `BadRequest` if more than `MOST_NAMED` stored objects are named, unless `skips_faults` is set."""
         if len(self.references) + len(self.mentions) > MOST_NAMED:
             self._fault(f"The request names more than {MOST_NAMED:,} stored objects.")

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 
-class Text(Enum):
-    """What a plain string means in a place of a request that may have either a string or an object with an `id`."""
+class PlainString(Enum):
+    """The possible meanings of a plain string where a request may have either a string or an object with an `id`."""
 
     REFERENCE = "an id that the caller must own"
     MENTION = "an id, or a name that everybody may use"
@@ -37,7 +37,7 @@ class Reference:
 
     words: str
     code: str = "not_found"
-    text: Text = Text.REFERENCE
+    text: PlainString = PlainString.REFERENCE
 
 
 RESPONSE = Reference("Response with id '{}' not found.")
@@ -54,14 +54,15 @@ RUN = Reference("No run found with id '{}'.")
 PART = Reference("No such Part object: {}")
 CONSENT = Reference("Voice consent with id '{}' not found.")
 SKILL = Reference("Skill with id '{}' not found.")
-WORKFLOW = Reference("Workflow with id '{}' not found.", text=Text.WORDS)  # made in OpenAI's dashboard, as prompts are
+# Made in OpenAI's dashboard, as prompts are.
+WORKFLOW = Reference("Workflow with id '{}' not found.", text=PlainString.WORDS)
 OTHER = Reference("No object found with id '{}'.")
 # A prompt is made in OpenAI's dashboard and belongs to the account: the built-in key may use it, and keys that it is
 # shared with.
-PROMPT = Reference("Prompt with id '{}' not found.", text=Text.WORDS)
-AUDIO = Reference("Audio with id '{}' not found.", text=Text.WORDS)
-VOICE = Reference("Voice with id '{}' not found.", text=Text.MENTION)
-OBJECT = Reference("No object found with id '{}'.", text=Text.WORDS)
+PROMPT = Reference("Prompt with id '{}' not found.", text=PlainString.WORDS)
+AUDIO = Reference("Audio with id '{}' not found.", text=PlainString.WORDS)
+VOICE = Reference("Voice with id '{}' not found.", text=PlainString.MENTION)
+OBJECT = Reference("No object found with id '{}'.", text=PlainString.WORDS)
 
 REFERENCES = {
     "previous_response_id": PREVIOUS_RESPONSE,

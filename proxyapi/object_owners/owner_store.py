@@ -2,8 +2,8 @@
 
 An owner is recorded before the object's id leaves, as a symbolic link in `DATA_DIR/owners`: a link is made by a single
 system call, is never half written, and is seen by every worker of this host at once. Once the call's row is in the
-database, `usage.shipping.stored_object_owners` has the owner too, and the link is removed. An object that is in neither
-place was not created through this gateway.
+database, `usage.journal_shipping.stored_object_rows` has the owner too, and the link is removed. An object that is in
+neither place was not created through this gateway.
 
 An owner never changes, so a worker keeps the owners that it has read in memory.
 """
@@ -26,7 +26,7 @@ from django.db import connection
 
 from proxyapi.exceptions import DatabaseUnavailable
 from proxyapi.threads import in_own_thread
-from usage.shipping.stored_object_owners import makers
+from usage.journal_shipping.stored_object_rows import makers
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ _owners: dict[str, str] = {}
 _unknown_until: dict[str, float] = {}
 
 
-def remember(object_id: str, key_name: str) -> None:
+def record_owner(object_id: str, key_name: str) -> None:
     """Records that the key `key_name` has created a stored object, unless an owner is recorded for it already.
 
     Takes some 40 µs, and never fails: if the disk is full, only this process knows the owner, until the call's row has
@@ -67,7 +67,7 @@ def remember(object_id: str, key_name: str) -> None:
     except ValueError:
         logger.warning("an owner could not be remembered: the id is no name for a file")
         return
-    _keep(object_id, key_name)
+    _cache_owner(object_id, key_name)
 
 
 async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> dict[str, str]:
@@ -93,7 +93,7 @@ async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> di
             raise DatabaseUnavailable from error
         return known
     for object_id, owner in found.items():
-        _keep(object_id, owner)
+        _cache_owner(object_id, owner)
     if len(_unknown_until) > MAX_CACHED:
         _unknown_until.clear()
     _unknown_until.update(dict.fromkeys(set(others_unknown) - found.keys(), now + UNKNOWN_SECONDS))
@@ -161,7 +161,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _remove(links: dict[str, Path]) -> None:
-    """Deletes those of the given links whose owners the database has as well; `links` has their paths by object id."""
+    """Deletes the symbolic links whose owners the database has as well; `links` has the links' paths by object id."""
     for object_id in _makers(links) if links else ():
         links[object_id].unlink(missing_ok=True)
 
@@ -193,7 +193,7 @@ async def _read_owners(object_ids: Collection[str], known: dict[str, str]) -> li
 
 
 def _read_owner(object_id: str, known: dict[str, str]) -> bool:
-    """Adds the owner of an object to `known`, from memory or its link; returns whether this host has recorded one."""
+    """Adds an object's owner to `known`, if this host has recorded one, and returns whether it has."""
     owner = _owners.get(object_id)
     if owner is None:
         try:
@@ -202,12 +202,12 @@ def _read_owner(object_id: str, known: dict[str, str]) -> bool:
             return False
         if linked_id != object_id:
             return False
-        _keep(object_id, owner)
+        _cache_owner(object_id, owner)
     known[object_id] = owner
     return True
 
 
-def _keep(object_id: str, owner: str) -> None:
+def _cache_owner(object_id: str, owner: str) -> None:
     """Stores the owner of an object in this process's memory, which forgets all owners when it is full."""
     if len(_owners) >= MAX_CACHED:
         _owners.clear()

@@ -45,8 +45,8 @@ IN_LOCATION = frozenset({"/v1/realtime/calls"})
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
-    """Result of the check of a request: `named` has the ids of the stored objects that the request names.
+class CheckedObjects:
+    """The result of checking a request's stored objects: `named` has the ids of those that the request names.
 
     `made` is the reader that finds the ids of new objects in the answer; None if the call creates none.
     """
@@ -55,14 +55,14 @@ class Access:
     made: CreatedIds | None = None
 
 
-NOTHING = Access()
+NOTHING = CheckedObjects()
 ADMINISTRATION = (
     "/v1/{} administers the upstream account: only the built-in key may use it, and keys that have an upstream key of"
     " their own."
 )
 
 
-async def check(request: UpstreamRequest, caller: Caller) -> Access:
+async def check(request: UpstreamRequest, caller: Caller) -> CheckedObjects:
     """Checks that the caller's key may use every stored object that the request names.
 
     Returns their ids, and the reader for the ids of new objects in the answer.
@@ -93,7 +93,7 @@ async def check(request: UpstreamRequest, caller: Caller) -> Access:
     return await _check_owners(route, request, named, caller)
 
 
-async def _see_all(route: Route, request: UpstreamRequest) -> Access:
+async def _see_all(route: Route, request: UpstreamRequest) -> CheckedObjects:
     """Returns the result of `check` for the built-in key, which may use all objects.
 
     The ids in the request are read only so that they are not taken for those of objects that the call creates.
@@ -103,7 +103,7 @@ async def _see_all(route: Route, request: UpstreamRequest) -> Access:
         return access
     named = NamedObjects(route.family.name, skips_faults=True)
     await _read(request, route, named)
-    return Access(access.named.union(named.references, named.mentions), access.made)
+    return CheckedObjects(access.named.union(named.references, named.mentions), access.made)
 
 
 async def _read(request: UpstreamRequest, route: Route, named: NamedObjects) -> None:
@@ -156,7 +156,7 @@ def _read_form(parts: Sequence[PartExcerpt], may_be_odd: bool) -> NamedObjects:
     return named
 
 
-async def visible(object_ids: Collection[str], caller: Caller) -> Callable[[str], bool]:
+async def visibility_test(object_ids: Collection[str], caller: Caller) -> Callable[[str], bool]:
     """Returns a function that tells whether the caller's key may see the object with a given id, one of `object_ids`.
 
     Used to remove the objects of other keys from a list that upstream has sent.
@@ -175,7 +175,7 @@ def is_shared(object_id: str, caller: Caller) -> bool:
     return matches_any(object_id, caller.shared_objects)
 
 
-async def _check_owners(route: Route, request: UpstreamRequest, named: NamedObjects, caller: Caller) -> Access:
+async def _check_owners(route: Route, request: UpstreamRequest, named: NamedObjects, caller: Caller) -> CheckedObjects:
     """Looks up the owners of all objects that a request names, and checks that its caller may use the objects.
 
     Raises the same errors as `check`.
@@ -266,10 +266,10 @@ def _missing(place: Reference, object_id: str, name: str | None) -> NotFound:
     return NotFound(place.words.format(object_id[:200]), param=name, code=place.code)
 
 
-def _access(route: Route, request: UpstreamRequest, named: frozenset[str], *, is_own: bool) -> Access:
+def _access(route: Route, request: UpstreamRequest, named: frozenset[str], *, is_own: bool) -> CheckedObjects:
     """Returns the result of `check` for an allowed request: the ids that it names, and the reader of new ids."""
     made = _made(route, request, is_own=is_own)
-    return Access(named, made) if named or made else NOTHING
+    return CheckedObjects(named, made) if named or made else NOTHING
 
 
 def _made(route: Route, request: UpstreamRequest, *, is_own: bool) -> CreatedIds | None:

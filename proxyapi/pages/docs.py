@@ -12,7 +12,7 @@ from drf_spectacular.generators import SchemaGenerator
 from proxyapi import openapi
 from proxyapi.call.call_request import ProxyRequest
 from proxyapi.dispatch.base_view import ProxyView
-from proxyapi.pages.page_headers import page, render
+from proxyapi.pages.page_headers import page_response, render
 
 
 class DocsView(ProxyView):
@@ -20,7 +20,7 @@ class DocsView(ProxyView):
 
     @openapi.unlisted
     async def get(self, request: ProxyRequest) -> HttpResponse:
-        return page(render(request.call_request, "docs.html"))
+        return page_response(render(request.call_request, "docs.html"))
 
 
 class OpenAPIView(ProxyView):

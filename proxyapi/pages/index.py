@@ -12,7 +12,7 @@ from proxyapi.dispatch.base_urls import unknown_endpoint
 from proxyapi.dispatch.base_view import ProxyView
 from proxyapi.keys.keyring import keyring
 from proxyapi.limits.limiter import limiter
-from proxyapi.pages.page_headers import page, render
+from proxyapi.pages.page_headers import page_response, render
 from proxyapi.streams.chat_usage_request import usage_requests
 from usage.ledger import ledger
 from usage.money.reservations import reservations
@@ -24,7 +24,7 @@ class IndexView(ProxyView):
     @openapi.index
     async def get(self, request: ProxyRequest) -> HttpResponse:
         facts = {"version": settings.VERSION, "upstream_key": bool(settings.OPENAI_API_KEY)}
-        return page(render(request.call_request, "index.html", facts))
+        return page_response(render(request.call_request, "index.html", facts))
 
 
 class LivenessView(ProxyView):

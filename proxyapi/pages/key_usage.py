@@ -16,12 +16,13 @@ from django.http import HttpRequest, JsonResponse
 
 from proxyapi.keys.keyring import Caller
 from proxyapi.models import AccessKey
-from usage.money.holds import spent_by
+from usage.admin_pages import dashboard
+from usage.admin_pages.access import may_see_bodies
+from usage.money.spent_and_reserved import spent_by
 from usage.page_data.formatting import count, dollars
 from usage.page_data.key_summary import budget_bars
 from usage.page_data.newest_calls import read_newest_calls_of_key
-from usage.pages import dashboard
-from usage.pages.access import may_see_bodies
+from usage.sums.ranges import range_or_default
 
 NEWEST_CALLS = 20
 
@@ -45,10 +46,10 @@ class KeyFacts:
         return cls(key.name, budgets, tuple(_limits(key)), is_own)
 
 
-def page(request: HttpRequest, key: KeyFacts, data_url: str) -> dict[str, object]:
+def page_context(request: HttpRequest, key: KeyFacts, data_url: str) -> dict[str, object]:
     """Returns the template context of the page that shows a key's usage.
 
-    `data_url` is the address from which the open page is refreshed, with what `data` returns.
+    `data_url` is the address from which the open page is refreshed, with what `data_response` returns.
     """
     context = dashboard.dashboard_context(request, data_url, key.name)
     for own in _fragments(request, key).values():
@@ -56,14 +57,15 @@ def page(request: HttpRequest, key: KeyFacts, data_url: str) -> dict[str, object
     return context
 
 
-def data(request: HttpRequest, key: KeyFacts) -> JsonResponse:
+def data_response(request: HttpRequest, key: KeyFacts) -> JsonResponse:
     """Returns the JSON response from which an open page with a key's usage is refreshed."""
     return dashboard.refresh_response(request, _fragments(request, key), key.name)
 
 
 def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, object]]:
     """Returns the parts of a key's usage page that are refreshed while it is open, each with its template context."""
-    spent = spent_by([key.name], datetime.now(UTC).date())[key.name]
+    now = datetime.now(UTC)
+    spent = spent_by([key.name], now.date())[key.name]
     held = dollars(spent.held) if spent.held else ""
     found: dict[str, dict[str, object]] = {
         "budgets": {"budget_bars": budget_bars(spent, key.budgets), "limits": key.limits, "held": held},
@@ -71,7 +73,8 @@ def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, objec
         "used": {"is_own": key.is_own, "key_query": urlencode({"key": key.name})},
     }
     if key.is_own:
-        return {**found, "own_calls": {"calls": read_newest_calls_of_key(key.name, NEWEST_CALLS)}}
+        time_range, _ = range_or_default(request.GET, now)
+        return {**found, "own_calls": {"calls": read_newest_calls_of_key(key.name, time_range, NEWEST_CALLS)}}
     return {**found, "newest_errors": {**found["used"], "sees_bodies": may_see_bodies(request)}}
 
 

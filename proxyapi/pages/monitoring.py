@@ -1,6 +1,6 @@
 """The pages that need `ACCESS_TOKEN`: the newest calls, and the versions and limits of this server.
 
-`/health` and `/health2`, which need it too and call upstream, are in `proxyapi.simple.health`.
+`/health` and `/health2`, which need it too and call upstream, are in `proxyapi.simple_api.health`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from proxyapi.call.capacity import capacity
 from proxyapi.dispatch.authentication import AccessTokenAuthentication
 from proxyapi.dispatch.base_view import ProxyView
 from proxyapi.dispatch.throttling import PageThrottle
-from proxyapi.pages.page_headers import page, render
+from proxyapi.pages.page_headers import page_response, render
 from proxyapi.pages.reports import read_from_database
 from usage.ledger import ledger
 from usage.page_data import newest_calls
@@ -34,7 +34,9 @@ class LogView(ProxyView):
 
     @openapi.log
     async def get(self, request: ProxyRequest) -> HttpResponse:
-        return page(await read_from_database(lambda: render(request.call_request, "log.html", self.read_context())))
+        return page_response(
+            await read_from_database(lambda: render(request.call_request, "log.html", self.read_context()))
+        )
 
     def read_context(self) -> dict[str, object]:
         return {

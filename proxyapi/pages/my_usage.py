@@ -30,10 +30,10 @@ COOKIE_SECONDS = 3600
 SITE_PATH = "/my-usage/"
 SALT = "proxyapi.my_usage"
 MAX_KEY_CHARACTERS = 500
-View = Callable[[HttpRequest], HttpResponse]
+PageView = Callable[[HttpRequest], HttpResponse]
 
 
-def private_page(view: View) -> View:
+def private_page(view: PageView) -> PageView:
     """Decorates a view of the site My usage with headers that keep its page private.
 
     Browsers do not store the page, and run only the gateway's own scripts in it.
@@ -57,7 +57,7 @@ def show(request: HttpRequest) -> HttpResponse:
     entry = find_signed_in(request)
     if entry is None or entry.caller is None:
         return render(request, "my_usage/sign_in.html", {"has_left": COOKIE in request.COOKIES})
-    context = key_usage.page(request, KeyFacts.of(entry.caller, is_own=True), reverse("my_usage:data"))
+    context = key_usage.page_context(request, KeyFacts.of(entry.caller, is_own=True), reverse("my_usage:data"))
     return render(request, "my_usage/usage.html", {**context, "valid_until": entry.ends_at})
 
 
@@ -68,7 +68,7 @@ def data(request: HttpRequest) -> HttpResponse:
     entry = find_signed_in(request)
     if entry is None or entry.caller is None:
         return JsonResponse({"error": "Sign in again."}, status=401)
-    return key_usage.data(request, KeyFacts.of(entry.caller, is_own=True))
+    return key_usage.data_response(request, KeyFacts.of(entry.caller, is_own=True))
 
 
 @require_POST

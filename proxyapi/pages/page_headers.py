@@ -25,7 +25,7 @@ PAGE_HEADERS = {
 }
 
 
-def page(html: str) -> HttpResponse:
+def page_response(html: str) -> HttpResponse:
     """Returns a response with this HTML, and with the security headers that all of the gateway's pages have."""
     return HttpResponse(html, headers=PAGE_HEADERS)
 

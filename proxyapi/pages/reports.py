@@ -23,7 +23,7 @@ from proxyapi.threads import in_own_thread
 from usage.database.query_deadline import limit_query_time
 from usage.live import metrics
 from usage.sums.ranges import read_range
-from usage.sums.report_reader import read_groups, read_report
+from usage.sums.report_reader import group_names, read_report
 
 MAX_DATABASE_SECONDS = 10.0
 FILTERS = ("key", "model", "route", "outcome")
@@ -33,7 +33,7 @@ Answer = TypeVar("Answer")
 
 
 class AccessTokenOrKey(BaseAuthentication):
-    """Authenticates a request for a report by `ACCESS_TOKEN` or by an access key.
+    """Authentication of a request for a report, by `ACCESS_TOKEN` or by an access key.
 
     The token may see the usage of all keys; a key may see its own usage only.
     """
@@ -55,7 +55,7 @@ class UsageView(ProxyView):
         query = request.query_params
         try:
             time_range = read_range(query, datetime.now(UTC))
-            groups = read_groups(query.get("group_by", ""))
+            groups = group_names(query.get("group_by", ""))
         except ValueError as fault:
             raise BadRequest(str(fault)) from None
         only = {name: query[name] for name in FILTERS if name in query}

@@ -23,7 +23,7 @@ NAMES = (b"stream_options", b"include_usage")
 
 
 class UsageRequests:
-    """Decides whether the gateway adds `stream_options.include_usage` to streamed chats, to learn their usage.
+    """The decision whether the gateway adds `stream_options.include_usage` to streamed chats, to learn their usage.
 
     One decision is enough for all calls of a process, because they have the same upstream.
     """
@@ -38,9 +38,9 @@ class UsageRequests:
 
     @property
     def state(self) -> str:
-        """Says for `/readyz` whether upstream is asked for the usage of streamed chats.
+        """Whether upstream is asked for the usage of streamed chats, for `/readyz`.
 
-        One of "on", "off" and "refused by upstream".
+        The value is "on", "off" or "refused by upstream".
         """
         if self.refused:
             return "refused by upstream"

@@ -112,7 +112,7 @@ class Relay(ABC):
         try:
             while unsent := await self._answer.chunk(pass_on):
                 if self._is_complete:
-                    await self.end.write_row()
+                    await self.end.finish()
                 yield unsent
                 self.may_comment = self._between_events
         except ProxyError as error:  # raised by upstream's answer, or by a form that is still being sent upstream
@@ -123,7 +123,7 @@ class Relay(ABC):
                 return
         final = self._final_pieces()
         if not self.end.is_broken:
-            await self.end.write_row()
+            await self.end.finish()
         for piece in final:
             yield piece
 
@@ -155,7 +155,7 @@ class Relay(ABC):
         return []
 
     def _pass_on(self, send_now: SendNow, chunk: bytes) -> bytes:
-        """Takes from a chunk what the ledger needs, sends it at once if possible, and returns the bytes not sent."""
+        """Takes from a chunk what the ledger needs, sends the chunk at once if possible; returns the bytes not sent."""
         ready = self._read_chunk(chunk)
         if not ready or self._is_complete or not send_now(ready):
             return ready

@@ -33,7 +33,7 @@ async def send_whole(request: CallRequest, response: HttpResponse) -> None:
     if response.status_code not in NO_BODY_STATUSES and not response.has_header("content-length"):
         start["headers"].append((b"content-length", str(len(response.content)).encode()))
     if request.method != "HEAD":
-        request.connection.body_follows()
+        request.connection.announce_body()
     async with time_limit(request):
         await request.send(start)
         await request.send({"type": "http.response.body", "body": response.content})
@@ -50,7 +50,7 @@ def time_limit(request: CallRequest) -> AbstractAsyncContextManager[object]:
 
 
 class EventStream:
-    """Sends the caller an answer that a relay passes on as it arrives: a stream of events, or any other body."""
+    """Sender of an answer that a relay passes to the caller as it arrives: a stream of events, or any other body."""
 
     def __init__(self, relay: Relay, send: Send, connection: CallerConnection, http_version: str) -> None:
         self._relay = relay

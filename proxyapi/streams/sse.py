@@ -24,7 +24,7 @@ SEQUENCE_NUMBER = re.compile(rb'"sequence_number":\s*([0-9]{1,18})')
 
 
 class EventFramer:
-    """Cuts a stream of bytes between its server-sent events, so that the gateway can insert comments or errors there.
+    """Splitter of a stream of bytes between its server-sent events, so that comments or errors can be inserted there.
 
     No byte is changed, added or lost: all bytes that are fed come out, in order. `inside_event`: the bytes that have
     come out end within an event, which is too long to be held.

@@ -1,7 +1,7 @@
 """The end of an answer that passes while it arrives: its row is written before the answer's last bytes leave.
 
 A caller that has the whole answer therefore finds its call in the ledger, whatever happens afterwards. `relay` sees the
-last bytes coming and holds them back until `StreamEnd.write_row` has returned. An answer that breaks off, is cancelled
+last bytes coming and holds them back until `StreamEnd.finish` has returned. An answer that breaks off, is cancelled
 or has no body ends here, too: once, in whichever way comes first.
 """
 
@@ -14,7 +14,7 @@ from usage.models import Outcome
 
 
 class StreamEnd:
-    """Ends one call whose answer is passed to the caller while it arrives, and records how the call has ended.
+    """The end of one call whose answer is passed to the caller while it arrives; records how the call has ended.
 
     Only the first end counts. `is_broken` is True if the caller does not get all of the answer: then the connection
     must be cut instead of ended cleanly.
@@ -25,7 +25,7 @@ class StreamEnd:
         self._call = call
         self._answer = answer
 
-    async def write_row(self) -> None:
+    async def finish(self) -> None:
         """Ends a call whose answer has arrived whole, and waits until its ledger row is durable."""
         self._call.facts.mark_upstream_ended()
         await self._call.keep_bodies()
@@ -33,7 +33,7 @@ class StreamEnd:
         self._call.end(outcome, self._answer.status)
         await self._call.wait_until_recorded()
 
-    async def write_row_at_head(self) -> None:
+    async def finish_without_body(self) -> None:
         """Ends a HEAD call, whose caller gets no body, without reading the answer; records the call's ledger row."""
         self._call.facts.mark_upstream_ended()
         self._call.end(Outcome.SUCCESS, self._answer.status)

@@ -21,6 +21,7 @@ from openai import AsyncOpenAI
 from proxyapi.exceptions import (
     UpstreamUnreachable,
 )
+from proxyapi.upstream import self_calls
 from proxyapi.upstream.answer import UpstreamAnswer
 from proxyapi.upstream.credentials import Credentials
 from proxyapi.upstream.exchange import Body, SilenceLimits
@@ -146,6 +147,8 @@ def _head_and_body(request: UpstreamRequest) -> tuple[Headers, Body]:
         headers.setdefault("OpenAI-Project", credentials.project)
     # The gateway reads the answer as it passes, and the events of a compressed stream arrive late.
     headers["Accept-Encoding"] = "identity"
+    if own_entry := self_calls.own_entry():
+        headers["Via"] = f"{headers['Via']}, {own_entry}" if "Via" in headers else own_entry
     if request.upload is not None:
         return headers, request.upload.pieces()
     if request.form:

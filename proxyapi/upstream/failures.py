@@ -25,13 +25,17 @@ class UnreachableLog:
 
     def add(self, fault: NotConnected | Broken) -> None:
         """Logs why upstream gives no answer, unless the same reason was logged within the last minute."""
-        now = time.monotonic()
         what = "no connection to upstream" if isinstance(fault, NotConnected) else "no usable answer from upstream"
         words = f"{what}: {fault}"
+        systems_words = str(fault.__cause__ or "")
+        self.add_reason(words, "" if systems_words in words else f" ({systems_words})")
+
+    def add_reason(self, words: str, details: str = "") -> None:
+        """Logs a reason, followed by its details, unless the same reason was logged within the last minute."""
+        now = time.monotonic()
         if now - self._logged_at.get(words, -math.inf) >= UNREACHABLE_LOG_SECONDS:
             self._logged_at[words] = now
-            systems_words = str(fault.__cause__ or "")
-            logger.warning("%s", words if systems_words in words else f"{words} ({systems_words})")
+            logger.warning("%s%s", words, details)
 
 
 unreachable_log = UnreachableLog()

@@ -1,21 +1,38 @@
-"""Detects that upstream is this gateway itself.
+"""Detects that upstream is this gateway itself, or a gateway whose upstream leads back to this one.
 
 That happens when the gateway is started in a shell that was prepared for its clients, with their OPENAI_BASE_URL and
-OPENAI_API_KEY. Each call would cause another one until all slots are taken. The start compares addresses; behind
-another address, such as a proxy's, only a call can notice: its upstream key is a key of this gateway.
+OPENAI_API_KEY, or when two gateways each have the other's address. Each call would cause another one until all slots
+are taken. The start compares addresses. Behind another address, such as a proxy's, only a call can notice: its upstream
+key is a key of this gateway. In a ring of gateways each has another one's key, so a call names in its header `Via`
+(RFC 9110, 7.6.3) the gateways that it has passed.
+
+A gateway's name in `Via` is a pseudonym, made from its secret and the address of its upstream. All hosts of one
+installation have the same name, while two gateways in a row have different ones, even with the same secret. The header
+is not sent to OpenAI, which never calls a gateway.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
+from functools import cache
 from urllib.parse import urlsplit
 
+from proxyapi import sealing
 from proxyapi.cached_settings import call_settings
 from proxyapi.exceptions import LoopDetected
 from proxyapi.keys.keyring import keyring
 from proxyapi.models import PREFIX
+from proxyapi.upstream.failures import unreachable_log
 from proxyapi.upstream.proxies import PORTS
+
+GATEWAY = re.compile(r"1\.1 chatproxy-[0-9a-f]{16}")  # one entry of `Via`: the protocol's version, and a gateway's name
+OPENAI_DOMAINS = ("openai.com", "openai.azure.com")
+CAME_BACK = (
+    "This call came back to the gateway that had sent it: its upstream, or the upstream of a gateway behind it, is this"
+    " gateway. OPENAI_BASE_URL of one of them has to be the provider's address."
+)
 
 
 def is_own_address(base_url: str, host: str, port: int) -> bool:
@@ -32,14 +49,47 @@ def is_own_address(base_url: str, host: str, port: int) -> bool:
     return any(address in ours or (address.is_unspecified and _is_local(address)) for address in theirs)
 
 
-def check_key(api_key: str) -> None:
-    """Checks that the upstream key `api_key` is not a key of this gateway.
+def check(api_key: str, via: str) -> None:
+    """Checks that a call does not come back to this gateway, and has not come back.
 
-    Raises `LoopDetected` if it is one, because the call would come back to the gateway.
+    `api_key` is the upstream key with which the call is to be sent, and `via` the value of the request's header `Via`,
+    or empty. Raises `LoopDetected` if the key is a key of this gateway, or if the header names this gateway.
     """
     may_be_ours = api_key.startswith(PREFIX) or api_key == call_settings().SECURITY_KEY
     if may_be_ours and keyring.find(api_key) is not None:
+        unreachable_log.add_reason(LoopDetected.message)
         raise LoopDetected
+    if via and own_entry() in _entries(via):
+        unreachable_log.add_reason(CAME_BACK)
+        raise LoopDetected(CAME_BACK)
+
+
+def own_entry() -> str:
+    """Returns the entry that this gateway adds to the header `Via` of its requests; empty if upstream is OpenAI."""
+    return _entry(call_settings().OPENAI_BASE_URL)
+
+
+def gateways_passed(via: str) -> str:
+    """Returns those entries of a request's header `Via` that go upstream: the gateways that the call has passed.
+
+    Other proxies in the header are the caller's, and upstream does not learn of them. The result is empty if upstream
+    is OpenAI.
+    """
+    return ", ".join(_entries(via)) if own_entry() else ""
+
+
+@cache
+def _entry(base_url: str) -> str:
+    """Returns what `own_entry` does, for a gateway whose upstream is at `base_url`."""
+    host = urlsplit(base_url).hostname or ""
+    if any(host == domain or host.endswith(f".{domain}") for domain in OPENAI_DOMAINS):
+        return ""
+    return f"1.1 chatproxy-{sealing.pseudonym(base_url)}"
+
+
+def _entries(via: str) -> list[str]:
+    """Returns the entries of a header `Via` that name gateways of this kind."""
+    return [entry for entry in map(str.strip, via.split(",")) if GATEWAY.fullmatch(entry)]
 
 
 def _addresses(host: str) -> set[ipaddress.IPv4Address | ipaddress.IPv6Address]:

@@ -108,12 +108,12 @@ class Transport:
                 return connection
         return None
 
-    def _is_vacant(self, connection: Connection) -> None:
+    def _put_back(self, connection: Connection) -> None:
         """Puts a connection to upstream that has become free back into the pool, so that a later request uses it."""
         connection.vacant_since = asyncio.get_running_loop().time()
         self._vacant.append(connection)
 
-    def _is_lost(self, connection: Connection) -> None:
+    def _discard(self, connection: Connection) -> None:
         """Removes a connection to upstream that has been closed from the pool."""
         self._open.discard(connection)
         if connection in self._vacant:
@@ -158,7 +158,7 @@ class Transport:
                 await self._tunnel(opened, self._proxy)
             name = self._url.hostname if self._tls is not None else None
             _, connection = await loop.create_connection(
-                lambda: Connection(self._is_vacant, self._is_lost), sock=opened, ssl=self._tls, server_hostname=name
+                lambda: Connection(self._put_back, self._discard), sock=opened, ssl=self._tls, server_hostname=name
             )
         except BaseException:  # a border: cleans up after any exception, and raises it
             opened.close()

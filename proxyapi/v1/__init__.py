@@ -4,5 +4,5 @@
 describes `/v1` in `/openapi.json`. Which paths there are is `proxyapi.routes`. What passes is changed by
 `proxyapi.streams.chat_usage_request`, `chat_usage_removal` and `proxyapi.limits.output_limits` only.
 
-Imports `proxyapi.dispatch` and below, not `simple`.
+Imports `proxyapi.dispatch` and below, not `simple_api`.
 """

@@ -113,7 +113,7 @@ class ListPage:
         return data
 
 
-async def own_page(
+async def read_visible_page(
     request: UpstreamRequest, answer: UpstreamAnswer, keeps: Keeps
 ) -> tuple[UpstreamAnswer, bytes | None]:
     """Reads pages of upstream's list until one has an item that the caller may see.

@@ -21,7 +21,7 @@ from rest_framework.authentication import BaseAuthentication
 
 from proxyapi import openapi
 from proxyapi.bodies import large_bodies, model_places, request_encoding
-from proxyapi.bodies.asked_usage import count_pictures, read_asked_usage
+from proxyapi.bodies.billing_parameters import count_pictures, read_asked_usage
 from proxyapi.bodies.json_body import read_json_body
 from proxyapi.cached_settings import call_settings
 from proxyapi.call import gateway_fields
@@ -54,7 +54,8 @@ from proxyapi.upstream.answer import UpstreamAnswer
 from proxyapi.upstream.credentials import caller_credentials
 from proxyapi.upstream.passed_headers import pass_up, without_encoding
 from proxyapi.upstream.request import UpstreamRequest
-from proxyapi.v1.list_filter import Keeps, own_page
+from proxyapi.upstream.self_calls import gateways_passed
+from proxyapi.v1.list_filter import Keeps, read_visible_page
 from usage.answers.reader import begins_object
 
 # The dialect of a stream for which the gateway has asked for usage, and not the caller: usage is removed from it.
@@ -99,13 +100,16 @@ class PassThroughView(CallView):
         """Passes the request upstream, and upstream's answer back to the caller."""
         call = request.call_request
         route = self.open_route(call)
+        headers = pass_up(call.raw_headers)
+        if gateways := gateways_passed(call.META.get("HTTP_VIA", "")):
+            headers["Via"] = gateways
         upstream_request = UpstreamRequest(
             self.method,
             route.path,
             credentials=caller_credentials(self.caller),
             deadline=asyncio.get_running_loop().time() + call_settings().REQUEST_TIMEOUT,
             query=gateway_fields.passed_query(call.raw_query),
-            headers=pass_up(call.raw_headers),
+            headers=headers,
         )
         dialect = DIALECTS.get(route.family.name, ERROR_OBJECT)
         if self.method == "GET":
@@ -169,13 +173,13 @@ class PassThroughView(CallView):
         call.incoming_body.allow_large_form()
         call.incoming_body.check_announced()  # before anything is sent upstream
         self.call.facts.form = upstream_request.upload = FormUpload(
-            call.incoming_body, call.raw_headers, self.read_form_fields, encoding
+            call.incoming_body, call.raw_headers, self.admit_form, encoding
         )
         assert upstream_request.headers is not None  # noqa: S101  (a call that passes through has its own)
         if call.incoming_body.announced is not None:
             upstream_request.headers["Content-Length"] = str(call.incoming_body.announced)
 
-    async def read_form_fields(self, form: FormUpload) -> None:
+    async def admit_form(self, form: FormUpload) -> None:
         """Checks that the key may use the models and objects that a form names; reserves budget for the call.
 
         Called when the whole form has been read. The last piece of the form has not been sent yet, so upstream cannot
@@ -184,7 +188,7 @@ class PassThroughView(CallView):
         """
         self.call.facts.model = next(iter(form.field("model")), "")
         self.call.facts.stream = "true" in map(str.lower, form.field("stream"))
-        self.call.request.body_received()
+        self.call.request.mark_body_received()
         assert self.found is not None  # noqa: S101  (it is open)
         fields = {name: form.field(name) for name in ("n", "quality", "size")}
         self.call.facts.asked_usage = read_asked_usage(self.found, fields, self.call.facts.model)
@@ -211,7 +215,7 @@ class PassThroughView(CallView):
         if as_it_came is not None and answer.status in REFUSALS:
             answer = await self.ask_without_usage(answer, as_it_came)
         if answer.status < 300 and (keeps := self.listing_filter()) is not None:
-            answer, page = await own_page(request, answer, keeps)  # raises an error for a list that cannot be read
+            answer, page = await read_visible_page(request, answer, keeps)  # raises an error if it cannot be read
             if page is None:
                 self.call.read_head(answer)
                 return await self.respond_whole(answer)
@@ -281,7 +285,7 @@ def models_of(caller: Caller) -> Keeps:
 
 def objects_of(caller: Caller) -> Keeps:
     """Returns a filter for lists of stored objects, which keeps only the objects that the caller's key may see."""
-    return lambda object_ids: ownership_check.visible(object_ids, caller)
+    return lambda object_ids: ownership_check.visibility_test(object_ids, caller)
 
 
 def asks_for_stream(query: bytes) -> bool:

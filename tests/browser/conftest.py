@@ -33,7 +33,7 @@ ISSUING = """
 from datetime import UTC, datetime
 from decimal import Decimal
 from proxyapi.models import AccessKey
-from usage.money.holds import spent_by
+from usage.money.spent_and_reserved import spent_by
 names = [f"team-{number}" for number in range(6)]
 spent = spent_by(names, datetime.now(UTC).date())
 parts = {"team-0": (5, 0, 0), "team-1": (2.4, 1.7, 0), "team-2": (0, 1.05, 1.6), "team-3": (3, 1.4, 1.08), "team-4": (0, 0.9, 0)}
@@ -53,7 +53,7 @@ UNCERTAIN = """
 from datetime import UTC, datetime, timedelta
 from tests.support.ledger.ledgers import call
 from usage.money.row_pricing import Pricer
-from usage.shipping.rows import write_rows
+from usage.journal_shipping.rows import write_rows
 now = datetime.now(UTC)
 kinds = [
     {"response_model": "gpt-5-2025-08-07", "usage_source": "estimated", "output_tokens": 12_345},

@@ -12,7 +12,7 @@ from django.db import connection
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatproxy.pages.login_throttle import PER_NETWORK
+from chatproxy.page_protection.login_throttle import PER_NETWORK
 from tests.support.callers.all_pages import hidden_fields
 from tests.support.servers.gateway import PATIENCE, SECURITY_KEY, Gateway
 from usage.addresses import both_forms, mapped_address, plain_address

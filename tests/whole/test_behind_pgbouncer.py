@@ -142,7 +142,7 @@ MAKE_OLD_CALLS = """
 from datetime import UTC, datetime, timedelta
 from tests.support.ledger.ledgers import call
 from usage.money.row_pricing import Pricer
-from usage.shipping.rows import write_rows
+from usage.journal_shipping.rows import write_rows
 moment = datetime.now(UTC) - timedelta(days=500)
 write_rows(Pricer().priced([call(moment + timedelta(minutes=number)) for number in range(20)]))
 """

@@ -2,9 +2,10 @@
 
 `reader` reads whole answers and events by the same rules, from a copy of the bytes. It uses `event_stream` (the grammar
 of server-sent events), `json_outline` (JSON that is too large or too odd for a parser), `tokens` (the usage object),
-`errors` (errors in the shapes of many servers), `created_ids` (ids of the objects that a call has created) and
-`streamed_text` (the text of a streamed answer). `estimates` and `sound_length` stand in for usage that upstream has not
-stated. `row_texts` cuts and redacts the texts of a row. Nothing here raises because of what an answer contains.
+`tool_use` (what upstream bills beside it: searches, pictures, containers), `errors` (errors in the shapes of many
+servers), `created_ids` (ids of the objects that a call has created) and `streamed_text` (the text of a streamed
+answer). `estimate_rules` and `audio_duration` stand in for usage that upstream has not stated. `row_texts` cuts and
+redacts the texts of a row. Nothing here raises because of what an answer contains.
 
 Imports `usage.kept_bodies.excerpts`.
 """

@@ -31,7 +31,7 @@ def column_text(value: str, length: int, secrets: tuple[str, ...]) -> str:
     redacted = redact(value[:looked_at], secrets)
     if len(value) > looked_at:  # the cut may have gone through a secret at the end, which is then not recognised
         length = min(length, max(0, len(redacted) - margin))
-    return clip(redacted, length)
+    return storable_prefix(redacted, length)
 
 
 @lru_cache(maxsize=1024)
@@ -40,10 +40,10 @@ def _cached_column_text(value: str, length: int, secrets: tuple[str, ...]) -> st
 
     Results are cached, because the same names of models and clients come again and again.
     """
-    return clip(redact(value, secrets), length)
+    return storable_prefix(redact(value, secrets), length)
 
 
-def clip(value: str, length: int) -> str:
+def storable_prefix(value: str, length: int) -> str:
     """Returns the first `length` characters of a text, as PostgreSQL takes them."""
     return storable(value)[:length]
 
@@ -60,7 +60,8 @@ def id_columns(
     if sum(map(len, ids)) > MAX_CACHED_CHARACTERS:
         ids = [column_text(one, 200, secrets) for one in ids]
     upstream_request_id, response_id, *texts = redact_each([*ids, *others], secrets)
-    return {"upstream_request_id": clip(upstream_request_id, 200), "response_id": clip(response_id, 200)}, texts
+    upstream_request_id, response_id = storable_prefix(upstream_request_id, 200), storable_prefix(response_id, 200)
+    return {"upstream_request_id": upstream_request_id, "response_id": response_id}, texts
 
 
 def usage_columns(answer: AnswerReader, secrets: tuple[str, ...]) -> CallRecord:
@@ -75,7 +76,7 @@ def usage_columns(answer: AnswerReader, secrets: tuple[str, ...]) -> CallRecord:
 
 
 def _kept_other_usage(usage: OtherUsage, secrets: tuple[str, ...]) -> OtherUsage:
-    """Redacts secrets in the names of models in `usage`, which upstream bills beside its usage object; returns `usage`.
+    """Redacts secrets in the names of models in `usage`, the billed usage beside upstream's usage object; returns it.
 
     The names are also cut to the length that the ledger stores.
     """

@@ -41,7 +41,7 @@ class FullDisk:
 
     @property
     def has_kept(self) -> bool:
-        """True while end records wait in memory. Further end records must wait, too, to be written after them."""
+        """True while end records wait in memory for room on the disk. Further ones must wait, too, to stay in order."""
         return bool(self._kept)
 
     def keep(self, request_id: str, line: bytes) -> None:

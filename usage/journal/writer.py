@@ -65,7 +65,7 @@ class Journal:
         self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._sync_wanted = threading.Event()
         self._stopping = False
-        self._thread = threading.Thread(target=self._keep, name="journal", daemon=True)
+        self._thread = threading.Thread(target=self._run_thread, name="journal", daemon=True)
 
     @property
     def full(self) -> bool:
@@ -122,7 +122,7 @@ class Journal:
             self._open_begins.pop(request_id, None)
             self._rotate_if_large()
 
-    async def durable(self) -> None:
+    async def wait_until_durable(self) -> None:
         """Waits until all journal records so far would survive a power cut; does not wait unless `sync` is `always`."""
         if self._sync != "always" or self._stopping:
             return
@@ -133,7 +133,7 @@ class Journal:
         self._sync_wanted.set()
         await waiter
 
-    def shipped(self, segment: Segment) -> None:
+    def delete_shipped(self, segment: Segment) -> None:
         """Deletes a closed journal file, because all of its records are in the database."""
         with self._lock:
             self.segments.remove(segment)
@@ -232,7 +232,7 @@ class Journal:
 
     # The journal's own thread.
 
-    def _keep(self) -> None:
+    def _run_thread(self) -> None:
         """Runs in the journal's thread: syncs the files, checks the free disk space, starts a new file each minute."""
         checked = 0.0
         while not self._stopping:

@@ -101,7 +101,7 @@ class _Elision:
             stop = window if head is None else head.start()
             if self._keep_to(stop) or head is None:
                 continue
-            placeholder, end = self._read_head(head)
+            placeholder, end = self._placeholder_behind(head)
             if placeholder is None:
                 self._keep(head.end())
             else:
@@ -153,7 +153,7 @@ class _Elision:
         self._room -= len(placeholder)
         self._at = stop
 
-    def _read_head(self, head: re.Match[bytes]) -> tuple[bytes | None, int]:
+    def _placeholder_behind(self, head: re.Match[bytes]) -> tuple[bytes | None, int]:
         """Returns the placeholder for the base64 or vector behind `head`, and the position where it ends.
 
         `head` matches a name or a `data:` URL. Returns None instead of a placeholder if something else follows.

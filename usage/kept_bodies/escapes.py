@@ -64,7 +64,7 @@ class Unescaped:
         self._ends: list[int] = []  # the ends of the pieces in `text`, after a 0
         self._origins: list[int] = []  # the same ends in the escaped text, after a 0
 
-    def origin(self, found: TextRange) -> TextRange:
+    def escaped_range(self, found: TextRange) -> TextRange:
         """Returns the range of the escaped text that stands for the range `found` of the unescaped text.
 
         `found` must not be empty.

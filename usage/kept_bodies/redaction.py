@@ -145,7 +145,7 @@ def _redact(text: str, secrets: Sequence[str], find: Recogniser) -> str:
         view = views[-1].text
         for found in find(view, exact):
             for unescaped in reversed(views):
-                found = unescaped.origin(found)
+                found = unescaped.escaped_range(found)
             ranges.append(found)
     return _replace(text, ranges) if ranges else text
 

@@ -115,10 +115,19 @@ def build_report(*, in_flight: int, draining: bool, gauges: Mapping[str, float |
         "draining": draining,
         "gauges": gauges,
         "journal_bytes": lag_bytes,
-        "shipped_until": ledger.shipper.complete_at if lag_bytes else time.time(),
+        "shipped_until": _unix_time(ledger.shipper.complete_at) if lag_bytes else time.time(),
         "journal_full": ledger.journal.full,
         "database": ledger.database_error,
         "shipper": ledger.shipper_error,
-        "upstream_answered_at": counters.upstream_answered_at,
-        "upstream_failed_at": counters.upstream_failed_at,
+        "upstream_answered_at": _unix_time(counters.upstream_answered_at),
+        "upstream_failed_at": _unix_time(counters.upstream_failed_at),
     }
+
+
+def _unix_time(moment: float | None) -> float | None:
+    """Returns a moment of `time.monotonic()` as Unix time by the present clock; None if there is no moment.
+
+    The times are converted anew for each report. So when this machine's clock has been set, the times of all workers
+    agree again with the clock by which they are read.
+    """
+    return None if moment is None else time.time() - (time.monotonic() - moment)

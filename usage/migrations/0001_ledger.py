@@ -102,7 +102,7 @@ class Migration(migrations.Migration):
                 ('cost', models.DecimalField(decimal_places=8, max_digits=16, null=True, verbose_name='dollars')),
                 ('price', models.JSONField(help_text='The price the cost was computed from.', null=True)),
                 ('tags', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=100), blank=True, default=list, size=None)),
-                ('digest', models.CharField(editable=False, help_text='Of the row as it was written (usage.shipping.rows).', max_length=32)),
+                ('digest', models.CharField(editable=False, help_text='Of the row as it was written (usage.journal_shipping.rows).', max_length=32)),
             ],
             options={
                 'ordering': ('-request_id',),

@@ -26,6 +26,7 @@ from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from typing import TypeAlias
 
 from usage.call_record import CallRecord, OtherUsage, Price, PricedItem
+from usage.custom_prices import CustomPrice
 from usage.models import CostKind, UsageSource
 from usage.money.price_sources import billed_model, find_rates, service_tier
 from usage.money.published_prices import ModelRates, decimal_text
@@ -40,7 +41,6 @@ from usage.money.tool_fees import (
     tool_lines,
 )
 from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED, is_unfinished, why_unbilled
-from usage.own_prices import OwnPrice
 
 # Units in which only calls with audio or images are billed.
 INPUT_KINDS = frozenset({"audio_input", "image_input"})
@@ -81,7 +81,9 @@ class MaxUsage:
     containers: tuple[str, ...] = ()  # by their memory, such as `4g`
 
 
-def highest_cost(model: str, tier: str, at: datetime, most: MaxUsage, own_prices: Sequence[OwnPrice]) -> Decimal | None:
+def highest_cost(
+    model: str, tier: str, at: datetime, most: MaxUsage, custom_prices: Sequence[CustomPrice]
+) -> Decimal | None:
     """Returns the most that a call can cost in dollars if it uses no more than `most`; None if its price is not known.
 
     All tokens are taken to be of the dearest kind, because nobody knows before the call which of them will be audio,
@@ -89,22 +91,22 @@ def highest_cost(model: str, tier: str, at: datetime, most: MaxUsage, own_prices
     upstream may answer a call for another tier in the default one.
     """
     asked = service_tier(tier)
-    prices = {one: find_rates(model.lower(), one, at, own_prices) for one in (asked, "default")}
+    prices = {one: find_rates(model.lower(), one, at, custom_prices) for one in (asked, "default")}
     if prices[asked] is None:
         return None
     costs = [_highest(model, price, most) for price in prices.values() if price is not None]
     known = [cost for cost in costs if cost is not None]
-    pictures = _highest_of_pictures(most, at, own_prices) if most.pictures else NOTHING
+    pictures = _highest_of_pictures(most, at, custom_prices) if most.pictures else NOTHING
     return min(max(known) + pictures, TOO_MUCH) if len(known) == len(costs) and pictures is not None else None
 
 
-def _highest_of_pictures(most: MaxUsage, at: datetime, own_prices: Sequence[OwnPrice]) -> Decimal | None:
+def _highest_of_pictures(most: MaxUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> Decimal | None:
     """Returns the most that the pictures of the hosted image tool can cost; None if no price is known for them."""
     tokens = most.pictures * PICTURE_TOKENS
     usage = MaxUsage(tokens, tokens, kinds=frozenset({"image_input", "image_output"}))
-    listed = find_rates(LISTED_IMAGE_MODEL, "default", at, own_prices)
+    listed = find_rates(LISTED_IMAGE_MODEL, "default", at, custom_prices)
     names = most.picture_models or {DEFAULT_IMAGE_MODEL}
-    prices = [find_rates(name.lower(), "default", at, own_prices) or listed for name in names]
+    prices = [find_rates(name.lower(), "default", at, custom_prices) or listed for name in names]
     costs = [None if price is None else _highest("", price, usage) for price in prices]
     known = [cost for cost in costs if cost is not None]
     return max(known) if len(known) == len(costs) else None
@@ -137,7 +139,7 @@ def _highest(model: str, price: ModelRates, most: MaxUsage) -> Decimal | None:
     return min(exact, TOO_MUCH).quantize(SMALLEST, ROUND_CEILING)
 
 
-def price_call(row: CallRecord, own_prices: Sequence[OwnPrice]) -> Priced:
+def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
     """Computes the cost of a call in dollars from its row; returns the cost, and the price behind the cost as JSON.
 
     Dollars have 8 decimals, half rounded up. The items of the price add up to the cost exactly, so the last digit of an
@@ -157,7 +159,7 @@ def price_call(row: CallRecord, own_prices: Sequence[OwnPrice]) -> Priced:
     started_at = row["started_at"]
     moment = started_at if isinstance(started_at, datetime) else datetime.fromisoformat(started_at)
     model = billed_model(row)
-    price = find_rates(model, tier, moment, own_prices)
+    price = find_rates(model, tier, moment, custom_prices)
     if price is None:
         return NO_PRICE
     if price.is_free:
@@ -172,7 +174,7 @@ def price_call(row: CallRecord, own_prices: Sequence[OwnPrice]) -> Priced:
     if used or row.get("web_searches") or "search" in model:  # else no tool was used, as by nearly all calls
         lines += tool_lines(row, model, price)
     if used:
-        lines += _lines_of_other_models(used, moment, own_prices)
+        lines += _lines_of_other_models(used, moment, custom_prices)
     return _bill(price, input_tokens, lines)
 
 
@@ -199,7 +201,7 @@ def _rate(price: ModelRates, unit: str, input_tokens: int) -> Decimal | None:
     return rate
 
 
-def _lines_of_other_models(used: OtherUsage, at: datetime, own_prices: Sequence[OwnPrice]) -> Iterator[Line]:
+def _lines_of_other_models(used: OtherUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> Iterator[Line]:
     """Yields the lines of a call's bill for the models that its hosted tools have run, at the prices of these models.
 
     If the model of the image tool has no price, the price of `LISTED_IMAGE_MODEL` is taken, and marked as provisional.
@@ -207,14 +209,14 @@ def _lines_of_other_models(used: OtherUsage, at: datetime, own_prices: Sequence[
     if pictures := used.get("image_tokens"):
         name = used.get("image_model", DEFAULT_IMAGE_MODEL).lower()
         kind = CostKind.ESTIMATED if used.get("image_tokens_estimated") else ""
-        price = find_rates(name, "default", at, own_prices)
+        price = find_rates(name, "default", at, custom_prices)
         if price is None:
-            price = find_rates(LISTED_IMAGE_MODEL, "default", at, own_prices)
+            price = find_rates(LISTED_IMAGE_MODEL, "default", at, custom_prices)
             kind = kind or CostKind.PROVISIONAL
         yield from _lines_of_model(name, price, picture_row(pictures), kind)
     for written in used.get("svg", ()):
         name = str(written.get("model")).lower()
-        yield from _lines_of_model(name, find_rates(name, "default", at, own_prices), picture_row(written), "")
+        yield from _lines_of_model(name, find_rates(name, "default", at, custom_prices), picture_row(written), "")
 
 
 def _lines_of_model(name: str, price: ModelRates | None, row: CallRecord, kind: str) -> Iterator[Line]:

@@ -28,10 +28,10 @@ from django.conf import settings
 from genai_prices.types import Tier, TieredPrices
 
 from usage.call_record import CallRecord, called_model
+from usage.custom_prices import CustomPrice
 from usage.money.genai_price_list import PriceList, in_use, names_in
 from usage.money.price_corrections import LONG_PROMPT_TOKENS, corrected, corrections, corrections_of
 from usage.money.published_prices import TOKEN_PRICES, UNDISCOUNTED, ModelRates, published_rates
-from usage.own_prices import OwnPrice
 
 _CORRECTED = frozenset(name for correction in corrections() for name in correction.models if "*" not in name)
 # How much a tier costs, as a multiple of the default one. Flex and batch: developers.openai.com/api/docs/guides/
@@ -97,28 +97,28 @@ def billed_model(row: CallRecord) -> str:
     return (called_model(row) or IMPLIED_MODELS.get(row.get("route") or "", "")).lower()
 
 
-def find_rates(model: str, tier: str, at: datetime, own_prices: Sequence[OwnPrice]) -> ModelRates | None:
+def find_rates(model: str, tier: str, at: datetime, custom_prices: Sequence[CustomPrice]) -> ModelRates | None:
     """Returns the price of a model at a time in a service tier: the administrator's, else the listed or an assumed one.
 
     `model` is in lower case. Returns None if there is no price.
     """
-    return _own_rates(own_prices, model, tier, at) or list_rates(model, tier, _minute(at))
+    return _custom_rates(custom_prices, model, tier, at) or list_rates(model, tier, _minute(at))
 
 
-def _own_rates(own_prices: Sequence[OwnPrice], model: str, tier: str, at: datetime) -> ModelRates | None:
+def _custom_rates(custom_prices: Sequence[CustomPrice], model: str, tier: str, at: datetime) -> ModelRates | None:
     """Returns the administrator's price that fits a model, service tier and time most closely; None if none fits.
 
     If that price is a multiple of the listed price, and the model is not listed, returns None, too. A price for a tier
     is also for the tier's other name, unless there is a price for that name.
     """
-    fitting = [price for price in own_prices if price.applies(model, tier, at)]
+    fitting = [price for price in custom_prices if price.applies(model, tier, at)]
     if tier in SAME_TIER and not any(price.service_tier for price in fitting):
-        fitting += [price for price in own_prices if price.applies(model, SAME_TIER[tier], at)]
+        fitting += [price for price in custom_prices if price.applies(model, SAME_TIER[tier], at)]
     if not fitting:
         return None
     own = max(fitting, key=lambda price: price.rank(model))
     if own.multiplier is None:
-        price = _with_own_rates(own, ModelRates(OWN, own.model, tier, {}))
+        price = _with_custom_rates(own, ModelRates(OWN, own.model, tier, {}))
         # Audio costs what text does, where the administrator says nothing of it.
         as_text = {f"audio_{kind}": price.rates[kind] for kind in ("input", "output") if kind in price.rates}
         return replace(price, rates={**as_text, **price.rates})
@@ -126,10 +126,10 @@ def _own_rates(own_prices: Sequence[OwnPrice], model: str, tier: str, at: dateti
     if listed is None:
         return None
     source = f"{OWN}: {own.multiplier.normalize():f} times {listed.source}"
-    return _with_own_rates(own, replace(listed.times(own.multiplier), source=source))
+    return _with_custom_rates(own, replace(listed.times(own.multiplier), source=source))
 
 
-def _with_own_rates(own: OwnPrice, price: ModelRates) -> ModelRates:
+def _with_custom_rates(own: CustomPrice, price: ModelRates) -> ModelRates:
     """Returns `price`, with its rates and fees replaced by those that the administrator's price `own` states."""
     rates = {**price.rates, **own.stated(TOKEN_UNITS)}
     for name, long in own.stated(f"long_{unit}" for unit in LONG_UNITS).items():

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from usage.call_record import CallRecord, called_model
+from usage.custom_prices import CustomPrice
 from usage.models import Dimension, ModelPrice, Request, Span, UsageTotal
 from usage.money import genai_price_list
 from usage.money.billing import cost_kind, price_call
-from usage.own_prices import OwnPrice
 
 logger = logging.getLogger(__name__)
 
@@ -21,14 +21,14 @@ ALERTED = timedelta(days=30)  # for which no process writes so again of the same
 
 
 class Pricer:
-    """Computes the cost of calls, by the administrator's prices first, then by the published ones.
+    """Calculator of the cost of calls, by the administrator's prices first, then by the published ones.
 
     `own` are the administrator's prices, which are read from the database every half minute; None until they have been
     read once. Any thread may read `own`.
     """
 
     def __init__(self) -> None:
-        self.own: Sequence[OwnPrice] | None = None
+        self.own: Sequence[CustomPrice] | None = None
         self._read_at = -REFRESH_SECONDS
         self._alerted: set[str] = set()  # models without a price, of which the log says so already
 
@@ -41,7 +41,7 @@ class Pricer:
         """
         if time.monotonic() - self._read_at >= REFRESH_SECONDS:
             genai_price_list.refresh()
-            self.own = [price.as_own_price() for price in ModelPrice.objects.all()]
+            self.own = [price.as_custom_price() for price in ModelPrice.objects.all()]
             self._read_at = time.monotonic()
 
     def priced(self, rows: Iterable[CallRecord]) -> list[CallRecord]:

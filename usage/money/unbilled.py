@@ -28,7 +28,7 @@ COUNTED_AT_END: Price = {"source": "counted when it ends"}
 
 # Errors of the gateway for an answer of upstream's that came in part, or was too large: a model has worked.
 _BROKEN_CODES = {"truncated", "upstream_answer_too_large"}
-_DEAD_LETTER = "dead_letter"  # `usage.shipping.rows.STUB`: a stub does not have all columns of its row
+_DEAD_LETTER = "dead_letter"  # `usage.journal_shipping.rows.STUB`: a stub does not have all columns of its row
 _FAMILIES = {
     "conversations", "models", "files", "uploads", "assistants", "vector_stores", "containers", "batches",
     "fine_tuning", "skills", "vaults", "webhook_endpoints", "webhook_event_types", "organization", "projects",

@@ -5,5 +5,5 @@ requests), `call_page` and `reproduction` (one request, and the command that mak
 page), `exports` (CSV and JSON), `newest_calls` (the log), `key_summary` (budgets and last use of keys). `formatting`
 writes numbers with their units; `untrusted_text` makes strangers' text harmless.
 
-Imports everything below (`usage.__init__` has the order); not `usage.pages`.
+Imports everything below (`usage.__init__` has the order); not `usage.admin_pages`.
 """

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from usage.call_record import Price, PricedItem
+from usage.journal_shipping.background_cost import COUNTED_BEFORE, COUNTED_LATER
 from usage.models import CostKind, Outcome, Request
 from usage.money.tool_fees import CONTAINER_MINUTES, CONTAINERS
 from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED
 from usage.page_data import formatting
 from usage.page_data.reproduction import kept_request_body
 from usage.page_data.untrusted_text import escape_invisible
-from usage.shipping.background_cost import COUNTED_BEFORE, COUNTED_LATER
 
 TIMELINE_WIDTH = 1000  # in the units of the drawing
 MAX_OPEN_CHARACTERS = 20_000  # a longer body is folded at first
@@ -202,7 +202,7 @@ def _bill_item(item: PricedItem, price: Price) -> BillItem:
 
 
 def bill_note(call: Request) -> str:
-    """Returns a sentence for below a call's bill: by which price the call was billed, or why it has no cost."""
+    """Returns the sentence that stands below a call's bill: by which price it was billed, or why it has no cost."""
     price: Mapping[str, object] = call.price or {}
     if price == COUNTED_BEFORE:
         return "The usage of this response was counted when it was made; looking at it again costs nothing."

@@ -17,9 +17,9 @@ from usage.live.status import ServerStatus
 from usage.models import Dimension, Outcome, Request, UsageTotal
 from usage.page_data import formatting
 from usage.page_data.dashboard_tiles import Tile, make_tiles, ratio
-from usage.page_data.newest_calls import read_newest_calls, read_newest_failures_of_key
+from usage.page_data.newest_calls import read_newest_failures, read_newest_failures_of_key
 from usage.page_data.untrusted_text import escape_invisible
-from usage.sums.dashboard_reader import Reading, read_all, read_key
+from usage.sums.dashboard_reader import DashboardNumbers, read_all, read_key
 from usage.sums.ranges import TimeRange
 from usage.sums.totals_reader import Totals
 
@@ -103,7 +103,7 @@ def read_dashboard(time_range: TimeRange, status: ServerStatus, now: datetime) -
         tiles=make_tiles(reading, status, time_range),
         charts=_charts(reading, with_overhead=True),
         used=_usage_tables(reading),
-        errors=read_newest_calls(MAX_NEWEST_ERRORS, failed_only=True),
+        errors=read_newest_failures(time_range, MAX_NEWEST_ERRORS),
         statuses=[*_statuses(status), *_price_status(reading)],
         is_empty=not reading.totals.calls and not UsageTotal.objects.exists(),
     )
@@ -129,7 +129,7 @@ def read_key_dashboard(key: str, time_range: TimeRange, now: datetime) -> Dashbo
 # Charts
 
 
-def _charts(reading: Reading, *, with_overhead: bool = False) -> Charts:
+def _charts(reading: DashboardNumbers, *, with_overhead: bool = False) -> Charts:
     series = reading.series
     everything = series.everything
     outcomes = [(label, series.by_value[Dimension.OUTCOME].get(value)) for value, label in Outcome.choices]
@@ -188,7 +188,7 @@ def _percentiles(line: TotalsByBin, column: str, share: float) -> list[float | N
 # Tables
 
 
-def _usage_tables(reading: Reading) -> dict[str, list[UsageRow]]:
+def _usage_tables(reading: DashboardNumbers) -> dict[str, list[UsageRow]]:
     return {dimension: _usage_rows(groups, reading.totals.calls) for dimension, groups in reading.by_value.items()}
 
 
@@ -232,7 +232,7 @@ def _statuses(status: ServerStatus) -> list[PartStatus]:
     ]
 
 
-def _price_status(reading: Reading) -> list[PartStatus]:
+def _price_status(reading: DashboardNumbers) -> list[PartStatus]:
     """Returns an alert if calls of the range of time need a price, with the models that have the most calls."""
     if not reading.totals.unpriced_calls:
         return []

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from usage.live.status import ServerStatus
 from usage.page_data import formatting
-from usage.sums.dashboard_reader import Reading
+from usage.sums.dashboard_reader import DashboardNumbers
 from usage.sums.ranges import TimeRange
 from usage.sums.totals_reader import Totals
 
@@ -47,7 +47,7 @@ class Tile:
     remark: str = ""
 
 
-def make_tiles(reading: Reading, status: ServerStatus | None, time_range: TimeRange) -> list[Tile]:
+def make_tiles(reading: DashboardNumbers, status: ServerStatus | None, time_range: TimeRange) -> list[Tile]:
     """Returns the tiles at the top of a dashboard, in the order in which they are shown.
 
     Without `status` the dashboard is that of one key, and the tiles about the server are left out.

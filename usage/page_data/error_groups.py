@@ -15,7 +15,7 @@ from django.utils import timezone
 from usage.models import FAILED, KnownError, Outcome, Request, Span
 from usage.page_data.filters import NO_NAME, NO_STATUS
 from usage.sums.ranges import TimeRange
-from usage.sums.totals_reader import ceiling, floor, pieces
+from usage.sums.totals_reader import ceiling, floor, pieces_of_range
 
 MAX_GROUPS = 50
 MAX_KEYS = 5  # names of keys that are shown for each group
@@ -125,7 +125,7 @@ def read_groups(time_range: TimeRange) -> list[ErrorGroup]:
     hour.
     """
     start, end = floor(time_range.start, Span.HOUR), ceiling(time_range.end, Span.HOUR)
-    stretches = [(Span.HOUR, start, end)] if end - start <= LONGEST_IN_HOURS else list(pieces(start, end, end))
+    stretches = [(Span.HOUR, start, end)] if end - start <= LONGEST_IN_HOURS else list(pieces_of_range(start, end, end))
     within = " OR ".join("(span = %s AND start >= %s AND start < %s)" for _ in stretches)
     ends = [value for span, first, last in stretches for value in (span.value, first, last)]
     with connection.cursor() as cursor:

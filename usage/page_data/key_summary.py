@@ -13,7 +13,7 @@ from decimal import Decimal
 from django.db.models import Sum
 
 from usage.models import Dimension, Span, UsageTotal
-from usage.money.holds import Spent, spent_by
+from usage.money.spent_and_reserved import Spent, spent_by
 from usage.page_data import formatting
 from usage.sums.totals_reader import EPOCH
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from django.db.models import Max, Sum
+from django.db.models import Max, QuerySet, Sum
 
+from usage.ids import first_id
 from usage.models import FAILED, ErrorTotal, Request, Span, UsageHour
 from usage.sums.ranges import TimeRange
 
@@ -30,21 +31,31 @@ def read_counters() -> dict[str, float | None]:
     return {**counters, "average_ms": counters["total_ms"] / counters["requests"] if counters["requests"] else None}
 
 
-def read_newest_calls(most: int = MAX_CALLS, *, failed_only: bool) -> list[Request]:
-    """Returns the newest `most` calls of all keys, the latest first; with `failed_only`, only those that failed.
+def read_newest_calls(*, failed_only: bool) -> list[Request]:
+    """Returns the newest `MAX_CALLS` calls of all keys, the latest first; with `failed_only`, only those that failed.
 
     The gateway's own requests for background responses are left out; such a request never counts as failed.
     """
     calls = Request.objects.filter(FAILED) if failed_only else Request.objects.filter(by_gateway=False)
-    return list(calls.order_by("-request_id")[:most])
+    return list(calls.order_by("-request_id")[:MAX_CALLS])
 
 
-def read_newest_calls_of_key(key: str, most: int) -> list[Request]:
-    """Returns the newest `most` calls of one key, the latest first.
+def read_newest_failures(time_range: TimeRange, most: int) -> list[Request]:
+    """Returns the newest `most` failed calls of all keys that began in a range of time, the latest first."""
+    return list(_within(time_range).filter(FAILED).order_by("-request_id")[:most])
+
+
+def read_newest_calls_of_key(key: str, time_range: TimeRange, most: int) -> list[Request]:
+    """Returns the newest `most` calls of one key that began in a range of time, the latest first.
 
     The gateway's own requests for the key's background responses are left out.
     """
-    return list(Request.objects.filter(key_name=key, by_gateway=False).order_by("-request_id")[:most])
+    return list(_within(time_range).filter(key_name=key, by_gateway=False).order_by("-request_id")[:most])
+
+
+def _within(time_range: TimeRange) -> QuerySet[Request]:
+    """Returns the calls that began in a range of time, as their ids say, by which they are ordered and indexed."""
+    return Request.objects.filter(pk__gte=first_id(time_range.start), pk__lt=first_id(time_range.end))
 
 
 def read_newest_failures_of_key(key: str, time_range: TimeRange) -> list[Request]:

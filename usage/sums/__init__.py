@@ -4,7 +4,7 @@
 models and errors have sums of their own; `histogram` adds up latencies; `pruned` finds out since when the rows are
 complete, so that sums can be compared with them. `totals_reader` reads any range of time from days, hours and minutes;
 `ranges` has the ranges of time that a page can show. `dashboard_reader` reads the numbers of the dashboard,
-`report_reader` those of `GET /usage`.
+`report_reader` those of `GET /usage`. `unpriced_calls` lists the models whose calls have no price.
 
 Imports the models and `money`, but nothing of the folders that write rows into the tables.
 """

@@ -99,7 +99,7 @@ FailureGroup = tuple[str, datetime, str, int, str, str, str, str]  # `FAILURE_KE
 class Failures:
     """The failed calls of one group in the sums: their number, the first and last time, and a sample call.
 
-    Subtracting a row lowers only the number. The times and the sample stay: their values without it are unknown.
+    Subtracting a row lowers only the number. The times and the sample stay, since those of the other rows are unknown.
     """
 
     calls: int = 0
@@ -149,9 +149,9 @@ class Rollup:
             hours[minute.replace(minute=0), *group].merge(sums)
         if hours:
             cursor.execute(ADD_HOURS, [_json(_hour_columns(hours))])
-            self.write_days(cursor)
+            self.add_to_days(cursor)
 
-    def write_days(self, cursor: CursorWrapper) -> None:
+    def add_to_days(self, cursor: CursorWrapper) -> None:
         """Adds the sums of this batch to the table of each key's days, but to no other table."""
         days = _Groups(Sums)
         for (minute, *group), sums in self.minutes.items():

@@ -54,7 +54,7 @@ LATENCIES = """
 
 
 @dataclass(frozen=True)
-class Reading:
+class DashboardNumbers:
     """The numbers from which one dashboard is made.
 
     `totals` are of its range of time, and `before` of the previous range. `by_value` maps each dimension, such as
@@ -69,10 +69,10 @@ class Reading:
     series: Series
 
 
-def read_all(time_range: TimeRange, now: datetime) -> Reading:
+def read_all(time_range: TimeRange, now: datetime) -> DashboardNumbers:
     before = time_range.before
     span, step = time_range.bins(now)
-    return Reading(
+    return DashboardNumbers(
         totals=read_totals(time_range.start, time_range.end, now),
         before=read_totals(before.start, before.end, now),
         by_value=read_by_value(USED, time_range.start, time_range.end, now),
@@ -81,7 +81,7 @@ def read_all(time_range: TimeRange, now: datetime) -> Reading:
     )
 
 
-def read_key(key: str, time_range: TimeRange, now: datetime) -> Reading:
+def read_key(key: str, time_range: TimeRange, now: datetime) -> DashboardNumbers:
     """Reads the numbers of one key's dashboard from the database, in three queries, and returns them.
 
     The range of time is extended to begin at a whole hour, because there are no sums by key and model for shorter
@@ -92,7 +92,7 @@ def read_key(key: str, time_range: TimeRange, now: datetime) -> Reading:
     bins = bins_of(start, end, step)
     hours = UsageHour.objects.filter(key_name=key).annotate(bin=_bin(step))
     series = Series(bins, [None] * len(bins), {dimension: {} for dimension in CHARTED})
-    reading = Reading(Totals(), Totals(), {dimension: {} for dimension in USED_BY_KEY}, step, series)
+    reading = DashboardNumbers(Totals(), Totals(), {dimension: {} for dimension in USED_BY_KEY}, step, series)
     for row in _sums(hours.filter(hour__gte=start, hour__lt=end)):
         _add(reading, row)
     before = time_range.before
@@ -108,7 +108,7 @@ def read_key(key: str, time_range: TimeRange, now: datetime) -> Reading:
     return reading
 
 
-def _add(reading: Reading, row: dict[str, Any]) -> None:
+def _add(reading: DashboardNumbers, row: dict[str, Any]) -> None:
     """Adds the sums in a row of the database to the dashboard's numbers.
 
     They are added to the totals, to the chart's bin of that time, and to the totals of the row's model and route.
@@ -123,11 +123,11 @@ def _add(reading: Reading, row: dict[str, Any]) -> None:
         reading.by_value[dimension].setdefault(row[dimension.value], Totals()).add(row)
 
 
-def _number(reading: Reading, moment: datetime) -> int:
+def _number(reading: DashboardNumbers, moment: datetime) -> int:
     return (moment - reading.series.bins[0]) // reading.step
 
 
-def _in_bin(reading: Reading, number: int) -> Totals:
+def _in_bin(reading: DashboardNumbers, number: int) -> Totals:
     everything = reading.series.everything
     totals = everything[number] = everything[number] or Totals()
     return totals

@@ -33,7 +33,7 @@ MOST_GROUPS = 10_000
 HAS_USE = Q(sum_calls__gt=0) | Q(sum_input_tokens__gt=0) | Q(sum_output_tokens__gt=0) | ~Q(sum_cost=0)
 
 
-def read_groups(text: str) -> tuple[str, ...]:
+def group_names(text: str) -> tuple[str, ...]:
     """Returns the names of groups in a list such as `key,day`: by what the answer to `GET /usage` is to be grouped.
 
     Raises:

@@ -142,7 +142,7 @@ def bins_of(start: datetime, end: datetime, step: timedelta) -> list[datetime]:
     return [first + number * step for number in range(-((first - end) // step))]
 
 
-def pieces(start: datetime, end: datetime, now: datetime) -> Iterator[tuple[Span, datetime, datetime]]:
+def pieces_of_range(start: datetime, end: datetime, now: datetime) -> Iterator[tuple[Span, datetime, datetime]]:
     """Divides a range of time into whole days, then hours, then minutes; yields the unit, start and end of each piece.
 
     So the range can be read from few totals. A time that is older than all totals of minutes is rounded down to the
@@ -184,7 +184,7 @@ def _pieces(start: datetime, end: datetime, spans: Sequence[Span]) -> Iterator[t
 
 def _within(start: datetime, end: datetime, now: datetime) -> Q:
     return reduce(
-        or_, (Q(span=span, start__gte=first, start__lt=last) for span, first, last in pieces(start, end, now))
+        or_, (Q(span=span, start__gte=first, start__lt=last) for span, first, last in pieces_of_range(start, end, now))
     )
 
 

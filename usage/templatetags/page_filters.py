@@ -8,10 +8,10 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import mark_safe
 
+from usage.admin_pages.base_url import own_path
 from usage.models import Request, UsageSource
 from usage.page_data import call_page, formatting
 from usage.page_data.untrusted_text import escape_invisible
-from usage.pages.base_url import own_path
 
 register = template.Library()
 

@@ -73,7 +73,7 @@ def lacking_prices(now: datetime | None = None) -> list[LackingPrice]:
     return [*_grouped(lacking, now, is_provisional=False), *_grouped(assumed, now, is_provisional=True)]
 
 
-def propose(model: str, tier: str, at: datetime) -> ModelRates | None:
+def nearest_price(model: str, tier: str, at: datetime) -> ModelRates | None:
     """Returns the listed or assumed price of a model in a tier.
 
     If there is none, returns the price of the listed model whose name is most alike; None if no name is alike.
@@ -92,4 +92,4 @@ def _grouped(calls: QuerySet[Request], now: datetime, *, is_provisional: bool) -
     groups = calls.annotate(called_model=CALLED_MODEL).values_list("called_model", "service_tier")
     for model, tier, number in groups.annotate(number=Count("pk")).order_by("-number"):
         billed = service_tier(tier)
-        yield LackingPrice(model, billed, number, is_provisional, propose(model, billed, now))
+        yield LackingPrice(model, billed, number, is_provisional, nearest_price(model, billed, now))

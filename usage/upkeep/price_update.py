@@ -121,12 +121,12 @@ def faults(new: PriceList, *, accepts_changes: bool = False) -> list[str]:
     pairs = [(known, by_id.get(known.id) or new.openai.find_model(known.id)) for known in BUNDLED.openai.models]
     if missing := [known.id for known, listed in pairs if listed is None]:
         found.append(f"it lacks {_some(missing)}")
-    if moved := [text for known, listed in pairs if listed is not None and (text := _moved(known, listed))]:
+    if moved := [text for known, listed in pairs if listed is not None and (text := _large_change(known, listed))]:
         found.append(f"prices moved by more than {MOST_CHANGE} times: {_some(moved)}")
     return found
 
 
-def _moved(known: ModelInfo, listed: ModelInfo) -> str:
+def _large_change(known: ModelInfo, listed: ModelInfo) -> str:
     """Returns a text about the first price of a model that has changed by more than a factor of `MOST_CHANGE`.
 
     For example `gpt-5 output_mtok $10 → $1000`; the text is empty if there is no such price.

@@ -78,7 +78,7 @@ def _mend_hours(cursor: CursorWrapper) -> int:
     UsageDay.objects.filter(day__in=days).delete()
     for day in days:
         start = datetime.combine(day, time(), UTC)
-        _sums_of_hours(UsageHour.objects.filter(hour__gte=start, hour__lt=start + DAY)).write_days(cursor)
+        _sums_of_hours(UsageHour.objects.filter(hour__gte=start, hour__lt=start + DAY)).add_to_days(cursor)
     return len(hours)
 
 

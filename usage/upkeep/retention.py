@@ -26,7 +26,7 @@ from usage.database.clock import ClocksDiffer, check_clocks
 from usage.database.lock import try_lock
 from usage.ids import first_id
 from usage.models import LedgerState, Span, UsageTotal
-from usage.money.holds import drop_orphans
+from usage.money.spent_and_reserved import drop_orphans
 from usage.sums.pruned import credible_mark, oldest_call
 from usage.sums.totals_reader import MINUTES_KEPT
 

@@ -13,9 +13,9 @@ from django.db import connection
 from usage.database.clock import database_now
 from usage.ids import first_id
 from usage.journal import segments
+from usage.journal_shipping.digests import IS_UNCHANGED
 from usage.models import Span
-from usage.money.holds import find_strays
-from usage.shipping.digests import IS_UNCHANGED
+from usage.money.spent_and_reserved import find_strays
 from usage.sums.adding_up import (
     DAY_KEYS,
     DAY_SUMS,
@@ -62,7 +62,7 @@ def find_faults(journal: Path) -> Iterator[str]:
         yield from wrong_total_histograms(name)
     yield from wrong_totals(since)
     yield from wrong_failures(since)
-    yield from stray_holds()
+    yield from stray_reservations()
     yield from missing_records(journal)
 
 
@@ -206,7 +206,7 @@ def wrong_failures(since: datetime | None) -> Iterator[str]:
             yield f"usage_errortotal does not count its rows for {' / '.join(group)}"
 
 
-def stray_holds() -> Iterator[str]:
+def stray_reservations() -> Iterator[str]:
     """Yields a line of text for each budget reservation that should be gone, because its call's row has the cost."""
     for request_id in find_strays():
         yield f"money is still held for call {request_id}, whose row is in the table"

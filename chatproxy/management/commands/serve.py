@@ -145,7 +145,7 @@ def make_data_dir() -> None:
         raise StartError(f"DATA_DIR {settings.DATA_DIR} cannot be written: {error.strerror}") from None
 
 
-def banner(values: setting_reader.Values, generated: dict[str, str], *, admin_made: bool) -> str:
+def banner(values: setting_reader.SettingValues, generated: dict[str, str], *, admin_made: bool) -> str:
     """Returns the text that is printed at the start: the server's addresses, and the secrets just generated."""
     host = "localhost" if values["HOST"] in {"0.0.0.0", "::"} else values["HOST"]  # noqa: S104  (compared)
     url = f"http://[{host}]:{values['PORT']}" if ":" in host else f"http://{host}:{values['PORT']}"

@@ -106,7 +106,7 @@ async def test_background_polling(monkeypatch: pytest.MonkeyPatch, settings: Set
 async def test_shared_limits(monkeypatch: pytest.MonkeyPatch, failing: Failing) -> None:
     monkeypatch.setattr(limiter, "RENEW_SECONDS", 0.001)
     shared = SimpleNamespace(forget_ended=failing)
-    endless = Limiter()._keep(cast(Any, SimpleNamespace(rested=False)), cast(Any, shared))
+    endless = Limiter()._renew_leases(cast(Any, SimpleNamespace(may_probe=False)), cast(Any, shared))
     assert await goes_on(endless, failing)
 
 

@@ -21,14 +21,14 @@ from proxyapi.upstream import client
 from proxyapi.upstream.answer import UpstreamAnswer
 from proxyapi.upstream.credentials import Credentials
 from proxyapi.upstream.request import UpstreamRequest
-from proxyapi.v1.list_filter import own_page
+from proxyapi.v1.list_filter import read_visible_page
 from tests.simulator.server import Simulator
 from tests.support.ledger.ledgers import call_id
 from tests.support.servers.disks import wait_until
 from tests.support.servers.gateway import Gateway
 from tests.support.upstreams.raw import until
+from usage.journal_shipping import pending_responses
 from usage.models import PendingResponse
-from usage.shipping import pending_responses
 
 REQUEST = UpstreamRequest("GET", "/responses", Credentials("sk-any"), deadline=0.0)
 
@@ -213,7 +213,7 @@ async def test_the_answers_of_a_list_are_closed_when_the_look_up_of_owners_fails
         return answers[1]
 
     monkeypatch.setattr(client, "send", send)
-    reading = asyncio.create_task(own_page(REQUEST, cast(UpstreamAnswer, answers[0]), keeps))
+    reading = asyncio.create_task(read_visible_page(REQUEST, cast(UpstreamAnswer, answers[0]), keeps))
     await asyncio.wait({reading})
     assert [answer.is_closed for answer in answers[: page + 1]] == [True] * (page + 1)
 

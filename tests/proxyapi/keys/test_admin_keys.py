@@ -22,14 +22,14 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from chatproxy.pages.response_headers import CONTENT_SECURITY_POLICY
+from chatproxy.page_protection.response_headers import CONTENT_SECURITY_POLICY
 from proxyapi import sealing
 from proxyapi.models import AccessKey
 from tests.support.ledger import ledgers
 from tests.support.ledger.pages import text_of
 from tests.support.servers.gateway import Gateway
+from usage.journal_shipping.rows import write_rows
 from usage.models import Hold
-from usage.shipping.rows import write_rows
 
 pytestmark = pytest.mark.django_db
 

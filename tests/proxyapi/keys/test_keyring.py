@@ -1,4 +1,7 @@
-"""The keys in memory: fresh in two seconds in every worker, there when the database is not, without a text on disk."""
+"""The keys in memory: fresh in two seconds in every worker, there when the database is not, without a text on disk.
+
+Over 300 lines, since the tests in one process and those of whole servers are of the same promises.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,11 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -28,6 +30,7 @@ from proxyapi.keys.keyring import Budgets, Keyring
 from proxyapi.models import AccessKey
 from tests.chaos.lab import Postgres
 from tests.simulator.server import Simulator
+from tests.support.moved_clock import PutClock
 from tests.support.polling import wait_until, wait_until_quick
 from tests.support.servers.gateway import PATIENCE, SECURITY_KEY, Gateway
 
@@ -111,19 +114,32 @@ def test_changes_of_every_kind_are_seen(start_keyring: Callable[[], Keyring]) ->
 
 
 def test_expiry_and_grace_end_by_the_clock_not_by_a_change(
-    start_keyring: Callable[[], Keyring], monkeypatch: pytest.MonkeyPatch
+    start_keyring: Callable[[], Keyring], put_clock: PutClock
 ) -> None:
     key, old = AccessKey.objects.issue("one", expires_at=timezone.now() + timedelta(hours=2))
     new = key.rotate(timedelta(hours=1))
     keyring = start_keyring()
     keyring.stop()
-    now = time.time()
 
     def known(hours: float) -> list[bool]:
-        monkeypatch.setattr(keyring_module, "time", SimpleNamespace(time=lambda: now + hours * 3600))
+        put_clock(timedelta(hours=hours))
         return [keyring.find(text) is not None for text in (old, new)]
 
     assert [known(0), known(0.9), known(1.1), known(2.1)] == [[True, True], [True, True], [False, True], [False, False]]
+    assert known(-24) == [True, True]
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=-1), timedelta(days=365)], ids=str)
+def test_a_clock_that_is_set_makes_keys_neither_stale_nor_fresh(
+    start_keyring: Callable[[], Keyring], put_clock: PutClock, monkeypatch: pytest.MonkeyPatch, ahead: timedelta
+) -> None:
+    keyring = start_keyring()
+    keyring.stop()
+    put_clock(ahead)
+    assert keyring.state == "loaded"
+    assert 0 <= keyring.age < PATIENCE
+    monkeypatch.setattr(keyring_module, "STALE_SECONDS", 0.0)
+    assert keyring.state == f"stale since {datetime.now(UTC) - timedelta(seconds=keyring.age):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def test_a_second_rotation_ends_the_first_key(start_keyring: Callable[[], Keyring]) -> None:

@@ -40,9 +40,9 @@ from proxyapi.upstream.request import UpstreamRequest
 from tests.simulator.content.tokens import estimate_chat_prompt_tokens
 from tests.simulator.server import Simulator
 from tests.support.servers.gateway import Gateway
+from usage.custom_prices import CustomPrice
 from usage.ledger import ledger
 from usage.money.billing import MaxUsage, highest_cost
-from usage.own_prices import OwnPrice
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 HI = [{"role": "user", "content": "hi"}]
@@ -278,7 +278,7 @@ def test_the_tier_of_the_project_is_that_of_calls_that_name_none(
 ) -> None:
     """A million output tokens of gpt-5 cost $10, and $20 in the priority tier."""
     monkeypatch.setattr(settings, "PROJECT_SERVICE_TIER", tier)
-    monkeypatch.setattr(type(ledger), "own_prices", [])
+    monkeypatch.setattr(type(ledger), "custom_prices", [])
     body = json.dumps({"model": "gpt-5", **named}).encode()
     ceiling = ceiling_at("/chat/completions", JSONBody.parse(body))
     assert ceiling is not None
@@ -336,12 +336,12 @@ def test_the_fees_of_tools_are_in_the_most_that_a_call_can_cost(
 
 
 def test_a_fee_of_the_administrators_is_the_one_that_is_reserved() -> None:
-    own = OwnPrice(
+    own = CustomPrice(
         "gpt-4.1", NOW, multiplier=Decimal(1), per_web_search=Decimal("0.002"), per_file_search=Decimal("0.001")
     )
     most = MaxUsage(web_searches=10, file_searches=10)
     assert highest_cost("gpt-4.1", "", NOW, most, [own]) == Decimal("0.03")
-    searching = OwnPrice(
+    searching = CustomPrice(
         "gpt-4o-search-preview", NOW, input=Decimal(1), output=Decimal(1), per_web_search=Decimal("0.5")
     )
     assert highest_cost("gpt-4o-search-preview", "", NOW, MaxUsage(), [searching]) == Decimal("0.5")
@@ -389,9 +389,9 @@ def test_a_ceiling_is_of_the_dearest_kind_and_tier() -> None:
     assert highest_cost("whisper-1", "", NOW, MaxUsage(100, 100, audio_seconds=60), []) == Decimal("0.006")
     assert highest_cost("tts-1", "", NOW, most, []) is None
     assert highest_cost("omni-moderation-latest", "", NOW, most, []) == 0
-    own = OwnPrice("mine*", NOW, input=Decimal(1), output=Decimal(2))
+    own = CustomPrice("mine*", NOW, input=Decimal(1), output=Decimal(2))
     assert highest_cost("Mine-2", "", NOW, most, [own]) == 3
-    assert highest_cost("mine-2", "", NOW, most, [OwnPrice("mine*", NOW, input=Decimal(1))]) is None
+    assert highest_cost("mine-2", "", NOW, most, [CustomPrice("mine*", NOW, input=Decimal(1))]) is None
 
 
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=5), st.booleans())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -13,6 +14,7 @@ from proxyapi.limits import limit_counters as counters_module
 from proxyapi.limits.limit_counters import LimitCounters, LimitState, ProcessCounters
 from proxyapi.limits.limit_counters_in_redis import SharedCounters
 from proxyapi.limits.redis_link import PipelinedRedis
+from tests.support.moved_clock import PutClock
 from tests.support.servers.redis_server import RedisServer
 
 
@@ -76,3 +78,33 @@ async def test_a_lowered_limit_says_when_there_is_room_again(monkeypatch: pytest
     assert await hit(40.0, 2) == (False, (2, 0, 40.0))  # the one of 20 has left at 80
     assert not (await hit(79.9, 2))[0]
     assert (await hit(80.0, 2))[0]
+
+
+@places
+@pytest.mark.parametrize("ahead", [timedelta(hours=-1), timedelta(seconds=-20)], ids=str)
+async def test_a_clock_that_goes_back_frees_nothing_and_lets_nobody_wait_long(
+    place: str, tmp_path: Path, put_clock: PutClock, ahead: timedelta
+) -> None:
+    async with counting(place, tmp_path) as counters:
+        for _ in range(3):
+            await counters.count_request("a", 3)
+        await counters.add_tokens("a", 10, 8)
+        assert await counters.pace("page", 10) == 0
+        put_clock(ahead)
+        is_counted, state = await counters.count_request("a", 3)
+        assert not is_counted
+        assert 0 < state.reset <= 60
+        state = await counters.remaining_tokens("a", 10)
+        assert state.remaining == 2
+        assert 0 < state.reset <= 60
+        assert 0 < await counters.pace("page", 10) <= 10
+
+
+async def test_a_clock_that_goes_forward_changes_no_limit_of_this_process(put_clock: PutClock) -> None:
+    counters = ProcessCounters()
+    for _ in range(3):
+        await counters.count_request("a", 3)
+    await counters.add_tokens("a", 10, 8)
+    put_clock(timedelta(days=365))
+    assert not (await counters.count_request("a", 3))[0]
+    assert (await counters.remaining_tokens("a", 10)).remaining == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxyapi.limits.limit_counters import LimitState, Window
+from proxyapi.limits.limit_counters import LimitKind, LimitState
 from proxyapi.limits.limit_headers import duration, headers, tightened
 
 THEIRS = {
@@ -52,7 +52,7 @@ def test_both_limits_are_said() -> None:
     ("window", "remaining", "shown"),
     [("requests", 8, "8"), ("requests", 9, "9"), ("requests", 10, "9"), ("tokens", 10**9, str(10**9))],
 )
-def test_the_tighter_one_is_shown_whole(window: Window, remaining: int, shown: str) -> None:
+def test_the_tighter_one_is_shown_whole(window: LimitKind, remaining: int, shown: str) -> None:
     seen = tightened(THEIRS, {window: LimitState(10**9, remaining, 1)})
     ours = remaining < 9 or window == "tokens"
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from proxyapi.limits.supposed_usage import most_of_stream
-from usage.answers.estimates import REASONING_TOKENS, REASONING_TOKENS_PER_SECOND, TOKENS_PER_SECOND
+from proxyapi.limits.usage_estimates import most_of_stream
+from usage.answers.estimate_rules import REASONING_TOKENS, REASONING_TOKENS_PER_SECOND, TOKENS_PER_SECOND
 from usage.answers.streamed_text import StreamedText
 from usage.money.billing import MaxUsage
 

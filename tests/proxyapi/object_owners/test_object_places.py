@@ -28,7 +28,7 @@ from proxyapi.object_owners.object_places import (
     OWN_NAMES,
     REFERENCES,
     REFERENCES_OF,
-    Text,
+    PlainString,
 )
 from usage.answers.created_ids import is_object_id
 
@@ -97,7 +97,7 @@ def test_a_name_is_a_reference_in_its_family_and_a_mention_elsewhere(family: str
         assert named.mentions == {A} - references
 
 
-TEXT_PLACES = [name for name, place in REFERENCES.items() if place.text is Text.REFERENCE]
+TEXT_PLACES = [name for name, place in REFERENCES.items() if place.text is PlainString.REFERENCE]
 
 
 @pytest.mark.parametrize("name", TEXT_PLACES)
@@ -125,7 +125,9 @@ def test_a_place_is_found_however_it_is_written(name: str) -> None:
         assert A in named_in(body)[0], body
 
 
-@pytest.mark.parametrize("name", [name for name, place in REFERENCES.items() if place.text is not Text.REFERENCE])
+@pytest.mark.parametrize(
+    "name", [name for name, place in REFERENCES.items() if place.text is not PlainString.REFERENCE]
+)
 def test_an_object_in_a_place_of_words_is_found_and_the_words_are_not(name: str) -> None:
     assert named_in(f'{{"{name}":{{"id":"{A}"}}}}')[0] == {A}
     assert named_in(f'{{"{name}":[{{"id":"{A}"}}]}}')[0] == {A}
@@ -185,6 +187,32 @@ def test_citations_of_an_earlier_answer_are_mentions() -> None:
     assert named_in(json.dumps({"input": [message, search, code]})) == (
         set(), {"msg_1", "file_1", "cntr_1", "cfile_1", "fs_1", "file_2", "ci_1", "cntr_2"},
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"id": A},
+        {"id": A, "type": "item_reference"},
+        {"id": A, "type": "message", "content": []},
+        {"id": A, "type": "reasoning", "summary": []},
+        {"id": A, "input": [{"id": A}]},
+        {"id": A, "file_id": A},
+        [{"id": A}],
+    ],
+)
+@pytest.mark.parametrize("items", ["input", "items", "instructions"])
+@pytest.mark.parametrize("above", ["results", "annotations"])
+def test_items_in_an_earlier_answer_are_mentions(above: str, items: str, item: object) -> None:
+    for value in (item, [item], [[item]]):
+        answer = {"type": "file_search_call", "id": "fs_1", "queries": ["x"], above: [{items: value}]}
+        assert named_in(json.dumps({"input": [answer]})) == (set(), {"fs_1", A}), value
+        assert named_in(json.dumps({"input": [{**answer, above: {"deep": {items: value}}}]})) == (set(), {"fs_1", A})
+
+
+@pytest.mark.parametrize("bad", ["\0", "x" * 513, ""])
+def test_what_can_be_no_id_is_left_alone_in_an_earlier_answer(bad: str) -> None:
+    assert named_in(json.dumps({"messages": [{"annotations": [{"items": [{"id": bad}]}]}]})) == (set(), set())
 
 
 def test_what_the_caller_makes_up_names_nothing() -> None:

@@ -199,6 +199,6 @@ def test_with_the_database_away_what_is_known_stays_known(simulator: Simulator, 
 
 def test_an_id_that_is_no_file_name_stops_no_answer(settings: Any, tmp_path: Path) -> None:
     settings.DATA_DIR = tmp_path
-    owner_store.remember("resp_\0a", "somebody")
+    owner_store.record_owner("resp_\0a", "somebody")
 
     assert not list(tmp_path.rglob("resp_*"))

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from proxyapi.object_owners.object_places import REFERENCES, Text
+from proxyapi.object_owners.object_places import REFERENCES, PlainString
 from tests.simulator.server import Simulator
 from tests.support.callers.owners import CALL, CHAT, JSON, alice, assert_not_there, bob, default, server, upload
 
@@ -17,7 +17,7 @@ __all__ = ("alice", "bob", "default", "server")  # fixtures
 
 
 def body_with(name: str, object_id: str) -> dict[str, Any]:
-    return {name: object_id if REFERENCES[name].text is Text.REFERENCE else {"id": object_id}}
+    return {name: object_id if REFERENCES[name].text is PlainString.REFERENCE else {"id": object_id}}
 
 
 def spellings(name: str, hers: str, own: str) -> Iterator[str]:

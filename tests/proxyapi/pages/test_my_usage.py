@@ -13,7 +13,6 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from itertools import count
-from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -25,14 +24,15 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from chatproxy.models import LoginAttempts
-from chatproxy.pages.known_device import KEY_DEVICE
-from chatproxy.pages.login_throttle import PER_NETWORK
+from chatproxy.page_protection.known_device import KEY_DEVICE
+from chatproxy.page_protection.login_throttle import PER_NETWORK
 from proxyapi.keys.keyring import Keyring
 from proxyapi.models import AccessKey
 from proxyapi.pages import my_usage
 from proxyapi.pages.page_headers import CONTENT_SECURITY_POLICY
 from tests.chaos.lab import Postgres
 from tests.support.ledger.pages import HOSTILE, charts, make_call, make_failure, text_of, tiles
+from tests.support.moved_clock import PutClock
 from tests.support.polling import wait_until, wait_until_quick
 from tests.support.servers.gateway import PATIENCE, SECURITY_KEY, Gateway
 
@@ -240,6 +240,18 @@ def test_nothing_of_another_key_is_in_it(keys: Keyring) -> None:
     assert {line["name"]: sum(line["values"]) for line in charts(page)["calls"]} == {"Success": 1, "Timeout": 1}
 
 
+@pytest.mark.parametrize(("chosen", "shown"), [("day", {"new"}), ("month", {"new", "old"})])
+@pytest.mark.parametrize("address", [HOME, DATA])
+def test_the_newest_calls_are_those_of_the_time_shown(
+    keys: Keyring, address: str, chosen: str, shown: set[str]
+) -> None:
+    _, text = make_key(keys, "mine")
+    made = {name: make_call(minutes, key_name="mine") for name, minutes in (("new", 1), ("old", 5 * 24 * 60))}
+    page = signed_in(text).get(address, {"range": chosen}).content.decode()
+
+    assert {name for name, request_id in made.items() if str(request_id) in page} == shown
+
+
 def test_after_a_rotation_each_text_opens_it_while_it_works(keys: Keyring) -> None:
     key, old = make_key(keys, "mine")
     with_old = signed_in(old)
@@ -253,11 +265,12 @@ def test_after_a_rotation_each_text_opens_it_while_it_works(keys: Keyring) -> No
     assert [client.get(DATA).status_code for client in (with_old, with_new)] == [401, 200]
 
 
-def test_a_cookie_ends_after_an_hour(keys: Keyring, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cookie_ends_after_an_hour(keys: Keyring, put_clock: PutClock) -> None:
     _, text = make_key(keys, "mine")
     client = signed_in(text)
-    now = time.time()
-    monkeypatch.setattr(signing, "time", SimpleNamespace(time=lambda: now + my_usage.COOKIE_SECONDS + 1))
+    put_clock(timedelta(seconds=my_usage.COOKIE_SECONDS - 60))
+    assert client.get(DATA).status_code == 200
+    put_clock(timedelta(seconds=my_usage.COOKIE_SECONDS + 1))
 
     assert client.get(DATA).status_code == 401
     assert "an hour is over" in client.get(HOME).content.decode()

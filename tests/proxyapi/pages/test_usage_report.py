@@ -15,10 +15,10 @@ from django.test.utils import CaptureQueriesContext
 from tests.simulator.server import Simulator
 from tests.support.ledger.ledgers import NOON, call
 from tests.support.servers.gateway import ACCESS_TOKEN, SECURITY_KEY, Gateway, run_gateway
+from usage.journal_shipping.rows import write_rows
 from usage.money.row_pricing import Pricer
-from usage.shipping.rows import write_rows
 from usage.sums.ranges import TimeRange
-from usage.sums.report_reader import read_groups, read_report
+from usage.sums.report_reader import group_names, read_report
 
 KEY = {"authorization": f"Bearer {SECURITY_KEY}"}
 TOKEN = {"authorization": f"Bearer {ACCESS_TOKEN}"}
@@ -124,7 +124,7 @@ def test_groups_add_up_to_the_total() -> None:
     rows = [call(moment, key_name=f"k{number % 2}") for number, moment in enumerate(moments)]
     write_rows(Pricer().priced([*rows, call(NOON - timedelta(days=9))]))
     time = TimeRange("custom", NOON - timedelta(hours=1), NOON + timedelta(days=3))
-    report = read_report(time, read_groups("day, key"))
+    report = read_report(time, group_names("day, key"))
 
     assert [(group["day"], group["key"], group["calls"]) for group in report["groups"]] == [
         ("2026-11-01T00:00:00+00:00", "k0", 2),
@@ -153,7 +153,7 @@ def test_it_reads_sums_only() -> None:
     now = datetime.now(UTC)
     write_rows([call(now)])
     with CaptureQueriesContext(connection) as queries:
-        read_report(TimeRange("day", now - timedelta(days=1), now), read_groups("key,model,route,outcome,hour"))
+        read_report(TimeRange("day", now - timedelta(days=1), now), group_names("key,model,route,outcome,hour"))
 
     assert len(queries) == 1
     assert not any("usage_request" in query["sql"] for query in queries)
@@ -163,7 +163,7 @@ def test_it_reads_sums_only() -> None:
 def test_the_total_is_of_all_groups_however_many_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("usage.sums.report_reader.MOST_GROUPS", 2)
     write_rows([call(NOON, key_name=f"k{number}") for number in range(3)])
-    report = read_report(TimeRange("custom", NOON, NOON + timedelta(hours=1)), read_groups("key"))
+    report = read_report(TimeRange("custom", NOON, NOON + timedelta(hours=1)), group_names("key"))
 
     assert [group["key"] for group in report["groups"]] == ["k0", "k1"]
     assert report["total"]["calls"] == 3

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxyapi.simple.responses import RESPONSES_WITH_DONE
+from proxyapi.simple_api.responses import RESPONSES_WITH_DONE
 from proxyapi.streams.relay import (
     RESPONSES,
     Dialect,

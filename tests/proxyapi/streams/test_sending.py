@@ -32,7 +32,7 @@ class Caller:
         self.aborted = False
         self._room = room
 
-    def body_follows(self) -> None: ...
+    def announce_body(self) -> None: ...
 
     def send_now(self, _: bytes) -> bool:
         return False

@@ -9,7 +9,7 @@ import httpx2
 import psycopg
 import pytest
 
-from proxyapi.simple.chat_bodies import chatgpt_answer
+from proxyapi.simple_api.chat_bodies import chatgpt_answer
 from tests.support.inputs.odd_json import ODD
 from tests.support.servers.gateway import SECURITY_KEY, Gateway, run_gateway
 from tests.support.upstreams.quoting import Quoted, QuotingUpstream, quoting_upstream

@@ -23,8 +23,8 @@ EXCHANGES = {f"{group}: {name}": exchange for group, named in GROUPS.items() for
 }
 
 # The differences that are allowed, all of them. Up: the connection's own, the length of what is sent another way, the
-# account's key, and that the answer is to come as it is.
-UP_DIFFERENT = {"host", "authorization", "accept-encoding", "content-length", "transfer-encoding"}
+# account's key, that the answer is to come as it is, and the gateway's pseudonym.
+UP_DIFFERENT = {"host", "authorization", "accept-encoding", "content-length", "transfer-encoding", "via"}
 # Down: the connection's own; what is upstream's and of no use here; and what is ours.
 # A redirect of the simulator names the host that it was asked by; tests/proxyapi/dispatch/test_methods.py compares
 # `Location` itself.
@@ -68,6 +68,8 @@ def assert_same_upstream(there: ReceivedRequest, here: ReceivedRequest, asks: tu
     assert without(here.headers, UP_DIFFERENT) == without(there.headers, UP_DIFFERENT)
     assert here.header("authorization") == f"Bearer {UPSTREAM_KEY}"
     assert here.header("accept-encoding") == "identity"
+    assert there.header("via") is None
+    assert re.fullmatch(r"1\.1 chatproxy-[0-9a-f]{16}", here.header("via") or "")
     expected = there.body.replace(*asks, 1) if asks else there.body
     assert expected != there.body or not asks
     assert here.body == expected
@@ -123,7 +125,7 @@ def test_what_names_or_admits_the_caller_stays_here(gateway: Gateway, simulator:
 
     assert answer.status == 200
     assert {name for name, _ in simulator.last.headers} == {
-        "host", "content-type", "content-length", "authorization", "accept-encoding",
+        "host", "content-type", "content-length", "authorization", "accept-encoding", "via",
     }  # fmt: skip
     assert simulator.last.header("host") == urlsplit(simulator.base_url).netloc
     seen = str(simulator.last.headers)

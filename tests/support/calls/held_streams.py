@@ -12,7 +12,7 @@ STREAM = {"security_key": SECURITY_KEY, "model": "fault:gate-stream", "input": "
 STREAMS = 5
 
 
-def read_streams(gateway: Gateway, simulator: Simulator, hang_up: Callable[[], None]) -> list[bytes]:
+def read_streams(gateway: Gateway, simulator: Simulator, hang_up: Callable[[], object]) -> list[bytes]:
     """Opens several streams, calls `hang_up` while all of them wait for upstream, and returns the bytes of each."""
 
     def read() -> bytes:

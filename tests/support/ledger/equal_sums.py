@@ -21,7 +21,7 @@ from usage.sums.dashboard_reader import CHARTED, read_all, read_key
 from usage.sums.ranges import TimeRange, read_range
 from usage.sums.report_reader import GROUPS, read_report
 
-DATED_PAGES = ("usage.pages.dashboard", "usage.pages.export", "usage.pages.requests")
+DATED_PAGES = ("usage.admin_pages.dashboard", "usage.admin_pages.export", "usage.admin_pages.requests")
 DATABASE_CLOCKS = ("usage.sums.pruned", "usage.upkeep.verify", "usage.upkeep.rebuild_totals")
 
 

@@ -17,9 +17,9 @@ from usage.call_record import COUNTS
 from usage.journal.records import frame
 from usage.journal.undelivered import DEAD_LETTERS
 from usage.journal.writer import Journal
+from usage.journal_shipping.delivery import Delivery
+from usage.journal_shipping.shipper import Shipper, adopt_dead
 from usage.models import Request, UsageDay, UsageHour
-from usage.shipping.delivery import Delivery
-from usage.shipping.shipper import Shipper, adopt_dead
 from usage.sums.adding_up import COST_PARTS, DAY_SUMS, HISTOGRAMS, HOUR_SUMS, MAXES
 from usage.sums.histogram import bucket
 from usage.upkeep.verify import find_faults

@@ -15,8 +15,8 @@ from asgiref.sync import async_to_sync
 from django.test import Client
 
 from tests.support.ledger.ledgers import call, call_id
+from usage.journal_shipping.rows import write_rows
 from usage.money.row_pricing import Pricer
-from usage.shipping.rows import write_rows
 
 T = TypeVar("T")
 REQUESTS = "/admin/usage/request/"

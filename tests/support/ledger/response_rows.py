@@ -11,6 +11,7 @@ from typing import Any
 from django.db.models import Sum
 
 from tests.support.ledger.ledgers import NOON, Row, call, stored_sums, sums_of
+from usage.journal_shipping.rows import write_rows
 from usage.models import (
     CountedResponse,
     ErrorTotal,
@@ -22,7 +23,6 @@ from usage.models import (
     UsageTotal,
 )
 from usage.money.row_pricing import Pricer
-from usage.shipping.rows import write_rows
 from usage.upkeep.verify import find_faults
 
 ESTIMATE = {"input_tokens": 5017, "cached_tokens": None, "output_tokens": 12}

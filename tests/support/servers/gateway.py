@@ -247,7 +247,7 @@ def launch_gateway(
     **settings: str,
 ) -> Gateway:
     """Starts a server as `run_gateway` does and returns at once; the caller stops it. An empty setting is left out."""
-    port = free_port()
+    port = int(settings.get("PORT") or free_port())
     variables = {
         "SECURITY_KEY": SECURITY_KEY,
         "ACCESS_TOKEN": ACCESS_TOKEN,

@@ -61,7 +61,7 @@ def test_it_works(tmp_path: Path) -> None:
     assert segment.closed
     assert segment.written == segment.path.stat().st_size
 
-    journal.shipped(segment)
+    journal.delete_shipped(segment)
     journal.release()
     assert list(journal.directory.iterdir()) == []
 
@@ -396,16 +396,16 @@ def test_what_the_disk_has_not_kept_of_a_live_segment_is_handed_back_and_passed(
 
 async def test_always_returns_only_after_a_sync_that_came_after_the_write(disk: PretendedOS, tmp_path: Path) -> None:
     with running(tmp_path, sync="always") as journal:
-        await journal.durable()
+        await journal.wait_until_durable()
         while disk.sync_entered.acquire(blocking=False):
             pass
         disk.sync_may_go.clear()
         before = disk.synced
         journal.end(new_id(), FACTS)
-        first = asyncio.create_task(journal.durable())
+        first = asyncio.create_task(journal.wait_until_durable())
         await asyncio.to_thread(disk.sync_entered.acquire)
         journal.end(new_id(), FACTS)  # after the sync that is running has begun: it may not be covered
-        second = asyncio.create_task(journal.durable())
+        second = asyncio.create_task(journal.wait_until_durable())
         await asyncio.sleep(0)
         assert not first.done()
         disk.sync_may_go.set()
@@ -419,7 +419,7 @@ async def test_always_lets_many_calls_share_a_sync(disk: PretendedOS, tmp_path: 
 
         async def call() -> None:
             journal.end(new_id(), FACTS)
-            await journal.durable()
+            await journal.wait_until_durable()
 
         await asyncio.gather(*(call() for _ in range(200)))
         assert 1 <= disk.synced <= 20
@@ -427,7 +427,7 @@ async def test_always_lets_many_calls_share_a_sync(disk: PretendedOS, tmp_path: 
 
 async def test_always_covers_a_write_before_a_rotation(disk: PretendedOS, tmp_path: Path) -> None:
     with running(tmp_path, sync="always") as journal:
-        await journal.durable()
+        await journal.wait_until_durable()
         synced: list[int] = []
         real = disk.fdatasync
 
@@ -439,18 +439,18 @@ async def test_always_covers_a_write_before_a_rotation(disk: PretendedOS, tmp_pa
         inode = journal.segments[0].path.stat().st_ino
         journal.end(new_id(), FACTS)
         journal.rotate()
-        await journal.durable()
+        await journal.wait_until_durable()
         assert inode in synced
 
 
 async def test_a_caller_that_left_does_not_stop_the_syncing(tmp_path: Path) -> None:
     with running(tmp_path, sync="always") as journal:
         journal.end(new_id(), FACTS)
-        gone = asyncio.create_task(journal.durable())
+        gone = asyncio.create_task(journal.wait_until_durable())
         await asyncio.sleep(0)
         gone.cancel()
         journal.end(new_id(), FACTS)
-        await asyncio.wait_for(journal.durable(), PATIENCE)
+        await asyncio.wait_for(journal.wait_until_durable(), PATIENCE)
 
 
 @pytest.mark.parametrize("sync", ["interval", "off"])
@@ -458,7 +458,7 @@ async def test_other_policies_do_not_wait(disk: PretendedOS, tmp_path: Path, syn
     disk.sync_may_go.clear()
     with running(tmp_path, sync=sync) as journal:
         journal.end(new_id(), FACTS)
-        await asyncio.wait_for(journal.durable(), PATIENCE)  # no sync ends meanwhile
+        await asyncio.wait_for(journal.wait_until_durable(), PATIENCE)  # no sync ends meanwhile
         disk.sync_may_go.set()
         if sync == "interval":
             wait_until(lambda: disk.synced)

@@ -121,7 +121,7 @@ class JournalMachine(RuleBasedStateMachine):
                     for record in segments.read_from(segment.path, 0, segment.written).records
                     if record["kind"] == "end"
                 }
-                self.journal.shipped(segment)
+                self.journal.delete_shipped(segment)
 
     @rule(torn=st.integers(0, 60))
     def kill_and_restart(self, torn: int) -> None:

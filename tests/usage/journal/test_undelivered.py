@@ -18,8 +18,8 @@ from tests.support.ledger.ledgers import NOON, call, end, letters, ship
 from tests.support.servers.disks import PretendedOS
 from usage.journal import undelivered
 from usage.journal.undelivered import DAMAGED, DEAD_LETTERS, RETRIED, append
+from usage.journal_shipping.shipper import replay
 from usage.models import Request
-from usage.shipping.shipper import replay
 
 LETTER = b'{"request_id":"01997000-0000-7000-8000-000000000001","fault":"x"}'
 TORN: dict[str, bytes] = {

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,8 +18,9 @@ import orjson
 import pytest
 
 from tests.support.ledger.ledgers import call
+from tests.support.moved_clock import PutClock
 from usage import metric_counters as counters_module
-from usage.live import metrics, worker_files
+from usage.live import metrics, status, worker_files
 from usage.live.status import read_status
 from usage.live.worker_files import WorkerFile, read_worker_reports
 from usage.metric_counters import ENDS, MOST_MODELS, OTHER, ServerCounters, WorkerCounters
@@ -243,12 +246,33 @@ def test_upstream_is_up_when_the_newest_call_got_through(
     rows: list[dict[str, Any]], up: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter(range(1, 100))
-    monkeypatch.setattr(counters_module, "time", SimpleNamespace(time=lambda: float(next(clock))))
+    monkeypatch.setattr(counters_module, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
     counted = WorkerCounters()
     for row in rows:
         counted.count_call(call(**row))
 
     assert ((counted.upstream_answered_at or 0) > (counted.upstream_failed_at or 0)) is up
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=-1), timedelta(days=365)], ids=str)
+def test_a_clock_that_is_set_changes_nothing_of_the_state(
+    put_clock: PutClock, monkeypatch: pytest.MonkeyPatch, ahead: timedelta
+) -> None:
+    counted = WorkerCounters()
+    monkeypatch.setattr(status, "counters", counted)
+    shipper = SimpleNamespace(complete_at=time.monotonic())
+    journal = SimpleNamespace(full=False)
+    late = SimpleNamespace(lag_bytes=5, shipper=shipper, journal=journal, database_error="", shipper_error="")
+    monkeypatch.setattr(status, "ledger", late)
+    counted.count_call(call(outcome="timeout"))
+    put_clock(ahead)
+    counted.count_call(call(outcome="success"))
+    report = status.build_report(in_flight=0, draining=False, gauges={})
+    now = time.time()
+    names = ("shipped_until", "upstream_failed_at", "upstream_answered_at")
+    ages = [now - float(str(report[name])) for name in names]
+    assert ages == sorted(ages, reverse=True)  # by one clock, in the order in which they were
+    assert 0 <= min(ages) <= max(ages) < 1000
 
 
 def test_sums_survive_buckets_of_another_version() -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from chatproxy.setting_reader import BASE_DIR
-from proxyapi.bodies.asked_usage import count_pictures, read_asked_usage, says_all
+from proxyapi.bodies.billing_parameters import count_pictures, read_asked_usage, states_whole_bill
 from proxyapi.bodies.json_body import JSONBody
-from proxyapi.limits.supposed_usage import most_usage
+from proxyapi.limits.usage_estimates import most_usage
 from proxyapi.routes import FAMILIES, Route, find_route
 from tests.support.ledger.bill_cases import CASES, EVENTS, SOUND, BillCase
 from tests.support.ledger.excerpts import answer_columns
@@ -44,7 +44,7 @@ def row_of(case: BillCase) -> Any:
         answer.read_body(case.body)
     columns = answer_columns(answer, "", ())
     asked = read_asked_usage(route, fields, model) or {}
-    is_known = answer.usage is not None or says_all(asked, route, model)
+    is_known = answer.usage is not None or states_whole_bill(asked, route, model)
     return {
         "method": case.method,
         "route": route.name,

@@ -9,12 +9,12 @@ from pathlib import Path
 import openai
 import pytest
 
+from usage.custom_prices import CustomPrice
 from usage.models import ModelPrice
 from usage.money.genai_price_list import BUNDLED, names_in
 from usage.money.price_sources import find_rates
 from usage.money.published_prices import ModelRates
-from usage.own_prices import OwnPrice
-from usage.sums.needed_prices import propose
+from usage.sums.unpriced_calls import propose_custom_price
 
 NOW = datetime(2026, 11, 28, 12, 30, tzinfo=UTC)
 TYPES = Path(openai.__file__).parent / "types"
@@ -86,9 +86,9 @@ def test_a_price_of_ones_own_can_say_what_the_published_one_says(name: str) -> N
     assert published is not None
     if published.is_free:
         return
-    family, fields = propose(f"{name}-unknown", "default", NOW)
+    family, fields = propose_custom_price(f"{name}-unknown", "default", NOW)
     assert family == name
-    own: OwnPrice = ModelPrice(model=name, valid_from=NOW, **fields).as_own_price()
+    own: CustomPrice = ModelPrice(model=name, valid_from=NOW, **fields).as_custom_price()
     repeated = find_rates(name, "default", NOW, [own])
     assert repeated is not None
     assert repeated.source == "own"

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from usage.custom_prices import PRICES, CustomPrice
 from usage.models import Request
 from usage.money.billing import price_call
 from usage.money.genai_price_list import BUNDLED
-from usage.own_prices import PRICES, OwnPrice
 
 NOW = datetime(2026, 11, 1, 12, 30, 15, tzinfo=UTC)
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -33,7 +33,7 @@ def row(model: str, **columns: Any) -> Any:
     return {**found, "started_at": NOW, **columns}
 
 
-def cost(model: str, *own: OwnPrice, **columns: Any) -> Decimal | None:
+def cost(model: str, *own: CustomPrice, **columns: Any) -> Decimal | None:
     dollars, price = price_call(row(model, **columns), own)
     assert (dollars is None) == (price is None)
     if dollars is not None and price is not None:
@@ -44,9 +44,9 @@ def cost(model: str, *own: OwnPrice, **columns: Any) -> Decimal | None:
     return dollars
 
 
-def own(model: str, *, valid_from: datetime = LONG_AGO, **prices: Any) -> OwnPrice:
+def own(model: str, *, valid_from: datetime = LONG_AGO, **prices: Any) -> CustomPrice:
     decimals = {name: Decimal(value) for name, value in prices.items() if name in PRICES}
-    return OwnPrice(model, valid_from, **{**prices, **decimals})
+    return CustomPrice(model, valid_from, **{**prices, **decimals})
 
 
 def test_it_works() -> None:
@@ -257,7 +257,7 @@ def test_dollars_are_rounded_half_up_and_items_still_add_up() -> None:
     assert cost("tiny", tiny, **counts) == Decimal("0.00000001")
 
 
-class TestOwnPrices:
+class TestCustomPrices:
     def test_it_wins_over_the_published_one_and_says_so(self) -> None:
         # 800 * 1 + 200 * 0.5 + 100 * 2 + one search
         mine = own(
@@ -351,7 +351,7 @@ AUDIO = ("gpt-audio", "gpt-realtime", "gpt-realtime-mini", "gpt-4o-mini-realtime
 TEXT = ("gpt-4o", "gpt-4.1-nano", "o3", "gpt-5", "gpt-5.4", "gpt-5.6-luna", "gpt-6.1-sol")
 DOLLARS = st.none() | st.decimals(0, 1000, places=8)
 OWN = st.builds(
-    OwnPrice,
+    CustomPrice,
     st.just("local"),
     st.just(LONG_AGO),
     **dict.fromkeys(("input", "output"), st.decimals(0, 1000, places=8)),
@@ -366,7 +366,7 @@ def test_any_consistent_call_has_a_price_that_its_items_add_up_to(model: str, co
 
 @given(OWN, calls(), st.floats(0, 1e6))
 def test_any_own_price_gives_dollars_that_its_items_add_up_to(
-    price: OwnPrice, counts: dict[str, Any], seconds: float
+    price: CustomPrice, counts: dict[str, Any], seconds: float
 ) -> None:
     assert cost("local", price, **counts) is not None
     assert cost("whisper-1", audio_seconds=seconds) is not None

@@ -8,14 +8,14 @@ from decimal import Decimal
 import pytest
 from pytest_django.fixtures import Settings
 
+from usage.custom_prices import CustomPrice
 from usage.money.price_sources import find_rates
 from usage.money.published_prices import ModelRates
-from usage.own_prices import OwnPrice
 
 NOW = datetime(2026, 11, 28, 12, 30, tzinfo=UTC)
 
 
-def price(model: str, *own: OwnPrice, tier: str = "default") -> ModelRates:
+def price(model: str, *own: CustomPrice, tier: str = "default") -> ModelRates:
     found = find_rates(model, tier, NOW, own)
     assert found is not None
     return found
@@ -63,7 +63,7 @@ def test_newer_models_cost_ten_percent_more(
 def test_searches_cost_the_same_everywhere_and_own_prices_are_what_they_say(settings: Settings) -> None:
     settings.REGIONAL_PRICES = True
     assert price("gpt-6-astra").per_web_search == Decimal("0.01")
-    own = OwnPrice("gpt-6-astra", datetime(2020, 1, 1, tzinfo=UTC), input=Decimal(3))
+    own = CustomPrice("gpt-6-astra", datetime(2020, 1, 1, tzinfo=UTC), input=Decimal(3))
     assert price("gpt-6-astra", own).rate("input", 1) == 3
-    discount = OwnPrice("gpt-6-astra", datetime(2020, 1, 1, tzinfo=UTC), multiplier=Decimal("0.5"))
+    discount = CustomPrice("gpt-6-astra", datetime(2020, 1, 1, tzinfo=UTC), multiplier=Decimal("0.5"))
     assert price("gpt-6-astra", discount).rate("input", 1) == Decimal("5.5")

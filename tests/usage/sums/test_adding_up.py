@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.ledger.ledgers import NOON, Row, assert_sums_are_right, call, call_id, random_call, stored_sums
+from usage.journal_shipping.rows import interrupted, write_rows
 from usage.models import ErrorTotal, KnownName, Request, UsageDay, UsageHour, UsageTotal
 from usage.money.row_pricing import Pricer
-from usage.shipping.rows import interrupted, write_rows
 from usage.sums.adding_up import Rollup
 from usage.upkeep.rebuild_totals import rebuild_totals, summed_rows
 

@@ -13,15 +13,15 @@ from django.db import connection
 from django.test import Client
 
 from tests.support.ledger.ledgers import NOON, Row, assert_sums_are_right, call
+from usage.journal_shipping.digests import VERSIONS
+from usage.journal_shipping.rows import DEFAULTS, least_stub, stub, write_rows
 from usage.models import Dimension, ErrorTotal, Request, UsageHour, UsageTotal
-from usage.money.holds import spent_by
 from usage.money.row_pricing import Pricer
+from usage.money.spent_and_reserved import spent_by
 from usage.page_data.dashboard_content import read_key_dashboard
 from usage.page_data.exports import export_calls
 from usage.page_data.filters import Filters
 from usage.page_data.newest_calls import read_counters, read_newest_calls, read_newest_calls_of_key
-from usage.shipping.digests import VERSIONS
-from usage.shipping.rows import DEFAULTS, least_stub, stub, write_rows
 from usage.sums.pruned import hours_with_pruned_calls
 from usage.sums.ranges import TimeRange
 from usage.sums.report_reader import read_report
@@ -117,7 +117,7 @@ def test_a_row_of_older_code_is_a_call_and_its_digest_is_right() -> None:
 def test_they_are_marked_wherever_rows_are_listed(made: Row, admin: Client) -> None:
     look = Request.objects.get(by_gateway=True)
     assert [str(row.pk) for row in read_newest_calls(failed_only=False)] == [made["request_id"]]
-    assert [str(row.pk) for row in read_newest_calls_of_key("default", 10)] == [made["request_id"]]
+    assert [str(row.pk) for row in read_newest_calls_of_key("default", RANGE, 10)] == [made["request_id"]]
     assert admin.get("/admin/usage/request/").content.decode().count("by the gateway") == 1
     page = admin.get(f"/admin/usage/request/{look.pk}/change/").content.decode()
     assert f"/admin/usage/request/{made['request_id']}/change/" in page

@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.ledger.ledgers import NOON, Row, assert_sums_are_right, call, stored, stored_sums
+from usage.journal_shipping.rows import interrupted, write_rows
 from usage.models import ErrorTotal, KnownName, Request, UsageDay, UsageHour, UsageTotal
 from usage.money.row_pricing import Pricer
 from usage.page_data.error_groups import read_groups
 from usage.page_data.filters import Filters, read_filters
 from usage.page_data.search import find
-from usage.shipping.rows import interrupted, write_rows
 from usage.sums import summed_names
 from usage.sums.adding_up import Rollup
 from usage.sums.ranges import TimeRange

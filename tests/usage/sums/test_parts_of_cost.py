@@ -16,10 +16,10 @@ from django.test import Client
 
 from tests.support.ledger.ledgers import NOON, Row, assert_sums_are_right, call, end, ship
 from tests.support.ledger.pages import DASHBOARD, REQUESTS, pieces_of, text_of, tiles
+from usage.journal_shipping.rows import write_rows
 from usage.models import Dimension, ModelPrice, Request, UsageDay, UsageHour, UsageTotal
 from usage.money.row_pricing import Pricer
 from usage.page_data import formatting
-from usage.shipping.rows import write_rows
 from usage.sums.dashboard_reader import read_all, read_key
 from usage.sums.ranges import TimeRange
 from usage.sums.report_reader import read_report

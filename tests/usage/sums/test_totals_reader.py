@@ -10,11 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.ledger.ledgers import call
+from usage.journal_shipping.rows import write_rows
 from usage.models import Dimension, Span
 from usage.money.row_pricing import Pricer
-from usage.shipping.rows import write_rows
 from usage.sums.ranges import NAMED, TimeRange, read_range
-from usage.sums.totals_reader import LENGTHS, MINUTES_READABLE, floor, pieces, read_by_value, read_series, read_totals
+from usage.sums.totals_reader import (
+    LENGTHS,
+    MINUTES_READABLE,
+    floor,
+    pieces_of_range,
+    read_by_value,
+    read_series,
+    read_totals,
+)
 
 NOW = datetime(2026, 11, 24, 15, 7, 31, tzinfo=UTC)
 MOMENTS = st.integers(1, 60 * 24 * 30).map(lambda minutes: NOW - timedelta(minutes=minutes))
@@ -23,7 +31,7 @@ MOMENTS = st.integers(1, 60 * 24 * 30).map(lambda minutes: NOW - timedelta(minut
 @given(MOMENTS, st.integers(1, 60 * 24 * 20))
 def test_pieces_follow_each_other_without_gap_or_overlap(start: datetime, minutes: int) -> None:
     end = min(NOW, start + timedelta(minutes=minutes))
-    found = list(pieces(start, end, NOW))
+    found = list(pieces_of_range(start, end, NOW))
 
     for (_, _, stop), (_, first, _) in pairwise(found):
         assert stop == first

@@ -11,7 +11,7 @@ from django.core.management import call_command
 
 from tests.support.ledger.ledgers import call, end, ship
 from usage.money.genai_price_list import BUNDLED
-from usage.upkeep.price_status import RECENT, lacking_prices, price_lists, propose
+from usage.upkeep.price_status import RECENT, lacking_prices, nearest_price, price_lists
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -68,5 +68,5 @@ def test_the_age_of_the_lists() -> None:
     [("gpt-6.3-astra", "gpt-6.2-astra"), ("gpt-7-luna", "gpt-6-luna"), ("o5-mini", "o4-mini"), ("qwen3-coder", None)],
 )
 def test_a_proposal_is_the_price_of_the_model_that_is_most_alike(model: str, like: str | None) -> None:
-    found = propose(model, "default", datetime(2026, 11, 28, tzinfo=UTC))
+    found = nearest_price(model, "default", datetime(2026, 11, 28, tzinfo=UTC))
     assert (found and found.model) == like

@@ -14,9 +14,9 @@ from django.core.management import call_command
 from django.db.models import F
 
 from tests.support.ledger.ledgers import NOON, assert_sums_are_right, call, random_call, stored_sums
+from usage.journal_shipping.rows import write_rows
 from usage.models import LedgerState, Request, UsageDay, UsageHour, UsageTotal
 from usage.money.row_pricing import Pricer
-from usage.shipping.rows import write_rows
 from usage.sums.adding_up import DAY_SUMS, HISTOGRAMS, HOUR_SUMS
 from usage.upkeep.rebuild_totals import rebuild_totals
 from usage.upkeep.verify import find_faults

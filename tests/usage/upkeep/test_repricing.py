@@ -26,7 +26,7 @@ LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 TOMORROW = NOON + timedelta(days=1)
 
 
-def own_price(model: str, dollars: str, **columns: Any) -> None:
+def custom_price(model: str, dollars: str, **columns: Any) -> None:
     ModelPrice.objects.create(model=model, valid_from=LONG_AGO, input=dollars, output=dollars, **columns)
 
 
@@ -39,8 +39,8 @@ def test_it_works(tmp_path: Path) -> None:
     ship(tmp_path, end(unknown), end(known))
     (none, published) = cost_of(unknown, known)
     assert none is None
-    own_price("ours", "2")
-    own_price("gpt-4o-mini*", "4")
+    custom_price("ours", "2")
+    custom_price("gpt-4o-mini*", "4")
     assert reprice(NOON, unpriced_only=True) == 1
     assert cost_of(unknown, known) == [Decimal("0.003"), published]  # 1,500 tokens at two dollars a million
     assert UsageHour.objects.get(model="ours").unpriced_calls == 0
@@ -57,13 +57,13 @@ def test_it_works(tmp_path: Path) -> None:
 def test_only_calls_since_the_day_are_touched(tmp_path: Path) -> None:
     before, after = call(NOON - timedelta(milliseconds=1), response_model="ours"), call(response_model="ours")
     ship(tmp_path, end(before), end(after))
-    own_price("ours", "2")
+    custom_price("ours", "2")
     assert reprice(NOON, unpriced_only=True) == 1
     assert cost_of(before, after) == [None, Decimal("0.003")]
 
 
 def test_a_price_that_is_gone_takes_the_dollars_along(tmp_path: Path) -> None:
-    own_price("ours", "2")
+    custom_price("ours", "2")
     row = call(response_model="ours")
     ship(tmp_path, end(row))
     assert cost_of(row) == [Decimal("0.003")]
@@ -79,7 +79,7 @@ def test_many_rows_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     chance = random.Random(1)
     ship(tmp_path, *(end(random_call(chance, NOON + timedelta(minutes=number))) for number in range(200)))
     unpriced = Request.objects.filter(cost=None).count()
-    own_price("*", "1")
+    custom_price("*", "1")
     changed = reprice(NOON, unpriced_only=True)
     assert 0 < changed <= unpriced
     assert Request.objects.filter(cost=None).count() == unpriced - changed
@@ -91,7 +91,7 @@ def test_many_rows_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_failure_in_the_middle_leaves_rows_and_sums_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repricing, "BATCH_SIZE", 2)
     ship(tmp_path, *(end(call(response_model="ours")) for _ in range(5)))
-    own_price("ours", "2")
+    custom_price("ours", "2")
     real, left = repricing._apply, [2]
 
     def fail_at_the_third(*arguments: Any) -> Any:
@@ -111,7 +111,7 @@ def test_a_failure_in_the_middle_leaves_rows_and_sums_equal(tmp_path: Path, monk
 def test_calls_without_counts_stay_without_a_price(tmp_path: Path) -> None:
     row = call(request_bytes=0)  # so that nothing can be estimated
     ship(tmp_path, begin(row))
-    own_price("*", "1")
+    custom_price("*", "1")
     assert reprice(NOON, unpriced_only=False) == 0
     assert cost_of(row) == [None]
 
@@ -136,7 +136,7 @@ def test_the_kind_of_a_cost_follows_its_price(tmp_path: Path) -> None:
     exact, estimated, unpriced = call(), call(usage_source="estimated"), call(response_model="ours")
     ship(tmp_path, end(exact), end(estimated), end(unpriced))
     assert [kind_of(row) for row in (exact, estimated, unpriced)] == ["exact", "estimated", ""]
-    own_price("ours", "2")
+    custom_price("ours", "2")
     assert reprice(NOON, unpriced_only=True) == 1
     assert kind_of(unpriced) == "exact"
     Request.objects.filter(pk=exact["request_id"]).update(cost_kind="")  # as a row that older code has written
@@ -152,7 +152,7 @@ def test_the_counters_of_metrics_follow(tmp_path: Path, settings: Settings, monk
     ship(tmp_path, end(unknown), end(known))
     for dollars in ("4", "0.01", "3"):
         ModelPrice.objects.all().delete()
-        own_price("*", dollars)
+        custom_price("*", dollars)
         command = WorkerCounters()  # each command is a process of its own
         monkeypatch.setattr(repricing, "counters", command)
         monkeypatch.setattr(worker_files, "counters", command)

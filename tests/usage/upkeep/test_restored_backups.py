@@ -16,9 +16,9 @@ from chatproxy.postgres.binaries import BundledPostgresError
 from chatproxy.postgres.bundled import BundledPostgres
 from tests.support.ledger.ledgers import assert_sums_are_right, begin, call, end, leave, letters, ship, stored_sums
 from usage.journal.undelivered import DEAD_LETTERS, PRUNED
+from usage.journal_shipping.delivery import Delivery
+from usage.journal_shipping.shipper import adopt_dead, replay
 from usage.models import Request
-from usage.shipping.delivery import Delivery
-from usage.shipping.shipper import adopt_dead, replay
 from usage.upkeep.retention import prune
 
 NOW = datetime.now(UTC)

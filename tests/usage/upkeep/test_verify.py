@@ -13,11 +13,11 @@ from django.db.models import F
 
 from tests.support.ledger.ledgers import NOON, begin, call, end, leave, random_call, ship
 from usage.journal.records import frame
+from usage.journal_shipping.delivery import Delivery
+from usage.journal_shipping.digests import VERSIONS, DigestVersion, digest_sql, is_unchanged_sql
+from usage.journal_shipping.rows import COLUMNS
+from usage.journal_shipping.shipper import adopt_dead
 from usage.models import ErrorTotal, Request, UsageDay, UsageHour, UsageTotal
-from usage.shipping.delivery import Delivery
-from usage.shipping.digests import VERSIONS, DigestVersion, digest_sql, is_unchanged_sql
-from usage.shipping.rows import COLUMNS
-from usage.shipping.shipper import adopt_dead
 from usage.sums.adding_up import DAY_SUMS, HISTOGRAMS, HOUR_SUMS, TOTAL_SUMS
 from usage.upkeep import verify
 from usage.upkeep.verify import find_faults
@@ -205,7 +205,7 @@ def test_of_many_faults_of_a_kind_the_first_are_named(tmp_path: Path, row: str, 
 
 
 def test_every_column_is_in_the_digest_of_the_newest_version() -> None:
-    """A new column needs a new version in `usage.shipping.digests`: rows of before have no digest of it."""
+    """A new column needs a new version in `usage.journal_shipping.digests`: rows of before have no digest of it."""
     newest = VERSIONS[-1]
     assert sorted((*newest.columns, *newest.marks)) == sorted(COLUMNS)
 

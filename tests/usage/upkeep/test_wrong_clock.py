@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -18,15 +15,15 @@ from django.db import connection
 from pytest_django.fixtures import Settings
 
 from tests.support.ledger.ledgers import call, call_id, end, ship
+from tests.support.moved_clock import PutClock, ServerClock
 from tests.support.servers.disks import wait_until
 from tests.support.servers.gateway import Gateway
 from usage.database import clock
 from usage.database.clock import database_now
+from usage.journal_shipping import pending_responses
+from usage.journal_shipping.pending_responses import lease_pending
 from usage.models import Hold, LedgerState, PendingResponse, Request, RequestBody, Span, UsageTotal
-from usage.money import holds
-from usage.money.holds import drop_orphans
-from usage.shipping import pending_responses
-from usage.shipping.pending_responses import lease_pending
+from usage.money.spent_and_reserved import drop_orphans
 from usage.sums import pruned
 from usage.upkeep.retention import prune, prune_if_due
 from usage.upkeep.verify import find_faults
@@ -54,25 +51,13 @@ def young(tmp_path: Path) -> list[str]:
 
 
 @pytest.fixture
-def move_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
-    """Puts this machine's clock ahead, as the ledger's code sees it."""
-
-    def move(ahead: timedelta) -> None:
-        moved = SimpleNamespace(time=lambda: time.time() + ahead.total_seconds())
-        monkeypatch.setattr(clock, "time", moved)
-
-    return move
-
-
-@pytest.fixture
-def move_database_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
+def put_both_clocks(put_clock: PutClock, monkeypatch: pytest.MonkeyPatch) -> PutClock:
     """Puts the clock of the machine ahead on which both run: they agree, and both are wrong."""
 
     def move(ahead: timedelta) -> None:
         for module in (clock, pruned, pending_responses):
             monkeypatch.setattr(module, "database_now", lambda: database_now() + ahead)
-        moved = SimpleNamespace(time=lambda: time.time() + ahead.total_seconds())
-        monkeypatch.setattr(clock, "time", moved)
+        put_clock(ahead)
 
     return move
 
@@ -81,13 +66,13 @@ def move_database_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta]
 def test_nothing_is_pruned_while_the_clocks_differ(
     young: list[str],
     tmp_path: Path,
-    move_clock: Callable[[timedelta], None],
+    put_clock: PutClock,
     caplog: pytest.LogCaptureFixture,
     ahead: timedelta,
 ) -> None:
     LedgerState.objects.update(pruned_before=NOW - 370 * DAY)  # so that this one is due, and has not been pruned
     ship(tmp_path, end(call(NOW - 366 * DAY)))
-    move_clock(ahead)
+    put_clock(ahead)
     assert prune_if_due() is False
     [line] = [record.getMessage() for record in caplog.records if record.name == "usage.upkeep.retention"]
     assert f"{abs(ahead)} {'ahead of' if ahead > timedelta() else 'behind'} the database's" in line
@@ -95,29 +80,25 @@ def test_nothing_is_pruned_while_the_clocks_differ(
         call_command("ledger", "prune", "--yes")
     assert Request.objects.count() == 21
     assert RequestBody.objects.count() == 20
-    move_clock(timedelta())
+    put_clock(timedelta())
     assert prune_if_due() is True
 
 
 @pytest.mark.parametrize("ahead", [timedelta(seconds=100), -timedelta(seconds=100)])
-def test_a_difference_of_seconds_is_ordinary(
-    young: list[str], move_clock: Callable[[timedelta], None], ahead: timedelta
-) -> None:
-    move_clock(ahead)
+def test_a_difference_of_seconds_is_ordinary(young: list[str], put_clock: PutClock, ahead: timedelta) -> None:
+    put_clock(ahead)
     assert prune_if_due() is True
 
 
-def test_when_both_clocks_are_wrong_a_day_costs_a_few_days_at_most(
-    young: list[str], move_database_clock: Callable[[timedelta], None]
-) -> None:
-    move_database_clock(FAR)
+def test_when_both_clocks_are_wrong_a_day_costs_a_few_days_at_most(young: list[str], put_both_clocks: PutClock) -> None:
+    put_both_clocks(FAR)
     assert prune_if_due() is True
     assert prune_if_due() is False
     assert Request.objects.count() == 20
     assert RequestBody.objects.count() == 20
     assert UsageTotal.objects.filter(span=Span.MINUTE).exists()
 
-    move_database_clock(timedelta())  # right again: the mark of a time that has not come is ignored
+    put_both_clocks(timedelta())  # right again: the mark of a time that has not come is ignored
     assert prune_if_due() is True
     assert prune_if_due() is False
     assert list(find_faults(Path("/nonexistent"))) == []
@@ -185,16 +166,9 @@ def test_a_wrong_mark_does_not_make_sums_wrong_whose_rows_are_gone(young: list[s
 
 
 @pytest.mark.parametrize("ahead", [timedelta(hours=3), -timedelta(hours=3), FAR])
-def test_a_hold_is_as_old_as_the_database_says(
-    move_clock: Callable[[timedelta], None], monkeypatch: pytest.MonkeyPatch, ahead: timedelta
-) -> None:
-    class Moved(datetime):
-        @classmethod
-        def now(cls, tz: Any = None) -> Any:
-            return datetime.now(tz) + ahead
-
-    monkeypatch.setattr(holds, "datetime", Moved)
-    row = call()
+def test_a_hold_is_as_old_as_the_database_says(put_clock: PutClock, ahead: timedelta) -> None:
+    put_clock(ahead)
+    row = call(NOW)
     Hold.objects.create(pk=UUID(row["request_id"]), key_name="a", day=NOW.date(), dollars=1)
     assert drop_orphans() == 0
     Hold.objects.update(made_at=NOW - timedelta(hours=3))
@@ -211,30 +185,14 @@ def test_a_response_is_waited_for_by_the_databases_clock(monkeypatch: pytest.Mon
     assert lease_pending(5) == []
 
 
-WRONG_CLOCK = """
-import os, time
-flag = os.environ["WRONG_CLOCK_FLAG"]
-if "gunicorn" in " ".join(os.sys.argv) and not os.path.exists(flag):
-    real = time.time
-    time.time = lambda: real() - 1000 * (os.getpid() in read())
-    def read():
-        try:
-            return {int(pid) for pid in open(flag + ".pids").read().split()}
-        except FileNotFoundError:
-            return set()
-"""
-
-
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_worker_whose_ids_are_ahead_of_the_clock_is_replaced(
     start_gateway: Callable[..., Gateway], tmp_path: Path, workers: str
 ) -> None:
-    hook, flag = tmp_path / "hook", tmp_path / "flag"
-    hook.mkdir()
-    (hook / "sitecustomize.py").write_text(WRONG_CLOCK)
-    gateway = start_gateway(PYTHONPATH=str(hook), WRONG_CLOCK_FLAG=str(flag), WEB_CONCURRENCY=workers)
+    server_clock = ServerClock(tmp_path)
+    gateway = start_gateway(**server_clock.settings, WEB_CONCURRENCY=workers)
     before = set(gateway.worker_pids)
-    flag.with_name("flag.pids").write_text(" ".join(map(str, before)))  # their clock goes back by 1,000 seconds
+    server_clock.put(timedelta(seconds=-1000))
     gateway.wait_for_log("seconds ahead of the clock")
     wait_until(lambda: not any(map(is_running, before)))
     wait_until(lambda: sum(map(is_running, gateway.worker_pids)) == int(workers))

@@ -15,10 +15,10 @@ from django.db import OperationalError
 from usage.database.clock import ClocksDiffer
 from usage.journal import segments
 from usage.journal.undelivered import DAMAGED, DEAD_LETTERS, NEWER, PRUNED, read_letter
+from usage.journal_shipping.delivery import GaveUp
+from usage.journal_shipping.shipper import replay
 from usage.live.worker_files import leave_counts
 from usage.models import LedgerState, Request
-from usage.shipping.delivery import GaveUp
-from usage.shipping.shipper import replay
 from usage.upkeep import retention
 from usage.upkeep.rebuild_totals import rebuild_totals
 from usage.upkeep.repricing import reprice, set_missing_kinds

@@ -1,0 +1,207 @@
+"""The limits of login attempts at the admin and at "My usage", counted in PostgreSQL.
+
+An attempt is counted before its password is checked, so many attempts at once get no further than many in turn. Beyond
+a limit the answer is 429 until the window of 15 minutes is over, for the right password too: otherwise a guesser would
+learn that the password is right.
+
+An attempt is counted for these subjects in turn. Once one limit refuses it, it is not counted for the later ones:
+
+* a device on which this user has signed in before (`chatproxy.page_protection.known_device`): 10 attempts. Such an
+  attempt is counted for the device alone, so whatever strangers do, somebody who has signed in before can do so again;
+* the /48 of an IPv6 address: 120 attempts. A hosting provider gives a customer a /48, which has 65,536 networks;
+* the network, one IPv4 address or a /64 of IPv6: 30 attempts, since an office may have one address;
+* the user name as tried from this network: 10 attempts;
+* the user name, from everywhere together: 1000 attempts.
+
+A guesser with N networks has the smaller of 10 N and 1000 attempts at one name in 15 minutes, at most 35 million in a
+year. That is little against a password that passes the validators: 12 characters, and none of the common ones. A
+guesser with a hundred networks can use up the attempts of a name; then devices on which nobody has signed in have to
+wait, and the others need not. A successful login is not counted, and ends the count of its name from its network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import unicodedata
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+
+from django.contrib import admin
+from django.contrib.auth import get_user_model
+from django.db import InterfaceError, OperationalError
+from django.db.models import F
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+
+from chatproxy.models import LoginAttempts, LoginLimit
+from chatproxy.page_protection import known_device
+from chatproxy.page_protection.database_unavailable import unavailable_page
+from chatproxy.page_protection.known_device import ADMIN_DEVICE, KEY_DEVICE
+from proxyapi import sealing
+from proxyapi.pages import my_usage
+from proxyapi.pages.page_headers import CONTENT_SECURITY_POLICY
+from proxyapi.unauthenticated.client_network import client_network, client_site
+
+WINDOW = timedelta(minutes=15)
+PER_DEVICE = 10
+PER_SITE = 120
+PER_NETWORK = 30
+PER_NAME_AND_NETWORK = 10
+PER_NAME = 1000
+ADMIN_LOGIN, KEY_LOGIN = LOGIN_VIEWS = ("admin:login", "my_usage:sign_in")
+# The forms that change a password: the device on which one is sent gets a new cookie.
+PASSWORD_FORMS = ("admin:password_change", "admin:auth_user_password_change")
+
+
+class LoginThrottle:
+    """Middleware that limits how often anybody may try to sign in, at the admin and at "My usage".
+
+    The middleware stands behind the CSRF check, because a page of another site must not use up a visitor's attempts.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self._get_response(request)
+        match = request.resolver_match
+        if request.method != "POST" or response.status_code != 302 or match is None:
+            return response
+        with suppress(OperationalError, InterfaceError):  # the login or the change of the password has succeeded anyway
+            if limits := getattr(request, "login_limits", ()):
+                take_back(limits)
+            if match.view_name in (ADMIN_LOGIN, *PASSWORD_FORMS):
+                remember_user(request, response)
+            elif match.view_name == KEY_LOGIN:
+                remember_key(request, response)
+        return response
+
+    def process_view(self, request: HttpRequest, _view: object, _args: object, _kwargs: object) -> HttpResponse | None:
+        """Counts a login attempt before the password or key is checked; does nothing for other requests.
+
+        Returns a page with status 429 if there were too many attempts, or with 503 if the database does not answer;
+        else None, so that Django goes on to the login form.
+        """
+        match = request.resolver_match
+        if request.method != "POST" or match is None or match.view_name not in LOGIN_VIEWS:
+            return None
+        try:
+            limits = limits_of_admin(request) if match.view_name == ADMIN_LOGIN else limits_of_key(request)
+            seconds = count_attempt(limits)
+        except (OperationalError, InterfaceError) as error:  # without a count, nobody may try to sign in
+            return unavailable_page(error)
+        if not seconds:
+            request.login_limits = limits  # type: ignore[attr-defined]  # read in __call__, once the view has answered
+            return None
+        facts = {"minutes": math.ceil(seconds / 60)}
+        if match.view_name == KEY_LOGIN:
+            answer = render(request, "my_usage/throttled.html", facts, status=429)
+            answer["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+        else:
+            facts = {**admin.site.each_context(request), **facts}
+            answer = render(request, "login_throttled.html", facts, status=429)
+        answer["Retry-After"] = str(math.ceil(seconds))
+        return answer
+
+
+def limits_of_admin(request: HttpRequest) -> list[LoginLimit]:
+    """Returns the limits that apply to an attempt to sign in to the admin, in the order in which they are counted.
+
+    From a device on which this user has signed in before, only the limit of the device applies; otherwise those of the
+    client's network and of the user name.
+    """
+    name = normal_name(request.POST.get("username", ""))
+    device = ADMIN_DEVICE.read(request.COOKIES)
+    user = known_device.user_of(device)
+    if device is not None and user is not None and normal_name(user.get_username()) == name:
+        return [LoginLimit(_digest("device", device.device_id), PER_DEVICE, is_own=True)]
+    network = client_network(_address(request))
+    return [
+        *_limits_of_address(request, "address"),
+        LoginLimit(_digest("name from", f"{network} {name}"), PER_NAME_AND_NETWORK, is_own=True),
+        LoginLimit(_digest("name", name), PER_NAME),
+    ]
+
+
+def limits_of_key(request: HttpRequest) -> list[LoginLimit]:
+    """Returns the limits that apply to an attempt to sign in to "My usage", in the order in which they are counted.
+
+    From a device on which this key has signed in before, only the limit of the device applies; otherwise those of the
+    client's network. No limit is counted by name, because a key is entered without a name.
+    """
+    device = KEY_DEVICE.read(request.COOKIES)
+    if device is not None and known_device.has_valid_key(device):
+        return [LoginLimit(_digest("device of a key", device.device_id), PER_DEVICE, is_own=True)]
+    return _limits_of_address(request, "address of a key")
+
+
+def count_attempt(limits: list[LoginLimit]) -> float:
+    """Counts a login attempt under the limits that apply to it, and deletes old counts.
+
+    Returns 0 if the password may be checked, else the seconds until the next attempt is allowed.
+    """
+    LoginAttempts.objects.forget(WINDOW)
+    seconds = LoginAttempts.objects.add(limits, WINDOW)
+    return 0.0 if seconds is None else max(1.0, seconds)
+
+
+def take_back(limits: list[LoginLimit]) -> None:
+    """Takes a successful login back out of the counts of login attempts.
+
+    The counts of the user's own device, and of the user name from this network, start anew; other counts fall by one.
+    """
+    LoginAttempts.objects.filter(subject__in=[one.subject for one in limits if one.is_own]).delete()
+    shared = [one.subject for one in limits if not one.is_own]
+    LoginAttempts.objects.filter(subject__in=shared, attempts__gt=0).update(attempts=F("attempts") - 1)
+
+
+def remember_user(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Sets a new device cookie on the response to a user who has just signed in to the admin or changed a password.
+
+    By the cookie, the user's later login attempts on this device are counted separately from those of strangers.
+    """
+    users = get_user_model().objects  # a new query: the password may have changed since the request began
+    if request.user.pk is not None and (user := users.filter(pk=request.user.pk).first()):
+        ADMIN_DEVICE.write(response, str(user.pk), user.password)
+
+
+def remember_key(request: HttpRequest, response: HttpResponseBase) -> None:
+    """Sets a new device cookie on the response to the holder of a key who has just signed in to "My usage".
+
+    By the cookie, later login attempts with this key on this device are counted separately from those of strangers.
+    """
+    text = request.POST.get("key", "").strip()
+    if caller := my_usage.find_caller(text):
+        KEY_DEVICE.write(response, caller.name, sealing.digest(text))
+
+
+def normal_name(name: str) -> str:
+    """Returns a user name in the form under which login attempts are counted: `Admin` and `admin` are one name."""
+    return unicodedata.normalize("NFKC", name).casefold().strip()
+
+
+def _limits_of_address(request: HttpRequest, kind: str) -> list[LoginLimit]:
+    """Returns the limits on login attempts of the client's network, and of the /48 of an IPv6 address.
+
+    `kind` separates attempts at the admin from those at "My usage".
+    """
+    address = _address(request)
+    network, site = client_network(address), client_site(address)
+    limits = [LoginLimit(_digest(kind, network), PER_NETWORK)]
+    return limits if site == network else [LoginLimit(_digest(kind, site), PER_SITE), *limits]
+
+
+def _address(request: HttpRequest) -> str:
+    """Returns the IP address of a request's client: the one that a trusted proxy names, or that of the connection."""
+    return str(request.META.get("REMOTE_ADDR", ""))
+
+
+def _digest(kind: str, value: str) -> str:
+    """Returns the digest under which login attempts of a name, network or device are counted.
+
+    `kind` makes the digest of a name differ from that of a network or a device with the same text.
+    """
+    return hashlib.sha256(f"{kind}:{value}".encode("utf-8", "replace")).hexdigest()

@@ -1,0 +1,240 @@
+"""Limits how many pages of the admin and of "My usage" are made for visitors who have not signed in.
+
+Such a page takes the worker milliseconds, a login a hundred times as many, and each holds a thread and a connection to
+the database meanwhile. So these requests have a rate and a burst, and few of them run at the same time, for each client
+and for the worker. A request beyond that waits twice `MAX_WAIT_SECONDS` at most, or is refused. A refusal is delayed: a
+client that waits for the refusal cannot send requests faster.
+
+Visitors who have signed in are not counted: the worker remembers cookies that were found to be valid. A device on which
+somebody has signed in before (`chatproxy.page_protection.known_device`) is counted as a client of its own, without the
+worker's limits: a flood of strangers keeps no earlier user away. Static files are not counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import math
+import re
+import time
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import NamedTuple
+from weakref import WeakValueDictionary
+
+from asgiref.typing import HTTPScope
+from django.conf import settings
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from chatproxy.page_protection.known_device import ADMIN_DEVICE, KEY_DEVICE
+from proxyapi.exceptions import TooManyPages
+from proxyapi.pages import my_usage
+from proxyapi.unauthenticated.client_network import client_network
+from usage.metric_counters import counters
+
+logger = logging.getLogger(__name__)
+
+MAX_WAIT_SECONDS = 5.0  # to keep to the rate; and as long once more until other requests have run
+REFUSAL_SECONDS = 1.0  # how long a refusal is delayed
+LOGIN_PATH = "/admin/login/"
+LOGIN_COST = 20  # as how many pages a login counts, because hashing a password is slow on purpose
+MAX_CLIENTS = 10_000  # counted at the same time; beyond that, the client whose last request is oldest is forgotten
+MAX_COOKIES = 10_000  # valid cookies that are remembered
+COOKIE_SECONDS = 600.0  # how long a cookie counts as valid before it is checked again
+MAX_COOKIE_BYTES = 8192  # a longer Cookie header is not read
+WARNING_SECONDS = 60.0
+
+
+class PageRate(NamedTuple):
+    """Limit on the speed of requests for pages: how many per second, and how many at once after a pause (`burst`)."""
+
+    per_second: float
+    burst: float
+
+
+WORKER_RATE = PageRate(12.0, 100.0)
+CLIENT_RATE = PageRate(10.0, 80.0)
+# Requests that run at the same time. Each may hold one of the 8 connections of the worker's pool.
+WORKER_PARALLEL = 4
+CLIENT_PARALLEL = 2
+
+
+class Visitor(NamedTuple):
+    """A client that requests a page without having signed in.
+
+    `is_known`: somebody has signed in on the client's device before.
+    """
+
+    name: str
+    is_known: bool = False
+
+
+class PagePace:
+    """The limits of one worker on pages that are requested without a login: how many a second, and how many at once.
+
+    Used from the worker's event loop only, except `remember_cookie`, which any thread may call. `clock` and `sleep` are
+    in seconds, and replaced in tests.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._clock = clock
+        self._sleep = sleep
+        # When all admitted requests would be done, one after the other at the rate ("generic cell rate algorithm").
+        self._worker_until = 0.0
+        self._clients_until: OrderedDict[Visitor, float] = OrderedDict()
+        self._of_worker = asyncio.Semaphore(WORKER_PARALLEL)
+        self._of_clients: WeakValueDictionary[Visitor, asyncio.Semaphore] = WeakValueDictionary()
+        self._good_until: dict[bytes, float] = {}
+        self._warned_at = -WARNING_SECONDS
+
+    @asynccontextmanager
+    async def turn(self, visitor: Visitor, method: str, path: str) -> AsyncGenerator[None]:
+        """Waits until a request for a page may run, and counts the request as running until the block ends.
+
+        Raises:
+            TooManyPages: the request would have to wait too long.
+        """
+        is_login = method == "POST" and path == LOGIN_PATH
+        try:
+            seconds = self.reserve(visitor, LOGIN_COST if is_login else 1)
+        except TooManyPages:
+            await self._sleep(REFUSAL_SECONDS)
+            raise
+        if seconds:
+            await self._sleep(seconds)
+        of_client = self._of_clients.setdefault(visitor, asyncio.Semaphore(CLIENT_PARALLEL))
+        async with AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(MAX_WAIT_SECONDS):
+                    await held.enter_async_context(of_client)
+                    if not visitor.is_known:
+                        await held.enter_async_context(self._of_worker)
+            except TimeoutError:
+                raise self._refusal(visitor, MAX_WAIT_SECONDS) from None
+            yield
+
+    def reserve(self, visitor: Visitor, cost: float) -> float:
+        """Counts a request for a page against the rates of the visitor and of the worker.
+
+        Returns the seconds that the request must wait to keep to the rates. `cost`: as how many pages the request
+        counts.
+
+        Raises:
+            TooManyPages: the request would wait longer than `MAX_WAIT_SECONDS`. Then it is not counted.
+        """
+        now = self._clock()
+        client_until = max(self._clients_until.get(visitor, now), now) + cost / CLIENT_RATE.per_second
+        worker_until = self._worker_until
+        seconds = _wait(client_until, CLIENT_RATE, now)
+        if not visitor.is_known:
+            worker_until = max(worker_until, now) + cost / WORKER_RATE.per_second
+            seconds = max(seconds, _wait(worker_until, WORKER_RATE, now))
+        if seconds > MAX_WAIT_SECONDS:
+            raise self._refusal(visitor, seconds)
+        self._worker_until = worker_until
+        self._clients_until[visitor] = client_until
+        self._clients_until.move_to_end(visitor)
+        if len(self._clients_until) > MAX_CLIENTS:
+            self._clients_until.popitem(last=False)
+        return seconds
+
+    def has_good_cookie(self, cookies: Mapping[str, str]) -> bool:
+        """Returns whether one of a request's login cookies was found to be valid in the last `COOKIE_SECONDS`."""
+        now = self._clock()
+        return any(self._good_until.get(_digest(cookies.get(name, "")), 0.0) > now for name in login_cookies())
+
+    def remember_cookie(self, cookie: str) -> None:
+        """Stores the digest of a valid login cookie, so that requests with this cookie are not limited."""
+        if len(self._good_until) >= MAX_COOKIES:
+            self._good_until.clear()
+        self._good_until[_digest(cookie)] = self._clock() + COOKIE_SECONDS
+
+    def _refusal(self, visitor: Visitor, seconds: float) -> TooManyPages:
+        """Counts and logs the refusal of a request for a page.
+
+        Returns the error to raise, which tells the client to try again after `seconds`.
+        """
+        counters.count_refusal(TooManyPages.code)
+        now = self._clock()
+        if now - self._warned_at >= WARNING_SECONDS:
+            self._warned_at = now
+            logger.warning(
+                "a page was refused: too many requests for pages without a login, the last from %s", visitor.name
+            )
+        return TooManyPages(retry_after=math.ceil(seconds))
+
+
+class RememberSignedIn:
+    """Middleware that stores the login cookies of visitors who are signed in, so that their requests are not limited.
+
+    The middleware acts after a page is made, because only then it is known whether the visitor is signed in.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self._get_response(request)
+        session, key = (request.COOKIES.get(name, "") for name in login_cookies())
+        user = getattr(request, "_cached_user", None)  # Django's; `request.user` might make a query of its own
+        if session and user is not None and user.is_authenticated:
+            page_pace.remember_cookie(session)
+        if key and my_usage.find_signed_in(request) is not None:
+            page_pace.remember_cookie(key)
+        return response
+
+
+def login_cookies() -> tuple[str, str]:
+    """Returns the names of the two cookies that a login sets: the admin's, and that of "My usage"."""
+    return settings.SESSION_COOKIE_NAME, my_usage.COOKIE
+
+
+def cookies_of(scope: HTTPScope) -> dict[str, str]:
+    """Returns, by name, the values of a request's cookies that a login has set, those that mark a device included.
+
+    Returns none if the Cookie header is too long.
+    """
+    header = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
+    if not header or len(header) > MAX_COOKIE_BYTES:
+        return {}
+    names = {*login_cookies(), ADMIN_DEVICE.name, KEY_DEVICE.name}
+    found = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in COOKIE.findall(header))
+    return {name: value for name, value in found if name in names}
+
+
+def visitor_of(cookies: Mapping[str, str], address: str) -> Visitor:
+    """Returns the client under which a request for a page without a login is counted.
+
+    That is a device on which somebody has signed in before, or else the client's network.
+    """
+    device = ADMIN_DEVICE.read(cookies) or KEY_DEVICE.read(cookies)
+    return Visitor(client_network(address)) if device is None else Visitor(f"device {device.device_id}", is_known=True)
+
+
+# Much faster than http.cookies. Reads names and values without spaces only: the server's own cookies have none.
+COOKIE = re.compile(rb"(?<![^;\s])([^=;\s]+)=([^;\s]*)")
+
+
+def _wait(until: float, rate: PageRate, now: float) -> float:
+    """Returns how many seconds after the time `now` a request must wait to keep to `rate`.
+
+    `until` is the time at which all admitted requests would be done if they ran one after the other, `per_second` in
+    each second. Because `burst` requests may run at once, a request may run earlier than `until`, by the time that
+    `burst` requests take.
+    """
+    return max(0.0, round(until - rate.burst / rate.per_second - now, 3))
+
+
+def _digest(cookie: str) -> bytes:
+    """Returns the digest under which a valid login cookie is remembered; the cookie's value itself is not stored."""
+    return hashlib.blake2b(cookie.encode("utf-8", "replace"), digest_size=16).digest()
+
+
+page_pace = PagePace()

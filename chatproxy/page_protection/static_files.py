@@ -1,0 +1,51 @@
+"""Sends static files piece by piece, as fast as the client takes them; and makes the links to them.
+
+WhiteNoise alone returns an ordinary iterator, which Django's ASGI handler reads to its end before it sends a byte.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import BinaryIO
+
+from django.contrib.staticfiles.storage import StaticFilesStorage
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest
+from django.urls import get_script_prefix
+from whitenoise.middleware import WhiteNoiseFileResponse, WhiteNoiseMiddleware
+from whitenoise.responders import StaticFile
+
+PIECE_BYTES = 256 * 1024  # each piece is read in a thread, which costs a switch to the thread and back
+
+
+class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # it has no types
+    """Middleware that serves static files like WhiteNoise, but reads them piece by piece as the client takes them."""
+
+    @staticmethod
+    def serve(static_file: StaticFile, request: HttpRequest) -> WhiteNoiseFileResponse:
+        response = WhiteNoiseMiddleware.serve(static_file, request)
+        if isinstance(request, ASGIRequest) and response.file_to_stream is not None:
+            response.streaming_content = file_pieces(response.file_to_stream)
+        return response
+
+
+async def file_pieces(file: BinaryIO) -> AsyncGenerator[bytes]:
+    """Yields the content of `file` piece by piece, and closes the file at the end.
+
+    Each piece is read in a thread, because reading from a disk would block the event loop.
+    """
+    with file:
+        while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
+            yield piece
+
+
+class StaticLinks(StaticFilesStorage):
+    """The storage that makes the URLs of static files, each under the root path of the current request.
+
+    Django alone would use the root path of the first request for all later ones; here each request may have another.
+    """
+
+    def url(self, name: str | None) -> str:
+        """Returns the URL of the static file `name`, under the root path of the current request."""
+        return get_script_prefix().removesuffix("/") + super().url(name)

@@ -1,0 +1,77 @@
+"""Reads from a request what upstream bills by, and does not repeat in its answer.
+
+A background response costs less if its request gives upstream hours for it (`completion_window`). Speech of the older
+models is billed by the characters of the request's text, and pictures of the older models by their number, quality and
+size. And only a request says how many pictures a stream will have.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from proxyapi.routes import Route
+from usage.call_record import OtherUsage
+from usage.money.price_sources import IMPLIED_MODELS
+from usage.money.tool_fees import WINDOW_FACTORS, is_billed_by_characters, is_billed_by_pictures
+
+IMAGES = "/v1/images/"
+USUAL_SIZE = "1024x1024"  # without `size` (OpenAI's reference); also for sizes that do not exist
+_SIZE = re.compile(r"[0-9]{2,5}x[0-9]{2,5}")
+MAX_PICTURES = 100  # more than any call may ask for (OpenAI's reference, `n`: 10)
+Fields = Mapping[str, Sequence[object]]  # all values that are given under each name; the last counts
+
+
+def read_asked_usage(route: Route | None, fields: Fields, model: str) -> OtherUsage | None:
+    """Returns the facts in a request's body that upstream bills by, besides tokens; None if the body has none.
+
+    They are the completion window of a background response, the number of characters to speak, and the number and the
+    format of the pictures to make. `fields` has the values of the body's members by their names.
+    """
+    name = "" if route is None else route.name
+    if name == "/v1/responses":
+        options = _last(fields, "background_options")
+        window = options.get("completion_window") if isinstance(options, dict) else None
+        if isinstance(window, str) and window in WINDOW_FACTORS:
+            return {"completion_window": window}
+    elif name == "/v1/audio/speech":
+        text = _last(fields, "input")
+        if isinstance(text, str) and is_billed_by_characters(model):
+            return {"characters": len(text)}
+    elif name.startswith(IMAGES):
+        return {"pictures": count_pictures(route, fields), "picture_format": _picture_format(fields)}
+    return None
+
+
+def states_whole_bill(asked: OtherUsage | None, route: Route | None, model: str) -> bool:
+    """Returns whether the request alone tells what upstream will bill, so that no usage need be estimated.
+
+    That is so for speech that is billed by characters, and for images that are billed by the picture. `asked` is what
+    `read_asked_usage` has returned for the request.
+    """
+    if asked is None:
+        return False
+    implied = "" if route is None else IMPLIED_MODELS.get(route.name, "")
+    return "characters" in asked or ("pictures" in asked and is_billed_by_pictures(model or implied))
+
+
+def count_pictures(route: Route | None, fields: Fields) -> int:
+    """Returns how many pictures a request asks the Images API for; 1 for any other request."""
+    if route is None or not route.name.startswith(IMAGES):
+        return 1
+    wanted = _last(fields, "n")
+    number = int(wanted) if isinstance(wanted, str) and wanted.isdecimal() and len(wanted) < 4 else wanted
+    return number if isinstance(number, int) and 1 < number <= MAX_PICTURES else 1
+
+
+def _picture_format(fields: Fields) -> str:
+    """Returns the quality and the size of the pictures that a request asks for, as `hd 1024x1792`."""
+    quality, size = _last(fields, "quality"), _last(fields, "size")
+    known_size = isinstance(size, str) and _SIZE.fullmatch(size)
+    return f"{'hd' if quality == 'hd' else 'standard'} {size if known_size else USUAL_SIZE}"
+
+
+def _last(fields: Fields, name: str) -> object:
+    """Returns the last value that a request's body gives to the member `name`; None if the body does not have it."""
+    values = fields.get(name)
+    return values[-1] if values else None

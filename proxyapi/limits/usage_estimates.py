@@ -1,0 +1,194 @@
+"""What a call is supposed to have used when upstream has not stated it, from its request and what came of its answer.
+
+`usage.answers.estimate_rules` has the rule. This module reads from the request what the rule needs: the call's cost
+ceiling, the limit of its output and its reasoning effort.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from proxyapi.bodies import large_bodies
+from proxyapi.bodies.json_body import JSONBody
+from proxyapi.exceptions import RouteNotAllowed
+from proxyapi.limits.cost_ceiling import (
+    FRAME_TOKENS,
+    SOUND_TOKENS_PER_SECOND,
+    TRANSCRIPT_TOKENS_PER_SECOND,
+    ceiling_of,
+    output_ceiling,
+)
+from proxyapi.limits.output_limits import is_count
+from proxyapi.limits.request_content import BYTES_PER_TOKEN, Form, most_tokens
+from proxyapi.routes import Route
+from proxyapi.upstream.request import UpstreamRequest
+from usage.answers.audio_duration import length_of_file
+from usage.answers.estimate_rules import (
+    REASONING_TOKENS_PER_SECOND,
+    limited_to_time,
+    reasoning_tokens,
+    tokens_of_text,
+)
+from usage.answers.reader import parse_body
+from usage.answers.streamed_text import StreamedText
+from usage.call_record import Counts
+from usage.money.billing import MaxUsage
+
+OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+READ_MEMBERS = {*OUTPUT_LIMITS, "n", "reasoning", "reasoning_effort"}
+MAX_OUTLINED_BYTES = 1024 * 1024  # an outline of more would hold up the event loop
+SPEECH = "/v1/audio/speech"
+# gpt-4o-mini-tts: $0.015 a minute at $12 a million tokens (developers.openai.com/api/docs/pricing, read 2026-11-28) are
+# 21 tokens a second; slow speech has 11 characters a second.
+SPEECH_TOKENS_PER_CHARACTER = 2
+BILLED_BY_LENGTH = "whisper-"  # their usage is a duration (`openai.types.audio.transcription.UsageDuration`)
+
+
+def form_of(request: UpstreamRequest) -> Form | None:
+    """Returns what the price of a form depends on; None for a request without a form."""
+    if not request.form:
+        return None
+    sizes = [len(content) for _, (file_name, content, _) in request.form if file_name is not None]
+    return Form.of(request.form_texts, sizes)
+
+
+def most_usage(method: str, route: Route | None, body: JSONBody | Form | None, text_size: int) -> MaxUsage | None:
+    """Returns the most that a call can have used; None if the call costs nothing, or if its cost cannot be computed.
+
+    Searching a large JSON body would take long, so only those of its members are read that are neither objects nor
+    lists, and its text is taken to be `text_size` bytes.
+    """
+    if route is not None and route.name == SPEECH and isinstance(body, JSONBody):
+        return _speech(body)
+    added = 0
+    if isinstance(body, JSONBody) and body.size > large_bodies.LARGE_BYTES:
+        members = [member for member in body.members if not isinstance(member.value, dict | list)]
+        body, added = JSONBody(b"", members), text_size // BYTES_PER_TOKEN
+    try:
+        ceiling = ceiling_of(method, route, body)
+    except RouteNotAllowed:
+        return None
+    if ceiling is None:
+        return None
+    return replace(ceiling.max_usage, input_tokens=ceiling.max_usage.input_tokens + added)
+
+
+def with_length(most: MaxUsage, seconds: float) -> MaxUsage:
+    """Returns `most`, the most that a transcription can have used, lowered to what audio of `seconds` can have used.
+
+    The result is never higher than `most`.
+    """
+    length = min(math.ceil(seconds), most.audio_seconds)
+    tokens = math.floor((most.audio_seconds - length) * SOUND_TOKENS_PER_SECOND)
+    output = math.ceil(length * TRANSCRIPT_TOKENS_PER_SECOND) + FRAME_TOKENS
+    return replace(most, audio_seconds=length, input_tokens=most.input_tokens - tokens, output_tokens=output)
+
+
+def length_of_files(files: Iterable[tuple[bytes, int]]) -> float | None:
+    """Returns the total length of audio files in seconds; None if the length of one of them cannot be found out.
+
+    `files` has the first bytes and the size in bytes of each file.
+    """
+    lengths = [length_of_file(head, size) for head, size in files]
+    known = [length for length in lengths if length is not None]
+    return sum(known) if known and len(known) == len(lengths) else None
+
+
+def _speech(body: JSONBody) -> MaxUsage:
+    """Returns the estimated tokens of a request to turn text into speech, by the length of the text.
+
+    Upstream states the usage of such requests only in streams of events.
+    """
+    characters = sum(len(text) for text in body.values("input") if isinstance(text, str))
+    output = math.ceil(characters * SPEECH_TOKENS_PER_CHARACTER)
+    return MaxUsage(tokens_of_text(characters), output, kinds=frozenset({"audio_output"}))
+
+
+def supposed_counts(most: MaxUsage, model: str) -> Counts:
+    """Converts the most that a call can use to counts for its ledger row, which then has the price of that usage.
+
+    All tokens are counted as the dearest kind that the call can have, such as audio. Tokens of images have no count of
+    their own: pricing assumes their dearest kind.
+    """
+    if most.audio_seconds and model.lower().startswith(BILLED_BY_LENGTH):
+        return {"audio_seconds": most.audio_seconds}
+    counts: Counts = {"input_tokens": most.input_tokens, "output_tokens": most.output_tokens}
+    if most.web_searches:
+        counts["web_searches"] = most.web_searches
+    if not any(kind.startswith("image") for kind in most.kinds):
+        counts["audio_input_tokens"] = most.input_tokens if "audio_input" in most.kinds else 0
+        counts["audio_output_tokens"] = most.output_tokens if "audio_output" in most.kinds else 0
+    return counts
+
+
+def counts_without_answer(most: MaxUsage, model: str, seconds: float) -> Counts:
+    """Returns the estimated usage of a call that upstream has had for `seconds` without sending any of its answer.
+
+    `most` is the most that the call can have used.
+    """
+    return limited_to_time(supposed_counts(most, model), seconds)
+
+
+def counts_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str, Sequence[object]]) -> Counts:
+    """Returns the estimated usage of a call whose answer, of `size` bytes, has come without stating a usage.
+
+    `most` is the most that the call can have used. `request` has the values of the request's members by their names.
+    """
+    counts = supposed_counts(most, model)
+    if (limit := counts.get("output_tokens")) is not None:
+        said = tokens_of_text(size) + reasoning_tokens(model, effort_in(request))
+        counts["output_tokens"] = min(limit, said)
+        if counts.get("audio_output_tokens"):
+            counts["audio_output_tokens"] = counts["output_tokens"]
+    return counts
+
+
+def counts_of_streamed_text(model: str, request_size: int, size: int, body: bytes, *, shows_reasoning: bool) -> Counts:
+    """Returns the estimated usage of a call whose answer is a stream of text that ended without stating a usage.
+
+    The stream was cut, or the caller left before its first text. `request_size` is the size of the text in the request,
+    `size` that of the text that has come, in bytes; `body` is the request's whole body. `shows_reasoning`: the text
+    that has come includes the model's reasoning, so no hidden reasoning is added to the estimate.
+    """
+    parsed = parse_body(body, READ_MEMBERS) if len(body) <= MAX_OUTLINED_BYTES else {}
+    request = {name: [value] for name, value in parsed.items()}
+    reasoned = 0 if shows_reasoning else reasoning_tokens(model, effort_in(request))
+    limits = [limit for name in OUTPUT_LIMITS for limit in request.get(name, ()) if is_count(limit)]
+    choices = [count for count in request.get("n", ()) if is_count(count)]
+    most = max(limits, default=output_ceiling(model)) * max(choices, default=1)
+    # What has come is no guess, and is counted in full.
+    said = tokens_of_text(size)
+    return {"input_tokens": tokens_of_text(request_size), "output_tokens": max(said, min(said + reasoned, most))}
+
+
+def most_of_stream(
+    most: MaxUsage, model: str, text: StreamedText | None, whole_size: int, body: bytes, seconds: float
+) -> Counts:
+    """Returns the most that a call can have used if its answer, a stream of text, ended without stating a usage.
+
+    `most` is what was reserved for the call; the stream was cut, or the caller left. The text that has come is counted
+    as the most tokens that it can have. A model that does not show its reasoning may have reasoned all the time,
+    `seconds`, that the text does not account for. Web searches are not counted, because those that were made are in the
+    stream. How much audio was made is not known, so it is limited only to what a model can make in that time. For an
+    answer that came as no stream, `text` is None and `whole_size` is the answer's size in bytes.
+    """
+    counts = supposed_counts(most, model)
+    counts.pop("web_searches", None)
+    if "audio_output" in most.kinds:
+        return limited_to_time(counts, seconds)
+    made = tokens_of_text(whole_size) if text is None else text.measure(most_tokens)
+    if text is None or not text.shows_reasoning:
+        parsed = parse_body(body, READ_MEMBERS) if len(body) <= MAX_OUTLINED_BYTES else {}
+        if reasoned := reasoning_tokens(model, effort_in({name: [value] for name, value in parsed.items()})):
+            made = max(made + reasoned, math.ceil(seconds * REASONING_TOKENS_PER_SECOND))
+    counts["output_tokens"] = min(most.output_tokens, made)
+    return counts
+
+
+def effort_in(request: Mapping[str, Sequence[object]]) -> object:
+    """Returns the reasoning effort that a chat completion or a response asks for; None if it asks for none."""
+    reasoning = [value.get("effort") for value in request.get("reasoning", ()) if isinstance(value, dict)]
+    given = [value for value in (*request.get("reasoning_effort", ()), *reasoning) if value is not None]
+    return given[-1] if given else None

@@ -1,0 +1,84 @@
+"""Serves `POST /openai`, `POST /chatgpt` and `POST /embeddings`: one JSON body up, one down."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.http.response import HttpResponseBase
+
+from proxyapi import openapi
+from proxyapi.bodies.json_body import JSONBody
+from proxyapi.call import gateway_fields
+from proxyapi.call.call_request import ProxyRequest
+from proxyapi.call.parsers import write_object
+from proxyapi.dispatch.base_view import BodyUse
+from proxyapi.dispatch.call_view import CallView
+from proxyapi.simple_api import chat_bodies
+from proxyapi.upstream.request import UpstreamRequest
+
+DEFAULT_EMBEDDING_MODEL = "text-embedding-3-large"
+
+
+class JSONCallView(CallView):
+    """Base class of the views that send upstream a JSON object, made from the caller's request."""
+
+    body_use = BodyUse.WHOLE
+    upstream_path: ClassVar[str]
+
+    def upstream_request(self, request: ProxyRequest, body: dict[str, object]) -> UpstreamRequest:
+        """Returns the request that sends `body` upstream.
+
+        Records for the ledger the body's model, and whether the body asks for a stream.
+        """
+        model = body.get("model")
+        self.call.facts.model = model if isinstance(model, str) else ""
+        self.call.facts.stream = body.get("stream") is True
+        content = write_object(body, request.data)
+        return UpstreamRequest(
+            "POST",
+            self.upstream_path,
+            credentials=gateway_fields.credentials(request.data, request.query_params, request.caller),
+            deadline=gateway_fields.deadline(request.data, request.query_params),
+            content=content,
+            json=JSONBody.written(content, body),
+        )
+
+
+class OpenAIView(JSONCallView):
+    route = "/openai"
+    upstream_path = "/chat/completions"
+
+    @openapi.chat_completion
+    async def post(self, request: ProxyRequest) -> HttpResponseBase:
+        body = gateway_fields.upstream_body(request.data)
+        chat_bodies.refuse_stream(body)
+        gateway_fields.require(body, "model", str, "a non-empty string")
+        messages = gateway_fields.require(body, "messages", list, "a non-empty array")
+        image = body.pop("image", None)
+        if image is not None:
+            body["messages"] = chat_bodies.add_image(messages, image)
+        return await self.forward(self.upstream_request(request, body))
+
+
+class ChatGPTView(JSONCallView):
+    route = "/chatgpt"
+    upstream_path = "/chat/completions"
+
+    @openapi.chatgpt
+    async def post(self, request: ProxyRequest) -> HttpResponseBase:
+        upstream_request = self.upstream_request(request, chat_bodies.chatgpt_body(request.data))
+        return await self.forward(upstream_request, rewrite=chat_bodies.chatgpt_answer)
+
+
+class EmbeddingsView(JSONCallView):
+    route = "/embeddings"
+    upstream_path = "/embeddings"
+
+    @openapi.embeddings
+    async def post(self, request: ProxyRequest) -> HttpResponseBase:
+        body = gateway_fields.upstream_body(request.data)
+        if body.get("model") is None:
+            body["model"] = DEFAULT_EMBEDDING_MODEL
+        gateway_fields.require(body, "model", str, "a non-empty string")
+        gateway_fields.require(body, "input", (str, list), "a non-empty string or array")
+        return await self.forward(self.upstream_request(request, body))

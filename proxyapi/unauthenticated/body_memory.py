@@ -1,0 +1,89 @@
+"""The memory for request bodies whose sender is not known yet: one budget per worker, `STRANGER_BYTES`.
+
+Invariants: a share returns its bytes exactly once, however the request ends; while no body is arriving the budget is
+unused. A client (`proxyapi.unauthenticated.client_network`) is counted with at most half of the budget, so no client
+can use all of it; a client that holds more than its half is refused, and others are not. Used from the event loop only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.conf import settings
+
+from proxyapi.exceptions import TooManyStrangers
+from proxyapi.unauthenticated.client_network import client_network
+
+
+class StrangerBudget:
+    """The memory that one worker may use for request bodies whose senders have shown no valid key yet.
+
+    `limit` is the number of bytes that may be in use, and `bytes_in_use` the number that are. In `bytes_in_use` one
+    client's network counts with at most half of `limit`.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.bytes_in_use = 0
+        self._by_network: dict[str, int] = {}
+
+    @contextmanager
+    def share(self, address: str) -> Iterator[Share]:
+        """Context manager that gives a request of the client at `address` a share of the memory for unknown senders.
+
+        At the end of the block the bytes of the share are free again.
+        """
+        share = Share(self, client_network(address))
+        try:
+            yield share
+        finally:
+            self.change(share.network, -share.size)
+
+    def change(self, network: str, size: int) -> None:
+        """Adds `size` bytes of request bodies to the memory that `network` uses; a negative `size` frees bytes.
+
+        Also updates `bytes_in_use`, the sum for all networks. In this sum a network that uses more than half of the
+        budget counts as half, so that no client can use up the budget of the others.
+        """
+        before = self._by_network.get(network, 0)
+        after = before + size
+        if after:
+            self._by_network[network] = after
+        else:
+            self._by_network.pop(network, None)
+        self.bytes_in_use += min(after, self._half) - min(before, self._half)
+
+    def has_room(self, network: str) -> bool:
+        """Returns whether the memory for bodies of unknown senders has room for more bytes from `network`."""
+        return self.bytes_in_use <= self.limit and self._by_network.get(network, 0) <= self._half
+
+    @property
+    def _half(self) -> int:
+        """The part of the memory budget that one client's network may use, in bytes: half of it."""
+        return self.limit // 2
+
+
+class Share:
+    """The part of the memory budget for senders without a valid key that the body of one request uses."""
+
+    def __init__(self, budget: StrangerBudget, network: str) -> None:
+        self.network = network
+        self.size = 0
+        self._budget = budget
+
+    def add(self, size: int) -> None:
+        """Adds `size` bytes of a request's body to the memory used by senders without a valid key."""
+        self.size += size
+        self._budget.change(self.network, size)
+
+    def check_room(self) -> None:
+        """Checks that there is memory for more of a request's body, whose sender has shown no valid key yet.
+
+        Raises `TooManyStrangers` if the budget for such bodies, or the half that this client may use, is used up.
+        """
+        if not self._budget.has_room(self.network):
+            raise TooManyStrangers
+
+
+stranger_budget = StrangerBudget(settings.STRANGER_BYTES)

@@ -1,0 +1,73 @@
+"""What the pages say of one call's dollars, counts and failure: how certain they are, and what is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from tests.support.ledger.pages import REQUESTS, make_call, page_of, text_of
+from usage.journal_shipping.background_cost import COUNTED_BEFORE
+from usage.models import Request
+from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED
+from usage.page_data import call_page
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"cost_kind": "exact"}, "usage exact, cost exact"),
+        ({"cost_kind": "estimated", "usage_source": "estimated"}, "usage estimated, cost estimated"),
+        ({"cost_kind": "provisional"}, "usage exact, cost provisional"),
+        ({"price": COUNTED_BEFORE, "cost": 0}, "counted elsewhere"),
+        ({"price": COUNTED_AT_END, "cost": None, "cost_kind": ""}, "counted when it ends"),
+        ({"price": {"source": NOT_BILLED, "note": "An error."}, "cost": 0}, "not billed"),
+        ({"price": None, "cost": None, "cost_kind": ""}, "needs a price"),
+    ],
+)
+def test_the_bill_says_how_certain_it_is(admin: Client, columns: dict[str, Any], said: str) -> None:
+    request_id = make_call()
+    Request.objects.filter(pk=request_id).update(**columns)
+    page = text_of(admin.get(page_of(request_id)).content.decode())
+    assert f"Bill {said} " in page
+    remark = call_page.cost_remark(Request.objects.get(pk=request_id))
+    assert not remark or remark in said
+    assert (remark or "$") in text_of(admin.get(REQUESTS).content.decode())
+
+
+@pytest.mark.parametrize(
+    ("columns", "title", "text"),
+    [
+        ({"outcome": "client_cancelled", "status": None, "duration_ms": 259.0, "response_bytes": 1600},
+         "Caller left after 259 ms (1.60 kB sent)", ""),
+        ({"outcome": "client_cancelled", "status": None, "duration_ms": 404.0, "response_bytes": 0,
+          "error_message": "The caller left after 404 ms; the call went on upstream for its usage."},
+         "Caller left after 404 ms (nothing sent)", "The caller left after 404 ms; the call went on upstream"),
+        ({"outcome": "upstream_error", "status": 500, "response_bytes": 9, "response_body": "Oh dear\nline 2"},
+         "Upstream error", "Status 500, 9 bytes sent, and no error message. Oh dear"),
+        ({"outcome": "upstream_error", "status": 200, "stream": True, "error_code": "", "response_bytes": 9},
+         "Stream failed", "Status 200, 9 bytes sent, and no error message."),
+        ({"outcome": "timeout", "status": 504, "error_code": "slow", "error_message": "Too long."},
+         "slow", "Too long."),
+    ],
+)  # fmt: skip
+def test_a_failed_call_says_what_is_known(admin: Client, columns: dict[str, Any], title: str, text: str) -> None:
+    request_id = make_call(**columns)
+    page = text_of(admin.get(page_of(request_id)).content.decode().replace("\N{NARROW NO-BREAK SPACE}", " "))
+    assert f"{title} {text}".strip() in page
+
+
+def test_an_estimate_and_a_limit_of_the_gateway_are_marked(admin: Client) -> None:
+    request_id = make_call(usage_source="estimated", output_limit=2000, request_model="gpt-4o-mini")
+    for address in (page_of(request_id), REQUESTS):
+        page = admin.get(address).content.decode().replace("\N{NARROW NO-BREAK SPACE}", " ")
+        assert '<abbr title="estimated: upstream did not state it">≈</abbr> 1,000' in page
+        assert '<abbr title="estimated: upstream did not state it">≈</abbr> 500' in page
+    page = text_of(admin.get(page_of(request_id)).content.decode())
+    assert "Output limit 2,000 tokens (added by the gateway)" in page
+    assert "Model gpt-4o-mini-2024-07-18 (requested: gpt-4o-mini)" in page
+    assert "≈" not in admin.get(page_of(make_call(usage_source="estimated", input_tokens=None, output_tokens=None,
+                                                  audio_seconds=1.0))).content.decode()  # fmt: skip

@@ -1,0 +1,96 @@
+"""Each page of the admin makes few queries, and as many for a full table as for an empty one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.contrib import admin as django_admin
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth.models import Group, User
+from django.contrib.contenttypes.models import ContentType
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+import chatproxy.urls  # noqa: F401  (registers the tables in the admin)
+from proxyapi.models import AccessKey
+from tests.support.ledger.pages import make_call, make_failure, page_of, pieces_of
+from usage.admin_pages import navigation
+from usage.models import ModelPrice
+
+pytestmark = pytest.mark.django_db
+LISTS = {
+    "/admin/": 9,
+    "/admin/usage/dashboard.json": 9,
+    "/admin/usage/request/": 6,
+    "/admin/usage/request/?q=nobody": 12,
+    "/admin/usage/errors/": 5,
+    "/admin/usage/needed-prices/": 5,
+    "/admin/proxyapi/accesskey/": 7,
+    "/admin/usage/modelprice/": 5,
+    "/admin/auth/user/": 6,
+    "/admin/auth/group/": 5,
+    "/admin/admin/logentry/": 7,
+    "/admin/usage/request/export.csv": 6,
+    "/admin/usage/request/export.json": 6,
+    "/admin/usage/errors/export.csv": 5,
+    "/admin/usage/errors/export.json": 5,
+}
+OF_A_KEY = {"change/": 4, "usage/": 9, "usage.json": 9, "rotate/": 4, "revoke/": 4}
+MANY = 30
+
+
+def fill(first: int, last: int) -> None:
+    """Writes this many rows into each table, each with a name of its own."""
+    user = User.objects.get(username="root")
+    for number in range(first, last):
+        name = f"number {number}"
+        AccessKey.objects.issue(name, budget_day=1, owner=name)
+        make_call(number, key_name=name, response_model=name)
+        make_failure(number, key_name=name, error_code=name)
+        ModelPrice.objects.create(model=name, valid_from=datetime.now(UTC) - timedelta(days=number))
+        Group.objects.create(name=name)
+        User.objects.create_user(name)
+        LogEntry.objects.create(
+            user=user, content_type=ContentType.objects.get_for_model(AccessKey), object_id="1",
+            object_repr=name, action_flag=CHANGE,
+        )  # fmt: skip
+
+
+def count(admin: Client, path: str) -> int:
+    admin.get(path)  # content types are remembered by the process
+    with CaptureQueriesContext(connection) as queries:
+        answer = admin.get(path)
+        assert answer.status_code == 200
+        if answer.streaming:
+            assert pieces_of(answer)
+    return len(queries)
+
+
+def test_it_works(admin: Client) -> None:
+    fill(0, 1)
+    of_few = {path: count(admin, path) for path in LISTS}
+    fill(1, MANY)
+    of_many = {path: count(admin, path) for path in LISTS}
+
+    assert of_many == of_few
+    assert {path: number for path, number in of_many.items() if number > LISTS[path]} == {}
+
+
+def test_what_is_shown_of_one(admin: Client) -> None:
+    fill(0, MANY)
+    key = AccessKey.objects.get(name="number 3")
+    found = {path: count(admin, f"/admin/proxyapi/accesskey/{key.pk}/{path}") for path in OF_A_KEY}
+
+    assert {path: number for path, number in found.items() if number > OF_A_KEY[path]} == {}
+    assert count(admin, page_of(make_call())) <= 4
+
+
+def test_no_list_is_left_out(admin: Client) -> None:
+    listed = {path.partition("?")[0] for path in LISTS}
+    models = [model._meta for model in django_admin.site._registry]
+
+    assert {reverse(f"admin:{meta.app_label}_{meta.model_name}_changelist") for meta in models} <= listed
+    assert {item["link"] for section in navigation.sections(None) for item in section["items"]} <= listed  # type: ignore[arg-type]

@@ -1,0 +1,87 @@
+"""Estimates of tokens: by the text that has come, by time, by reasoning effort, and of calls that were interrupted."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.support.ledger.ledgers import call_id
+from usage.answers.estimate_rules import (
+    MAX_INTERRUPTED_INPUT_TOKENS,
+    REASONING_TOKENS,
+    TOKENS_PER_SECOND,
+    estimate_interrupted,
+    limited_to_time,
+    reasoning_tokens,
+    tokens_of_text,
+)
+from usage.call_record import CallRecord, Counts
+
+
+def test_it_works() -> None:
+    assert [tokens_of_text(size) for size in (0, 1, 4, 5)] == [0, 1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("model", "effort", "expected"),
+    [
+        ("gpt-5", None, REASONING_TOKENS["medium"]),
+        ("gpt-5", "low", REASONING_TOKENS["low"]),
+        ("GPT-5-mini", "high", REASONING_TOKENS["high"]),
+        ("gpt-5", "beyond", REASONING_TOKENS["medium"]),
+        ("gpt-5", {"odd": 1}, REASONING_TOKENS["medium"]),
+        ("gpt-5-pro-2025-10-06", None, REASONING_TOKENS["high"]),
+        ("gpt-5.1", None, 0),
+        ("gpt-5.1", "medium", REASONING_TOKENS["medium"]),
+        ("gpt-5.1-codex", None, REASONING_TOKENS["medium"]),
+        ("gpt-6.1-sol", None, REASONING_TOKENS["medium"]),
+        ("o4-mini", None, REASONING_TOKENS["medium"]),
+        ("ft:o4-mini:me::1", None, REASONING_TOKENS["medium"]),
+        ("gpt-5-chat-latest", None, 0),
+        ("gpt-5.3-chat-latest", "high", 0),
+        ("gpt-4o", "high", 0),
+        ("llama-3", None, 0),
+        ("", None, 0),
+    ],
+)
+def test_reasoning_is_a_share_by_model_and_effort(model: str, effort: object, expected: int) -> None:
+    assert reasoning_tokens(model, effort) == expected
+
+
+def test_more_effort_is_more_reasoning() -> None:
+    assert sorted(REASONING_TOKENS.values()) == list(REASONING_TOKENS.values())
+
+
+def test_output_is_limited_by_time() -> None:
+    supposed: Counts = {"input_tokens": 9000, "output_tokens": 9000, "audio_output_tokens": 9000}
+    assert limited_to_time(supposed, 2) == {
+        "input_tokens": 9000, "output_tokens": 2 * TOKENS_PER_SECOND, "audio_output_tokens": 2 * TOKENS_PER_SECOND,
+    }  # fmt: skip
+    assert limited_to_time(supposed, 60) == supposed
+    assert limited_to_time(supposed, -1)["output_tokens"] == 1  # by a clock that was put back
+    assert limited_to_time({"audio_seconds": 3.0}, 0) == {"audio_seconds": 3.0}
+
+
+def test_an_interrupted_call_has_used_what_was_reserved() -> None:
+    begin: CallRecord = {
+        "request_id": call_id(datetime.now(UTC) - timedelta(seconds=100)),
+        "method": "POST",
+        "request_bytes": 10,
+        "supposed": {"input_tokens": 70, "output_tokens": 200},
+    }
+    assert estimate_interrupted(begin) == {"input_tokens": 70, "output_tokens": 200, "usage_source": "estimated"}
+
+
+@pytest.mark.parametrize(
+    ("method", "size", "tokens"), [("POST", 4000, 1000), ("POST", 10**9, MAX_INTERRUPTED_INPUT_TOKENS)]
+)
+def test_without_a_reservation_its_input_is_estimated(method: str, size: int, tokens: int) -> None:
+    begin: CallRecord = {"request_id": call_id(), "method": method, "request_bytes": size}
+    estimate = {"input_tokens": tokens, "output_tokens": 0, "usage_source": "estimated"}
+    assert estimate_interrupted(begin) == estimate
+
+
+@pytest.mark.parametrize("begin", [{"method": "GET", "request_bytes": 5}, {"method": "POST"}, {}])
+def test_nothing_is_estimated_of_a_call_of_which_nothing_is_known(begin: CallRecord) -> None:
+    assert estimate_interrupted({"request_id": call_id(), **begin}) == {}

@@ -1,0 +1,118 @@
+"""The shipper's thread: what nobody expected does not end it and is seen; a database that hangs holds up no stop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxyapi.threads import in_own_thread
+from tests.support.ledger.ledgers import call, end, leave, write
+from tests.support.polling import PATIENCE, wait_until
+from tests.support.servers.gateway import Gateway
+from usage.journal.undelivered import DAMAGED
+from usage.journal.writer import Journal
+from usage.journal_shipping import delivery as delivery_module
+from usage.journal_shipping import shipper as shipper_module
+from usage.journal_shipping.shipper import Shipper
+from usage.models import Request
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    journal = Journal(tmp_path, reserve_bytes=0)
+    journal.open()
+    yield journal
+    journal.close()
+    journal.release()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_unexpected_fault_is_seen_and_passes(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shipper_module, "IDLE_SECONDS", 0.005)
+    shipper = Shipper(journal)
+    deliver = shipper.delivery.deliver
+    broken = threading.Event()
+    broken.set()
+
+    def sometimes(rows: Any) -> None:
+        if broken.is_set():
+            raise RuntimeError("nobody expected this")
+        deliver(rows)
+
+    monkeypatch.setattr(shipper.delivery, "deliver", sometimes)
+    shipper.start()
+    try:
+        write(journal, [call()])
+        wait_until(lambda: shipper.fault == "RuntimeError")
+        broken.clear()
+        wait_until(lambda: Request.objects.count() == 1)
+        wait_until(lambda: not shipper.fault)
+    finally:
+        assert shipper.stop(PATIENCE)
+
+
+def test_a_stop_does_not_wait_for_a_database_that_hangs(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivery_module, "SILENCE_SECONDS", 0.05)
+    asked, thawed = threading.Event(), threading.Event()
+
+    def hang(_rows: Any) -> int:
+        asked.set()
+        thawed.wait(PATIENCE)  # whoever waited for it would find the row delivered
+        return 0
+
+    monkeypatch.setattr(delivery_module, "write_rows", hang)
+    shipper = Shipper(journal)
+    monkeypatch.setattr(shipper.delivery.pricer, "priced", lambda rows: rows)
+    monkeypatch.setattr(shipper.delivery.pricer, "refresh", lambda: None)
+    shipper.start()
+    write(journal, [call()])
+    assert asked.wait(PATIENCE)
+    wait_until(lambda: shipper.delivery.database_fault == "NoAnswer")
+
+    assert not shipper.stop(0.1)
+    assert shipper.lag_bytes > 0
+    thawed.set()
+    assert shipper.stop(PATIENCE)
+    assert shipper.delivery.database_fault == ""
+
+
+def test_readyz_says_that_the_shipper_fails(tmp_path: Path, start_gateway: Callable[..., Gateway]) -> None:
+    journal = tmp_path / "journal"
+    journal.mkdir(mode=0o700)
+    leave(journal, end(call()), b"damaged\n")
+    (journal / DAMAGED).mkdir()  # so that nothing can be set aside
+    gateway = start_gateway()
+    gateway.wait_for_log("the shipper failed")
+    answer = gateway.http.get("/readyz")
+
+    assert answer.status_code == 200
+    assert (answer.json()["status"], answer.json()["shipper"]) == ("degraded", "IsADirectoryError")
+    answer = gateway.post("/embeddings", {"input": "hi"})
+    assert gateway.row(answer)["outcome"] == "success"  # its own journal is shipped all the same
+
+
+async def test_own_threads_return_and_raise() -> None:
+    def fail() -> None:
+        raise LookupError("no")
+
+    assert await in_own_thread(lambda: 3) == 3
+    with pytest.raises(LookupError, match="no"):
+        await in_own_thread(fail)
+
+
+async def test_own_threads_that_hang_leave_the_lent_ones_alone() -> None:
+    thawed = threading.Event()
+    hanging = [asyncio.create_task(in_own_thread(lambda: thawed.wait(PATIENCE))) for _ in range(40)]
+    try:
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: 4), PATIENCE) == 4
+        hanging[0].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await hanging[0]
+    finally:
+        thawed.set()
+    assert all(await asyncio.gather(*hanging[1:]))

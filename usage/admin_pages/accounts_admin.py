@@ -1,0 +1,123 @@
+"""The pages of users and groups in the admin, where nobody grants a right that they lack (`usage.admin_pages.grants`).
+
+The rule is checked three times: a user or a group beyond one's own rights cannot be changed or deleted (`has_*`); a
+form offers only the rights that may be given, and any other value is an error of the form; and the saved user or group
+is checked once more before the transaction ends.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group, User
+from django.core.exceptions import PermissionDenied
+from django.db.models import ManyToManyField, Model
+from django.forms import ModelForm, ModelMultipleChoiceField
+from django.http import HttpRequest, HttpResponse
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+from usage.admin_pages.admin_base import GuardedAdmin
+from usage.admin_pages.grants import groups_grantable_by, may_change_group, may_change_user, permissions_of
+
+Holder = TypeVar("Holder", bound=Model)
+
+admin.site.unregister(User)
+admin.site.unregister(Group)
+
+
+class GrantingAdmin(GuardedAdmin, Generic[Holder]):
+    """Base class of the admin of users and of groups, where people can give only permissions that they hold."""
+
+    def may_change(self, request: HttpRequest, obj: Holder) -> bool:
+        """Returns whether the signed-in person may change a user or a group; each subclass implements it.
+
+        They may if they hold all permissions of that user or group.
+        """
+        raise NotImplementedError
+
+    def has_change_permission(self, request: HttpRequest, obj: Holder | None = None) -> bool:
+        allowed = super().has_change_permission(request, obj)
+        return allowed and (obj is None or self.may_change(request, obj))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Holder | None = None) -> bool:
+        allowed = super().has_delete_permission(request, obj)
+        return allowed and (obj is None or self.may_change(request, obj))
+
+    def formfield_for_manytomany(
+        self, db_field: ManyToManyField[Model, Model], request: HttpRequest, **options: object
+    ) -> ModelMultipleChoiceField | None:  # type: ignore[type-arg]  # not subscriptable when it runs
+        """Offers in the form of a user or group only the groups and permissions that the signed-in person may give."""
+        field: ModelMultipleChoiceField | None  # type: ignore[type-arg]  # likewise
+        field = super().formfield_for_manytomany(db_field, request, **options)
+        if field is not None and field.queryset is not None and not request.user.is_superuser:
+            giveable = groups_grantable_by(request.user) if db_field.name == "groups" else permissions_of(request.user)
+            field.queryset = field.queryset.filter(pk__in=giveable.values("pk"))
+        return field
+
+    def save_related(self, request: HttpRequest, form: ModelForm, formsets: object, change: bool) -> None:  # type: ignore[type-arg]  # not subscriptable when it runs
+        """Saves the permissions of a user or group, and checks again that the signed-in person may change this row.
+
+        If they may not, PermissionDenied is raised, which rolls back the transaction.
+        """
+        super().save_related(request, form, formsets, change)
+        if not self.may_change(request, form.instance):
+            raise PermissionDenied
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin, GrantingAdmin[User]):  # type: ignore[type-arg]  # not subscriptable when it runs
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+    allowed_lookups = (
+        "is_staff__exact", "is_superuser__exact", "is_active__exact", "groups__id__exact", "groups__isnull"
+    )  # fmt: skip
+    lookup_allowed = GrantingAdmin.lookup_allowed
+
+    def may_change(self, request: HttpRequest, obj: User) -> bool:
+        return may_change_user(request.user, obj)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str] | tuple[str, ...]:
+        """Returns the read-only fields of a user's form: for everybody except superusers, `is_superuser` is one of
+        them.
+        """
+        fields = super().get_readonly_fields(request, obj)
+        return fields if request.user.is_superuser else (*fields, "is_superuser")
+
+    def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
+        """Returns the fields of a user's form, without the password for people who may only view the user.
+
+        The field of the password would show them the start of its hash.
+        """
+        fieldsets = super().get_fieldsets(request, obj)
+        if obj is None or self.has_change_permission(request, obj):
+            return fieldsets
+        return [
+            (title, {**options, "fields": tuple(name for name in options["fields"] if name != "password")})
+            for title, options in fieldsets
+        ]
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, object] | None = None,
+    ) -> HttpResponse:
+        """Shows or saves a user's form as Django does, but lets only superusers send the field `is_superuser`.
+
+        Anybody else who sends the field gets PermissionDenied; the form that is shown to them has no such field.
+        """
+        if "is_superuser" in request.POST and not request.user.is_superuser:
+            raise PermissionDenied
+        answer: HttpResponse = super().changeform_view(request, object_id, form_url, extra_context)
+        return answer
+
+
+@admin.register(Group)
+class GroupAdmin(DjangoGroupAdmin, GrantingAdmin[Group]):  # type: ignore[misc]  # unfold has no types
+    def may_change(self, request: HttpRequest, obj: Group) -> bool:
+        return may_change_group(request.user, obj)

@@ -1,0 +1,125 @@
+"""The dashboards: the admin's first page, the dashboard of one key, and the JSON that keeps an open page up to date.
+
+The JSON contains parts of the page, which are rendered again from the templates that the page itself uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from django.conf import settings
+from django.http import HttpRequest, JsonResponse
+from django.template.loader import render_to_string
+from django.urls import reverse
+
+from usage.admin_pages.access import admin_page, may_see, may_see_bodies
+from usage.admin_pages.base_url import base_url
+from usage.live.status import read_status
+from usage.page_data.dashboard_content import Dashboard, read_dashboard, read_key_dashboard
+from usage.sums.ranges import TimeRange, range_labels, range_or_default, read_range
+
+# The parts of the page that are rendered again while it is open; each is a template of its own.
+FRAGMENTS = ("statuses", "tiles", "used", "newest_errors")
+# For each chart: its name in `Charts`, its title, its unit, and whether it has bars or lines.
+CHARTS = (
+    ("calls", "Calls by outcome", "", "bars"),
+    ("dollars", "Dollars by model", "$", "bars"),
+    ("tokens", "Tokens", "", "bars"),
+    ("latency", "Latency", "ms", "lines"),
+)
+REFRESH_SECONDS = {"hour": 5, "day": 10, "today": 10}  # by the name of the range
+SLOW_REFRESH_SECONDS = 30  # for longer ranges
+
+Context = dict[str, object]
+
+
+def show(request: HttpRequest, context: Context) -> Context:
+    """Returns the template context of the admin's first page, with the dashboard of all calls added.
+
+    unfold calls this function with the context that each page of the admin has. For people who may not view requests,
+    that context is returned unchanged.
+    """
+    if not may_see(request):
+        return context
+    return {
+        **context,
+        **dashboard_context(request, reverse("pages:dashboard_data")),
+        "title": "Dashboard",
+        "sees_bodies": may_see_bodies(request),
+        "base_url": base_url(request),
+        "upstream_key": bool(settings.OPENAI_API_KEY),
+        "default_model": settings.DEFAULT_MODEL,
+    }
+
+
+def dashboard_context(request: HttpRequest, data_url: str, key: str | None = None) -> Context:
+    """Reads a dashboard, of all calls or of one key, and returns the template context of the page that shows it.
+
+    `data_url` is the address from which the open page is refreshed; it answers with `refresh_response`.
+    """
+    now = datetime.now(UTC)
+    time_range, fault = range_or_default(request.GET, now)
+    dashboard = _read(time_range, now, key)
+    ranges = range_labels(time_range.name)
+    if key is not None:
+        ranges.pop("hour")  # the sums of one key are kept by the hour only
+    return {
+        **_context(dashboard, now, key),
+        "fault": fault,
+        "ranges": ranges,
+        "chart_list": CHARTS,
+        "charts": dashboard.charts,
+        "data_url": data_url,
+        "refresh_seconds": REFRESH_SECONDS.get(time_range.name, SLOW_REFRESH_SECONDS),
+    }
+
+
+@admin_page
+def data(request: HttpRequest) -> JsonResponse:
+    """Answers with the newest data of the dashboard of all calls, as JSON, from which an open page is refreshed."""
+    return refresh_response(request, {name: {"sees_bodies": may_see_bodies(request)} for name in FRAGMENTS})
+
+
+def refresh_response(
+    request: HttpRequest, fragments: Mapping[str, Mapping[str, object]], key: str | None = None
+) -> JsonResponse:
+    """Answers with the newest data of a dashboard, as JSON, from which an open page is refreshed.
+
+    The data are the values of the charts, and parts of the page as HTML. The status is 400 if the range of time cannot
+    be shown. `fragments` maps the name of each part's template to what that template needs in addition to the
+    dashboard.
+    """
+    now = datetime.now(UTC)
+    try:
+        time_range = read_range(request.GET, now)
+    except ValueError as error:
+        return JsonResponse({"error": str(error)}, status=400)
+    dashboard = _read(time_range, now, key)
+    context = _context(dashboard, now, key)
+    parts = {name: render_to_string(f"admin/usage/{name}.html", {**context, **own}) for name, own in fragments.items()}
+    answer = JsonResponse({"fragments": parts, "charts": dashboard.charts, "at": f"{now:%H:%M:%S}"})
+    answer["Cache-Control"] = "no-store"
+    return answer
+
+
+def _read(time_range: TimeRange, now: datetime, key: str | None) -> Dashboard:
+    if key is None:
+        return read_dashboard(time_range, read_status(), now)
+    return read_key_dashboard(key, time_range, now)
+
+
+def _context(dashboard: Dashboard, now: datetime, key: str | None) -> Context:
+    """Returns the template context that all parts of a dashboard have in common."""
+    return {
+        "dashboard": dashboard,
+        "key_name": key,
+        "time_range": dashboard.time_range,
+        "now": now,
+        "query": range_query(dashboard.time_range),
+    }
+
+
+def range_query(time_range: TimeRange) -> str:
+    """Returns the query string that selects a range of time in the address of a page."""
+    return "&".join(f"{name}={value}" for name, value in time_range.as_query().items())

@@ -1,0 +1,62 @@
+"""The downloads of the list of requests and of the errors page, as CSV or JSON."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+
+from asgiref.sync import sync_to_async
+from django.http import Http404, HttpRequest, HttpResponseBase, StreamingHttpResponse
+
+from usage.admin_pages.access import admin_page, may_see_bodies
+from usage.page_data.error_groups import in_state, read_groups
+from usage.page_data.exports import CONTENT_TYPES, export_calls, export_groups
+from usage.page_data.filters import read_filters
+from usage.sums.ranges import range_or_default
+
+
+@admin_page
+def requests(request: HttpRequest, kind: str) -> HttpResponseBase:
+    """Sends all logged requests that match the filters in the address as a file; `kind` is `csv` or `json`."""
+    _check(kind)
+    now = datetime.now(UTC)
+    filters = read_filters(request.GET, now, with_messages=may_see_bodies(request))
+    return _download(export_calls(filters, kind), kind, f"requests-{now:%Y%m%d-%H%M}")
+
+
+@admin_page
+def errors(request: HttpRequest, kind: str) -> HttpResponseBase:
+    """Sends the groups of failed calls that the page of errors shows as a file; `kind` is `csv` or `json`."""
+    _check(kind)
+    now = datetime.now(UTC)
+    time_range, _fault = range_or_default(request.GET, now)
+    groups = in_state(read_groups(time_range), request.GET.get("state", ""))
+    return _download(export_groups(groups, kind), kind, f"errors-{now:%Y%m%d-%H%M}")
+
+
+def _check(kind: str) -> None:
+    """Checks that the kind of file that is asked for exists.
+
+    Raises:
+        Http404: the kind is neither `csv` nor `json`.
+    """
+    if kind not in CONTENT_TYPES:
+        raise Http404
+
+
+def _download(pieces: Iterator[bytes], kind: str, name: str) -> HttpResponseBase:
+    return StreamingHttpResponse(
+        _one_by_one(pieces),
+        content_type=CONTENT_TYPES[kind],
+        headers={"Content-Disposition": f'attachment; filename="{name}.{kind}"', "Cache-Control": "no-store"},
+    )
+
+
+async def _one_by_one(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Yields the pieces of an export asynchronously, each one after the piece before has been sent.
+
+    An ordinary iterator would be read into a list by Django first, so that the whole export would be in memory.
+    """
+    take = sync_to_async(lambda: next(pieces, None))
+    while (piece := await take()) is not None:
+        yield piece

@@ -1,0 +1,66 @@
+"""The side bar of the admin: its links, and the permission that each of them takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypedDict
+
+from django.http import HttpRequest
+from django.urls import reverse
+
+from usage.admin_pages.access import PERMISSION
+
+
+class Entry(TypedDict):
+    """One link in the side bar of the admin, as unfold reads it. `permission` is called to decide who sees the link."""
+
+    title: str
+    icon: str  # its name in Material Symbols
+    link: str
+    permission: Callable[[HttpRequest], bool]
+
+
+class Section(TypedDict):
+    """A group of links with a title in the side bar of the admin, as unfold reads it."""
+
+    title: str
+    items: list[Entry]
+
+
+def sections(_request: HttpRequest) -> list[Section]:
+    """Returns the groups of links in the side bar of the admin.
+
+    unfold calls this function, which its setting SIDEBAR names.
+    """
+    return [
+        {
+            "title": "Activity",
+            "items": [
+                _entry("Dashboard", "monitoring", "admin:index"),
+                _entry("Requests", "list_alt", "admin:usage_request_changelist", PERMISSION),
+                _entry("Errors", "error", "pages:errors", PERMISSION),
+            ],
+        },
+        {
+            "title": "Settings",
+            "items": [
+                _entry("Keys", "key", "admin:proxyapi_accesskey_changelist", "proxyapi.view_accesskey"),
+                _entry("Custom prices", "sell", "admin:usage_modelprice_changelist", "usage.view_modelprice"),
+                _entry("Users", "person", "admin:auth_user_changelist", "auth.view_user"),
+                _entry("Groups", "group", "admin:auth_group_changelist", "auth.view_group"),
+                _entry("Audit log", "history", "admin:admin_logentry_changelist", "admin.view_logentry"),
+            ],
+        },
+    ]
+
+
+def _entry(title: str, icon: str, name: str, permission: str = "") -> Entry:
+    """Returns one link for the side bar of the admin.
+
+    Only people who have `permission` see the link; without it, everybody.
+    """
+
+    def is_seen(request: HttpRequest) -> bool:
+        return not permission or request.user.has_perm(permission)
+
+    return {"title": title, "icon": icon, "link": reverse(name), "permission": is_seen}

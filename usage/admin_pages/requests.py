@@ -1,0 +1,119 @@
+"""The list of requests, and the page of one; `usage.admin` serves them in place of the admin's pages of `Request`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponseBase
+
+from usage.admin_pages.access import may_see, may_see_bodies, render_page
+from usage.admin_pages.base_url import base_url
+from usage.models import Dimension, Outcome, Request
+from usage.page_data import call_page, reproduction
+from usage.page_data.filters import ANY_FAILURE, Filters, read_choices, read_filters
+from usage.page_data.search import find
+from usage.sums.ranges import range_labels
+
+
+def show_list(request: HttpRequest) -> HttpResponseBase:
+    """Answers with one page of the list of logged requests: those that match the filters in the address, newest first.
+
+    The query parameter `before` is the request id behind which the page begins.
+    """
+    if not may_see(request):
+        raise PermissionDenied
+    filters = read_filters(request.GET, datetime.now(UTC), with_messages=may_see_bodies(request))
+    page = find(filters, _cursor(request))
+    query, ranges = filters.as_query(), range_labels(request.GET.get("range", ""))
+    if filters.since and request.GET.get("range") in ranges:
+        query["range"] = request.GET["range"]
+        query.pop("from")
+        query.pop("to", None)
+    return render_page(
+        request,
+        "admin/usage/requests.html",
+        "Requests",
+        page=page,
+        calls=page.calls,
+        filters=filters,
+        choices=read_choices((Dimension.KEY, Dimension.MODEL, Dimension.ROUTE)),
+        outcomes=[(ANY_FAILURE, "any failure"), *Outcome.choices],
+        ranges=ranges,
+        chosen_range=query.get("range", ""),
+        query=urlencode(query),
+        older=urlencode({**query, "before": str(page.before)}) if page.before else "",
+        is_first="before" not in request.GET,
+        is_filtered=bool(query),
+    )
+
+
+def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
+    """Answers with the page of one logged request; the bodies are shown only to people who may see them.
+
+    `object_id` is the request id, quoted as in the links of Django's admin.
+    """
+    if not may_see(request):
+        raise PermissionDenied
+    calls = Request.objects.select_related("body") if may_see_bodies(request) else Request.objects.all()
+    try:
+        call = calls.get(pk=UUID(object_id.replace("_2D", "-")))
+    except (ValueError, Request.DoesNotExist):
+        raise Http404("There is no such call; it may have been pruned.") from None
+    return render_page(
+        request,
+        "admin/usage/request.html",
+        "Request",
+        call=call,
+        phases=call_page.timeline(call),
+        bill=call_page.bill(call),
+        bill_note=call_page.bill_note(call),
+        bill_summary=call_page.bill_summary(call),
+        error_title=call_page.error_title(call),
+        needs_price_query=_day_of(call) if call.cost is None and call.price is None else "",
+        **(_bodies_context(request, call) if may_see_bodies(request) else {}),
+        same_key=urlencode({"key": call.key_name}),
+        same_caller=urlencode({"key": call.key_name, "caller": call.client_address or ""}),
+        same_error=urlencode(_same_error(call).as_query()),
+        same_response=urlencode({"q": call.response_id}),
+    )
+
+
+def _bodies_context(request: HttpRequest, call: Request) -> dict[str, object]:
+    """Returns the part of the template context with a call's content: its bodies, and commands that repeat it."""
+    url = base_url(request)
+    return {
+        "bodies": call_page.bodies(call),
+        "error_text": call_page.error_text(call),
+        "curl": reproduction.as_curl(call, url),
+        "python": reproduction.as_python(call, url),
+    }
+
+
+def _day_of(call: Request) -> str:
+    """Returns the query string that selects the day of a call, in UTC, in the address of a page."""
+    return urlencode({"range": f"{call.started_at:%Y-%m-%d}"})
+
+
+def _same_error(call: Request) -> Filters:
+    """Returns the filters by which the list shows the calls that failed with the same error as this call."""
+    return Filters(
+        outcome=call.outcome,
+        status=str(call.status or "none"),
+        code=call.error_code,
+        model=call.response_model or call.request_model,
+        route=call.route,
+    )
+
+
+def _cursor(request: HttpRequest) -> UUID | None:
+    """Returns the request id in the query parameter `before`, behind which a page of the list begins.
+
+    Returns None if the parameter is missing or is no id.
+    """
+    try:
+        return UUID(request.GET["before"])
+    except (KeyError, ValueError):
+        return None

@@ -1,0 +1,32 @@
+"""The routes of our own pages in the admin; they are looked up before Django's. `usage.admin.RequestAdmin` serves the
+pages of requests.
+
+At `r/` Django's admin redirects from an object to the object's page on a site. No object here has such a page, and
+Django's view fails on an invalid id, so `r/` is answered with 404.
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from django.contrib import admin
+from django.http import Http404, HttpRequest
+from django.urls import path
+
+from usage.admin_pages import dashboard, errors, export, needed_prices
+
+
+def no_page(_request: HttpRequest, _rest: str) -> NoReturn:
+    raise Http404("Nothing here has a page on a site.")
+
+
+app_name = "pages"
+urlpatterns = [
+    path("r/<path:_rest>", admin.site.admin_view(no_page), name="no_page_on_a_site"),
+    path("usage/dashboard.json", dashboard.data, name="dashboard_data"),
+    path("usage/needed-prices/", needed_prices.show, name="needed_prices"),
+    path("usage/errors/", errors.show, name="errors"),
+    path("usage/errors/mark/", errors.mark, name="mark_error"),
+    path("usage/request/export.<str:kind>", export.requests, name="export_requests"),
+    path("usage/errors/export.<str:kind>", export.errors, name="export_errors"),
+]

@@ -1,0 +1,107 @@
+"""Estimates the tokens of calls whose usage upstream has not stated. One rule, for every way in which that happens:
+
+* An answer of which text has come, whole or in part: a token for every four bytes of the text. A model that reasons
+  without showing it gets the tokens in `REASONING_TOKENS` besides.
+* An answer that has not come: the most that the call's limit allows, but no more than a model makes in the time that
+  upstream had (`TOKENS_PER_SECOND`).
+* A stream of several pictures of which some have come: each missing one is taken to be as large as the last.
+* Input: beside a streamed answer, a token for every four bytes of the request's text; otherwise what the call's cost
+  ceiling supposes (`proxyapi.limits.cost_ceiling`).
+
+A stream of a key with a budget is estimated by the most that it can have used instead, so that no budget is passed by
+leaving streams: its input as reserved, its text by the rule of the reservation, and at least
+`REASONING_TOKENS_PER_SECOND` of a model that reasons without showing it (`proxyapi.limits.usage_estimates`).
+
+An estimate of output is never above the call's limit. Sound has the length that its transcript or its file states
+(`usage.answers.audio_duration`), else the one that the cost ceiling supposes.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import cast
+
+from usage.call_record import CallRecord, Counts
+from usage.ids import started_at
+from usage.models import UsageSource
+
+# OpenAI's rule of thumb for English (help centre, "What are tokens and how to count them?").
+BYTES_PER_TOKEN = 4
+# The fastest model is announced with "more than 1,000 tokens per second" (openai.com, GPT-5.3-Codex-Spark, 2026-02-12;
+# read 2026-11-28), the others make 50 to 200.
+TOKENS_PER_SECOND = 1000
+REASONING_TOKENS_PER_SECOND = 200  # of those others, which are all that reason for long
+# Tokens that a model spends on reasoning before it answers, by its effort. OpenAI states "a few hundred to tens of
+# thousands" (developers.openai.com/api/docs/guides/reasoning, read 2026-11-28); these are for a question of middling
+# difficulty, so one call may cost several times as much.
+REASONING_TOKENS = {
+    "none": 0, "minimal": 64, "low": 500, "medium": 2000, "high": 6000, "xhigh": 12_000, "max": 24_000,
+}  # fmt: skip
+# A large request has pictures or sound in it, which are few tokens for their size.
+MAX_INTERRUPTED_INPUT_TOKENS = 32_768
+REASONING_MODELS = ("gpt-5", "gpt-6", "o1", "o3", "o4", "codex-")
+CHAT_MODELS = ("gpt-5-chat", "gpt-5.1-chat", "gpt-5.2-chat", "gpt-5.3-chat")  # of these families, but without reasoning
+# The effort without `reasoning_effort`: "gpt-5.1 defaults to none, all models before it to medium, gpt-5-pro to high"
+# (OpenAI's reference, as in openai-ruby's `reasoning_effort.rb`, read 2026-11-28). Of later models nothing is known.
+USUAL_EFFORTS = (("gpt-5.1-codex", "medium"), ("gpt-5.1", "none"))
+USUAL_EFFORT = "medium"
+PRO_EFFORT = "high"
+
+
+def tokens_of_text(size: int) -> int:
+    """Returns about how many tokens a text of `size` bytes has."""
+    return math.ceil(size / BYTES_PER_TOKEN)
+
+
+def tokens_made_in(seconds: float) -> int:
+    """Returns the highest number of output tokens that a model can make in `seconds` seconds; at least 1."""
+    return math.ceil(max(seconds, 0.001) * TOKENS_PER_SECOND)
+
+
+def reasoning_tokens(model: str, effort: object) -> int:
+    """Returns about how many tokens a model spends on reasoning that nobody sees; 0 for a model that does not reason.
+
+    `effort` is the value that the request gives, if any.
+    """
+    name = model.lower().removeprefix("ft:")
+    if not name.startswith(REASONING_MODELS) or name.startswith(CHAT_MODELS):
+        return 0
+    if isinstance(effort, str) and effort in REASONING_TOKENS:
+        return REASONING_TOKENS[effort]
+    if "-pro" in name:
+        return REASONING_TOKENS[PRO_EFFORT]
+    usual = next((usual for prefix, usual in USUAL_EFFORTS if name.startswith(prefix)), USUAL_EFFORT)
+    return REASONING_TOKENS[usual]
+
+
+def limited_to_time(supposed: Counts, seconds: float) -> Counts:
+    """Returns a call's supposed token counts with the output cut to what a model can make in `seconds` seconds."""
+    counts = supposed.copy()
+    made = tokens_made_in(seconds)
+    output = counts.get("output_tokens") or 0
+    if output > made:
+        counts["output_tokens"] = made
+        if counts.get("audio_output_tokens"):
+            counts["audio_output_tokens"] = made
+    return counts
+
+
+def estimate_interrupted(begin: CallRecord) -> CallRecord:
+    """Returns estimated token counts of a call whose process was killed, from the journal's record of the call's start.
+
+    If the call had a reservation, the record states the usage that the reservation supposes. The output tokens of it
+    are limited to what a model can make between the start of the call and now. Without a reservation only the size of
+    the request is known: the input tokens are estimated from it, and the output counts as 0. The result is empty if
+    there is nothing to estimate from.
+    """
+    if (supposed := begin.get("supposed")) is not None:
+        seconds = (datetime.now(UTC) - started_at(begin["request_id"])).total_seconds()
+        estimate: CallRecord = {"usage_source": UsageSource.ESTIMATED}
+        estimate.update(cast(CallRecord, limited_to_time(supposed, seconds)))
+        return estimate
+    size = begin.get("request_bytes") or 0
+    if begin.get("method") != "POST" or not size:
+        return {}
+    tokens = min(tokens_of_text(size), MAX_INTERRUPTED_INPUT_TOKENS)
+    return {"input_tokens": tokens, "output_tokens": 0, "usage_source": UsageSource.ESTIMATED}

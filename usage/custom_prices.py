@@ -1,0 +1,90 @@
+"""Owns the prices that an administrator sets: what such a price contains, and which calls it is for.
+
+It is not part of `usage.money.price_sources`, because the list prices there take a third of a second to import, and the
+tables (`usage.models`), which import this module, need none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from datetime import datetime
+from decimal import Decimal
+from fnmatch import fnmatchcase
+
+
+@dataclass(frozen=True)
+class CustomPrice:
+    """The price of a model that the administrator has set, in dollars, never negative.
+
+    The price is valid from `valid_from` (aware) until just before `valid_until`. If `every_tier` is true, it is the
+    price in every service tier; otherwise it is that of `service_tier`, where an empty text means the default tier.
+
+    With a `multiplier`, the price is the list price for the model and tier times `multiplier`; a price that is stated
+    as well replaces the one in the list. Without a `multiplier`, the input price also applies to cached input and to
+    cache writes, and the text price to audio, where these have no price of their own. A call that uses any other unit
+    without a price has no cost; only the fees of hosted tools are known without it (`usage.money.tool_fees`).
+    """
+
+    model: str
+    valid_from: datetime
+    valid_until: datetime | None = None
+    service_tier: str = ""
+    every_tier: bool = False
+    multiplier: Decimal | None = None
+    # Dollars per million tokens.
+    input: Decimal | None = None
+    cached_input: Decimal | None = None
+    cache_write: Decimal | None = None
+    cache_write_12h: Decimal | None = None
+    output: Decimal | None = None
+    # Those of prompts of more than 272,000 tokens; None: the same.
+    long_input: Decimal | None = None
+    long_cached_input: Decimal | None = None
+    long_cache_write: Decimal | None = None
+    long_cache_write_12h: Decimal | None = None
+    long_output: Decimal | None = None
+    audio_input: Decimal | None = None
+    cached_audio_input: Decimal | None = None
+    audio_output: Decimal | None = None
+    image_input: Decimal | None = None
+    cached_image_input: Decimal | None = None
+    image_output: Decimal | None = None
+    characters: Decimal | None = None  # of the text to speak, per million of them
+    # Dollars for a minute of audio, for each picture that is made, and for each search.
+    per_minute: Decimal | None = None
+    per_picture: Decimal | None = None
+    per_web_search: Decimal | None = None
+    per_file_search: Decimal | None = None
+
+    def applies(self, model: str, tier: str, at: datetime) -> bool:
+        """Returns whether this price is for the given model (in lower case) and service tier, and valid at the given
+        time.
+        """
+        return (
+            (self.service_tier == tier or (not self.service_tier and (self.every_tier or tier == "default")))
+            and self.valid_from <= at
+            and (self.valid_until is None or at < self.valid_until)
+            and (self.model.lower() == model or fnmatchcase(model, self.model.lower()))
+        )
+
+    def rank(self, model: str) -> tuple[bool, int, bool, datetime]:
+        """Returns a value to sort prices by: of all prices that apply to a model, the one with the highest value is
+        used.
+
+        A price for one tier, the default one included, is more specific than one for every tier.
+        """
+        one_tier = self.service_tier != "" or not self.every_tier
+        return self.model.lower() == model, len(self.model), one_tier, self.valid_from
+
+    def stated(self, names: Iterable[str]) -> dict[str, Decimal]:
+        """Returns, by name, those of the prices called `names` that the administrator has stated."""
+        return {name: price for name in names if (price := getattr(self, name)) is not None}
+
+
+# The fields that are prices or a factor of prices.
+PRICES = tuple(
+    field.name
+    for field in fields(CustomPrice)
+    if field.name not in {"model", "valid_from", "valid_until", "service_tier", "every_tier"}
+)

@@ -1,0 +1,277 @@
+"""Counts the usage of a stored response once, although many rows may state it.
+
+One row counts a response's usage (`CountedResponse` names it): the first row that states the usage exactly and, as long
+as there is none, the first that estimates it. Once a row states it exactly, that row counts instead, and the estimate
+is removed from the row that had it and from the sums. All other rows of the response cost nothing. The result is the
+same in whatever order, in however many batches and by whichever processes the rows are written. There is one exception:
+a row of a call that has read a stored chat completion replaces an estimate only if the estimate was written before.
+
+The usage of a call that creates a response is never counted by an older row: that row is about another response. Some
+servers give all their responses the same id.
+
+A response that has not ended has a row in `PendingResponse` until the gateway has learnt its usage by polling
+(`usage.journal_shipping.pending_responses`). All of this is written in the transaction that writes the rows of the
+calls.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from django.db import connection
+
+from usage.answers.reader import UNFINISHED_STATUSES
+from usage.call_record import COUNTS, CallRecord, Counts, Price
+from usage.journal_shipping.pending_responses import remember_pending, settle_pending
+from usage.models import CostKind, CountedResponse, PendingResponse, UsageSource
+
+ROUTES = ("/openai2", "/v1/responses")
+# The route of a stored chat completion, before its id. Its usage was counted in the call that created it.
+STORED_COMPLETION = "/v1/chat/completions/"
+RETRIEVABLE = (*ROUTES, STORED_COMPLETION)
+# Stored as the price of a call that states a response's usage, when another row counts that usage already.
+COUNTED_BEFORE: Price = {"source": "counted before"}
+# Stored as the price of a call that ended before its response's usage was known: a later row counts that usage.
+COUNTED_LATER: Price = {"source": "counted later"}
+NO_COUNTS: Counts = {}
+for _name in COUNTS:
+    NO_COUNTS[_name] = None
+
+# Finds the rows whose usage is replaced once another row states it exactly: rows with an estimate, and rows without a
+# cost because their usage is unknown. FOR UPDATE locks them, because two exact rows may be written at the same time:
+# the second must not find the estimate that the first replaces.
+FIND_PROVISIONAL = f"""
+    SELECT response_id, request_id::text, by_gateway OR strpos(route, '{{id}}') > 0 FROM usage_request
+    WHERE response_id = ANY(%s) AND response_id <> '' AND request_id <> ALL(%s::uuid[])
+        AND usage_source <> '{UsageSource.EXACT}' AND (usage_source = '{UsageSource.ESTIMATED}' OR cost IS NULL)
+    ORDER BY request_id FOR UPDATE
+"""
+TAKE_OVER = """
+    INSERT INTO usage_countedresponse (response_id, request_id) VALUES (%s, %s::uuid)
+    ON CONFLICT (response_id) DO UPDATE SET request_id = EXCLUDED.request_id
+    WHERE usage_countedresponse.request_id = ANY(%s::uuid[])
+"""
+
+
+class Settled(NamedTuple):
+    """The result of `settle_responses`: the rows to write, and the older rows whose estimated usage must be removed.
+
+    `replaced` maps the request id of each such older row to the request id of the row that states the same usage
+    exactly.
+    """
+
+    rows: list[CallRecord]
+    replaced: dict[str, str]
+
+
+def settle_responses(rows: Iterable[CallRecord]) -> Settled:
+    """Chooses one row to be billed for each response's usage, and sets the usage in the response's other rows to zero.
+
+    Several calls may have created or read the same response. Returns the rows as they are to be written, and which
+    older rows in the table have estimates that must be removed. Call this function in the transaction that writes the
+    rows.
+    """
+    every = list(rows)
+    own = [row for row in every if not _has_unshared_usage(row)]
+    if not own:
+        return Settled(every, {})
+    exact = _ids_by_response(filter(_states_usage, own))
+    ended = exact | _ids_by_response(filter(_is_stored_completion, own))
+    if ended:  # before anything else of these responses is locked (`usage.journal_shipping.pending_responses`)
+        settle_pending(PendingResponse.objects.filter(pk__in=list(ended)))
+    owners = _claim(_ids_by_response(filter(_is_estimate, own)) | exact)
+    others = {row["response_id"] for row in own if _is_provisional(row)} - owners.keys()
+    owners |= _owners(others)
+    remember_pending(
+        [
+            row
+            for row in own
+            if _is_pending(row)
+            and row["response_id"] not in ended
+            and owners.get(row["response_id"], _id(row)) == _id(row)
+        ]
+    )
+    replaced = _replace_estimates(ended, owners, own) if ended else {}
+    settled = {_id(row): _with_its_share(row, owners) for row in own}
+    return Settled([settled.get(_id(row), row) for row in every], replaced)
+
+
+def _ids_by_response(rows: Iterable[CallRecord]) -> dict[str, str]:
+    """Returns a map from each response id in the rows to the request id of the oldest row with that response."""
+    found: dict[str, str] = {}
+    for row in rows:
+        found[row["response_id"]] = min(_id(row), found.get(row["response_id"], _id(row)))
+    return found
+
+
+def _claim(stated: dict[str, str]) -> dict[str, str]:
+    """Records in the table `CountedResponse` that the given rows are billed for the usage of their responses.
+
+    A response for which a row is recorded already keeps that row. `stated` maps response ids to the request ids of the
+    given rows. Returns a map from each response id to the request id of the row that is billed for the response now.
+    """
+    if not stated:
+        return {}
+    # If another transaction is inserting the same response, this insertion waits for its end. So of two processes that
+    # write rows for one response, the second finds the row of the first.
+    claims = [CountedResponse(response_id=key, request_id=value) for key, value in sorted(stated.items())]
+    CountedResponse.objects.bulk_create(claims, ignore_conflicts=True)
+    return _owners(stated)
+
+
+def _owners(response_ids: Iterable[str]) -> dict[str, str]:
+    """Reads from the table `CountedResponse` which call is billed for the usage of each of the given responses.
+
+    Returns a map from response ids to request ids; a response for which no call is billed yet is absent.
+    """
+    ids = list(response_ids)
+    if not ids:
+        return {}
+    owners = CountedResponse.objects.filter(pk__in=ids).values_list("response_id", "request_id")
+    return {response_id: str(request_id) for response_id, request_id in owners}
+
+
+def _replace_estimates(exact: dict[str, str], owners: dict[str, str], rows: Sequence[CallRecord]) -> dict[str, str]:
+    """Bills the rows in `exact` for the usage of their responses, in place of older rows that only estimate it.
+
+    `exact` maps response ids to request ids, and so does `owners`, which is updated here. Returns a map from the
+    request id of each older row to that of the row which replaces it. No query for older rows is made if each exact row
+    has created its response and is billed for it already.
+    """
+    read_again = {row["response_id"] for row in rows if row.get("response_id") in exact and not _is_creation(row)}
+    wanted = {key: value for key, value in exact.items() if key in read_again or owners.get(key) != value}
+    if not wanted:
+        return {}
+    creations = {_id(row) for row in rows if _is_creation(row)}
+    provisional: dict[str, list[str]] = defaultdict(list)
+    with connection.cursor() as cursor:
+        cursor.execute(FIND_PROVISIONAL, [list(wanted), list(wanted.values())])
+        for response_id, request_id, is_read in cursor.fetchall():
+            # Two calls that each create a response have two responses, even if upstream gave both the same id.
+            if is_read or wanted[response_id] not in creations:
+                provisional[response_id].append(request_id)
+        for response_id, ids in sorted(provisional.items()):
+            cursor.execute(TAKE_OVER, [response_id, wanted[response_id], ids])
+    owners |= _owners(wanted)
+    return {one: owners[key] for key, ids in provisional.items() for one in ids if one < owners[key]}
+
+
+def _id(row: CallRecord) -> str:
+    """Returns the request id of a call's row as text."""
+    return str(row["request_id"])
+
+
+def _is_creation(row: CallRecord) -> bool:
+    """Returns whether the row is of a call that has created its response, and has not read an earlier one.
+
+    The route of a call that reads a response contains `{id}`; the gateway's own polling is marked `by_gateway`.
+    """
+    return "{id}" not in str(row.get("route")) and not row.get("by_gateway")
+
+
+def _has_unshared_usage(row: CallRecord) -> bool:
+    """Returns whether no other call's row can state the usage in this row, so that the rows need not be compared.
+
+    This is true of most chats, and quick to find out.
+    """
+    if str(row.get("route")).startswith(RETRIEVABLE):
+        return False
+    return not row.get("response_id") or row.get("usage_source") == UsageSource.EXACT
+
+
+def _is_of_response(row: CallRecord) -> bool:
+    """Returns whether the row is of a call that has created or read a response of the Responses API."""
+    return bool(row.get("response_id")) and str(row.get("route", "")).startswith(ROUTES)
+
+
+def _is_final(row: CallRecord) -> bool:
+    """Returns whether the usage in a call's row is exact or unknown. An estimate may still be replaced."""
+    return row.get("usage_source") != UsageSource.ESTIMATED
+
+
+def _states_usage(row: CallRecord) -> bool:
+    """Returns whether a row states the usage of a response of the Responses API definitively.
+
+    That is the exact usage; or, where upstream will never state one, the gateway's only estimate, or no usage at all
+    for a failed response, which is not billed.
+    """
+    return (_has_exact_usage(row) or _has_ended_without_usage(row)) and _is_of_response(row)
+
+
+def _has_ended_without_usage(row: CallRecord) -> bool:
+    """Returns whether a row reports the final state of a response that has ended without a usage from upstream.
+
+    A failed response has none because it is not billed. A cancelled one may be billed: the gateway's own poll estimates
+    its usage.
+    """
+    if row.get("usage") is not None:
+        return False
+    status = row.get("response_status")
+    return status == "failed" or (status == "cancelled" and row.get("usage_source") == UsageSource.ESTIMATED
+                                  and row.get("by_gateway") is True)  # fmt: skip
+
+
+def _has_exact_usage(row: CallRecord) -> bool:
+    """Returns whether the usage in a call's row is what upstream has stated.
+
+    That includes the token counts of an answer that was too long to be parsed, whose row has no usage object of
+    upstream's.
+    """
+    is_counted = row.get("usage_source") == UsageSource.EXACT and row.get("response_status") not in UNFINISHED_STATUSES
+    return _is_final(row) and (row.get("usage") is not None or is_counted)
+
+
+def _is_estimate(row: CallRecord) -> bool:
+    """Returns whether the call's row has only an estimate of the usage of a response of the Responses API.
+
+    Returns False if no row will ever state the exact usage.
+    """
+    return _is_of_response(row) and not _is_final(row) and not _has_ended_without_usage(row)
+
+
+def _is_provisional(row: CallRecord) -> bool:
+    """Returns whether the usage of a row's response is only estimated, or is unknown, so that the row has no cost.
+
+    Once another row states the usage exactly, that row is billed instead. The SQL statement `FIND_PROVISIONAL` finds
+    such rows in the table by the same rule.
+    """
+    if not row.get("response_id") or row.get("usage_source") == UsageSource.EXACT:
+        return False
+    return not _is_final(row) or row.get("cost") is None
+
+
+def _is_pending(row: CallRecord) -> bool:
+    """Returns whether the response in a call's row has not ended yet, and the gateway may poll upstream for its end."""
+    is_unfinished = row.get("response_id") and row.get("response_status") in UNFINISHED_STATUSES
+    return bool(is_unfinished and row.get("pollable") and not _states_usage(row))
+
+
+def _is_stored_completion(row: CallRecord) -> bool:
+    """Returns whether the row is of a call that has read a stored chat completion, and states the completion's usage.
+
+    The call that has created the completion is billed for this usage. Only if that call's row has an estimate, the row
+    of the reading call is billed instead.
+    """
+    return (
+        _has_exact_usage(row)
+        and bool(row.get("response_id"))
+        and str(row.get("route", "")).startswith(STORED_COMPLETION)
+    )
+
+
+def _with_its_share(row: CallRecord, owners: dict[str, str]) -> CallRecord:
+    """Returns a call's row, with its usage and cost set to zero if another row is billed for the usage of its response.
+
+    Upstream's usage object stays in the column `usage`. If no other row is billed, the row is returned unchanged.
+    """
+    owner = owners.get(row.get("response_id") or "")
+    if owner == _id(row) or (owner is not None and _is_creation(row) and owner < _id(row)):
+        return row
+    if _states_usage(row) or (_has_exact_usage(row) and str(row.get("route")).startswith(STORED_COMPLETION)):
+        return {**row, **NO_COUNTS, "cost": "0", "cost_kind": CostKind.EXACT, "price": COUNTED_BEFORE}
+    if owner is not None and _is_provisional(row):
+        counted_later: CallRecord = {"cost": "0", "cost_kind": CostKind.EXACT, "price": COUNTED_LATER}
+        return {**row, **NO_COUNTS, "usage_source": UsageSource.UNKNOWN, **counted_later}
+    return row

@@ -1,0 +1,280 @@
+"""Delivers journal records to PostgreSQL, and sets aside those that cannot be delivered.
+
+An outage of the database is waited out as long as the process lives. A row that the database refuses is found by
+halving its batch; it is kept in the dead-letter file, and a stub takes its place in the table. A damaged line, and a
+record of a newer version of this code, are appended to a file each, and the call that they name gets a row
+`interrupted`. Records of a dead process that are older than the newest pruned (deleted) row are appended to a file,
+too, and not delivered: their journal was restored from a backup, and the sums have counted their calls.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import orjson
+from django.db import DataError, Error, IntegrityError, connections
+
+from usage.call_record import CallRecord
+from usage.ids import started_at
+from usage.journal import undelivered
+from usage.journal.records import damaged_id
+from usage.journal.undelivered import DAMAGED, DEAD_LETTERS, NEWER, PRUNED
+from usage.journal_shipping.rows import bare_stub, interrupted, is_stub, least_stub, stub, write_rows
+from usage.metric_counters import counters
+from usage.money.row_pricing import Pricer
+from usage.sums.pruned import hours_with_pruned_calls, pruned_ids_end
+
+logger = logging.getLogger(__name__)
+
+BATCH_SIZE = 500
+FIRST_BACKOFF, LONGEST_BACKOFF = 0.1, 5.0
+SILENCE_SECONDS = 5.0  # a database that needs longer for one batch counts as unreachable
+# Errors that a row has caused. Every other error of the database is an outage, after which the write is tried again.
+POISON = (DataError, IntegrityError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
+
+
+class GaveUp(Exception):
+    """Error: the database could not be reached before the deadline, so writing to it has ended unfinished.
+
+    The records that are not in the database yet stay in the journal.
+    """
+
+
+class Delivery:
+    """The writer that brings the records of calls from the journal files into the database. One thread uses it.
+
+    While the database cannot be reached, each write is tried again until `deadline`. The deadline is in seconds of
+    `time.monotonic()`; None means that there is none.
+    """
+
+    def __init__(self, directory: Path, deadline: float | None = None) -> None:
+        self.deadline = deadline
+        self.database_error = ""
+        self.delivered = 0
+        self.dead_letters = 0
+        self.damaged = 0
+        self.newer = 0
+        self.hurry = threading.Event()
+        self._directory = directory
+        # The rows of calls with a lower request id have been pruned. UUIDs as text sort in the order of their numbers.
+        self._pruned_end = ""
+        self._pruned_hours: set[datetime] = set()
+        self._asked_at: float | None = None
+        self.pricer = Pricer()
+
+    def deliver(self, rows: Sequence[CallRecord]) -> None:
+        """Writes the rows of calls to the database; returns once each row is in its table or in the dead-letter file.
+
+        A row that the database refuses goes to the dead-letter file.
+
+        Raises:
+            GaveUp: the database could not be reached before the deadline.
+        """
+        for start in range(0, len(rows), BATCH_SIZE):
+            self._deliver(rows[start : start + BATCH_SIZE])
+
+    def refresh_prices(self) -> None:
+        """Reads the prices that the administrator has set from the database, unless it was done lately.
+
+        The shipper does this even without calls, so that the first call can be priced at once. An error of the database
+        is ignored here, because `deliver` meets the same outage and waits for its end.
+        """
+        self._asked_at = time.monotonic()
+        try:
+            self.pricer.refresh()
+        except Error:
+            connections.close_all()
+        finally:
+            self._asked_at = None
+
+    @property
+    def database_fault(self) -> str:
+        """The class name of the error with which writes to the database fail at present; empty if there is no error.
+
+        The name is `NoAnswer` if the database has not answered the current statement for `SILENCE_SECONDS`.
+        """
+        asked_at = self._asked_at
+        silent = asked_at is not None and time.monotonic() - asked_at > SILENCE_SECONDS
+        return self.database_error or ("NoAnswer" if silent else "")
+
+    def set_aside(self, damaged: Sequence[bytes]) -> list[CallRecord]:
+        """Appends journal lines that cannot be read to the file `damaged.log`, so that they are not lost.
+
+        Returns a row with the outcome `interrupted` for each call whose request id can still be read in those lines.
+        """
+        if not damaged:
+            return []
+        self.damaged += len(damaged)
+        counters.count_damaged_records(len(damaged))
+        logger.error("%d damaged journal records set aside in %s", len(damaged), DAMAGED)
+        undelivered.append(self._directory / DAMAGED, damaged)
+        ids = {request_id for line in damaged if (request_id := damaged_id(line)) is not None}
+        return [interrupted({"request_id": request_id}) for request_id in sorted(ids)]
+
+    def set_aside_newer(self, lines: Sequence[bytes]) -> list[CallRecord]:
+        """Appends journal records that a newer version of chatproxy has written to the file `newer.log`.
+
+        From there `ledger replay` of that version brings them into the database. Returns a row with the outcome
+        `interrupted` for each call of these records; the replay puts the call's real row in its place.
+        """
+        if not lines:
+            return []
+        self.newer += len(lines)
+        logger.error(
+            "%d journal records were written by a newer version of chatproxy; they are kept in %s, from which `ledger "
+            "replay` of that version ships them",
+            len(lines),
+            NEWER,
+        )
+        undelivered.append(self._directory / NEWER, lines)
+        ids = {request_id for line in lines if (request_id := damaged_id(line)) is not None}
+        return [interrupted({"request_id": request_id}) for request_id in sorted(ids)]
+
+    def set_aside_letters(self, torn: Sequence[bytes]) -> None:
+        """Appends lines of the dead-letter file that cannot be read to the file `damaged.log`.
+
+        No rows are written for their calls, because each of them got a stub (a shortened row) when the database refused
+        its real row.
+        """
+        if not torn:
+            return
+        self.damaged += len(torn)
+        counters.count_damaged_records(len(torn))
+        logger.error("%d dead letters cannot be read, and are set aside in %s", len(torn), DAMAGED)
+        undelivered.append(self._directory / DAMAGED, torn)
+
+    def load_pruned(self) -> None:
+        """Reads from the database up to which request id the rows of calls have been deleted because of their age
+        (pruned).
+
+        That id is remembered for `without_pruned`. Call this method before the journal of a dead process is delivered.
+
+        Raises:
+            GaveUp: the database could not be reached before the deadline.
+        """
+        self._when_database_is_there(self._ask_for_pruned)
+
+    def without_pruned(self, rows: Sequence[CallRecord]) -> list[CallRecord]:
+        """Returns the given rows except for those that were in the database before, and were deleted because of their
+        age.
+
+        The rows that are left out are appended to the file `pruned.log`. The sums still count their calls, so writing
+        the rows again would count them twice. A row whose id is old enough is returned nevertheless if the sums of its
+        hour count only calls that have rows: then the row was never in the database, and a wrong clock has made its id.
+
+        Raises:
+            GaveUp: the database could not be reached before the deadline.
+        """
+        old = {row["request_id"]: _hour(row) for row in rows if str(row["request_id"]) < self._pruned_end}
+        if not old:
+            return list(rows)
+        self._when_database_is_there(lambda: self._ask_for_hours({*old.values()}))
+        pruned = {request_id for request_id, hour in old.items() if hour in self._pruned_hours}
+        if not pruned:
+            return list(rows)
+        logger.warning(
+            "%d calls of a dead process's journal are older than what has been pruned, and are not shipped again; "
+            "they are in %s",
+            len(pruned),
+            PRUNED,
+        )
+        kept = [orjson.dumps(row, default=str) for row in rows if row["request_id"] in pruned]
+        undelivered.append(self._directory / PRUNED, kept)
+        return [row for row in rows if row["request_id"] not in pruned]
+
+    def _ask_for_pruned(self) -> None:
+        """Reads from the database up to which request id the rows of calls have been deleted because of their age.
+
+        That id is remembered for `without_pruned`.
+        """
+        end = pruned_ids_end()
+        self._pruned_end = str(end) if end else ""
+
+    def _ask_for_hours(self, hours: set[datetime]) -> None:
+        """Reads from the database in which of the given hours the sums count calls whose rows were deleted because of
+        their age.
+
+        These hours are remembered for `without_pruned`.
+        """
+        self._pruned_hours = hours_with_pruned_calls(hours)
+
+    def _deliver(self, rows: Sequence[CallRecord]) -> None:
+        """Writes one batch of calls' rows to the database, in one transaction.
+
+        If the database refuses one of the rows, the two halves of the batch are written one after the other instead.
+        """
+        try:
+            self._when_database_is_there(lambda: write_rows(self.pricer.priced(rows)))
+        except POISON as error:
+            self._bisect(rows, error)
+        else:
+            self.delivered += len(rows)
+
+    def _bisect(self, rows: Sequence[CallRecord], error: Exception) -> None:
+        """Delivers the two halves of a batch of rows that the database has refused, one after the other, to find the
+        bad row.
+
+        If the batch is a single row, that row is appended to the dead-letter file, and a stub (a shortened row) is
+        written in its place. A stub that the database refuses is replaced by a smaller one.
+        """
+        if len(rows) > 1:
+            middle = len(rows) // 2
+            self._deliver(rows[:middle])
+            self._deliver(rows[middle:])
+            return
+        row = rows[0]
+        if is_stub(row):
+            for lesser in (least_stub(row), bare_stub(row)):
+                if lesser.keys() < row.keys():
+                    self._deliver([lesser])
+                    return
+            logger.error("the stub of call %s cannot be written: %s", row["request_id"], type(error).__name__)
+            return
+        self.dead_letters += 1
+        counters.count_dead_letter()
+        logger.error("call %s cannot be written (%s): dead-lettered", row.get("request_id"), type(error).__name__)
+        letter = orjson.dumps({**row, "fault": str(error)[:500]}, default=str)
+        undelivered.append(self._directory / DEAD_LETTERS, [letter])
+        self._deliver([stub(row)])
+
+    def _when_database_is_there(self, write: Callable[[], object]) -> None:
+        """Calls `write` until it has succeeded, with growing pauses while the database cannot be reached.
+
+        Raises:
+            GaveUp: the next attempt would be after the deadline.
+            Exception: one of `POISON`, at once, because the data are at fault and not the database.
+        """
+        backoff = FIRST_BACKOFF
+        while True:
+            self._asked_at = time.monotonic()
+            try:
+                write()
+            except POISON:
+                raise
+            except Error as error:
+                connections.close_all()
+                if not self.database_error:
+                    logger.warning("the database is away: %s", str(error).strip().partition("\n")[0])
+                self.database_error = type(error).__name__
+            else:
+                if self.database_error:
+                    logger.info("the database is back")
+                self.database_error = ""
+                return
+            finally:
+                self._asked_at = None
+            if self.deadline is not None and time.monotonic() + backoff > self.deadline:
+                raise GaveUp
+            self.hurry.wait(backoff)
+            self.hurry.clear()
+            backoff = min(backoff * 2, LONGEST_BACKOFF)
+
+
+def _hour(row: CallRecord) -> datetime:
+    """Returns the start of the hour in which a call began. The time of the call is in its request id."""
+    return started_at(str(row["request_id"])).replace(minute=0, second=0, microsecond=0)

@@ -1,0 +1,171 @@
+"""The responses that have not ended as far as the ledger knows, until the gateway has asked upstream about them.
+
+Usage that upstream will never state is not free: the call that has made the response then gets what is supposed of it
+(`usage.answers.estimate_rules`), as an estimate. If the exact usage is stated later after all, it replaces the estimate
+(`usage.journal_shipping.background_cost`). The reservation of the call's budget ends in the same transaction.
+
+Transactions lock rows of `PendingResponse` first, in the order of their ids, and everything else of these responses
+afterwards, so that they never deadlock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import orjson
+from django.db import connection, transaction
+from django.db.models import Q, QuerySet
+
+from usage.answers.estimate_rules import limited_to_time, tokens_of_text
+from usage.call_record import COUNTS, CallRecord, Counts
+from usage.database.clock import database_now
+from usage.journal_shipping.digests import DIGEST
+from usage.metric_counters import counters
+from usage.models import CountedResponse, Hold, PendingResponse, Request, UsageSource
+from usage.money.row_pricing import Pricer
+from usage.sums.adding_up import SUMMED_SQL, Rollup
+from usage.sums.summed_rows import fetch_summed_rows
+
+LEASE = timedelta(seconds=60)  # one process asks; another may when this has passed
+GIVE_UP_AFTER = timedelta(days=30)  # upstream keeps a response no longer
+COLUMNS = [field.name for field in Request._meta.concrete_fields if field.name != "digest"]
+SET_COLUMNS = (*COUNTS, "usage_source", "cost", "cost_kind", "price")
+READ_ROW = f"SELECT {SUMMED_SQL} FROM usage_request WHERE request_id = %s"
+SET_USAGE = (
+    f"UPDATE usage_request SET {', '.join(f'{name} = known.{name}' for name in SET_COLUMNS)}"
+    " FROM jsonb_populate_record(NULL::usage_request, %s::jsonb) AS known"
+    f" WHERE usage_request.request_id = known.request_id RETURNING {SUMMED_SQL}"
+)
+UPDATE_DIGEST = f"UPDATE usage_request SET digest = {DIGEST} WHERE request_id = %s"
+
+
+def remember_pending(rows: Sequence[CallRecord]) -> None:
+    """Inserts a row of `PendingResponse` for each response that has not ended, so that the gateway polls its status."""
+    # In one order: two hosts that insert the same responses in different ones would wait for each other.
+    pending = [
+        PendingResponse(
+            response_id=row["response_id"],
+            key_name=row["key_name"],
+            request_id=row["request_id"],
+            supposed=row.get("supposed"),
+        )
+        for row in sorted(rows, key=lambda row: str(row["response_id"]))
+    ]
+    PendingResponse.objects.bulk_create(pending, ignore_conflicts=True)
+
+
+def settle_pending(pending: QuerySet[PendingResponse]) -> None:
+    """Deletes the given rows of `PendingResponse`, and the budget reservations of their calls, in a transaction."""
+    locked = dict(pending.select_for_update().order_by("pk").values_list("pk", "request_id"))
+    if locked:
+        Hold.objects.filter(pk__in=list(locked.values())).delete()
+        PendingResponse.objects.filter(pk__in=list(locked)).delete()
+
+
+def forget_pending(response: PendingResponse, *, is_gone: bool = False) -> None:
+    """Ends the polling of a background response whose usage upstream will never state, and counts its supposed usage.
+
+    The supposed usage is written to the row of the call and added to the sums. `is_gone` means that upstream no longer
+    has the response. Nobody knows whether upstream went on with it after it was deleted, so in that case all of the
+    reserved usage counts, if the call has a reservation.
+    """
+    with transaction.atomic():
+        _count_supposed(response, is_whole=is_gone and _is_reserved(response))
+        settle_pending(PendingResponse.objects.filter(pk=response.pk))
+
+
+def suppose_usage(response: PendingResponse) -> None:
+    """Counts the supposed usage of a background response, because upstream refuses at present to state its status.
+
+    The budget reservation of the call is deleted. If there was one, all of the reserved usage counts, since upstream
+    may go on with the response. The response is still polled, because upstream may state the exact usage later.
+    """
+    with transaction.atomic():
+        _count_supposed(response, is_whole=_is_reserved(response))
+        Hold.objects.filter(pk=response.request_id).delete()
+    postpone(response)
+
+
+def _is_reserved(response: PendingResponse) -> bool:
+    return Hold.objects.filter(pk=response.request_id).exists()
+
+
+def lease_pending(limit: int) -> list[PendingResponse]:
+    """Returns at most `limit` background responses whose status is due to be polled, and leases them to this process.
+
+    No other process gets the same responses until the lease of a minute has passed. Responses too old to be polled are
+    forgotten.
+    """
+    now = database_now()
+    for response in PendingResponse.objects.filter(created_at__lt=now - GIVE_UP_AFTER)[:limit]:
+        forget_pending(response)
+    with transaction.atomic():
+        due = PendingResponse.objects.filter(ask_at__lte=now).order_by("ask_at").select_for_update(skip_locked=True)
+        responses = list(due[:limit])
+        PendingResponse.objects.filter(pk__in=[response.pk for response in responses]).update(ask_at=now + LEASE)
+    return responses
+
+
+def postpone(response: PendingResponse) -> None:
+    """Sets when to poll an unfinished background response again: after half of its age, at most a minute from now."""
+    now = database_now()
+    ask_at = now + min(LEASE, (now - response.created_at) / 2)
+    PendingResponse.objects.filter(pk=response.pk).update(ask_at=ask_at)  # none, if it was settled meanwhile
+
+
+def _count_supposed(response: PendingResponse, *, is_whole: bool = False) -> None:
+    """Writes the supposed usage of a background response to the row of the call that has created it, and to the sums.
+
+    Does nothing if the row has counts or a cost already, or if the response is no longer pending. Unless `is_whole`,
+    the output tokens are limited to what a model can make in the time since the response was created. If `is_whole`,
+    the supposed usage also replaces the estimate for a stream that its caller has left while its response went on.
+    """
+    if not PendingResponse.objects.select_for_update().filter(pk=response.pk).exists():
+        return
+    wanted = Q(usage_source=UsageSource.UNKNOWN, cost__isnull=True)
+    if is_whole and response.supposed is not None:
+        wanted |= Q(usage_source=UsageSource.ESTIMATED)
+    rows = Request.objects.select_for_update().filter(wanted, pk=response.request_id)
+    found: list[CallRecord] = list(rows.values(*COLUMNS))
+    for row in found:
+        # Of several rows that estimate a response, one counts. The exact one may replace it later.
+        owner, _ = CountedResponse.objects.get_or_create(
+            response_id=response.response_id, defaults={"request_id": response.request_id}
+        )
+        if str(owner.request_id) == str(response.request_id):
+            _write_usage(_with_supposed(row, response, is_whole=is_whole))
+
+
+def _with_supposed(row: CallRecord, response: PendingResponse, *, is_whole: bool) -> CallRecord:
+    """Returns a call's row with the supposed usage of its background response, and the cost of that usage."""
+    if is_whole and response.supposed is not None:
+        supposed: Counts = response.supposed
+    else:
+        supposed = supposed_by(response, row["request_bytes"], database_now())
+    [priced] = Pricer().priced([{**row, **supposed, "usage_source": UsageSource.ESTIMATED}])
+    return priced
+
+
+def supposed_by(response: PendingResponse, request_bytes: int, moment: datetime) -> Counts:
+    """Returns the estimate for a background response, if upstream has worked on it until `moment` at most."""
+    if response.supposed is None:  # written by code of before
+        return {"input_tokens": tokens_of_text(request_bytes), "output_tokens": 0}
+    return limited_to_time(response.supposed, (moment - response.created_at).total_seconds())
+
+
+def _write_usage(row: CallRecord) -> None:
+    """Replaces usage and cost in a row of the table, and corrects the sums."""
+    request_id = row["request_id"]
+    known = {name: row.get(name) for name in ("request_id", *SET_COLUMNS)}
+    with connection.cursor() as cursor:
+        cursor.execute(READ_ROW, [request_id])
+        before = fetch_summed_rows(cursor)
+        cursor.execute(SET_USAGE, [orjson.dumps(known, default=str).decode()])
+        after = fetch_summed_rows(cursor)
+        cursor.execute(UPDATE_DIGEST, [request_id])
+        rollup = Rollup()
+        rollup.add(before, sign=-1)
+        rollup.add(after)
+        rollup.write(cursor)
+    counters.count_usage(after, {str(request_id): before})

@@ -1,0 +1,129 @@
+"""What keys have spent and reserved of their budgets, and the end of a reservation.
+
+A reservation (a row of `Hold`) is the most that one call can still cost, made before the call goes upstream
+(`usage.money.reservations`). It is deleted in the transaction that writes the call's row and adds its cost to
+`UsageDay`, so every reader finds the call in exactly one of the two. The reservation for a background response stays
+as long as the gateway asks upstream about the response (`PendingResponse`): until its usage is counted. Where the
+gateway does not ask (BACKGROUND_POLL_SECONDS is 0), it ends with the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+from django.db.backends.utils import CursorWrapper
+
+# A worker may die after it has made a reservation and before it has written the call to its journal: then the call
+# never gets a row. A call takes no longer than REQUEST_TIMEOUT and the time in which its caller reads the answer.
+ORPHANED_AFTER = timedelta(hours=1)
+FORGOTTEN_AFTER = timedelta(days=31)  # upstream keeps a background response for 30 days
+
+IS_PENDING = "EXISTS (SELECT FROM usage_pendingresponse AS pending WHERE pending.request_id = usage_hold.request_id)"
+HAS_ROW = "EXISTS (SELECT FROM usage_request AS call WHERE call.request_id = usage_hold.request_id)"
+# The gateway is going to learn the usage of the call's response by itself.
+IS_AWAITED = f"(%(are_polled)s AND {IS_PENDING})"
+SETTLE = f"DELETE FROM usage_hold WHERE request_id = ANY(%(ids)s::uuid[]) AND NOT {IS_AWAITED}"
+SHRINK = """
+    UPDATE usage_hold SET dollars = GREATEST(0, dollars - COALESCE(call.cost, 0)) FROM usage_request AS call
+    WHERE call.request_id = usage_hold.request_id AND usage_hold.request_id = ANY(%s::uuid[])
+"""
+# `made_at` is a time by the database's clock, so it is only compared with that clock.
+DROP_ORPHANS = (
+    "DELETE FROM usage_hold WHERE made_at < COALESCE(%(now)s, now()) - %(forgotten_after)s"
+    f" OR (made_at < COALESCE(%(now)s, now()) - %(orphaned_after)s OR {HAS_ROW}) AND NOT {IS_AWAITED}"
+)
+FIND_STRAYS = f"SELECT request_id FROM usage_hold WHERE {HAS_ROW} AND NOT {IS_AWAITED} ORDER BY request_id LIMIT 100"
+SPENT = """
+    SELECT key_name,
+        sum(dollars) FILTER (WHERE day = %(today)s),
+        sum(dollars) FILTER (WHERE date_trunc('month', day) = date_trunc('month', %(today)s::date)),
+        sum(dollars),
+        sum(dollars) FILTER (WHERE is_held),
+        max(day) FILTER (WHERE calls > 0)
+    FROM (
+        SELECT key_name, day, cost AS dollars, calls, false AS is_held FROM usage_usageday
+        WHERE key_name = ANY(%(keys)s)
+        UNION ALL
+        SELECT key_name, day, dollars, 0, true FROM usage_hold WHERE key_name = ANY(%(keys)s)
+    ) AS spent
+    GROUP BY key_name
+"""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """The dollars that one key has spent on one day, in the month of that day, and since the key's first call.
+
+    The dollars that are reserved for calls in flight are included in these three, and stated separately in `held`.
+    `last_day` is the UTC day of the key's newest call; None if there is none.
+    """
+
+    day: Decimal = Decimal(0)
+    month: Decimal = Decimal(0)
+    total: Decimal = Decimal(0)
+    held: Decimal = Decimal(0)
+    last_day: date | None = field(default=None, compare=False)
+
+
+def spent_by(keys: Collection[str], today: date) -> dict[str, Spent]:
+    """Returns, by key, the dollars that each of `keys` has spent on the UTC day `today`, in its month, and in total.
+
+    Reserved dollars count as spent. All is read in one query.
+    """
+    none = Decimal(0)
+    with connection.cursor() as cursor:
+        cursor.execute(SPENT, {"keys": list(keys), "today": today})
+        found = {
+            name: Spent(day or none, month or none, total or none, held or none, last_day)
+            for name, day, month, total, held, last_day in cursor.fetchall()
+        }
+    return {name: found.get(name, Spent()) for name in keys}
+
+
+def responses_are_polled() -> bool:
+    """Returns whether the gateway asks upstream about responses that go on in the background."""
+    return bool(settings.BACKGROUND_POLL_SECONDS and settings.OPENAI_API_KEY)
+
+
+def settle_reservations(cursor: CursorWrapper, ids: Iterable[str], estimated: Collection[str] = ()) -> None:
+    """Deletes the budget reservations of the calls `ids`; called in the transaction that has written the calls' rows.
+
+    The reservation of a call with a background response stays as long as the gateway polls for the end of the response.
+    `estimated` are the ids of calls whose estimated cost this transaction has added to the sums. If such a call's
+    reservation stays, it is reduced by the estimate, so that the budget counts each dollar once.
+    """
+    cursor.execute(SETTLE, {"ids": list(ids), "are_polled": responses_are_polled()})
+    if estimated:
+        cursor.execute(SHRINK, [list(estimated)])
+
+
+def drop_orphans(now: datetime | None = None) -> int:
+    """Deletes budget reservations that nothing else will delete any more, and returns how many were deleted.
+
+    Such a reservation is of a call that has a row already, or that was lost in a crash. A reservation for a background
+    response that is still polled stays, unless it is so old that upstream has deleted the response. `now` is the
+    database's time by default.
+    """
+    orphaned_after = ORPHANED_AFTER + timedelta(seconds=settings.REQUEST_TIMEOUT)
+    values: dict[str, Any] = {"now": now, "forgotten_after": FORGOTTEN_AFTER, "orphaned_after": orphaned_after}
+    values["are_polled"] = responses_are_polled()
+    with connection.cursor() as cursor:
+        cursor.execute(DROP_ORPHANS, values)
+        return int(cursor.rowcount)
+
+
+def find_strays() -> list[str]:
+    """Returns the ids of calls that have both a row and a budget reservation, so that their cost counts twice.
+
+    Calls whose background response is still polled are left out, because they rightly have both. At most 100 ids are
+    returned.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(FIND_STRAYS, {"are_polled": responses_are_polled()})
+        return [str(request_id) for (request_id,) in cursor.fetchall()]
