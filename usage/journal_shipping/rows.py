@@ -30,9 +30,7 @@ from usage.sums.summed_names import mark_unknown
 from usage.sums.summed_rows import fetch_summed_rows
 
 FIELDS = {field.name: field for field in Request._meta.concrete_fields if field.name != "digest"}
-COLUMNS = list(FIELDS)
-COLUMN_SET = frozenset(COLUMNS)
-NAMES = ", ".join(COLUMNS)
+NAMES = ", ".join(FIELDS)
 # Columns that a record may leave out and that are not null in the table, with their defaults.
 DEFAULTS = {name: field.get_default() for name, field in FIELDS.items() if not field.null}
 STUB = "dead_letter"
@@ -181,7 +179,7 @@ def _insert_bodies(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
 def _columns(row: CallRecord) -> dict[str, object]:
     """Returns a row's values for all columns of the table of calls, with a default where the row has no value."""
     columns: dict[str, object] = {**DEFAULTS, **row}
-    for name in columns.keys() - COLUMN_SET:  # a few; looking at each of the row's fields in Python takes longer
+    for name in columns.keys() - FIELDS.keys():  # a few; looking at each of the row's fields in Python takes longer
         del columns[name]
     return columns
 
