@@ -44,5 +44,5 @@ def configured_credentials() -> Credentials:
 
 @lru_cache(maxsize=1)
 def _one_account(api_key: str, project: str | None, organization: str | None) -> Credentials:
-    """Returns one object for all calls on an account: it is found again in caches without comparing its fields."""
+    """Returns the same object for all calls on an account, so that caches find it without comparing its fields."""
     return Credentials(api_key, project, organization)

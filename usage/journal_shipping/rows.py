@@ -69,8 +69,7 @@ UPDATE_PRICES = (
     f" RETURNING {SUMMED_SQL}"
 )
 READ_ROWS = f"SELECT {SUMMED_SQL} FROM usage_request WHERE request_id = ANY(%s::uuid[])"
-# Removes the usage from a row because another row counts the usage of the same response.
-# `usage.journal_shipping.background_cost` does the same to rows that are not written yet.
+# Removes the usage from a row since another row counts it, as `background_cost` does in rows that are not written yet.
 COUNT_NOTHING = (
     f"UPDATE usage_request SET {', '.join(f'{name} = NULL' for name in COUNTS)}, cost = 0, cost_kind = 'exact',"
     f" usage_source = '{UsageSource.UNKNOWN}', price = '{orjson.dumps(COUNTED_LATER).decode()}'"
@@ -84,8 +83,7 @@ UPDATE_DIGESTS = f"UPDATE usage_request SET digest = {DIGEST} WHERE request_id =
 def write_rows(rows: Sequence[CallRecord]) -> int:
     """Writes the rows of calls to the database, with their bodies and all sums, in one transaction.
 
-    If the table already has a row of the same call, the more complete of the two is kept. Returns how many rows were
-    inserted.
+    Of a row and one of the same call in the table, the more complete is kept. Returns how many rows were inserted.
 
     Raises:
         django.db.Error: the database has failed or has refused a row, and nothing was written.

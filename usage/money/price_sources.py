@@ -180,13 +180,13 @@ def _is_region_of_openai(base_url: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _may_cost_more(model: str) -> bool:
-    """Returns whether regional processing makes a model dearer, from a cache: pricing asks for each row."""
+    """Returns whether regional processing makes a model dearer; cached, because pricing asks for each row."""
     family = _DATE.sub("", model)
     return family in REGIONAL_MODELS or family.startswith(SUPPOSED_REGIONAL)
 
 
 def _regional(price: ModelRates, model: str) -> ModelRates:
-    """Returns the price of a model that regional processing makes dearer, with what it adds."""
+    """Returns a model's price with what regional processing adds; call it only for models that this makes dearer."""
     source = f"{price.source}; regional processing"
     is_provisional = price.is_provisional or _DATE.sub("", model) not in REGIONAL_MODELS
     return replace(price.times(REGIONAL_FACTOR), source=source, is_provisional=is_provisional)

@@ -83,7 +83,7 @@ class ModelRates:
 
     @cached_property
     def splits(self) -> frozenset[str]:
-        """Which of the tokens, `input` or `output` ones, are billed at other rates if they are audio or images."""
+        """The kinds of tokens, `input` or `output`, of which audio or image tokens are billed at another rate."""
         return frozenset(kind for kind in ("input", "output") if self._splits(kind))
 
     def _splits(self, kind: str) -> bool:
@@ -93,7 +93,7 @@ class ModelRates:
     def rate_texts(self, input_tokens: int) -> Mapping[str, str]:
         """Returns all rates as decimal text, by unit, for a prompt of `input_tokens`.
 
-        The texts are computed once, except for prompts so long that a rate is another one: pricing asks for each row.
+        The texts are computed once, because pricing needs them for each row; for very long prompts, each time.
         """
         return self._short_rate_texts if input_tokens <= self._longest_short_prompt else self._rate_texts(input_tokens)
 
