@@ -30,7 +30,8 @@ from usage.sums.summed_names import mark_unknown
 from usage.sums.summed_rows import fetch_summed_rows
 
 FIELDS = {field.name: field for field in Request._meta.concrete_fields if field.name != "digest"}
-NAMES = ", ".join(FIELDS)
+COLUMNS = list(FIELDS)
+NAMES = ", ".join(COLUMNS)
 # Columns that a record may leave out and that are not null in the table, with their defaults.
 DEFAULTS = {name: field.get_default() for name, field in FIELDS.items() if not field.null}
 STUB = "dead_letter"
@@ -158,8 +159,7 @@ def _rank(row: CallRecord) -> int:
 
     The SQL expression `RANK` computes the same number for a row in the table.
     """
-    code = row.get("error_code")
-    if code == STUB:
+    if (code := row.get("error_code")) == STUB:
         return 2 * int(row["outcome"] != Outcome.INTERRUPTED)
     return 1 if code == GUESS else 3
 
