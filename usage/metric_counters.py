@@ -121,10 +121,15 @@ class WorkerCounters:
                 route, model = row["route"], self._label(row)
                 before = replaced.get(str(row["request_id"]), ()) if replaced else ()
                 for kind, column in TOKENS.items():
-                    if (count := (row[column] or 0) - sum(one.get(column) or 0 for one in before)) > 0:
+                    count = row[column] or 0
+                    if before:
+                        count -= sum(one.get(column) or 0 for one in before)
+                    if count > 0:
                         self._add(("tokens", route, model, kind), count)
-                counted = sum((one.get("cost") or Decimal(0) for one in before), Decimal(0))
-                self._add_dollars(route, model, (row["cost"] or Decimal(0)) - counted)
+                dollars = row["cost"] or Decimal(0)
+                if before:
+                    dollars -= sum((one.get("cost") or Decimal(0) for one in before), Decimal(0))
+                self._add_dollars(route, model, dollars)
                 if row.get("needs_price") and not any(one.get("needs_price") for one in before):
                     self._add(("unpriced_calls", route, model), 1)
 

@@ -149,7 +149,8 @@ class Call:
         The events are sent to the caller afterwards.
         """
         self.answer.read_events(events)
-        self._claim_stored_object()
+        if self.answer.created is not None:
+            self._claim_stored_object()
 
     def _claim_stored_object(self) -> None:
         """Records the call's key as the owner of the objects that the call has created.

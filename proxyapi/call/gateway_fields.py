@@ -82,6 +82,8 @@ def credentials(data: Mapping[str, object], query: QueryDict, caller: Caller) ->
     if api_key:
         return Credentials(api_key, project, organization)
     account = caller_credentials(caller)
+    if not project and not organization:
+        return account
     return Credentials(account.api_key, project or account.project, organization or account.organization)
 
 

@@ -190,11 +190,11 @@ class EventRelay(Relay):
 
     def _read_events(self, events: bytes) -> bytes:
         """Reads from whole events what the ledger needs; returns them for the caller, errors with secrets redacted."""
-        is_first, self._last_events = not self._last_events, events
         self._call.read_events(events)
         passed = self._dialect.to_caller(events)
-        if is_first and self.has_commented:
+        if self.has_commented and not self._last_events:
             passed = passed.removeprefix(BOM)  # a byte order mark only counts at the very beginning of a stream
+        self._last_events = events
         if b"error" in events or self._call.answer.error is not None:
             passed = self._call.redacted(passed)
         self._count_sent(len(passed))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from proxyapi.cached_settings import call_settings
 from proxyapi.exceptions import UpstreamKeyMissing
@@ -38,4 +39,10 @@ def configured_credentials() -> Credentials:
     given = call_settings()
     if not given.OPENAI_API_KEY:
         raise UpstreamKeyMissing
-    return Credentials(given.OPENAI_API_KEY, given.OPENAI_PROJECT_KEY, given.OPENAI_ORGANIZATION)
+    return _one_account(given.OPENAI_API_KEY, given.OPENAI_PROJECT_KEY, given.OPENAI_ORGANIZATION)
+
+
+@lru_cache(maxsize=1)
+def _one_account(api_key: str, project: str | None, organization: str | None) -> Credentials:
+    """Returns the same object for all calls on an account, so that caches find it without comparing its fields."""
+    return Credentials(api_key, project, organization)

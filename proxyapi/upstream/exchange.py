@@ -242,7 +242,7 @@ class Exchange:
         self._buffered = 0
         if self._decoder is not None and self._decoder.has_more:
             self._schedule_step()
-        else:
+        elif self._paused:
             self._resume()
         return data
 
@@ -421,7 +421,8 @@ class Exchange:
         """
         decoder = self._decoder
         if decoder is None:
-            self._buffer(data)
+            self._pieces.append(data)
+            self._buffered += len(data)
         else:
             decoder.feed(data)
             if self._next_step is None and self._buffered <= MAX_BUFFERED_BYTES:

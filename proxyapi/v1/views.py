@@ -294,5 +294,7 @@ def asks_for_stream(query: bytes) -> bool:
     Django's parser is not used, because it refuses a query with many fields, and only upstream is to decide about
     those.
     """
+    if not query:
+        return False
     given = [value for name, value in parse_qsl(query.decode("latin-1")) if name == "stream"]
     return bool(given) and given[-1].lower() in {"true", "1"}

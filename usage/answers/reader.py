@@ -35,13 +35,9 @@ UNFINISHED_STATUSES = {"queued", "in_progress"}
 TERMINAL_STATUSES = {"completed", "failed", "incomplete", "cancelled"}  # of a response that has ended
 # The types of the events that end a stream, beside `[DONE]`. Nothing that the ledger needs follows one of them.
 FINAL_EVENT_TYPES = {
-    "response.completed",
-    "response.incomplete",
-    "response.failed",
-    "transcript.text.done",
+    "response.completed", "response.incomplete", "response.failed", "error", "transcript.text.done",
     "speech.audio.done",
-    "error",
-}
+}  # fmt: skip
 # The event of a whole picture. A call for several pictures has one for each, with the usage of that picture.
 PICTURE_EVENT_TYPES = {"image_generation.completed", "image_edit.completed"}
 # How event types begin in streams that end with a typed event. A chat ends with `finish_reason` and `[DONE]` instead.
@@ -151,14 +147,19 @@ class AnswerReader:
             event["type"] = name.decode("utf-8", "replace")  # some servers state the type only as the event's name
         if self.text is not None:
             self.text.feed(event)
-        kind, inner = event.get("type"), None
+        kind, inner, error = event.get("type"), None, event.get("error")
         if isinstance(kind, str):
             if kind in TEXT_DELTAS and self.model and self._has_last_event:
                 return  # an event of this type has nothing but text
             inner = event.get("response")
+        elif (
+            self.model and self._has_last_event and self.created is None and not name
+            and event.get("choices") and event.get("usage") is None and error is None
+            and (self.text is None or self.text.choice_error is None)
+        ):  # fmt: skip
+            return  # a chunk of a chat of which all but its text is known
         if self.created is not None and (inner is not None or not isinstance(kind, str) or kind in CREATION_EVENTS):
             self.created.read_event(event)
-        error = event.get("error")
         if isinstance(kind, str) and kind in PICTURE_EVENT_TYPES:
             self._read_picture(event)
         elif not self.model or inner is not None or event.get("usage") is not None or error is not None:
@@ -172,11 +173,10 @@ class AnswerReader:
         if isinstance(kind, str) and (kind in FINAL_EVENT_TYPES or _ends_response(kind, inner)):
             self._end(kind)
         if (
-            (error and is_error_value(error))
-            or name == b"error"
+            (error and is_error_value(error)) or name == b"error"
             or (name and not event and names_error(name))
             or (not event.get("choices") and is_error_event(event))
-        ):
+        ):  # fmt: skip
             self._read_error_event(event, data)
         elif self.text is not None and self.text.choice_error is not None:
             self._read_error_event(self.text.choice_error, data)

@@ -59,8 +59,9 @@ class StreamedText:
         """
         choices = event.get("choices")
         if isinstance(choices, list):
-            for choice in _objects(choices):
-                self._read_choice(choice)
+            for choice in choices:
+                if isinstance(choice, dict):
+                    self._read_choice(choice)
         elif isinstance(kind := event.get("type"), str):
             self._read_event(kind, event)
 
@@ -138,7 +139,7 @@ class StreamedText:
             part = self._parts[key] = _Part(source, kind)
             if len(self._parts) <= _PARTS_WITH_MARGIN:
                 self._room += self._margin
-        if isinstance(name, str) and not part.name:
+        if name and not part.name and isinstance(name, str):
             part.name = name[:_MAX_NAME_CHARACTERS]
         if len(text) > self._room:
             part.left_out_bytes += len(text[self._room :].encode("utf-8", "replace"))
@@ -150,10 +151,12 @@ class StreamedText:
     def _read_choice(self, choice: Mapping[str, object]) -> None:
         """Adds the text of one choice, in a chunk of a chat or of an older completion, to the collected text."""
         source = f"choice {_index(choice.get('index'))}"
-        if (reason := choice.get("finish_reason")) and len(self._finished) < _MAX_CHOICES:
-            self._finished.add(source)
-        if reason == "error" or is_error_value(choice.get("error")):
-            self._read_choice_error(choice.get("error"))
+        reason, error = choice.get("finish_reason"), choice.get("error")
+        if reason or error:  # of the last chunk of a choice only
+            if reason and len(self._finished) < _MAX_CHOICES:
+                self._finished.add(source)
+            if reason == "error" or is_error_value(error):
+                self._read_choice_error(error)
         delta = choice.get("delta")
         if not isinstance(delta, dict):
             self._add(source, "text", choice.get("text"))  # the older completions

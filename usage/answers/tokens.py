@@ -13,10 +13,12 @@ from typing import TypeGuard
 
 from usage.call_record import Counts, TokenCount
 
+MAX_COUNT = 2**53  # a larger number cannot be stored exactly
+
 
 def is_count(value: object) -> TypeGuard[int | float]:
     """Returns whether `value` is a count as upstream may state it: a number from 0 to 2**53, and not a boolean."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < MAX_COUNT
 
 
 def read_counts(usage: Mapping[str, object]) -> Counts:
@@ -37,7 +39,11 @@ def read_counts(usage: Mapping[str, object]) -> Counts:
         "audio_output_tokens": out.get("audio_tokens"),
     }
     for column, count in stated.items():
-        if count is not None and is_count(count):
+        if count is None:
+            continue
+        if type(count) is int and 0 <= count < MAX_COUNT:  # as nearly all are
+            counts[column] = count
+        elif is_count(count):
             counts[column] = math.ceil(count)
     seconds = usage.get("seconds")
     if usage.get("type") == "duration" and is_count(seconds):

@@ -22,6 +22,7 @@ def write_objects(rows: Iterable[CallRecord]) -> None:
     The row names the key that created the object. Call this function in the transaction that writes the rows of the
     calls.
     """
+    making = [row for row in rows if row.get("objects")]
     objects = {
         object_id: StoredObject(
             object_id=object_id,
@@ -29,7 +30,7 @@ def write_objects(rows: Iterable[CallRecord]) -> None:
             request_id=row["request_id"],
             lasts=bool(row.get("objects_last", True)),
         )
-        for row in sorted(rows, key=lambda row: str(row["request_id"]), reverse=True)
+        for row in sorted(making, key=lambda row: str(row["request_id"]), reverse=True)
         for object_id in object_ids(row)
     }
     if objects:  # sorted, because two processes that insert the same ids in different orders would wait for each other

@@ -29,7 +29,7 @@ from usage.call_record import CallRecord, OtherUsage, Price, PricedItem
 from usage.custom_prices import CustomPrice
 from usage.models import CostKind, UsageSource
 from usage.money.price_sources import billed_model, find_rates, service_tier
-from usage.money.published_prices import ModelRates
+from usage.money.published_prices import ModelRates, decimal_text
 from usage.money.token_units import UnitCounts, count_units, picture_row
 from usage.money.tool_fees import (
     DEFAULT_IMAGE_MODEL,
@@ -241,9 +241,10 @@ def cost_kind(row: CallRecord, price: Price | None) -> str:
     """
     if price is None or price == COUNTED_AT_END:
         return ""
-    kinds = {item.get("kind") for item in price.get("items", ())}
-    has_guess = any(item["unit"] not in CERTAIN_UNITS for item in price.get("items", ()))
-    if CostKind.ESTIMATED in kinds or (row.get("usage_source") == UsageSource.ESTIMATED and has_guess):
+    items = price.get("items", ())
+    kinds = {item.get("kind") for item in items}
+    is_guess = row.get("usage_source") == UsageSource.ESTIMATED
+    if CostKind.ESTIMATED in kinds or (is_guess and any(item["unit"] not in CERTAIN_UNITS for item in items)):
         return CostKind.ESTIMATED
     is_provisional = price.get("kind") == CostKind.PROVISIONAL or CostKind.PROVISIONAL in kinds
     return CostKind.PROVISIONAL if is_provisional else CostKind.EXACT
@@ -255,7 +256,7 @@ def _bill(price: ModelRates, input_tokens: int, lines: Sequence[Line]) -> Priced
     Returns no cost if a line has no rate. The running total is rounded, not each item, so that neither the items nor
     their sum drift.
     """
-    per_million = {unit: price.rate(unit, input_tokens) for unit in price.rates}
+    per_million = {**price.rate_texts(input_tokens)}
     bill: Price = {"source": price.source, "model": price.model, "tier": price.tier}
     items: list[PricedItem] = []
     exact, cost = Decimal(0), NOTHING
@@ -268,16 +269,17 @@ def _bill(price: ModelRates, input_tokens: int, lines: Sequence[Line]) -> Priced
         total = exact.quantize(SMALLEST, ROUND_HALF_UP)
         item: PricedItem = {"unit": line.unit, "count": line.count, "dollars": f"{total - cost:f}"}
         cost = total
+        has_origin = line.model or line.source or line.kind
         if line.unit == "audio_seconds":
-            bill["per_minute"] = _text(line.rate)
+            bill["per_minute"] = decimal_text(line.rate)
         elif line.unit == "web_search":
-            bill["per_web_search"] = _text(line.rate)
-        elif line.model or line.source or line.kind or line.unit == PICTURE:
-            item["rate"] = _text(line.rate)
-        else:
-            per_million[line.unit] = line.rate
-        items.append(_with_origin(item, line))
-    bill["per_million"] = {unit: _text(rate) for unit, rate in per_million.items() if rate is not None}
+            bill["per_web_search"] = decimal_text(line.rate)
+        elif has_origin or line.unit == PICTURE:
+            item["rate"] = decimal_text(line.rate)
+        elif line.unit not in per_million:
+            per_million[line.unit] = decimal_text(line.rate)
+        items.append(_with_origin(item, line) if has_origin else item)
+    bill["per_million"] = per_million
     bill["items"] = items
     if price.is_provisional:
         bill["kind"] = CostKind.PROVISIONAL
@@ -293,8 +295,3 @@ def _with_origin(item: PricedItem, line: Line) -> PricedItem:
     if line.kind:
         item["kind"] = line.kind
     return item
-
-
-def _text(rate: Decimal) -> str:
-    """Formats a price in dollars as decimal text, without an exponent and without zeros at the end."""
-    return f"{rate.normalize():f}"

@@ -160,7 +160,9 @@ def list_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
     It is the price at the configured upstream, which may process data in one region.
     """
     price = global_rates(model, tier, at)
-    return price if price is None or not is_regional(settings.OPENAI_BASE_URL) else _regional(price, model)
+    if price is None or not _may_cost_more(model) or not is_regional(settings.OPENAI_BASE_URL):
+        return price
+    return _regional(price, model)
 
 
 def is_regional(base_url: str) -> bool:
@@ -176,13 +178,17 @@ def _is_region_of_openai(base_url: str) -> bool:
     return (urlsplit(base_url).hostname or "").endswith(f".{OPENAI_HOST}")
 
 
-def _regional(price: ModelRates, model: str) -> ModelRates:
-    """Returns the price of a model with what regional processing adds to it."""
+@lru_cache(maxsize=4096)
+def _may_cost_more(model: str) -> bool:
+    """Returns whether regional processing makes a model dearer; cached, because pricing asks for each row."""
     family = _DATE.sub("", model)
-    if family not in REGIONAL_MODELS and not family.startswith(SUPPOSED_REGIONAL):
-        return price
+    return family in REGIONAL_MODELS or family.startswith(SUPPOSED_REGIONAL)
+
+
+def _regional(price: ModelRates, model: str) -> ModelRates:
+    """Returns a model's price with what regional processing adds; call it only for models that this makes dearer."""
     source = f"{price.source}; regional processing"
-    is_provisional = price.is_provisional or family not in REGIONAL_MODELS
+    is_provisional = price.is_provisional or _DATE.sub("", model) not in REGIONAL_MODELS
     return replace(price.times(REGIONAL_FACTOR), source=source, is_provisional=is_provisional)
 
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from fnmatch import fnmatchcase
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from math import inf
 from typing import TypeAlias
 
 from genai_prices.types import ModelInfo, ModelPrice, Provider, Tier, TieredPrices
@@ -80,6 +81,35 @@ class ModelRates:
             return next((tier.price for tier in reversed(rate.tiers) if input_tokens > tier.start), rate.base)
         return rate
 
+    @cached_property
+    def splits(self) -> frozenset[str]:
+        """The kinds of tokens, `input` or `output`, of which audio or image tokens are billed at another rate."""
+        return frozenset(kind for kind in ("input", "output") if self._splits(kind))
+
+    def _splits(self, kind: str) -> bool:
+        text_rate = self.rates.get(kind)
+        return f"image_{kind}" in self.rates or self.rates.get(f"audio_{kind}", text_rate) != text_rate
+
+    def rate_texts(self, input_tokens: int) -> Mapping[str, str]:
+        """Returns all rates as decimal text, by unit, for a prompt of `input_tokens`.
+
+        The texts are computed once, because pricing needs them for each row; for very long prompts, each time.
+        """
+        return self._short_rate_texts if input_tokens <= self._longest_short_prompt else self._rate_texts(input_tokens)
+
+    @cached_property
+    def _longest_short_prompt(self) -> float:
+        tiers = [tier for rate in self.rates.values() if isinstance(rate, TieredPrices) for tier in rate.tiers]
+        return min((tier.start for tier in tiers), default=inf)
+
+    @cached_property
+    def _short_rate_texts(self) -> Mapping[str, str]:
+        return self._rate_texts(0)
+
+    def _rate_texts(self, input_tokens: int) -> Mapping[str, str]:
+        rates = {unit: self.rate(unit, input_tokens) for unit in self.rates}
+        return {unit: decimal_text(rate) for unit, rate in rates.items() if rate is not None}
+
     def picture_rate(self, picture_format: str) -> Decimal | None:
         """Returns what a picture of this quality and size costs; None if the price says nothing of it."""
         by_format = (self.per_picture or {}).items()
@@ -94,6 +124,11 @@ class ModelRates:
         pictures = None if self.per_picture is None else _times_each(self.per_picture, factor)
         minute = None if self.per_minute is None else self.per_minute * factor
         return replace(self, rates=rates, per_minute=minute, per_picture=pictures)
+
+
+def decimal_text(dollars: Decimal) -> str:
+    """Formats a price in dollars as decimal text, without an exponent and without zeros at the end."""
+    return f"{dollars.normalize():f}"
 
 
 def _times_each(rates: Mapping[str, Decimal], factor: Decimal) -> Mapping[str, Decimal]:

@@ -63,9 +63,11 @@ def _input_counts(row: CallRecord, price: ModelRates, total: int) -> list[tuple[
     Returns None if the counts contradict each other. If upstream has not stated whether the cached tokens are text,
     audio or image, they count as text first, because a cache lowers the price of text least.
     """
+    cached, written = row.get("cached_tokens") or 0, row.get("cache_write_tokens") or 0
+    if not (cached or written or row.get("audio_input_tokens") or "input" in price.splits):
+        return [("input", total)]
     details = input_details(row.get("usage") or {})
     split = _audio_and_image(row, price, "input", details, total)
-    cached, written = row.get("cached_tokens") or 0, row.get("cache_write_tokens") or 0
     by_lifetime = details.get("cache_write_tokens_details")
     long = whole_count(by_lifetime.get("ttl_12h_tokens")) if isinstance(by_lifetime, dict) else 0
     if split is None or cached + written > total:
@@ -102,9 +104,13 @@ def _output_counts(row: CallRecord, price: ModelRates, total: int) -> list[tuple
 
     Returns None if the counts contradict each other. Reasoning tokens cost as much as other output tokens.
     """
+    if (row.get("reasoning_tokens") or 0) > total:
+        return None
+    if not row.get("audio_output_tokens") and "output" not in price.splits:
+        return [("output", total)]
     details = output_details(row.get("usage") or {})
     split = _audio_and_image(row, price, "output", details, total)
-    if split is None or (row.get("reasoning_tokens") or 0) > total:
+    if split is None:
         return None
     audio, image = split
     return [("output", total - audio - image), ("audio_output", audio), ("image_output", image)]

@@ -49,7 +49,7 @@ _BY_CHARACTERS = ("tts-1",)
 _BY_PICTURES = ("dall-e-",)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Line:
     """One line of a call's bill, not yet multiplied: `count` units at `rate` dollars for each `per` units.
 

@@ -55,28 +55,24 @@ class Sums:
     histograms: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
 
     def add(self, row: SummedRow, sign: int) -> None:
+        totals, maxima = self.totals, self.maxima
+        is_poll = row["by_gateway"]
         self.unpriced += sign * row["needs_price"]
         if (part := PART_OF_KIND.get(row["cost_kind"])) and (dollars := row["cost"]):
-            self.totals[part] += sign * dollars
-        if row["by_gateway"]:
-            for name in POLL_SUMS:
-                if value := row[name]:
-                    self.totals[name] += sign * value
-            self._add_maxima(row, TOKEN_MAXES)
+            totals[part] += sign * dollars
+        for name in POLL_SUMS if is_poll else SUMS:
+            if value := row[name]:
+                totals[name] += sign * value
+        for most in TOKEN_MAXES if is_poll else MAXES:
+            if (figure := row[most]) and figure > maxima[most]:
+                maxima[most] = figure
+        if is_poll:
             return
         self.calls += sign
         self.errors += sign * (row["outcome"] != Outcome.SUCCESS)
-        for name in SUMS:
-            if value := row[name]:
-                self.totals[name] += sign * value
-        self._add_maxima(row, MAXES)
         for latency in HISTOGRAMS:
             if (milliseconds := row[latency]) is not None:
                 self.histograms[latency][bucket(milliseconds)] += sign
-
-    def _add_maxima(self, row: SummedRow, names: Iterable[MaxName]) -> None:
-        for name in names:
-            self.maxima[name] = max(self.maxima[name], row[name] or 0)
 
     def merge(self, other: Sums, *, histograms: bool = True) -> None:
         self.calls += other.calls

@@ -65,18 +65,21 @@ def mark_unknown(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> list[Call
     new names are first added to `KnownName`, as many as the limit of the day allows. Then each row whose name is still
     missing there is marked in its column `unknown_model` or `other_code`. Call this function in a transaction.
     """
-    learnable = {name for row in rows for name in _learnable(row)}
-    wanted = {_model(row) for row in rows} | learnable
+    names = [(_model(row), _code(row), _may_be_learnt(row)) for row in rows]
+    different = set(names)  # few, because most rows of a batch have the same names
+    learnable = {code for _, code, _ in different} | {model for model, _, may_be_learnt in different if may_be_learnt}
+    wanted = {model for model, _, _ in different} | learnable
     known = {name for name in wanted if not name[1] or _is_listed(name)}
     known |= _known(cursor, wanted - known)
     if unknown := learnable - known:
         known |= _learn(cursor, unknown)
-    return [_marked(row, known) for row in rows]
-
-
-def _marked(row: CallRecord, known: set[Name]) -> CallRecord:
-    unknown_model, other_code = _model(row) not in known, _code(row) not in known
-    return {**row, "unknown_model": unknown_model, "other_code": other_code} if unknown_model or other_code else row
+    if wanted <= known:
+        return list(rows)
+    return [
+        row if model in known and code in known
+        else {**row, "unknown_model": model not in known, "other_code": code not in known}
+        for row, (model, code, _) in zip(rows, names, strict=True)
+    ]  # fmt: skip
 
 
 def _model(row: CallRecord) -> Name:
@@ -91,15 +94,12 @@ def _is_listed(name: Name) -> bool:
     return name[0] == MODEL and name[1] in listed_models()
 
 
-def _learnable(row: CallRecord) -> Iterable[Name]:
-    """Yields the model and the error code in a call's row, if they may get sums of their own.
+def _may_be_learnt(row: CallRecord) -> bool:
+    """Returns whether the model in a call's row may get sums of its own. The error code always may.
 
-    The model may only if it has answered, or if the call has succeeded, because a caller can send any name. An error
-    code always may.
+    The model may only if it has answered, or if the call has succeeded, because a caller can send any name.
     """
-    if row.get("response_model") or row["outcome"] == Outcome.SUCCESS:
-        yield _model(row)
-    yield _code(row)
+    return bool(row.get("response_model")) or row["outcome"] == Outcome.SUCCESS
 
 
 def _known(cursor: CursorWrapper, names: Iterable[Name]) -> set[Name]:

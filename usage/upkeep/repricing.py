@@ -12,7 +12,7 @@ from django.db.models import Q
 from usage.call_record import CallRecord, SummedRow
 from usage.ids import first_id
 from usage.journal_shipping.background_cost import COUNTED_BEFORE, COUNTED_LATER
-from usage.journal_shipping.rows import COLUMNS, update_prices
+from usage.journal_shipping.rows import FIELDS, update_prices
 from usage.metric_counters import counters
 from usage.models import CostKind, Request, UsageSource
 from usage.money.row_pricing import Pricer
@@ -37,7 +37,7 @@ def reprice(since: datetime, *, unpriced_only: bool) -> int:
         if unpriced_only:
             calls = calls.filter(cost__isnull=True)
         with transaction.atomic():
-            rows = list(calls.select_for_update()[:BATCH_SIZE].values(*COLUMNS))
+            rows = list(calls.select_for_update()[:BATCH_SIZE].values(*FIELDS))
             if not rows:
                 return changed
             last = rows[-1]["request_id"]
@@ -57,7 +57,7 @@ def set_missing_kinds() -> int:
     while True:
         with transaction.atomic():
             calls = unmarked.filter(request_id__gt=last).order_by("request_id")
-            rows: list[CallRecord] = list(calls.select_for_update()[:BATCH_SIZE].values(*COLUMNS))
+            rows: list[CallRecord] = list(calls.select_for_update()[:BATCH_SIZE].values(*FIELDS))
             if not rows:
                 return changed
             last = rows[-1]["request_id"]

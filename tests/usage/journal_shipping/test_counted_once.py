@@ -266,6 +266,8 @@ def _deliver_beside(rows: list[Row]) -> None:
 def _wait_for_a_waiting_transaction(thread: threading.Thread) -> None:
     with connection.cursor() as cursor:
         while thread.is_alive():
+            # Within a transaction, PostgreSQL answers from what it saw at the first question.
+            cursor.execute("SELECT pg_stat_clear_snapshot()")
             cursor.execute(
                 "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
             )

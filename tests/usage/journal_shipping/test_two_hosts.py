@@ -56,6 +56,8 @@ class Beside:
         self.thread.start()
         with connection.cursor() as cursor:
             while self.thread.is_alive():
+                # Within a transaction, PostgreSQL answers from what it saw at the first question.
+                cursor.execute("SELECT pg_stat_clear_snapshot()")
                 cursor.execute(
                     "SELECT count(*) FROM pg_stat_activity"
                     " WHERE wait_event_type = 'Lock' AND datname = current_database()"
