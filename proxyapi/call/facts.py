@@ -70,9 +70,9 @@ class CallFacts:
             self.secrets = (*self.secrets, caller.upstream_key)
 
     def suppose(self, most: MaxUsage) -> None:
-        """Sets the most that the call can use, as it was reserved for.
+        """Sets the most that the call can use, for which its budget is reserved and by which its usage is estimated.
 
-        Of the models that it names for the hosted image tool only the dearest stays, redacted and cut, because the
+        Of the models that the call names for the image tool only the dearest stays, redacted and cut, because the
         ledger gets this name if upstream does not say what the call has used.
         """
         if most.picture_models:

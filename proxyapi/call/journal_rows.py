@@ -225,7 +225,7 @@ def _is_unfinished(facts: CallFacts, answer: AnswerReader) -> bool:
 
 
 def whole_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage:
-    """Returns the usage of a call whose stream was left, if its response goes on to the end in the background."""
+    """Returns the estimated usage of a call whose stream was left, for a response that goes on to its end upstream."""
     model = answer.model or facts.model
     if facts.most_usage is not None:
         return supposed_usage(facts.most_usage, model)

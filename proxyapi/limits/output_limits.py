@@ -172,5 +172,5 @@ def count_in(value: object) -> int:
 
 
 def is_positive_integer(value: object) -> TypeGuard[int]:
-    """Returns whether a value of a request can be a number of answers or tokens."""
+    """Returns whether a value of a request is a positive integer, as a number of answers or tokens must be."""
     return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -49,7 +49,7 @@ BILLED_BY_LENGTH = "whisper-"  # their usage is a duration (`openai.types.audio.
 
 
 def form_of(request: UpstreamRequest) -> Form | None:
-    """Returns what the price of a form depends on; None for a request without a form."""
+    """Returns the texts and file sizes of a request's form, on which the call's price depends; None without a form."""
     if not request.form:
         return None
     sizes = [len(content) for _, (file_name, content, _) in request.form if file_name is not None]

@@ -165,7 +165,7 @@ def _with_supposed(row: CallRecord, response: PendingResponse, *, is_whole: bool
 def supposed_by(
     response: PendingResponse, began: datetime | None, request_bytes: int, moment: datetime
 ) -> SupposedUsage:
-    """Returns the estimate for a background response on which upstream has worked from `began` until `moment` at most.
+    """Returns the estimated usage of a background response on which upstream worked from `began` to `moment` at most.
 
     Without `began`, the time counts from when the gateway has stored that the response goes on.
     """

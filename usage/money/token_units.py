@@ -24,10 +24,11 @@ _CHECKED: tuple[TokenCount, ...] = (
 
 
 def count_units(row: CallRecord, price: ModelRates) -> tuple[UnitCounts | None, bool]:
-    """Returns how much a call used of each unit that has a price, such as `input` tokens; no token counts twice.
+    """Returns how much a call used of each unit that has a price, such as `input` tokens, and whether that is stated.
 
-    Units of which nothing was used are left out. Returns None instead if nothing is known of the usage. The second
-    value is False if the stated counts are not enough or contradict each other, so that these units are an estimate.
+    No token counts twice, and units of which nothing was used are left out. The first value is None if nothing is known
+    of the usage. The second is False if the stated counts are not enough or contradict each other: then the units are
+    an estimate.
     """
     if (units := _stated_units(row, price)) is not None:
         return units, True
