@@ -169,8 +169,15 @@ def data_dir(environment: Mapping[str, str]) -> Path:
     """Returns the directory of the server's data, which `DATA_DIR` in `environment` names.
 
     A relative path is relative to the project's folder.
+
+    Raises:
+        ImproperlyConfigured: the path leads through a symbolic link to itself; the message is one line.
     """
-    return (BASE_DIR / (environment.get("DATA_DIR", "").strip() or DEFAULT_DATA_DIR)).resolve()
+    path = BASE_DIR / (environment.get("DATA_DIR", "").strip() or DEFAULT_DATA_DIR)
+    try:
+        return path.resolve()
+    except (RuntimeError, OSError):  # Python 3.11 and 3.12 raise RuntimeError
+        raise ImproperlyConfigured(f"DATA_DIR {path} is a symbolic link that leads to itself") from None
 
 
 def load() -> SettingValues:

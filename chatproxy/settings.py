@@ -162,6 +162,9 @@ def _database(url: str | None) -> dict[str, object]:
         "HOST": options.pop("host", config["HOST"]),  # not as an option: `dbshell` reads the host from this key only
         # Persistent connections do not work under ASGI; the pool lends a connection for each use.
         "CONN_MAX_AGE": 0,
+        # The pool asks each connection that it lends whether it is still open: a server with `idle_session_timeout`, a
+        # firewall or a restart has perhaps ended it. Without that, the first page or call after a pause would fail.
+        "CONN_HEALTH_CHECKS": True,
         # Outside a transaction a server-side cursor outlives its statement, and a pooler in transaction mode may have
         # lent the connection to another client by then. `iterator()` opens one, and so does each form with a choice of
         # rows.

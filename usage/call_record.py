@@ -103,6 +103,12 @@ class OtherUsage(TypedDict, total=False):
     picture_format: str  # their quality and size, as `standard 1024x1024`
 
 
+class SupposedUsage(Counts, total=False):
+    """What a call is taken to have used where upstream has not stated it, or will never state it."""
+
+    other_usage: OtherUsage
+
+
 class CallRecord(Counts, total=False):
     """All that is known of one call, as the journal stores it. A field that is not known is absent.
 
@@ -160,7 +166,7 @@ class CallRecord(Counts, total=False):
     response_status: str | None  # upstream's status of the response, which has not ended if `queued` or `in_progress`
     unbilled: bool  # whether the call has ended in a way that upstream does not bill (`usage.money.unbilled`)
     pollable: bool  # whether the gateway may ask upstream about the response later
-    supposed: Counts  # what the call is taken to have used if nobody ever learns it; absent where nothing is
+    supposed: SupposedUsage  # what the call has used if nobody ever learns it; absent where nothing is supposed
     objects: list[str]  # upstream's ids of objects that the call has created
     objects_last: bool  # whether upstream stores these objects until they are deleted
     fault: str  # the error with which the database has refused the row; only in dead letters

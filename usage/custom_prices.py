@@ -1,4 +1,4 @@
-"""Owns the prices that an administrator sets: what such a price contains, and which calls it is for.
+"""Owns the prices that an administrator sets: what such a price contains, and which calls it is for, by their tier.
 
 It is not part of `usage.money.price_sources`, because the list prices there take a third of a second to import, and the
 tables (`usage.models`), which import this module, need none of them.
@@ -11,6 +11,15 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
 from fnmatch import fnmatchcase
+
+
+def service_tier(named: str | None) -> str:
+    """Returns the service tier in which a call is billed, from the tier that upstream, a request or a price names.
+
+    `auto`, `standard` and no tier at all count as `default`. Upper and lower case, and spaces around, do not matter.
+    """
+    tier = (named or "").strip().lower()
+    return "default" if tier in ("", "auto", "standard") else tier
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,7 @@ class CustomPrice:
         time.
         """
         return (
-            (self.service_tier == tier or (not self.service_tier and (self.every_tier or tier == "default")))
+            (service_tier(self.service_tier) == tier or (self.every_tier and not self.service_tier))
             and self.valid_from <= at
             and (self.valid_until is None or at < self.valid_until)
             and (self.model.lower() == model or fnmatchcase(model, self.model.lower()))

@@ -6,7 +6,7 @@ Over 300 lines, since the tables of the ledger refer to each other, and a migrat
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import HashIndex
@@ -14,7 +14,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.functions import Coalesce, Now, NullIf
 
-from usage.custom_prices import PRICES, CustomPrice
+from usage.custom_prices import PRICES, CustomPrice, service_tier
 
 
 class _PriceOptions(TypedDict):
@@ -471,6 +471,16 @@ class ModelPrice(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model} from {self.valid_from:%Y-%m-%d}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Saves the price, with the name of its service tier as answers spell it: `priority`, not `Priority`.
+
+        A price that names the default tier, by whatever name, is stored without a tier, and is not for every tier.
+        """
+        if self.service_tier:
+            tier = service_tier(self.service_tier)
+            self.service_tier, self.every_tier = "" if tier == "default" else tier, False
+        super().save(*args, **kwargs)
 
     def clean(self) -> None:
         """Checks the rules for a price that concern several of its fields together.

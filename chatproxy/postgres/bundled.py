@@ -105,16 +105,20 @@ class BundledPostgres:
 
         `DATA_DIR/postgres` is the cluster or a symbolic link to it. The link is made after the cluster, and a cluster
         gets its name when it is complete. So a link that leads to no cluster, or a directory with other contents, is
-        the incomplete result of a backup or a move.
+        the incomplete result of a backup or a move. A file is somebody else's.
 
         Raises:
-            BundledPostgresError: `DATA_DIR/postgres` is such a link or directory.
+            BundledPostgresError: `DATA_DIR/postgres` is such a link or directory, or a file.
         """
         is_cluster = (self.cluster / "PG_VERSION").exists()
         if self._link.is_symlink() and not is_cluster:
             raise BundledPostgresError(
                 f"{self._link} leads to {self._link.readlink()}, where there is no database; a copy of the data "
                 "directory does not have it. Bring it along, or remove the link to begin with an empty ledger"
+            )
+        if self._link.is_file():
+            raise BundledPostgresError(
+                f"{self._link} is a file, where the database would be; move it away to begin with an empty ledger"
             )
         if self.cluster.is_dir() and not is_cluster and any(self.cluster.iterdir()):
             raise BundledPostgresError(

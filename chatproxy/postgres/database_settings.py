@@ -11,7 +11,7 @@ from psycopg.rows import TupleRow
 
 QUERY = """
 SELECT current_database(), current_user, pg_is_in_recovery(), current_setting('transaction_read_only'),
-       current_setting('server_encoding'), current_setting('DateStyle')
+       current_setting('server_encoding'), current_setting('DateStyle'), current_setting('extra_float_digits')::int
 """
 
 
@@ -23,7 +23,7 @@ def find_fault(connection: psycopg.Connection[TupleRow]) -> str:
     Raises:
         psycopg.Error: the database does not answer.
     """
-    [(database, user, is_standby, read_only, encoding, date_style)] = connection.execute(QUERY).fetchall()
+    [(database, user, is_standby, read_only, encoding, date_style, digits)] = connection.execute(QUERY).fetchall()
     if is_standby:
         return (
             "the database is a read-only standby; DATABASE_URL must name the primary (with several hosts, add "
@@ -43,5 +43,11 @@ def find_fault(connection: psycopg.Connection[TupleRow]) -> str:
         return (
             f"DateStyle is {date_style!r} for database {database!r} or user {user!r}, and times can be read as ISO "
             f"only; ALTER DATABASE {database} SET DateStyle TO 'ISO, MDY' (or ALTER ROLE {user} …)"
+        )
+    if digits < 1:
+        return (
+            f"extra_float_digits is {digits} for database {database!r} or user {user!r}, so durations would be read "
+            f"rounded, and the sums of the ledger look wrong; ALTER DATABASE {database} SET extra_float_digits TO 1 "
+            f"(or ALTER ROLE {user} …)"
         )
     return ""

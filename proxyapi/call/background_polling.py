@@ -35,6 +35,7 @@ from proxyapi.upstream.credentials import configured_credentials
 from proxyapi.upstream.request import UpstreamRequest
 from usage.answers.created_ids import CreatedIds
 from usage.answers.reader import TERMINAL_STATUSES, UNFINISHED_STATUSES, AnswerReader
+from usage.call_record import COUNTS
 from usage.journal_shipping.background_cost import ROUTES
 from usage.journal_shipping.pending_responses import forget_pending, lease_pending, postpone, suppose_usage
 from usage.ledger import ledger
@@ -48,7 +49,9 @@ BATCH = 20
 # Time limit of one request; shorter than a lease (`usage.journal_shipping.pending_responses`).
 POLL_TIMEOUT_SECONDS = 30.0
 # What `poll_row` reads of the call that has made a response: in the event loop no other column can be read later.
-MAKER_COLUMNS = ("route", "request_model", "tags", "request_bytes", "usage_source")
+MAKER_COLUMNS = (
+    "route", "request_model", "tags", "started_at", "request_bytes", "usage_source", *COUNTS, "other_usage",
+)  # fmt: skip
 GONE = {404, 410}  # the response was deleted, or has expired
 REFUSALS = {400, 401, 403, 405}  # this account may not ask, now or ever
 

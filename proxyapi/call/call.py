@@ -16,24 +16,25 @@ from proxyapi.call.facts import CallFacts
 from proxyapi.call.journal_rows import (
     begin_row,
     end_row,
-    estimated_counts,
+    estimated_usage,
     is_counted_later,
     late_facts,
     limited_tokens,
     text_columns,
     usage_of,
+    whole_usage,
 )
 from proxyapi.exceptions import ProxyError, StorageFull
 from proxyapi.limits import limit_headers
 from proxyapi.limits.output_limits import OUTPUT_LIMIT_HEADER
-from proxyapi.limits.usage_estimates import supposed_counts
+from proxyapi.limits.usage_estimates import supposed_usage
 from proxyapi.object_owners.created_objects import CreatedObjects
 from proxyapi.upstream.answer import UpstreamAnswer
 from proxyapi.upstream.passed_headers import location_down
 from usage.answers.errors import NO_ERROR
 from usage.answers.reader import READ_MEMBERS, READ_MEMBERS_AND_IDS, AnswerReader, parse_body
 from usage.answers.streamed_text import StreamedText
-from usage.call_record import CallRecord, Counts
+from usage.call_record import CallRecord, SupposedUsage
 from usage.journal.full_disk import JournalFull
 from usage.kept_bodies.redaction import redact_answer, redact_exact
 from usage.ledger import ledger
@@ -90,7 +91,7 @@ class Call:
         If the process is killed before the call ends, the call's usage is estimated from this supposed usage.
         """
         if self.facts.most_usage is not None:
-            row = {**row, "supposed": supposed_counts(self.facts.most_usage, self.facts.model)}
+            row = {**row, "supposed": supposed_usage(self.facts.most_usage, self.facts.model)}
         try:
             ledger.begin(self.request.request_id, row)
         except JournalFull:
@@ -191,10 +192,10 @@ class Call:
         counts, source = usage_of(facts, self.answer, may_be_billed=may_be_billed)
         row = end_row(facts, self.answer, self._begun, outcome, facts.early_status or status, (counts, source))
         if source == UsageSource.UNKNOWN and may_be_billed and is_counted_later(facts, self.answer):
-            row["supposed"] = estimated_counts(facts, self.answer) or Counts()
-        elif source == UsageSource.ESTIMATED and facts.most_usage is not None and self.answer.is_background:
-            # The stream was left, and its response goes on: if it is deleted then, all that was reserved counts.
-            row["supposed"] = supposed_counts(facts.most_usage, self.answer.model or facts.model)
+            row["supposed"] = estimated_usage(facts, self.answer) or SupposedUsage()
+        elif source == UsageSource.ESTIMATED and self.answer.is_background:
+            # The stream was left, and its response goes on: it may be cancelled or deleted before it says its usage.
+            row["supposed"] = whole_usage(facts, self.answer)
         row |= self.created_objects.columns(self.answer.created)
         if facts.log_bodies == "all" or (facts.log_bodies == "errors" and outcome != Outcome.SUCCESS):
             row |= self._texts or self._text_columns(min(call_settings().LOG_BODY_BYTES, MAX_REDACTED_AT_ONCE_BYTES))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from proxyapi.cached_settings import call_settings
 from proxyapi.call.call_request import CallRequest
@@ -12,8 +13,10 @@ from proxyapi.keys.keyring import Caller
 from proxyapi.limits.output_limits import AddedLimit
 from proxyapi.upstream.credentials import Credentials
 from proxyapi.upstream.request import UpstreamRequest
+from usage.answers.row_texts import column_text
 from usage.call_record import OtherUsage
-from usage.money.billing import MaxUsage
+from usage.ledger import ledger
+from usage.money.billing import MaxUsage, dearest_picture_model
 
 
 @dataclass(slots=True)
@@ -65,6 +68,17 @@ class CallFacts:
         self.log_bodies = call_settings().LOG_BODIES if caller.log_bodies == "inherit" else caller.log_bodies
         if caller.upstream_key:
             self.secrets = (*self.secrets, caller.upstream_key)
+
+    def suppose(self, most: MaxUsage) -> None:
+        """Sets the most that the call can use, for which its budget is reserved and by which its usage is estimated.
+
+        Of the models that the call names for the image tool only the dearest stays, redacted and cut, because the
+        ledger gets this name if upstream does not say what the call has used.
+        """
+        if most.picture_models:
+            name = dearest_picture_model(most, datetime.now(UTC), ledger.custom_prices or ())
+            most = replace(most, picture_models=frozenset({column_text(name, 200, self.secrets)}))
+        self.most_usage = most
 
     def use_account(self, credentials: Credentials) -> None:
         """Sets the upstream account that pays for the call.

@@ -9,28 +9,32 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from typing import cast
 
 from proxyapi.bodies.billing_parameters import states_whole_bill
 from proxyapi.call.facts import CallFacts
 from proxyapi.limits.usage_estimates import (
-    counts_of_answer,
     counts_of_streamed_text,
-    counts_without_answer,
+    counts_of_whole_stream,
     form_of,
     length_of_files,
     most_of_stream,
     most_usage,
-    supposed_counts,
+    supposed_usage,
+    usage_of_answer,
+    usage_without_answer,
     with_length,
+    without_tools,
 )
 from proxyapi.upstream.request import UpstreamRequest
 from usage.addresses import plain_address
 from usage.answers.audio_duration import HEAD_BYTES, length_in_transcript
 from usage.answers.created_ids import MAX_RECORDED_IDS
 from usage.answers.errors import NO_ERROR
+from usage.answers.estimate_rules import at_least
 from usage.answers.reader import UNFINISHED_STATUSES, AnswerReader
 from usage.answers.row_texts import column_text, id_columns, usage_columns
-from usage.call_record import CallRecord, Counts
+from usage.call_record import COUNTS, CallRecord, Counts, SupposedUsage
 from usage.journal_shipping.pending_responses import supposed_by
 from usage.kept_bodies.excerpts import Draft, body_draft, form_draft, text_size, text_size_of_parts
 from usage.kept_bodies.redaction import redact
@@ -58,7 +62,9 @@ def begin_row(facts: CallFacts) -> CallRecord:
 
 def late_facts(facts: CallFacts) -> CallRecord:
     """Returns the fields of a call's ledger row that may be known only late, such as a model in the last form field."""
+    asked: CallRecord = {} if facts.asked_usage is None else {"other_usage": facts.asked_usage}
     return {
+        **asked,
         "request_model": column_text(facts.model, 200, facts.secrets),
         "stream": facts.stream,
         "request_bytes": facts.request.incoming_body.size,
@@ -71,7 +77,7 @@ def end_row(
     begun: CallRecord | None,
     outcome: Outcome,
     status: int | None,
-    usage: tuple[Counts, UsageSource],
+    usage: tuple[SupposedUsage, UsageSource],
 ) -> CallRecord:
     """Returns the complete ledger row of a call that has ended, except what `text_columns` returns.
 
@@ -115,14 +121,18 @@ def poll_row(
     Polling is no call of a key, so the row is filed under the key, model and route of the call that created the
     response, whose row is `maker`. The request to upstream took `seconds`, and the answer's body has `size` bytes.
     """
-    counts, source = answer.counts, UsageSource.EXACT if answer.usage is not None else UsageSource.UNKNOWN
-    is_estimated = maker.usage_source == UsageSource.ESTIMATED
+    usage = cast(SupposedUsage, answer.counts)
+    source = UsageSource.EXACT if answer.usage is not None else UsageSource.UNKNOWN
+    # A stream that is not in the background ends with its connection: what had come of it is estimated already.
+    is_estimated = maker.usage_source == UsageSource.ESTIMATED and response.supposed is None
     if answer.usage is None and answer.response_status == "cancelled" and not is_estimated:  # it may be billed
-        supposed = supposed_by(response, maker.request_bytes, datetime.now(UTC))
-        counts, source = {**counts, **supposed}, UsageSource.ESTIMATED
+        supposed = supposed_by(response, maker.started_at, maker.request_bytes, datetime.now(UTC))
+        known = cast(Counts, {name: getattr(maker, name) for name in COUNTS})
+        usage = at_least(at_least(supposed, known, maker.other_usage), answer.counts)
+        source = UsageSource.ESTIMATED
     return {
         "incoming_request_id": str(response.request_id),
-        **_answer_facts(answer, secrets, (counts, source)),
+        **_answer_facts(answer, secrets, (usage, source)),
         **id_columns(answer, upstream_request_id, secrets)[0],
         "response_status": column_text(answer.response_status, 50, secrets),
         "response_id": response.response_id,
@@ -152,18 +162,26 @@ def _sound_seconds(facts: CallFacts, asked: UpstreamRequest) -> float | None:
     return length_of_files((content[:HEAD_BYTES], len(content)) for content in files)
 
 
-def _answer_facts(answer: AnswerReader, secrets: tuple[str, ...], usage: tuple[Counts, UsageSource]) -> CallRecord:
-    """Returns the fields of a ledger row that come from upstream's answer: model, service tier and usage."""
-    counts, source = usage
+def _answer_facts(
+    answer: AnswerReader, secrets: tuple[str, ...], usage: tuple[SupposedUsage, UsageSource]
+) -> CallRecord:
+    """Returns the fields of a ledger row that come from upstream's answer: model, service tier and usage.
+
+    The use of hosted tools is the one that the answer states or, where `usage` supposes more, that one.
+    """
+    used, source = usage
+    stated = usage_columns(answer, secrets)
+    if "other_usage" in used and (seen := stated.get("other_usage")):
+        used = at_least(used, {}, seen)
     return {
-        **usage_columns(answer, secrets),
+        **stated,
         "response_model": column_text(answer.model, 200, secrets),
-        **counts,
+        **used,
         "usage_source": source,
     }
 
 
-def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> tuple[Counts, UsageSource]:
+def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> tuple[SupposedUsage, UsageSource]:
     """Returns a call's token counts, and their source: reported by upstream, estimated or unknown.
 
     If a stream of pictures broke off, the missing pictures are estimated by those that came. Any other call without a
@@ -174,26 +192,31 @@ def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> 
     if answer.usage is not None:
         is_broken_off = may_be_billed and facts.upstream_ended_at is None
         is_estimated = is_broken_off and answer.suppose_missing_pictures()
-        return answer.counts, UsageSource.ESTIMATED if is_estimated else UsageSource.EXACT
+        return cast(SupposedUsage, answer.counts), UsageSource.ESTIMATED if is_estimated else UsageSource.EXACT
     route = None if facts.asked is None else facts.asked.route
     if may_be_billed and states_whole_bill(facts.asked_usage, route, facts.model):
-        return answer.counts, UsageSource.EXACT
+        return cast(SupposedUsage, answer.counts), UsageSource.EXACT
     method = facts.request.method if facts.asked is None else facts.asked.method
     if method == "GET" or answer.has_failed:
         return {}, UsageSource.UNKNOWN
     has_text = answer.text is not None and answer.text.size > 0
     if (has_text or may_be_billed) and not is_counted_later(facts, answer):
-        estimate = estimated_counts(facts, answer)
+        estimate = estimated_usage(facts, answer)
         if estimate is not None:
             # A response that goes on has stated no searches but those until now: what is supposed of them counts.
             stated = Counts() if _is_unfinished(facts, answer) else answer.counts
-            return {**estimate, **stated}, UsageSource.ESTIMATED
-    return answer.counts, UsageSource.UNKNOWN
+            used = {**estimate, **stated} if facts.most_usage is None else at_least(estimate, stated)
+            return used, UsageSource.ESTIMATED
+    return cast(SupposedUsage, answer.counts), UsageSource.UNKNOWN
 
 
 def is_counted_later(facts: CallFacts, answer: AnswerReader) -> bool:
     """Returns whether the gateway will poll for a call's usage, because the response it created is not finished."""
-    return _is_unfinished(facts, answer) and facts.is_pollable and responses_are_polled()
+    return _is_unfinished(facts, answer) and _may_be_polled(facts)
+
+
+def _may_be_polled(facts: CallFacts) -> bool:
+    return facts.is_pollable and responses_are_polled()
 
 
 def _is_unfinished(facts: CallFacts, answer: AnswerReader) -> bool:
@@ -201,10 +224,21 @@ def _is_unfinished(facts: CallFacts, answer: AnswerReader) -> bool:
     return facts.response_is_whole and answer.response_status in UNFINISHED_STATUSES
 
 
-def estimated_counts(facts: CallFacts, answer: AnswerReader) -> Counts | None:
-    """Returns the estimated token counts of a call by `usage.answers.estimate_rules`; None if it can have used none."""
+def whole_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage:
+    """Returns the estimated usage of a call whose stream was left, for a response that goes on to its end upstream."""
+    model = answer.model or facts.model
+    if facts.most_usage is not None:
+        return supposed_usage(facts.most_usage, model)
+    counts = counts_of_whole_stream(model, _request_text_size(facts), facts.request.decoded_body)
+    return cast(SupposedUsage, counts)
+
+
+def estimated_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage | None:
+    """Returns the estimated usage of a call (`usage.answers.estimate_rules`); None if it cannot have used anything."""
     asked, text, model = facts.asked, answer.text, answer.model or facts.model
     if asked is None or (facts.stream and asked.is_of_text):
+        if text is not None and answer.is_background and not _may_be_polled(facts):
+            return whole_usage(facts, answer)
         whole_size = facts.response_size if facts.response_is_whole else 0
         size = whole_size if text is None else text.size
         shows_reasoning = text is not None and text.shows_reasoning
@@ -212,22 +246,24 @@ def estimated_counts(facts: CallFacts, answer: AnswerReader) -> Counts | None:
         if facts.most_usage is not None:
             return most_of_stream(facts.most_usage, model, text, whole_size, body, facts.upstream_seconds)
         request_size = _request_text_size(facts)
-        return counts_of_streamed_text(model, request_size, size, body, shows_reasoning=shows_reasoning)
+        counts = counts_of_streamed_text(model, request_size, size, body, shows_reasoning=shows_reasoning)
+        return cast(SupposedUsage, counts)
     most = facts.most_usage
     if most is None:
         form = facts.form.sizes() if facts.form is not None else form_of(asked)
         most = most_usage(asked.method, asked.route, asked.json or form, _request_text_size(facts))
-    if most is None:
-        return None
+        if most is None:
+            return None
+        most = without_tools(most)
     if most.audio_seconds and (seconds := _sound_seconds(facts, asked)) is not None:
         most = with_length(most, seconds)
     if text is None and answer.response_status in UNFINISHED_STATUSES:
-        return supposed_counts(most, model)  # its output is still to come
+        return supposed_usage(most, model)  # its output is still to come
     if facts.response_is_whole or (text is not None and text.size):
         size = facts.response_size if text is None else text.size
         request = {} if asked.json is None else asked.json.by_name
-        return counts_of_answer(most, model, size, request)
-    return counts_without_answer(most, model, facts.upstream_seconds)
+        return usage_of_answer(most, model, size, request)
+    return usage_without_answer(most, model, facts.upstream_seconds)
 
 
 def limited_tokens(facts: CallFacts, counts: Counts) -> int:

@@ -236,7 +236,7 @@ class CallView(ProxyView):
             raise
         if reserved != ceiling:
             self.call.facts.output_limit = reserved.added_limit
-        self.call.facts.most_usage = reserved.max_usage
+        self.call.facts.suppose(reserved.max_usage)
 
     async def respond_whole(
         self, answer: UpstreamAnswer, rewrite: Callable[[bytes], bytes] | None = None

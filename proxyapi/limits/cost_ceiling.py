@@ -40,16 +40,16 @@ from proxyapi.limits.request_content import (
     tokens_if_text,
 )
 from proxyapi.routes import Route
+from usage.answers.tool_use import MOST_PICTURE_TOKENS, PREVIEW_TOOL
 from usage.money.billing import MaxUsage
+from usage.money.unbilled import is_free
 
 FRAME_TOKENS = 64  # that upstream adds to the text of a request, such as the role of each message
 SUPPOSED_TOKENS = 32_768
 SUPPOSED_SEARCHES = 10
 # Calls of hosted tools that have a price each, where the request does not limit them.
 SUPPOSED_CALLS = {"web_search": SUPPOSED_SEARCHES, "file_search": SUPPOSED_SEARCHES, "image_generation": 1}
-IMAGE_TOKENS = 16_384  # GPT-6 counts 14,364 for 12 megapixels in their original size
 DEAREST_IMAGE_TOKENS = 48_169  # gpt-4o-mini counts 2833, and 5667 for each of 8 tiles
-MADE_IMAGE_TOKENS = 16_384
 PARTIAL_IMAGE_TOKENS = 100
 SOUND_BYTES_PER_SECOND = 1000
 SOUND_TOKENS_PER_SECOND = 10
@@ -76,18 +76,6 @@ EARLIER_TURNS = ("previous_response_id", "conversation", "prompt")
 TIERED = {"/v1/chat/completions", "/v1/responses", "/v1/responses/compact"}
 ONE_TIER = frozenset({"default"})
 
-# Routes whose POST costs nothing, by their names in `proxyapi.routes`; GET and DELETE never cost anything.
-FREE = {
-    "/v1/responses/input_tokens", "/v1/responses/{id}/cancel", "/v1/chat/completions/{id}", "/v1/moderations",
-    "/v1/audio/voices", "/v1/audio/voice_consents", "/v1/audio/voice_consents/{id}",
-    "/v1/evals", "/v1/evals/{id}", "/v1/evals/{id}/runs/{id}/cancel", "/v1/agents", "/v1/agents/{id}",
-    "/v1/chatkit/sessions/{id}/cancel", "/v1/realtime/calls/{id}/hangup", "/v1/realtime/calls/{id}/reject",
-    "/v1/live/sessions/{id}/hangup", "/v1/live/sessions/{id}/reject",
-}  # fmt: skip
-FREE_FAMILIES = {
-    "conversations", "models", "files", "uploads", "assistants", "skills", "vaults", "webhook_endpoints",
-    "organization", "projects",
-}  # fmt: skip
 SPEECH_IS_NOT_COUNTED = "This key has a budget, and upstream says what speech costs only with stream_format 'sse'."
 
 
@@ -122,22 +110,13 @@ class CostCeiling:
         return replace(self, max_usage=replace(self.max_usage, output_tokens=output))
 
 
-def _is_free(route: Route) -> bool:
-    """Returns whether upstream charges nothing for a POST to this route.
-
-    A path that OpenAI's reference does not have counts as free only if it belongs to the account's administration.
-    """
-    is_known = route.family.is_administration or not route.name.endswith("/*")
-    return route.name in FREE or (route.family.name in FREE_FAMILIES and is_known)
-
-
 def ceiling_of(method: str, route: Route | None, body: JSONBody | Form | None) -> CostCeiling | None:
     """Computes the cost ceiling of a request: the most that its call can use upstream; None for a free request.
 
     Raises:
         RouteNotAllowed: calls of this kind have no cost in the ledger, so a key with a budget may not make them.
     """
-    if method != "POST" or (route is not None and _is_free(route)):
+    if method != "POST" or (route is not None and is_free(method, route.name)):
         return None
     work = RequestedWork(body)
     limit = output_limit_of(route, body) if isinstance(body, JSONBody) else None
@@ -236,7 +215,7 @@ class RequestedWork:
         kinds = {"audio_input": sounds, "image_input": images, "audio_output": speaks}
         return MaxUsage(
             input_tokens=max(self.text_tokens - not_text, 0)
-            + len(images) * (DEAREST_IMAGE_TOKENS if small else IMAGE_TOKENS)
+            + len(images) * (DEAREST_IMAGE_TOKENS if small else MOST_PICTURE_TOKENS)
             + _sound_tokens(sum(map(len, sounds)) * 3 // 4)
             + sum(map(most_tokens_of_file, files))
             + elsewhere * SUPPOSED_TOKENS,
@@ -246,6 +225,7 @@ class RequestedWork:
             pictures=calls["image_generation"],
             picture_models=frozenset(self._named_by_tool("image_generation")),
             containers=tuple(containers_of(self.tools)),
+            search_tool=PREVIEW_TOOL if any(kind.startswith(PREVIEW_TOOL) for kind in hosted) else "",
             kinds=frozenset(kind for kind, has in kinds.items() if has),
         )
 
@@ -279,10 +259,10 @@ class RequestedWork:
         """Returns the most tokens that a request to generate, edit or vary images can use."""
         links = [part for part in dictionaries(self._fields.values()) if "image_url" in part or "file_id" in part]
         not_text = tokens_if_text(map(inline_data, links))
-        one = MADE_IMAGE_TOKENS + PARTIAL_IMAGE_TOKENS * self.count("partial_images", otherwise=0)
+        one = MOST_PICTURE_TOKENS + PARTIAL_IMAGE_TOKENS * self.count("partial_images", otherwise=0)
         number = self.count("n", otherwise=1)
         return MaxUsage(
-            input_tokens=max(self.text_tokens - not_text, 0) + (len(self.files) + len(links)) * IMAGE_TOKENS,
+            input_tokens=max(self.text_tokens - not_text, 0) + (len(self.files) + len(links)) * MOST_PICTURE_TOKENS,
             output_tokens=number * one,
             images=number,
             kinds=frozenset({"image_output"} | ({"image_input"} if self.files or links else set())),

@@ -68,7 +68,7 @@ class OutputLimit:
         This is the highest limit that the body states, or `most` if it states no limit, or one that is not a number.
         """
         values = [value for _, value in self.stated]
-        limits = [value for value in values if is_count(value)]
+        limits = [value for value in values if is_positive_integer(value)]
         return max(limits) if limits and len(limits) == len(values) else most
 
     def check(self, cap: int) -> None:
@@ -161,7 +161,7 @@ def count_in(value: object) -> int:
 
     Upstream may read `5.0` and `"5"` as 5.
     """
-    if is_count(value):
+    if is_positive_integer(value):
         return value
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return 0
@@ -171,6 +171,6 @@ def count_in(value: object) -> int:
         return 0
 
 
-def is_count(value: object) -> TypeGuard[int]:
-    """Returns whether a value of a request can be a number of answers or tokens."""
+def is_positive_integer(value: object) -> TypeGuard[int]:
+    """Returns whether a value of a request is a positive integer, as a number of answers or tokens must be."""
     return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from usage.answers.tool_use import CONTAINER_SIZES
 
-BYTES_PER_TOKEN = 2  # of ordinary language
+LEAST_BYTES_PER_TOKEN = 2  # of ordinary language
 CONTAINER_MEMBERS = {"code_interpreter": "container", "shell": "environment"}  # of tools that run in containers
 _ORDINARY = b"abcdefghijklmnopqrstuvwxyz \n"
 
@@ -44,7 +44,7 @@ class Form:
 def most_tokens(text: bytes) -> int:
     """Returns an upper limit of the number of tokens in a text, which is given as bytes."""
     dense = len(text.translate(None, _ORDINARY))
-    return dense - (dense - len(text)) // BYTES_PER_TOKEN
+    return dense - (dense - len(text)) // LEAST_BYTES_PER_TOKEN
 
 
 def most_tokens_of_file(inline: str) -> int:

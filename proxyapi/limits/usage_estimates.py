@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import cast
 
 from proxyapi.bodies import large_bodies
 from proxyapi.bodies.json_body import JSONBody
@@ -20,8 +21,8 @@ from proxyapi.limits.cost_ceiling import (
     ceiling_of,
     output_ceiling,
 )
-from proxyapi.limits.output_limits import is_count
-from proxyapi.limits.request_content import BYTES_PER_TOKEN, Form, most_tokens
+from proxyapi.limits.output_limits import is_positive_integer
+from proxyapi.limits.request_content import LEAST_BYTES_PER_TOKEN, Form, most_tokens
 from proxyapi.routes import Route
 from proxyapi.upstream.request import UpstreamRequest
 from usage.answers.audio_duration import length_of_file
@@ -33,7 +34,8 @@ from usage.answers.estimate_rules import (
 )
 from usage.answers.reader import parse_body
 from usage.answers.streamed_text import StreamedText
-from usage.call_record import Counts
+from usage.answers.tool_use import MOST_PICTURE_TOKENS
+from usage.call_record import Counts, OtherUsage, SupposedUsage
 from usage.money.billing import MaxUsage
 
 OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
@@ -47,7 +49,7 @@ BILLED_BY_LENGTH = "whisper-"  # their usage is a duration (`openai.types.audio.
 
 
 def form_of(request: UpstreamRequest) -> Form | None:
-    """Returns what the price of a form depends on; None for a request without a form."""
+    """Returns the texts and file sizes of a request's form, on which the call's price depends; None without a form."""
     if not request.form:
         return None
     sizes = [len(content) for _, (file_name, content, _) in request.form if file_name is not None]
@@ -65,7 +67,7 @@ def most_usage(method: str, route: Route | None, body: JSONBody | Form | None, t
     added = 0
     if isinstance(body, JSONBody) and body.size > large_bodies.LARGE_BYTES:
         members = [member for member in body.members if not isinstance(member.value, dict | list)]
-        body, added = JSONBody(b"", members), text_size // BYTES_PER_TOKEN
+        body, added = JSONBody(b"", members), text_size // LEAST_BYTES_PER_TOKEN
     try:
         ceiling = ceiling_of(method, route, body)
     except RouteNotAllowed:
@@ -106,12 +108,53 @@ def _speech(body: JSONBody) -> MaxUsage:
     return MaxUsage(tokens_of_text(characters), output, kinds=frozenset({"audio_output"}))
 
 
-def supposed_counts(most: MaxUsage, model: str) -> Counts:
-    """Converts the most that a call can use to counts for its ledger row, which then has the price of that usage.
+def without_tools(most: MaxUsage) -> MaxUsage:
+    """Returns `most`, the most that a call can have used, without what hosted tools cost beside the call's tokens.
+
+    Only web searches stay. This is for keys without a budget: nothing is at stake for these but the estimate itself,
+    and most calls do not use all tools that they may.
+    """
+    return replace(most, pictures=0, file_searches=0, containers=())
+
+
+def supposed_usage(most: MaxUsage, model: str) -> SupposedUsage:
+    """Converts the most that a call can use to the usage for its ledger row, which then has the price of that usage.
 
     All tokens are counted as the dearest kind that the call can have, such as audio. Tokens of images have no count of
     their own: pricing assumes their dearest kind.
     """
+    usage = cast(SupposedUsage, _counts(most, model))
+    if (other := _other_usage(most)) is not None:
+        usage["other_usage"] = other
+    return usage
+
+
+def _other_usage(most: MaxUsage) -> OtherUsage | None:
+    """Returns what a call can use of hosted tools beside tokens, for its ledger row; None if it can use no such tool.
+
+    A container counts once, at the least time for which upstream bills one (`usage.money.tool_fees`).
+    """
+    found: OtherUsage = {}
+    if most.pictures:
+        tokens = most.pictures * MOST_PICTURE_TOKENS
+        found["image_tokens"] = {
+            "input_tokens": tokens, "input_tokens_details": {"text_tokens": 0, "image_tokens": tokens},
+            "output_tokens": tokens, "output_tokens_details": {"text_tokens": 0, "image_tokens": tokens},
+        }  # fmt: skip
+        found["image_tokens_estimated"] = True
+        for model in most.picture_models:  # mostly one
+            found["image_model"] = model
+    if most.file_searches:
+        found["file_searches"] = most.file_searches
+    if most.containers:
+        found["containers"] = [*most.containers]
+    if most.search_tool:
+        found["search_tool"] = most.search_tool
+    return found or None
+
+
+def _counts(most: MaxUsage, model: str) -> Counts:
+    """Returns the counts of tokens, seconds of audio and web searches for the ledger row of a call that uses `most`."""
     if most.audio_seconds and model.lower().startswith(BILLED_BY_LENGTH):
         return {"audio_seconds": most.audio_seconds}
     counts: Counts = {"input_tokens": most.input_tokens, "output_tokens": most.output_tokens}
@@ -123,20 +166,20 @@ def supposed_counts(most: MaxUsage, model: str) -> Counts:
     return counts
 
 
-def counts_without_answer(most: MaxUsage, model: str, seconds: float) -> Counts:
+def usage_without_answer(most: MaxUsage, model: str, seconds: float) -> SupposedUsage:
     """Returns the estimated usage of a call that upstream has had for `seconds` without sending any of its answer.
 
     `most` is the most that the call can have used.
     """
-    return limited_to_time(supposed_counts(most, model), seconds)
+    return limited_to_time(supposed_usage(most, model), seconds)
 
 
-def counts_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str, Sequence[object]]) -> Counts:
+def usage_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str, Sequence[object]]) -> SupposedUsage:
     """Returns the estimated usage of a call whose answer, of `size` bytes, has come without stating a usage.
 
     `most` is the most that the call can have used. `request` has the values of the request's members by their names.
     """
-    counts = supposed_counts(most, model)
+    counts = supposed_usage(most, model)
     if (limit := counts.get("output_tokens")) is not None:
         said = tokens_of_text(size) + reasoning_tokens(model, effort_in(request))
         counts["output_tokens"] = min(limit, said)
@@ -152,37 +195,53 @@ def counts_of_streamed_text(model: str, request_size: int, size: int, body: byte
     `size` that of the text that has come, in bytes; `body` is the request's whole body. `shows_reasoning`: the text
     that has come includes the model's reasoning, so no hidden reasoning is added to the estimate.
     """
-    parsed = parse_body(body, READ_MEMBERS) if len(body) <= MAX_OUTLINED_BYTES else {}
-    request = {name: [value] for name, value in parsed.items()}
+    request = _limits_in(body)
     reasoned = 0 if shows_reasoning else reasoning_tokens(model, effort_in(request))
-    limits = [limit for name in OUTPUT_LIMITS for limit in request.get(name, ()) if is_count(limit)]
-    choices = [count for count in request.get("n", ()) if is_count(count)]
-    most = max(limits, default=output_ceiling(model)) * max(choices, default=1)
     # What has come is no guess, and is counted in full.
     said = tokens_of_text(size)
-    return {"input_tokens": tokens_of_text(request_size), "output_tokens": max(said, min(said + reasoned, most))}
+    output = max(said, min(said + reasoned, _most_output(model, request)))
+    return {"input_tokens": tokens_of_text(request_size), "output_tokens": output}
+
+
+def counts_of_whole_stream(model: str, request_size: int, body: bytes) -> Counts:
+    """Returns the estimated usage of a call whose response goes on without anybody who reads its stream of text.
+
+    `request_size` is the size of the text in the request in bytes; `body` is the request's whole body.
+    """
+    return {"input_tokens": tokens_of_text(request_size), "output_tokens": _most_output(model, _limits_in(body))}
+
+
+def _most_output(model: str, request: Mapping[str, Sequence[object]]) -> int:
+    """Returns the most output tokens that a request allows, for all of its choices."""
+    limits = [limit for name in OUTPUT_LIMITS for limit in request.get(name, ()) if is_positive_integer(limit)]
+    choices = [count for count in request.get("n", ()) if is_positive_integer(count)]
+    return max(limits, default=output_ceiling(model)) * max(choices, default=1)
+
+
+def _limits_in(body: bytes) -> Mapping[str, Sequence[object]]:
+    """Reads from a request's body what limits the output, and the reasoning effort; empty for a very large body."""
+    parsed = parse_body(body, READ_MEMBERS) if len(body) <= MAX_OUTLINED_BYTES else {}
+    return {name: [value] for name, value in parsed.items()}
 
 
 def most_of_stream(
     most: MaxUsage, model: str, text: StreamedText | None, whole_size: int, body: bytes, seconds: float
-) -> Counts:
+) -> SupposedUsage:
     """Returns the most that a call can have used if its answer, a stream of text, ended without stating a usage.
 
     `most` is what was reserved for the call; the stream was cut, or the caller left. The text that has come is counted
     as the most tokens that it can have. A model that does not show its reasoning may have reasoned all the time,
-    `seconds`, that the text does not account for. Web searches are not counted, because those that were made are in the
-    stream. How much audio was made is not known, so it is limited only to what a model can make in that time. For an
-    answer that came as no stream, `text` is None and `whole_size` is the answer's size in bytes.
+    `seconds`, that the text does not account for. Hosted tools may have begun to work after the last event that came,
+    and work on. How much audio was made is not known, so it is limited only to what a model can make in that time. For
+    an answer that came as no stream, `text` is None and `whole_size` is the answer's size in bytes.
     """
-    counts = supposed_counts(most, model)
-    counts.pop("web_searches", None)
+    counts = supposed_usage(most, model)
     if "audio_output" in most.kinds:
         return limited_to_time(counts, seconds)
     made = tokens_of_text(whole_size) if text is None else text.measure(most_tokens)
-    if text is None or not text.shows_reasoning:
-        parsed = parse_body(body, READ_MEMBERS) if len(body) <= MAX_OUTLINED_BYTES else {}
-        if reasoned := reasoning_tokens(model, effort_in({name: [value] for name, value in parsed.items()})):
-            made = max(made + reasoned, math.ceil(seconds * REASONING_TOKENS_PER_SECOND))
+    is_hidden = text is None or not text.shows_reasoning
+    if is_hidden and (reasoned := reasoning_tokens(model, effort_in(_limits_in(body)))):
+        made = max(made + reasoned, math.ceil(seconds * REASONING_TOKENS_PER_SECOND))
     counts["output_tokens"] = min(most.output_tokens, made)
     return counts
 

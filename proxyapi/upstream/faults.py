@@ -102,7 +102,7 @@ class InvalidStatus(Broken):
 
 
 def not_connected(fault: OSError | UnicodeError, *, is_proxy: bool) -> NotConnected:
-    """Returns a `NotConnected` that tells a caller, in words, why a connection could not be opened.
+    """Returns the error `NotConnected`, whose text tells a caller why a connection could not be opened.
 
     `fault` is the system's error while connecting to upstream or, if `is_proxy`, to the proxy on the way to upstream.
     """
@@ -124,7 +124,7 @@ def not_connected(fault: OSError | UnicodeError, *, is_proxy: bool) -> NotConnec
 
 
 def lost(fault: Exception | None) -> Broken:
-    """Returns a `Broken` that tells a caller, in words, how an open connection to upstream was lost.
+    """Returns the error `Broken`, whose text tells a caller how an open connection to upstream was lost.
 
     `fault` is the system's error; None if upstream has closed the connection in an orderly way.
     """
@@ -143,7 +143,7 @@ def lost(fault: Exception | None) -> Broken:
 
 
 def no_http(start: bytes, fault: Exception) -> Broken:
-    """Returns a `Broken` for bytes from upstream that are not HTTP; `start` are its first ones, if no head came before.
+    """Returns the error `Broken` for bytes from upstream that are not HTTP; `start` are the first ones if no head came.
 
     `fault` is the parser's error, whose text is one of the parser's own phrases and has nothing of upstream's in it.
     """

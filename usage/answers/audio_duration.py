@@ -3,7 +3,8 @@
 Subtitles end with the time of the last words, and a verbose transcript states a `duration`. Of a file the beginning is
 enough in four formats: WAV (its bytes a second), FLAC and MP4 (the length itself), and MP3 (the number of frames,
 or the bit rate of the first one, which is wrong for files of varying bit rate without such a number). A caller could
-write a false length into a file; upstream measures the sound itself.
+write a false length into a file; upstream measures the sound itself. So no file counts as shorter than it would be at
+the highest bit rate that its format has in practice (`_MOST_BITS_PER_SECOND`).
 """
 
 from __future__ import annotations
@@ -29,11 +30,25 @@ _BIT_RATES = {
 _SAMPLE_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 _SAMPLES_PER_FRAME = {True: 1152, False: 576}
 _LAYER_3 = 1
+# WAV and FLAC: two channels of 32 and 24 bits at 192 kHz. MP4: a telephone's film. MP3: its highest bit rate.
+_MOST_BITS_PER_SECOND = {"wav": 12_288_000, "flac": 9_216_000, "mp4": 20_000_000, "mp3": 320_000}
+_PCM = {1, 3, 0xFFFE}  # the formats of WAV whose blocks have one sample each (also as "extensible")
+
+MAX_PARSED_TRANSCRIPT_BYTES = 256 * 1024  # parsing a longer one would hold up the event loop
+_LOOKED_AT_BYTES = 4096  # at both ends of a longer transcript
+# No quote inside a JSON string is without a backslash before it, so this can only be a member's name.
+_DURATION = re.compile(rb'(?<!\\)"duration"\s{0,9}:\s{0,9}"?(\d{1,9}(?:\.\d{1,20})?)')
 
 
 def length_in_transcript(body: bytes) -> float | None:
-    """Returns the length in seconds of a sound, as its transcript (JSON or subtitles) states it; else None."""
+    """Returns the length in seconds of a sound, as its transcript (JSON or subtitles) states it; else None.
+
+    Of a long transcript only the beginning and the end are read: `duration` stands before the text.
+    """
     if body[:1] == b"{":
+        if len(body) > MAX_PARSED_TRANSCRIPT_BYTES:
+            found = _DURATION.search(body[:_LOOKED_AT_BYTES]) or _DURATION.search(body[-_LOOKED_AT_BYTES:])
+            return None if found is None else _plausible(float(found[1]))
         stated = parse_body(body, {"duration"}).get("duration")
         try:
             return _plausible(float(str(stated)))
@@ -53,14 +68,17 @@ def length_of_file(head: bytes, size: int) -> float | None:
     """
     try:
         if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
-            return _plausible(_length_of_wav(head, size))
-        if head[:4] == b"fLaC":
-            return _plausible(_length_of_flac(head))
-        if head[4:8] == b"ftyp":
-            return _plausible(_length_of_mp4(head))
-        return _plausible(_length_of_mp3(head, size))
+            stated, kind = _length_of_wav(head, size), "wav"
+        elif head[:4] == b"fLaC":
+            stated, kind = _length_of_flac(head), "flac"
+        elif head[4:8] == b"ftyp":
+            stated, kind = _length_of_mp4(head), "mp4"
+        else:
+            stated, kind = _length_of_mp3(head, size), "mp3"
     except (struct.error, ZeroDivisionError, LookupError):
         return None
+    length = _plausible(stated)
+    return None if length is None else max(length, size * 8 / _MOST_BITS_PER_SECOND[kind])
 
 
 def _plausible(seconds: float) -> float | None:
@@ -70,9 +88,10 @@ def _plausible(seconds: float) -> float | None:
 
 def _length_of_wav(head: bytes, size: int) -> float:
     at = head.index(b"fmt ") if b"fmt " in head else len(head)
+    form, _, samples_per_second, bytes_per_second, block = struct.unpack_from("<HHIIH", head, at + 8)
     # A block of compressed sound has many samples, so the bytes a second are not those of a block times the samples.
-    _, bytes_per_second = struct.unpack_from("<II", head, at + 12)
-    return float(size / bytes_per_second)
+    # Of other sound they are, and who plays it goes by these numbers.
+    return float(size / (samples_per_second * block if form in _PCM else bytes_per_second))
 
 
 def _length_of_flac(head: bytes) -> float:

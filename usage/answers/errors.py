@@ -8,6 +8,7 @@ HTML page (proxies), plain text, an empty body.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from html.parser import HTMLParser
@@ -212,7 +213,10 @@ def _validation_error(item: Mapping[str, object]) -> str:
 def _as_text(value: object) -> str:
     """Returns a JSON value as text: a text as it is, an object or a list as JSON, and null as an empty text."""
     if isinstance(value, dict | list):
-        return orjson.dumps(value, default=str).decode()
+        try:
+            return orjson.dumps(value, default=str).decode()
+        except TypeError:  # a whole number beyond 64 bits
+            return json.dumps(value)
     return str(value or "")
 
 

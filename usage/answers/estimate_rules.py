@@ -5,6 +5,8 @@
 * An answer that has not come: the most that the call's limit allows, but no more than a model makes in the time that
   upstream had (`TOKENS_PER_SECOND`).
 * A stream of several pictures of which some have come: each missing one is taken to be as large as the last.
+* Hosted tools, of a key with a budget: what its reservation supposes, since a tool may work on after the answer has
+  broken off; or what has been seen of them, if that is more (`at_least`).
 * Input: beside a streamed answer, a token for every four bytes of the request's text; otherwise what the call's cost
   ceiling supposes (`proxyapi.limits.cost_ceiling`).
 
@@ -19,15 +21,17 @@ An estimate of output is never above the call's limit. Sound has the length that
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import cast
 
-from usage.call_record import CallRecord, Counts
+from usage.answers.tokens import whole_count
+from usage.call_record import COUNTS, CallRecord, Counts, OtherUsage, SupposedUsage
 from usage.ids import started_at
 from usage.models import UsageSource
 
 # OpenAI's rule of thumb for English (help centre, "What are tokens and how to count them?").
-BYTES_PER_TOKEN = 4
+USUAL_BYTES_PER_TOKEN = 4
 # The fastest model is announced with "more than 1,000 tokens per second" (openai.com, GPT-5.3-Codex-Spark, 2026-02-12;
 # read 2026-11-28), the others make 50 to 200.
 TOKENS_PER_SECOND = 1000
@@ -51,7 +55,7 @@ PRO_EFFORT = "high"
 
 def tokens_of_text(size: int) -> int:
     """Returns about how many tokens a text of `size` bytes has."""
-    return math.ceil(size / BYTES_PER_TOKEN)
+    return math.ceil(size / USUAL_BYTES_PER_TOKEN)
 
 
 def tokens_made_in(seconds: float) -> int:
@@ -75,8 +79,11 @@ def reasoning_tokens(model: str, effort: object) -> int:
     return REASONING_TOKENS[usual]
 
 
-def limited_to_time(supposed: Counts, seconds: float) -> Counts:
-    """Returns a call's supposed token counts with the output cut to what a model can make in `seconds` seconds."""
+def limited_to_time(supposed: SupposedUsage, seconds: float) -> SupposedUsage:
+    """Returns a call's supposed usage with the output tokens cut to what a model can make in `seconds` seconds.
+
+    What hosted tools can have done stays as it is, because they work beside the model.
+    """
     counts = supposed.copy()
     made = tokens_made_in(seconds)
     output = counts.get("output_tokens") or 0
@@ -85,6 +92,39 @@ def limited_to_time(supposed: Counts, seconds: float) -> Counts:
         if counts.get("audio_output_tokens"):
             counts["audio_output_tokens"] = made
     return counts
+
+
+def at_least(supposed: SupposedUsage, seen: Counts, seen_use: OtherUsage | None = None) -> SupposedUsage:
+    """Returns the supposed usage of a call, raised to the usage that has been seen wherever that is higher.
+
+    `seen` has the counts that have been seen, and `seen_use` the use of hosted tools.
+    """
+    raised = supposed.copy()
+    more = {name: count for name in COUNTS if (count := seen.get(name) or 0) > (supposed.get(name) or 0)}
+    raised.update(cast(SupposedUsage, more))
+    if seen_use:
+        raised["other_usage"] = _larger_use(supposed.get("other_usage") or {}, seen_use)
+    return raised
+
+
+def _larger_use(supposed: OtherUsage, seen: OtherUsage) -> OtherUsage:
+    """Returns, for each hosted tool, the larger one of its supposed and its seen use.
+
+    The supposed models and types of tools stay, because they are the dearest that the request allows.
+    """
+    larger: OtherUsage = {**seen, **supposed}
+    if file_searches := max(supposed.get("file_searches", 0), seen.get("file_searches", 0)):
+        larger["file_searches"] = file_searches
+    if len(seen.get("containers", ())) > len(supposed.get("containers", ())):
+        larger["containers"] = seen["containers"]
+    if "image_tokens" in seen and _output(seen["image_tokens"]) > _output(supposed.get("image_tokens", {})):
+        larger["image_tokens"] = seen["image_tokens"]
+        larger["image_tokens_estimated"] = seen.get("image_tokens_estimated", False)
+    return larger
+
+
+def _output(pictures: Mapping[str, object]) -> int:
+    return whole_count(pictures.get("output_tokens"))
 
 
 def estimate_interrupted(begin: CallRecord) -> CallRecord:
@@ -98,7 +138,8 @@ def estimate_interrupted(begin: CallRecord) -> CallRecord:
     if (supposed := begin.get("supposed")) is not None:
         seconds = (datetime.now(UTC) - started_at(begin["request_id"])).total_seconds()
         estimate: CallRecord = {"usage_source": UsageSource.ESTIMATED}
-        estimate.update(cast(CallRecord, limited_to_time(supposed, seconds)))
+        used = at_least(limited_to_time(supposed, seconds), {}, begin.get("other_usage"))
+        estimate.update(cast(CallRecord, used))
         return estimate
     size = begin.get("request_bytes") or 0
     if begin.get("method") != "POST" or not size:

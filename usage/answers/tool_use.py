@@ -27,10 +27,11 @@ MAX_SEARCHES = 10**6
 _COUNTS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 _DETAILS = ("input_tokens_details", "output_tokens_details", "cached_tokens_details")
 _NOT_MADE = {"failed", "in_progress"}  # statuses of items
+MOST_PICTURE_TOKENS = 16_384  # more than any picture has that OpenAI's image models read or make
 # Tokens of a picture whose usage upstream does not state: of a square one, and of a wider or taller one, by quality.
 # Source: developers.openai.com/api/docs/guides/image-generation, "Calculating costs", for gpt-image-1. Newer models
 # decide themselves how many they need.
-PICTURE_TOKENS = {"low": (272, 408), "medium": (1056, 1584), "high": (4160, 6240)}
+TOKENS_BY_QUALITY = {"low": (272, 408), "medium": (1056, 1584), "high": (4160, 6240)}
 _UNKNOWN_QUALITY = "high"  # also `auto`: an estimate is rather too high than too low
 
 
@@ -77,6 +78,7 @@ class ToolUse:
         if kind == BEGIN_EVENT and isinstance(item, dict):
             if (begun := _text(item, "type")) in BILLED_ITEMS and len(self._begun) < MAX_ITEMS:
                 self._begun[_text(item, "id")] = begun
+            self._read_container(item)
         elif kind == PICTURE_EVENT:
             self._begun.pop(_text(event, "item_id"), None)
             self._add_picture(event)
@@ -91,13 +93,11 @@ class ToolUse:
             self._searches += _is_billed_search(item)
         elif kind == "file_search_call":
             self._file_searches += _text(item, "status") not in _NOT_MADE
-        elif kind == "code_interpreter_call":
-            self._add_container(item.get("container_id"))
-        elif kind == "shell_call" and isinstance(environment := item.get("environment"), dict):
-            self._add_container(environment.get("container_id"))
         elif kind == "image_generation_call" and _text(item, "status") not in _NOT_MADE:
             self._add_picture(item)
             self.read_svg(item.get("svg_usage"))
+        else:
+            self._read_container(item)
 
     def read_svg(self, usage: object) -> None:
         """Reads the usage object of a model that has written an SVG picture; ignores `usage` if it names no model."""
@@ -109,7 +109,7 @@ class ToolUse:
         found: OtherUsage = {}
         begun = self._count_begun("image_generation_call")
         if self._image_usage or self._pictures or begun:
-            unknown = begun * PICTURE_TOKENS[_UNKNOWN_QUALITY][-1]
+            unknown = begun * TOKENS_BY_QUALITY[_UNKNOWN_QUALITY][-1]
             found["image_tokens"] = self._image_usage or {"output_tokens": sum(self._pictures) + unknown}
             if not self._image_usage:
                 found["image_tokens_estimated"] = True
@@ -131,11 +131,16 @@ class ToolUse:
     def _add_picture(self, picture: Mapping[str, object]) -> None:
         """Adds a picture that the image generation tool has made: its item, or the event that says it is complete."""
         if len(self._pictures) < MAX_ITEMS:
-            by_quality = PICTURE_TOKENS.get(_text(picture, "quality"), PICTURE_TOKENS[_UNKNOWN_QUALITY])
+            by_quality = TOKENS_BY_QUALITY.get(_text(picture, "quality"), TOKENS_BY_QUALITY[_UNKNOWN_QUALITY])
             self._pictures.append(by_quality[picture.get("size") != "1024x1024"])
 
-    def _add_container(self, container_id: object) -> None:
-        """Counts the container in which a tool has run; a container in which tools run several times counts once."""
+    def _read_container(self, item: Mapping[str, object]) -> None:
+        """Counts the container in which a tool runs, as its item in a response's output states it; ignores other items.
+
+        A container in which tools run several times counts once.
+        """
+        place: object = {"code_interpreter_call": item, "shell_call": item.get("environment")}.get(_text(item, "type"))
+        container_id = place.get("container_id") if isinstance(place, dict) else None
         if isinstance(container_id, str) and container_id and len(self._containers) < MAX_KEPT:
             self._containers.add(container_id)
 

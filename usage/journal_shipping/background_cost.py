@@ -26,6 +26,7 @@ from usage.answers.reader import UNFINISHED_STATUSES
 from usage.call_record import COUNTS, CallRecord, Counts, Price
 from usage.journal_shipping.pending_responses import remember_pending, settle_pending
 from usage.models import CostKind, CountedResponse, PendingResponse, UsageSource
+from usage.money.unbilled import NOT_COUNTED
 
 ROUTES = ("/openai2", "/v1/responses")
 # The route of a stored chat completion, before its id. Its usage was counted in the call that created it.
@@ -45,7 +46,8 @@ for _name in COUNTS:
 FIND_PROVISIONAL = f"""
     SELECT response_id, request_id::text, by_gateway OR strpos(route, '{{id}}') > 0 FROM usage_request
     WHERE response_id = ANY(%s) AND response_id <> '' AND request_id <> ALL(%s::uuid[])
-        AND usage_source <> '{UsageSource.EXACT}' AND (usage_source = '{UsageSource.ESTIMATED}' OR cost IS NULL)
+        AND usage_source <> '{UsageSource.EXACT}'
+        AND (usage_source = '{UsageSource.ESTIMATED}' OR cost IS NULL OR price->>'source' = '{NOT_COUNTED}')
     ORDER BY request_id FOR UPDATE
 """
 TAKE_OVER = """
@@ -232,14 +234,15 @@ def _is_estimate(row: CallRecord) -> bool:
 
 
 def _is_provisional(row: CallRecord) -> bool:
-    """Returns whether the usage of a row's response is only estimated, or is unknown, so that the row has no cost.
+    """Returns whether the usage of a row's response is only estimated, or is unknown, so that its cost is not counted.
 
     Once another row states the usage exactly, that row is billed instead. The SQL statement `FIND_PROVISIONAL` finds
     such rows in the table by the same rule.
     """
     if not row.get("response_id") or row.get("usage_source") == UsageSource.EXACT:
         return False
-    return not _is_final(row) or row.get("cost") is None
+    price = row.get("price") or {}
+    return not _is_final(row) or row.get("cost") is None or price.get("source") == NOT_COUNTED
 
 
 def _is_pending(row: CallRecord) -> bool:

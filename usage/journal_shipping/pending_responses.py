@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple, cast
 
 import orjson
 from django.db import connection, transaction
 from django.db.models import Q, QuerySet
 
-from usage.answers.estimate_rules import limited_to_time, tokens_of_text
-from usage.call_record import COUNTS, CallRecord, Counts
+from usage.answers.estimate_rules import at_least, limited_to_time, tokens_of_text
+from usage.call_record import COUNTS, CallRecord, SummedRow, SupposedUsage
 from usage.database.clock import database_now
 from usage.journal_shipping.digests import DIGEST
 from usage.metric_counters import counters
@@ -30,7 +31,7 @@ from usage.sums.summed_rows import fetch_summed_rows
 LEASE = timedelta(seconds=60)  # one process asks; another may when this has passed
 GIVE_UP_AFTER = timedelta(days=30)  # upstream keeps a response no longer
 COLUMNS = [field.name for field in Request._meta.concrete_fields if field.name != "digest"]
-SET_COLUMNS = (*COUNTS, "usage_source", "cost", "cost_kind", "price")
+SET_COLUMNS = (*COUNTS, "other_usage", "usage_source", "cost", "cost_kind", "price")
 READ_ROW = f"SELECT {SUMMED_SQL} FROM usage_request WHERE request_id = %s"
 SET_USAGE = (
     f"UPDATE usage_request SET {', '.join(f'{name} = known.{name}' for name in SET_COLUMNS)}"
@@ -38,6 +39,13 @@ SET_USAGE = (
     f" WHERE usage_request.request_id = known.request_id RETURNING {SUMMED_SQL}"
 )
 UPDATE_DIGEST = f"UPDATE usage_request SET digest = {DIGEST} WHERE request_id = %s"
+
+
+class Written(NamedTuple):
+    """A row of the table whose usage was replaced, as it was before and as it is after."""
+
+    before: list[SummedRow]
+    after: list[SummedRow]
 
 
 def remember_pending(rows: Sequence[CallRecord]) -> None:
@@ -71,8 +79,9 @@ def forget_pending(response: PendingResponse, *, is_gone: bool = False) -> None:
     reserved usage counts, if the call has a reservation.
     """
     with transaction.atomic():
-        _count_supposed(response, is_whole=is_gone and _is_reserved(response))
+        written = _count_supposed(response, is_whole=is_gone and _is_reserved(response))
         settle_pending(PendingResponse.objects.filter(pk=response.pk))
+    _count_in_metrics(written)
 
 
 def suppose_usage(response: PendingResponse) -> None:
@@ -82,8 +91,9 @@ def suppose_usage(response: PendingResponse) -> None:
     may go on with the response. The response is still polled, because upstream may state the exact usage later.
     """
     with transaction.atomic():
-        _count_supposed(response, is_whole=_is_reserved(response))
+        written = _count_supposed(response, is_whole=_is_reserved(response))
         Hold.objects.filter(pk=response.request_id).delete()
+    _count_in_metrics(written)
     postpone(response)
 
 
@@ -114,48 +124,59 @@ def postpone(response: PendingResponse) -> None:
     PendingResponse.objects.filter(pk=response.pk).update(ask_at=ask_at)  # none, if it was settled meanwhile
 
 
-def _count_supposed(response: PendingResponse, *, is_whole: bool = False) -> None:
+def _count_supposed(response: PendingResponse, *, is_whole: bool = False) -> list[Written]:
     """Writes the supposed usage of a background response to the row of the call that has created it, and to the sums.
 
-    Does nothing if the row has counts or a cost already, or if the response is no longer pending. Unless `is_whole`,
-    the output tokens are limited to what a model can make in the time since the response was created. If `is_whole`,
-    the supposed usage also replaces the estimate for a stream that its caller has left while its response went on.
+    Returns what has been written, for the metrics, which must count it after the end of the transaction.
+
+    Does nothing if the row has an exact usage, or if the response is no longer pending. Unless `is_whole`, the output
+    tokens are limited to what a model can make in the time since the response was created. The estimate for a stream
+    that its caller has left while its response went on is raised to the supposed usage, and never lowered.
     """
     if not PendingResponse.objects.select_for_update().filter(pk=response.pk).exists():
-        return
+        return []
     wanted = Q(usage_source=UsageSource.UNKNOWN, cost__isnull=True)
-    if is_whole and response.supposed is not None:
+    if response.supposed is not None:
         wanted |= Q(usage_source=UsageSource.ESTIMATED)
     rows = Request.objects.select_for_update().filter(wanted, pk=response.request_id)
     found: list[CallRecord] = list(rows.values(*COLUMNS))
+    written = []
     for row in found:
         # Of several rows that estimate a response, one counts. The exact one may replace it later.
         owner, _ = CountedResponse.objects.get_or_create(
             response_id=response.response_id, defaults={"request_id": response.request_id}
         )
         if str(owner.request_id) == str(response.request_id):
-            _write_usage(_with_supposed(row, response, is_whole=is_whole))
+            written.append(_write_usage(_with_supposed(row, response, is_whole=is_whole)))
+    return written
 
 
 def _with_supposed(row: CallRecord, response: PendingResponse, *, is_whole: bool) -> CallRecord:
     """Returns a call's row with the supposed usage of its background response, and the cost of that usage."""
     if is_whole and response.supposed is not None:
-        supposed: Counts = response.supposed
+        supposed: SupposedUsage = response.supposed
     else:
-        supposed = supposed_by(response, row["request_bytes"], database_now())
-    [priced] = Pricer().priced([{**row, **supposed, "usage_source": UsageSource.ESTIMATED}])
+        supposed = supposed_by(response, cast(datetime, row["started_at"]), row["request_bytes"], database_now())
+    usage = at_least(supposed, row, row["other_usage"])
+    [priced] = Pricer().priced([{**row, **usage, "usage_source": UsageSource.ESTIMATED}])
     return priced
 
 
-def supposed_by(response: PendingResponse, request_bytes: int, moment: datetime) -> Counts:
-    """Returns the estimate for a background response, if upstream has worked on it until `moment` at most."""
+def supposed_by(
+    response: PendingResponse, began: datetime | None, request_bytes: int, moment: datetime
+) -> SupposedUsage:
+    """Returns the estimated usage of a background response on which upstream worked from `began` to `moment` at most.
+
+    Without `began`, the time counts from when the gateway has stored that the response goes on.
+    """
     if response.supposed is None:  # written by code of before
         return {"input_tokens": tokens_of_text(request_bytes), "output_tokens": 0}
-    return limited_to_time(response.supposed, (moment - response.created_at).total_seconds())
+    began = min(began or response.created_at, response.created_at)
+    return limited_to_time(response.supposed, (moment - began).total_seconds())
 
 
-def _write_usage(row: CallRecord) -> None:
-    """Replaces usage and cost in a row of the table, and corrects the sums."""
+def _write_usage(row: CallRecord) -> Written:
+    """Replaces usage and cost in a row of the table, and corrects the sums; returns the row as it was and as it is."""
     request_id = row["request_id"]
     known = {name: row.get(name) for name in ("request_id", *SET_COLUMNS)}
     with connection.cursor() as cursor:
@@ -168,4 +189,10 @@ def _write_usage(row: CallRecord) -> None:
         rollup.add(before, sign=-1)
         rollup.add(after)
         rollup.write(cursor)
-    counters.count_usage(after, {str(request_id): before})
+    return Written(before, after)
+
+
+def _count_in_metrics(written: Sequence[Written]) -> None:
+    """Counts tokens and dollars that have been written to rows and sums in this process's metrics."""
+    for before, after in written:
+        counters.count_usage(after, {str(row["request_id"]): before for row in after})

@@ -4,17 +4,18 @@ A bill has an item for each unit of tokens that the call has used, for its searc
 have run, and for the pictures that they have made. What upstream does not bill costs $0 (`usage.money.unbilled`).
 
 A wrong cost is worse than none. A call has none (None) when its model has no price (`usage.money.price_sources`), or
-when
-
-* its counts are unknown, contradict each other (more cached than input tokens), or hold something the price says
-  nothing of (audio tokens of a model without a published audio price);
-* the model prices audio or images apart, and upstream did not say how many of the tokens they are;
-* another vendor than OpenAI states a total that is not input and output: some leave reasoning out of the output.
+when it has used something that the price says nothing of, such as audio tokens of a model without a published audio
+price. An administrator's price mends both. A call whose usage nobody knows costs 0, and says so
+(`usage.money.unbilled`).
 
 An item is estimated, and with it the call, where upstream does not say all: the minutes of a container (the least that
 is billed), the tokens of a picture without `tool_usage`, and the 8,000 input tokens for each search of gpt-4o-mini and
-gpt-4.1-mini, which are added where the stated input tokens are too few to contain them. docs/ledger.md lists what is
-not in the numbers.
+gpt-4.1-mini, which are added where the stated input tokens are too few to contain them. So are all tokens of a call
+whose counts are not enough to price it: they contradict each other (more cached than input tokens), a price for audio
+or images needs a split that is not stated, or another vendor's total is not input and output, because some leave
+reasoning out of the output (`usage.money.token_units`). docs/ledger.md lists what is not in the numbers.
+
+Over 300 lines, since the most that a call can cost and what it has cost follow from the same rates and fees.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ from datetime import datetime
 from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from typing import TypeAlias
 
+from usage.answers.tool_use import MOST_PICTURE_TOKENS
 from usage.call_record import CallRecord, OtherUsage, Price, PricedItem
-from usage.custom_prices import CustomPrice
+from usage.custom_prices import CustomPrice, service_tier
 from usage.models import CostKind, UsageSource
-from usage.money.price_sources import billed_model, find_rates, service_tier
+from usage.money.price_sources import billed_model, find_rates
 from usage.money.published_prices import ModelRates, decimal_text
 from usage.money.token_units import UnitCounts, count_units, picture_row
 from usage.money.tool_fees import (
@@ -40,7 +42,15 @@ from usage.money.tool_fees import (
     in_window,
     tool_lines,
 )
-from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED, is_unfinished, why_unbilled
+from usage.money.unbilled import (
+    COUNTED_AT_END,
+    NOT_BILLED,
+    NOT_COUNTED,
+    is_unfinished,
+    is_usage_known,
+    not_counted,
+    why_unbilled,
+)
 
 # Units in which only calls with audio or images are billed.
 INPUT_KINDS = frozenset({"audio_input", "image_input"})
@@ -48,8 +58,6 @@ OUTPUT_KINDS = frozenset({"audio_output", "image_output"})
 
 PICTURE = "picture"  # the unit of models that take a price for each picture
 CERTAIN_UNITS = frozenset({PICTURE, "characters"})  # counted from the request, so that they are no estimate
-
-PICTURE_TOKENS = 16_384  # more than any picture has that OpenAI's image models read or make
 
 SMALLEST = Decimal("0.00000001")
 NOTHING = Decimal(0).quantize(SMALLEST)
@@ -65,8 +73,9 @@ class MaxUsage:
 
     Tokens are text or, if `kinds` names them, others with a price of their own, such as `audio_input`. The hosted image
     tool makes at most `pictures` pictures with `picture_models` (if empty: its default model), each with at most
-    `PICTURE_TOKENS` input and as many output tokens. `images` is the number of pictures that the call's own model
-    makes, if it has a price for each picture.
+    `MOST_PICTURE_TOKENS` input and as many output tokens. `images` is the number of pictures that the call's own model
+    makes, if it has a price for each picture. `search_tool` is the type of the tool that searches the web, if the
+    searches of this tool have a price of their own.
     """
 
     input_tokens: int = 0
@@ -79,6 +88,7 @@ class MaxUsage:
     picture_models: frozenset[str] = frozenset()
     images: int = 0
     containers: tuple[str, ...] = ()  # by their memory, such as `4g`
+    search_tool: str = ""
 
 
 def highest_cost(
@@ -102,14 +112,26 @@ def highest_cost(
 
 def _highest_of_pictures(most: MaxUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> Decimal | None:
     """Returns the most that the pictures of the hosted image tool can cost; None if no price is known for them."""
-    tokens = most.pictures * PICTURE_TOKENS
-    usage = MaxUsage(tokens, tokens, kinds=frozenset({"image_input", "image_output"}))
-    listed = find_rates(LISTED_IMAGE_MODEL, "default", at, custom_prices)
-    names = most.picture_models or {DEFAULT_IMAGE_MODEL}
-    prices = [find_rates(name.lower(), "default", at, custom_prices) or listed for name in names]
-    costs = [None if price is None else _highest("", price, usage) for price in prices]
+    costs = [_highest_of_model(name, most, at, custom_prices) for name in most.picture_models or {DEFAULT_IMAGE_MODEL}]
     known = [cost for cost in costs if cost is not None]
     return max(known) if len(known) == len(costs) else None
+
+
+def _highest_of_model(name: str, most: MaxUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> Decimal | None:
+    """Returns the most that the pictures of the hosted image tool can cost if the model `name` makes all of them."""
+    tokens = most.pictures * MOST_PICTURE_TOKENS
+    usage = MaxUsage(tokens, tokens, kinds=frozenset({"image_input", "image_output"}))
+    rates = (find_rates(one, "default", at, custom_prices) for one in (name.lower(), LISTED_IMAGE_MODEL))
+    price = next((one for one in rates if one is not None), None)
+    return None if price is None else _highest("", price, usage)
+
+
+def dearest_picture_model(most: MaxUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> str:
+    """Returns, of the models that a request names for the hosted image tool, the one with the dearest pictures."""
+    if len(most.picture_models) == 1:
+        return next(iter(most.picture_models))
+    costs = {name: _highest_of_model(name, most, at, custom_prices) for name in sorted(most.picture_models)}
+    return max(costs, key=lambda name: costs[name] or NOTHING)
 
 
 def _highest(model: str, price: ModelRates, most: MaxUsage) -> Decimal | None:
@@ -145,8 +167,8 @@ def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
     Dollars have 8 decimals, half rounded up. The items of the price add up to the cost exactly, so the last digit of an
     item may be off by one. `per_million` has the dollars for a million tokens, for a prompt as long as the call's.
     `per_minute` and `per_web_search` are there only if they were used. An item has a `rate` of its own where none of
-    these is its rate. Cost and price are None if the price is unknown or if the counts cannot be trusted; only the cost
-    is None while the call's response goes on in the background.
+    these is its rate. Cost and price are None if the price is unknown; only the cost is None while the call's response
+    goes on in the background.
 
     The token counts of the row are priced. A call that retrieves a stored response has the counts of the call that
     created the response, so the caller of this function must know whether these have been billed before.
@@ -161,21 +183,24 @@ def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
     model = billed_model(row)
     price = find_rates(model, tier, moment, custom_prices)
     if price is None:
-        return NO_PRICE
+        return NO_PRICE if model and is_usage_known(row) else (NOTHING, not_counted(row))
     if price.is_free:
         return _bill(price, 0, [])
     used = row.get("other_usage") or {}
     price = in_window(price, used.get("completion_window"))
-    counts = count_units(row, price)
+    counts, is_certain = count_units(row, price)
     if counts is None:
-        return NO_PRICE
+        return NOTHING, not_counted(row)
     input_tokens = row.get("input_tokens") or 0
     lines = list(_lines(counts, price, input_tokens, used.get("picture_format", "")))
+    if not is_certain:
+        lines = [replace(line, kind=CostKind.ESTIMATED) for line in lines]
     if used or row.get("web_searches") or "search" in model:  # else no tool was used, as by nearly all calls
         lines += tool_lines(row, model, price)
     if used:
         lines += _lines_of_other_models(used, moment, custom_prices)
-    return _bill(price, input_tokens, lines)
+    cost, bill = _bill(price, input_tokens, lines)
+    return (NOTHING, not_counted(row)) if cost == TOO_MUCH else (cost, bill)
 
 
 def _lines(counts: UnitCounts, price: ModelRates, input_tokens: int, picture_format: str = "") -> Iterator[Line]:
@@ -222,13 +247,13 @@ def _lines_of_other_models(used: OtherUsage, at: datetime, custom_prices: Sequen
 def _lines_of_model(name: str, price: ModelRates | None, row: CallRecord, kind: str) -> Iterator[Line]:
     """Yields the lines of a call's bill for a model other than the call's own, such as the model of a tool.
 
-    If the model has no price, or its counts cannot be trusted, yields a single line without a rate.
+    If the model has no price, yields a single line without a rate.
     """
-    counts = None if price is None else count_units(row, price)
+    counts, is_certain = (None, True) if price is None else count_units(row, price)
     if price is None or counts is None:
         yield Line("output", row.get("output_tokens") or 0, None, model=name)
         return
-    kind = kind or (CostKind.PROVISIONAL if price.is_provisional else "")
+    kind = kind or ("" if is_certain else CostKind.ESTIMATED) or (CostKind.PROVISIONAL if price.is_provisional else "")
     for line in _lines(counts, price, row.get("input_tokens") or 0):
         yield replace(line, model=name, source=price.source, kind=kind)
 
@@ -241,6 +266,8 @@ def cost_kind(row: CallRecord, price: Price | None) -> str:
     """
     if price is None or price == COUNTED_AT_END:
         return ""
+    if price["source"] == NOT_COUNTED:
+        return CostKind.ESTIMATED
     items = price.get("items", ())
     kinds = {item.get("kind") for item in items}
     is_guess = row.get("usage_source") == UsageSource.ESTIMATED
@@ -253,8 +280,8 @@ def cost_kind(row: CallRecord, price: Price | None) -> str:
 def _bill(price: ModelRates, input_tokens: int, lines: Sequence[Line]) -> Priced:
     """Multiplies the counts of a call by their rates; returns the cost, and the bill with one item per line.
 
-    Returns no cost if a line has no rate. The running total is rounded, not each item, so that neither the items nor
-    their sum drift.
+    Returns no cost if a line has no rate, and `TOO_MUCH` if the call costs as much as that. The running total is
+    rounded, not each item, so that neither the items nor their sum drift.
     """
     per_million = {**price.rate_texts(input_tokens)}
     bill: Price = {"source": price.source, "model": price.model, "tier": price.tier}
@@ -265,7 +292,7 @@ def _bill(price: ModelRates, input_tokens: int, lines: Sequence[Line]) -> Priced
             return NO_PRICE
         exact += line.rate * Decimal(str(line.count)) / line.per
         if exact >= TOO_MUCH:
-            return NO_PRICE
+            return TOO_MUCH, bill
         total = exact.quantize(SMALLEST, ROUND_HALF_UP)
         item: PricedItem = {"unit": line.unit, "count": line.count, "dollars": f"{total - cost:f}"}
         cost = total

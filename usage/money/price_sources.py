@@ -79,15 +79,6 @@ def listed_models() -> frozenset[str]:
     return names_in(in_use()) | _CORRECTED
 
 
-def service_tier(answered: str | None) -> str:
-    """Returns the service tier in which a call is billed, from the tier that upstream's answer or the request names.
-
-    `auto`, `standard` and no tier at all count as `default`.
-    """
-    tier = (answered or "").lower()
-    return "default" if tier in ("", "auto", "standard") else tier
-
-
 def billed_model(row: CallRecord) -> str:
     """Returns the name, in lower case, of the model by whose price a call is billed.
 

@@ -1,7 +1,7 @@
 """Splits a call's tokens into the units that prices are for, each token in one unit only.
 
-A split that upstream did not state, where the price needs it, has no units (None), and so have counts that contradict
-each other.
+Where the counts are not enough, because a split that the price needs is not stated or because they contradict each
+other, all tokens are taken to be the dearest kind, none of them cached: `count_units` says so.
 """
 
 from __future__ import annotations
@@ -9,26 +9,57 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
+from usage.answers.estimate_rules import MAX_INTERRUPTED_INPUT_TOKENS, tokens_of_text
 from usage.answers.tokens import input_details, output_details, whole_count
-from usage.call_record import CallRecord
+from usage.call_record import CallRecord, TokenCount
 from usage.models import UsageSource
 from usage.money.published_prices import ModelRates
 
 UnitCounts: TypeAlias = list[tuple[str, int | float]]
 
+# The counts that an estimate takes from a usage that contradicts itself.
+_CHECKED: tuple[TokenCount, ...] = (
+    "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens",
+)  # fmt: skip
 
-def count_units(row: CallRecord, price: ModelRates) -> UnitCounts | None:
-    """Returns how much a call used of each unit that has a price, such as `input` tokens; no token counts twice.
 
-    Units of which nothing was used are left out. Returns None if the usage is unknown or contradicts itself.
+def count_units(row: CallRecord, price: ModelRates) -> tuple[UnitCounts | None, bool]:
+    """Returns how much a call used of each unit that has a price, such as `input` tokens, and whether that is stated.
+
+    No token counts twice, and units of which nothing was used are left out. The first value is None if nothing is known
+    of the usage. The second is False if the stated counts are not enough or contradict each other: then the units are
+    an estimate.
     """
+    if (units := _stated_units(row, price)) is not None:
+        return units, True
+    stated = row.get("usage")
+    if stated is None and row.get("usage_source") == UsageSource.UNKNOWN:
+        return None, False
+    into, out, cached, written, reasoned = (row.get(name) or 0 for name in _CHECKED)
+    if not into and out:  # else nothing would be paid for what the model has read
+        into = min(tokens_of_text(row.get("request_bytes") or 0), MAX_INTERRUPTED_INPUT_TOKENS)
+    into = max(into, cached + written)
+    supposed: CallRecord = {
+        "input_tokens": into,
+        "output_tokens": max(out, reasoned, whole_count((stated or {}).get("total_tokens")) - into),
+        "usage_source": UsageSource.ESTIMATED,
+    }
+    if row.get("audio_seconds") is not None:
+        supposed["audio_seconds"] = row["audio_seconds"]
+    return (_stated_units(supposed, price) if into or out else None), False
+
+
+def _stated_units(row: CallRecord, price: ModelRates) -> UnitCounts | None:
+    """Returns how much a call used of each unit that has a price, as its counts say; None if they do not say enough."""
     stated_input, seconds = row.get("input_tokens"), row.get("audio_seconds")
     used = row.get("other_usage") or {}
     characters = used.get("characters") if "characters" in price.rates else None
     if price.per_picture is not None and (pictures := used.get("pictures")):
         return [("picture", pictures)]  # the tokens beside them have no price, or are a guess
+    if characters is not None:
+        return [("characters", characters)]
     if stated_input is None and seconds is None:
-        return None if characters is None else [("characters", characters)]
+        return None
     input_tokens, output_tokens = stated_input or 0, row.get("output_tokens") or 0
     if price.states_total and (row.get("usage") or {}).get("total_tokens") not in (None, input_tokens + output_tokens):
         return None
@@ -133,10 +164,12 @@ def _audio_and_image(
     has_details = "text_tokens" in details or "image_tokens" in details
     is_stated = audio is not None or has_details
     if row.get("usage_source") == UsageSource.ESTIMATED and not has_details:
-        if image_apart and not is_stated:
-            return 0, total
-        audio_apart = audio_apart and f"audio_{direction}" in price.rates
-        return (total if audio is None else audio, 0) if audio_apart else (0, 0)
+        if audio is not None:
+            return (audio, 0) if audio_apart and f"audio_{direction}" in price.rates else (0, 0)
+        units = (direction, f"audio_{direction}", f"image_{direction}")
+        rates = [price.rate(unit, total) or 0 if unit in price.rates else -1 for unit in units]
+        dearest = rates.index(max(rates))
+        return (total if dearest == 1 else 0), (total if dearest == 2 else 0)
     if total and (audio_apart or image_apart) and not is_stated:
         return (0, total) if direction == "output" and not audio_apart else None
     image = whole_count(details.get("image_tokens")) if image_apart else 0

@@ -1,51 +1,93 @@
-"""Owns which calls upstream does not bill: they cost $0, and need no price.
+"""Owns which calls upstream does not bill, and which it bills without ever saying how much.
 
 Not billed is a call
 
-* that makes no model work: it reads, deletes, changes or uploads an object, or counts tokens;
+* that makes no model work, and nothing that upstream bills later: it reads, deletes, changes or uploads an object, or
+  counts tokens;
 * that never reached upstream: the gateway has refused it, or there was no connection;
 * that upstream has answered with an error, or with a response whose status is `failed`, without stating a usage.
 
-A usage that upstream states is billed, however the call has ended: an `incomplete` response has one, and so can a
-`cancelled` or `failed` one. A call that broke off in the middle may have been billed, and is none of these.
-
-A call of an endpoint whose answers state no usage, such as `/v1/videos`, is none of these either, and has no cost:
-docs/ledger.md lists them.
+Such a call costs $0, and needs no price. A usage that upstream states is billed, however the call has ended: an
+`incomplete` response has one, and so can a `cancelled` or `failed` one. A call that broke off in the middle may have
+been billed, and is none of these.
 
 A background response is billed when it has ended. Until then the row of the call that has created the response has no
 cost, and the price `COUNTED_AT_END`.
+
+Not counted (`NOT_COUNTED`) is a call that upstream may bill, now or later, and of whose usage nothing is known: its
+endpoint states none, as `/v1/videos` and `/v1/batches`, or its record is lost. No price could change that, so its row
+has the cost 0, as an estimate that says what it lacks; docs/ledger.md lists these calls.
 """
 
 from __future__ import annotations
 
 from usage.answers.reader import UNFINISHED_STATUSES
-from usage.call_record import CallRecord, Price
+from usage.call_record import TOKEN_COUNTS, CallRecord, Price
 from usage.models import Outcome, UsageSource
 
 NOT_BILLED = "not billed"  # the source of the price
+NOT_COUNTED = "not counted"  # the source of the price
 # The price of a call whose background response has not ended, so that its usage is not known yet.
 COUNTED_AT_END: Price = {"source": "counted when it ends"}
 
 # Errors of the gateway for an answer of upstream's that came in part, or was too large: a model has worked.
 _BROKEN_CODES = {"truncated", "upstream_answer_too_large"}
 _DEAD_LETTER = "dead_letter"  # `usage.journal_shipping.rows.STUB`: a stub does not have all columns of its row
-_FAMILIES = {
-    "conversations", "models", "files", "uploads", "assistants", "vector_stores", "containers", "batches",
-    "fine_tuning", "skills", "vaults", "webhook_endpoints", "webhook_event_types", "organization", "projects",
-    "safety", "chatkit",
+
+# The POSTs that upstream does not bill: all of these families, and those of other families by their routes.
+ADMINISTRATION = {"organization", "projects"}
+FREE_FAMILIES = {
+    "conversations", "models", "moderations", "files", "uploads", "assistants", "skills", "vaults",
+    "webhook_endpoints", "webhook_event_types", "safety", *ADMINISTRATION,
 }  # fmt: skip
-# POSTs of other families that make no model work.
-_ROUTES = {
-    "/openai2/{id}/cancel", "/v1/responses/{id}/cancel", "/v1/chat/completions/{id}",
-    "/v1/audio/voices", "/v1/audio/voice_consents", "/v1/audio/voice_consents/{id}",
-    "/v1/evals", "/v1/evals/{id}", "/v1/evals/{id}/runs/{id}/cancel", "/v1/agents", "/v1/agents/{id}",
+FREE_ROUTES = {
+    "/openai2/{id}/cancel", "/openai2/input_tokens", "/v1/responses/{id}/cancel", "/v1/responses/input_tokens",
+    "/v1/chat/completions/{id}", "/v1/audio/voices", "/v1/audio/voice_consents", "/v1/audio/voice_consents/{id}",
+    "/v1/vector_stores/{id}", "/v1/vector_stores/{id}/files/{id}", "/v1/vector_stores/{id}/file_batches/{id}/cancel",
+    "/v1/batches/{id}/cancel", "/v1/containers/{id}/files",
+    "/v1/fine_tuning/alpha/graders/validate", "/v1/fine_tuning/checkpoints/{id}/permissions",
+    "/v1/fine_tuning/jobs/{id}/cancel", "/v1/fine_tuning/jobs/{id}/pause",
+    "/v1/evals", "/v1/evals/{id}", "/v1/evals/{id}/runs/{id}/cancel",
+    "/v1/agents", "/v1/agents/{id}", "/v1/agents/automations/{id}/pause",
     "/v1/threads", "/v1/threads/{id}", "/v1/threads/{id}/messages", "/v1/threads/{id}/messages/{id}",
-    "/v1/threads/{id}/runs/{id}", "/v1/threads/{id}/runs/{id}/cancel",
-    "/v1/realtime/client_secrets", "/v1/realtime/sessions", "/v1/realtime/transcription_sessions",
+    "/v1/threads/{id}/runs/{id}", "/v1/threads/{id}/runs/{id}/cancel", "/v1/chatkit/sessions/{id}/cancel",
     "/v1/realtime/calls/{id}/hangup", "/v1/realtime/calls/{id}/reject", "/v1/realtime/calls/{id}/refer",
-    "/v1/live/sessions/{id}/hangup", "/v1/live/sessions/{id}/reject",
+    "/v1/live/sessions/{id}/hangup", "/v1/live/sessions/{id}/reject", "/v1/live/sessions/{id}/refer",
 }  # fmt: skip
 _COUNTING_ROUTES = ("/openai2/input_tokens", "/v1/responses/input_tokens")  # their answers' counts are no usage
+
+
+def is_free(method: str, route: str) -> bool:
+    """Returns whether upstream bills nothing for calls of a method and route, neither at once nor later.
+
+    A POST to a path that OpenAI's reference does not have is free only if it belongs to the account's administration.
+    """
+    if method in {"GET", "HEAD", "DELETE"}:
+        return not route.startswith("/health")  # of these, a GET makes a model answer
+    if route in FREE_ROUTES:
+        return True
+    family, _, rest = route.removeprefix("/v1/").partition("/")
+    return family in FREE_FAMILIES and (rest != "*" or family in ADMINISTRATION)
+
+
+def not_counted(row: CallRecord) -> Price:
+    """Returns the price of a call whose usage nobody knows, or can believe, with a sentence that says why it is 0."""
+    if is_usage_known(row):
+        reason = "Nothing says which model has worked, or the stated counts cannot be true."
+    elif row.get("error_code") in {_DEAD_LETTER, Outcome.INTERRUPTED}:
+        reason = "What is left of this call's record does not say what it has used."
+    else:
+        reason = "Upstream may bill this call, or what it makes, but its answers do not say how much was used."
+    return {"source": NOT_COUNTED, "model": "", "tier": "", "items": [], "note": reason}
+
+
+def is_usage_known(row: CallRecord) -> bool:
+    """Returns whether anything is known of what a call has used: stated by upstream, by its request, or estimated."""
+    return (
+        row.get("usage_source") in (UsageSource.EXACT, UsageSource.ESTIMATED)
+        or row.get("usage") is not None
+        or any(row.get(name) is not None for name in (*TOKEN_COUNTS, "audio_seconds", "other_usage"))
+    )
 
 
 def why_unbilled(row: CallRecord) -> str:
@@ -58,7 +100,7 @@ def why_unbilled(row: CallRecord) -> str:
         return "Upstream does not bill this route."
     if row.get("usage") is not None or row.get("usage_source") in (UsageSource.EXACT, UsageSource.ESTIMATED):
         return ""
-    if _is_unbilled_route(row.get("method") or "", route):
+    if is_free(row.get("method") or "", route):
         return "Upstream does not bill this route."
     outcome = row.get("outcome")
     if outcome == Outcome.REJECTED:
@@ -75,10 +117,3 @@ def why_unbilled(row: CallRecord) -> str:
 def is_unfinished(row: CallRecord) -> bool:
     """Returns whether a call has created a response that goes on in the background, and that states no usage yet."""
     return row.get("response_status") in UNFINISHED_STATUSES and row.get("usage_source") == UsageSource.UNKNOWN
-
-
-def _is_unbilled_route(method: str, route: str) -> bool:
-    """Returns whether calls of a method and route make no model work."""
-    if method in {"GET", "DELETE"}:
-        return not route.startswith("/health")  # of these, a GET makes a model answer
-    return route in _ROUTES or route.removeprefix("/v1/").partition("/")[0] in _FAMILIES

@@ -14,7 +14,7 @@ from usage.call_record import Price, PricedItem
 from usage.journal_shipping.background_cost import COUNTED_BEFORE, COUNTED_LATER
 from usage.models import CostKind, Outcome, Request
 from usage.money.tool_fees import CONTAINER_MINUTES, CONTAINERS
-from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED
+from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED, NOT_COUNTED
 from usage.page_data import formatting
 from usage.page_data.reproduction import kept_request_body
 from usage.page_data.untrusted_text import escape_invisible
@@ -152,6 +152,8 @@ def cost_remark(call: Request) -> str:
 
     It says why there is no cost, or that the cost is not exact; it is empty if the cost is exact.
     """
+    if (call.price or {}).get("source") == NOT_COUNTED:
+        return "not counted"
     if call.cost is not None:
         return call.cost_kind if call.cost_kind in (CostKind.ESTIMATED, CostKind.PROVISIONAL) else ""
     return "needs a price" if call.price is None else "counted when it ends"
@@ -165,6 +167,8 @@ def bill_summary(call: Request) -> str:
     price: Mapping[str, object] = call.price or {}
     if price.get("source") == NOT_BILLED:
         return "not billed"
+    if price.get("source") == NOT_COUNTED:
+        return "not counted"
     if price in (COUNTED_BEFORE, COUNTED_LATER):
         return "counted elsewhere"
     remark = cost_remark(call)
@@ -215,6 +219,8 @@ def bill_note(call: Request) -> str:
         return "The response goes on in the background; its usage is counted when it ends."
     if price.get("source") == NOT_BILLED:
         return f"Not billed. {price.get('note', '')}".strip()
+    if price.get("source") == NOT_COUNTED:
+        return f"Not counted. {price.get('note', '')}".strip()
     if call.cost is None:
         return "No price is known for this model and service tier."
     kind = {

@@ -11,9 +11,10 @@ from typing import Any
 from django.db.models import Count, Max, Min
 from genai_prices.types import TieredPrices
 
+from usage.custom_prices import service_tier
 from usage.ids import first_id
 from usage.models import CALLED_MODEL, NEEDS_PRICE, Request
-from usage.money.price_sources import LONG_UNITS, TOKEN_UNITS, find_rates, service_tier
+from usage.money.price_sources import LONG_UNITS, TOKEN_UNITS, find_rates
 from usage.money.published_prices import ModelRates
 from usage.sums.ranges import TimeRange
 

@@ -9,11 +9,12 @@ from difflib import get_close_matches
 
 from django.db.models import Count, Q, QuerySet
 
+from usage.custom_prices import service_tier
 from usage.ids import first_id
 from usage.models import CALLED_MODEL, CostKind, Request
 from usage.money.genai_price_list import in_use, refresh
 from usage.money.price_corrections import corrections
-from usage.money.price_sources import list_rates, listed_models, service_tier
+from usage.money.price_sources import list_rates, listed_models
 from usage.money.published_prices import ModelRates
 from usage.money.unbilled import COUNTED_AT_END
 

@@ -37,6 +37,8 @@ from chatproxy.start.startup import (
 from usage.addresses import is_loopback
 from usage.database.clock import ClocksDiffer, check_clocks
 
+WORKERS_DIRECTORIES = ("journal", "owners", "workers")  # in DATA_DIR
+
 
 class Command(BaseCommand):
     """The command `manage.py serve`: prepares the server, and then becomes gunicorn's master process."""
@@ -134,15 +136,22 @@ def check_debug(*, allowed: bool) -> None:
 def make_data_dir() -> None:
     """Creates the directory `DATA_DIR` if there is none, and checks that files can be written there.
 
+    The directories in it that workers write to are checked, too: a worker would fail later, and at length.
+
     Raises:
-        StartError: the directory cannot be created, or no file can be written there.
+        StartError: a directory cannot be created, or no file can be written there.
     """
-    try:
-        settings.DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=settings.DATA_DIR) as probe:
-            probe.write(b"x")
-    except OSError as error:
-        raise StartError(f"DATA_DIR {settings.DATA_DIR} cannot be written: {error.strerror}") from None
+    paths = [settings.DATA_DIR / name for name in WORKERS_DIRECTORIES]
+    for path in (settings.DATA_DIR, *filter(os.path.lexists, paths)):
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=path) as probe:
+                probe.write(b"x")
+        except FileExistsError:
+            words = "is no directory, or a link to none; move it away, or name another DATA_DIR"
+            raise StartError(f"DATA_DIR cannot be used: {path} {words}") from None
+        except OSError as error:
+            raise StartError(f"DATA_DIR {path} cannot be written: {error.strerror}") from None
 
 
 def banner(values: setting_reader.SettingValues, generated: dict[str, str], *, admin_made: bool) -> str:

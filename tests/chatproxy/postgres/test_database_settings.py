@@ -66,6 +66,16 @@ def test_a_date_style_that_cannot_be_read_is_refused(
     assert re.fullmatch(rf"chatproxy: DateStyle is '{style}.*' for database .* ALTER DATABASE own_\d+ SET .*\n", log)
 
 
+@pytest.mark.parametrize("digits", ["0", "-15"])
+def test_numbers_that_would_be_read_rounded_are_refused(
+    simulator: Simulator, gateway_database: str, tmp_path: Path, digits: str
+) -> None:
+    with new_database(gateway_database) as url:
+        set_for(url, "extra_float_digits", digits)
+        log = refusal(simulator.base_url, url, tmp_path)
+    assert re.fullmatch(rf"chatproxy: extra_float_digits is {digits} for database .* SET extra_float_digits .*\n", log)
+
+
 def test_a_standby_is_refused(simulator: Simulator, standby: str, tmp_path: Path) -> None:
     log = refusal(simulator.base_url, standby, tmp_path)
     assert re.fullmatch(r"chatproxy: the database is a read-only standby; DATABASE_URL must name the primary .*\n", log)
@@ -89,6 +99,13 @@ def test_a_database_that_takes_no_writes_is_refused(
         ("default_transaction_isolation", "serializable"),
         ("standard_conforming_strings", "off"),
         ("bytea_output", "escape"),
+        ("extra_float_digits", "3"),
+        ("client_encoding", "LATIN1"),
+        ("array_nulls", "off"),
+        ("plan_cache_mode", "force_generic_plan"),
+        ("statement_timeout", "100ms"),
+        ("idle_in_transaction_session_timeout", "200ms"),
+        ("idle_session_timeout", "2s"),
     ],
 )
 def test_other_settings_do_no_harm(

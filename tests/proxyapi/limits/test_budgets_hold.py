@@ -163,6 +163,24 @@ def make_and(place: Place, key: str, way: Way, method: str, suffix: str) -> int:
         return made.status_code
 
 
+def leave_and_cancel(place: Place, key: str, way: Way) -> int:
+    """Leaves the stream of a background response, lets upstream go on for a while, and cancels the response."""
+    call, began = "", time.monotonic()
+
+    def note(name: str) -> bool:
+        nonlocal call
+        call = name
+        return False
+
+    status = leave(place, key, way, note, LAST_TEXT.encode())
+    if status == 200:
+        wait_until(lambda: time.monotonic() - began > 0.7)
+        headers = {"Authorization": f"Bearer {key}", **facts_of(key, way)}
+        with httpx2.Client(base_url=place.gateway.url, timeout=PATIENCE, headers=headers) as client:
+            client.post(f"{way.path}/resp_{call}/cancel").raise_for_status()
+    return status
+
+
 def make_and_cancel(place: Place, key: str, way: Way) -> int:
     return make_and(place, key, way, "POST", "/cancel")
 
@@ -176,6 +194,17 @@ REASONING: dict[str, Any] = {
     "model": "gpt-5", "reasoning_effort": "minimal", "max_completion_tokens": 1000, "max_tokens": None,
 }  # fmt: skip
 BACKGROUND: dict[str, Any] = {"background": True}
+# All hosted tools that cost something beside tokens; of one call with them, $1.15 are reserved.
+TOOLS: dict[str, Any] = {
+    "tools": [
+        {"type": "image_generation", "model": "gpt-image-1"},
+        {"type": "file_search", "vector_store_ids": ["vs_1"]},
+        {"type": "web_search"},
+        {"type": "code_interpreter", "container": {"type": "auto"}},
+    ]
+}
+TOOLS_BUDGET = "3"
+LONG_STREAM: dict[str, Any] = {**BACKGROUND, **STREAM, "max_output_tokens": 3000}
 HISTORY: dict[str, Any] = {"previous_response_id": "resp_of_long_ago"}
 # By what one call costs more than was reserved for its earlier turns: there is room for one at a time.
 BEYOND_SUPPOSED = price("gpt-4o-mini", HISTORY_TOKENS - 32_768, 0)
@@ -203,6 +232,30 @@ WAYS = {
     "file search": Way(
         path=RESPONSES, body={"tools": [{"type": "file_search", "vector_store_ids": ["vs_1"]}]}, budget="0.1"
     ),
+    "hosted tools": Way(path=RESPONSES, body=TOOLS, budget=TOOLS_BUDGET),
+    "hosted tools, gateway's timeout": Way("hang", TOOLS, RESPONSES, budget=TOOLS_BUDGET),
+    "hosted tools, cut before the answer": Way("cut", TOOLS, RESPONSES, budget=TOOLS_BUDGET),
+    "hosted tools, cut in the answer": Way("cut-body", TOOLS, RESPONSES, budget=TOOLS_BUDGET),
+    "hosted tools, an unreadable answer": Way("bad", TOOLS, RESPONSES, budget=TOOLS_BUDGET),
+    "hosted tools, left in the middle": Way(
+        "part", {**TOOLS, **STREAM}, RESPONSES, leave_in_the_middle, budget=TOOLS_BUDGET
+    ),
+    "hosted tools, a stream cut": Way("broken", {**TOOLS, **STREAM}, RESPONSES, budget=TOOLS_BUDGET),
+    "hosted tools, in the background": Way(path=RESPONSES, body={**TOOLS, **BACKGROUND}, budget=TOOLS_BUDGET),
+    "hosted tools, in the background, deleted": Way(
+        path=RESPONSES, body={**TOOLS, **BACKGROUND}, caller=make_and_delete, budget=TOOLS_BUDGET
+    ),
+    "hosted tools, in the background, cancelled": Way(
+        path=RESPONSES, body={**TOOLS, **BACKGROUND}, caller=make_and_cancel, budget=TOOLS_BUDGET
+    ),
+    "hosted tools, in the background, never polled": Way(
+        path=RESPONSES, body={**TOOLS, **BACKGROUND}, budget=TOOLS_BUDGET, is_polled=False
+    ),
+    "a background stream, left and cancelled": Way("part", LONG_STREAM, RESPONSES, leave_and_cancel, budget="0.006"),
+    "a background stream, left and cancelled, never polled": Way(
+        "part", LONG_STREAM, RESPONSES, leave_and_cancel, budget="0.006", is_polled=False
+    ),
+    "a background stream, left": Way("part", LONG_STREAM, RESPONSES, leave_in_the_middle, budget="0.006"),
     "background": Way(path=RESPONSES, body=BACKGROUND),
     "background, cancelled": Way(path=RESPONSES, body=BACKGROUND, caller=make_and_cancel),
     "background, deleted": Way(path=RESPONSES, body=BACKGROUND, caller=make_and_delete),
@@ -219,7 +272,10 @@ WAYS = {
     "digits": Way(body={"messages": asking(DIGITS)}),
     "base64": Way(body={"messages": asking(BASE64)}),
 }
-KILLED = Way("hang", {"max_tokens": 100_000}, budget="0.2")
+KILLED = {
+    "text": Way("hang", {"max_tokens": 100_000}, budget="0.2"),
+    "hosted tools": Way("hang", TOOLS, RESPONSES, budget="6"),
+}
 
 
 # --- the calls
@@ -307,30 +363,31 @@ def is_up(gateway: Gateway) -> bool:
     return False
 
 
-def call_and_kill(place: Place, key: str) -> int:
+def call_and_kill(place: Place, key: str, way: Way) -> int:
     """Makes fifty calls at once, kills all workers when each is at work or refused, and returns how many worked."""
     with ThreadPoolExecutor(CALLS) as pool:
-        calls = [pool.submit(read, place, key, KILLED) for _ in range(CALLS)]
+        calls = [pool.submit(read, place, key, way) for _ in range(CALLS)]
         wait_until(lambda: sum(call.done() for call in calls) + place.upstream.working >= CALLS)
         admitted = place.upstream.working
         send(signal.SIGKILL, [pid for pid in place.gateway.worker_pids if is_alive(pid)])
     return admitted
 
 
-def test_killed_workers_pass_no_budget(places: dict[bool, Place]) -> None:
+@pytest.mark.parametrize("kind", KILLED)
+def test_killed_workers_pass_no_budget(places: dict[bool, Place], kind: str) -> None:
     """Three times fifty calls at once; each time all workers die while upstream works."""
-    place, name = places[False], "killed"
+    place, way, name = places[False], KILLED[kind], f"killed, {kind}"
     url = place.gateway.variables["DATABASE_URL"]
     with database(url) as connection:
-        _, key = insert(connection, {"budget_total": KILLED.budget}, name)
+        _, key = insert(connection, {"budget_total": way.budget, "shared_objects": ["*"]}, name)
     place.gateway.wait_until_known(key)
     admitted = 0
     for _ in range(3):
-        admitted += call_and_kill(place, key)
+        admitted += call_and_kill(place, key, way)
         wait_until(lambda: is_up(place.gateway))
         wait_until(lambda: not place.upstream.working and not holds(url, name), MOST_HELD_SECONDS)
 
     done, counted = place.upstream.spent[key], settled(url, name)
-    assert 0 < done <= counted <= Decimal(KILLED.budget)
+    assert 0 < done <= counted <= Decimal(way.budget)
     assert admitted > 1
     assert place.gateway.manage("ledger", "verify").returncode == 0

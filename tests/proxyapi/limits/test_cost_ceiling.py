@@ -24,8 +24,6 @@ from proxyapi.limits.budgets import price_of
 from proxyapi.limits.cost_ceiling import (
     DEAREST_IMAGE_TOKENS,
     FRAME_TOKENS,
-    FREE_FAMILIES,
-    IMAGE_TOKENS,
     SUPPOSED_SEARCHES,
     SUPPOSED_TOKENS,
     CostCeiling,
@@ -34,15 +32,17 @@ from proxyapi.limits.cost_ceiling import (
 )
 from proxyapi.limits.output_limits import OutputLimit
 from proxyapi.limits.request_content import Form, most_tokens
-from proxyapi.routes import find_route
+from proxyapi.routes import FAMILIES, find_route
 from proxyapi.upstream.credentials import Credentials
 from proxyapi.upstream.request import UpstreamRequest
 from tests.simulator.content.tokens import estimate_chat_prompt_tokens
 from tests.simulator.server import Simulator
 from tests.support.servers.gateway import Gateway
+from usage.answers.tool_use import MOST_PICTURE_TOKENS
 from usage.custom_prices import CustomPrice
 from usage.ledger import ledger
 from usage.money.billing import MaxUsage, highest_cost
+from usage.money.unbilled import ADMINISTRATION, FREE_FAMILIES, FREE_ROUTES, is_free
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 HI = [{"role": "user", "content": "hi"}]
@@ -214,12 +214,12 @@ def test_an_inline_image_is_an_image_and_not_its_bytes() -> None:
 
     inline = {"type": "image_url", "image_url": {"url": IMAGE}}
     linked = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
-    assert IMAGE_TOKENS < content("gpt-4o", inline).input_tokens < IMAGE_TOKENS + 200
-    assert IMAGE_TOKENS < content("gpt-4o", linked).input_tokens < IMAGE_TOKENS + 200
-    assert content("gpt-4o", inline, linked).input_tokens > 2 * IMAGE_TOKENS
+    assert MOST_PICTURE_TOKENS < content("gpt-4o", inline).input_tokens < MOST_PICTURE_TOKENS + 200
+    assert MOST_PICTURE_TOKENS < content("gpt-4o", linked).input_tokens < MOST_PICTURE_TOKENS + 200
+    assert content("gpt-4o", inline, linked).input_tokens > 2 * MOST_PICTURE_TOKENS
     assert content("gpt-4o-mini", inline).input_tokens > DEAREST_IMAGE_TOKENS
     response = {"role": "user", "content": [{"type": "input_image", "image_url": IMAGE}]}
-    assert most_of("/responses", {"model": "gpt-4o", "input": [response]}).input_tokens < IMAGE_TOKENS + 200
+    assert most_of("/responses", {"model": "gpt-4o", "input": [response]}).input_tokens < MOST_PICTURE_TOKENS + 200
     pretended = {"type": "text", "text": IMAGE}
     assert content("gpt-4o", pretended).input_tokens > len(IMAGE) // 2
 
@@ -446,7 +446,23 @@ def test_no_simulated_transcription_costs_more(gateway: Gateway, simulator: Simu
     assert 0 < row["cost"] <= cost(ceiling_at("/audio/transcriptions", Form({"model": [model]}, [size])))
 
 
-@pytest.mark.parametrize("family", sorted(FREE_FAMILIES - {"organization", "projects"}))
+@pytest.mark.parametrize("family", sorted(FREE_FAMILIES - ADMINISTRATION))
 def test_what_is_not_known_of_a_free_family_is_not_free(family: str) -> None:
     with pytest.raises(RouteNotAllowed):
         ceiling_at(f"/{family}/some_1/unheard/of", None)
+
+
+def test_each_free_route_is_one_of_openais() -> None:
+    """A misspelt one would be not counted in the ledger, and refused to keys with a budget."""
+    known = {f"/v1{path}" for family in FAMILIES for path, methods in family.paths.items() if "POST" in methods}
+    assert {route for route in FREE_ROUTES if not route.startswith("/openai2")} <= known
+    assert {family.name for family in FAMILIES} >= FREE_FAMILIES
+
+
+def test_what_costs_nothing_in_the_ledger_is_free_for_a_key_with_a_budget() -> None:
+    for family in FAMILIES:
+        for path, methods in family.paths.items():
+            route = find_route(path.replace("{id}", "x"))
+            assert route is not None
+            if "POST" in methods and is_free("POST", route.name):
+                assert ceiling_of("POST", route, None) is None

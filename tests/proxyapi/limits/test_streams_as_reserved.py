@@ -58,4 +58,4 @@ def test_of_sound_the_time_tells() -> None:
     most = MaxUsage(5000, 100_000, web_searches=10, kinds=frozenset({"audio_output"}))
     counts = most_of_stream(most, "gpt-audio", text_of("hi"), 0, b"{}", 2)
     assert counts["output_tokens"] == counts["audio_output_tokens"] == 2 * TOKENS_PER_SECOND
-    assert "web_searches" not in counts  # those that were made are in the stream
+    assert counts["web_searches"] == 10  # some may have begun after the last event that came

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, cast
@@ -13,19 +14,22 @@ from proxyapi.bodies.json_body import JSONBody
 from proxyapi.limits.cost_ceiling import FRAME_TOKENS, ceiling_of
 from proxyapi.limits.request_content import Form
 from proxyapi.limits.usage_estimates import (
-    counts_of_answer,
     counts_of_streamed_text,
-    counts_without_answer,
+    counts_of_whole_stream,
     effort_in,
     length_of_files,
+    most_of_stream,
     most_usage,
-    supposed_counts,
+    supposed_usage,
+    usage_of_answer,
+    usage_without_answer,
     with_length,
+    without_tools,
 )
 from proxyapi.routes import find_route
 from usage.answers.estimate_rules import REASONING_TOKENS, TOKENS_PER_SECOND
-from usage.call_record import CallRecord, Counts
-from usage.money.billing import MaxUsage, highest_cost, price_call
+from usage.call_record import CallRecord, Counts, OtherUsage, SupposedUsage
+from usage.money.billing import MaxUsage, dearest_picture_model, highest_cost, price_call
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 SOUND_PART = {"type": "input_audio", "input_audio": {"data": "A" * 9000, "format": "mp3"}}
@@ -47,6 +51,42 @@ CALLS: dict[str, tuple[str, dict[str, Any] | Form]] = {
     "text of an audio model": ("/chat/completions", asking("hi", model="gpt-audio", max_tokens=10)),
     "response": ("/responses", {"model": "gpt-5-mini", "input": "hi", "max_output_tokens": 50}),
     "search": ("/responses", {"model": "gpt-5", "input": "hi", "tools": [{"type": "web_search"}]}),
+    "preview search": (
+        "/responses",
+        {"model": "gpt-4o", "input": "hi", "max_output_tokens": 9, "tools": [{"type": "web_search_preview"}]},
+    ),
+    "file search": (
+        "/responses",
+        {"model": "gpt-5-nano", "input": "hi", "max_output_tokens": 9, "tools": [{"type": "file_search"}]},
+    ),
+    "picture tool": (
+        "/responses",
+        {
+            "model": "gpt-5-nano",
+            "input": "hi",
+            "max_output_tokens": 9,
+            "max_tool_calls": 3,
+            "tools": [{"type": "image_generation", "model": "gpt-image-1"}],
+        },
+    ),
+    "picture tool of no model": (
+        "/responses",
+        {"model": "gpt-5-nano", "input": "hi", "max_output_tokens": 9, "tools": [{"type": "image_generation"}]},
+    ),
+    "every tool": (
+        "/responses",
+        {
+            "model": "gpt-4o",
+            "input": "hi",
+            "max_output_tokens": 9,
+            "tools": [
+                {"type": "image_generation", "model": "gpt-image-1"},
+                {"type": "file_search"},
+                {"type": "web_search"},
+                {"type": "code_interpreter", "container": {"type": "auto"}},
+            ],
+        },
+    ),
     "embedding": ("/embeddings", {"model": "text-embedding-3-small", "input": "hi " * 50}),
     "old completion": ("/completions", {"model": "gpt-3.5-turbo-instruct", "prompt": "hi", "max_tokens": 9}),
     "image": ("/images/generations", {"model": "gpt-image-1", "prompt": "a cat"}),
@@ -75,18 +115,65 @@ def test_it_costs_no_more_than_what_is_reserved(name: str) -> None:
     path, body = CALLS[name][0], body_of(name)
     ceiling = ceiling_of("POST", find_route(path), body)
     assert ceiling is not None
-    (model,) = ceiling.models
+    given = CALLS[name][1]
+    model = given.fields["model"][0] if isinstance(given, Form) else given["model"]
     reserved = highest_cost(model, "", NOW, ceiling.max_usage, [])
     assert reserved is not None
 
     most = most_usage("POST", find_route(path), body, 0)
     assert most == ceiling.max_usage
-    supposed = cost_of(path, model, counts_without_answer(most, model, 10_000))
+    supposed = cost_of(path, model, usage_without_answer(most, model, 10_000))
     assert supposed is not None
     assert reserved * Decimal("0.7") <= supposed <= reserved * Decimal("1.01")
-    soon = cost_of(path, model, counts_without_answer(most, model, 0))
+    soon = cost_of(path, model, usage_without_answer(most, model, 0))
     assert soon is not None
     assert 0 < soon <= supposed
+
+
+TOOLS = MaxUsage(
+    100, 50, web_searches=4, file_searches=6, pictures=2, picture_models=frozenset({"gpt-image-1"}), containers=("4g",)
+)
+SUPPOSED_OF_TOOLS: OtherUsage = {
+    "image_tokens": {
+        "input_tokens": 2 * 16_384, "input_tokens_details": {"text_tokens": 0, "image_tokens": 2 * 16_384},
+        "output_tokens": 2 * 16_384, "output_tokens_details": {"text_tokens": 0, "image_tokens": 2 * 16_384},
+    },
+    "image_tokens_estimated": True,
+    "image_model": "gpt-image-1",
+    "file_searches": 6,
+    "containers": ["4g"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "used",
+    [
+        supposed_usage(TOOLS, "gpt-5"),
+        usage_without_answer(TOOLS, "gpt-5", 0.1),
+        usage_of_answer(TOOLS, "gpt-5", 40, {}),
+        most_of_stream(TOOLS, "gpt-5", None, 40, b"{}", 1),
+    ],
+    ids=["not asked about", "without an answer", "with an odd answer", "a stream"],
+)
+def test_hosted_tools_may_have_done_all_that_was_reserved(used: SupposedUsage) -> None:
+    assert (used["web_searches"], used["other_usage"]) == (4, SUPPOSED_OF_TOOLS)
+
+
+def test_nothing_is_supposed_of_them_without_a_reservation() -> None:
+    used = supposed_usage(without_tools(TOOLS), "gpt-5")
+    assert (used["web_searches"], used.get("other_usage")) == (4, None)
+
+
+def test_of_several_models_of_pictures_the_dearest_counts() -> None:
+    names = frozenset({"gpt-image-1-mini", "gpt-image-1"})
+    assert dearest_picture_model(replace(TOOLS, picture_models=names), NOW, []) == "gpt-image-1"
+    assert dearest_picture_model(TOOLS, NOW, []) == "gpt-image-1"
+
+
+def test_a_stream_that_goes_on_makes_all_that_it_may() -> None:
+    body = json.dumps({"max_output_tokens": 700}).encode()
+    assert counts_of_whole_stream("gpt-5", 400, body) == {"input_tokens": 100, "output_tokens": 700}
+    assert counts_of_whole_stream("gpt-5", 400, b"{}")["output_tokens"] == 128_000
 
 
 @pytest.mark.parametrize("path", ["/models", "/moderations", "/responses/input_tokens", "/batches"])
@@ -104,15 +191,15 @@ def test_a_large_body_is_not_searched() -> None:
 
 def test_an_answer_that_came_is_measured() -> None:
     most = MaxUsage(100, 1000)
-    assert counts_of_answer(most, "gpt-4o", 400, {})["output_tokens"] == 100
-    assert counts_of_answer(most, "gpt-4o", 4_000_000, {})["output_tokens"] == 1000
-    assert counts_of_answer(MaxUsage(100, 9000), "gpt-5", 400, {"reasoning_effort": ["low"]})["output_tokens"] == (
+    assert usage_of_answer(most, "gpt-4o", 400, {})["output_tokens"] == 100
+    assert usage_of_answer(most, "gpt-4o", 4_000_000, {})["output_tokens"] == 1000
+    assert usage_of_answer(MaxUsage(100, 9000), "gpt-5", 400, {"reasoning_effort": ["low"]})["output_tokens"] == (
         100 + REASONING_TOKENS["low"]
     )
 
 
 def test_one_that_did_not_come_is_limited_by_time() -> None:
-    assert counts_without_answer(MaxUsage(5, 10**30), "gpt-4o", 3)["output_tokens"] == 3 * TOKENS_PER_SECOND
+    assert usage_without_answer(MaxUsage(5, 10**30), "gpt-4o", 3)["output_tokens"] == 3 * TOKENS_PER_SECOND
 
 
 @pytest.mark.parametrize(
@@ -148,12 +235,12 @@ def test_speech_is_measured_by_its_text() -> None:
     body = JSONBody.parse(json.dumps({"model": "gpt-4o-mini-tts", "input": "word " * 100, "voice": "alloy"}).encode())
     most = most_usage("POST", find_route("/audio/speech"), body, 0)
     assert most == MaxUsage(125, 1000, kinds=frozenset({"audio_output"}))
-    cost = cost_of("/audio/speech", "gpt-4o-mini-tts", counts_without_answer(most, "gpt-4o-mini-tts", 60))
+    cost = cost_of("/audio/speech", "gpt-4o-mini-tts", usage_without_answer(most, "gpt-4o-mini-tts", 60))
     assert cost == (125 * Decimal("0.6") + 1000 * Decimal(12)) / 1_000_000
 
 
 def test_whisper_is_billed_by_length() -> None:
-    assert supposed_counts(MaxUsage(500, 200, audio_seconds=51), "whisper-1") == {"audio_seconds": 51}
+    assert supposed_usage(MaxUsage(500, 200, audio_seconds=51), "whisper-1") == {"audio_seconds": 51}
 
 
 def test_a_known_length_lowers_what_is_supposed() -> None:

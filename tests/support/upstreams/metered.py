@@ -9,9 +9,12 @@ reads and makes, also those that nobody ever gets, and multiplies them by the pu
 * `hang`: no answer, but upstream goes on working until it is left;
 * `cut`: the connection is closed after a moment of work;
 * `cut-body`: the whole answer is made, and half of it is sent; `bad`: its JSON breaks off;
-* `part`: a stream: a part of the answer, then upstream waits until it is left; `broken`: … then it breaks off;
+* `part`: a stream: a part of the answer, then upstream waits until it is left; `broken`: … then it breaks off; what
+  hosted tools do, they do then, and no event says so. A response in the background goes on to its end;
 * `reason`: a stream without any text: upstream reasons until it is left;
 * `fail-NNN`: an error with this status, which is not billed.
+
+Over 300 lines, since all that it does for a call is counted in one place.
 """
 
 from __future__ import annotations
@@ -35,7 +38,8 @@ REASONING_PER_SECOND = 150
 LAST_TEXT = "9;"  # the last text of the script `part`
 A_MOMENT = 0.03  # seconds
 SOUND_SECONDS = 3
-PICTURE_TOKENS, PICTURE_WORDS, FILE_SEARCHES = 4160, 50, 8  # of a square picture of high quality, and its prompt
+PICTURE_TOKENS, PICTURE_WORDS = 4160, 50  # of a square picture of high quality, and its prompt
+FILE_SEARCHES, WEB_SEARCHES = 8, 9
 HISTORY_TOKENS = 100_000  # of an earlier response
 
 # Dollars for a million tokens of input and output. Source: developers.openai.com/api/docs/pricing, read 2026-11-28.
@@ -47,6 +51,8 @@ PRICES = {
 }
 WHISPER_MINUTE = Decimal("0.006")
 FILE_SEARCH = Decimal("0.0025")
+WEB_SEARCH, BLOCK_TOKENS = Decimal("0.01"), 8000  # input tokens for each search of gpt-4o-mini
+CONTAINER = Decimal("0.03") / 4  # 5 minutes with 1 GB
 
 
 def count_tokens(text: str) -> int:
@@ -59,6 +65,27 @@ def count_tokens(text: str) -> int:
 def price(model: str, tokens_in: int, tokens_out: int, tier: str = "default") -> Decimal:
     into, out = map(Decimal, PRICES[model, tier])
     return (into * tokens_in + out * tokens_out) / 1_000_000
+
+
+def use_tools(kinds: set[str]) -> tuple[Decimal, dict[str, Any]]:
+    """Returns what the hosted tools of these types cost beside tokens, and what a response says of them in the end."""
+    dollars, output, stated = Decimal(0), list[dict[str, Any]](), dict[str, Any]()
+    if "file_search" in kinds:
+        dollars += FILE_SEARCHES * FILE_SEARCH
+        found = {"type": "file_search_call", "status": "completed", "queries": ["q"], "results": None}
+        output += [{**found, "id": f"fs_{number}"} for number in range(FILE_SEARCHES)]
+    if "web_search" in kinds:
+        dollars += WEB_SEARCHES * (WEB_SEARCH + price("gpt-4o-mini", BLOCK_TOKENS, 0))
+        stated["web_search"] = {"num_requests": WEB_SEARCHES}
+    if "code_interpreter" in kinds:
+        dollars += CONTAINER
+        output.append({"type": "code_interpreter_call", "status": "completed", "id": "ci_1", "container_id": "cntr_1"})
+    if "image_generation" in kinds:
+        dollars += price("gpt-image-1", PICTURE_WORDS, PICTURE_TOKENS)
+        made = {"input_tokens": PICTURE_WORDS, "output_tokens": PICTURE_TOKENS}
+        details = {"input_tokens_details": {"text_tokens": PICTURE_WORDS, "image_tokens": 0}}
+        stated["image_gen"] = {**made, "total_tokens": sum(made.values()), **details}
+    return dollars, {"output": output, "tool_usage": stated}
 
 
 class MeteredUpstream(ThreadingHTTPServer):
@@ -87,8 +114,9 @@ class MeteredUpstream(ThreadingHTTPServer):
 class _Background:
     """A background response. Upstream makes it whether or not anybody asks, and stops when it is cancelled."""
 
-    def __init__(self, response: dict[str, Any], usage: dict[str, int]) -> None:
+    def __init__(self, response: dict[str, Any], usage: dict[str, int], used: dict[str, Any]) -> None:
         self.response, self.usage, self.began = response, usage, time.monotonic()
+        self.used = used  # the items of hosted tools in its output, and its `tool_usage`
         self.is_cancelled = False
 
     def shown(self) -> dict[str, Any]:
@@ -97,7 +125,7 @@ class _Background:
             return {**self.response, "status": "cancelled"}
         if made < self.usage["output_tokens"]:
             return {**self.response, "status": "in_progress"}
-        return {**self.response, "status": "completed", "usage": self.usage}
+        return {**self.response, **self.used, "status": "completed", "usage": self.usage}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -214,26 +242,40 @@ class _Handler(BaseHTTPRequestHandler):
         response: dict[str, Any] = {
             "id": f"resp_{self.call}", "object": "response", "model": model, "service_tier": "default",
             "tools": body.get("tools", []), "output": [], "usage": None, "status": "queued",
+            "background": bool(body.get("background")),
         }  # fmt: skip
+        tools, used = use_tools(kinds)
         if body.get("background"):
-            self.server.responses[response["id"]] = _Background(response, usage)
+            self.server.responses[response["id"]] = _Background(response, usage, used)
             # It goes on whoever cancels or deletes it later: `_cancel` gives back what is not made then.
-            self.server.bill(self.payer, price(model, into, limit))
-            self._send(response)
+            self.server.bill(self.payer, price(model, into, limit) + tools)
+            if body.get("stream"):
+                self._stream_response(response)
+                self._wait_until_left()
+            else:
+                self._send(response)
             return
-        dollars = price(model, into, self._make(limit, script))
-        if "file_search" in kinds:
-            dollars += FILE_SEARCHES * FILE_SEARCH
-            found = {"type": "file_search_call", "status": "completed", "queries": ["q"], "results": None}
-            response["output"] = [{**found, "id": f"fs_{number}"} for number in range(FILE_SEARCHES)]
-        if "image_generation" in kinds:
-            dollars += price("gpt-image-1", PICTURE_WORDS, PICTURE_TOKENS)
-            made = {"input_tokens": PICTURE_WORDS, "output_tokens": PICTURE_TOKENS}
-            made["total_tokens"] = sum(made.values())
-            details = {"input_tokens_details": {"text_tokens": PICTURE_WORDS, "image_tokens": 0}}
-            response["tool_usage"] = {"image_gen": {**made, **details}}
-        self.server.bill(self.payer, dollars)
-        self._answer({**response, "status": "completed", "usage": usage}, script)
+        if body.get("stream"):
+            made = 0
+            try:
+                made = self._stream_response(response)
+                self._cut() if script == "broken" else self._wait_until_left()
+            finally:
+                self.server.bill(self.payer, price(model, into, made) + tools)
+            return
+        self.server.bill(self.payer, price(model, into, self._make(limit, script)) + tools)
+        self._answer({**response, **used, "status": "completed", "usage": usage}, script)
+
+    def _stream_response(self, response: dict[str, Any]) -> int:
+        """Sends the beginning of a stream, and returns how many output tokens are in it."""
+        self._send_head("text/event-stream")
+        started = {**response, "status": "in_progress"}
+        self._send_event({"type": "response.created", "sequence_number": 0, "response": started})
+        texts = ["0,"] * 5 + [LAST_TEXT]
+        for number, text in enumerate(texts):
+            place = {"sequence_number": number + 1, "item_id": "msg_1", "output_index": 0, "content_index": 0}
+            self._send_event({"type": "response.output_text.delta", **place, "delta": text, "logprobs": []})
+        return sum(map(len, texts))
 
     def _cancel(self) -> None:
         found = self.server.responses[self.path.split("/")[-2]]

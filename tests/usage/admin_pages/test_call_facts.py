@@ -10,7 +10,7 @@ from django.test import Client
 from tests.support.ledger.pages import REQUESTS, make_call, page_of, text_of
 from usage.journal_shipping.background_cost import COUNTED_BEFORE
 from usage.models import Request
-from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED
+from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED, NOT_COUNTED
 from usage.page_data import call_page
 
 pytestmark = pytest.mark.django_db
@@ -25,6 +25,7 @@ pytestmark = pytest.mark.django_db
         ({"price": COUNTED_BEFORE, "cost": 0}, "counted elsewhere"),
         ({"price": COUNTED_AT_END, "cost": None, "cost_kind": ""}, "counted when it ends"),
         ({"price": {"source": NOT_BILLED, "note": "An error."}, "cost": 0}, "not billed"),
+        ({"price": {"source": NOT_COUNTED, "note": "?"}, "cost": 0, "cost_kind": "estimated"}, "not counted"),
         ({"price": None, "cost": None, "cost_kind": ""}, "needs a price"),
     ],
 )

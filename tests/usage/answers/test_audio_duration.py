@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from usage.answers import audio_duration
 from usage.answers.audio_duration import HEAD_BYTES, length_in_transcript, length_of_file
 
 SRT = b"1\n00:00:00,000 --> 00:00:01,500\nHello\n\n2\n00:00:01,500 --> 00:01:02,250\nBye\n"
@@ -32,6 +33,28 @@ VTT = b"WEBVTT\n\n00:00.000 --> 00:01.500\nHello\n\n00:01.500 --> 01:02.250\nBye
     ],
 )
 def test_a_transcript_may_say_it(body: bytes, seconds: float | None) -> None:
+    assert length_in_transcript(body) == seconds
+
+
+LONG_TEXT = b'"text": "' + b'say \\"duration\\": 1 ' * 100_000 + b'"'
+
+
+@pytest.mark.parametrize(
+    ("body", "seconds"),
+    [
+        (b'{"task": "transcribe", "language": "english", "duration": 8000.25, ' + LONG_TEXT + b"}", 8000.25),
+        (b'{"duration":"7",' + LONG_TEXT + b"}", 7),
+        (b"{" + LONG_TEXT + b', "duration": 9}', 9),
+        (b"{" + LONG_TEXT + b"}", None),
+        (b'{"duration": 0, ' + LONG_TEXT + b"}", None),
+        (b'{"duration": null, ' + LONG_TEXT + b"}", None),
+    ],
+)
+def test_of_a_long_transcript_the_ends_are_read(
+    body: bytes, seconds: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parsing all of it would hold up the event loop."""
+    monkeypatch.setattr(audio_duration, "parse_body", None)
     assert length_in_transcript(body) == seconds
 
 
@@ -92,6 +115,28 @@ def with_frames(seconds: float) -> bytes:
 def test_a_file_says_it_at_its_beginning(file: bytes, seconds: float) -> None:
     found = length_of_file(file[:HEAD_BYTES], len(file))
     assert found == pytest.approx(seconds, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("file", "kind"),
+    [
+        (wav(30)[:28] + struct.pack("<I", 2**31) + wav(30)[32:], "wav"),  # says two gigabytes a second
+        (compressed_wav(30)[:28] + struct.pack("<I", 2**31) + compressed_wav(30)[32:], "wav"),
+        (flac(1) + bytes(10**6), "flac"),
+        (mp4(1) + bytes(10**7), "mp4"),
+        (with_frames(0.03) + bytes(10**6), "mp3"),
+    ],
+)
+def test_a_false_length_is_no_shorter_than_the_file_can_be(file: bytes, kind: str) -> None:
+    found = length_of_file(file[:HEAD_BYTES], len(file))
+    assert found is not None
+    assert found >= len(file) * 8 / audio_duration._MOST_BITS_PER_SECOND[kind]
+
+
+def test_a_false_rate_of_a_wav_file_is_seen_by_its_blocks() -> None:
+    file = wav(30)
+    forged = file[:28] + struct.pack("<I", 2**31) + file[32:]
+    assert length_of_file(forged[:HEAD_BYTES], len(forged)) == pytest.approx(30, rel=0.01)
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,13 @@ from usage.answers.estimate_rules import (
     MAX_INTERRUPTED_INPUT_TOKENS,
     REASONING_TOKENS,
     TOKENS_PER_SECOND,
+    at_least,
     estimate_interrupted,
     limited_to_time,
     reasoning_tokens,
     tokens_of_text,
 )
-from usage.call_record import CallRecord, Counts
+from usage.call_record import CallRecord, OtherUsage, SupposedUsage
 
 
 def test_it_works() -> None:
@@ -54,7 +55,7 @@ def test_more_effort_is_more_reasoning() -> None:
 
 
 def test_output_is_limited_by_time() -> None:
-    supposed: Counts = {"input_tokens": 9000, "output_tokens": 9000, "audio_output_tokens": 9000}
+    supposed: SupposedUsage = {"input_tokens": 9000, "output_tokens": 9000, "audio_output_tokens": 9000}
     assert limited_to_time(supposed, 2) == {
         "input_tokens": 9000, "output_tokens": 2 * TOKENS_PER_SECOND, "audio_output_tokens": 2 * TOKENS_PER_SECOND,
     }  # fmt: skip
@@ -71,6 +72,53 @@ def test_an_interrupted_call_has_used_what_was_reserved() -> None:
         "supposed": {"input_tokens": 70, "output_tokens": 200},
     }
     assert estimate_interrupted(begin) == {"input_tokens": 70, "output_tokens": 200, "usage_source": "estimated"}
+
+
+def test_an_interrupted_call_has_used_the_hosted_tools_that_were_reserved() -> None:
+    """Beside what its request states, on which the price depends."""
+    begin: CallRecord = {
+        "request_id": call_id(datetime.now(UTC) - timedelta(seconds=100)),
+        "method": "POST",
+        "other_usage": {"completion_window": "2h"},
+        "supposed": {"input_tokens": 70, "output_tokens": 200, "other_usage": {"file_searches": 10}},
+    }
+    used = estimate_interrupted(begin)
+    assert used["other_usage"] == {"completion_window": "2h", "file_searches": 10}
+
+
+PICTURES: OtherUsage = {"image_tokens": {"output_tokens": 100}, "image_tokens_estimated": True, "image_model": "dear"}
+
+
+@pytest.mark.parametrize(
+    ("supposed", "seen", "used"),
+    [
+        ({}, {}, {}),
+        ({"file_searches": 10}, {}, {"file_searches": 10}),
+        ({}, {"file_searches": 3}, {"file_searches": 3}),
+        ({"file_searches": 10}, {"file_searches": 3}, {"file_searches": 10}),
+        ({"file_searches": 10}, {"file_searches": 12}, {"file_searches": 12}),
+        ({"containers": ["64g"]}, {"containers": ["1g"]}, {"containers": ["64g"]}),
+        ({"containers": ["1g"]}, {"containers": ["4g", "4g"]}, {"containers": ["4g", "4g"]}),
+        (PICTURES, {}, PICTURES),
+        (PICTURES, {"image_tokens": {"output_tokens": 99}, "image_model": "other"}, PICTURES),
+        (
+            PICTURES,
+            {"image_tokens": {"output_tokens": 101}, "image_model": "other"},
+            {**PICTURES, "image_tokens": {"output_tokens": 101}, "image_tokens_estimated": False},
+        ),
+        (
+            PICTURES,
+            {"image_tokens": {"output_tokens": 101}, "image_tokens_estimated": True},
+            {**PICTURES, "image_tokens": {"output_tokens": 101}},
+        ),
+        ({}, PICTURES, PICTURES),
+        ({"search_tool": "web_search_preview"}, {"search_tool": "web_search"}, {"search_tool": "web_search_preview"}),
+        ({"file_searches": 1}, {"completion_window": "8h"}, {"completion_window": "8h", "file_searches": 1}),
+    ],
+)
+def test_what_was_seen_counts_at_least(supposed: OtherUsage, seen: OtherUsage, used: OtherUsage) -> None:
+    found = at_least({"output_tokens": 5, "other_usage": supposed}, {"output_tokens": 4, "web_searches": 2}, seen)
+    assert found == {"output_tokens": 5, "web_searches": 2, "other_usage": used}
 
 
 @pytest.mark.parametrize(

@@ -182,6 +182,20 @@ def test_what_a_cut_stream_has_begun_counts(
     assert read_events(BEGUN, added, end).other_usage[name] == used_after  # type: ignore[literal-required]  # one of two
 
 
+@pytest.mark.parametrize(
+    "item",
+    [
+        CODE,
+        {"type": "shell_call", "id": "sh_1", "environment": {"type": "container_reference", "container_id": "cntr_1"}},
+    ],
+)
+def test_a_container_counts_when_a_tool_begins_to_run_in_it(item: dict[str, Any]) -> None:
+    added = {"type": "response.output_item.added", "item": {**item, "status": "in_progress"}}
+    done = {"type": "response.output_item.done", "item": item}
+    assert read_events(BEGUN, added).other_usage["containers"] == ["4g"]
+    assert read_events(BEGUN, added, done).other_usage["containers"] == ["4g"]
+
+
 def test_a_search_that_was_begun_counts_until_it_proves_to_be_none() -> None:
     def event(kind: str, item: dict[str, Any]) -> dict[str, Any]:
         return {"type": f"response.output_item.{kind}", "item": item}

@@ -17,6 +17,7 @@ from tests.support.ledger.ledgers import NOON, Row, call
 from usage.journal_shipping import pending_responses
 from usage.journal_shipping.pending_responses import GIVE_UP_AFTER, forget_pending, lease_pending, suppose_usage
 from usage.journal_shipping.rows import write_rows
+from usage.metric_counters import counters
 from usage.models import CountedResponse, Hold, PendingResponse, Request, UsageDay
 from usage.money.row_pricing import Pricer
 from usage.upkeep import verify
@@ -87,16 +88,30 @@ def test_it_works() -> None:
 
 
 def test_the_time_that_upstream_had_limits_it() -> None:
-    write(row := made(supposed={"input_tokens": 100, "output_tokens": 10**6}))
+    write(row := made(supposed={"input_tokens": 100, "output_tokens": 10**6}, moment=timezone.now()))
     forget_pending(pending(timedelta(seconds=20)))
     assert 20_000 <= (Request.objects.get(pk=row["request_id"]).output_tokens or 0) < 30_000
+
+
+def test_what_hosted_tools_may_have_done_is_counted_with_it() -> None:
+    """What the request states, on which the price depends, stays beside it."""
+    supposed = {**SUPPOSED, "other_usage": {"file_searches": 10, "containers": ["4g"]}}
+    write(row := made(supposed=supposed, other_usage={"completion_window": "2h"}))
+    forget_pending(pending())
+    stored = Request.objects.get(pk=row["request_id"])
+    assert stored.other_usage == {"completion_window": "2h", "file_searches": 10, "containers": ["4g"]}
+    assert stored.cost == spent() == COST * Decimal("0.7") + 10 * Decimal("0.0025") + Decimal("0.12") / 4
+    assert_whole()
+    write(exact())
+    assert spent() < COST
+    assert_whole()
 
 
 @pytest.mark.parametrize("end", [partial(forget_pending, is_gone=True), suppose_usage], ids=["gone", "refused"])
 @pytest.mark.parametrize("is_reserved", [True, False])
 def test_one_that_may_go_on_counts_all_that_was_reserved(end: Any, is_reserved: bool) -> None:
     """Nobody will know when upstream has ended it; without a budget the time limits what is supposed."""
-    write(row := made(supposed={"input_tokens": 100, "output_tokens": 10**6}))
+    write(row := made(supposed={"input_tokens": 100, "output_tokens": 10**6}, moment=timezone.now()))
     if not is_reserved:
         Hold.objects.all().delete()
     end(pending(timedelta(seconds=20)))
@@ -153,6 +168,21 @@ def test_an_estimate_that_is_there_stays() -> None:
     assert_whole()
 
 
+@pytest.mark.parametrize("is_reserved", [True, False])
+def test_the_estimate_of_a_stream_that_goes_on_is_raised_and_never_lowered(is_reserved: bool) -> None:
+    """It has ended without a usage: upstream may have made in that time what the limit allows."""
+    seen = {"input_tokens": 500, "output_tokens": 6, "other_usage": {"file_searches": 12}}
+    supposed = {**SUPPOSED, "other_usage": {"file_searches": 10}}
+    write(row := made(**seen, supposed=supposed, usage_source="estimated", response_status="in_progress"))
+    if not is_reserved:
+        Hold.objects.all().delete()
+    forget_pending(pending())
+    stored = Request.objects.get(pk=row["request_id"])
+    assert (stored.input_tokens, stored.output_tokens, stored.other_usage) == (500, 1000, {"file_searches": 12})
+    assert spent() == stored.cost
+    assert_whole()
+
+
 @pytest.mark.parametrize("end", [partial(forget_pending, is_gone=True), suppose_usage], ids=["gone", "refused"])
 def test_a_stream_that_was_left_in_the_background_counts_all_that_was_reserved(end: Any) -> None:
     """Its estimate is of what had come until then, and upstream has gone on."""
@@ -206,7 +236,10 @@ def test_all_of_it_is_one_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ConnectionError
 
     monkeypatch.setattr(pending_responses, "settle_pending", fail)
+    counted: list[object] = []
+    monkeypatch.setattr(counters, "count_usage", lambda *rows: counted.append(rows))
     with pytest.raises(ConnectionError):
         forget_pending(response)
     assert spent() == 0
+    assert counted == []  # the metrics count what has been committed
     assert Request.objects.get().usage_source == "unknown"

@@ -20,6 +20,7 @@ from usage.answers.reader import AnswerReader
 from usage.answers.streamed_text import StreamedText
 from usage.models import Outcome, UsageSource
 from usage.money.billing import cost_kind, price_call
+from usage.money.unbilled import NOT_COUNTED
 from usage.page_data.call_page import UNITS
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
@@ -121,6 +122,7 @@ def test_a_picture_by_the_tool_whose_model_is_not_named_costs_what_the_default_o
 def test_the_page_names_each_endpoint_whose_calls_state_no_usage() -> None:
     """All others are billed by their usage or by an estimate, or cost nothing."""
     page = (BASE_DIR / "docs" / "ledger.md").read_text().partition("### What is not in the numbers")[2]
+    page = page.partition("## Estimates")[0]
     row: Any = {"method": "POST", "request_model": "gpt-5", "started_at": NOW, "outcome": "success", "upstream_ms": 1.0}
     row["usage_source"] = UsageSource.UNKNOWN
     uncounted = set()
@@ -129,10 +131,12 @@ def test_the_page_names_each_endpoint_whose_calls_state_no_usage() -> None:
             route = find_route(path.removeprefix("/v1").replace("{id}", "x"))
             assert route is not None
             row["route"] = route.name
-            cost, _ = price_call(row, [])
-            if "POST" in methods and cost is None and not is_estimated(route):
+            cost, price = price_call(row, [])
+            assert price is not None
+            assert cost == 0, route.name
+            if "POST" in methods and price["source"] == NOT_COUNTED and not is_estimated(route):
                 uncounted.add(family.name)
-    assert uncounted == set(re.findall(r"`/v1/(\w+)`", page.partition("state no usage: ")[2].partition(" | ")[0]))
+    assert uncounted == set(re.findall(r"`/v1/(\w+)`", page))
 
 
 def is_estimated(route: Route) -> bool:
@@ -161,13 +165,13 @@ def is_estimated(route: Route) -> bool:
     ],
 )
 def test_a_call_that_upstream_does_not_bill_costs_nothing(columns: dict[str, Any], is_billed: bool) -> None:
-    """And one of which that is not known, and that may have been billed, has no cost instead of $0."""
+    """And one of which that is not known, and that may have been billed, is not counted: it says so."""
     row: Any = {"method": "POST", "route": "/v1/responses", "request_model": "gpt-5", "started_at": NOW}
     row |= {"usage_source": UsageSource.UNKNOWN, "upstream_ms": 12.0, **columns}
     dollars, price = price_call(row, [])
-    assert dollars == (None if is_billed else 0)
-    assert (price or {}).get("source") == (None if is_billed else "not billed")
-    assert cost_kind(row, price) == ("" if is_billed else "exact")
+    assert dollars == 0
+    assert (price or {}).get("source") == ("not counted" if is_billed else "not billed")
+    assert cost_kind(row, price) == ("estimated" if is_billed else "exact")
     # A usage that is known is billed, however the call has ended; one that was estimated, too.
     if row["route"] != "/v1/files":
         for source in (UsageSource.EXACT, UsageSource.ESTIMATED):

@@ -46,6 +46,11 @@ def cost(model: str, price: CustomPrice, *, tier: str = "default", **columns: An
         ({"input": "1", "service_tier": "flex", "every_tier": True}, "default", "10"),
         ({"input": "1", "service_tier": "priority"}, "fast", "1"),  # two names of one tier
         ({"input": "1", "service_tier": "fast"}, "priority", "1"),
+        ({"input": "1", "service_tier": "Priority "}, "priority", "1"),
+        ({"input": "1", "service_tier": "FLEX"}, "flex", "1"),
+        ({"input": "1", "service_tier": "auto"}, "default", "1"),
+        ({"input": "1", "service_tier": "Standard"}, "default", "1"),
+        ({"input": "1", "service_tier": "auto"}, "flex", "5"),
         ({"multiplier": "0.88"}, "default", "8.8"),
         ({"multiplier": "0.88"}, "flex", "5"),
         ({"multiplier": "0.88", "every_tier": True}, "flex", "4.4"),
@@ -139,3 +144,21 @@ def test_the_form_refuses_what_makes_no_price(stated: dict[str, Any], field: str
         ModelPrice(model="gpt-9", valid_from=NOW, **stated).full_clean()
     assert list(refused.value.message_dict) == [field]
     ModelPrice(model="gpt-9", valid_from=NOW, multiplier=Decimal("0.88"), every_tier=True).full_clean()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("stated", "stored"),
+    [
+        ({"service_tier": "Priority"}, ("priority", False)),
+        ({"service_tier": " FLEX "}, ("flex", False)),
+        ({"service_tier": "auto"}, ("", False)),
+        ({"service_tier": "default", "every_tier": True}, ("", False)),  # as code of before could store it
+        ({"every_tier": True}, ("", True)),
+        ({}, ("", False)),
+    ],
+)
+def test_a_tier_is_stored_as_answers_spell_it(stated: dict[str, Any], stored: tuple[str, bool]) -> None:
+    price = ModelPrice.objects.create(model="gpt-9", valid_from=NOW, input=1, **stated)
+    price.refresh_from_db()
+    assert (price.service_tier, price.every_tier) == stored

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from usage.custom_prices import PRICES, CustomPrice
 from usage.models import Request
-from usage.money.billing import price_call
+from usage.money.billing import cost_kind, price_call
 from usage.money.genai_price_list import BUNDLED
 
 NOW = datetime(2026, 11, 1, 12, 30, 15, tzinfo=UTC)
@@ -150,10 +150,6 @@ def test_a_call_costs_what_the_price_list_says(model: str, counts: dict[str, Any
 @pytest.mark.parametrize(
     ("model", "counts"),
     [
-        ("gpt-4o", {}),
-        ("gpt-4o", {"web_searches": 0}),  # an answer without usage still says that it searched nothing
-        ("gpt-4o", {"output_tokens": 5}),
-        ("", {"input_tokens": 1}),
         ("gpt-99", {"input_tokens": 1}),
         ("my-gpt-4o", {"input_tokens": 1}),
         ("ft:gpt-6-sol-2031-01-01:acme-moderation::id", {"input_tokens": 1}),
@@ -167,19 +163,61 @@ def test_a_call_costs_what_the_price_list_says(model: str, counts: dict[str, Any
         ("tts-1", {"input_tokens": 1}),  # by the character
         ("whisper-1", {"input_tokens": 1}),
         ("gpt-4o-transcribe", {"audio_seconds": 1.0}),
-        ("gpt-image-1", {"input_tokens": 100, "output_tokens": 1}),
-        ("gpt-4o", {"input_tokens": 100, "cached_tokens": 101}),
-        ("gpt-4o", {"input_tokens": 100, "cached_tokens": 60, "cache_write_tokens": 60}),
-        ("gpt-audio", {"input_tokens": 100, "audio_input_tokens": 101}),
-        ("gpt-audio", {"input_tokens": 1, "audio_input_tokens": 0, "output_tokens": 1, "audio_output_tokens": 2}),
-        ("gpt-5", {"input_tokens": 100, "output_tokens": 10, "reasoning_tokens": 11}),
-        # xAI leaves reasoning out of the output: only the total tells
-        ("grok-4", {"input_tokens": 10, "output_tokens": 10, "usage": {"total_tokens": 500}}),
-        ("gpt-5-pro", {"input_tokens": 2**53, "output_tokens": 2**53}),  # more than the ledger's column holds
     ],
 )
 def test_a_call_without_an_honest_price_has_none(model: str, counts: dict[str, Any]) -> None:
+    """And an administrator's price mends that: nothing else is without a cost."""
     assert price_call(row(model, **counts), []) == (None, None)
+    mended = own(model, input="1", output="1", per_minute="1")
+    assert cost(model, mended, **counts)
+
+
+@pytest.mark.parametrize(
+    ("model", "counts"),
+    [
+        ("gpt-4o", {}),
+        ("gpt-99", {}),
+        ("gpt-4o", {"web_searches": 0}),  # an answer without usage still says that it searched nothing
+        ("", {"input_tokens": 1}),  # no price can be for a call that names no model
+        ("gpt-5-pro", {"input_tokens": 2**53, "output_tokens": 2**53}),  # more than the ledger's column holds
+    ],
+)
+def test_what_no_price_could_mend_is_not_counted(model: str, counts: dict[str, Any]) -> None:
+    call = row(model, **counts)
+    if not model:
+        call["request_model"] = ""
+    dollars, price = price_call(call, [])
+    assert price is not None
+    assert dollars == 0
+    assert (price["source"], cost_kind(call, price)) == ("not counted", "estimated")
+    assert price["note"]
+
+
+@pytest.mark.parametrize(
+    ("model", "counts", "dollars"),
+    [
+        ("gpt-4o", {"output_tokens": 5}, 5 * 10),
+        ("gpt-4o", {"output_tokens": 5, "request_bytes": 400}, 100 * 2.5 + 5 * 10),
+        ("gpt-4o", {"input_tokens": 100, "cached_tokens": 101}, 101 * 2.5),
+        ("gpt-4o", {"input_tokens": 100, "cached_tokens": 60, "cache_write_tokens": 60}, 120 * 2.5),
+        ("gpt-image-1", {"input_tokens": 100, "output_tokens": 1}, 100 * 10 + 40),  # not said: text or image
+        ("gpt-audio", {"input_tokens": 100, "audio_input_tokens": 101}, 100 * 32),
+        ("gpt-audio", {"input_tokens": 1, "audio_input_tokens": 0, "output_tokens": 1, "audio_output_tokens": 2},
+         32 + 64),
+        ("gpt-5", {"input_tokens": 100, "output_tokens": 10, "reasoning_tokens": 11}, 100 * 1.25 + 11 * 10),
+        # xAI leaves reasoning out of the output: only the total tells
+        ("grok-4", {"input_tokens": 10, "output_tokens": 10, "usage": {"total_tokens": 500}}, 10 * 3 + 490 * 15),
+    ],
+)  # fmt: skip
+def test_counts_that_are_not_enough_are_the_dearest_that_they_can_be(
+    model: str, counts: dict[str, Any], dollars: float
+) -> None:
+    call = row(model, usage_source="exact", **counts)
+    found, price = price_call(call, [])
+    assert found == Decimal(str(dollars)) / 1_000_000
+    assert cost_kind(call, price) == "estimated"
+    assert price is not None
+    assert sum(Decimal(item["dollars"]) for item in price["items"]) == found
 
 
 def test_a_real_zero_is_a_zero() -> None:
@@ -245,7 +283,7 @@ def test_cached_audio_is_told_from_cached_text_where_upstream_says_so() -> None:
     # Not said, so text first: 40 * 0.4 + 50 * 32 + 10 * 0.4
     assert cost("gpt-realtime", **counts) == Decimal("0.00162")
     wrong = {"input_token_details": {"cached_tokens_details": {"text_tokens": "?", "audio_tokens": None}}}
-    assert cost("gpt-realtime", usage=wrong, **counts) is None
+    assert cost("gpt-realtime", usage=wrong, **counts) == 100 * Decimal(32) / 1_000_000  # all of it, as an estimate
 
 
 def test_dollars_are_rounded_half_up_and_items_still_add_up() -> None:
@@ -383,8 +421,10 @@ def test_more_never_costs_less_and_more_cached_never_costs_more(
 ) -> None:
     if model in TEXT:
         counts = {**counts, "audio_input_tokens": 0, "audio_output_tokens": 0}
-    before, after = cost(model, **counts), cost(model, **{**counts, column: counts[column] + more})
-    assume(before is not None and after is not None)  # a part may not outgrow its whole
+    grown = {**counts, column: counts[column] + more}
+    calls = [row(model, **one) for one in (counts, grown)]
+    assume(all(cost_kind(call, price_call(call, [])[1]) == "exact" for call in calls))  # no part outgrows its whole
+    before, after = cost(model, **counts), cost(model, **grown)
     assert before is not None
     assert after is not None
     assert after <= before if column == "cached_tokens" else after >= before

@@ -47,7 +47,11 @@ def cost_of_today() -> Decimal:
 
 
 def test_it_works(tmp_path: Path) -> None:
-    rows = [call(), call(), call(outcome="rejected", input_tokens=None, output_tokens=None, usage=None)]
+    rows = [
+        call(),
+        call(),
+        call(outcome="rejected", input_tokens=None, cached_tokens=None, output_tokens=None, usage=None),
+    ]
     for row in rows:
         hold(row)
     other = hold(call())

@@ -108,12 +108,15 @@ def test_a_failure_in_the_middle_leaves_rows_and_sums_equal(tmp_path: Path, monk
     assert_sums_are_right()
 
 
-def test_calls_without_counts_stay_without_a_price(tmp_path: Path) -> None:
+def test_calls_without_counts_are_not_counted(tmp_path: Path) -> None:
     row = call(request_bytes=0)  # so that nothing can be estimated
     ship(tmp_path, begin(row))
     custom_price("*", "1")
     assert reprice(NOON, unpriced_only=False) == 0
-    assert cost_of(row) == [None]
+    assert cost_of(row) == [0]
+    Request.objects.update(cost=None, cost_kind="", price=None)  # as code of before has left it
+    assert reprice(NOON, unpriced_only=True) == 1
+    assert Request.objects.get().price["source"] == "not counted"  # type: ignore[index]  # it has a price
 
 
 def test_a_stored_response_that_counted_before_still_costs_nothing(tmp_path: Path) -> None:
