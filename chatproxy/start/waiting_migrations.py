@@ -4,6 +4,9 @@ A statement that alters a table waits until all transactions that have read the 
 statement about that table waits behind it. So a migration waits for `LOCK_TIMEOUT_MS` only, and is tried again after a
 pause, in which the statements that waited behind it go on. An index that is made concurrently needs no such limit
 (`usage.database.concurrent_indexes`): nothing waits behind it.
+
+A migration and Django's record of it are one transaction. Django writes the record of a migration with foreign keys in
+a transaction of its own: a server that was killed in between left a database with which no server could start.
 """
 
 from __future__ import annotations
@@ -14,8 +17,12 @@ from typing import Any
 
 import psycopg
 from django.core.management import call_command
-from django.db import connection
-from django.db.utils import OperationalError
+from django.core.management.commands import migrate as migrate_command
+from django.db import connection, transaction
+from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.migration import Migration
+from django.db.migrations.state import ProjectState
+from django.db.utils import OperationalError, ProgrammingError
 
 # Less than the second after which a call whose budget cannot be read is refused (`usage.money.reservations`).
 LOCK_TIMEOUT_MS = 500
@@ -23,6 +30,24 @@ PAUSE_SECONDS = 2.0
 NOTICE_SECONDS = 60.0
 # What passes by itself: another transaction has the table, or had locked it in another order.
 IN_THE_WAY = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+# Or a server that was killed while it migrated: its last transaction may still have been committed after this server
+# had read which migrations are missing.
+COMMITTED_MEANWHILE = (psycopg.errors.DuplicateTable, psycopg.errors.DuplicateColumn, psycopg.errors.DuplicateObject)
+
+
+class OneTransactionExecutor(MigrationExecutor):
+    """Executor that applies a migration and records it in one transaction, unless the migration is not atomic."""
+
+    def apply_migration(
+        self, state: ProjectState, migration: Migration, fake: bool = False, fake_initial: bool = False
+    ) -> ProjectState:
+        if not migration.atomic:
+            return super().apply_migration(state, migration, fake, fake_initial)
+        with transaction.atomic(using=self.connection.alias):
+            return super().apply_migration(state, migration, fake, fake_initial)
+
+
+migrate_command.MigrationExecutor = OneTransactionExecutor  # type: ignore[attr-defined]  # no setting names it
 
 
 def migrate(notice: Callable[[], None]) -> None:
@@ -34,6 +59,7 @@ def migrate(notice: Callable[[], None]) -> None:
         django.db.Error: a migration failed for another reason.
     """
     notice_at = time.monotonic()
+    was_repeated = False
     while True:
         try:
             with connection.execute_wrapper(_limit_wait):
@@ -46,6 +72,10 @@ def migrate(notice: Callable[[], None]) -> None:
                 notice_at = time.monotonic() + NOTICE_SECONDS
             # Lets those through that waited behind the statement. The end of a lock is told to nobody.
             time.sleep(PAUSE_SECONDS)
+        except ProgrammingError as error:
+            if was_repeated or not isinstance(error.__cause__, COMMITTED_MEANWHILE):
+                raise
+            was_repeated = True
         else:
             return
 

@@ -2,6 +2,9 @@
 
 A client appends the path of an endpoint to its base URL. If the base URL has `/v1` twice or not at all, a slash at its
 end, `/openai` or `/api` in front, or a whole endpoint in it, the path that arrives can be recognised by its end.
+
+A path is unknown, and gets a hint, only if it begins with no family's name: whatever else is misspelt behind the name
+of a family (`/v1/audio/transcription`) goes to upstream, which may know it.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ MAX_SEGMENTS = 16  # of a path. Bounds the work: the rest of the path from each 
 PREFIXES = frozenset({"v1", "openai", "api"})
 LONGEST_MISSPELT_PATH = 100  # characters. Bounds the work as well: each segment is compared with the known ones
 LIKENESS = 0.8  # from which a segment of a path may be meant; `difflib` calls equal texts 1.0
+SEVERAL = "..."  # in a hint, the rest of a path of which only the beginning is clear
 BASE_URL = "The base URL for a client is this gateway's address and /v1, once, with nothing behind it."
 
 
@@ -93,7 +97,8 @@ class KnownSegment:
 def nearest_path(raw_path: str) -> str:
     """Guesses which known path of `/v1` is meant by `raw_path`, which is unknown: misspelt, or only its beginning.
 
-    Returns an empty string if none is near. Both paths are as they come over the wire.
+    Returns an empty string if none is near. If `raw_path` is the beginning of several paths, returns this beginning as
+    it is spelt right, and `SEVERAL` for the rest. Both paths are as they come over the wire.
     """
     if not raw_path.startswith("/v1/") or len(raw_path) > LONGEST_MISSPELT_PATH:
         return ""
@@ -104,11 +109,13 @@ def nearest_path(raw_path: str) -> str:
             return ""
         node = node.below[name]
         found.append(segment if name == "{id}" else name)
-    while not node.is_end:  # such as `/chat`
-        name, node = next(iter(node.below.items()))
+    while not node.is_end and len(node.below) == 1 and "{id}" not in node.below:  # such as `/chat`
+        [(name, node)] = node.below.items()
         found.append(name)
     nearest = "/" + "/".join(found)
     route = find_route(nearest)  # None for an id that is no segment, such as `..`
+    if not node.is_end:
+        return f"/v1{nearest}/{SEVERAL}" if route is not None else ""
     is_new = f"/v1{nearest}" != raw_path.rstrip("/")
     return f"/v1{nearest}" if is_new and route is not None and _is_known(route) else ""
 

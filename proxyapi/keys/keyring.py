@@ -18,7 +18,8 @@ from types import MappingProxyType
 
 import psycopg
 from django.conf import settings
-from django.db import DatabaseError, connections
+from django.db import Error as DatabaseError
+from django.db import connections
 
 from proxyapi import sealing
 from proxyapi.key_names import SECURITY_KEY_NAME

@@ -29,7 +29,7 @@ import httptools
 from multidict import CIMultiDict
 
 from proxyapi.bodies.decoding import ENCODINGS, Decoder
-from proxyapi.upstream.faults import Broken, InvalidStatus, Late, Silent, lost, no_http
+from proxyapi.upstream.faults import Broken, InvalidStatus, Late, Silent, damaged, lost, unreadable
 from proxyapi.upstream.passed_headers import Headers
 
 Body = bytes | AsyncIterator[bytes] | None
@@ -295,7 +295,7 @@ class Exchange:
         try:
             self._decode(decoder)
         except zlib.error as fault:
-            self._fail(Broken(f"its encoded answer is damaged ({fault})"))
+            self._fail(damaged(fault))
             return
         if not decoder.has_more:
             if self._state is State.DECODING:
@@ -352,8 +352,7 @@ class Exchange:
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as fault:
-            raised = fault.__context__  # the exception of a callback, such as `on_body`
-            self._fail(raised if isinstance(raised, Broken) else no_http(b"" if self.status else data, fault))
+            self._fail(unreadable(b"" if self.status else data, fault))
             self._connection.close()  # even if the answer was whole: bytes that nobody asked for followed it
         if not self.status and self._head_size > MAX_HEAD_BYTES:
             self._fail(Broken("the head of its answer is too large"))
@@ -406,7 +405,7 @@ class Exchange:
         if encoding in ENCODINGS:
             self._decoder = Decoder(encoding)
         elif encoding not in {"", "identity"}:
-            raise Broken(f"its answer is encoded as {encoding[:50]}")
+            raise Broken(f"its answer is encoded as {encoding[:50]}", "its answer has an encoding that is not known")
         self.status = status
         self._state = State.BODY
         if self._silence is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 
 from proxyapi.exceptions import ProxyError, RequestTimeout, UpstreamTimeout, UpstreamUnreachable
@@ -13,29 +12,42 @@ from proxyapi.upstream.request import UpstreamRequest
 logger = logging.getLogger(__name__)
 
 UNREACHABLE_LOG_SECONDS = 60.0
+MAX_LOGGED_REASONS = 100  # a minute; those of the code are fewer
 NOT_BILLED = "Upstream was not reached, so the call was not billed."
 MAYBE_BILLED = "The call may have reached upstream and may have been billed."
 
 
 class UnreachableLog:
-    """Log of the reasons why upstream gives no answer: each at most once a minute, with the system's own words."""
+    """Log of the reasons why upstream gives no answer: each at most once a minute, with the system's own words.
+
+    Reasons that differ only in words of upstream's are one, so that upstream neither fills the log nor the memory.
+    """
 
     def __init__(self) -> None:
-        self._logged_at: dict[str, float] = {}
+        self._logged_at: dict[str, float] = {}  # in the order of time, within the last minute
 
     def add(self, fault: NotConnected | Broken) -> None:
         """Logs why upstream gives no answer, unless the same reason was logged within the last minute."""
         what = "no connection to upstream" if isinstance(fault, NotConnected) else "no usable answer from upstream"
         words = f"{what}: {fault}"
         systems_words = str(fault.__cause__ or "")
-        self.add_reason(words, "" if systems_words in words else f" ({systems_words})")
+        details = "" if systems_words in words else f" ({systems_words})"
+        self.add_reason(f"{words}{details}", f"{what}: {fault.kind}")
 
-    def add_reason(self, words: str, details: str = "") -> None:
-        """Logs a reason, followed by its details, unless the same reason was logged within the last minute."""
+    def add_reason(self, words: str, kind: str = "") -> None:
+        """Logs a reason, unless one of the same `kind` was logged within the last minute; by default, `words` are that.
+
+        Logs at most `MAX_LOGGED_REASONS` kinds a minute.
+        """
+        kind = kind or words
         now = time.monotonic()
-        if now - self._logged_at.get(words, -math.inf) >= UNREACHABLE_LOG_SECONDS:
-            self._logged_at[words] = now
-            logger.warning("%s%s", words, details)
+        for known, logged_at in list(self._logged_at.items()):
+            if now - logged_at < UNREACHABLE_LOG_SECONDS:
+                break
+            del self._logged_at[known]
+        if kind not in self._logged_at and len(self._logged_at) < MAX_LOGGED_REASONS:
+            self._logged_at[kind] = now
+            logger.warning("%s", words)
 
 
 unreachable_log = UnreachableLog()

@@ -12,8 +12,14 @@ TransportFault
 from __future__ import annotations
 
 import errno
+import logging
 import socket
 import ssl
+import zlib
+
+import httptools
+
+logger = logging.getLogger(__name__)
 
 # Words for OpenSSL's error numbers. OpenSSL's own words quote the expected host name, which callers must not see.
 CERTIFICATE_FAULTS = {
@@ -59,12 +65,14 @@ class TransportFault(Exception):
 class NotConnected(TransportFault):
     """Error: no connection to upstream could be opened, so upstream has received nothing of the call.
 
-    `reason` says why, in words for a caller, without host, address or key.
+    `reason` says why, in words for a caller, without host, address or key. `kind` is the part of it that the gateway
+    itself has written, so that faults can be told apart without words that a proxy has chosen.
     """
 
-    def __init__(self, reason: str = "") -> None:
+    def __init__(self, reason: str = "", kind: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
+        self.kind = kind or reason
 
 
 class ConnectTimeout(NotConnected):
@@ -90,15 +98,20 @@ class Silent(Late):
 class Broken(TransportFault):
     """Error: the connection to upstream broke before the end of the answer, or the answer breaks the rules of HTTP.
 
-    Its text says why, in words for a caller, without host, address or key.
+    Its text says why, in words for a caller, without host, address or key. `kind` is its text without the words that
+    upstream has chosen: there are few kinds, whatever upstream sends.
     """
+
+    def __init__(self, reason: str = "", kind: str = "") -> None:
+        super().__init__(reason)
+        self.kind = kind or reason
 
 
 class InvalidStatus(Broken):
     """Error: upstream's answer has a status that HTTP does not have, a number outside of 100 to 599."""
 
     def __init__(self, status: int) -> None:
-        super().__init__(f"its answer has the status {status:03}, which is none")
+        super().__init__(f"its answer has the status {status:03}, which is none", "its answer has an invalid status")
 
 
 def not_connected(fault: OSError | UnicodeError, *, is_proxy: bool) -> NotConnected:
@@ -108,7 +121,8 @@ def not_connected(fault: OSError | UnicodeError, *, is_proxy: bool) -> NotConnec
     """
     match fault:
         case ProxyRefused():
-            return NotConnected(f"the proxy did not connect ({fault})" if str(fault) else "the proxy did not connect")
+            kind = "the proxy did not connect"
+            return NotConnected(f"{kind} ({fault})" if str(fault) else kind, kind)
         case socket.gaierror() | UnicodeError():
             reason = "its name is not known"
         case ssl.SSLCertVerificationError():
@@ -142,12 +156,36 @@ def lost(fault: Exception | None) -> Broken:
     return broken
 
 
-def no_http(start: bytes, fault: Exception) -> Broken:
-    """Returns the error `Broken` for bytes from upstream that are not HTTP; `start` are the first ones if no head came.
+def unreadable(start: bytes, fault: httptools.HttpParserError | httptools.HttpParserUpgrade) -> Broken:
+    """Returns the error `Broken`, whose text tells a caller why the parser could not read upstream's answer.
 
-    `fault` is the parser's error, whose text is one of the parser's own phrases and has nothing of upstream's in it.
+    `fault` is the parser's error, and `start` are the first bytes from upstream if no head of an answer came. If a
+    function that the parser calls (a callback, such as `on_body`) has raised an exception, that one is the reason, and
+    the parser's error only says in which function. An exception that upstream cannot cause is an error of the gateway's
+    own, and is logged with its traceback.
     """
-    is_tls = start.startswith(TLS_RECORDS)
-    broken = Broken("it speaks TLS; it may need https://" if is_tls else f"its answer breaks HTTP's rules ({fault})")
+    cause: BaseException = fault.__context__ or fault
+    match cause:
+        case Broken():
+            return cause
+        case zlib.error():
+            return damaged(cause)
+        case httptools.HttpParserUpgrade():  # its text is an offset
+            broken = Broken("it switched to another protocol, which was not asked for")
+        case httptools.HttpParserError() if start.startswith(TLS_RECORDS):
+            broken = Broken("it speaks TLS; it may need https://")
+        case httptools.HttpParserError():  # its text is one of the parser's phrases, without anything of upstream's
+            broken = Broken(f"its answer breaks HTTP's rules ({cause})")
+        case _:
+            logger.error("an answer of upstream's cannot be read, by an error of the gateway's own", exc_info=cause)
+            broken = Broken("the gateway could not read its answer, by an error of its own")
+    broken.__cause__ = cause
+    return broken
+
+
+def damaged(fault: zlib.error) -> Broken:
+    """Returns the error `Broken` for an encoded answer that cannot be decoded; `fault` says why, in zlib's words."""
+    kind = "its encoded answer is damaged"
+    broken = Broken(f"{kind} ({fault})", kind)
     broken.__cause__ = fault
     return broken

@@ -28,7 +28,8 @@ from proxyapi.upstream.failures import unreachable_log
 from proxyapi.upstream.proxies import PORTS
 
 GATEWAY = re.compile(r"1\.1 chatproxy-[0-9a-f]{16}")  # one entry of `Via`: the protocol's version, and a gateway's name
-OPENAI_DOMAINS = ("openai.com", "openai.azure.com")
+# Azure serves OpenAI's models below three domains, by the kind of the resource: OpenAI, AI services, Foundry.
+OPENAI_DOMAINS = ("openai.com", "openai.azure.com", "cognitiveservices.azure.com", "services.ai.azure.com")
 CAME_BACK = (
     "This call came back to the gateway that had sent it: its upstream, or the upstream of a gateway behind it, is this"
     " gateway. OPENAI_BASE_URL of one of them has to be the provider's address."

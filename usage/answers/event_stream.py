@@ -73,8 +73,11 @@ def read(stream: bytes) -> list[tuple[bytes, bytes]]:
     events = []
     for block in stream.split(b"\n\n"):
         if block:
+            head, _, data = block.partition(b"\ndata: ")
             if block[:6] == b"data: " and b"\n" not in block:
                 events.append((b"", block[6:]))
+            elif head[:7] == b"event: " and data and b"\n" not in head and b"\n" not in data:
+                events.append((head[7:], data))
             else:
                 events.extend((event.name, event.data) for event in split(block))
     return events

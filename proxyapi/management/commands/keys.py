@@ -12,7 +12,7 @@ from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.management.base import BaseCommand, CommandError
-from django.db import OperationalError, transaction
+from django.db import InterfaceError, OperationalError, transaction
 
 from proxyapi.models import AccessKey, LogBodies
 
@@ -76,7 +76,7 @@ class Command(BaseCommand):
             raise CommandError(" ".join(_faults(error))) from None
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from None
-        except OperationalError as error:
+        except (OperationalError, InterfaceError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise CommandError(f"the database cannot be reached; is the server running? ({reason})") from None
 

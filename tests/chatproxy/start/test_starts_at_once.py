@@ -17,7 +17,7 @@ import pytest
 
 from chatproxy.start import startup
 from tests.simulator.server import Simulator
-from tests.support.polling import wait_until
+from tests.support.polling import PATIENCE, wait_until
 from tests.support.servers.databases import new_database
 from tests.support.servers.gateway import Gateway, launch_gateway, run_gateway
 from tests.support.servers.pgbouncer import run_pgbouncer
@@ -81,6 +81,61 @@ def test_behind_a_pooler_every_start_is_like_the_first(simulator: Simulator, poo
                 done = gateway.manage("ledger", *action)
                 assert done.returncode == 0, done.stdout + done.stderr
         wait_until(lambda: nobody_holds_a_lock(pooled))  # the pooler ends the connection of a server that has stopped
+
+
+@pytest.mark.parametrize("applied", [1, 15, 30])
+def test_one_that_is_killed_while_it_migrates_holds_up_no_other(
+    simulator: Simulator, database: str, tmp_path: Path, applied: int
+) -> None:
+    directories = [tmp_path / str(number) for number in range(3)]
+    for directory in directories:
+        directory.mkdir()
+    killed = launch_gateway(simulator.base_url, database, directories[0])
+    others: list[Gateway] = []
+    try:
+        wait_until(lambda: count_of(database, "django_migrations") >= applied)
+        others = [launch_gateway(simulator.base_url, database, directory) for directory in directories[1:]]
+        killed.process.kill()
+        for gateway in others:
+            gateway.wait_for_log("Booting worker")
+            assert gateway.post("/openai", CALL).status_code == 200
+        assert count_of(database, "pg_index WHERE NOT indisvalid") == 0
+    finally:
+        codes = [gateway.stop() for gateway in (killed, *others)]
+    assert codes == [-signal.SIGKILL, 0, 0]
+
+
+def count_of(database: str, what: str) -> int:
+    """Returns how many rows there are of `what`, a table with or without conditions; 0 if there is no such table."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        try:
+            [(count,)] = connection.execute(f"SELECT count(*) FROM {what}").fetchall()  # noqa: S608  (the test's own)
+        except psycopg.errors.UndefinedTable:
+            return 0
+    return int(count)
+
+
+def test_a_pooler_in_session_mode_is_like_none(simulator: Simulator, database: str, tmp_path: Path) -> None:
+    with run_pgbouncer(database, tmp_path, "session") as pooled:
+        for _ in range(2):
+            with run_gateway(simulator.base_url, pooled, tmp_path) as gateway:
+                assert gateway.post("/openai", CALL).status_code == 200
+
+
+@pytest.mark.parametrize("is_migrated", [False, True])
+def test_a_pooler_in_statement_mode_is_refused(
+    simulator: Simulator, database: str, tmp_path: Path, is_migrated: bool
+) -> None:
+    if is_migrated:
+        with run_gateway(simulator.base_url, database, tmp_path):
+            pass
+    with run_pgbouncer(database, tmp_path, "statement") as pooled:
+        gateway = launch_gateway(simulator.base_url, pooled, tmp_path)
+        try:
+            gateway.wait_for_log(r"\Achatproxy: .*transaction blocks not allowed in statement pooling mode\n\Z")
+            assert gateway.process.wait(PATIENCE) == 1
+        finally:
+            gateway.stop()
 
 
 def nobody_holds_a_lock(database: str) -> bool:

@@ -84,6 +84,14 @@ NEAREST = {
     "/v1/Chat/Completions": "/v1/chat/completions",
     "/v1/fine-tuning/jobs": "/v1/fine_tuning/jobs",
     "/v1/fine-tuning/jobs/ftjob_1/events": "/v1/fine_tuning/jobs/ftjob_1/events",
+    "/v1/fine-tuning": "/v1/fine_tuning/...",
+    "/v1/fine-tuning/job": "/v1/fine_tuning/jobs",
+    "/v1/fine-tuning/alpha/": "/v1/fine_tuning/alpha/graders/...",
+    "/v1/image": "/v1/images/...",
+    "/v1/image/generation": "/v1/images/generations",
+    "/v1/Audio": "/v1/audio/...",
+    "/v1/project": "/v1/projects/...",
+    "/v1/response/resp_1/cancell": "/v1/responses/resp_1/cancel",
     "/v1/vector-stores": "/v1/vector_stores",
     "/v1/vector-stores/vs_1/files": "/v1/vector_stores/vs_1/files",
     "/v1/model": "/v1/models",
@@ -107,6 +115,23 @@ def test_a_misspelt_path_is_told_the_nearest(gateway: Gateway, simulator: Simula
     assert answer.status_code == 404
     assert answer.json()["error"]["message"].endswith(f". Did you mean {NEAREST[path]}?")
     assert simulator.requests == []
+
+
+BELOW_A_FAMILY = (
+    "/v1/audio/transcription",
+    "/v1/images/generation",
+    "/v1/responses/resp_1/cancell",
+)
+
+
+@pytest.mark.parametrize("path", BELOW_A_FAMILY)
+def test_what_is_misspelt_below_a_family_is_upstreams_to_know(
+    gateway: Gateway, simulator: Simulator, path: str
+) -> None:
+    answer = gateway.http.get(path, headers={"authorization": f"Bearer {SECURITY_KEY}"})
+
+    assert simulator.last.path == path
+    assert "Did you mean" not in answer.text
 
 
 @pytest.mark.parametrize("path", NOT_NEAR)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import pytest
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 
 from proxyapi.keys import snapshots
 from proxyapi.keys.keyring import Keyring
 
 
 @pytest.mark.parametrize(
-    ("fault", "has_traceback"), [(OperationalError("away"), False), (OSError(5, "no"), False), (KeyError("a"), True)]
+    ("fault", "has_traceback"),
+    [
+        (OperationalError("away"), False),
+        (InterfaceError("the connection is closed"), False),
+        (OSError(5, "no"), False),
+        (KeyError("a"), True),
+    ],
 )
 def test_only_an_error_of_the_gateways_own_is_logged_with_its_traceback(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: Exception, has_traceback: bool

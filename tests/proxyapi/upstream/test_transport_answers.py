@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import random
 import zlib
 from contextlib import suppress
 
@@ -225,6 +226,53 @@ async def test_an_encoded_answer_that_is_not_whole_is_broken(encoding: bytes, bo
         with pytest.raises(Broken):
             await read(await call(transport))
         assert not transport._vacant
+
+
+UPGRADE = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
+DAMAGED = "its encoded answer is damaged \\(Error -3 while decompressing data: "
+FOR_EVER = packed(random.Random(0).randbytes(1024 * 1024))  # so much that it is decoded in several steps
+
+
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [
+        (answer(b"{}", b"content-encoding: gzip"), f"{DAMAGED}incorrect header check\\)"),
+        (answer(packed(TEXT)[:10] + b"\xff" * 9, b"content-encoding: gzip"), f"{DAMAGED}invalid block type\\)"),
+        (answer(packed(TEXT)[:-8] + b"\0" * 8, b"content-encoding: gzip"), f"{DAMAGED}incorrect data check\\)"),
+        (answer(b"\x08\xff" * 9, b"content-encoding: deflate"), DAMAGED),
+        (answer(FOR_EVER[:-8] + b"\0" * 8, b"content-encoding: gzip"), f"{DAMAGED}incorrect data check\\)"),
+        (UPGRADE, "it switched to another protocol, which was not asked for$"),
+        (UPGRADE + b"\x81\x05Hello", "it switched to another protocol, which was not asked for$"),
+        (
+            b"HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n",
+            "its answer breaks HTTP's rules \\(Invalid character in Content-",
+        ),
+    ],
+)
+async def test_why_an_answer_cannot_be_read_is_said(sent: bytes, words: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with raw_upstream(answering(sent)) as upstream, transport_to(upstream.url) as transport:
+        with pytest.raises(Broken, match=f"^{words}"):
+            await read(await call(transport))
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("callback", ["on_message_begin", "on_header", "on_headers_complete", "on_body"])
+async def test_an_error_of_the_gateways_own_is_not_told_as_upstreams(
+    callback: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = KeyError("ours")
+
+    def fails(*_: object) -> None:
+        raise ours
+
+    monkeypatch.setattr(Exchange, callback, fails)
+    async with raw_upstream(answering(OK)) as upstream, transport_to(upstream.url) as transport:
+        with pytest.raises(Broken, match="the gateway could not read its answer, by an error of its own") as fault:
+            await read(await call(transport))
+    assert fault.value.__cause__ is ours
+    [record] = caplog.records
+    assert record.exc_info is not None
+    assert record.exc_info[1] is ours
 
 
 async def test_upstream_waits_for_a_slow_taker() -> None:

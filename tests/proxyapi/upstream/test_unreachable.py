@@ -7,6 +7,7 @@ import socket
 import ssl
 import struct
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ import pytest
 
 from proxyapi.upstream import failures
 from proxyapi.upstream.credentials import Credentials
-from proxyapi.upstream.failures import MAYBE_BILLED, NOT_BILLED, UnreachableLog, error_of
+from proxyapi.upstream.failures import MAX_LOGGED_REASONS, MAYBE_BILLED, NOT_BILLED, UnreachableLog, error_of
 from proxyapi.upstream.faults import (
     CERTIFICATE_FAULTS,
     SYSTEM_FAULTS,
@@ -28,6 +29,7 @@ from proxyapi.upstream.faults import (
     ProxyRefused,
     Silent,
     TransportFault,
+    damaged,
     not_connected,
 )
 from proxyapi.upstream.request import UpstreamRequest
@@ -93,6 +95,41 @@ def test_the_log_says_each_reason_once_a_minute(
     assert caplog.messages == [words, "no connection to upstream: it refuses connections", words]
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda number: Broken(f"its answer is encoded as x-{number}", "its answer has an encoding that is not known"),
+        lambda number: InvalidStatus(number),
+        lambda number: damaged(zlib.error(f"Error {number}")),
+        lambda number: not_connected(ProxyRefused(f"it answered {number}"), is_proxy=True),
+    ],
+)
+def test_words_of_upstreams_make_no_new_reason(
+    caplog: pytest.LogCaptureFixture, fault: Callable[[int], NotConnected | Broken]
+) -> None:
+    log = UnreachableLog()
+    for number in range(600, 1000):
+        log.add(fault(number))
+    [message] = caplog.messages
+    assert "600" in message
+    assert len(log._logged_at) == 1
+
+
+def test_the_log_of_reasons_is_bounded(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(failures, "time", SimpleNamespace(monotonic=lambda: now))
+    log = UnreachableLog()
+    for _ in range(2):
+        caplog.clear()
+        for number in range(2 * MAX_LOGGED_REASONS):
+            log.add_reason(str(number))
+        assert caplog.messages == [str(number) for number in range(MAX_LOGGED_REASONS)]
+        assert len(log._logged_at) == MAX_LOGGED_REASONS
+        now += 60
+    log.add_reason("new")
+    assert list(log._logged_at) == ["new"]
+
+
 def test_the_log_says_nothing_twice(caplog: pytest.LogCaptureFixture) -> None:
     refused = ProxyRefused("it answered 407")
     fault = not_connected(refused, is_proxy=True)
@@ -117,6 +154,10 @@ ENDINGS: dict[str, tuple[Callable[[socket.socket], object], str]] = {
     "closed in the head": (lambda one: one.sendall(b"HTTP/1.1 200 OK\r\nconte"), "it closed the connection"),
     "TLS": (alert, "it speaks TLS; it may need https://"),
     "no HTTP": (lambda one: one.sendall(b"220 mail.internal.example ESMTP\r\n\r\n"), "its answer breaks HTTP's rules"),
+    "another protocol": (
+        lambda one: one.sendall(b"HTTP/1.1 101 X\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"),
+        "it switched to another protocol, which was not asked for",
+    ),
     "no status": (lambda one: one.sendall(b"HTTP/1.1 099 X\r\n\r\n"), "its answer has the status 099"),
     "an encoding": (
         lambda one: one.sendall(b"HTTP/1.1 200 OK\r\ncontent-encoding: x-own\r\ncontent-length: 1\r\n\r\na"),

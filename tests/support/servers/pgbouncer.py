@@ -1,4 +1,4 @@
-"""Owns a real PgBouncer for a test, in transaction mode: each transaction may get another connection."""
+"""Owns a real PgBouncer for a test. In transaction mode, each transaction may get another connection."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ listen_addr = 127.0.0.1
 listen_port = {port}
 unix_socket_dir =
 auth_type = any
-pool_mode = transaction
+pool_mode = {mode}
 default_pool_size = 20
 min_pool_size = 4
 server_round_robin = 1
@@ -34,7 +34,7 @@ server_round_robin = 1
 
 
 @contextmanager
-def run_pgbouncer(database_url: str, directory: Path) -> Iterator[str]:
+def run_pgbouncer(database_url: str, directory: Path, mode: str = "transaction") -> Iterator[str]:
     """Runs PgBouncer in front of a database until the block ends, and yields the database's URL behind it.
 
     Skips the test if PgBouncer is not installed.
@@ -46,7 +46,7 @@ def run_pgbouncer(database_url: str, directory: Path) -> Iterator[str]:
     socket_directory, port = Path(str(server["host"])), free_port()
     owner = socket_directory.stat()  # PgBouncer refuses to run as root, and nobody else can open the socket
     settings = directory / "pgbouncer.ini"
-    settings.write_text(SETTINGS.format(host=socket_directory, port=port))
+    settings.write_text(SETTINGS.format(host=socket_directory, port=port, mode=mode))
     with (directory / "pgbouncer.log").open("ab") as log, settings.open("rb") as text:
         process = subprocess.Popen(
             [command, "/dev/stdin"], stdin=text, stdout=log, stderr=log, user=owner.st_uid, cwd="/"

@@ -10,7 +10,7 @@ from typing import TypedDict, Unpack
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 
 from usage.database.clock import ClocksDiffer
 from usage.journal import segments
@@ -59,7 +59,7 @@ class Command(BaseCommand):
         self.journal: Path = settings.DATA_DIR / "journal"
         try:
             getattr(self, options["action"])(options)
-        except OperationalError as error:
+        except (OperationalError, InterfaceError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise CommandError(f"the database cannot be reached; is the server running? ({reason})") from None
 

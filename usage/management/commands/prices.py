@@ -8,7 +8,7 @@ from typing import TypedDict, Unpack
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 
 from usage.money.genai_price_list import in_use, names_in
 from usage.money.published_prices import ModelRates
@@ -49,7 +49,7 @@ class Command(BaseCommand):
                 self.update(options["url"], accepts_changes=options["accept_changes"])
             else:
                 self.status()
-        except OperationalError as error:
+        except (OperationalError, InterfaceError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise CommandError(f"the database cannot be reached; is the server running? ({reason})") from None
 
