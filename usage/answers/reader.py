@@ -1,7 +1,6 @@
 """Owns what the ledger reads of upstream's answer, whole or streamed: `AnswerReader`.
 
-It reads a copy of the bytes, never changes them and never raises on odd ones: what cannot be read stays unknown. Whole
-answers and events are read by the same rules (`parse_body`, `parse_event`).
+It reads a copy of the bytes and never raises on odd ones. Whole answers and events are read by the same rules.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from usage.answers.errors import (
 )
 from usage.answers.json_outline import read_outline
 from usage.answers.streamed_text import READ_TYPES, TEXT_DELTAS, StreamedText, parse_event
-from usage.answers.tokens import read_counts, sum_of
+from usage.answers.tokens import read_counts, states_usage, sum_of
 from usage.answers.tool_use import ToolUse
 from usage.call_record import Counts, OtherUsage
 
@@ -65,8 +64,8 @@ class AnswerReader:
     Set `states_usage` to False if the usage in the answer is not the consumption of this call; then it is not read.
     `has_ended` is True once the event that ends this kind of stream has been read. With `must_end`, also a stream
     without any event counts as cut off. `text`, if set, collects the text of every event, and `created`, if set, the
-    ids of created objects. `expected_pictures` is how many the call has asked the Images API for; the last of them ends
-    a stream. `tools` is the use of hosted tools read so far. `is_background`: the response goes on without its caller.
+    ids of created objects. `expected_pictures` is how many the call has asked the Images API for; the last ends a
+    stream. `tools` is the use of hosted tools read so far. `is_background`: the response goes on without its caller.
     """
 
     def __init__(self) -> None:
@@ -236,9 +235,10 @@ class AnswerReader:
             self.response_status = _text(answer, "status") or self.response_status
             self.is_background = self.is_background or answer.get("background") is True
         usage = answer.get("usage")
-        if self.states_usage and isinstance(usage, dict) and _text(answer, "status") not in UNFINISHED_STATUSES:
+        is_final = self.states_usage and _text(answer, "status") not in UNFINISHED_STATUSES
+        if is_final and isinstance(usage, dict) and states_usage(usage, counts := read_counts(usage)):
             self.usage = usage
-            self.counts.update(read_counts(usage))
+            self.counts.update(counts)
         if isinstance(answer.get("output"), list):
             self.tools = ToolUse.of_response(answer)
             self.counts["web_searches"] = self.tools.searches

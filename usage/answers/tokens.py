@@ -51,6 +51,14 @@ def read_counts(usage: Mapping[str, object]) -> Counts:
     return counts
 
 
+def states_usage(usage: Mapping[str, object], counts: Counts) -> bool:
+    """Returns whether upstream's usage object says how much was used: `counts`, which were read of it, or a total.
+
+    Some servers send an empty object, or one whose counts are all null.
+    """
+    return bool(counts) or whole_count(usage.get("total_tokens")) > 0
+
+
 def sum_of(first: Mapping[str, object], second: Mapping[str, object]) -> dict[str, object]:
     """Returns the sum of two usage objects: adds counts of the same name, also in the objects inside them.
 

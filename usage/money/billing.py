@@ -46,6 +46,7 @@ from usage.money.unbilled import (
     COUNTED_AT_END,
     NOT_BILLED,
     NOT_COUNTED,
+    has_counts,
     is_unfinished,
     is_usage_known,
     not_counted,
@@ -183,22 +184,25 @@ def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
     model = billed_model(row)
     price = find_rates(model, tier, moment, custom_prices)
     if price is None:
-        return NO_PRICE if model and is_usage_known(row) else (NOTHING, not_counted(row))
+        needs_price = is_usage_known(row) if model else has_counts(row)
+        return NO_PRICE if needs_price else (NOTHING, not_counted(row))
     if price.is_free:
         return _bill(price, 0, [])
     used = row.get("other_usage") or {}
     price = in_window(price, used.get("completion_window"))
     counts, is_certain = count_units(row, price)
-    if counts is None:
-        return NOTHING, not_counted(row)
     input_tokens = row.get("input_tokens") or 0
-    lines = list(_lines(counts, price, input_tokens, used.get("picture_format", "")))
+    lines = list(_lines(counts or [], price, input_tokens, used.get("picture_format", "")))
     if not is_certain:
         lines = [replace(line, kind=CostKind.ESTIMATED) for line in lines]
     if used or row.get("web_searches") or "search" in model:  # else no tool was used, as by nearly all calls
         lines += tool_lines(row, model, price)
     if used:
         lines += _lines_of_other_models(used, moment, custom_prices)
+    if counts is None:  # what tools have used is known, or supposed, but not the tokens beside it
+        if not lines:
+            return NOTHING, not_counted(row)
+        lines = [replace(line, kind=CostKind.ESTIMATED) for line in lines]
     cost, bill = _bill(price, input_tokens, lines)
     return (NOTHING, not_counted(row)) if cost == TOO_MUCH else (cost, bill)
 

@@ -39,14 +39,18 @@ def count_units(row: CallRecord, price: ModelRates) -> tuple[UnitCounts | None, 
     if not into and out:  # else nothing would be paid for what the model has read
         into = min(tokens_of_text(row.get("request_bytes") or 0), MAX_INTERRUPTED_INPUT_TOKENS)
     into = max(into, cached + written)
+    total = whole_count((stated or {}).get("total_tokens"))
+    if not any(unit.endswith("output") for unit in price.rates):  # such as the price of an embedding model
+        into, total = max(into, total), 0
     supposed: CallRecord = {
         "input_tokens": into,
-        "output_tokens": max(out, reasoned, whole_count((stated or {}).get("total_tokens")) - into),
+        "output_tokens": max(out, reasoned, total - into),
         "usage_source": UsageSource.ESTIMATED,
     }
     if row.get("audio_seconds") is not None:
         supposed["audio_seconds"] = row["audio_seconds"]
-    return (_stated_units(supposed, price) if into or out else None), False
+    is_used = supposed["input_tokens"] or supposed["output_tokens"]
+    return (_stated_units(supposed, price) if is_used else None), False
 
 
 def _stated_units(row: CallRecord, price: ModelRates) -> UnitCounts | None:

@@ -22,6 +22,7 @@ has the cost 0, as an estimate that says what it lacks; docs/ledger.md lists the
 from __future__ import annotations
 
 from usage.answers.reader import UNFINISHED_STATUSES
+from usage.answers.tokens import whole_count
 from usage.call_record import TOKEN_COUNTS, CallRecord, Price
 from usage.models import Outcome, UsageSource
 
@@ -73,7 +74,7 @@ def is_free(method: str, route: str) -> bool:
 def not_counted(row: CallRecord) -> Price:
     """Returns the price of a call whose usage nobody knows, or can believe, with a sentence that says why it is 0."""
     if is_usage_known(row):
-        reason = "Nothing says which model has worked, or the stated counts cannot be true."
+        reason = "The stated counts are missing, or cannot be true."
     elif row.get("error_code") in {_DEAD_LETTER, Outcome.INTERRUPTED}:
         reason = "What is left of this call's record does not say what it has used."
     else:
@@ -87,7 +88,14 @@ def is_usage_known(row: CallRecord) -> bool:
         row.get("usage_source") in (UsageSource.EXACT, UsageSource.ESTIMATED)
         or row.get("usage") is not None
         or any(row.get(name) is not None for name in (*TOKEN_COUNTS, "audio_seconds", "other_usage"))
+        or bool(row.get("web_searches"))
     )
+
+
+def has_counts(row: CallRecord) -> bool:
+    """Returns whether a call's row says that tokens or seconds of audio were used, so that only a price is missing."""
+    total = (row.get("usage") or {}).get("total_tokens")
+    return whole_count(total) > 0 or any(row.get(name) for name in (*TOKEN_COUNTS, "audio_seconds"))
 
 
 def why_unbilled(row: CallRecord) -> str:

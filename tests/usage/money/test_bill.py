@@ -18,6 +18,7 @@ from tests.support.ledger.bill_cases import CASES, EVENTS, SOUND, BillCase
 from tests.support.ledger.excerpts import answer_columns
 from usage.answers.reader import AnswerReader
 from usage.answers.streamed_text import StreamedText
+from usage.custom_prices import CustomPrice
 from usage.models import Outcome, UsageSource
 from usage.money.billing import cost_kind, price_call
 from usage.money.unbilled import NOT_COUNTED
@@ -177,3 +178,35 @@ def test_a_call_that_upstream_does_not_bill_costs_nothing(columns: dict[str, Any
         for source in (UsageSource.EXACT, UsageSource.ESTIMATED):
             counted: Any = {**row, "usage_source": source, "input_tokens": 1000, "output_tokens": 100}
             assert price_call(counted, [])[0] == Decimal("0.00225")
+
+
+@pytest.mark.parametrize(
+    ("model", "columns", "dollars"),
+    [
+        # Nothing but a total: all of it is output, or input if the model has no output.
+        ("gpt-4o-mini", {"usage": {"total_tokens": 1_000_000}, "usage_source": "exact"}, "0.6"),
+        ("text-embedding-3-small", {"usage": {"total_tokens": 1_000_000}, "usage_source": "exact"}, "0.02"),
+        # What tools have used is known, the tokens beside it are not.
+        ("gpt-5", {"web_searches": 3}, "0.03"),
+        ("gpt-4o-mini", {"web_searches": 3}, "0.0336"),  # and 8,000 input tokens for each
+        ("gpt-5", {"other_usage": {"file_searches": 2, "containers": ["1g"]}}, "0.0125"),
+        # Counts for which only a price is missing.
+        ("", {"input_tokens": 500_000, "usage_source": "exact"}, None),
+        ("", {"usage": {"total_tokens": 500_000}, "usage_source": "exact"}, None),
+        ("gpt-99", {"web_searches": 3}, None),
+    ],
+)
+def test_what_is_known_in_part_is_never_free(model: str, columns: dict[str, Any], dollars: str | None) -> None:
+    row: Any = {"method": "POST", "route": "/v1/responses", "request_model": model, "started_at": NOW}
+    row |= {"outcome": "success", "usage_source": "unknown", "upstream_ms": 12.0, **columns}
+    cost, price = price_call(row, [])
+    assert cost == (None if dollars is None else Decimal(dollars))
+    assert cost_kind(row, price) == ("" if dollars is None else "estimated")
+    assert all(item["kind"] == "estimated" for item in (price or {}).get("items", ()))
+
+
+def test_a_total_counts_at_a_price_without_output() -> None:
+    own = CustomPrice(model="ours", valid_from=datetime(2020, 1, 1, tzinfo=UTC), input=Decimal(2))
+    row: Any = {"method": "POST", "route": "/v1/embeddings", "request_model": "ours", "started_at": NOW}
+    row |= {"outcome": "success", "usage_source": "exact", "usage": {"total_tokens": 1_000_000}, "upstream_ms": 1.0}
+    assert price_call(row, [own])[0] == 2

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.support.callers.budgeted_keys import ask, make_key, settled
 from tests.support.callers.metrics import Samples, value, wait_until
 from tests.support.ledger.bill_cases import CASES, KNOWN, BillCase, response
 from tests.support.ledger.equal_sums import Dollars
@@ -145,3 +146,35 @@ def test_a_call_that_never_reaches_upstream_costs_nothing(billing: Gateway, upst
     refused = billing.http.post("/v1/no-such-route", json={}, headers=AUTH)
     assert refused.status_code == 404
     assert billing.row(refused)["cost"] == 0
+
+
+@pytest.mark.parametrize("budget", ["", "100"])
+@pytest.mark.parametrize(
+    ("usage", "source", "least"),
+    [
+        ({}, "estimated", "0.00000015"),
+        ({"prompt_tokens": None, "completion_tokens": None, "total_tokens": None}, "estimated", "0.00000015"),
+        ({"total_tokens": 1_000_000}, "exact", "0.6"),
+    ],
+)
+def test_a_usage_without_counts_is_not_free(
+    billing: Gateway,
+    upstream: FixedUpstream,
+    database: str,
+    budget: str,
+    usage: dict[str, Any],
+    source: str,
+    least: str,
+) -> None:
+    name = f"says little {budget} {len(usage)}"
+    key = make_key(billing, name, **({"total": budget} if budget else {}))
+    message = {"role": "assistant", "content": "Yes."}
+    answer = {"id": "c", "object": "chat.completion", "model": "gpt-4o-mini", "choices": [{"message": message}]}
+    upstream.status, upstream.content_type = 200, "application/json"
+    upstream.body = json.dumps({**answer, "usage": usage}).encode()
+    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Is it?"}], "max_tokens": 20}
+    made = ask(billing, key, "/v1/chat/completions", body)
+    row = billing.row(made)
+    assert (row["usage_source"], row["cost_kind"]) == (source, "estimated")
+    assert row["cost"] >= Decimal(least)
+    assert settled(database, name) == row["cost"]
