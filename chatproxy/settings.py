@@ -172,7 +172,15 @@ def _database(url: str | None) -> dict[str, object]:
         "OPTIONS": {
             "connect_timeout": 5,
             **options,
-            "pool": {"min_size": 0, "max_size": 8, "timeout": 5, "connection_class": DeadlineConnection},
+            # After a burst of pages one connection is closed every ten seconds (`max_idle`), so that few are left for
+            # somebody else to end: the pool waits 0, 1, 2, … seconds between those that it finds ended.
+            "pool": {
+                "min_size": 0,
+                "max_size": 8,
+                "timeout": 5,
+                "max_idle": 10,
+                "connection_class": DeadlineConnection,
+            },
         },
     }
 

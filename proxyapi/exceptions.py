@@ -302,7 +302,10 @@ class ShuttingDown(Unavailable):
 
 class UpstreamKeyMissing(Unavailable):
     code = "upstream_key_missing"
-    message = "No upstream key: the gateway has no OPENAI_API_KEY and the call brought no openai_api_key."
+    message = (
+        "No upstream key: the gateway has no OPENAI_API_KEY, and the caller's key has no upstream key of its own. A"
+        " call outside /v1 may bring one as openai_api_key."
+    )
 
 
 class StorageFull(Unavailable):

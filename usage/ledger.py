@@ -121,9 +121,10 @@ class Ledger:
         counters.count_call(row)
 
     def record_poll(self, request_id: str, row: CallRecord) -> None:
-        """Writes to the journal the row of the gateway's own request for a background response that has ended.
+        """Writes to the journal the row of a poll: the gateway's own request for a background response.
 
-        The row has the usage of the response, which an earlier call has created. It does not count as a call.
+        The row has the usage of the response, which a call of somebody else has created. In the numbers of calls that
+        pages and `/metrics` show, polls are left out.
         """
         self.journal.end(request_id, {**row, "by_gateway": True})
         counters.count_poll()

@@ -172,9 +172,10 @@ class PagePace:
 
 
 class RememberSignedIn:
-    """Middleware that stores the login cookies of visitors who are signed in, so that their requests are not limited.
+    """Middleware that tells `page_pace` the cookies of visitors who are signed in, whom it then does not limit.
 
-    The middleware acts after a page is made, because only then it is known whether the visitor is signed in.
+    `page_pace` keeps digests of them in the memory of the process, and acts before a page is made. Only after a page is
+    made is it known whether the visitor is signed in, so the middleware acts then.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:

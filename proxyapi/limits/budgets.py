@@ -203,7 +203,7 @@ def unpriced_message(model: str, tier: str) -> str:
     in_tier = f" in the service tier '{tier[:50]}'" if tier else ""
     return (
         f"This key has a budget, and the model '{model[:200]}' has no price{in_tier}. An administrator can add one to"
-        " the model prices; it is in force half a minute later."
+        " the custom prices; it is in force half a minute later."
     )
 
 

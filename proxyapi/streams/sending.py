@@ -42,8 +42,9 @@ async def send_whole(request: CallRequest, response: HttpResponse) -> None:
 def time_limit(request: CallRequest) -> AbstractAsyncContextManager[object]:
     """Returns a context manager that limits the time for sending a whole answer, or one that sets no limit.
 
-    A limit is needed only if the answer may have to wait, behind an earlier one on the connection that the caller does
-    not read. It is left out otherwise, because setting it takes a thirtieth of the time of a call.
+    There is a limit only if the answer may have to wait: the caller has sent several requests on one connection, and
+    does not read the answer to an earlier one. Otherwise there is none, because setting a limit takes a thirtieth of
+    the time of a call.
     """
     waits = not request.connection.takes_bytes or request.method == "HEAD"
     return asyncio.timeout(settings.REQUEST_TIMEOUT) if waits else NO_TIMEOUT

@@ -55,7 +55,11 @@ class StrangerBudget:
         self.bytes_in_use += min(after, self._half) - min(before, self._half)
 
     def has_room(self, network: str) -> bool:
-        """Returns whether the memory for bodies of unknown senders has room for more bytes from `network`."""
+        """Returns whether one more piece of a body may be read from `network`, the network of the sender's address.
+
+        That is so while all bodies of senders without a valid key together are within the memory for them, and those
+        from this network are within half of it.
+        """
         return self.bytes_in_use <= self.limit and self._by_network.get(network, 0) <= self._half
 
     @property

@@ -57,7 +57,7 @@ def sections(_request: HttpRequest) -> list[Section]:
 def _entry(title: str, icon: str, name: str, permission: str = "") -> Entry:
     """Returns one link for the side bar of the admin.
 
-    Only people who have `permission` see the link; without it, everybody.
+    Only people who have `permission` see the link; if none is named, everybody does.
     """
 
     def is_seen(request: HttpRequest) -> bool:

@@ -98,7 +98,7 @@ class CreatedIds:
                     self._add(value)
 
     def read_event(self, event: Mapping[str, object]) -> None:
-        """Reads the ids of the objects that the call has created from one event of a stream, and adds them to `new`."""
+        """Adds to `new` the ids of stored objects, such as responses, that one event of a stream says are created."""
         kind, inner = event.get("type"), event.get("response")
         if isinstance(inner, dict):
             self.read(inner)

@@ -166,9 +166,9 @@ def _id(row: CallRecord) -> str:
 
 
 def _is_creation(row: CallRecord) -> bool:
-    """Returns whether the row is of a call that has created its response, and has not read an earlier one.
+    """Returns whether the row is of the call that created the response named in it, and not of one that read it later.
 
-    The route of a call that reads a response contains `{id}`; the gateway's own polling is marked `by_gateway`.
+    A later reader is a call whose route contains `{id}`, or a poll by the gateway itself, whose row says `by_gateway`.
     """
     return "{id}" not in str(row.get("route")) and not row.get("by_gateway")
 

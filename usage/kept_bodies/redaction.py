@@ -65,9 +65,10 @@ _LOOKS_RANDOM = r"(?=[A-Za-z_-]{0,64}+[0-9])(?=[a-z0-9_-]{0,64}+[A-Z])"
 
 
 def _token(prefix: str, length: int) -> tuple[str, re.Pattern[str]]:
-    """Returns `prefix`, with which a kind of token begins, and a pattern for such tokens of at least `length` letters.
+    """Returns `prefix`, with which a kind of secret begins, and a pattern that finds such secrets in a text.
 
-    Inside a longer word, where `sk-` may stand by chance, a token must look random and be longer to match.
+    A secret has at least `length` letters, digits, `-` or `_` after the prefix. Inside a longer word, where a prefix
+    may stand by chance (as in `disk-`), it must have at least 20, a digit and a capital letter among them.
     """
     apart = "|".join(before.format(prefix) for before in _BEFORE)
     inside = rf"{_LOOKS_RANDOM}[A-Za-z0-9_-]{{{max(length, 20)}}}"

@@ -54,7 +54,10 @@ def read_newest_calls_of_key(key: str, time_range: TimeRange, most: int) -> list
 
 
 def _within(time_range: TimeRange) -> QuerySet[Request]:
-    """Returns the calls that began in a range of time, as their ids say, by which they are ordered and indexed."""
+    """Returns the calls that began in a range of time.
+
+    They are found by their ids, which begin with the time and have an index.
+    """
     return Request.objects.filter(pk__gte=first_id(time_range.start), pk__lt=first_id(time_range.end))
 
 

@@ -97,9 +97,10 @@ FailureGroup = tuple[str, datetime, str, int, str, str, str, str]  # `FAILURE_KE
 
 @dataclass
 class Failures:
-    """The failed calls of one group in the sums: their number, the first and last time, and a sample call.
+    """The failed calls with the same kind of error: their number, the first and last time, and a sample call.
 
-    Subtracting a row lowers only the number. The times and the sample stay, since those of the other rows are unknown.
+    A row that is replaced is subtracted first. That lowers only the number: the times and the sample stay, since those
+    of the other rows are unknown here.
     """
 
     calls: int = 0

@@ -93,9 +93,9 @@ def read_by_value(
 class Series:
     """The data of the charts over one range of time, which is divided into bins. Each list has one item for each bin.
 
-    `bins` are the times at which the bins begin. `everything` has the sums of all calls in a bin; None if there were
-    none. `by_value[dimension][value]`, such as the list of one model, has a single sum of these calls in each bin, such
-    as their cost; 0 if there were none.
+    `bins` are the times at which the bins begin. `everything` has, for each bin, the sums of all calls; None if there
+    were none. `by_value` has, for each bin, one number for the calls of one model, or of another value of a dimension:
+    the sum of the column that `read_series` was asked for, such as their cost; 0 if there were none.
     """
 
     bins: list[datetime]
