@@ -131,14 +131,15 @@ def test_a_call_that_older_code_took_to_be_free_is_judged_again(
     tmp_path: Path, columns: dict[str, Any], note: str, source: str
 ) -> None:
     """By its route; whether upstream has done the work is not in the row."""
-    unknown = dict.fromkeys(("usage", "input_tokens", "cached_tokens", "output_tokens"))
-    row = call(**unknown, usage_source="unknown", **columns)
+    unknown: dict[str, Any] = dict.fromkeys(("usage", "input_tokens", "cached_tokens", "output_tokens"))
+    row = call(**{**unknown, "usage_source": "unknown", **columns})
     ship(tmp_path, end(row))
     price = {"source": "not billed", "model": "", "tier": "default", "items": [], "note": note}
     Request.objects.update(cost=0, cost_kind="exact", price=price)  # as code of before has left it
     assert reprice(NOON, unpriced_only=False) == int(source == "not counted")
     after = Request.objects.get()
-    assert (after.cost, after.cost_kind) == (0, "estimated" if source == "not counted" else "exact")
+    assert after.cost == 0
+    assert after.cost_kind == ("estimated" if source == "not counted" else "exact")
     assert after.price is not None
     assert after.price["source"] == source
 
