@@ -139,7 +139,7 @@ async def ask(response: PendingResponse) -> None:
     ledger.record_poll(str(uuid7()), row)
     settles = answer.response_status == "failed" or row["usage_source"] == UsageSource.ESTIMATED
     if answer.usage is None and not settles:  # it ended without a usage, and the row does not end the polling
-        await in_own_thread(lambda: _change_in_database(lambda: forget_pending(response)))
+        await in_own_thread(lambda: _change_in_database(lambda: forget_pending(response, has_ended=True)))
 
 
 def _lease(limit: int) -> list[PendingResponse]:

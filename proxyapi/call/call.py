@@ -17,6 +17,7 @@ from proxyapi.call.journal_rows import (
     begin_row,
     end_row,
     estimated_usage,
+    goes_on,
     is_counted_later,
     late_facts,
     limited_tokens,
@@ -193,7 +194,7 @@ class Call:
         row = end_row(facts, self.answer, self._begun, outcome, facts.early_status or status, (counts, source))
         if source == UsageSource.UNKNOWN and may_be_billed and is_counted_later(facts, self.answer):
             row["supposed"] = estimated_usage(facts, self.answer) or SupposedUsage()
-        elif source == UsageSource.ESTIMATED and self.answer.is_background:
+        elif source == UsageSource.ESTIMATED and goes_on(facts, self.answer):
             # The stream was left, and its response goes on: it may be cancelled or deleted before it says its usage.
             row["supposed"] = whole_usage(facts, self.answer)
         row |= self.created_objects.columns(self.answer.created)

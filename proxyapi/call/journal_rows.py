@@ -224,6 +224,15 @@ def _is_unfinished(facts: CallFacts, answer: AnswerReader) -> bool:
     return facts.response_is_whole and answer.response_status in UNFINISHED_STATUSES
 
 
+def goes_on(facts: CallFacts, answer: AnswerReader) -> bool:
+    """Returns whether a background response may go on upstream after its stream to the caller has ended.
+
+    It does not if its last event has come. Without a usage in that event, the text is then all that is known. For a
+    key with a budget that is not enough: what was reserved counts.
+    """
+    return answer.is_background and (facts.most_usage is not None or not answer.has_ended)
+
+
 def whole_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage:
     """Returns the estimated usage of a call whose stream was left, for a response that goes on to its end upstream."""
     model = answer.model or facts.model
@@ -237,7 +246,7 @@ def estimated_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage | N
     """Returns the estimated usage of a call (`usage.answers.estimate_rules`); None if it cannot have used anything."""
     asked, text, model = facts.asked, answer.text, answer.model or facts.model
     if asked is None or (facts.stream and asked.is_of_text):
-        if text is not None and answer.is_background and not _may_be_polled(facts):
+        if text is not None and goes_on(facts, answer) and not _may_be_polled(facts):
             return whole_usage(facts, answer)
         whole_size = facts.response_size if facts.response_is_whole else 0
         size = whole_size if text is None else text.size

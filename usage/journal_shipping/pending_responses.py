@@ -31,7 +31,8 @@ from usage.sums.summed_rows import fetch_summed_rows
 LEASE = timedelta(seconds=60)  # one process asks; another may when this has passed
 GIVE_UP_AFTER = timedelta(days=30)  # upstream keeps a response no longer
 COLUMNS = [field.name for field in Request._meta.concrete_fields if field.name != "digest"]
-SET_COLUMNS = (*COUNTS, "other_usage", "usage_source", "cost", "cost_kind", "price")
+USAGE_COLUMNS = (*COUNTS, "other_usage", "usage_source")
+SET_COLUMNS = (*USAGE_COLUMNS, "cost", "cost_kind", "price")
 READ_ROW = f"SELECT {SUMMED_SQL} FROM usage_request WHERE request_id = %s"
 SET_USAGE = (
     f"UPDATE usage_request SET {', '.join(f'{name} = known.{name}' for name in SET_COLUMNS)}"
@@ -71,15 +72,17 @@ def settle_pending(pending: QuerySet[PendingResponse]) -> None:
         PendingResponse.objects.filter(pk__in=list(locked)).delete()
 
 
-def forget_pending(response: PendingResponse, *, is_gone: bool = False) -> None:
+def forget_pending(response: PendingResponse, *, is_gone: bool = False, has_ended: bool = False) -> None:
     """Ends the polling of a background response whose usage upstream will never state, and counts its supposed usage.
 
     The supposed usage is written to the row of the call and added to the sums. `is_gone` means that upstream no longer
     has the response. Nobody knows whether upstream went on with it after it was deleted, so in that case all of the
-    reserved usage counts, if the call has a reservation.
+    reserved usage counts, if the call has a reservation. `has_ended` means that upstream has said that the response
+    ended. What has come of it, if that is estimated already, then stays as it is for a call without a reservation.
     """
     with transaction.atomic():
-        written = _count_supposed(response, is_whole=is_gone and _is_reserved(response))
+        is_reserved = _is_reserved(response)
+        written = _count_supposed(response, is_whole=is_gone and is_reserved, is_raised=is_reserved or not has_ended)
         settle_pending(PendingResponse.objects.filter(pk=response.pk))
     _count_in_metrics(written)
 
@@ -88,10 +91,12 @@ def suppose_usage(response: PendingResponse) -> None:
     """Counts the supposed usage of a background response, because upstream refuses at present to state its status.
 
     The budget reservation of the call is deleted. If there was one, all of the reserved usage counts, since upstream
-    may go on with the response. The response is still polled, because upstream may state the exact usage later.
+    may go on with the response. The response is still polled, because upstream may state the exact usage later; an
+    estimate without a reservation is not changed by each further refusal.
     """
     with transaction.atomic():
-        written = _count_supposed(response, is_whole=_is_reserved(response))
+        is_reserved = _is_reserved(response)
+        written = _count_supposed(response, is_whole=is_reserved, is_raised=is_reserved)
         Hold.objects.filter(pk=response.request_id).delete()
     _count_in_metrics(written)
     postpone(response)
@@ -124,19 +129,20 @@ def postpone(response: PendingResponse) -> None:
     PendingResponse.objects.filter(pk=response.pk).update(ask_at=ask_at)  # none, if it was settled meanwhile
 
 
-def _count_supposed(response: PendingResponse, *, is_whole: bool = False) -> list[Written]:
+def _count_supposed(response: PendingResponse, *, is_whole: bool, is_raised: bool) -> list[Written]:
     """Writes the supposed usage of a background response to the row of the call that has created it, and to the sums.
 
     Returns what has been written, for the metrics, which must count it after the end of the transaction.
 
     Does nothing if the row has an exact usage, or if the response is no longer pending. Unless `is_whole`, the output
-    tokens are limited to what a model can make in the time since the response was created. The estimate for a stream
-    that its caller has left while its response went on is raised to the supposed usage, and never lowered.
+    tokens are limited to what a model can make in the time since the response was created. If `is_raised`, an estimate
+    that the row has already, such as that of a stream that its caller has left while its response went on, is raised to
+    the supposed usage; it is never lowered. A row whose usage would stay the same is not written.
     """
     if not PendingResponse.objects.select_for_update().filter(pk=response.pk).exists():
         return []
     wanted = Q(usage_source=UsageSource.UNKNOWN, cost__isnull=True)
-    if response.supposed is not None:
+    if is_raised and response.supposed is not None:
         wanted |= Q(usage_source=UsageSource.ESTIMATED)
     rows = Request.objects.select_for_update().filter(wanted, pk=response.request_id)
     found: list[CallRecord] = list(rows.values(*COLUMNS))
@@ -147,7 +153,9 @@ def _count_supposed(response: PendingResponse, *, is_whole: bool = False) -> lis
             response_id=response.response_id, defaults={"request_id": response.request_id}
         )
         if str(owner.request_id) == str(response.request_id):
-            written.append(_write_usage(_with_supposed(row, response, is_whole=is_whole)))
+            supposed = _with_supposed(row, response, is_whole=is_whole)
+            if any(supposed.get(name) != row.get(name) for name in USAGE_COLUMNS):
+                written.append(_write_usage(supposed))
     return written
 
 

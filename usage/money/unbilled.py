@@ -28,6 +28,7 @@ from usage.models import Outcome, UsageSource
 
 NOT_BILLED = "not billed"  # the source of the price
 NOT_COUNTED = "not counted"  # the source of the price
+UNBILLED_ROUTE = "Upstream does not bill this route."  # the note of the price
 # The price of a call whose background response has not ended, so that its usage is not known yet.
 COUNTED_AT_END: Price = {"source": "counted when it ends"}
 
@@ -105,11 +106,11 @@ def why_unbilled(row: CallRecord) -> str:
     """
     route = row.get("route") or ""
     if route in _COUNTING_ROUTES or route.startswith("/v1/conversations"):
-        return "Upstream does not bill this route."
+        return UNBILLED_ROUTE
     if row.get("usage") is not None or row.get("usage_source") in (UsageSource.EXACT, UsageSource.ESTIMATED):
         return ""
     if is_free(row.get("method") or "", route):
-        return "Upstream does not bill this route."
+        return UNBILLED_ROUTE
     outcome = row.get("outcome")
     if outcome == Outcome.REJECTED:
         return "The gateway refused the call."

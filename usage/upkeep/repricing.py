@@ -16,7 +16,7 @@ from usage.journal_shipping.rows import FIELDS, update_prices
 from usage.metric_counters import counters
 from usage.models import CostKind, Request, UsageSource
 from usage.money.row_pricing import Pricer
-from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED
+from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED, UNBILLED_ROUTE
 from usage.sums.adding_up import Rollup
 
 BATCH_SIZE = 500
@@ -33,7 +33,9 @@ def reprice(since: datetime, *, unpriced_only: bool) -> int:
     while True:
         calls = Request.objects.filter(request_id__gt=last).order_by("request_id")
         calls = calls.exclude(price=COUNTED_BEFORE).exclude(price=COUNTED_LATER).exclude(price=COUNTED_AT_END)
-        calls = calls.filter(Q(price=None) | ~Q(price__source=NOT_BILLED))
+        # Why a call was not billed may be in its record alone, and not in its row; but its route is in the row.
+        by_route = Q(price__source=NOT_BILLED, price__note=UNBILLED_ROUTE)
+        calls = calls.filter(Q(price=None) | ~Q(price__source=NOT_BILLED) | by_route)
         if unpriced_only:
             calls = calls.filter(cost__isnull=True)
         with transaction.atomic():

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from proxyapi.call.journal_rows import poll_row
+from proxyapi.call.facts import CallFacts
+from proxyapi.call.journal_rows import goes_on, poll_row
 from usage.answers.reader import AnswerReader
 from usage.call_record import CallRecord
 from usage.models import PendingResponse, Request
+from usage.money.billing import MaxUsage
 
 SUPPOSED = {"input_tokens": 100, "output_tokens": 50_000, "other_usage": {"file_searches": 10}}
 LEFT = {"usage_source": "estimated", "input_tokens": 90, "output_tokens": 7000}
@@ -63,3 +65,26 @@ def test_hosted_tools_count_what_the_response_says_at_least() -> None:
 def test_a_stated_usage_is_exact() -> None:
     row = polled(SUPPOSED, LEFT, 5, usage={"input_tokens": 3, "output_tokens": 4})
     assert (row["usage_source"], row["output_tokens"], row.get("other_usage")) == ("exact", 4, None)
+
+
+CREATED = {"type": "response.created", "response": {"id": "resp_1", "object": "response", "background": True}}
+DELTA = {"type": "response.output_text.delta", "delta": "Two lines."}
+
+
+@pytest.mark.parametrize(
+    ("last", "is_reserved", "goes"),
+    [
+        (DELTA, False, True),
+        (DELTA, True, True),
+        ({"type": "response.completed", "response": {"status": "completed", "usage": None}}, False, False),
+        ({"type": "response.completed", "response": {"status": "completed", "usage": None}}, True, True),
+        ({"type": "error", "message": "Oh"}, False, False),
+    ],
+)
+def test_a_stream_whose_end_has_come_goes_on_for_nobody(last: dict[str, Any], is_reserved: bool, goes: bool) -> None:
+    """Without a budget its text is all that counts; with one, all that was reserved."""
+    answer, facts = AnswerReader(), CallFacts.__new__(CallFacts)
+    facts.most_usage = MaxUsage() if is_reserved else None
+    for event in (CREATED, DELTA, last):
+        answer.read_events(b"data: " + json.dumps(event).encode() + b"\n\n")
+    assert goes_on(facts, answer) == goes

@@ -288,22 +288,3 @@ def test_json_100_000_levels_deep_is_no_fault() -> None:
     answer.read_events(b'data: {"usage":' + b"[" * 100_000 + b"\n\n")
 
     assert answer.usage is None
-
-
-@pytest.mark.parametrize(
-    ("usage", "is_stated"),
-    [
-        ({}, False),
-        ({"prompt_tokens": None, "completion_tokens": None, "total_tokens": None}, False),
-        ({"input_tokens": "7", "output_tokens": -1}, False),
-        ({"total_tokens": 0}, False),
-        ({"total_tokens": 7}, True),
-        ({"prompt_tokens": 0, "completion_tokens": 0}, True),
-        ({"type": "duration", "seconds": 1.5}, True),
-    ],
-)
-def test_a_usage_that_says_nothing_is_not_stated(usage: dict[str, Any], is_stated: bool) -> None:
-    answer = AnswerReader()
-    answer.read({"object": "response", "status": "failed", "usage": usage})
-    assert (answer.usage == usage) == is_stated
-    assert answer.has_failed != is_stated

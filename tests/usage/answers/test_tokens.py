@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from usage.answers.reader import AnswerReader
 from usage.answers.tokens import input_details, is_count, output_details, read_counts, whole_count
 
 
@@ -44,3 +45,22 @@ def test_details_are_found_under_each_name(input_name: str, output_name: str) ->
 
     assert (input_details(usage), output_details(usage)) == ({"cached_tokens": 1}, {"reasoning_tokens": 2})
     assert input_details({input_name: None}) == output_details({output_name: 3}) == {}
+
+
+@pytest.mark.parametrize(
+    ("usage", "is_stated"),
+    [
+        ({}, False),
+        ({"prompt_tokens": None, "completion_tokens": None, "total_tokens": None}, False),
+        ({"input_tokens": "7", "output_tokens": -1}, False),
+        ({"total_tokens": 0}, False),
+        ({"total_tokens": 7}, True),
+        ({"prompt_tokens": 0, "completion_tokens": 0}, True),
+        ({"type": "duration", "seconds": 1.5}, True),
+    ],
+)
+def test_a_usage_that_says_nothing_is_not_stated(usage: dict[str, Any], is_stated: bool) -> None:
+    answer = AnswerReader()
+    answer.read({"object": "response", "status": "failed", "usage": usage})
+    assert (answer.usage == usage) == is_stated
+    assert answer.has_failed != is_stated

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
@@ -154,6 +155,53 @@ def test_what_is_refused_is_asked_about_again() -> None:
     suppose_usage(response)
     assert spent() == COST
     assert_whole()
+
+
+def versions() -> list[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT xmin::text, cost FROM usage_request")
+        found: list[Any] = cursor.fetchall()
+    return found
+
+
+@pytest.mark.parametrize("is_reserved", [True, False])
+@pytest.mark.parametrize("source", ["unknown", "estimated"])
+def test_a_further_refusal_writes_nothing(source: str, is_reserved: bool) -> None:
+    """However long upstream refuses: the time that passes says nothing of a response that nobody can see."""
+    counts = {"input_tokens": 5, "output_tokens": 6} if source == "estimated" else {}
+    supposed = {"input_tokens": 100, "output_tokens": 10**6}
+    write(made(**counts, usage_source=source, response_status="in_progress", supposed=supposed, moment=timezone.now()))
+    if not is_reserved:
+        Hold.objects.all().delete()
+    suppose_usage(pending(timedelta(seconds=20)))
+    before = versions()
+    for minutes in (1, 60):
+        Request.objects.update(started_at=timezone.now() - timedelta(minutes=minutes))
+        before = versions()
+        suppose_usage(pending(timedelta(minutes=minutes)))
+        assert versions() == before
+    output = Request.objects.get().output_tokens or 0
+    assert (output == 10**6) == is_reserved
+    assert output == 6 or source == "unknown" or is_reserved
+
+
+def test_an_estimate_that_is_not_raised_is_not_written() -> None:
+    write(made(**SUPPOSED, usage_source="estimated", response_status="in_progress"))
+    before = versions()
+    forget_pending(pending())
+    assert versions() == before
+    assert PendingResponse.objects.count() == 0
+
+
+@pytest.mark.parametrize("is_reserved", [True, False])
+def test_what_has_come_of_a_response_that_ended_is_kept_without_a_budget(is_reserved: bool) -> None:
+    estimate = {"input_tokens": 5, "output_tokens": 6, "usage_source": "estimated", "response_status": "in_progress"}
+    write(made(**estimate))
+    if not is_reserved:
+        Hold.objects.all().delete()
+    forget_pending(pending(), has_ended=True)
+    assert Request.objects.get().output_tokens == (1000 if is_reserved else 6)
+    assert Hold.objects.count() == PendingResponse.objects.count() == 0
 
 
 def test_an_estimate_that_is_there_stays() -> None:

@@ -119,6 +119,31 @@ def test_calls_without_counts_are_not_counted(tmp_path: Path) -> None:
     assert Request.objects.get().price["source"] == "not counted"  # type: ignore[index]  # it has a price
 
 
+@pytest.mark.parametrize(
+    ("columns", "note", "source"),
+    [
+        ({"route": "/v1/batches"}, "Upstream does not bill this route.", "not counted"),
+        ({"route": "/v1/files"}, "Upstream does not bill this route.", "not billed"),
+        ({"route": "/v1/responses", "outcome": "timeout"}, "Upstream did not do the work.", "not billed"),
+    ],
+)
+def test_a_call_that_older_code_took_to_be_free_is_judged_again(
+    tmp_path: Path, columns: dict[str, Any], note: str, source: str
+) -> None:
+    """By its route; whether upstream has done the work is not in the row."""
+    unknown: dict[str, Any] = dict.fromkeys(("usage", "input_tokens", "cached_tokens", "output_tokens"))
+    row = call(**{**unknown, "usage_source": "unknown", **columns})
+    ship(tmp_path, end(row))
+    price = {"source": "not billed", "model": "", "tier": "default", "items": [], "note": note}
+    Request.objects.update(cost=0, cost_kind="exact", price=price)  # as code of before has left it
+    assert reprice(NOON, unpriced_only=False) == int(source == "not counted")
+    after = Request.objects.get()
+    assert after.cost == 0
+    assert after.cost_kind == ("estimated" if source == "not counted" else "exact")
+    assert after.price is not None
+    assert after.price["source"] == source
+
+
 def test_a_stored_response_that_counted_before_still_costs_nothing(tmp_path: Path) -> None:
     first = call(route="/openai2", response_id="resp_1")
     again = call(NOON + timedelta(seconds=1), route="/openai2/{id}", method="GET", response_id="resp_1")
