@@ -84,9 +84,11 @@ def _limit_wait(execute: Callable[..., Any], sql: Any, params: Any, many: bool, 
     """Runs one SQL statement of a migration; within a transaction, it waits for a table for `LOCK_TIMEOUT_MS` at most.
 
     The limit is set anew for each statement, since a migration may set another one. It ends with the transaction, so a
-    pooler's connection does not keep it.
+    pooler's connection does not keep it. After a statement that failed, only a rollback can follow, which waits for
+    nothing.
     """
     database = context["connection"]
-    if database.in_atomic_block:
+    has_failed = database.connection.info.transaction_status == psycopg.pq.TransactionStatus.INERROR
+    if database.in_atomic_block and not has_failed:
         database.connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
     return execute(sql, params, many, context)

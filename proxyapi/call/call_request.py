@@ -179,10 +179,10 @@ class ProxyRequest(Request):
 
         DRF's way to choose a parser and to call it takes a twentieth of a call, so JSON, nearly always, is parsed here.
         """
-        content_type = self._request.META.get("CONTENT_TYPE")
+        content_type, body = self._request.META.get("CONTENT_TYPE"), self._request.decoded_body
         for parser in self.parsers or ():
-            if parser.media_type == content_type == "application/json":
-                return parser.parse(BytesIO(self._request.decoded_body))
+            if body and parser.media_type == content_type == "application/json":
+                return parser.parse(BytesIO(body))
         return super().data
 
     @property

@@ -40,7 +40,7 @@ class Gateway:
         self.checkout = checkout
         self.process = process
         self.http = httpx2.Client(base_url=url, timeout=PATIENCE)
-        self._clients = [self.http]
+        self._clients: list[httpx2.Client | openai.OpenAI] = [self.http]  # closed with the server
         self._database_url = database_url
         self.variables: dict[str, str] = {}  # the environment that it was started with
         self._lines: list[str] = []
@@ -63,9 +63,11 @@ class Gateway:
         Its settings are the SDK's own, but it never retries, and it has a shorter timeout. `path` is the part of the
         base URL behind the gateway's address.
         """
-        return openai.OpenAI(
+        client = openai.OpenAI(
             base_url=self.url + path, api_key=SECURITY_KEY, **{"max_retries": 0, "timeout": PATIENCE, **options}
         )
+        self._clients.append(client)
+        return client
 
     def post(self, path: str, body: dict[str, Any], **options: Any) -> httpx2.Response:
         """Makes a call of the simple API and returns the answer; adds the security key to `body`."""

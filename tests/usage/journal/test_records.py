@@ -22,10 +22,11 @@ VALUES = st.recursive(
     lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(st.characters(codec="utf-8")), values),
     max_leaves=8,
 )  # fmt: skip
+OWN_NAMES = {"request_id", "version"}  # which the journal reads itself, so that they cannot be whatever
 IDS = st.integers(0, 2**62 - 1).map(lambda bits: str(UUID(int=(0x01997 << 108) | (7 << 76) | (2 << 62) | bits)))
 RECORDS = st.builds(
     lambda facts, request_id: {"kind": "end", "request_id": request_id, **facts},
-    st.dictionaries(st.text(st.characters(codec="utf-8")).filter(lambda name: name != "request_id"), VALUES),
+    st.dictionaries(st.text(st.characters(codec="utf-8")).filter(lambda name: name not in OWN_NAMES), VALUES),
     IDS,
 )
 LISTS = st.lists(RECORDS, min_size=1, max_size=6, unique_by=lambda record: record["request_id"])
