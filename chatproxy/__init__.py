@@ -3,7 +3,7 @@
 How a server starts, runs and stops:
 
     manage.py serve                   management.commands.serve
-      │  reads the settings           setting_reader (names, defaults), setting_parsers, env_file; settings (Django's)
+      │  reads the settings           configuration.setting_reader; settings (Django's)
       │  checks port and upstream     start.startup
       │  starts PostgreSQL            postgres.bundled, when DATABASE_URL is unset
       │  migrates                     start.startup, while it holds a lock in the database
@@ -32,9 +32,11 @@ A worker that dies is replaced by the master. A worker whose master has died dra
 
 The folders, and what a module of each may import (`tests/test_architecture.py` holds it; from the ground up):
 
-    this level          no folder, but for the last line; `logs`, the form of the log, and `models` are here, too
-    http, postgres      this level; not each other
-    settings            this level, postgres
+    this level          no folder, but for the lines below; `root_path` and `models` are here, too
+    configuration       this level
+    logs                this level, configuration
+    http, postgres      what is above this line; not each other
+    settings            what is above this line
     start, processes, page_protection    what is above this line; not each other
     entry, asgi, urls, management    everything
 

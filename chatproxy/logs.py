@@ -19,7 +19,7 @@ from functools import lru_cache
 
 from django.core.exceptions import ImproperlyConfigured
 
-from chatproxy import setting_reader
+from chatproxy.configuration import setting_reader
 from usage.kept_bodies.redaction import redact
 
 ELIDED = "…"

@@ -1,4 +1,7 @@
-"""Django's settings, from the values that `chatproxy.setting_reader` reads; no other module reads the environment."""
+"""Django's settings, from the values that `chatproxy.configuration.setting_reader` reads from the environment.
+
+No other module reads the environment.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from psycopg.pq import Conninfo
 
-from chatproxy import logs, setting_reader
+from chatproxy import logs
+from chatproxy.configuration import setting_reader
+from chatproxy.configuration.service_urls import DATABASE_FORM, ENCODE
 from chatproxy.postgres.bundled import BundledPostgres
-from chatproxy.service_urls import DATABASE_FORM, ENCODE
 from usage.database.query_deadline import DeadlineConnection
 
 VERSION = "0.1.0"

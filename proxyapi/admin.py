@@ -41,7 +41,7 @@ from usage.admin_pages.admin_base import GuardedAdmin
 from usage.admin_pages.base_url import base_url
 from usage.page_data.formatting import count
 from usage.page_data.key_summary import KeySummary, budget_bars, last_used, read_summaries
-from usage.page_data.untrusted_text import escape_invisible
+from usage.untrusted_text import escape_invisible
 
 USAGE = "proxyapi_accesskey_usage"
 USAGE_DATA = f"{USAGE}_data"

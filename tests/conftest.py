@@ -21,7 +21,7 @@ import uvloop
 from django.test import Client
 from hypothesis import HealthCheck, settings
 
-from chatproxy import setting_reader
+from chatproxy.configuration import setting_reader
 from chatproxy.postgres.bundled import BundledPostgres
 from tests.chaos.lab import Postgres
 from tests.simulator.server import Simulator, run_simulator

@@ -27,6 +27,7 @@ ORDER = {
         "kept_bodies",
         "answers",
         "journal",
+        "prices",
         "money",
         "sums",
         "journal_shipping",
@@ -53,6 +54,8 @@ ORDER = {
         "admin",
     ),
     "chatproxy": (
+        "configuration",
+        "logs",
         "http postgres",
         "settings",
         "start processes page_protection",

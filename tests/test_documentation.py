@@ -15,7 +15,7 @@ from django.core.management import load_command_class
 
 import chatproxy.urls
 import proxyapi.urls
-from chatproxy import setting_reader
+from chatproxy.configuration import setting_reader
 from chatproxy.management.commands.serve import banner
 from proxyapi.call.gateway_fields import GATEWAY_FIELDS
 from proxyapi.exceptions import ProxyError, Unavailable, UpstreamFailure

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from chatproxy.setting_reader import BASE_DIR
+from chatproxy.configuration.setting_reader import BASE_DIR
 
 REQUIREMENTS = sorted((BASE_DIR / "requirements").glob("*.txt"))
 BUILDS = [BASE_DIR / name for name in ("Makefile", "Dockerfile", ".ci/run", "docker-compose.yml")]

@@ -11,7 +11,7 @@
     journal_shipping.shipper             reads segments, of this process and of dead writers (journal.segments)
       │
     journal_shipping.delivery            batches; waits out an outage; sets aside what the database refuses
-      │   money.row_pricing              dollars of each row: custom prices, else the list (money.price_sources)
+      │   money.row_pricing              dollars of each row: custom prices, else the list (prices.price_sources)
       ▼
     journal_shipping.rows                one transaction a batch, exactly once:
       ├──▶ usage_request, _requestbody   the rows, each with its digest, and the redacted bodies
@@ -21,8 +21,8 @@
       └──▶ journal_shipping.stored_object_rows  which key created an object
               │
               ▼
-    sums.totals_reader ──▶ sums.dashboard_reader ──▶ page_data.dashboard_content ──▶ admin_pages.dashboard
-                           sums.report_reader    ──▶ GET /usage
+    sums.totals_reader ──▶ page_data.dashboard_reader, dashboard_content ──▶ admin_pages.dashboard
+                       ──▶ sums.report_reader                            ──▶ GET /usage
     usage_request ──▶ page_data.search, call_page, error_groups, exports ──▶ admin_pages.requests, errors, export
 
     live.worker_files                    each worker writes its state and counters to a file once a second
@@ -36,9 +36,10 @@ text, tokens, errors, new objects. Apart from the journal, `upkeep` deletes old 
 sums.
 
 At this level: the tables (`models`), `ledger`, the counters of this process (`metric_counters`), request ids and their
-time (`ids`), IP addresses in one form (`addresses`), custom prices (`custom_prices`).
+time (`ids`), IP addresses in one form (`addresses`), custom prices (`custom_prices`), strangers' text made harmless for
+pages (`untrusted_text`).
 
-Imports run down only: the modules of this level (but `ledger` and `admin`) ← database ← kept_bodies ← answers ←
-journal ← money ← sums ← journal_shipping ← upkeep ← `ledger` ← live ← page_data ← admin_pages ← `admin`. This package
+Imports run down only: the modules of this level (but `ledger` and `admin`) ← database ← kept_bodies ← answers ← journal
+← prices ← money ← sums ← journal_shipping ← upkeep ← `ledger` ← live ← page_data ← admin_pages ← `admin`. This package
 imports neither `proxyapi` nor `chatproxy`: it knows nothing of HTTP calls.
 """

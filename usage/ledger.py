@@ -15,7 +15,7 @@ from usage.custom_prices import CustomPrice
 from usage.journal.writer import Journal
 from usage.journal_shipping.shipper import Shipper
 from usage.metric_counters import counters
-from usage.money import genai_price_list
+from usage.prices import genai_price_list
 from usage.upkeep.price_update import PriceUpdates
 from usage.upkeep.retention import DailyPruning
 

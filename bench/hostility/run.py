@@ -31,7 +31,7 @@ from bench.stand.load import Asked
 from bench.stand.processes import LOAD_CORE, SERVER_CORE, allow_many_sockets, cpu_of, pinned
 from bench.stand.requests import MIB, plain
 from bench.stand.stand import Stand, gateway_on, upstream
-from chatproxy import setting_reader
+from chatproxy.configuration import setting_reader
 from chatproxy.postgres.bundled import BundledPostgres
 
 CHAT = "/v1/chat/completions"

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
-from chatproxy import setting_reader
+from chatproxy.configuration import setting_reader
 from chatproxy.postgres.bundled import BundledPostgres
 
 SEGMENT_CALLS = 4000

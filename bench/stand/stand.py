@@ -20,7 +20,7 @@ import httpx2
 import psycopg
 
 from bench.stand.processes import LOAD_CORE, SERVER_CORE, children, family, pinned
-from chatproxy import setting_reader
+from chatproxy.configuration import setting_reader
 from chatproxy.postgres.bundled import BundledPostgres
 from tests.support.servers.gateway import Gateway, free_port, run_gateway
 

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
-from chatproxy import logs, setting_reader
+from chatproxy import logs
+from chatproxy.configuration import setting_reader
 from chatproxy.processes.unix_signals import MasterSignals, reset_in_new_worker, unblock_stop_signals
 from usage.addresses import both_forms
 

@@ -13,7 +13,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 
-from chatproxy import setting_reader
+from chatproxy.configuration import setting_reader
 from proxyapi.keys.private_file import write_private
 
 HEADER = "# Generated at the first start. The environment, .env.local and .env come before this file.\n"

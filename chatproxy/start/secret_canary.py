@@ -10,8 +10,8 @@ from __future__ import annotations
 import hmac
 from pathlib import Path
 
+from chatproxy.configuration.setting_reader import SettingValues
 from chatproxy.models import SecretCanary
-from chatproxy.setting_reader import SettingValues
 from proxyapi.models import AccessKey
 
 KEY_SECRET = "KEY_ENCRYPTION_KEY or DJANGO_SECRET_KEY"  # noqa: S105  (the names of settings)

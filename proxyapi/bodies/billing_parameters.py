@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 
 from proxyapi.routes import Route
 from usage.call_record import OtherUsage
-from usage.money.price_sources import IMPLIED_MODELS
 from usage.money.tool_fees import WINDOW_FACTORS, is_billed_by_characters, is_billed_by_pictures
+from usage.prices.price_sources import IMPLIED_MODELS
 
 IMAGES = "/v1/images/"
 USUAL_SIZE = "1024x1024"  # without `size` (OpenAI's reference); also for sizes that do not exist

@@ -11,7 +11,7 @@ Bytes from upstream are read for the ledger (`proxyapi.call.call`) and passed on
       │
       └─ waited for  everything else is returned to `Exchange`, which wakes the call's task:
                      chunks  → the socket is full: `streams.sending` waits until the caller has taken more
-                             → the answer is complete: its row is written (`stream_end`), then the last bytes leave
+                             → the answer is complete: its row is written (`StreamEnd`), then the last bytes leave
 
 Invariants: bytes pass unchanged and in order. What has left of a stream of events ends with a whole event wherever
 possible, so a comment or an error of the gateway's never lands inside one. The row is written before the bytes that
@@ -32,7 +32,7 @@ from proxyapi.call.call import Call
 from proxyapi.exceptions import ProxyError, UpstreamTruncated
 from proxyapi.streams import sse
 from proxyapi.streams.response_head import set_passed_headers
-from proxyapi.streams.stream_end import StreamEnd
+from proxyapi.streams.stream_end_recording import StreamEnd
 from proxyapi.upstream.answer import UpstreamAnswer
 from usage.answers import event_stream
 from usage.answers.event_stream import BOM

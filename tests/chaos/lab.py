@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx2
 
-from chatproxy import setting_reader
+from chatproxy.configuration import setting_reader
 from chatproxy.postgres.bundled import BundledPostgres
 from tests.chaos.damage import Damage
 from tests.chaos.processes import children, is_alive, kill, send, wait_for

@@ -24,7 +24,7 @@ from django.http import HttpRequest
 from django.test.client import RequestFactory
 from django.utils.log import log_response
 
-from chatproxy import setting_reader
+from chatproxy.configuration import setting_reader
 from chatproxy.logs import JsonFormatter, log_everything, redacted_path
 from tests.simulator.server import Simulator
 from tests.support.callers.wire import connect

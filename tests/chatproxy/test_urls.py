@@ -9,7 +9,7 @@ from django.contrib import admin
 from django.core.checks import Tags, run_checks
 
 import chatproxy.urls  # noqa: F401  (registers the tables in the admin)
-from chatproxy import setting_reader
+from chatproxy.configuration import setting_reader
 
 
 def test_the_admin_passes_djangos_checks() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from chatproxy import setting_reader
+from chatproxy.configuration import setting_reader
 from tests.clients.tap import Tap, tapped
 from tests.simulator.server import Simulator
 from tests.support.servers.gateway import SECURITY_KEY, UPSTREAM_KEY, Gateway

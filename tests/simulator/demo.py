@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from chatproxy.setting_reader import NO_ENV_FILES
+from chatproxy.configuration.setting_reader import NO_ENV_FILES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ANNOUNCEMENT = "simulator listening on "

@@ -10,7 +10,7 @@ import subprocess
 from collections import Counter
 from pathlib import Path
 
-from chatproxy.setting_reader import BASE_DIR
+from chatproxy.configuration.setting_reader import BASE_DIR
 from tests.support.servers.gateway import ACCESS_TOKEN, PATIENCE, SECURITY_KEY, Gateway
 
 HOST = "http://localhost:3002"  # as the examples write it

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from django.core.management import find_commands, load_command_class
 
-from chatproxy import setting_reader
+from chatproxy.configuration import setting_reader
 from tests.simulator.server import Simulator
 from tests.support.callers.all_pages import REFUSED, fill, paths_of_pages
 from tests.support.ledger.published_list import published

@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from chatproxy import setting_reader
+from chatproxy.configuration import setting_reader
 
 LONGEST = 360  # seconds; it takes less than 60 when nothing else runs
 

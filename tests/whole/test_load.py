@@ -22,7 +22,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from chatproxy import setting_reader
+from chatproxy.configuration import setting_reader
 from tests.simulator.wire.multipart import parse_form
 from tests.support.polling import wait_until
 from tests.support.servers.gateway import PATIENCE, SECURITY_KEY, Gateway, run_gateway

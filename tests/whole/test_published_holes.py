@@ -20,7 +20,7 @@ from django.test import Client
 from django.urls import URLPattern
 
 import chatproxy.urls  # noqa: F401  (registers the tables in the admin)
-from chatproxy import setting_reader
+from chatproxy.configuration import setting_reader
 from tests.simulator.server import Simulator
 from tests.support.callers.wire import connect, json_call
 from tests.support.servers.gateway import ACCESS_TOKEN, SECURITY_KEY, UPSTREAM_KEY, Gateway

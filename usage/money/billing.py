@@ -3,7 +3,7 @@
 A bill has an item for each unit of tokens that the call has used, for its searches, for the containers in which tools
 have run, and for the pictures that they have made. What upstream does not bill costs $0 (`usage.money.unbilled`).
 
-A wrong cost is worse than none. A call has none (None) when its model has no price (`usage.money.price_sources`), or
+A wrong cost is worse than none. A call has none (None) when its model has no price (`usage.prices.price_sources`), or
 when it has used something that the price says nothing of, such as audio tokens of a model without a published audio
 price. An administrator's price mends both. A call whose usage nobody knows costs 0, and says so
 (`usage.money.unbilled`).
@@ -30,8 +30,6 @@ from usage.answers.tool_use import MOST_PICTURE_TOKENS
 from usage.call_record import CallRecord, OtherUsage, Price, PricedItem
 from usage.custom_prices import CustomPrice, service_tier
 from usage.models import CostKind, UsageSource
-from usage.money.price_sources import billed_model, find_rates
-from usage.money.published_prices import ModelRates, decimal_text
 from usage.money.token_units import UnitCounts, count_units, picture_row
 from usage.money.tool_fees import (
     DEFAULT_IMAGE_MODEL,
@@ -52,6 +50,8 @@ from usage.money.unbilled import (
     not_counted,
     why_unbilled,
 )
+from usage.prices.price_sources import billed_model, find_rates
+from usage.prices.published_prices import ModelRates, decimal_text
 
 # Units in which only calls with audio or images are billed.
 INPUT_KINDS = frozenset({"audio_input", "image_input"})

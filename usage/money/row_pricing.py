@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from usage.call_record import CallRecord, called_model
 from usage.custom_prices import CustomPrice
 from usage.models import Dimension, ModelPrice, Request, Span, UsageTotal
-from usage.money import genai_price_list
 from usage.money.billing import cost_kind, price_call
+from usage.prices import genai_price_list
 
 logger = logging.getLogger(__name__)
 

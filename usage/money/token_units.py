@@ -13,7 +13,7 @@ from usage.answers.estimate_rules import MAX_INTERRUPTED_INPUT_TOKENS, tokens_of
 from usage.answers.tokens import input_details, output_details, whole_count
 from usage.call_record import CallRecord, TokenCount
 from usage.models import UsageSource
-from usage.money.published_prices import ModelRates
+from usage.prices.published_prices import ModelRates
 
 UnitCounts: TypeAlias = list[tuple[str, int | float]]
 

@@ -13,7 +13,7 @@ from decimal import Decimal
 from usage.answers.tool_use import PREVIEW_TOOL
 from usage.call_record import CallRecord
 from usage.models import CostKind
-from usage.money.published_prices import ModelRates
+from usage.prices.published_prices import ModelRates
 
 TOOLS_SOURCE = "OpenAI's tool prices of 2026-11-28"
 

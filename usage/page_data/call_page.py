@@ -17,7 +17,7 @@ from usage.money.tool_fees import CONTAINER_MINUTES, CONTAINERS
 from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED, NOT_COUNTED
 from usage.page_data import formatting
 from usage.page_data.reproduction import kept_request_body
-from usage.page_data.untrusted_text import escape_invisible
+from usage.untrusted_text import escape_invisible
 
 TIMELINE_WIDTH = 1000  # in the units of the drawing
 MAX_OPEN_CHARACTERS = 20_000  # a longer body is folded at first

@@ -16,12 +16,12 @@ from typing import TypedDict
 from usage.live.status import ServerStatus
 from usage.models import Dimension, Outcome, Request, UsageTotal
 from usage.page_data import formatting
+from usage.page_data.dashboard_reader import DashboardNumbers, read_all, read_key
 from usage.page_data.dashboard_tiles import Tile, make_tiles, ratio
 from usage.page_data.newest_calls import read_newest_failures, read_newest_failures_of_key
-from usage.page_data.untrusted_text import escape_invisible
-from usage.sums.dashboard_reader import DashboardNumbers, read_all, read_key
 from usage.sums.ranges import TimeRange
 from usage.sums.totals_reader import Totals
+from usage.untrusted_text import escape_invisible
 
 MAX_TABLE_ROWS = 8
 MAX_CHART_SERIES = 5  # models in the chart of dollars; all others are added up to one further series

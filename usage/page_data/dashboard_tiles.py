@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from usage.live.status import ServerStatus
 from usage.page_data import formatting
-from usage.sums.dashboard_reader import DashboardNumbers
+from usage.page_data.dashboard_reader import DashboardNumbers
 from usage.sums.ranges import TimeRange
 from usage.sums.totals_reader import Totals
 

@@ -17,7 +17,7 @@ from usage.models import Request
 from usage.page_data.error_groups import ErrorGroup
 from usage.page_data.filters import Filters
 from usage.page_data.search import find_all
-from usage.page_data.untrusted_text import csv_cell, escape_invisible
+from usage.untrusted_text import csv_cell, escape_invisible
 
 MESSAGE = "error_message"  # only for those who may see bodies: upstream may quote the prompt in it
 # Of the price from which the cost was computed. Rates are dollars by unit: of a million, of a minute, or of each. Those

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from usage.kept_bodies.redaction import REDACTED, is_secret_name
 from usage.models import Request
-from usage.page_data.untrusted_text import escape_invisible
+from usage.untrusted_text import escape_invisible
 
 KEY_VARIABLE = "SECURITY_KEY"  # the environment variable that holds the key
 MAX_BROKEN_CHARACTERS = 20_000  # a longer body is written on one line: breaking it into lines would take seconds

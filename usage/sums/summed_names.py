@@ -15,7 +15,7 @@ from django.db.backends.utils import CursorWrapper
 
 from usage.call_record import CALLED_MODEL_SQL, CallRecord, SummedRow, called_model
 from usage.models import Outcome
-from usage.money.price_sources import listed_models
+from usage.prices.price_sources import listed_models
 
 UNKNOWN_MODEL = "(unknown model)"
 OTHER_CODE = "(other code)"

@@ -14,8 +14,8 @@ from genai_prices.types import TieredPrices
 from usage.custom_prices import service_tier
 from usage.ids import first_id
 from usage.models import CALLED_MODEL, NEEDS_PRICE, Request
-from usage.money.price_sources import LONG_UNITS, TOKEN_UNITS, find_rates
-from usage.money.published_prices import ModelRates
+from usage.prices.price_sources import LONG_UNITS, TOKEN_UNITS, find_rates
+from usage.prices.published_prices import ModelRates
 from usage.sums.ranges import TimeRange
 
 MOST_GROUPS = 200

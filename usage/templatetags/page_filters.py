@@ -11,7 +11,7 @@ from django.utils.safestring import mark_safe
 from usage.admin_pages.base_url import own_path
 from usage.models import Request, UsageSource
 from usage.page_data import call_page, formatting
-from usage.page_data.untrusted_text import escape_invisible
+from usage.untrusted_text import escape_invisible
 
 register = template.Library()
 

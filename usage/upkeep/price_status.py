@@ -12,11 +12,11 @@ from django.db.models import Count, Q, QuerySet
 from usage.custom_prices import service_tier
 from usage.ids import first_id
 from usage.models import CALLED_MODEL, CostKind, Request
-from usage.money.genai_price_list import in_use, refresh
-from usage.money.price_corrections import corrections
-from usage.money.price_sources import list_rates, listed_models
-from usage.money.published_prices import ModelRates
 from usage.money.unbilled import COUNTED_AT_END
+from usage.prices.genai_price_list import in_use, refresh
+from usage.prices.price_corrections import corrections
+from usage.prices.price_sources import list_rates, listed_models
+from usage.prices.published_prices import ModelRates
 
 RECENT = timedelta(days=30)
 LEAST_LIKENESS = 0.75  # of two names, from 0 to 1: gpt-6.3-sol and gpt-6.2-sol have 0.9

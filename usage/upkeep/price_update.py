@@ -31,9 +31,9 @@ from django.conf import settings
 from genai_prices.types import ModelInfo, TieredPrices
 from genai_prices.update_prices import DEFAULT_UPDATE_URL
 
-from usage.money import genai_price_list
-from usage.money.genai_price_list import BUNDLED, PriceList
-from usage.money.published_prices import TOKEN_PRICES
+from usage.prices import genai_price_list
+from usage.prices.genai_price_list import BUNDLED, PriceList
+from usage.prices.published_prices import TOKEN_PRICES
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
-from chatproxy import setting_reader
+from chatproxy.configuration import setting_reader
 from chatproxy.models import LoginAttempts, LoginLimit
 from chatproxy.page_protection import login_throttle
 from chatproxy.page_protection.login_throttle import PER_NAME_AND_NETWORK, PER_NETWORK, WINDOW

@@ -13,7 +13,7 @@ from django.test import Client, override_settings
 from django.test.client import RequestFactory
 from django.urls import path
 
-from chatproxy import setting_reader
+from chatproxy.configuration import setting_reader
 from chatproxy.page_protection.debug_pages import SHOWN_SETTINGS, is_local
 from chatproxy.urls import urlpatterns as own_patterns
 from tests.support.servers.gateway import ACCESS_TOKEN, SECURITY_KEY, free_port, run_gateway

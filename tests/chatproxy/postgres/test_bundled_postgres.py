@@ -16,10 +16,10 @@ import pytest
 from django.db.utils import load_backend
 
 from chatproxy import settings
+from chatproxy.configuration.setting_reader import BASE_DIR
 from chatproxy.postgres import binaries
 from chatproxy.postgres.binaries import PACKAGE, BundledPostgresError
 from chatproxy.postgres.bundled import MAX_SOCKET_PATH, BundledPostgres
-from chatproxy.setting_reader import BASE_DIR
 
 NOBODY = os.geteuid() or 65534
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from django.contrib.auth.models import User
 
-from chatproxy import setting_reader
+from chatproxy.configuration import setting_reader
 from chatproxy.start.first_start import GENERATORS, check_password, create_first_admin, generate_secrets
 
 ADMIN = {"ADMIN_USERNAME": "admin", "ADMIN_PASSWORD": "correct horse battery"}

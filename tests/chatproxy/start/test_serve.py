@@ -17,7 +17,7 @@ import httpx2
 import psycopg
 import pytest
 
-from chatproxy import setting_reader
+from chatproxy.configuration import setting_reader
 from chatproxy.postgres.bundled import BundledPostgres
 from chatproxy.start import startup
 from tests.support.servers.environments import variables

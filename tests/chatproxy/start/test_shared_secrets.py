@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from chatproxy import setting_reader
+from chatproxy.configuration import setting_reader
 from chatproxy.postgres.bundled import BundledPostgres
 from chatproxy.start.first_start import GENERATORS
 from tests.simulator.server import Simulator

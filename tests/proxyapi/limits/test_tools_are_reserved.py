@@ -18,7 +18,7 @@ from proxyapi.limits.cost_ceiling import ceiling_of
 from proxyapi.limits.output_limits import count_in
 from proxyapi.routes import find_route
 from usage.money.billing import highest_cost
-from usage.money.price_sources import find_rates
+from usage.prices.price_sources import find_rates
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 10}

@@ -10,7 +10,7 @@ from typing import Any
 
 from genai_prices.types import ModelPrice
 
-from usage.money.genai_price_list import BUNDLED
+from usage.prices.genai_price_list import BUNDLED
 
 
 def published() -> list[dict[str, Any]]:

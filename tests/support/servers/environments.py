@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from chatproxy import setting_reader
+from chatproxy.configuration import setting_reader
 
 
 def variables(data_dir: Path, **settings: str) -> dict[str, str]:

@@ -19,7 +19,7 @@ import openai
 import psycopg
 from psycopg.rows import dict_row
 
-from chatproxy import setting_reader
+from chatproxy.configuration import setting_reader
 from tests.chaos.processes import is_alive, send
 from tests.support import polling
 

@@ -22,7 +22,7 @@ from tests.support.ledger.pages import HOSTILE, ISOLATE, OVERRIDE, make_call, ma
 from usage.admin_pages.export import _one_by_one
 from usage.journal_shipping.rows import write_rows
 from usage.page_data import exports
-from usage.page_data.untrusted_text import INVISIBLE, csv_cell, escape_invisible
+from usage.untrusted_text import INVISIBLE, csv_cell, escape_invisible
 
 CALLS = "/admin/usage/request/export.{}"
 SIGNS = "=+-@\uff1d\uff0b\uff0d\uff20\t\r\n"  # that begin a formula; some spreadsheets read the full-width ones, too

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from chatproxy.setting_reader import BASE_DIR
+from chatproxy.configuration.setting_reader import BASE_DIR
 from tests.support.ledger.journals import FACTS, die, ids, new_id, pass_a_second, read, running
 from tests.support.polling import PATIENCE, wait_until
 from tests.support.servers.disks import PretendedOS, fill, small_disk

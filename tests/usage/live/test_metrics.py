@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from chatproxy import setting_reader
+from chatproxy.configuration import setting_reader
 from tests.simulator.server import Simulator
 from tests.support.callers.metrics import HI, scrape, value, wait_until
 from tests.support.servers.gateway import ACCESS_TOKEN, PATIENCE, SECURITY_KEY, Gateway

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chatproxy.setting_reader import BASE_DIR
+from chatproxy.configuration.setting_reader import BASE_DIR
 from proxyapi.bodies.billing_parameters import count_pictures, read_asked_usage, states_whole_bill
 from proxyapi.bodies.json_body import JSONBody
 from proxyapi.limits.usage_estimates import most_usage

@@ -10,7 +10,7 @@ import pytest
 from django.core.management import call_command
 
 from tests.support.ledger.ledgers import call, end, ship
-from usage.money.genai_price_list import BUNDLED
+from usage.prices.genai_price_list import BUNDLED
 from usage.upkeep.price_status import RECENT, lacking_prices, nearest_price, price_lists
 
 pytestmark = pytest.mark.django_db(transaction=True)

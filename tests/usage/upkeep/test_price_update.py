@@ -20,9 +20,9 @@ from tests.support.ledger.published_list import models_of, published
 from tests.support.servers.disks import wait_until
 from tests.support.servers.gateway import run_gateway
 from tests.support.upstreams.fixed import FixedUpstream, run_fixed_upstream
-from usage.money import genai_price_list
-from usage.money.genai_price_list import BUNDLED, in_use
-from usage.money.price_sources import find_rates, listed_models
+from usage.prices import genai_price_list
+from usage.prices.genai_price_list import BUNDLED, in_use
+from usage.prices.price_sources import find_rates, listed_models
 from usage.upkeep.price_update import EVERY_SECONDS, PriceUpdates, UpdateFailed, update, update_if_due
 
 NOW = datetime.now(UTC)

@@ -10,8 +10,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import InterfaceError, OperationalError
 
-from usage.money.genai_price_list import in_use, names_in
-from usage.money.published_prices import ModelRates
+from usage.prices.genai_price_list import in_use, names_in
+from usage.prices.published_prices import ModelRates
 from usage.upkeep.price_status import LackingPrice, lacking_prices, price_lists
 from usage.upkeep.price_update import UpdateFailed, update
 

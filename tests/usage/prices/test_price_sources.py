@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from usage.custom_prices import PRICES, CustomPrice
 from usage.models import Request
 from usage.money.billing import cost_kind, price_call
-from usage.money.genai_price_list import BUNDLED
+from usage.prices.genai_price_list import BUNDLED
 
 NOW = datetime(2026, 11, 1, 12, 30, 15, tzinfo=UTC)
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)

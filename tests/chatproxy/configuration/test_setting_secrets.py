@@ -11,7 +11,8 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from redis.asyncio import ConnectionPool
 
-from chatproxy import setting_parsers, setting_reader, settings
+from chatproxy import settings
+from chatproxy.configuration import setting_parsers, setting_reader
 from tests.support.servers.environments import variables
 
 SECRET = "Pl4nted-Secr3t-0f-the-0wner"

@@ -1,7 +1,7 @@
 """The parsers of settings: from the text of an environment variable to a typed value.
 
-Each raises `ValueError("fault; what is allowed")` for a bad value; `chatproxy.setting_reader` puts the variable's name
-in front of the words.
+Each raises `ValueError("fault; what is allowed")` for a bad value; `chatproxy.configuration.setting_reader` puts the
+variable's name in front of the words.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import ipaddress
 import re
 from collections.abc import Callable
 
+from chatproxy.configuration.secret_strength import MIN_LENGTH, MIN_LENGTH_ON_LOOPBACK, is_easily_guessed
 from chatproxy.root_path import normal_root_path
-from chatproxy.secret_strength import MIN_LENGTH, MIN_LENGTH_ON_LOOPBACK, is_easily_guessed
 from proxyapi import routes
 
 MAX_QUOTED_LENGTH = 15  # characters; a longer wrong value is not quoted in a message
@@ -47,7 +47,7 @@ def strong_secret(value: str) -> str:
     """Checks that strangers cannot guess a secret over the network, and returns the secret unchanged.
 
     At least `MIN_LENGTH_ON_LOOPBACK` characters are required here. A secret of fewer than `MIN_LENGTH` is refused
-    later, by `chatproxy.setting_reader.read`, if other machines can reach the server.
+    later, by `chatproxy.configuration.setting_reader.read`, if other machines can reach the server.
 
     Raises:
         ValueError: the secret is too short or easily guessed; the message does not contain it.

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from chatproxy import setting_reader, settings
+from chatproxy import settings
+from chatproxy.configuration import setting_reader
 
 NAMES = [setting.name for setting in setting_reader.SETTINGS]
 KNOWN = set(NAMES)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from chatproxy import setting_parsers, setting_reader
-from chatproxy.secret_strength import MIN_CHOICES, MIN_LENGTH, count_choices, is_easily_guessed
+from chatproxy.configuration import setting_parsers, setting_reader
+from chatproxy.configuration.secret_strength import MIN_CHOICES, MIN_LENGTH, count_choices, is_easily_guessed
 
 NAMES = ("SECURITY_KEY", "ACCESS_TOKEN")
 WEAK = [

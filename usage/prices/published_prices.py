@@ -21,7 +21,7 @@ from typing import TypeAlias
 
 from genai_prices.types import ModelInfo, ModelPrice, Provider, Tier, TieredPrices
 
-from usage.money.genai_price_list import SOLE_SELLERS, PriceList, in_use
+from usage.prices.genai_price_list import SOLE_SELLERS, PriceList, in_use
 
 Rate: TypeAlias = Decimal | TieredPrices
 

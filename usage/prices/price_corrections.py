@@ -28,7 +28,7 @@ from typing import Any
 
 from genai_prices.types import Tier, TieredPrices
 
-from usage.money.published_prices import ModelRates, Rate
+from usage.prices.published_prices import ModelRates, Rate
 
 FILE = Path(__file__).with_name("price_corrections.json")
 LONG_PROMPT_TOKENS = 272_000

@@ -11,9 +11,9 @@ import pytest
 
 from usage.custom_prices import CustomPrice
 from usage.models import ModelPrice
-from usage.money.genai_price_list import BUNDLED, names_in
-from usage.money.price_sources import find_rates
-from usage.money.published_prices import ModelRates
+from usage.prices.genai_price_list import BUNDLED, names_in
+from usage.prices.price_sources import find_rates
+from usage.prices.published_prices import ModelRates
 from usage.sums.unpriced_calls import propose_custom_price
 
 NOW = datetime(2026, 11, 28, 12, 30, tzinfo=UTC)

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatproxy import setting_reader
-from chatproxy.env_file import EnvFileError, read_env_file
+from chatproxy.configuration import setting_reader
+from chatproxy.configuration.env_file import EnvFileError, read_env_file
 from tests.support.servers.environments import variables
 
 SECRET = "Pl4nted-Secr3t-0f-the-File"
@@ -213,7 +213,7 @@ def test_a_start_says_one_line_without_the_text(tmp_path: Path, name: str) -> No
     """Runs a copy of the sources, since the files of settings are looked for beside the sources."""
     for part in ("chatproxy", "proxyapi", "usage", "manage.py"):
         (tmp_path / part).symlink_to(setting_reader.BASE_DIR / part)
-    code = "import sys; from pathlib import Path; from chatproxy import setting_reader;" + (
+    code = "import sys; from pathlib import Path; from chatproxy.configuration import setting_reader;" + (
         "setting_reader.BASE_DIR = Path(sys.argv.pop(1)); sys.argv[0] = 'manage.py'; import manage; manage.main()"
     )
     (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured
 
-from chatproxy.env_file import read_env_file
-from chatproxy.secret_strength import MIN_LENGTH
-from chatproxy.service_urls import database_url, http_url, passwords_of, redis_url
-from chatproxy.setting_parsers import (
+from chatproxy.configuration.env_file import read_env_file
+from chatproxy.configuration.secret_strength import MIN_LENGTH
+from chatproxy.configuration.service_urls import database_url, http_url, passwords_of, redis_url
+from chatproxy.configuration.setting_parsers import (
     TOO_SHORT,
     comma_separated,
     django_secret,
@@ -37,7 +37,7 @@ from chatproxy.setting_parsers import (
 from proxyapi import routes
 from usage.addresses import is_loopback
 
-BASE_DIR = Path(__file__).resolve().parent.parent
+BASE_DIR = Path(__file__).resolve().parent.parent.parent
 SECRETS_FILE = "secrets.env"
 NO_ENV_FILES = "CHATPROXY_NO_ENV_FILES"  # set by tests: a developer's own files must not reach them
 

@@ -1,8 +1,8 @@
 """The price of a model at one time, in one service tier.
 
 In this order: a custom price (an argument: nothing is read at call time), the file of corrections
-(`usage.money.price_corrections`), genai-prices' list (`usage.money.published_prices`). What none of them has is assumed
-where OpenAI's other prices say what is likely, and the price is marked as provisional then:
+(`usage.prices.price_corrections`), genai-prices' list (`usage.prices.published_prices`). What none of them has is
+assumed where OpenAI's other prices say what is likely, and the price is marked as provisional then:
 
 * a tier without a listed price costs the default tier's price times the factor that OpenAI publishes for this tier of
   other models (`TIER_FACTORS`);
@@ -29,9 +29,9 @@ from genai_prices.types import Tier, TieredPrices
 
 from usage.call_record import CallRecord, called_model
 from usage.custom_prices import CustomPrice
-from usage.money.genai_price_list import PriceList, in_use, names_in
-from usage.money.price_corrections import LONG_PROMPT_TOKENS, corrected, corrections, corrections_of
-from usage.money.published_prices import TOKEN_PRICES, UNDISCOUNTED, ModelRates, published_rates
+from usage.prices.genai_price_list import PriceList, in_use, names_in
+from usage.prices.price_corrections import LONG_PROMPT_TOKENS, corrected, corrections, corrections_of
+from usage.prices.published_prices import TOKEN_PRICES, UNDISCOUNTED, ModelRates, published_rates
 
 _CORRECTED = frozenset(name for correction in corrections() for name in correction.models if "*" not in name)
 # How much a tier costs, as a multiple of the default one. Flex and batch: developers.openai.com/api/docs/guides/

@@ -1,0 +1,10 @@
+"""The settings of the server: where they are read, and what is wrong with a value.
+
+`setting_reader` lists every setting and reads it: from the environment, then from `.env` files (`env_file`).
+`setting_parsers` turn the text of a setting into a typed value: `service_urls` checks the URLs of upstream, PostgreSQL
+and Redis, and `secret_strength` refuses a secret that is easily guessed. `chatproxy.settings` gives the values to
+Django, `proxyapi.cached_settings` to calls.
+
+Imports `chatproxy.root_path`, and of `proxyapi` and `usage` what knows routes and addresses; not Django's settings,
+since they are made from here.
+"""
