@@ -37,9 +37,10 @@ def digest(text: str) -> str:
 
 
 def pseudonym(text: str) -> str:
-    """Returns a name for `text`, in hex, which is the same wherever the secret is, and from which nobody learns either.
+    """Returns a pseudonym for `text`: an HMAC in hex, the same in every process that has the gateway's secret.
 
-    It has `PSEUDONYM_DIGITS` digits: enough for names that never need to be guarded, only told apart.
+    Nobody can compute the text or the secret from it. It has `PSEUDONYM_DIGITS` digits: enough for names that never
+    need to be guarded, only told apart.
     """
     return hmac.digest(_derive(_secret(), NAME), text.encode(), "sha256").hex()[:PSEUDONYM_DIGITS]
 

@@ -104,7 +104,7 @@ class OtherUsage(TypedDict, total=False):
 
 
 class SupposedUsage(Counts, total=False):
-    """What a call is taken to have used where upstream has not stated it, or will never state it."""
+    """The estimated usage of a call, for the time until upstream states the usage, or for good if it never does."""
 
     other_usage: OtherUsage
 

@@ -21,9 +21,9 @@ class JoiningTransport:
         self._lingers = False
 
     def linger(self, linger: Callable[[], None]) -> None:
-        """Makes the next `close` send the kept-back bytes and call `linger`, which closes the connection later.
+        """Makes the next `close` end only the sending; it then calls the function `linger`, which closes later.
 
-        A second call of `close` closes the connection at once.
+        That `close` also sends the bytes that were kept back. The second `close`, by `linger`, closes the connection.
         """
         self._linger = linger
 

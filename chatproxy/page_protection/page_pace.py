@@ -224,11 +224,10 @@ COOKIE = re.compile(rb"(?<![^;\s])([^=;\s]+)=([^;\s]*)")
 
 
 def _wait(until: float, rate: PageRate, now: float) -> float:
-    """Returns how many seconds after the time `now` a request must wait to keep to `rate`.
+    """Returns for how many seconds, from the time `now` on, a request must wait to keep to `rate`.
 
-    `until` is the time at which all admitted requests would be done if they ran one after the other, `per_second` in
-    each second. Because `burst` requests may run at once, a request may run earlier than `until`, by the time that
-    `burst` requests take.
+    `until` is the time at which the requests admitted so far would be done at an even pace of `per_second`. A request
+    may run earlier than that, by the time that `burst` requests take, because so many may run at once.
     """
     return max(0.0, round(until - rate.burst / rate.per_second - now, 3))
 

@@ -46,9 +46,9 @@ async def run(size: int, work: Callable[..., T], *arguments: object) -> T:
 
 
 async def run_to_the_end(size: int, work: Callable[..., T], *arguments: object, then: Callable[[T], None]) -> None:
-    """Calls `work` as `run` does, and then `then` with the result of `work`, even if the task is cancelled meanwhile.
+    """Calls `work` as `run` does, and then `then` with the result, even if the task is cancelled meanwhile.
 
-    A cancellation is raised after `then` has returned.
+    The cancellation is raised after `then` has returned.
     """
     if size <= LARGE_BYTES:
         then(work(*arguments))

@@ -220,21 +220,21 @@ def _may_be_polled(facts: CallFacts) -> bool:
 
 
 def _is_unfinished(facts: CallFacts, answer: AnswerReader) -> bool:
-    """Returns whether the call's answer is whole, and has a response that goes on in the background."""
+    """Returns whether a call's answer has arrived whole, and states that its response goes on in the background."""
     return facts.response_is_whole and answer.response_status in UNFINISHED_STATUSES
 
 
 def goes_on(facts: CallFacts, answer: AnswerReader) -> bool:
-    """Returns whether a background response may go on upstream after its stream to the caller has ended.
+    """Returns whether a background response is taken to go on upstream after its stream to the caller has ended.
 
-    It does not if its last event has come. Without a usage in that event, the text is then all that is known. For a
-    key with a budget that is not enough: what was reserved counts.
+    It is, unless the stream's last event has come. For a key with a budget it is even then, if no usage was stated: the
+    text that has come is not enough to count, so what was reserved counts.
     """
     return answer.is_background and (facts.most_usage is not None or not answer.has_ended)
 
 
 def whole_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage:
-    """Returns the estimated usage of a call whose stream was left, for a response that goes on to its end upstream."""
+    """Returns the estimated usage of a background response that goes on to its end after its caller has left."""
     model = answer.model or facts.model
     if facts.most_usage is not None:
         return supposed_usage(facts.most_usage, model)

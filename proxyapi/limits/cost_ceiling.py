@@ -193,7 +193,7 @@ class RequestedWork:
         return frozenset(model or "" for model in (*(self._named.main or ("",)), *self._named.others))
 
     def count(self, *names: str, otherwise: int) -> int:
-        """Returns the highest positive whole number among the values under these names, or `otherwise` without any."""
+        """Returns the highest positive whole number among the values under these names; else `otherwise`."""
         return max(map(count_in, self.values(*names)), default=0) or otherwise
 
     def conversation(self) -> MaxUsage:

@@ -176,7 +176,7 @@ class NamedObjects:
                 self._read_members(((name, one),), stack, weak=weak or name in mentioned, ids=False)
 
     def _refer(self, value: object, place: Reference, name: str) -> None:
-        """Adds an id to `references`; raises `BadRequest` for a value that is none, or skips it with `skips_faults`."""
+        """Adds an id to `references`; refuses a value that is no id (`BadRequest`), or with `skips_faults` skips it."""
         if not is_object_id(value):
             self._fault(f"Invalid '{_shown(name)}': this can be no id.", param=_shown(name), code="invalid_value")
             return

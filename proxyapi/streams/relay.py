@@ -243,7 +243,7 @@ class EventRelay(Relay):
 
 
 def ends_with_whole_event(events: bytes) -> bool:
-    """Returns whether the last bytes of a stream, which have no blank line at their end, are a whole event."""
+    """Returns whether these bytes at the end of a stream, with no blank line behind them, are a whole event."""
     found = event_stream.split(events)
     return not found or event_stream.is_whole(found[-1].data)
 

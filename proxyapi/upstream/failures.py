@@ -35,9 +35,10 @@ class UnreachableLog:
         self.add_reason(f"{words}{details}", f"{what}: {fault.kind}")
 
     def add_reason(self, words: str, kind: str = "") -> None:
-        """Logs a reason, unless one of the same `kind` was logged within the last minute; by default, `words` are that.
+        """Logs `words`, a reason why upstream gives no answer, unless its `kind` was logged in the last minute.
 
-        Logs at most `MAX_LOGGED_REASONS` kinds a minute.
+        Without a `kind`, only a reason in the same words is of the same kind. At most `MAX_LOGGED_REASONS` kinds are
+        logged a minute.
         """
         kind = kind or words
         now = time.monotonic()

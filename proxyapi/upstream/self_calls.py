@@ -51,7 +51,7 @@ def is_own_address(base_url: str, host: str, port: int) -> bool:
 
 
 def check(api_key: str, via: str) -> None:
-    """Checks that a call does not come back to this gateway, and has not come back.
+    """Checks that upstream is not this gateway itself, and that the call has not passed this gateway before.
 
     `api_key` is the upstream key with which the call is to be sent, and `via` the value of the request's header `Via`,
     or empty. Raises `LoopDetected` if the key is a key of this gateway, or if the header names this gateway.
@@ -81,7 +81,7 @@ def gateways_passed(via: str) -> str:
 
 @cache
 def _entry(base_url: str) -> str:
-    """Returns what `own_entry` does, for a gateway whose upstream is at `base_url`."""
+    """Returns the entry in `Via` by which a gateway with the upstream `base_url` names itself; empty for OpenAI."""
     host = urlsplit(base_url).hostname or ""
     if any(host == domain or host.endswith(f".{domain}") for domain in OPENAI_DOMAINS):
         return ""

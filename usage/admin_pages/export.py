@@ -35,10 +35,10 @@ def errors(request: HttpRequest, kind: str) -> HttpResponseBase:
 
 
 def _check(kind: str) -> None:
-    """Checks that the kind of file that is asked for exists.
+    """Checks that exports are made as this kind of file, that is as `csv` or `json`.
 
     Raises:
-        Http404: the kind is neither `csv` nor `json`.
+        Http404: the address names another kind.
     """
     if kind not in CONTENT_TYPES:
         raise Http404

@@ -174,7 +174,7 @@ def _is_creation(row: CallRecord) -> bool:
 
 
 def _has_unshared_usage(row: CallRecord) -> bool:
-    """Returns whether no other call's row can state the usage in this row, so that the rows need not be compared.
+    """Returns whether no other call's row can state the same usage, so that the row need not be compared with others.
 
     This is true of most chats, and quick to find out.
     """
@@ -189,7 +189,7 @@ def _is_of_response(row: CallRecord) -> bool:
 
 
 def _is_final(row: CallRecord) -> bool:
-    """Returns whether the usage in a call's row is exact or unknown. An estimate may still be replaced."""
+    """Returns whether the usage in a call's row is exact or unknown; only an estimate may later be replaced."""
     return row.get("usage_source") != UsageSource.ESTIMATED
 
 

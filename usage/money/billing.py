@@ -208,7 +208,10 @@ def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
 
 
 def _lines(counts: UnitCounts, price: ModelRates, input_tokens: int, picture_format: str = "") -> Iterator[Line]:
-    """Yields a line of a bill for each count of the call's own model, at the price for a prompt of this length."""
+    """Yields the lines of a call's bill for what its own model has used: one for each unit, such as input tokens.
+
+    The rates are those for a prompt of `input_tokens`.
+    """
     for unit, count in counts:
         if unit == "audio_seconds":
             yield Line(unit, count, price.per_minute, per=60)

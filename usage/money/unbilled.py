@@ -73,7 +73,7 @@ def is_free(method: str, route: str) -> bool:
 
 
 def not_counted(row: CallRecord) -> Price:
-    """Returns the price of a call whose usage nobody knows, or can believe, with a sentence that says why it is 0."""
+    """Returns the price that is stored for a call whose usage nobody knows, or can believe: why it costs 0."""
     if is_usage_known(row):
         reason = "The stated counts are missing, or cannot be true."
     elif row.get("error_code") in {_DEAD_LETTER, Outcome.INTERRUPTED}:

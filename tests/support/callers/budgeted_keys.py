@@ -16,7 +16,7 @@ from tests.support.servers.gateway import Gateway
 
 
 def make_key(gateway: Gateway, name: str, **budgets: str) -> str:
-    """The text of a key with these budgets, known to every worker."""
+    """Creates a key with these budgets, waits until every worker knows it, and returns its text."""
     with database(gateway.variables["DATABASE_URL"]) as connection:
         _, text = insert(connection, {f"budget_{span}": dollars for span, dollars in budgets.items()}, name)
     gateway.wait_until_known(text)
@@ -30,7 +30,7 @@ def database(url: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 def ask(gateway: Gateway, key: str, path: str, body: dict[str, Any], **headers: str) -> httpx2.Response:
-    """A connection for each call: two workers share them."""
+    """Sends a call with this key on a new connection, which either of two workers may accept."""
     headers = {"Authorization": f"Bearer {key}", **headers}
     with httpx2.Client(base_url=gateway.url, timeout=PATIENCE) as client:
         return client.post(path, json=body, headers=headers)
@@ -43,7 +43,7 @@ def holds(url: str, key_name: str) -> list[Decimal]:
 
 
 def spent(url: str, key_name: str) -> tuple[Decimal, Decimal]:
-    """By the days, and by the rows; both at one moment."""
+    """Returns the dollars that a key has spent, by its days' sums and by its rows, both read at one moment."""
     query = """SELECT (SELECT COALESCE(sum(cost), 0) FROM usage_usageday WHERE key_name = %(key)s),
         (SELECT COALESCE(sum(cost), 0) FROM usage_request WHERE key_name = %(key)s)"""
     with database(url) as connection:
@@ -52,7 +52,7 @@ def spent(url: str, key_name: str) -> tuple[Decimal, Decimal]:
 
 
 def settled(url: str, key_name: str) -> Decimal:
-    """What a key has spent, once nothing of it is held any more."""
+    """Waits until nothing of a key's budgets is reserved any more, and returns the dollars that the key has spent."""
     wait_until(lambda: not holds(url, key_name))
     by_days, by_rows = spent(url, key_name)
     assert by_days == by_rows

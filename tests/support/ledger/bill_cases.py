@@ -55,7 +55,7 @@ class BillCase(NamedTuple):
 
 
 def checked(kind: type[BaseModel], answer: dict[str, Any]) -> dict[str, Any]:
-    """The answer, which must have the shape of an SDK's type."""
+    """Returns `answer` unchanged; raises ValidationError if it does not have the shape of this type of the SDK."""
     kind.model_validate(answer)
     return answer
 

@@ -92,7 +92,7 @@ def of_chat(name: str, dollars: str, model: str, *deltas: dict[str, Any], **aske
 
 
 def of_counted_chat(name: str, dollars: str, model: str, usage: dict[str, Any]) -> BrokenStream:
-    """A chat whose usage has come, but not the last event, `[DONE]`."""
+    """Returns a streamed chat that breaks off after the chunk with its usage, before its last event, `[DONE]`."""
     case = of_chat(name, dollars, model, {"content": SAID})
     end = as_events({**json.loads(chunk(model)[6:]), "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
     return case._replace(pieces=[*(case.pieces or ()), end, chunk(model, usage=usage)], kind="exact")
@@ -118,7 +118,7 @@ def of_response(
     name: str, dollars: str, model: str = "gpt-5", *items: dict[str, Any], said: str = SAID, ended: bool = False,
     tier: str = "default", tools: Sequence[Any] = (), **asked: Any,
 ) -> BrokenStream:  # fmt: skip
-    """A response that stops after its text and these items or, if it has `ended`, before the stream is closed."""
+    """Returns a streamed response that breaks off after its text and these items or, with `ended`, its last event."""
     identity = {"id": f"resp_{name.replace(' ', '_').replace(',', '')}", "tools": tools, "service_tier": tier}
     begun = response(model, None, status="in_progress", output=[], **identity)
     pieces = [as_events({"type": "response.created", "sequence_number": 0, "response": begun})]

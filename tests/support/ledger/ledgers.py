@@ -179,7 +179,7 @@ def stored_sums() -> tuple[dict[Any, Any], dict[Any, Any]]:
 
 
 def _of_something(groups: dict[Any, Any]) -> dict[Any, Any]:
-    """Without groups whose sums are zeros: all that was in them has been taken back."""
+    """Returns the groups without those whose sums are all zero: all that was in them has been subtracted again."""
     names = ("calls", "unpriced_calls", *DAY_SUMS, *HOUR_SUMS)
     return {key: sums for key, sums in groups.items() if any(sums.get(name) for name in names)}
 

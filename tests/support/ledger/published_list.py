@@ -14,7 +14,7 @@ from usage.prices.genai_price_list import BUNDLED
 
 
 def published() -> list[dict[str, Any]]:
-    """A new copy of the vendors, which a test may change."""
+    """Returns the vendors of the installed price list, as a new copy that a test may change."""
     vendors = [
         {name: value for name, value in vars(vendor).items() if name != "extractors"} for vendor in BUNDLED.vendors
     ]
@@ -22,13 +22,13 @@ def published() -> list[dict[str, Any]]:
 
 
 def models_of(vendors: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """OpenAI's models in a list, by their names."""
+    """Returns OpenAI's models in a list of vendors, by their names."""
     [openai] = [vendor for vendor in vendors if vendor["id"] == "openai"]
     return {model["id"]: model for model in openai["models"]}
 
 
 def _raw(value: Any) -> Any:
-    """A value as JSON has it: objects have no member that is not there, and `or_` is named `or`."""
+    """Converts a value of the installed list to JSON: members without a value are left out, and `or_` is named `or`."""
     if is_dataclass(value) and not isinstance(value, type):
         value = {field.name: getattr(value, field.name) for field in fields(value)}
     elif isinstance(value, ModelPrice):
