@@ -13,16 +13,18 @@ from typing import Any
 from bench.ledger import growth
 from bench.measures import crowd, events, footprint, latency, workers
 from bench.measures.calls import Subject, middle, rounds
+from bench.measures.events import EventCost
 from bench.reporting import results
+from bench.reporting.goals import CHAT, SPACED
 from bench.stand import nginx
 from bench.stand.load import Asked
 from bench.stand.processes import allow_many_sockets
 from bench.stand.requests import image, plain, upload
 from bench.stand.stand import Server, Stand, stand, yardstick
 
-CHAT, EMBEDDINGS, TRANSCRIPTIONS = "/v1/chat/completions", "/v1/embeddings", "/v1/audio/transcriptions"
+EMBEDDINGS, TRANSCRIPTIONS = "/v1/embeddings", "/v1/audio/transcriptions"
 FACES = (CHAT, "/openai", "/embeddings", EMBEDDINGS)
-STREAMS = (CHAT, "/openai2")
+STREAMS = (CHAT, SPACED, "/openai2")
 
 
 def main() -> None:
@@ -119,12 +121,18 @@ def costs(subjects: list[Subject], count: int) -> Iterator[dict[str, Any]]:
 def events_of(subjects: Sequence[tuple[Server, str]], count: int) -> list[dict[str, Any]]:
     """Measures in `count` rounds what relaying one event of a stream costs, on each server and path in `subjects`.
 
-    Returns a line for the results file for each, with the medians of the rounds.
+    `SPACED` stands for the path `CHAT` with an upstream that writes JSON with spaces. Returns a line for the results
+    file for each, with the medians of the rounds.
     """
-    found = [[events.measure(server, path, seconds=2, slices=2) for server, path in subjects] for _ in range(count)]
+
+    def measure(server: Server, what: str) -> list[EventCost]:
+        is_spaced = what == SPACED
+        return events.measure(server, CHAT if is_spaced else what, seconds=2, slices=2, is_spaced=is_spaced)
+
+    found = [[measure(*subject) for subject in subjects] for _ in range(count)]
     return [
-        {"server": server.name, "what": path, **events.middle([cost for one in costs for cost in one])._asdict()}
-        for (server, path), costs in zip(subjects, zip(*found, strict=True), strict=True)
+        {"server": server.name, "what": what, **events.middle([cost for one in costs for cost in one])._asdict()}
+        for (server, what), costs in zip(subjects, zip(*found, strict=True), strict=True)
     ]
 
 

@@ -14,6 +14,7 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,6 +83,7 @@ def compare(other: Path, rounds: int, number: int = CALLS) -> list[Turns]:
         measures: list[tuple[str, str, Callable[[Stand], float]]] = [
             *((path, "ms", call_cost(path, number)) for path in PATHS),
             (f"an event of {CHAT}", "µs", event_cost),
+            ("the same, JSON with spaces", "µs", partial(event_cost, is_spaced=True)),
         ]
         for _, _, measure in measures:
             for one in stands:
@@ -108,12 +110,12 @@ def call_cost(path: str, number: int) -> Callable[[Stand], float]:
     return measure
 
 
-def event_cost(one: Stand) -> float:
+def event_cost(one: Stand, *, is_spaced: bool = False) -> float:
     """Measures what relaying one event costs a gateway, on many streams at once.
 
-    Returns microseconds of the CPU of the gateway's worker.
+    Returns microseconds of the CPU of the gateway's worker. With `is_spaced`, upstream writes JSON with spaces.
     """
-    (cost,) = events.measure(one.server, CHAT, seconds=2.0, count=STREAMS, ramp=0.5)
+    (cost,) = events.measure(one.server, CHAT, seconds=2.0, count=STREAMS, ramp=0.5, is_spaced=is_spaced)
     return cost.cpu_us
 
 

@@ -40,13 +40,18 @@ def measure(
     count: int = STREAMS,
     rate: float = RATE,
     ramp: float = RAMP,
+    *,
+    is_spaced: bool = False,
 ) -> list[EventCost]:
     """Opens `count` streams of a server and measures the cost of an event, `slices` times for `seconds` each.
 
     Returns a cost for each slice. `rate`: events a second on each stream; `ramp`: seconds in which the streams are
-    opened.
+    opened. With `is_spaced`, upstream writes JSON with spaces.
     """
-    return uvloop.run(_measure(server, path, seconds, slices, count, rate, ramp))
+    # More events than are needed, so that none ends while CPU is measured.
+    events = int((seconds * slices + ramp + 30) * rate)
+    asked = Asked(server.url, streamed(path, server.key, events, rate, is_spaced=is_spaced))
+    return uvloop.run(_measure(server, asked, seconds, slices, count, ramp))
 
 
 def middle(costs: Sequence[EventCost]) -> EventCost:
@@ -55,14 +60,12 @@ def middle(costs: Sequence[EventCost]) -> EventCost:
 
 
 async def _measure(
-    server: Server, path: str, seconds: float, slices: int, count: int, rate: float, ramp: float
+    server: Server, asked: Asked, seconds: float, slices: int, count: int, ramp: float
 ) -> list[EventCost]:
     """Opens streams, measures the cost of an event in several slices of time, and closes the streams before their end.
 
-    Returns a cost for each slice. The streams have more events than are needed, so that none ends while CPU is
-    measured.
+    Returns a cost for each slice.
     """
-    asked = Asked(server.url, streamed(path, server.key, int((seconds * slices + ramp + 30) * rate), rate))
     async with streams(asked, count, ramp) as opened:
         await asyncio.sleep(0.5)  # until the beginning of the last stream is over
         return [await _slice(server, opened, seconds) for _ in range(slices)]

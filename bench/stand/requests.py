@@ -29,12 +29,13 @@ def plain(path: str, key: str) -> bytes:
     return post(path, key, json.dumps(BODIES[path]).encode())
 
 
-def streamed(path: str, key: str, events: int, rate: float) -> bytes:
+def streamed(path: str, key: str, events: int, rate: float, *, is_spaced: bool = False) -> bytes:
     """Returns a call to `path` that asks for a stream of `events` events, `rate` a second, as bytes.
 
-    Both numbers stand in the field `user`, which the gateway and nginx pass on to `bench.stand.upstream`.
+    Both numbers stand in the field `user`, which the gateway and nginx pass on to `bench.stand.upstream`. With
+    `is_spaced`, upstream writes the events' JSON with spaces.
     """
-    pace = {"user": f"{events} events, {rate:g} a second", "stream": True}
+    pace = {"user": f"{events} events, {rate:g} a second{', spaced' * is_spaced}", "stream": True}
     return post(path, key, json.dumps({**pace, **STREAMS[path]}).encode())
 
 

@@ -2,12 +2,14 @@
 
 It answers every POST by its path, after it has read the whole body. If the body asks for a stream, the answer has as
 many events, and as many a second, as the field `user` says (`bench.stand.requests.streamed`). The text of each event is
-the time at which it was written.
+the time at which it was written. JSON is compact, as OpenAI writes it, unless the field asks for spaces, as Python's
+`json.dumps` writes them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import sys
 import time
@@ -16,7 +18,7 @@ from typing import Any, NamedTuple
 import uvloop
 
 LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
-PACE = re.compile(rb'"user": ?"(\d+) events, ([\d.]+) a second"')
+PACE = re.compile(rb'"user": ?"(\d+) events, ([\d.]+) a second(, spaced)?"')
 USAGE = b'{"prompt_tokens":12,"completion_tokens":40,"total_tokens":52}'
 COMPLETION = (
     b'{"id":"chatcmpl-bench","object":"chat.completion","created":1760000000,"model":"gpt-4o-mini-2024-07-18",'
@@ -77,6 +79,18 @@ STREAMS = {
 }
 
 
+def spaced(event: bytes) -> bytes:
+    """Returns an event with spaces in its JSON, as Python's `json.dumps` writes it."""
+    head, _, data = event.rstrip().rpartition(b"data: ")
+    return event if data == b"[DONE]" else b"%bdata: %b\n\n" % (head, json.dumps(json.loads(data)).encode())
+
+
+SPACED_STREAMS = {
+    name: Shape(tuple(map(spaced, shape.first)), spaced(shape.each), tuple(map(spaced, shape.last)))
+    for name, shape in STREAMS.items()
+}
+
+
 class Upstream(asyncio.Protocol):
     """A connection to the stand-in for OpenAI's API, which answers requests one after the other.
 
@@ -120,7 +134,8 @@ class Upstream(asyncio.Protocol):
         """
         pace = PACE.search(body)
         if pace:
-            self.streaming = asyncio.create_task(self.stream(STREAMS[name], int(pace[1]), 1 / float(pace[2])))
+            shape = (SPACED_STREAMS if pace[3] else STREAMS)[name]
+            self.streaming = asyncio.create_task(self.stream(shape, int(pace[1]), 1 / float(pace[2])))
         else:
             answer = ANSWERS.get(name, COMPLETION)
             self.transport.write(HEAD % len(answer) + answer)

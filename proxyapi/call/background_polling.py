@@ -34,7 +34,8 @@ from proxyapi.upstream import client
 from proxyapi.upstream.credentials import configured_credentials
 from proxyapi.upstream.request import UpstreamRequest
 from usage.answers.created_ids import CreatedIds
-from usage.answers.reader import TERMINAL_STATUSES, UNFINISHED_STATUSES, AnswerReader
+from usage.answers.event_kinds import TERMINAL_STATUSES
+from usage.answers.reader import UNFINISHED_STATUSES, AnswerReader
 from usage.call_record import COUNTS
 from usage.journal_shipping.background_cost import ROUTES
 from usage.journal_shipping.pending_responses import forget_pending, lease_pending, postpone, suppose_usage

@@ -19,9 +19,24 @@ from proxyapi.bodies.json_members import Member, decode, encode, read_object
 from usage.answers import event_stream
 from usage.answers.event_stream import Event
 
-# The field `usage` as OpenAI writes it, in compact JSON: the last one of a chunk, unless the padding (`obfuscation`)
-# follows.
-_USUAL = re.compile(rb',"usage":null(?=(?:,"obfuscation":"[^"\\]*+")?\}(?:\n\n|\r\n\r\n|\r\r))')
+_DEEPEST = 8  # levels of objects and lists inside an event's object; the most that a chunk has, with `top_logprobs`
+_SPACE, _TEXT = rb"[ \t]*+", rb'"(?:[^"\\\r\n]++|\\[^\r\n])*+"'
+
+
+def _balanced(depth: int) -> bytes:
+    """Returns a pattern for JSON within one line, in which every bracket is closed and at most `depth` are nested."""
+    bracketed = rb"|[{\[]%b[}\]]" % _balanced(depth - 1) if depth else b""
+    return rb'(?:[^"{}\[\]\r\n]++|%b%b)*+' % (_TEXT, bracketed)
+
+
+# The field `"usage": null` of an event that is one line of JSON, wherever it stands in the object: the brackets behind
+# it show that it is in no inner object. It is the first group, behind a comma, or else the second, in front of one.
+_USUAL = re.compile(
+    rb'^data: ?\{(?>[^\r\n]*,(?<![ \t],)(%(space)b"usage"%(space)b:%(space)bnull)'
+    rb'|%(space)b("usage"%(space)b:%(space)bnull%(space)b,%(space)b))'
+    rb"(?=%(balanced)b\}%(space)b\r?\n\r?\n)" % {b"space": _SPACE, b"balanced": _balanced(_DEEPEST)},
+    re.MULTILINE,
+)
 # The members that every chunk has: OpenAI's (`ChatCompletionChunk` of the SDK), and the padding.
 _USUAL_MEMBERS = {
     "id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint", "obfuscation"
@@ -46,14 +61,28 @@ def remove_usage(events: bytes) -> bytes:
     named = events.count(b'"usage"')
     if not named:
         return events
-    shorter, found = _USUAL.subn(b"", events)
-    if found == named:
-        return shorter
+    if named == 1 and (match := _USUAL.search(events)) is not None:  # as nearly all chunks are: one event, a usual one
+        start, end = _place(match)
+        return events[:start] + events[end:]
+    pieces, at = [], 0
+    for match in _USUAL.finditer(events):
+        start, end = _place(match)
+        pieces.append(events[at:start])
+        at = end
+    if len(pieces) == named:
+        return b"".join([*pieces, events[at:]])
     pieces, at = [], 0
     for event in event_stream.split(events):
         pieces += [events[at : event.start], _remove_from(event, events)]
         at = event.end
     return b"".join([*pieces, events[at:]])
+
+
+def _place(match: re.Match[bytes]) -> tuple[int, int]:
+    """Returns the place of the field that a match of `_USUAL` has found, with one comma beside it."""
+    number = match.lastindex or 0
+    start, end = match.span(number)
+    return (start - 1 if number == 1 else start), end
 
 
 def _remove_from(event: Event, events: bytes) -> bytes:

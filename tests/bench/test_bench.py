@@ -81,10 +81,12 @@ def test_open_loop_times_every_call(url: str) -> None:
     assert all(latency > 0 for latencies in found for latency in latencies)
 
 
+@pytest.mark.parametrize("is_spaced", [False, True])
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses"])
-def test_stream_counts_every_event(url: str, path: str) -> None:
+def test_stream_counts_every_event(url: str, path: str, is_spaced: bool) -> None:
     async def run() -> int:
-        async with streams(Asked(url, streamed(path, "key", events=7, rate=100)), count=5, ramp=0.1) as opened:
+        asked = Asked(url, streamed(path, "key", events=7, rate=100, is_spaced=is_spaced))
+        async with streams(asked, count=5, ramp=0.1) as opened:
             await asyncio.gather(*(stream.ended for stream in opened))
             return count_events(opened)
 

@@ -15,9 +15,12 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import orjson
+
+from usage.answers.json_outline import read_outline
 
 BOM = codecs.BOM_UTF8
 DONE = b"[DONE]"
@@ -102,6 +105,32 @@ def is_whole(data: bytes) -> bool:
     except orjson.JSONDecodeError:
         return False
     return True
+
+
+def parse(data: bytes) -> dict[str, object]:
+    """Parses the data of a server-sent event and returns the JSON object in it.
+
+    Returns an empty dict if the data is other JSON than an object. If it is no valid JSON, returns the members that can
+    still be read, except those with large values (`usage.answers.json_outline`).
+    """
+    try:
+        event = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return read_outline(data)  # the data may be JSON that only a strict parser refuses
+    return event if isinstance(event, dict) else {}
+
+
+def parse_each(data: Sequence[bytes]) -> list[dict[str, object]]:
+    """Parses the data of several server-sent events at once, each as `parse` does, and returns their objects.
+
+    The data of each must begin as a JSON object.
+    """
+    try:
+        events = orjson.loads(b"[%b]" % b",".join(data))
+    except orjson.JSONDecodeError:
+        events = []
+    are_whole = len(events) == len(data) and set(map(type, events)) == {dict}  # else one continues in the next
+    return events if are_whole else list(map(parse, data))
 
 
 def begins_stream(start: bytes) -> bool | None:

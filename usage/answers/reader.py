@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import orjson
 
@@ -23,24 +23,25 @@ from usage.answers.errors import (
     is_error_value,
     names_error,
 )
+from usage.answers.event_kinds import (
+    FINAL_TYPES,
+    LARGE_BYTES,
+    PICTURE_TYPES,
+    TEXT_DELTAS,
+    TYPES_WITH_END,
+    ends_response,
+    is_text_chunk,
+    is_text_delta,
+    may_matter,
+)
 from usage.answers.json_outline import read_outline
-from usage.answers.streamed_text import READ_TYPES, TEXT_DELTAS, StreamedText, parse_event
+from usage.answers.streamed_text import StreamedText
 from usage.answers.tokens import read_counts, states_usage, sum_of
 from usage.answers.tool_use import ToolUse
 from usage.call_record import Counts, OtherUsage
 
 # Statuses of a response that upstream is still making; the usage that it states meanwhile is not its final usage.
 UNFINISHED_STATUSES = {"queued", "in_progress"}
-TERMINAL_STATUSES = {"completed", "failed", "incomplete", "cancelled"}  # of a response that has ended
-# The types of the events that end a stream, beside `[DONE]`. Nothing that the ledger needs follows one of them.
-FINAL_EVENT_TYPES = {
-    "response.completed", "response.incomplete", "response.failed", "error", "transcript.text.done",
-    "speech.audio.done",
-}  # fmt: skip
-# The event of a whole picture. A call for several pictures has one for each, with the usage of that picture.
-PICTURE_EVENT_TYPES = {"image_generation.completed", "image_edit.completed"}
-# How event types begin in streams that end with a typed event. A chat ends with `finish_reason` and `[DONE]` instead.
-_TYPES_WITH_END = ("response.", "transcript.", "speech.audio.", "image_generation.", "image_edit.")
 
 # A larger body is not parsed as a whole: only the members named below are read.
 MAX_PARSED_BYTES = 256 * 1024
@@ -49,13 +50,8 @@ READ_MEMBERS = {
 }  # fmt: skip
 READ_MEMBERS_AND_IDS = READ_MEMBERS | {path[0] for paths in DERIVED_IDS.values() for path in paths}
 
-# Events larger than this are parsed only if the ledger may need something in them, because some have a picture in them.
-_LARGE_EVENT_BYTES = 4096
-_MAX_EVENT_BYTES = 4 * 1024 * 1024
-_FIRST_EVENT_TYPES = {"response.created", "response.queued", "response.in_progress"}
 _OBJECT = re.compile(rb'(?:\xef\xbb\xbf)?\s*+\{\s*+["}]')
 _BEGINNING_OF_OBJECT = re.compile(rb"(?:\xef(?:\xbb(?:\xbf)?)?)?\s*+(?:\{\s*+)?")
-_TYPE = re.compile(rb'"type"\s*+:\s*+"((?:response|transcript|image|speech)[._a-z]*+)"')
 
 
 class AnswerReader:
@@ -90,6 +86,7 @@ class AnswerReader:
         self._events = 0
         self._has_last_event = False  # a stream with events like those that were read must have a last event
         self._has_last_type = False  # … and that last event must have a type: `[DONE]` alone does not end the stream
+        self._has_only_text: Callable[[bytes, bytes], bool] | None = None  # as `_find_text_test` returned it last
 
     def read_body(self, body: bytes) -> None:
         """Reads ids, model, usage and error for the ledger from an answer's body; ignores a body that is not JSON."""
@@ -130,7 +127,22 @@ class AnswerReader:
     def read_events(self, events: bytes) -> None:
         """Reads ids, model, usage and error for the ledger from server-sent events, each of which must be whole."""
         for name, data in event_stream.read(events):
-            self._read_event(name, data)
+            if self._has_only_text is not None and self.text is not None and self._has_only_text(name, data):
+                self.text.feed_later(data)
+            else:
+                self._read_event(name, data)
+                self._has_only_text = self._find_text_test()
+
+    def _find_text_test(self) -> Callable[[bytes, bytes], bool] | None:
+        """Returns the test for events of this stream with nothing but text in them; None if all must be read at once.
+
+        The test needs the name and the data of an event.
+        """
+        if self.text is None or self.text.choice_error is not None or not (self.model and self._has_last_event):
+            return None
+        if self._has_last_type:
+            return is_text_delta
+        return is_text_chunk if self.created is None else None
 
     def _read_event(self, name: bytes, data: bytes) -> None:
         """Reads ids, model, usage and error for the ledger from one event, unless the event can have none of them."""
@@ -139,9 +151,9 @@ class AnswerReader:
             self.has_done_marker = True
             self.has_ended = self.has_ended or not self._has_last_type
             return
-        if len(data) > _LARGE_EVENT_BYTES and self._events > 1 and name != b"error" and not _may_matter(data):
+        if len(data) > LARGE_BYTES and self._events > 1 and name != b"error" and not may_matter(data):
             return
-        event = parse_event(data) or error_without_object(data)
+        event = event_stream.parse(data) or error_without_object(data)
         if name and "type" not in event and event:
             event["type"] = name.decode("utf-8", "replace")  # some servers state the type only as the event's name
         if self.text is not None:
@@ -159,7 +171,7 @@ class AnswerReader:
             return  # a chunk of a chat of which all but its text is known
         if self.created is not None and (inner is not None or not isinstance(kind, str) or kind in CREATION_EVENTS):
             self.created.read_event(event)
-        if isinstance(kind, str) and kind in PICTURE_EVENT_TYPES:
+        if isinstance(kind, str) and kind in PICTURE_TYPES:
             self._read_picture(event)
         elif not self.model or inner is not None or event.get("usage") is not None or error is not None:
             self.read(inner if isinstance(inner, dict) else event)
@@ -167,9 +179,9 @@ class AnswerReader:
             self.tools.read_event(kind, event)  # in case that the stream is cut
             self.counts["web_searches"] = self.tools.searches
         if not self._has_last_event:
-            self._has_last_type = isinstance(kind, str) and kind.startswith(_TYPES_WITH_END)
+            self._has_last_type = isinstance(kind, str) and kind.startswith(TYPES_WITH_END)
             self._has_last_event = self._has_last_type or isinstance(event.get("choices"), list)
-        if isinstance(kind, str) and (kind in FINAL_EVENT_TYPES or _ends_response(kind, inner)):
+        if isinstance(kind, str) and (kind in FINAL_TYPES or ends_response(kind, inner)):
             self._end(kind)
         if (
             (error and is_error_value(error)) or name == b"error"
@@ -254,24 +266,6 @@ def begins_object(start: bytes) -> bool | None:
     if _OBJECT.match(start):
         return True
     return None if _BEGINNING_OF_OBJECT.fullmatch(start) else False
-
-
-def _ends_response(kind: str, response: object) -> bool:
-    """Returns whether an event is the last of a stream, because the response in the event has its final status.
-
-    The event's type alone does not tell, because some servers name their last event differently: `response.done`.
-    """
-    return isinstance(response, dict) and response.get("status") in TERMINAL_STATUSES and kind not in _FIRST_EVENT_TYPES
-
-
-def _may_matter(data: bytes) -> bool:
-    """Returns whether a large event is worth parsing for the ledger; only searches the event's bytes, which is fast."""
-    found = _TYPE.search(data, 0, 300)
-    if found:
-        kind = found[1].decode()
-        return kind in FINAL_EVENT_TYPES or kind in READ_TYPES or kind in PICTURE_EVENT_TYPES
-    # A quote inside a JSON string is escaped, so these bytes can only be the name of a field.
-    return len(data) <= _MAX_EVENT_BYTES or b'"usage"' in data
 
 
 def parse_body(body: bytes, wanted: Collection[str] = READ_MEMBERS_AND_IDS) -> dict[str, object]:

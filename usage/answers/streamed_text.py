@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-import orjson
-
 from usage.answers.errors import is_error_value
-from usage.answers.json_outline import read_outline
+from usage.answers.event_kinds import FINAL_RESPONSE_TYPES, TEXT_DELTAS
+from usage.answers.event_stream import parse_each
 from usage.kept_bodies.excerpts import SLACK, margin_for, storable, truncate
 from usage.kept_bodies.redaction import redact
 
@@ -16,21 +15,7 @@ _MAX_CHOICES = 128  # of a chat (OpenAI's reference, `n`)
 _MAX_NAME_CHARACTERS = 200
 _PARTS_WITH_MARGIN = 8  # more would cost too much, because the margin of each has to be redacted
 
-TEXT_DELTAS = {
-    "response.output_text.delta": "text",
-    "response.refusal.delta": "refusal",
-    "response.function_call_arguments.delta": "function call",
-    "response.custom_tool_call_input.delta": "custom tool call",
-    "response.mcp_call_arguments.delta": "MCP call",
-    "response.code_interpreter_call_code.delta": "code",
-    "response.reasoning_text.delta": "reasoning",
-    "response.reasoning_summary_text.delta": "reasoning summary",
-    "response.audio.transcript.delta": "audio transcript",
-    "transcript.text.delta": "text",
-}
-_FINAL = {"response.completed", "response.incomplete", "response.failed"}
-# The typed events that `StreamedText` reads.
-READ_TYPES = {*TEXT_DELTAS, *_FINAL, "response.output_item.added", "transcript.text.done"}
+_MAX_WAITING = 16  # events, for which every open stream may need memory
 
 
 class StreamedText:
@@ -51,12 +36,33 @@ class StreamedText:
         self._finished: set[str] = set()  # the choices that have stated a `finish_reason`, each as `choice 0`
         self._left_out_bytes = 0
         self.choice_error: dict[str, object] | None = None  # the error with which a choice has ended
+        self._waiting: list[bytes] = []  # the data of events that are still to be parsed
+
+    def feed_later(self, data: bytes) -> None:
+        """Adds the text in one event to the collected text, but parses its `data` only when the text is needed.
+
+        The event must have nothing but text in it.
+        """
+        self._waiting.append(data)
+        if len(self._waiting) >= _MAX_WAITING:
+            self._read_waiting()
 
     def feed(self, event: Mapping[str, object]) -> None:
         """Adds the text in one event, whose data is already parsed, to the collected text.
 
         Ignores events of unknown kinds.
         """
+        self._read_waiting()
+        self._read(event)
+
+    def _read_waiting(self) -> None:
+        """Parses the events that wait, and adds their text to the collected text."""
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for event in parse_each(waiting):
+                self._read(event)
+
+    def _read(self, event: Mapping[str, object]) -> None:
         choices = event.get("choices")
         if isinstance(choices, list):
             for choice in choices:
@@ -67,6 +73,7 @@ class StreamedText:
 
     def add_error(self, message: str) -> None:
         """Adds the message of the error that ended the stream to the collected text."""
+        self._read_waiting()
         self._add("", "error", message)
 
     @property
@@ -75,6 +82,7 @@ class StreamedText:
 
         Messages of errors do not count.
         """
+        self._read_waiting()
         return self._left_out_bytes + sum(
             part.left_out_bytes + part.size for part in self._parts.values() if part.kind != "error"
         )
@@ -84,6 +92,7 @@ class StreamedText:
 
         `count` may, for example, count tokens. Each byte that was not collected because of the limit is counted as one.
         """
+        self._read_waiting()
         texts = (
             "".join(part.pieces).encode("utf-8", "replace") for part in self._parts.values() if part.kind != "error"
         )
@@ -93,11 +102,13 @@ class StreamedText:
     @property
     def shows_reasoning(self) -> bool:
         """True if the reasoning itself is in the answer's text, as some servers send it, and not only a summary."""
+        self._read_waiting()
         return any(part.kind == "reasoning" for part in self._parts.values())
 
     @property
     def has_finished_choices(self) -> bool:
         """True if at least one choice of a chat has stated its `finish_reason`, and so has each choice with text."""
+        self._read_waiting()
         return bool(self._finished) and all(
             part.source in self._finished for part in self._parts.values() if part.source.startswith("choice ")
         )
@@ -107,6 +118,7 @@ class StreamedText:
 
         If something was cut off, a remark at the end says how many bytes.
         """
+        self._read_waiting()
         left_out = self._left_out_bytes
         blocks = []
         one_source = len({part.source for part in self._parts.values()}) == 1
@@ -130,13 +142,12 @@ class StreamedText:
         """
         if not isinstance(text, str) or not (text or name):
             return
-        key = (source, kind, number)
-        part = self._parts.get(key)
+        part = self._parts.get((source, kind, number))
         if part is None:
             if len(self._parts) == _MAX_PARTS:
                 self._left_out_bytes += len(text.encode("utf-8", "replace"))
                 return
-            part = self._parts[key] = _Part(source, kind)
+            part = self._parts[source, kind, number] = _Part(source, kind)
             if len(self._parts) <= _PARTS_WITH_MARGIN:
                 self._room += self._margin
         if name and not part.name and isinstance(name, str):
@@ -204,7 +215,7 @@ class StreamedText:
                 self._names[index] = item["name"][:_MAX_NAME_CHARACTERS]
         elif kind == "transcript.text.done" and not self._parts:
             self._add("", "text", event.get("text"))
-        elif kind in _FINAL:
+        elif kind in FINAL_RESPONSE_TYPES:
             self._read_response(event.get("response"))
 
     def _read_response(self, response: object) -> None:
@@ -251,19 +262,6 @@ class _Part:
     def size(self) -> int:
         """The size in bytes of the text that has been collected for this part of the answer."""
         return sum(len(piece.encode("utf-8", "replace")) for piece in self.pieces)
-
-
-def parse_event(data: bytes) -> dict[str, object]:
-    """Parses the data of a server-sent event and returns the JSON object in it.
-
-    Returns an empty dict if the data is other JSON than an object. If it is no valid JSON, returns the members that can
-    still be read, except those with large values (`usage.answers.json_outline`).
-    """
-    try:
-        event = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return read_outline(data)  # the data may be JSON that only a strict parser refuses
-    return event if isinstance(event, dict) else {}
 
 
 def _objects(values: object) -> list[dict[str, object]]:

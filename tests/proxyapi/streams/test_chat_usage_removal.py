@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxyapi.streams import chat_usage_removal
 from proxyapi.streams.chat_usage_removal import remove_usage
 from proxyapi.streams.sse import DONE, EventFramer
 from tests.support.inputs.json_texts import scalars, values
+from usage.answers import event_stream
 
 # A stream as upstream would have sent it, and as it sends it with usage.
 
@@ -60,6 +65,39 @@ def test_the_caller_sees_what_it_would_have_seen(both: tuple[bytes, bytes]) -> N
 
     assert remove_usage(with_) == without
     assert remove_usage(without) == without
+
+
+@pytest.mark.parametrize("layout", [(",", ":"), (", ", ": "), (",\t", " :  ")])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("place", range(6))
+def test_spaces_and_the_order_of_members_cost_nothing(place: int, end: bytes, layout: tuple[str, str]) -> None:
+    """Events of one line are not split and parsed, which would take ten times as long."""
+    logprobs = {"content": [{"token": "}", "top_logprobs": [{"token": '"{', "bytes": [1, 2]}]}]}
+    choice = {"index": 0, "delta": {"content": '[{"'}, "logprobs": logprobs, "finish_reason": None}
+    members = [("id", "x"), ("created", 1), ("choices", [choice, choice]), ("timings", {"a": {}}), ("obfuscation", "{")]
+
+    def event(pairs: list[tuple[str, Any]]) -> bytes:
+        return b"data: " + json.dumps(dict(pairs), separators=layout).encode() + end + end
+
+    asked = event([*members[:place], ("usage", None), *members[place:]])
+    with patch.object(event_stream, "split", side_effect=AssertionError("the events were split")):
+        assert remove_usage(asked * 3) == event(members) * 3
+
+
+@given(streams())
+def test_both_ways_to_remove_it_agree(both: tuple[bytes, bytes]) -> None:
+    with patch.object(chat_usage_removal, "_USUAL", re.compile(b"nothing is usual")):
+        slowly = remove_usage(both[0])
+
+    assert remove_usage(both[0]) == slowly
+
+
+def test_many_such_fields_take_no_longer_each() -> None:
+    event = b'data: {"a":[' + b'{"b":1,"usage":null},' * 40_000 + b"\n\n"
+    began = time.process_time()
+
+    assert remove_usage(event) == event
+    assert time.process_time() - began < 2
 
 
 @given(streams(), st.randoms(use_true_random=False))

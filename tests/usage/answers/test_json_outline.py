@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from tests.support.inputs.json_texts import Pairs, documents, write
 from tests.support.inputs.odd_json import ODD
-from usage.answers import json_outline
+from usage.answers import event_stream, json_outline
 from usage.answers.json_outline import read_outline
 from usage.answers.reader import MAX_PARSED_BYTES, READ_MEMBERS, AnswerReader, parse_body
-from usage.answers.streamed_text import parse_event
 
 chances = st.randoms(use_true_random=False)
 USAGE = '{"prompt_tokens": 19, "completion_tokens": 10, "total_tokens": 29}'
@@ -81,7 +80,7 @@ def test_an_odd_event_is_read_as_an_odd_answer(odd: bytes) -> None:
 
     assert (answer.response_id, answer.model) == ("chatcmpl-1", "gpt-4o")
     assert answer.counts == {"input_tokens": 19, "output_tokens": 10}
-    assert parse_event(body)["usage"] == parse_body(body)["usage"]
+    assert event_stream.parse(body)["usage"] == parse_body(body)["usage"]
 
 
 @pytest.mark.parametrize("odd", [*ODD.values(), b""], ids=[*ODD, "orderly"])

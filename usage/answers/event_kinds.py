@@ -1,0 +1,86 @@
+"""Knows the kinds of events of streamed answers: what each type says, and which events have nothing but text in them.
+
+An event with nothing but text may be read later, several at once, which takes half the time. A few searches of its
+bytes show that it is one, without parsing it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+TERMINAL_STATUSES = {"completed", "failed", "incomplete", "cancelled"}  # of a response that has ended
+FINAL_RESPONSE_TYPES = {"response.completed", "response.incomplete", "response.failed"}
+# The types of the events that end a stream, beside `[DONE]`. Nothing that the ledger needs follows one of them.
+FINAL_TYPES = {*FINAL_RESPONSE_TYPES, "error", "transcript.text.done", "speech.audio.done"}
+_FIRST_TYPES = {"response.created", "response.queued", "response.in_progress"}
+# The event of a whole picture. A call for several pictures has one for each, with the usage of that picture.
+PICTURE_TYPES = {"image_generation.completed", "image_edit.completed"}
+# How event types begin in streams that end with a typed event. A chat ends with `finish_reason` and `[DONE]` instead.
+TYPES_WITH_END = ("response.", "transcript.", "speech.audio.", "image_generation.", "image_edit.")
+# The types of events with nothing but a piece of text in them, and which text that is.
+TEXT_DELTAS = {
+    "response.output_text.delta": "text",
+    "response.refusal.delta": "refusal",
+    "response.function_call_arguments.delta": "function call",
+    "response.custom_tool_call_input.delta": "custom tool call",
+    "response.mcp_call_arguments.delta": "MCP call",
+    "response.code_interpreter_call_code.delta": "code",
+    "response.reasoning_text.delta": "reasoning",
+    "response.reasoning_summary_text.delta": "reasoning summary",
+    "response.audio.transcript.delta": "audio transcript",
+    "transcript.text.delta": "text",
+}
+# The types of events that are parsed however large they are.
+_PARSED_TYPES = {
+    *TEXT_DELTAS, *FINAL_TYPES, *PICTURE_TYPES, "response.output_item.added",
+}  # fmt: skip
+
+# A larger event is parsed only if the ledger may need something in it, because some have a picture in them.
+LARGE_BYTES = 4096
+_MAX_BYTES = 4 * 1024 * 1024
+_TYPE = re.compile(rb'"type"\s*+:\s*+"((?:response|transcript|image|speech)[._a-z]*+)"')
+_DELTA = re.compile(rb'\{\s*+"type"\s*+:\s*+"(?:%b)"' % "|".join(map(re.escape, TEXT_DELTAS)).encode())
+# The beginning of an object that has choices, or else a member that an error has not (`errors.is_error_event`).
+_CHUNK = re.compile(rb'\{\s*+"(?:choices"\s*+:\s*+\[\s*+\{|(?:id|object|model)"\s*+:\s*+")')
+_STATED_USAGE = re.compile(rb'"usage"\s*+:\s*+(?!null)')
+
+
+def ends_response(kind: str, response: object) -> bool:
+    """Returns whether an event is the last of a stream, because the response in the event has its final status.
+
+    The event's type alone does not tell, because some servers name their last event differently: `response.done`.
+    """
+    return isinstance(response, Mapping) and response.get("status") in TERMINAL_STATUSES and kind not in _FIRST_TYPES
+
+
+def may_matter(data: bytes) -> bool:
+    """Returns whether a large event is worth parsing for the ledger; only searches the event's bytes, which is fast."""
+    found = _TYPE.search(data, 0, 300)
+    if found:
+        return found[1].decode() in _PARSED_TYPES
+    # A quote inside a JSON string is escaped, so these bytes can only be the name of a field.
+    return len(data) <= _MAX_BYTES or b'"usage"' in data
+
+
+def is_text_delta(name: bytes, data: bytes) -> bool:
+    """Returns whether an event with this name and data is small, and of one of the types in `TEXT_DELTAS`.
+
+    Returns False if the type is not the first member of the data.
+    """
+    return len(data) <= LARGE_BYTES and _DELTA.match(data) is not None
+
+
+def is_text_chunk(name: bytes, data: bytes) -> bool:
+    """Returns whether an event with this name and data is a small chunk of a chat that has nothing to read but text.
+
+    What all chunks of a chat say alike, such as the model, does not count.
+    """
+    return (
+        not name
+        and len(data) <= LARGE_BYTES
+        and _CHUNK.match(data) is not None
+        and b"error" not in data
+        and b'"type"' not in data
+        and _STATED_USAGE.search(data) is None
+    )
