@@ -4,7 +4,7 @@ In the order of a request: `connections` bounds how many connections a worker ke
 stranger's bytes are parsed; `request_reader` parses them, within bounds of head and framing, with `upgrades` for a
 request that offers another protocol; `host_header` and `content_type` check every head, and `head_refusal` answers a
 request that fails a check. `protocol` is the connection from its start to its end, with what a call may ask of it.
-`joining_transport` sends the answer, and `slow_readers` closes the connection of a client that does not read it.
+`lingering_transport` sends the answer, and `slow_readers` closes the connection of a client that does not read it.
 
 Imports `proxyapi` for errors, headers and paces; none of the other folders here, and not `settings`.
 """

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from typing import cast
 
 from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from chatproxy.http.connections import Network
-from chatproxy.http.joining_transport import JoiningTransport
+from chatproxy.http.lingering_transport import LingeringTransport
 from chatproxy.http.request_reader import RequestReader
 from chatproxy.http.slow_readers import MIN_STRANGER_BYTES_PER_SECOND, StallWatch
 from proxyapi.exceptions import TooManyConnections
@@ -42,7 +42,7 @@ class Protocol(RequestReader):
     as it is lost.
     """
 
-    # State of a connection, beside the reader's. `connection_made` adds `_stall_watch` and `_joining_transport`.
+    # State of a connection, beside the reader's. `connection_made` adds `_stall_watch` and `_lingering_transport`.
     network: Network | None = None  # set by `connections`
     is_trusted_proxy = False
     is_lost = False
@@ -51,8 +51,8 @@ class Protocol(RequestReader):
         """Admits a new client connection, or answers it with status 503 if there are too many connections."""
         self.timeout_keep_alive = min(STRANGER_KEEPALIVE_SECONDS, self.config.timeout_keep_alive)
         self._stall_watch = StallWatch(self.loop, transport, self._least_speed, self._count_stalled)
-        self._joining_transport = JoiningTransport(transport, self._stall_watch.start)
-        super().connection_made(cast(asyncio.Transport, self._joining_transport))
+        self._lingering_transport = LingeringTransport(transport, self._stall_watch.start)
+        super().connection_made(cast(asyncio.Transport, self._lingering_transport))
         opened = transport.get_extra_info("socket")
         address = self.client[0] if self.client else ""
         self.is_trusted_proxy = self._connections.trusts(address)
@@ -95,7 +95,7 @@ class Protocol(RequestReader):
         del self.cycle, self.scope
         self.pipeline.clear()
         self._stall_watch.forget_callbacks()
-        self._joining_transport.forget_callbacks()
+        self._lingering_transport.forget_callbacks()
 
     # What a call may ask of its connection: `proxyapi.call.caller_connection.CallerConnection`.
 
@@ -140,9 +140,24 @@ class Protocol(RequestReader):
         if self._on_departure == departed:
             self._on_departure = None
 
-    def announce_body(self) -> None:
-        """Keeps back the head of an answer, which is sent next, so that it leaves in one packet with the body."""
-        self._joining_transport.hold_next()
+    def send_whole(self, status: int, lines: bytes, body: bytes) -> bool:
+        """Sends a whole answer in one packet and returns True, or returns False if that would wait for the client.
+
+        `lines` are the answer's header lines, among them its Content-Length. uvicorn, which the call would use
+        otherwise, checks and writes each header by itself.
+        """
+        running = self._running
+        if running is None or running.disconnected or running.response_started or self.flow.write_paused:
+            return False
+        own = b"".join([b"%b: %b\r\n" % pair for pair in running.default_headers])
+        closing = b"" if running.keep_alive else b"connection: close\r\n"
+        self.transport.writelines([b"%b%b%b%b\r\n" % (STATUS_LINE[status], own, lines, closing), body])
+        running.response_started = running.response_complete = True
+        running.message_event.set()
+        if not running.keep_alive:
+            self.transport.close()
+        running.on_response()
+        return True
 
     def send_now(self, chunk: bytes) -> bool:
         """Sends a piece of a chunked answer and returns True, or returns False if that is not possible without waiting.
@@ -173,7 +188,7 @@ class Protocol(RequestReader):
             return
         self._running.keep_alive = False
         self._discardable_bytes = MAX_DISCARDED_BYTES if discard else 0
-        self._joining_transport.linger(self._linger)
+        self._lingering_transport.linger(self._linger)
 
     def abort(self) -> None:
         """Closes the client connection at once; bytes that are still unsent are lost."""

@@ -43,8 +43,12 @@ class CallerConnection(Protocol):
     def forget_departure(self, departed: Callable[[], None]) -> None:
         """Cancels what `watch_departure` has arranged: `departed` is no longer called when the client hangs up."""
 
-    def announce_body(self) -> None:
-        """Announces that the answer's body follows the head at once, so that both can leave in one network write."""
+    def send_whole(self, status: int, lines: bytes, body: bytes) -> bool:
+        """Sends a whole answer with these header lines, if that is possible without waiting for the client.
+
+        Each line has its line end; the answer's Content-Length is among them. Returns True if the answer was sent, and
+        False if nothing was sent.
+        """
 
     def send_now(self, chunk: bytes) -> bool:
         """Sends a piece of an answer that has begun, if that is possible without waiting for the client.

@@ -19,7 +19,7 @@ from proxyapi.call.call_request import CallRequest
 from proxyapi.call.caller_connection import CallerConnection, Send
 from proxyapi.exceptions import CallerGone, InternalError
 from proxyapi.streams.relay import Relay
-from proxyapi.streams.response_head import Head, head_of
+from proxyapi.streams.response_head import Head, fields_of, lines_of, message_of
 
 # How long a stream may go on after its call's deadline, so that the event that reports the timeout can be sent.
 GRACE_SECONDS = 1.0
@@ -29,14 +29,15 @@ NO_TIMEOUT = nullcontext()
 
 async def send_whole(request: CallRequest, response: HttpResponse) -> None:
     """Sends the caller the head and the body of a response whose body is complete in memory."""
-    start = head_of(request, response)
-    if response.status_code not in NO_BODY_STATUSES and not response.has_header("content-length"):
-        start["headers"].append((b"content-length", str(len(response.content)).encode()))
-    if request.method != "HEAD":
-        request.connection.announce_body()
+    status, fields, body = response.status_code, fields_of(request, response), response.content
+    if status not in NO_BODY_STATUSES:
+        if not response.has_header("content-length"):
+            fields.append(("content-length", str(len(body))))
+        if request.method != "HEAD" and request.connection.send_whole(status, lines_of(fields), body):
+            return
     async with time_limit(request):
-        await request.send(start)
-        await request.send({"type": "http.response.body", "body": response.content})
+        await request.send(message_of(status, fields))
+        await request.send({"type": "http.response.body", "body": body})
 
 
 def time_limit(request: CallRequest) -> AbstractAsyncContextManager[object]:

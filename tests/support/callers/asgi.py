@@ -96,4 +96,7 @@ class Asgi:
 
     def forget_departure(self, _: Callable[[], None]) -> None: ...
 
-    def announce_body(self) -> None: ...
+    def send_whole(self, status: int, lines: bytes, body: bytes) -> bool:
+        self.status, self.answer = status, body
+        self.headers = dict(line.split(": ", 1) for line in lines.decode().splitlines())
+        return True

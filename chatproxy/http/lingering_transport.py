@@ -1,4 +1,4 @@
-"""The transport through which answers leave: sends a head and its body in one packet, and can close late."""
+"""The transport through which answers leave: one that can be closed late, and notices if it is closed too slowly."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 
 
-class JoiningTransport:
-    """Wrapper of uvicorn's transport that sends an answer's head and body in one packet, by one system call.
+class LingeringTransport:
+    """Wrapper of the transport that uvicorn closes after an answer: the close may wait for a client that still sends.
 
     `closes_slowly` is called when the connection is closed while bytes are still unsent.
     """
@@ -15,44 +15,20 @@ class JoiningTransport:
     def __init__(self, transport: asyncio.Transport, closes_slowly: Callable[[], None]) -> None:
         self._transport = transport
         self._closes_slowly = closes_slowly
-        self._holds_next = False
-        self._held = b""
         self._linger: Callable[[], None] | None = None
         self._lingers = False
+        self.write = transport.write  # without `__getattr__`: each event of a stream goes through it
+        self.writelines = transport.writelines
 
     def linger(self, linger: Callable[[], None]) -> None:
         """Makes the next `close` end only the sending; it then calls the function `linger`, which closes later.
 
-        That `close` also sends the bytes that were kept back. The second `close`, by `linger`, closes the connection.
+        The second `close`, by `linger`, closes the connection.
         """
         self._linger = linger
 
-    def hold_next(self) -> None:
-        """Makes the next `write` keep its bytes back, so that they leave in one packet with those of the next one."""
-        self._holds_next = True
-
-    def write(self, data: bytes) -> None:
-        """Sends bytes to the client, together with bytes that were kept back before.
-
-        Keeps the bytes back instead if `hold_next` was called before.
-        """
-        if self._holds_next:
-            self._holds_next = False
-            self._held = data
-        elif self._held:
-            self._transport.writelines([self._held, data])
-            self._held = b""
-        else:
-            self._transport.write(data)
-
     def close(self) -> None:
-        """Sends the bytes that were kept back, and closes the connection.
-
-        If `linger` was called, only the sending ends now, and the connection is closed later.
-        """
-        if self._held:
-            self._transport.write(self._held)
-            self._held = b""
+        """Closes the connection or, if `linger` was called, only ends the sending now: it is closed later."""
         if self._linger is not None and not self.is_closing():
             self._lingers = True
             self._transport.write_eof()
