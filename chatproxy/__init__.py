@@ -12,6 +12,8 @@ How a server starts, runs and stops:
       ▼  exec: the same process, without Django
     gunicorn's master                 processes.gunicorn_conf; what each signal does: processes.unix_signals
       │  postgres.watch               starts the bundled PostgreSQL again when it was killed
+      │  processes.shipper_watch      starts the shipper, and starts it again when it has ended
+      ├─ shipper                      management.commands.ship, processes.shipper: journals into the database
       ├─ workers (WEB_CONCURRENCY)    processes.worker: uvicorn, one event loop each
       │    │  sets Django up          asgi
       │    │  starts the parts        processes.lifespan: the ledger, the keys in memory, limits, tasks
@@ -26,13 +28,16 @@ How a server starts, runs and stops:
       │  the worker drains            processes.worker: no new connection or call, calls in flight are finished
       │  the parts end                processes.lifespan, in reverse order; a step that fails stops no other
       ▼                               (processes.exit_steps)
-    PostgreSQL stops                  processes.gunicorn_conf, when the master ends, however it ends
+    the shipper ships the rest        processes.shipper, when the master and all workers have ended, however they have
+    PostgreSQL stops                  processes.gunicorn_conf, when the master ends
 
-A worker that dies is replaced by the master. A worker whose master has died drains and exits.
+A worker or shipper that dies is replaced by the master. When the master has died, the workers drain and exit, and the
+shipper after them.
 
 The folders, and what a module of each may import (`tests/test_architecture.py` holds it; from the ground up):
 
-    this level          no folder, but for the lines below; `root_path` and `models` are here, too
+    this level          no folder, but for the lines below; `root_path`, `models` and `keep_running`, a thread that
+                        starts a process again, are here, too
     configuration       this level
     logs                this level, configuration
     http, postgres      what is above this line; not each other

@@ -136,7 +136,6 @@ def impatient_shipper(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery, "FIRST_BACKOFF", 0.001)
     monkeypatch.setattr(delivery, "LONGEST_BACKOFF", 0.01)
     monkeypatch.setattr(shipper, "IDLE_SECONDS", 0.005)
-    monkeypatch.setattr(shipper, "ADOPT_SECONDS", 0.01)
 
 
 @pytest.fixture(scope="session")

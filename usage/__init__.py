@@ -25,8 +25,9 @@
                        ──▶ sums.report_reader                            ──▶ GET /usage
     usage_request ──▶ page_data.search, call_page, error_groups, exports ──▶ admin_pages.requests, errors, export
 
-    live.worker_files                    each worker writes its state and counters to a file once a second
-      └──▶ live.status, live.metrics     the dashboard's live numbers, `/metrics`: without the database
+    live.worker_files                    each worker and the shipper write their state and counters once a second
+      └──▶ live.shipping_state, status, metrics    `/readyz`, the dashboard's live numbers, `/metrics`: without the
+                                         database
 
 Exactly once is "at least once" (the shipper reads a segment again after a crash) and a unique id (the insert returns
 only the rows that it really inserted; sums are added from those, in the same transaction).

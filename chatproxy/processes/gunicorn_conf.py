@@ -10,20 +10,40 @@ import atexit
 import math
 import os
 import signal
-from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
 from chatproxy import logs
 from chatproxy.configuration import setting_reader
+from chatproxy.processes.shipper_watch import ShipperWatch
 from chatproxy.processes.unix_signals import MasterSignals, reset_in_new_worker, unblock_stop_signals
 from usage.addresses import both_forms
+
+if TYPE_CHECKING:
+    from chatproxy.postgres.watch import PostgresWatch
+
+
+def _bundled_postgres() -> PostgresWatch | None:
+    """Returns the bundled PostgreSQL of this server, which `manage.py serve` has started; None if it has another one.
+
+    The modules are imported only if needed: they import psycopg, which would take half of the memory of the master.
+    """
+    if _values["DATABASE_URL"] is not None:
+        return None
+    from chatproxy.postgres.bundled import BundledPostgres
+    from chatproxy.postgres.watch import PostgresWatch
+
+    return PostgresWatch(BundledPostgres(setting_reader.data_dir(_values)))
+
 
 _values = setting_reader.load()
 _master = os.getpid()
 _signals = MasterSignals()
-_start_with_master: list[Callable[[], None]] = []
+_shipper = ShipperWatch()
+_postgres = _bundled_postgres()
 
 proc_name = "chatproxy"
 worker_class = "chatproxy.processes.worker.Worker"
@@ -50,11 +70,13 @@ logconfig_dict = logs.config({"gunicorn.error": {"level": "INFO", "handlers": []
 def when_ready(server: Arbiter) -> None:
     """Hook of gunicorn, called once the master process listens on its port.
 
-    Installs the master's signal handlers, and starts the thread that watches the bundled PostgreSQL.
+    Installs the master's signal handlers, and starts the shipper and the threads that watch it and the bundled
+    PostgreSQL.
     """
     _signals.install(server)
-    for start in _start_with_master:
-        start()
+    if _postgres is not None:
+        _postgres.watch()
+    _shipper.start(reload=server.cfg.reload)
     unblock_stop_signals()
 
 
@@ -71,21 +93,15 @@ def worker_int(_worker: Worker) -> None:
     os.kill(os.getpid(), signal.SIGQUIT)
 
 
-if _values["DATABASE_URL"] is None:
-    # Imported only if needed: these modules import psycopg, which would take half of the memory of the master.
-    from chatproxy.postgres.bundled import BundledPostgres
-    from chatproxy.postgres.watch import PostgresWatch
+@atexit.register
+def _end() -> None:
+    """Ends the shipper and then the bundled PostgreSQL when gunicorn's master process exits, for whatever reason.
 
-    _postgres = BundledPostgres(setting_reader.data_dir(_values))
-    _watch = PostgresWatch(_postgres)
-    _start_with_master.append(_watch.start)
-
-    @atexit.register
-    def _stop_postgres() -> None:
-        """Stops the bundled PostgreSQL when gunicorn's master process exits, for whatever reason.
-
-        Does nothing when a worker exits, which has inherited this exit function from the master.
-        """
-        if os.getpid() == _master:
-            _watch.stop()
-            _postgres.stop()
+    The workers have ended by then. Does nothing when a worker exits, which has inherited this exit function from the
+    master.
+    """
+    if os.getpid() == _master:
+        with ExitStack() as steps:  # PostgreSQL is stopped whatever becomes of the shipper
+            if _postgres is not None:
+                steps.callback(_postgres.stop)
+            _shipper.stop()

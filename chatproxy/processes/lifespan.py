@@ -2,7 +2,7 @@
 
 Each part is started, and the step that ends it is added at the same place. The steps run in reverse order: first the
 tasks that make new work, then what their work needs. The ledger is last but one; the worker's file, which is started
-after it because it reports the ledger's state, ends after it as well, so that the file has the last counts.
+after it because it reports the journal's state, ends after it as well, so that the file has the last counts.
 
 Imported after Django is set up (`chatproxy.asgi`).
 """

@@ -11,7 +11,6 @@ from contextlib import ExitStack
 from proxyapi.limits.budgets import Reservation
 from proxyapi.limits.limiter import Ticket
 from usage.call_record import CallRecord
-from usage.ledger import ledger
 
 
 class CallResources(ExitStack[bool | None]):
@@ -35,7 +34,6 @@ class CallResources(ExitStack[bool | None]):
         """
         if self.reservation is not None:
             self.reservation.settle(row)
-            ledger.ship_soon()
         if self.ticket is not None:
             self.ticket.settle(tokens)
 

@@ -15,6 +15,7 @@ from proxyapi.limits.limiter import limiter
 from proxyapi.pages.page_headers import page_response, render
 from proxyapi.streams.chat_usage_request import usage_requests
 from usage.ledger import ledger
+from usage.live.shipping_state import NOT_RUNNING, ShippingState
 from usage.money.reservations import reservations
 
 
@@ -38,23 +39,25 @@ class LivenessView(ProxyView):
 class ReadinessView(ProxyView):
     """View of `GET /readyz`: reports whether calls may be sent to this server, with 200 or 503.
 
-    A database outage makes the server `degraded` only, because calls go on. A web page of another origin gets the
-    status only, because the details are for whoever runs the server, and for the server's orchestrator.
+    A database outage, or a shipper that does not run, makes the server `degraded` only, because calls go on. A web page
+    of another origin gets the status only, because the details are for whoever runs the server, and for the server's
+    orchestrator.
     """
 
     @openapi.readiness
     async def get(self, request: ProxyRequest) -> HttpResponse:
         ready = keyring.loaded and not capacity.draining and not ledger.journal.full
-        faults = (ledger.database_error, ledger.shipper_error, limiter.degraded, reservations.fault)
+        shipping = ShippingState.read()
+        faults = (shipping.database_fault, shipping.shipper_fault, limiter.degraded, reservations.fault)
         degraded = keyring.state != "loaded" or any(faults)
         facts = {
             "status": "unavailable" if not ready else "degraded" if degraded else "ok",
             "keys": keyring.state,
             "draining": capacity.draining,
             "journal": "full" if ledger.journal.full else "ok",
-            "journal_lag_bytes": ledger.lag_bytes,
-            "database": ledger.database_error or "ok",
-            "shipper": ledger.shipper_error or "ok",
+            "journal_lag_bytes": shipping.waiting_bytes,
+            "database": shipping.database_fault or ("unknown" if shipping.shipper_fault == NOT_RUNNING else "ok"),
+            "shipper": shipping.shipper_fault or "ok",
             "limits": limiter.state,
             "budgets": reservations.fault or "ok",
             "stream_usage": usage_requests.state,

@@ -21,7 +21,7 @@ from proxyapi.dispatch.base_view import ProxyView
 from proxyapi.dispatch.throttling import PageThrottle
 from proxyapi.pages.page_headers import page_response, render
 from proxyapi.pages.reports import read_from_database
-from usage.ledger import ledger
+from usage.live.shipping_state import ShippingState
 from usage.page_data import newest_calls
 
 
@@ -45,7 +45,7 @@ class LogView(ProxyView):
             "calls": newest_calls.read_newest_calls(failed_only=self.failed_only),
             "parallel": capacity.in_flight,
             "max_parallel": capacity.peak,
-            "lag_bytes": ledger.lag_bytes,
+            "lag_bytes": ShippingState.read().waiting_bytes,
         }
 
 

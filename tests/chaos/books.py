@@ -186,5 +186,6 @@ def is_shipped(lab: Lab, connection: psycopg.Connection[Any]) -> bool:
             wanted.update(record["request_id"] for found in segments.read_all(path) for record in found.records)
         query = "SELECT count(*) AS count FROM usage_request WHERE request_id = ANY(%s::uuid[])"
         found = connection.execute(query, [list(wanted)]).fetchone()
-        return len(writers) == len(lab.server.workers) and found is not None and found["count"] == len(wanted)
+        has_no_dead = all(segments.is_alive(lab.journal, writer) for writer in writers)
+        return has_no_dead and found is not None and found["count"] == len(wanted)
     return False

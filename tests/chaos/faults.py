@@ -13,9 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from chatproxy.processes.shipper_watch import LONGEST_PAUSE
 from tests.chaos.damage import flip_bytes
 from tests.chaos.lab import RESERVE_BYTES, WORKERS, Lab
-from tests.chaos.processes import open_journals, wait_for
+from tests.chaos.processes import kill, open_journals, wait_for
 
 BOOT = 30.0  # seconds, for a worker to take its predecessor's place
 LONGEST_STOP = 45.0  # 20 s for the shipper; calls in flight, and a slow machine
@@ -36,7 +37,7 @@ class Fault:
 
 
 def workers_killed(lab: Lab, short: bool) -> None:
-    """Kills random workers at random moments of their lives, also while they start, adopt a journal or ship."""
+    """Kills random workers at random moments of their lives, also while they start."""
     for _ in range(3 if short else 30):
         time.sleep(random.uniform(0.05, 1.5))
         if workers := lab.server.workers:
@@ -58,15 +59,16 @@ def master_killed(lab: Lab, short: bool) -> None:
 
 
 def master_and_workers_killed(lab: Lab, short: bool) -> None:
-    """Kills the master and all workers, as a system that is out of memory may do it, and starts the server again.
+    """Kills all processes of the server, as a system that is out of memory may do it, and starts the server again.
 
     The new processes find only journals of dead workers.
     """
     for _ in range(1 if short else 3):
-        workers = lab.server.workers
+        workers, shippers = lab.server.workers, lab.server.shippers
         lab.server.kill_master()
         for pid in workers:
             lab.kill_worker(pid)
+        kill(*shippers)
         lab.server.start()
         wait_until_manned(lab)
         time.sleep(1)
@@ -127,11 +129,38 @@ def restarted(lab: Lab, short: bool) -> None:
     wait_until_manned(lab)
 
 
-def adopters_killed(lab: Lab, short: bool) -> str:
-    """Kills workers while they hold the journal of a dead worker.
+def shipper_killed(lab: Lab, short: bool) -> None:
+    """Kills the shipper at random moments of its life, also while it starts or is in the middle of a transaction."""
+    for _ in range(2 if short else 12):
+        time.sleep(random.uniform(0.05, 2.0))
+        kill(*lab.server.shippers)
+    wait_until_shipping(lab)
 
-    PostgreSQL is stopped before, so that shipping that journal takes long enough. Returns how often a worker was caught
-    at it, for the report.
+
+def shipper_and_others_killed(lab: Lab, short: bool) -> None:
+    """Kills the shipper together with a worker, with PostgreSQL, and with the master."""
+    for _ in range(1 if short else 3):
+        wait_until_shipping(lab)
+        kill(*lab.server.shippers)
+        lab.kill_worker(random.choice(lab.server.workers))
+        wait_until_manned(lab)
+        wait_until_shipping(lab)
+        lab.postgres.kill()
+        kill(*lab.server.shippers)
+        lab.postgres.start()
+        wait_until_shipping(lab)
+        shippers = lab.server.shippers
+        lab.server.kill_master()
+        kill(*shippers)
+        lab.server.start()
+        wait_until_manned(lab)
+
+
+def adopter_killed(lab: Lab, short: bool) -> str:
+    """Kills the shipper while it holds the journal of a dead worker.
+
+    PostgreSQL is stopped before, so that shipping that journal takes long enough. Returns how often the shipper was
+    caught at it, for the report.
     """
     times = 1 if short else 4
     caught = 0
@@ -142,11 +171,11 @@ def adopters_killed(lab: Lab, short: bool) -> str:
         wait_until_manned(lab)
         lab.postgres.start()
         with suppress(TimeoutError, StopIteration):  # it was too quick for us
-            wait_for(lambda: any(map(adopts, lab.server.workers)), 8)
+            wait_for(lambda: any(map(adopts, lab.server.shippers)), 8)
             time.sleep(random.uniform(0, 0.03))
-            lab.kill_worker(next(filter(adopts, lab.server.workers)))
+            kill(next(filter(adopts, lab.server.shippers)))
             caught += 1
-        wait_until_manned(lab)
+        wait_until_shipping(lab)
     return f"{caught} of {times} were caught at it"
 
 
@@ -198,7 +227,9 @@ FAULTS = (
     Fault("database restarted", database_restarted, unnoticed=True),
     Fault("database frozen", database_frozen, unnoticed=True),
     Fault("bytes flipped", bytes_flipped),
-    Fault("adopters killed", adopters_killed),
+    Fault("shipper killed", shipper_killed, unnoticed=True),
+    Fault("adopter killed", adopter_killed),
+    Fault("shipper and others", shipper_and_others_killed),
     Fault("disk full", disk_full),
     Fault("disk full, no database", disk_full_without_database, full_only=True),
     Fault("master killed", master_killed),
@@ -210,8 +241,8 @@ ON_A_SMALL_DISK = {disk_full, disk_full_without_database}
 
 
 def adopts(pid: int) -> bool:
-    """Returns whether a worker process holds the lock of another journal besides that of its own."""
-    return len(open_journals(pid, ".lock")) > 1
+    """Returns whether a shipper has the lock of a journal open."""
+    return bool(open_journals(pid, ".lock"))
 
 
 def fill(directory: Path, left: int) -> Path:
@@ -235,3 +266,8 @@ def wait_until_manned(lab: Lab) -> None:
         BOOT,
         f"{WORKERS} workers; the log ends with\n{lab.server.log.read_text(errors='replace')[-2000:]}",
     )
+
+
+def wait_until_shipping(lab: Lab) -> None:
+    """Waits until there is a shipper; the master starts one again later, the more often it was killed."""
+    wait_for(lambda: lab.server.shippers, BOOT + LONGEST_PAUSE, "a shipper")

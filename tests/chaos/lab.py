@@ -21,7 +21,7 @@ import httpx2
 from chatproxy.configuration import setting_reader
 from chatproxy.postgres.bundled import BundledPostgres
 from tests.chaos.damage import Damage
-from tests.chaos.processes import children, is_alive, kill, send, wait_for
+from tests.chaos.processes import children, is_alive, is_shipper, kill, send, wait_for
 from tests.support.servers.gateway import SECURITY_KEY, UPSTREAM_KEY, free_port
 
 WORKERS = 2
@@ -86,7 +86,7 @@ class Server:
         self.log = log
         ours = {setting.name for setting in setting_reader.SETTINGS}
         self._variables = {**{name: value for name, value in os.environ.items() if name not in ours}, **variables}
-        self._ever: set[int] = set()  # every worker that was seen: one may outlive its master
+        self._ever: set[int] = set()  # every worker and shipper that was seen: one may outlive its master
 
     def start(self) -> None:
         with self.log.open("ab") as log:
@@ -103,17 +103,25 @@ class Server:
     @property
     def workers(self) -> list[int]:
         """The process ids of the workers that the master has now."""
+        return [pid for pid in self._children() if not is_shipper(pid)]
+
+    @property
+    def shippers(self) -> list[int]:
+        """The process id of the shipper that the master has now; none while it has none."""
+        return list(filter(is_shipper, self._children()))
+
+    def _children(self) -> list[int]:
         found = children(self.master.pid)
         self._ever.update(found)
         return found
 
     def stop(self) -> float:
-        """Stops the server by SIGTERM, and waits until its calls are finished and all its workers have ended.
+        """Stops the server by SIGTERM, and waits until its calls are finished and all its processes have ended.
 
-        Returns how many seconds that took. Workers whose master was killed earlier are waited for, too.
+        Returns how many seconds that took. Processes whose master was killed earlier are waited for, too.
         """
         began = time.monotonic()
-        _ = self.workers
+        self._children()
         if self.master.poll() is None:
             self.master.terminate()
         self.master.wait(PATIENCE)
@@ -121,18 +129,18 @@ class Server:
         return time.monotonic() - began
 
     def kill_master(self) -> None:
-        _ = self.workers
+        self._children()
         self.master.kill()
         self.master.wait()
 
     def wait_for_orphans(self) -> None:
-        """Waits until the workers whose master was killed have ended by themselves."""
-        mine = set(self.workers) if self.master.poll() is None else set()
-        wait_for(lambda: not any(is_alive(pid) for pid in self._ever - mine), PATIENCE, "the end of orphaned workers")
+        """Waits until the workers and shippers whose master was killed have ended by themselves."""
+        mine = set(self._children()) if self.master.poll() is None else set()
+        wait_for(lambda: not any(is_alive(pid) for pid in self._ever - mine), PATIENCE, "the end of orphaned processes")
         self._ever = mine
 
-    def kill_workers(self) -> None:
-        """Kills all workers, also those whose master was killed earlier."""
+    def kill_orphans(self) -> None:
+        """Kills all workers and shippers, also those whose master was killed earlier."""
         kill(*(pid for pid in self._ever if is_alive(pid)))
 
     def answers(self) -> bool:
@@ -209,7 +217,7 @@ def running_lab() -> Iterator[Lab]:
 
 def _end(server: Server) -> None:
     server.kill_master()
-    server.kill_workers()
+    server.kill_orphans()
 
 
 @contextmanager

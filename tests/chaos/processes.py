@@ -26,6 +26,14 @@ def is_alive(pid: int) -> bool:
     return state != "Z"
 
 
+def is_shipper(pid: int) -> bool:
+    """Returns whether a process is a shipper, `manage.py ship`."""
+    try:
+        return b"ship" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
 def send(number: int, pids: Iterable[int]) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):

@@ -1,15 +1,15 @@
-"""Finds and reads the segments of journals: this process's own, and those that dead writers left.
+"""Finds and reads the segments of journals, those of living writers and those that dead ones have left.
 
-A writer is dead when its `<writer>.lock` can be locked. Only the process that holds that lock may ship and delete the
-writer's segments.
+A writer is dead when its `<writer>.lock` can be locked. Of a living writer all segments but the last are closed: they
+do not grow any more. Of a dead one all are, and whoever holds its lock may delete them.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from usage.journal.records import Scan, scan
@@ -62,6 +62,36 @@ def segments_of(directory: Path, writer: str) -> list[Path]:
     return sorted(directory.glob(f"{writer}.*.journal"))
 
 
+def waiting_bytes(directory: Path, shipped: Mapping[str, int]) -> int:
+    """Returns how many bytes of all journal files in `directory` are not in the database yet.
+
+    `shipped` has the number of bytes that are, by the name of the file; a file that is not named there has none.
+    """
+    waiting = 0
+    with suppress(FileNotFoundError):
+        for entry in os.scandir(directory):
+            if entry.name.endswith(".journal"):
+                with suppress(FileNotFoundError):  # shipped and deleted in the meantime
+                    waiting += max(0, entry.stat().st_size - shipped.get(entry.name, 0))
+    return waiting
+
+
+def is_alive(directory: Path, writer: str) -> bool:
+    """Returns whether the process with the id `writer` is alive, that is, still locks its lock file."""
+    try:
+        fd = os.open(directory / f"{writer}.lock", os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(fd)
+
+
 @contextmanager
 def adopted(directory: Path, writer: str) -> Iterator[list[Path]]:
     """Locks a dead process's journal until the end of the `with` block, and yields the paths of the journal's files.
@@ -82,6 +112,7 @@ def adopted(directory: Path, writer: str) -> Iterator[list[Path]]:
     try:
         yield [] if alive else segments_of(directory, writer)
         if not alive and not segments_of(directory, writer):
-            lock.unlink(missing_ok=True)
+            for path in (*directory.glob(f".{writer}.*new"), lock):  # what it was about to name when it was killed
+                path.unlink(missing_ok=True)
     finally:
         os.close(fd)

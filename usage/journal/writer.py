@@ -2,8 +2,9 @@
 
 Invariants: a record is one `os.write`, written whole or not at all. `begin` fails with `JournalFull` while less disk is
 free than the reserve. `end` never fails: a line that the disk refuses is kept in memory and tried again
-(`usage.journal.full_disk`). A segment is deleted only after it has been shipped. The writer locks `<writer>.lock` for
-its life, so whoever gets that lock knows that the writer is dead (`usage.journal.segments`).
+(`usage.journal.full_disk`). A segment gets its name when it has the begin records of all open calls; from then on the
+one before it is closed, and whoever ships the journal may delete that one. The writer locks `<writer>.lock` for its
+life, so whoever gets that lock knows that the writer is dead (`usage.journal.segments`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import os
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -35,28 +35,19 @@ ROOM_CHECK_SECONDS = 1.0
 Sync = Literal["interval", "always", "off"]
 
 
-@dataclass
-class Segment:
-    """One file of a process's journal. Its first `written` bytes are whole records; if `closed`, no more follow."""
-
-    path: Path
-    written: int = 0
-    closed: bool = False
-
-
 class Journal:
     """The journal of one process: the files to which its calls are written first. Any thread may call the methods."""
 
     def __init__(self, directory: Path, *, reserve_bytes: int, sync: Sync = "interval") -> None:
         self.directory = directory
         self.writer = str(uuid7())
-        self.segments: list[Segment] = []
         self._full_disk = FullDisk(directory, reserve_bytes, self._write)
         self._sync: Sync = sync
         self._lock = threading.Lock()
         self._open_begins: dict[str, bytes] = {}
         self._lock_fd = -1
-        self._fd = -1
+        self._fd = -1  # of the current segment
+        self._written = 0  # its bytes, all of them whole records
         self._retired: list[int] = []  # descriptors of closed segments, to be synced
         self._next_number = 1
         self._opened_at = 0.0
@@ -136,12 +127,6 @@ class Journal:
         self._sync_wanted.set()
         await waiter
 
-    def delete_shipped(self, segment: Segment) -> None:
-        """Deletes a closed journal file, because all of its records are in the database."""
-        with self._lock:
-            self.segments.remove(segment)
-        segment.path.unlink(missing_ok=True)
-
     def rotate(self) -> None:
         """Closes the current journal file and starts the next one, so that the closed one can be deleted."""
         with self._lock:
@@ -150,7 +135,7 @@ class Journal:
     def close(self) -> None:
         """Stops the syncing thread, writes rows that the disk has refused before, and closes the last journal file.
 
-        Keeps this process's lock, so that this process can still write the journal's records to the database.
+        Then unlocks the journal: whoever ships it may ship the rest and delete it.
         """
         self._stopping = True
         self._sync_wanted.set()
@@ -158,22 +143,15 @@ class Journal:
         with self._lock:
             self._forget_begins(self._full_disk.write_kept())
             self._full_disk.log_lost()
-            self.segments[-1].closed = True
             self._retired.append(self._fd)
             self._fd = -1
         self._sync_now()
-
-    def release(self) -> None:
-        """Unlocks this process's journal, so that another process can write its remaining records to the database."""
         os.close(self._lock_fd)
-        if not self.segments:
-            (self.directory / f"{self.writer}.lock").unlink(missing_ok=True)
 
     # Below, the caller holds the lock.
 
     def _write(self, line: bytes) -> bool:
         """Appends a line to the current journal file; returns False, and changes nothing, if the disk refuses it."""
-        segment = self.segments[-1]
         try:
             count = os.write(self._fd, line)
         except OSError as error:
@@ -181,47 +159,50 @@ class Journal:
             count = 0
         if count != len(line):
             if count:
-                os.ftruncate(self._fd, segment.written)  # a full disk writes short without an error
+                os.ftruncate(self._fd, self._written)  # a full disk writes short without an error
             return False
-        segment.written += count
+        self._written += count
         self._dirty = True
         return True
 
     def _rotate_if_large(self) -> None:
-        if self.segments[-1].written - self._carried >= SEGMENT_BYTES:
+        if self._written - self._carried >= SEGMENT_BYTES:
             self._rotate()
 
     def _rotate(self) -> None:
-        last, old = self.segments[-1], self._fd
+        old = self._fd
         try:
             self._open_segment()
         except OSError as error:
             logger.error("the journal cannot start a new segment: %s", error.strerror)
             self._full_disk.is_full = True
             return
-        last.closed = True
         self._retired.append(old)  # synced and closed by the journal's thread, because here a call would wait for it
 
     def _open_segment(self) -> None:
         """Creates the next journal file and copies the begin records of all open calls to its start.
 
-        They are copied because the file before may be deleted before these calls end.
+        They are copied because the file before may be deleted as soon as the new one has its name.
+
+        Raises:
+            OSError: the disk does not take the file; the current one stays in use.
         """
         carried = b"".join(self._open_begins.values())
-        path = self.directory / f"{self.writer}.{self._next_number:08d}.journal"
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+        name = f"{self.writer}.{self._next_number:08d}"
+        unnamed = self.directory / f".{name}.new"
+        fd = os.open(unnamed, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             if os.write(fd, carried) != len(carried):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            unnamed.rename(self.directory / f"{name}.journal")
         except OSError:
             os.close(fd)
-            path.unlink()
+            unnamed.unlink()
             raise
         self._fd = fd
-        self._carried = len(carried)
+        self._carried = self._written = len(carried)
         self._dirty = True
         self._next_number += 1
-        self.segments.append(Segment(path, written=len(carried)))
         self._opened_at = time.monotonic()
 
     def _check_room(self) -> None:
@@ -248,7 +229,7 @@ class Journal:
                     checked = now
                     with self._lock:
                         self._check_room()
-                        if self.segments[-1].written and now - self._opened_at >= SEGMENT_SECONDS:
+                        if self._written and now - self._opened_at >= SEGMENT_SECONDS:
                             self._rotate()
             except Exception:  # the border: without this thread nothing is synced, and `full` is never reset
                 logger.exception("the journal's thread failed and goes on")

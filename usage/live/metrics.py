@@ -1,4 +1,4 @@
-"""The page that Prometheus reads: what all workers have counted, and the state of the server now.
+"""The page that Prometheus reads: what all processes have counted, and the state of the server now.
 
 Counters go on through restarts (`usage.live.worker_files`), so they never fall while DATA_DIR is kept.
 """
@@ -42,18 +42,18 @@ class _Collector:
     def collect(self) -> Iterator[Metric]:
         yield from self._counters()
         yield from self._histograms()
-        status = self._status
+        status, shipping = self._status, self._status.shipping
         gauges = {
             "workers": (status.workers, "Worker processes that are alive."),
             "calls_in_flight": (status.in_flight, "Calls that have begun and not ended, in all workers."),
-            "journal_bytes": (status.journal_bytes, "Bytes of the journals that are not in the tables yet."),
+            "journal_bytes": (shipping.waiting_bytes, "Bytes of the journals that are not in the tables yet."),
             "ledger_lag_seconds": (
-                status.ledger_lag_seconds,
+                shipping.lag_seconds,
                 "How long the oldest record of a journal has waited for the tables, at most.",
             ),
             "journal_full": (status.journal_full, "1 when the disk has no room for new calls, which are refused."),
-            "database_up": (not status.database_fault, "0 when the shipper cannot write to PostgreSQL."),
-            "shipper_up": (not status.shipper_fault, "0 when the shipper fails for any other reason."),
+            "database_up": (not shipping.database_fault, "0 when the shipper cannot write to PostgreSQL."),
+            "shipper_up": (not shipping.shipper_fault, "0 when the shipper fails otherwise, or does not run."),
             **{name: (value, "The largest value of all workers.") for name, value in status.gauges.items()},
         }
         if status.upstream != "unknown":

@@ -1,20 +1,22 @@
-"""The state of the whole server right now, put together from the reports of its workers: calls in flight, bytes that
-wait in journals, and whether database, Redis, upstream and ledger work."""
+"""The state of the whole server right now, put together from the reports of its workers and of its shipper.
+
+It is calls in flight, bytes that wait in journals, and whether database, Redis, upstream and shipper work.
+"""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from usage.ledger import ledger
+from usage.live.shipping_state import ShippingState, unix_time
 from usage.live.worker_files import WorkerReport, read_worker_reports
 from usage.metric_counters import ServerCounters, counters
 
 
 @dataclass(frozen=True)
 class ServerStatus:
-    """The state of the whole server, put together from the reports of its workers, in bytes, seconds and Unix times.
+    """The state of the whole server, put together from its processes' reports, in bytes, seconds and Unix times.
 
     `upstream_answered_at` and `upstream_failed_at` are None if upstream has not answered, or not failed, so far.
     """
@@ -22,11 +24,8 @@ class ServerStatus:
     workers: int
     in_flight: int  # calls
     draining: int  # workers that take no more calls
-    journal_bytes: int  # records that are not in the tables yet
-    ledger_lag_seconds: float
     journal_full: bool
-    database_fault: str  # the name of the error with which the database fails; empty while it works
-    shipper_fault: str  # the name of any other error with which the shipper fails; empty while it works
+    shipping: ShippingState
     upstream_answered_at: float | None
     upstream_failed_at: float | None
     counted: ServerCounters
@@ -58,17 +57,12 @@ def read_status() -> ServerStatus:
     """
     reports = read_worker_reports()
     alive = reports.alive
-    now = time.time()
     return ServerStatus(
         workers=len(alive),
         in_flight=int(sum(_numbers(alive, "in_flight"))),
         draining=int(sum(_numbers(alive, "draining"))),
-        journal_bytes=int(sum(_numbers(alive, "journal_bytes"))),
-        # The time for which the oldest record of any journal has waited to be written to the tables.
-        ledger_lag_seconds=max((max(0.0, now - moment) for moment in _numbers(alive, "shipped_until")), default=0.0),
         journal_full=any(_numbers(alive, "journal_full")),
-        database_fault=_first_text(alive, "database"),
-        shipper_fault=_first_text(alive, "shipper"),
+        shipping=ShippingState.of(reports.shipper),
         upstream_answered_at=max(_numbers(alive, "upstream_answered_at"), default=None),
         upstream_failed_at=max(_numbers(alive, "upstream_failed_at"), default=None),
         counted=reports.counted,
@@ -87,12 +81,6 @@ def _numbers(reports: Iterable[WorkerReport], name: str) -> Iterator[float]:
             yield value
 
 
-def _first_text(reports: Iterable[WorkerReport], name: str) -> str:
-    """Returns the first non-empty text that the workers' reports have in the field `name`; empty if there is none."""
-    texts = (report.get(name) for report in reports)
-    return next((text for text in texts if isinstance(text, str) and text), "")
-
-
 def _largest_gauges(reports: Iterable[WorkerReport]) -> dict[str, float]:
     """Returns the largest value that any worker reports for each gauge, such as `redis_away_seconds`, by its name."""
     largest: dict[str, float] = {}
@@ -105,29 +93,16 @@ def _largest_gauges(reports: Iterable[WorkerReport]) -> dict[str, float]:
 
 
 def build_report(*, in_flight: int, draining: bool, gauges: Mapping[str, float | None]) -> dict[str, object]:
-    """Builds the report on the state of this worker: calls in flight, journal, database, shipper and upstream.
+    """Builds the report on the state of this worker: calls in flight, whether the journal is full, and upstream.
 
     The dashboard and `/metrics` are made from the reports of all workers, and leave out a gauge that is None.
     """
-    lag_bytes = ledger.lag_bytes
+    answered, failed = counters.upstream_answered_at, counters.upstream_failed_at
     return {
         "in_flight": in_flight,
         "draining": draining,
         "gauges": gauges,
-        "journal_bytes": lag_bytes,
-        "shipped_until": _unix_time(ledger.shipper.complete_at) if lag_bytes else time.time(),
         "journal_full": ledger.journal.full,
-        "database": ledger.database_error,
-        "shipper": ledger.shipper_error,
-        "upstream_answered_at": _unix_time(counters.upstream_answered_at),
-        "upstream_failed_at": _unix_time(counters.upstream_failed_at),
+        "upstream_answered_at": answered and unix_time(answered),
+        "upstream_failed_at": failed and unix_time(failed),
     }
-
-
-def _unix_time(moment: float | None) -> float | None:
-    """Returns a moment of `time.monotonic()` as Unix time by the present clock; None if there is no moment.
-
-    The times are converted anew for each report. So when this machine's clock has been set, the times of all workers
-    agree again with the clock by which they are read.
-    """
-    return None if moment is None else time.time() - (time.monotonic() - moment)

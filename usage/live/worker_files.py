@@ -1,9 +1,9 @@
-"""The reports that workers write once a second, one file for each worker, and the sum of what they have counted.
+"""The reports that workers and the shipper write once a second, one file for each process, and the sum of their counts.
 
 `DATA_DIR/workers/<id>.json` is replaced by a rename, so a reader finds a whole report or none. A worker holds a lock on
 `<id>.lock` for its life: whoever gets that lock knows that the worker is dead, adds its counts to `departed.json`,
 once, and removes its files. So counters go on through restarts and `kill -9`, and the calls in flight of a dead worker
-are not counted.
+are not counted. The shipper does the same with `<id>.shipper.json`; here it counts among the workers, unless said.
 
 The worker that reads writes its own report first, and takes it from memory: a full disk, which takes no file, must not
 hide that it is full. The other workers' reports are the last ones that the disk took. A report may have been written by
@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 REPORT_SECONDS = 1.0
 DEAD_COUNTS_FILE = "departed.json"
 DEAD_COUNTS_LOCK = ".departed.lock"
+SHIPPER_SUFFIX = ".shipper"  # of the shipper's id, in the names of its files
 MAX_REMEMBERED_IDS = 100  # of dead workers; those whose files could not be deleted at once are far fewer
 
 WorkerReport = Mapping[str, object]  # values that JSON can contain
@@ -46,13 +47,14 @@ def directory() -> Path:
 class WorkerFile:
     """The file in which this worker process writes its report once a second, so that the other workers can read it.
 
-    `state` is a function that returns the worker's state as values that JSON can contain.
+    `state` is a function that returns the worker's state as values that JSON can contain. `suffix` is `SHIPPER_SUFFIX`
+    in the shipper, and empty in a worker.
     """
 
     of_this_process: ClassVar[WorkerFile | None] = None  # the one that runs: set by `start`, reset by `stop`
 
-    def __init__(self, state: Callable[[], WorkerReport]) -> None:
-        self._id = str(uuid7())
+    def __init__(self, state: Callable[[], WorkerReport], suffix: str = "") -> None:
+        self._id = f"{uuid7()}{suffix}"
         self._state = state
         self._lock_fd = -1
         self._is_refused = False
@@ -120,9 +122,13 @@ class WorkerFile:
 
 @dataclass
 class WorkerReports:
-    """The reports of all living workers, and the sums of the counters of all workers, dead workers included."""
+    """The reports of all living workers and of the shipper, and the sums of all counters, the dead ones' included.
+
+    `shipper` is None if no shipper runs.
+    """
 
     alive: list[WorkerReport] = field(default_factory=list)
+    shipper: WorkerReport | None = None
     counted: ServerCounters = field(default_factory=ServerCounters)
 
 
@@ -144,14 +150,22 @@ def read_worker_reports() -> WorkerReports:
             if path.name == DEAD_COUNTS_FILE or (own is not None and path == own.path):
                 continue
             report = _read(path)
-            if _is_alive(path):
-                if report:
-                    workers.alive.append(report)
-                    workers.counted.add(_counts(report))
-            else:
+            if not _is_alive(path):
                 dead.take_over(path, report)
+            elif report:
+                workers.counted.add(_counts(report))
+                if path.stem.endswith(SHIPPER_SUFFIX):
+                    workers.shipper = report
+                else:
+                    workers.alive.append(report)
         workers.counted.add(dead.counted.snapshot())
     return workers
+
+
+def read_shipper_report() -> WorkerReport | None:
+    """Reads and returns the report of this host's shipper; None if no shipper runs."""
+    paths = directory().glob(f"*{SHIPPER_SUFFIX}.json")
+    return next((report for path in paths if _is_alive(path) and (report := _read(path))), None)
 
 
 def leave_counts() -> None:

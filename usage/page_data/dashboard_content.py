@@ -13,6 +13,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TypedDict
 
+from usage.live.shipping_state import NOT_RUNNING
 from usage.live.status import ServerStatus
 from usage.models import Dimension, Outcome, Request, UsageTotal
 from usage.page_data import formatting
@@ -254,8 +255,8 @@ def _upstream_status(status: ServerStatus) -> PartStatus:
 
 
 def _database_status(status: ServerStatus) -> PartStatus:
-    if status.database_fault:
-        return PartStatus("Database", f"away ({status.database_fault}); calls go on", "bad")
+    if fault := status.shipping.database_fault:
+        return PartStatus("Database", f"away ({fault}); calls go on", "bad")
     return PartStatus("Database", "up", "good")
 
 
@@ -269,15 +270,18 @@ def _redis_status(away_seconds: float | None) -> PartStatus:
 
 
 def _ledger_status(status: ServerStatus) -> PartStatus:
-    tone = "bad" if status.shipper_fault or status.ledger_lag_seconds > MAX_HEALTHY_LAG_SECONDS else "good"
-    if status.shipper_fault:
-        return PartStatus("Ledger", f"stuck ({status.shipper_fault})", tone)
-    if not status.journal_bytes:
+    shipping = status.shipping
+    tone = "bad" if shipping.shipper_fault or shipping.lag_seconds > MAX_HEALTHY_LAG_SECONDS else "good"
+    if shipping.shipper_fault == NOT_RUNNING:
+        return PartStatus("Ledger", "the shipper does not run", tone)
+    if shipping.shipper_fault:
+        return PartStatus("Ledger", f"stuck ({shipping.shipper_fault})", tone)
+    if not shipping.waiting_bytes:
         return PartStatus("Ledger", "up to date", tone)
-    return PartStatus("Ledger", f"{formatting.duration(status.ledger_lag_seconds * 1000)} behind", tone)
+    return PartStatus("Ledger", f"{formatting.duration(shipping.lag_seconds * 1000)} behind", tone)
 
 
 def _journal_status(status: ServerStatus) -> PartStatus:
     if status.journal_full:
         return PartStatus("Journal", "full: new calls are refused", "bad")
-    return PartStatus("Journal", f"{formatting.size(status.journal_bytes)} waiting", "good")
+    return PartStatus("Journal", f"{formatting.size(status.shipping.waiting_bytes)} waiting", "good")

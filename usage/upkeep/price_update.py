@@ -8,8 +8,8 @@ A list is refused, and the one in use stays, if
   above `HIGHEST_RATE`.
 
 The package's list is what a new one is compared with, since it was checked with the release that brought it; otherwise
-prices could drift away in steps. Nothing of this runs on a call's path: `PriceUpdates` has a thread of its own, and one
-process of a host downloads for all.
+prices could drift away in steps. Nothing of this runs on a call's path: `PriceUpdates` is a thread of the shipper's
+process, which downloads for all processes of its host.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def _replace(path: Path, content: bytes) -> None:
 class PriceUpdates:
     """The thread that downloads a newer price list every few hours, if the setting `PRICES_UPDATE` is on.
 
-    Each process has such a thread; a lock on a file lets only one process of a host download at a time.
+    The shipper of a host has such a thread; a lock on a file lets only one process of the host download at a time.
     """
 
     def __init__(self) -> None:

@@ -155,7 +155,7 @@ def _delete(deletion: Deletion, stopping: threading.Event, *, condition: str = "
 class DailyPruning:
     """The thread that deletes old rows and bodies once a day.
 
-    Each process has such a thread; a lock in the database lets only one of them delete at a time.
+    The shipper of each host has such a thread; a lock in the database lets only one of them delete at a time.
     """
 
     def __init__(self) -> None:

@@ -12,9 +12,12 @@ import pytest
 from django.db import InterfaceError, OperationalError
 from pytest_django.fixtures import Settings
 
+from chatproxy import keep_running
 from chatproxy.postgres import watch as postgres_watch
 from chatproxy.postgres.bundled import BundledPostgres
 from chatproxy.postgres.watch import PostgresWatch
+from chatproxy.processes import shipper_watch
+from chatproxy.processes.shipper_watch import ShipperWatch
 from proxyapi.call import background_polling
 from proxyapi.keys import keyring
 from proxyapi.keys.keyring import Keyring
@@ -149,9 +152,21 @@ class Postgres:
 
 @pytest.mark.parametrize("name", ["running", "revive"])
 def test_the_watch_of_postgres(monkeypatch: pytest.MonkeyPatch, failing: Failing, name: str) -> None:
-    for constant in ("LOOK_SECONDS", "TRY_AGAIN_SECONDS"):
-        monkeypatch.setattr(postgres_watch, constant, 0.001)
+    for module in (keep_running, postgres_watch):
+        monkeypatch.setattr(module, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(postgres_watch, "TRY_AGAIN_SECONDS", 0.001)
     watch = PostgresWatch(cast(BundledPostgres, Postgres(failing, name)))
-    watch.start()
+    watch.watch()
     assert failing.goes_on.wait(PATIENCE)
-    watch.stop()
+    watch.end_watch(PATIENCE)
+
+
+def test_the_watch_of_the_shipper(monkeypatch: pytest.MonkeyPatch, failing: Failing) -> None:
+    for module in (keep_running, shipper_watch):
+        monkeypatch.setattr(module, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(shipper_watch, "LONGEST_PAUSE", 0.001)
+    monkeypatch.setattr(shipper_watch, "Popen", failing)
+    watch = ShipperWatch()
+    watch.watch()
+    assert failing.goes_on.wait(PATIENCE)
+    watch.end_watch(PATIENCE)

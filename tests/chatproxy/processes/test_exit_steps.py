@@ -11,7 +11,6 @@ import pytest
 
 from chatproxy.processes import exit_steps, lifespan
 from chatproxy.processes.exit_steps import ShutdownSteps
-from usage.ledger import Ledger
 
 STEPS = ("upstream", "limiter", "reservations", "keyring", "ledger", "worker")
 FAULTS: dict[str, Callable[[], Exception]] = {
@@ -136,21 +135,3 @@ async def test_all_may_fail(caplog: pytest.LogCaptureFixture) -> None:
         steps.add("first", recorded.step("a"))
     assert recorded.ended == ["a", "a", "b"]
     assert [record.getMessage().rpartition(": ")[2] for record in caplog.records] == ["first", "second"]
-
-
-@pytest.mark.parametrize("failing", ["pruning", "journal", "shipper"])
-def test_the_ledger_is_drained_whatever_of_it_fails(failing: str) -> None:
-    recorded = Recorded(failing, OSError(5, "Input/output error"))
-
-    def stop_shipping(_seconds: float) -> bool:
-        recorded.step("shipper")()
-        return True
-
-    ledger = Ledger()
-    ledger._pruning = cast(Any, SimpleNamespace(stop=recorded.step("pruning")))
-    ledger._journal = cast(Any, SimpleNamespace(close=recorded.step("journal"), release=recorded.step("lock")))
-    ledger._shipper = cast(Any, SimpleNamespace(stop=stop_shipping))
-    with pytest.raises(OSError, match="Input/output error"):
-        ledger.stop()
-    assert recorded.ended[:3] == ["pruning", "journal", "shipper"]
-    assert ("lock" in recorded.ended) is (failing != "shipper")

@@ -35,7 +35,6 @@ from proxyapi.unauthenticated.body_memory import StrangerBudget
 from tests.support.callers.asgi import Asgi
 from tests.support.servers.gateway import SECURITY_KEY
 from usage.journal.writer import Journal
-from usage.journal_shipping.shipper import Shipper
 from usage.ledger import ledger
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
@@ -81,12 +80,10 @@ def _worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     journal = Journal(tmp_path, reserve_bytes=0, sync="off")
     journal.open()
     monkeypatch.setattr(ledger, "_journal", journal)
-    monkeypatch.setattr(ledger, "_shipper", Shipper(journal))
     monkeypatch.setattr(keyring, "_entries", keyring._entries)
     keyring._replace_keys(None)
     yield
     journal.close()
-    journal.release()
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def value(samples: Samples, name: str, **labels: str) -> float:
 
 
 def reports_since(gateway: Gateway, moment: float) -> list[dict[str, Any]]:
-    """Returns the reports that the workers of a server have written since `moment` (Unix time), one of each worker."""
+    """Returns the reports that the workers and the shipper of a server have written since `moment` (Unix time)."""
     reports = []
     for path in Path(gateway.variables["DATA_DIR"], "workers").glob("*.json"):
         with suppress(FileNotFoundError):  # of a dead worker, taken over meanwhile
@@ -51,10 +51,10 @@ def reports_since(gateway: Gateway, moment: float) -> list[dict[str, Any]]:
 def wait_for_reports(gateway: Gateway) -> None:
     """Waits until `/metrics` has all that has been counted so far, whichever worker answers.
 
-    A worker knows its own numbers, and those of the others as of their last reports.
+    A worker knows its own numbers, and those of the others and of the shipper as of their last reports.
     """
     begin, workers = time.time(), int(gateway.variables.get("WEB_CONCURRENCY", "1"))
-    polling.wait_until(lambda: len(reports_since(gateway, begin)) == workers)
+    polling.wait_until(lambda: len(reports_since(gateway, begin)) == workers + 1)
 
 
 def wait_until(gateway: Gateway, holds: Callable[[Samples], bool]) -> Samples:

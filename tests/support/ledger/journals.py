@@ -59,4 +59,3 @@ def running(directory: Path, sync: Sync = "interval", reserve_bytes: int = 0) ->
     journal.open()
     yield journal
     journal.close()
-    journal.release()

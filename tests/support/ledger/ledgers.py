@@ -229,17 +229,16 @@ def _trimmed(histogram: list[int]) -> list[int]:
 
 @contextmanager
 def shipping(directory: Path) -> Iterator[tuple[Journal, Shipper]]:
-    """Runs a journal and a shipper until the block ends, as `usage.ledger` does in a process; yields both."""
+    """Runs a journal, as a worker does, and a shipper until the block ends; yields both."""
     journal = Journal(directory, reserve_bytes=0)
     journal.open()
-    shipper = Shipper(journal)
+    shipper = Shipper(directory)
     shipper.start()
     try:
         yield journal, shipper
     finally:
         journal.close()
         shipper.stop(10)
-        journal.release()
 
 
 def letters(directory: Path) -> list[dict[str, Any]]:

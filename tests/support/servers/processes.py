@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
+from pathlib import Path
 from urllib.parse import urlsplit
 
+import orjson
 import pytest
 
+from tests.chaos.processes import is_alive
+from tests.support.polling import wait_until
 from tests.support.servers.gateway import Gateway
 
 
@@ -27,3 +32,18 @@ def assert_nothing_is_left(gateway: Gateway) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((parts.hostname, parts.port))
+
+
+def shipper_of(gateway: Gateway) -> int:
+    """Returns the process id of the shipper that ships the journals of a server, once one does."""
+    found: list[int] = []
+
+    def look() -> bool:
+        for path in Path(gateway.variables["DATA_DIR"], "workers").glob("*.shipper.json"):
+            with suppress(FileNotFoundError):  # of a dead one, taken over meanwhile
+                found.append(orjson.loads(path.read_bytes())["pid"])
+        found[:] = filter(is_alive, found)
+        return bool(found)
+
+    wait_until(look)
+    return found[0]

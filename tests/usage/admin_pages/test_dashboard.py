@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,7 +17,9 @@ from tests.support.ledger.ledgers import call
 from tests.support.ledger.pages import DASHBOARD, HOSTILE, charts, in_one_minute, make_call, make_failure, tiles
 from usage.journal_shipping.rows import write_rows
 from usage.live import status as live_module
+from usage.live.shipping_state import NOT_RUNNING, ShippingState
 from usage.live.status import ServerStatus
+from usage.live.worker_files import WorkerReports
 from usage.metric_counters import ServerCounters
 from usage.money.row_pricing import Pricer
 from usage.page_data import dashboard_content as dashboard_module
@@ -24,8 +27,9 @@ from usage.page_data import dashboard_content as dashboard_module
 pytestmark = pytest.mark.django_db
 JSON = "/admin/usage/dashboard.json"
 CALM = ServerStatus(
-    workers=2, in_flight=7, draining=0, journal_bytes=0, ledger_lag_seconds=0.0, journal_full=False, database_fault="",
-    shipper_fault="", upstream_answered_at=None, upstream_failed_at=None, counted=ServerCounters(), gauges={},
+    workers=2, in_flight=7, draining=0, journal_full=False, upstream_answered_at=None, upstream_failed_at=None,
+    shipping=ShippingState(waiting_bytes=0, lag_seconds=0.0, database_fault="", shipper_fault=""),
+    counted=ServerCounters(), gauges={},
 )  # fmt: skip
 
 
@@ -170,10 +174,11 @@ def test_a_newcomer_is_told_what_to_do(admin: Client, settings: Any) -> None:
         ({"upstream_answered_at": 5.0}, "answered", "good"),
         ({"upstream_answered_at": 5.0, "upstream_failed_at": 6.0}, "not reached", "bad"),
         ({"upstream_answered_at": 6.0, "upstream_failed_at": 5.0}, "answered", "good"),
-        ({"database_fault": "OperationalError"}, "away (OperationalError); calls go on", "bad"),
-        ({"journal_bytes": 5000, "ledger_lag_seconds": 90.0}, "1 min 30 s behind", "bad"),
-        ({"journal_bytes": 5000, "ledger_lag_seconds": 0.3}, "5.00 kB waiting", "good"),
-        ({"shipper_fault": "ValueError"}, "stuck (ValueError)", "bad"),
+        ({"shipping": {"database_fault": "OperationalError"}}, "away (OperationalError); calls go on", "bad"),
+        ({"shipping": {"waiting_bytes": 5000, "lag_seconds": 90.0}}, "1 min 30 s behind", "bad"),
+        ({"shipping": {"waiting_bytes": 5000, "lag_seconds": 0.3}}, "5.00 kB waiting", "good"),
+        ({"shipping": {"shipper_fault": "ValueError"}}, "stuck (ValueError)", "bad"),
+        ({"shipping": {"shipper_fault": NOT_RUNNING}}, "the shipper does not run", "bad"),
         ({"journal_full": True}, "new calls are refused", "bad"),
         ({}, "Redis not configured", ""),
         ({"gauges": {"redis_away_seconds": 0.0}}, "Redis up", "good"),
@@ -184,7 +189,8 @@ def test_a_newcomer_is_told_what_to_do(admin: Client, settings: Any) -> None:
 def test_what_is_wrong_is_said(
     admin: Client, monkeypatch: pytest.MonkeyPatch, state: dict[str, Any], words: str, tone: str
 ) -> None:
-    monkeypatch.setattr("usage.admin_pages.dashboard.read_status", lambda: ServerStatus(**{**CALM.__dict__, **state}))
+    state = {**state, "shipping": replace(CALM.shipping, **state.get("shipping", {}))}
+    monkeypatch.setattr("usage.admin_pages.dashboard.read_status", lambda: replace(CALM, **state))
     answer = admin.get(DASHBOARD)
     statuses = {
         f"{one.label} {one.text}".replace("\u202f", " "): one.tone for one in answer.context["dashboard"].statuses
@@ -240,21 +246,15 @@ def test_the_dashboard_reads_few_rows_in_few_queries(admin: Client) -> None:
 
 def test_live_numbers_are_of_all_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     state = {
-        "in_flight": 3, "draining": False, "gauges": {"keyring_age_seconds": 1.0}, "journal_bytes": 10,
-        "shipped_until": 0.0, "journal_full": False, "database": "", "shipper": "",
+        "in_flight": 3, "draining": False, "gauges": {"keyring_age_seconds": 1.0}, "journal_full": False,
         "upstream_answered_at": 1.0, "upstream_failed_at": None,
     }  # fmt: skip
-    other = {
-        **state,
-        "in_flight": 4,
-        "database": "OperationalError",
-        "gauges": {"keyring_age_seconds": 9.0, "new": None},
-    }
-    workers = type("Workers", (), {"alive": [state, other], "counted": ServerCounters()})()
-    monkeypatch.setattr(live_module, "read_worker_reports", lambda: workers)
+    other = {**state, "in_flight": 4, "gauges": {"keyring_age_seconds": 9.0, "new": None}}
+    shipper = {"shipped_bytes": {}, "shipped_until": 0.0, "database": "OperationalError", "shipper": ""}
+    monkeypatch.setattr(live_module, "read_worker_reports", lambda: WorkerReports([state, other], shipper))
     live = live_module.read_status()
 
-    assert (live.in_flight, live.journal_bytes, live.database_fault, live.upstream) == (7, 20, "OperationalError", "ok")
+    assert (live.in_flight, live.shipping.database_fault, live.upstream) == (7, "OperationalError", "ok")
     assert live.gauges == {"keyring_age_seconds": 9.0}
 
 

@@ -46,6 +46,10 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
         yield journal
 
 
+def files_of(journal: Journal) -> list[Path]:
+    return segments.segments_of(journal.directory, journal.writer)
+
+
 def test_it_works(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal", reserve_bytes=0)
     journal.open()
@@ -57,12 +61,8 @@ def test_it_works(tmp_path: Path) -> None:
         {"version": RECORD_VERSION, "kind": "begin", "request_id": request_id, **FACTS},
         {"version": RECORD_VERSION, "kind": "end", "request_id": request_id, **FACTS, "status": 200},
     ]
-    (segment,) = journal.segments
-    assert segment.closed
-    assert segment.written == segment.path.stat().st_size
-
-    journal.delete_shipped(segment)
-    journal.release()
+    with segments.adopted(journal.directory, journal.writer) as (path,):
+        path.unlink()
     assert list(journal.directory.iterdir()) == []
 
 
@@ -95,9 +95,30 @@ def test_a_full_segment_is_closed(monkeypatch: pytest.MonkeyPatch, journal: Jour
         request_id = new_id()
         journal.begin(request_id, FACTS)
         journal.end(request_id, FACTS)
-    assert len(journal.segments) >= 4
-    assert [segment.closed for segment in journal.segments] == [True] * (len(journal.segments) - 1) + [False]
-    assert open_id in {record["request_id"] for record in scan(journal.segments[-1].path.read_bytes()).records}
+    assert len(files_of(journal)) >= 4
+    assert open_id in {record["request_id"] for record in scan(files_of(journal)[-1].read_bytes()).records}
+
+
+def test_a_segment_that_is_seen_has_the_open_calls_and_the_one_before_does_not_grow(
+    disk: PretendedOS, monkeypatch: pytest.MonkeyPatch, journal: Journal
+) -> None:
+    """Another process may delete the older one as soon as it sees the newer one."""
+    request_id = new_id()
+    journal.begin(request_id, FACTS)
+    seen: list[list[Path]] = []
+
+    def look(fd: int, data: bytes) -> int:
+        seen.append(files_of(journal))
+        return os.write(fd, data)
+
+    monkeypatch.setattr(disk, "write", look, raising=False)
+    journal.rotate()
+    old, new = files_of(journal)
+    assert seen == [[old]]  # while the begin is copied
+    size = old.stat().st_size
+    assert [record["request_id"] for record in scan(new.read_bytes()).records] == [request_id]
+    journal.end(request_id, FACTS)
+    assert old.stat().st_size == size
 
 
 def test_open_calls_that_fill_a_segment_do_not_rotate_it_for_ever(
@@ -106,7 +127,7 @@ def test_open_calls_that_fill_a_segment_do_not_rotate_it_for_ever(
     monkeypatch.setattr(journal_module, "SEGMENT_BYTES", 1000)
     for _ in range(30):
         journal.begin(new_id(), {"user_agent": "x" * 300})
-    assert len(journal.segments) <= 12
+    assert len(files_of(journal)) <= 12
     assert len(set(ids(journal.directory, "begin"))) == 30
 
 
@@ -116,7 +137,7 @@ def test_an_old_segment_is_closed_by_itself(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr(journal_module, "SYNC_SECONDS", 0.01)
     with running(tmp_path) as journal:
         journal.end(new_id(), FACTS)
-        wait_until(lambda: journal.segments[0].closed)
+        wait_until(lambda: len(files_of(journal)) > 1)
 
 
 @pytest.mark.parametrize("room", [0, 1, 40, 99])
@@ -167,11 +188,11 @@ def test_a_rotation_that_cannot_carry_the_open_calls_is_not_made(disk: Pretended
     journal.begin(request_id, FACTS)
     disk.room = 10
     journal.rotate()
-    assert [segment.closed for segment in journal.segments] == [False]
+    assert len(files_of(journal)) == 1
     assert ids(journal.directory, "begin") == [request_id]
     disk.room = None
     journal.rotate()
-    assert [segment.closed for segment in journal.segments] == [True, False]
+    assert len(files_of(journal)) == 2
     assert ids(journal.directory, "begin") == [request_id, request_id]
 
 
@@ -184,7 +205,6 @@ def test_refused_ends_are_written_at_the_close(disk: PretendedOS, tmp_path: Path
     journal.end(request_id, FACTS)
     disk.room = None
     journal.close()
-    journal.release()
     assert ids(tmp_path, "end") == [request_id]
 
 
@@ -275,7 +295,8 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
 for request_id in ids:
     journal.end(request_id, {"error_message": "x" * 237})
 assert journal.full
-print(journal.segments[0].path.read_bytes().count(b'"kind":"end"'), journal.segments[0].path.stat().st_size)
+[path] = journal.directory.glob("*.journal")
+print(path.read_bytes().count(b'"kind":"end"'), path.stat().st_size)
 try:
     journal.begin("019a0000-0000-7000-9000-000000000000", {})
 except JournalFull:
@@ -436,7 +457,7 @@ async def test_always_covers_a_write_before_a_rotation(disk: PretendedOS, tmp_pa
             real(fd)
 
         disk.fdatasync = remember  # type: ignore[method-assign]
-        inode = journal.segments[0].path.stat().st_ino
+        inode = files_of(journal)[0].stat().st_ino
         journal.end(new_id(), FACTS)
         journal.rotate()
         await journal.wait_until_durable()

@@ -35,7 +35,6 @@ def test_refused_ends_are_said_at_the_close(
     for request_id in request_ids:
         journal.end(request_id, FACTS)
     journal.close()
-    journal.release()
     [words] = [message for message in caplog.messages if "has not taken the ends" in message]
     assert f"the ends of {calls} calls" in words
     assert [request_id in words for request_id in request_ids] == [number < MOST_NAMED for number in range(calls)]
@@ -53,6 +52,5 @@ def test_nothing_is_said_when_all_ends_are_written(
     journal.end(request_id, FACTS)
     disk.room = None
     journal.close()
-    journal.release()
     assert ids(tmp_path, "end") == [request_id]
     assert not [message for message in caplog.messages if "has not taken the ends" in message]

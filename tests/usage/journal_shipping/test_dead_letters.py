@@ -165,9 +165,10 @@ def test_a_damaged_end_of_a_running_process_is_a_guess(tmp_path: Path) -> None:
         with connection.cursor() as cursor:
             cursor.execute("ALTER TABLE usage_request RENAME TO away")  # holds the shipper back
         write(journal, rows)
-        segment = journal.segments[0].path
+        [segment] = tmp_path.glob("*.journal")
         data = segment.read_bytes()
         segment.write_bytes(data[:-20] + b"\xff" * 20)  # the newline, too
+        journal.rotate()  # before that, the record may be one that is being written
         with connection.cursor() as cursor:
             cursor.execute("ALTER TABLE away RENAME TO usage_request")
         wait_until(lambda: shipper.lag_bytes == 0)

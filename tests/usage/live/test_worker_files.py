@@ -21,6 +21,7 @@ from tests.support.ledger.ledgers import call
 from tests.support.moved_clock import PutClock
 from usage import metric_counters as counters_module
 from usage.live import metrics, status, worker_files
+from usage.live.shipping_state import NOT_RUNNING, ShippingState, report_shipping
 from usage.live.status import read_status
 from usage.live.worker_files import WorkerFile, read_worker_reports
 from usage.metric_counters import ENDS, MOST_MODELS, OTHER, ServerCounters, WorkerCounters
@@ -148,7 +149,8 @@ def test_the_report_of_another_version_harms_nobody(directory: Path) -> None:
         status = read_status()
         page = metrics.render().decode().splitlines()
 
-    assert (status.workers, status.in_flight, status.upstream, status.database_fault) == (2, 4, "unknown", "")
+    assert (status.workers, status.in_flight, status.upstream) == (2, 4, "unknown")
+    assert status.shipping == ShippingState(0, 0.0, "", NOT_RUNNING)
     assert {"chatproxy_workers 2.0", "chatproxy_calls_in_flight 4.0", "chatproxy_unknown_bytes 7.0"} <= {*page}
     assert 'chatproxy_calls_total{model="gpt-5",outcome="success",route="/openai"} 3.0' in page
     assert read_status().workers == 0  # both are dead now, and their files are removed
@@ -256,18 +258,21 @@ def test_upstream_is_up_when_the_newest_call_got_through(
 
 @pytest.mark.parametrize("ahead", [timedelta(hours=-1), timedelta(days=365)], ids=str)
 def test_a_clock_that_is_set_changes_nothing_of_the_state(
-    put_clock: PutClock, monkeypatch: pytest.MonkeyPatch, ahead: timedelta
+    put_clock: PutClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ahead: timedelta
 ) -> None:
     counted = WorkerCounters()
     monkeypatch.setattr(status, "counters", counted)
-    shipper = SimpleNamespace(complete_at=time.monotonic())
-    journal = SimpleNamespace(full=False)
-    late = SimpleNamespace(lag_bytes=5, shipper=shipper, journal=journal, database_error="", shipper_error="")
-    monkeypatch.setattr(status, "ledger", late)
+    monkeypatch.setattr(status, "ledger", SimpleNamespace(journal=SimpleNamespace(full=False)))
+    complete_at = time.monotonic()
     counted.count_call(call(outcome="timeout"))
     put_clock(ahead)
     counted.count_call(call(outcome="success"))
-    report = status.build_report(in_flight=0, draining=False, gauges={})
+    with (tmp_path / "shipper.lock").open("w") as lock:
+        shipping = report_shipping(
+            lock.fileno(), shipped_bytes={}, complete_at=complete_at, database_fault="", shipper_fault=""
+        )
+        assert os.fstat(lock.fileno()).st_mtime == pytest.approx(shipping["shipped_until"])
+    report = {**status.build_report(in_flight=0, draining=False, gauges={}), **shipping}
     now = time.time()
     names = ("shipped_until", "upstream_failed_at", "upstream_answered_at")
     ages = [now - float(str(report[name])) for name in names]

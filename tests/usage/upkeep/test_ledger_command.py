@@ -72,7 +72,6 @@ def test_status(journal: Path) -> None:
         }
     finally:
         living.close()
-        living.release()
 
 
 def test_verify(journal: Path) -> None:

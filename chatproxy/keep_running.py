@@ -1,0 +1,56 @@
+"""A thread of gunicorn's master that starts a process of the server again when it has ended."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from abc import ABC, abstractmethod
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0  # between two checks of whether the process runs
+
+
+class KeepRunning(ABC):
+    """The thread that checks every second whether a process runs, and starts it again if it does not.
+
+    A subclass says which process that is. `name` is that of the thread, and of the process in the log.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"{name} watch", daemon=True)
+
+    def watch(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def end_watch(self, seconds: float) -> None:
+        """Stops the thread, and waits `seconds` at most for a start that is under way.
+
+        After that, nothing starts the process again.
+        """
+        self.stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(seconds)
+
+    @abstractmethod
+    def is_running(self) -> bool:
+        """Returns whether the process runs."""
+
+    @abstractmethod
+    def start_again(self) -> float:
+        """Starts the process, which has ended; returns after how many seconds it is to be checked again."""
+
+    def _run(self) -> None:
+        # If this thread received a signal, Python would handle it in the main thread, but only after that has waited.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        pause = LOOK_SECONDS
+        while not self.stopping.wait(pause):
+            try:
+                pause = LOOK_SECONDS if self.is_running() else self.start_again()
+            except Exception:  # the border: without this thread a killed process would stay dead
+                logger.exception("%s could not be checked", self.name)
+                pause = LOOK_SECONDS

@@ -1,0 +1,132 @@
+"""The shipper: the one process of a host that brings journals into the tables, and looks after the tables.
+
+It ships the journals of all writers, living or dead, deletes what is older than its retention, and updates the price
+list. It may be killed at any moment: all that it does is repeatable, and its state is in the tables and the files.
+
+A lock decides who ships. A second shipper of the same DATA_DIR waits: that of another server, or of a server that was
+started anew while the shipper of a killed one still ships for its last workers. In the latter case the old one leaves
+its place, so that the new code ships the new workers' calls.
+
+Imported after Django is set up (`chatproxy.management.commands.ship`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import logging
+import os
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+
+from django.conf import settings
+
+from chatproxy.logs import log_everything
+from usage.journal_shipping.shipper import Shipper
+from usage.live.shipping_state import report_shipping, shipper_lock
+from usage.live.worker_files import SHIPPER_SUFFIX, WorkerFile, WorkerReport, read_worker_reports
+from usage.upkeep.price_update import PriceUpdates
+from usage.upkeep.retention import DailyPruning
+
+logger = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 20.0
+LOOK_SECONDS = 0.5  # between two checks of whether it is this shipper's turn, or another's
+
+
+def run_shipper(lifeline: int) -> None:
+    """Ships until the file descriptor `lifeline` comes to its end, and then what is left in the journals.
+
+    Raises:
+        OSError: DATA_DIR cannot be written.
+    """
+    log_everything()
+    ended = threading.Event()
+    threading.Thread(target=_wait_for_end, args=(lifeline, ended), name="lifeline", daemon=True).start()
+    turn = _Turn(shipper_lock())
+    if turn.wait_for(ended):
+        _ship_until(ended, turn)
+
+
+def _wait_for_end(lifeline: int, ended: threading.Event) -> None:
+    """Sets `ended` when the file descriptor `lifeline` comes to its end."""
+    while os.read(lifeline, 4096):
+        pass
+    ended.set()
+
+
+class _Turn:
+    """The right to ship the journals of this host, which one process has at a time: a lock on the file `path`.
+
+    Who waits for it holds a lock on a second file, by which the first one sees that.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        self._next = os.open(path.with_suffix(".next"), os.O_RDWR | os.O_CREAT, 0o600)
+        self._parent = os.getppid()
+
+    def wait_for(self, ended: threading.Event) -> bool:
+        """Waits until this process may ship, and returns True; returns False if `ended` is set before.
+
+        What is in the journals then is shipped by the process that has the turn.
+        """
+        while not _is_lockable(self.lock):
+            _is_lockable(self._next)
+            if ended.wait(LOOK_SECONDS):
+                return False
+        fcntl.flock(self._next, fcntl.LOCK_UN)
+        return True
+
+    def is_over(self) -> bool:
+        """Returns whether the server of this shipper was killed, and the shipper of another one waits for its turn."""
+        if os.getppid() == self._parent:
+            return False
+        if not _is_lockable(self._next):
+            return True
+        fcntl.flock(self._next, fcntl.LOCK_UN)
+        return False
+
+
+def _is_lockable(descriptor: int) -> bool:
+    """Locks an open file and returns True, unless another process has locked it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _ship_until(ended: threading.Event, turn: _Turn) -> None:
+    """Runs all parts of the shipper until `ended` is set or its turn is over; then ships the rest and ends the parts.
+
+    The file with its report is written first and last, so that it has the last counts.
+    """
+    shipper, pruning, prices = Shipper(settings.DATA_DIR / "journal"), DailyPruning(), PriceUpdates()
+
+    def report() -> WorkerReport:
+        return report_shipping(
+            turn.lock,
+            shipped_bytes=shipper.shipped_bytes,
+            complete_at=shipper.complete_at,
+            database_fault=shipper.delivery.database_fault,
+            shipper_fault=shipper.fault,
+        )
+
+    read_worker_reports()  # adds up and removes the counts of dead processes, also if nobody reads `/metrics`
+    file = WorkerFile(report, SHIPPER_SUFFIX)
+    with ExitStack() as steps:  # runs all of them, the last one first, even if one fails
+        file.start()
+        steps.callback(file.stop)
+        shipper.start()
+        steps.callback(shipper.stop, DRAIN_SECONDS)
+        prices.start()
+        steps.callback(prices.stop)
+        pruning.start()
+        steps.callback(pruning.stop)
+        gc.collect()
+        gc.freeze()
+        logger.info("the shipper ships the journals of this host")
+        while not ended.wait(LOOK_SECONDS) and not turn.is_over():
+            pass

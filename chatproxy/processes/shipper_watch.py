@@ -1,0 +1,95 @@
+"""The part of gunicorn's master that starts the shipper, starts it again when it has ended, and ends it at last.
+
+The shipper's standard input is a pipe into which nobody writes, its *lifeline*. The master and all workers have the
+other end open, so the pipe ends when the last of them has ended, however they have: then nothing more will be written
+to the journals, and the shipper ships the rest and exits. For the same reason the shipper is started with the signals
+to stop blocked: a supervisor or a terminal sends them to all processes at once, and the calls in flight come first.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from math import inf
+from subprocess import Popen, TimeoutExpired
+
+from chatproxy.configuration import setting_reader
+from chatproxy.keep_running import LOOK_SECONDS, KeepRunning
+from chatproxy.processes.unix_signals import STOP_SIGNALS
+
+logger = logging.getLogger(__name__)
+
+STOP_SECONDS = 30.0  # more than the shipper takes to ship the rest (`chatproxy.processes.shipper`)
+LONG_LIFE_SECONDS = 60.0  # a shipper that has lived so long is started again at once when it has died
+LONGEST_PAUSE = 30.0
+
+# A worker that is forked while `Popen` waits for the new process would hold that wait up for its whole life, because it
+# has a copy of the pipe by which `Popen` learns whether the program runs.
+_forking = threading.Lock()
+os.register_at_fork(before=_forking.acquire, after_in_parent=_forking.release, after_in_child=_forking.release)
+
+
+class ShipperWatch(KeepRunning):
+    """The shipper as gunicorn's master sees it. Create this object before the first worker is forked."""
+
+    def __init__(self) -> None:
+        super().__init__("the shipper")
+        self._lifeline, self._other_end = os.pipe()
+        self._command = [sys.executable, "manage.py", "ship"]
+        self._process: Popen[bytes] | None = None
+        self._started_at = -inf
+        self._pause = LOOK_SECONDS
+
+    def start(self, *, reload: bool) -> None:
+        """Starts the shipper, and the thread that watches it; with `reload`, the shipper ends when its code changes."""
+        if reload:
+            self._command.append("--reload")
+        self.start_again()
+        self.watch()
+
+    def stop(self) -> None:
+        """Lets the shipper ship what is left, and waits for its end; all workers must have ended before.
+
+        A shipper that does not end by itself is killed; the rest of the journals is then shipped after the next start.
+        """
+        self.end_watch(STOP_SECONDS)
+        os.close(self._other_end)
+        if self._process is None:
+            return
+        try:
+            self._process.wait(STOP_SECONDS)
+        except TimeoutExpired:
+            logger.warning("the shipper does not end, and is killed")
+            self._process.kill()
+            self._process.wait()
+
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start_again(self) -> float:
+        """Starts the shipper; returns after how many seconds it is to be checked again.
+
+        After a short life of the last one, or a start that has failed, that is longer each time.
+        """
+        if self._process is not None:
+            logger.warning(
+                "the shipper has ended, and is started again; calls go on, and stay in the journal meanwhile"
+            )
+        is_long_ago = time.monotonic() - self._started_at > LONG_LIFE_SECONDS
+        self._pause = LOOK_SECONDS if is_long_ago else min(self._pause * 2, LONGEST_PAUSE)
+        self._started_at = time.monotonic()
+        mask = signal.pthread_sigmask(signal.SIG_SETMASK, STOP_SIGNALS)  # the new process inherits it
+        try:
+            with _forking:
+                self._process = Popen(  # noqa: S603  (our own command, no shell)
+                    self._command, cwd=setting_reader.BASE_DIR, stdin=self._lifeline
+                )
+        except OSError as error:
+            logger.error("the shipper cannot be started: %s", error.strerror)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        return self._pause

@@ -1,0 +1,102 @@
+"""Ships the journal of one writer into the tables, segment by segment, while the writer lives and after its death.
+
+A segment is deleted only after all of it has been delivered, so no position needs to be stored on the disk: after a
+crash of the shipper the segments that are left are shipped again, and are in the tables exactly once nevertheless
+(`usage.journal_shipping.rows`). A call whose writer died before the call's end gets a row with the outcome
+`interrupted`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from usage.call_record import CallRecord
+from usage.journal import segments
+from usage.journal.records import Scan
+from usage.journal_shipping.delivery import Delivery
+from usage.journal_shipping.rows import interrupted
+
+logger = logging.getLogger(__name__)
+
+
+class JournalShipment:
+    """The shipment of one writer's journal: how far its files have been delivered, and which calls have not ended."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+        self._offsets: dict[Path, int] = {}
+        self._begun: dict[str, CallRecord] = {}  # begin records without an end, by request id
+
+    @property
+    def shipped_bytes(self) -> Mapping[str, int]:
+        """How many bytes of each journal file have been delivered, by the file's name. Any thread may ask."""
+        return {path.name: offset for path, offset in self._offsets.copy().items()}
+
+    def ship_new(self, paths: Sequence[Path]) -> None:
+        """Writes to the database what a living writer has added to its journal, and deletes the files that are closed.
+
+        `paths` are all files of the journal, the oldest first; the last one is not closed. Records that are added
+        meanwhile wait for the next time, so that they fill its batches.
+
+        Raises:
+            GaveUp: the database could not be reached before the deadline.
+        """
+        for path in paths:
+            is_closed = path != paths[-1]
+            size = path.stat().st_size
+            while (offset := self._offsets.get(path, 0)) < size:
+                found = segments.read_from(path, offset, size if is_closed else None)
+                if not found.size:  # a record is being written
+                    break
+                guesses = self._set_aside(found)
+                self._delivery.deliver([*_ends(found), *guesses])
+                self._advance(path, found)
+            if is_closed:
+                path.unlink()
+                self._offsets.pop(path, None)
+
+    def ship_rest(self, paths: Iterable[Path], between: Callable[[], None]) -> None:
+        """Writes the rest of a dead writer's journal to the database, and deletes its files.
+
+        A call that has begun and has not ended gets a row with the outcome `interrupted`. The function `between` is
+        called after each part of the journal, so that others need not wait for the end of a long one.
+
+        Raises:
+            GaveUp: the database could not be reached before the deadline.
+        """
+        self._delivery.load_pruned()
+        for path in paths:
+            while (found := segments.read_from(path, self._offsets.get(path, 0))).size:
+                for guess in self._set_aside(found):
+                    self._begun.setdefault(guess["request_id"], guess)
+                self._delivery.deliver(self._delivery.without_pruned(_ends(found)))
+                self._advance(path, found)
+                between()
+        if self._begun:
+            logger.warning("%d calls may have been interrupted by the end of their process", len(self._begun))
+        rows = [interrupted(record) for record in self._begun.values()]
+        self._delivery.deliver(self._delivery.without_pruned(rows))
+        for path in paths:
+            path.unlink(missing_ok=True)
+
+    def _set_aside(self, found: Scan) -> list[CallRecord]:
+        """Sets the records aside that cannot be read, and returns a row `interrupted` for each of their calls."""
+        return self._delivery.set_aside(found.damaged) + self._delivery.set_aside_newer(found.newer)
+
+    def _advance(self, path: Path, found: Scan) -> None:
+        """Notes that a part of the journal file `path` has been delivered, and which calls have begun and ended in it.
+
+        A begin replaces the guess that was made from a damaged record of the same call, because it knows more.
+        """
+        for record in found.records:
+            if record["kind"] == "begin":
+                self._begun[record["request_id"]] = record
+        for record in _ends(found):
+            self._begun.pop(record["request_id"], None)
+        self._offsets[path] = self._offsets.get(path, 0) + found.size
+
+
+def _ends(found: Scan) -> list[CallRecord]:
+    return [record for record in found.records if record["kind"] == "end"]

@@ -1,0 +1,106 @@
+"""How far the journals of this host have been shipped, as the shipper reports it and the journals' files show it.
+
+Without the database, and also when no shipper runs: then what waits is all that is in the journals, and the time of the
+shipper's lock file is that until which everything was shipped.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+
+from usage.ids import started_at
+from usage.journal import segments
+from usage.live.worker_files import WorkerReport, read_shipper_report
+
+NOT_RUNNING = "not running"
+
+
+@dataclass(frozen=True)
+class ShippingState:
+    """How far the journals of this host have been shipped, in bytes and seconds, and what keeps the shipper from it.
+
+    `database_fault` is the name of the error with which the database fails, `shipper_fault` that of any other error
+    with which the shipper fails, or `NOT_RUNNING`. Both are empty without an error.
+    """
+
+    waiting_bytes: int  # of records that are not in the tables yet
+    lag_seconds: float  # for which the oldest of them has waited, at most
+    database_fault: str
+    shipper_fault: str
+
+    @classmethod
+    def read(cls) -> ShippingState:
+        """Reads the shipper's report and the sizes of the journals, and returns the state of the shipping."""
+        return cls.of(read_shipper_report())
+
+    @classmethod
+    def of(cls, report: WorkerReport | None) -> ShippingState:
+        """Returns the state of the shipping, from the shipper's report and the sizes of the journals.
+
+        `report` is None if no shipper runs; then nothing is known of the database.
+        """
+        if report is None:
+            report = {"shipper": NOT_RUNNING, "shipped_until": _last_shipped()}
+        shipped, until = report.get("shipped_bytes"), report.get("shipped_until")
+        waiting = segments.waiting_bytes(_journal(), shipped if isinstance(shipped, dict) else {})
+        is_late = waiting > 0 and isinstance(until, int | float)
+        return cls(
+            waiting_bytes=waiting,
+            lag_seconds=max(0.0, time.time() - float(str(until))) if is_late else 0.0,
+            database_fault=str(report.get("database", "")),
+            shipper_fault=str(report.get("shipper", "")),
+        )
+
+
+def report_shipping(
+    lock: int, *, shipped_bytes: Mapping[str, int], complete_at: float, database_fault: str, shipper_fault: str
+) -> WorkerReport:
+    """Returns the shipper's report on its own state, which `ShippingState` reads.
+
+    `complete_at` is the moment of `time.monotonic()` until which everything was shipped. It is also set as the time of
+    the shipper's lock file, whose descriptor is `lock`, so that it is known after the shipper's death.
+    """
+    until = unix_time(complete_at)
+    os.utime(lock, (until, until))
+    return {
+        "shipped_bytes": shipped_bytes,
+        "shipped_until": until,
+        "database": database_fault,
+        "shipper": shipper_fault,
+    }
+
+
+def shipper_lock() -> Path:
+    """Returns the path of the file that the shipper locks, so that only one ships the journals of a host."""
+    return Path(settings.DATA_DIR) / "shipper.lock"
+
+
+def unix_time(moment: float) -> float:
+    """Returns a moment of `time.monotonic()` as Unix time by the present clock.
+
+    The times are converted anew for each report. So when this machine's clock has been set, the times of all workers
+    agree again with the clock by which they are read.
+    """
+    return time.time() - (time.monotonic() - moment)
+
+
+def _journal() -> Path:
+    return Path(settings.DATA_DIR) / "journal"
+
+
+def _last_shipped() -> float | None:
+    """Returns the Unix time until which the last shipper has shipped everything.
+
+    If none has ever run, that is the start of the first writer of a journal; None if there is no journal.
+    """
+    try:
+        return shipper_lock().stat().st_mtime
+    except OSError:
+        first = next(iter(segments.writers(_journal())), None)
+        return None if first is None else started_at(first).timestamp()
