@@ -30,7 +30,7 @@ class Idle(NamedTuple):
 
 
 class Growth(NamedTuple):
-    """Memory of a worker in MiB, before and after something that may need more of it."""
+    """Memory of a worker and the shipper in MiB, before and after something that may need more of it."""
 
     before: float
     after: float
@@ -46,9 +46,10 @@ def idle(stand: Stand, seconds: float) -> Idle:
 
 
 def open_streams(server: Server, path: str) -> Growth:
-    """Returns the memory of a worker before and with 1,000 open streams, each of which has had its first event.
+    """Returns the memory of worker and shipper before and with 1,000 open streams.
 
-    The worker has answered some calls before, as a server in use has: so what the first calls load is not counted.
+    Each stream has had its first event. The worker has answered some calls before, as a server in use has: so what the
+    first calls load is not counted.
     """
     closed_loop(Asked(server.url, plain("/v1/chat/completions", server.key)), 500)
     return uvloop.run(_open_streams(server, path))
@@ -63,9 +64,9 @@ async def _open_streams(server: Server, path: str) -> Growth:
 
 
 def after_calls(stand: Stand, calls: int = HOUR_OF_CALLS) -> Growth:
-    """Makes `calls` chat and embeddings calls, waits until the ledger has all, and returns the worker's memory.
+    """Makes `calls` chat and embeddings calls, and waits until the ledger has all.
 
-    Returned are the memory before the first call and after the last.
+    Returns the memory of worker and shipper before the first call and after the last.
     """
     server, known = stand.server, stand.counted()
     before = memory(server.pids)

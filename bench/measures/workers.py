@@ -54,10 +54,10 @@ def measure(upstream: str, count: int) -> Scaling:
             stack.enter_context(stand(upstream, cores=(CORES[0], CORES[-1]), WEB_CONCURRENCY=workers))
             for workers in ("1", "2")
         )
-        before = [cpu(pid) for pid in two.server.pids]
+        before = [cpu(pid) for pid in two.gateway.worker_pids]
         subjects = [
             Subject(it.server, PATH, plain(PATH, it.server.key), it, CALLS, connections=32) for it in (one, two)
         ]
         alone, together = (middle(costs) for costs in rounds(subjects, count))
-        used = [cpu(pid) - start for pid, start in zip(two.server.pids, before, strict=True)]
+        used = [cpu(pid) - start for pid, start in zip(two.gateway.worker_pids, before, strict=True)]
     return Scaling(alone, together, max(used) / sum(used))

@@ -157,8 +157,8 @@ def other_rows(found: Found) -> Iterator[Sequence[str]]:
     yield ["idle, gateway and PostgreSQL", f"{idle['gateway_mb']:.0f} + {idle['postgres_mb']:.0f} MB"]
     yield ["idle, all processes", f"{idle['cpu_percent']:.2f} % of a core"]
     for name, text in (
-        ("open_streams", "worker, 1,000 open idle streams"),
-        ("after_calls", "worker, 20,000 calls later"),
+        ("open_streams", "worker and shipper, 1,000 open idle streams"),
+        ("after_calls", "worker and shipper, 20,000 calls later"),
     ):
         yield [text, f"{found[name]['before']:.0f} → {found[name]['after']:.0f} MB"]
     opened = found["open_streams"]

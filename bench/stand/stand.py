@@ -126,9 +126,9 @@ def gateway_on(
         for pid in gateway.worker_pids:
             assert os.sched_getaffinity(pid) == cores
         with pinned(LOAD_CORE):
-            yield Stand(
-                upstream, gateway, postmaster, database, Server("chatproxy", gateway.url, key, gateway.worker_pids)
-            )
+            workers_and_shipper = children(gateway.process.pid)
+            server = Server("chatproxy", gateway.url, key, workers_and_shipper)
+            yield Stand(upstream, gateway, postmaster, database, server)
 
 
 @contextmanager

@@ -13,7 +13,6 @@ import asyncio
 import gc
 
 from chatproxy.processes.exit_steps import ShutdownSteps, on_drain
-from proxyapi.call.background_polling import watch_pending
 from proxyapi.call.caller_connection import Receive, Send
 from proxyapi.call.capacity import capacity
 from proxyapi.keys.keyring import keyring
@@ -65,7 +64,7 @@ def start_ledger(steps: ShutdownSteps) -> None:
 
 
 async def start_parts(steps: ShutdownSteps) -> None:
-    """Starts the keyring, the reservations, the limits and the background tasks of a worker.
+    """Starts the keyring, the reservations, the limits and the sweep of owners of a worker.
 
     Adds to `steps` the steps that end them, and one that closes the connections to upstream.
     """
@@ -76,14 +75,13 @@ async def start_parts(steps: ShutdownSteps) -> None:
     await limiter.start()
     steps.add("limits", limiter.stop)
     steps.add("upstream's connections", upstream.close)  # opened by the first call that needs one
-    tasks = [asyncio.create_task(watch_pending()), asyncio.create_task(owner_store.sweep_forever())]
+    sweep = asyncio.create_task(owner_store.sweep_forever())
 
-    async def end_tasks() -> None:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async def end_sweep() -> None:
+        sweep.cancel()
+        await asyncio.gather(sweep, return_exceptions=True)
 
-    steps.add("tasks beside the calls", end_tasks)
+    steps.add("sweep of owners", end_sweep)
 
 
 def freeze_loaded_objects() -> None:

@@ -1,7 +1,8 @@
 """The shipper: the one process of a host that brings journals into the tables, and looks after the tables.
 
-It ships the journals of all writers, living or dead, deletes what is older than its retention, and updates the price
-list. It may be killed at any moment: all that it does is repeatable, and its state is in the tables and the files.
+It ships the journals of all writers, living or dead, deletes what is older than its retention, updates the price list,
+and polls background responses. It may be killed at any moment: all that it does is repeatable, and its state is in the
+tables and the files.
 
 A lock decides who ships. A second shipper of the same DATA_DIR waits: that of another server, or of a server that was
 started anew while the shipper of a killed one still ships for its last workers. In the latter case the old one leaves
@@ -23,6 +24,7 @@ from pathlib import Path
 from django.conf import settings
 
 from chatproxy.logs import log_everything
+from chatproxy.processes.background_polls import BackgroundPolls
 from usage.journal_shipping.shipper import Shipper
 from usage.live.shipping_state import report_shipping, shipper_lock
 from usage.live.worker_files import SHIPPER_SUFFIX, WorkerFile, WorkerReport, read_worker_reports
@@ -103,7 +105,8 @@ def _ship_until(ended: threading.Event, turn: _Turn) -> None:
 
     The file with its report is written first and last, so that it has the last counts.
     """
-    shipper, pruning, prices = Shipper(settings.DATA_DIR / "journal"), DailyPruning(), PriceUpdates()
+    shipper = Shipper(settings.DATA_DIR / "journal")
+    others = (PriceUpdates(), DailyPruning(), BackgroundPolls())
 
     def report() -> WorkerReport:
         return report_shipping(
@@ -121,10 +124,9 @@ def _ship_until(ended: threading.Event, turn: _Turn) -> None:
         steps.callback(file.stop)
         shipper.start()
         steps.callback(shipper.stop, DRAIN_SECONDS)
-        prices.start()
-        steps.callback(prices.stop)
-        pruning.start()
-        steps.callback(pruning.stop)
+        for part in others:
+            part.start()
+            steps.callback(part.stop)
         gc.collect()
         gc.freeze()
         logger.info("the shipper ships the journals of this host")

@@ -8,9 +8,9 @@ model and route of the call that has made the response. A poll that finds the re
 Of a response that is gone, or ends without saying what it has used, the call that made it gets an estimate
 (`usage.journal_shipping.pending_responses`). So it does while upstream refuses to be asked.
 
-A process asks about at most `BATCH` responses at a time, and leases no more than it can ask about at once: the lease of
-a response that had to wait its turn would expire, and another process would ask about the same response.
-`POLL_TIMEOUT_SECONDS` is shorter than a lease.
+The shipper of each host does it. It asks about at most `BATCH` responses at a time, and leases no more than it can ask
+about at once: the lease of a response that had to wait its turn would expire, and another host would ask about the same
+response. `POLL_TIMEOUT_SECONDS` is shorter than a lease.
 """
 
 from __future__ import annotations
@@ -60,8 +60,9 @@ REFUSALS = {400, 401, 403, 405}  # this account may not ask, now or ever
 async def watch_pending() -> None:
     """Polls upstream for the background responses that have not ended, until this task is cancelled.
 
-    In each round it leases the responses that are due to be polled, so that no two worker processes ask about the same
-    one. Returns at once if `BACKGROUND_POLL_SECONDS` is 0 or no upstream key is configured.
+    In each round it leases the responses that are due to be polled, so that no two hosts ask about the same one.
+
+    Returns at once if `BACKGROUND_POLL_SECONDS` is 0 or no upstream key is configured.
     """
     asked: set[str] = set()  # ids of the responses that are being asked about
     async with asyncio.TaskGroup() as polls:  # cancels all of them when this task is cancelled

@@ -74,10 +74,15 @@ class Journal:
         unnamed = self.directory / f".{self.writer}.new"
         self._lock_fd = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
-        unnamed.rename(self.directory / f"{self.writer}.lock")
-        with self._lock:
-            self._open_segment()
-            self._check_room()
+        lock = unnamed.rename(self.directory / f"{self.writer}.lock")
+        try:
+            with self._lock:
+                self._open_segment()
+                self._check_room()
+        except OSError:
+            lock.unlink()
+            os.close(self._lock_fd)
+            raise
         self._thread.start()
 
     def begin(self, request_id: str, record: CallRecord) -> None:

@@ -68,7 +68,6 @@ async def run_lifespan(monkeypatch: pytest.MonkeyPatch, recorded: Recorded) -> l
         "keyring": part(stop=recorded.step("keyring")),
         "ledger": part(stop=recorded.step("ledger")),
         "WorkerFile": lambda _state: part(stop=recorded.step("worker")),
-        "watch_pending": forever,
         "owner_store": SimpleNamespace(sweep_forever=forever),
         "freeze_loaded_objects": lambda: None,
     }

@@ -1,0 +1,89 @@
+"""The thread of the shipper in which background responses are polled (`proxyapi.call.background_polling`).
+
+It begins when the first response is pending: only then the code that calls upstream is loaded, which takes half as much
+memory as all the rest of the shipper, and a journal is opened for the rows of polls. They are shipped as those of calls
+are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+import uvloop
+from django.conf import settings
+from django.db import Error, connections
+
+from usage.ledger import ledger
+from usage.models import PendingResponse
+from usage.money.spent_and_reserved import responses_are_polled
+
+logger = logging.getLogger(__name__)
+
+STOP_SECONDS = 5.0
+
+
+class BackgroundPolls:
+    """The thread that polls the background responses which have not ended, if the settings say so."""
+
+    def __init__(self) -> None:
+        self._stopping = threading.Event()
+        self._wake: Callable[[], object] = lambda: None  # tells the event loop that `_stopping` is set
+        self._thread = threading.Thread(target=self._run, name="background polls", daemon=True)
+
+    def start(self) -> None:
+        if responses_are_polled():
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Cancels the polls that are under way, and stops the thread; waits for `STOP_SECONDS` at most."""
+        self._stopping.set()
+        with suppress(RuntimeError):  # the event loop has ended by itself
+            self._wake()
+        if self._thread.is_alive():
+            self._thread.join(STOP_SECONDS)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(settings.BACKGROUND_POLL_SECONDS):
+            try:
+                if _is_any_pending():
+                    self._poll_until_stopped()
+            except Error:  # the shipper's other thread meets the same outage, and reports it
+                continue
+            except Exception:  # the border: without this thread nobody would learn what these responses have used
+                logger.exception("background responses cannot be polled, and it is tried again")
+
+    def _poll_until_stopped(self) -> None:
+        ledger.start()
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._watch())
+        finally:
+            ledger.stop()
+
+    async def _watch(self) -> None:
+        from proxyapi.call.background_polling import watch_pending  # only if needed: see above
+        from proxyapi.upstream import client
+
+        woken = asyncio.Event()
+        self._wake = partial(asyncio.get_running_loop().call_soon_threadsafe, woken.set)
+        tasks = asyncio.create_task(watch_pending()), asyncio.create_task(woken.wait())
+        if not self._stopping.is_set():
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        errors = await asyncio.gather(*tasks, return_exceptions=True)
+        await client.close()
+        if isinstance(errors[0], Exception):  # not that the task was cancelled
+            raise errors[0]
+
+
+def _is_any_pending() -> bool:
+    try:
+        return PendingResponse.objects.exists()
+    finally:
+        connections.close_all()

@@ -1,0 +1,90 @@
+"""The shipper's thread of polls: it loads what calls upstream when a response is pending, and not before."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+
+import pytest
+from django.db import OperationalError
+from pytest_django.fixtures import Settings
+
+from chatproxy.configuration.setting_reader import BASE_DIR
+from chatproxy.processes import background_polls
+from chatproxy.processes.background_polls import BackgroundPolls
+from proxyapi.call import background_polling
+from tests.support.polling import PATIENCE, wait_until
+from usage.ledger import ledger
+
+WITHOUT_UPSTREAM = """
+import sys, django
+django.setup()
+import chatproxy.processes.shipper
+assert "usage.journal_shipping.shipper" in sys.modules
+print(sorted({"openai", "proxyapi.upstream.client", "chatproxy.entry"} & sys.modules.keys()))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _polls(settings: Settings) -> None:
+    settings.BACKGROUND_POLL_SECONDS, settings.OPENAI_API_KEY = 0.001, "sk-any"
+
+
+def test_an_idle_shipper_has_not_loaded_what_calls_upstream() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_UPSTREAM], cwd=BASE_DIR, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_it_polls_from_the_first_response_on_until_it_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    pending, polling, ended = threading.Event(), threading.Event(), threading.Event()
+    journal: list[str] = []
+
+    async def watch() -> None:
+        polling.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(background_polls, "_is_any_pending", pending.is_set)
+    monkeypatch.setattr(background_polling, "watch_pending", watch)
+    monkeypatch.setattr(ledger, "start", lambda: journal.append("opened"))
+    monkeypatch.setattr(ledger, "stop", lambda: journal.append("closed"))
+    polls = BackgroundPolls()
+    polls.start()
+    assert not polling.is_set()
+    pending.set()
+    assert polling.wait(PATIENCE)
+    assert journal == ["opened"]
+    polls.stop()
+    assert ended.is_set()
+    assert journal == ["opened", "closed"]
+    assert not polls._thread.is_alive()
+
+
+@pytest.mark.parametrize("error", [OperationalError("away"), OSError(28, "No space left"), RuntimeError("a bug")])
+def test_an_error_is_tried_again(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    tries = []
+
+    def fail() -> bool:
+        tries.append(1)
+        raise error
+
+    monkeypatch.setattr(background_polls, "_is_any_pending", fail)
+    polls = BackgroundPolls()
+    polls.start()
+    wait_until(lambda: len(tries) > 2)
+    polls.stop()
+    assert not polls._thread.is_alive()
+
+
+def test_without_an_upstream_key_nothing_starts(settings: Settings) -> None:
+    settings.OPENAI_API_KEY = None
+    polls = BackgroundPolls()
+    polls.start()
+    assert not polls._thread.is_alive()
+    polls.stop()
