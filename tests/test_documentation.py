@@ -46,7 +46,7 @@ MODULE = re.compile(
     r"(?<![\w./-])(?:chatproxy|proxyapi|usage|bench)(?!\.(?:view|add|change)_)(?:\.[a-zA-Z_]\w*)+(?![\w/])"
 )
 FILE = re.compile(r"(?<![\w./-])(?:chatproxy|proxyapi|usage|bench|tests)/[\w/]+\.\w+")
-COMMANDS = {"keys": "proxyapi", "ledger": "usage", "prices": "usage", "serve": "chatproxy"}
+COMMANDS = {"keys": "proxyapi", "ledger": "usage", "prices": "usage", "serve": "chatproxy", "ship": "chatproxy"}
 
 
 def name_of(block: str) -> str:

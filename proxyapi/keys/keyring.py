@@ -25,7 +25,6 @@ from proxyapi import sealing
 from proxyapi.key_names import SECURITY_KEY_NAME
 from proxyapi.keys import snapshots as key_snapshots
 from proxyapi.keys.snapshots import Record, Snapshot
-from usage.ledger import ledger
 
 logger = logging.getLogger(__name__)
 
@@ -189,7 +188,6 @@ class Keyring:
             key_snapshots.leave_pool()
             while not self._stopping.is_set():
                 self._refresh()
-                self._refresh_prices()
                 self._looked.set()
                 self._stopping.wait(REFRESH_SECONDS)
         finally:
@@ -202,8 +200,11 @@ class Keyring:
         """
         try:
             marker = key_snapshots.marker()
-            if self._snapshot is None or marker != self._snapshot.marker:
-                self._replace_keys(key_snapshots.load(marker))
+            if (snapshot := self._snapshot) is None or marker != snapshot.marker:
+                snapshot = key_snapshots.load(marker)
+            key_snapshots.read_prices(snapshot.records)  # first: a call may come as soon as its key is valid
+            if snapshot is not self._snapshot:
+                self._replace_keys(snapshot)
                 self._unwritten = True
             self._confirmed_at = time.monotonic()
         except Exception as error:  # the border: the keys in memory stay valid, and a second later it is tried again
@@ -221,18 +222,6 @@ class Keyring:
             except Exception as error:  # the border: the keys in memory are valid, and a second later it is tried again
                 fault, unexpected = f"the keys cannot be written to DATA_DIR: {type(error).__name__}", error
         self._log_fault(fault, unexpected)
-
-    def _refresh_prices(self) -> None:
-        """Reads the prices from the database if a key has a budget; the price of its calls must be known beforehand.
-
-        An error of the database is ignored: it was logged when the keys were read, or will be.
-        """
-        callers = (entry.caller for entry in self._entries.values())
-        if any(caller.budgets.tightest is not None for caller in callers if caller is not None):
-            try:
-                ledger.refresh_prices()
-            except DatabaseError:
-                connections.close_all()
 
     def _log_fault(self, fault: str, unexpected: Exception | None = None) -> None:
         """Logs a fault of the keyring when it begins, and once more when it is over; an empty `fault` means none.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -16,10 +17,11 @@ from typing import Any
 
 import orjson
 from django.conf import settings
-from django.db import connection, connections
+from django.db import Error, connection, connections
 
 from proxyapi.keys.private_file import write_private
 from proxyapi.models import AccessKey
+from usage.ledger import ledger
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +73,19 @@ def load(marker: str) -> Snapshot:
     """
     rows = AccessKey.objects.filter(active=True, revoked_at=None).values(*FIELDS)
     return Snapshot(marker, time.time(), [{name: _plain(value) for name, value in row.items()} for row in rows])
+
+
+def read_prices(records: Iterable[Record]) -> None:
+    """Reads the custom prices from the database, unless it was done lately, if one of the keys has a budget.
+
+    What a call of such a key can cost must be known beforehand. An error of the database is ignored here, because the
+    keys themselves are read every second, and tell of it.
+    """
+    if any(record[f"budget_{span}"] is not None for record in records for span in ("day", "month", "total")):
+        try:
+            ledger.refresh_prices()
+        except Error:
+            connections.close_all()
 
 
 def leave_pool() -> None:

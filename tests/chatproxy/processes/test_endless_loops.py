@@ -113,7 +113,7 @@ async def test_shared_limits(monkeypatch: pytest.MonkeyPatch, failing: Failing) 
     assert await goes_on(endless, failing)
 
 
-@pytest.mark.parametrize("name", ["marker", "load", "write"])
+@pytest.mark.parametrize("name", ["marker", "load", "read_prices", "write"])
 def test_the_keyring(monkeypatch: pytest.MonkeyPatch, failing: Failing, name: str) -> None:
     snapshot = SimpleNamespace(records=[], marker="other", loaded_at=0.0)
     functions: dict[str, Callable[..., Any]] = {
@@ -121,6 +121,7 @@ def test_the_keyring(monkeypatch: pytest.MonkeyPatch, failing: Failing, name: st
         "leave_pool": lambda: None,
         "marker": lambda: "a marker",
         "load": lambda _marker: snapshot,
+        "read_prices": lambda _records: None,
         "write": lambda _snapshot: None,
     }
     usual = functions[name]
