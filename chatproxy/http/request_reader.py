@@ -19,6 +19,7 @@ from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from chatproxy.http.body_parts import put_without_copy
 from chatproxy.http.connections import Connections
 from chatproxy.http.reading_turns import reading_turns
 from chatproxy.http.upgrades import BehindHead, head_without_offer, make_parser
@@ -209,7 +210,7 @@ class RequestReader(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Counts the bytes of a part of a request's body, and passes them on to the call that reads the body."""
         self._content_bytes += len(body)
-        super().on_body(body)
+        super().on_body(put_without_copy(self.cycle, body))
 
     def on_message_complete(self) -> None:
         """Marks the body of a request as complete, and wakes the call that waits for it; the HTTP parser calls this.

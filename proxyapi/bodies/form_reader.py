@@ -9,7 +9,7 @@ or behind the last one, and there are at most `MAX_PARTS` parts. Beyond the gram
 what it allows and is refused here is read differently by Django, Go, undici, Python's email or `multipart`.
 
 The time is linear in the form's size, and independent of the pieces in which it arrives. Of the content at most the
-beginning of each field is kept in memory, unless the reader `keeps_all`.
+beginning of each field is kept in memory.
 """
 
 from __future__ import annotations
@@ -41,20 +41,23 @@ _CONTROLS = re.compile("[\x00-\x1f\x7f]")
 class FormReader:
     """Reader of one multipart form, which arrives in pieces; checks that the form follows this module's strict grammar.
 
-    `parts` are the parts whose headers have arrived so far. `feed` and `end` raise `BadForm`, and the reader must not
-    be used after that.
+    `parts` are the parts whose headers have arrived so far, and `head_ends` the places in the form at which these
+    headers end. `boundaries` has the place behind each boundary that has arrived, the last one too, so that part `n` is
+    between `boundaries[n]` and `boundaries[n + 1]`. `size` is the number of bytes that have arrived. `feed` and `end`
+    raise `BadForm`, and the reader must not be used after that.
     """
 
-    def __init__(self, headers: Iterable[tuple[bytes, bytes]], *, keeps_all: bool = False) -> None:
-        """Reads the form's boundary from the headers of the request; raises `BadForm` if there is no clear one.
-
-        `keeps_all`: the whole content of every part is stored, and not only the beginning of each field.
-        """
+    def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Reads the form's boundary from the headers of the request; raises `BadForm` if there is no clear one."""
         self.parts: list[PartExcerpt] = []
+        self.head_ends: list[int] = []
+        self.boundaries: list[int] = []
+        self.size = 0
         self.end_size = 0  # how many bytes have come from the line of the last boundary on; 0 before that line
-        self._keeps_all = keeps_all
-        self._mark = b"--" + read_boundary(headers)
+        self.behind_mark = 0  # how many bytes have come behind a boundary whose line is not complete yet
+        self.mark = b"--" + read_boundary(headers)
         self._rest = CRLF  # bytes not read yet; begins as if a line had ended before the first boundary
+        self._start = 0  # the place in the form of the bytes that are being read
         self._before = b""  # bytes in front of the first boundary
         self._in_head = False
         self._head: PartHead | None = None  # of the current part
@@ -63,16 +66,15 @@ class FormReader:
     def fields(self) -> list[tuple[str, str]]:
         """Returns the names and values of the form's text fields that have arrived so far, in their order.
 
-        Of a long value only the beginning is returned, unless the reader keeps all.
+        Of a long value only the beginning is returned.
         """
-        return [
-            (part.name.decode(), part.content.decode("utf-8", "replace"))
-            for part in self.parts
-            if part.file_name is None
-        ]
+        return fields_of(self.parts)
 
     def feed(self, piece: bytes) -> None:
         """Reads the next piece of the form, and adds what it contains to `parts`. Raises `BadForm`."""
+        self._start = self.size - len(self._rest)
+        self.size += len(piece)
+        self.behind_mark = 0
         if self._head is not None and self._read_as_content(piece):
             return
         data = self._rest + piece if self._rest else piece
@@ -101,7 +103,7 @@ class FormReader:
 
         Returns whether it has been read. If not, the piece must be searched for boundaries and headers.
         """
-        mark, rest = self._mark, self._rest
+        mark, rest = self.mark, self._rest
         stays = len(mark) + 1
         if self._in_head or self.end_size or len(piece) < LARGE_PIECE or mark in piece or mark in rest + piece[:stays]:
             return False
@@ -124,7 +126,7 @@ class FormReader:
         block = data[at : end if end >= 0 else at + MAX_HEAD_BYTES + 4]
         if block.startswith(CRLF):
             raise BadForm("a part has no headers")
-        if self._mark in block:
+        if self.mark in block:
             raise BadForm("there is a boundary in a part's headers")
         if end < 0:
             if len(block) > MAX_HEAD_BYTES:
@@ -136,6 +138,7 @@ class FormReader:
         self._head = read_part_head(block)
         self._check_name(self._head.part)
         self.parts.append(self._head.part)
+        self.head_ends.append(self._start + end)
         self._in_head = False
         return end + 4
 
@@ -144,7 +147,7 @@ class FormReader:
 
         Returns the position behind the boundary; None if the boundary has not arrived yet.
         """
-        mark = self._mark
+        mark = self.mark
         found = data.find(mark, at)
         if found < 0:
             end = max(at, len(data) - len(mark) - 1)  # the bytes behind `end` may be the beginning of a boundary
@@ -159,8 +162,10 @@ class FormReader:
         if len(follows) < 2:
             self._keep(data, at, end)
             self._rest = data[end:]
+            self.behind_mark = len(follows)
             return None
         self._keep(data, at, end)
+        self.boundaries.append(self._start + after)
         if follows == CRLF:
             self._in_head = True
         elif follows == b"--":
@@ -173,8 +178,8 @@ class FormReader:
     def _keep(self, data: bytes, start: int, end: int) -> None:
         """Adds `data[start:end]` to the content of the form's current part: counts the bytes, and stores some of them.
 
-        Stored are the first `MAX_KEPT_BYTES` of a field and no bytes of a file, or all bytes if the reader was made
-        with `keeps_all`. Raises `BadForm` for bytes in front of the form's first boundary, which belong to no part.
+        Stored are the first `MAX_KEPT_BYTES` of a field, and of a file those by which its format is known. Raises
+        `BadForm` for bytes in front of the form's first boundary, which belong to no part.
         """
         if self._head is None:
             self._before += data[start : min(end, start + 3)]
@@ -183,9 +188,7 @@ class FormReader:
             return
         part = self._head.part
         part.size += end - start
-        if self._keeps_all:
-            part.content += data[start:end]
-        elif part.file_name is None and (room := MAX_KEPT_BYTES - len(part.content)) > 0:
+        if part.file_name is None and (room := MAX_KEPT_BYTES - len(part.content)) > 0:
             part.content += data[start : min(end, start + room)]
         elif part.file_name is not None and (room := HEAD_BYTES - len(part.head)) > 0:
             part.head += data[start : min(end, start + room)]
@@ -235,6 +238,14 @@ class FormReader:
             raise BadForm(f"'{name[:200]}' is too long, not UTF-8, or has control characters", param=name[:200])
         if name == "_charset_" and text.lower() != "utf-8":
             raise BadForm("it says that its charset is not UTF-8")
+
+
+def fields_of(parts: Iterable[PartExcerpt]) -> list[tuple[str, str]]:
+    """Returns the names and values of the text fields among the `parts` of a form, in their order.
+
+    Of a long value only the beginning is returned.
+    """
+    return [(part.name.decode(), part.content.decode("utf-8", "replace")) for part in parts if part.file_name is None]
 
 
 def query_fields(query: str) -> Iterator[tuple[str, str]]:

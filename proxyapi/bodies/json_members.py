@@ -79,9 +79,7 @@ def pairs_of(body: JSONObject) -> Iterable[tuple[str, object] | Member]:
 
 def decode(data: bytes) -> str:
     """Decodes the bytes of a JSON text, so that `encode` gives exactly these bytes back, even if they are not UTF-8."""
-    if len(data) > large_bodies.LARGE_BYTES:
-        return large_bodies.decode(data, "surrogateescape")
-    return data.decode("utf-8", "surrogateescape")
+    return large_bodies.decode(data, "surrogateescape")
 
 
 def encode(text: str) -> bytes:

@@ -102,10 +102,12 @@ def outside_strings(body: bytes) -> Iterator[bytes]:
 
 
 def decode(data: bytes, errors: str) -> str:
-    """Decodes the bytes of a large body from UTF-8 to text, slice by slice, so that the event loop may run meanwhile.
+    """Decodes the bytes of a body from UTF-8 to text; a large one slice by slice, so that the event loop may run.
 
     `errors` has the meaning that it has for `bytes.decode`, such as `strict`.
     """
+    if len(data) <= LARGE_BYTES or data.isascii():  # ASCII is decoded as fast as it is copied
+        return data.decode("utf-8", errors)
     decoder = codecs.getincrementaldecoder("utf-8")(errors)
     return "".join([*map(decoder.decode, _slices(data)), decoder.decode(b"", final=True)])
 
@@ -150,9 +152,11 @@ class Numbers:
 def _count(body: bytes, mark: bytes) -> int:
     """Returns how often the byte `mark`, such as `{`, occurs in a body.
 
-    Counts slice by slice, so that the event loop may run meanwhile.
+    Counts slice by slice, so that the event loop may run meanwhile. Base64 has none of the bytes that are counted, and
+    to look for one takes a twentieth of the time of counting.
     """
-    return sum(body.count(mark, at, at + SLICE_BYTES) for at in range(0, len(body), SLICE_BYTES))
+    places = range(0, len(body), SLICE_BYTES)
+    return sum(body.count(mark, at, at + SLICE_BYTES) for at in places if body.find(mark, at, at + SLICE_BYTES) >= 0)
 
 
 def _slices(body: bytes) -> Iterator[bytes]:

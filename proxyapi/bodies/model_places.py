@@ -98,9 +98,9 @@ class NamedModels:
 _MAY_NAME = re.compile(r"model|fallback|\\u")
 
 
-def in_request(body: JSONObject, texts: Iterable[tuple[str, str]], query: str) -> NamedModels:
-    """Returns the models that a request names in its JSON object, in the text fields of its form and in its query."""
-    return in_body(body) + in_fields(texts) + in_query(query)
+def in_request(body: JSONObject, query: str) -> NamedModels:
+    """Returns the models that a request names in its JSON object and in its query."""
+    return in_body(body) + in_query(query)
 
 
 def in_body(body: JSONObject) -> NamedModels:

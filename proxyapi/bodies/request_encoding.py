@@ -106,6 +106,11 @@ class BodyDecoder:
         """The number of gzip members that have begun in the body so far. A gzip body is one member or several."""
         return self._decoder.members
 
+    @property
+    def has_more(self) -> bool:
+        """True while some of the bytes that have been given to `steps` are not decoded yet."""
+        return self._decoder.has_more
+
     def steps(self, data: bytes) -> Iterator[bytes]:
         """Decodes the next bytes of the body, and yields the result in pieces of bounded size, some of them empty.
 

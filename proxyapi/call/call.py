@@ -235,12 +235,15 @@ class Call:
     async def keep_bodies(self) -> None:
         """Makes the excerpts of both bodies, the request's and the answer's, that the call's ledger row will have.
 
-        This is called shortly before the call ends. It does something only if `LOG_BODY_BYTES` is more than
-        `MAX_REDACTED_AT_ONCE_BYTES`, and works in a thread if a body is large. Shorter excerpts are made by `end`.
+        This is called shortly before the call ends. It works in the thread for large bodies if a body is large, or if
+        `LOG_BODY_BYTES` is more than `MAX_REDACTED_AT_ONCE_BYTES`. Other excerpts are made by `end`.
         """
         limit = call_settings().LOG_BODY_BYTES
-        if limit > MAX_REDACTED_AT_ONCE_BYTES and self.facts.log_bodies != "none":
-            size = max(len(self.request.decoded_body), self.facts.response_size, limit)
+        size = max(len(self.request.decoded_body), self.facts.response_size)
+        if limit > MAX_REDACTED_AT_ONCE_BYTES:
+            size = max(size, large_bodies.LARGE_BYTES + 1)
+        has_row = self.facts.key_name and not self.has_ended
+        if has_row and limit and size > large_bodies.LARGE_BYTES and self.facts.log_bodies != "none":
             await large_bodies.run_to_the_end(size, self._text_columns, limit, then=self._take_texts)
 
     def _text_columns(self, limit: int) -> CallRecord:

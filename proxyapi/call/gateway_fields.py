@@ -22,6 +22,7 @@ from proxyapi.keys.keyring import Caller
 from proxyapi.upstream.credentials import Credentials, caller_credentials
 
 GATEWAY_FIELDS = frozenset({"security_key", "openai_api_key", "project", "organization", "timeout", "access_token"})
+NEEDED_FIRST = GATEWAY_FIELDS - {"access_token"}  # say whose call it is, who pays, and how long it may take
 QUERY_SECRETS = frozenset({"security_key", "access_token", "openai_api_key"})
 PLAIN_NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?(e[+-]?[0-9]{1,3})?", re.ASCII | re.IGNORECASE)
 # A key, project or organization as a header value. The bound is above the length of any real one; there is a bound

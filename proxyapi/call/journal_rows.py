@@ -16,7 +16,6 @@ from proxyapi.call.facts import CallFacts
 from proxyapi.limits.usage_estimates import (
     counts_of_streamed_text,
     counts_of_whole_stream,
-    form_of,
     length_of_files,
     most_of_stream,
     most_usage,
@@ -26,9 +25,8 @@ from proxyapi.limits.usage_estimates import (
     with_length,
     without_tools,
 )
-from proxyapi.upstream.request import UpstreamRequest
 from usage.addresses import plain_address
-from usage.answers.audio_duration import HEAD_BYTES, length_in_transcript
+from usage.answers.audio_duration import length_in_transcript
 from usage.answers.created_ids import MAX_RECORDED_IDS
 from usage.answers.errors import NO_ERROR
 from usage.answers.estimate_rules import at_least
@@ -151,15 +149,14 @@ def poll_row(
     }
 
 
-def _sound_seconds(facts: CallFacts, asked: UpstreamRequest) -> float | None:
+def _sound_seconds(facts: CallFacts) -> float | None:
     """Returns the seconds of audio that the caller has sent, as the answer or else the files tell; None if unknown."""
     stated = length_in_transcript(facts.response_body) if facts.response_is_whole else None
     if stated is not None:
         return stated
     if facts.form is not None:
         return length_of_files((part.head, part.size) for part in facts.form.parts if part.file_name is not None)
-    files = [content for _, (file_name, content, _) in asked.form if file_name is not None]
-    return length_of_files((content[:HEAD_BYTES], len(content)) for content in files)
+    return None
 
 
 def _answer_facts(
@@ -259,12 +256,12 @@ def estimated_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage | N
         return cast(SupposedUsage, counts)
     most = facts.most_usage
     if most is None:
-        form = facts.form.sizes() if facts.form is not None else form_of(asked)
-        most = most_usage(asked.method, asked.route, asked.json or form, _request_text_size(facts))
+        sent = asked.json if facts.form is None else facts.form.sizes()
+        most = most_usage(asked.method, asked.route, sent, _request_text_size(facts))
         if most is None:
             return None
         most = without_tools(most)
-    if most.audio_seconds and (seconds := _sound_seconds(facts, asked)) is not None:
+    if most.audio_seconds and (seconds := _sound_seconds(facts)) is not None:
         most = with_length(most, seconds)
     if text is None and answer.response_status in UNFINISHED_STATUSES:
         return supposed_usage(most, model)  # its output is still to come
@@ -335,7 +332,8 @@ def _timings(facts: CallFacts) -> CallRecord:
     if facts.sent_upstream_at is not None:
         upstream_ended = facts.upstream_ended_at or now
         timings["upstream_ms"] = _milliseconds(upstream_ended - facts.sent_upstream_at)
-        before = request.received if facts.form is None else request.started  # a form goes upstream while it arrives
+        goes_up_as_it_arrives = request.received > facts.sent_upstream_at
+        before = request.started if goes_up_as_it_arrives else request.received
         overhead = (facts.sent_upstream_at - before) + (now - upstream_ended)
         timings["overhead_ms"] = _milliseconds(overhead)
     return timings

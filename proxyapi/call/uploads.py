@@ -3,24 +3,29 @@
 Only one piece of a file is in memory at a time. The end of the form, from its last boundary on, is held until the whole
 form has been read and checked. So upstream cannot act on a form that is ambiguous (`proxyapi.bodies.form_reader`), or
 that the caller's key may not send.
+
+A form of the simple API loses its fields for the gateway on the way (`proxyapi.bodies.form_cutter`). Its beginning is
+received before anything goes upstream (`FormUpload.receive`), since these fields say whose call it is.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing
 
-from django.conf import settings
-
-from proxyapi.bodies.form_reader import FormReader
+from proxyapi.bodies.form_cutter import FormCutter, FormEdits
+from proxyapi.bodies.form_reader import FormReader, fields_of
 from proxyapi.bodies.request_encoding import BodyDecoder, TooLarge
+from proxyapi.cached_settings import call_settings
 from proxyapi.call.request_body import IncomingBody
 from proxyapi.exceptions import BadForm, BodyTooLarge
 from proxyapi.limits.request_content import Form
 from usage.kept_bodies.excerpts import PartExcerpt
 
-STEPS_AT_ONCE = 8  # steps of decoding, of 64 KiB each, before the event loop runs again
+STEPS_AT_ONCE = 8  # steps of decoding or reading, of 64 KiB each, before the event loop runs again
+STEP_BYTES = 64 * 1024
 
 
 class FormUpload:
@@ -28,7 +33,12 @@ class FormUpload:
 
     `check` is called once, when the whole form has been read; an error that it raises stops the form, so that upstream
     never gets the form's end. `encoding` is the Content-Encoding of the form's bytes. `headers` are those of the
-    request, with their names in lower case. Raises `BadForm` if the headers give no clear boundary.
+    request, with their names in lower case. With `edits` the form goes upstream edited, and decoded if it came encoded.
+    `received` is the form's body, decoded, if it has been received already. Raises `BadForm` if the headers give no
+    clear boundary.
+
+    `content_type` is the Content-Type of the request. `is_whole` is true if all of the form has been received and read
+    before anything goes upstream.
     """
 
     def __init__(
@@ -37,11 +47,22 @@ class FormUpload:
         headers: Iterable[tuple[bytes, bytes]],
         check: Callable[[FormUpload], Awaitable[None]],
         encoding: str = "",
+        *,
+        edits: FormEdits | None = None,
+        received: bytes = b"",
     ) -> None:
+        self.is_whole = False
+        headers = tuple(headers)
         self._body = body
-        self._encoding = encoding
         self._check = check
         self._reader = FormReader(headers)
+        self._cutter = FormCutter(self._reader, edits)
+        self.content_type = next(value.decode("latin-1") for name, value in headers if name == b"content-type")
+        self._decoder = BodyDecoder(encoding, body.limit) if encoding else None
+        self._is_edited = edits is not None
+        self._received = received
+        self._ready: deque[bytes] = deque()  # what may pass of that which `receive` has read
+        self._is_checked = False
         self._checked = 0  # how many of the parts `_check_files` has seen
 
     @property
@@ -50,28 +71,70 @@ class FormUpload:
         return self._body.complete
 
     @property
+    def size(self) -> int | None:
+        """The number of bytes that go upstream; None if it is not known before the form has been read."""
+        if not self._is_edited:
+            return self._body.announced
+        return sum(map(len, self._ready)) if self.is_whole else None
+
+    @property
     def parts(self) -> list[PartExcerpt]:
-        """The parts of the form that have arrived so far.
+        """The parts of the form that have arrived so far, also those that do not go upstream.
 
         The content of a field is the beginning of its text, and a file has no content here. The `size` of each part
         counts all of its bytes that have arrived.
         """
         return self._reader.parts
 
+    @property
+    def passing_parts(self) -> list[PartExcerpt]:
+        """The parts that upstream gets of the form, once all of it has arrived."""
+        return self._cutter.passing_parts()
+
+    def received_fields(self) -> dict[str, str]:
+        """Returns the text fields of the form that are complete so far, also those that do not go upstream."""
+        return dict(fields_of(self._reader.parts[: len(self._reader.boundaries) - 1]))
+
     def fields(self) -> list[tuple[str, str]]:
-        """Returns the names and values of the form's text fields that have arrived so far, in their order.
+        """Returns the names and values of the text fields that upstream gets, in their order.
 
         Of a long value only the beginning is returned.
         """
-        return self._reader.fields()
+        return fields_of(self.passing_parts)
 
     def field(self, name: str) -> list[str]:
-        """Returns all values that the form gives so far for the text field `name`, in their order."""
+        """Returns all values that the form gives upstream for the text field `name`, in their order."""
         return [value for other, value in self.fields() if other == name]
 
     def sizes(self) -> Form:
         """Returns what the call's price depends on: the values of the form's fields and the sizes of its files."""
         return Form.of(self.fields(), [part.size for part in self.parts if part.file_name is not None])
+
+    async def receive(self, size: int) -> None:
+        """Receives and reads the beginning of the form, before anything goes upstream: `size` bytes, or all of it.
+
+        A form that has arrived already is read whole. Raises what `pieces` raises, but not the errors of `check`.
+        """
+        async with aclosing(self._decoded()) as arriving:
+            async for piece in arriving:
+                if passing := self._read(piece):
+                    self._ready.append(passing)
+                is_between = self._decoder is None or not self._decoder.has_more
+                if self._reader.size > size and is_between and not self._body.complete:
+                    return
+        self._ready.append(self._cutter.end())
+        self.is_whole = True
+
+    async def check(self) -> None:
+        """Checks the form, once all of it has been read. Raises what the `check` given to this object raises."""
+        if not self._is_checked:
+            self._is_checked = True
+            await self._check(self)
+
+    def forget(self) -> None:
+        """Frees the memory of the bytes that have not gone upstream, once nobody needs them."""
+        self._ready.clear()
+        self._received = b""
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yields the form's bytes for upstream as they arrive.
@@ -80,37 +143,72 @@ class FormUpload:
 
         Raises `BadForm`, `BodyTooLarge` for a file, and what `check` and `IncomingBody.pieces_in_time` raise.
         """
-        if self._encoding:
-            async for piece in self._encoded_pieces():
+        if self.is_whole:
+            await self.check()
+        while self._ready:
+            yield self._ready.popleft()
+        if self.is_whole:
+            return
+        if self._decoder is not None and not self._is_edited:
+            async for piece in self._encoded_pieces(self._decoder):
                 yield piece
             return
-        held = b""
-        async for piece in self._body.pieces_in_time():
-            self._reader.feed(piece)
-            self._check_files()
-            stays = self._reader.end_size or 1
-            if stays < len(piece):
-                yield b"".join((held, memoryview(piece)[:-stays]))  # copies the piece only once
-                held = piece[-stays:]
-            else:
-                held += piece
-                if stays < len(held):
-                    yield held[:-stays]
-                    held = held[-stays:]
-        self._reader.end()
-        await self._check(self)
-        yield held
+        async for piece in self._decoded():
+            if passing := self._read(piece):
+                yield passing
+        last = self._cutter.end()
+        await self.check()
+        yield last
 
-    async def _encoded_pieces(self) -> AsyncIterator[bytes]:
+    def _read(self, piece: bytes) -> bytes:
+        """Reads the next piece of the form, and returns the bytes that may pass. Raises `BadForm`, `BodyTooLarge`."""
+        body = self._body
+        may_be_last = body.complete or (body.announced is not None and body.size >= body.announced)
+        passing = self._cutter.feed(piece, may_be_last=may_be_last)
+        self._check_files()
+        return passing
+
+    async def _decoded(self) -> AsyncGenerator[bytes, None]:
+        """Yields the pieces of the form as they arrive, decoded if they came encoded; first those that are here.
+
+        The event loop runs between steps of this, because a small piece may become large. Raises `BodyTooLarge`,
+        `BadRequest` and what `IncomingBody.pieces_in_time` raises.
+        """
+        received, self._received = self._received, b""
+        for number, at in enumerate(range(0, len(received), STEP_BYTES), 1):
+            yield received[at : at + STEP_BYTES]
+            if number % STEPS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        async for piece in self._body.pieces_in_time():
+            if self._decoder is None:
+                yield piece
+            else:
+                async for decoded in self._steps(self._decoder, piece):
+                    yield decoded
+        if self._decoder is not None:
+            self._decoder.end()
+
+    async def _steps(self, decoder: BodyDecoder, piece: bytes) -> AsyncIterator[bytes]:
+        """Yields what a piece of an encoded form becomes, decoded; the event loop runs between steps of this."""
+        try:
+            for number, decoded in enumerate(decoder.steps(piece), 1):
+                yield decoded
+                if number % STEPS_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+        except TooLarge:
+            raise self._body.too_large("The form, decoded,") from None
+
+    async def _encoded_pieces(self, decoder: BodyDecoder) -> AsyncIterator[bytes]:
         """Yields the bytes of a compressed form for upstream, as they came, and decodes the form to check it meanwhile.
 
         A piece is kept back while the bytes decoded from it may belong to the form's end, which goes upstream only once
         the whole form has been checked.
         """
-        decoder = BodyDecoder(self._encoding, self._body.limit)
         held: deque[tuple[bytes, int]] = deque()  # pieces, and the decoded size of the form up to the end of each
         async for piece in self._body.pieces_in_time():
-            await self._feed_decoded(decoder, piece)
+            async for decoded in self._steps(decoder, piece):
+                self._reader.feed(decoded)
+                self._check_files()
             held.append((piece, decoder.size))
             stays = self._reader.end_size or 1
             while held[0][1] <= decoder.size - stays:
@@ -119,40 +217,21 @@ class FormUpload:
         if decoder.members > 1:
             raise BadForm("it is encoded in more than one piece")
         self._reader.end()
-        await self._check(self)
+        await self.check()
         yield b"".join(piece for piece, _ in held)
-
-    async def _feed_decoded(self, decoder: BodyDecoder, piece: bytes) -> None:
-        """Decodes a piece of a compressed form and gives the result to the form's reader, which checks it.
-
-        The event loop runs between steps of this, because a small piece may become large. Raises `BodyTooLarge`.
-        """
-        try:
-            for number, decoded in enumerate(decoder.steps(piece), 1):
-                self._reader.feed(decoded)
-                self._check_files()
-                if number % STEPS_AT_ONCE == 0:
-                    await asyncio.sleep(0)  # a small piece may decode to very much
-        except TooLarge:
-            raise self._body.too_large("The form, decoded,") from None
 
     def _check_files(self) -> None:
         """Checks the sizes of the files that have arrived since the last check, and of the one that is still arriving.
 
-        Raises `BodyTooLarge` for a file that is too large.
+        Raises `BodyTooLarge` for a file that is larger than `MAX_UPLOAD_BYTES`.
         """
-        parts = self._reader.parts
+        parts, limit = self._reader.parts, call_settings().MAX_UPLOAD_BYTES
         for part in parts[max(0, self._checked - 1) :]:
-            check_file(part)
+            if part.file_name is not None and part.size > limit:
+                name = part.name.decode("utf-8", "replace")[:64]
+                raise BodyTooLarge(
+                    f"The file in '{name}' is larger than {limit} bytes; the gateway's setting MAX_UPLOAD_BYTES limits"
+                    " each file.",
+                    param=name,
+                )
         self._checked = len(parts)
-
-
-def check_file(part: PartExcerpt) -> None:
-    """Checks the size of a form's file: raises `BodyTooLarge` once more than `MAX_UPLOAD_BYTES` of it are here."""
-    if part.file_name is not None and part.size > settings.MAX_UPLOAD_BYTES:
-        name = part.name.decode("utf-8", "replace")[:64]
-        raise BodyTooLarge(
-            f"The file in '{name}' is larger than {settings.MAX_UPLOAD_BYTES} bytes; the gateway's setting"
-            " MAX_UPLOAD_BYTES limits each file.",
-            param=name,
-        )

@@ -101,10 +101,13 @@ def caller_without_body(request: ProxyRequest) -> Caller | None:
 def names_another_key(request: ProxyRequest, caller: Caller) -> bool:
     """Returns whether the request's body has a `security_key` that is invalid, or does not belong to `caller`."""
     given = request.data.get("security_key")
-    if given is None:
-        return False
+    return given is not None and not is_key_of(given, caller)
+
+
+def is_key_of(given: object, caller: Caller) -> bool:
+    """Returns whether a value in a request is a valid key that belongs to `caller`."""
     found = keyring.find(given) if isinstance(given, str) else None
-    return found is None or found.name != caller.name
+    return found is not None and found.name == caller.name
 
 
 def _first_given(candidates: Iterable[T | None]) -> T | str:

@@ -90,13 +90,13 @@ class ProxyView(APIView):
             self.on_departure()
             raise
         except Exception as fault:  # the border: whatever went wrong becomes an answer
-            return self._refusal(fault, request)
+            return await self._refusal(fault, request)
         finally:
             # Breaks reference cycles of DRF's and Django's, which would keep the body alive until a garbage collection.
             proxy_request.parser_context.clear()
             vars(self).pop("head", None)
 
-    def _refusal(self, fault: Exception, request: CallRequest) -> HttpResponse:
+    async def _refusal(self, fault: Exception, request: CallRequest) -> HttpResponse:
         """Returns the response for an error that was raised while a request was answered, and logs or counts the error.
 
         A separate method on purpose: holding the exception in `dispatch`'s frame would form a reference cycle and keep
@@ -109,7 +109,10 @@ class ProxyView(APIView):
             error = refusal_pace.refuse(error, request.META.get("REMOTE_ADDR", ""))
         if error.outcome == Outcome.REJECTED:
             counters.count_refusal(error.code)
-        self.on_error(error)
+        try:
+            await self.before_error()
+        finally:
+            self.on_error(error)
         return render(error, request)
 
     async def _handle(self, request: ProxyRequest, **kwargs: object) -> HttpResponseBase:
@@ -159,13 +162,17 @@ class ProxyView(APIView):
             call.mark_sender_known()
         elif is_encoded and not call.sender_is_known:
             raise UnsupportedMediaType(request_encoding.KEY_FIRST)  # nothing is decoded for a sender without a key
-        await call.read_body(None if call.sender_is_known else KeySearch(is_form=call.is_form))
+        await self.receive(call, None if call.sender_is_known else KeySearch(is_form=call.is_form))
         if caller is not None:
             request.caller, request.auth = caller, None
             await self.check_policies(request)
         await self.parse(request)
         if caller is None or names_another_key(request, caller):
             await self.authorize(request)
+
+    async def receive(self, call: CallRequest, search: KeySearch | None) -> None:
+        """Receives the request's body; with a `search`, which must find a valid key in it while it arrives."""
+        await call.read_body(search)
 
     def perform_authentication(self, request: Request) -> None:
         """Finds the caller to whom the key in the request belongs, and sets `request.caller`.
@@ -203,6 +210,9 @@ class ProxyView(APIView):
 
     def on_authenticated(self, request: ProxyRequest) -> None:
         """Hook for subclasses, called once the request's key has been found valid; does nothing by default."""
+
+    async def before_error(self) -> None:
+        """Hook for subclasses, called before `on_error`, for work that must not be done on the event loop."""
 
     def on_error(self, error: ProxyError) -> None:
         """Hook for subclasses, called when the gateway answers with an error of its own; does nothing by default."""

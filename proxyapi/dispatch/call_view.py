@@ -44,7 +44,6 @@ from proxyapi.limits import budgets
 from proxyapi.limits.budgets import Reservation
 from proxyapi.limits.output_limits import add_output_limit, limit_by_key
 from proxyapi.limits.request_content import Form
-from proxyapi.limits.usage_estimates import form_of
 from proxyapi.object_owners import ownership_check
 from proxyapi.routes import Route
 from proxyapi.streams.early_stream import EarlyStream
@@ -95,6 +94,9 @@ class CallView(ProxyView):
         if not has_slot:
             capacity.take_slot()
             request.call_request.resources.callback(capacity.give_slot)
+
+    async def before_error(self) -> None:
+        await self.call.keep_bodies()
 
     def on_error(self, error: ProxyError) -> None:
         self.call.fail(error, status=error.status_code)
@@ -158,9 +160,11 @@ class CallView(ProxyView):
         if request.upload is None:
             if caller.max_output_tokens is not None and request.method == "POST":
                 facts.output_limit = limit_by_key(request.route, request.json, caller.max_output_tokens)
-            await self.reserve(request.method, request.route, request.json or form_of(request))
+            await self.reserve(request.method, request.route, request.json)
             if facts.output_limit is not None:
                 await self.limit_output(request)
+        elif request.upload.is_whole:
+            await request.upload.check()
         call.begin()
         if self.takes_timeout and call.request.incoming_body.call_goes_on:
             self.answer_in_time(request)
@@ -205,9 +209,7 @@ class CallView(ProxyView):
         caller = self.caller
         if caller.allowed_models and request.upload is None:
             members = request.json.members if request.json is not None else ()
-            named = await large_bodies.run(
-                request.text_size, model_places.in_request, members, request.form_texts, request.query
-            )
+            named = await large_bodies.run(request.text_size, model_places.in_request, members, request.query)
             model_policy.check_models(request.route, request.method, named, caller)
 
     async def reserve(self, method: str, route: Route | None, body: JSONBody | Form | None) -> None:

@@ -24,7 +24,6 @@ from proxyapi.limits.cost_ceiling import (
 from proxyapi.limits.output_limits import is_positive_integer
 from proxyapi.limits.request_content import LEAST_BYTES_PER_TOKEN, Form, most_tokens
 from proxyapi.routes import Route
-from proxyapi.upstream.request import UpstreamRequest
 from usage.answers.audio_duration import length_of_file
 from usage.answers.estimate_rules import (
     REASONING_TOKENS_PER_SECOND,
@@ -46,14 +45,6 @@ SPEECH = "/v1/audio/speech"
 # 21 tokens a second; slow speech has 11 characters a second.
 SPEECH_TOKENS_PER_CHARACTER = 2
 BILLED_BY_LENGTH = "whisper-"  # their usage is a duration (`openai.types.audio.transcription.UsageDuration`)
-
-
-def form_of(request: UpstreamRequest) -> Form | None:
-    """Returns the texts and file sizes of a request's form, on which the call's price depends; None without a form."""
-    if not request.form:
-        return None
-    sizes = [len(content) for _, (file_name, content, _) in request.form if file_name is not None]
-    return Form.of(request.form_texts, sizes)
 
 
 def most_usage(method: str, route: Route | None, body: JSONBody | Form | None, text_size: int) -> MaxUsage | None:

@@ -25,7 +25,7 @@ from proxyapi.object_owners.named_objects import NamedObjects
 from proxyapi.object_owners.object_places import IN_PATHS, OTHER, READING_POSTS, Reference
 from proxyapi.object_owners.owner_store import owners_of
 from proxyapi.routes import Route
-from proxyapi.upstream.request import FormPart, UpstreamRequest
+from proxyapi.upstream.request import UpstreamRequest
 from usage.answers.created_ids import CreatedIds, is_object_id
 from usage.kept_bodies.excerpts import PartExcerpt
 
@@ -107,27 +107,15 @@ async def _see_all(route: Route, request: UpstreamRequest) -> CheckedObjects:
 
 
 async def _read(request: UpstreamRequest, route: Route, named: NamedObjects) -> None:
-    """Adds the ids of stored objects in a request's JSON body, form and query to `named`.
+    """Adds the ids of stored objects in a request's JSON body and query to `named`.
 
     Raises:
         BadRequest: the value in the place of an id cannot be an id.
     """
     if request.json is not None:
         await large_bodies.run(request.json.size, named.add_body, request.json.members)
-    if request.form:
-        await large_bodies.run(request.text_size, _read_fields, request.form, named)
     if request.query:
         named.add_query(request.query, is_list=route.is_collection)
-
-
-def _read_fields(form: Sequence[FormPart], named: NamedObjects) -> None:
-    """Adds the ids of stored objects in the fields of a request's form to `named`.
-
-    Raises:
-        BadRequest: the value in the place of an id cannot be an id.
-    """
-    for name, (file_name, content, _) in form:
-        named.add_field(name, content.decode("utf-8", "replace") if file_name is None else None)
 
 
 async def check_form(parts: Sequence[PartExcerpt], caller: Caller) -> frozenset[str]:

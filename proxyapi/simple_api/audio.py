@@ -1,82 +1,130 @@
-"""Serves `POST /openai/audio/transcriptions`: a form up; text, subtitles, JSON or a stream down."""
+"""Serves `POST /openai/audio/transcriptions`: a form up; text, subtitles, JSON or a stream down.
+
+With the key in a header or in the query, the form goes upstream while it arrives, without the gateway's own fields.
+What they say is needed before anything goes upstream, so a form longer than `BEGINNING_BYTES` must have them in its
+beginning. With the key in the form, all of it is received first. The time limit of a caller ends a call that is still
+arriving upstream, too, even if its key has a budget.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import re
+import mimetypes
+from collections.abc import Sequence
 
-from django.core.files.uploadedfile import UploadedFile
+from django.conf import settings
 from django.http.response import HttpResponseBase
 
 from proxyapi import openapi
+from proxyapi.bodies.form_cutter import FormEdits, text_field
+from proxyapi.bodies.request_encoding import encoding_of
 from proxyapi.call import gateway_fields
-from proxyapi.call.call_request import ProxyRequest
-from proxyapi.call.parsers import FormParser
+from proxyapi.call.call_request import CallRequest, ProxyRequest
+from proxyapi.call.parsers import FormType
+from proxyapi.call.uploads import FormUpload
+from proxyapi.dispatch.authentication import is_key_of
 from proxyapi.dispatch.base_view import BodyUse
-from proxyapi.dispatch.call_view import CallView
-from proxyapi.exceptions import BadRequest
+from proxyapi.dispatch.form_view import FormView
+from proxyapi.exceptions import BadRequest, BodyTooLarge
+from proxyapi.routes import find_route
 from proxyapi.streams.relay import ERROR_OBJECT
-from proxyapi.upstream.request import FormPart, UpstreamRequest
+from proxyapi.unauthenticated.key_search import KeySearch
+from proxyapi.upstream.request import UpstreamRequest
+from usage.kept_bodies.excerpts import PartExcerpt
 
 DEFAULT_MODEL = "whisper-1"
-PRINTABLE = re.compile(r"[\x20-\x7e]*")
+UPSTREAM_PATH = "/audio/transcriptions"
+BEGINNING_BYTES = 1024 * 1024
 
 
-class TranscriptionsView(CallView):
+class TranscriptionEdits(FormEdits):
+    """What changes in a form on its way: the gateway's fields go, and the default model comes if no model is named."""
+
+    def is_cut(self, part: PartExcerpt, *, is_whole: bool) -> bool | None:
+        name = part.name.decode()
+        if part.file_name is None and name == "model":
+            return part.size == 0 if part.size or is_whole else None  # an empty name is none
+        return part.file_name is None and name in gateway_fields.GATEWAY_FIELDS
+
+    def added_header(self, part: PartExcerpt) -> bytes:
+        """Returns the Content-Type of a file that has none, by its name, as the SDK would state it."""
+        if part.file_name is None or part.media_type:
+            return b""
+        known = mimetypes.guess_type(part.file_name.decode())[0]
+        return b"Content-Type: " + (known or "application/octet-stream").encode()
+
+    def added_fields(self, parts: Sequence[PartExcerpt]) -> list[PartExcerpt]:
+        return [] if any(part.name == b"model" for part in parts) else [text_field("model", DEFAULT_MODEL)]
+
+
+EDITS = TranscriptionEdits()
+
+
+class TranscriptionsView(FormView):
     route = "/openai/audio/transcriptions"
     body_use = BodyUse.WHOLE
-    parser_classes = (FormParser,)
+    parser_classes = (FormType,)
+    form: FormUpload
+
+    async def receive(self, call: CallRequest, search: KeySearch | None) -> None:
+        """Receives the request's body only if the key may be in it; otherwise `parse` receives its beginning."""
+        if search is not None:
+            await super().receive(call, search)
 
     async def parse(self, request: ProxyRequest) -> None:
-        await asyncio.to_thread(lambda: request.data)  # 25 MiB are too many for the event loop
+        """Receives and reads the beginning of the form, or all of a short one; `request.data` has its fields."""
+        call = request.call_request
+        self.call.facts.form = self.form = FormUpload(
+            call.incoming_body,
+            call.raw_headers,
+            self.check_form,
+            encoding_of(call.META),
+            edits=EDITS,
+            received=call.decoded_body,
+        )
+        call.resources.callback(self.form.forget)
+        await self.form.receive(BEGINNING_BYTES)
+        call.mark_body_received()
+        request.data = self.form.received_fields()
 
     @openapi.transcribe
     async def post(self, request: ProxyRequest) -> HttpResponseBase:
-        upload = request.data.get("file")
-        if not isinstance(upload, UploadedFile):
-            raise BadRequest("Missing required parameter: 'file'.", param="file", code="missing_required_parameter")
-        for name in request.FILES:
-            if name != "file":
-                raise BadRequest(f"Invalid '{name}': expected a field, not a file.", param=name, code="invalid_type")
-        self.call.facts.model = request.data.get("model") or DEFAULT_MODEL
-        self.call.facts.stream = request.data.get("stream", "").lower() == "true"
         upstream_request = UpstreamRequest(
             "POST",
-            "/audio/transcriptions",
+            UPSTREAM_PATH,
             credentials=gateway_fields.credentials(request.data, request.query_params, request.caller),
             deadline=gateway_fields.deadline(request.data, request.query_params),
-            form=form_parts(request, upload, self.call.facts.model),
+            upload=self.form,
         )
         return await self.forward(upstream_request, ERROR_OBJECT)
 
+    async def check_form(self, form: FormUpload) -> None:
+        """Checks a form that has been read to its end, as `admit_form` does, and that it has one file, `file`.
 
-def form_parts(request: ProxyRequest, upload: UploadedFile[bytes], model: str) -> list[FormPart]:
-    """Returns the parts of the form that asks upstream for a transcription of the file `upload`.
+        Raises `BadRequest` and `BodyTooLarge` for what is wrong with the form itself.
+        """
+        files = [part for part in form.parts if part.file_name is not None]
+        if not any(part.name == b"file" and part.file_name for part in files):
+            raise BadRequest("Missing required parameter: 'file'.", param="file", code="missing_required_parameter")
+        for part in files:
+            if part.name != b"file":
+                name = part.name.decode()
+                raise BadRequest(f"Invalid '{name}': expected a field, not a file.", param=name, code="invalid_type")
+        if sum(part.size for part in form.parts if part.file_name is None) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            raise BodyTooLarge("The form's fields, beside the file, are too large.")
+        self.check_late_fields(form)
+        route = find_route(UPSTREAM_PATH)
+        assert route is not None  # noqa: S101  (it is one of OpenAI's)
+        await self.admit_form(form, route, "")
 
-    They are `model`, the caller's other fields in their order, and the file. Fields that are for the gateway, such as
-    `security_key`, are left out.
-    """
-    texts = [(name, value) for name, values in request.POST.lists() for value in values]
-    parts: list[FormPart] = [
-        (name, (None, value.encode(), None))
-        for name, value in texts
-        if name not in gateway_fields.GATEWAY_FIELDS and name != "model"
-    ]
-    file = (upload.name, upload.read(), content_type(upload))
-    return [("model", (None, model.encode(), None)), *parts, ("file", file)]
+    def check_late_fields(self, form: FormUpload) -> None:
+        """Checks that no field for the gateway has come behind the beginning of a form, when it was too late for it.
 
-
-def content_type(upload: UploadedFile[bytes]) -> str | None:
-    """Returns the Content-Type that the caller gave an uploaded file, with its parameters; None if there is none.
-
-    A browser's recording has parameters: `audio/webm;codecs=opus`.
-
-    Raises:
-        BadRequest: the content type has control characters.
-    """
-    given = [(name, value.decode("utf-8", "replace")) for name, value in (upload.content_type_extra or {}).items()]
-    parameters = [f"{name}={value}" for name, value in given if gateway_fields.HEADER_TOKEN.fullmatch(value)]
-    joined = "; ".join([upload.content_type or "", *parameters])
-    if not PRINTABLE.fullmatch(joined):
-        raise BadRequest("Invalid 'file': its content type has control characters.", param="file")
-    return joined or None
+        Raises `BadRequest` for such a field.
+        """
+        in_time = self.request.data
+        for name, value in form.received_fields().items():
+            if not value or name in in_time or name not in gateway_fields.NEEDED_FIRST:
+                continue
+            if name != "security_key" or not is_key_of(value, self.caller):
+                words = f"Invalid '{name}': a form of more than 1 MiB must have this field in front of its file."
+                raise BadRequest(words, param=name)

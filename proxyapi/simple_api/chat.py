@@ -7,10 +7,10 @@ from typing import ClassVar
 from django.http.response import HttpResponseBase
 
 from proxyapi import openapi
-from proxyapi.bodies.json_body import JSONBody
+from proxyapi.bodies import large_bodies
+from proxyapi.bodies.received_object import ReceivedObject, edited
 from proxyapi.call import gateway_fields
 from proxyapi.call.call_request import ProxyRequest
-from proxyapi.call.parsers import write_object
 from proxyapi.dispatch.base_view import BodyUse
 from proxyapi.dispatch.call_view import CallView
 from proxyapi.simple_api import chat_bodies
@@ -25,22 +25,24 @@ class JSONCallView(CallView):
     body_use = BodyUse.WHOLE
     upstream_path: ClassVar[str]
 
-    def upstream_request(self, request: ProxyRequest, body: dict[str, object]) -> UpstreamRequest:
-        """Returns the request that sends `body` upstream.
+    async def upstream_request(self, request: ProxyRequest, body: dict[str, object]) -> UpstreamRequest:
+        """Returns the request that sends upstream the body that came, edited so that its members are those of `body`.
 
         Records for the ledger the body's model, and whether the body asks for a stream.
         """
         model = body.get("model")
         self.call.facts.model = model if isinstance(model, str) else ""
         self.call.facts.stream = body.get("stream") is True
-        content = write_object(body, request.data)
+        received = request.data if isinstance(request.data, ReceivedObject) else ReceivedObject()  # without a body
+        json = await large_bodies.run(len(received.raw), edited, received, body)
+        received.forget_text()
         return UpstreamRequest(
             "POST",
             self.upstream_path,
             credentials=gateway_fields.credentials(request.data, request.query_params, request.caller),
             deadline=gateway_fields.deadline(request.data, request.query_params),
-            content=content,
-            json=JSONBody.written(content, body),
+            content=json.raw,
+            json=json,
         )
 
 
@@ -57,7 +59,7 @@ class OpenAIView(JSONCallView):
         image = body.pop("image", None)
         if image is not None:
             body["messages"] = chat_bodies.add_image(messages, image)
-        return await self.forward(self.upstream_request(request, body))
+        return await self.forward(await self.upstream_request(request, body))
 
 
 class ChatGPTView(JSONCallView):
@@ -66,7 +68,7 @@ class ChatGPTView(JSONCallView):
 
     @openapi.chatgpt
     async def post(self, request: ProxyRequest) -> HttpResponseBase:
-        upstream_request = self.upstream_request(request, chat_bodies.chatgpt_body(request.data))
+        upstream_request = await self.upstream_request(request, chat_bodies.chatgpt_body(request.data))
         return await self.forward(upstream_request, rewrite=chat_bodies.chatgpt_answer)
 
 
@@ -81,4 +83,4 @@ class EmbeddingsView(JSONCallView):
             body["model"] = DEFAULT_EMBEDDING_MODEL
         gateway_fields.require(body, "model", str, "a non-empty string")
         gateway_fields.require(body, "input", (str, list), "a non-empty string or array")
-        return await self.forward(self.upstream_request(request, body))
+        return await self.forward(await self.upstream_request(request, body))

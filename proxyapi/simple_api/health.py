@@ -28,7 +28,7 @@ class HealthView(JSONCallView):
     @openapi.health
     async def get(self, request: ProxyRequest) -> HttpResponseBase:
         body = chat_bodies.chatgpt_body({"prompt": PROMPT})
-        return await self.forward(self.upstream_request(request, body), rewrite=chat_bodies.chatgpt_answer)
+        return await self.forward(await self.upstream_request(request, body), rewrite=chat_bodies.chatgpt_answer)
 
 
 class Health2View(HealthView):
@@ -42,4 +42,4 @@ class Health2View(HealthView):
             "model": settings.DEFAULT_MODEL,
             "messages": [{"role": "user", "content": PROMPT}],
         }
-        return await self.forward(self.upstream_request(request, body))
+        return await self.forward(await self.upstream_request(request, body))

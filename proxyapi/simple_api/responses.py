@@ -37,7 +37,7 @@ class ResponsesView(JSONCallView):
             gateway_fields.require(body, "input", (str, list), "a non-empty string or array")
         if body.get("stream") is not None and not isinstance(body["stream"], bool):
             raise BadRequest("Invalid 'stream': expected true or false.", param="stream", code="invalid_type")
-        return await self.forward(self.upstream_request(request, body), RESPONSES_WITH_DONE)
+        return await self.forward(await self.upstream_request(request, body), RESPONSES_WITH_DONE)
 
 
 class CompactView(JSONCallView):
@@ -46,7 +46,8 @@ class CompactView(JSONCallView):
 
     @openapi.compact_response
     async def post(self, request: ProxyRequest) -> HttpResponseBase:
-        return await self.forward(self.upstream_request(request, gateway_fields.upstream_body(request.data)))
+        body = gateway_fields.upstream_body(request.data)
+        return await self.forward(await self.upstream_request(request, body))
 
 
 class InputTokensView(CompactView):

@@ -150,13 +150,11 @@ def _head_and_body(request: UpstreamRequest) -> tuple[Headers, Body]:
     if own_entry := self_calls.own_entry():
         headers["Via"] = f"{headers['Via']}, {own_entry}" if "Via" in headers else own_entry
     if request.upload is not None:
+        if request.headers is None:
+            headers["Content-Type"] = request.upload.content_type
+        if request.upload.size is not None:
+            headers["Content-Length"] = str(request.upload.size)
         return headers, request.upload.pieces()
-    if request.form:
-        encoded = httpx2.Request("POST", client().base_url, files=request.form)
-        headers["Content-Type"] = encoded.headers["content-type"]
-        headers["Content-Length"] = encoded.headers["content-length"]
-        assert isinstance(encoded.stream, httpx2.AsyncByteStream)  # noqa: S101  (a form is one)
-        return headers, aiter(encoded.stream)
     if request.method == "GET" and request.headers is None:
         headers.pop("Content-Type", None)
     return headers, request.content

@@ -11,16 +11,26 @@ from proxyapi.routes import Route, find_route
 from proxyapi.upstream.credentials import Credentials
 from proxyapi.upstream.passed_headers import Headers
 
-# The name of a form's part, then its file name (None for a plain field), its bytes and its content type.
-FormPart = tuple[str, tuple[str | None, bytes, str | None]]
-
 
 class Upload(Protocol):
     """The body of a caller's request that goes upstream while it is still arriving (`proxyapi.call.uploads`)."""
 
+    content_type: str
+
     @property
     def complete(self) -> bool:
         """True once all of the body has arrived from the caller."""
+
+    @property
+    def size(self) -> int | None:
+        """The number of bytes that go upstream; None if it is not known yet."""
+
+    @property
+    def is_whole(self) -> bool:
+        """True if all of the body was received and read before anything goes upstream."""
+
+    async def check(self) -> None:
+        """Checks whether the caller may send the body, once all of it has been read, unless that has been checked."""
 
     def pieces(self) -> AsyncIterator[bytes]:
         """Yields the pieces of the caller's body, while it arrives, as soon as they may be sent upstream.
@@ -36,7 +46,7 @@ class UpstreamRequest:
     `path` is below the base URL, and `query` is already encoded. `deadline` is the moment when the whole call ends, in
     seconds of the event loop's clock.
 
-    The body is one of `content`, `form` and `upload`, or there is none. `content` has the bytes that go upstream, and
+    The body is one of `content` and `upload`, a form, or there is none. `content` has the bytes that go upstream, and
     `json` the object in them, which policies read.
 
     If `headers` are given, these are sent, with the account's credentials; otherwise those that the SDK would send.
@@ -51,7 +61,6 @@ class UpstreamRequest:
     query: str = ""
     content: bytes | None = None
     json: JSONBody | None = None
-    form: list[FormPart] = field(default_factory=list)
     upload: Upload | None = None
     headers: Headers | None = None
     route: Route | None = field(init=False)
@@ -65,14 +74,6 @@ class UpstreamRequest:
         return not self.path.startswith(("/images/", "/audio/"))
 
     @property
-    def form_texts(self) -> list[tuple[str, str]]:
-        """The names and values of the text fields of the request's form, in their order; files are left out."""
-        return [
-            (name, text.decode("utf-8", "replace")) for name, (file_name, text, _) in self.form if file_name is None
-        ]
-
-    @property
     def text_size(self) -> int:
-        """The number of bytes of the request that policies read: its JSON, or its form's fields without the files."""
-        json_size = 0 if self.json is None else self.json.size
-        return json_size + sum(len(text) for _, (file_name, text, _) in self.form if file_name is None)
+        """The number of bytes of the request's JSON, which policies read."""
+        return 0 if self.json is None else self.json.size

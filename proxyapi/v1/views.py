@@ -20,18 +20,16 @@ from django.http.response import HttpResponseBase
 from rest_framework.authentication import BaseAuthentication
 
 from proxyapi import openapi
-from proxyapi.bodies import large_bodies, model_places, request_encoding
-from proxyapi.bodies.billing_parameters import count_pictures, read_asked_usage
+from proxyapi.bodies import large_bodies, request_encoding
 from proxyapi.bodies.json_body import read_json_body
 from proxyapi.cached_settings import call_settings
 from proxyapi.call import gateway_fields
 from proxyapi.call.call_request import CallRequest, ProxyRequest
 from proxyapi.call.capacity import capacity
 from proxyapi.call.uploads import FormUpload
-from proxyapi.dispatch import model_policy
 from proxyapi.dispatch.authentication import BearerAuthentication
 from proxyapi.dispatch.base_urls import has_endpoint_twice, unknown_endpoint
-from proxyapi.dispatch.call_view import CallView
+from proxyapi.dispatch.form_view import FormView
 from proxyapi.exceptions import NotFound, WebSocketRefused
 from proxyapi.key_names import SECURITY_KEY_NAME
 from proxyapi.keys.globs import is_allowed
@@ -64,7 +62,7 @@ CHAT_WITHOUT_USAGE = replace(CHAT, to_caller=remove_usage)
 DIALECTS = {"responses": RESPONSES, "chat/completions": CHAT, "completions": CHAT}
 
 
-class PassThroughView(CallView):
+class PassThroughView(FormView):
     """View of all routes under `/v1`: passes requests upstream, and upstream's answers back.
 
     `found` is the route of the request; None if `/v1` has no such route.
@@ -173,35 +171,14 @@ class PassThroughView(CallView):
         call.incoming_body.allow_large_form()
         call.incoming_body.check_announced()  # before anything is sent upstream
         self.call.facts.form = upstream_request.upload = FormUpload(
-            call.incoming_body, call.raw_headers, self.admit_form, encoding
+            call.incoming_body, call.raw_headers, self.check_form, encoding
         )
-        assert upstream_request.headers is not None  # noqa: S101  (a call that passes through has its own)
-        if call.incoming_body.announced is not None:
-            upstream_request.headers["Content-Length"] = str(call.incoming_body.announced)
 
-    async def admit_form(self, form: FormUpload) -> None:
-        """Checks that the key may use the models and objects that a form names; reserves budget for the call.
-
-        Called when the whole form has been read. The last piece of the form has not been sent yet, so upstream cannot
-        have acted on the form. Raises the errors of `check_models`, `ownership_check.check_form` and `reserve`, which
-        stop the form.
-        """
-        self.call.facts.model = next(iter(form.field("model")), "")
-        self.call.facts.stream = "true" in map(str.lower, form.field("stream"))
+    async def check_form(self, form: FormUpload) -> None:
+        """Checks a form that has been read to its end, as `admit_form` does."""
         self.call.request.mark_body_received()
         assert self.found is not None  # noqa: S101  (it is open)
-        fields = {name: form.field(name) for name in ("n", "quality", "size")}
-        self.call.facts.asked_usage = read_asked_usage(self.found, fields, self.call.facts.model)
-        self.call.answer.expected_pictures = count_pictures(self.found, fields)
-        caller = self.caller
-        if caller.allowed_models:
-            size = sum(len(part.content) for part in form.parts)
-            named = await large_bodies.run(size, lambda: model_places.in_fields(form.fields()))
-            named += model_places.in_query(self.call.request.raw_query.decode("latin-1"))
-            model_policy.check_models(self.found, "POST", named, caller)
-        self.call.created_objects.exclude(await ownership_check.check_form(form.parts, caller))
-        await self.reserve("POST", self.found, form.sizes())
-        self.call.begin_reserved()
+        await self.admit_form(form, self.found, self.call.request.raw_query.decode("latin-1"))
 
     async def relay_answer(
         self, request: UpstreamRequest, dialect: Dialect, as_it_came: UpstreamRequest | None = None

@@ -11,9 +11,9 @@ from tests.support.inputs.ambiguous_forms import AMBIGUOUS
 from tests.support.inputs.client_forms import CLIENTS, form
 
 
-def read(body: bytes, *content_types: bytes, piece: int = 0, keeps_all: bool = False) -> FormReader:
+def read(body: bytes, *content_types: bytes, piece: int = 0) -> FormReader:
     """The form, read whole or in pieces of this many bytes."""
-    reader = FormReader([(b"content-type", value) for value in content_types], keeps_all=keeps_all)
+    reader = FormReader([(b"content-type", value) for value in content_types])
     for at in range(0, len(body), piece or len(body) or 1):
         reader.feed(body[at : at + (piece or len(body))])
     reader.end()
@@ -51,11 +51,20 @@ def test_a_form_that_is_cut_anywhere_is_refused(name: str) -> None:
             read(sent.body[:size], sent.content_type)
 
 
-def test_only_a_reader_that_keeps_all_has_the_files() -> None:
-    sent = CLIENTS["httpx 0.28"]
+@pytest.mark.parametrize("piece", [0, 1, 7])
+@pytest.mark.parametrize("name", CLIENTS)
+def test_the_places_of_parts_are_known(name: str, piece: int) -> None:
+    sent = CLIENTS[name]
+    reader = read(sent.body, sent.content_type, piece=piece)
 
-    assert read(sent.body, sent.content_type, piece=5, keeps_all=True).parts[-1].content == b"RIFF"
-    assert read(sent.body, sent.content_type, piece=5).parts[-1].content == b""
+    assert len(reader.boundaries) == len(reader.parts) + 1
+    for number, part in enumerate(reader.parts):
+        start, end = reader.boundaries[number : number + 2]
+        head, content = sent.body[start:end].split(b"\r\n\r\n", 1)
+        assert b"name" in head
+        assert sent.body[: reader.head_ends[number]].endswith(head)
+        assert content.endswith(b"\r\n" + reader.mark)
+        assert len(content) == part.size + 2 + len(reader.mark)
 
 
 def test_limits_are_reached_and_not_passed() -> None:

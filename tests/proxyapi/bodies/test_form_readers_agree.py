@@ -52,10 +52,11 @@ class Raw(MultiPartParser):
 
 
 def by_ours(content_type: str, body: bytes) -> Contents:
-    reader = FormReader([(b"content-type", content_type.encode("latin-1"))], keeps_all=True)
+    reader = FormReader([(b"content-type", content_type.encode("latin-1"))])
     reader.feed(body)
     reader.end()
-    return [(part.name.decode(), bytes(part.content)) for part in reader.parts]
+    starts = [end + len("\r\n\r\n") for end in reader.head_ends]
+    return [(part.name.decode(), body[at : at + part.size]) for part, at in zip(reader.parts, starts, strict=True)]
 
 
 def by_django(content_type: str, body: bytes) -> Contents:

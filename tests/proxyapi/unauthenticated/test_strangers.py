@@ -22,7 +22,7 @@ from pytest_django.fixtures import Settings
 
 from chatproxy.asgi import application
 from proxyapi import urls
-from proxyapi.bodies import json_members
+from proxyapi.bodies import form_reader, json_members
 from proxyapi.call import parsers
 from proxyapi.call import request_body as receiving
 from proxyapi.call.capacity import capacity
@@ -34,8 +34,7 @@ from proxyapi.unauthenticated import key_search
 from proxyapi.unauthenticated.body_memory import StrangerBudget
 from tests.support.callers.asgi import Asgi
 from tests.support.servers.gateway import SECURITY_KEY
-from usage.journal.writer import Journal
-from usage.ledger import ledger
+from tests.support.servers.worker import worker_in_this_process
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 JSON = "application/json"
@@ -75,15 +74,9 @@ KEY_IN_BODY = [path for path in API_PATHS if not path.startswith("/v1/") and tak
 
 
 @pytest.fixture(autouse=True)
-def _worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """This process knows SECURITY_KEY and can write its journal, as a worker does."""
-    journal = Journal(tmp_path, reserve_bytes=0, sync="off")
-    journal.open()
-    monkeypatch.setattr(ledger, "_journal", journal)
-    monkeypatch.setattr(keyring, "_entries", keyring._entries)
-    keyring._replace_keys(None)
-    yield
-    journal.close()
+def _worker(tmp_path: Path) -> Iterator[None]:
+    with worker_in_this_process(tmp_path):
+        yield
 
 
 @pytest.fixture
@@ -103,8 +96,8 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     watch(json, "loads")
     watch(orjson, "loads")
     watch(parsers.JSONObjectParser, "parse")
-    watch(parsers.FormParser, "parse")
     watch(parsers, "parse_object")
+    watch(form_reader.FormReader, "feed")
     watch(multipartparser.MultiPartParser, "parse")
     watch(json_members, "read_members")
     return ran

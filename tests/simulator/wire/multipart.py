@@ -41,6 +41,7 @@ def parse_form(content_type: str, body: bytes) -> Form:
     if not boundary:
         raise ValueError("no boundary")
     delimiter = b"--" + boundary.encode()
+    body = body.removeprefix(b"\r\n")  # the end of an empty preamble (RFC 2046, 5.1.1)
     if not body.startswith(delimiter) or delimiter + b"--" not in body:
         raise ValueError("boundary not found")
     form = Form()

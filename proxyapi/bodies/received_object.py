@@ -1,0 +1,147 @@
+"""The JSON object in a body of the simple API: what was received, and the body for upstream that is cut out of it.
+
+The gateway's own members are taken out of the text by their places, and what it changes or adds is put in, so that
+every other byte stays as it came. JSON is parsed strictly (RFC 8259): `NaN`, numbers beyond the range of a double and
+control characters in strings are refused. A lone surrogate that came as bytes, which are not UTF-8, is written as an
+escape.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NoReturn
+
+from proxyapi.bodies import large_bodies
+from proxyapi.bodies.json_body import JSONBody, fault_of
+from proxyapi.bodies.json_members import JSONFault, Member, make_object, read_object
+from proxyapi.exceptions import BadJSON
+
+
+class ReceivedObject(dict[str, object]):
+    """The JSON object in a request's body, as a dictionary with the last value of each member, and with its text.
+
+    `raw` are the bytes of the text, in UTF-8, and `members` the members with their places in `text`, also those whose
+    name is given twice; all three until `forget_text` is called.
+    """
+
+    def __init__(self, raw: bytes = b"{}", text: str = "{}", members: Sequence[Member] = ()) -> None:
+        super().__init__((member.name, member.value) for member in members)
+        self.raw = raw
+        self.text = text
+        self.members = members
+
+    def forget_text(self) -> None:
+        """Frees the memory of the text once upstream's body has been made of it; only the dictionary stays."""
+        self.raw, self.text, self.members = b"{}", "{}", ()
+
+
+def parse_object(body: bytes) -> ReceivedObject:
+    """Parses a request's body as JSON and returns the object in it; an empty body counts as an empty object.
+
+    The text may be in UTF-8, UTF-16 or UTF-32.
+
+    Raises:
+        BadJSON: the body is not JSON (RFC 8259), is not an object, is nested too deep, has more members than
+            `json_members.MAX_MEMBERS`, a number beyond the range of a double, or an integer of more than 4,300 digits.
+        BodyTooLarge: the body has more values than `proxyapi.bodies.large_bodies` allows.
+    """
+    if not body or body.isspace():
+        return ReceivedObject()
+    try:
+        raw = large_bodies.in_utf_8(body)
+        if len(raw) > large_bodies.LARGE_BYTES:
+            large_bodies.check_bounds(raw)
+        try:
+            text = large_bodies.decode(raw, "strict")
+        except UnicodeDecodeError:
+            text = large_bodies.decode(raw, "surrogatepass")
+            raw = _encode(text)
+        return ReceivedObject(raw, text, read_object(text, _decoder_for(raw)))
+    except RecursionError as error:
+        raise BadJSON("The request body is nested too deep.") from error
+    except ValueError as error:  # also UnicodeDecodeError and JSONDecodeError
+        raise BadJSON(f"The request body is not valid JSON: {fault_of(error)}") from error
+
+
+def edited(received: ReceivedObject, wanted: Mapping[str, object]) -> JSONBody:
+    """Returns the body for upstream: the text of the `received` object, edited so that its members are those `wanted`.
+
+    A member whose value is the received object's own stays as it came. Of a name that was given twice only the last
+    member stays, because the last value is the one that the gateway has checked.
+    """
+    edits = list(_edits(received, wanted))
+    return JSONBody.written(_apply(received, edits) if edits else received.raw, wanted)
+
+
+def _edits(received: ReceivedObject, wanted: Mapping[str, object]) -> Iterator[tuple[int, int, str]]:
+    """Yields the changes that make the text of an object one with the members `wanted`, in the order of the text.
+
+    A change is a start and an end in the text, and what stands between them afterwards.
+    """
+    members = received.members
+    last = {member.name: at for at, member in enumerate(members)}
+    kept = [at for at, member in enumerate(members) if member.name in wanted and last[member.name] == at]
+    added = [_ENCODER.encode({name: value})[1:-1] for name, value in wanted.items() if name not in last]
+    if added:
+        start = received.text.index("{") + 1
+        yield start, start, ",".join(added) + ("," if kept else "")
+    last_kept = kept[-1] if kept else -1
+    stays = frozenset(kept)
+    for at, member in enumerate(members[: last_kept + 1]):
+        if at not in stays:
+            yield member.start, members[at + 1].start, ""
+        elif wanted[member.name] is not member.value:
+            yield member.value_start, member.end, _ENCODER.encode(wanted[member.name])
+    if last_kept + 1 < len(members):  # what is cut at the end goes with the comma before it
+        yield members[last_kept].end if kept else members[0].start, members[-1].end, ""
+
+
+def _apply(received: ReceivedObject, edits: Sequence[tuple[int, int, str]]) -> bytes:
+    """Returns the bytes of an object's text with these `edits` applied."""
+    text, whole = received.text, memoryview(received.raw)
+    starts = [0, *(end for _, end, _ in edits)]
+    ends = [*(start for start, _, _ in edits), len(text)]
+    # In a text of ASCII alone, characters and bytes have the same places, and the bytes are copied only once.
+    places = zip(starts, ends, strict=True)
+    kept = [whole[start:end] if text.isascii() else _encode(text[start:end]) for start, end in places]
+    pieces: list[bytes | memoryview] = [kept[0]]
+    for (_, _, put), behind in zip(edits, kept[1:], strict=True):
+        pieces += (put.encode(), behind)
+    return b"".join(pieces)
+
+
+def _encode(text: str) -> bytes:
+    """Encodes a JSON text in UTF-8; a lone surrogate, which can only stand in a string, becomes an escape."""
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _decoder_for(raw: bytes) -> json.JSONDecoder:
+    """Returns the strict JSON decoder for a body: for a large one, one that lets the event loop run meanwhile."""
+    if len(raw) <= large_bodies.LARGE_BYTES:
+        return _DECODER
+    numbers = large_bodies.Numbers(_finite)
+    return json.JSONDecoder(
+        object_pairs_hook=make_object,
+        parse_constant=_refuse_constant,
+        parse_int=numbers.parse_int,
+        parse_float=numbers.parse_float,
+    )
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    """Raises `JSONFault` for NaN and the infinities, which are not JSON although Python's parser accepts them."""
+    raise JSONFault(f"{name} is not a JSON number")
+
+
+def _finite(digits: str) -> float:
+    """Converts a number in JSON to a float. Raises `JSONFault` if the number is beyond the range of a double."""
+    value = float(digits)
+    if value in (float("inf"), float("-inf")):
+        raise JSONFault("a number is out of range")
+    return value
+
+
+# Made once, because each takes longer than to read a small body.
+_DECODER = json.JSONDecoder(object_pairs_hook=make_object, parse_constant=_refuse_constant, parse_float=_finite)
+_ENCODER = json.JSONEncoder(separators=(",", ":"))

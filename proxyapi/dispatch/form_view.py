@@ -1,0 +1,37 @@
+"""The view of the endpoints that pass a form to upstream while it arrives, on both APIs."""
+
+from __future__ import annotations
+
+from proxyapi.bodies import large_bodies, model_places
+from proxyapi.bodies.billing_parameters import count_pictures, read_asked_usage
+from proxyapi.call.uploads import FormUpload
+from proxyapi.dispatch import model_policy
+from proxyapi.dispatch.call_view import CallView
+from proxyapi.object_owners import ownership_check
+from proxyapi.routes import Route
+
+
+class FormView(CallView):
+    """Base class of the views that may pass a form to upstream while it arrives."""
+
+    async def admit_form(self, form: FormUpload, route: Route, query: str) -> None:
+        """Checks that the key may use the models and objects that a form names; reserves budget for the call.
+
+        Called when the whole form has been read. The end of the form has not been sent yet, so upstream cannot have
+        acted on the form. Raises the errors of `check_models`, `ownership_check.check_form` and `reserve`, which stop
+        the form. `query` is the query of the request, which may name models, too.
+        """
+        call, caller = self.call, self.caller
+        call.facts.model = next(iter(form.field("model")), "")
+        call.facts.stream = "true" in map(str.lower, form.field("stream"))
+        fields = {name: form.field(name) for name in ("n", "quality", "size")}
+        call.facts.asked_usage = read_asked_usage(route, fields, call.facts.model)
+        call.answer.expected_pictures = count_pictures(route, fields)
+        parts = form.passing_parts
+        if caller.allowed_models:
+            size = sum(len(part.content) for part in parts)
+            named = await large_bodies.run(size, lambda: model_places.in_fields(form.fields()))
+            model_policy.check_models(route, "POST", named + model_places.in_query(query), caller)
+        call.created_objects.exclude(await ownership_check.check_form(parts, caller))
+        await self.reserve("POST", route, form.sizes())
+        call.begin_reserved()
