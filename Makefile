@@ -19,14 +19,14 @@ help:  ## this list
 run: $(VENV)/base.stamp  ## start the server on port 3002
 	@$(BIN)/python manage.py serve
 
-check: $(VENV)/dev.stamp  ## lint, types, and the tests that start nothing, in a minute or two
+check: $(VENV)/dev.stamp  ## lint, types, and the tests that start nothing, in about a minute
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint quick
 
 quick: $(VENV)/dev.stamp  ## run the tests that need no server or database, with few examples each
 	@$(BIN)/python -m pytest --quiet --numprocesses auto --dist worksteal -m "not needs_server" \
 		--hypothesis-profile quick $(ARGS)
 
-# A test's server starts a third of a second sooner from bytecode, and there are a thousand of them.
+# A test's server starts a third of a second sooner from bytecode, and there are hundreds of them.
 test quick coverage: export PYTHONDONTWRITEBYTECODE :=
 
 test: $(VENV)/dev.stamp  ## run all tests, on all cores; make test ARGS="-k name"

@@ -18,6 +18,7 @@ from proxyapi.bodies.form_reader import FormReader
 from proxyapi.exceptions import BadForm
 from tests.support.inputs.ambiguous_forms import AMBIGUOUS
 from tests.support.inputs.client_forms import CLIENTS
+from tests.support.thoroughness import examples
 
 Contents = list[tuple[str, bytes]]
 
@@ -188,13 +189,13 @@ def forms(draw: st.DrawFn) -> tuple[str, bytes]:
     return f"multipart/form-data; boundary={written}", start + body + mark + b"--" + end
 
 
-@settings(max_examples=600)
+@examples(600)
 @given(forms())
 def test_generated_forms_have_one_meaning(form: tuple[str, bytes]) -> None:
     assert_one_meaning(*form)
 
 
-@settings(max_examples=1500)
+@examples(1500)
 @given(
     st.sampled_from(sorted(CLIENTS)),
     st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 12), st.sampled_from(PIECES)), min_size=1, max_size=3),

@@ -12,6 +12,7 @@ import pytest
 from proxyapi.streams import sse
 from proxyapi.streams.chat_usage_removal import remove_usage
 from proxyapi.streams.sse import EventFramer
+from tests.support.thoroughness import some
 from usage.answers import event_stream
 from usage.answers.reader import AnswerReader
 from usage.answers.streamed_text import StreamedText
@@ -55,10 +56,10 @@ def spelled(chunks: list[dict[str, Any]], *, end: str, layout: str, before: str,
 
 
 def cuts(stream: bytes, up_to: int | None = None) -> Iterator[list[bytes]]:
-    """The stream whole, in two pieces cut at every byte of its first `up_to`, and byte by byte."""
+    """The stream byte by byte, whole, and in two pieces cut at every byte of its first `up_to`."""
+    yield [stream[at : at + 1] for at in range(len(stream))]
     for at in range(len(stream[:up_to])):
         yield [stream[:at], stream[at:]] if at else [stream]
-    yield [stream[at : at + 1] for at in range(len(stream))]
 
 
 def passed(pieces: list[bytes]) -> tuple[bytes, bytes, AnswerReader]:
@@ -86,7 +87,8 @@ def test_every_spelling_is_read_however_it_is_cut(end: str, layout: str, before:
     sent = start + spelled(chat(with_usage=True), **spelling)
     wanted = start + spelled(chat(with_usage=False), **spelling)
     # A byte order mark changes how the first event is read; cuts behind that one are tried without it.
-    for pieces in cuts(sent, up_to=len(start + spelled(chat(with_usage=True)[:1], **spelling)) if start else None):
+    end_of_first = len(start + spelled(chat(with_usage=True)[:1], **spelling))
+    for pieces in some(cuts(sent, up_to=end_of_first if start else None)):
         out, shown, answer = passed(pieces)
         assert out == sent
         assert shown == wanted
@@ -101,7 +103,7 @@ def test_a_single_line_end_between_events_is_enough(end: str, space: str) -> Non
     chunks = [json.dumps(one, separators=(",", ":")) for one in chat(with_usage=True)]
     sent = "".join(f"data:{space}{data}{end}" for data in [*chunks, "[DONE]"]).encode()
     wanted = [json.dumps(one, separators=(",", ":")) for one in chat(with_usage=False)]
-    for pieces in cuts(sent):
+    for pieces in some(cuts(sent)):
         out, shown, answer = passed(pieces)
         assert out == sent
         assert shown == "".join(f"data:{space}{data}{end}" for data in [*wanted, "[DONE]"]).encode()

@@ -151,7 +151,7 @@ def answering(*answers: bytes) -> Script:
 
 
 async def polite(peer: Peer) -> None:
-    """Script that answers every request of a connection with `OK`, until the client closes it."""
+    """Answers every request of a connection with `OK`, until the client closes it."""
     while await peer.request() is not None:
         peer.send(OK)
 

@@ -10,9 +10,10 @@ import subprocess
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.support.thoroughness import examples
 from usage.models import Request, RequestBody
 from usage.page_data import reproduction
 
@@ -89,7 +90,7 @@ def check_python(program: str) -> ast.Module:
     [("prompt", "@/etc/passwd", False), ("language", "</etc/shadow", False), ("file", "/home/me/.ssh/id_rsa", True)]
 )
 @example([("file", ".env", True), ("file", "..", True), ("file", "C:\\Users\\me\\key", True)])
-@settings(max_examples=150)
+@examples(150)
 def test_a_form_is_inert(found: list[tuple[str, str, bool]]) -> None:
     lines = [
         f"{name}: <{value}, audio/mpeg, 1,234 bytes>" if is_file else f"{name}: {value}"

@@ -13,6 +13,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from tests.support.ledger.journals import Record, die, new_id, pass_a_second
 from tests.support.servers.disks import PretendedOS
+from tests.support.thoroughness import examples
 from usage.journal import full_disk, segments
 from usage.journal import writer as journal_module
 from usage.journal.full_disk import JournalFull
@@ -170,4 +171,4 @@ class JournalMachine(RuleBasedStateMachine):
 
 
 TestJournalMachine = JournalMachine.TestCase
-TestJournalMachine.settings = settings(max_examples=40, stateful_step_count=40)
+TestJournalMachine.settings = settings(examples(40), stateful_step_count=40)

@@ -1,0 +1,25 @@
+"""How many cases that are alike a run tries: `make test` all of them, `make check` a tenth.
+
+Hypothesis' profile says which run it is (`tests/conftest.py`): `quick` has a tenth of the usual number of examples.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from hypothesis import settings
+
+USUAL_EXAMPLES = 100  # Hypothesis' default
+T = TypeVar("T")
+
+
+def examples(number: int) -> settings:
+    """Returns Hypothesis' settings for a property that is tried with `number` examples; in a quick run with a tenth."""
+    return settings(max_examples=max(1, number * settings().max_examples // USUAL_EXAMPLES))
+
+
+def some(cases: Iterable[T]) -> Iterator[T]:
+    """Yields all of many cases that are alike; in a quick run every tenth of them."""
+    return itertools.islice(cases, 0, None, max(1, USUAL_EXAMPLES // settings().max_examples))
