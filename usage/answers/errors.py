@@ -244,7 +244,10 @@ def _page_text(page: str) -> str:
     """Returns the title and the visible texts at the start of an HTML page, joined by ` · `."""
     parser = _PageText()
     parser.feed(page[: MAX_TEXT_BYTES // 4])
-    parser.close()
+    if not parser.rawdata.startswith(
+        "<"
+    ):  # else a tag without an end: `close` searches at each `<` in it up to the end
+        parser.close()
     return " · ".join(parser.texts)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.polling import wait_until_quick
 from tests.support.servers.gateway import SECURITY_KEY, Gateway, run_gateway
 from usage.answers.errors import MAX_MESSAGE_CHARACTERS, error_in_body, status_phrase
 
@@ -111,6 +113,20 @@ def test_anything_has_words_and_a_code(status: int, body: bytes) -> None:
 )
 def test_a_large_one_is_read_in_part(body: bytes) -> None:
     assert len(error_in_body(body, 500)["message"]) <= MAX_MESSAGE_CHARACTERS
+
+
+@pytest.mark.parametrize("tag", [b"<a ", b'<a b="', b"<a b=", b"</a ", b"<!a ", b"<?a ", b"<!--"])
+def test_tags_without_an_end_take_no_more_time_than_their_length(tag: bytes) -> None:
+    def seconds() -> float:
+        began = time.process_time()
+        assert error_in_body(tag * 20_000, 500)["message"]
+        return time.process_time() - began
+
+    wait_until_quick(seconds, 0.3)
+
+
+def test_a_tag_that_is_cut_off_is_no_text() -> None:
+    assert error_in_body(b"<html><body>Bad day<p class=", 500)["message"] == "Bad day"
 
 
 def test_statuses_have_words() -> None:
