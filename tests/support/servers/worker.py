@@ -15,7 +15,7 @@ from usage.ledger import ledger
 
 @contextmanager
 def worker_in_this_process(directory: Path) -> Iterator[Journal]:
-    """Until the block ends, this process knows SECURITY_KEY and can write its journal, as a worker does."""
+    """Lets this process accept SECURITY_KEY and write a journal, as a worker does, until the block ends."""
     journal = Journal(directory, reserve_bytes=0, sync="off")
     journal.open()
     with pytest.MonkeyPatch.context() as patched:
