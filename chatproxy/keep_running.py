@@ -24,11 +24,11 @@ class KeepRunning(ABC):
         self._thread = threading.Thread(target=self._run, name=f"{name} watch", daemon=True)
 
     def watch(self) -> None:
-        """Starts the thread."""
+        """Starts the thread, which from then on checks every second whether the process runs."""
         self._thread.start()
 
     def end_watch(self, seconds: float) -> None:
-        """Stops the thread, and waits `seconds` at most for a start that is under way.
+        """Stops the thread that checks the process; waits `seconds` at most for a start that is under way.
 
         After that, nothing starts the process again.
         """
@@ -42,7 +42,7 @@ class KeepRunning(ABC):
 
     @abstractmethod
     def start_again(self) -> float:
-        """Starts the process, which has ended; returns after how many seconds it is to be checked again."""
+        """Starts the process after it has ended; returns after how many seconds the thread is to check it again."""
 
     def _run(self) -> None:
         # If this thread received a signal, Python would handle it in the main thread, but only after that has waited.

@@ -39,7 +39,7 @@ class Ledger:
         self._journal.open()
 
     def stop(self) -> None:
-        """Closes this process's journal. What is in it by then, the shipper writes to the database."""
+        """Closes this process's journal; the shipper writes what is in it to the database."""
         self.journal.close()
 
     @property

@@ -10,9 +10,9 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 
 def put_without_copy(cycle: RequestResponseCycle, part: bytes) -> bytes:
-    """Makes `part` the body of a request as far as it waits for the call, if nothing else waits.
+    """Stores a part of a request's body for the call without copying it, if no earlier part still waits for the call.
 
-    Returns the bytes that uvicorn still has to add to what waits: none, or all of the part.
+    Returns the bytes that uvicorn still has to append to those that wait: none if the part was stored, else all of it.
     """
     if not cycle.body and not cycle.response_complete:
         cycle.body = part  # type: ignore[assignment]  # uvicorn converts it to bytes, which copies nothing

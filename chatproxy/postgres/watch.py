@@ -28,7 +28,7 @@ class PostgresWatch(KeepRunning):
         self._postgres = postgres
 
     def stop(self) -> None:
-        """Stops the thread and the PostgreSQL server, and waits for their ends."""
+        """Stops the thread that watches the PostgreSQL server, then the server, and waits until both have ended."""
         self.end_watch(READY_SECONDS)
         self._postgres.stop()
 

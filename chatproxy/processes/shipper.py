@@ -61,7 +61,7 @@ def _wait_for_end(lifeline: int, ended: threading.Event) -> None:
 class _Turn:
     """The right to ship the journals of this host, which one process has at a time: a lock on the file `path`.
 
-    Who waits for it holds a lock on a second file, by which the first one sees that.
+    A process that waits for the right holds a lock on a second file, by which the first process sees that one waits.
     """
 
     def __init__(self, path: Path) -> None:

@@ -34,7 +34,10 @@ os.register_at_fork(before=_forking.acquire, after_in_parent=_forking.release, a
 
 
 class ShipperWatch(KeepRunning):
-    """The shipper as gunicorn's master sees it. Create this object before the first worker is forked."""
+    """The shipper as gunicorn's master sees it: starts the process, watches it, and ends it at last.
+
+    Create this object before the first worker is forked.
+    """
 
     def __init__(self) -> None:
         super().__init__("the shipper")

@@ -76,12 +76,15 @@ class FormCutter:
         return [] if self._edits is None else self._edits.added_fields(self._staying())
 
     def _written(self, field: PartExcerpt) -> bytes:
-        """Returns a text field as a part of this form, with the boundary behind it."""
+        """Encodes a text field as a part of this form, followed by the boundary, and returns the bytes."""
         head = b'Content-Disposition: form-data; name="%b"' % field.name
         return b"".join((CRLF, head, CRLF * 2, field.content, CRLF, self._reader.mark))
 
     def _take(self, most: int) -> bytes:
-        """Returns the bytes that pass, of those that are held and stand before the place `most` in the form."""
+        """Returns the bytes that pass to upstream, out of the held bytes up to the position `most` in the form.
+
+        Held bytes of parts that are cut out are dropped; bytes for which that is not decided yet stay held.
+        """
         if self._edits is None:
             return self._move(most)
         reader, edits = self._reader, self._edits
@@ -106,7 +109,7 @@ class FormCutter:
         return taken[0] if len(taken) == 1 else b"".join(taken)
 
     def _move(self, end: int) -> bytes:
-        """Takes the bytes before the place `end` in the form out of those that are held, and returns them."""
+        """Removes from the held bytes those before the position `end` in the form, and returns them."""
         size = max(0, end - self._at)
         moved, self._held = self._held[:size], self._held[size:]  # copies nothing if all is moved
         self._at += size
@@ -114,5 +117,5 @@ class FormCutter:
 
 
 def text_field(name: str, value: str) -> PartExcerpt:
-    """Returns a text field for a form."""
+    """Creates a part of a form that is a text field with this name and value."""
     return PartExcerpt(name=name.encode(), media_type=b"", content=value.encode(), size=len(value.encode()))

@@ -65,7 +65,7 @@ def parse_object(body: bytes) -> ReceivedObject:
 
 
 def edited(received: ReceivedObject, wanted: Mapping[str, object]) -> JSONBody:
-    """Returns the body for upstream: the text of the `received` object, edited so that its members are those `wanted`.
+    """Returns the body for upstream: the text of the `received` object, changed to have just the members `wanted`.
 
     A member whose value is the received object's own stays as it came. Of a name that was given twice only the last
     member stays, because the last value is the one that the gateway has checked.
@@ -75,9 +75,9 @@ def edited(received: ReceivedObject, wanted: Mapping[str, object]) -> JSONBody:
 
 
 def _edits(received: ReceivedObject, wanted: Mapping[str, object]) -> Iterator[tuple[int, int, str]]:
-    """Yields the changes that make the text of an object one with the members `wanted`, in the order of the text.
+    """Yields the changes to the text of a received object after which it has just the members `wanted`, in text order.
 
-    A change is a start and an end in the text, and what stands between them afterwards.
+    A change has the start and the end of a range of the text, and the text that replaces the range.
     """
     members = received.members
     last = {member.name: at for at, member in enumerate(members)}

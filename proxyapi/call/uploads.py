@@ -189,7 +189,7 @@ class FormUpload:
             self._decoder.end()
 
     async def _steps(self, decoder: BodyDecoder, piece: bytes) -> AsyncIterator[bytes]:
-        """Yields what a piece of an encoded form becomes, decoded; the event loop runs between steps of this."""
+        """Decodes a piece of an encoded form, and yields the result in steps, between which the event loop runs."""
         try:
             for number, decoded in enumerate(decoder.steps(piece), 1):
                 yield decoded

@@ -64,17 +64,17 @@ def may_matter(data: bytes) -> bool:
 
 
 def is_text_delta(name: bytes, data: bytes) -> bool:
-    """Returns whether an event with this name and data is small, and of one of the types in `TEXT_DELTAS`.
+    """Returns whether an event of a stream is small and has nothing to read but text: its type is one of `TEXT_DELTAS`.
 
-    Returns False if the type is not the first member of the data.
+    `name` and `data` are the event's. Returns False if the type is not the first member of the data.
     """
     return len(data) <= LARGE_BYTES and _DELTA.match(data) is not None
 
 
 def is_text_chunk(name: bytes, data: bytes) -> bool:
-    """Returns whether an event with this name and data is a small chunk of a chat that has nothing to read but text.
+    """Returns whether an event of a stream is a small chunk of a chat in which nothing but text is new.
 
-    What all chunks of a chat say alike, such as the model, does not count.
+    `name` and `data` are the event's. What all chunks of a chat say alike, such as the model, is not new.
     """
     return (
         not name

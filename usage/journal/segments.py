@@ -65,7 +65,7 @@ def segments_of(directory: Path, writer: str) -> list[Path]:
 def waiting_bytes(directory: Path, shipped: Mapping[str, int]) -> int:
     """Returns how many bytes of all journal files in `directory` are not in the database yet.
 
-    `shipped` has the number of bytes that are, by the name of the file; a file that is not named there has none.
+    `shipped` has the number of bytes that are in the database, by the file's name; 0 for a file that it does not name.
     """
     waiting = 0
     with suppress(FileNotFoundError):

@@ -82,13 +82,13 @@ class JournalShipment:
             path.unlink(missing_ok=True)
 
     def _set_aside(self, found: Scan) -> list[CallRecord]:
-        """Sets the records aside that cannot be read, and returns a row `interrupted` for each of their calls."""
+        """Appends records that cannot be read to their files; returns a row `interrupted` for each of their calls."""
         return self._delivery.set_aside(found.damaged) + self._delivery.set_aside_newer(found.newer)
 
     def _advance(self, path: Path, found: Scan) -> None:
-        """Notes that a part of the journal file `path` has been delivered, and which calls have begun and ended in it.
+        """Records that a part of the journal file `path` has been delivered, and which calls have begun or ended there.
 
-        A begin replaces the guess that was made from a damaged record of the same call, because it knows more.
+        A begin record replaces the facts that were guessed from a damaged record of the same call, because it has more.
         """
         for record in found.records:
             if record["kind"] == "begin":

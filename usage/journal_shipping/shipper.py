@@ -143,7 +143,7 @@ class Shipper:
 def ship_dead(
     directory: Path, writer: str, shipment: JournalShipment, between: Callable[[], None] = lambda: None
 ) -> None:
-    """Writes the rest of a writer's journal to the database and deletes its files, if the writer is dead.
+    """Writes the rest of a dead writer's journal to the database and deletes its files; does nothing for a living one.
 
     `shipment` is that of the writer so far. The function `between` is called after each part of the journal.
     """

@@ -41,7 +41,7 @@ class ShippingState:
 
     @classmethod
     def of(cls, report: WorkerReport | None) -> ShippingState:
-        """Returns the state of the shipping, from the shipper's report and the sizes of the journals.
+        """Builds the state of the shipping from the shipper's report and the sizes of the journals.
 
         `report` is None if no shipper runs; then nothing is known of the database.
         """
