@@ -98,6 +98,7 @@ class OtherUsage(TypedDict, total=False):
     file_searches: int
     containers: list[str]  # the memory of each container of the code interpreter and of the hosted shell, as `1g`
     completion_window: str  # of a background response, as the request asked for: `2h` or `8h`
+    asked_tier: str  # the service tier that the request named, for an answer that does not state one
     characters: int  # of the text to speak
     pictures: int  # that the request asked the Images API for; some models are billed by them
     picture_format: str  # their quality and size, as `standard 1024x1024`

@@ -32,6 +32,7 @@ COUNTERS = {
     "dead_letters": (),
     "damaged_records": (),
 }
+DOLLARS = ("cost_dollars", "cost_taken_back_dollars")
 LATENCIES: dict[str, Latency] = {
     "call_duration_seconds": "duration_ms",
     "first_chunk_seconds": "time_to_first_chunk_ms",
@@ -50,9 +51,11 @@ MOST_MODELS = 100
 OTHER = "other"
 UNREACHED = {Outcome.TIMEOUT, Outcome.UNREACHABLE}
 
-# `CounterValues`: the value of a counter by its name and labels. `Histograms`: by name and route, the number of calls
-# in each bucket and, as the last item, the sum of the seconds.
+# `CounterValues`: the value of a counter by its name and labels. `Dollars`: the same of the counters of dollars, which
+# are sums of decimal numbers, so that they are exact. `Histograms`: by name and route, the number of calls in each
+# bucket and, as the last item, the sum of the seconds.
 CounterValues = dict[tuple[str, ...], float]
+Dollars = dict[tuple[str, ...], Decimal]
 Histograms = dict[tuple[str, str], list[float]]
 
 
@@ -61,6 +64,7 @@ class WorkerCounters:
 
     def __init__(self) -> None:
         self.values: CounterValues = {}
+        self.dollars: Dollars = {}
         self.histograms: Histograms = {}
         # Seconds of `time.monotonic()`: which of them is newer must not depend on a clock that was put back in between.
         self.upstream_answered_at: float | None = None
@@ -152,6 +156,7 @@ class WorkerCounters:
         with self._lock:
             return {
                 "values": [[*key, value] for key, value in self.values.items()],
+                "dollars": [[*key, str(value)] for key, value in self.dollars.items()],
                 "histograms": [[*key, counts.copy()] for key, counts in self.histograms.items()],
             }
 
@@ -170,7 +175,8 @@ class WorkerCounters:
         """
         if dollars:
             name = "cost_dollars" if dollars > 0 else "cost_taken_back_dollars"
-            self._add((name, route, model), float(abs(dollars)))
+            key = name, route, model
+            self.dollars[key] = self.dollars.get(key, Decimal(0)) + abs(dollars)
 
     def _add(self, key: tuple[str, ...], amount: float) -> None:
         self.values[key] = self.values.get(key, 0) + amount
@@ -188,12 +194,18 @@ class ServerCounters:
 
     def __init__(self) -> None:
         self.values: CounterValues = {}
+        self.dollars: Dollars = {}
         self.histograms: Histograms = {}
 
     def add(self, snapshot: Mapping[str, Any]) -> None:
-        for *key, value in snapshot["values"]:
-            self.values[tuple(key)] = self.values.get(tuple(key), 0) + value
-        for name, route, counts in snapshot["histograms"]:
+        for *key, value in snapshot.get("values", ()):
+            if key[0] in DOLLARS:  # of a version that counted dollars as floating-point numbers
+                self._add_dollars(tuple(key), round(Decimal(repr(value)), 8))
+            else:
+                self.values[tuple(key)] = self.values.get(tuple(key), 0) + value
+        for *key, value in snapshot.get("dollars", ()):
+            self._add_dollars(tuple(key), Decimal(value))
+        for name, route, counts in snapshot.get("histograms", ()):
             mine = self.histograms.get((name, route), [0] * len(counts))
             if len(mine) == len(counts):  # otherwise a version with other buckets has written the snapshot
                 self.histograms[name, route] = [a + b for a, b in zip(mine, counts, strict=True)]
@@ -201,8 +213,12 @@ class ServerCounters:
     def snapshot(self) -> dict[str, object]:
         return {
             "values": [[*key, value] for key, value in self.values.items()],
+            "dollars": [[*key, str(value)] for key, value in self.dollars.items()],
             "histograms": [[*key, counts] for key, counts in self.histograms.items()],
         }
+
+    def _add_dollars(self, key: tuple[str, ...], dollars: Decimal) -> None:
+        self.dollars[key] = self.dollars.get(key, Decimal(0)) + dollars
 
 
 counters = WorkerCounters()

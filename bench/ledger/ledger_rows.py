@@ -82,7 +82,7 @@ def _pool(chance: random.Random) -> Iterator[Any]:
 
     Each is a row with its price; each copy gets a time and an id of its own.
     """
-    from usage.journal_shipping.rows import FIELDS
+    from usage.journal_shipping.stubs import FIELDS
     from usage.money.row_pricing import Pricer
 
     pricer = Pricer()

@@ -46,6 +46,11 @@ class BundledPostgres:
         """True if the bundled PostgreSQL server runs, whichever process started the server."""
         return self._cluster.pid() is not None
 
+    @property
+    def has_socket(self) -> bool:
+        """True if the server's socket is there, without which nobody can connect to a server that runs."""
+        return (self._socket_dir / SOCKET_NAME).exists()
+
     def start(self) -> None:
         """Starts the bundled PostgreSQL server, and creates its cluster and database if there are none.
 
@@ -73,15 +78,19 @@ class BundledPostgres:
     def revive(self) -> None:
         """Starts a killed PostgreSQL server again, in the process that has had the cluster's lock since `start`.
 
-        The process may have become another program by `exec` since. The lock is not touched, because to close any
-        descriptor of the lock's file would release the lock.
+        A server that runs, but cannot be reached, is stopped first. The process may have become another program by
+        `exec` since. The lock is not touched, because to close any descriptor of the lock's file would release the
+        lock.
 
         Raises:
             BundledPostgresError: the server does not start; the message is one line.
         """
         account = Account.of(self.cluster)
+        postgres = Postgres.for_account(account)
+        if self.running:
+            self._cluster.stop(postgres)
         self._make_socket_dir(account)
-        self._cluster.run(Postgres.for_account(account), DATABASE)
+        self._cluster.run(postgres, DATABASE)
 
     def stop(self) -> None:
         """Stops the bundled PostgreSQL server if it runs, waits until it has ended, and releases the cluster's lock."""

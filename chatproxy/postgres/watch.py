@@ -1,4 +1,4 @@
-"""The thread of gunicorn's master that starts the bundled PostgreSQL again when it has been killed.
+"""The thread of gunicorn's master that starts the bundled PostgreSQL again when it was killed or has lost its socket.
 
 The master has the lock of the cluster, so no other process starts the server. Meanwhile calls go on, and their records
 stay in the journal.
@@ -21,11 +21,15 @@ TRY_AGAIN_SECONDS = 5.0  # after a failed start
 
 
 class PostgresWatch(KeepRunning):
-    """The thread that starts the bundled PostgreSQL server again when it was killed."""
+    """The thread that starts the bundled PostgreSQL server again when it was killed or has lost its socket.
+
+    Programs that clean up temporary directories delete sockets; then the server runs, and nobody can connect to it.
+    """
 
     def __init__(self, postgres: BundledPostgres) -> None:
         super().__init__("the bundled PostgreSQL")
         self._postgres = postgres
+        self._lacked_socket = False  # at the last look
 
     def stop(self) -> None:
         """Stops the thread that watches the PostgreSQL server, then the server, and waits until both have ended."""
@@ -33,10 +37,19 @@ class PostgresWatch(KeepRunning):
         self._postgres.stop()
 
     def is_running(self) -> bool:
-        return self._postgres.running
+        """Returns whether the server runs and can be reached.
+
+        Its socket counts as lost when it is not there at two looks in turn: a server that is stopped by hand takes it
+        away before it ends.
+        """
+        if not self._postgres.running:
+            return False
+        lacked_socket, self._lacked_socket = self._lacked_socket, not self._postgres.has_socket
+        return not (lacked_socket and self._lacked_socket)
 
     def start_again(self) -> float:
-        logger.warning("the bundled PostgreSQL has ended, and is started again")
+        reason = "has lost its socket" if self._postgres.running else "has ended"
+        logger.warning("the bundled PostgreSQL %s, and is started again", reason)
         unblocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())  # its programs inherit the mask
         try:
             self._postgres.revive()

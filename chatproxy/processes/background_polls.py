@@ -1,6 +1,7 @@
 """The thread of the shipper in which background responses are polled (`proxyapi.call.background_polling`).
 
-It begins when the first response is pending: only then the code that calls upstream is loaded, which takes half as much
+Where the settings say that nobody asks upstream, it estimates what the pending ones have used
+(`usage.journal_shipping.pending_responses`). Polling begins when the first response is pending: only then the code that calls upstream is loaded, which takes half as much
 memory as all the rest of the shipper, and a journal is opened for the rows of polls. They are shipped as those of calls
 are.
 """
@@ -18,6 +19,7 @@ import uvloop
 from django.conf import settings
 from django.db import Error, connections
 
+from usage.journal_shipping.pending_responses import suppose_unasked
 from usage.ledger import ledger
 from usage.models import PendingResponse
 from usage.money.spent_and_reserved import responses_are_polled
@@ -25,10 +27,11 @@ from usage.money.spent_and_reserved import responses_are_polled
 logger = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
+UNASKED_SECONDS, UNASKED_BATCH = 60.0, 1000  # journals of earlier processes may bring more of them
 
 
 class BackgroundPolls:
-    """The thread that polls the background responses which have not ended, if the settings say so."""
+    """The thread that polls the background responses which have not ended or, if nobody may ask, estimates them."""
 
     def __init__(self) -> None:
         self._stopping = threading.Event()
@@ -36,8 +39,7 @@ class BackgroundPolls:
         self._thread = threading.Thread(target=self._run, name="background polls", daemon=True)
 
     def start(self) -> None:
-        if responses_are_polled():
-            self._thread.start()
+        self._thread.start()
 
     def stop(self) -> None:
         """Cancels the polls that are under way, and stops the thread; waits for `STOP_SECONDS` at most."""
@@ -48,14 +50,17 @@ class BackgroundPolls:
             self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
-        while not self._stopping.wait(settings.BACKGROUND_POLL_SECONDS):
+        is_polling = responses_are_polled()
+        while not self._stopping.wait(settings.BACKGROUND_POLL_SECONDS if is_polling else UNASKED_SECONDS):
             try:
-                if _is_any_pending():
+                if not is_polling:
+                    _estimate_unasked()
+                elif _is_any_pending():
                     self._poll_until_stopped()
             except Error:  # the shipper's other thread meets the same outage, and reports it
                 continue
             except Exception:  # the border: without this thread nobody would learn what these responses have used
-                logger.exception("background responses cannot be polled, and it is tried again")
+                logger.exception("background responses cannot be counted, and it is tried again")
 
     def _poll_until_stopped(self) -> None:
         ledger.start()
@@ -80,6 +85,13 @@ class BackgroundPolls:
         await client.close()
         if isinstance(errors[0], Exception):  # not that the task was cancelled
             raise errors[0]
+
+
+def _estimate_unasked() -> None:
+    try:
+        suppose_unasked(UNASKED_BATCH)
+    finally:
+        connections.close_all()
 
 
 def _is_any_pending() -> bool:

@@ -1,6 +1,7 @@
 """Reads from a request what upstream bills by, and does not repeat in its answer.
 
-A background response costs less if its request gives upstream hours for it (`completion_window`). Speech of the older
+A background response costs less if its request gives upstream hours for it (`completion_window`). A compaction does not
+state its service tier, nor does an answer that never comes: then the one that was asked for counts. Speech of the older
 models is billed by the characters of the request's text, and pictures of the older models by their number, quality and
 size. And only a request says how many pictures a stream will have.
 """
@@ -12,10 +13,13 @@ from collections.abc import Mapping, Sequence
 
 from proxyapi.routes import Route
 from usage.call_record import OtherUsage
+from usage.custom_prices import service_tier
 from usage.money.tool_fees import WINDOW_FACTORS, is_billed_by_characters, is_billed_by_pictures
-from usage.prices.price_sources import IMPLIED_MODELS
+from usage.prices.price_sources import IMPLIED_MODELS, TIER_FACTORS
 
 IMAGES = "/v1/images/"
+# Routes whose calls can name a service tier (the SDK's types of parameters). Others are billed in the default one.
+TIERED_ROUTES = {"/v1/chat/completions", "/v1/responses", "/v1/responses/compact"}
 USUAL_SIZE = "1024x1024"  # without `size` (OpenAI's reference); also for sizes that do not exist
 _SIZE = re.compile(r"[0-9]{2,5}x[0-9]{2,5}")
 MAX_PICTURES = 100  # more than any call may ask for (OpenAI's reference, `n`: 10)
@@ -25,16 +29,20 @@ Fields = Mapping[str, Sequence[object]]  # all values that are given under each 
 def read_asked_usage(route: Route | None, fields: Fields, model: str) -> OtherUsage | None:
     """Returns the facts in a request's body that upstream bills by, besides tokens; None if the body has none.
 
-    They are the completion window of a background response, the number of characters to speak, and the number and the
-    format of the pictures to make. `fields` has the values of the body's members by their names.
+    They are the completion window of a background response, the service tier, the number of characters to speak, and
+    the number and the format of the pictures to make. `fields` has the values of the body's members by their names.
     """
     name = "" if route is None else route.name
-    if name == "/v1/responses":
+    if name in TIERED_ROUTES:
+        asked: OtherUsage = {}
         options = _last(fields, "background_options")
         window = options.get("completion_window") if isinstance(options, dict) else None
         if isinstance(window, str) and window in WINDOW_FACTORS:
-            return {"completion_window": window}
-    elif name == "/v1/audio/speech":
+            asked["completion_window"] = window
+        if isinstance(tier := _last(fields, "service_tier"), str) and service_tier(tier) in TIER_FACTORS:
+            asked["asked_tier"] = service_tier(tier)
+        return asked or None
+    if name == "/v1/audio/speech":
         text = _last(fields, "input")
         if isinstance(text, str) and is_billed_by_characters(model):
             return {"characters": len(text)}

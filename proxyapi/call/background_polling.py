@@ -6,7 +6,8 @@ not stored. Such a request of the gateway's own is a poll. A poll that finds a r
 model and route of the call that has made the response. A poll that finds the response unfinished writes no row.
 
 Of a response that is gone, or ends without saying what it has used, the call that made it gets an estimate
-(`usage.journal_shipping.pending_responses`). So it does while upstream refuses to be asked.
+(`usage.journal_shipping.pending_responses`). So it does while upstream refuses to be asked, and where polling is
+switched off.
 
 The shipper of each host does it. It asks about at most `BATCH` responses at a time, and leases no more than it can ask
 about at once: the lease of a response that had to wait its turn would expire, and another host would ask about the same

@@ -15,6 +15,7 @@ from proxyapi.call.call_request import CallRequest
 from proxyapi.call.facts import CallFacts
 from proxyapi.call.journal_rows import (
     begin_row,
+    begin_with_tools,
     end_row,
     estimated_usage,
     goes_on,
@@ -28,7 +29,7 @@ from proxyapi.call.journal_rows import (
 from proxyapi.exceptions import ProxyError, StorageFull
 from proxyapi.limits import limit_headers
 from proxyapi.limits.output_limits import OUTPUT_LIMIT_HEADER
-from proxyapi.limits.usage_estimates import supposed_usage
+from proxyapi.limits.usage_estimates import supposed_tool_use, supposed_usage
 from proxyapi.object_owners.created_objects import CreatedObjects
 from proxyapi.upstream.answer import UpstreamAnswer
 from proxyapi.upstream.passed_headers import location_down
@@ -73,6 +74,8 @@ class Call:
         """
         self.facts.sent_upstream_at = time.perf_counter()
         self._begun = begin_row(self.facts)
+        if (asked := self.facts.asked) is not None and self.facts.most_usage is None:
+            self.facts.tool_use = supposed_tool_use(asked.method, asked.route, asked.json, self.facts.secrets)
         self._write_begin(self._begun)
         if self.facts.most_usage is not None:
             self.request.incoming_body.call_goes_on = not self.facts.stream
@@ -93,6 +96,8 @@ class Call:
         """
         if self.facts.most_usage is not None:
             row = {**row, "supposed": supposed_usage(self.facts.most_usage, self.facts.model)}
+        elif self.facts.tool_use:
+            row = begin_with_tools(row, self.facts.tool_use)
         try:
             ledger.begin(self.request.request_id, row)
         except JournalFull:
@@ -203,7 +208,7 @@ class Call:
         else:
             row |= self._text_columns(0)
         ledger.end(self.request.request_id, row)
-        self.request.resources.settle(row, limited_tokens(facts, counts))
+        self.request.resources.settle(row, limited_tokens(facts, self.answer, counts))
         facts.asked = None
         self.request.incoming_body.call_goes_on = False
 

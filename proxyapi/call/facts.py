@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 
 from proxyapi.cached_settings import call_settings
 from proxyapi.call.call_request import CallRequest
 from proxyapi.call.uploads import FormUpload
 from proxyapi.keys.keyring import Caller
 from proxyapi.limits.output_limits import AddedLimit
+from proxyapi.limits.usage_estimates import with_one_picture_model
 from proxyapi.upstream.credentials import Credentials
 from proxyapi.upstream.request import UpstreamRequest
-from usage.answers.row_texts import column_text
-from usage.call_record import OtherUsage
-from usage.ledger import ledger
-from usage.money.billing import MaxUsage, dearest_picture_model
+from usage.call_record import OtherUsage, SupposedUsage
+from usage.money.billing import MaxUsage
 
 
 @dataclass(slots=True)
@@ -42,6 +40,7 @@ class CallFacts:
     most_usage: MaxUsage | None = None  # what its reservation supposes; only of a key with a budget
     output_limit: AddedLimit | None = None  # which the gateway has added to the body that went upstream
     asked_usage: OtherUsage | None = None  # what upstream bills by and only the request says
+    tool_use: SupposedUsage = field(default_factory=SupposedUsage)  # by hosted tools, at most; of a key without budget
     # What upstream has answered.
     upstream_request_id: str = ""
     response_type: str = ""
@@ -70,15 +69,8 @@ class CallFacts:
             self.secrets = (*self.secrets, caller.upstream_key)
 
     def suppose(self, most: MaxUsage) -> None:
-        """Sets the most that the call can use, for which its budget is reserved and by which its usage is estimated.
-
-        Of the models that the call names for the image tool only the dearest stays, redacted and cut, because the
-        ledger gets this name if upstream does not say what the call has used.
-        """
-        if most.picture_models:
-            name = dearest_picture_model(most, datetime.now(UTC), ledger.custom_prices or ())
-            most = replace(most, picture_models=frozenset({column_text(name, 200, self.secrets)}))
-        self.most_usage = most
+        """Sets the most that the call can use, for which its budget is reserved and by which its usage is estimated."""
+        self.most_usage = with_one_picture_model(most, self.secrets)
 
     def use_account(self, credentials: Credentials) -> None:
         """Sets the upstream account that pays for the call.

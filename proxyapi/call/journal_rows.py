@@ -23,7 +23,7 @@ from proxyapi.limits.usage_estimates import (
     usage_of_answer,
     usage_without_answer,
     with_length,
-    without_tools,
+    with_one_picture_model,
 )
 from usage.addresses import plain_address
 from usage.answers.audio_duration import length_in_transcript
@@ -32,7 +32,8 @@ from usage.answers.errors import NO_ERROR
 from usage.answers.estimate_rules import at_least
 from usage.answers.reader import UNFINISHED_STATUSES, AnswerReader
 from usage.answers.row_texts import column_text, id_columns, usage_columns
-from usage.call_record import COUNTS, CallRecord, Counts, SupposedUsage
+from usage.answers.tokens import whole_count
+from usage.call_record import COUNTS, CallRecord, Counts, OtherUsage, SupposedUsage
 from usage.journal_shipping.pending_responses import supposed_by
 from usage.kept_bodies.excerpts import Draft, body_draft, form_draft, text_size, text_size_of_parts
 from usage.kept_bodies.redaction import redact
@@ -56,6 +57,17 @@ def begin_row(facts: CallFacts) -> CallRecord:
         "tags": list(facts.tags),
         **late_facts(facts),
     }
+
+
+def begin_with_tools(begun: CallRecord, tool_use: SupposedUsage) -> CallRecord:
+    """Returns a call's beginning for the journal, with what hosted tools may use, in case that its end is never known.
+
+    The call has no reservation. The row of its end is made without this: that row has what the answer says.
+    """
+    asked = begun.get("other_usage") or {}
+    used: OtherUsage = {**asked, **tool_use.get("other_usage", {})}
+    searches: CallRecord = {"web_searches": tool_use["web_searches"]} if "web_searches" in tool_use else {}
+    return {**begun, **searches, "other_usage": used}
 
 
 def late_facts(facts: CallFacts) -> CallRecord:
@@ -201,9 +213,13 @@ def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> 
         estimate = estimated_usage(facts, answer)
         if estimate is not None:
             # A response that goes on has stated no searches but those until now: what is supposed of them counts.
-            stated = Counts() if _is_unfinished(facts, answer) else answer.counts
-            used = {**estimate, **stated} if facts.most_usage is None else at_least(estimate, stated)
-            return used, UsageSource.ESTIMATED
+            is_unfinished = _is_unfinished(facts, answer)
+            stated = Counts() if is_unfinished else answer.counts
+            if facts.most_usage is not None:
+                return at_least(estimate, stated), UsageSource.ESTIMATED
+            if facts.response_is_whole and not is_unfinished:
+                estimate.pop("other_usage", None)  # the whole answer shows which tools have worked
+            return {**estimate, **stated}, UsageSource.ESTIMATED
     return cast(SupposedUsage, answer.counts), UsageSource.UNKNOWN
 
 
@@ -236,7 +252,7 @@ def whole_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage:
     if facts.most_usage is not None:
         return supposed_usage(facts.most_usage, model)
     counts = counts_of_whole_stream(model, _request_text_size(facts), facts.request.decoded_body)
-    return cast(SupposedUsage, counts)
+    return cast(SupposedUsage, {**counts, **facts.tool_use})
 
 
 def estimated_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage | None:
@@ -260,7 +276,7 @@ def estimated_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage | N
         most = most_usage(asked.method, asked.route, sent, _request_text_size(facts))
         if most is None:
             return None
-        most = without_tools(most)
+        most = with_one_picture_model(most, facts.secrets)
     if most.audio_seconds and (seconds := _sound_seconds(facts)) is not None:
         most = with_length(most, seconds)
     if text is None and answer.response_status in UNFINISHED_STATUSES:
@@ -272,14 +288,17 @@ def estimated_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage | N
     return usage_without_answer(most, model, facts.upstream_seconds)
 
 
-def limited_tokens(facts: CallFacts, counts: Counts) -> int:
+def limited_tokens(facts: CallFacts, answer: AnswerReader, counts: Counts) -> int:
     """Returns how many tokens a call counts against its key's token limit; 0 for a call that is not a POST.
 
-    A later GET of a stored response repeats the usage of the call that created it, which must not be counted twice.
+    `counts` are those of the call's row. If upstream has stated a higher total, that one counts: some servers state
+    nothing else, and some leave reasoning out of the output. A later GET of a stored response repeats the usage of the
+    call that created it, which must not be counted twice.
     """
     if facts.request.method != "POST":
         return 0
-    return (counts.get("input_tokens") or 0) + (counts.get("output_tokens") or 0)
+    stated = whole_count((answer.usage or {}).get("total_tokens"))
+    return max(stated, (counts.get("input_tokens") or 0) + (counts.get("output_tokens") or 0))
 
 
 def text_columns(facts: CallFacts, answer: AnswerReader, limit: int) -> CallRecord:

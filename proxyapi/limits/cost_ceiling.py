@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from proxyapi.bodies import model_places
+from proxyapi.bodies.billing_parameters import TIERED_ROUTES
 from proxyapi.bodies.json_body import JSONBody
 from proxyapi.bodies.model_places import NamedModels
 from proxyapi.exceptions import RouteNotAllowed
@@ -40,7 +41,7 @@ from proxyapi.limits.request_content import (
     tokens_if_text,
 )
 from proxyapi.routes import Route
-from usage.answers.tool_use import MOST_PICTURE_TOKENS, PREVIEW_TOOL
+from usage.answers.tool_use import MOST_MADE_TOKENS, MOST_PICTURE_TOKENS, PREVIEW_TOOL
 from usage.money.billing import MaxUsage
 from usage.money.unbilled import is_free
 
@@ -72,8 +73,6 @@ FILE_PARTS = {"file", "input_file"}
 HOSTED_TOOLS = ("web_search", "file_search", "code_interpreter", "image_generation", "mcp", "computer", "shell")
 EARLIER_TURNS = ("previous_response_id", "conversation", "prompt")
 
-# Routes whose calls can name a service tier (the SDK's types of parameters). Others are billed in the default one.
-TIERED = {"/v1/chat/completions", "/v1/responses", "/v1/responses/compact"}
 ONE_TIER = frozenset({"default"})
 
 SPEECH_IS_NOT_COUNTED = "This key has a budget, and upstream says what speech costs only with stream_format 'sse'."
@@ -127,6 +126,8 @@ def ceiling_of(method: str, route: Route | None, body: JSONBody | Form | None) -
             max_usage = work.conversation()
         case "/v1/completions":
             max_usage = work.completion()
+        case "/v1/decisions":
+            max_usage = MaxUsage(work.conversation().input_tokens)
         case "/v1/embeddings":
             max_usage = MaxUsage(input_tokens=work.text_tokens)
         case "/v1/audio/transcriptions" | "/v1/audio/translations":
@@ -139,7 +140,7 @@ def ceiling_of(method: str, route: Route | None, body: JSONBody | Form | None) -
             max_usage = work.images()
         case _:
             raise RouteNotAllowed(f"This key has a budget, and what {name or 'this endpoint'} costs is not counted.")
-    tiers = work.texts("service_tier") if name in TIERED else ONE_TIER
+    tiers = work.texts("service_tier") if name in TIERED_ROUTES else ONE_TIER
     return CostCeiling(work.models, tiers, max_usage, limit)
 
 
@@ -259,7 +260,7 @@ class RequestedWork:
         """Returns the most tokens that a request to generate, edit or vary images can use."""
         links = [part for part in dictionaries(self._fields.values()) if "image_url" in part or "file_id" in part]
         not_text = tokens_if_text(map(inline_data, links))
-        one = MOST_PICTURE_TOKENS + PARTIAL_IMAGE_TOKENS * self.count("partial_images", otherwise=0)
+        one = MOST_MADE_TOKENS + PARTIAL_IMAGE_TOKENS * self.count("partial_images", otherwise=0)
         number = self.count("n", otherwise=1)
         return MaxUsage(
             input_tokens=max(self.text_tokens - not_text, 0) + (len(self.files) + len(links)) * MOST_PICTURE_TOKENS,

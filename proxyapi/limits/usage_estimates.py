@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import cast
 
 from proxyapi.bodies import large_bodies
 from proxyapi.bodies.json_body import JSONBody
+from proxyapi.bodies.json_members import Member
 from proxyapi.exceptions import RouteNotAllowed
 from proxyapi.limits.cost_ceiling import (
     FRAME_TOKENS,
@@ -32,15 +34,18 @@ from usage.answers.estimate_rules import (
     tokens_of_text,
 )
 from usage.answers.reader import parse_body
+from usage.answers.row_texts import column_text
 from usage.answers.streamed_text import StreamedText
-from usage.answers.tool_use import MOST_PICTURE_TOKENS
+from usage.answers.tool_use import MOST_MADE_TOKENS, MOST_PICTURE_TOKENS
 from usage.call_record import Counts, OtherUsage, SupposedUsage
-from usage.money.billing import MaxUsage
+from usage.ledger import ledger
+from usage.money.billing import MaxUsage, dearest_picture_model
 
 OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 READ_MEMBERS = {*OUTPUT_LIMITS, "n", "reasoning", "reasoning_effort"}
 MAX_OUTLINED_BYTES = 1024 * 1024  # an outline of more would hold up the event loop
 SPEECH = "/v1/audio/speech"
+BILLED_TOOLS = ("web_search", "file_search", "image_generation", "code_interpreter", "shell")  # beside tokens
 # gpt-4o-mini-tts: $0.015 a minute at $12 a million tokens (developers.openai.com/api/docs/pricing, read 2026-11-28) are
 # 21 tokens a second; slow speech has 11 characters a second.
 SPEECH_TOKENS_PER_CHARACTER = 2
@@ -50,14 +55,14 @@ BILLED_BY_LENGTH = "whisper-"  # their usage is a duration (`openai.types.audio.
 def most_usage(method: str, route: Route | None, body: JSONBody | Form | None, text_size: int) -> MaxUsage | None:
     """Returns the most that a call can have used; None if the call costs nothing, or if its cost cannot be computed.
 
-    Searching a large JSON body would take long, so only those of its members are read that are neither objects nor
-    lists, and its text is taken to be `text_size` bytes.
+    Searching a large JSON body would take long, so only its tools and those of its members are read that are neither
+    objects nor lists, and its text is taken to be `text_size` bytes.
     """
     if route is not None and route.name == SPEECH and isinstance(body, JSONBody):
         return _speech(body)
     added = 0
     if isinstance(body, JSONBody) and body.size > large_bodies.LARGE_BYTES:
-        members = [member for member in body.members if not isinstance(member.value, dict | list)]
+        members = [member for member in body.members if _is_soon_read(member)]
         body, added = JSONBody(b"", members), text_size // LEAST_BYTES_PER_TOKEN
     try:
         ceiling = ceiling_of(method, route, body)
@@ -66,6 +71,12 @@ def most_usage(method: str, route: Route | None, body: JSONBody | Form | None, t
     if ceiling is None:
         return None
     return replace(ceiling.max_usage, input_tokens=ceiling.max_usage.input_tokens + added)
+
+
+def _is_soon_read(member: Member) -> bool:
+    if member.name == "tools":
+        return member.end - member.start <= large_bodies.LARGE_BYTES
+    return not isinstance(member.value, dict | list)
 
 
 def with_length(most: MaxUsage, seconds: float) -> MaxUsage:
@@ -99,13 +110,39 @@ def _speech(body: JSONBody) -> MaxUsage:
     return MaxUsage(tokens_of_text(characters), output, kinds=frozenset({"audio_output"}))
 
 
-def without_tools(most: MaxUsage) -> MaxUsage:
-    """Returns `most`, the most that a call can have used, without what hosted tools cost beside the call's tokens.
+def with_one_picture_model(most: MaxUsage, secrets: tuple[str, ...]) -> MaxUsage:
+    """Returns `most`, the most that a call can use, with only the dearest of the models named for the image tool.
 
-    Only web searches stay. This is for keys without a budget: nothing is at stake for these but the estimate itself,
-    and most calls do not use all tools that they may.
+    The name is redacted and cut, because the ledger gets it if upstream does not say what the call has used.
     """
-    return replace(most, pictures=0, file_searches=0, containers=())
+    if not most.picture_models:
+        return most
+    if len(most.picture_models) == 1:
+        [name] = most.picture_models
+    else:
+        name = dearest_picture_model(most, datetime.now(UTC), ledger.custom_prices or ())
+    return replace(most, picture_models=frozenset({column_text(name, 200, secrets)}))
+
+
+def supposed_tool_use(
+    method: str, route: Route | None, body: JSONBody | None, secrets: tuple[str, ...]
+) -> SupposedUsage:
+    """Returns what the hosted tools in a request's `tools` can use beside tokens; empty for most requests.
+
+    The result has the number of web searches and `other_usage`.
+    """
+    tools = [tool for value in ([] if body is None else body.values("tools")) if isinstance(value, list)
+             for tool in value if isinstance(tool, dict)]  # fmt: skip
+    if not any(str(tool.get("type")).startswith(BILLED_TOOLS) for tool in tools):
+        return {}
+    most = most_usage(method, route, body, 0)
+    if most is None:
+        return {}
+    most = with_one_picture_model(most, secrets)
+    found: SupposedUsage = {"web_searches": most.web_searches} if most.web_searches else {}
+    if (other := _other_usage(most)) is not None:
+        found["other_usage"] = other
+    return found
 
 
 def supposed_usage(most: MaxUsage, model: str) -> SupposedUsage:
@@ -127,10 +164,10 @@ def _other_usage(most: MaxUsage) -> OtherUsage | None:
     """
     found: OtherUsage = {}
     if most.pictures:
-        tokens = most.pictures * MOST_PICTURE_TOKENS
+        read, made = most.pictures * MOST_PICTURE_TOKENS, most.pictures * MOST_MADE_TOKENS
         found["image_tokens"] = {
-            "input_tokens": tokens, "input_tokens_details": {"text_tokens": 0, "image_tokens": tokens},
-            "output_tokens": tokens, "output_tokens_details": {"text_tokens": 0, "image_tokens": tokens},
+            "input_tokens": read, "input_tokens_details": {"text_tokens": 0, "image_tokens": read},
+            "output_tokens": made, "output_tokens_details": {"text_tokens": 0, "image_tokens": made},
         }  # fmt: skip
         found["image_tokens_estimated"] = True
         for model in most.picture_models:  # mostly one

@@ -7,10 +7,8 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _counters_from_zero() -> None:
-    """Lets each test count from zero.
-
-    Beside millions of dollars, which one test spends, fractions of cents would be rounded off.
-    """
+    """Lets each test count from zero."""
     from usage.metric_counters import counters  # a process that only distributes tests has no Django
 
     counters.values.clear()
+    counters.dollars.clear()

@@ -5,8 +5,8 @@
 * An answer that has not come: the most that the call's limit allows, but no more than a model makes in the time that
   upstream had (`TOKENS_PER_SECOND`).
 * A stream of several pictures of which some have come: each missing one is taken to be as large as the last.
-* Hosted tools, of a key with a budget: what its reservation supposes, since a tool may work on after the answer has
-  broken off; or what has been seen of them, if that is more (`at_least`).
+* Hosted tools: what a reservation for the request supposes, since a tool may work on after the answer has broken off;
+  or what has been seen of them, if that is more (`at_least`). In a stream of a key without a budget, the latter.
 * Input: beside a streamed answer, a token for every four bytes of the request's text; otherwise what the call's cost
   ceiling supposes (`proxyapi.limits.cost_ceiling`).
 
@@ -132,7 +132,8 @@ def estimate_interrupted(begin: CallRecord) -> CallRecord:
 
     If the call had a reservation, the record states the usage that the reservation supposes. The output tokens of it
     are limited to what a model can make between the start of the call and now. Without a reservation only the size of
-    the request is known: the input tokens are estimated from it, and the output counts as 0. The result is empty if
+    the request is known, and what hosted tools may use, which the record has already: the input tokens are estimated
+    from the size, and the output counts as 0. The result is empty if
     there is nothing to estimate from.
     """
     if (supposed := begin.get("supposed")) is not None:

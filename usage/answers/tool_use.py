@@ -9,6 +9,8 @@ Nothing of upstream's texts is kept but the names of models, and words that are 
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 
 from usage.answers.tokens import is_count, whole_count
@@ -27,12 +29,23 @@ MAX_SEARCHES = 10**6
 _COUNTS = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens")
 _DETAILS = ("input_tokens_details", "output_tokens_details", "cached_tokens_details")
 _NOT_MADE = {"failed", "in_progress"}  # statuses of items
-MOST_PICTURE_TOKENS = 16_384  # more than any picture has that OpenAI's image models read or make
-# Tokens of a picture whose usage upstream does not state: of a square one, and of a wider or taller one, by quality.
-# Source: developers.openai.com/api/docs/guides/image-generation, "Calculating costs", for gpt-image-1. Newer models
-# decide themselves how many they need.
+MOST_PICTURE_TOKENS = 16_384  # more than any picture has that OpenAI's models read
+# More than any picture has that OpenAI's image models make: the largest square of gpt-image-2 in high quality has
+# 23,719. Of the qualities above it, no numbers are published.
+MOST_MADE_TOKENS = 24_576
+# Tokens of a picture of the first image models whose usage upstream does not state: of a square one, and of a wider or
+# taller one, by quality. Source: developers.openai.com/api/docs/guides/image-generation, "Calculating costs".
+FIRST_MODELS = ("gpt-image-1", "chatgpt-image-")
 TOKENS_BY_QUALITY = {"low": (272, 408), "medium": (1056, 1584), "high": (4160, 6240)}
+# Those of newer ones follow from the numbers of patches on the sides and from the area. Source: the formula of OpenAI's
+# cost calculator, as quoted in community.openai.com/t/gpt-image-2-output-pricing-calculator/1382699.
+PATCHES_BY_QUALITY = {"low": 16, "medium": 48, "high": 96}
+# Models from gpt-image-2.6 on need three to four times as many at low and medium quality, and at most those of high
+# (docs.laozhang.ai/ja/api-capabilities/gpt-image-2-6). All were read on 2026-11-29.
+FRUGAL_MODELS = re.compile(r"gpt-image-2(?:\.5)?(?:-|$)")
+LAVISH_FACTOR = 4
 _UNKNOWN_QUALITY = "high"  # also `auto`: an estimate is rather too high than too low
+_SIZE = re.compile(r"([0-9]{2,4})x([0-9]{2,4})")
 
 
 class ToolUse:
@@ -43,7 +56,7 @@ class ToolUse:
         self._begun: dict[str, str] = {}  # the type of each billed item that a stream has begun and not ended, by id
         self._file_searches = 0
         self._containers: set[str] = set()
-        self._pictures: list[int] = []  # the estimated tokens of each picture
+        self._pictures: list[int] = []  # the estimated tokens of each picture that is complete
         self._svg: list[dict[str, object]] = []
         self._image_usage: dict[str, object] = {}
         self._tools: list[Mapping[str, object]] = []
@@ -109,12 +122,12 @@ class ToolUse:
         found: OtherUsage = {}
         begun = self._count_begun("image_generation_call")
         if self._image_usage or self._pictures or begun:
-            unknown = begun * TOKENS_BY_QUALITY[_UNKNOWN_QUALITY][-1]
+            unknown = begun * tokens_of_picture(self._image_model, "", "")
             found["image_tokens"] = self._image_usage or {"output_tokens": sum(self._pictures) + unknown}
             if not self._image_usage:
                 found["image_tokens_estimated"] = True
-            if model := _text(self._tool("image_generation"), "model"):
-                found["image_model"] = model
+            if self._image_model:
+                found["image_model"] = self._image_model
         if self._svg:
             found["svg"] = self._svg
         if self.searches:
@@ -125,14 +138,19 @@ class ToolUse:
             found["containers"] = [self._container_size()] * len(self._containers)
         return found
 
+    @property
+    def _image_model(self) -> str:
+        """The model that the response's image generation tool names; empty if it names none."""
+        return _text(self._tool("image_generation"), "model")
+
     def _count_begun(self, kind: str) -> int:
         return sum(one == kind for one in self._begun.values())
 
     def _add_picture(self, picture: Mapping[str, object]) -> None:
         """Adds a picture that the image generation tool has made: its item, or the event that says it is complete."""
         if len(self._pictures) < MAX_ITEMS:
-            by_quality = TOKENS_BY_QUALITY.get(_text(picture, "quality"), TOKENS_BY_QUALITY[_UNKNOWN_QUALITY])
-            self._pictures.append(by_quality[picture.get("size") != "1024x1024"])
+            tokens = tokens_of_picture(self._image_model, _text(picture, "quality"), _text(picture, "size"))
+            self._pictures.append(tokens)
 
     def _read_container(self, item: Mapping[str, object]) -> None:
         """Counts the container in which a tool runs, as its item in a response's output states it; ignores other items.
@@ -166,6 +184,31 @@ class ToolUse:
     def _tool(self, kind: str) -> Mapping[str, object]:
         """Returns the first tool of this type among the response's tools; an empty object if there is none."""
         return next((tool for tool in self._tools if tool.get("type") == kind), {})
+
+
+def tokens_of_picture(model: str, quality: str, size: str) -> int:
+    """Returns about how many output tokens a picture has, by the image model, its quality, and its size in pixels.
+
+    `size` is `WIDTHxHEIGHT`. What is not known is taken to be dear: the newest models, high quality, and the dearest of
+    the usual sizes.
+    """
+    if model.startswith(FIRST_MODELS):
+        by_shape = TOKENS_BY_QUALITY.get(quality, TOKENS_BY_QUALITY[_UNKNOWN_QUALITY])
+        return by_shape[size != "1024x1024"]
+    if quality in {"xhigh", "max"}:
+        return MOST_MADE_TOKENS
+    sides = _SIZE.fullmatch(size)
+    width, height = (int(sides[1]), int(sides[2])) if sides else (1024, 1024)
+    high = _tokens_by_patches(PATCHES_BY_QUALITY["high"], width, height)
+    tokens = _tokens_by_patches(PATCHES_BY_QUALITY.get(quality, PATCHES_BY_QUALITY[_UNKNOWN_QUALITY]), width, height)
+    return min(tokens if FRUGAL_MODELS.match(model) else LAVISH_FACTOR * tokens, high, MOST_MADE_TOKENS)
+
+
+def _tokens_by_patches(patches: int, width: int, height: int) -> int:
+    """Returns the tokens of a picture that has `patches` patches on its longer side, by OpenAI's formula."""
+    longer, shorter = max(width, height), min(width, height)
+    on_shorter = max((2 * patches * shorter + longer) // (2 * longer), 1)
+    return math.ceil(patches * on_shorter * (2_000_000 + width * height) / 4_000_000)
 
 
 def _is_billed_search(item: Mapping[str, object]) -> bool:

@@ -1,6 +1,7 @@
 """What the journal does while the disk is full: new calls are refused, the ends of calls in flight kept in memory.
 
-The disk is full when it has less free space than the reserve (`JOURNAL_RESERVE_BYTES`), or has refused a record. A call
+The disk is full when it has less free space than the reserve (`JOURNAL_RESERVE_BYTES`), no room for further files, or
+has refused a record, for whatever reason: no space, a quota, a disk that has become read-only. A call
 that has begun must get its row, so its end is kept and tried again each second. A call that has not begun is refused,
 and its row is dropped and only counted, since there may be many of them and they cost nothing.
 
@@ -17,6 +18,7 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
+LEAST_FILES = 8  # that can still be made: a segment, a worker's report, links for the owners of objects
 MOST_NAMED = 20  # request ids in one line of the log
 
 
@@ -67,9 +69,11 @@ class FullDisk:
         Then sets `is_full`, so that new calls are refused, if there is too little space or a record was refused again.
         """
         disk = os.statvfs(self._directory)
-        lacks_space = disk.f_bavail * disk.f_frsize < self._reserve_bytes
+        lacks_files = disk.f_files > 0 and disk.f_favail < LEAST_FILES  # some file systems count no files
+        lacks_space = disk.f_bavail * disk.f_frsize < self._reserve_bytes or lacks_files
         if lacks_space and not self.is_full:
-            logger.error("the disk of %s is full: new calls are refused", self._directory)
+            lacking = "has no room for further files" if lacks_files else "is full"
+            logger.error("the disk of %s %s: new calls are refused", self._directory, lacking)
         yield from self.write_kept()
         self.is_full = lacks_space or self.has_kept
         if not self.is_full:

@@ -24,7 +24,8 @@ from usage.ids import started_at
 from usage.journal import undelivered
 from usage.journal.records import damaged_id
 from usage.journal.undelivered import DAMAGED, DEAD_LETTERS, NEWER, PRUNED
-from usage.journal_shipping.rows import bare_stub, interrupted, is_stub, least_stub, stub, write_rows
+from usage.journal_shipping.rows import interrupted, write_rows
+from usage.journal_shipping.stubs import bare_stub, is_stub, least_stub, stub
 from usage.metric_counters import counters
 from usage.money.row_pricing import Pricer
 from usage.sums.pruned import hours_with_pruned_calls, pruned_ids_end

@@ -16,7 +16,7 @@ from typing import NamedTuple, cast
 
 import orjson
 from django.db import connection, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from usage.answers.estimate_rules import at_least, limited_to_time, tokens_of_text
 from usage.call_record import COUNTS, CallRecord, SummedRow, SupposedUsage
@@ -29,6 +29,9 @@ from usage.sums.adding_up import SUMMED_SQL, Rollup
 from usage.sums.summed_rows import fetch_summed_rows
 
 LEASE = timedelta(seconds=60)  # one process asks; another may when this has passed
+# When polling is off, a response is taken to have ended after this time. One of a key with a budget counts at once, by
+# all that was reserved for it.
+UNASKED_AFTER = timedelta(minutes=10)
 GIVE_UP_AFTER = timedelta(days=30)  # upstream keeps a response no longer
 COLUMNS = [field.name for field in Request._meta.concrete_fields if field.name != "digest"]
 USAGE_COLUMNS = (*COUNTS, "other_usage", "usage_source")
@@ -100,6 +103,25 @@ def suppose_usage(response: PendingResponse) -> None:
         Hold.objects.filter(pk=response.request_id).delete()
     _count_in_metrics(written)
     postpone(response)
+
+
+def suppose_unasked(limit: int) -> int:
+    """Counts the supposed usage of responses that were pending when polling was switched off; returns of how many.
+
+    Without it they would stay "counted when it ends" for ever. As with `suppose_usage`, an exact usage that is stated
+    later replaces the estimate: when somebody fetches the response, or when polling is on again. At most `limit`
+    responses are settled.
+    """
+    now = database_now()
+    for response in PendingResponse.objects.filter(created_at__lt=now - GIVE_UP_AFTER)[:limit]:
+        forget_pending(response)
+    uncounted = Request.objects.filter(pk=OuterRef("request_id"), usage_source=UsageSource.UNKNOWN, cost__isnull=True)
+    is_old = Q(created_at__lt=now - UNASKED_AFTER)
+    is_reserved = Exists(Hold.objects.filter(pk=OuterRef("request_id")))
+    unasked = list(PendingResponse.objects.filter(is_reserved | is_old, Exists(uncounted)).order_by("pk")[:limit])
+    for response in unasked:
+        suppose_usage(response)
+    return len(unasked)
 
 
 def _is_reserved(response: PendingResponse) -> bool:

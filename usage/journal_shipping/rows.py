@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import cast
 
 import orjson
-from django.core.exceptions import ValidationError
-from django.db import connection, models, transaction
+from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from usage.answers.estimate_rules import estimate_interrupted
@@ -21,32 +19,22 @@ from usage.call_record import COUNTS, CallRecord, SummedRow
 from usage.ids import started_at
 from usage.journal_shipping.background_cost import COUNTED_LATER, settle_responses
 from usage.journal_shipping.digests import DIGEST
-from usage.journal_shipping.stored_object_rows import object_ids, write_objects
+from usage.journal_shipping.stored_object_rows import write_objects
+from usage.journal_shipping.stubs import FIELDS, STUB
 from usage.metric_counters import counters
-from usage.models import Outcome, Request, UsageSource
+from usage.models import Outcome, UsageSource
 from usage.money.spent_and_reserved import settle_reservations
-from usage.sums.adding_up import ROW_COLUMNS, SUMMED_SQL, SUMS, Rollup
+from usage.sums.adding_up import SUMMED_SQL, Rollup
 from usage.sums.summed_names import mark_unknown
 from usage.sums.summed_rows import fetch_summed_rows
 
-FIELDS = {field.name: field for field in Request._meta.concrete_fields if field.name != "digest"}
 COLUMNS = list(FIELDS)
 NAMES = ", ".join(COLUMNS)
 # Columns that a record may leave out and that are not null in the table, with their defaults.
 DEFAULTS = {name: field.get_default() for name, field in FIELDS.items() if not field.null}
-STUB = "dead_letter"
 GUESS = "interrupted"
 BODY_NAMES = ("request_body", "response_body")
-# The columns that a stub takes from the refused row if the table can store their values: those from which the call's
-# cost, its sums, and the row that counts its response are found.
-NOT_IN_STUB = {"request_id", "started_at", "outcome", "error_code", "cost", "cost_kind"}
-STUB_COLUMNS = (
-    *(name for name in ROW_COLUMNS if name not in NOT_IN_STUB),
-    "method", "stream", "service_tier", "response_id", "usage", "usage_source", "other_usage",
-)  # fmt: skip
 Replaced = tuple[str, SummedRow]  # the request id of a row, and an older row that it replaces
-LEAST_TEXTS = ("key_name", "method", "route")
-CUT_TEXTS = {"key_name", "method", "route", "request_model", "response_model"}
 
 INSERT_ROWS = (
     f"INSERT INTO usage_request ({NAMES}, digest)"
@@ -134,11 +122,6 @@ def _estimated(rows: Iterable[CallRecord], inserted: Iterable[SummedRow]) -> lis
     return [str(row["request_id"]) for row in inserted if str(row["request_id"]) in found] if found else []
 
 
-def is_stub(row: CallRecord) -> bool:
-    """Returns whether a row is a stub: a shortened row, written in place of one that the database has refused."""
-    return row.get("error_code") == STUB
-
-
 def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[SummedRow]]:
     """Writes the new cost, cost kind and price of each given row to the table of calls.
 
@@ -197,102 +180,3 @@ def interrupted(begin: CallRecord) -> CallRecord:
         "error_code": GUESS,
         "error_message": "The server ended in the middle of this call. It may have been billed.",
     }
-
-
-def stub(row: CallRecord) -> CallRecord:
-    """Returns a shortened row, to be written in place of a row that the database has refused.
-
-    It has those of the refused row's values that the database can store, so the call is still priced and counted.
-    """
-    kept = _sound_columns(row, STUB_COLUMNS)
-    if row.get("usage") is not None:
-        kept.setdefault(
-            "usage", {}
-        )  # without it, the row would not count as exact (`usage.journal_shipping.background_cost`)
-    if not _has_owner(row):
-        kept.pop("response_id", None)
-    return {**_stub_of(row), **kept, **_made_by(row)}
-
-
-def least_stub(row: CallRecord) -> CallRecord:
-    """Returns a shorter row than `stub`, if that is refused: ids, numbers, key, method, route and created objects."""
-    return {**bare_stub(row), **_sound_columns(row, SUMS)}
-
-
-def bare_stub(row: CallRecord) -> CallRecord:
-    """Returns the shortest row of a call, if all others are refused: ids, key, method, route and created objects."""
-    mark: CallRecord = {"by_gateway": True} if row.get("by_gateway") is True else {}
-    return {**_stub_of(row), **_sound_columns(row, LEAST_TEXTS), **_made_by(row), **mark}
-
-
-def _made_by(row: CallRecord) -> CallRecord:
-    """Returns the fields of a call's record that a stub must have although they are no columns of the table.
-
-    They say which objects the call has created, if these last, the state of its response, and if that may be polled.
-    """
-    return {
-        "objects": object_ids(row) if _has_owner(row) else [],
-        "objects_last": bool(row.get("objects_last", True)),
-        "response_status": row.get("response_status"),
-        "pollable": row.get("pollable") is True,
-        "unbilled": row.get("unbilled") is True,
-    }
-
-
-def _has_owner(row: CallRecord) -> bool:
-    """Returns whether a row has an API key's name that the table can store uncut: a cut name could be another key's."""
-    name = row.get("key_name")
-    return _is_sound("key_name", name) and _fitted("key_name", name) == name
-
-
-def _stub_of(row: CallRecord) -> CallRecord:
-    """Returns the fields that every stub of a refused row has: the call's id, start and outcome, and an error text."""
-    return {
-        "request_id": row["request_id"],
-        "started_at": started_at(row["request_id"]).isoformat(),
-        "duration_ms": 0.0,
-        "outcome": row["outcome"] if row.get("outcome") in Outcome.values else Outcome.INTERRUPTED,
-        "error_code": STUB,
-        "error_message": "The database refused this call's row; the whole of it is in the dead-letter file.",
-    }
-
-
-def _is_sound(name: str, value: object) -> bool:
-    """Returns whether a value fits a column: type, bounds, no control characters. A text that gets cut may be long."""
-    field = FIELDS[name]
-    if isinstance(field, models.CharField):
-        if not isinstance(value, str) or not value.isprintable():
-            return False
-        return name in CUT_TEXTS or field.max_length is None or len(value) <= field.max_length
-    if isinstance(field, models.BooleanField):
-        return isinstance(value, bool)
-    if isinstance(field, models.JSONField):
-        return _is_sound_json(value)
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 2**53:
-        return False
-    try:
-        return bool(field.clean(value, None) == value)
-    except ValidationError:
-        return False
-
-
-def _is_sound_json(value: object) -> bool:
-    """Returns whether a JSON column of PostgreSQL can store a value: it can be serialized, and has no NUL character."""
-    try:
-        return b"\\u0000" not in orjson.dumps(value)
-    except TypeError:  # lone surrogates, whole numbers beyond 64 bits
-        return False
-
-
-def _fitted(name: str, value: object) -> object:
-    """Converts a value to what its column stores: cuts a text to the column's length, makes 5.0 the integer 5."""
-    if name in CUT_TEXTS and isinstance(value, str):
-        return value[: FIELDS[name].max_length]
-    return int(value) if isinstance(FIELDS[name], models.IntegerField) and isinstance(value, int | float) else value
-
-
-def _sound_columns(row: CallRecord, names: Iterable[str]) -> CallRecord:
-    """Returns those of a row's columns `names` whose values the table can store, converted to what is stored."""
-    given: Mapping[str, object] = row
-    sound = {name: _fitted(name, given[name]) for name in names if name in given and _is_sound(name, given[name])}
-    return cast(CallRecord, sound)  # each value has been checked against its column

@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from usage.live.status import ServerStatus, read_status
-from usage.metric_counters import COUNTERS, ENDS, LATENCIES
+from usage.metric_counters import COUNTERS, DOLLARS, ENDS, LATENCIES, Dollars
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 MEANINGS = {
@@ -65,6 +65,7 @@ class _Collector:
         families = {
             name: CounterMetricFamily(f"chatproxy_{name}", MEANINGS[name], labels=labels)
             for name, labels in COUNTERS.items()
+            if name not in DOLLARS
         }
         # Counters without labels are shown from the start, at 0: the rate of one that appears at 1 would lack that 1.
         values = {(name,): 0.0 for name, labels in COUNTERS.items() if not labels} | self._status.counted.values
@@ -87,5 +88,26 @@ class _Collector:
 def render() -> bytes:
     """Builds the page `/metrics` from the reports of all workers, and returns it in Prometheus's text format."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(read_status()))
-    return generate_latest(registry)
+    status = read_status()
+    registry.register(_Collector(status))
+    return generate_latest(registry) + "".join(_dollar_lines(status.counted.dollars)).encode()
+
+
+def _dollar_lines(dollars: Dollars) -> Iterator[str]:
+    """Yields the lines of the counters of dollars, in Prometheus's text format.
+
+    prometheus_client would convert the dollars to floating-point numbers, which have no eighth decimal above millions.
+    """
+    for name in DOLLARS:
+        full_name = f"chatproxy_{name}_total"
+        yield f"# HELP {full_name} {MEANINGS[name]}\n# TYPE {full_name} counter\n"
+        for (counter, *texts), value in sorted(dollars.items()):
+            if counter == name:
+                labels = sorted(zip(COUNTERS[name], texts, strict=True))
+                pairs = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels)
+                yield f"{full_name}{{{pairs}}} {value:f}\n"
+
+
+def _escaped(text: str) -> str:
+    """Returns a label's value as Prometheus's text format writes it between quotes."""
+    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")

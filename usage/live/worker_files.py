@@ -5,9 +5,10 @@
 once, and removes its files. So counters go on through restarts and `kill -9`, and the calls in flight of a dead worker
 are not counted. The shipper does the same with `<id>.shipper.json`; here it counts among the workers, unless said.
 
-The worker that reads writes its own report first, and takes it from memory: a full disk, which takes no file, must not
-hide that it is full. The other workers' reports are the last ones that the disk took. A report may have been written by
-another version of this program: a reader takes the fields that it knows, and gives those that are missing a default.
+The worker that reads writes its own report first, and takes it from memory: a disk that is full or can only be read,
+and so takes no file, must not hide that. The other workers' reports are the last ones that the disk took. A report may
+have been written by another version of this program: a reader takes the fields that it knows, and gives those that are
+missing a default.
 """
 
 from __future__ import annotations
@@ -135,7 +136,8 @@ class WorkerReports:
 def read_worker_reports() -> WorkerReports:
     """Reads and returns the reports of all workers of this host.
 
-    Adds the counters of workers that have died to the file `departed.json`. A full disk causes no error.
+    Adds the counters of workers that have died to the file `departed.json`. A disk that is full, or that can only be
+    read, causes no error.
     """
     workers = WorkerReports()
     if not directory().exists():
@@ -144,7 +146,7 @@ def read_worker_reports() -> WorkerReports:
     if own is not None:
         own_report = own.write_report()
         workers.alive.append(own_report)
-        workers.counted.add(_counts(own_report))
+        workers.counted.add(own_report)
     with _locked_dead_counts() as dead:
         for path in sorted(directory().glob("*.json")):
             if path.name == DEAD_COUNTS_FILE or (own is not None and path == own.path):
@@ -153,7 +155,7 @@ def read_worker_reports() -> WorkerReports:
             if not _is_alive(path):
                 dead.take_over(path, report)
             elif report:
-                workers.counted.add(_counts(report))
+                workers.counted.add(report)
                 if path.stem.endswith(SHIPPER_SUFFIX):
                     workers.shipper = report
                 else:
@@ -193,14 +195,14 @@ class _DeadWorkerCounts:
         self._path = directory() / DEAD_COUNTS_FILE
         kept = _read(self._path) or {}
         self.counted = ServerCounters()
-        self.counted.add(_counts(kept))
+        self.counted.add(kept)
         ids = kept.get("ids")
         self._ids: list[object] = ids if isinstance(ids, list) else []
 
     def take_over(self, path: Path, report: WorkerReport | None) -> None:
         """Adds a dead worker's counts to the sums, and deletes the worker's files once the sums are on the disk."""
         if report and report.get("id") not in self._ids:
-            self.counted.add(_counts(report))
+            self.counted.add(report)
             self._ids = [*self._ids, report.get("id")][-MAX_REMEMBERED_IDS:]
             try:
                 _write(self._path, {**self.counted.snapshot(), "ids": self._ids})
@@ -217,7 +219,7 @@ def _locked_dead_counts() -> Iterator[_DeadWorkerCounts]:
 
     The lock lets only one process at a time change them.
     """
-    fd = os.open(directory() / DEAD_COUNTS_LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    fd = _open_lock(directory() / DEAD_COUNTS_LOCK)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield _DeadWorkerCounts()
@@ -225,10 +227,18 @@ def _locked_dead_counts() -> Iterator[_DeadWorkerCounts]:
         os.close(fd)
 
 
+def _open_lock(path: Path) -> int:
+    """Opens a file to be locked, and makes it if there is none. A file that is there can be locked on any disk."""
+    try:
+        return os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+
+
 def _is_alive(path: Path) -> bool:
     """Returns whether the worker that wrote the report at `path` is alive, that is, still locks its lock file."""
     try:
-        fd = os.open(path.with_suffix(".lock"), os.O_RDWR)
+        fd = os.open(path.with_suffix(".lock"), os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:
@@ -239,11 +249,6 @@ def _is_alive(path: Path) -> bool:
         return False
     finally:
         os.close(fd)
-
-
-def _counts(report: WorkerReport) -> dict[str, object]:
-    """Returns the counters and histograms in a worker's report, in the form that `ServerCounters.add` takes."""
-    return {"values": report.get("values", []), "histograms": report.get("histograms", [])}
 
 
 def _read(path: Path) -> WorkerReport | None:

@@ -26,7 +26,7 @@ from datetime import datetime
 from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 from typing import TypeAlias
 
-from usage.answers.tool_use import MOST_PICTURE_TOKENS
+from usage.answers.tool_use import MOST_MADE_TOKENS, MOST_PICTURE_TOKENS
 from usage.call_record import CallRecord, OtherUsage, Price, PricedItem
 from usage.custom_prices import CustomPrice, service_tier
 from usage.models import CostKind, UsageSource
@@ -57,6 +57,7 @@ from usage.prices.published_prices import ModelRates, decimal_text
 INPUT_KINDS = frozenset({"audio_input", "image_input"})
 OUTPUT_KINDS = frozenset({"audio_output", "image_output"})
 
+COMPACTION = "/v1/responses/compact"
 PICTURE = "picture"  # the unit of models that take a price for each picture
 CERTAIN_UNITS = frozenset({PICTURE, "characters"})  # counted from the request, so that they are no estimate
 
@@ -74,9 +75,9 @@ class MaxUsage:
 
     Tokens are text or, if `kinds` names them, others with a price of their own, such as `audio_input`. The hosted image
     tool makes at most `pictures` pictures with `picture_models` (if empty: its default model), each with at most
-    `MOST_PICTURE_TOKENS` input and as many output tokens. `images` is the number of pictures that the call's own model
-    makes, if it has a price for each picture. `search_tool` is the type of the tool that searches the web, if the
-    searches of this tool have a price of their own.
+    `MOST_PICTURE_TOKENS` input and `MOST_MADE_TOKENS` output tokens. `images` is the number of pictures that the call's
+    own model makes, if it has a price for each picture. `search_tool` is the type of the tool that searches the web, if
+    the searches of this tool have a price of their own.
     """
 
     input_tokens: int = 0
@@ -120,8 +121,8 @@ def _highest_of_pictures(most: MaxUsage, at: datetime, custom_prices: Sequence[C
 
 def _highest_of_model(name: str, most: MaxUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> Decimal | None:
     """Returns the most that the pictures of the hosted image tool can cost if the model `name` makes all of them."""
-    tokens = most.pictures * MOST_PICTURE_TOKENS
-    usage = MaxUsage(tokens, tokens, kinds=frozenset({"image_input", "image_output"}))
+    read, made = most.pictures * MOST_PICTURE_TOKENS, most.pictures * MOST_MADE_TOKENS
+    usage = MaxUsage(read, made, kinds=frozenset({"image_input", "image_output"}))
     rates = (find_rates(one, "default", at, custom_prices) for one in (name.lower(), LISTED_IMAGE_MODEL))
     price = next((one for one in rates if one is not None), None)
     return None if price is None else _highest("", price, usage)
@@ -129,8 +130,6 @@ def _highest_of_model(name: str, most: MaxUsage, at: datetime, custom_prices: Se
 
 def dearest_picture_model(most: MaxUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> str:
     """Returns, of the models that a request names for the hosted image tool, the one with the dearest pictures."""
-    if len(most.picture_models) == 1:
-        return next(iter(most.picture_models))
     costs = {name: _highest_of_model(name, most, at, custom_prices) for name in sorted(most.picture_models)}
     return max(costs, key=lambda name: costs[name] or NOTHING)
 
@@ -182,7 +181,7 @@ def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
     started_at = row["started_at"]
     moment = started_at if isinstance(started_at, datetime) else datetime.fromisoformat(started_at)
     model = billed_model(row)
-    price = find_rates(model, tier, moment, custom_prices)
+    price = _rates_of(row, model, moment, custom_prices)
     if price is None:
         needs_price = is_usage_known(row) if model else has_counts(row)
         return NO_PRICE if needs_price else (NOTHING, not_counted(row))
@@ -205,6 +204,19 @@ def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
         lines = [replace(line, kind=CostKind.ESTIMATED) for line in lines]
     cost, bill = _bill(price, input_tokens, lines)
     return (NOTHING, not_counted(row)) if cost == TOO_MUCH else (cost, bill)
+
+
+def _rates_of(row: CallRecord, model: str, at: datetime, custom_prices: Sequence[CustomPrice]) -> ModelRates | None:
+    """Returns the price of a call's own model in the call's service tier; None if there is none.
+
+    An answer that has not come states no tier, and a compaction never does: it has the price of the tier that the
+    request named, marked as provisional, because upstream may have answered in another one.
+    """
+    stated, asked = row.get("service_tier"), (row.get("other_usage") or {}).get("asked_tier")
+    is_unstated = row.get("usage_source") == UsageSource.ESTIMATED or row.get("route") == COMPACTION
+    if asked and not stated and is_unstated and (price := find_rates(model, asked, at, custom_prices)) is not None:
+        return replace(price, is_provisional=True)
+    return find_rates(model, service_tier(stated), at, custom_prices)
 
 
 def _lines(counts: UnitCounts, price: ModelRates, input_tokens: int, picture_format: str = "") -> Iterator[Line]:

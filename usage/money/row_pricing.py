@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from usage.call_record import CallRecord, called_model
-from usage.custom_prices import CustomPrice
+from usage.custom_prices import CustomPrice, service_tier
 from usage.models import Dimension, ModelPrice, Request, Span, UsageTotal
 from usage.money.billing import cost_kind, price_call
 from usage.prices import genai_price_list
+from usage.prices.price_sources import billed_model, find_rates
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,8 @@ class Pricer:
     def _priced(self, row: CallRecord) -> CallRecord:
         cost, price = price_call(row, self.own or ())
         if cost is None and price is None:
-            self._alert(called_model(row), row.get("service_tier") or "default")
+            for model, tier in lacking_prices(row, self.own or ()):
+                self._alert(model, tier)
         kind = cost_kind(row, price)
         return {**row, "cost": None if cost is None else str(cost), "cost_kind": kind, "price": price}
 
@@ -75,6 +77,24 @@ class Pricer:
         if not days.filter(unpriced_calls__gt=0).exists():
             text = "no price is known for model %r, service tier %r: its calls have no cost; add a custom price"
             logger.warning(text, model, tier)
+
+
+def lacking_prices(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> list[tuple[str, str]]:
+    """Returns the models, each with its service tier, whose prices a call needs that has no cost.
+
+    That is the call's own model, unless that has a price and a model that its hosted tools have run has none.
+    """
+    own, tier, started_at = called_model(row), row.get("service_tier") or "default", row["started_at"]
+    at = started_at if isinstance(started_at, datetime) else datetime.fromisoformat(started_at)
+    used = row.get("other_usage") or {}
+    of_tools = [str(written.get("model")) for written in used.get("svg", ())]
+    if "image_tokens" in used and (name := used.get("image_model")):
+        of_tools.append(name)
+    if of_tools and find_rates(billed_model(row), service_tier(tier), at, custom_prices) is not None:
+        lacking = [name for name in of_tools if find_rates(name.lower(), "default", at, custom_prices) is None]
+        if lacking:
+            return [(name, "default") for name in dict.fromkeys(lacking)]
+    return [(own, tier)]
 
 
 def with_windows(rows: list[CallRecord]) -> list[CallRecord]:

@@ -43,6 +43,7 @@ LONG_CACHE_FACTOR = 2
 DEFAULT_IMAGE_MODEL = "gpt-image-2.6-sunburst"
 LISTED_IMAGE_MODEL = "gpt-image-2.5-sunburst"
 
+NO_FEE = Decimal(0)
 _OPENAI_NAMES = ("gpt-", "chatgpt-", "codex-", "computer-use", "o1", "o3", "o4", "ft:gpt-", "ft:o")
 _NOT_REASONING = ("gpt-4", "gpt-3.5", "chatgpt-4o", "gpt-5-chat", "ft:gpt-4", "ft:gpt-3.5")
 _BY_CHARACTERS = ("tts-1",)
@@ -91,7 +92,7 @@ def tool_lines(row: CallRecord, model: str, price: ModelRates) -> Iterator[Line]
     """Yields the lines of a call's bill for searches of the web and of files, and for containers.
 
     `model` is the name of the call's model, in lower case. A price of the administrator's for a search comes first. For
-    models of other vendors only the price list's fees are known.
+    models of other vendors only the price list's fees are known; without one, the fee is 0, as an estimate.
     """
     used = row.get("other_usage") or {}
     is_openais = _is_openais(model)
@@ -100,21 +101,27 @@ def tool_lines(row: CallRecord, model: str, price: ModelRates) -> Iterator[Line]
         yield Line("web_search", 1, fee, per=1)
     elif searches := row.get("web_searches") or 0:
         fee = _search_fee(model, price, tool) if is_openais else price.per_web_search
-        if fee is not None:
-            yield Line("web_search", searches, fee, per=1)
+        yield _fee_line("web_search", searches, fee)
         is_block = is_openais and tool != PREVIEW_TOOL and _is_billed_by_blocks(model)
         if is_block and (stated := row.get("input_tokens") or 0) < searches * BLOCK_TOKENS:
             rate = price.rate("input", stated)
             yield Line("search_content", searches * BLOCK_TOKENS, rate, kind=CostKind.ESTIMATED)
-    if not is_openais:
-        return
     if file_searches := used.get("file_searches"):
-        fee = FILE_SEARCH if price.per_file_search is None else price.per_file_search
-        yield Line("file_search", file_searches, fee, per=1, source=TOOLS_SOURCE)
+        if is_openais:
+            fee = FILE_SEARCH if price.per_file_search is None else price.per_file_search
+            yield Line("file_search", file_searches, fee, per=1, source=TOOLS_SOURCE)
+        else:
+            yield _fee_line("file_search", file_searches, price.per_file_search)
     for size, rate in CONTAINERS.items():
         if minutes := CONTAINER_LEAST_MINUTES * (used.get("containers") or []).count(size):
             kind = CostKind.ESTIMATED  # a session may last longer, or have begun with an earlier call
-            yield Line(f"container_{size}", minutes, rate, CONTAINER_MINUTES, source=TOOLS_SOURCE, kind=kind)
+            known, source = (rate, TOOLS_SOURCE) if is_openais else (NO_FEE, "")
+            yield Line(f"container_{size}", minutes, known, CONTAINER_MINUTES, source=source, kind=kind)
+
+
+def _fee_line(unit: str, count: int, fee: Decimal | None) -> Line:
+    """Returns the line of a bill for `count` searches; where no fee is known, it is 0, marked as an estimate."""
+    return Line(unit, count, NO_FEE, per=1, kind=CostKind.ESTIMATED) if fee is None else Line(unit, count, fee, per=1)
 
 
 def highest_fees(

@@ -5,7 +5,8 @@ Not billed is a call
 * that makes no model work, and nothing that upstream bills later: it reads, deletes, changes or uploads an object, or
   counts tokens;
 * that never reached upstream: the gateway has refused it, or there was no connection;
-* that upstream has answered with an error, or with a response whose status is `failed`, without stating a usage.
+* that upstream has answered with an error, or with a response whose status is `failed`, without stating a usage or
+  the work of a hosted tool.
 
 Such a call costs $0, and needs no price. A usage that upstream states is billed, however the call has ended: an
 `incomplete` response has one, and so can a `cancelled` or `failed` one. A call that broke off in the middle may have
@@ -34,7 +35,7 @@ COUNTED_AT_END: Price = {"source": "counted when it ends"}
 
 # Errors of the gateway for an answer of upstream's that came in part, or was too large: a model has worked.
 _BROKEN_CODES = {"truncated", "upstream_answer_too_large"}
-_DEAD_LETTER = "dead_letter"  # `usage.journal_shipping.rows.STUB`: a stub does not have all columns of its row
+_DEAD_LETTER = "dead_letter"  # `usage.journal_shipping.stubs.STUB`: a stub does not have all columns of its row
 
 # The POSTs that upstream does not bill: all of these families, and those of other families by their routes.
 ADMINISTRATION = {"organization", "projects"}
@@ -56,6 +57,7 @@ FREE_ROUTES = {
     "/v1/realtime/calls/{id}/hangup", "/v1/realtime/calls/{id}/reject", "/v1/realtime/calls/{id}/refer",
     "/v1/live/sessions/{id}/hangup", "/v1/live/sessions/{id}/reject", "/v1/live/sessions/{id}/refer",
 }  # fmt: skip
+TOOL_USES = ("image_tokens", "svg", "file_searches", "containers")  # fields of `OtherUsage`
 _COUNTING_ROUTES = ("/openai2/input_tokens", "/v1/responses/input_tokens")  # their answers' counts are no usage
 
 
@@ -94,9 +96,16 @@ def is_usage_known(row: CallRecord) -> bool:
 
 
 def has_counts(row: CallRecord) -> bool:
-    """Returns whether a call's row says that tokens or seconds of audio were used, so that only a price is missing."""
+    """Returns whether a call's row says that tokens, seconds of audio or hosted tools were used, so that only a price
+    is missing.
+    """
     total = (row.get("usage") or {}).get("total_tokens")
-    return whole_count(total) > 0 or any(row.get(name) for name in (*TOKEN_COUNTS, "audio_seconds"))
+    return whole_count(total) > 0 or any(row.get(name) for name in (*TOKEN_COUNTS, "audio_seconds")) or uses_tools(row)
+
+
+def uses_tools(row: CallRecord) -> bool:
+    """Returns whether a call's row says that hosted tools which cost something beside tokens have worked."""
+    return bool(row.get("web_searches")) or any(map((row.get("other_usage") or {}).get, TOOL_USES))
 
 
 def why_unbilled(row: CallRecord) -> str:
@@ -109,6 +118,9 @@ def why_unbilled(row: CallRecord) -> str:
         return UNBILLED_ROUTE
     if row.get("usage") is not None or row.get("usage_source") in (UsageSource.EXACT, UsageSource.ESTIMATED):
         return ""
+    is_post = row.get("method") == "POST" or row.get("by_gateway") is True
+    if (is_post or row.get("error_code")) and uses_tools(row):
+        return ""  # tools have worked before the response failed; the rows that read a response again cost nothing
     if is_free(row.get("method") or "", route):
         return UNBILLED_ROUTE
     outcome = row.get("outcome")

@@ -54,6 +54,8 @@ SAME_TIER = {"fast": "priority", "priority": "fast"}
 # its generated clients repeat it; read 2026-11-28). Moderations: all models are free.
 IMPLIED_MODELS = {"/v1/images/variations": "dall-e-2", "/v1/moderations": "omni-moderation-latest"}
 
+DECISIONS = "decisions:"  # how the names of models begin as they are billed on the route /v1/decisions
+
 OWN = "own"  # the source of an administrator's price
 # The rates that an administrator's price can state, and those that can differ for long prompts.
 TOKEN_UNITS = (*TOKEN_PRICES, "cache_write_12h")
@@ -83,17 +85,25 @@ def billed_model(row: CallRecord) -> str:
     """Returns the name, in lower case, of the model by whose price a call is billed.
 
     This is the model that has answered; else the one that the request names; else the one that upstream uses by default
-    for the call's route.
+    for the call's route. A model that costs something else on the call's route than usually has a name of its own
+    there, as in the file of corrections.
     """
-    return (called_model(row) or IMPLIED_MODELS.get(row.get("route") or "", "")).lower()
+    route = row.get("route") or ""
+    name = (called_model(row) or IMPLIED_MODELS.get(route, "")).lower()
+    return f"{DECISIONS}{name}" if route == "/v1/decisions" and name else name
 
 
 def find_rates(model: str, tier: str, at: datetime, custom_prices: Sequence[CustomPrice]) -> ModelRates | None:
     """Returns the price of a model at a time in a service tier: the administrator's, else the listed or an assumed one.
 
-    `model` is in lower case. Returns None if there is no price.
+    `model` is in lower case. Returns None if there is no price. A model for decisions of which no price is known is
+    assumed to cost there what it usually does.
     """
-    return _custom_rates(custom_prices, model, tier, at) or list_rates(model, tier, _minute(at))
+    found = _custom_rates(custom_prices, model, tier, at) or list_rates(model, tier, _minute(at))
+    if found is None and model.startswith(DECISIONS):
+        usual = find_rates(model.removeprefix(DECISIONS), tier, at, custom_prices)
+        return None if usual is None else replace(usual, is_provisional=True)
+    return found
 
 
 def _custom_rates(custom_prices: Sequence[CustomPrice], model: str, tier: str, at: datetime) -> ModelRates | None:

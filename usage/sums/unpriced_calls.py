@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
-from django.db.models import Count, Max, Min
+from django.db.models import Count, Max, Min, Q
 from genai_prices.types import TieredPrices
 
+from usage.call_record import CallRecord, called_model
 from usage.custom_prices import service_tier
 from usage.ids import first_id
-from usage.models import CALLED_MODEL, NEEDS_PRICE, Request
+from usage.models import CALLED_MODEL, NEEDS_PRICE, ModelPrice, Request
+from usage.money.row_pricing import lacking_prices
 from usage.prices.price_sources import LONG_UNITS, TOKEN_UNITS, find_rates
 from usage.prices.published_prices import ModelRates
 from usage.sums.ranges import TimeRange
 
 MOST_GROUPS = 200
+MOST_READ = 1000
+LACKING_COLUMNS = ("request_model", "response_model", "route", "service_tier", "started_at", "other_usage")
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,11 @@ class NeededPrice:
     family: str = ""
     proposed: Mapping[str, Decimal] = field(default_factory=dict)
 
+    def with_proposal(self, at: datetime) -> NeededPrice:
+        """Returns this need with the price that the model's family suggests at a time."""
+        family, proposed = propose_custom_price(self.model, self.tier, at)
+        return replace(self, family=family, proposed=proposed)
+
     def as_form(self) -> dict[str, str]:
         """Returns the initial values of the form for a custom price, which is valid from the first call's day on."""
         tier = service_tier(self.tier)
@@ -52,19 +61,39 @@ class NeededPrice:
 def read_needed_prices(time_range: TimeRange) -> list[NeededPrice]:
     """Returns the models and tiers of the calls in a range of time that need a price, those with the most calls first.
 
-    Returns at most `MOST_GROUPS` of them.
+    A call may need the price of a model that one of its hosted tools has run: it counts for that model. Reads at most
+    `MOST_GROUPS` models and tiers of calls, and `MOST_READ` calls with tools.
     """
     calls: Any = Request.objects.filter(
         NEEDS_PRICE, pk__gte=first_id(time_range.start), pk__lt=first_id(time_range.end)
     ).order_by()
     counts = {"calls": Count("pk"), "first_at": Min("started_at"), "last_at": Max("started_at")}
     groups = calls.annotate(model=CALLED_MODEL).values("model", "service_tier").annotate(**counts)
-    needed = []
+    found: dict[tuple[str, str], NeededPrice] = {}
     for group in groups.order_by("-calls", "model", "service_tier")[:MOST_GROUPS]:
-        tier = group.pop("service_tier")
-        family, proposed = propose_custom_price(group["model"], tier, time_range.end)
-        needed.append(NeededPrice(**group, tier=tier, family=family, proposed=proposed))
-    return needed
+        found[group["model"], group["service_tier"]] = NeededPrice(
+            group["model"], group["service_tier"], group["calls"], group["first_at"], group["last_at"]
+        )
+    for row, (model, tier) in _needed_by_tools(calls):
+        own, at = (called_model(row), row["service_tier"]), cast(datetime, row["started_at"])
+        if own in found:
+            found[own] = replace(found[own], calls=found[own].calls - 1)
+        before = found.get((model, tier), NeededPrice(model, tier, 0, at, at))
+        period = {"first_at": min(before.first_at, at), "last_at": max(before.last_at, at)}
+        found[model, tier] = replace(before, calls=before.calls + 1, **period)
+    needed = sorted(found.values(), key=lambda one: (-one.calls, one.model, one.tier))
+    return [one.with_proposal(time_range.end) for one in needed if one.calls > 0]
+
+
+def _needed_by_tools(calls: Any) -> Iterator[tuple[CallRecord, tuple[str, str]]]:
+    """Yields those calls that need the price of a model which a tool has run, each with that model and its tier."""
+    with_tools = calls.filter(Q(other_usage__has_key="svg") | Q(other_usage__has_key="image_model"))
+    rows: list[CallRecord] = list(with_tools.values(*LACKING_COLUMNS)[:MOST_READ])
+    own_prices = [price.as_custom_price() for price in ModelPrice.objects.all()] if rows else []
+    for row in rows:
+        for lacking in lacking_prices(row, own_prices)[:1]:
+            if lacking[0] != called_model(row):
+                yield row, lacking
 
 
 def propose_custom_price(model: str, tier: str, at: datetime) -> tuple[str, dict[str, Decimal]]:

@@ -1,4 +1,4 @@
-"""A bundled PostgreSQL that was killed is started again, and one that was stopped is not."""
+"""A bundled PostgreSQL that was killed or cannot be reached is started again, and one that was stopped is not."""
 
 from __future__ import annotations
 
@@ -53,7 +53,12 @@ def stop_it_by_hand(pid: int) -> None:
     os.kill(pid, signal.SIGINT)  # its fast shutdown
 
 
-@pytest.mark.parametrize("end", [kill_the_postmaster, kill_all_of_it, stop_it_by_hand])
+def take_its_socket(pid: int) -> None:
+    for socket in Path(f"/proc/{pid}/cwd").glob(".s.PGSQL.*"):
+        socket.unlink()
+
+
+@pytest.mark.parametrize("end", [kill_the_postmaster, kill_all_of_it, stop_it_by_hand, take_its_socket])
 def test_one_that_ended_is_started_again(bundled: tuple[Gateway, BundledPostgres], end: Callable[[int], None]) -> None:
     gateway, postgres = bundled
     answers = [gateway.post("/openai", CALL)]

@@ -82,9 +82,24 @@ def test_an_error_is_tried_again(monkeypatch: pytest.MonkeyPatch, error: Excepti
     assert not polls._thread.is_alive()
 
 
-def test_without_an_upstream_key_nothing_starts(settings: Settings) -> None:
+@pytest.mark.parametrize("error", [None, OperationalError("away"), RuntimeError("a bug")])
+def test_without_an_upstream_key_responses_are_estimated(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    """Again and again, and whatever happens: journals of earlier processes may bring more of them."""
     settings.OPENAI_API_KEY = None
+    looks = []
+
+    def estimate(limit: int) -> int:
+        looks.append(limit)
+        if error is not None:
+            raise error
+        return 0
+
+    monkeypatch.setattr(background_polls, "UNASKED_SECONDS", 0.001)
+    monkeypatch.setattr(background_polls, "suppose_unasked", estimate)
     polls = BackgroundPolls()
     polls.start()
-    assert not polls._thread.is_alive()
+    wait_until(lambda: len(looks) > 2)
     polls.stop()
+    assert not polls._thread.is_alive()

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.exceptions import ImproperlyConfigured
 
 from chatproxy.configuration import setting_reader
 from chatproxy.start.first_start import GENERATORS, check_password, create_first_admin, generate_secrets
+from chatproxy.start.secret_canary import SecretsDiffer, check_secrets, record_secrets
 
 ADMIN = {"ADMIN_USERNAME": "admin", "ADMIN_PASSWORD": "correct horse battery"}
 
@@ -54,6 +56,41 @@ def test_starts_at_once_end_with_the_same_secrets(data_dir: Path) -> None:
     for thread in threads:
         thread.join()
     assert sorted(map(len, made)) == [0] * 7 + [len(GENERATORS)]
+
+
+def damaged(content: bytes) -> dict[str, bytes | None]:
+    """What may be left of a file of secrets, by what has happened to it; None: it is a link that leads nowhere."""
+    secret = content.index(b"DJANGO_SECRET_KEY=") + len(b"DJANGO_SECRET_KEY=")
+    return {
+        "empty": b"",
+        "only its first line": content[: content.index(b"\n") + 1],
+        "half": content[: secret - 5],
+        "cut in a secret": content[: secret + 10],
+        "zeros": b"\0" * len(content),
+        "another encoding": content.decode().encode("utf-16"),
+        "a value lost": content[:secret] + content[content.index(b"\n", secret) :],
+        "another secret": content[:secret] + b"x" * 50 + content[content.index(b"\n", secret) :],
+        "a link that leads nowhere": None,
+    }
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("how", damaged(b"#\nDJANGO_SECRET_KEY=0123456789abc\n"))
+def test_a_damaged_file_of_secrets_is_never_completed(data_dir: Path, how: str) -> None:
+    """The start ends with words, before any secret is generated."""
+    path = data_dir / setting_reader.SECRETS_FILE
+    generate_secrets(data_dir)
+    record_secrets(setting_reader.load())
+    left = damaged(path.read_bytes())[how]
+    path.unlink()
+    if left is None:
+        path.symlink_to(data_dir / "gone")
+    else:
+        path.write_bytes(left)
+    with pytest.raises((SecretsDiffer, ImproperlyConfigured)) as error:
+        check_secrets(setting_reader.load(), path)
+    assert str(path) in str(error.value)
+    assert (path.read_bytes() if path.exists() else None) == left
 
 
 @pytest.mark.django_db

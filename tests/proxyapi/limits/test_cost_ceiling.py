@@ -248,7 +248,7 @@ def test_what_the_body_does_not_say_is_supposed(more: dict[str, Any]) -> None:
 
 
 def test_what_hosted_tools_do_has_its_fees() -> None:
-    """$0.0025 a file search; a picture of 16,384 tokens of gpt-image-1 in at $10, and as many out at $40 a million."""
+    """$0.0025 a file search; a picture of gpt-image-1: 16,384 tokens in at $10, 24,576 out at $40 a million."""
     tools = [{"type": "file_search"}, {"type": "image_generation", "model": "gpt-image-1"}]
     body = {"model": "gpt-4o", "input": "hi", "tools": tools, "max_output_tokens": 16}
     most = most_of("/responses", body)
@@ -260,7 +260,7 @@ def test_what_hosted_tools_do_has_its_fees() -> None:
     assert plain == 0
     assert highest_cost("gpt-4o", "", NOW, MaxUsage(file_searches=10), []) == Decimal("0.025")
     one = MaxUsage(pictures=1, picture_models=frozenset({"gpt-image-1"}))
-    assert highest_cost("gpt-4o", "", NOW, one, []) == Decimal("0.8192")
+    assert highest_cost("gpt-4o", "", NOW, one, []) == Decimal("1.14688")
     unnamed = highest_cost("gpt-4o", "", NOW, MaxUsage(pictures=1), [])
     assert unnamed is not None
     assert unnamed > Decimal("0.25"), "a picture costs up to $0.25"

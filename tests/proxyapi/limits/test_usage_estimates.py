@@ -24,7 +24,6 @@ from proxyapi.limits.usage_estimates import (
     usage_of_answer,
     usage_without_answer,
     with_length,
-    without_tools,
 )
 from proxyapi.routes import find_route
 from usage.answers.estimate_rules import REASONING_TOKENS, TOKENS_PER_SECOND
@@ -136,7 +135,7 @@ TOOLS = MaxUsage(
 SUPPOSED_OF_TOOLS: OtherUsage = {
     "image_tokens": {
         "input_tokens": 2 * 16_384, "input_tokens_details": {"text_tokens": 0, "image_tokens": 2 * 16_384},
-        "output_tokens": 2 * 16_384, "output_tokens_details": {"text_tokens": 0, "image_tokens": 2 * 16_384},
+        "output_tokens": 2 * 24_576, "output_tokens_details": {"text_tokens": 0, "image_tokens": 2 * 24_576},
     },
     "image_tokens_estimated": True,
     "image_model": "gpt-image-1",
@@ -157,11 +156,6 @@ SUPPOSED_OF_TOOLS: OtherUsage = {
 )
 def test_hosted_tools_may_have_done_all_that_was_reserved(used: SupposedUsage) -> None:
     assert (used["web_searches"], used["other_usage"]) == (4, SUPPOSED_OF_TOOLS)
-
-
-def test_nothing_is_supposed_of_them_without_a_reservation() -> None:
-    used = supposed_usage(without_tools(TOOLS), "gpt-5")
-    assert (used["web_searches"], used.get("other_usage")) == (4, None)
 
 
 def test_of_several_models_of_pictures_the_dearest_counts() -> None:

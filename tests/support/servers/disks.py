@@ -59,12 +59,13 @@ class PretendedOS:
     """Stand-in for the module `os` in the journal: counts writes and syncs, and makes those fail that a test wants.
 
     `room`: how many more bytes can be written; None for any number. The write that exceeds it is cut short, and the
-    next one fails with ENOSPC.
+    next one fails with `fault`, as does the making of a file while there are no `free_files`.
     """
 
     def __init__(self) -> None:
         self.room: int | None = None
-        self.free = 2**40
+        self.free, self.free_files = 2**40, 2**20
+        self.fault = errno.ENOSPC
         self.writes: list[bytes] = []
         self.synced = 0
         self.fail_sync = False
@@ -78,7 +79,7 @@ class PretendedOS:
     def write(self, fd: int, data: bytes) -> int:
         taken = len(data) if self.room is None else min(len(data), self.room)
         if data and not taken:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise OSError(self.fault, os.strerror(self.fault))
         if self.room is not None:
             self.room -= taken
         if data:
@@ -86,7 +87,12 @@ class PretendedOS:
         return os.write(fd, data[:taken])
 
     def statvfs(self, _path: Path) -> SimpleNamespace:
-        return SimpleNamespace(f_bavail=self.free, f_frsize=1)
+        return SimpleNamespace(f_bavail=self.free, f_frsize=1, f_files=2**21, f_favail=self.free_files)
+
+    def open(self, path: Any, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_CREAT and not self.free_files:
+            raise OSError(self.fault, os.strerror(self.fault))
+        return os.open(path, flags, mode)
 
     def fdatasync(self, fd: int) -> None:
         self.sync_entered.release()

@@ -14,7 +14,7 @@ from django.test import Client
 
 from tests.support.ledger.ledgers import call
 from tests.support.ledger.pages import DASHBOARD, HOSTILE, REQUESTS, make_call, page_of, text_of
-from usage.models import ModelPrice
+from usage.models import ModelPrice, Request
 from usage.money.row_pricing import MOST_ALERTS, Pricer
 from usage.page_data import formatting
 from usage.sums.unpriced_calls import NeededPrice, propose_custom_price
@@ -46,6 +46,22 @@ def test_it_works(admin: Client) -> None:
     assert "4 calls need a price" in page
     assert "Input $0.15" in page
     assert "No model of the same family has a price." in page
+
+
+def test_a_model_that_a_tool_has_run_is_what_needs_the_price(admin: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """Not the call's own model, whose price is known; a price for it mends the calls."""
+    svg = {"svg": [{"model": "gpt-svg-1", "input_tokens": 10, "output_tokens": 20}]}
+    for minutes in (1, 2):
+        make_call(minutes, response_model="gpt-4o-mini", other_usage=svg)
+    make_call(response_model="nobody-knows", other_usage=svg)  # its own model comes first
+    assert [(one.model, one.calls) for one in needed(admin)] == [("gpt-svg-1", 2), ("nobody-knows", 1)]
+    assert Request.objects.filter(cost=0).count() == 0
+
+    valid_from = datetime.now(UTC) - timedelta(days=1)
+    ModelPrice.objects.create(model="gpt-svg-1", valid_from=valid_from, input=1, output=1)
+    assert reprice(valid_from, unpriced_only=True) == 2
+    assert [(one.model, one.calls) for one in needed(admin)] == [("nobody-knows", 1)]
+    assert any("gpt-svg-1" in text for text in caplog.messages)
 
 
 def test_the_tile_and_the_alert_of_the_dashboard_lead_to_it(admin: Client) -> None:

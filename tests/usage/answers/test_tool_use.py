@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.ledger.excerpts import answer_columns
 from usage.answers.reader import MAX_PARSED_BYTES, AnswerReader
+from usage.answers.tool_use import MOST_MADE_TOKENS, tokens_of_picture
 
 TOOLS = [
     {"type": "web_search_preview", "search_context_size": "low"},
@@ -67,7 +68,7 @@ def test_a_whole_response() -> None:
     assert stated.other_usage == {**USED, "image_tokens": IMAGE_GEN}
     counted = read(RESPONSE)
     assert counted.counts["web_searches"] == 1
-    assert counted.other_usage == {**USED, "image_tokens": {"output_tokens": 272}, "image_tokens_estimated": True}
+    assert counted.other_usage == {**USED, "image_tokens": {"output_tokens": 196}, "image_tokens_estimated": True}
 
 
 def test_a_response_that_is_too_large_to_be_parsed_says_the_same() -> None:
@@ -98,7 +99,7 @@ def test_a_stream_that_is_cut_says_what_was_done_until_then() -> None:
     cut = read_events(BEGUN, *DONE)
     assert cut.counts["web_searches"] == 1
     # Nothing is known of the picture's quality: the dearest is supposed.
-    assert cut.other_usage == {**USED, "image_tokens": {"output_tokens": 6240}, "image_tokens_estimated": True}
+    assert cut.other_usage == {**USED, "image_tokens": {"output_tokens": 7024}, "image_tokens_estimated": True}
 
 
 def test_the_end_of_a_stream_counts_instead_of_its_items() -> None:
@@ -128,6 +129,31 @@ def test_the_pictures_of_a_stream_are_added_up(expected: int, sent: int) -> None
         "total_tokens": 50 * sent + out,
         "input_tokens_details": {"text_tokens": 40 * sent, "image_tokens": 10 * sent},
     }
+
+
+@pytest.mark.parametrize(
+    ("model", "quality", "size", "tokens"),
+    [
+        ("gpt-image-1", "high", "1024x1024", 4160),
+        ("gpt-image-1.5", "medium", "1536x1024", 1584),
+        ("chatgpt-image-latest", "auto", "auto", 6240),
+        # By the formula: 96 patches on the longer side, round(96 * shorter / longer) on the other
+        ("gpt-image-2", "high", "1024x1024", 7024),  # 96 * 96 * 3,048,576 / 4,000,000
+        ("gpt-image-2", "high", "1536x1024", 5488),  # 96 * 64 * 3,572,864 / 4,000,000
+        ("gpt-image-2.5-flare", "low", "1024x1024", 196),  # 16 * 16
+        ("gpt-image-2", "high", "2880x2880", 23_719),
+        ("gpt-image-2", "max", "1024x1024", MOST_MADE_TOKENS),
+        ("gpt-image-2.6-flare", "low", "1024x1024", 4 * 196),
+        ("gpt-image-2.6-sunburst", "medium", "1024x1024", 4 * 1756),
+        ("gpt-image-2.6-sunburst", "medium", "1536x1024", 5488),  # no more than in high quality
+        ("", "", "", 7024),
+        ("gpt-image-9", "odd", "9999x9999", MOST_MADE_TOKENS),
+        ("gpt-image-9", "low", "many", 4 * 196),
+        ("gpt-image-2", "high", "9999x16", 52),
+    ],
+)
+def test_the_tokens_of_a_picture_without_a_usage(model: str, quality: str, size: str, tokens: int) -> None:
+    assert tokens_of_picture(model, quality, size) == tokens
 
 
 def test_names_of_models_are_stored_without_secrets_and_cut() -> None:
@@ -169,7 +195,7 @@ def test_any_items_and_tools_are_survived(items: list[Any], stated: dict[str, An
     ("item", "end", "used", "used_after"),
     [
         (PICTURE, {"type": "response.image_generation_call.completed", "item_id": "ig_1", "quality": "low",
-                   "size": "1024x1024"}, {"output_tokens": 6240}, {"output_tokens": 272}),
+                   "size": "1024x1024"}, {"output_tokens": 7024}, {"output_tokens": 196}),
         (FILES, {"type": "response.output_item.done", "item": FILES}, 1, 1),
     ],
 )  # fmt: skip

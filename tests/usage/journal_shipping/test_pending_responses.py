@@ -16,7 +16,14 @@ from pytest_django.fixtures import Settings
 
 from tests.support.ledger.ledgers import NOON, Row, call
 from usage.journal_shipping import pending_responses
-from usage.journal_shipping.pending_responses import GIVE_UP_AFTER, forget_pending, lease_pending, suppose_usage
+from usage.journal_shipping.pending_responses import (
+    GIVE_UP_AFTER,
+    UNASKED_AFTER,
+    forget_pending,
+    lease_pending,
+    suppose_unasked,
+    suppose_usage,
+)
 from usage.journal_shipping.rows import write_rows
 from usage.metric_counters import counters
 from usage.models import CountedResponse, Hold, PendingResponse, Request, UsageDay
@@ -274,6 +281,42 @@ def test_a_hold_waits_only_for_who_asks(settings: Settings, polls: bool) -> None
     assert Hold.objects.count() == int(polls)
     assert PendingResponse.objects.count() == 1
     assert_whole()
+
+
+@pytest.mark.parametrize("is_reserved", [True, False])
+def test_a_response_that_was_pending_when_polling_was_switched_off_is_estimated(
+    settings: Settings, is_reserved: bool
+) -> None:
+    """Also if its row was shipped after the change; the exact usage replaces the estimate when it is stated."""
+    write(made())
+    settings.BACKGROUND_POLL_SECONDS = 0
+    pending(UNASKED_AFTER / 2)
+    if not is_reserved:
+        Hold.objects.all().delete()
+        assert suppose_unasked(10) == 0  # it may still go on
+        pending(UNASKED_AFTER * 2)
+    assert suppose_unasked(10) == 1
+    row = Request.objects.get()
+    assert (row.usage_source, row.cost, row.cost_kind, spent()) == ("estimated", COST, "estimated", COST)
+    assert Hold.objects.count() == 0
+    assert suppose_unasked(10) == 0
+    assert_whole()
+
+    settings.BACKGROUND_POLL_SECONDS = 5
+    PendingResponse.objects.update(ask_at=timezone.now())
+    assert [one.response_id for one in lease_pending(5)] == ["resp_1"]
+    write(exact())
+    assert spent() < COST
+    assert PendingResponse.objects.count() == 0
+    assert_whole()
+
+
+def test_without_polling_a_response_is_given_up_after_a_month(settings: Settings) -> None:
+    settings.BACKGROUND_POLL_SECONDS = 0
+    write(made())
+    pending(GIVE_UP_AFTER + timedelta(minutes=1))
+    assert suppose_unasked(10) == 0
+    assert (spent(), PendingResponse.objects.count()) == (COST, 0)
 
 
 def test_all_of_it_is_one_transaction(monkeypatch: pytest.MonkeyPatch) -> None:

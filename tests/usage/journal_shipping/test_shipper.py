@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -282,9 +283,9 @@ def test_a_late_end_replaces_the_guess_and_its_sums(tmp_path: Path) -> None:
 
 
 def test_metrics_count_the_guess_and_its_real_end_once(tmp_path: Path) -> None:
-    def dollars() -> float:
+    def dollars() -> Decimal:
         signs = {"cost_dollars": 1, "cost_taken_back_dollars": -1}
-        return sum(signs.get(name, 0) * value for (name, *_), value in counters.values.items())
+        return sum((signs[name] * value for (name, *_), value in counters.dollars.items()), Decimal(0))
 
     before, row = dollars(), call()
     ship(tmp_path, begin(row))
@@ -292,7 +293,7 @@ def test_metrics_count_the_guess_and_its_real_end_once(tmp_path: Path) -> None:
     ship(tmp_path, end(row))
     cost = Request.objects.get().cost
     assert cost is not None
-    assert dollars() - before == pytest.approx(float(cost))
+    assert dollars() - before == cost
 
 
 def test_a_real_end_that_is_an_internal_error_replaces_the_guess(tmp_path: Path) -> None:

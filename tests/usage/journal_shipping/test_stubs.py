@@ -11,6 +11,7 @@ from django.db import connection
 
 from tests.support.ledger.ledgers import assert_sums_are_right, call, end, letters, ship
 from tests.support.ledger.poison import POISON
+from usage.journal_shipping.pending_responses import forget_pending
 from usage.models import CountedResponse, PendingResponse, Request, UsageDay, UsageTotal
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("impatient_shipper")]
@@ -104,6 +105,34 @@ def test_a_stub_of_an_unfinished_response_is_asked_for(tmp_path: Path) -> None:
         ),
     )  # fmt: skip
     assert PendingResponse.objects.get().response_id == "resp_1"
+
+
+@pytest.mark.parametrize(
+    ("supposed", "kept"),
+    [
+        ({"input_tokens": 100, "output_tokens": 1000}, {"input_tokens": 100, "output_tokens": 1000}),
+        ({"input_tokens": 7, "other_usage": {"file_searches": 10}},
+         {"input_tokens": 7, "other_usage": {"file_searches": 10}}),
+        ({"input_tokens": -1, "output_tokens": 9, "other_usage": {"image_model": "a\0"}}, {"output_tokens": 9}),
+        ([5], None),
+        (None, None),
+    ],
+)  # fmt: skip
+def test_a_stub_keeps_what_is_supposed_of_its_call(tmp_path: Path, supposed: Any, kept: Any) -> None:
+    unfinished = call(
+        route="/v1/responses", response_id="resp_1", response_status="queued", pollable=True, usage=None,
+        usage_source="unknown", **dict.fromkeys(("input_tokens", "cached_tokens", "output_tokens")),
+    )  # fmt: skip
+    ship(tmp_path, end({**unfinished, "supposed": supposed, "user_agent": "curl\0"}))
+    response = PendingResponse.objects.get()
+    assert response.supposed == kept
+    if kept is not None and "input_tokens" in kept:
+        forget_pending(response)
+        stub = Request.objects.get()
+        assert (stub.error_code, stub.usage_source) == ("dead_letter", "estimated")
+        assert stub.input_tokens == kept["input_tokens"]
+        assert stub.cost
+        assert_sums_are_right()
 
 
 def test_a_stub_that_is_refused_too_leaves_its_numbers(tmp_path: Path) -> None:

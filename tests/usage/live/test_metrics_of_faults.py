@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -87,6 +88,31 @@ def test_the_own_state_comes_from_memory(tmp_path: Path, monkeypatch: pytest.Mon
     finally:
         worker.stop()
     assert WorkerFile.of_this_process is None
+
+
+def test_a_disk_that_has_become_read_only_hides_no_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The own state comes from memory, those of other workers and of dead ones from their last reports."""
+    monkeypatch.setattr(worker_files, "directory", lambda: tmp_path / "workers")
+    workers = [WorkerFile(lambda: {"journal_full": True}) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    really_open = os.open
+
+    def open_to_read(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return really_open(path, flags, mode)
+
+    try:
+        monkeypatch.setattr(worker_files.os, "open", open_to_read)
+        for _ in range(2):
+            assert [report["journal_full"] for report in read_worker_reports().alive] == [True, True]
+        os.close(workers[0]._lock_fd)  # this worker dies; its counts cannot be moved
+        assert len(read_worker_reports().alive) == 1
+    finally:
+        monkeypatch.setattr(worker_files.os, "open", really_open)
+        workers[1].stop()
+        workers[0]._stopping.set()
 
 
 def test_dead_letters_and_damaged_records_are_counted(

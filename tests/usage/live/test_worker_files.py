@@ -171,8 +171,8 @@ def test_a_call_is_counted_with_its_tokens_and_its_latency() -> None:
         ("tokens", *label, "input"): 1000,
         ("tokens", *label, "cached"): 200,
         ("tokens", *label, "output"): 500,
-        ("cost_dollars", *label): 0.5,
     }
+    assert counted.dollars == {("cost_dollars", *label): Decimal("0.5")}
     *counts, total = counted.histograms["call_duration_seconds", "/openai"]
     assert (counts[ENDS.index(1)], sum(counts)) == (1, 1)
     assert total == pytest.approx(0.812345)
@@ -193,15 +193,17 @@ def test_dollars_follow_later_prices_up_and_down() -> None:
     ]
     after[2]["cost"] = None
     counted.count_repricing(before, after[::-1])
-    assert counted.values == {("cost_dollars", *label): 2.25, ("cost_taken_back_dollars", *label): 0.75}
+    assert counted.dollars == {
+        ("cost_dollars", *label): Decimal("2.25"),
+        ("cost_taken_back_dollars", *label): Decimal("0.75"),
+    }
 
 
 def test_an_estimate_that_was_too_high_is_taken_back() -> None:
     counted = WorkerCounters()
     row = call(reasoning_tokens=None, cost=Decimal("0.2"))
     counted.count_usage([row], {str(row["request_id"]): [call(cost=Decimal("0.2")), call(cost=Decimal("0.3"))]})
-    dollars = {name: value for (name, *_), value in counted.values.items() if "dollars" in name}
-    assert dollars == {"cost_taken_back_dollars": pytest.approx(0.3)}
+    assert {name: value for (name, *_), value in counted.dollars.items()} == {"cost_taken_back_dollars": Decimal("0.3")}
 
 
 def test_calls_without_a_price_are_counted_once() -> None:

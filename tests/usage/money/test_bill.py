@@ -1,4 +1,4 @@
-"""The bill of every kind of call, to the eighth decimal, as OpenAI makes it (`tests.support.ledger.bill_cases`)."""
+"""The bill of every kind of call, to the eighth decimal, as OpenAI makes it (`tests.support.bills`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from proxyapi.bodies.billing_parameters import count_pictures, read_asked_usage,
 from proxyapi.bodies.json_body import JSONBody
 from proxyapi.limits.usage_estimates import most_usage
 from proxyapi.routes import FAMILIES, Route, find_route
-from tests.support.ledger.bill_cases import CASES, EVENTS, SOUND, BillCase
+from tests.support.bills.all_calls import CASES
+from tests.support.bills.shapes import EVENTS, SOUND, BillCase
 from tests.support.ledger.excerpts import answer_columns
 from usage.answers.reader import AnswerReader
 from usage.answers.streamed_text import StreamedText
@@ -81,6 +82,35 @@ def test_a_call_costs_what_openai_bills(case: BillCase) -> None:
     assert {item["unit"] for item in price["items"]} <= UNITS.keys()
     if not dollars:
         assert price["source"] == "not billed" or "moderation" in price["model"]
+
+
+TOOLS: Any = {"web_searches": 3, "other_usage": {"file_searches": 2, "containers": ["1g"]}}
+
+
+@pytest.mark.parametrize(
+    ("model", "fees", "dollars", "kind"),
+    [
+        ("ours", {}, "0.0022", "estimated"),  # a price without fees says nothing of tools
+        ("ours", {"per_web_search": 1, "per_file_search": 1}, "5.0022", "estimated"),  # nor of containers
+        ("claude-sonnet-4-5", {"output": None}, None, "estimated"),  # what the list does not say
+    ],
+)
+def test_tools_of_other_models_are_never_free_without_saying_so(
+    model: str, fees: dict[str, Any], dollars: str | None, kind: str
+) -> None:
+    row: Any = {"method": "POST", "route": "/v1/responses", "request_model": model, "started_at": NOW, **TOOLS}
+    row |= {"outcome": "success", "usage_source": "exact", "input_tokens": 1000, "output_tokens": 100, "usage": {}}
+    own = CustomPrice(
+        model="ours", valid_from=datetime(2020, 1, 1, tzinfo=UTC), input=Decimal(2), output=Decimal(2),
+        **{name: Decimal(fee) for name, fee in fees.items() if fee},
+    )  # fmt: skip
+    cost, price = price_call(row, [own])
+    assert cost_kind(row, price) == kind
+    if dollars is not None:
+        assert cost == Decimal(dollars)
+    bill = {item["unit"]: item for item in (price or {})["items"]}
+    assert bill["container_1g"]["kind"] == "estimated"
+    assert {"web_search", "file_search"} <= bill.keys()
 
 
 def bill_of(name: str) -> dict[str, Any]:
@@ -193,6 +223,11 @@ def test_a_call_that_upstream_does_not_bill_costs_nothing(columns: dict[str, Any
         # Counts for which only a price is missing.
         ("", {"input_tokens": 500_000, "usage_source": "exact"}, None),
         ("", {"usage": {"total_tokens": 500_000}, "usage_source": "exact"}, None),
+        ("", {"web_searches": 3}, None),
+        ("", {"other_usage": {"file_searches": 2}}, None),
+        ("", {"other_usage": {"containers": ["1g"]}}, None),
+        ("", {"other_usage": {"image_tokens": {"output_tokens": 1056}, "image_model": "gpt-image-2"}}, None),
+        ("", {"other_usage": {"svg": [{"model": "gpt-5", "output_tokens": 5}]}}, None),
         ("gpt-99", {"web_searches": 3}, None),
     ],
 )

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.bills.all_calls import CASES as BILL
+from tests.support.bills.broken_streams import CASES, COMPLETIONS, REQUEST_BYTES, BrokenStream
+from tests.support.bills.shapes import CHAT, EVENTS, RESPONSES
 from tests.support.callers.wire import connect, head
-from tests.support.ledger.bill_cases import CASES as BILL
-from tests.support.ledger.bill_cases import CHAT, EVENTS, RESPONSES
-from tests.support.ledger.broken_streams import CASES, COMPLETIONS, REQUEST_BYTES, BrokenStream
 from tests.support.servers.databases import new_database
 from tests.support.servers.gateway import Gateway, run_gateway
 from tests.support.upstreams.breaking import (

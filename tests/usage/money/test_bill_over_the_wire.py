@@ -10,9 +10,10 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.support.bills.all_calls import CASES
+from tests.support.bills.shapes import KNOWN, BillCase, response
 from tests.support.callers.budgeted_keys import ask, make_key, settled
 from tests.support.callers.metrics import Samples, value, wait_until
-from tests.support.ledger.bill_cases import CASES, KNOWN, BillCase, response
 from tests.support.ledger.equal_sums import Dollars
 from tests.support.servers.databases import new_database
 from tests.support.servers.gateway import ACCESS_TOKEN, ADMIN_PASSWORD, SECURITY_KEY, Gateway, run_gateway

@@ -14,7 +14,8 @@ from django.test import Client
 
 from tests.support.ledger.ledgers import NOON, Row, assert_sums_are_right, call
 from usage.journal_shipping.digests import VERSIONS
-from usage.journal_shipping.rows import DEFAULTS, least_stub, stub, write_rows
+from usage.journal_shipping.rows import DEFAULTS, write_rows
+from usage.journal_shipping.stubs import least_stub, stub
 from usage.models import Dimension, ErrorTotal, Request, UsageHour, UsageTotal
 from usage.money.row_pricing import Pricer
 from usage.money.spent_and_reserved import spent_by

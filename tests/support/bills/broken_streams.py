@@ -1,7 +1,7 @@
 """Owns a table of streams of every kind that break at every point, each with its dollars, worked out by hand.
 
 Until upstream has stated the usage, the dollars are those of the estimate that docs/ledger.md describes. Prices are
-those of `tests.support.ledger.bill_cases`, in dollars per million tokens, and besides
+those of `tests.support.bills.usual_calls`, in dollars per million tokens, and besides
 (developers.openai.com/api/docs/pricing, a copy of 2026-11-28):
 
     gpt-3.5-turbo-instruct   1.50 in, 2 out          gpt-4o-transcribe   2.50 in, 10 out
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from openai.types import ImageEditPartialImageEvent, ImageGenPartialImageEvent
 from openai.types.audio import TranscriptionTextDeltaEvent, TranscriptionTextDoneEvent
 
-from tests.support.ledger.bill_cases import (
+from tests.support.bills.shapes import (
     CHAT,
     FILE_SEARCH,
     IMAGES,

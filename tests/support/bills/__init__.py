@@ -1,0 +1,1 @@
+"""Calls of every kind and what OpenAI bills for each, worked out by hand."""
