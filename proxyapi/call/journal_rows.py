@@ -206,7 +206,9 @@ def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> 
     if may_be_billed and states_whole_bill(facts.asked_usage, route, facts.model):
         return cast(SupposedUsage, answer.counts), UsageSource.EXACT
     method = facts.request.method if facts.asked is None else facts.asked.method
-    if method == "GET" or answer.has_failed:
+    if answer.has_failed:
+        return cast(SupposedUsage, answer.counts), UsageSource.UNKNOWN  # only searches; it has stated no tokens
+    if method == "GET":
         return {}, UsageSource.UNKNOWN
     has_text = answer.text is not None and answer.text.size > 0
     if (has_text or may_be_billed) and not is_counted_later(facts, answer):

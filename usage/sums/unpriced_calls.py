@@ -79,8 +79,8 @@ def read_needed_prices(time_range: TimeRange) -> list[NeededPrice]:
         if own in found:
             found[own] = replace(found[own], calls=found[own].calls - 1)
         before = found.get((model, tier), NeededPrice(model, tier, 0, at, at))
-        period = {"first_at": min(before.first_at, at), "last_at": max(before.last_at, at)}
-        found[model, tier] = replace(before, calls=before.calls + 1, **period)
+        first_at, last_at = min(before.first_at, at), max(before.last_at, at)
+        found[model, tier] = replace(before, calls=before.calls + 1, first_at=first_at, last_at=last_at)
     needed = sorted(found.values(), key=lambda one: (-one.calls, one.model, one.tier))
     return [one.with_proposal(time_range.end) for one in needed if one.calls > 0]
 

@@ -146,7 +146,8 @@ CASES: tuple[BillCase, ...] = (
     of_response("priority, cached and written", "0.00506", "gpt-6.1-sol", tokens(1000, 100, cached=300, written=200),
                 service_tier="priority"),
     of_response("scale", "0.00225", "gpt-5", KNOWN, "provisional", service_tier="scale"),
-    BillCase("flex, streamed chat", CHAT, {"model": "gpt-5", "messages": [], "stream": True},
+    BillCase("flex, streamed chat", CHAT,
+             {"model": "gpt-5", "messages": [], "stream": True, "stream_options": {"include_usage": True}},
              as_events(tiered_chunk("flex", None), tiered_chunk("flex", chat_usage(1000, 100)), done=True),
              "0.001125", content_type=EVENTS),
     # The long price is for all of the prompt, cached tokens too: 200,000 * 4 + 100,000 * 0.2 + 1000 * 15

@@ -232,7 +232,7 @@ def of_response_stream(
 
 
 def of_tools(
-    name: str, dollars: str, model: str, usage: dict[str, Any], tools: Sequence[Any], output: Sequence[Any],
+    name: str, dollars: str, model: str, usage: dict[str, Any] | None, tools: Sequence[Any], output: Sequence[Any],
     kind: str = "exact", **more: Any,
 ) -> BillCase:  # fmt: skip
     return of_response(

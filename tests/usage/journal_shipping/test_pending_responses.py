@@ -1,4 +1,7 @@
-"""Background responses whose usage upstream will never state: the call that made one gets what is supposed of it."""
+"""Background responses whose usage upstream will never state: the call that made one gets what is supposed of it.
+
+Over 300 lines, since each way to give up asking is tried on the same response.
+"""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def test_a_stub_of_an_unfinished_response_is_asked_for(tmp_path: Path) -> None:
 def test_a_stub_keeps_what_is_supposed_of_its_call(tmp_path: Path, supposed: Any, kept: Any) -> None:
     unfinished = call(
         route="/v1/responses", response_id="resp_1", response_status="queued", pollable=True, usage=None,
-        usage_source="unknown", **dict.fromkeys(("input_tokens", "cached_tokens", "output_tokens")),
+        usage_source="unknown", input_tokens=None, cached_tokens=None, output_tokens=None,
     )  # fmt: skip
     ship(tmp_path, end({**unfinished, "supposed": supposed, "user_agent": "curl\0"}))
     response = PendingResponse.objects.get()

@@ -104,13 +104,13 @@ def test_a_disk_that_has_become_read_only_hides_no_numbers(tmp_path: Path, monke
         return really_open(path, flags, mode)
 
     try:
-        monkeypatch.setattr(worker_files.os, "open", open_to_read)
+        monkeypatch.setattr(os, "open", open_to_read)
         for _ in range(2):
             assert [report["journal_full"] for report in read_worker_reports().alive] == [True, True]
         os.close(workers[0]._lock_fd)  # this worker dies; its counts cannot be moved
         assert len(read_worker_reports().alive) == 1
     finally:
-        monkeypatch.setattr(worker_files.os, "open", really_open)
+        monkeypatch.setattr(os, "open", really_open)
         workers[1].stop()
         workers[0]._stopping.set()
 
