@@ -218,11 +218,11 @@ CASES: tuple[BrokenStream, ...] = (
     of_response("response, minimal", "0.00094", "gpt-6.1-sol", reasoning={"effort": "minimal"}),  # 100 * 2 + 74 * 10
     of_response("response, limit", "0.003125", max_output_tokens=300),
     of_response("response, counted", "0.00225", ended=True),  # 1000 * 1.25 + 100 * 10
-    # What tools have done until then: 20,225 and 2 * 10,000; 2,500; 7,500 for five minutes; 6240 * 30
+    # What tools have done until then: 20,225 and 2 * 10,000; 2,500; 7,500 for five minutes; 7024 * 30
     of_response("response, searched", "0.040225", "gpt-5", searched(1), searched(2), tools=[WEB_SEARCH]),
     of_response("response, files", "0.022725", "gpt-5", file_searched(1), tools=[FILE_SEARCH]),
     of_response("response, code", "0.027725", "gpt-5", ran(1, "cntr_1"), tools=[interpreter()]),
-    of_response("response, picture", "0.207425", "gpt-5", PICTURED, tools=[image_tool("gpt-image-2")]),
+    of_response("response, picture", "0.230945", "gpt-5", PICTURED, tools=[image_tool("gpt-image-2")]),
     # 20 + 380 / 2 + 64 = 274 tokens at 8, and 30 for each token that can have been made
     of_pictures("picture, head", "0.002192")._replace(rate="0.00003"),
     of_pictures("picture, partial", "0.002192", PARTIAL)._replace(rate="0.00003"),
