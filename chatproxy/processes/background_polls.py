@@ -1,9 +1,9 @@
 """The thread of the shipper in which background responses are polled (`proxyapi.call.background_polling`).
 
 Where the settings say that nobody asks upstream, it estimates what the pending ones have used
-(`usage.journal_shipping.pending_responses`). Polling begins when the first response is pending: only then the code that calls upstream is loaded, which takes half as much
-memory as all the rest of the shipper, and a journal is opened for the rows of polls. They are shipped as those of calls
-are.
+(`usage.journal_shipping.pending_responses`). Polling begins when the first response is pending: only then the code that
+calls upstream is loaded, which takes half as much memory as all the rest of the shipper, and a journal is opened for
+the rows of polls. They are shipped as those of calls are.
 """
 
 from __future__ import annotations

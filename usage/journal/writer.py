@@ -180,7 +180,7 @@ class Journal:
             self._open_segment()
         except OSError as error:
             logger.error("the journal cannot start a new segment, and goes on with the old one: %s", error.strerror)
-            self._carried, self._opened_at = last.written, time.monotonic()  # when to try again
+            self._carried, self._opened_at = self._written, time.monotonic()  # when to try again
             return
         self._retired.append(old)  # synced and closed by the journal's thread, because here a call would wait for it
 
