@@ -56,10 +56,10 @@ clients: $(VENV)/dev.stamp $(NODE)/node_modules/stamp  ## let the Node SDK, Verc
 screens: $(VENV)/dev.stamp  ## take the pictures in docs/screens anew; needs Chromium
 	@SCREENS=docs/screens $(BIN)/python -m pytest -q tests/browser/test_screens.py
 
-bench: $(VENV)/dev.stamp  ## measure everything, into bench/RESULTS.md, in ten minutes or less; needs nginx
+bench: $(VENV)/dev.stamp  ## measure everything, into bench/RESULTS.md, in twelve minutes or so; needs nginx
 	@$(BIN)/python -m bench $(ARGS)
 
-bench-peers: $(VENV)/dev.stamp $(PEERS)/stamp  ## measure LiteLLM beside chatproxy, into bench/RESULTS.md; installs it
+bench-peers: $(VENV)/dev.stamp $(PEERS)/stamp  ## measure LiteLLM, ferrogw and smg beside chatproxy, into bench/RESULTS.md; installs them
 	@$(BIN)/python -m bench.peers $(ARGS)
 
 bench-short: $(VENV)/dev.stamp  ## fail if a call costs more CPU than recorded; make bench-short ARGS=--record

@@ -1,30 +1,52 @@
-"""`make bench`: measures the gateway, and beside it nginx and an empty Django view, in a few minutes.
+"""`make bench`: measures the gateway, and beside it nginx and an empty Django view, in twelve minutes or so.
 
 `bench.peers` measures other gateways. `bench.ledger.growth` measures calls over a large ledger; this command runs it
-only with `--rows`.
+only with `--rows`. With fewer rounds than `bench.reporting.goals.ENOUGH`, no goal is judged.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+import tempfile
+import time
+from pathlib import Path
 from typing import Any
 
-from bench.ledger import growth
-from bench.measures import crowd, events, footprint, latency, workers
-from bench.measures.calls import Subject, middle, rounds
-from bench.measures.events import EventCost
+from bench.ledger import backlog, growth, shipper
+from bench.measures import calls, crowd, events, footprint, latency, workers
+from bench.measures.calls import Subject
+from bench.measures.rounds import figures, line
 from bench.reporting import results
-from bench.reporting.goals import CHAT, SPACED
+from bench.reporting.names import (
+    BUDGETS,
+    BUILT_IN,
+    CHAT,
+    CROWDED,
+    EMPTY,
+    FORM,
+    IMAGE,
+    ONE_AT_A_TIME,
+    SIMPLE_CHAT,
+    SIMPLE_RESPONSES,
+    SIMPLE_TRANSCRIPTIONS,
+    SPACED,
+    TRANSCRIPTIONS,
+)
 from bench.stand import nginx
 from bench.stand.load import Asked
-from bench.stand.processes import allow_many_sockets
+from bench.stand.processes import SERVER_CORE, allow_many_sockets, pinned
 from bench.stand.requests import image, plain, upload
-from bench.stand.stand import Server, Stand, stand, yardstick
+from bench.stand.stand import LIMITS_NOT_REACHED, Server, Stand, gateway_on, stand, upstream, yardstick
+from chatproxy.postgres.bundled import BundledPostgres
+from tests.support.servers.gateway import SECURITY_KEY
 
-EMBEDDINGS, TRANSCRIPTIONS = "/v1/embeddings", "/v1/audio/transcriptions"
-FACES = (CHAT, "/openai", "/embeddings", EMBEDDINGS)
-STREAMS = (CHAT, SPACED, "/openai2")
+EMBEDDINGS = "/v1/embeddings"
+FACES = (CHAT, SIMPLE_CHAT, "/embeddings", EMBEDDINGS)
+STREAMS = (CHAT, SPACED, SIMPLE_RESPONSES)
+IDLE_SECONDS, LATENCY_SECONDS = 5.0, 5.0
+SHIPPED = 20_000  # rows of a round
+STARTED = time.monotonic()
+BUDGETS_NOT_REACHED = ("--budget-day", "1000000", "--budget-month", "1000000", "--budget-total", "1000000")
 
 
 def main() -> None:
@@ -35,131 +57,138 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     allow_many_sockets()
+    count = arguments.rounds
     start = results.surroundings()
-    figures = {**of_answers(arguments.rounds), **of_streams(arguments.rounds)}
+    found = {**of_answers(count), **of_streams(count), **of_fresh_gateways(count)}
     say("a second worker")
     with nginx.answering() as url:
-        scaling = workers.measure(url, arguments.rounds)
-    figures["workers"] = {"by_clock": scaling.by_clock, "by_cpu": scaling.by_cpu, "share": scaling.share}
-    results.note("bench", start, **figures)
+        found["workers"] = workers.measure(url, count)
+    results.note("bench", start, **found, **of_shipping(count))
     if arguments.rows:
         say("a growing ledger")
-        growth.run(arguments.rows, arguments.rounds)
+        growth.run(arguments.rows, count)
     say("bench/RESULTS.md is written")
 
 
 def of_answers(count: int) -> dict[str, Any]:
     """Runs the benchmarks of calls whose answers are not streamed; returns the figures by name for the results file.
 
-    The upstream is nginx, which answers faster than any server in Python. Calls are measured in `count` rounds.
+    The upstream is nginx, which answers faster than any server in Python. Everything is measured in `count` rounds, but
+    memory after many calls once.
     """
-    with nginx.answering() as url, nginx.passing_on(url) as (limit, pid), yardstick() as b, stand(url) as it:
-        direct, proxy = Server("direct", url, "", []), Server("nginx", limit, "", [pid])
+    with nginx.answering() as url, nginx.passing_on(url) as proxy, yardstick() as b, stand(url) as it:
+        direct = Server("direct", url)
         say("an idle server")
-        idle = footprint.idle(it, seconds=20)
+        idle = [footprint.idle(it, IDLE_SECONDS) for _ in range(count)]
         say("plain calls")
         subjects = [Subject(server, path, plain(path, "")) for server in (direct, proxy) for path in (CHAT, EMBEDDINGS)]
-        subjects.append(Subject(b, "empty view", plain(CHAT, "")))
+        subjects.append(Subject(b, EMPTY, plain(CHAT, "")))
         subjects += [Subject(it.server, path, plain(path, it.server.key), it) for path in FACES]
-        calls = list(costs(subjects, count))
+        subjects.append(Subject(it.server, CROWDED, plain(CHAT, it.server.key), it, calls=2000, connections=64))
+        plain_calls = list(calls.lines(subjects, count))
+        say("keys")
+        keys = list(calls.lines(keys_of(it), count))
         say("added latency")
-        late = [line for path in (CHAT, "/openai", "/embeddings") for line in added_latency(path, url, limit, it)]
-        # B is measured separately, because its server shares a core with the other servers.
-        late += latencies({"direct": Asked(url, plain(CHAT, "")), "B": Asked(b.url, plain(CHAT, ""))}, "empty view")
+        late = list(latency.lines(delays(url, proxy, b, it), count, LATENCY_SECONDS))
         say("an hour of calls")
         return {
-            "idle": idle._asdict(),
-            "calls": calls,
-            "b_ms": next(line["cpu_ms"] for line in calls if line["server"] == "B"),
+            "idle": figures(idle),
+            "calls": plain_calls,
+            "keys": keys,
             "latency": late,
             "after_calls": footprint.after_calls(it)._asdict(),
         }
 
 
-def of_streams(count: int) -> dict[str, Any]:
-    """Runs the benchmarks of streams and of large request bodies; returns the figures by name for the results file.
+def keys_of(it: Stand) -> list[Subject]:
+    """Makes a key with limits and three budgets, none of which is ever reached; returns calls to compare with it.
 
-    The upstream is `bench.stand.upstream`, because nginx cannot stream events, nor does it read a large body before it
-    answers. Large bodies are measured in `count` rounds, events in half as many.
+    They are calls with the built-in key and with the key with budgets, many at once and one at a time.
     """
-    with stand() as it, nginx.passing_on(it.upstream) as (limit, pid):
-        direct, proxy = Server("direct", it.upstream, "", []), Server("nginx", limit, "", [pid])
-        say("idle streams")
-        open_streams = footprint.open_streams(it.server, CHAT)
-        say("events")
-        relayed = events_of([(proxy, CHAT), *((it.server, path) for path in STREAMS)], max(count // 2, 1))
-        say("very many streams")
-        crowds = [
-            {"server": server.name, "what": CHAT, **crowd.measure(server, CHAT)._asdict()}
-            for server in (direct, it.server)
-        ]
-        say("large bodies")
-        subjects: list[Subject] = []
-        for server in (direct, proxy, it.server):
-            ledger = it if server is it.server else None
-            subjects += [
-                Subject(server, f"{CHAT}, 5 MB image", image(CHAT, server.key), ledger, calls=40, connections=4),
-                Subject(server, f"{TRANSCRIPTIONS}, 20 MB", upload(TRANSCRIPTIONS, server.key), ledger, 12, 4),
-            ]
-        return {
-            "open_streams": open_streams._asdict(),
-            "events": relayed,
-            "crowds": crowds,
-            "large": list(costs(subjects, count)),
-        }
-
-
-def costs(subjects: list[Subject], count: int) -> Iterator[dict[str, Any]]:
-    """Measures in `count` rounds what a call costs each of the servers in `subjects`.
-
-    Yields a line for the results file for each, with the medians of the rounds.
-    """
-    for subject, found in zip(subjects, rounds(subjects, count), strict=True):
-        yield {"server": subject.server.name, "what": subject.what, **middle(found)._asdict()}
-
-
-def events_of(subjects: Sequence[tuple[Server, str]], count: int) -> list[dict[str, Any]]:
-    """Measures in `count` rounds what relaying one event of a stream costs, on each server and path in `subjects`.
-
-    `SPACED` stands for the path `CHAT` with an upstream that writes JSON with spaces. Returns a line for the results
-    file for each, with the medians of the rounds.
-    """
-
-    def measure(server: Server, what: str) -> list[EventCost]:
-        is_spaced = what == SPACED
-        return events.measure(server, CHAT if is_spaced else what, seconds=2, slices=2, is_spaced=is_spaced)
-
-    found = [[measure(*subject) for subject in subjects] for _ in range(count)]
+    keys = {BUILT_IN: SECURITY_KEY, BUDGETS: it.gateway.make_key("budgets", *LIMITS_NOT_REACHED, *BUDGETS_NOT_REACHED)}
     return [
-        {"server": server.name, "what": what, **events.middle([cost for one in costs for cost in one])._asdict()}
-        for (server, what), costs in zip(subjects, zip(*found, strict=True), strict=True)
+        subject
+        for what, key in keys.items()
+        for subject in (
+            Subject(it.server, what, plain(CHAT, key), it),
+            Subject(it.server, what + ONE_AT_A_TIME, plain(CHAT, key), it, calls=300, connections=1),
+        )
     ]
 
 
-def added_latency(path: str, url: str, limit: str, it: Stand) -> Iterator[dict[str, Any]]:
-    """Measures how long a call takes directly, through nginx and through the gateway.
+def delays(url: str, proxy: Server, b: Server, it: Stand) -> dict[str, dict[str, Asked]]:
+    """Returns what is asked to measure added latency: of nginx and the gateway on two paths, and of B.
 
-    Yields a line for the results file for each of the three.
+    B is measured separately in each round, because its server shares a core with the other servers.
     """
-    upstream_path = CHAT if path == "/openai" else EMBEDDINGS if path == "/embeddings" else path
-    direct = Asked(url, plain(upstream_path, ""))
-    through = Asked(it.server.url, plain(path, it.server.key))
-    yield from latencies({"direct": direct, "nginx": Asked(limit, direct.request), it.server.name: through}, path)
+    direct = Asked(url, plain(CHAT, ""))
+    passed = {"direct": direct, "nginx": Asked(proxy.url, direct.request)}
+    key = it.server.key
+    groups = {path: {**passed, it.server.name: Asked(it.server.url, plain(path, key))} for path in (CHAT, SIMPLE_CHAT)}
+    return {**groups, EMPTY: {"direct": direct, b.name: Asked(b.url, direct.request)}}
 
 
-def latencies(targets: dict[str, Asked], what: str) -> Iterator[dict[str, Any]]:
-    """Measures how long a call takes on each target, in turns, and yields a line for the results file for each.
+def of_streams(count: int) -> dict[str, Any]:
+    """Runs the benchmarks of events and of large request bodies in `count` rounds; returns the figures by name.
 
-    The line of the first target has its latency; that of every other target has what it adds to the first one's.
+    The upstream is `bench.stand.upstream`, because nginx cannot stream events, nor does it read a large body before it
+    answers.
     """
-    direct, *others = targets.values()
-    for name, found in zip(targets, latency.measure(direct, others, seconds=20), strict=True):
-        yield {"server": name, "what": what, **found._asdict()}
+    with stand() as it, yardstick() as b, nginx.passing_on(it.upstream) as proxy:
+        direct = Server("direct", it.upstream)
+        say("events")
+        streams = [*events.subjects_of(proxy, (CHAT,)), *events.subjects_of(it.server, STREAMS)]
+        relayed = list(events.lines(b, streams, count))
+        say("large bodies")
+        paths = [(direct, CHAT, TRANSCRIPTIONS), (proxy, CHAT, TRANSCRIPTIONS), (it.server, CHAT, TRANSCRIPTIONS)]
+        subjects: list[Subject] = []
+        for server, chat, transcriptions in [*paths, (it.server, SIMPLE_CHAT, SIMPLE_TRANSCRIPTIONS)]:
+            ledger = it if server is it.server else None
+            subjects += [
+                Subject(server, chat + IMAGE, image(chat, server.key), ledger, calls=40, connections=4),
+                Subject(server, transcriptions + FORM, upload(transcriptions, server.key), ledger, 12, 4),
+            ]
+        return {"events": relayed, "large": list(calls.lines(subjects, count))}
+
+
+def of_fresh_gateways(count: int) -> dict[str, Any]:
+    """Runs the benchmarks of very many streams in `count` rounds; returns the figures by name for the results file.
+
+    Each round has a new gateway, because one that once had many streams open has the memory for them already.
+    """
+    opened, crowds = [], []
+    with tempfile.TemporaryDirectory(prefix="chatproxy-bench-") as name, pinned(SERVER_CORE), upstream() as url:
+        postgres = BundledPostgres(Path(name))
+        postgres.start()
+        try:
+            say("very many streams")
+            alone = [crowd.measure(Server("direct", url), CHAT)]
+            for _ in range(count):
+                with gateway_on(url, Path(name), postgres) as it:
+                    opened.append(footprint.open_streams(it.server, CHAT))
+                    crowds.append(crowd.measure(it.server, CHAT))
+        finally:
+            postgres.stop()
+            postgres.delete()
+    return {
+        "open_streams": figures(opened),
+        "crowds": [line("direct", CHAT, alone), line("chatproxy", CHAT, crowds)],
+    }
+
+
+def of_shipping(count: int) -> dict[str, Any]:
+    """Runs the benchmarks of the shipper in `count` rounds; returns the figures by name for the results file."""
+    say("shipping")
+    speeds = shipper.speeds(SHIPPED, count)
+    say(f"{backlog.WAITING:,} waiting calls")
+    with nginx.answering() as url, stand(url) as it:
+        late = [backlog.measure(it, seed=number) for number in range(count)]
+    return {"shipping": figures(speeds), "backlog": figures(late)}
 
 
 def say(what: str) -> None:
-    """Prints that the measure `what` begins now."""
-    print(f"… {what}", flush=True)
+    """Prints that the measure `what` begins now, and how many seconds after the start of this command."""
+    print(f"{time.monotonic() - STARTED:4.0f} s … {what}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,74 +1,71 @@
-"""`make bench-peers`: what a call and an event cost LiteLLM, beside B (an empty Django view) and chatproxy.
+"""`make bench-peers`: what a call and an event cost other gateways, beside B (an empty Django view) and chatproxy.
 
-All are measured in the same run.
+All are measured in turns, in the same run.
 """
 
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 from typing import Any
 
-from bench.measures import events
-from bench.measures.calls import Subject, middle, rounds
+from bench.measures import calls, events
+from bench.measures.calls import Subject
 from bench.reporting import results
+from bench.reporting.names import CHAT, EMPTY, FEW_STREAMS, MANY_STREAMS
 from bench.stand import nginx
-from bench.stand.litellm import litellm, versions
+from bench.stand.peers.ferrogw import ferrogw
+from bench.stand.peers.litellm import litellm
+from bench.stand.peers.peer_process import version
+from bench.stand.peers.smg import smg
 from bench.stand.processes import allow_many_sockets
 from bench.stand.requests import plain
-from bench.stand.stand import Server, stand, yardstick
+from bench.stand.stand import stand, yardstick
 
-CHAT, EMBEDDINGS = "/v1/chat/completions", "/v1/embeddings"
-CALLS, SLOW_CALLS = 1000, 100
+EMBEDDINGS = "/v1/embeddings"
+PACKAGES = ("litellm", "openai", "smg", "ferrogw")
+SLOW_CALLS = 100
 SLOW_STREAMS = 10  # with 200, LiteLLM is too slow for single events, and relays several at a time
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.peers", description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
+    count = parser.parse_args().rounds
     allow_many_sockets()
     start = results.surroundings()
-    results.note("peers", start, peer_versions=versions(), **calls(arguments.rounds), events=streams())
+    versions = {package: version(package) for package in PACKAGES}
+    results.note("peers", start, peer_versions=versions, calls=calls_of_all(count), events=events_of_all(count))
 
 
-def calls(count: int) -> dict[str, Any]:
-    """Measures in turns what a call costs B (an empty Django view), LiteLLM and chatproxy.
-
-    Returns the figures by name for the results file.
-    """
-    with nginx.answering() as url, yardstick() as b, litellm(url) as peer, stand(url) as it:
-        subjects = [Subject(b, "empty view", plain(CHAT, ""), calls=CALLS)]
+def calls_of_all(count: int) -> list[dict[str, Any]]:
+    """Measures in `count` rounds what a call costs B, the peers and chatproxy; returns lines for the results file."""
+    with ExitStack() as running:
+        url = running.enter_context(nginx.answering())
+        b, slow, *fast = (running.enter_context(one) for one in (yardstick(), litellm(url), smg(url), ferrogw(url)))
+        it = running.enter_context(stand(url))
+        subjects = [Subject(b, EMPTY, plain(CHAT, ""))]
+        subjects += [Subject(server, CHAT, plain(CHAT, server.key)) for server in fast]
         for path in (CHAT, EMBEDDINGS):
-            subjects.append(Subject(peer, path, plain(path, peer.key), calls=SLOW_CALLS))
-            subjects.append(Subject(it.server, path, plain(path, it.server.key), it, CALLS))
-        found = [middle(costs) for costs in rounds(subjects, count)]
-    lines = [
-        {"server": subject.server.name, "what": subject.what, **cost._asdict()}
-        for subject, cost in zip(subjects, found, strict=True)
-    ]
-    return {"b_ms": found[0].cpu_ms, "calls": lines}
+            subjects.append(Subject(slow, path, plain(path, slow.key), calls=SLOW_CALLS))
+            subjects.append(Subject(it.server, path, plain(path, it.server.key), it))
+        return list(calls.lines(subjects, count))
 
 
-def streams() -> list[dict[str, Any]]:
-    """Measures what relaying an event costs LiteLLM and chatproxy, each on 10 streams.
+def events_of_all(count: int) -> list[dict[str, Any]]:
+    """Measures in `count` rounds what relaying an event costs the peers and chatproxy; returns lines for the results.
 
-    Measures chatproxy on 200 streams as well. Returns a line for the results file for each of the three.
+    LiteLLM has few streams, and chatproxy is measured with few and with many.
     """
-    with stand() as it, litellm(it.upstream) as peer:
-        return [
-            event_line(peer, SLOW_STREAMS),
-            event_line(it.server, SLOW_STREAMS),
-            event_line(it.server, events.STREAMS),
+    with ExitStack() as running:
+        it = running.enter_context(stand())
+        b = running.enter_context(yardstick())
+        slow, *fast = (running.enter_context(one(it.upstream)) for one in (litellm, smg, ferrogw))
+        subjects = [
+            *(events.Subject(server, CHAT, CHAT + FEW_STREAMS, streams=SLOW_STREAMS) for server in (slow, it.server)),
+            *(events.Subject(server, CHAT, CHAT + MANY_STREAMS) for server in (*fast, it.server)),
         ]
-
-
-def event_line(server: Server, count: int) -> dict[str, Any]:
-    """Measures what relaying an event costs `server`, on `count` streams at once.
-
-    Returns a line for the results file.
-    """
-    cost = events.middle(events.measure(server, CHAT, seconds=2, slices=5, count=count))
-    return {"server": server.name, "what": f"{CHAT}, {count} streams", **cost._asdict()}
+        return list(events.lines(b, subjects, count))
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def main() -> None:
         if not is_streamed:
             closed_loop(Asked(it.server.url, plain(arguments.path, it.server.key)), 500)  # to warm up
         with pinned(LOAD_CORE):
-            spy = record(it.server, arguments.seconds, file)
+            spy = record(it.gateway.worker_pids[0], arguments.seconds, file)
         while spy.poll() is None:
             load(it.server, arguments.path, arguments.seconds, is_streamed=is_streamed)
         if spy.returncode:
@@ -50,9 +50,8 @@ def main() -> None:
     show(file)
 
 
-def record(server: Server, seconds: int, file: Path) -> subprocess.Popen[bytes]:
-    """Starts py-spy, which takes samples of the server's worker for `seconds` and then writes the stacks to `file`."""
-    (pid,) = server.pids
+def record(pid: int, seconds: int, file: Path) -> subprocess.Popen[bytes]:
+    """Starts py-spy, which takes samples of a process for `seconds` and then writes the stacks to `file`."""
     command = [".venv/bin/py-spy", "record", "--pid", str(pid), "--duration", str(seconds), "--rate", "200"]
     return subprocess.Popen(
         [*command, "--gil", "--function", "--format", "raw", "--output", str(file)], stdout=subprocess.DEVNULL

@@ -101,7 +101,7 @@ def compare(other: Path, rounds: int, number: int = CALLS) -> list[Turns]:
 def call_cost(path: str, number: int) -> Callable[[Stand], float]:
     """Returns a function that measures a call to `path` on a gateway, as the mean of `number` calls.
 
-    The function returns milliseconds of the worker's CPU, shipping the call to PostgreSQL included.
+    The function returns milliseconds of the gateway's CPU, shipping the call to PostgreSQL included.
     """
 
     def measure(one: Stand) -> float:
@@ -113,7 +113,7 @@ def call_cost(path: str, number: int) -> Callable[[Stand], float]:
 def event_cost(one: Stand, *, is_spaced: bool = False) -> float:
     """Measures what relaying one event costs a gateway, on many streams at once.
 
-    Returns microseconds of the CPU of the gateway's worker. With `is_spaced`, upstream writes JSON with spaces.
+    Returns microseconds of the gateway's CPU. With `is_spaced`, upstream writes JSON with spaces.
     """
     (cost,) = events.measure(one.server, CHAT, seconds=2.0, count=STREAMS, ramp=0.5, is_spaced=is_spaced)
     return cost.cpu_us

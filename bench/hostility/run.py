@@ -168,6 +168,7 @@ def small_disk(directory: str) -> Iterator[Path]:
 def measure(it: Stand, places: Sequence[Path], attack: Attack, number: int, key: str, rounds: int) -> Row:
     """Measures a good client's calls without and with an attack, in turns; prints and returns the attack's figures."""
     asked = Asked(it.server.url, plain(CHAT, it.server.key))
+    workers = it.gateway.worker_pids
     quiet: list[Good] = []
     attacked: list[Good] = []
     watched: list[Watched] = []
@@ -175,8 +176,8 @@ def measure(it: Stand, places: Sequence[Path], attack: Attack, number: int, key:
     shares: list[float] = []
     for _ in range(rounds):
         quiet.append(good_calls.measure(asked, MEASURED_SECONDS))
-        with watching(it.server.pids[0], places) as sampled, stranger(number, it.server.url, attack.lead, key) as words:
-            shares.append(share_of_a_core(it.server.pids, attack.lead))
+        with watching(workers[0], places) as sampled, stranger(number, it.server.url, attack.lead, key) as words:
+            shares.append(share_of_a_core(workers, attack.lead))
             attacked.append(good_calls.measure(asked, MEASURED_SECONDS))
         watched.append(sampled[0])
         said.append(words[0])
@@ -189,7 +190,7 @@ def measure(it: Stand, places: Sequence[Path], attack: Attack, number: int, key:
         failed=sum(good.failed for good in attacked),
         before=watched[0].before,
         peak=watched[0].before + max(one.peak - one.before for one in watched),
-        after=memory(it.server.pids[0]),
+        after=memory(workers[0]),
         by_design=attack.memory,
         disk=max(one.disk for one in watched),
         descriptors=max(one.descriptors for one in watched),

@@ -7,12 +7,14 @@ the ledger takes many minutes. The figures are written to `bench/results.json` a
 from __future__ import annotations
 
 import argparse
+import statistics
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from bench.ledger.pages import prepare
-from bench.measures.calls import Cost, Subject, middle, rounds
+from bench.measures.calls import Subject, rounds
+from bench.measures.rounds import figures
 from bench.reporting import results
 from bench.stand import nginx
 from bench.stand.processes import SERVER_CORE, allow_many_sockets, pinned
@@ -21,17 +23,6 @@ from bench.stand.stand import gateway_on, yardstick
 from chatproxy.postgres.bundled import BundledPostgres
 
 PATH = "/v1/chat/completions"
-
-
-class Ledger(NamedTuple):
-    """The cost of a call (`cost`) while the ledger has `rows` rows.
-
-    `b_ms` is what a call of the yardstick B, an empty Django view, cost in the same rounds: milliseconds of CPU.
-    """
-
-    rows: int
-    cost: Cost
-    b_ms: float
 
 
 def main() -> None:
@@ -51,12 +42,11 @@ def run(rows: int, count: int, kept: Path | None = None) -> None:
     again.
     """
     start = results.surroundings()
-    found = [measure(0, count), measure(rows, count, kept)]
-    results.note("growth", start, ledgers=[{"rows": one.rows, "b_ms": one.b_ms, **one.cost._asdict()} for one in found])
+    results.note("growth", start, ledgers=[measure(0, count), measure(rows, count, kept)])
 
 
-def measure(rows: int, count: int, kept: Path | None = None) -> Ledger:
-    """Measures what a call costs over a ledger of `rows` rows, on a PostgreSQL of its own; returns the cost.
+def measure(rows: int, count: int, kept: Path | None = None) -> dict[str, Any]:
+    """Measures what a call costs over a ledger of `rows` rows, on a PostgreSQL of its own; returns a line of results.
 
     The database is filled before and deleted afterwards, unless it is in the directory `kept`: then it is used as it
     is.
@@ -68,22 +58,25 @@ def measure(rows: int, count: int, kept: Path | None = None) -> Ledger:
         try:
             if rows:
                 prepare(directory, postgres.url, rows)
-            return over(postgres, directory / "data", rows, count)
+            return {"rows": rows, **over(postgres, directory / "data", count)}
         finally:
             postgres.stop()
             if kept is None:
                 postgres.delete()
 
 
-def over(postgres: BundledPostgres, directory: Path, rows: int, count: int) -> Ledger:
+def over(postgres: BundledPostgres, directory: Path, count: int) -> dict[str, Any]:
     """Measures what a call costs on a gateway with this database, and on B, an empty Django view, in `count` rounds.
 
-    Returns both costs, with the number of rows in the ledger.
+    Returns the figures of the gateway, with the cost of a call on B (`b_ms`) and, for each round, the one in multiples
+    of the other (`in_b`).
     """
     with nginx.answering() as url, yardstick() as b, gateway_on(url, directory, postgres) as it:
         subjects = [Subject(b, PATH, plain(PATH, "")), Subject(it.server, PATH, plain(PATH, it.server.key), it)]
         b_costs, costs = rounds(subjects, count)
-        return Ledger(rows, middle(costs), middle(b_costs).cpu_ms)
+    found = figures(costs)
+    found["rounds"]["in_b"] = [cost.cpu_ms / b_cost.cpu_ms for cost, b_cost in zip(costs, b_costs, strict=True)]
+    return {"b_ms": statistics.median(cost.cpu_ms for cost in b_costs), **found}
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How fast journals get into PostgreSQL: `taskset -c 0 python -m bench.ledger.shipper [--calls 100000]`.
+"""How fast journals get into PostgreSQL, on one core: `python -m bench.ledger.shipper [--calls 100000] [--rounds 1]`.
 
 It needs only this project's requirements: PostgreSQL is the bundled one, in a temporary directory that is removed
 afterwards. Each call has a begin and an end record, with 2 KB of bodies. They are shipped by the product's own code,
@@ -8,15 +8,19 @@ from the reading of the segments to the commit, with pricing, digests, bodies an
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import resource
+import subprocess
+import sys
 import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
+from bench.stand.processes import SERVER_CORE, pinned
 from chatproxy.configuration import setting_reader
 from chatproxy.postgres.bundled import BundledPostgres
 
@@ -40,37 +44,66 @@ WORDS = (
 )
 
 
+class Speed(NamedTuple):
+    """How fast a journal was shipped: rows a second by the clock, and rows a second of CPU.
+
+    The CPU is that of Python and of PostgreSQL, and `postgres_share` is the latter's part of it.
+    """
+
+    by_clock: float
+    by_cpu: float
+    postgres_share: float
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.ledger.shipper", description=__doc__.partition("\n")[0])
     parser.add_argument("--calls", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--profile", action="store_true", help="print where Python's time goes")
+    parser.add_argument("--json", action="store_true", help="print the figures of all rounds as JSON, for bench itself")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="chatproxy-bench-") as name:
-        run(Path(name), arguments.calls, profile=arguments.profile)
+    with tempfile.TemporaryDirectory(prefix="chatproxy-bench-") as name, pinned(SERVER_CORE):
+        found = run(Path(name), arguments.calls, arguments.rounds, profile=arguments.profile)
+    for speed in found:
+        print(
+            f"{speed.by_clock:,.0f} rows a second, {speed.by_cpu:,.0f} a second of CPU,"
+            f" PostgreSQL's part of the CPU is {speed.postgres_share:.0%}"
+        )
+    if arguments.json:
+        print(json.dumps(found))
 
 
-def run(directory: Path, calls: int, *, profile: bool) -> None:
-    """Writes a journal of `calls` calls, ships it to a new PostgreSQL, and prints how fast that was.
+def speeds(calls: int, rounds: int) -> list[Speed]:
+    """Measures, in a process of its own, how fast journals of `calls` calls are shipped; returns a speed a round.
 
-    Prints rows a second, and the CPU time of Python and of PostgreSQL.
+    The process has Django loaded with settings of its own.
     """
+    command = [sys.executable, "-m", "bench.ledger.shipper", "--calls", str(calls), "--rounds", str(rounds), "--json"]
+    said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return [Speed(*figures) for figures in json.loads(said.splitlines()[-1])]
+
+
+def run(directory: Path, calls: int, rounds: int, *, profile: bool) -> list[Speed]:
+    """Writes a journal of `calls` calls and ships it to a new PostgreSQL, in each round; returns how fast that was."""
     postgres = BundledPostgres(directory)
     postgres.start()
     try:
         set_up(directory, postgres.url)
-        journal = directory / "journal"
-        size = write_journal(journal, calls)
-        print(f"{calls:,} calls, {size / 1e6:.0f} MB of journal, cores: {len(os.sched_getaffinity(0))}")
-        server = int((postgres.cluster / "postmaster.pid").read_text().splitlines()[0])
-        before, started, ours = cpu_of_tree(server), time.perf_counter(), cpu_of_us()
-        ship(journal, profile=profile)
-        seconds, ours = time.perf_counter() - started, cpu_of_us() - ours
-        theirs = cpu_of_tree(server) - before
-        assert_whole(calls)
+        found: list[Speed] = []
+        for number in range(rounds):
+            journal = directory / "journal"
+            write_journal(journal, calls, seed=number)
+            server = int((postgres.cluster / "postmaster.pid").read_text().splitlines()[0])
+            theirs, started, ours = cpu_of_tree(server), time.perf_counter(), cpu_of_us()
+            ship(journal, profile=profile)
+            seconds, ours = time.perf_counter() - started, cpu_of_us() - ours
+            theirs = cpu_of_tree(server) - theirs
+            found.append(Speed(calls / seconds, calls / (ours + theirs), theirs / (ours + theirs)))
+        assert_whole(calls * rounds)
+        return found
     finally:
         postgres.stop()
         postgres.delete()
-    print(f"{calls / seconds:,.0f} rows/s: {seconds:.1f} s; CPU of Python {ours:.1f} s, of PostgreSQL {theirs:.1f} s")
 
 
 def set_up(directory: Path, url: str, *migrations: str) -> None:
@@ -89,17 +122,17 @@ def set_up(directory: Path, url: str, *migrations: str) -> None:
     call_command("migrate", *migrations, verbosity=0)
 
 
-def write_journal(journal: Path, calls: int) -> int:
+def write_journal(journal: Path, calls: int, seed: int) -> None:
     """Writes the records of `calls` calls into journal segments, as a writer that has died leaves them.
 
-    Returns the size of the segments in bytes.
+    Another `seed` makes other calls.
     """
     from uuid_utils import uuid7
 
     from usage.journal.records import frame
 
-    journal.mkdir(mode=0o700)
-    writer, chance = uuid7(), random.Random(1)
+    journal.mkdir(mode=0o700, exist_ok=True)
+    writer, chance = uuid7(), random.Random(seed)
     start = datetime.now(UTC) - timedelta(hours=3)
     for number in range(0, calls, SEGMENT_CALLS):
         lines: list[bytes] = []
@@ -107,7 +140,6 @@ def write_journal(journal: Path, calls: int) -> int:
             begin, end = records(str(uuid7()), start + timedelta(hours=3) * nth / calls, chance)
             lines += [frame(begin), frame(end)]
         (journal / f"{writer}.{number // SEGMENT_CALLS + 1:08d}.journal").write_bytes(b"".join(lines))
-    return sum(path.stat().st_size for path in journal.iterdir())
 
 
 def records(request_id: str, moment: datetime, chance: random.Random) -> tuple[Any, Any]:

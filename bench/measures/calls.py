@@ -1,14 +1,16 @@
-"""What a whole call costs: calls a second, and milliseconds of CPU of the server and of PostgreSQL."""
+"""What a whole call costs: calls a second, CPU of the server and of PostgreSQL, and how long the answers took."""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
+from bench.measures.rounds import in_turns, line
 from bench.stand.load import CONNECTIONS, Asked, closed_loop
 from bench.stand.processes import cpu_of
 from bench.stand.stand import Server, Stand
+from bench.stand.streams import quantile
 
 
 class Subject(NamedTuple):
@@ -22,31 +24,41 @@ class Subject(NamedTuple):
     what: str
     request: bytes
     stand: Stand | None = None
-    calls: int = 2000
+    calls: int = 1000
     connections: int = CONNECTIONS
 
 
 class Cost(NamedTuple):
-    """Cost of a call: calls a second by the clock, and CPU milliseconds a call of the server and of PostgreSQL."""
+    """Cost of a call: calls a second by the clock, and CPU milliseconds a call of the server and of PostgreSQL.
+
+    `p50` and `p99` are percentiles of the time from a request to its whole answer, in milliseconds.
+    """
 
     calls_per_second: float
     cpu_ms: float
     postgres_ms: float
+    p50: float
+    p99: float
+
+
+def lines(subjects: Sequence[Subject], count: int) -> Iterator[dict[str, Any]]:
+    """Measures in `count` rounds what a call costs each of the servers in `subjects`.
+
+    Yields a line for the results file for each.
+    """
+    for subject, found in zip(subjects, rounds(subjects, count), strict=True):
+        yield line(subject.server.name, subject.what, found)
 
 
 def rounds(subjects: Sequence[Subject], count: int) -> list[list[Cost]]:
     """Measures what a call costs each of the servers in `subjects`, in `count` rounds.
 
-    Returns a list for each of them, with one cost a round. They take turns in every round, so that whatever disturbs
-    the machine disturbs all of them alike. Before the first round each is warmed up with a fifth of its calls.
+    Returns a list for each of them, with one cost a round. Before the first round each is warmed up with a fifth of its
+    calls.
     """
     for subject in subjects:
         measure(subject._replace(calls=max(subject.calls // 5, 1)))
-    costs: list[list[Cost]] = [[] for _ in subjects]
-    for _ in range(count):
-        for subject, found in zip(subjects, costs, strict=True):
-            found.append(measure(subject))
-    return costs
+    return in_turns([partial(measure, subject) for subject in subjects], count)
 
 
 def measure(subject: Subject) -> Cost:
@@ -56,20 +68,16 @@ def measure(subject: Subject) -> Cost:
     """
     server, stand = subject.server, subject.stand
     asked = Asked(server.url, subject.request)
-    postgres = stand.postgres if stand else []
     known = stand.counted() if stand else 0
-    cpu, postgres_cpu = cpu_of(server.pids), cpu_of(postgres)
-    seconds = closed_loop(asked, subject.calls, subject.connections)
+    cpu, postgres_cpu = cpu_of(server.pids), cpu_of(stand.postgres if stand else [])
+    answers = closed_loop(asked, subject.calls, subject.connections)
     if stand:
         stand.wait_for(known + subject.calls)
     milliseconds = 1000 / subject.calls
     return Cost(
-        subject.calls / seconds,
+        subject.calls / answers.seconds,
         (cpu_of(server.pids) - cpu) * milliseconds,
-        (cpu_of(postgres) - postgres_cpu) * milliseconds,
+        (cpu_of(stand.postgres if stand else []) - postgres_cpu) * milliseconds,
+        quantile(answers.milliseconds, 0.5),
+        quantile(answers.milliseconds, 0.99),
     )
-
-
-def middle(costs: Sequence[Cost]) -> Cost:
-    """Returns the median of several costs of a call, taken for each of their figures separately."""
-    return Cost(*(statistics.median(figure) for figure in zip(*costs, strict=True)))

@@ -13,8 +13,8 @@ from bench.stand.requests import streamed
 from bench.stand.stand import Server
 from bench.stand.streams import quantile, streams
 
-STREAMS, RATE, EVENTS = 2000, 2.0, 40  # of each stream: events a second, and events altogether
-RAMP = 10.0  # seconds in which the streams start; each lasts 20 seconds, so all are open for 10
+STREAMS, RATE, EVENTS = 2000, 2.0, 16  # of each stream: events a second, and events altogether
+RAMP = 4.0  # seconds in which the streams start; each lasts 8 seconds, so all are open for 4
 
 
 class Delays(NamedTuple):

@@ -6,20 +6,24 @@ CPU is measured while all streams are open, because opening and ending a stream 
 from __future__ import annotations
 
 import asyncio
-import statistics
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import uvloop
 
+from bench.measures import calls
+from bench.measures.rounds import in_turns, line
+from bench.reporting.names import CHAT, EMPTY, SPACED
 from bench.stand.load import Asked
 from bench.stand.processes import cpu_of
-from bench.stand.requests import streamed
+from bench.stand.requests import plain, streamed
 from bench.stand.stand import Server
 from bench.stand.streams import Stream, count_events, streams
 
 STREAMS, RATE = 200, 50.0  # the rate is events a second on each stream
-RAMP = 2.0  # seconds in which the streams are opened
+RAMP = 1.0  # seconds in which the streams are opened
+CALLS_OF_B = 400
 
 
 class EventCost(NamedTuple):
@@ -30,6 +34,48 @@ class EventCost(NamedTuple):
 
     cpu_us: float
     events_per_second: float
+
+
+class Subject(NamedTuple):
+    """One thing to measure: a server, and the path on which it is asked for `streams` streams at once.
+
+    `what` describes it in the results. With `is_spaced`, upstream writes JSON with spaces.
+    """
+
+    server: Server
+    path: str
+    what: str
+    is_spaced: bool = False
+    streams: int = STREAMS
+
+
+def subjects_of(server: Server, paths: Sequence[str]) -> Iterator[Subject]:
+    """Yields the streams of `paths` as things to measure; `SPACED` is `CHAT` with JSON that has spaces."""
+    for path in paths:
+        yield Subject(server, CHAT if path == SPACED else path, path, is_spaced=path == SPACED)
+
+
+def lines(b: Server, subjects: Sequence[Subject], count: int, seconds: float = 2.0) -> Iterator[dict[str, Any]]:
+    """Measures in `count` rounds what an event costs each of the servers in `subjects`; yields lines for the results.
+
+    The first line has what a whole call costs `b`, an empty Django view, in the same rounds: as if it were an event.
+    """
+    measures = [partial(call_of, b), *(partial(measure_once, subject, seconds) for subject in subjects)]
+    names = [(b.name, EMPTY), *((subject.server.name, subject.what) for subject in subjects)]
+    for (server, what), found in zip(names, in_turns(measures, count), strict=True):
+        yield line(server, what, found)
+
+
+def call_of(b: Server) -> EventCost:
+    """Measures what a whole call costs `b`, an empty Django view; returns it in the units of an event."""
+    cost = calls.measure(calls.Subject(b, EMPTY, plain(CHAT, b.key), calls=CALLS_OF_B))
+    return EventCost(cost.cpu_ms * 1000, cost.calls_per_second)
+
+
+def measure_once(subject: Subject, seconds: float) -> EventCost:
+    """Opens the streams of `subject`, and measures the cost of an event once, for `seconds`."""
+    (cost,) = measure(subject.server, subject.path, seconds, count=subject.streams, is_spaced=subject.is_spaced)
+    return cost
 
 
 def measure(
@@ -52,11 +98,6 @@ def measure(
     events = int((seconds * slices + ramp + 30) * rate)
     asked = Asked(server.url, streamed(path, server.key, events, rate, is_spaced=is_spaced))
     return uvloop.run(_measure(server, asked, seconds, slices, count, ramp))
-
-
-def middle(costs: Sequence[EventCost]) -> EventCost:
-    """Returns the median of several costs of an event, taken for each of their two figures separately."""
-    return EventCost(*(statistics.median(figure) for figure in zip(*costs, strict=True)))
 
 
 async def _measure(

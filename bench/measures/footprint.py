@@ -9,7 +9,7 @@ from typing import NamedTuple
 import uvloop
 
 from bench.stand.load import Asked, closed_loop
-from bench.stand.processes import cpu_of, family, memory
+from bench.stand.processes import cpu_of, memory
 from bench.stand.requests import plain, streamed
 from bench.stand.stand import Server, Stand
 from bench.stand.streams import streams
@@ -30,26 +30,25 @@ class Idle(NamedTuple):
 
 
 class Growth(NamedTuple):
-    """Memory of a worker and the shipper in MiB, before and after something that may need more of it."""
+    """Memory of the gateway in MiB, before and after something that may need more of it."""
 
     before: float
     after: float
+    more: float
 
 
 def idle(stand: Stand, seconds: float) -> Idle:
     """Waits for `seconds` in which nobody calls the gateway, and returns what its processes and PostgreSQL used."""
-    gateway = family(stand.gateway.process.pid)
-    cpu, start = cpu_of([*gateway, *stand.postgres]), time.perf_counter()
+    cpu, start = cpu_of([*stand.server.pids, *stand.postgres]), time.perf_counter()
     time.sleep(seconds)  # nothing to wait for: the gateway is measured while it idles
-    cpu, taken = cpu_of([*gateway, *stand.postgres]) - cpu, time.perf_counter() - start
-    return Idle(memory(gateway), memory(stand.postgres), 100 * cpu / taken)
+    cpu, taken = cpu_of([*stand.server.pids, *stand.postgres]) - cpu, time.perf_counter() - start
+    return Idle(memory(stand.server.pids), memory(stand.postgres), 100 * cpu / taken)
 
 
 def open_streams(server: Server, path: str) -> Growth:
-    """Returns the memory of worker and shipper before and with 1,000 open streams.
+    """Returns the memory of a gateway before and with 1,000 open streams, each of which has had its first event.
 
-    Each stream has had its first event. The worker has answered some calls before, as a server in use has: so what the
-    first calls load is not counted.
+    It has answered some calls before, as a server in use has: so what the first calls load is not counted.
     """
     closed_loop(Asked(server.url, plain("/v1/chat/completions", server.key)), 500)
     return uvloop.run(_open_streams(server, path))
@@ -60,17 +59,23 @@ async def _open_streams(server: Server, path: str) -> Growth:
     async with streams(Asked(server.url, streamed(path, server.key, 2, 0.01)), IDLE_STREAMS, 4.0) as opened:
         await asyncio.sleep(3.0)  # until the first events have come, and memory that opening needed is free again
         assert all(stream.delays for stream in opened)
-        return Growth(before, memory(server.pids))
+        return growth(before, server)
 
 
 def after_calls(stand: Stand, calls: int = HOUR_OF_CALLS) -> Growth:
-    """Makes `calls` chat and embeddings calls, and waits until the ledger has all.
+    """Makes `calls` chat and embeddings calls, waits until the ledger has all, and returns the gateway's memory.
 
-    Returns the memory of worker and shipper before the first call and after the last.
+    Returned are the memory before the first call and after the last.
     """
     server, known = stand.server, stand.counted()
     before = memory(server.pids)
     for path in ("/v1/chat/completions", "/openai", "/embeddings", "/v1/embeddings"):
         closed_loop(Asked(server.url, plain(path, server.key)), calls // 4)
     stand.wait_for(known + calls)
-    return Growth(before, memory(server.pids))
+    return growth(before, server)
+
+
+def growth(before: float, server: Server) -> Growth:
+    """Returns how the memory of a server has grown since it was `before` MiB."""
+    after = memory(server.pids)
+    return Growth(before, after, after - before)

@@ -5,9 +5,11 @@ Calls are made at a fixed rate, whether or not earlier ones have been answered.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
+from bench.measures.rounds import in_turns, line
 from bench.stand.load import Asked, open_loop
 from bench.stand.streams import quantile
 
@@ -23,13 +25,26 @@ class Latency(NamedTuple):
     p99: float
 
 
-def measure(direct: Asked, others: Sequence[Asked], seconds: float) -> list[Latency]:
+def lines(groups: Mapping[str, Mapping[str, Asked]], count: int, seconds: float) -> Iterator[dict[str, Any]]:
+    """Measures the latency of all targets of all groups in `count` rounds; yields a line for the results for each.
+
+    A group, which has what is asked as its name, has its targets by the names of their servers, and takes `seconds` a
+    round. The line of a group's first target has its latency; that of every other target has what it adds to the first.
+    """
+    names = [(server, what) for what, targets in groups.items() for server in targets]
+    measures = [partial(measure, list(targets.values()), seconds) for targets in groups.values()]
+    columns = [column for found in in_turns(measures, count) for column in zip(*found, strict=True)]
+    for (server, what), found in zip(names, columns, strict=True):
+        yield line(server, what, found)
+
+
+def measure(targets: Sequence[Asked], seconds: float) -> list[Latency]:
     """Calls all targets in turn for `seconds`, and returns a latency for each.
 
-    The first is the latency of calls to `direct`; the others are what each other target adds to it. Because the targets
-    take turns, whatever disturbs the machine disturbs all of them alike.
+    The first is the latency of calls to the first target; the others are what each other target adds to it. Because the
+    targets take turns, whatever disturbs the machine disturbs all of them alike.
     """
-    alone, *through = (latency(found) for found in open_loop([direct, *others], RATE, seconds))
+    alone, *through = (latency(found) for found in open_loop(targets, RATE, seconds))
     return [alone, *(Latency(*(a - b for a, b in zip(one, alone, strict=True))) for one in through)]
 
 

@@ -1,4 +1,4 @@
-"""How much more a gateway with two workers can do than one with a single worker.
+"""How much more a gateway with two workers can do than one with a single worker, and how much more memory it takes.
 
 By the clock, two workers cannot reach twice the calls of one here, because the load, upstream and PostgreSQL use the
 same two cores. So the CPU of a call is compared: if a call costs two workers no more CPU than one, then on free cores
@@ -8,56 +8,75 @@ idle; the clock shows the latter.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
-from bench.measures.calls import Cost, Subject, middle, rounds
+from bench.measures import calls
+from bench.measures.calls import Cost, Subject
+from bench.measures.footprint import idle
+from bench.measures.rounds import figures, in_turns
 from bench.stand.processes import CORES, cpu
 from bench.stand.requests import plain
-from bench.stand.stand import stand
+from bench.stand.stand import Stand, stand
 
 CALLS = 3000
+IDLE_SECONDS = 1.0
 PATH = "/v1/chat/completions"
 
 
 class Scaling(NamedTuple):
-    """The cost of a call on a gateway with one worker and on one with two workers.
+    """One round's comparison of a gateway with two workers to one with a single worker.
 
-    `share` is the busier worker's part of the CPU that both have used: 0.5 means that they did the same work.
+    `by_clock` and `by_cpu` are how many times as many calls two workers answer in a second: here, and if each has a
+    free core. `share` is the busier worker's part of the CPU that both have used: 0.5 if they did the same work.
+    `memory_mb` is how many MiB the second worker takes while nobody calls, PostgreSQL's processes for it included.
     """
 
-    one: Cost
-    two: Cost
+    by_clock: float
+    by_cpu: float
     share: float
-
-    @property
-    def by_clock(self) -> float:
-        """The calls a second that two workers answered, divided by those of one worker; measured by the clock."""
-        return self.two.calls_per_second / self.one.calls_per_second
-
-    @property
-    def by_cpu(self) -> float:
-        """The calls a second that two workers could answer, each on a free core, divided by those of one worker.
-
-        Computed from the CPU that a call costs them.
-        """
-        return 2 * self.one.cpu_ms / self.two.cpu_ms
+    memory_mb: float
 
 
-def measure(upstream: str, count: int) -> Scaling:
-    """Measures a gateway with one worker and one with two, in turns, `count` rounds, and returns both costs.
+class Turn(NamedTuple):
+    """What one gateway showed in one round: the cost of a call, and the CPU seconds that each worker used meanwhile."""
 
-    Both gateways run on both cores.
+    cost: Cost
+    workers: Sequence[float]
+
+
+def measure(upstream: str, count: int) -> dict[str, Any]:
+    """Measures a gateway with one worker and one with two, in turns, in `count` rounds.
+
+    Returns the figures of the comparison for the results file. Both gateways run on both cores.
     """
     with ExitStack() as stack:
-        one, two = (
+        both = [
             stack.enter_context(stand(upstream, cores=(CORES[0], CORES[-1]), WEB_CONCURRENCY=workers))
             for workers in ("1", "2")
-        )
-        before = [cpu(pid) for pid in two.gateway.worker_pids]
-        subjects = [
-            Subject(it.server, PATH, plain(PATH, it.server.key), it, CALLS, connections=32) for it in (one, two)
         ]
-        alone, together = (middle(costs) for costs in rounds(subjects, count))
-        used = [cpu(pid) - start for pid, start in zip(two.gateway.worker_pids, before, strict=True)]
-    return Scaling(alone, together, max(used) / sum(used))
+        quiet = in_turns([partial(idle, it, IDLE_SECONDS) for it in both], count)
+        for it in both:
+            turn(it)  # to warm up
+        busy = in_turns([partial(turn, it) for it in both], count)
+    memory = [[found.gateway_mb + found.postgres_mb for found in rounds] for rounds in quiet]
+    return figures([compared(one, two, after - before) for one, two, before, after in zip(*busy, *memory, strict=True)])
+
+
+def turn(it: Stand) -> Turn:
+    """Makes the calls of one round on a gateway, and returns what they cost, and which worker did how much of it."""
+    before = [cpu(pid) for pid in it.gateway.worker_pids]
+    cost = calls.measure(Subject(it.server, PATH, plain(PATH, it.server.key), it, CALLS, connections=32))
+    return Turn(cost, [cpu(pid) - start for pid, start in zip(it.gateway.worker_pids, before, strict=True)])
+
+
+def compared(one: Turn, two: Turn, memory_mb: float) -> Scaling:
+    """Compares what a gateway with one worker and one with two workers showed in the same round."""
+    return Scaling(
+        two.cost.calls_per_second / one.cost.calls_per_second,
+        2 * one.cost.cpu_ms / two.cost.cpu_ms,
+        max(two.workers) / sum(two.workers),
+        memory_mb,
+    )

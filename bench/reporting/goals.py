@@ -1,42 +1,69 @@
 """Owns the goals: which figures are to be reached, and where each is found in `results.json`.
 
-B is the cost of a call to an empty Django view, measured in the same run.
+A figure has one value for each round in which it was measured; a ratio is taken in each round. The median is what is
+judged. B is the cost of a call to an empty Django view, measured in the same rounds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import statistics
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from bench.reporting.names import (
+    BUDGETS,
+    BUILT_IN,
+    CHAT,
+    CROWDED,
+    EMPTY,
+    FORM,
+    IMAGE,
+    MANY_STREAMS,
+    ONE_AT_A_TIME,
+    SIMPLE_CHAT,
+    SIMPLE_RESPONSES,
+    SIMPLE_TRANSCRIPTIONS,
+    SPACED,
+    TRANSCRIPTIONS,
+)
+
 Found = dict[str, Any]
-CHAT = "/v1/chat/completions"
-SPACED = f"{CHAT}, JSON with spaces"  # with an upstream that writes `", "` and `": "` in its JSON
+Rounds = Callable[[Found], Sequence[float]]  # finds a figure in the results: one value for each round
+ENOUGH = 5  # rounds; the median of fewer is not judged
 
 
 class Goal(NamedTuple):
-    """A target for one figure of the benchmarks, with the function (`value`) that computes the figure from the results.
+    """A target for one figure of the benchmarks, with the function (`rounds`) that finds the figure in the results.
 
-    `value` raises KeyError if the figure has not been measured. `form` is the format in which the figure is printed.
-    The goal is reached from `least` to `most`; `target` says that in words.
+    `rounds` raises KeyError if the figure has not been measured. The figure is printed in the format `form`, with
+    `unit` behind it. The goal is reached from `least` to `most`; `target` says that in words.
     """
 
     figure: str
     target: str
-    value: Callable[[Found], float]
+    rounds: Rounds
     form: str
+    unit: str
     most: float = float("inf")
     least: float = float("-inf")
 
     def reached(self, found: Found) -> tuple[str, str]:
-        """Returns the measured figure as text, and "yes" or "no" for whether it reaches the goal.
+        """Returns the figure as text, and whether it reaches the goal: "yes", "no", or "not judged" with the reason.
 
-        The texts are "not measured yet" and "" if the results do not have the figure.
+        The figure is the median of all rounds, with the lowest and the highest round. The texts are "not measured yet"
+        and "" if the results do not have the figure.
         """
         try:
-            value = self.value(found)
+            values = self.rounds(found)
         except KeyError:
             return "not measured yet", ""
-        return self.form.format(value), "yes" if self.least <= value <= self.most else "**no**"
+        median = statistics.median(values)
+        spread = f" ({min(values):{self.form}} to {max(values):{self.form}})" if len(values) > 1 else ""
+        if len(values) < ENOUGH:
+            verdict = f"not judged: {len(values)} of {ENOUGH} rounds"
+        else:
+            verdict = "yes" if self.least <= median <= self.most else "**no**"
+        return f"{median:{self.form}} {self.unit}{spread}", verdict
 
 
 def line(lines: Iterable[Found], what: str, server: str = "chatproxy") -> Found:
@@ -44,91 +71,189 @@ def line(lines: Iterable[Found], what: str, server: str = "chatproxy") -> Found:
     return {(one["server"], one["what"]): one for one in lines}[server, what]
 
 
-def call_in_b(path: str) -> Callable[[Found], float]:
-    """Returns a function that finds in the results what a call to `path` costs.
+def measured(table: str, name: str, what: str = "", server: str = "chatproxy", section: str = "bench") -> Rounds:
+    """Returns a function that finds the figure `name` of a table of the results.
 
-    The cost is a multiple of B, the CPU of a call to an empty Django view.
+    It stands in the line of `server` and `what`; a table with no `what` has no lines, but figures only.
     """
-    return lambda found: line(found["bench"]["calls"], path)["cpu_ms"] / found["bench"]["b_ms"]
+
+    def rounds(found: Found) -> Sequence[float]:
+        lines = found[section][table]
+        one = line(lines, what, server) if what else lines
+        values: Sequence[float] = one["rounds"][name]
+        return values
+
+    return rounds
 
 
-def event_in_b(path: str) -> Callable[[Found], float]:
-    """Returns a function that finds in the results what relaying an event of a stream of `path` costs.
-
-    The cost is a multiple of B, the CPU of a call to an empty Django view.
-    """
-    return lambda found: line(found["bench"]["events"], path)["cpu_us"] / found["bench"]["b_ms"] / 1000
+def ratio(this: Rounds, other: Rounds) -> Rounds:
+    """Returns a function that finds how many times as large one figure was as the other, in each round."""
+    return lambda found: [a / b for a, b in zip(this(found), other(found), strict=True)]
 
 
-def added(path: str, share: str) -> Callable[[Found], float]:
-    """Returns a function that finds in the results by how many milliseconds the gateway delays a call to `path`.
+def difference(this: Rounds, other: Rounds) -> Rounds:
+    """Returns a function that finds by how much one figure was larger than the other, in each round."""
+    return lambda found: [a - b for a, b in zip(this(found), other(found), strict=True)]
+
+
+def total(this: Rounds, other: Rounds) -> Rounds:
+    """Returns a function that finds the sum of two figures, in each round."""
+    return lambda found: [a + b for a, b in zip(this(found), other(found), strict=True)]
+
+
+def call_in_b(path: str) -> Rounds:
+    """Returns a function that finds what a call to `path` costs, in multiples of B."""
+    return ratio(measured("calls", "cpu_ms", path), measured("calls", "cpu_ms", EMPTY, "B"))
+
+
+def event_in_b(what: str) -> Rounds:
+    """Returns a function that finds what relaying an event of a stream costs, in multiples of B."""
+    return ratio(measured("events", "cpu_us", what), measured("events", "cpu_us", EMPTY, "B"))
+
+
+def delay_in_b(path: str, share: str) -> Rounds:
+    """Returns a function that finds how much the gateway delays a call to `path`, in multiples of the delay by B.
 
     `share` is the percentile, such as `p50`.
     """
-    return lambda found: float(line(found["bench"]["latency"], path)[share])
+    return ratio(measured("latency", share, path), measured("latency", share, EMPTY, "B"))
 
 
-def against_litellm(found: Found) -> float:
-    """Returns how many times as much CPU a call costs LiteLLM as it costs chatproxy."""
-    calls = found["peers"]["calls"]
-    return float(line(calls, CHAT, "LiteLLM")["cpu_ms"] / line(calls, CHAT)["cpu_ms"])
+def call_of(peer: str) -> Rounds:
+    """Returns a function that finds what a chat call costs one of the servers that `bench.peers` measures."""
+    return measured("calls", "cpu_ms", CHAT, peer, "peers")
 
 
-def growth(found: Found) -> float:
+def event_of(peer: str) -> Rounds:
+    """Returns a function that finds what relaying an event costs one of the servers that `bench.peers` measures."""
+    return measured("events", "cpu_us", CHAT + MANY_STREAMS, peer, "peers")
+
+
+def against_built_in(name: str, besides: str = "") -> tuple[Rounds, Rounds]:
+    """Returns functions that find a figure of a key with limits and budgets, and the one of the built-in key."""
+    return measured("keys", name, BUDGETS + besides), measured("keys", name, BUILT_IN + besides)
+
+
+def large(what: str, other: str, server: str = "nginx") -> Rounds:
+    """Returns a function that finds how many times as much CPU a large body takes as the body `other` on a server."""
+    return ratio(measured("large", "cpu_ms", what), measured("large", "cpu_ms", other, server))
+
+
+def growth(found: Found) -> Sequence[float]:
     """Returns how many times as much a call costs over a full ledger as over an empty one.
 
-    Both costs are taken as multiples of B, the CPU of a call to an empty Django view, because they are measured an hour
-    apart, in which the machine may change.
+    Both costs are taken as multiples of B, because they are measured an hour apart, in which the machine may change.
     """
-    empty, full = (ledger["cpu_ms"] / ledger["b_ms"] for ledger in found["growth"]["ledgers"])
-    return float(full / empty)
+    empty, full = (ledger["rounds"]["in_b"] for ledger in found["growth"]["ledgers"])
+    return [b / a for a, b in zip(empty, full, strict=True)]
 
 
-def crowd(name: str) -> Callable[[Found], float]:
-    """Returns a function that finds a figure of the benchmark of very many simultaneous streams in the results."""
-    return lambda found: float(line(found["bench"]["crowds"], CHAT)[name])
+def within(figure: str, rounds: Rounds, share: float) -> Goal:
+    """Returns the goal that two figures differ by no more than a share of the smaller; `rounds` finds their ratio."""
+    return Goal(figure, f"within {share:.0%}", rounds, ".2f", "times", most=1 + share, least=1 / (1 + share))
+
+
+def at_most(figure: str, most: float, unit: str, rounds: Rounds, form: str = ".2f") -> Goal:
+    return Goal(figure, f"≤ {most:g} {unit}", rounds, form, unit, most=most)
+
+
+def at_least(figure: str, least: float, unit: str, rounds: Rounds, form: str = ".2f") -> Goal:
+    return Goal(figure, f"≥ {least:,g} {unit}", rounds, form, unit, least=least)
 
 
 GOALS = (
-    Goal("CPU of a chat call, `/openai`", "≤ 0.65 B", call_in_b("/openai"), "{:.2f} B", most=0.65),
-    Goal(f"CPU of a chat call, `{CHAT}`", "≤ 0.65 B", call_in_b(CHAT), "{:.2f} B", most=0.65),
-    Goal(f"CPU of a relayed event, `{CHAT}`", "≤ 0.05 B", event_in_b(CHAT), "{:.3f} B", most=0.05),
-    Goal(f"CPU of a relayed event, `{SPACED}`", "≤ 0.05 B", event_in_b(SPACED), "{:.3f} B", most=0.05),
-    Goal("CPU of a relayed event, `/openai2`", "≤ 0.05 B", event_in_b("/openai2"), "{:.3f} B", most=0.05),
-    Goal("calls per second per core, against LiteLLM", "≥ 20 times", against_litellm, "{:.1f} times", least=20),
-    Goal("added latency at 100 calls/s, `/openai`, p50", "≤ 1 ms", added("/openai", "p50"), "{:.2f} ms", most=1),
-    Goal("added latency at 100 calls/s, `/openai`, p99", "≤ 5 ms", added("/openai", "p99"), "{:.2f} ms", most=5),
-    Goal(f"added latency at 100 calls/s, `{CHAT}`, p50", "≤ 1 ms", added(CHAT, "p50"), "{:.2f} ms", most=1),
-    Goal(f"added latency at 100 calls/s, `{CHAT}`, p99", "≤ 5 ms", added(CHAT, "p99"), "{:.2f} ms", most=5),
+    at_most(f"CPU of a chat call, `{CHAT}`", 0.45, "B", call_in_b(CHAT)),
+    at_most(f"CPU of a chat call, `{SIMPLE_CHAT}`", 0.5, "B", call_in_b(SIMPLE_CHAT)),
+    at_most("CPU of a chat call, against ferrogw", 2.2, "times", ratio(call_of("chatproxy"), call_of("ferrogw"))),
     Goal(
-        "memory for 1,000 open idle streams",
-        "≤ 60 MB",
-        lambda found: found["bench"]["open_streams"]["after"] - found["bench"]["open_streams"]["before"],
-        "{:.0f} MB",
-        most=60,
+        "CPU of a relayed event, against ferrogw",
+        "less",
+        ratio(event_of("chatproxy"), event_of("ferrogw")),
+        ".2f",
+        "times",
+        most=1,
     ),
-    Goal("of 2,000 streams at once, complete", "all", crowd("completed"), "{:,.0f}", least=2000),
-    Goal("their events' delay, p99", "≤ 100 ms", crowd("p99"), "{:.0f} ms", most=100),
-    Goal(
-        "2 workers against 1, by CPU",
-        "≥ 1.8 times",
-        lambda found: float(found["bench"]["workers"]["by_cpu"]),
-        "{:.2f} times",
-        least=1.8,
+    at_least(
+        "calls per second per core, against LiteLLM",
+        20,
+        "times",
+        ratio(call_of("LiteLLM"), call_of("chatproxy")),
+        ".1f",
     ),
-    Goal(
-        "cost of a call over a full ledger, against an empty one",
-        "flat (≤ 1.05 times)",
-        growth,
-        "{:.2f} times",
-        most=1.05,
+    at_most(f"CPU of a relayed event, `{CHAT}`", 0.025, "B", event_in_b(CHAT), ".3f"),
+    at_most(f"CPU of a relayed event, `{SPACED}`", 0.025, "B", event_in_b(SPACED), ".3f"),
+    within(
+        "CPU of a relayed event, JSON with spaces against compact JSON",
+        ratio(measured("events", "cpu_us", SPACED), measured("events", "cpu_us", CHAT)),
+        0.1,
     ),
-    Goal(
+    at_most(f"CPU of a relayed event, `{SIMPLE_RESPONSES}`", 0.025, "B", event_in_b(SIMPLE_RESPONSES), ".3f"),
+    at_most(f"CPU of a call, {BUDGETS} against {BUILT_IN}", 1.25, "times", ratio(*against_built_in("cpu_ms"))),
+    at_most(
+        f"PostgreSQL's CPU of a call, {BUDGETS} against {BUILT_IN}",
+        1.5,
+        "times",
+        ratio(*against_built_in("postgres_ms")),
+    ),
+    at_most(
+        f"latency with {BUDGETS}, one call at a time, p50, longer by",
+        0.3,
+        "ms",
+        difference(*against_built_in("p50", ONE_AT_A_TIME)),
+    ),
+    *(
+        at_most(f"added latency at 100 calls/s, `{path}`, {share}", most, "times B's", delay_in_b(path, share))
+        for path in (CHAT, SIMPLE_CHAT)
+        for share, most in (("p50", 0.8), ("p99", 1))
+    ),
+    at_most(
+        "latency on 64 connections, as fast as it goes, p99 against p50",
+        3,
+        "times",
+        ratio(measured("calls", "p99", CROWDED), measured("calls", "p50", CROWDED)),
+    ),
+    at_most(f"CPU of `{CHAT}{IMAGE}`, against nginx", 5, "times", large(CHAT + IMAGE, CHAT + IMAGE)),
+    at_most(f"CPU of `{SIMPLE_CHAT}{IMAGE}`, against nginx", 5, "times", large(SIMPLE_CHAT + IMAGE, CHAT + IMAGE)),
+    within(
+        f"CPU of a 5 MB image, `{SIMPLE_CHAT}` against `{CHAT}`",
+        large(SIMPLE_CHAT + IMAGE, CHAT + IMAGE, "chatproxy"),
+        0.2,
+    ),
+    at_most(f"CPU of `{TRANSCRIPTIONS}{FORM}`, against nginx", 2.5, "times", large(*[TRANSCRIPTIONS + FORM] * 2)),
+    at_most(
+        f"CPU of `{SIMPLE_TRANSCRIPTIONS}{FORM}`, against nginx",
+        2.5,
+        "times",
+        large(SIMPLE_TRANSCRIPTIONS + FORM, TRANSCRIPTIONS + FORM),
+    ),
+    within(
+        f"CPU of a 24 MB form, `{SIMPLE_TRANSCRIPTIONS}` against `{TRANSCRIPTIONS}`",
+        large(SIMPLE_TRANSCRIPTIONS + FORM, TRANSCRIPTIONS + FORM, "chatproxy"),
+        0.2,
+    ),
+    at_least("2 workers against 1, by CPU", 1.8, "times", measured("workers", "by_cpu")),
+    at_most(
         "idle memory, all processes",
-        "≤ 150 MB",
-        lambda found: found["bench"]["idle"]["gateway_mb"] + found["bench"]["idle"]["postgres_mb"],
-        "{:.0f} MB",
-        most=150,
+        150,
+        "MB",
+        total(measured("idle", "gateway_mb"), measured("idle", "postgres_mb")),
+        ".0f",
     ),
-    Goal("idle CPU", "≤ 1 %", lambda found: float(found["bench"]["idle"]["cpu_percent"]), "{:.2f} %", most=1),
+    at_most("idle CPU, all processes", 0.7, "% of a core", measured("idle", "cpu_percent")),
+    at_most("idle memory of a second worker", 60, "MB", measured("workers", "memory_mb"), ".0f"),
+    at_least("rows shipped in a second of CPU", 6000, "rows", measured("shipping", "by_cpu"), ",.0f"),
+    at_most(
+        "until 100,000 waiting calls are shipped while calls are served", 30, "s", measured("backlog", "seconds"), ".0f"
+    ),
+    at_most("memory for 1,000 open idle streams", 60, "MB", measured("open_streams", "more"), ".0f"),
+    Goal(
+        "of 2,000 streams at once, complete",
+        "all",
+        measured("crowds", "completed", CHAT),
+        ",.0f",
+        "streams",
+        least=2000,
+    ),
+    at_most("of 2,000 streams at once, delay of events, p99", 100, "ms", measured("crowds", "p99", CHAT), ".0f"),
+    at_most("cost of a call over a full ledger, against an empty one", 1.05, "times", growth),
 )

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from bench.reporting.goals import GOALS, Found
+from bench.reporting.goals import ENOUGH, GOALS, Found, line
+from bench.reporting.names import EMPTY
 
-INTRODUCTION = """# Benchmarks
+INTRODUCTION = f"""# Benchmarks
 
 What `make bench`, `make bench-peers`, `make bench-hostility` and `python -m bench.ledger.growth` found last; the notes
 at the end are by hand, from `bench/NOTES.md`. One core has the server and PostgreSQL, the other the load and upstream.
@@ -17,13 +18,17 @@ CPU is what the operating system accounts to the processes, so it depends less t
 machine.
 
 **B** is the CPU of a call of Django's stock ASGI handler with an empty view (two middlewares, uvicorn-worker), in the
-same run: milliseconds are this machine's, ratios to B hold on others. Ledger, authentication, limits, redaction and
-metrics are on. The shipping of a call to PostgreSQL is in its CPU; PostgreSQL's own CPU has a column of its own.
+same run. Ledger, authentication, limits, redaction and metrics are on. The CPU of the gateway is that of all its
+processes: master, workers, and the shipping to PostgreSQL. PostgreSQL's own CPU has a column of its own.
+
+Everything is measured in rounds, in which the servers take turns, and a ratio is taken in each round. A figure below is
+the median of its rounds, with the lowest and the highest: on a machine that other guests share, the same code differs
+from one minute to the next, sometimes by a factor of two. With fewer than {ENOUGH} rounds a figure is not judged.
 """
 
 
 def render(found: Found, notes: str) -> str:
-    parts = [INTRODUCTION, table(("figure", "target", "reached", ""), goal_rows(found))]
+    parts = [INTRODUCTION, machines(found), table(("figure", "target", "reached", ""), goal_rows(found))]
     if "bench" in found:
         parts += bench(found["bench"])
     if "growth" in found:
@@ -36,14 +41,20 @@ def render(found: Found, notes: str) -> str:
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-CALLS = ("server", "what", "calls/s", "CPU ms a call", "PostgreSQL ms", "B", "calls per CPU second")
+CALLS = ("server", "what", "calls/s", "CPU ms a call", "PostgreSQL ms", "B", "calls per CPU second", "p50 ms", "p99 ms")
 EVENTS = ("server", "what", "events/s", "CPU µs an event", "B")
 
 
+def machines(found: Found) -> str:
+    """Returns the sentence that says on which machine the figures were measured, or on which machines."""
+    names = dict.fromkeys(one["machine"] for one in found.values())
+    return f"Measured on: {'; '.join(names)}. What else is known of it stands near the end."
+
+
 def bench(found: Found) -> Iterator[str]:
-    b = found["b_ms"]
+    b = line(found["calls"], EMPTY, "B")["cpu_ms"]
     yield f"## Whole answers\n\nB = {b:.3f} ms."
-    yield table(CALLS, call_rows([*found["calls"], *found["large"]], b))
+    yield table(CALLS, call_rows([*found["calls"], *found.get("keys", []), *found["large"]], b))
     yield (
         "## Latency at 100 calls a second\n\nMilliseconds: direct's own, and what the others add to it."
         " B, which asks no upstream, is measured by itself."
@@ -56,11 +67,14 @@ def bench(found: Found) -> Iterator[str]:
         ),
     )
     yield "## Streams\n\n200 streams of 50 events a second, one event a chunk."
-    yield table(EVENTS, event_rows(found["events"], b))
-    yield "2,000 streams of 2 events a second, begun within ten seconds; milliseconds from write to read."
+    yield table(EVENTS, event_rows(found["events"], b_of_events(found["events"], b)))
+    yield "2,000 streams of 2 events a second; milliseconds from write to read."
     yield table(
         ("server", "complete", "p50", "p99"),
-        ([one["server"], f"{one['completed']:,}", f"{one['p50']:.1f}", f"{one['p99']:.1f}"] for one in found["crowds"]),
+        (
+            [one["server"], f"{one['completed']:,.0f}", f"{one['p50']:.1f}", f"{one['p99']:.1f}"]
+            for one in found["crowds"]
+        ),
     )
     yield "## Memory, idleness, workers"
     yield table(("figure", ""), other_rows(found))
@@ -68,9 +82,10 @@ def bench(found: Found) -> Iterator[str]:
 
 def peers(found: Found) -> Iterator[str]:
     versions = ", ".join(f"{name} {version}" for name, version in found["peer_versions"].items())
-    yield f"## Peers\n\n{versions}, one worker, a master key and no ledger. B = {found['b_ms']:.3f} ms."
-    yield table(CALLS, call_rows(found["calls"], found["b_ms"]))
-    yield table(EVENTS, event_rows(found["events"], found["b_ms"]))
+    b = line(found["calls"], EMPTY, "B")["cpu_ms"]
+    yield f"## Peers\n\n{versions}; each on one core, and none with a ledger. B = {b:.3f} ms."
+    yield table(CALLS, call_rows(found["calls"], b))
+    yield table(EVENTS, event_rows(found["events"], b_of_events(found["events"], b)))
 
 
 HOSTILITY = (
@@ -131,19 +146,20 @@ def call_rows(lines: Iterable[Found], b: float) -> Iterator[Sequence[str]]:
     for one in lines:
         cpu = one["cpu_ms"]
         in_b = [f"{cpu:.3f}", f"{one['postgres_ms']:.3f}", f"{cpu / b:.2f}", f"{1000 / cpu:,.0f}"] if cpu else [""] * 4
-        yield [one["server"], f"`{one['what']}`", f"{one['calls_per_second']:,.0f}", *in_b]
+        times = [f"{one[share]:.2f}" if share in one else "" for share in ("p50", "p99")]
+        yield [one["server"], f"`{one['what']}`", f"{one['calls_per_second']:,.0f}", *in_b, *times]
+
+
+def b_of_events(lines: Iterable[Found], b: float) -> float:
+    """Returns B as it was measured in the rounds of the events; in older results it was not, and is `b`."""
+    return next((one["cpu_us"] / 1000 for one in lines if one["server"] == "B"), b)
 
 
 def event_rows(lines: Iterable[Found], b: float) -> Iterator[Sequence[str]]:
     for one in lines:
         cpu = one["cpu_us"]
-        yield [
-            one["server"],
-            f"`{one['what']}`",
-            f"{one['events_per_second']:,.0f}",
-            f"{cpu:.1f}",
-            f"{cpu / b / 1000:.3f}",
-        ]
+        in_b = f"{cpu / b / 1000:.3f}"
+        yield [one["server"], f"`{one['what']}`", f"{one['events_per_second']:,.0f}", f"{cpu:.1f}", in_b]
 
 
 def growth_rows(ledgers: Iterable[Found]) -> Iterator[Sequence[str]]:
@@ -153,15 +169,11 @@ def growth_rows(ledgers: Iterable[Found]) -> Iterator[Sequence[str]]:
 
 
 def other_rows(found: Found) -> Iterator[Sequence[str]]:
-    idle, workers = found["idle"], found["workers"]
+    idle, workers, opened = found["idle"], found["workers"], found["open_streams"]
     yield ["idle, gateway and PostgreSQL", f"{idle['gateway_mb']:.0f} + {idle['postgres_mb']:.0f} MB"]
     yield ["idle, all processes", f"{idle['cpu_percent']:.2f} % of a core"]
-    for name, text in (
-        ("open_streams", "worker and shipper, 1,000 open idle streams"),
-        ("after_calls", "worker and shipper, 20,000 calls later"),
-    ):
-        yield [text, f"{found[name]['before']:.0f} → {found[name]['after']:.0f} MB"]
-    opened = found["open_streams"]
+    for name, text in (("open_streams", "1,000 open idle streams"), ("after_calls", "20,000 calls later")):
+        yield [f"the gateway, {text}", f"{found[name]['before']:.0f} → {found[name]['after']:.0f} MB"]
     yield ["an open stream", f"{(opened['after'] - opened['before']) * 1024 / 1000:.0f} kB"]
     yield ["2 workers against 1, by CPU: calls a CPU second", f"{workers['by_cpu']:.2f} times"]
     yield [
@@ -169,6 +181,16 @@ def other_rows(found: Found) -> Iterator[Sequence[str]]:
         f"{workers['by_clock']:.2f} times",
     ]
     yield ["the busier worker's share of the work", f"{workers['share']:.0%}"]
+    if "shipping" in found:
+        shipping, backlog = found["shipping"], found["backlog"]
+        yield ["idle memory of a second worker", f"{workers['memory_mb']:.0f} MB"]
+        yield ["rows shipped a second, by the clock", f"{shipping['by_clock']:,.0f}"]
+        yield ["rows shipped a second of CPU, Python's and PostgreSQL's", f"{shipping['by_cpu']:,.0f}"]
+        yield ["PostgreSQL's part of that CPU", f"{shipping['postgres_share']:.0%}"]
+        yield [
+            "100,000 waiting calls shipped, while 100 calls a second are served",
+            f"{backlog['seconds']:.0f} s; p50 {backlog['p50']:.1f} ms, p99 {backlog['p99']:.1f} ms",
+        ]
 
 
 def surroundings(found: Found) -> Iterator[Sequence[str]]:

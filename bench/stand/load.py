@@ -17,7 +17,7 @@ import uvloop
 from bench.stand.requests import address
 
 CONNECTIONS = 16
-MOST_OPEN = 200  # calls that `open_loop` has in flight to one target at most
+MOST_OPEN = 200  # calls that `open_loop` has in flight to one target, unless it is told otherwise
 PATIENCE = 120.0  # seconds for any answer
 
 
@@ -26,6 +26,13 @@ class Asked(NamedTuple):
 
     url: str
     request: bytes
+
+
+class Answers(NamedTuple):
+    """How long a number of calls took: all together in `seconds`, and each by itself in `milliseconds`."""
+
+    seconds: float
+    milliseconds: list[float]
 
 
 class Caller(asyncio.Protocol):
@@ -74,22 +81,22 @@ class Caller(asyncio.Protocol):
             self.failed.set_exception(SystemExit(f"a call failed: {reason}"))
 
 
-def closed_loop(asked: Asked, calls: int, connections: int = CONNECTIONS) -> float:
-    """Makes `calls` calls on `connections` connections, and returns how many seconds they took.
+def closed_loop(asked: Asked, calls: int, connections: int = CONNECTIONS) -> Answers:
+    """Makes `calls` calls on `connections` connections, and returns how long they took.
 
     Each connection sends its next call as soon as the last is answered.
     """
     return uvloop.run(_closed_loop(asked, calls, connections))
 
 
-async def _closed_loop(asked: Asked, calls: int, connections: int) -> float:
+async def _closed_loop(asked: Asked, calls: int, connections: int) -> Answers:
+    milliseconds: list[float] = []
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    to_send, to_answer = calls, calls
+    to_send = calls
 
     def answered(caller: Caller) -> None:
-        nonlocal to_answer
-        to_answer -= 1
-        if to_answer == 0 and not done.done():
+        milliseconds.append((time.perf_counter() - caller.sent_at) * 1000)
+        if len(milliseconds) == calls:
             done.set_result(None)
         send(caller)
 
@@ -105,26 +112,27 @@ async def _closed_loop(asked: Asked, calls: int, connections: int) -> float:
         send(caller)
     try:
         await _first(done, callers)
-        return time.perf_counter() - start
+        return Answers(time.perf_counter() - start, milliseconds)
     finally:
         await _close(callers)
 
 
-def open_loop(targets: Sequence[Asked], rate: float, seconds: float) -> list[list[float]]:
+def open_loop(targets: Sequence[Asked], rate: float, seconds: float, most_open: int = MOST_OPEN) -> list[list[float]]:
     """Makes `rate` calls a second to each target for `seconds`, and returns each target's latencies in milliseconds.
 
-    The calls are evenly spaced, the targets take turns, and no call waits for the answer to an earlier one. Python's
-    garbage collector is off meanwhile, so that its pauses are not measured.
+    The calls are evenly spaced, the targets take turns, and no call waits for the answer to an earlier one. Raises
+    SystemExit if more than `most_open` calls to one target are in flight. Python's garbage collector is off meanwhile,
+    so that its pauses are not measured.
     """
     gc.collect()
     gc.disable()
     try:
-        return uvloop.run(_open_loop(targets, rate, seconds))
+        return uvloop.run(_open_loop(targets, rate, seconds, most_open))
     finally:
         gc.enable()
 
 
-async def _open_loop(targets: Sequence[Asked], rate: float, seconds: float) -> list[list[float]]:
+async def _open_loop(targets: Sequence[Asked], rate: float, seconds: float, most_open: int) -> list[list[float]]:
     calls = int(seconds * rate) * len(targets)
     to_answer = calls
     latencies: list[list[float]] = [[] for _ in targets]
@@ -144,7 +152,7 @@ async def _open_loop(targets: Sequence[Asked], rate: float, seconds: float) -> l
         return answered
 
     for index, target in enumerate(targets):
-        idle[index] = [await _connect(target, heard(index)) for _ in range(MOST_OPEN)]
+        idle[index] = [await _connect(target, heard(index)) for _ in range(most_open)]
         callers += idle[index]
     loop = asyncio.get_running_loop()
     start, pause = loop.time(), 1 / rate / len(targets)
@@ -153,7 +161,7 @@ async def _open_loop(targets: Sequence[Asked], rate: float, seconds: float) -> l
             await asyncio.sleep(start + number * pause - loop.time())
             index = number % len(targets)
             if not idle[index]:
-                raise SystemExit(f"{MOST_OPEN} calls are open at {rate:g} a second: {targets[index].url} is too slow")
+                raise SystemExit(f"{most_open} calls are open at {rate:g} a second: {targets[index].url} is too slow")
             idle[index].pop().send(targets[index].request)
         await _first(done, callers)
         return latencies

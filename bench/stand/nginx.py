@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.stand.processes import LOAD_CORE, SERVER_CORE, children, pinned
+from bench.stand.stand import Server
 from bench.stand.upstream import COMPLETION, EMBEDDING, TRANSCRIPT
 from tests.support.servers.gateway import free_port
 
@@ -78,16 +79,13 @@ def answering() -> Iterator[str]:
 
     For calls with small bodies only, because nginx answers before a large body has arrived.
     """
-    with _running(LOAD_CORE, "", SERVE) as (url, _):
-        yield url
+    with _running(LOAD_CORE, "", SERVE) as server:
+        yield server.url
 
 
 @contextmanager
-def passing_on(upstream: str) -> Iterator[tuple[str, int]]:
-    """Runs nginx as a reverse proxy in front of `upstream` until the block ends.
-
-    Yields nginx's URL and the process id of its worker.
-    """
+def passing_on(upstream: str) -> Iterator[Server]:
+    """Runs nginx as a reverse proxy in front of `upstream` until the block ends; yields its URL and processes."""
     host = upstream.removeprefix("http://")
     pool = f"upstream upstream {{ server {host}; keepalive 4096; keepalive_requests 1000000000; }}"
     with _running(SERVER_CORE, pool, PASS) as it:
@@ -95,8 +93,8 @@ def passing_on(upstream: str) -> Iterator[tuple[str, int]]:
 
 
 @contextmanager
-def _running(core: int, http: str, server: str) -> Iterator[tuple[str, int]]:
-    """Runs nginx on one core until the block ends; yields its URL and the process id of its worker.
+def _running(core: int, http: str, server: str) -> Iterator[Server]:
+    """Runs nginx on one core until the block ends; yields its URL and processes.
 
     `http` and `server` are inserted into the sections of these names in its configuration.
     """
@@ -114,11 +112,11 @@ def _running(core: int, http: str, server: str) -> Iterator[tuple[str, int]]:
         with pinned(core):
             process = subprocess.Popen(command)
         try:
-            while not (workers := children(process.pid)):
+            while not children(process.pid):
                 if process.poll() is not None:
                     raise SystemExit("nginx does not start")
                 time.sleep(0.02)  # nothing to wait for: nginx does not report that it has started
-            yield f"http://127.0.0.1:{port}", workers[0]
+            yield Server("nginx", f"http://127.0.0.1:{port}", root=process.pid)
         finally:
             process.terminate()
             process.wait(10)

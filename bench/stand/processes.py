@@ -38,8 +38,12 @@ def cpu_of(pids: Iterable[int]) -> float:
 
 
 def memory(pids: Iterable[int]) -> float:
-    """Returns how many MiB of memory several processes use together (PSS)."""
-    return sum(_pss(pid) for pid in pids) / 1024
+    """Returns how many MiB of memory several processes use together (PSS); those that have ended use none."""
+    total = 0
+    for pid in pids:
+        with suppress(OSError):
+            total += _pss(pid)
+    return total / 1024
 
 
 def family(pid: int) -> list[int]:
@@ -49,8 +53,11 @@ def family(pid: int) -> list[int]:
 
 def children(pid: int) -> list[int]:
     """Returns the ids of a process's children, whichever of its threads has started them."""
-    lists = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for path in lists for child in path.read_text().split()]
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # the thread has ended meanwhile
+            found += map(int, path.read_text().split())
+    return found
 
 
 @contextmanager

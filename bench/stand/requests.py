@@ -46,7 +46,7 @@ def image(path: str, key: str, size: int = 5 * MIB) -> bytes:
     return post(path, key, json.dumps({"model": MODEL, "messages": [{"role": "user", "content": content}]}).encode())
 
 
-def upload(path: str, key: str, size: int = 20 * MIB) -> bytes:
+def upload(path: str, key: str, size: int = 24_000_000) -> bytes:
     """Returns a transcription call, a form with a recording of `size` bytes, as bytes."""
     part = b'--bench\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
     file = bytes(range(256)) * (size // 256)

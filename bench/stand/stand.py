@@ -19,33 +19,42 @@ from typing import NamedTuple
 import httpx2
 import psycopg
 
-from bench.stand.processes import LOAD_CORE, SERVER_CORE, children, family, pinned
+from bench.stand.processes import LOAD_CORE, SERVER_CORE, family, pinned
 from chatproxy.configuration import setting_reader
 from chatproxy.postgres.bundled import BundledPostgres
 from tests.support.servers.gateway import Gateway, free_port, run_gateway
 
-LIMITS = ("--requests-per-minute", "--tokens-per-minute", "--parallel-calls")
-NO_LIMIT_REACHED = "1000000000"
+NOT_REACHED = "1000000000"
+LIMITS_NOT_REACHED = (
+    *("--requests-per-minute", NOT_REACHED),
+    *("--tokens-per-minute", NOT_REACHED),
+    *("--parallel-calls", NOT_REACHED),
+)
 PATIENCE = 120.0
 
 
 class Server(NamedTuple):
-    """A server that is measured: its base URL without `/v1`, a key that it accepts, and its processes.
+    """A server that is measured: its base URL without `/v1`, and a key that it accepts.
 
-    `pids` are the ids of the processes that do the work, whose CPU and memory are measured.
+    `root` is the id of the process that was started. It is None if the server's CPU and memory are not measured.
     """
 
     name: str
     url: str
-    key: str
-    pids: list[int]
+    key: str = ""
+    root: int | None = None
+
+    @property
+    def pids(self) -> list[int]:
+        """The ids of all processes of the server that are alive now: whatever does a part of the work is measured."""
+        return [] if self.root is None else family(self.root)
 
 
 class Stand(NamedTuple):
     """A running gateway with all that a measure of it needs: upstream, PostgreSQL, a connection to the ledger.
 
     `upstream` is a base URL without `/v1`; `postmaster` is the id of PostgreSQL's main process; `server` is the gateway
-    as the measures see it.
+    as the measures see it, with all its processes but those of PostgreSQL.
     """
 
     upstream: str
@@ -120,15 +129,13 @@ def gateway_on(
         run_gateway(f"{upstream}/v1", postgres.url, directory, checkout, launcher, **settings) as gateway,
         psycopg.connect(postgres.url, autocommit=True) as database,
     ):
-        key = gateway.make_key(
-            f"bench-{os.getpid()}", *(word for limit in LIMITS for word in (limit, NO_LIMIT_REACHED))
-        )
+        key = gateway.make_key(f"bench-{os.getpid()}-{time.monotonic_ns()}", *LIMITS_NOT_REACHED)
         for pid in gateway.worker_pids:
             assert os.sched_getaffinity(pid) == cores
         with pinned(LOAD_CORE):
-            workers_and_shipper = children(gateway.process.pid)
-            server = Server("chatproxy", gateway.url, key, workers_and_shipper)
-            yield Stand(upstream, gateway, postmaster, database, server)
+            yield Stand(
+                upstream, gateway, postmaster, database, Server("chatproxy", gateway.url, key, gateway.process.pid)
+            )
 
 
 @contextmanager
@@ -167,7 +174,7 @@ def yardstick() -> Iterator[Server]:
     try:
         url = f"http://127.0.0.1:{port}"
         wait_for(lambda: httpx2.post(f"{url}/v1/chat/completions").status_code == 200, "the yardstick does not start")
-        yield Server("B", url, "", children(process.pid))
+        yield Server("B", url, root=process.pid)
     finally:
         process.terminate()
         process.wait(10)
