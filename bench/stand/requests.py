@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 MIB = 1024 * 1024
+BOUNDARY = b"4f8a2c31d96b07e5583c1f0a6be4d792"  # as long as that of httpx; shorter ones take longer to search for
 MODEL, EMBEDDING_MODEL = "gpt-4o-mini", "text-embedding-3-small"
 CHAT: Any = {"model": MODEL, "messages": [{"role": "user", "content": "What is TypeScript? " * 5}]}
 EMBEDDING: Any = {"model": EMBEDDING_MODEL, "input": "What is TypeScript?"}  # upstream answers with 1,536 floats
@@ -48,14 +49,14 @@ def image(path: str, key: str, size: int = 5 * MIB) -> bytes:
 
 def upload(path: str, key: str, size: int = 24_000_000) -> bytes:
     """Returns a transcription call, a form with a recording of `size` bytes, as bytes."""
-    part = b'--bench\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
+    part = b"--" + BOUNDARY + b'\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
     file = bytes(range(256)) * (size // 256)
     body = part % (b"model", b"", b"whisper-1") + part % (
         b"file",
         b'; filename="speech.mp3"\r\nContent-Type: audio/mpeg',
         file,
     )
-    return post(path, key, body + b"--bench--\r\n", "multipart/form-data; boundary=bench")
+    return post(path, key, body + b"--%b--\r\n" % BOUNDARY, f"multipart/form-data; boundary={BOUNDARY.decode()}")
 
 
 def post(path: str, key: str, body: bytes, content_type: str = "application/json") -> bytes:

@@ -210,7 +210,8 @@ class RequestReader(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Counts the bytes of a part of a request's body, and passes them on to the call that reads the body."""
         self._content_bytes += len(body)
-        super().on_body(put_without_copy(self.cycle, body))
+        if not put_without_copy(self.cycle, body):
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Marks the body of a request as complete, and wakes the call that waits for it; the HTTP parser calls this.

@@ -27,6 +27,7 @@ from chatproxy.http.connections import RESERVED_FILES, Connections, allowed_file
 from chatproxy.logs import CutConnections, log_everything
 from chatproxy.processes import unix_signals
 from chatproxy.processes.exit_steps import on_drain
+from chatproxy.processes.heap import keep_freed_memory
 from usage import ids
 
 logger = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
         the collection on again.
         """
         gc.disable()
+        keep_freed_memory()
         super().init_process()
 
     def init_signals(self) -> None:

@@ -1,0 +1,25 @@
+"""Makes a worker keep the memory of a large body for the next one, instead of returning it to the system in between.
+
+By default glibc gets the memory of a large body anew each time, and the kernel fills it with zeros page by page: of a
+body of 7 MB, whose bytes are in memory a few times, that takes two thirds of the time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+KEPT_BYTES = 32 * 1024 * 1024  # in each of the few heaps of a worker; the most that glibc allows for M_MMAP_THRESHOLD
+# `mallopt(3)`: the parameters, and the variables by which an administrator may have set them.
+OPTIONS = {"MALLOC_TRIM_THRESHOLD_": -1, "MALLOC_MMAP_THRESHOLD_": -3}
+
+
+def keep_freed_memory() -> None:
+    """Tells the C library to keep up to `KEPT_BYTES` of freed memory in each heap.
+
+    Does nothing if the C library is not glibc, or if an administrator has set one of these options.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None and OPTIONS.keys().isdisjoint(os.environ):
+        for option in OPTIONS.values():
+            mallopt(option, KEPT_BYTES)
