@@ -16,6 +16,23 @@ from tests.simulator.server import Simulator
 from tests.support.servers.databases import new_database
 from tests.support.servers.gateway import launch_gateway
 
+# Settings of a database that change nothing for the ledger, all at once.
+HARMLESS = {
+    "DateStyle": "ISO, DMY",
+    "IntervalStyle": "iso_8601",
+    "TimeZone": "Asia/Tokyo",
+    "default_transaction_isolation": "serializable",
+    "standard_conforming_strings": "off",
+    "bytea_output": "escape",
+    "extra_float_digits": "3",
+    "client_encoding": "LATIN1",
+    "array_nulls": "off",
+    "plan_cache_mode": "force_generic_plan",
+    "statement_timeout": "100ms",
+    "idle_in_transaction_session_timeout": "200ms",
+    "idle_session_timeout": "2s",
+}
+
 
 @pytest.fixture
 def standby(tmp_path: Path) -> Iterator[str]:
@@ -90,29 +107,10 @@ def test_a_database_that_takes_no_writes_is_refused(
     assert re.fullmatch(r"chatproxy: the database takes no writes: default_transaction_read_only is on .*\n", log)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("DateStyle", "ISO, DMY"),
-        ("IntervalStyle", "iso_8601"),
-        ("TimeZone", "Asia/Tokyo"),
-        ("default_transaction_isolation", "serializable"),
-        ("standard_conforming_strings", "off"),
-        ("bytea_output", "escape"),
-        ("extra_float_digits", "3"),
-        ("client_encoding", "LATIN1"),
-        ("array_nulls", "off"),
-        ("plan_cache_mode", "force_generic_plan"),
-        ("statement_timeout", "100ms"),
-        ("idle_in_transaction_session_timeout", "200ms"),
-        ("idle_session_timeout", "2s"),
-    ],
-)
-def test_other_settings_do_no_harm(
-    simulator: Simulator, gateway_database: str, tmp_path: Path, name: str, value: str
-) -> None:
+def test_other_settings_do_no_harm(simulator: Simulator, gateway_database: str, tmp_path: Path) -> None:
     with new_database(gateway_database) as url:
-        set_for(url, name, value)
+        for name, value in HARMLESS.items():
+            set_for(url, name, value)
         gateway = launch_gateway(simulator.base_url, url, tmp_path)
         try:
             gateway.wait_for_log("Booting worker")

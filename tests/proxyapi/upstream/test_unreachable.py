@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
 import socket
 import ssl
 import struct
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,7 +35,7 @@ from proxyapi.upstream.faults import (
 )
 from proxyapi.upstream.request import UpstreamRequest
 from tests.support.polling import PATIENCE
-from tests.support.servers.gateway import SECURITY_KEY, Gateway, free_port
+from tests.support.servers.gateway import SECURITY_KEY, Gateway, free_port, run_gateway
 
 BEARER = {"authorization": f"Bearer {SECURITY_KEY}"}
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
@@ -166,44 +167,45 @@ ENDINGS: dict[str, tuple[Callable[[socket.socket], object], str]] = {
 }
 
 
-@contextmanager
-def ending_upstream(end: Callable[[socket.socket], object]) -> Iterator[str]:
-    """Runs an upstream that reads a call and ends the connection with `end`; yields its base URL."""
+@pytest.fixture(scope="module")
+def ending(gateway_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A server whose upstream reads a call, and ends the connection as the call's `user` says: a name in `ENDINGS`."""
 
     def serve() -> None:
-        with suppress(OSError):  # of the listener, which the test closes
+        with suppress(OSError):  # of the listener, which is closed at the end
             while True:
                 connection, _ = listener.accept()
                 with connection:
                     received = b""
                     while b"\r\n\r\n" not in received or not received.endswith(b"}"):
                         received += connection.recv(65536)
+                    end, _ = ENDINGS[json.loads(received.partition(b"\r\n\r\n")[2])["user"]]
                     end(connection)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        with run_gateway(url, gateway_database, tmp_path_factory.mktemp("ending")) as gateway:
+            yield gateway
         listener.shutdown(socket.SHUT_RDWR)
         thread.join(PATIENCE)
 
 
 @pytest.mark.parametrize("name", ENDINGS)
-def test_a_connection_that_ends_says_why(name: str, start_gateway: Any) -> None:
-    end, words = ENDINGS[name]
-    with ending_upstream(end) as url:
-        gateway: Gateway = start_gateway(OPENAI_BASE_URL=url)
-        answer = gateway.http.post("/v1/chat/completions", headers=BEARER, json=CHAT)
-        error = answer.json()["error"]
+def test_a_connection_that_ends_says_why(name: str, ending: Gateway) -> None:
+    _, words = ENDINGS[name]
+    answer = ending.http.post("/v1/chat/completions", headers=BEARER, json={**CHAT, "user": name})
+    error = answer.json()["error"]
 
-        assert (answer.status_code, error["code"]) == (502, "upstream_unreachable")
-        assert f": {words}" in error["message"]
-        assert ".." not in error["message"]
-        assert "?." not in error["message"]
-        assert "example" not in error["message"]
-        assert error["message"].endswith(MAYBE_BILLED)
-        assert gateway.row(answer)["error_message"] == error["message"]
-        gateway.wait_for_log(f"no usable answer from upstream: {words}")
+    assert (answer.status_code, error["code"]) == (502, "upstream_unreachable")
+    assert f": {words}" in error["message"]
+    assert ".." not in error["message"]
+    assert "?." not in error["message"]
+    assert "example" not in error["message"]
+    assert error["message"].endswith(MAYBE_BILLED)
+    assert ending.row(answer)["error_message"] == error["message"]
+    ending.wait_for_log(f"no usable answer from upstream: {words}")  # once a minute, for all calls
 
 
 @pytest.mark.parametrize("end", ["speaks plain HTTP", "closes"])
@@ -238,18 +240,17 @@ def test_tls_where_there_is_none_says_so(end: str, start_gateway: Any) -> None:
         ("http://nobody.invalid/v1", "its name is not known"),
     ],
 )
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/openai"])
-def test_the_caller_and_the_row_are_told(path: str, url: str, words: str, start_gateway: Any) -> None:
+def test_the_caller_and_the_row_are_told(url: str, words: str, start_gateway: Any) -> None:
     gateway: Gateway = start_gateway(OPENAI_BASE_URL=url.format(free=free_port()))
-    answer = gateway.http.post(path, headers=BEARER, json=CHAT)
-    assert answer.status_code == 502
-    error = answer.json()["error"]
-    assert error["code"] == "upstream_unreachable"
-    assert error["message"].startswith(f"No connection to upstream: {words}.")
-    assert "nobody" not in error["message"]
-    assert "127.0.0.1" not in error["message"]
-    row = gateway.row(answer)
-    assert row["error_message"] == error["message"]
+    for path in ("/v1/chat/completions", "/openai"):
+        answer = gateway.http.post(path, headers=BEARER, json=CHAT)
+        assert answer.status_code == 502
+        error = answer.json()["error"]
+        assert error["code"] == "upstream_unreachable"
+        assert error["message"].startswith(f"No connection to upstream: {words}.")
+        assert "nobody" not in error["message"]
+        assert "127.0.0.1" not in error["message"]
+        assert gateway.row(answer)["error_message"] == error["message"]
     gateway.wait_for_log(f"no connection to upstream: {words}")
 
 
