@@ -149,7 +149,7 @@ write_rows(Pricer().priced([call(moment + timedelta(minutes=number)) for number 
 
 
 def actions() -> Iterator[str]:
-    """`command action` of all commands of ours; `serve` runs in every test here."""
+    """`command action` of all commands of ours; `serve` and `ship` run in every test here."""
     for app in ("chatproxy", "proxyapi", "usage"):
         for name in find_commands(str(setting_reader.BASE_DIR / app / "management")):
             parser: Any = load_command_class(app, name).create_parser("manage.py", name)
@@ -158,7 +158,7 @@ def actions() -> Iterator[str]:
 
 
 def test_the_table_has_every_command() -> None:
-    assert {*COMMANDS, "serve"} == set(actions())
+    assert {*COMMANDS, "serve", "ship"} == set(actions())
 
 
 @pytest.mark.usefixtures("nothing_is_left")
