@@ -11,10 +11,15 @@ from pathlib import Path
 
 
 def children(pid: int) -> list[int]:
-    """Returns the ids of a process's direct children, oldest first; none if the process is gone."""
-    with suppress(OSError):
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []
+    """Returns the ids of a process's direct children, whichever of its threads has started them.
+
+    There is none if the process is gone.
+    """
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            found += map(int, path.read_text().split())
+    return found
 
 
 def is_alive(pid: int) -> bool:
