@@ -8,7 +8,10 @@
     journal.writer ──────────────────▶   DATA_DIR/journal/<writer>.N.journal: one write a record, CRC32s, no await
       │                                  disk nearly full: `begin` refuses, `end` is kept in memory and tried again
       ▼
-    journal_shipping.shipper             reads segments, of this process and of dead writers (journal.segments)
+      │                                  the worker's part ends here; what follows is the shipper, another process
+    journal_shipping.shipper             finds the journals of all writers of the host (journal.segments)
+      │
+    journal_shipping.shipment            reads the segments of one, and deletes those that are delivered
       │
     journal_shipping.delivery            batches; waits out an outage; sets aside what the database refuses
       │   money.row_pricing              dollars of each row: custom prices, else the list (prices.price_sources)

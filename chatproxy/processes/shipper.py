@@ -52,10 +52,12 @@ def run_shipper(lifeline: int) -> None:
 
 
 def _wait_for_end(lifeline: int, ended: threading.Event) -> None:
-    """Sets `ended` when the file descriptor `lifeline` comes to its end."""
-    while os.read(lifeline, 4096):
-        pass
-    ended.set()
+    """Sets `ended` when the file descriptor `lifeline` comes to its end, or cannot be read."""
+    try:
+        while os.read(lifeline, 4096):
+            pass
+    finally:
+        ended.set()
 
 
 class _Turn:
@@ -117,11 +119,15 @@ def _ship_until(ended: threading.Event, turn: _Turn) -> None:
             shipper_fault=shipper.fault,
         )
 
-    read_worker_reports()  # adds up and removes the counts of dead processes, also if nobody reads `/metrics`
     file = WorkerFile(report, SHIPPER_SUFFIX)
     with ExitStack() as steps:  # runs all of them, the last one first, even if one fails
-        file.start()
-        steps.callback(file.stop)
+        try:
+            read_worker_reports()  # adds up and removes the counts of dead processes, also if nobody reads `/metrics`
+            file.start()
+        except OSError as error:  # a full disk perhaps, on which shipping makes room
+            logger.warning("the shipper cannot write its report: %s", error.strerror)
+        else:
+            steps.callback(file.stop)
         shipper.start()
         steps.callback(shipper.stop, DRAIN_SECONDS)
         for part in others:

@@ -57,7 +57,7 @@ class JournalShipment:
                 path.unlink()
                 self._offsets.pop(path, None)
 
-    def ship_rest(self, paths: Iterable[Path], between: Callable[[], None]) -> None:
+    def ship_rest(self, paths: Iterable[Path], between: Callable[[], object]) -> None:
         """Writes the rest of a dead writer's journal to the database, and deletes its files.
 
         A call that has begun and has not ended gets a row with the outcome `interrupted`. The function `between` is

@@ -26,7 +26,7 @@ IDLE_SECONDS = 0.2
 # A transaction costs as much as thirty rows: under load it is better to wait for more of them. The rows of a key with
 # a budget may wait for less than a second, since they end reservations.
 BUSY_ROWS, BUSY_PAUSES = 20, 4
-LONGEST_BACKOFF = 30.0
+LONGEST_BACKOFF = 5.0  # after errors with one journal; the others wait as long
 
 
 class Shipper:
@@ -109,25 +109,38 @@ class Shipper:
         """Writes to the database what all journals have now: first those of living writers, then those of dead ones.
 
         The journal of a dead writer may be long, and the calls of the living should not wait for its end. So their
-        journals are looked at again after each part of it.
+        journals are looked at again after each part of it. An error with one journal holds up no other.
+
+        Raises:
+            GaveUp: the time to stop is over.
+            Exception: the first error with a journal, after all others have been shipped.
         """
         if self.fault:
             connections.close_all()
         self.delivery.refresh_prices()
         writers = segments.writers(self._directory)
         living = {writer: self._shipment(writer) for writer in writers if segments.is_alive(self._directory, writer)}
-        self._ship_living(living)
+        faults = self._ship_living(living)
         for writer in writers:
             if writer not in living:
-                ship_dead(self._directory, writer, self._shipment(writer), lambda: self._ship_living(living))
+                try:
+                    ship_dead(self._directory, writer, self._shipment(writer), lambda: self._ship_living(living))
+                except GaveUp:
+                    raise
+                except Exception as fault:  # a border: see above
+                    faults.append(fault)
         for writer in self._shipments.keys() - {*writers}:
             del self._shipments[writer]
+        if faults:
+            raise faults[0]
 
     def _shipment(self, writer: str) -> JournalShipment:
         return self._shipments.setdefault(writer, JournalShipment(self.delivery))
 
-    def _ship_living(self, living: Mapping[str, JournalShipment]) -> None:
+    def _ship_living(self, living: Mapping[str, JournalShipment]) -> list[Exception]:
         """Writes all records that are now in the journals of living writers to the database.
+
+        Returns the errors with single journals, of which the rest is tried again in the next round.
 
         Raises:
             GaveUp: the time to stop is over.
@@ -135,13 +148,21 @@ class Shipper:
         began = time.monotonic()
         if self.delivery.deadline is not None and began > self.delivery.deadline:
             raise GaveUp
+        faults: list[Exception] = []
         for writer, shipment in living.items():
-            shipment.ship_new(segments.segments_of(self._directory, writer))
-        self.complete_at = began
+            try:
+                shipment.ship_new(segments.segments_of(self._directory, writer))
+            except GaveUp:
+                raise
+            except Exception as fault:  # a border: an error with one journal holds up no other
+                faults.append(fault)
+        if not faults:
+            self.complete_at = began
+        return faults
 
 
 def ship_dead(
-    directory: Path, writer: str, shipment: JournalShipment, between: Callable[[], None] = lambda: None
+    directory: Path, writer: str, shipment: JournalShipment, between: Callable[[], object] = lambda: None
 ) -> None:
     """Writes the rest of a dead writer's journal to the database and deletes its files; does nothing for a living one.
 

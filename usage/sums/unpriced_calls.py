@@ -16,6 +16,7 @@ from usage.custom_prices import service_tier
 from usage.ids import first_id
 from usage.models import CALLED_MODEL, NEEDS_PRICE, ModelPrice, Request
 from usage.money.row_pricing import lacking_prices
+from usage.prices import genai_price_list
 from usage.prices.price_sources import LONG_UNITS, TOKEN_UNITS, find_rates
 from usage.prices.published_prices import ModelRates
 from usage.sums.ranges import TimeRange
@@ -64,6 +65,7 @@ def read_needed_prices(time_range: TimeRange) -> list[NeededPrice]:
     A call may need the price of a model that one of its hosted tools has run: it counts for that model. Reads at most
     `MOST_GROUPS` models and tiers of calls, and `MOST_READ` calls with tools.
     """
+    genai_price_list.refresh()  # a process that prices no calls does not do it by itself
     calls: Any = Request.objects.filter(
         NEEDS_PRICE, pk__gte=first_id(time_range.start), pk__lt=first_id(time_range.end)
     ).order_by()

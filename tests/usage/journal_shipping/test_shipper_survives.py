@@ -55,6 +55,32 @@ def test_an_unexpected_fault_is_seen_and_passes(journal: Journal, monkeypatch: p
         assert shipper.stop(PATIENCE)
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("are_alive", [True, False])
+def test_an_error_with_one_journal_holds_up_no_other(tmp_path: Path, are_alive: bool) -> None:
+    (tmp_path / DAMAGED).mkdir()  # so that nothing can be set aside
+    journals = [Journal(tmp_path, reserve_bytes=0) for _ in range(3)]
+    rows = [call() for _ in journals]
+    for journal, row in zip(journals, rows, strict=True):
+        journal.open()
+        write(journal, [row])
+    [first] = tmp_path.glob(f"{journals[0].writer}.*.journal")
+    with first.open("ab") as file:
+        file.write(b"damaged\n")
+    if not are_alive:
+        for journal in journals:
+            journal.close()
+    shipper = Shipper(tmp_path)
+    began = shipper.complete_at
+    with pytest.raises(IsADirectoryError):
+        shipper._ship_once()
+    assert {str(pk) for pk in Request.objects.values_list("pk", flat=True)} == {row["request_id"] for row in rows[1:]}
+    assert (shipper.complete_at > began) is not are_alive
+    if are_alive:
+        for journal in journals:
+            journal.close()
+
+
 def test_a_stop_does_not_wait_for_a_database_that_hangs(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery_module, "SILENCE_SECONDS", 0.05)
     asked, thawed = threading.Event(), threading.Event()
