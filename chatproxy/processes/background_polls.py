@@ -2,7 +2,7 @@
 
 Where the settings say that nobody asks upstream, it estimates what the pending ones have used
 (`usage.journal_shipping.pending_responses`). Polling begins when the first response is pending: only then the code that
-calls upstream is loaded, which takes half as much memory as all the rest of the shipper, and a journal is opened for
+calls upstream is loaded, which takes a quarter as much memory as the rest of the shipper, and a journal is opened for
 the rows of polls. They are shipped as those of calls are.
 """
 

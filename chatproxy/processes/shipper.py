@@ -76,8 +76,8 @@ class _Turn:
 
         What is in the journals then is shipped by the process that has the turn.
         """
-        while not _is_lockable(self.lock):
-            _is_lockable(self._next)
+        while not _try_lock(self.lock):
+            _try_lock(self._next)
             if ended.wait(LOOK_SECONDS):
                 return False
         fcntl.flock(self._next, fcntl.LOCK_UN)
@@ -87,14 +87,14 @@ class _Turn:
         """Returns whether the server of this shipper was killed, and the shipper of another one waits for its turn."""
         if os.getppid() == self._parent:
             return False
-        if not _is_lockable(self._next):
+        if not _try_lock(self._next):
             return True
         fcntl.flock(self._next, fcntl.LOCK_UN)
         return False
 
 
-def _is_lockable(descriptor: int) -> bool:
-    """Locks an open file and returns True, unless another process has locked it."""
+def _try_lock(descriptor: int) -> bool:
+    """Locks an open file, and returns whether that succeeded: False if another process has locked it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
