@@ -110,6 +110,16 @@ class SupposedUsage(Counts, total=False):
     other_usage: OtherUsage
 
 
+class LeaseShare(TypedDict):
+    """What a call has of the lease with the id `id` (`usage.money.leases`); `dollars` are a decimal number as text.
+
+    While the call goes on, that is what it has reserved; after its end what it has used.
+    """
+
+    id: str
+    dollars: str
+
+
 class CallRecord(Counts, total=False):
     """All that is known of one call, as the journal stores it. A field that is not known is absent.
 
@@ -170,6 +180,7 @@ class CallRecord(Counts, total=False):
     supposed: SupposedUsage  # what the call has used if nobody ever learns it; absent where nothing is supposed
     objects: list[str]  # upstream's ids of objects that the call has created
     objects_last: bool  # whether upstream stores these objects until they are deleted
+    lease: LeaseShare  # of a call of a key with a budget; absent if there is nothing to take off a lease
     fault: str  # the error with which the database has refused the row; only in dead letters
 
 

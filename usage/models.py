@@ -401,16 +401,26 @@ class UsageDay(models.Model):
 
 
 class Hold(models.Model):
-    """A reservation: the part of a key's budget, in dollars, that is set aside for a call whose cost is not known yet.
+    """A part of a key's budget, in dollars, that is set aside: the lease of one worker, or the reservation of one call.
 
-    It is the most that the call can still cost. `usage.money.spent_and_reserved` says when a reservation is deleted.
+    A lease is what a worker may use for the calls of one day (`usage.money.leases`), with what it has used and not
+    written to the table of calls yet. A reservation outside of a lease is of a background response, or was made by
+    older code. `usage.money.spent_and_reserved` says when a row is deleted.
     """
 
-    request_id = models.UUIDField(primary_key=True)
+    request_id = models.UUIDField(primary_key=True, help_text="Of the call, or an id of the lease's own.")
     key_name = models.CharField(max_length=200)
-    day = models.DateField(help_text="Of the call's start (UTC): the day whose budget it is held of.")
+    day = models.DateField(help_text="Of the calls' start (UTC): the day whose budget it is held of.")
     dollars = models.DecimalField(max_digits=20, decimal_places=8)
-    made_at = models.DateTimeField(db_default=Now())
+    made_at = models.DateTimeField(db_default=Now(), help_text="When it was made or, of a lease, renewed.")
+    # The rest is of leases only.
+    writer = models.CharField(max_length=40, db_default="", help_text="The worker, by the id of its journal.")
+    granted = models.DecimalField(
+        max_digits=20, decimal_places=8, db_default=0, help_text="All that it has got, less what it has given back."
+    )
+    version = models.BigIntegerField(db_default=0, help_text="Of the worker's newest statement about it.")
+    has_spare = models.BooleanField(db_default=False, help_text="Dollars may be in it that no call uses.")
+    recalled_at = models.DateTimeField(null=True, help_text="When another worker last needed what no call uses.")
 
     class Meta:
         indexes = (models.Index(fields=["key_name"], name="usage_hold_key"),)

@@ -70,7 +70,7 @@ async def start_parts(steps: ShutdownSteps) -> None:
     """
     keyring.start()
     steps.add("keyring", keyring.stop)
-    await reservations.open()
+    await reservations.open(ledger.journal.writer)
     steps.add("reservations", reservations.close)
     await limiter.start()
     steps.add("limits", limiter.stop)

@@ -90,16 +90,16 @@ class Call:
             self.request.incoming_body.call_goes_on = not self.facts.stream
 
     def _write_begin(self, row: CallRecord) -> None:
-        """Writes to the journal the row of a call that has begun, with the usage that the call is supposed to have.
+        """Writes to the journal the row of a call that has begun, with its supposed usage and what it has reserved.
 
-        If the process is killed before the call ends, the call's usage is estimated from this supposed usage.
+        If the process is killed, the call's usage is estimated from the former, and the latter is given back.
         """
         if self.facts.most_usage is not None:
             row = {**row, "supposed": supposed_usage(self.facts.most_usage, self.facts.model)}
         elif self.facts.tool_use:
             row = begin_with_tools(row, self.facts.tool_use)
         try:
-            ledger.begin(self.request.request_id, row)
+            ledger.begin(self.request.request_id, row | self.request.resources.reserved())
         except JournalFull:
             raise StorageFull from None
 
@@ -207,8 +207,8 @@ class Call:
             row |= self._texts or self._text_columns(min(call_settings().LOG_BODY_BYTES, MAX_REDACTED_AT_ONCE_BYTES))
         else:
             row |= self._text_columns(0)
-        ledger.end(self.request.request_id, row)
-        self.request.resources.settle(row, limited_tokens(facts, self.answer, counts))
+        ledger.end(self.request.request_id, row | self.request.resources.settle_reservation(row))
+        self.request.resources.count_tokens(limited_tokens(facts, self.answer, counts))
         facts.asked = None
         self.request.incoming_body.call_goes_on = False
 

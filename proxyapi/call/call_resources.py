@@ -1,6 +1,6 @@
 """What one call holds while it lasts: its slots, its ticket with the limits of its key, its reservation of a budget.
 
-The slots are given back when the answer has been sent. Ticket and reservation are settled when the call's row has been
+The slots are given back when the answer has been sent. Ticket and reservation are settled when the call's row is
 written, since only then is known what the call has cost.
 """
 
@@ -26,14 +26,19 @@ class CallResources(ExitStack[bool | None]):
         self.ticket: Ticket | None = None
         self.reservation: Reservation | None = None
 
-    def settle(self, row: CallRecord, tokens: int) -> None:
-        """Settles what the call has used of its key's budgets and limits, when the call has ended.
+    def reserved(self) -> CallRecord:
+        """Returns the field of the call's journal record that says what it has reserved; none without a reservation."""
+        return {} if self.reservation is None else self.reservation.record()
 
-        Its budget reservation is replaced by the cost in `row`, and `tokens` are added to what its key has used in this
-        minute.
+    def settle_reservation(self, row: CallRecord) -> CallRecord:
+        """Replaces the call's budget reservation by the cost of the call, which is computed from its ledger row.
+
+        Returns the field of the row that says so to whoever writes it to the tables; no field without a reservation.
         """
-        if self.reservation is not None:
-            self.reservation.settle(row)
+        return {} if self.reservation is None else self.reservation.settle(row)
+
+    def count_tokens(self, tokens: int) -> None:
+        """Adds the tokens of the call, which has ended, to what its key has used in this minute."""
         if self.ticket is not None:
             self.ticket.settle(tokens)
 

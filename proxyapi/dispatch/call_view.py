@@ -36,12 +36,10 @@ from proxyapi.dispatch.caller_deadline import CallerDeadline
 from proxyapi.dispatch.permissions import RouteAllowed
 from proxyapi.dispatch.throttling import KeyLimits, Throttle
 from proxyapi.exceptions import (
-    BudgetExceeded,
     ProxyError,
 )
 from proxyapi.keys.keyring import UNLIMITED, Caller
 from proxyapi.limits import budgets
-from proxyapi.limits.budgets import Reservation
 from proxyapi.limits.output_limits import add_output_limit, limit_by_key
 from proxyapi.limits.request_content import Form
 from proxyapi.object_owners import ownership_check
@@ -215,9 +213,6 @@ class CallView(ProxyView):
     async def reserve(self, method: str, route: Route | None, body: JSONBody | Form | None) -> None:
         """Reserves the most that the call can cost from its key's budgets; does nothing for a key without budgets.
 
-        The reservation is attached to the call before the wait for the database. If the caller leaves during that wait,
-        the database may have reserved the dollars, and the end of the call then gives them back.
-
         Raises:
             BudgetExceeded, BudgetUnavailable, ModelNotPriced, RouteNotAllowed: nothing may be sent upstream.
         """
@@ -230,12 +225,7 @@ class CallView(ProxyView):
         if ceiling is None or not (dollars := budgets.price_of(ceiling)):
             return
         day = datetime.fromtimestamp(call.arrived_at, UTC).date()  # the day of the call's row in the ledger
-        call.resources.reservation = reservation = Reservation(call.request_id)
-        try:
-            reserved = await budgets.reserve(reservation, day, caller, ceiling, dollars)
-        except BudgetExceeded:  # nothing was reserved
-            call.resources.reservation = None
-            raise
+        call.resources.reservation, reserved = await budgets.reserve(day, caller, ceiling, dollars)
         if reserved != ceiling:
             self.call.facts.output_limit = reserved.added_limit
         self.call.facts.suppose(reserved.max_usage)

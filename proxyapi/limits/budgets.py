@@ -1,16 +1,19 @@
 """Reserves budget for calls: the most that a call can cost is reserved before the call is sent upstream.
 
-The reservation is made in PostgreSQL (`usage.money.reservations`) and settled by the call's row in the ledger. As soon
-as the call has ended, the reserved amount is lowered to the cost of the call, if the database answers. While the
-database is away, each worker lets a key use a small part of its tightest budget (`Allowances`); beyond it the key gets
-503. The costs of these calls count against the budget as soon as their rows are in the database.
+The reservation is made in the worker's lease of the key's budgets (`usage.money.leases`). When the call has ended,
+the reserved amount is replaced by the cost of the call. While the database is away, each worker lets a key use what the
+worker has leased, and then a small part of its tightest budget (`allowances`); beyond it the key gets 503. The costs of
+these calls count against the budget as soon as their rows are in the database.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as time_of_day
 from decimal import ROUND_UP, Decimal
 
 from django.conf import settings
@@ -19,6 +22,7 @@ from proxyapi.bodies import large_bodies
 from proxyapi.bodies.json_body import JSONBody
 from proxyapi.exceptions import BudgetExceeded, BudgetUnavailable, ModelNotPriced
 from proxyapi.keys.keyring import Budgets, Caller
+from proxyapi.limits.allowances import allowances
 from proxyapi.limits.cost_ceiling import CostCeiling, ceiling_of
 from proxyapi.limits.request_content import Form
 from proxyapi.routes import Route
@@ -27,75 +31,62 @@ from usage.call_record import CallRecord
 from usage.ledger import ledger
 from usage.models import UsageSource
 from usage.money.billing import highest_cost, price_call
-from usage.money.reservations import BudgetState, ReservationsUnavailable, Wanted, reservations
+from usage.money.leases import BudgetState, CallShare, Wanted
+from usage.money.reservations import ReservationsUnavailable, reservations
 from usage.money.spent_and_reserved import responses_are_polled
 
-OUTAGE_PART = Decimal("0.05")
-OUTAGE_CALLS = 20
+logger = logging.getLogger(__name__)
+
 RETRY_AFTER_TOTAL_SECONDS = 86_400  # a total budget never begins anew; an administrator may raise it
 UNNAMED_TIERS = {"", "auto"}
 # The dearer tiers in which OpenAI may answer a call that names none, by the value of `PROJECT_SERVICE_TIER`. A project
 # answers in standard, fast (priority) or scale, bought in advance (the SDK's `ProjectServiceTierSettings.default`).
 PROJECT_TIERS: dict[str, tuple[str, ...]] = {"dearest": ("priority",), "default": ()}
 ENDING_SECONDS = 0.05  # within which every worker has settled a call whose answer its caller has just got
+# How long a call waits for other workers to give back what they do not use. They look once a second.
+RECALL_SECONDS = 2.5
+# Errors of a row that cannot be priced as it is. It gets a stub in the tables (`usage.journal_shipping.delivery`).
+UNREADABLE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 RETRY_AFTER_HELD_SECONDS = 5  # calls in flight end soon, and most cost less than was reserved for them
 
 
 @dataclass(frozen=True)
 class Reservation:
-    """The reservation of one call: dollars of its key's budgets that are set aside in PostgreSQL, under the call's id.
+    """The reservation of one call: its share of the lease that its worker has of the budgets of the call's key.
 
-    There may be none in PostgreSQL, because a call that is made while the database is away goes on without one.
+    `share` is None for a call that is made while the database is away, at the expense of its key's allowance.
     """
 
-    request_id: str
+    share: CallShare | None
 
-    def settle(self, row: CallRecord) -> None:
+    def record(self) -> CallRecord:
+        """Returns the field of the call's journal record that says what the call has of the lease."""
+        return {} if self.share is None else {"lease": self.share.record}
+
+    def settle(self, row: CallRecord) -> CallRecord:
         """Replaces the dollars that were reserved for a call by the call's cost, which is computed from its ledger row.
 
-        The reservation stays unchanged for a response that goes on in the background and that the gateway is going to
-        poll.
+        Returns the field of the row that says what the call has used of the lease. All that was reserved counts as used
+        until the row is in the tables, if no price is known, or if the gateway is going to poll the call's response,
+        which goes on in the background.
         """
+        if self.share is None:
+            return {}
+        cost = self._cost(row)
+        used = self.share.dollars if cost is None else cost
+        reservations.settle(self.share, used)
+        return {"lease": {"id": self.share.lease.id, "dollars": str(used)}} if used else {}
+
+    def _cost(self, row: CallRecord) -> Decimal | None:
+        """Returns the cost of a call that has ended; None if it is not known yet."""
         if row["response_status"] in UNFINISHED_STATUSES and row["pollable"] and responses_are_polled():
-            return
-        cost, _ = price_call(row, ledger.custom_prices or ())
-        if cost is None and row["usage_source"] != UsageSource.UNKNOWN:
-            return  # it has cost something, but no price is known: held until its row is written
-        reservations.settle(self.request_id, cost or Decimal(0))
-
-
-class Allowances:
-    """Small allowances in dollars, one per key, for times when the database is away and no budget can be reserved.
-
-    A key may spend `OUTAGE_PART` of its smallest budget, in `OUTAGE_CALLS` calls at most. Each worker counts by itself
-    what the key spends, and begins anew with every outage.
-    """
-
-    def __init__(self) -> None:
-        self._outage = 0
-        self._used: dict[str, tuple[Decimal, int]] = {}
-
-    def use(self, caller: Caller, dollars: Decimal, least: Decimal) -> Decimal:
-        """Takes the cost of one call from the allowance that the call's key has while the database is away.
-
-        Takes `dollars` or, if less is left, all that is left, but only if this is at least `least`. Returns the dollars
-        that were taken.
-
-        Raises:
-            BudgetUnavailable: the key may not spend so much, or make so many calls, in this outage. Nothing was taken.
-        """
-        if self._outage != reservations.outages:
-            self._outage = reservations.outages
-            self._used.clear()
-        spent, calls = self._used.get(caller.name, (Decimal(0), 0))
-        used = min(dollars, OUTAGE_PART * (caller.budgets.tightest or 0) - spent)
-        if used < least or calls >= OUTAGE_CALLS:
-            raise BudgetUnavailable
-        self._used[caller.name] = (spent + used, calls + 1)
-        return used
-
-
-allowances = Allowances()
+            return None
+        try:
+            cost, _ = price_call(row, ledger.custom_prices or ())
+        except UNREADABLE:
+            logger.exception("the cost of a call could not be computed")
+            return None
+        return Decimal(0) if cost is None and row["usage_source"] == UsageSource.UNKNOWN else cost
 
 
 async def find_ceiling(method: str, route: Route | None, body: JSONBody | Form | None) -> CostCeiling | None:
@@ -107,22 +98,20 @@ async def find_ceiling(method: str, route: Route | None, body: JSONBody | Form |
     return await large_bodies.run(0 if body is None else body.size, ceiling_of, method, route, body)
 
 
-async def reserve(
-    reservation: Reservation, day: date, caller: Caller, ceiling: CostCeiling, dollars: Decimal
-) -> CostCeiling:
+async def reserve(day: date, caller: Caller, ceiling: CostCeiling, dollars: Decimal) -> tuple[Reservation, CostCeiling]:
     """Reserves the highest price of a call from the budgets of the caller's key, before the call is sent upstream.
 
     `dollars` is the price of the call's `ceiling`. If a budget has less left, and the gateway may limit the call's
     output, only the dollars that are left are reserved. The output is then limited to as many tokens as these dollars
-    can pay for, but not to less than the key's `min_output_tokens`. Returns the call's cost ceiling: `ceiling`, or a
-    lower one with this limit.
+    can pay for, but not to less than the key's `min_output_tokens`. Returns the reservation and the call's cost
+    ceiling: `ceiling`, or a lower one with this limit.
 
     If the call names no service tier, this least output is priced in the default tier, because that is what upstream
     mostly charges: a key shall not be refused for a price that is rarely asked. If upstream then answers in a dearer
     tier, the last call that fits can exceed the key's budget by the difference.
 
-    `day` is the UTC day on which the call began. While the database is away, the dollars are taken from the small
-    allowance that the key has for such times (see `Allowances`).
+    `day` is the UTC day on which the call began. While the database is away and too little is leased, the dollars are
+    taken from the small allowance that the key has for such times (`allowances`).
 
     Raises:
         BudgetExceeded: a budget of the key has too little left, even for the least output. Nothing was reserved.
@@ -131,21 +120,34 @@ async def reserve(
     limit, budgets = ceiling.adjustable, caller.budgets
     floor = ceiling if limit is None else ceiling.with_output(limit.at_most(caller.min_output_tokens))
     least = dollars if limit is None else price_of(floor, in_named_tier=True)
-    wanted = Wanted(
-        reservation.request_id, caller.name, day, dollars, budgets.day, budgets.month, budgets.total, least=least
-    )
+    wanted = Wanted(caller.name, day, dollars, budgets.day, budgets.month, budgets.total, least=least)
     try:
-        standing = await reservations.take(wanted)
-        if standing.taken is None and any(standing.held.values()):
-            # A caller that has just got its answer calls again before this worker can know that its call has ended.
-            await asyncio.sleep(ENDING_SECONDS)
-            standing = await reservations.take(replace(wanted, is_last_try=True))
-        taken = standing.taken
+        standing = await take(wanted)
     except ReservationsUnavailable:
-        taken = allowances.use(caller, dollars, least)
-    if taken is None:
-        raise refusal(budgets, standing, day, least, is_limited=limit is not None)
-    return ceiling if taken >= dollars else fit(ceiling, floor, taken)
+        reservation, taken = Reservation(None), allowances.use(caller, dollars, least)
+    else:
+        if standing.share is None:
+            raise refusal(budgets, standing, day, least, is_limited=limit is not None)
+        reservation, taken = Reservation(standing.share), standing.share.dollars
+    return reservation, ceiling if taken >= dollars else fit(ceiling, floor, taken)
+
+
+async def take(wanted: Wanted) -> BudgetState:
+    """Reserves dollars of a key's budgets; waits if others have reserved them and may not need them.
+
+    Raises:
+        ReservationsUnavailable: the database does not say whether there is room.
+    """
+    standing = await reservations.take(wanted)
+    latest = time.monotonic() + RECALL_SECONDS
+    while standing.share is None and standing.others and time.monotonic() < latest:
+        await asyncio.sleep(ENDING_SECONDS)
+        standing = await reservations.take(wanted)
+    if standing.share is None and any(standing.held.values()):
+        # A caller that has just got its answer calls again before this worker can know that its call has ended.
+        await asyncio.sleep(ENDING_SECONDS)
+        standing = await reservations.take(replace(wanted, is_last_try=True))
+    return standing
 
 
 def fit(ceiling: CostCeiling, floor: CostCeiling, dollars: Decimal) -> CostCeiling:
@@ -223,14 +225,16 @@ def refusal(
         for span, amount in amounts.items()
         if amount is not None and standing.spent[span] + standing.held[span] + dollars > amount
     ]
-    if not full:  # nothing is reserved for a call whose row is in the ledger: its caller has left, and may call again
-        return BudgetExceeded("This call has ended.", retry_after=RETRY_AFTER_HELD_SECONDS, is_final=False)
+    if not full:  # it would have fitted by itself, but others that waited with it were first
+        return BudgetExceeded(
+            "Other calls hold what this key has left.", retry_after=RETRY_AFTER_HELD_SECONDS, is_final=False
+        )
     span, amount, spent, held = full[0]
     ends_by_itself = all(spent + dollars <= amount for _, amount, spent, _ in full)
     hint = " even with the least output that this key allows" if is_limited else "; less, if its output is limited"
     words = (
-        f"{_NAMES[span]} is {_in_dollars(amount)}; {_in_dollars(spent + held)} of it are spent or held for calls in"
-        f" flight, and this call may cost {_in_dollars(dollars)}{hint}."
+        f"{_NAMES[span]} is {_in_dollars(amount)}; {_in_dollars(spent + held)} of it are spent or reserved, and this"
+        f" call may cost {_in_dollars(dollars)}{hint}."
     )
     return BudgetExceeded(
         words,
@@ -247,7 +251,7 @@ def seconds_left(span: str, day: date) -> int:
     if span == "total":
         return RETRY_AFTER_TOTAL_SECONDS
     next_day = day + timedelta(days=1) if span == "day" else (day.replace(day=1) + timedelta(days=32)).replace(day=1)
-    ends = datetime.combine(next_day, time.min, UTC)
+    ends = datetime.combine(next_day, time_of_day.min, UTC)
     return max(1, int((ends - datetime.now(UTC)).total_seconds()) + 1)
 
 

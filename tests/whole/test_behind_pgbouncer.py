@@ -18,6 +18,7 @@ from chatproxy.configuration import setting_reader
 from tests.simulator.server import Simulator
 from tests.support.callers.all_pages import REFUSED, fill, paths_of_pages
 from tests.support.ledger.published_list import published
+from tests.support.polling import wait_until
 from tests.support.servers.databases import new_database
 from tests.support.servers.gateway import ACCESS_TOKEN, ADMIN_PASSWORD, SECURITY_KEY, Gateway, run_gateway
 from tests.support.servers.pgbouncer import run_pgbouncer
@@ -200,8 +201,8 @@ def test_background_responses_and_budgets(gateway: Gateway) -> None:
         rows = gateway.rows("WHERE response_id = %s AND cost > 0", [response_id], at_least=1)
         assert len(rows) == 1
     with psycopg.connect(gateway.variables["DATABASE_URL"], autocommit=True, prepare_threshold=None) as connection:
-        held = connection.execute("SELECT count(*) FROM usage_hold WHERE key_name = 'of little means'").fetchone()
-    assert held == (0,)
+        held = "SELECT count(*) FROM usage_hold WHERE key_name = 'of little means'"
+        wait_until(lambda: connection.execute(held).fetchone() == (0,))
 
 
 @pytest.mark.usefixtures("nothing_is_left")

@@ -2,7 +2,7 @@
 
 Each call is counted exactly once: a row's primary key is its request id, and sums are added only from rows that this
 transaction really inserted. A more complete row of a call (`RANK`) replaces a less complete one, whose numbers are
-subtracted from the sums. It also ends the calls' budget reservations (`usage.money.spent_and_reserved`).
+subtracted from the sums. What the calls have used is taken off leases of budgets (`usage.money.spent_and_reserved`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from usage.journal_shipping.stored_object_rows import write_objects
 from usage.journal_shipping.stubs import FIELDS, STUB
 from usage.metric_counters import counters
 from usage.models import Outcome, UsageSource
-from usage.money.spent_and_reserved import settle_reservations
+from usage.money.spent_and_reserved import settle_reservations, take_off_leases
 from usage.sums.adding_up import SUMMED_SQL, Rollup
 from usage.sums.summed_names import mark_unknown
 from usage.sums.summed_rows import fetch_summed_rows
@@ -85,6 +85,7 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
             rollup.add(lesser, sign=-1)
             cursor.execute(DELETE_BODIES, [[row["request_id"] for row in lesser]])
         settled = settle_responses(mark_unknown(cursor, list(by_id.values())))
+        fresh = by_id.keys() - {str(row["request_id"]) for row in lesser}  # of the others, it was taken off before
         replaced = defaultdict(list, {str(row["request_id"]): [row] for row in lesser})
         for newer, row in _take_estimates_back(cursor, settled.replaced, rollup):
             replaced[newer].append(row)
@@ -94,6 +95,7 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
         is_all = len(inserted) == len(by_id)  # as nearly always
         _insert_bodies(cursor, by_id.values() if is_all else [by_id[str(row["request_id"])] for row in inserted])
         rollup.write(cursor)
+        take_off_leases(cursor, [by_id[one] for row in inserted if (one := str(row["request_id"])) in fresh])
         settle_reservations(cursor, list(by_id), _estimated(settled.rows, inserted))
         write_objects(by_id.values())
     counters.count_usage(inserted, replaced)

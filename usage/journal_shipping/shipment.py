@@ -58,7 +58,7 @@ class JournalShipment:
                 self._offsets.pop(path, None)
 
     def ship_rest(self, paths: Iterable[Path], between: Callable[[], object]) -> None:
-        """Writes the rest of a dead writer's journal to the database, and deletes its files.
+        """Writes the rest of a dead writer's journal to the database.
 
         A call that has begun and has not ended gets a row with the outcome `interrupted`. The function `between` is
         called after each part of the journal, so that others need not wait for the end of a long one.
@@ -78,8 +78,6 @@ class JournalShipment:
             logger.warning("%d calls may have been interrupted by the end of their process", len(self._begun))
         rows = [interrupted(record) for record in self._begun.values()]
         self._delivery.deliver(self._delivery.without_pruned(rows))
-        for path in paths:
-            path.unlink(missing_ok=True)
 
     def _set_aside(self, found: Scan) -> list[CallRecord]:
         """Appends records that cannot be read to their files; returns a row `interrupted` for each of their calls."""

@@ -19,14 +19,16 @@ from usage.journal.records import scan
 from usage.journal.undelivered import NEWER, NEWER_RETRIED
 from usage.journal_shipping.delivery import Delivery, GaveUp
 from usage.journal_shipping.shipment import JournalShipment
+from usage.money.spent_and_reserved import end_leases
 
 logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 0.2
-# A transaction costs as much as thirty rows: under load it is better to wait for more of them. The rows of a key with
-# a budget may wait for less than a second, since they end reservations.
+# A transaction costs as much as thirty rows: under load it is better to wait for more of them.
 BUSY_ROWS, BUSY_PAUSES = 20, 4
 LONGEST_BACKOFF = 5.0  # after errors with one journal; the others wait as long
+# After the death of a writer, the database may still execute a statement of its that gets a lease.
+LATE_SECONDS = 5.0
 
 
 class Shipper:
@@ -38,6 +40,7 @@ class Shipper:
         self.fault = ""  # the class name of the unexpected error that ended the last round; empty without one
         self._directory = directory
         self._shipments: dict[str, JournalShipment] = {}  # by writer
+        self._ended: dict[str, float] = {}  # when the leases of dead writers were ended (`time.monotonic()`)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="shipper", daemon=True)
 
@@ -121,16 +124,20 @@ class Shipper:
         writers = segments.writers(self._directory)
         living = {writer: self._shipment(writer) for writer in writers if segments.is_alive(self._directory, writer)}
         faults = self._ship_living(living)
-        for writer in writers:
-            if writer not in living:
-                try:
-                    ship_dead(self._directory, writer, self._shipment(writer), lambda: self._ship_living(living))
-                except GaveUp:
-                    raise
-                except Exception as fault:  # a border: see above
-                    faults.append(fault)
+        for writer in (one for one in writers if one not in living):
+            try:
+                if ship_dead(self._directory, writer, self._shipment(writer), lambda: self._ship_living(living)):
+                    self._ended[writer] = time.monotonic()
+            except GaveUp:
+                raise
+            except Exception as fault:  # a border: see above
+                faults.append(fault)
         for writer in self._shipments.keys() - {*writers}:
             del self._shipments[writer]
+        for writer, ended_at in list(self._ended.items()):
+            if time.monotonic() - ended_at >= LATE_SECONDS:
+                end_leases(writer)
+                del self._ended[writer]
         if faults:
             raise faults[0]
 
@@ -163,14 +170,19 @@ class Shipper:
 
 def ship_dead(
     directory: Path, writer: str, shipment: JournalShipment, between: Callable[[], object] = lambda: None
-) -> None:
-    """Writes the rest of a dead writer's journal to the database and deletes its files; does nothing for a living one.
+) -> bool:
+    """Writes the rest of a dead writer's journal to the database, ends its leases, and deletes its files.
 
-    `shipment` is that of the writer so far. The function `between` is called after each part of the journal.
+    Does nothing for a living one. `shipment` is that of the writer so far. The function `between` is called after each
+    part of the journal. Returns whether the writer was dead.
     """
     with segments.adopted(directory, writer) as paths:
         if paths:
             shipment.ship_rest(paths, between)
+            end_leases(writer)
+            for path in paths:
+                path.unlink(missing_ok=True)
+        return bool(paths)
 
 
 def adopt_dead(directory: Path, delivery: Delivery) -> None:

@@ -67,15 +67,17 @@ def bare_stub(row: CallRecord) -> CallRecord:
 def _made_by(row: CallRecord) -> CallRecord:
     """Returns the fields of a call's record that a stub must have although they are no columns of the table.
 
-    They say which objects the call has created, if these last, the state of its response, if that may be polled, and
-    what the call has used if nobody ever learns it.
+    They say which objects the call has created, if these last, the state of its response, if that may be polled, what
+    the call has used if nobody ever learns it, and what it has of a lease.
     """
+    lease: CallRecord = {"lease": row["lease"]} if "lease" in row else {}
     supposed: CallRecord = {}
     if isinstance(stated := row.get("supposed"), dict):
         counts = _sound_columns(cast(CallRecord, stated), SUPPOSED_COLUMNS)
         supposed = {"supposed": cast(SupposedUsage, counts)}
     return {
         **supposed,
+        **lease,
         "objects": object_ids(row) if _has_owner(row) else [],
         "objects_last": bool(row.get("objects_last", True)),
         "response_status": row.get("response_status"),

@@ -1,15 +1,12 @@
-"""Makes reservations of budgets in PostgreSQL, atomically across workers and hosts, from the event loop.
+"""Reserves dollars of budgets for calls: from leases in memory, which one task gets from PostgreSQL and keeps there.
 
-One transaction takes the key's advisory lock. A second statement, whose snapshot therefore has every earlier
-reservation, inserts the new one only if spent, reserved and new dollars are within each budget. It is not synced to
-the disk: the ledger counts the call even if a crash of PostgreSQL forgets the reservation.
+A call of a key whose lease has enough dollars free reserves them at once (`leases`). Else it waits for a round
+(`lease_rounds`) that gets what all waiting calls of this process need. If a round fails, all waiting calls fail at
+once, `fault` has the reason, and calls that would have to wait fail at once until a later round succeeds.
 
-One task works in rounds. A round is one transaction and one round trip for all calls of this process that wait by then,
-and for all that have ended: many calls do not queue for connections, and a caller whose call has ended finds its
-reservation reduced to the cost. A round takes `PATIENCE` seconds at most. If it fails, all waiting calls fail at once,
-`fault` has the reason, and `take` fails at once until a later round succeeds.
-
-Over 300 lines, since the rounds and the statements that they send describe one transaction.
+While this worker has leases, a round each second looks at their rows: whether another worker needs dollars that no call
+uses here, and what has become of a statement whose answer was lost. A lease that no call has used for `IDLE_SECONDS` is
+given back. Its row goes when the rows of its calls have been shipped.
 """
 
 from __future__ import annotations
@@ -18,137 +15,37 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, timedelta
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import date
 from decimal import Decimal
 from math import inf
 
 import psycopg
-from django.db import connections
-from psycopg import AsyncClientCursor, AsyncConnection
-from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import PoolTimeout
 
-from usage.timeouts import result_within
+from usage.money.lease_rounds import PATIENCE, LeaseRounds, Round
+from usage.money.lease_statements import SPANS, Grant
+from usage.money.leases import NOTHING, BudgetState, CallShare, Lease, Need, Wanted
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 1.0  # seconds for one round; a call may also have to wait for rounds before its own
 SETTLE_SECONDS = 0.02
-FRESH_SECONDS = 5.0
-CALLS_AT_ONCE = 50
 LOOK_SECONDS = 1.0
-CONNECTIONS = 4
-SPANS = ("day", "month", "total")
-APPLICATION = "chatproxy budgets"
+IDLE_SECONDS = 3.0
+RENEW_SECONDS = 60.0  # of a lease that is used or may be; `leases.USABLE_SECONDS` says for how long it is good
 ONE_OUTAGE_SECONDS = 60.0  # a database that fails again within a minute of coming back is in the same outage
-
-BEGIN = """
-BEGIN ISOLATION LEVEL READ COMMITTED;
-SET LOCAL statement_timeout = 900;
-SET LOCAL synchronous_commit = off"""
-LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('chatproxy budget ' || %s, 0))"
-TAKE = """
-WITH spent AS (
-    SELECT
-        COALESCE(sum(cost) FILTER (WHERE day = %(day)s), 0) AS day,
-        COALESCE(sum(cost) FILTER (WHERE day >= %(month_start)s AND day < %(month_end)s), 0) AS month,
-        COALESCE(sum(cost), 0) AS total
-    FROM usage_usageday WHERE key_name = %(key_name)s AND day >= COALESCE(%(since)s::date, '-infinity')
-), held AS (
-    SELECT
-        COALESCE(sum(dollars) FILTER (WHERE day = %(day)s), 0) AS day,
-        COALESCE(sum(dollars) FILTER (WHERE day >= %(month_start)s AND day < %(month_end)s), 0) AS month,
-        COALESCE(sum(dollars), 0) AS total
-    FROM usage_hold WHERE key_name = %(key_name)s
-), room AS (
-    SELECT
-        COALESCE(LEAST(
-            %(day_budget)s::numeric - spent.day - held.day,
-            %(month_budget)s::numeric - spent.month - held.month,
-            %(total_budget)s::numeric - spent.total - held.total
-        ), %(dollars)s) AS dollars,
-        COALESCE(LEAST(
-            %(day_budget)s::numeric - spent.day,
-            %(month_budget)s::numeric - spent.month,
-            %(total_budget)s::numeric - spent.total
-        ), %(dollars)s) AS unheld
-    FROM spent, held
-), taken AS (
-    INSERT INTO usage_hold (request_id, key_name, day, dollars)
-    SELECT %(request_id)s, %(key_name)s, %(day)s, LEAST(%(dollars)s, room.dollars) FROM room
-    WHERE (%(dollars)s <= room.dollars
-            OR (%(least)s <= room.dollars AND (%(is_last_try)s OR room.dollars * 2 >= room.unheld)))
-        AND NOT EXISTS (SELECT FROM usage_request WHERE request_id = %(request_id)s)
-    RETURNING dollars
-)
-SELECT spent.*, held.*, (SELECT dollars FROM taken) AS taken FROM spent, held"""
-# Rows that the shipper is about to delete are skipped, because waiting for several of them could be a deadlock.
-SETTLE = """
-WITH settled AS (
-    SELECT request_id, actual.dollars
-    FROM usage_hold JOIN unnest(%(ids)s::uuid[], %(dollars)s::numeric[]) AS actual(id, dollars) ON request_id = id
-    FOR UPDATE OF usage_hold SKIP LOCKED
-), gone AS (
-    DELETE FROM usage_hold USING settled WHERE usage_hold.request_id = settled.request_id AND settled.dollars = 0
-)
-UPDATE usage_hold SET dollars = settled.dollars FROM settled
-WHERE usage_hold.request_id = settled.request_id AND settled.dollars <> 0"""
 
 
 class ReservationsUnavailable(Exception):
-    """Error: the database did not answer a budget reservation in time; it may or may not have made the reservation."""
+    """Error: the database did not answer in time, and the lease has too little free for a call."""
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """Request for a reservation: the dollars that a call should get from the budgets of its key.
-
-    `day` is the UTC day on which the call has begun. A budget is in dollars; None means no limit. If the budgets have
-    less than `dollars` left, all that is left is reserved, provided that it is at least `least`. Where other
-    reservations hold more than half of the unspent dollars, this is done only with `is_last_try`, because they may be
-    about to end.
-    """
-
-    request_id: str
-    key_name: str
-    day: date
-    dollars: Decimal
-    day_budget: Decimal | None
-    month_budget: Decimal | None
-    total_budget: Decimal | None
-    least: Decimal
-    is_last_try: bool = False
-
-    def values(self) -> dict[str, object]:
-        """Returns the parameters of the SQL statement `TAKE`, which makes this reservation.
-
-        `since` is the first day whose costs must be added up for the budgets; None for all days.
-        """
-        month_start = self.day.replace(day=1)
-        month_end = (month_start + timedelta(days=31)).replace(day=1)
-        since = self.day if self.month_budget is None else month_start
-        bounds = {"month_start": month_start, "month_end": month_end, "since": since}
-        return {**vars(self), **bounds, "since": since if self.total_budget is None else None}
-
-
-@dataclass(frozen=True)
-class BudgetState:
-    """The state of a key's budgets after an attempt to reserve: dollars spent, and dollars reserved before the attempt.
-
-    `spent` and `held` (the reserved dollars) map the spans `day`, `month` and `total` to dollars. `taken` is what the
-    attempt has reserved, in dollars; None if it has failed. For a span without a budget, some of the spent dollars may
-    be left out.
-    """
-
-    taken: Decimal | None
-    spent: dict[str, Decimal]
-    held: dict[str, Decimal]
+Waiting = tuple[Wanted, asyncio.Future[BudgetState]]
 
 
 class Reservations:
-    """Client of one worker process for budget reservations in the database.
+    """The leases of one worker process.
 
     Call `open` before use, in the event loop that serves calls.
     """
@@ -156,73 +53,104 @@ class Reservations:
     def __init__(self) -> None:
         self.fault = ""
         self.outages = 0  # how many outages of the database there have been, the present one included
-        self._back_at = self._answered_at = -inf
-        self._pool: AsyncConnectionPool[AsyncConnection[TupleRow]] | None = None
+        self._writer = ""
+        self._version = 0  # of the newest round
+        self._back_at = -inf
+        self._look_at = -inf  # when the next look is due
+        self._rounds = LeaseRounds()
         self._keeper: asyncio.Task[None] | None = None
-        self._rounds: set[asyncio.Task[list[BudgetState]]] = set()  # the round that runs, and any late ones
-        self._waiting: list[tuple[Wanted, asyncio.Future[BudgetState]]] = []
-        self._ended: dict[str, Decimal] = {}
+        self._leases: dict[tuple[str, date], Lease] = {}
+        self._retired: list[Lease] = []
+        self._waiting: dict[Lease, list[Waiting]] = defaultdict(list)
         self._work = asyncio.Event()
 
-    async def open(self) -> None:
-        """Opens the pool of database connections, and starts the task that makes budget reservations in rounds."""
-        parameters = connections["default"].get_connection_params()
-        del parameters["context"]  # Django's conversions of times
-        parameters |= {
-            "application_name": APPLICATION, "autocommit": True, "cursor_factory": AsyncClientCursor,
-            "connect_timeout": 2, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3,
-        }  # fmt: skip
-        self._pool = AsyncConnectionPool(
-            kwargs=parameters,
-            min_size=0,
-            max_size=CONNECTIONS,
-            num_workers=1,
-            timeout=PATIENCE,
-            reconnect_timeout=PATIENCE,
-            check=self._check,
-            name=APPLICATION,
-            open=False,
-        )
-        await self._pool.open()
+    async def open(self, writer: str) -> None:
+        """Starts the task that keeps the leases.
+
+        `writer` is the id of this worker's journal. Whoever ships the last record of that journal ends its leases.
+        """
+        self._writer = writer
+        await self._rounds.open()
         self._keeper = asyncio.create_task(self._keep())
 
     async def close(self) -> None:
-        """Stops making budget reservations, and closes the pool of database connections.
+        """Gives all leases back, as far as no call uses them, and closes the connections to the database.
 
-        Reservations that are not settled yet are deleted when the rows of their calls are written.
+        What is still used is taken off when the rows of the calls are written.
         """
-        tasks = [task for task in (self._keeper, *self._rounds) if task is not None]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=PATIENCE)
-        if self._pool is not None:
-            await self._pool.close(timeout=PATIENCE)
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.wait({self._keeper}, timeout=PATIENCE)
+        for lease in list(self._leases.values()):
+            self._retire(lease)
+        if self._retired and not self.fault:
+            await self._round()
+        await self._rounds.close()
 
     async def take(self, wanted: Wanted) -> BudgetState:
         """Reserves a call's highest cost if it fits into every budget of its key; returns the state of these budgets.
 
+        Asks the database only if this worker's lease of the key has too little free.
+
         Raises:
             ReservationsUnavailable: the database does not say whether there is room.
         """
+        lease = self._lease_for(wanted)
+        if lease not in self._waiting and (share := lease.reserve(wanted)) is not None:
+            if lease.is_low:
+                self._work.set()
+            return BudgetState(share)
         if self.fault:
             raise ReservationsUnavailable
         future: asyncio.Future[BudgetState] = asyncio.get_running_loop().create_future()
-        self._waiting.append((wanted, future))
+        self._waiting[lease].append((wanted, future))
         self._work.set()
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError:  # the caller has left, perhaps at the moment when the call got its share
+            if not future.cancelled() and future.exception() is None and (share := future.result().share) is not None:
+                self.settle(share, NOTHING)
+            raise
 
-    def settle(self, request_id: str, dollars: Decimal) -> None:
-        """Reduces an ended call's reservation to its cost, in the next round; the call's row later replaces it."""
-        if not self._ended:  # the round comes a moment later, so that it also serves the caller's next call
+    def settle(self, share: CallShare, dollars: Decimal) -> None:
+        """Replaces the reservation of an ended call by its cost, in memory; the call's row takes it off the lease."""
+        lease = share.lease
+        lease.settle(share, dollars)
+        lease.used_at = time.monotonic()
+        if lease.surplus:  # given back a moment later, so that it also serves the caller's next call
             asyncio.get_running_loop().call_later(SETTLE_SECONDS, self._work.set)
-        self._ended[request_id] = dollars
+
+    def _lease_for(self, wanted: Wanted) -> Lease:
+        """Returns the lease of a call's key and day under the present budgets; makes one, still empty, if need be."""
+        now = time.monotonic()
+        place = (wanted.key_name, wanted.day)
+        lease = self._leases.get(place)
+        if lease is not None and (lease.budgets != wanted.budgets or not lease.is_usable(now)):
+            self._retire(lease)
+            lease = None
+        if lease is None:
+            lease = self._leases[place] = Lease(wanted, now)
+        lease.used_at = now
+        return lease
+
+    def _retire(self, lease: Lease) -> None:
+        """Lets a lease admit no more calls. What it has free is given back in the next round."""
+        if not lease.is_retired:
+            lease.is_retired = True
+            del self._leases[lease.key_name, lease.day]
+            self._retired.append(lease)
+            self._work.set()
+
+    # --- rounds
 
     async def _keep(self) -> None:
-        """Runs a round of budget reservations whenever calls wait or have ended; pauses first after a failed round."""
+        """Runs a round whenever calls wait or dollars are to be given back, and each second while there are leases."""
         try:
             while True:
-                await self._work.wait()
+                until_look = max(0, self._look_at - time.monotonic()) if self._leases or self._retired else None
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(until_look):
+                        await self._work.wait()
                 self._work.clear()
                 if self.fault:
                     await asyncio.sleep(LOOK_SECONDS)
@@ -231,84 +159,107 @@ class Reservations:
             self._fail(self._waiting)
 
     async def _round(self) -> None:
-        """Makes the budget reservations that calls wait for and answers them; reduces those of calls that ended."""
-        calls = [(wanted, future) for wanted, future in self._waiting[:CALLS_AT_ONCE] if not future.done()]
-        self._waiting = self._waiting[CALLS_AT_ONCE:]
-        if self._waiting:
-            self._work.set()
-        ended, self._ended = self._ended, {}
+        """Makes one round, if there is anything to do, and answers the calls that wait for it."""
+        waiting, self._waiting = self._waiting, defaultdict(list)
+        for lease in waiting:
+            self._waiting[lease] = []  # so that calls that come meanwhile stand behind these
+        planned = self._plan(waiting)
         try:
-            states = await self._write_in_time(ended, [wanted for wanted, _ in calls])
+            if not planned.is_empty or self.fault:
+                await self._rounds.make(planned)
         except Exception as error:  # the border: after any error, waiting calls need an answer, and later calls a round
             if not isinstance(error, psycopg.Error | PoolTimeout | OSError):
                 logger.exception("a round of reservations failed")
-            self._gone(type(error).__name__)
-            waiting, self._waiting = self._waiting, []
-            self._fail([*calls, *waiting])
+            self._gone(type(error).__name__, planned)
+            self._fail(waiting)
+            waiting, self._waiting = self._waiting, defaultdict(list)
+            self._fail(waiting)
             return
-        self._answered_at = time.monotonic()
+        except asyncio.CancelledError:
+            self._fail(waiting)
+            raise
+        self._read_answers(planned, waiting)
+        for lease in waiting:
+            if not self._waiting[lease]:
+                del self._waiting[lease]
+
+    def _plan(self, waiting: dict[Lease, list[Waiting]]) -> Round:
+        """Decides what the next round does, and takes what is to be given back out of the leases at once."""
+        now = time.monotonic()
+        self._version += 1
+        if not self.fault:  # else it could not be given back, and there would be no other one
+            for lease in list(self._leases.values()):
+                if not lease.in_flight and now - lease.used_at >= IDLE_SECONDS and lease not in waiting:
+                    self._retire(lease)
+        every = [*self._leases.values(), *self._retired]
+        calls = {lease: [wanted for wanted, future in waiting[lease] if not future.done()] for lease in waiting}
+        needs = [need for lease in waiting if (need := Need.of(lease, calls[lease])).dollars > 0]
+        needs += [Need.of(lease) for lease in every if lease.is_low and lease not in waiting]
+        given = {}
+        for lease in every:
+            dollars = NOTHING if lease in waiting else lease.surplus
+            if dollars or lease.is_in_doubt or lease.is_recalled or self._is_to_renew(lease, now):
+                lease.granted -= dollars
+                given[lease] = dollars
+        looked: list[Lease] = []
+        if every and (now >= self._look_at or self.fault):
+            looked, self._look_at = every, now + LOOK_SECONDS
+        return Round(self._writer, self._version, given, sorted(needs, key=lambda need: need.lease.key_name), looked)
+
+    def _is_to_renew(self, lease: Lease, now: float) -> bool:
+        """Returns whether a lease must be renewed; a retired one without calls runs out if its row should not go."""
+        return now - lease.renewed_at >= RENEW_SECONDS and bool(lease.in_flight or not lease.is_retired)
+
+    def _read_answers(self, done: Round, waiting: dict[Lease, list[Waiting]]) -> None:
+        """Takes over what the database has answered to a round, and answers the calls that have waited for it."""
+        now = time.monotonic()
         if self.fault:
             logger.info("budgets are reserved again")
-            self.fault, self._back_at = "", time.monotonic()
-        for (_, future), standing in zip(calls, states, strict=True):
-            if not future.done():  # else the caller has left, and the call's row will delete the reservation
-                future.set_result(standing)
+            self.fault, self._back_at = "", now
+        for lease in done.given:
+            lease.is_in_doubt = lease.is_recalled = False
+            lease.renewed_at = now
+        answers = {need.lease: answer for need, answer in zip(done.needs, done.answers, strict=True)}
+        for lease, answer in answers.items():
+            lease.take_granted(answer.granted, answer.spare, has_waited=lease in waiting)
+        for lease, calls in waiting.items():
+            for wanted, future in calls:
+                if future.done():  # the caller has left
+                    continue
+                state = reserve(lease, wanted, answers.get(lease))
+                if state.share is None and lease not in answers:  # what was free has been used meanwhile
+                    self._waiting[lease].append((wanted, future))
+                else:
+                    future.set_result(state)
+            if lease.surplus or self._waiting[lease]:
+                self._work.set()
+        if done.looked:
+            self._read_rows(done)
 
-    async def _write_in_time(self, ended: Mapping[str, Decimal], wanted: Sequence[Wanted]) -> list[BudgetState]:
-        """Runs one round of budget reservations; raises TimeoutError if it takes longer than `PATIENCE` seconds.
+    def _read_rows(self, done: Round) -> None:
+        """Takes over what a look has found: the true dollars of leases, and which of them other workers need."""
+        for lease in done.looked:
+            if (row := done.rows.get(lease.id)) is not None:
+                is_recalled, lease.granted = row
+                if is_recalled:
+                    lease.has_spare, lease.is_recalled = False, True
+                    self._work.set()
+            elif lease.granted:  # it has run out, or the database is a restored one: its calls go on without it
+                lease.granted = lease.used + lease.reserved
+                self._retire(lease)
+        self._retired = [
+            lease
+            for lease in self._retired
+            if lease.in_flight or lease.id in done.rows or lease in self._waiting or lease not in done.looked
+        ]
 
-        Without that, psycopg would give up only after ten seconds.
+    def _gone(self, fault: str, planned: Round) -> None:
+        """Remembers in `fault` that the database does not answer, and logs it when an outage begins.
+
+        Nobody knows what has become of the statements of the round `planned`.
         """
-        task = asyncio.create_task(self._write(ended, wanted))
-        self._rounds.add(task)
-        task.add_done_callback(self._round_ended)
-        try:
-            return await result_within(task, PATIENCE)
-        except TimeoutError:
-            task.cancel()
-            raise
-
-    def _round_ended(self, task: asyncio.Task[list[BudgetState]]) -> None:
-        """Forgets an ended round's task; reads the task's error, because asyncio logs an error that nobody has read."""
-        self._rounds.discard(task)
-        if not task.cancelled():
-            task.exception()  # `_write_in_time` has raised it, if it was still waiting
-
-    async def _check(self, connection: AsyncConnection[TupleRow]) -> None:
-        """Checks by a query that a connection is open; skips the query if the database has answered a moment ago."""
-        if time.monotonic() - self._answered_at > FRESH_SECONDS:
-            await AsyncConnectionPool.check_connection(connection)
-
-    async def _write(self, ended: Mapping[str, Decimal], wanted: Sequence[Wanted]) -> list[BudgetState]:
-        """Makes and reduces budget reservations in one transaction; returns the budgets' state for each of `wanted`."""
-        assert self._pool is not None  # noqa: S101  (it is open while calls are served)
-        by_key: dict[str, list[int]] = defaultdict(list)
-        for number, one in enumerate(wanted):
-            by_key[one.key_name].append(number)
-        order: list[int] = []
-        async with self._pool.connection() as connection, connection.cursor() as cursor:
-            assert isinstance(cursor, AsyncClientCursor)  # noqa: S101  (it was asked for)
-            statements = [BEGIN]
-            if ended:
-                values = {"ids": list(ended), "dollars": list(ended.values())}
-                statements.append(cursor.mogrify(SETTLE, values))
-            for key_name in sorted(by_key):  # in one order, so that two processes never deadlock
-                statements.append(cursor.mogrify(LOCK, [key_name]))
-                statements += [cursor.mogrify(TAKE, wanted[number].values()) for number in by_key[key_name]]
-                order += by_key[key_name]
-            await cursor.execute("; ".join([*statements, "COMMIT"]).encode())
-            found: dict[int, BudgetState] = {}
-            numbers = iter(order)
-            while True:
-                if cursor.description is not None and cursor.description[-1].name == "taken":
-                    [[*sums, taken]] = await cursor.fetchall()
-                    spent, held = (dict(zip(SPANS, three, strict=True)) for three in (sums[:3], sums[3:]))
-                    found[next(numbers)] = BudgetState(taken, spent, held)
-                if not cursor.nextset():
-                    return [found[number] for number in range(len(wanted))]
-
-    def _gone(self, fault: str) -> None:
-        """Remembers in `fault` that the database does not answer reservations, and logs it when an outage begins."""
+        for lease in [*planned.given, *(need.lease for need in planned.needs)]:
+            lease.is_in_doubt = True
         if not self.fault:
             logger.warning("budgets cannot be reserved: %s", fault)
             if time.monotonic() - self._back_at > ONE_OUTAGE_SECONDS:
@@ -316,11 +267,25 @@ class Reservations:
         self.fault = fault
         self._work.set()
 
-    def _fail(self, calls: Sequence[tuple[Wanted, asyncio.Future[BudgetState]]]) -> None:
-        """Raises `ReservationsUnavailable` in each of `calls`, which wait for a budget reservation."""
-        for _, future in calls:
-            if not future.done():
-                future.set_exception(ReservationsUnavailable())
+    def _fail(self, waiting: Mapping[Lease, list[Waiting]]) -> None:
+        """Raises `ReservationsUnavailable` in each of the calls that wait for a budget reservation."""
+        for calls in waiting.values():
+            for _, future in calls:
+                if not future.done():
+                    future.set_exception(ReservationsUnavailable())
+
+
+def reserve(lease: Lease, wanted: Wanted, answer: Grant | None) -> BudgetState:
+    """Reserves dollars of a lease for a call that has waited; `answer` is what the database has said of its budgets.
+
+    Without an answer, the lease had enough by itself.
+    """
+    if answer is None:
+        return BudgetState(lease.reserve(wanted))
+    unheld = min(
+        budget - answer.spent[span] for span, budget in zip(SPANS, wanted.budgets, strict=True) if budget is not None
+    )
+    return BudgetState(lease.reserve(wanted, unheld), answer.spent, answer.held, answer.others)
 
 
 reservations = Reservations()

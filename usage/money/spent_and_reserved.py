@@ -1,10 +1,13 @@
-"""What keys have spent and reserved of their budgets, and the end of a reservation.
+"""What keys have spent and reserved of their budgets, and the ends of leases and reservations.
 
-A reservation (a row of `Hold`) is the most that one call can still cost, made before the call goes upstream
-(`usage.money.reservations`). It is deleted in the transaction that writes the call's row and adds its cost to
-`UsageDay`, so every reader finds the call in exactly one of the two. The reservation for a background response stays
-as long as the gateway asks upstream about the response (`PendingResponse`): until its usage is counted. Where the
-gateway does not ask (BACKGROUND_POLL_SECONDS is 0), it ends with the call.
+What a call has used of its worker's lease (a row of `Hold`, `usage.money.leases`) is taken off the lease in the
+transaction that writes the call's row and adds its cost to `UsageDay`, so every reader finds the dollars in exactly one
+of the two. The reservation for a background response becomes a row of its own in that transaction. It stays as long as
+the gateway asks upstream about the response (`PendingResponse`): until its usage is counted. Where the gateway does not
+ask (BACKGROUND_POLL_SECONDS is 0), it ends with the call.
+
+A worker deletes its own leases. Those of a worker that was killed are deleted when its journal has been shipped to the
+end, or, if that never happens, when they have not been renewed for long.
 """
 
 from __future__ import annotations
@@ -19,8 +22,11 @@ from django.conf import settings
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
-# A worker may die after it has made a reservation and before it has written the call to its journal: then the call
-# never gets a row. A call takes no longer than REQUEST_TIMEOUT and the time in which its caller reads the answer.
+from usage.answers.reader import UNFINISHED_STATUSES
+from usage.call_record import CallRecord
+
+# A host may be lost with its journals: then what its workers have leased is never given back, and its calls never get
+# a row. A call takes no longer than REQUEST_TIMEOUT and the time in which its caller reads the answer.
 ORPHANED_AFTER = timedelta(hours=1)
 FORGOTTEN_AFTER = timedelta(days=31)  # upstream keeps a background response for 30 days
 
@@ -32,6 +38,21 @@ SETTLE = f"DELETE FROM usage_hold WHERE request_id = ANY(%(ids)s::uuid[]) AND NO
 SHRINK = """
     UPDATE usage_hold SET dollars = GREATEST(0, dollars - COALESCE(call.cost, 0)) FROM usage_request AS call
     WHERE call.request_id = usage_hold.request_id AND usage_hold.request_id = ANY(%s::uuid[])
+"""
+# Several leases are locked in the order of their ids, as workers lock them (`usage.money.lease_statements`).
+TAKE_OFF = """
+    WITH taken AS (
+        SELECT id, sum(dollars) AS dollars FROM unnest(%s::uuid[], %s::numeric[]) AS one (id, dollars) GROUP BY id
+    ), locked AS (SELECT request_id FROM usage_hold WHERE request_id IN (SELECT id FROM taken) ORDER BY 1 FOR UPDATE)
+    UPDATE usage_hold SET dollars = usage_hold.dollars - taken.dollars FROM taken JOIN locked ON id = request_id
+    WHERE usage_hold.request_id = taken.id
+"""
+RESERVE_APART = """
+    INSERT INTO usage_hold (request_id, key_name, day, dollars)
+    SELECT id, key_name, day, dollars FROM unnest(%s::uuid[], %s::text[], %s::date[], %s::numeric[])
+        AS one (id, key_name, day, dollars)
+    WHERE EXISTS (SELECT FROM usage_pendingresponse AS pending WHERE pending.request_id = id)
+    ON CONFLICT (request_id) DO NOTHING
 """
 # `made_at` is a time by the database's clock, so it is only compared with that clock.
 DROP_ORPHANS = (
@@ -50,7 +71,7 @@ SPENT = """
         SELECT key_name, day, cost AS dollars, calls, false AS is_held FROM usage_usageday
         WHERE key_name = ANY(%(keys)s)
         UNION ALL
-        SELECT key_name, day, dollars, 0, true FROM usage_hold WHERE key_name = ANY(%(keys)s)
+        SELECT key_name, day, GREATEST(dollars, 0), 0, true FROM usage_hold WHERE key_name = ANY(%(keys)s)
     ) AS spent
     GROUP BY key_name
 """
@@ -60,7 +81,8 @@ SPENT = """
 class Spent:
     """The dollars that one key has spent on one day, in the month of that day, and since the key's first call.
 
-    The dollars that are reserved for calls in flight are included in these three, and stated separately in `held`.
+    The dollars that are reserved for calls in flight, or leased to workers for calls to come, are included in these
+    three, and stated separately in `held`.
     `last_day` is the UTC day of the key's newest call; None if there is none.
     """
 
@@ -91,8 +113,32 @@ def responses_are_polled() -> bool:
     return bool(settings.BACKGROUND_POLL_SECONDS and settings.OPENAI_API_KEY)
 
 
+def take_off_leases(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
+    """Takes what calls have used off the leases of their workers, in the transaction that has inserted the calls' rows.
+
+    What a call has reserved for a response that goes on in the background, and that the gateway polls, is reserved
+    apart from the lease from now on.
+    """
+    shares = [(row, share) for row in rows if (share := row.get("lease")) is not None]
+    if not shares:
+        return
+    cursor.execute(TAKE_OFF, [[share["id"] for _, share in shares], [share["dollars"] for _, share in shares]])
+    going_on = [(row, share) for row, share in shares if row.get("response_status") in UNFINISHED_STATUSES]
+    if going_on and responses_are_polled():
+        cursor.execute(RESERVE_APART, [
+            [row["request_id"] for row, _ in going_on], [row["key_name"] for row, _ in going_on],
+            [str(row["started_at"])[:10] for row, _ in going_on], [share["dollars"] for _, share in going_on],
+        ])  # fmt: skip
+
+
+def end_leases(writer: str) -> None:
+    """Deletes the leases of a worker that has ended, after all records of its journal have been shipped."""
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM usage_hold WHERE writer = %s AND writer <> ''", [writer])
+
+
 def settle_reservations(cursor: CursorWrapper, ids: Iterable[str], estimated: Collection[str] = ()) -> None:
-    """Deletes the budget reservations of the calls `ids`; called in the transaction that has written the calls' rows.
+    """Deletes the reservations of the calls `ids` outside of leases, in the transaction that has written their rows.
 
     The reservation of a call with a background response stays as long as the gateway polls for the end of the response.
     `estimated` are the ids of calls whose estimated cost this transaction has added to the sums. If such a call's
@@ -104,11 +150,11 @@ def settle_reservations(cursor: CursorWrapper, ids: Iterable[str], estimated: Co
 
 
 def drop_orphans(now: datetime | None = None) -> int:
-    """Deletes budget reservations that nothing else will delete any more, and returns how many were deleted.
+    """Deletes leases and reservations that nothing else will delete any more, and returns how many were deleted.
 
-    Such a reservation is of a call that has a row already, or that was lost in a crash. A reservation for a background
-    response that is still polled stays, unless it is so old that upstream has deleted the response. `now` is the
-    database's time by default.
+    Such a reservation is of a call that has a row already, or that was lost in a crash; such a lease was not renewed. A
+    reservation for a background response that is still polled stays, unless it is so old that upstream has deleted the
+    response. `now` is the database's time by default.
     """
     orphaned_after = ORPHANED_AFTER + timedelta(seconds=settings.REQUEST_TIMEOUT)
     values: dict[str, Any] = {"now": now, "forgotten_after": FORGOTTEN_AFTER, "orphaned_after": orphaned_after}

@@ -70,8 +70,8 @@ def read_summaries(keys: Collection[str], now: datetime) -> dict[str, KeySummary
 def budget_bars(spent: Spent, budgets: Mapping[str, Decimal | None]) -> list[BudgetBar]:
     """Returns the bars that show one key's spending today, this month and in all, each against the key's budget.
 
-    `budgets` maps each of `SPANS` to the budget in dollars, or to None. Dollars that are reserved for calls in flight
-    count as spent, as they do when the gateway decides whether the budget admits a further call.
+    `budgets` maps each of `SPANS` to the budget in dollars, or to None. Dollars that are reserved for calls count as
+    spent, as they do when the gateway decides whether the budget admits a further call.
     """
     return [_budget_bar(span, getattr(spent, span), budgets.get(span)) for span in SPANS]
 

@@ -21,6 +21,7 @@ import openai
 import pytest
 
 from proxyapi.bodies.json_body import JSONBody
+from proxyapi.limits.allowances import OUTAGE_PART
 from proxyapi.limits.cost_ceiling import ceiling_of
 from proxyapi.routes import find_route
 from tests.chaos.lab import Postgres
@@ -84,7 +85,9 @@ def most_of(simulator: Simulator) -> Decimal:
 @pytest.mark.parametrize("api", APIS)
 def test_it_works(gateway: Gateway, gateway_database: str, simulator: Simulator, api: str) -> None:
     path, body = APIS[api]
-    key = make_key(gateway, f"one {api}", day="1", month="5", total="9")
+    key = make_key(
+        gateway, f"one {api}", day="0.0005", month="5", total="9"
+    )  # too little for a lease with spare dollars
     simulator.hold()
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(ask, gateway, key, path, body)
@@ -99,10 +102,10 @@ def test_it_works(gateway: Gateway, gateway_database: str, simulator: Simulator,
     assert settled(gateway_database, f"one {api}") == row["cost"]
 
 
-def test_a_hold_shrinks_to_the_cost_before_the_row_is_in_the_table(
+def test_a_lease_shrinks_to_the_cost_before_the_row_is_in_the_table(
     gateway: Gateway, gateway_database: str, simulator: Simulator
 ) -> None:
-    key = make_key(gateway, "shrinks", total="1")
+    key = make_key(gateway, "shrinks", total="0.0005")
     with database(gateway_database) as connection, connection.transaction():
         connection.execute("LOCK TABLE usage_request IN SHARE MODE")  # no row gets in
         chat(gateway, key)
@@ -158,7 +161,7 @@ def test_a_background_response_is_held_until_its_usage_is_counted(
     key = make_key(gateway, "background", total="1")
     made = ask(gateway, key, "/v1/responses", {**RESPONSE, "background": True})
     gateway.row(made)
-    assert holds(gateway_database, "background") == [most_of(simulator)]
+    wait_until(lambda: holds(gateway_database, "background") == [most_of(simulator)])  # the lease is given back
 
     headers = {"Authorization": f"Bearer {key}"}
     while gateway.http.get(f"/v1/responses/{made.json()['id']}", headers=headers).json()["status"] != "completed":
@@ -318,7 +321,7 @@ def test_a_form_is_held_for_by_its_fields(
     gateway: Gateway, gateway_database: str, simulator: Simulator, path: str
 ) -> None:
     name = f"form {path}"
-    key = make_key(gateway, name, day="0.01")
+    key = make_key(gateway, name, day="0.0025")
     headers = {"Authorization": f"Bearer {key}"}
 
     def transcribe(model: str, sound: bytes = SOUND) -> httpx2.Response:
@@ -414,10 +417,42 @@ def test_an_allowance_has_an_end_however_cheap_the_calls_are(
     with run_gateway(simulator.base_url, postgres.url, tmp_path / "data") as gateway:
         key = make_key(gateway, "rich", day="1000")
         assert chat(gateway, key).status_code == 200
+        settled(postgres.url, "rich")
         postgres.stop()
         statuses = [chat(gateway, key).status_code for _ in range(22)]
         assert statuses == [200] * 20 + [503] * 2
         postgres.start()  # a server that stops would wait for it
+
+
+def test_what_is_leased_is_spent_before_the_allowance(simulator: Simulator, postgres: Postgres, tmp_path: Path) -> None:
+    """And no more than the budget, although nobody can be asked."""
+    with run_gateway(simulator.base_url, postgres.url, tmp_path / "data") as gateway:
+        budget = Decimal("0.004")
+        key = make_key(gateway, "has a lease", total=str(budget))
+        simulator.fail_next("events-400", times=1000)  # each costs nearly what is reserved for it
+        assert chat(gateway, key).status_code == 200
+        postgres.stop()
+        answered: list[int] = []
+        while not answered or answered[-1] == 200:
+            answered.append(chat(gateway, key).status_code)
+        assert answered[-1] == 503
+        most = most_of(simulator)
+        assert len(answered) - 1 > budget * OUTAGE_PART / most
+        postgres.start()
+        wait_until(lambda: readiness(gateway)["budgets"] == "ok")
+        assert settled(postgres.url, "has a lease") <= budget
+
+
+def test_calls_of_a_key_with_money_left_do_not_wait_for_the_database(gateway: Gateway, gateway_database: str) -> None:
+    """The table of leases is locked, and the table of calls: all that a call or its row could wait for."""
+    key = make_key(gateway, "rich enough", day="100", month="100", total="100")
+    assert chat(gateway, key).status_code == 200
+    with database(gateway_database) as connection, connection.transaction():
+        connection.execute("LOCK TABLE usage_hold, usage_request IN ACCESS EXCLUSIVE MODE")
+        answers = [chat(gateway, key) for _ in range(60)]
+    assert [answer.text for answer in answers if answer.status_code != 200] == []
+    rows = [gateway.row(answer) for answer in answers]
+    assert settled(gateway_database, "rich enough") > sum(row["cost"] for row in rows)
 
 
 def test_of_a_killed_worker_no_hold_stays(simulator: Simulator, postgres: Postgres, tmp_path: Path) -> None:

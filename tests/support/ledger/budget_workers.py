@@ -1,0 +1,93 @@
+"""Workers of a server as the tests of leases use them: several in one process, each with its leases and its journal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from django.db import connections
+
+from tests.support.ledger.ledgers import NOON, Row, call
+from tests.support.polling import PATIENCE
+from usage.money.lease_rounds import LeaseRounds, Round
+from usage.money.leases import CallShare
+from usage.money.reservations import Reservations
+
+KEY, TODAY = "a key", NOON.date()
+Result = TypeVar("Result")
+
+
+async def in_database(work: Callable[[], Result]) -> Result:
+    """Runs what uses Django's connection in a thread, and closes the connection."""
+
+    def run() -> Result:
+        try:
+            return work()
+        finally:
+            connections.close_all()
+
+    return await asyncio.to_thread(run)
+
+
+async def until_it_is(value: Result, look: Callable[[], Awaitable[Result]]) -> None:
+    """Waits until `look` returns `value`; fails after `PATIENCE` seconds."""
+    async with asyncio.timeout(PATIENCE):
+        while await look() != value:  # noqa: ASYNC110  (a table tells nobody)
+            await asyncio.sleep(0.01)
+
+
+def row_of(share: CallShare, dollars: Decimal, cost: Decimal | None, **columns: Any) -> Row:
+    """Returns the row of a call that has used `dollars` of its share, and costs `cost`; None if that is not known."""
+    priced = {"cost": None if cost is None else str(cost), "cost_kind": "" if cost is None else "exact", "price": None}
+    lease = {"id": share.lease.id, "dollars": str(dollars)}
+    return call(NOON, key_name=KEY, lease=lease, **priced, **columns)
+
+
+class CountedRounds(LeaseRounds):
+    """The rounds of a worker, counted. If `loses` is true, the next one is executed, but its answer is lost."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made = 0
+        self.loses = False
+
+    async def make(self, planned: Round) -> None:
+        self.made += 1
+        await super().make(planned)
+        if self.loses:
+            self.loses = False
+            raise TimeoutError
+
+
+class Worker:
+    """One worker: its leases, its calls in flight, and its journal."""
+
+    def __init__(self) -> None:
+        self.writer = str(uuid4())
+        self.leases = Reservations()
+        self.leases._rounds = self.rounds = CountedRounds()
+        self.in_flight: list[CallShare] = []
+        self.journal: list[Row] = []
+
+    async def kill(self) -> None:
+        """Ends the worker at once; nobody knows whether a round that was under way has been executed."""
+        assert self.leases._keeper is not None
+        self.leases._keeper.cancel()
+        await self.leases._rounds.close()
+
+
+@asynccontextmanager
+async def workers(number: int) -> AsyncIterator[list[Worker]]:
+    """Runs so many workers; those that are in the list at the end are stopped."""
+    running = [Worker() for _ in range(number)]
+    for worker in running:
+        await worker.leases.open(worker.writer)
+    try:
+        yield running
+    finally:
+        for worker in running:
+            await worker.leases.close()

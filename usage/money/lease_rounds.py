@@ -1,0 +1,150 @@
+"""The rounds of one worker: one round trip to PostgreSQL in which all leases get and give back what they have to.
+
+Many calls do not queue for connections that way. A round takes `PATIENCE` seconds at most; after that nobody knows what
+has become of its statements (`lease_statements` says why that does no harm).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from decimal import Decimal
+from math import inf
+
+from django.db import connections
+from psycopg import AsyncClientCursor, AsyncConnection
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool
+
+from usage.money.lease_statements import Grant, Mogrify, give_back, grant, look
+from usage.money.leases import Lease, Need
+from usage.timeouts import result_within
+
+PATIENCE = 1.0  # seconds for one round; a call may also have to wait for rounds before its own
+FRESH_SECONDS = 5.0
+CONNECTIONS = 4
+APPLICATION = "chatproxy budgets"
+
+
+@dataclass
+class Round:
+    """What one round sends to the database, and what the database has answered.
+
+    `given` are the dollars that leases give back (none, to renew a lease), `needs` what they need, and `looked` the
+    leases at whose rows the round looks. `answers` are in the order of `needs`. `rows` has by the id of a lease whether
+    another worker needs what it does not use, and the dollars that it has been granted in all. `writer` is the worker,
+    `version` the number of the round.
+    """
+
+    writer: str
+    version: int
+    given: dict[Lease, Decimal]
+    needs: list[Need]
+    looked: list[Lease]
+    answers: list[Grant] = field(default_factory=list)
+    rows: dict[str, tuple[bool, Decimal]] = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to send."""
+        return not (self.given or self.needs or self.looked)
+
+
+class LeaseRounds:
+    """Client of one worker for its leases in the database. Call `open` before use, in the event loop of calls."""
+
+    def __init__(self) -> None:
+        self._answered_at = -inf
+        self._pool: AsyncConnectionPool[AsyncConnection[TupleRow]] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()  # the round that runs, and any late ones
+
+    async def open(self) -> None:
+        """Opens the pool of database connections; it makes none before it needs one."""
+        parameters = connections["default"].get_connection_params()
+        del parameters["context"]  # Django's conversions of times
+        parameters |= {
+            "application_name": APPLICATION, "autocommit": True, "cursor_factory": AsyncClientCursor,
+            "connect_timeout": 2, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3,
+        }  # fmt: skip
+        self._pool = AsyncConnectionPool(
+            kwargs=parameters,
+            min_size=0,
+            max_size=CONNECTIONS,
+            num_workers=1,
+            timeout=PATIENCE,
+            reconnect_timeout=PATIENCE,
+            check=self._check,
+            name=APPLICATION,
+            open=False,
+        )
+        await self._pool.open()
+
+    async def close(self) -> None:
+        """Ends the rounds that still run, and closes the connections."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=PATIENCE)
+        if self._pool is not None:
+            await self._pool.close(timeout=PATIENCE)
+
+    async def make(self, planned: Round) -> None:
+        """Makes one round, and puts the answers into it.
+
+        Without the time limit, psycopg would give up only after ten seconds.
+
+        Raises:
+            TimeoutError: the round takes longer than `PATIENCE` seconds.
+            psycopg.Error, psycopg_pool.PoolTimeout, OSError: the database is away.
+        """
+        task = asyncio.create_task(self._write(planned))
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+        try:
+            await result_within(task, PATIENCE)
+        except TimeoutError:
+            task.cancel()
+            raise
+        self._answered_at = time.monotonic()
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        """Forgets an ended round's task; reads the task's error, because asyncio logs an error that nobody has read."""
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # `make` has raised it, if it was still waiting
+
+    async def _check(self, connection: AsyncConnection[TupleRow]) -> None:
+        """Checks by a query that a connection is open; skips the query if the database has answered a moment ago."""
+        if time.monotonic() - self._answered_at > FRESH_SECONDS:
+            await AsyncConnectionPool.check_connection(connection)
+
+    async def _write(self, planned: Round) -> None:
+        """Sends one round to the database, in one message, and puts the answers into it.
+
+        Dollars are given back before others are asked for. Each lease that needs something has a transaction of its
+        own, so no two processes ever wait for each other's keys.
+        """
+        assert self._pool is not None  # noqa: S101  (it is open while calls are served)
+        async with self._pool.connection() as connection, connection.cursor() as cursor:
+            assert isinstance(cursor, AsyncClientCursor)  # noqa: S101  (it was asked for)
+            await cursor.execute("; ".join(statements_of(planned, cursor.mogrify)).encode())
+            while True:
+                columns = [column.name for column in cursor.description or ()]
+                if columns[-1:] == ["granted"]:
+                    planned.answers += [Grant.from_row(row) for row in await cursor.fetchall()]
+                elif columns[-1:] == ["granted_in_all"]:
+                    planned.rows = {name: (recalled, dollars) for name, recalled, dollars in await cursor.fetchall()}
+                if not cursor.nextset():
+                    return
+
+
+def statements_of(planned: Round, mogrify: Mogrify) -> list[str]:
+    """Returns the statements of a round; one that does nothing if there is nothing else to send."""
+    found = give_back(planned.given, planned.version, mogrify) if planned.given else []
+    for need in planned.needs:
+        found += grant(need, planned.writer, planned.version, mogrify)
+    if planned.looked:
+        over = [lease for lease in planned.looked if lease.is_retired and not lease.in_flight]
+        found += look(planned.looked, over, mogrify)
+    return found or ["SELECT"]

@@ -1,0 +1,161 @@
+"""The SQL of leases: what a worker sends to PostgreSQL to get dollars of a key's budgets, and to give them back.
+
+A grant takes the advisory lock of its key. The next statement, whose snapshot therefore has every earlier grant, adds
+to the row of the lease only what spent, reserved and leased dollars leave of each budget. Dollars are given back
+without that lock, since more room harms nobody.
+
+A worker that has not heard the answer to a statement does not know whether it was executed, or still will be. So its
+statements carry the number of their round, `version`, and have no effect on a row that has seen a later one.
+
+Rows of leases are locked in the order of their ids, and a transaction locks no second one after it has waited for a
+key: so workers and shippers never deadlock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from typing import Protocol
+
+from usage.money.leases import Lease, Need
+
+SPANS = ("day", "month", "total")
+PART = 8  # a lease gets at most an eighth of what is left for calls to come, and nothing once that is less than a call
+RECALL_SECONDS = 3  # within which a worker that is alive has given back what it does not use
+
+BEGIN = """
+BEGIN ISOLATION LEVEL READ COMMITTED;
+SET LOCAL statement_timeout = 900"""
+COMMIT = "COMMIT"
+LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('chatproxy budget ' || %s, 0))"
+GRANT = """
+WITH spent AS (
+    SELECT
+        COALESCE(sum(cost) FILTER (WHERE day = %(day)s), 0) AS day,
+        COALESCE(sum(cost) FILTER (WHERE day >= %(month_start)s AND day < %(month_end)s), 0) AS month,
+        COALESCE(sum(cost), 0) AS total
+    FROM usage_usageday WHERE key_name = %(key_name)s AND day >= COALESCE(%(since)s::date, '-infinity')
+), held AS (
+    SELECT
+        COALESCE(sum(GREATEST(dollars, 0)) FILTER (WHERE day = %(day)s), 0) AS day,
+        COALESCE(sum(GREATEST(dollars, 0)) FILTER (WHERE day >= %(month_start)s AND day < %(month_end)s), 0) AS month,
+        COALESCE(sum(GREATEST(dollars, 0)), 0) AS total
+    FROM usage_hold WHERE key_name = %(key_name)s
+), room AS (
+    SELECT COALESCE(LEAST(
+        %(day_budget)s::numeric - spent.day - held.day,
+        %(month_budget)s::numeric - spent.month - held.month,
+        %(total_budget)s::numeric - spent.total - held.total
+    ), %(need)s + %(part)s * %(spare)s) AS dollars
+    FROM spent, held
+), needed AS (
+    SELECT CASE WHEN dollars >= %(least)s THEN GREATEST(LEAST(%(need)s, dollars), 0) ELSE 0 END AS dollars FROM room
+), part AS (
+    SELECT
+        needed.dollars AS needed,
+        CASE WHEN needed.dollars = %(need)s AND (room.dollars - needed.dollars) / %(part)s >= %(unit)s
+            THEN LEAST(%(spare)s, trunc((room.dollars - needed.dollars) / %(part)s, 8)) ELSE 0 END AS spare
+    FROM needed, room
+), lease AS (
+    INSERT INTO usage_hold (request_id, key_name, day, writer, dollars, granted, version, has_spare)
+    SELECT %(id)s::uuid, %(key_name)s, %(day)s, %(writer)s, needed + spare, needed + spare, %(version)s, spare > 0
+    FROM part WHERE needed + spare > 0
+    ON CONFLICT (request_id) DO UPDATE SET
+        dollars = usage_hold.dollars + EXCLUDED.dollars, granted = usage_hold.granted + EXCLUDED.granted,
+        version = EXCLUDED.version, made_at = now(),
+        has_spare = EXCLUDED.has_spare OR (usage_hold.has_spare AND %(need)s = 0),
+        recalled_at = CASE WHEN usage_hold.has_spare THEN usage_hold.recalled_at END
+    WHERE usage_hold.version <= EXCLUDED.version
+    RETURNING granted
+), others AS (
+    SELECT request_id, recalled_at FROM usage_hold
+    WHERE key_name = %(key_name)s AND has_spare AND request_id <> %(id)s::uuid
+        AND COALESCE(recalled_at > now() - make_interval(secs => %(recall_seconds)s), true)
+), recalled AS (
+    UPDATE usage_hold SET recalled_at = now() WHERE request_id IN (
+        SELECT usage_hold.request_id FROM usage_hold JOIN others USING (request_id), part
+        WHERE others.recalled_at IS NULL AND part.needed < %(need)s
+        FOR UPDATE OF usage_hold SKIP LOCKED
+    )
+)
+SELECT spent.*, held.*, (SELECT count(*) FROM others), part.spare, (SELECT granted FROM lease) AS granted
+FROM spent, held, part"""
+# Rows that somebody else has locked are waited for in the order in which the shipper locks them.
+LOCK_LEASES = "SELECT FROM usage_hold WHERE request_id = ANY(%(ids)s::uuid[]) ORDER BY request_id FOR UPDATE"
+GIVE_BACK = """
+UPDATE usage_hold SET
+    dollars = usage_hold.dollars - given.dollars, granted = granted - given.dollars, version = %(version)s,
+    has_spare = given.has_spare, made_at = now(), recalled_at = CASE WHEN given.has_spare THEN recalled_at END
+FROM unnest(%(ids)s::uuid[], %(dollars)s::numeric[], %(has_spare)s::boolean[]) AS given (id, dollars, has_spare)
+WHERE request_id = given.id AND version <= %(version)s"""
+DELETE_SHIPPED = "DELETE FROM usage_hold WHERE request_id = ANY(%s::uuid[]) AND dollars <= 0"
+LOOK = """
+SELECT request_id::text, recalled_at IS NOT NULL AS is_recalled, granted AS granted_in_all FROM usage_hold
+WHERE request_id = ANY(%s::uuid[])"""
+
+
+class Mogrify(Protocol):
+    """Function that puts values into the SQL of a statement, as psycopg's client-side cursors do."""
+
+    def __call__(self, query: str, parameters: Sequence[object] | Mapping[str, object], /) -> str: ...
+
+
+@dataclass(frozen=True)
+class Grant:
+    """The answer of the database to a `Need`: the dollars of each span before, and what was granted.
+
+    `granted` is what the lease has got in all, None if it got nothing now; `spare` is what it got just now for calls to
+    come. `others` are the leases of other workers that may have unused dollars.
+    """
+
+    spent: dict[str, Decimal]
+    held: dict[str, Decimal]
+    others: int
+    spare: Decimal
+    granted: Decimal | None
+
+    @classmethod
+    def from_row(cls, row: Sequence[object]) -> Grant:
+        """Reads the one row that the statement `GRANT` returns."""
+        *sums, others, spare, granted = row
+        spent, held = (dict(zip(SPANS, three, strict=True)) for three in (sums[:3], sums[3:]))
+        return cls(spent, held, others, spare, granted)  # type: ignore[arg-type]
+
+
+def grant(need: Need, writer: str, version: int, mogrify: Mogrify) -> list[str]:
+    """Returns the statements of the transaction that gets for a lease of the worker `writer` what it needs."""
+    lease = need.lease
+    month_start = lease.day.replace(day=1)
+    day_budget, month_budget, total_budget = lease.budgets
+    since = lease.day if month_budget is None else month_start  # the first day whose costs are added up
+    values = {
+        "id": lease.id, "key_name": lease.key_name, "day": lease.day, "writer": writer, "version": version,
+        "month_start": month_start, "month_end": (month_start + timedelta(days=31)).replace(day=1),
+        "since": since if total_budget is None else None,
+        "day_budget": day_budget, "month_budget": month_budget, "total_budget": total_budget,
+        "part": PART, "recall_seconds": RECALL_SECONDS,
+        "need": need.dollars, "least": need.least, "spare": need.spare, "unit": need.unit,
+    }  # fmt: skip
+    return [BEGIN, mogrify(LOCK, [lease.key_name]), mogrify(GRANT, values), COMMIT]
+
+
+def give_back(given: Mapping[Lease, Decimal], version: int, mogrify: Mogrify) -> list[str]:
+    """Returns the statements of the transaction that gives dollars of leases back, and renews all of these leases."""
+    values = {
+        "ids": [lease.id for lease in given],
+        "dollars": list(given.values()),
+        "has_spare": [lease.has_spare for lease in given],
+        "version": version,
+    }
+    return [BEGIN, mogrify(LOCK_LEASES, values), mogrify(GIVE_BACK, values), COMMIT]
+
+
+def look(leases: Sequence[Lease], over: Sequence[Lease], mogrify: Mogrify) -> list[str]:
+    """Returns the statements of the transaction that reads the rows of leases.
+
+    Before, it deletes those of the leases `over` whose calls have all been shipped; no further call will use them.
+    """
+    deletion = [mogrify(DELETE_SHIPPED, [[lease.id for lease in over]])] if over else []
+    return [BEGIN, *deletion, mogrify(LOOK, [[lease.id for lease in leases]]), COMMIT]

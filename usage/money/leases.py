@@ -1,0 +1,187 @@
+"""Leases of budgets in the memory of the worker that has them: what their calls reserve, use and leave.
+
+A `Lease` is a part of the budgets of one key on one UTC day. In PostgreSQL it is a row of `Hold`, and counts as
+reserved for everybody else (`lease_statements` has the SQL, `reservations` sends it). Here it is four sums of dollars:
+a call takes its `CallShare` when it begins, and settles it when it ends, without I/O.
+
+The sums never need to know what has been shipped. The database adds to `granted` and to the row's dollars alike; the
+transaction that ships a call's row takes the call's dollars off the row only. So the row has, at any moment, what is
+`free`, what calls in flight have reserved, and what ended calls have used whose rows are still in the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from uuid import uuid4
+
+from usage.call_record import LeaseShare
+
+NOTHING = Decimal(0)
+# A worker asks for so many times the most that the present call can cost, beyond the call itself. The database gives
+# less when less is left (`lease_statements.PART`).
+SLICE_CALLS = 32
+USABLE_SECONDS = 600.0  # since the last renewal; far less than the time after which the database drops a lease
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Request for a reservation: the dollars that a call should get from the budgets of its key.
+
+    `day` is the UTC day on which the call has begun. A budget is in dollars; None means no limit. If the budgets have
+    less than `dollars` left, all that is left is reserved, provided that it is at least `least`. Where other
+    reservations hold more than half of the unspent dollars, this is done only with `is_last_try`, because they may be
+    about to end.
+    """
+
+    key_name: str
+    day: date
+    dollars: Decimal
+    day_budget: Decimal | None
+    month_budget: Decimal | None
+    total_budget: Decimal | None
+    least: Decimal
+    is_last_try: bool = False
+
+    @property
+    def budgets(self) -> tuple[Decimal | None, Decimal | None, Decimal | None]:
+        """The key's budgets in dollars, per day, per month and in all."""
+        return self.day_budget, self.month_budget, self.total_budget
+
+
+@dataclass(frozen=True)
+class BudgetState:
+    """The state of a key's budgets after an attempt to reserve, and the `share` that was reserved; None for none.
+
+    `spent` and `held` map the spans `day`, `month` and `total` to dollars; `held` are the dollars that were reserved or
+    leased before the attempt. For a span without a budget, some of the spent dollars may be left out. `others` is the
+    number of other workers that may have unused dollars of the key, and that give them back within a second or two.
+    Nothing is known of spent and held dollars (empty maps) if the database was not asked.
+    """
+
+    share: CallShare | None
+    spent: dict[str, Decimal] = field(default_factory=dict)
+    held: dict[str, Decimal] = field(default_factory=dict)
+    others: int = 0
+
+
+@dataclass
+class CallShare:
+    """The reservation of one call: dollars of a lease that the call has for itself until it ends."""
+
+    lease: Lease
+    dollars: Decimal
+    is_settled: bool = False
+
+    @property
+    def record(self) -> LeaseShare:
+        """What the journal stores of the share, so that whoever ships the call's row takes it off the lease."""
+        return {"id": self.lease.id, "dollars": str(self.dollars)}
+
+
+class Lease:
+    """The dollars of one key's budgets of one UTC day that this worker may use, as this worker knows them.
+
+    `granted` is what the database has granted, less what was given back. `used` is what ended calls have cost,
+    `reserved` what the `in_flight` calls have reserved. A lease with `has_spare` keeps dollars for the calls to come;
+    the others give back what no call uses, because the key has little left. A lease that `is_retired` admits no more
+    calls.
+    """
+
+    def __init__(self, wanted: Wanted, now: float) -> None:
+        self.id = str(uuid4())
+        self.key_name, self.day, self.budgets = wanted.key_name, wanted.day, wanted.budgets
+        self.granted = self.used = self.reserved = NOTHING
+        self.in_flight = 0
+        self.has_spare = self.is_retired = False
+        self.is_in_doubt = False  # the last statement about it may have been executed, or not, or still may be
+        self.is_recalled = False  # another worker needs what no call uses here, and waits to hear that it has it
+        self.unit = wanted.dollars  # the most that the newest call could cost
+        self.low = NOTHING  # with less than this free, it is topped up before a call has to wait for that
+        self.used_at = self.renewed_at = now  # by `time.monotonic()`
+
+    @property
+    def free(self) -> Decimal:
+        """The dollars that no call has reserved or used; negative if calls have cost more than was reserved."""
+        return self.granted - self.used - self.reserved
+
+    @property
+    def surplus(self) -> Decimal:
+        """The dollars to give back now. They are negative if calls have cost more than the whole lease."""
+        free = self.free
+        return NOTHING if self.has_spare and not self.is_retired and free > 0 else free
+
+    @property
+    def is_low(self) -> bool:
+        """Whether the lease should be topped up in the background."""
+        return self.has_spare and not self.is_retired and self.free < self.low
+
+    def is_usable(self, now: float) -> bool:
+        """Returns whether calls may use the lease: not if it was not renewed for long, since it may have run out."""
+        return not self.is_retired and now - self.renewed_at < USABLE_SECONDS
+
+    def reserve(self, wanted: Wanted, unheld: Decimal | None = None) -> CallShare | None:
+        """Reserves dollars for a call if so many are free; returns None if not.
+
+        With `unheld`, the dollars that the key's budgets would have left without any reservation, a call may get less
+        than it asks for, by the rule of `Wanted`.
+        """
+        free = self.free
+        dollars = wanted.dollars
+        if dollars > free:
+            is_much = wanted.is_last_try or (unheld is not None and 2 * free >= unheld)
+            if unheld is None or not is_much or free < wanted.least or free <= 0:
+                return None
+            dollars = free
+        self.reserved += dollars
+        self.in_flight += 1
+        self.unit = wanted.dollars
+        return CallShare(self, dollars)
+
+    def settle(self, share: CallShare, dollars: Decimal) -> None:
+        """Replaces what a call has reserved by what it has cost."""
+        if not share.is_settled:
+            share.is_settled = True
+            self.reserved -= share.dollars
+            self.used += dollars
+            self.in_flight -= 1
+
+    def take_granted(self, granted: Decimal | None, spare: Decimal, *, has_waited: bool) -> None:
+        """Takes over what the database has granted in all, `spare` of it just now for the calls to come.
+
+        `granted` is None if it has granted nothing now. If no call `has_waited`, the lease was to be topped up; when
+        that brings nothing, it is not tried again before a call has to wait.
+        """
+        self.granted = self.granted if granted is None else granted
+        self.low = spare / 2
+        if has_waited:
+            self.has_spare = spare > 0
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a lease needs from the database: dollars for the calls that wait, and some to `spare` for later ones.
+
+    With fewer dollars than `least`, none of the calls can go on. `unit` is the most that one call can cost.
+    """
+
+    lease: Lease
+    dollars: Decimal
+    least: Decimal
+    unit: Decimal
+
+    @property
+    def spare(self) -> Decimal:
+        """The dollars that the lease would like to have for later calls."""
+        return SLICE_CALLS * self.unit
+
+    @classmethod
+    def of(cls, lease: Lease, waiting: Sequence[Wanted] = ()) -> Need:
+        """Returns what is needed for all of the calls `waiting`, beyond what the lease has free."""
+        unit = max((one.dollars for one in waiting), default=lease.unit)
+        if not waiting:
+            return cls(lease, NOTHING, NOTHING, unit)
+        free = lease.free
+        return cls(lease, sum((one.dollars for one in waiting), -free), min(one.least for one in waiting) - free, unit)
