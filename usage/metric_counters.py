@@ -82,8 +82,14 @@ class WorkerCounters:
             model = self._label(row)
             self._add(("calls", route, model, outcome), 1)
             for name, column in LATENCIES.items():
-                if (milliseconds := row.get(column)) is not None:
-                    self._observe((name, route), milliseconds / 1000)
+                milliseconds = row.get(column)
+                if milliseconds is not None:
+                    counts = self.histograms.get((name, route))
+                    if counts is None:
+                        counts = self.histograms[name, route] = [0] * (len(ENDS) + 2)
+                    seconds = milliseconds / 1000
+                    counts[bisect_left(ENDS, seconds)] += 1
+                    counts[-1] += seconds
             if outcome in UNREACHED:
                 self.upstream_failed_at = time.monotonic()
             elif row.get("upstream_ms") is not None and outcome != Outcome.CLIENT_CANCELLED:
@@ -180,13 +186,6 @@ class WorkerCounters:
 
     def _add(self, key: tuple[str, ...], amount: float) -> None:
         self.values[key] = self.values.get(key, 0) + amount
-
-    def _observe(self, key: tuple[str, str], seconds: float) -> None:
-        counts = self.histograms.get(key)
-        if counts is None:
-            counts = self.histograms[key] = [0] * (len(ENDS) + 2)
-        counts[bisect_left(ENDS, seconds)] += 1
-        counts[-1] += seconds
 
 
 class ServerCounters:

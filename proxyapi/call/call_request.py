@@ -26,6 +26,25 @@ NO_QUERY = QueryDict()
 INCOMING_ID = re.compile(r"[\x20-\x7e]{1,128}")
 
 
+def meta_name(header: bytes) -> str:
+    """Returns the name under which Django's `META` has a header, whose own name is given in lower case."""
+    name = header.decode("latin-1").upper().replace("-", "_")
+    return name if name in {"CONTENT_LENGTH", "CONTENT_TYPE"} else f"HTTP_{name}"
+
+
+# Of headers that most requests have; finding these names anew took as long as routing a call.
+META_NAMES = {
+    header: meta_name(header)
+    for header in (
+        b"accept", b"accept-encoding", b"accept-language", b"authorization", b"connection", b"content-length",
+        b"content-type", b"host", b"openai-organization", b"openai-project", b"user-agent", b"x-request-id",
+        b"x-security-key", b"x-stainless-arch", b"x-stainless-async", b"x-stainless-lang", b"x-stainless-os",
+        b"x-stainless-package-version", b"x-stainless-read-timeout", b"x-stainless-retry-count", b"x-stainless-runtime",
+        b"x-stainless-runtime-version",
+    )
+}  # fmt: skip
+
+
 class EarlyAnswer(Protocol):
     """Interface of an answer that may begin before upstream has answered, so that the connection is not silent.
 
@@ -78,7 +97,7 @@ class CallRequest(ASGIRequest):
         self.route = ""  # the name of the route, as the ledger has it
         self.resources = CallResources()
         self.connection = connection_of(scope)
-        super().__init__(scope, BytesIO())
+        self._read_head(scope)
         self.incoming_body = IncomingBody(
             receive,
             self.connection,
@@ -88,6 +107,41 @@ class CallRequest(ASGIRequest):
         )
         offered = (self.META.get("HTTP_X_REQUEST_ID", ""), self.META.get("HTTP_X_CLIENT_REQUEST_ID", ""))
         self.incoming_request_id: str = next(filter(INCOMING_ID.fullmatch, offered), "")
+
+    def _read_head(self, scope: Scope) -> None:
+        """Sets the attributes that Django's constructor sets, in a third of its time.
+
+        The constructor is called only for a request with a header that is given twice.
+        `tests/proxyapi/call/test_call_request.py` compares what both set.
+        """
+        self.scope = scope
+        self.method = scope["method"].upper()
+        self.path = self.path_info = scope["path"]
+        self.script_name = ""
+        self.resolver_match = None
+        self._post_parse_error = self._read_started = False
+        self._stream = BytesIO()
+        meta = self.META = {
+            "REQUEST_METHOD": self.method,
+            "QUERY_STRING": self.raw_query.decode(),
+            "SCRIPT_NAME": "",
+            "PATH_INFO": self.path,
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": True,
+        }
+        if client := scope["client"]:
+            meta |= {"REMOTE_ADDR": client[0], "REMOTE_HOST": client[0], "REMOTE_PORT": client[1]}
+        name, port = scope["server"] or ("unknown", 0)
+        meta |= {"SERVER_NAME": name, "SERVER_PORT": str(port)}
+        for header, value in self.raw_headers:
+            if b"_" in header:
+                continue  # could be taken for the same name with a hyphen
+            key = META_NAMES.get(header) or meta_name(header)
+            if key in meta:
+                super().__init__(scope, BytesIO())
+                return
+            meta[key] = value.decode("latin-1")
+        self._set_content_type_params(meta)  # type: ignore[attr-defined]  # the type stubs lack it
 
     @cached_property
     def GET(self) -> QueryDict:  # type: ignore[override]  # in Django's type stubs it is a plain attribute

@@ -6,14 +6,16 @@ written, since only then is known what the call has cost.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
 
 from proxyapi.limits.budgets import Reservation
 from proxyapi.limits.limiter import Ticket
 from usage.call_record import CallRecord
 
 
-class CallResources(ExitStack[bool | None]):
+class CallResources:
     """What one call holds until it ends: its slot among the calls in flight, and what it uses of limits and budgets.
 
     The handler closes this object once the answer has been sent, however the call ends; this gives the slot back.
@@ -22,13 +24,30 @@ class CallResources(ExitStack[bool | None]):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        self._at_end: list[Callable[[], None]] = []
         self.ticket: Ticket | None = None
         self.reservation: Reservation | None = None
 
     def reserved(self) -> CallRecord:
         """Returns the field of the call's journal record that says what it has reserved; none without a reservation."""
         return {} if self.reservation is None else self.reservation.record()
+
+    def at_end(self, give_back: Callable[[], None]) -> None:
+        """Stores a function that gives back something that the call holds, to be called when the call ends.
+
+        It must not raise an error.
+        """
+        self._at_end.append(give_back)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Gives back what the call holds, the last thing first."""
+        while self._at_end:
+            self._at_end.pop()()
 
     def settle_reservation(self, row: CallRecord) -> CallRecord:
         """Replaces the call's budget reservation by the cost of the call, which is computed from its ledger row.

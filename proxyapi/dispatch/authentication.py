@@ -40,7 +40,7 @@ class BearerAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[Caller, None]:
         try:
-            return find_caller((_bearer(request),)), None
+            return find_caller((_bearer(cast(ProxyRequest, request).call_request),)), None
         except InvalidKey:
             raise InvalidBearer from None
 

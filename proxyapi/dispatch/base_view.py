@@ -120,7 +120,7 @@ class ProxyView(APIView):
 
         OPTIONS is answered with the allowed methods, without a key.
         """
-        method = (request.method or "").lower()
+        method = (request.call_request.method or "").lower()
         if method == "options":
             return HttpResponse(status=204, headers={"Allow": ", ".join(self.allowed_methods)})
         handler = getattr(self, method, None) if method in self.http_method_names else None

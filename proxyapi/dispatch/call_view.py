@@ -46,7 +46,7 @@ from proxyapi.object_owners import ownership_check
 from proxyapi.routes import Route
 from proxyapi.streams.early_stream import EarlyStream
 from proxyapi.streams.relay import Dialect, EventRelay, RelayResponse
-from proxyapi.streams.response_head import set_passed_headers
+from proxyapi.streams.response_head import PassedAnswer
 from proxyapi.upstream import client, self_calls
 from proxyapi.upstream.answer import UpstreamAnswer
 from proxyapi.upstream.passed_headers import without_encoding
@@ -91,7 +91,7 @@ class CallView(ProxyView):
         self.call.facts.identify(self.caller)
         if not has_slot:
             capacity.take_slot()
-            request.call_request.resources.callback(capacity.give_slot)
+            request.call_request.resources.at_end(capacity.give_slot)
 
     async def before_error(self) -> None:
         await self.call.keep_bodies()
@@ -255,8 +255,7 @@ class CallView(ProxyView):
         if call.request.incoming_body.left_at is None:
             call.facts.count_sent(0 if call.request.method == "HEAD" else len(body))
         call.end(self.outcome(answer.status), answer.status)
-        response = HttpResponse(body, status=answer.status, content_type="")
-        set_passed_headers(response, call.headers_down(answer))  # the content type is upstream's, or none
+        response = PassedAnswer(answer.status, call.headers_down(answer), body)
         await call.wait_until_recorded()
         return response
 

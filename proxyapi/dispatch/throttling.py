@@ -35,7 +35,7 @@ class KeyLimits(Throttle):
     async def check(self, request: ProxyRequest, view: APIView) -> None:
         if request.caller.is_limited:
             call = request.call_request
-            call.resources.ticket = await limiter.admit(request.caller, call.request_id, call.resources)
+            call.resources.ticket = await limiter.admit(request.caller, call.request_id, call.resources.at_end)
 
 
 class PageThrottle(Throttle):

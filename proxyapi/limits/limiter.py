@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from contextlib import ExitStack, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -140,16 +141,16 @@ class Limiter:
             return "shared"
         return f"per process since {self._link.away_since:%Y-%m-%dT%H:%M:%SZ}"
 
-    async def admit(self, caller: Caller, request_id: str, place: ExitStack) -> Ticket:
+    async def admit(self, caller: Caller, request_id: str, at_end: Callable[[Callable[[], None]], None]) -> Ticket:
         """Counts a new call against the limits of its key, and returns the call's ticket.
 
-        Whatever happens to the call, its slot is freed at the latest when the exit stack `place` closes.
+        Passes the function that frees the call's slot to `at_end`, which must call it when the call has ended.
 
         Raises:
             RateLimited: one of the limits refuses the call. The call is counted under none of them.
         """
         ticket = Ticket(self, caller, request_id)
-        place.callback(ticket.settle)  # at once, because the caller may leave while Redis is asked
+        at_end(ticket.settle)  # at once, because the caller may leave while Redis is asked
         await self._wait_for_settlements(caller)
         verdict = await self._count_call(caller, ticket.lease)
         ticket.limit_states = verdict.limit_states

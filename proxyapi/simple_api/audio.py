@@ -81,7 +81,7 @@ class TranscriptionsView(FormView):
             edits=EDITS,
             received=call.decoded_body,
         )
-        call.resources.callback(self.form.forget)
+        call.resources.at_end(self.form.forget)
         await self.form.receive(BEGINNING_BYTES)
         call.mark_body_received()
         request.data = self.form.received_fields()

@@ -87,7 +87,7 @@ class Transport:
         if self._proxy is not None and self._tls is None:
             place = f"http://{self._host}{place}"
             framing = [*framing, *proxy_authorization(self._proxy)]
-        given = [f"{name}: {value}" for name, value in headers.items()]
+        given = map(": ".join, headers.items())
         lines = [f"{method} {place} HTTP/1.1", f"Host: {self._host}", *given, *framing]
         head = "\r\n".join([*lines, "", ""])
         ends = len(lines) + 1

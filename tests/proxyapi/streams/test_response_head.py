@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxyapi.call.call_request import CallRequest
-from proxyapi.streams.response_head import head_of, set_passed_headers
+from proxyapi.streams.response_head import PassedAnswer, head_of, set_passed_headers
 from proxyapi.upstream.passed_headers import PASSED_DOWN, pass_down
 
 NAMES = st.one_of(
@@ -51,6 +51,17 @@ def test_passed_headers_are_those_that_django_would_have(headers: list[tuple[str
     if "content-type" not in passed:
         del theirs["content-type"]
     assert head(response) == head(theirs)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}"])
+def test_a_passed_answer_is_as_django_would_make_it(body: bytes) -> None:
+    headers = {"content-type": "application/json", "x-request-id": "req_1"}
+    ours = PassedAnswer(429, headers, body)
+    theirs = HttpResponse(body, status=429, headers=headers)
+
+    assert vars(ours) | {"headers": None} == vars(theirs) | {"headers": None}
+    assert dict(ours.items()) == headers
+    assert (ours.content, ours.has_header("Content-Type"), ours["X-Request-ID"]) == (body, True, "req_1")
 
 
 def test_a_passed_header_can_be_read_replaced_and_deleted() -> None:
