@@ -56,11 +56,24 @@ class StreamedText:
         self._read(event)
 
     def _read_waiting(self) -> None:
-        """Parses the events that wait, and adds their text to the collected text."""
-        if self._waiting:
-            waiting, self._waiting = self._waiting, []
-            for event in parse_each(waiting):
-                self._read(event)
+        """Parses the events that wait, and adds their text to the collected text.
+
+        The texts of usual chunks that follow each other are added together.
+        """
+        if not self._waiting:
+            return
+        waiting, self._waiting = self._waiting, []
+        texts: list[str] = []
+        for event in parse_each(waiting):
+            text = _text_of_chunk(event)
+            if text is not None:
+                texts.append(text)
+                continue
+            if texts:
+                self._add("choice 0", "text", "".join(texts))
+                texts.clear()
+            self._read(event)
+        self._add("choice 0", "text", "".join(texts))
 
     def _read(self, event: Mapping[str, object]) -> None:
         choices = event.get("choices")
@@ -262,6 +275,17 @@ class _Part:
     def size(self) -> int:
         """The size in bytes of the text that has been collected for this part of the answer."""
         return sum(len(piece.encode("utf-8", "replace")) for piece in self.pieces)
+
+
+def _text_of_chunk(event: Mapping[str, object]) -> str | None:
+    """Returns the text of a usual chunk of a chat: one choice, the first, that goes on, with nothing but text in it.
+
+    Returns None for any other event.
+    """
+    match event:
+        case {"choices": [{"index": 0, "delta": {"content": str(text)} as delta} as choice]}:
+            return text if len(delta) == 1 and not choice.get("finish_reason") else None
+    return None
 
 
 def _objects(values: object) -> list[dict[str, object]]:
