@@ -173,8 +173,7 @@ class RequestReader(HttpToolsProtocol):
             try:
                 self.parser.feed_data(rest)
             except httptools.HttpParserUpgrade as offer:
-                (end_of_head,) = offer.args
-                rest = memoryview(rest)[end_of_head:]
+                rest = memoryview(rest)[offer.args[0] :]  # what follows the head
                 head = head_without_offer(self.parser.get_http_version(), self.headers)
                 self.parser = make_parser(BehindHead(self))
                 self.parser.feed_data(head)
@@ -193,8 +192,7 @@ class RequestReader(HttpToolsProtocol):
         """Adds a header to the request; drops a trailer (RFC 9110, 6.5.1), because the call has its headers already."""
         if self._is_in_head:
             name = name.lower()
-            if name == b"expect" and value.lower() == b"100-continue":
-                self.expect_100_continue = True
+            self.expect_100_continue |= name == b"expect" and value.lower() == b"100-continue"
             self.headers.append((name, value))
             if len(self.headers) > MAX_HEADERS:
                 raise ValueError  # the parser raises HttpParserError instead
