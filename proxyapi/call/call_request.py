@@ -32,7 +32,7 @@ def meta_name(header: bytes) -> str:
     return name if name in {"CONTENT_LENGTH", "CONTENT_TYPE"} else f"HTTP_{name}"
 
 
-# Of headers that most requests have; finding these names anew took as long as routing a call.
+# Made once, of the headers that most requests have.
 META_NAMES = {
     header: meta_name(header)
     for header in (
@@ -109,7 +109,7 @@ class CallRequest(ASGIRequest):
         self.incoming_request_id: str = next(filter(INCOMING_ID.fullmatch, offered), "")
 
     def _read_head(self, scope: Scope) -> None:
-        """Sets the attributes that Django's constructor sets, in a third of its time.
+        """Sets the attributes that Django's constructor sets, with half as many bytecodes.
 
         The constructor is called only for a request with a header that is given twice.
         `tests/proxyapi/call/test_call_request.py` compares what both set.

@@ -33,10 +33,7 @@ class CallResources:
         return {} if self.reservation is None else self.reservation.record()
 
     def at_end(self, give_back: Callable[[], None]) -> None:
-        """Stores a function that gives back something that the call holds, to be called when the call ends.
-
-        It must not raise an error.
-        """
+        """Stores a function that gives back something that the call holds, to be called when the call ends."""
         self._at_end.append(give_back)
 
     def __enter__(self) -> Self:
@@ -45,9 +42,13 @@ class CallResources:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Gives back what the call holds, the last thing first."""
-        while self._at_end:
-            self._at_end.pop()()
+        """Gives back what the call holds, the last thing first; all of it, even if giving one thing back fails."""
+        try:
+            while self._at_end:
+                self._at_end.pop()()
+        finally:
+            if self._at_end:
+                self.__exit__(kind, error, traceback)
 
     def settle_reservation(self, row: CallRecord) -> CallRecord:
         """Replaces the call's budget reservation by the cost of the call, which is computed from its ledger row.

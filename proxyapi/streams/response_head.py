@@ -36,7 +36,7 @@ def set_passed_headers(response: HttpResponseBase, headers: Mapping[str, str]) -
 class PassedAnswer(HttpResponse):
     """A Django response with upstream's status, headers and whole body; its content type is upstream's, or none.
 
-    Django's constructor is not called, because it prepares a page, which takes as long as reading a small answer.
+    Django's constructor is not called, because most of what it does is for pages.
     `tests/proxyapi/streams/test_response_head.py` fails if Django's constructor sets other attributes.
     """
 

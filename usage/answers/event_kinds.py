@@ -1,7 +1,7 @@
 """Knows the kinds of events of streamed answers: what each type says, and which events have nothing but text in them.
 
-An event with nothing but text may be read later, several at once, which takes half the time. A few searches of its
-bytes show that it is one, without parsing it.
+An event with nothing but text may be read later, several at once, which takes less time. A few searches of its bytes
+show that it is one, without parsing it.
 """
 
 from __future__ import annotations

@@ -283,8 +283,8 @@ def _text_of_chunk(event: Mapping[str, object]) -> str | None:
     Returns None for any other event.
     """
     match event:
-        case {"choices": [{"index": 0, "delta": {"content": str(text)} as delta} as choice]}:
-            return text if len(delta) == 1 and not choice.get("finish_reason") else None
+        case {"choices": [{"index": 0, "delta": {"content": str(text)} as delta, "finish_reason": None}]}:
+            return text if len(delta) == 1 else None
     return None
 
 

@@ -70,7 +70,7 @@ def test_the_caller_sees_what_it_would_have_seen(both: tuple[bytes, bytes]) -> N
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 @pytest.mark.parametrize("place", range(6))
 def test_spaces_and_the_order_of_members_cost_nothing(place: int, end: bytes, layout: tuple[str, str]) -> None:
-    """Events of one line are not split and parsed, which would take ten times as long."""
+    """One search finds the field in events of one line; splitting and parsing them would take four times as long."""
     logprobs = {"content": [{"token": "}", "top_logprobs": [{"token": '"{', "bytes": [1, 2]}]}]}
     choice = {"index": 0, "delta": {"content": '[{"'}, "logprobs": logprobs, "finish_reason": None}
     members = [("id", "x"), ("created", 1), ("choices", [choice, choice]), ("timings", {"a": {}}), ("obfuscation", "{")]
