@@ -191,9 +191,8 @@ class RequestReader(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Adds a header to the request; drops a trailer (RFC 9110, 6.5.1), because the call has its headers already."""
         if self._is_in_head:
-            name = name.lower()
+            self.headers.append((name := name.lower(), value))
             self.expect_100_continue |= name == b"expect" and value.lower() == b"100-continue"
-            self.headers.append((name, value))
             if len(self.headers) > MAX_HEADERS:
                 raise ValueError  # the parser raises HttpParserError instead
 
