@@ -46,7 +46,7 @@ class Recorded:
 
 
 def part(**methods: Any) -> SimpleNamespace:
-    async def start() -> None:
+    async def start(*_: str) -> None:
         """Starts nothing."""
 
     return SimpleNamespace(**{"start": lambda: None, "open": start, **methods})
@@ -61,12 +61,13 @@ async def run_lifespan(monkeypatch: pytest.MonkeyPatch, recorded: Recorded) -> l
     async def start() -> None:
         """Starts nothing."""
 
+    journal = SimpleNamespace(writer="a writer")
     parts = {
         "upstream": part(close=recorded.waiting_step("upstream")),
         "limiter": part(start=start, stop=recorded.waiting_step("limiter")),
         "reservations": part(close=recorded.waiting_step("reservations")),
         "keyring": part(stop=recorded.step("keyring")),
-        "ledger": part(stop=recorded.step("ledger")),
+        "ledger": part(stop=recorded.step("ledger"), journal=journal),
         "WorkerFile": lambda _state: part(stop=recorded.step("worker")),
         "owner_store": SimpleNamespace(sweep_forever=forever),
         "freeze_loaded_objects": lambda: None,
@@ -108,10 +109,11 @@ async def test_a_step_that_hangs_ends_no_other(monkeypatch: pytest.MonkeyPatch, 
 async def test_a_start_that_fails_ends_what_was_started(monkeypatch: pytest.MonkeyPatch) -> None:
     recorded = Recorded("", None)
 
-    async def fail() -> None:
+    async def fail(_writer: str) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(lifespan, "ledger", part(stop=recorded.step("ledger")))
+    journal = SimpleNamespace(writer="a writer")
+    monkeypatch.setattr(lifespan, "ledger", part(stop=recorded.step("ledger"), journal=journal))
     monkeypatch.setattr(lifespan, "WorkerFile", lambda _report: part(stop=recorded.step("worker")))
     monkeypatch.setattr(lifespan, "keyring", part(stop=recorded.step("keyring")))
     monkeypatch.setattr(lifespan, "reservations", SimpleNamespace(open=fail))
