@@ -38,11 +38,11 @@ class KeepRunning(ABC):
 
     @abstractmethod
     def is_running(self) -> bool:
-        """Returns whether the process runs."""
+        """Returns whether the process that this thread watches runs."""
 
     @abstractmethod
     def start_again(self) -> float:
-        """Starts the process after it has ended; returns after how many seconds the thread is to check it again."""
+        """Starts the watched process after it has ended; returns the seconds until the thread is to check it again."""
 
     def _run(self) -> None:
         # If this thread received a signal, Python would handle it in the main thread, but only after that has waited.

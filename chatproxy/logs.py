@@ -71,9 +71,9 @@ class JsonFormatter(logging.Formatter):
 
 
 class CutConnections(logging.Filter):
-    """Log filter that drops uvicorn's error message about a response that has no end.
+    """Log filter that drops uvicorn's error message about an answer that was not completed.
 
-    The gateway cuts the connection of a broken stream on purpose.
+    That is no error here: when the stream from upstream breaks, the gateway cuts the client's connection on purpose.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:

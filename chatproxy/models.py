@@ -39,11 +39,11 @@ class LoginAttemptsManager(models.Manager["LoginAttempts"]):
     """Manager of the table that counts login attempts: adds attempts, and deletes old counts."""
 
     def add(self, limits: Sequence[LoginLimit], window: timedelta) -> float | None:
-        """Adds one login attempt to the count of each limit's subject, in order, up to the first that is exceeded.
+        """Counts one login attempt under each of `limits` in turn, up to the first limit that is exceeded.
 
-        Returns the seconds until the window of time of that limit's subject ends, or None if no limit is exceeded.
-        Nothing is added for the limits that follow it. All is one SQL statement, so that attempts made at the same time
-        are all counted. A count starts anew when its window has ended, by the database's clock, which all hosts share.
+        Returns the seconds until that limit's period ends, or None if no limit is exceeded. `window` is the length of a
+        period, after which a count starts anew, by the database's clock, which all hosts share. All is one SQL
+        statement, so that attempts made at the same time are all counted.
         """
         steps: list[str] = []
         values: dict[str, str | int] = {"window": _interval(window)}

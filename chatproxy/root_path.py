@@ -36,13 +36,13 @@ WARNING_SECONDS = 60.0
 
 
 def normal_root_path(text: str) -> str:
-    """Returns a root path, such as `/ai`, under which clients reach the gateway, without a slash at its end.
+    """Checks a root path, the path under which clients reach the gateway, such as `/ai`.
 
-    Returns "" for `/`.
+    Returns it without a slash at its end, and so "" for `/`.
 
     Raises:
-        ValueError: `text` is no plain path, or its first segment is one of `OWN_NAMES`; the message says what is
-            allowed.
+        ValueError: `text` is no plain path, or its first segment is one of the gateway's own (`OWN_NAMES`), such as
+            `v1`; the message says what is allowed.
     """
     path = text.removesuffix("/")
     segments = path.split("/")[1:]
@@ -114,7 +114,7 @@ def with_root_path(scope: HTTPScope, root_path: str) -> HTTPScope:
 
 
 def own_cookies_last(header: bytes) -> bytes:
-    """Returns a Cookie header with its cookies in reverse order, so that the gateway's cookie counts.
+    """Returns a Cookie header with its cookies in reverse order, so that Django reads the gateway's own cookies.
 
     Another application may have set a cookie of the same name for the whole host. Browsers send the cookies with the
     longest path first (RFC 6265, 5.4), and of cookies with the same name Django takes the last one.

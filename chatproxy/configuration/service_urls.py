@@ -94,8 +94,7 @@ def _split(value: str) -> SplitResult | None:
 def _split_of_several_hosts(value: str) -> SplitResult | None:
     """Returns the parts of a URL with several hosts, as PostgreSQL allows it; None if the URL has only one host.
 
-    It is for a URL whose port could not be read: `urlsplit` takes the ports of several hosts for one, which is no
-    number.
+    Used for a URL whose port `urlsplit` could not read: of the hosts `a:1,b:2`, it takes `1,b:2` for the port.
     """
     try:
         parts = urlsplit(value)

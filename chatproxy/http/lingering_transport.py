@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 
 class LingeringTransport:
-    """Wrapper of the transport that uvicorn closes after an answer: the close may wait for a client that still sends.
+    """Wrapper of the transport to a client whose close can wait while the client still sends a request's body.
 
+    uvicorn closes the transport after an answer; a client that is still sending might then lose the answer.
     `closes_slowly` is called when the connection is closed while bytes are still unsent.
     """
 
@@ -21,14 +22,14 @@ class LingeringTransport:
         self.writelines = transport.writelines
 
     def linger(self, linger: Callable[[], None]) -> None:
-        """Makes the next `close` end only the sending; it then calls the function `linger`, which closes later.
+        """Delays the close of the connection: the next `close` ends only the sending, and calls the function `linger`.
 
-        The second `close`, by `linger`, closes the connection.
+        That function calls `close` again later, which then closes the connection.
         """
         self._linger = linger
 
     def close(self) -> None:
-        """Closes the connection or, if `linger` was called, only ends the sending now: it is closed later."""
+        """Closes the connection; the first call after `linger` only ends the sending, and the second closes."""
         if self._linger is not None and not self.is_closing():
             self._lingers = True
             self._transport.write_eof()

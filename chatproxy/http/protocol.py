@@ -141,10 +141,10 @@ class Protocol(RequestReader):
             self._on_departure = None
 
     def send_whole(self, status: int, lines: bytes, body: bytes) -> bool:
-        """Sends a whole answer in one packet and returns True, or returns False if that would wait for the client.
+        """Sends a whole answer in one write and returns True, or returns False if that is not possible without waiting.
 
-        `lines` are the answer's header lines, among them its Content-Length. uvicorn, which the call would use
-        otherwise, checks and writes each header by itself.
+        `lines` are the answer's header lines, among them its Content-Length. After False, the call sends the answer
+        through uvicorn, which is slower: it checks and writes each header by itself.
         """
         running = self._running
         if running is None or running.disconnected or running.response_started or self.flow.write_paused:
@@ -172,7 +172,10 @@ class Protocol(RequestReader):
         return True
 
     def answer_until_close(self) -> None:
-        """Makes the running answer last until the connection is closed, without a length or chunks (RFC 9112, 6.3)."""
+        """Lets the running answer be sent without a Content-Length and without chunks (RFC 9112, 6.3).
+
+        The close of the connection is then the end of the answer.
+        """
         if self._running is None:  # the connection was lost
             return
         self._running.keep_alive = False
@@ -276,8 +279,8 @@ class Protocol(RequestReader):
         return 0 if self.is_known else MIN_STRANGER_BYTES_PER_SECOND
 
     def _count_stalled(self) -> None:
-        """Counts a refusal with the reason `slow_reader`.
+        """Adds one to the counter of refusals with the reason `slow_reader`.
 
-        This connection is being aborted, because its client reads the answer too slowly.
+        It is called when this connection is being aborted, because its client reads the answer too slowly.
         """
         self._connections.count_refusal("slow_reader")

@@ -37,9 +37,9 @@ class ReadingTurns:
         asyncio.get_running_loop().call_soon(self._read)
 
     def _read(self) -> None:
-        """Parses one piece of the first connection in the queue.
+        """Parses one piece of the bytes of the first connection in the queue.
 
-        If the connection has more bytes, moves it to the end of the queue, else removes it.
+        If more bytes of that connection wait, moves the connection to the end of the queue, else removes it.
         """
         has_more = False
         try:

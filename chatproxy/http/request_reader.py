@@ -100,12 +100,12 @@ class RequestReader(HttpToolsProtocol):
         self._read(data)
 
     def _is_short_head(self, data: bytes) -> bool:
-        """Returns whether these received bytes are few, and none of them belongs to a body that is still incomplete."""
+        """Returns whether bytes may be parsed at once: at most `STRANGER_READ_BYTES`, while no body is incomplete."""
         is_body = self.cycle is not None and self.cycle.more_body
         return len(data) <= STRANGER_READ_BYTES and not is_body
 
     def _read_next_piece(self) -> bool:
-        """Parses the next piece of the client's queued bytes, or all once it has sent a valid key.
+        """Parses the next piece of this connection's queued bytes, or all of them if a valid key was sent on it.
 
         Returns whether bytes remain in the queue.
         """
@@ -161,9 +161,9 @@ class RequestReader(HttpToolsProtocol):
         return framing > (MAX_FRAMING_BYTES + self._content_bytes) // share
 
     def _parse(self, data: bytes) -> None:
-        """Passes bytes to the HTTP parser, which calls the `on_…` methods.
+        """Passes received bytes to the HTTP parser, which calls the `on_…` methods of this class.
 
-        At a head that offers another protocol the parser stops, and a new parser reads what follows.
+        At a head that offers to switch protocols (`Upgrade`) the parser stops, and a new parser reads what follows.
 
         Raises:
             httptools.HttpParserError: these bytes are not HTTP, or one of the methods has raised an error.
@@ -197,7 +197,7 @@ class RequestReader(HttpToolsProtocol):
                 raise ValueError  # the parser raises HttpParserError instead
 
     def on_headers_complete(self) -> None:
-        """Starts or queues the call of a request whose head is complete, with this connection in the call's scope."""
+        """Starts or queues the call of a request whose head is complete; the call's scope has this connection."""
         self._is_in_head = False
         self._wire_bytes = self._content_bytes = 0
         self._cancel_head_timer()
@@ -216,8 +216,8 @@ class RequestReader(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Marks the body of a request as complete, and wakes the call that waits for it; the HTTP parser calls this.
 
-        Does nothing at a head that offers another protocol: the parser stops there and reports an end, but the body is
-        still to come (`chatproxy.http.upgrades`).
+        Does nothing at a head that offers to switch protocols: the parser stops there and reports an end, but the body
+        is still to come (`chatproxy.http.upgrades`).
         """
         if not self.parser.should_upgrade() and not self.cycle.response_complete:
             self.cycle.more_body = False
@@ -268,7 +268,7 @@ class RequestReader(HttpToolsProtocol):
             self._refuse_request(BadRequest(msg))
 
     def _take_last_whole_request(self) -> RequestResponseCycle | None:
-        """Returns the newest complete request that is not answered, or None; drops an incomplete one from the queue."""
+        """Drops an incomplete request from the queue; returns the newest complete request not answered yet, or None."""
         running = self._running
         if self.pipeline and self.cycle.more_body:
             self.pipeline.popleft()  # the newest request; those in front of it are complete
@@ -280,7 +280,7 @@ class RequestReader(HttpToolsProtocol):
     def _refuse_request(self, error: ProxyError) -> None:
         """Answers bytes that are no valid request with an error, and closes the connection.
 
-        The answer may be delayed (`stranger_pace`). The error has no request id, because there is no request.
+        The answer is delayed if there are many such (`stranger_pace`). It has no request id: there is no request.
         """
         self._connections.count_refusal("bad_request")
         refuse = partial(self._answer_and_close, error)

@@ -31,9 +31,10 @@ class Callbacks(Protocol):
 
 
 class BehindHead:
-    """Callbacks for a parser that reads a request's head for the second time: drops that head, and passes on the rest.
+    """Callbacks for the second parser of a request whose head offers to switch protocols (`Upgrade`, CONNECT).
 
-    The first parser has reported the head already, and stopped behind it because the head offers another protocol.
+    The first parser has reported the head already, and stopped behind it. The second parser must read the head again,
+    to know where the body ends. So these callbacks drop the head, and pass on to `protocol` all that follows.
     """
 
     def __init__(self, protocol: Callbacks) -> None:
@@ -61,9 +62,9 @@ class BehindHead:
 
 
 def make_parser(callbacks: Callbacks) -> httptools.HttpRequestParser:
-    """Returns an HTTP parser that calls `callbacks`.
+    """Returns an HTTP parser that calls the methods of `callbacks`.
 
-    Like uvicorn's parser, it accepts a request behind one with `Connection: close`, and is strict otherwise.
+    Like uvicorn's parser, it accepts a further request after one with `Connection: close`. In all else it is strict.
     """
     parser = httptools.HttpRequestParser(callbacks)
     parser.set_dangerous_leniencies(lenient_data_after_close=True)

@@ -64,9 +64,9 @@ class DjangoGate:
             close_if_unread(connection)
 
             async def send_after_turn(message: Mapping[str, object]) -> None:
-                """Passes Django's answer on to the client, and lets the next request run.
+                """Passes Django's answer on to the client, after it has let the next request for a page run.
 
-                The page is made by then, so that the next request need not wait until this client has read the page.
+                Django has made the page by then, so the next request need not wait until this client has read it.
                 """
                 await turn.aclose()
                 await send(message)
@@ -77,12 +77,13 @@ class DjangoGate:
 async def receive_body(scope: HTTPScope, receive: Receive) -> bytes:
     """Checks the Host and the method of a request for a page, and returns the request's body.
 
-    Only the body of a POST is received; that of any other request counts as empty.
+    Only the body of a POST is received; that of any other request counts as empty. Static files are served to any Host,
+    since `/docs` needs them.
 
     Raises:
-        BadRequest: the Host is not in ALLOWED_HOSTS. Static files are served to any Host, since `/docs` needs them.
-        MethodNotAllowed: static files are read only.
-        BodyTooLarge: the body has, or announces, more than `MAX_PAGE_BODY_BYTES`.
+        BadRequest: the Host is not in ALLOWED_HOSTS.
+        MethodNotAllowed: a static file is requested with a method other than GET, HEAD or OPTIONS.
+        BodyTooLarge: the body, or its Content-Length, is more than `MAX_PAGE_BODY_BYTES`.
         RequestTimeout: the body was not complete within `BODY_SECONDS`.
         CallerGone: the client has left before the body was complete.
     """

@@ -55,9 +55,10 @@ class DeviceCookie:
     days: int
 
     def read(self, cookies: Mapping[str, str]) -> Device | None:
-        """Returns what the device cookie among a request's cookies contains; None if none has a valid signature.
+        """Returns the contents of the device cookie among a request's `cookies`; None if there is no valid one.
 
-        The password or key that was used to sign in may have changed since.
+        A valid cookie has our signature and is not too old. But the password or key with which somebody signed in may
+        have changed since the cookie was set: `user_of` and `has_valid_key` check that.
         """
         text = cookies.get(self.name)
         if not text:
@@ -114,9 +115,9 @@ def user_of(device: Device | None) -> AbstractBaseUser | None:
 
 
 def has_valid_key(device: Device | None) -> bool:
-    """Returns whether the access key that signed in on `device` is still valid and has the same secret.
+    """Returns whether the access key that signed in on `device` is still valid, with the secret that was used then.
 
-    Makes no query to the database.
+    Makes no query to the database: the keys are in memory.
     """
     if device is None:
         return False

@@ -123,8 +123,8 @@ class PagePace:
     def reserve(self, visitor: Visitor, cost: float) -> float:
         """Counts a request for a page against the rates of the visitor and of the worker.
 
-        Returns the seconds that the request must wait to keep to the rates. `cost`: as how many pages the request
-        counts.
+        Returns the seconds that the request must wait, so that neither rate is exceeded. `cost` is the number of pages
+        that the request counts as: a login is much more work than a page.
 
         Raises:
             TooManyPages: the request would wait longer than `MAX_WAIT_SECONDS`. Then it is not counted.
@@ -172,10 +172,11 @@ class PagePace:
 
 
 class RememberSignedIn:
-    """Middleware that tells `page_pace` the cookies of visitors who are signed in, whom it then does not limit.
+    """Middleware that tells `page_pace` which login cookies are valid, so that it does not limit requests with them.
 
-    `page_pace` keeps digests of them in the memory of the process, and acts before a page is made. Only after a page is
-    made is it known whether the visitor is signed in, so the middleware acts then.
+    `page_pace` acts before Django makes a page, when nobody knows yet whether the visitor is signed in. The middleware
+    acts after that, when it is known; so later requests are not limited. `page_pace` keeps only digests of the cookies,
+    in the memory of the process.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -198,9 +199,10 @@ def login_cookies() -> tuple[str, str]:
 
 
 def cookies_of(scope: HTTPScope) -> dict[str, str]:
-    """Returns, by name, the values of a request's cookies that a login has set, those that mark a device included.
+    """Returns the cookies of a request that a login has set, as values by name: login cookies and device cookies.
 
-    Returns none if the Cookie header is too long.
+    A device cookie marks a device on which somebody has signed in. Returns no cookies if the Cookie header has more
+    than `MAX_COOKIE_BYTES`.
     """
     header = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
     if not header or len(header) > MAX_COOKIE_BYTES:
@@ -211,9 +213,10 @@ def cookies_of(scope: HTTPScope) -> dict[str, str]:
 
 
 def visitor_of(cookies: Mapping[str, str], address: str) -> Visitor:
-    """Returns the client under which a request for a page without a login is counted.
+    """Returns the visitor who has sent a request for a page without a login, so that the visitor's rate is limited.
 
-    That is a device on which somebody has signed in before, or else the client's network.
+    If a device cookie among `cookies` shows that somebody has signed in on the device before, the visitor is that
+    device. Otherwise it is the client's network, to which the IP address `address` belongs.
     """
     device = ADMIN_DEVICE.read(cookies) or KEY_DEVICE.read(cookies)
     return Visitor(client_network(address)) if device is None else Visitor(f"device {device.device_id}", is_known=True)
@@ -224,10 +227,11 @@ COOKIE = re.compile(rb"(?<![^;\s])([^=;\s]+)=([^;\s]*)")
 
 
 def _wait(until: float, rate: PageRate, now: float) -> float:
-    """Returns for how many seconds, from the time `now` on, a request must wait to keep to `rate`.
+    """Returns the seconds that a request must wait, from the time `now` on, so that `rate` is not exceeded.
 
-    `until` is the time at which the requests admitted so far would be done at an even pace of `per_second`. A request
-    may run earlier than that, by the time that `burst` requests take, because so many may run at once.
+    `until` is the time at which all admitted requests, with this one, would be done if they ran one after the other at
+    `rate.per_second`. But `rate.burst` requests may run at once, so the wait is shorter by the time that these would
+    take.
     """
     return max(0.0, round(until - rate.burst / rate.per_second - now, 3))
 

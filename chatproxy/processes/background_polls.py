@@ -31,7 +31,10 @@ UNASKED_SECONDS, UNASKED_BATCH = 60.0, 1000  # journals of earlier processes may
 
 
 class BackgroundPolls:
-    """The thread that polls the background responses which have not ended or, if nobody may ask, estimates them."""
+    """The thread that asks upstream about background responses that have not ended, to learn their usage ("polls").
+
+    If the settings do not allow it to ask, it estimates their usage instead.
+    """
 
     def __init__(self) -> None:
         self._stopping = threading.Event()
@@ -42,7 +45,10 @@ class BackgroundPolls:
         self._thread.start()
 
     def stop(self) -> None:
-        """Cancels the polls that are under way, and stops the thread; waits for `STOP_SECONDS` at most."""
+        """Cancels the requests about background responses that are under way, and ends the thread.
+
+        Waits for the thread's end for `STOP_SECONDS` at most.
+        """
         self._stopping.set()
         with suppress(RuntimeError):  # the event loop has ended by itself
             self._wake()

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
 
 def _bundled_postgres() -> PostgresWatch | None:
-    """Returns the bundled PostgreSQL of this server, which `manage.py serve` has started; None if it has another one.
+    """Returns the watch over the bundled PostgreSQL of this server; None if DATABASE_URL names another database.
 
-    The modules are imported only if needed: they import psycopg, which would take half of the memory of the master.
+    `manage.py serve` has started the bundled PostgreSQL. The modules are imported only if needed: they import psycopg,
+    which would take half of the memory of the master.
     """
     if _values["DATABASE_URL"] is not None:
         return None

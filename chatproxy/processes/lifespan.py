@@ -64,9 +64,10 @@ def start_ledger(steps: ShutdownSteps) -> None:
 
 
 async def start_parts(steps: ShutdownSteps) -> None:
-    """Starts the keyring, the reservations, the limits and the sweep of owners of a worker.
+    """Starts the parts of a worker that follow its ledger: the keyring, the budget reservations, the limits, a sweep.
 
-    Adds to `steps` the steps that end them, and one that closes the connections to upstream.
+    The sweep deletes the files that record owners of stored objects, once the database has these owners as well. Adds
+    to `steps` the steps that end the parts, and one that closes the connections to upstream.
     """
     keyring.start()
     steps.add("keyring", keyring.stop)
@@ -85,9 +86,10 @@ async def start_parts(steps: ShutdownSteps) -> None:
 
 
 def freeze_loaded_objects() -> None:
-    """Turns Python's garbage collection on for new objects, and excludes all objects that exist now from it.
+    """Turns Python's garbage collection on, but only for objects that are made from now on.
 
-    Nearly all of them stay until the process ends, so searching them again and again would only cost time.
+    Nearly all objects that exist now stay until the process ends, so searching them again and again would only cost
+    time.
     """
     gc.collect()
     gc.freeze()
@@ -96,7 +98,11 @@ def freeze_loaded_objects() -> None:
 
 
 def worker_report() -> WorkerReport:
-    """Returns the numbers that this worker writes to its status file every second, for the dashboard and `/metrics`."""
+    """Returns the state of this worker, which it writes to its status file once a second.
+
+    The state is a dictionary for JSON: the calls in flight, whether the worker drains, gauges, and the state of the
+    journal and of upstream. The dashboard and `/metrics` show it.
+    """
     gauges = {
         "keyring_age_seconds": keyring.age,
         "redis_away_seconds": limiter.away_seconds,

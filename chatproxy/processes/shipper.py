@@ -38,7 +38,9 @@ LOOK_SECONDS = 0.5  # between two checks of whether it is this shipper's turn, o
 
 
 def run_shipper(lifeline: int) -> None:
-    """Ships until the file descriptor `lifeline` comes to its end, and then what is left in the journals.
+    """Brings the journals of this host into the database, until the file descriptor `lifeline` comes to its end.
+
+    Then it brings in what is left in the journals, and returns. While another process ships the journals, it waits.
 
     Raises:
         OSError: DATA_DIR cannot be written.
@@ -52,7 +54,10 @@ def run_shipper(lifeline: int) -> None:
 
 
 def _wait_for_end(lifeline: int, ended: threading.Event) -> None:
-    """Sets `ended` when the file descriptor `lifeline` comes to its end, or cannot be read."""
+    """Waits until the file descriptor `lifeline` comes to its end or cannot be read, and then sets the event `ended`.
+
+    The end means that gunicorn's master and all its workers have ended, which have the other end of this pipe open.
+    """
     try:
         while os.read(lifeline, 4096):
             pass
@@ -72,9 +77,9 @@ class _Turn:
         self._parent = os.getppid()
 
     def wait_for(self, ended: threading.Event) -> bool:
-        """Waits until this process may ship, and returns True; returns False if `ended` is set before.
+        """Waits until this process may ship the journals, and returns True; returns False if `ended` is set before.
 
-        What is in the journals then is shipped by the process that has the turn.
+        In the latter case, the process that has the turn ships what is in the journals.
         """
         while not _try_lock(self.lock):
             _try_lock(self._next)
@@ -84,7 +89,10 @@ class _Turn:
         return True
 
     def is_over(self) -> bool:
-        """Returns whether the server of this shipper was killed, and the shipper of another one waits for its turn."""
+        """Returns whether this process should let another one ship the journals.
+
+        That is so if its own server was killed, and the shipper of another server waits for the turn.
+        """
         if os.getppid() == self._parent:
             return False
         if not _try_lock(self._next):
@@ -103,9 +111,10 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def _ship_until(ended: threading.Event, turn: _Turn) -> None:
-    """Runs all parts of the shipper until `ended` is set or its turn is over; then ships the rest and ends the parts.
+    """Runs all parts of the shipper until the event `ended` is set or `turn` is over, and then ends the parts.
 
-    The file with its report is written first and last, so that it has the last counts.
+    At the end, what is left in the journals is shipped, for `DRAIN_SECONDS` at most. The shipper's status file is
+    started first, if the disk allows, and ended last, so that it has the last counts.
     """
     shipper = Shipper(settings.DATA_DIR / "journal")
     others = (PriceUpdates(), DailyPruning(), BackgroundPolls())

@@ -36,7 +36,8 @@ os.register_at_fork(before=_forking.acquire, after_in_parent=_forking.release, a
 class ShipperWatch(KeepRunning):
     """The shipper as gunicorn's master sees it: starts the process, watches it, and ends it at last.
 
-    Create this object before the first worker is forked.
+    Create this object before the first worker is forked: the workers must inherit the pipe whose end tells the shipper
+    that all of them have ended.
     """
 
     def __init__(self) -> None:
@@ -74,9 +75,10 @@ class ShipperWatch(KeepRunning):
         return self._process is not None and self._process.poll() is None
 
     def start_again(self) -> float:
-        """Starts the shipper; returns after how many seconds it is to be checked again.
+        """Starts the shipper; returns the seconds until the thread is to check it again.
 
-        After a short life of the last one, or a start that has failed, that is longer each time.
+        They double, up to `LONGEST_PAUSE`, if the last shipper did not live for `LONG_LIFE_SECONDS` or could not be
+        started.
         """
         if self._process is not None:
             logger.warning(

@@ -81,9 +81,9 @@ class MasterSignals:
 
 
 def unblock_stop_signals() -> None:
-    """Unblocks the signals to stop, which `manage.py serve` blocked before it became gunicorn.
+    """Unblocks the signals to stop (`STOP_SIGNALS`) in gunicorn's master, once the master's handlers are installed.
 
-    Done once gunicorn's master can handle them. Signals that came meanwhile are handled now.
+    `manage.py serve` blocked these signals before it became gunicorn. Those that came meanwhile are handled now.
     """
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 

@@ -131,9 +131,10 @@ class DrainingServer(Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Installs this worker's handlers of SIGTERM and SIGQUIT in place of uvicorn's.
+        """Context manager that installs this worker's handlers of SIGTERM and SIGQUIT in place of uvicorn's.
 
-        After the shutdown, uvicorn's would end the process by the signal that it has received.
+        uvicorn's own version raises a received signal again after the shutdown, which would end the process by that
+        signal.
         """
         unix_signals.handle_in_worker(self.drain, self.cancel_calls)
         yield
@@ -157,7 +158,8 @@ class DrainingServer(Server):
     def _check_ids(self) -> None:
         """Asks the master process for new workers if new request ids are more than a minute ahead of the clock.
 
-        Each id has a time in it, which lists, filters and pruning use.
+        Each id has a time in it, by which rows are listed, filtered and pruned. That time never goes back, so it is
+        ahead after the clock was put back. A new process takes it from the clock again.
         """
         ahead = ids.seconds_ahead()
         if ahead <= MAX_SECONDS_AHEAD:

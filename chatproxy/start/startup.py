@@ -96,13 +96,13 @@ def check_upstream(base_url: str, host: str, port: int) -> None:
 
 
 def wait_for_database(output: Output) -> None:
-    """Waits until the database answers, and checks that its settings allow it to hold the ledger.
+    """Waits until the database answers, and checks that its settings allow it to hold the ledger, the records of calls.
 
     The database may start after this server, because compose and Kubernetes keep no order.
 
     Raises:
-        StartError: the database did not answer within `DATABASE_SECONDS`, refuses for a reason that does not
-            pass by itself (`database_refusals`), or cannot hold the ledger (`database_settings`).
+        StartError: the database did not answer within `DATABASE_SECONDS`, refuses for a reason that does not pass by
+            itself (`database_refusals`), or cannot hold the ledger (`database_settings`).
     """
     deadline = time.monotonic() + DATABASE_SECONDS
     has_written = False

@@ -36,7 +36,11 @@ COMMITTED_MEANWHILE = (psycopg.errors.DuplicateTable, psycopg.errors.DuplicateCo
 
 
 class OneTransactionExecutor(MigrationExecutor):
-    """Executor that applies a migration and records it in one transaction, unless the migration is not atomic."""
+    """Executor of Django's that applies a migration and records it as applied in one transaction.
+
+    So a server that is killed in between leaves no applied migration unrecorded. A migration with `atomic = False` runs
+    as Django runs it.
+    """
 
     def apply_migration(
         self, state: ProjectState, migration: Migration, fake: bool = False, fake_initial: bool = False
@@ -81,11 +85,11 @@ def migrate(notice: Callable[[], None]) -> None:
 
 
 def _limit_wait(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
-    """Runs one SQL statement of a migration; within a transaction, it waits for a table for `LOCK_TIMEOUT_MS` at most.
+    """Runs one SQL statement of a migration; within a transaction, it waits for a locked table for a limited time.
 
-    The limit is set anew for each statement, since a migration may set another one. It ends with the transaction, so a
-    pooler's connection does not keep it. After a statement that failed, only a rollback can follow, which waits for
-    nothing.
+    The limit is `LOCK_TIMEOUT_MS`. It is set before each statement, since a migration may set another one, and holds
+    until the transaction ends, so that a connection that a pooler reuses does not keep it. After a failed statement it
+    is not set, because PostgreSQL then accepts only a rollback, which waits for nothing.
     """
     database = context["connection"]
     has_failed = database.connection.info.transaction_status == psycopg.pq.TransactionStatus.INERROR

@@ -70,7 +70,7 @@ class Command(BaseCommand):
     def prepare(self, undo: ExitStack) -> None:
         """Does all that must be done before the server starts: checks, database, migrations, secrets, the first admin.
 
-        At the end prints the banner. Adds to `undo` what must be undone if a later step fails.
+        At the end prints the banner. Adds functions to `undo` that undo the steps, in case a later step fails.
         """
         make_data_dir()
         check_upstream(settings.OPENAI_BASE_URL, settings.HOST, settings.PORT)
