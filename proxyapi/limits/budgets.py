@@ -54,21 +54,25 @@ RETRY_AFTER_HELD_SECONDS = 5  # calls in flight end soon, and most cost less tha
 class Reservation:
     """The reservation of one call: its share of the lease that its worker has of the budgets of the call's key.
 
-    `share` is None for a call that is made while the database is away, at the expense of its key's allowance.
+    `share` is None for a call that is made while the database is away: its dollars are taken from the small allowance
+    that its key has for such times (`Allowances`).
     """
 
     share: CallShare | None
 
     def record(self) -> CallRecord:
-        """Returns the field of the call's journal record that says what the call has of the lease."""
+        """Returns the field `lease` of the call's journal record: how many dollars of which lease are reserved.
+
+        Returns an empty record for a call without a share.
+        """
         return {} if self.share is None else {"lease": self.share.record}
 
     def settle(self, row: CallRecord) -> CallRecord:
         """Replaces the dollars that were reserved for a call by the call's cost, which is computed from its ledger row.
 
-        Returns the field of the row that says what the call has used of the lease. All that was reserved counts as used
-        until the row is in the tables, if no price is known, or if the gateway is going to poll the call's response,
-        which goes on in the background.
+        Returns the field `lease` for the row: how many dollars of which lease the call has used. If the cost is not
+        known, all that was reserved counts as used until the row is in the tables. That is so if no price is known, or
+        if the call's response goes on in the background and the gateway is going to poll it.
         """
         if self.share is None:
             return {}
@@ -78,7 +82,7 @@ class Reservation:
         return {"lease": {"id": self.share.lease.id, "dollars": str(used)}} if used else {}
 
     def _cost(self, row: CallRecord) -> Decimal | None:
-        """Returns the cost of a call that has ended; None if it is not known yet."""
+        """Returns the cost in dollars of a call that has ended, from its ledger row; None if it is not known yet."""
         if row["response_status"] in UNFINISHED_STATUSES and row["pollable"] and responses_are_polled():
             return None
         try:
@@ -133,7 +137,10 @@ async def reserve(day: date, caller: Caller, ceiling: CostCeiling, dollars: Deci
 
 
 async def take(wanted: Wanted) -> BudgetState:
-    """Reserves dollars of a key's budgets; waits if others have reserved them and may not need them.
+    """Tries to reserve the dollars that `wanted` describes from a key's budgets; returns their state afterwards.
+
+    The reserved dollars are the `share` of the result; it is None if too little was left. If others have reserved
+    dollars that they may not need, waits a little for them and tries again.
 
     Raises:
         ReservationsUnavailable: the database does not say whether there is room.
@@ -151,9 +158,9 @@ async def take(wanted: Wanted) -> BudgetState:
 
 
 def fit(ceiling: CostCeiling, floor: CostCeiling, dollars: Decimal) -> CostCeiling:
-    """Returns `ceiling` with its output limited to as many tokens as `dollars` can pay for.
+    """Returns a copy of the cost ceiling `ceiling`, its output limited to as many tokens as `dollars` can pay for.
 
-    The output is never limited to less than the output of the ceiling `floor`, even if `dollars` cannot pay for it.
+    The output is never limited to less than that of the cost ceiling `floor`, even if `dollars` cannot pay for it.
     """
     limit = ceiling.adjustable
     assert limit is not None  # noqa: S101  (only such a call has got less than it asked for)

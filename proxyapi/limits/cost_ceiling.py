@@ -194,11 +194,17 @@ class RequestedWork:
         return frozenset(model or "" for model in (*(self._named.main or ("",)), *self._named.others))
 
     def count(self, *names: str, otherwise: int) -> int:
-        """Returns the highest positive whole number among the values under these names; else `otherwise`."""
+        """Returns the highest positive whole number among the request's values under `names`.
+
+        Returns `otherwise` if no value under these names (JSON members or form fields) is such a number.
+        """
         return max(map(count_in, self.values(*names)), default=0) or otherwise
 
     def conversation(self) -> MaxUsage:
-        """Returns the most tokens and web searches that a chat completion or a response can use."""
+        """Returns, as a `MaxUsage`, the most that a chat completion or a response can use.
+
+        That is tokens, and the work of hosted tools, such as web searches.
+        """
         parts = list(dictionaries(self._fields.values()))
         images = [part for part in parts if is_one_of(part, IMAGE_PARTS)]
         sounds = [inline_data(part.get("input_audio")) for part in parts if is_one_of(part, {"input_audio"})]
@@ -237,12 +243,18 @@ class RequestedWork:
                 yield model
 
     def completion(self) -> MaxUsage:
-        """Returns the most tokens that a legacy completion (`/v1/completions`) can use, for all of its prompts."""
+        """Returns, as a `MaxUsage`, the most tokens that a legacy completion can use, for all of its prompts.
+
+        Legacy completions are those of `/v1/completions`.
+        """
         most = max(map(output_ceiling, self.models))
         return MaxUsage(self.text_tokens, output_tokens=self.limit.answers * self.limit.tokens(most))
 
     def transcription(self) -> MaxUsage:
-        """Returns the most tokens and seconds of audio that a transcription or a translation of audio files can use."""
+        """Returns the most tokens and seconds of audio that a transcription or translation of audio files can use.
+
+        The result is a `MaxUsage`.
+        """
         seconds = math.ceil(sum(self.files) / SOUND_BYTES_PER_SECOND) + 1  # the shortest file is billed as one second
         return MaxUsage(
             input_tokens=self.text_tokens + seconds * SOUND_TOKENS_PER_SECOND,
@@ -252,12 +264,12 @@ class RequestedWork:
         )
 
     def speech(self) -> MaxUsage:
-        """Returns the most tokens that a request to turn text into speech can use."""
+        """Returns, as a `MaxUsage`, the most tokens that a request to turn text into speech can use."""
         made = self.size * SPEECH_TOKENS_PER_BYTE
         return MaxUsage(input_tokens=self.text_tokens, output_tokens=made, kinds=frozenset({"audio_output"}))
 
     def images(self) -> MaxUsage:
-        """Returns the most tokens that a request to generate, edit or vary images can use."""
+        """Returns, as a `MaxUsage`, the most tokens that a request to generate, edit or vary images can use."""
         links = [part for part in dictionaries(self._fields.values()) if "image_url" in part or "file_id" in part]
         not_text = tokens_if_text(map(inline_data, links))
         one = MOST_MADE_TOKENS + PARTIAL_IMAGE_TOKENS * self.count("partial_images", otherwise=0)

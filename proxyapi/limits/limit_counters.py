@@ -197,8 +197,9 @@ class ProcessCounters(LimitCounters):
 
 
 def _until_free(hits: deque[float], limit: int) -> float:
-    """Returns the time at which one more request is allowed, because enough of the earlier ones are a minute old.
+    """Returns the time at which the key may make one more request than now, because earlier ones are a minute old.
 
-    `hits` has the times of the key's requests in the last minute.
+    `hits` has the times of the key's requests in the last minute, in seconds and oldest first; the result is a time of
+    the same clock. `limit` is the number of requests per minute. Returns 0 if there are no requests.
     """
     return hits[max(0, len(hits) - max(1, limit))] + WINDOW_SECONDS if hits else 0.0

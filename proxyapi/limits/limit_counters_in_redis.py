@@ -172,5 +172,8 @@ def _limit_state(item: RateLimitItem, reset_at: float, remaining: int) -> LimitS
 
 
 def _seconds_until(reset_at: float, most: float) -> float:
-    """Returns the seconds until the Unix time `reset_at`, and `most` if the clock was put back meanwhile."""
+    """Returns the seconds from now until the Unix time `reset_at`: at least 0, and at most `most`.
+
+    There would be more than `most` if the clock was put back meanwhile.
+    """
     return min(max(0.0, reset_at - time.time()), most)

@@ -53,10 +53,10 @@ class Ticket:
         self._settling: asyncio.Task[None] | None = None
 
     def settle(self, tokens: int = 0) -> None:
-        """Frees the slot of a call that has ended, and counts its tokens against the limit of its key.
+        """Frees the slot of a call that has ended, and counts its `tokens` against the limit of its key.
 
-        Only the first call of this method has an effect. So a call may be settled early, and once more when all that it
-        uses is closed.
+        Only the first call of this method has an effect. So a call may be settled early, before its last byte leaves,
+        and once more at its very end, when everything that it has used is closed.
         """
         if self._ended:
             return
@@ -160,7 +160,7 @@ class Limiter:
         return ticket
 
     async def pace(self, name: str, seconds: int) -> float:
-        """Lets an event, such as a request for the page `name`, happen at most once in `seconds` seconds.
+        """Lets the event called `name`, such as a request for one page, happen at most once in `seconds` seconds.
 
         With Redis this holds for all processes together. Returns 0 and remembers the event if it may happen now;
         otherwise returns the seconds until it may.
@@ -222,9 +222,9 @@ class Limiter:
                 await self._link.ask(lambda: shared.settle(caller, lease, tokens))
 
     async def _renew_leases(self, link: RedisLink, shared: SharedCounters) -> None:
-        """Extends, every `RENEW_SECONDS`, the leases in Redis of this process's slots, until it is cancelled.
+        """Extends the leases in Redis of this process's slots for parallel calls, every `RENEW_SECONDS`.
 
-        This also shows when Redis is back after an outage.
+        Runs until it is cancelled. This also shows when Redis is back after an outage.
         """
         while True:
             await asyncio.sleep(RENEW_SECONDS)

@@ -32,11 +32,11 @@ DEFAULT_LIMITS = {"/v1/completions": 16}
 
 @dataclass(frozen=True)
 class OutputLimit:
-    """The limits of its output that a call's body states, and the limit that the gateway may add.
+    """The limits of output tokens that the body of a call states, and the limit that the gateway may add to the body.
 
-    `stated` has the names and the values of the limits in the body. `member` is the name under which the gateway may
-    add a limit. `answers` is the number of answers that the call asks for. Without a limit, each answer may have
-    `default` tokens; if that is None, as many as the model can put out.
+    `stated` has the names and the values of the limits in the body. `member` is the name of the JSON member by which
+    the gateway may add a limit. `answers` is the number of answers that the call asks for. If the body states no limit,
+    each answer may have `default` tokens; if `default` is None, as many as the model can put out.
     """
 
     member: str
@@ -110,7 +110,10 @@ def limit_by_key(route: Route | None, body: JSONBody | None, cap: int) -> AddedL
 
 
 def output_limit_of(route: Route | None, body: JSONBody | None) -> OutputLimit | None:
-    """Returns what a call's body says about its output; None for a call whose output no member limits."""
+    """Returns the limits of output tokens that a call's body states, and the one that the gateway may add.
+
+    Returns None if no member of the body can limit the output of such a call.
+    """
     names = LIMIT_MEMBERS.get("" if route is None else route.name)
     if names is None or route is None or body is None:
         return None
@@ -157,9 +160,9 @@ def _stated(names: Sequence[str], fields: Mapping[str, Sequence[object]]) -> Ite
 
 
 def count_in(value: object) -> int:
-    """Returns the whole number that upstream may read in a value of a request, such as the `n` of answers; else 0.
+    """Converts a value in a request, such as that of `n`, to the whole number that upstream may read in it.
 
-    Upstream may read `5.0` and `"5"` as 5.
+    Upstream may read `5.0` and `"5"` as 5. A fraction is rounded up. Returns 0 for a value that is no positive number.
     """
     if is_positive_integer(value):
         return value

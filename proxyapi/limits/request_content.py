@@ -78,7 +78,10 @@ def is_one_of(part: Mapping[str, object], kinds: set[str]) -> bool:
 
 
 def inline_data(part: object) -> str:
-    """Returns the base64 text in a part of a message; empty if the part has none."""
+    """Returns the image, sound or file in a part of a message, as base64 or as a data URL; empty if the part has none.
+
+    A link to something elsewhere (`http…`) is not returned.
+    """
     if isinstance(part, dict):
         values = [part.get(name) for name in ("image_url", "file_data", "data", "file")]
         nested = [value.get(name) for value in values if isinstance(value, dict) for name in ("url", "file_data")]
@@ -88,9 +91,9 @@ def inline_data(part: object) -> str:
 
 
 def tokens_if_text(texts: Iterable[str]) -> int:
-    """Returns how many tokens `most_tokens` counts for strings in a body that are not text, such as images in base64.
+    """Returns the number of tokens that `most_tokens` counts for strings that are no text, such as images in base64.
 
-    The result can be subtracted from a count that was made as if the whole body were text.
+    It can be subtracted from a count that was made as if the whole body were text.
     """
     return sum(most_tokens(text.encode("utf-8", "surrogatepass")) for text in texts)
 

@@ -55,8 +55,9 @@ BILLED_BY_LENGTH = "whisper-"  # their usage is a duration (`openai.types.audio.
 def most_usage(method: str, route: Route | None, body: JSONBody | Form | None, text_size: int) -> MaxUsage | None:
     """Returns the most that a call can have used; None if the call costs nothing, or if its cost cannot be computed.
 
-    Searching a large JSON body would take long, so only its tools and those of its members are read that are neither
-    objects nor lists, and its text is taken to be `text_size` bytes.
+    Searching a large JSON body would take long. Of such a body, only these members are read: `tools`, unless they are
+    large as well, and members that are neither objects nor lists. The text in the body is then taken to be `text_size`
+    bytes long.
     """
     if route is not None and route.name == SPEECH and isinstance(body, JSONBody):
         return _speech(body)
@@ -80,9 +81,9 @@ def _is_soon_read(member: Member) -> bool:
 
 
 def with_length(most: MaxUsage, seconds: float) -> MaxUsage:
-    """Returns `most`, the most that a transcription can have used, lowered to what audio of `seconds` can have used.
+    """Returns a copy of `most`, the most that a transcription can have used, lowered to the real length of its audio.
 
-    The result is never higher than `most`.
+    `seconds` is that length. The result is never higher than `most`.
     """
     length = min(math.ceil(seconds), most.audio_seconds)
     tokens = math.floor((most.audio_seconds - length) * SOUND_TOKENS_PER_SECOND)
@@ -101,9 +102,9 @@ def length_of_files(files: Iterable[tuple[bytes, int]]) -> float | None:
 
 
 def _speech(body: JSONBody) -> MaxUsage:
-    """Returns the estimated tokens of a request to turn text into speech, by the length of the text.
+    """Estimates, from the length of the text, the tokens of a request to turn text into speech.
 
-    Upstream states the usage of such requests only in streams of events.
+    The result is a `MaxUsage`. Upstream states the usage of such requests only in streams of events.
     """
     characters = sum(len(text) for text in body.values("input") if isinstance(text, str))
     output = math.ceil(characters * SPEECH_TOKENS_PER_CHARACTER)
@@ -111,9 +112,10 @@ def _speech(body: JSONBody) -> MaxUsage:
 
 
 def with_one_picture_model(most: MaxUsage, secrets: tuple[str, ...]) -> MaxUsage:
-    """Returns `most`, the most that a call can use, with only the dearest of the models named for the image tool.
+    """Returns a copy of `most`, the most that a call can use, that names only the dearest model of the image tool.
 
-    The name is redacted and cut, because the ledger gets it if upstream does not say what the call has used.
+    A request may name several models for this tool. The name is redacted (it may contain one of `secrets`) and cut,
+    because the ledger gets it if upstream does not say what the call has used.
     """
     if not most.picture_models:
         return most
@@ -127,9 +129,10 @@ def with_one_picture_model(most: MaxUsage, secrets: tuple[str, ...]) -> MaxUsage
 def supposed_tool_use(
     method: str, route: Route | None, body: JSONBody | None, secrets: tuple[str, ...]
 ) -> SupposedUsage:
-    """Returns what the hosted tools in a request's `tools` can use beside tokens; empty for most requests.
+    """Returns the most that the hosted tools in a request's `tools` can use beside tokens.
 
-    The result has the number of web searches and `other_usage`.
+    The result has the number of web searches as `web_searches`, and all else as `other_usage`. It is empty for most
+    requests, because they name no such tool that is billed.
     """
     tools = [tool for value in ([] if body is None else body.values("tools")) if isinstance(value, list)
              for tool in value if isinstance(tool, dict)]  # fmt: skip
@@ -146,10 +149,10 @@ def supposed_tool_use(
 
 
 def supposed_usage(most: MaxUsage, model: str) -> SupposedUsage:
-    """Converts the most that a call can use to the usage for its ledger row, which then has the price of that usage.
+    """Builds the usage for a call's ledger row as if the call had used `most`, the most that it can use.
 
-    All tokens are counted as the dearest kind that the call can have, such as audio. Tokens of images have no count of
-    their own: pricing assumes their dearest kind.
+    The row is then priced by this usage. All tokens are counted as the dearest kind that the call can have, such as
+    audio. Tokens of images have no count of their own: pricing assumes their dearest kind.
     """
     usage = cast(SupposedUsage, _counts(most, model))
     if (other := _other_usage(most)) is not None:
@@ -158,9 +161,10 @@ def supposed_usage(most: MaxUsage, model: str) -> SupposedUsage:
 
 
 def _other_usage(most: MaxUsage) -> OtherUsage | None:
-    """Returns what a call can use of hosted tools beside tokens, for its ledger row; None if it can use no such tool.
+    """Returns what a call can use of hosted tools beside tokens, as the ledger field `other_usage`; None if nothing.
 
-    A container counts once, at the least time for which upstream bills one (`usage.money.tool_fees`).
+    `most` is the most that the call can use. A container counts once, at the least time for which upstream bills one
+    (`usage.money.tool_fees`).
     """
     found: OtherUsage = {}
     if most.pictures:
@@ -182,7 +186,11 @@ def _other_usage(most: MaxUsage) -> OtherUsage | None:
 
 
 def _counts(most: MaxUsage, model: str) -> Counts:
-    """Returns the counts of tokens, seconds of audio and web searches for the ledger row of a call that uses `most`."""
+    """Converts `most`, the most that a call can use, to the counts of its ledger row, by the names of the row's fields.
+
+    They count tokens, seconds of audio and web searches. If the model is billed by the length of audio, only the
+    seconds are counted.
+    """
     if most.audio_seconds and model.lower().startswith(BILLED_BY_LENGTH):
         return {"audio_seconds": most.audio_seconds}
     counts: Counts = {"input_tokens": most.input_tokens, "output_tokens": most.output_tokens}
@@ -217,11 +225,12 @@ def usage_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str,
 
 
 def counts_of_streamed_text(model: str, request_size: int, size: int, body: bytes, *, shows_reasoning: bool) -> Counts:
-    """Returns the estimated usage of a call whose answer is a stream of text that ended without stating a usage.
+    """Estimates the tokens of a call whose answer, a stream of text, ended without stating a usage.
 
-    The stream was cut, or the caller left before its first text. `request_size` is the size of the text in the request,
-    `size` that of the text that has come, in bytes; `body` is the request's whole body. `shows_reasoning`: the text
-    that has come includes the model's reasoning, so no hidden reasoning is added to the estimate.
+    The stream was cut, or the caller left, perhaps before any text had come. Returns the numbers of input and output
+    tokens by their names. `request_size` is the size in bytes of the text in the request, and `size` that of the text
+    that has come; `body` is the request's whole body. If `shows_reasoning` is true, the text that has come includes the
+    model's reasoning, so no hidden reasoning is added to the estimate.
     """
     request = _limits_in(body)
     reasoned = 0 if shows_reasoning else reasoning_tokens(model, effort_in(request))
@@ -232,9 +241,11 @@ def counts_of_streamed_text(model: str, request_size: int, size: int, body: byte
 
 
 def counts_of_whole_stream(model: str, request_size: int, body: bytes) -> Counts:
-    """Returns the estimated usage of a call whose response goes on without anybody who reads its stream of text.
+    """Estimates the tokens of a call whose response, a stream of text, goes on after its caller has left.
 
-    `request_size` is the size of the text in the request in bytes; `body` is the request's whole body.
+    Nobody reads how much text there will be, so the call counts with all output tokens that its request allows. Returns
+    the numbers of input and output tokens by their names. `request_size` is the size of the text in the request in
+    bytes; `body` is the request's whole body.
     """
     return {"input_tokens": tokens_of_text(request_size), "output_tokens": _most_output(model, _limits_in(body))}
 
@@ -247,7 +258,11 @@ def _most_output(model: str, request: Mapping[str, Sequence[object]]) -> int:
 
 
 def _limits_in(body: bytes) -> Mapping[str, Sequence[object]]:
-    """Reads from a request's body what limits the output, and the reasoning effort; empty for a very large body."""
+    """Reads from a request's body its limits of output tokens, its number of choices and its reasoning effort.
+
+    Returns lists of values by the names of the members. The result is empty for a body of more than
+    `MAX_OUTLINED_BYTES`, because reading it would hold up the event loop.
+    """
     parsed = parse_body(body, READ_MEMBERS) if len(body) <= MAX_OUTLINED_BYTES else {}
     return {name: [value] for name, value in parsed.items()}
 
@@ -257,11 +272,12 @@ def most_of_stream(
 ) -> SupposedUsage:
     """Returns the most that a call can have used if its answer, a stream of text, ended without stating a usage.
 
-    `most` is what was reserved for the call; the stream was cut, or the caller left. The text that has come is counted
-    as the most tokens that it can have. A model that does not show its reasoning may have reasoned all the time,
-    `seconds`, that the text does not account for. Hosted tools may have begun to work after the last event that came,
-    and work on. How much audio was made is not known, so it is limited only to what a model can make in that time. For
-    an answer that came as no stream, `text` is None and `whole_size` is the answer's size in bytes.
+    The stream was cut, or the caller left. `most` is the most that the whole call can use, for which dollars were
+    reserved; `body` is the request's whole body. The `text` that has come is counted as the most tokens that it can
+    have. A model that does not show its reasoning may have reasoned during all of the `seconds` that upstream had.
+    Hosted tools may have begun to work after the last event that came, so they count as in `most`. How much audio was
+    made is not known, so it is limited only to what a model can make in that time. For an answer that came as no
+    stream, `text` is None and `whole_size` is the answer's size in bytes.
     """
     counts = supposed_usage(most, model)
     if "audio_output" in most.kinds:

@@ -79,7 +79,10 @@ def remove_usage(events: bytes) -> bytes:
 
 
 def _place(match: re.Match[bytes]) -> tuple[int, int]:
-    """Returns the place of the field that a match of `_USUAL` has found, with one comma beside it."""
+    """Returns where the field `usage` that the pattern `_USUAL` has found begins and ends, with one comma beside it.
+
+    The two numbers are positions in the events. The bytes between them are removed from the events.
+    """
     number = match.lastindex or 0
     start, end = match.span(number)
     return (start - 1 if number == 1 else start), end

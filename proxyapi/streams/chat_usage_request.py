@@ -47,9 +47,9 @@ class UsageRequests:
         return "on" if settings.INJECT_STREAM_USAGE else "off"
 
     def may_be_refusal(self, status: int, body: bytes) -> bool:
-        """Returns whether upstream's error may be a refusal of `stream_options.include_usage`.
+        """Returns whether an error of upstream's may be its refusal of `stream_options.include_usage`.
 
-        It may be one if the status is in `REFUSALS` and the body names the field.
+        It may be one if the status is 400 or 422 (`REFUSALS`) and the body of the error names this field.
         """
         return status in REFUSALS and any(name in body for name in NAMES)
 

@@ -47,7 +47,7 @@ class EarlyStream:
     async def stop(self) -> None:
         """Stops the stream that the caller gets before upstream has answered: its timer and its comments.
 
-        From then on only the handler sends to the caller.
+        From then on only the call's own handler sends the caller anything.
         """
         self._timer.cancel()
         if self._task is not None:
@@ -76,11 +76,11 @@ class EarlyStream:
         return asyncio.get_running_loop().call_later(settings.SSE_KEEPALIVE_SECONDS, self._begin)
 
     def _begin(self) -> None:
-        """Starts the task that sends a stream before upstream has answered. If it is too early, starts the timer again.
+        """Starts the task that sends the caller a head and comments before upstream answers, unless it is too early.
 
-        It is too early while the caller's socket takes no bytes. It is also too early while the request has not arrived
-        whole, because the last field of a form may be the one that asks for a stream. A call that asks for no stream
-        never gets one.
+        If it is too early, starts the timer again. It is too early while the caller's socket takes no bytes. It is also
+        too early while the request has not arrived whole, because the last field of a form may be the one that asks for
+        a stream. A call that asks for no stream never gets this head.
         """
         connection = self._call.request.connection
         if self._call.facts.stream and connection.has_whole_body and connection.takes_bytes:

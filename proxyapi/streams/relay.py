@@ -51,8 +51,9 @@ def unchanged(events: bytes) -> bytes:
 class Dialect:
     """The rules of one family of event streams, such as those of chats: the form of its errors, and how it ends.
 
-    `error_event` makes an event from an error of the gateway's, the id of the call and the events sent before.
-    `trailer` is appended to a stream that ends without it. `to_caller` changes events before they leave.
+    `error_event` makes the bytes of an event from an error of the gateway's, the id of the call and the events that the
+    caller got last. `trailer` is the last event that such a stream should have; it is appended to a stream without it.
+    `to_caller` changes events before they are sent to the caller.
     """
 
     error_event: Callable[[ProxyError, str, bytes], bytes]
@@ -72,7 +73,7 @@ CHAT = Dialect(sse.error_object, must_end=True)
 def resumed(dialect: Dialect) -> Dialect:
     """Returns a copy of `dialect` for a stream that a caller resumes in the middle.
 
-    Such a stream may have no events left, so it does not count as cut off if it has none.
+    Such a stream may have no events left to send. So it does not count as cut off if it ends without any event.
     """
     return replace(dialect, must_end=False)
 
@@ -107,7 +108,11 @@ class Relay(ABC):
         return self._call.headers_down(self._answer)
 
     async def chunks(self, send_now: SendNow) -> AsyncGenerator[bytes, None]:
-        """Sends the answer with `send_now`; yields the bytes that must wait for the socket or for the ledger row."""
+        """Passes the answer to the caller: sends with the function `send_now` what it can, and yields all other bytes.
+
+        Yielded are the bytes for which the caller's socket has no room now, and the final bytes, which must wait for
+        the ledger row. `send_now` returns whether it has sent the bytes.
+        """
         pass_on = partial(self._pass_on, send_now)
         try:
             while unsent := await self._answer.chunk(pass_on):
@@ -129,7 +134,7 @@ class Relay(ABC):
 
     @property
     def comment(self) -> bytes:
-        """The comment that keeps the caller's connection alive; it may be sent while `may_comment` is True."""
+        """The bytes of a comment that keeps the caller's connection alive; may be sent while `may_comment` is True."""
         return sse.KEEP_ALIVE
 
     @property
@@ -151,11 +156,18 @@ class Relay(ABC):
         return b""
 
     def _final_pieces(self) -> list[bytes]:
-        """Returns the caller's last bytes, when upstream's stream has ended: any held back, a trailer or an error."""
+        """Returns the last bytes for the caller when upstream's stream has ended, in pieces; often there are none.
+
+        They are bytes that were held back, the trailer that the stream lacks, or an error event.
+        """
         return []
 
     def _pass_on(self, send_now: SendNow, chunk: bytes) -> bytes:
-        """Takes from a chunk what the ledger needs, sends the chunk at once if possible; returns the bytes not sent."""
+        """Reads from a chunk of the answer what the ledger needs, and sends the chunk to the caller now if possible.
+
+        Returns the bytes that were not sent: those for which the caller's socket has no room, and the final bytes of
+        the answer, which must wait for the ledger row.
+        """
         ready = self._read_chunk(chunk)
         if not ready or self._is_complete or not send_now(ready):
             return ready
@@ -189,7 +201,10 @@ class EventRelay(Relay):
         return self._read_events(events) if events else b""
 
     def _read_events(self, events: bytes) -> bytes:
-        """Reads from whole events what the ledger needs; returns them for the caller, errors with secrets redacted."""
+        """Reads from whole events what the ledger needs, and returns the events as the caller gets them.
+
+        The dialect of the stream may change them, and secrets in errors are redacted.
+        """
         self._call.read_events(events)
         passed = self._dialect.to_caller(events)
         if self.has_commented and not self._last_events:
@@ -236,7 +251,10 @@ class EventRelay(Relay):
         return event if sse.ends_event(self._last_events) else b"\n\n" + event
 
     def _read_json(self, body: bytes) -> bytes:
-        """Takes what the ledger needs from JSON that was labelled as a stream; returns the bytes for the caller."""
+        """Reads what the ledger needs from a body of JSON that upstream has labelled as a stream of events.
+
+        Returns the body for the caller; if it is an error, secrets in it are redacted.
+        """
         self._call.read_plain(body)
         self._count_sent(len(body))
         return body if self._call.answer.error is None else self._call.redacted(body)

@@ -24,11 +24,11 @@ class Head(TypedDict):
 
 
 def set_passed_headers(response: HttpResponseBase, headers: Mapping[str, str]) -> None:
-    """Replaces all headers of a Django response by `headers`, those of upstream's answer.
+    """Replaces all headers of a Django response by `headers`, the headers of upstream's answer.
 
-    Names are in lower case, and `passed_headers.pass_down` has checked the values. Django would check and encode each
-    of them once more, which takes 9 µs for eight, so its private store is set:
-    `tests/proxyapi/streams/test_response_head.py` fails if Django keeps headers in another way.
+    The names are in lower case, and `passed_headers.pass_down` has checked the values. Django would check and encode
+    each header once more, which takes 9 µs for eight headers. So this sets the private store in which Django keeps
+    headers: `tests/proxyapi/streams/test_response_head.py` fails if Django keeps them in another way.
     """
     response.headers._store = dict(zip(headers, headers.items(), strict=True))
 
@@ -52,7 +52,10 @@ class PassedAnswer(HttpResponse):
 
 
 def fields_of(request: CallRequest, response: HttpResponseBase) -> HeaderFields:
-    """Returns the headers of an answer, by their names in lower case: those of `response`, and those that all have."""
+    """Returns the headers of the answer to a call, as pairs of a name in lower case and a value.
+
+    These are the headers of `response`, and those that every answer has, such as `x-proxy-request-id`.
+    """
     stored = response.headers._store  # {"vary": ("Vary", "origin")}; reading `items()` takes 15 times as long
     fields = [(name, value) for name, (_, value) in stored.items()]
     if "vary" not in stored:
@@ -74,7 +77,10 @@ def lines_of(fields: HeaderFields) -> bytes:
 
 
 def head_of(request: CallRequest, response: HttpResponseBase) -> Head:
-    """Returns the ASGI message that begins an answer: the headers of `response`, and those that every answer has."""
+    """Returns the ASGI message that begins the answer to `request`: its status and its headers.
+
+    The headers are those of `response`, and those that every answer has, such as `x-proxy-request-id`.
+    """
     return message_of(response.status_code, fields_of(request, response))
 
 

@@ -69,7 +69,7 @@ class EventFramer:
         return rest
 
     def _end_by_single_line_ends(self, chunk: bytes) -> int:
-        """Returns where the last complete event in the held bytes ends, if no blank lines separate the events.
+        """Returns the position in the held bytes at which the last whole event ends, in a stream without blank lines.
 
         Such a stream separates events by single line ends; the first data line shows whether it is of this kind. The
         result of this test is kept, because an event may have many lines. Returns 0 for other streams, and if fewer

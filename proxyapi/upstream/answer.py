@@ -87,9 +87,9 @@ class UpstreamAnswer:
     async def begins_as(self, reads: Callable[[bytes], bool | None]) -> bool:
         """Returns whether the function `reads` accepts the beginning of upstream's body, whatever the Content-Type.
 
-        `reads` is called with all bytes of the body so far; it returns True, False or, while they are too few, None.
-        A body that ends before the decision is not accepted. The bytes are kept, and `chunk` and `read` return
-        them later. If the connection fails, closes the answer and raises the errors of `chunk`.
+        `reads` gets all bytes of the body so far. It returns True, False or, while these are too few to decide, None.
+        If the body ends before `reads` has decided, the result is False. The bytes are kept for `chunk` and `read`,
+        which return them later. If the connection fails, closes the answer and raises the errors of `chunk`.
         """
         try:
             while (begins := reads(self._start)) is None and (piece := await self._chunk(bytes)):
@@ -100,10 +100,11 @@ class UpstreamAnswer:
         return bool(begins)
 
     async def chunk(self, sink: Sink = bytes) -> bytes:
-        """Waits for the next bytes of upstream's body, and returns those that `sink` does not take.
+        """Waits for the next bytes of upstream's body, and returns the bytes that the function `sink` does not take.
 
-        `sink` is called with each piece, as `Exchange.chunk` describes. Returns empty bytes at the end of the body.
-        Raises `UpstreamUnreachable` if the connection breaks, and `UpstreamTimeout` if the bytes do not arrive in time.
+        `sink` gets each piece of the body when it arrives, and returns the rest of it that it did not take; while it
+        takes all, the wait goes on (`Exchange.chunk`). Returns empty bytes at the end of the body. Raises
+        `UpstreamUnreachable` if the connection breaks, and `UpstreamTimeout` if the bytes do not arrive in time.
         """
         if self._start:
             start, self._start = self._start, b""
@@ -112,9 +113,11 @@ class UpstreamAnswer:
         return await self._chunk(sink)
 
     async def _chunk(self, sink: Sink) -> bytes:
-        """Reads the next bytes of upstream's body from the connection, without those that `begins_as` has kept.
+        """Reads the next bytes of upstream's body from the connection; returns those that the function `sink` leaves.
 
-        `sink` is used as in `chunk`. A fault of the connection is raised as the error that the caller gets.
+        The bytes that `begins_as` has read are not among them; `chunk` returns those. `sink` gets each piece of the
+        body, and returns the rest that it did not take. A fault of the connection is raised as the error that the
+        caller gets.
         """
         try:
             return await self._exchange.chunk(sink)

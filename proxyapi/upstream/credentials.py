@@ -44,5 +44,8 @@ def configured_credentials() -> Credentials:
 
 @lru_cache(maxsize=1)
 def _one_account(api_key: str, project: str | None, organization: str | None) -> Credentials:
-    """Returns the same object for all calls on an account, so that caches find it without comparing its fields."""
+    """Returns the account with these fields, as the same object for all calls.
+
+    So caches that are keyed by the account find it without comparing its fields.
+    """
     return Credentials(api_key, project, organization)

@@ -128,12 +128,12 @@ class Exchange:
             await self._wait()
 
     async def chunk(self, sink: Sink = bytes) -> bytes:
-        """Waits for the next bytes of the answer's body, decoded, and returns those that `sink` does not take.
+        """Waits for the next bytes of the answer's body, decoded; returns those that the function `sink` does not take.
 
-        `sink` takes a piece of the body and returns the rest of it that it did not take; while that is empty, the wait
-        goes on. Bytes that are there already are given to `sink` here, later ones in a callback of the event loop at
-        the moment they arrive. An exception that `sink` raises there ends the exchange, and is raised here. Returns
-        empty bytes at the end of the body.
+        `sink` gets a piece of the body and returns the rest of it that it did not take; while it takes all, the wait
+        goes on. Bytes that have arrived already are given to `sink` here, later ones in a callback of the event loop at
+        the moment they arrive. An exception that `sink` raises in this callback ends the exchange, and is raised here.
+        Returns empty bytes at the end of the body.
 
         Raises:
             TransportFault: the body did not arrive whole.
@@ -228,7 +228,10 @@ class Exchange:
             self._timer = self._start_timer()
 
     def _restart_silence(self) -> None:
-        """Measures upstream's silence from now on, because upstream has been waiting for the gateway until now."""
+        """Measures upstream's silence from now on; the time before does not count.
+
+        Until now upstream had to wait for the gateway: for the end of the request, or until its answer was read on.
+        """
         if self._silence is not None:
             self._heard_at = self._loop.time()
 
@@ -315,9 +318,10 @@ class Exchange:
             self._state = State.COMPLETE
 
     def _wake(self) -> None:
-        """Wakes the task that waits for the answer; gives buffered bytes to the task's `sink` first, if it has one.
+        """Wakes the task that waits for bytes of the answer, unless its `sink` takes all bytes that have arrived.
 
-        The task is not woken if the sink has taken all bytes and more are to come.
+        The `sink` is the function that the task has given to `chunk`; it gets the buffered bytes first. If it takes all
+        of them and more are to come, the task is not woken.
         """
         if self._waiter is None or self._waiter.done():
             return

@@ -20,7 +20,8 @@ MAYBE_BILLED = "The call may have reached upstream and may have been billed."
 class UnreachableLog:
     """Log of the reasons why upstream gives no answer: each at most once a minute, with the system's own words.
 
-    Reasons that differ only in words of upstream's are one, so that upstream neither fills the log nor the memory.
+    Reasons that differ only in words that upstream has chosen count as the same reason. So upstream can fill neither
+    the log nor the memory.
     """
 
     def __init__(self) -> None:
@@ -35,10 +36,10 @@ class UnreachableLog:
         self.add_reason(f"{words}{details}", f"{what}: {fault.kind}")
 
     def add_reason(self, words: str, kind: str = "") -> None:
-        """Logs `words`, a reason why upstream gives no answer, unless its `kind` was logged in the last minute.
+        """Logs `words`, a reason why upstream gives no answer, unless one of its `kind` was logged in the last minute.
 
-        Without a `kind`, only a reason in the same words is of the same kind. At most `MAX_LOGGED_REASONS` kinds are
-        logged a minute.
+        If no `kind` is given, only a reason in the same words is of the same kind. At most `MAX_LOGGED_REASONS` kinds
+        are logged a minute.
         """
         kind = kind or words
         now = time.monotonic()

@@ -80,7 +80,10 @@ class ConnectTimeout(NotConnected):
 
 
 class Late(TransportFault):
-    """Error: the deadline of the call passed before the end of upstream's answer, or upstream was `Silent` too long."""
+    """Error: upstream's answer did not end before the deadline of the call.
+
+    The subclass `Silent` is for an upstream that sent nothing for too long.
+    """
 
 
 class Silent(Late):
@@ -98,8 +101,8 @@ class Silent(Late):
 class Broken(TransportFault):
     """Error: the connection to upstream broke before the end of the answer, or the answer breaks the rules of HTTP.
 
-    Its text says why, in words for a caller, without host, address or key. `kind` is its text without the words that
-    upstream has chosen: there are few kinds, whatever upstream sends.
+    Its text says why, in words for a caller, without host, address or key. `kind` is the same text without the words
+    that upstream has chosen, so that there are only few kinds to log, whatever upstream sends.
     """
 
     def __init__(self, reason: str = "", kind: str = "") -> None:
@@ -159,10 +162,10 @@ def lost(fault: Exception | None) -> Broken:
 def unreadable(start: bytes, fault: httptools.HttpParserError | httptools.HttpParserUpgrade) -> Broken:
     """Returns the error `Broken`, whose text tells a caller why the parser could not read upstream's answer.
 
-    `fault` is the parser's error, and `start` are the first bytes from upstream if no head of an answer came. If a
-    function that the parser calls (a callback, such as `on_body`) has raised an exception, that one is the reason, and
-    the parser's error only says in which function. An exception that upstream cannot cause is an error of the gateway's
-    own, and is logged with its traceback.
+    `fault` is the parser's error, and `start` has the first bytes from upstream if no head of an answer came. The
+    parser calls functions of the gateway (callbacks, such as `on_body`). If one of them has raised an exception, that
+    exception is the reason, and the parser's error only says in which function. An exception that upstream cannot cause
+    is an error of the gateway's own, and is logged with its traceback.
     """
     cause: BaseException = fault.__context__ or fault
     match cause:

@@ -119,7 +119,7 @@ def _is_value(value: str) -> bool:
 
 
 def _text(value: bytes) -> str:
-    """Decodes the value of a caller's header as UTF-8, in which it is encoded again when it is sent upstream.
+    """Decodes the value of a caller's header as UTF-8; before the value is sent upstream, it is encoded as UTF-8 again.
 
     Bytes that are not UTF-8 become `?`, because no other replacement is sure to be accepted everywhere.
     """

@@ -30,7 +30,7 @@ class Upload(Protocol):
         """True if all of the body was received and read before anything goes upstream."""
 
     async def check(self) -> None:
-        """Checks whether the caller may send the body, once all of it has been read, unless that has been checked."""
+        """Checks whether the caller may send this body, once all of it has been read; does nothing the second time."""
 
     def pieces(self) -> AsyncIterator[bytes]:
         """Yields the pieces of the caller's body, while it arrives, as soon as they may be sent upstream.
@@ -46,8 +46,8 @@ class UpstreamRequest:
     `path` is below the base URL, and `query` is already encoded. `deadline` is the moment when the whole call ends, in
     seconds of the event loop's clock.
 
-    The body is one of `content` and `upload`, a form, or there is none. `content` has the bytes that go upstream, and
-    `json` the object in them, which policies read.
+    `content` has the bytes of a body that was received whole, and `json` the object in them, which policies read.
+    `upload` is a form, which goes upstream while it arrives. A request has only one of the two, or no body.
 
     If `headers` are given, these are sent, with the account's credentials; otherwise those that the SDK would send.
 
@@ -70,7 +70,7 @@ class UpstreamRequest:
 
     @property
     def is_of_text(self) -> bool:
-        """True if a stream that answers the request consists of text; pictures and sound are not."""
+        """True if a stream that answers the request consists of text, and not of pictures or sound."""
         return not self.path.startswith(("/images/", "/audio/"))
 
     @property

@@ -81,7 +81,8 @@ class Transport:
     def _head(self, method: str, target: str, headers: Headers, framing: list[str]) -> bytes:
         """Returns the head of a request to upstream as bytes: its request line, `headers`, and the lines in `framing`.
 
-        Raises `ValueError` if a header has a line break or a zero byte in it, or `target` a space.
+        The lines in `framing` are the headers that tell how the body is delimited. Raises `ValueError` if a header has
+        a line break or a zero byte in it, or if `target`, the path and query, has a space in it.
         """
         place = f"{self._url.path}{target}"
         if self._proxy is not None and self._tls is None:
