@@ -268,7 +268,7 @@ class AccessKeyAdmin(GuardedAdmin):
 
     @admin.display(description="spent")
     def spending(self, key: AccessKey) -> str:
-        """Renders, for the admin's list, bars with the dollars spent and reserved of each budget of an access key.
+        """Renders one bar for each budget of an access key, with the dollars spent and reserved, for the admin's list.
 
         For a key without budgets, renders the dollars that it has spent and reserved this month.
         """
@@ -324,9 +324,10 @@ def _key_or_404(object_id: str) -> AccessKey:
 
 
 def _curl(request: HttpRequest, key: AccessKey, text: str) -> str:
-    """Returns a `curl` command with which the holder of a new key can make a first call.
+    """Returns a `curl` command with which the holder of a new key, whose secret is `text`, can make a first call.
 
-    It names a route and a model that the key may use; if none is known, the first example route or the default model.
+    The command names a route and a model that the key may use. If the key may use none of the example routes, the
+    command names the first of them; if no model is known that the key may use, the default model.
     """
     route = next((route for route in EXAMPLES if is_allowed(route, key.allowed_routes)), EXAMPLES[0])
     named = (name for name in key.allowed_models if not set(name) & set("*?[]'\"\\"))

@@ -58,7 +58,10 @@ class AccessKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscript
 
     @property
     def changed_columns(self) -> list[str]:
-        """The names of the database columns of the access key that the form has changed; other fields are left out."""
+        """The names of the access key's database columns that the person has changed in the form.
+
+        Changed form fields that are no column, such as the upstream key, are not among them.
+        """
         columns = {field.name for field in AccessKey._meta.concrete_fields}
         return [name for name in self.changed_data if name in columns]
 

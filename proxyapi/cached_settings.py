@@ -52,5 +52,8 @@ def call_settings() -> CallSettings:
 
 @receiver(setting_changed)
 def _gather_again(**_: object) -> None:
-    """Lets the settings be gathered again after a test has changed one; Django sends this signal in tests only."""
+    """Discards the cached settings after a test has changed one, so that the next use reads them anew.
+
+    Django sends this signal in tests only.
+    """
     call_settings.cache_clear()

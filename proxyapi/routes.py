@@ -95,8 +95,8 @@ class Route:
 
     `name` is the name of the route in the ledger, such as `/v1/files/{id}`. `path` is what is sent to upstream, below
     its base URL. `object_id` is the id of the stored object in the path; empty if there is none, as in the path of a
-    list. `unknown_segments` are the segments after the longest part of the path that OpenAI's reference has; empty if
-    the path has an `object_id`.
+    list. `unknown_segments` are the last segments of a path that OpenAI's reference does not have: those after the part
+    that it does have. They are empty if the path has an `object_id`.
     """
 
     family: Family
@@ -187,7 +187,7 @@ def _is_safe(segment: str) -> bool:
 
 
 def _parent(segments: tuple[str, ...]) -> Family | None:
-    """Returns the family of routes whose name a path begins with; None if there is none."""
+    """Returns the family of routes that a path belongs to, found by the first segments; None if there is none."""
     return next((family for family in FAMILIES if segments[: len(family.segments)] == family.segments), None)
 
 

@@ -39,8 +39,8 @@ def digest(text: str) -> str:
 def pseudonym(text: str) -> str:
     """Returns a pseudonym for `text`: an HMAC in hex, the same in every process that has the gateway's secret.
 
-    Nobody can compute the text or the secret from it. It has `PSEUDONYM_DIGITS` digits: enough for names that never
-    need to be guarded, only told apart.
+    Neither the text nor the secret can be computed from it. It has `PSEUDONYM_DIGITS` digits. These are enough, because
+    pseudonyms need only differ from each other; they protect nothing.
     """
     return hmac.digest(_derive(_secret(), NAME), text.encode(), "sha256").hex()[:PSEUDONYM_DIGITS]
 
@@ -66,8 +66,8 @@ def _secret() -> str:
     """Returns the secret from the settings, from which the keys for digests and for encryption are derived.
 
     Raises:
-        ImproperlyConfigured: the settings have none, because `serve` has not prepared this process. It must not create
-        access keys, which the server would not recognise.
+        ImproperlyConfigured: the settings have none, because `serve` has not prepared this process. Such a process must
+            not create access keys, because the server would not recognise them.
     """
     secret = call_settings().KEY_SECRET
     if not secret:
@@ -79,7 +79,7 @@ def _secret() -> str:
 
 @cache
 def _derive(secret: str, label: bytes) -> bytes:
-    """Derives from the secret in the settings a key of 32 bytes for one purpose, which `label` names."""
+    """Derives a key of 32 bytes from the gateway's `secret`; each purpose has a `label`, and so a different key."""
     return HKDF(SHA256(), length=32, salt=None, info=label).derive(secret.encode())
 
 

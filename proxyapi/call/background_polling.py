@@ -179,7 +179,7 @@ def _maker_of(response: PendingResponse) -> Request:
 def _change_in_database(change: Callable[[], None]) -> None:
     """Calls `change`, which changes a background response in the database.
 
-    Then closes this thread's connection to the database.
+    This runs in a thread of its own, whose connection to the database is closed afterwards, even if `change` fails.
     """
     try:
         change()

@@ -90,9 +90,9 @@ class Call:
             self.request.incoming_body.call_goes_on = not self.facts.stream
 
     def _write_begin(self, row: CallRecord) -> None:
-        """Writes to the journal the row of a call that has begun, with its supposed usage and what it has reserved.
+        """Writes to the journal the row of a call that has begun, with the most that it can use and its reservation.
 
-        If the process is killed, the call's usage is estimated from the former, and the latter is given back.
+        If the process is killed, the call's usage is estimated by that most, and the reservation is given back.
         """
         if self.facts.most_usage is not None:
             row = {**row, "supposed": supposed_usage(self.facts.most_usage, self.facts.model)}
@@ -106,9 +106,9 @@ class Call:
     def read_head(self, answer: UpstreamAnswer) -> None:
         """Reads upstream's request id and the Content-Type from the head of upstream's answer, for the ledger.
 
-        Also records the object that the answer's `Location` header names, if the call creates one that way. The body of
-        an answer with an error or a redirect is not searched for new objects. Of a call that is sent a second time,
-        because upstream has refused a field that the gateway had added, the second answer counts.
+        If the call creates an object that the header `Location` names, the call's key becomes its owner. The body of an
+        error or a redirect is not searched for new objects. A call that is sent a second time, because upstream refused
+        a field that the gateway had added, has two heads; the second counts.
         """
         self.facts.was_refused = answer.status >= 300
         if self.facts.was_refused:
@@ -240,8 +240,8 @@ class Call:
     async def keep_bodies(self) -> None:
         """Makes the excerpts of both bodies, the request's and the answer's, that the call's ledger row will have.
 
-        This is called shortly before the call ends. It works in the thread for large bodies if a body is large, or if
-        `LOG_BODY_BYTES` is more than `MAX_REDACTED_AT_ONCE_BYTES`. Other excerpts are made by `end`.
+        This is called shortly before the call ends. It uses the thread for large bodies if a body is large, or if
+        `LOG_BODY_BYTES` is more than `MAX_REDACTED_AT_ONCE_BYTES`; otherwise it leaves the excerpts to `end`.
         """
         limit = call_settings().LOG_BODY_BYTES
         size = max(len(self.request.decoded_body), self.facts.response_size)
@@ -268,8 +268,8 @@ class Call:
     def headers_down(self, answer: UpstreamAnswer) -> dict[str, str]:
         """Returns the headers of upstream's answer as the caller gets them, without secrets.
 
-        A `Location` at upstream becomes one at the gateway. If the caller's key has a rate limit, and upstream states
-        none or has more left of its own, the headers report the limit of the key.
+        A `Location` at upstream becomes one at the gateway. If the caller's key has less left of a rate limit than
+        upstream states, or upstream states nothing, the headers of that limit are the key's.
         """
         facts, passed = self.facts, answer.passed_headers()
         if "location" in passed:

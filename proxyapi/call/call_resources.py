@@ -29,11 +29,14 @@ class CallResources:
         self.reservation: Reservation | None = None
 
     def reserved(self) -> CallRecord:
-        """Returns the field of the call's journal record that says what it has reserved; none without a reservation."""
+        """Returns what the call has reserved of its key's budgets, as a field for the call's journal record.
+
+        The result is an empty dict for a call without a reservation.
+        """
         return {} if self.reservation is None else self.reservation.record()
 
     def at_end(self, give_back: Callable[[], None]) -> None:
-        """Stores a function that gives back something that the call holds, to be called when the call ends."""
+        """Registers a function to be called when the call ends, which gives back something that the call holds."""
         self._at_end.append(give_back)
 
     def __enter__(self) -> Self:
@@ -42,7 +45,7 @@ class CallResources:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Gives back what the call holds, the last thing first; all of it, even if giving one thing back fails."""
+        """Gives back everything that the call holds, in the reverse order, even if giving one thing back fails."""
         try:
             while self._at_end:
                 self._at_end.pop()()
@@ -51,9 +54,10 @@ class CallResources:
                 self.__exit__(kind, error, traceback)
 
     def settle_reservation(self, row: CallRecord) -> CallRecord:
-        """Replaces the call's budget reservation by the cost of the call, which is computed from its ledger row.
+        """Replaces the call's budget reservation by the cost of the call, which is computed from its ledger `row`.
 
-        Returns the field of the row that says so to whoever writes it to the tables; no field without a reservation.
+        Returns a field to add to the row, which says what the call has used of its worker's lease; an empty dict
+        without a reservation. Whoever writes the row to the tables needs this field.
         """
         return {} if self.reservation is None else self.reservation.settle(row)
 

@@ -44,10 +44,10 @@ class CallerConnection(Protocol):
         """Cancels what `watch_departure` has arranged: `departed` is no longer called when the client hangs up."""
 
     def send_whole(self, status: int, lines: bytes, body: bytes) -> bool:
-        """Sends a whole answer with these header lines, if that is possible without waiting for the client.
+        """Sends a whole answer, if that is possible without waiting for the client.
 
-        Each line has its line end; the answer's Content-Length is among them. Returns True if the answer was sent, and
-        False if nothing was sent.
+        `lines` are the header lines, each with its line end; Content-Length is among them. Returns True if the answer
+        was sent, and False if nothing was sent.
         """
 
     def send_now(self, chunk: bytes) -> bool:

@@ -47,9 +47,9 @@ class Capacity:
 
     @contextmanager
     def receiving(self, timeout: asyncio.Timeout) -> Iterator[None]:
-        """Context manager for the arrival of a request's body: lets `drain` shorten `timeout`, the body's time limit.
+        """Context manager for the time in which a request's body arrives: lets `drain` shorten the body's time limit.
 
-        If the server is stopping already, the limit is shortened at once.
+        `timeout` is that limit. If the server is stopping already, it is shortened at once.
         """
         if self.draining:
             self._hurry(timeout)

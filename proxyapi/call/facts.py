@@ -69,7 +69,10 @@ class CallFacts:
             self.secrets = (*self.secrets, caller.upstream_key)
 
     def suppose(self, most: MaxUsage) -> None:
-        """Sets the most that the call can use, for which its budget is reserved and by which its usage is estimated."""
+        """Records the upper limits of what the call can use (tokens, pictures, …), for which its budget is reserved.
+
+        If upstream never states the call's usage, the usage is estimated by these limits.
+        """
         self.most_usage = with_one_picture_model(most, self.secrets)
 
     def use_account(self, credentials: Credentials) -> None:

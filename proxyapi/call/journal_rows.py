@@ -60,9 +60,10 @@ def begin_row(facts: CallFacts) -> CallRecord:
 
 
 def begin_with_tools(begun: CallRecord, tool_use: SupposedUsage) -> CallRecord:
-    """Returns a call's beginning for the journal, with what hosted tools may use, in case that its end is never known.
+    """Returns the row `begun` for the journal, with the most that the call's hosted tools can use added to it.
 
-    The call has no reservation. The row of its end is made without this: that row has what the answer says.
+    This is for a call without a reservation, and counts only if the process dies before the call's end is written. The
+    row of the end is made from `begun` itself: what the answer says counts there.
     """
     asked = begun.get("other_usage") or {}
     used: OtherUsage = {**asked, **tool_use.get("other_usage", {})}
@@ -71,7 +72,10 @@ def begin_with_tools(begun: CallRecord, tool_use: SupposedUsage) -> CallRecord:
 
 
 def late_facts(facts: CallFacts) -> CallRecord:
-    """Returns the fields of a call's ledger row that may be known only late, such as a model in the last form field."""
+    """Returns the fields of a call's ledger row that may become known only after the call has been sent upstream.
+
+    For example, the model of a form may be in its last field, and a form goes upstream while it arrives.
+    """
     asked: CallRecord = {} if facts.asked_usage is None else {"other_usage": facts.asked_usage}
     return {
         **asked,
@@ -89,10 +93,10 @@ def end_row(
     status: int | None,
     usage: tuple[SupposedUsage, UsageSource],
 ) -> CallRecord:
-    """Returns the complete ledger row of a call that has ended, except what `text_columns` returns.
+    """Returns the ledger row of a call that has ended; only the texts are missing, which `text_columns` returns.
 
     `begun` is what `begin_row` returned for the call, or None if the call was never sent upstream. `status` is the HTTP
-    status that the caller saw; None if there was no answer.
+    status that the caller saw; None if there was no answer. `usage` has the token counts and their source.
     """
     error = answer.error or NO_ERROR
     facts_of_answer = _answer_facts(answer, facts.secrets, usage)
@@ -126,10 +130,11 @@ def poll_row(
     seconds: float,
     size: int,
 ) -> CallRecord:
-    """Returns the ledger row for a background response that has ended, with the usage that polling it has shown.
+    """Returns the ledger row for a background response that has ended, with the usage that the poll has shown.
 
-    Polling is no call of a key, so the row is filed under the key, model and route of the call that created the
-    response, whose row is `maker`. The request to upstream took `seconds`, and the answer's body has `size` bytes.
+    A poll is no call of a key. The row is therefore filed under the key, model and route of the call that created the
+    response; `maker` is the row of that call. The request to upstream took `seconds`, and the answer's body has `size`
+    bytes.
     """
     usage = cast(SupposedUsage, answer.counts)
     source = UsageSource.EXACT if answer.usage is not None else UsageSource.UNKNOWN
@@ -162,7 +167,10 @@ def poll_row(
 
 
 def _sound_seconds(facts: CallFacts) -> float | None:
-    """Returns the seconds of audio that the caller has sent, as the answer or else the files tell; None if unknown."""
+    """Returns how many seconds of audio the caller has sent; None if unknown.
+
+    The length is the one that upstream's answer states or, if it states none, the one read from the files.
+    """
     stated = length_in_transcript(facts.response_body) if facts.response_is_whole else None
     if stated is not None:
         return stated
@@ -176,7 +184,7 @@ def _answer_facts(
 ) -> CallRecord:
     """Returns the fields of a ledger row that come from upstream's answer: model, service tier and usage.
 
-    The use of hosted tools is the one that the answer states or, where `usage` supposes more, that one.
+    Of the use of hosted tools, the row has the larger counts: those that the answer states, or those in `usage`.
     """
     used, source = usage
     stated = usage_columns(answer, secrets)
@@ -191,12 +199,13 @@ def _answer_facts(
 
 
 def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> tuple[SupposedUsage, UsageSource]:
-    """Returns a call's token counts, and their source: reported by upstream, estimated or unknown.
+    """Returns a call's usage, and the source of it: stated by upstream, estimated or unknown.
 
-    If a stream of pictures broke off, the missing pictures are estimated by those that came. Any other call without a
-    reported usage is estimated if it `may_be_billed`, or if some text of its answer was relayed. Not estimated are: a
-    `GET`, because the tokens of a response belong to the call that created it; a call whose usage the gateway is going
-    to poll for; and a response that failed without a usage, because it is not billed.
+    A usage that upstream has stated is returned as it is; only if a stream of pictures broke off, the missing pictures
+    are estimated by those that came. Any other call is estimated if it `may_be_billed`, or if some text of its answer
+    was relayed. Three kinds of calls are not estimated: a `GET`, because the tokens of a response belong to the call
+    that created it; a call whose usage the gateway is going to poll for; and a response that failed without a usage,
+    because it is not billed.
     """
     if answer.usage is not None:
         is_broken_off = may_be_billed and facts.upstream_ended_at is None
@@ -240,16 +249,16 @@ def _is_unfinished(facts: CallFacts, answer: AnswerReader) -> bool:
 
 
 def goes_on(facts: CallFacts, answer: AnswerReader) -> bool:
-    """Returns whether a background response is taken to go on upstream after its stream to the caller has ended.
+    """Returns whether a background response is assumed to go on upstream after its stream to the caller has ended.
 
-    It is, unless the stream's last event has come. For a key with a budget it is even then, if no usage was stated: the
-    text that has come is not enough to count, so what was reserved counts.
+    This is assumed if the stream's last event has not come. For a call with a reservation it is always assumed: without
+    a stated usage, the text that has come is not enough to count, so what was reserved counts.
     """
     return answer.is_background and (facts.most_usage is not None or not answer.has_ended)
 
 
 def whole_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage:
-    """Returns the estimated usage of a background response that goes on to its end after its caller has left."""
+    """Returns the estimated usage of a background response that upstream finishes after its caller has left."""
     model = answer.model or facts.model
     if facts.most_usage is not None:
         return supposed_usage(facts.most_usage, model)
@@ -293,9 +302,9 @@ def estimated_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage | N
 def limited_tokens(facts: CallFacts, answer: AnswerReader, counts: Counts) -> int:
     """Returns how many tokens a call counts against its key's token limit; 0 for a call that is not a POST.
 
-    `counts` are those of the call's row. If upstream has stated a higher total, that one counts: some servers state
-    nothing else, and some leave reasoning out of the output. A later GET of a stored response repeats the usage of the
-    call that created it, which must not be counted twice.
+    The number is the sum of input and output tokens in `counts`, those of the call's row, or the total that upstream
+    has stated if that is higher: some servers state only a total, and some leave reasoning out of the output. A later
+    GET of a stored response repeats the usage of the call that created it, which must not be counted twice.
     """
     if facts.request.method != "POST":
         return 0
@@ -342,8 +351,8 @@ def _request_type(facts: CallFacts) -> str:
 def _timings(facts: CallFacts) -> CallRecord:
     """Returns the columns of a call's ledger row that state how long the call took, in milliseconds.
 
-    `overhead_ms` is the time that the gateway has added to upstream's. A call that went on without its caller has
-    lasted until the caller left; `upstream_ms` may then be longer.
+    `overhead_ms` is the time that the gateway has added to upstream's. If the caller left or got status 504 while the
+    call went on upstream, `duration_ms` ends at that time, so `upstream_ms` may be longer.
     """
     request, now = facts.request, time.perf_counter()
     seen_until = request.incoming_body.left_at or now

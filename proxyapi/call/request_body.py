@@ -65,9 +65,10 @@ class BodyClock:
             self._timeout.reschedule(min(self._last_moment, self._loop.time() + speed.seconds))
 
     def extend_if_met(self, speed: MinimumSpeed, received: int) -> None:
-        """Extends the body's time limit by one period of its minimum speed, if this period's bytes have all arrived.
+        """Gives the body `speed.seconds` for the next `speed.size` bytes, if all bytes demanded before have arrived.
 
-        `received` is the number of the body's bytes that are here already.
+        Otherwise the time limit stays as it is. It never goes beyond `REQUEST_TIMEOUT`. `received` is the number of the
+        body's bytes that are here already.
         """
         if received >= self._wanted:
             self.demand(speed, received)
@@ -112,7 +113,7 @@ class IncomingBody:
         self.limit, self._setting = call_settings().MAX_FORM_BYTES, "MAX_FORM_BYTES"
 
     def leave(self) -> None:
-        """Decides that the request's body is not read, for a view that needs none.
+        """Leaves the request's body unread, for a view that needs no body.
 
         If the body has arrived completely, the call is cancelled from now on when the client hangs up. If not, the
         handler closes the connection after the answer, unless the body is short.
@@ -158,7 +159,7 @@ class IncomingBody:
     async def _read_until_known(self, search: KeySearch, pieces: list[bytes], clock: BodyClock) -> None:
         """Receives a request's body, and adds its bytes to `pieces`, until `search` finds a valid key in them.
 
-        Raises what `read` raises.
+        `clock` is the body's time limit. Raises what `read` raises.
         """
         clock.demand(STRANGER_START_SPEED, 0)
         unsearched = bytearray()  # joins small pieces: each object takes memory that is not counted
@@ -253,7 +254,10 @@ class IncomingBody:
         return BodyTooLarge(f"{what} is larger than {self.limit} bytes{reason}.")
 
     def _departed(self) -> None:
-        """Records that the client has hung up, and cancels the call's task, unless the call goes on for its usage."""
+        """Records that the client has hung up, and cancels the call's task.
+
+        The task is not cancelled if the call is to go on until its usage is known (`call_goes_on`).
+        """
         self.caller_gone = True
         if self.left_at is None:
             self.left_at = time.perf_counter()

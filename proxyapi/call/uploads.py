@@ -31,14 +31,16 @@ STEP_BYTES = 64 * 1024
 class FormUpload:
     """A multipart form that is passed upstream while it arrives from the caller, and is read and checked meanwhile.
 
-    `check` is called once, when the whole form has been read; an error that it raises stops the form, so that upstream
-    never gets the form's end. `encoding` is the Content-Encoding of the form's bytes. `headers` are those of the
-    request, with their names in lower case. With `edits` the form goes upstream edited, and decoded if it came encoded.
-    `received` is the form's body, decoded, if it has been received already. Raises `BadForm` if the headers give no
-    clear boundary.
+    `headers` are those of the request, with their names in lower case; `encoding` is the Content-Encoding of the form.
+    `check` is called once, when the whole form has been read. If it raises an error, upstream never gets the form's
+    end. `edits` are changes to the form; an edited form goes upstream decoded. `received` is the decoded form, if it
+    has been received already.
 
     `content_type` is the Content-Type of the request. `is_whole` is true if all of the form has been received and read
     before anything goes upstream.
+
+    Raises:
+        BadForm: the Content-Type states no boundary between the form's parts, or not clearly.
     """
 
     def __init__(
@@ -79,20 +81,23 @@ class FormUpload:
 
     @property
     def parts(self) -> list[PartExcerpt]:
-        """The parts of the form that have arrived so far, also those that do not go upstream.
+        """The parts of the form (fields and files) that have arrived so far, whether or not they go upstream.
 
-        The content of a field is the beginning of its text, and a file has no content here. The `size` of each part
-        counts all of its bytes that have arrived.
+        A field's `content` is the beginning of its text; a file's is empty. The `size` of each part counts all of its
+        bytes that have arrived.
         """
         return self._reader.parts
 
     @property
     def passing_parts(self) -> list[PartExcerpt]:
-        """The parts that upstream gets of the form, once all of it has arrived."""
+        """The parts of the form that are sent upstream, edited; the whole form must have arrived."""
         return self._cutter.passing_parts()
 
     def received_fields(self) -> dict[str, str]:
-        """Returns the text fields of the form that are complete so far, also those that do not go upstream."""
+        """Returns the text fields of the form that have arrived whole so far, as texts by name.
+
+        It includes fields that do not go upstream.
+        """
         return dict(fields_of(self._reader.parts[: len(self._reader.boundaries) - 1]))
 
     def fields(self) -> list[tuple[str, str]]:
@@ -103,11 +108,11 @@ class FormUpload:
         return fields_of(self.passing_parts)
 
     def field(self, name: str) -> list[str]:
-        """Returns all values that the form gives upstream for the text field `name`, in their order."""
+        """Returns all values of the form's text field `name` that upstream gets, in their order."""
         return [value for other, value in self.fields() if other == name]
 
     def sizes(self) -> Form:
-        """Returns what the call's price depends on: the values of the form's fields and the sizes of its files."""
+        """Returns what the call's price depends on: the texts of the form's fields, and its files' sizes in bytes."""
         return Form.of(self.fields(), [part.size for part in self.parts if part.file_name is not None])
 
     async def receive(self, size: int) -> None:
@@ -126,13 +131,16 @@ class FormUpload:
         self.is_whole = True
 
     async def check(self) -> None:
-        """Checks the form, once all of it has been read. Raises what the `check` given to this object raises."""
+        """Calls the function `check` that was given to this object, unless it has been called; raises what that raises.
+
+        The whole form must have been read.
+        """
         if not self._is_checked:
             self._is_checked = True
             await self._check(self)
 
     def forget(self) -> None:
-        """Frees the memory of the bytes that have not gone upstream, once nobody needs them."""
+        """Frees the memory of the form's bytes that were read and not sent upstream; called when the call ends."""
         self._ready.clear()
         self._received = b""
 
@@ -161,7 +169,10 @@ class FormUpload:
         yield last
 
     def _read(self, piece: bytes) -> bytes:
-        """Reads the next piece of the form, and returns the bytes that may pass. Raises `BadForm`, `BodyTooLarge`."""
+        """Reads the next piece of the form, and returns the bytes that may go upstream now.
+
+        Raises `BadForm` and `BodyTooLarge`.
+        """
         body = self._body
         may_be_last = body.complete or (body.announced is not None and body.size >= body.announced)
         passing = self._cutter.feed(piece, may_be_last=may_be_last)
@@ -169,10 +180,10 @@ class FormUpload:
         return passing
 
     async def _decoded(self) -> AsyncGenerator[bytes, None]:
-        """Yields the pieces of the form as they arrive, decoded if they came encoded; first those that are here.
+        """Yields the form's bytes, decoded if they came encoded: first those received before, then those that arrive.
 
-        The event loop runs between steps of this, because a small piece may become large. Raises `BodyTooLarge`,
-        `BadRequest` and what `IncomingBody.pieces_in_time` raises.
+        A small piece may become very large by decoding. It is therefore decoded in steps, between which the event loop
+        runs. Raises `BodyTooLarge`, `BadRequest` and what `IncomingBody.pieces_in_time` raises.
         """
         received, self._received = self._received, b""
         for number, at in enumerate(range(0, len(received), STEP_BYTES), 1):
@@ -189,7 +200,7 @@ class FormUpload:
             self._decoder.end()
 
     async def _steps(self, decoder: BodyDecoder, piece: bytes) -> AsyncIterator[bytes]:
-        """Decodes a piece of an encoded form, and yields the result in steps, between which the event loop runs."""
+        """Decodes a piece of an encoded form, and yields the result in steps; the event loop can run between them."""
         try:
             for number, decoded in enumerate(decoder.steps(piece), 1):
                 yield decoded

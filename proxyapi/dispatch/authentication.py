@@ -90,7 +90,8 @@ def check_secret(candidates: tuple[object, ...], secret: str | None) -> None:
 def caller_without_body(request: ProxyRequest) -> Caller | None:
     """Returns the caller of the key in the request's query or headers; None without a key, or if the key is not valid.
 
-    This caller is known before the body is read. A key in the body takes precedence (`names_another_key`).
+    This caller is known before the body is read. If the body has another key, that one takes precedence
+    (`names_another_key` finds out).
     """
     call = request.call_request  # faster than DRF's request, which looks each attribute up twice
     candidates = (call.GET.get("security_key"), call.META.get("HTTP_X_SECURITY_KEY"), _bearer(call))

@@ -44,7 +44,7 @@ def meant_path(raw_path: str) -> str:
 
 
 def _is_known_endpoint(raw_path: str) -> bool:
-    """Returns whether `raw_path` is the path of a known endpoint, so that the client's base URL is not wrong."""
+    """Returns whether `raw_path` is the path of a known endpoint. If it is, the client's base URL is right."""
     route = find_route(raw_path.removeprefix("/v1")) if raw_path.startswith("/v1/") else None
     return route is not None and not has_endpoint_twice(route) and _is_known(route)
 
@@ -70,7 +70,7 @@ def has_endpoint_twice(route: Route) -> bool:
 
 
 def unknown_endpoint(method: str | None, path: str, raw_path: str, root_path: str) -> NotFound:
-    """Returns the 404 error for a request to a path without an endpoint, with a hint if it is clear what is meant.
+    """Returns the 404 error for a request to a path without an endpoint, with a hint if the meant path is clear.
 
     `root_path` is what clients have in front of every path of the gateway, such as `/ai`; it may be empty.
     """
@@ -95,10 +95,10 @@ class KnownSegment:
 
 
 def nearest_path(raw_path: str) -> str:
-    """Guesses which known path of `/v1` is meant by `raw_path`, which is unknown: misspelt, or only its beginning.
+    """Guesses which known path of `/v1` a client means by the unknown `raw_path`, which is misspelt or breaks off.
 
-    Returns an empty string if none is near. If `raw_path` is the beginning of several paths, returns this beginning as
-    it is spelt right, and `SEVERAL` for the rest. Both paths are as they come over the wire.
+    Returns an empty string if no known path is similar. If `raw_path` is the beginning of several paths, returns this
+    beginning, spelt right, followed by `/...`. Both paths are as they come over the wire.
     """
     if not raw_path.startswith("/v1/") or len(raw_path) > LONGEST_MISSPELT_PATH:
         return ""
@@ -121,7 +121,11 @@ def nearest_path(raw_path: str) -> str:
 
 
 def _nearest_segment(segment: str, known: dict[str, KnownSegment]) -> str:
-    """Returns that one of `known` segments which `segment` means; an empty string if there is none."""
+    """Returns the segment in `known` that a client most likely means by `segment`, which may be misspelt.
+
+    `known` maps the segments that may stand at this place of a path to their nodes. Where an id may stand, the result
+    may be `{id}`. It is an empty string if no segment is similar.
+    """
     spelt = segment.lower().replace("-", "_")
     if segment in known or spelt in known:
         return segment if segment in known else spelt

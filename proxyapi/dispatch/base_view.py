@@ -171,7 +171,10 @@ class ProxyView(APIView):
             await self.authorize(request)
 
     async def receive(self, call: CallRequest, search: KeySearch | None) -> None:
-        """Receives the request's body; with a `search`, which must find a valid key in it while it arrives."""
+        """Receives the request's body.
+
+        If a `search` is given, it looks for a valid key in the body while the body arrives, and must find one.
+        """
         await call.read_body(search)
 
     def perform_authentication(self, request: Request) -> None:

@@ -82,9 +82,10 @@ class CallView(ProxyView):
         self.call = Call(call_request)
 
     def on_authenticated(self, request: ProxyRequest) -> None:
-        """Sets who makes the call, and takes a slot among the calls in flight. Raises `Overloaded` if all are taken.
+        """Records the caller of the request, and takes a slot among the calls in flight.
 
-        The call keeps its slot if a key in the body then takes precedence over the one in a header.
+        This is called a second time if the body has a key that takes precedence over the one in a header. The call then
+        keeps the slot that it has. Raises `Overloaded` if all slots are taken.
         """
         has_slot = bool(self.call.facts.key_name)  # false, unless a key in the body is checked after one in a header
         self.caller = request.caller
@@ -235,8 +236,8 @@ class CallView(ProxyView):
     ) -> HttpResponse:
         """Reads upstream's answer to its end, ends the call, and returns the response for the caller.
 
-        The row of the call is on disk by then. If upstream's status is 200, `rewrite`, if it is given, is applied to
-        the body.
+        The call's ledger row is on disk before this returns. `rewrite` is a function that changes the body for the
+        caller; it is applied only if upstream's status is 200.
         """
         call = self.call
         try:

@@ -29,8 +29,8 @@ class CallerDeadline:
     async def stop(self) -> None:
         """Stops the timer of the caller's time limit. If it has begun to send status 504, waits until that is sent.
 
-        From then on only the call's handler sends to the caller. `IncomingBody.left_at` is not None if the caller has
-        got this answer, or has left.
+        After this, only the call's handler sends to the caller. `IncomingBody.left_at` then tells the handler whether
+        it still may: it is not None if the caller has got status 504 or has left.
         """
         self._timer.cancel()
         if self._task is not None:

@@ -49,7 +49,7 @@ class KeyFacts:
 def page_context(request: HttpRequest, key: KeyFacts, data_url: str) -> dict[str, object]:
     """Returns the template context of the page that shows a key's usage.
 
-    `data_url` is the address from which the open page is refreshed, with what `data_response` returns.
+    The open page refreshes itself from the address `data_url`, which answers with `data_response`.
     """
     context = dashboard.dashboard_context(request, data_url, key.name)
     for own in _fragments(request, key).values():
@@ -58,12 +58,15 @@ def page_context(request: HttpRequest, key: KeyFacts, data_url: str) -> dict[str
 
 
 def data_response(request: HttpRequest, key: KeyFacts) -> JsonResponse:
-    """Returns the JSON response from which an open page with a key's usage is refreshed."""
+    """Returns the newest data of a key's usage page as JSON, with which the open page refreshes itself."""
     return dashboard.refresh_response(request, _fragments(request, key), key.name)
 
 
 def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, object]]:
-    """Returns the parts of a key's usage page that are refreshed while it is open, each with its template context."""
+    """Returns the parts of a key's usage page that are refreshed while the page is open.
+
+    The result maps the name of each part's template to the values that this template needs beside those of the page.
+    """
     now = datetime.now(UTC)
     spent = spent_by([key.name], now.date())[key.name]
     held = dollars(spent.held) if spent.held else ""

@@ -37,7 +37,10 @@ BEGINNING_BYTES = 1024 * 1024
 
 
 class TranscriptionEdits(FormEdits):
-    """What changes in a form on its way: the gateway's fields go, and the default model comes if no model is named."""
+    """The changes to a form of audio on its way upstream.
+
+    The fields meant for the gateway are removed, and the default model is added if the form names no model.
+    """
 
     def is_cut(self, part: PartExcerpt, *, is_whole: bool) -> bool | None:
         name = part.name.decode()
@@ -46,7 +49,10 @@ class TranscriptionEdits(FormEdits):
         return part.file_name is None and name in gateway_fields.GATEWAY_FIELDS
 
     def added_header(self, part: PartExcerpt) -> bytes:
-        """Returns the Content-Type of a file that has none, by its name, as the SDK would state it."""
+        """Returns the header line `Content-Type: …` to add to a file that has none; empty for other parts.
+
+        The type is guessed from the file's name, as OpenAI's SDK guesses it.
+        """
         if part.file_name is None or part.media_type:
             return b""
         known = mimetypes.guess_type(part.file_name.decode())[0]
@@ -98,9 +104,10 @@ class TranscriptionsView(FormView):
         return await self.forward(upstream_request, ERROR_OBJECT)
 
     async def check_form(self, form: FormUpload) -> None:
-        """Checks a form that has been read to its end, as `admit_form` does, and that it has one file, `file`.
+        """Checks that the form has one file, named `file`, and that the key may make the call; reserves budget for it.
 
-        Raises `BadRequest` and `BodyTooLarge` for what is wrong with the form itself.
+        Called when the whole form has been read. Raises `BadRequest` and `BodyTooLarge` for what is wrong with the form
+        itself, and the errors of `admit_form`.
         """
         files = [part for part in form.parts if part.file_name is not None]
         if not any(part.name == b"file" and part.file_name for part in files):
@@ -117,9 +124,11 @@ class TranscriptionsView(FormView):
         await self.admit_form(form, route, "")
 
     def check_late_fields(self, form: FormUpload) -> None:
-        """Checks that no field for the gateway has come behind the beginning of a form, when it was too late for it.
+        """Checks that each field for the gateway, such as `timeout`, has come early enough in the form to be used.
 
-        Raises `BadRequest` for such a field.
+        Such a field says who calls, who pays or how long the call may take. It must be in the beginning of the form,
+        which is read before anything goes upstream. A late `security_key` of the same caller does no harm. Raises
+        `BadRequest` for any other late field.
         """
         in_time = self.request.data
         for name, value in form.received_fields().items():

@@ -26,7 +26,7 @@ class JSONCallView(CallView):
     upstream_path: ClassVar[str]
 
     async def upstream_request(self, request: ProxyRequest, body: dict[str, object]) -> UpstreamRequest:
-        """Returns the request that sends upstream the body that came, edited so that its members are those of `body`.
+        """Returns the request for upstream with the members in `body`, made by editing the JSON text that came.
 
         Records for the ledger the body's model, and whether the body asks for a stream.
         """

@@ -69,9 +69,9 @@ class StoredResponseView(CallView):
     suffix: ClassVar[str] = ""
 
     async def forward_about(self, request: ProxyRequest, response_id: str, method: str) -> HttpResponseBase:
-        """Sends upstream a request for the stored response `response_id`, and returns upstream's answer.
+        """Sends upstream a request about the stored response `response_id`, and returns the response for the caller.
 
-        The path is that of the response with `suffix`, such as `/cancel`.
+        The attribute `suffix`, such as `/cancel`, is appended to the path of the stored response.
         """
         self.call.facts.stream = request.query_params.get("stream", "").lower() in {"true", "1"}
         upstream_request = UpstreamRequest(

@@ -36,7 +36,7 @@ _DECODER = json.JSONDecoder(strict=False, object_pairs_hook=make_object, parse_c
 
 
 class _Reader(json.JSONDecoder):
-    """JSON decoder for the members of a list's page: decodes an array to the ids and the positions of its items.
+    """JSON decoder for a page of a list: of an array, it returns each item's id and position in the text.
 
     Values that are not arrays are decoded as usual.
     """
@@ -97,9 +97,10 @@ class ListPage:
         return encode(text)
 
     def _find_data(self) -> Member:
-        """Returns the member `data` of the page's JSON object, which has the items of the list.
+        """Finds the member `data` of the page's JSON object, whose value is the list of items, and returns it.
 
-        Raises `ValueError` if there is none, or if another member may have items, too.
+        Raises:
+            ValueError: there is no such member, or a client could find items elsewhere in the object, unfiltered.
         """
         names = [member.name.casefold() for member in self._members]
         data = next((member for member in self._members if member.name == "data"), None)
@@ -160,9 +161,9 @@ def _following(request: UpstreamRequest, page: ListPage) -> UpstreamRequest | No
 
 
 def _read_items(text: str, start: int) -> tuple[list[Item], int]:
-    """Reads the JSON array that begins at `start` of a list's text; returns its items and the position of its end.
+    """Reads the JSON array that begins at `start` of `text`, a page of a list; returns its items and the array's end.
 
-    Of each item it returns the id, and where the item begins and ends.
+    Each item is a tuple: the id of the item, and the positions in `text` where the item begins and ends.
 
     Raises:
         ValueError, RecursionError: the array cannot be read.
@@ -184,7 +185,7 @@ def _id_of(item: object) -> str:
     """Returns the id of one item of a list; the item is a decoded JSON value.
 
     Raises:
-        ValueError: the item has no id, or a client could read another id in it.
+        ValueError: the item has no id, or two members that a client could take for its id, such as `id` and `ID`.
     """
     if not isinstance(item, dict) or isinstance(item, Doubled):
         raise ValueError("an item is no object, or one that can be read in two ways")

@@ -164,8 +164,8 @@ class PassThroughView(FormView):
     def send_form(self, upstream_request: UpstreamRequest, encoding: str) -> None:
         """Prepares `upstream_request` so that the caller's form is passed on while it arrives, encoded as it came.
 
-        Nothing is sent yet. Raises `BodyTooLarge` if the announced size of the form is too large, and `BadForm` if its
-        headers give no clear boundary.
+        Nothing is sent yet. `encoding` is the form's Content-Encoding. Raises `BodyTooLarge` if the announced size of
+        the form is too large, and `BadForm` if its Content-Type does not clearly state the boundary between its parts.
         """
         call = self.call.request
         call.incoming_body.allow_large_form()
@@ -175,7 +175,10 @@ class PassThroughView(FormView):
         )
 
     async def check_form(self, form: FormUpload) -> None:
-        """Checks a form that has been read to its end, as `admit_form` does."""
+        """Checks that the caller's key may use what the form names, and reserves budget for the call.
+
+        `admit_form` does this. It is called when the whole form has been read, before the form's end is sent upstream.
+        """
         self.call.request.mark_body_received()
         assert self.found is not None  # noqa: S101  (it is open)
         await self.admit_form(form, self.found, self.call.request.raw_query.decode("latin-1"))
@@ -185,8 +188,9 @@ class PassThroughView(FormView):
     ) -> HttpResponseBase:
         """Sends `request` upstream, and returns the response for the caller, relayed as it arrives or read whole.
 
-        If the gateway has added a field to `request` that asks for usage, `as_it_came` is the caller's request without
-        the field, which is sent if upstream refuses the field.
+        `as_it_came` is given if the gateway has added to `request` a field that asks for usage: it is the caller's
+        request without that field, and is sent instead if upstream refuses the field. `dialect` has the rules for this
+        route's event streams.
         """
         answer = await self.check_and_send(request, dialect)
         if as_it_came is not None and answer.status in REFUSALS:
@@ -209,7 +213,8 @@ class PassThroughView(FormView):
     async def is_object(self, answer: UpstreamAnswer) -> bool:
         """Returns whether upstream's answer begins as a JSON object, whatever its Content-Type says.
 
-        Always returns False if the call is no POST, or if answers of its route state no usage.
+        Returns False without reading the answer if no usage is to be found in it: if the call is no POST, or if answers
+        of its route state no usage.
         """
         return self.call.answer.states_usage and self.method == "POST" and await answer.begins_as(begins_object)
 

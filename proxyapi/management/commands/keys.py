@@ -134,7 +134,7 @@ class Command(BaseCommand):
 
 
 def _facts(key: AccessKey) -> dict[str, object]:
-    """Returns the facts about an access key that `--json` prints, by name; its secret is not among them.
+    """Returns what `--json` prints about an access key, as values by name; the secret of the key is not among them.
 
     Times are texts in ISO 8601. Dollars are texts, too, so that no digit of them is lost.
     """
@@ -151,7 +151,7 @@ def _facts(key: AccessKey) -> dict[str, object]:
 
 
 def _as_json(value: object) -> object:
-    """Returns a value of a key's column as JSON can state it."""
+    """Converts the value of an access key's column for JSON: a time to ISO 8601, a decimal number to text."""
     if isinstance(value, datetime):
         return value.isoformat()
     return str(value) if isinstance(value, Decimal) else value
@@ -181,7 +181,7 @@ def _read(path: str | None) -> str:
 
 
 def _span(text: str) -> timedelta:
-    """Parses the duration in an option of the command line, such as 30m, 24h, 7d or 4w.
+    """Converts a duration in an option of the command line, such as 30m, 24h, 7d or 4w, to a `timedelta`.
 
     Raises:
         ArgumentTypeError: the text is no such duration.
