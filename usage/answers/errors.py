@@ -185,9 +185,9 @@ def _from_members(error: Mapping[str, object]) -> ErrorFacts:
 
 
 def _first_text(error: Mapping[str, object], names: tuple[str, ...]) -> str:
-    """Returns the first value under one of `names` that is a text or a number, as text; empty if there is none.
+    """Returns as text the first text or whole number that the members `names` of an error object have.
 
-    An empty text and the number 0 are passed over.
+    An empty text and the number 0 are passed over. The result is an empty text if no member has such a value.
     """
     return next((_as_text(error[name]) for name in names if isinstance(error.get(name), str | int) and error[name]), "")
 
@@ -278,7 +278,7 @@ def names_error(kind: bytes) -> bool:
 
 
 def error_without_object(data: bytes) -> dict[str, object]:
-    """Returns the error that an event's data reports without being a JSON object; an empty dict if it reports none.
+    """Returns the error that an event reports in data that is no JSON object; an empty dict if it reports none.
 
     Gemini sends a list with the error's object in it; other servers send a text that begins with "error".
     """

@@ -82,7 +82,8 @@ def reasoning_tokens(model: str, effort: object) -> int:
 def limited_to_time(supposed: SupposedUsage, seconds: float) -> SupposedUsage:
     """Returns a call's supposed usage with the output tokens cut to what a model can make in `seconds` seconds.
 
-    What hosted tools can have done stays as it is, because they work beside the model.
+    The supposed usage is the estimate that counts as long as upstream has not stated the real usage. What hosted tools
+    can have done stays in it uncut, because they work beside the model.
     """
     counts = supposed.copy()
     made = tokens_made_in(seconds)
@@ -95,9 +96,9 @@ def limited_to_time(supposed: SupposedUsage, seconds: float) -> SupposedUsage:
 
 
 def at_least(supposed: SupposedUsage, seen: Counts, seen_use: OtherUsage | None = None) -> SupposedUsage:
-    """Returns the supposed usage of a call, raised to the usage that has been seen wherever that is higher.
+    """Returns a call's supposed (estimated) usage, with each count raised to what has been seen if that is higher.
 
-    `seen` has the counts that have been seen, and `seen_use` the use of hosted tools.
+    `seen` has the counts of tokens that the answer has shown so far, and `seen_use` the use of hosted tools.
     """
     raised = supposed.copy()
     more = {name: count for name in COUNTS if (count := seen.get(name) or 0) > (supposed.get(name) or 0)}
@@ -108,9 +109,10 @@ def at_least(supposed: SupposedUsage, seen: Counts, seen_use: OtherUsage | None 
 
 
 def _larger_use(supposed: OtherUsage, seen: OtherUsage) -> OtherUsage:
-    """Returns, for each hosted tool, the larger one of its supposed and its seen use.
+    """Returns the use of hosted tools in which each tool has the larger of its estimated (`supposed`) and its seen use.
 
-    The supposed models and types of tools stay, because they are the dearest that the request allows.
+    Where both name a model or a type of tool, the one in `supposed` stays, because it is the dearest that the request
+    allows.
     """
     larger: OtherUsage = {**seen, **supposed}
     if file_searches := max(supposed.get("file_searches", 0), seen.get("file_searches", 0)):
@@ -130,11 +132,12 @@ def _output(pictures: Mapping[str, object]) -> int:
 def estimate_interrupted(begin: CallRecord) -> CallRecord:
     """Returns estimated token counts of a call whose process was killed, from the journal's record of the call's start.
 
-    If the call had a reservation, the record states the usage that the reservation supposes. The output tokens of it
-    are limited to what a model can make between the start of the call and now. Without a reservation only the size of
-    the request is known, and what hosted tools may use, which the record has already: the input tokens are estimated
-    from the size, and the output counts as 0. The result is empty if
-    there is nothing to estimate from.
+    If the call had a reservation, `begin` has the usage for which the budget was reserved. That usage is the estimate,
+    but its output tokens are cut to what a model can make between the start of the call and now.
+
+    Without a reservation, only the size of the request is known: the input tokens are estimated from the size, and the
+    output counts as 0. What hosted tools may have used is in `begin` already. The result is empty if there is nothing
+    to estimate from.
     """
     if (supposed := begin.get("supposed")) is not None:
         seconds = (datetime.now(UTC) - started_at(begin["request_id"])).total_seconds()

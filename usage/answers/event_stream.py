@@ -184,7 +184,10 @@ class _Builder:
             self._lines.append(DataLine(start, start, end, line_end))
 
     def end(self, at: int) -> None:
-        """Ends the server-sent event that is being built, if it has data, and begins the next one at position `at`."""
+        """Ends the server-sent event that is being built, and begins the next one at position `at` of the stream.
+
+        An event without data is not added to the list.
+        """
         if self._lines:
             self._add(self._name if self._later_name is None else self._later_name, at)
         self._begin(at)
@@ -210,10 +213,10 @@ class _Builder:
         return self._first_is_whole
 
     def _split(self) -> None:
-        """Ends the server-sent event that is being built, and begins the next one, although no blank line parts them.
+        """Ends the event that is being built and begins the next one, where the server has left out a blank line.
 
-        The border is behind the last `data` line so far. An event name that came after that line belongs to the next
-        event.
+        The border between the two is behind the last `data` line so far. An event name that came after that line
+        belongs to the next event.
         """
         end, name = self._lines[-1].line_end, self._later_name
         self._add(self._name, end)

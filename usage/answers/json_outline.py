@@ -86,9 +86,10 @@ class _Outline:
         return items
 
     def _value(self, at: int, end: int, depth: int) -> object:
-        """Returns the JSON value between the positions `at` and `end`, or as much of it as is small.
+        """Returns the JSON value between the positions `at` and `end` of the body, without its large parts.
 
-        Of a large object or array, the small values in it are returned; for any other large value, None.
+        A value of at most `SMALL_BYTES` is returned whole. Of a larger object or array, the small values in it are
+        returned, down to `depth` levels; any other larger value becomes None.
         """
         first = self._body[at : at + 1]
         value = None

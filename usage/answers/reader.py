@@ -57,11 +57,13 @@ _BEGINNING_OF_OBJECT = re.compile(rb"(?:\xef(?:\xbb(?:\xbf)?)?)?\s*+(?:\{\s*+)?"
 class AnswerReader:
     """Reader of what the ledger needs from upstream's answer to one call: ids, model, service tier, usage and error.
 
-    Set `states_usage` to False if the usage in the answer is not the consumption of this call; then it is not read.
-    `has_ended` is True once the event that ends this kind of stream has been read. With `must_end`, also a stream
-    without any event counts as cut off. `text`, if set, collects the text of every event, and `created`, if set, the
-    ids of created objects. `expected_pictures` is how many the call has asked the Images API for; the last ends a
-    stream. `tools` is the use of hosted tools read so far. `is_background`: the response goes on without its caller.
+    Set from outside: `states_usage` is False if the usage in the answer is not the consumption of this call; then it is
+    not read. With `must_end`, a stream without any event counts as cut off, too. `text`, if set, collects the text of
+    every event, and `created`, if set, the ids of created objects. `expected_pictures` is the number of pictures that
+    the call has asked the Images API for: the last of them ends a stream.
+
+    Read from the answer: `has_ended` is True once the event that ends this kind of stream has come. `tools` is the use
+    of hosted tools so far. `is_background` is True if upstream works on the response even without its caller.
     """
 
     def __init__(self) -> None:
@@ -134,9 +136,10 @@ class AnswerReader:
                 self._has_only_text = self._find_text_test()
 
     def _find_text_test(self) -> Callable[[bytes, bytes], bool] | None:
-        """Returns the test for events of this stream with nothing but text in them; None if all must be read at once.
+        """Returns the function that tells which of the next events of the stream have nothing but text in them.
 
-        The test needs the name and the data of an event.
+        Such an event may be parsed later. The function takes the event's name and data. Returns None if every event
+        must be parsed at once.
         """
         if self.text is None or self.text.choice_error is not None or not (self.model and self._has_last_event):
             return None
@@ -145,7 +148,7 @@ class AnswerReader:
         return is_text_chunk if self.created is None else None
 
     def _read_event(self, name: bytes, data: bytes) -> None:
-        """Reads ids, model, usage and error for the ledger from one event, unless the event can have none of them."""
+        """Reads ids, model, usage and error for the ledger from one event; skips events that can have none of them."""
         self._events += 1
         if data[-1:] != b"}" and data.strip() == event_stream.DONE:
             self.has_done_marker = True
@@ -205,9 +208,9 @@ class AnswerReader:
         self.has_ended = self.has_ended or self._pictures >= self.expected_pictures
 
     def suppose_missing_pictures(self) -> bool:
-        """Adds an estimated usage for each picture missing in the stream; returns whether any was added.
+        """Adds an estimated usage for each requested picture that the stream lacks; returns whether any was added.
 
-        A missing picture is taken to have used as much as the last one that has come; if none has come, nothing is
+        A missing picture is taken to have used as much as the last one that has come. If none has come, nothing is
         added.
         """
         missing = self.expected_pictures - self._pictures if self._pictures else 0
@@ -219,7 +222,7 @@ class AnswerReader:
         return True
 
     def _add_usage(self, more: dict[str, object]) -> None:
-        """Adds the counts in a usage object to those that have been read."""
+        """Adds the counts in the usage object `more` to the counts that have been read from this answer before."""
         self.usage = more if self.usage is None else sum_of(more, self.usage)
         self.counts.update(read_counts(self.usage))
 
@@ -239,7 +242,7 @@ class AnswerReader:
             self.text.add_error(facts["message"])
 
     def read(self, answer: Mapping[str, object]) -> None:
-        """Reads ids, model, usage and error for the ledger from an answer; what it does not state stays as it was."""
+        """Reads ids, model, usage and error from an answer; keeps the earlier value of each that it does not state."""
         self.model = _text(answer, "model") or self.model
         self.service_tier = _text(answer, "service_tier") or self.service_tier
         if _text(answer, "object") in {"chat.completion", "chat.completion.chunk", "response", "conversation"}:

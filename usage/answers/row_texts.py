@@ -51,10 +51,10 @@ def storable_prefix(value: str, length: int) -> str:
 def id_columns(
     answer: AnswerReader, upstream_request_id: str, secrets: tuple[str, ...], *others: str
 ) -> tuple[CallRecord, list[str]]:
-    """Returns the columns of a call's row for upstream's request id and the response id, redacted and cut.
+    """Returns the columns of a row for upstream's request id and the response id, with secrets redacted, and cut.
 
-    Also returns `others`, further texts for the same row such as the bodies, redacted but not cut. All texts are
-    searched for secrets in one pass, which is faster.
+    `others` are further texts for the same row, such as the bodies. They are the second result: redacted, but not cut.
+    All these texts are searched for secrets in one pass, which is faster.
     """
     ids = [upstream_request_id, answer.response_id]
     if sum(map(len, ids)) > MAX_CACHED_CHARACTERS:
@@ -76,9 +76,10 @@ def usage_columns(answer: AnswerReader, secrets: tuple[str, ...]) -> CallRecord:
 
 
 def _kept_other_usage(usage: OtherUsage, secrets: tuple[str, ...]) -> OtherUsage:
-    """Redacts secrets in the names of models in `usage`, the billed usage beside upstream's usage object; returns it.
+    """Redacts secrets in the names of models in `usage`, cuts the names to the ledger's length, and returns `usage`.
 
-    The names are also cut to the length that the ledger stores.
+    `usage` is what is billed beside the tokens in upstream's usage object, such as pictures that a hosted tool has
+    made.
     """
     if "image_model" in usage:
         usage["image_model"] = column_text(usage["image_model"], 200, secrets)
@@ -90,8 +91,8 @@ def _kept_other_usage(usage: OtherUsage, secrets: tuple[str, ...]) -> OtherUsage
 def _kept_usage(usage: dict[str, object] | None, secrets: tuple[str, ...]) -> dict[str, object] | None:
     """Returns upstream's usage object as the ledger stores it: with its secrets redacted, and without NUL characters.
 
-    NUL becomes U+FFFD because PostgreSQL's JSON does not take it, and the whole row would be lost. Returns None for an
-    object that is nested too deeply or too long, or in which a number had to be redacted.
+    NUL becomes U+FFFD because PostgreSQL's JSON does not take it, and the whole row would be lost. Returns None, so
+    that no usage object is stored, if it is nested too deeply or too long, or if a number in it had to be redacted.
     """
     if usage is None or _are_plain_names(tuple(_names(usage)), secrets):
         return usage

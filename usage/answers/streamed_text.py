@@ -56,9 +56,10 @@ class StreamedText:
         self._read(event)
 
     def _read_waiting(self) -> None:
-        """Parses the events that wait, and adds their text to the collected text.
+        """Parses the events that `feed_later` has put aside, and adds their text to the collected text.
 
-        The texts of usual chunks that follow each other are added together.
+        Most are chunks of a chat with one choice and only text. The texts of such chunks in a row are joined and added
+        at once.
         """
         if not self._waiting:
             return
@@ -148,10 +149,10 @@ class StreamedText:
         return truncate("\n\n".join(blocks).encode(), max(0, limit), left_out)
 
     def _add(self, source: str, kind: str, text: object, name: object = "", number: object = 0) -> None:
-        """Adds `text` to one part of the answer, given by its source, kind and number, as far as the limit allows.
+        """Adds `text` to the part of the answer with this source, kind and number, as far as the size limit allows.
 
-        Ignores a `text` that is no string, because upstream may send anything. With an empty `text`, only the tool's
-        name `name` is stored in the part; if `name` is empty, too, nothing happens.
+        Ignores a `text` that is no string, because upstream may send anything. With an empty `text`, only `name`, a
+        tool's name, is stored in the part; if `name` is empty, too, nothing happens.
         """
         if not isinstance(text, str) or not (text or name):
             return
@@ -232,7 +233,7 @@ class StreamedText:
             self._read_response(event.get("response"))
 
     def _read_response(self, response: object) -> None:
-        """Adds the error in the response that the last event of a stream contains to the collected text.
+        """Adds the message of the error in `response`, the response in a stream's last event, to the collected text.
 
         If no event before had any text, the text of the response is added, too.
         """
@@ -278,7 +279,7 @@ class _Part:
 
 
 def _text_of_chunk(event: Mapping[str, object]) -> str | None:
-    """Returns the text of a usual chunk of a chat: one choice, the first, that goes on, with nothing but text in it.
+    """Returns the text of the most common chunk of a chat: one choice, the first, unfinished, with only text in it.
 
     Returns None for any other event.
     """

@@ -52,9 +52,10 @@ def read_counts(usage: Mapping[str, object]) -> Counts:
 
 
 def states_usage(usage: Mapping[str, object], counts: Counts) -> bool:
-    """Returns whether upstream's usage object says how much was used: `counts`, which were read of it, or a total.
+    """Returns whether upstream's usage object says how much was used: by at least one count, or by a total of tokens.
 
-    Some servers send an empty object, or one whose counts are all null.
+    `counts` are the counts that were read from the object `usage`. Some servers send an empty object, or one whose
+    counts are all null.
     """
     return bool(counts) or whole_count(usage.get("total_tokens")) > 0
 

@@ -113,7 +113,10 @@ class ToolUse:
             self._read_container(item)
 
     def read_svg(self, usage: object) -> None:
-        """Reads the usage object of a model that has written an SVG picture; ignores `usage` if it names no model."""
+        """Adds the use of a model that has drawn an SVG picture: its name and token counts, from its usage object.
+
+        Ignores `usage` if it names no model.
+        """
         if isinstance(usage, dict) and len(self._svg) < MAX_KEPT and isinstance(usage.get("model"), str):
             self._svg.append({**_counts(usage), "model": usage["model"]})
 
@@ -205,7 +208,10 @@ def tokens_of_picture(model: str, quality: str, size: str) -> int:
 
 
 def _tokens_by_patches(patches: int, width: int, height: int) -> int:
-    """Returns the tokens of a picture that has `patches` patches on its longer side, by OpenAI's formula."""
+    """Returns how many tokens a picture of `width` by `height` pixels has, by OpenAI's formula.
+
+    The formula divides the picture into patches. `patches` is the number of them along the longer side.
+    """
     longer, shorter = max(width, height), min(width, height)
     on_shorter = max((2 * patches * shorter + longer) // (2 * longer), 1)
     return math.ceil(patches * on_shorter * (2_000_000 + width * height) / 4_000_000)

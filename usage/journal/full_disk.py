@@ -43,11 +43,14 @@ class FullDisk:
 
     @property
     def has_kept(self) -> bool:
-        """True while end records wait in memory for room on the disk. Further ones must wait, too, to stay in order."""
+        """True while records of calls' ends wait in memory for room on the disk.
+
+        Further such records must wait, too, so that all are written in their order.
+        """
         return bool(self._kept)
 
     def keep(self, request_id: str, line: bytes) -> None:
-        """Keeps the end record of a call in memory, because the disk did not take it."""
+        """Keeps the record of a call's end in memory until there is room, because the disk did not take it."""
         self.is_full = True
         self._kept[request_id] = line
 
@@ -56,7 +59,10 @@ class FullDisk:
         self._dropped += 1
 
     def write_kept(self) -> Iterator[str]:
-        """Writes the kept end records until the disk refuses one again; yields the request ids of those written."""
+        """Writes the end records of calls that wait in memory, until the disk refuses one again.
+
+        Yields the request id of each call whose record is written.
+        """
         for request_id, line in list(self._kept.items()):
             if not self._write(line):
                 return
@@ -64,9 +70,10 @@ class FullDisk:
             yield request_id
 
     def check(self) -> Iterator[str]:
-        """Checks the free disk space, and writes the kept end records; yields the request ids of those written.
+        """Writes the end records that wait in memory, and decides by the free disk space whether to refuse calls.
 
-        Then sets `is_full`, so that new calls are refused, if there is too little space or a record was refused again.
+        Yields the request id of each call whose end record is written. New calls are refused (`is_full`) if there is
+        too little space, or if the disk has refused a record again.
         """
         disk = os.statvfs(self._directory)
         lacks_files = disk.f_files > 0 and disk.f_favail < LEAST_FILES  # some file systems count no files

@@ -20,9 +20,9 @@ READ_BYTES = 4 * 1024 * 1024
 def read_from(path: Path, offset: int, limit: int | None = None) -> Scan:
     """Reads whole records from a journal file, from byte `offset` on, and returns as many as are in the next few MiB.
 
-    `limit` is the end of what is known to have been written: bytes from that position on are not read. If there is no
-    whole record before `limit`, the disk has lost what was written, and the bytes before `limit` are returned as
-    damaged.
+    `limit` is the position up to which the file is known to have been written; bytes behind it are not read. If there
+    is no whole record between `offset` and `limit`, the disk has lost what was written, and these bytes are returned as
+    damaged. Without a limit, a record at the end may be unfinished because it is being written; it is left out.
     """
     size = READ_BYTES
     while True:

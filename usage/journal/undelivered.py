@@ -54,8 +54,9 @@ def append(path: Path, lines: Iterable[bytes]) -> None:
 def begin_retry(directory: Path, name: str = DEAD_LETTERS, retried_name: str = RETRIED) -> Path:
     """Renames a file of lines that could not be delivered, so that a replay can deliver them; returns the new path.
 
-    By default this is the file of dead letters. If there is nothing to rename, no file is at the new path. If a file is
-    there already, nothing is renamed: a replay that was killed has left that file, and its lines are delivered first.
+    The file `name`, by default that of dead letters, becomes `retried_name`. If the file `name` does not exist, nothing
+    is renamed, and there may be no file at the returned path. Nothing is renamed either if `retried_name` exists
+    already: a replay that was killed has left that file, and its lines are delivered first.
     """
     kept, retried = directory / name, directory / retried_name
     if kept.exists() and not retried.exists():

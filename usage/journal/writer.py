@@ -215,7 +215,7 @@ class Journal:
         self._forget_begins(self._full_disk.check())
 
     def _forget_begins(self, request_ids: Iterable[str]) -> None:
-        """Stops copying the begin records of these calls to new journal files: their end records are written."""
+        """Stops copying the given calls' begin records to new journal files, since their end records are written."""
         for request_id in request_ids:
             self._open_begins.pop(request_id, None)
 

@@ -111,8 +111,9 @@ def _ids_by_response(rows: Iterable[CallRecord]) -> dict[str, str]:
 def _claim(stated: dict[str, str]) -> dict[str, str]:
     """Records in the table `CountedResponse` that the given rows are billed for the usage of their responses.
 
-    A response for which a row is recorded already keeps that row. `stated` maps response ids to the request ids of the
-    given rows. Returns a map from each response id to the request id of the row that is billed for the response now.
+    Only one row is billed for each response: if another row is recorded for it already, that row stays. `stated` maps
+    the response ids to the request ids of the given rows. Returns a map from each response id to the request id of the
+    row that is billed for the response now.
     """
     if not stated:
         return {}
@@ -136,11 +137,14 @@ def _owners(response_ids: Iterable[str]) -> dict[str, str]:
 
 
 def _replace_estimates(exact: dict[str, str], owners: dict[str, str], rows: Sequence[CallRecord]) -> dict[str, str]:
-    """Bills the rows in `exact` for the usage of their responses, in place of older rows that only estimate it.
+    """Makes each row in `exact`, which states its response's usage exactly, the one that is billed for this usage.
 
-    `exact` maps response ids to request ids, and so does `owners`, which is updated here. Returns a map from the
-    request id of each older row to that of the row which replaces it. No query for older rows is made if each exact row
-    has created its response and is billed for it already.
+    It takes the place of older rows of the response that only estimate the usage. `exact` maps response ids to the
+    request ids of these rows. `owners` maps response ids to the request ids of the rows billed so far, and is updated
+    here. `rows` are all rows that are being written. Returns a map from the request id of each older row to that of the
+    row which replaces it.
+
+    No query for older rows is made if each row in `exact` has created its response and is billed for it already.
     """
     read_again = {row["response_id"] for row in rows if row.get("response_id") in exact and not _is_creation(row)}
     wanted = {key: value for key, value in exact.items() if key in read_again or owners.get(key) != value}
@@ -176,7 +180,8 @@ def _is_creation(row: CallRecord) -> bool:
 def _has_unshared_usage(row: CallRecord) -> bool:
     """Returns whether no other call's row can state the same usage, so that the row need not be compared with others.
 
-    This is true of most chats, and quick to find out.
+    Rows state the same usage if, for example, one call creates a response and others read it. The check is quick, and
+    spares most chats the comparison.
     """
     if str(row.get("route")).startswith(RETRIEVABLE):
         return False
@@ -189,24 +194,27 @@ def _is_of_response(row: CallRecord) -> bool:
 
 
 def _is_final(row: CallRecord) -> bool:
-    """Returns whether the usage in a call's row is exact or unknown; only an estimate may later be replaced."""
+    """Returns whether the usage in a call's row is no estimate, that is, whether it is exact or unknown.
+
+    An estimate may later be replaced by the exact usage in another row.
+    """
     return row.get("usage_source") != UsageSource.ESTIMATED
 
 
 def _states_usage(row: CallRecord) -> bool:
-    """Returns whether a row states the usage of a response of the Responses API definitively.
+    """Returns whether a row states the usage of a response of the Responses API so that no other row corrects it.
 
-    That is the exact usage; or, where upstream will never state one, the gateway's only estimate, or no usage at all
-    for a failed response, which is not billed.
+    That is an exact usage. If upstream will never state one, it is the gateway's estimate for a cancelled response, or
+    no usage for a failed one, which is not billed.
     """
     return (_has_exact_usage(row) or _has_ended_without_usage(row)) and _is_of_response(row)
 
 
 def _has_ended_without_usage(row: CallRecord) -> bool:
-    """Returns whether a row reports the final state of a response that has ended without a usage from upstream.
+    """Returns whether a row reports that its response has ended and that upstream will never state its usage.
 
-    A failed response has none because it is not billed. A cancelled one may be billed: the gateway's own poll estimates
-    its usage.
+    This is so for a failed response, which is not billed. A cancelled one may be billed, so the gateway's own poll
+    estimates its usage; for a cancelled response, the result is True only for the row of that poll.
     """
     if row.get("usage") is not None:
         return False
@@ -226,18 +234,19 @@ def _has_exact_usage(row: CallRecord) -> bool:
 
 
 def _is_estimate(row: CallRecord) -> bool:
-    """Returns whether the call's row has only an estimate of the usage of a response of the Responses API.
+    """Returns whether a row only estimates the usage of a response of the Responses API, and an exact usage may follow.
 
-    Returns False if no row will ever state the exact usage.
+    Returns False for the estimate of a cancelled response if upstream will never state its usage.
     """
     return _is_of_response(row) and not _is_final(row) and not _has_ended_without_usage(row)
 
 
 def _is_provisional(row: CallRecord) -> bool:
-    """Returns whether the usage of a row's response is only estimated, or is unknown, so that its cost is not counted.
+    """Returns whether a row must give way to another row that states the usage of the same response exactly.
 
-    Once another row states the usage exactly, that row is billed instead. The SQL statement `FIND_PROVISIONAL` finds
-    such rows in the table by the same rule.
+    Then that row is billed instead. This is so if the given row only estimates the usage, or if it does not know the
+    usage, so that its cost is missing or not counted. The SQL statement `FIND_PROVISIONAL` finds such rows in the table
+    by the same rule.
     """
     if not row.get("response_id") or row.get("usage_source") == UsageSource.EXACT:
         return False
@@ -252,7 +261,7 @@ def _is_pending(row: CallRecord) -> bool:
 
 
 def _is_stored_completion(row: CallRecord) -> bool:
-    """Returns whether the row is of a call that has read a stored chat completion, and states the completion's usage.
+    """Returns whether a call has only read a stored chat completion, and its row states the completion's usage exactly.
 
     The call that has created the completion is billed for this usage. Only if that call's row has an estimate, the row
     of the reading call is billed instead.
@@ -267,7 +276,8 @@ def _is_stored_completion(row: CallRecord) -> bool:
 def _with_its_share(row: CallRecord, owners: dict[str, str]) -> CallRecord:
     """Returns a call's row, with its usage and cost set to zero if another row is billed for the usage of its response.
 
-    Upstream's usage object stays in the column `usage`. If no other row is billed, the row is returned unchanged.
+    Otherwise the row is returned unchanged. `owners` maps response ids to the request ids of the rows that are billed.
+    Upstream's usage object stays in the column `usage` in any case.
     """
     owner = owners.get(row.get("response_id") or "")
     if owner == _id(row) or (owner is not None and _is_creation(row) and owner < _id(row)):

@@ -150,10 +150,10 @@ class Delivery:
         undelivered.append(self._directory / DAMAGED, torn)
 
     def load_pruned(self) -> None:
-        """Reads from the database up to which request id the rows of calls have been deleted because of their age
-        (pruned).
+        """Reads from the database the request id before which the rows of calls have been deleted for their age.
 
-        That id is remembered for `without_pruned`. Call this method before the journal of a dead process is delivered.
+        The id is remembered for `without_pruned`. Request ids are in the order of time. Call this method before the
+        journal of a dead process is delivered: the calls in it may be as old.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.
@@ -161,12 +161,12 @@ class Delivery:
         self._when_database_is_there(self._ask_for_pruned)
 
     def without_pruned(self, rows: Sequence[CallRecord]) -> list[CallRecord]:
-        """Returns the given rows except for those that were in the database before, and were deleted because of their
-        age.
+        """Returns the given rows without those of pruned calls, whose rows the database has deleted for their age.
 
-        The rows that are left out are appended to the file `pruned.log`. The sums still count their calls, so writing
-        the rows again would count them twice. A row whose id is old enough is returned nevertheless if the sums of its
-        hour count only calls that have rows: then the row was never in the database, and a wrong clock has made its id.
+        The rows that are left out are appended to the file `pruned.log`. The sums by hour, day, key and so on still
+        count their calls, so writing the rows again would count them twice. A row whose id is as old as theirs is
+        returned nevertheless if the sums of its hour count only calls that have rows: then the row was never in the
+        database, and a wrong clock has made its id.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.
@@ -189,7 +189,7 @@ class Delivery:
         return [row for row in rows if row["request_id"] not in pruned]
 
     def _ask_for_pruned(self) -> None:
-        """Reads from the database up to which request id the rows of calls have been deleted because of their age.
+        """Reads from the database the request id before which the rows of calls have been deleted because of their age.
 
         That id is remembered for `without_pruned`.
         """
@@ -197,8 +197,7 @@ class Delivery:
         self._pruned_end = str(end) if end else ""
 
     def _ask_for_hours(self, hours: set[datetime]) -> None:
-        """Reads from the database in which of the given hours the sums count calls whose rows were deleted because of
-        their age.
+        """Reads from the database in which of `hours` the sums count calls whose rows were deleted for their age.
 
         These hours are remembered for `without_pruned`.
         """
@@ -244,7 +243,7 @@ class Delivery:
         self._deliver([stub(row)])
 
     def _when_database_is_there(self, write: Callable[[], object]) -> None:
-        """Calls `write` until it has succeeded, with growing pauses while the database cannot be reached.
+        """Calls `write`, which uses the database, until it has succeeded, with growing pauses after failed attempts.
 
         Raises:
             GaveUp: the next attempt would be after the deadline.

@@ -48,9 +48,10 @@ def digest_sql(version: DigestVersion) -> str:
 
 
 def is_unchanged_sql(versions: Sequence[DigestVersion]) -> str:
-    """Returns the SQL condition that a call's row has not been changed since it was written.
+    """Returns an SQL condition that is true for a call's row that has not been changed since it was written.
 
-    The condition is true if the row's stored digest fits the row's values by any of the given versions of the digest.
+    It compares the row's stored digest with the digest of the row's values now, by each of the given versions of the
+    digest; one must fit.
     """
     return f"digest IN ({', '.join(map(digest_sql, versions))})"
 

@@ -46,14 +46,17 @@ UPDATE_DIGEST = f"UPDATE usage_request SET digest = {DIGEST} WHERE request_id = 
 
 
 class Written(NamedTuple):
-    """A row of the table whose usage was replaced, as it was before and as it is after."""
+    """Row of a call whose usage was replaced in the table: as it was before, and as it is after."""
 
     before: list[SummedRow]
     after: list[SummedRow]
 
 
 def remember_pending(rows: Sequence[CallRecord]) -> None:
-    """Inserts a row of `PendingResponse` for each response that has not ended, so that the gateway polls its status."""
+    """Inserts a row of `PendingResponse` for the response of each given row, so that the gateway polls its status.
+
+    The given rows are those of calls whose response has not ended.
+    """
     # In one order: two hosts that insert the same responses in different ones would wait for each other.
     pending = [
         PendingResponse(
@@ -76,12 +79,16 @@ def settle_pending(pending: QuerySet[PendingResponse]) -> None:
 
 
 def forget_pending(response: PendingResponse, *, is_gone: bool = False, has_ended: bool = False) -> None:
-    """Ends the polling of a background response whose usage upstream will never state, and counts its supposed usage.
+    """Ends the polling of a background response whose usage upstream will never state, and counts an estimate.
 
-    The supposed usage is written to the row of the call and added to the sums. `is_gone` means that upstream no longer
-    has the response. Nobody knows whether upstream went on with it after it was deleted, so in that case all of the
-    reserved usage counts, if the call has a reservation. `has_ended` means that upstream has said that the response
-    ended. What has come of it, if that is estimated already, then stays as it is for a call without a reservation.
+    The estimate, the call's supposed usage, is written to the row of the call and added to the sums by hour, day, key
+    and so on.
+
+    `is_gone` means that upstream no longer has the response. Nobody knows whether upstream went on with it after it was
+    deleted. So if the call has a reservation, all of the reserved usage counts.
+
+    `has_ended` means that upstream has said that the response ended. If the call has no reservation, an estimate that
+    the row has already then stays as it is. In all other cases it is raised to the supposed usage.
     """
     with transaction.atomic():
         is_reserved = _is_reserved(response)
@@ -91,11 +98,13 @@ def forget_pending(response: PendingResponse, *, is_gone: bool = False, has_ende
 
 
 def suppose_usage(response: PendingResponse) -> None:
-    """Counts the supposed usage of a background response, because upstream refuses at present to state its status.
+    """Counts an estimate of a background response's usage, because upstream refuses at present to state its status.
 
-    The budget reservation of the call is deleted. If there was one, all of the reserved usage counts, since upstream
-    may go on with the response. The response is still polled, because upstream may state the exact usage later; an
-    estimate without a reservation is not changed by each further refusal.
+    The estimate is the call's supposed usage. If the call has a budget reservation, all of the reserved usage counts,
+    since upstream may go on with the response, and the reservation is deleted. Without a reservation, an estimate that
+    the row has already stays as it is, so that further refusals do not change it.
+
+    The response is still polled, because upstream may state the exact usage later.
     """
     with transaction.atomic():
         is_reserved = _is_reserved(response)
@@ -106,11 +115,11 @@ def suppose_usage(response: PendingResponse) -> None:
 
 
 def suppose_unasked(limit: int) -> int:
-    """Counts the supposed usage of responses that were pending when polling was switched off; returns of how many.
+    """Counts an estimate of the usage of responses that were pending when polling was switched off; returns how many.
 
-    Without it they would stay "counted when it ends" for ever. As with `suppose_usage`, an exact usage that is stated
-    later replaces the estimate: when somebody fetches the response, or when polling is on again. At most `limit`
-    responses are settled.
+    Without it, these responses would stay "counted when it ends" for ever. An exact usage that is stated later replaces
+    the estimate, as with `suppose_usage`: when somebody fetches the response, or when polling is on again. At most
+    `limit` responses get an estimate.
     """
     now = database_now()
     for response in PendingResponse.objects.filter(created_at__lt=now - GIVE_UP_AFTER)[:limit]:
@@ -131,8 +140,8 @@ def _is_reserved(response: PendingResponse) -> bool:
 def lease_pending(limit: int) -> list[PendingResponse]:
     """Returns at most `limit` background responses whose status is due to be polled, and leases them to this process.
 
-    No other process gets the same responses until the lease of a minute has passed. Responses too old to be polled are
-    forgotten.
+    No other process gets the same responses until the lease of a minute has passed. Responses older than 30 days, which
+    upstream keeps no longer, are not polled any more; an estimate of their usage counts.
     """
     now = database_now()
     for response in PendingResponse.objects.filter(created_at__lt=now - GIVE_UP_AFTER)[:limit]:
@@ -152,14 +161,17 @@ def postpone(response: PendingResponse) -> None:
 
 
 def _count_supposed(response: PendingResponse, *, is_whole: bool, is_raised: bool) -> list[Written]:
-    """Writes the supposed usage of a background response to the row of the call that has created it, and to the sums.
+    """Writes the estimated usage of a background response to the row of the call that has created it, and to the sums.
+
+    Does nothing if the row has an exact usage, if its usage would stay the same, or if the response is no longer
+    pending.
+
+    The estimate is the call's supposed usage. Unless `is_whole`, its output tokens are limited to what a model can make
+    in the time since the response was created. An estimate that the row has already, such as that of a stream that its
+    caller has left while the response went on, stays as it is. If `is_raised`, it is raised to the supposed usage, but
+    never lowered.
 
     Returns what has been written, for the metrics, which must count it after the end of the transaction.
-
-    Does nothing if the row has an exact usage, or if the response is no longer pending. Unless `is_whole`, the output
-    tokens are limited to what a model can make in the time since the response was created. If `is_raised`, an estimate
-    that the row has already, such as that of a stream that its caller has left while its response went on, is raised to
-    the supposed usage; it is never lowered. A row whose usage would stay the same is not written.
     """
     if not PendingResponse.objects.select_for_update().filter(pk=response.pk).exists():
         return []
@@ -182,7 +194,11 @@ def _count_supposed(response: PendingResponse, *, is_whole: bool, is_raised: boo
 
 
 def _with_supposed(row: CallRecord, response: PendingResponse, *, is_whole: bool) -> CallRecord:
-    """Returns a call's row with the supposed usage of its background response, and the cost of that usage."""
+    """Returns a call's row with the estimated usage of its background response, and the cost of that usage.
+
+    If `is_whole`, all of the usage counts for which the call's budget was reserved. Otherwise the output tokens are
+    limited to what a model can make until now.
+    """
     if is_whole and response.supposed is not None:
         supposed: SupposedUsage = response.supposed
     else:
@@ -197,7 +213,9 @@ def supposed_by(
 ) -> SupposedUsage:
     """Returns the estimated usage of a background response on which upstream worked from `began` to `moment` at most.
 
-    Without `began`, the time counts from when the gateway has stored that the response goes on.
+    If `began` is None or later than the time at which the gateway has stored the response as pending, that time is
+    taken. `request_bytes` is the size of the request. The input is estimated from it if no estimate was stored with the
+    response.
     """
     if response.supposed is None:  # written by code of before
         return {"input_tokens": tokens_of_text(request_bytes), "output_tokens": 0}
@@ -206,7 +224,10 @@ def supposed_by(
 
 
 def _write_usage(row: CallRecord) -> Written:
-    """Replaces usage and cost in a row of the table, and corrects the sums; returns the row as it was and as it is."""
+    """Replaces the usage and cost of a call's row in the table by those in `row`, and corrects the sums with it.
+
+    Returns the row in the table as it was before, and as it is after.
+    """
     request_id = row["request_id"]
     known = {name: row.get(name) for name in ("request_id", *SET_COLUMNS)}
     with connection.cursor() as cursor:
@@ -223,6 +244,9 @@ def _write_usage(row: CallRecord) -> Written:
 
 
 def _count_in_metrics(written: Sequence[Written]) -> None:
-    """Counts tokens and dollars that have been written to rows and sums in this process's metrics."""
+    """Counts in the metrics of this process how many tokens and dollars more the given rows have than before.
+
+    The rows are rows of calls whose usage was replaced.
+    """
     for before, after in written:
         counters.count_usage(after, {str(row["request_id"]): before for row in after})

@@ -103,9 +103,10 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
 
 
 def _take_estimates_back(cursor: CursorWrapper, replaced: Mapping[str, str], rollup: Rollup) -> list[Replaced]:
-    """Removes the estimated usage from older rows in the table and from the sums, because newer rows state it exactly.
+    """Removes the estimated usage of older rows from the table and the sums, because newer rows state it exactly.
 
-    `replaced` maps the request id of each older row to that of the newer one. Returns pairs of newer id and older row.
+    `replaced` maps the request id of each older row to that of the newer one. Returns a pair for each older row: the
+    request id of the newer row, and the older row as it was.
     """
     if not replaced:
         return []
@@ -142,7 +143,9 @@ def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[Sum
 def _rank(row: CallRecord) -> int:
     """Returns how complete a row is, from 0 to 3. Of several rows of one call, the most complete one is kept.
 
-    The SQL expression `RANK` computes the same number for a row in the table.
+    3 is the row that was written when the call ended, and 1 a row that was made because the end is unknown. 2 and 0 are
+    the shortened rows (stubs) in place of these two. The SQL expression `RANK` computes the same number for a row in
+    the table.
     """
     if (code := row.get("error_code")) == STUB:
         return 2 * int(row["outcome"] != Outcome.INTERRUPTED)

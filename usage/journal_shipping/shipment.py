@@ -22,7 +22,11 @@ logger = logging.getLogger(__name__)
 
 
 class JournalShipment:
-    """The shipment of one writer's journal: how far its files have been delivered, and which calls have not ended."""
+    """The shipment of one writer's journal: how far its files have been delivered, and which calls have not ended.
+
+    A writer is the process that writes to the journal. Delivered means: written to the database, or set aside in a
+    file.
+    """
 
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
@@ -37,8 +41,8 @@ class JournalShipment:
     def ship_new(self, paths: Sequence[Path]) -> None:
         """Writes to the database what a living writer has added to its journal, and deletes the files that are closed.
 
-        `paths` are all files of the journal, the oldest first; the last one is not closed. Records that are added
-        meanwhile wait for the next time, so that they fill its batches.
+        `paths` are all files of the journal, the oldest first; the last one is not closed. Records that the writer adds
+        while this method runs wait for its next run, so that they fill the batches of that run.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.
@@ -80,13 +84,17 @@ class JournalShipment:
         self._delivery.deliver(self._delivery.without_pruned(rows))
 
     def _set_aside(self, found: Scan) -> list[CallRecord]:
-        """Appends records that cannot be read to their files; returns a row `interrupted` for each of their calls."""
+        """Appends damaged lines and records of a newer version, as found in a journal, to the files for such lines.
+
+        Returns a row with the outcome `interrupted` for each of their calls.
+        """
         return self._delivery.set_aside(found.damaged) + self._delivery.set_aside_newer(found.newer)
 
     def _advance(self, path: Path, found: Scan) -> None:
         """Records that a part of the journal file `path` has been delivered, and which calls have begun or ended there.
 
-        A begin record replaces the facts that were guessed from a damaged record of the same call, because it has more.
+        `found` is what was read from that part. A begin record replaces the facts that were guessed from a damaged
+        record of the same call, because it has more.
         """
         for record in found.records:
             if record["kind"] == "begin":

@@ -111,8 +111,9 @@ class Shipper:
     def _ship_once(self) -> None:
         """Writes to the database what all journals have now: first those of living writers, then those of dead ones.
 
-        The journal of a dead writer may be long, and the calls of the living should not wait for its end. So their
-        journals are looked at again after each part of it. An error with one journal holds up no other.
+        A writer is the process that writes to a journal. The journal of a dead writer may be long, and the calls of the
+        living ones should not wait for its end. So the journals of the living are looked at again after each part of a
+        dead one's. An error with one journal holds up no other.
 
         Raises:
             GaveUp: the time to stop is over.
@@ -147,7 +148,8 @@ class Shipper:
     def _ship_living(self, living: Mapping[str, JournalShipment]) -> list[Exception]:
         """Writes all records that are now in the journals of living writers to the database.
 
-        Returns the errors with single journals, of which the rest is tried again in the next round.
+        Returns one error for each journal that could not be read or written to the end; its rest is tried again in the
+        next round.
 
         Raises:
             GaveUp: the time to stop is over.
@@ -173,8 +175,8 @@ def ship_dead(
 ) -> bool:
     """Writes the rest of a dead writer's journal to the database, ends its leases, and deletes its files.
 
-    Does nothing for a living one. `shipment` is that of the writer so far. The function `between` is called after each
-    part of the journal. Returns whether the writer was dead.
+    Does nothing if the writer is still alive. Returns whether it was dead. `shipment` knows how much of the journal has
+    been delivered before. The function `between` is called after each part of the journal.
     """
     with segments.adopted(directory, writer) as paths:
         if paths:

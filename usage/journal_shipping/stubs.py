@@ -54,21 +54,28 @@ def stub(row: CallRecord) -> CallRecord:
 
 
 def least_stub(row: CallRecord) -> CallRecord:
-    """Returns a shorter row than `stub`, if that is refused: ids, numbers, key, method, route and created objects."""
+    """Returns a shorter row than `stub` returns, for a call of which the database has refused that row, too.
+
+    It has only ids, the numbers that the sums count, key, method, route and created objects.
+    """
     return {**bare_stub(row), **_sound_columns(row, SUMS)}
 
 
 def bare_stub(row: CallRecord) -> CallRecord:
-    """Returns the shortest row of a call, if all others are refused: ids, key, method, route and created objects."""
+    """Returns the shortest row of a call, for when the database has refused all longer ones.
+
+    It has only ids, key, method, route and created objects.
+    """
     mark: CallRecord = {"by_gateway": True} if row.get("by_gateway") is True else {}
     return {**_stub_of(row), **_sound_columns(row, LEAST_TEXTS), **_made_by(row), **mark}
 
 
 def _made_by(row: CallRecord) -> CallRecord:
-    """Returns the fields of a call's record that a stub must have although they are no columns of the table.
+    """Returns the fields of a call's record that a stub (a shortened row) must have although they are no table columns.
 
-    They say which objects the call has created, if these last, the state of its response, if that may be polled, what
-    the call has used if nobody ever learns it, and what it has of a lease.
+    They are: the created objects, and whether upstream keeps them until they are deleted; the state of the call's
+    response, and whether the gateway may poll it; the usage to assume if upstream never states one; whether upstream
+    does not bill the call; and the call's part of a budget lease.
     """
     lease: CallRecord = {"lease": row["lease"]} if "lease" in row else {}
     supposed: CallRecord = {}
@@ -105,7 +112,10 @@ def _stub_of(row: CallRecord) -> CallRecord:
 
 
 def _is_sound(name: str, value: object) -> bool:
-    """Returns whether a value fits a column: type, bounds, no control characters. A text that gets cut may be long."""
+    """Returns whether the column `name` can store `value`: by its type, its bounds, and without control characters.
+
+    A text may be too long if its column is one whose texts are cut before they are stored.
+    """
     field = FIELDS[name]
     if isinstance(field, models.CharField):
         if not isinstance(value, str) or not value.isprintable():

@@ -109,9 +109,10 @@ class _Elision:
         return b"".join(self._kept), self._at
 
     def _find_head(self, window: int) -> re.Match[bytes] | None:
-        """Finds the next name such as `"b64_json"`, or `data:`, behind which base64 or a vector may follow.
+        """Finds the next name such as `"b64_json"`, or the next `data:`, behind which base64 or a vector may follow.
 
-        Returns its match, or None if there is none before position `window`.
+        Searches the body up to position `window`. Returns the match of the name or of `data:`, or None if there is
+        none.
         """
         if self._head is None or self._head.start() < self._at:
             self._head = None
@@ -197,8 +198,9 @@ class _Elision:
     def _base64_end(self, start: int) -> int:
         """Returns the position where the base64 that begins at `start` ends.
 
-        Of base64 longer than `_STEP_BYTES`, only samples of the bytes before the next of `_ENDS` are read, and the step
-        behind the last one that is base64.
+        Base64 longer than `_STEP_BYTES` is not read as a whole, because that would take too long. Only a sample in each
+        step is tested, until one is not base64, or until one of the bytes `_ENDS` comes. The exact end is then searched
+        for in the step behind the last sample that is base64.
         """
         body = self._body
         end = _BASE64.match(body, start, start + _STEP_BYTES).end()  # type: ignore[union-attr]  # always matches
@@ -223,7 +225,10 @@ class _Elision:
 
 
 def _is_base64(block: bytes) -> bool:
-    """Returns whether a block of characters that may be base64 is base64, and not escaped letters or a ruled line."""
+    r"""Returns whether a block of the letters of base64 is really base64.
+
+    It is not if it has escaped letters such as `\u4e2d`, or if it is a line of signs such as `-----`.
+    """
     if b"\\" in block and b"\\" in block.replace(b"\\/", b"").rstrip(b"\\"):
         return False  # escaped letters such as \u4e2d
     return bool(block.strip(b"-_=+/\\"))  # empty for a ruled line

@@ -39,9 +39,10 @@ class EncodedForms(NamedTuple):
 class Base64Form(NamedTuple):
     """One of the three ways in which a secret can be written in base64, depending on the number of bytes before it.
 
-    `pattern` matches the secret in this form. A text that contains it also contains `first` or `second`, two short
-    parts of the form, which are searched for beforehand because that is faster. A line may end within one of the two
-    parts, but they are too short for a line to end within both.
+    `pattern` matches the secret in this form. `first` and `second` are two short parts of the form. They are searched
+    for before the pattern, because that is faster: a text with the secret contains at least one of them. One may be
+    missing where base64 is broken into lines, because a line ends within it; the parts are too short for this to happen
+    to both.
     """
 
     first: str
@@ -123,10 +124,10 @@ def find_basic(text: str, lower: str) -> Iterator[TextRange]:
 
 
 def _inner_letters(data: bytes) -> Iterator[str]:
-    """Yields, three times, the letters that stand for `data` in the base64 of a longer text.
+    """Yields the letters that stand for `data` in the base64 of a longer text: three texts, one for each alignment.
 
-    There are three possibilities because base64 encodes groups of three bytes, and `data` may begin at each byte of a
-    group. Letters that also depend on a byte beside `data` are left out.
+    Base64 encodes groups of three bytes, and `data` may begin at each byte of a group. Letters that also depend on a
+    byte beside `data` are left out.
     """
     for before in range(3):
         letters = b64encode(bytes(before) + data).decode()
@@ -134,9 +135,9 @@ def _inner_letters(data: bytes) -> Iterator[str]:
 
 
 def _form(letters: str) -> Base64Form:
-    """Builds the `Base64Form` that finds a secret, from the letters with which the secret is written in base64.
+    """Builds the `Base64Form`, a pattern and two parts to search for, of a secret that is written `letters` in base64.
 
-    Its pattern also matches with line ends between the letters, and with the letters `-` and `_` of base64 for URLs.
+    The pattern also matches with line ends between the letters, and with the letters `-` and `_` of base64 for URLs.
     """
     parts = sorted(re.findall(r"[A-Za-z0-9]+", letters), key=len) or [""]
     first = letters[:_PART_LETTERS] if letters[:_PART_LETTERS].isalnum() else parts[-1][:_PART_LETTERS]
@@ -151,7 +152,7 @@ _IN_BASE64, _IN_HEX = LiteralSet(TOKEN_MARKS), LiteralSet(TOKEN_MARKS_IN_HEX)
 
 
 def _decodings(run: str) -> Iterator[str]:
-    """Yields the four texts that a run of base64 may encode.
+    """Yields the four texts that a run of base64 may encode: decoded from its first to its fourth letter on.
 
     There are four because up to three letters at the start of the run may belong to something before the base64.
     """

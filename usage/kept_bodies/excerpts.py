@@ -171,7 +171,8 @@ def storable(text: str) -> str:
 def margin_for(secrets: Sequence[str]) -> int:
     """Returns how many bytes at the end of a cut text must be dropped, because they may be the first half of a secret.
 
-    The number suits the longest of `secrets` and any secret that is known by its form.
+    The number is large enough for the longest of `secrets`, and for any secret that is known by its form, such as
+    `sk-…`.
     """
     return _margin(tuple(secrets))
 
@@ -253,9 +254,10 @@ def _read_form(body: bytes, content_type: str, budget: int) -> tuple[bytes, int]
 
 
 def _read_part(head: bytes, body: bytes, start: int, end: int, budget: int) -> tuple[bytes, int]:
-    """Returns the part of a form whose content is between `start` and `end` as one line, in about `budget` bytes.
+    """Returns one part of a multipart form as one line, in about `budget` bytes.
 
-    `head` has the headers of the part. Also returns how many bytes of the content the line stands for.
+    `head` has the headers of the part, and `body[start:end]` is its content. Also returns how many bytes of the content
+    the line stands for.
     """
     disposition = _DISPOSITION.search(head)
     about = disposition[1] if disposition else b""

@@ -113,8 +113,8 @@ def redact_answer(body: bytes, secrets: Sequence[str]) -> bytes:
 def redact_each(texts: Sequence[str], secrets: Sequence[str]) -> list[str]:
     """Returns each of `texts` with its secrets replaced by `[redacted]`, as `redact` does, but in less time.
 
-    Nearly always no text has a secret; then one search in all texts together is enough, if they are short. Of long ones
-    a second search would take longer than it saves.
+    Nearly always no text has a secret. So short texts are joined and searched once; only if a secret is found, each is
+    searched again by itself. Long texts are not joined: this second search would take longer than joining saves.
     """
     if sum(map(len, texts)) <= MAX_JOINED_CHARACTERS:
         joined = " ".join(texts)
@@ -221,7 +221,10 @@ class _ExactSecrets:
         return _has_line_end(text) and self._second_literals.any_in(text)
 
     def find(self, text: str, lower: str) -> list[TextRange]:
-        """Returns the ranges of `text` in which a given secret is written; `lower` is `text` in lower case."""
+        """Returns the ranges (start, end) of `text` in which one of the finder's secrets is written.
+
+        `lower` is `text` in lower case.
+        """
         has_lines = _has_line_end(text)
         may_have = self._literals.any_in(text) or self._hex_literals.any_in(lower)
         if not may_have and not (has_lines and self._second_literals.any_in(text)):
@@ -249,7 +252,10 @@ def _exact_secrets(secrets: tuple[str, ...]) -> _ExactSecrets:
 
 
 def _literal(secret: str) -> str:
-    """Returns the longest part of `secret` that is the same in all ways to write it, once escapes are undone."""
+    """Returns the longest part of `secret` that is the same in all ways to write it, once escapes are undone.
+
+    This part has only characters that JSON and URLs need not escape. It is empty if the secret has no such character.
+    """
     return max(re.findall(r"[A-Za-z0-9_.~-]+", secret), key=len, default="")
 
 
