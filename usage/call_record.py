@@ -111,9 +111,9 @@ class SupposedUsage(Counts, total=False):
 
 
 class LeaseShare(TypedDict):
-    """What a call has of the lease with the id `id` (`usage.money.leases`); `dollars` are a decimal number as text.
+    """The dollars, as decimal text, that one call has of the lease with the id `id` (`usage.money.leases`).
 
-    While the call goes on, that is what it has reserved; after its end what it has used.
+    While the call goes on, these are the dollars that it has reserved; after its end, those that it has used.
     """
 
     id: str
@@ -185,7 +185,7 @@ class CallRecord(Counts, total=False):
 
 
 class SummedRow(Counts, total=False):
-    """Those facts of a call's row from which the sums are computed.
+    """The facts of a call's row from which the tables of sums are computed.
 
     `usage.sums.adding_up.SUMMED_NAMES` has their names.
     """

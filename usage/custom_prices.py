@@ -87,7 +87,7 @@ class CustomPrice:
         return self.model.lower() == model, len(self.model), one_tier, self.valid_from
 
     def stated(self, names: Iterable[str]) -> dict[str, Decimal]:
-        """Returns, by name, those of the prices called `names` that the administrator has stated."""
+        """Returns the prices that the administrator has stated in the fields `names`, by the field's name."""
         return {name: price for name in names if (price := getattr(self, name)) is not None}
 
 

@@ -403,9 +403,9 @@ class UsageDay(models.Model):
 class Hold(models.Model):
     """A part of a key's budget, in dollars, that is set aside: the lease of one worker, or the reservation of one call.
 
-    A lease is what a worker may use for the calls of one day (`usage.money.leases`), with what it has used and not
-    written to the table of calls yet. A reservation outside of a lease is of a background response, or was made by
-    older code. `usage.money.spent_and_reserved` says when a row is deleted.
+    A lease is what a worker may use for the calls of one day (`usage.money.leases`). It includes what ended calls have
+    cost whose rows are not in the table of calls yet. A reservation outside of a lease is of a background response, or
+    was made by older code. `usage.money.spent_and_reserved` says when a row is deleted.
     """
 
     request_id = models.UUIDField(primary_key=True, help_text="Of the call, or an id of the lease's own.")

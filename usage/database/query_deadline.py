@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class Allowance:
-    """How many seconds the queries of a page may still wait."""
+    """The time limit of a page's queries: the seconds that they may still wait for the database together."""
 
     def __init__(self, seconds: float) -> None:
         self.left = seconds

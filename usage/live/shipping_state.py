@@ -77,7 +77,7 @@ def report_shipping(
 
 
 def shipper_lock() -> Path:
-    """Returns the path of the file that the shipper locks, so that only one ships the journals of a host."""
+    """Returns the path of the file that the shipper of a host keeps locked, so that no other one ships the journals."""
     return Path(settings.DATA_DIR) / "shipper.lock"
 
 
@@ -95,9 +95,10 @@ def _journal() -> Path:
 
 
 def _last_shipped() -> float | None:
-    """Returns the Unix time until which the last shipper has shipped everything.
+    """Returns the Unix time up to which the last shipper on this host has shipped all records.
 
-    If none has ever run, that is the start of the first writer of a journal; None if there is no journal.
+    If no shipper has ever run here, returns the time at which the first writer of a journal began; None if there is no
+    journal.
     """
     try:
         return shipper_lock().stat().st_mtime

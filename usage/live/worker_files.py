@@ -173,8 +173,8 @@ def read_shipper_report() -> WorkerReport | None:
 def leave_counts() -> None:
     """Writes the counters of this process, which is a command such as `ledger`, into a file among the workers' reports.
 
-    The next process that reads the reports adds the counters to the sums, once, and deletes the file: the file has no
-    lock, so the process that wrote it counts as dead.
+    The next process that reads the reports adds the counters to those of dead workers, once, and deletes the file: the
+    file has no lock, so the process that wrote it counts as dead.
 
     Raises:
         OSError: DATA_DIR cannot be written.
@@ -200,7 +200,7 @@ class _DeadWorkerCounts:
         self._ids: list[object] = ids if isinstance(ids, list) else []
 
     def take_over(self, path: Path, report: WorkerReport | None) -> None:
-        """Adds a dead worker's counts to the sums, and deletes the worker's files once the sums are on the disk."""
+        """Adds a dead worker's counts to those of all dead workers; deletes its files once these are on the disk."""
         if report and report.get("id") not in self._ids:
             self.counted.add(report)
             self._ids = [*self._ids, report.get("id")][-MAX_REMEMBERED_IDS:]
@@ -228,7 +228,10 @@ def _locked_dead_counts() -> Iterator[_DeadWorkerCounts]:
 
 
 def _open_lock(path: Path) -> int:
-    """Opens a file to be locked, and makes it if there is none. A file that is there can be locked on any disk."""
+    """Opens a file in order to lock it, and makes the file if there is none; returns its descriptor.
+
+    A file that exists is opened for reading only, so it can be locked even on a disk that is full or read-only.
+    """
     try:
         return os.open(path, os.O_RDONLY)
     except FileNotFoundError:

@@ -96,7 +96,7 @@ class MaxUsage:
 def highest_cost(
     model: str, tier: str, at: datetime, most: MaxUsage, custom_prices: Sequence[CustomPrice]
 ) -> Decimal | None:
-    """Returns the most that a call can cost in dollars if it uses no more than `most`; None if its price is not known.
+    """Returns the most that a call can cost in dollars if its usage is at most `most`; None if its price is not known.
 
     All tokens are taken to be of the dearest kind, because nobody knows before the call which of them will be audio,
     image or cached ones. If the cost in the default tier is higher than in `tier`, that one is returned, because
@@ -135,7 +135,7 @@ def dearest_picture_model(most: MaxUsage, at: datetime, custom_prices: Sequence[
 
 
 def _highest(model: str, price: ModelRates, most: MaxUsage) -> Decimal | None:
-    """Returns the most that a call of a model can cost in dollars at one `price` if it uses no more than `most`.
+    """Returns the most that a call of a model can cost in dollars at one `price` if its usage is at most `most`.
 
     Returns None if the price has no rate for something that the call may use.
     """
@@ -209,8 +209,9 @@ def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
 def _rates_of(row: CallRecord, model: str, at: datetime, custom_prices: Sequence[CustomPrice]) -> ModelRates | None:
     """Returns the price of a call's own model in the call's service tier; None if there is none.
 
-    An answer that has not come states no tier, and a compaction never does: it has the price of the tier that the
-    request named, marked as provisional, because upstream may have answered in another one.
+    The answer states the tier. If no answer has come, or the call was a compaction, whose answer never states a tier,
+    the tier that the request named is used. Such a price is marked as provisional, because upstream may have answered
+    in another tier.
     """
     stated, asked = row.get("service_tier"), (row.get("other_usage") or {}).get("asked_tier")
     is_unstated = row.get("usage_source") == UsageSource.ESTIMATED or row.get("route") == COMPACTION
@@ -222,7 +223,7 @@ def _rates_of(row: CallRecord, model: str, at: datetime, custom_prices: Sequence
 def _lines(counts: UnitCounts, price: ModelRates, input_tokens: int, picture_format: str = "") -> Iterator[Line]:
     """Yields the lines of a call's bill for what its own model has used: one for each unit, such as input tokens.
 
-    The rates are those for a prompt of `input_tokens`.
+    `input_tokens` is the length of the prompt, on which the rates may depend.
     """
     for unit, count in counts:
         if unit == "audio_seconds":
@@ -234,9 +235,10 @@ def _lines(counts: UnitCounts, price: ModelRates, input_tokens: int, picture_for
 
 
 def _rate(price: ModelRates, unit: str, input_tokens: int) -> Decimal | None:
-    """Returns the rate of a unit in dollars per million, for a prompt of `input_tokens`; None if there is none.
+    """Returns the rate of a unit, such as `input`, in dollars per million; None if the price has no rate for the unit.
 
-    An unlisted rate of 12-hour cache writes is computed from the input rate by OpenAI's rule.
+    `input_tokens` is the length of the prompt, on which the rate may depend. The rate for writes to the 12-hour cache,
+    if none is listed, is computed from the input rate by OpenAI's rule.
     """
     rate = price.rate(unit, input_tokens)
     if rate is None and unit == "cache_write_12h":
@@ -297,10 +299,11 @@ def cost_kind(row: CallRecord, price: Price | None) -> str:
 
 
 def _bill(price: ModelRates, input_tokens: int, lines: Sequence[Line]) -> Priced:
-    """Multiplies the counts of a call by their rates; returns the cost, and the bill with one item per line.
+    """Returns the cost of a call, and its bill: one item per line, with the line's count multiplied by its rate.
 
-    Returns no cost if a line has no rate, and `TOO_MUCH` if the call costs as much as that. The running total is
-    rounded, not each item, so that neither the items nor their sum drift.
+    Returns None for both if a line has no rate. A cost that reaches the limit `TOO_MUCH` is returned as that limit.
+    `input_tokens` is the length of the prompt; the bill states the rates for it. The running total is rounded, not each
+    item, so that neither the items nor their sum drift.
     """
     per_million = {**price.rate_texts(input_tokens)}
     bill: Price = {"source": price.source, "model": price.model, "tier": price.tier}

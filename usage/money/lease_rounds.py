@@ -29,12 +29,13 @@ APPLICATION = "chatproxy budgets"
 
 @dataclass
 class Round:
-    """What one round sends to the database, and what the database has answered.
+    """One round trip to the database for a worker's leases: what is sent, and what the database has answered.
 
-    `given` are the dollars that leases give back (none, to renew a lease), `needs` what they need, and `looked` the
-    leases at whose rows the round looks. `answers` are in the order of `needs`. `rows` has by the id of a lease whether
-    another worker needs what it does not use, and the dollars that it has been granted in all. `writer` is the worker,
-    `version` the number of the round.
+    `given` maps leases to the dollars that they give back; 0 only renews a lease. `needs` are requests for dollars, and
+    `answers` the answers to them, in the same order. `looked` are the leases whose rows are read. `rows` maps the id of
+    a lease to what its row says: whether another worker needs the dollars that no call uses there, and the dollars
+    granted to the lease in all. `writer` is the worker, by the id of its journal, and `version` the number of the round
+    trip.
     """
 
     writer: str
@@ -47,12 +48,15 @@ class Round:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to send."""
+        """Whether this round trip has nothing to send to the database."""
         return not (self.given or self.needs or self.looked)
 
 
 class LeaseRounds:
-    """Client of one worker for its leases in the database. Call `open` before use, in the event loop of calls."""
+    """Client that makes one worker's round trips to the database for its leases.
+
+    Call `open` before use, in the event loop that serves calls.
+    """
 
     def __init__(self) -> None:
         self._answered_at = -inf
@@ -60,7 +64,7 @@ class LeaseRounds:
         self._tasks: set[asyncio.Task[None]] = set()  # the round that runs, and any late ones
 
     async def open(self) -> None:
-        """Opens the pool of database connections; it makes none before it needs one."""
+        """Opens the pool of database connections, which makes none before the first round trip needs one."""
         parameters = connections["default"].get_connection_params()
         del parameters["context"]  # Django's conversions of times
         parameters |= {
@@ -81,7 +85,7 @@ class LeaseRounds:
         await self._pool.open()
 
     async def close(self) -> None:
-        """Ends the rounds that still run, and closes the connections."""
+        """Cancels the round trips that still run, and closes the connections to the database."""
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -90,12 +94,12 @@ class LeaseRounds:
             await self._pool.close(timeout=PATIENCE)
 
     async def make(self, planned: Round) -> None:
-        """Makes one round, and puts the answers into it.
+        """Makes one round trip to the database, and puts the answers into `planned`.
 
-        Without the time limit, psycopg would give up only after ten seconds.
+        Its time is limited, because psycopg would give up only after ten seconds.
 
         Raises:
-            TimeoutError: the round takes longer than `PATIENCE` seconds.
+            TimeoutError: the round trip takes longer than `PATIENCE` seconds.
             psycopg.Error, psycopg_pool.PoolTimeout, OSError: the database is away.
         """
         task = asyncio.create_task(self._write(planned))
@@ -109,7 +113,7 @@ class LeaseRounds:
         self._answered_at = time.monotonic()
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
-        """Forgets an ended round's task; reads the task's error, because asyncio logs an error that nobody has read."""
+        """Forgets an ended round trip's task; reads its error, because asyncio logs an error that nobody has read."""
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # `make` has raised it, if it was still waiting
@@ -120,10 +124,10 @@ class LeaseRounds:
             await AsyncConnectionPool.check_connection(connection)
 
     async def _write(self, planned: Round) -> None:
-        """Sends one round to the database, in one message, and puts the answers into it.
+        """Sends the statements of one round trip to the database, in one message, and puts the answers into `planned`.
 
-        Dollars are given back before others are asked for. Each lease that needs something has a transaction of its
-        own, so no two processes ever wait for each other's keys.
+        Dollars are given back before others are asked for. Each lease that needs dollars has a transaction of its own,
+        so no two processes ever wait for the locks of each other's keys.
         """
         assert self._pool is not None  # noqa: S101  (it is open while calls are served)
         async with self._pool.connection() as connection, connection.cursor() as cursor:
@@ -140,7 +144,7 @@ class LeaseRounds:
 
 
 def statements_of(planned: Round, mogrify: Mogrify) -> list[str]:
-    """Returns the statements of a round; one that does nothing if there is nothing else to send."""
+    """Returns the SQL statements of a round trip; a single one without effect if there is nothing to send."""
     found = give_back(planned.given, planned.version, mogrify) if planned.given else []
     for need in planned.needs:
         found += grant(need, planned.writer, planned.version, mogrify)

@@ -97,17 +97,18 @@ WHERE request_id = ANY(%s::uuid[])"""
 
 
 class Mogrify(Protocol):
-    """Function that puts values into the SQL of a statement, as psycopg's client-side cursors do."""
+    """Function that returns an SQL statement with the parameters put into its text, as psycopg's client cursors do."""
 
     def __call__(self, query: str, parameters: Sequence[object] | Mapping[str, object], /) -> str: ...
 
 
 @dataclass(frozen=True)
 class Grant:
-    """The answer of the database to a `Need`: the dollars of each span before, and what was granted.
+    """The database's answer to a `Need`: what was granted to the lease, and the state of the key's budgets before that.
 
-    `granted` is what the lease has got in all, None if it got nothing now; `spare` is what it got just now for calls to
-    come. `others` are the leases of other workers that may have unused dollars.
+    `spent` and `held` map the spans `day`, `month` and `total` to dollars; `held` are those that were reserved or
+    leased. `granted` is what the lease has been granted in all; None if it got nothing now. `spare` is what it got just
+    now for later calls. `others` is the number of leases of other workers that may have unused dollars.
     """
 
     spent: dict[str, Decimal]
@@ -125,7 +126,10 @@ class Grant:
 
 
 def grant(need: Need, writer: str, version: int, mogrify: Mogrify) -> list[str]:
-    """Returns the statements of the transaction that gets for a lease of the worker `writer` what it needs."""
+    """Returns the SQL statements of a transaction that grants a lease of the worker `writer` the dollars that it needs.
+
+    `version` is the number of the worker's round trip; `mogrify` puts values into SQL.
+    """
     lease = need.lease
     month_start = lease.day.replace(day=1)
     day_budget, month_budget, total_budget = lease.budgets
@@ -142,7 +146,11 @@ def grant(need: Need, writer: str, version: int, mogrify: Mogrify) -> list[str]:
 
 
 def give_back(given: Mapping[Lease, Decimal], version: int, mogrify: Mogrify) -> list[str]:
-    """Returns the statements of the transaction that gives dollars of leases back, and renews all of these leases."""
+    """Returns the SQL statements of a transaction that gives back dollars of leases, and renews these leases.
+
+    `given` maps each lease to its dollars, which may be 0. `version` is the number of the worker's round trip;
+    `mogrify` puts values into SQL.
+    """
     values = {
         "ids": [lease.id for lease in given],
         "dollars": list(given.values()),
@@ -153,9 +161,10 @@ def give_back(given: Mapping[Lease, Decimal], version: int, mogrify: Mogrify) ->
 
 
 def look(leases: Sequence[Lease], over: Sequence[Lease], mogrify: Mogrify) -> list[str]:
-    """Returns the statements of the transaction that reads the rows of leases.
+    """Returns the SQL statements of a transaction that reads the rows of `leases` in the database.
 
-    Before, it deletes those of the leases `over` whose calls have all been shipped; no further call will use them.
+    `over` are the leases that no call will use any more. The transaction first deletes those of them whose calls have
+    all been shipped.
     """
     deletion = [mogrify(DELETE_SHIPPED, [[lease.id for lease in over]])] if over else []
     return [BEGIN, *deletion, mogrify(LOOK, [[lease.id for lease in leases]]), COMMIT]

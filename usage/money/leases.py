@@ -31,9 +31,9 @@ class Wanted:
     """Request for a reservation: the dollars that a call should get from the budgets of its key.
 
     `day` is the UTC day on which the call has begun. A budget is in dollars; None means no limit. If the budgets have
-    less than `dollars` left, all that is left is reserved, provided that it is at least `least`. Where other
-    reservations hold more than half of the unspent dollars, this is done only with `is_last_try`, because they may be
-    about to end.
+    less than `dollars` left, the call gets all that is left, provided that it is at least `least`. But where other
+    reservations hold more than half of the unspent dollars, it gets nothing unless `is_last_try` is true: those
+    reservations may be about to end, and a later try may get more.
     """
 
     key_name: str
@@ -53,12 +53,12 @@ class Wanted:
 
 @dataclass(frozen=True)
 class BudgetState:
-    """The state of a key's budgets after an attempt to reserve, and the `share` that was reserved; None for none.
+    """The result of an attempt to reserve dollars for a call: the reservation, and the state of the key's budgets.
 
-    `spent` and `held` map the spans `day`, `month` and `total` to dollars; `held` are the dollars that were reserved or
-    leased before the attempt. For a span without a budget, some of the spent dollars may be left out. `others` is the
-    number of other workers that may have unused dollars of the key, and that give them back within a second or two.
-    Nothing is known of spent and held dollars (empty maps) if the database was not asked.
+    `share` is the reservation; None if too little was left. `spent` and `held` map the spans `day`, `month` and `total`
+    to dollars; `held` are those that were reserved or leased before the attempt. Both are empty if the database was not
+    asked. For a span without a budget, some of the spent dollars may be left out. `others` is the number of other
+    workers that may have unused dollars of the key, and that give them back within a second or two.
     """
 
     share: CallShare | None
@@ -77,16 +77,19 @@ class CallShare:
 
     @property
     def record(self) -> LeaseShare:
-        """What the journal stores of the share, so that whoever ships the call's row takes it off the lease."""
+        """The share as the journal stores it: the lease's id and the dollars.
+
+        Whoever ships the call's row takes these dollars off the lease.
+        """
         return {"id": self.lease.id, "dollars": str(self.dollars)}
 
 
 class Lease:
-    """The dollars of one key's budgets of one UTC day that this worker may use, as this worker knows them.
+    """The part of one key's budgets of one UTC day that one worker may use, in dollars, as that worker's memory has it.
 
     `granted` is what the database has granted, less what was given back. `used` is what ended calls have cost,
-    `reserved` what the `in_flight` calls have reserved. A lease with `has_spare` keeps dollars for the calls to come;
-    the others give back what no call uses, because the key has little left. A lease that `is_retired` admits no more
+    `reserved` what the `in_flight` calls have reserved. A lease with `has_spare` keeps free dollars for later calls;
+    one without gives back what no call uses, because the key has little left. A lease that `is_retired` admits no more
     calls.
     """
 
@@ -104,29 +107,35 @@ class Lease:
 
     @property
     def free(self) -> Decimal:
-        """The dollars that no call has reserved or used; negative if calls have cost more than was reserved."""
+        """The dollars of the lease that no call has reserved or used; negative if calls cost more than reserved."""
         return self.granted - self.used - self.reserved
 
     @property
     def surplus(self) -> Decimal:
-        """The dollars to give back now. They are negative if calls have cost more than the whole lease."""
+        """The free dollars that the lease should give back now; 0 while it keeps them for later calls.
+
+        They are negative if calls have cost more than the whole lease.
+        """
         free = self.free
         return NOTHING if self.has_spare and not self.is_retired and free > 0 else free
 
     @property
     def is_low(self) -> bool:
-        """Whether the lease should be topped up in the background."""
+        """Whether the lease has so few dollars free that it should be topped up before a call has to wait."""
         return self.has_spare and not self.is_retired and self.free < self.low
 
     def is_usable(self, now: float) -> bool:
-        """Returns whether calls may use the lease: not if it was not renewed for long, since it may have run out."""
+        """Returns whether calls may use the lease: it is not retired, and was renewed within the last `USABLE_SECONDS`.
+
+        After that time, the lease may have run out in the database. `now` is a moment of `time.monotonic()`.
+        """
         return not self.is_retired and now - self.renewed_at < USABLE_SECONDS
 
     def reserve(self, wanted: Wanted, unheld: Decimal | None = None) -> CallShare | None:
-        """Reserves dollars for a call if so many are free; returns None if not.
+        """Reserves dollars of the lease for a call; returns the reservation, or None if too few dollars are free.
 
-        With `unheld`, the dollars that the key's budgets would have left without any reservation, a call may get less
-        than it asks for, by the rule of `Wanted`.
+        `unheld` are the dollars that the key's budgets would have left without any reservation; None if they are not
+        known. If they are known, the call may get less than it asks for, by the rule of `Wanted`.
         """
         free = self.free
         dollars = wanted.dollars
@@ -149,9 +158,10 @@ class Lease:
             self.in_flight -= 1
 
     def take_granted(self, granted: Decimal | None, spare: Decimal, *, has_waited: bool) -> None:
-        """Takes over what the database has granted in all, `spare` of it just now for the calls to come.
+        """Updates the lease by the database's answer to its request for dollars.
 
-        `granted` is None if it has granted nothing now. If no call `has_waited`, the lease was to be topped up; when
+        `granted` is what the lease has been granted in all; None if it got nothing now. `spare` is what it got just now
+        for later calls. If no call `has_waited` for the answer, the lease was to be topped up in the background; when
         that brings nothing, it is not tried again before a call has to wait.
         """
         self.granted = self.granted if granted is None else granted
@@ -162,9 +172,10 @@ class Lease:
 
 @dataclass(frozen=True)
 class Need:
-    """What a lease needs from the database: dollars for the calls that wait, and some to `spare` for later ones.
+    """Request of a lease for dollars from the database: for the calls that wait, and some to `spare` for later ones.
 
-    With fewer dollars than `least`, none of the calls can go on. `unit` is the most that one call can cost.
+    `dollars` are for the calls that wait; with fewer than `least`, none of them can go on. `unit` is the most that one
+    call can cost, in dollars.
     """
 
     lease: Lease
@@ -174,12 +185,15 @@ class Need:
 
     @property
     def spare(self) -> Decimal:
-        """The dollars that the lease would like to have for later calls."""
+        """The dollars that the lease would like to have for later calls, beyond those for the calls that wait."""
         return SLICE_CALLS * self.unit
 
     @classmethod
     def of(cls, lease: Lease, waiting: Sequence[Wanted] = ()) -> Need:
-        """Returns what is needed for all of the calls `waiting`, beyond what the lease has free."""
+        """Returns the request for what a lease needs for the calls `waiting`, beyond the dollars that it has free.
+
+        Without waiting calls, the request is only for dollars to spare.
+        """
         unit = max((one.dollars for one in waiting), default=lease.unit)
         if not waiting:
             return cls(lease, NOTHING, NOTHING, unit)

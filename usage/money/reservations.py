@@ -45,7 +45,7 @@ Waiting = tuple[Wanted, asyncio.Future[BudgetState]]
 
 
 class Reservations:
-    """The leases of one worker process.
+    """The budget reservations of one worker process, and the leases out of which it makes them.
 
     Call `open` before use, in the event loop that serves calls.
     """
@@ -65,18 +65,18 @@ class Reservations:
         self._work = asyncio.Event()
 
     async def open(self, writer: str) -> None:
-        """Starts the task that keeps the leases.
+        """Starts the task that gets, renews and gives back this worker's leases.
 
-        `writer` is the id of this worker's journal. Whoever ships the last record of that journal ends its leases.
+        `writer` is the id of this worker's journal. Whoever ships the last record of that journal deletes its leases.
         """
         self._writer = writer
         await self._rounds.open()
         self._keeper = asyncio.create_task(self._keep())
 
     async def close(self) -> None:
-        """Gives all leases back, as far as no call uses them, and closes the connections to the database.
+        """Gives back the dollars of all leases that no call uses, and closes the connections to the database.
 
-        What is still used is taken off when the rows of the calls are written.
+        The dollars that calls have used are taken off the leases later, when the rows of the calls are written.
         """
         if self._keeper is not None:
             self._keeper.cancel()
@@ -113,7 +113,7 @@ class Reservations:
             raise
 
     def settle(self, share: CallShare, dollars: Decimal) -> None:
-        """Replaces the reservation of an ended call by its cost, in memory; the call's row takes it off the lease."""
+        """Replaces an ended call's reservation by its cost, in memory; in the database, the call's row will do so."""
         lease = share.lease
         lease.settle(share, dollars)
         lease.used_at = time.monotonic()
@@ -121,7 +121,7 @@ class Reservations:
             asyncio.get_running_loop().call_later(SETTLE_SECONDS, self._work.set)
 
     def _lease_for(self, wanted: Wanted) -> Lease:
-        """Returns the lease of a call's key and day under the present budgets; makes one, still empty, if need be."""
+        """Returns a usable lease for a call's key, UTC day and budgets; makes one, still empty, if there is none."""
         now = time.monotonic()
         place = (wanted.key_name, wanted.day)
         lease = self._leases.get(place)
@@ -134,7 +134,7 @@ class Reservations:
         return lease
 
     def _retire(self, lease: Lease) -> None:
-        """Lets a lease admit no more calls. What it has free is given back in the next round."""
+        """Makes a lease admit no more calls; the next round trip gives back the dollars that it has free."""
         if not lease.is_retired:
             lease.is_retired = True
             del self._leases[lease.key_name, lease.day]
@@ -144,7 +144,7 @@ class Reservations:
     # --- rounds
 
     async def _keep(self) -> None:
-        """Runs a round whenever calls wait or dollars are to be given back, and each second while there are leases."""
+        """Makes a round trip when calls wait or leases have dollars to give back; each second while leases exist."""
         try:
             while True:
                 until_look = max(0, self._look_at - time.monotonic()) if self._leases or self._retired else None
@@ -159,7 +159,7 @@ class Reservations:
             self._fail(self._waiting)
 
     async def _round(self) -> None:
-        """Makes one round, if there is anything to do, and answers the calls that wait for it."""
+        """Makes one round trip, if there is anything to send, and answers the waiting calls; if it fails, they fail."""
         waiting, self._waiting = self._waiting, defaultdict(list)
         for lease in waiting:
             self._waiting[lease] = []  # so that calls that come meanwhile stand behind these
@@ -184,7 +184,7 @@ class Reservations:
                 del self._waiting[lease]
 
     def _plan(self, waiting: dict[Lease, list[Waiting]]) -> Round:
-        """Decides what the next round does, and takes what is to be given back out of the leases at once."""
+        """Plans the next round trip to the database; dollars that it is to give back leave the leases at once."""
         now = time.monotonic()
         self._version += 1
         if not self.fault:  # else it could not be given back, and there would be no other one
@@ -207,11 +207,14 @@ class Reservations:
         return Round(self._writer, self._version, given, sorted(needs, key=lambda need: need.lease.key_name), looked)
 
     def _is_to_renew(self, lease: Lease, now: float) -> bool:
-        """Returns whether a lease must be renewed; a retired one without calls runs out if its row should not go."""
+        """Returns whether a lease must be renewed now, so that it does not run out in the database.
+
+        A retired lease without calls is not renewed: if its row is not deleted as it should be, it runs out.
+        """
         return now - lease.renewed_at >= RENEW_SECONDS and bool(lease.in_flight or not lease.is_retired)
 
     def _read_answers(self, done: Round, waiting: dict[Lease, list[Waiting]]) -> None:
-        """Takes over what the database has answered to a round, and answers the calls that have waited for it."""
+        """Applies the answers to the round trip `done`: updates the leases, and answers the calls that have waited."""
         now = time.monotonic()
         if self.fault:
             logger.info("budgets are reserved again")
@@ -237,7 +240,10 @@ class Reservations:
             self._read_rows(done)
 
     def _read_rows(self, done: Round) -> None:
-        """Takes over what a look has found: the true dollars of leases, and which of them other workers need."""
+        """Updates leases in memory by their rows in the database, which the round trip `done` has read.
+
+        A row has the dollars granted, and whether another worker needs some. A lease whose row is gone is retired.
+        """
         for lease in done.looked:
             if (row := done.rows.get(lease.id)) is not None:
                 is_recalled, lease.granted = row
@@ -254,9 +260,9 @@ class Reservations:
         ]
 
     def _gone(self, fault: str, planned: Round) -> None:
-        """Remembers in `fault` that the database does not answer, and logs it when an outage begins.
+        """Notes in `fault` that the round trip `planned` has failed, and logs it when an outage of the database begins.
 
-        Nobody knows what has become of the statements of the round `planned`.
+        Nobody knows whether its statements were executed, so the leases in them are marked as in doubt.
         """
         for lease in [*planned.given, *(need.lease for need in planned.needs)]:
             lease.is_in_doubt = True
@@ -276,9 +282,9 @@ class Reservations:
 
 
 def reserve(lease: Lease, wanted: Wanted, answer: Grant | None) -> BudgetState:
-    """Reserves dollars of a lease for a call that has waited; `answer` is what the database has said of its budgets.
+    """Reserves dollars of a lease for a call that has waited; returns the reservation, and the state of the budgets.
 
-    Without an answer, the lease had enough by itself.
+    `answer` is that of the database; None if it was not asked, because the lease had enough dollars free.
     """
     if answer is None:
         return BudgetState(lease.reserve(wanted))

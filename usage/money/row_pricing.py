@@ -63,10 +63,11 @@ class Pricer:
         return {**row, "cost": None if cost is None else str(cost), "cost_kind": kind, "price": price}
 
     def _alert(self, model: str, tier: str) -> None:
-        """Writes a line to the log on the first call of a model that has no price.
+        """Writes a warning to the log on the first call of a model that has no price.
 
-        Writes none if a call of the model without a price is in the sums already: then this process, before a restart,
-        or another one has written it. Costs a query for each such model, in the thread that writes rows.
+        Writes none if the sums of recent days count a call of this model without a price already: then this process,
+        before a restart, or another process has written the warning. The check costs a query for each such model, in
+        the thread that writes rows.
         """
         if model in self._alerted or len(self._alerted) >= MOST_ALERTS:
             return
@@ -80,9 +81,10 @@ class Pricer:
 
 
 def lacking_prices(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> list[tuple[str, str]]:
-    """Returns the models, each with its service tier, whose prices a call needs that has no cost.
+    """Returns the models without whose prices a call has no cost, each as a pair of its name and its service tier.
 
-    That is the call's own model, unless that has a price and a model that its hosted tools have run has none.
+    That is the call's own model, unless that has a price and a model that its hosted tools have run has none; then it
+    is those models of the tools.
     """
     own, tier, started_at = called_model(row), row.get("service_tier") or "default", row["started_at"]
     at = started_at if isinstance(started_at, datetime) else datetime.fromisoformat(started_at)
@@ -98,11 +100,11 @@ def lacking_prices(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> lis
 
 
 def with_windows(rows: list[CallRecord]) -> list[CallRecord]:
-    """Returns the rows with the completion window of their background response added, on which the price depends.
+    """Returns the rows of calls, with the completion window of a background response added where a row lacks it.
 
-    Only rows that state the usage of a response from an earlier call lack the window, since only the request that
-    creates a response names it. That call's row is in the table, or among `rows`. Costs a query if there is such a row,
-    which is rare.
+    The price of the response depends on the window, which only the request that creates the response names. So it is
+    missing in the rows of later calls that state the response's usage. It is taken from the row of the call that
+    created the response, in the table or among `rows`. Costs a query if a row lacks it, which is rare.
     """
     later = [row for row in rows if row.get("response_id") and row.get("usage") and _is_of_earlier_response(row)]
     if not later:

@@ -116,8 +116,8 @@ def responses_are_polled() -> bool:
 def take_off_leases(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
     """Takes what calls have used off the leases of their workers, in the transaction that has inserted the calls' rows.
 
-    What a call has reserved for a response that goes on in the background, and that the gateway polls, is reserved
-    apart from the lease from now on.
+    If a call's response goes on in the background, and the gateway polls for its end, the call's dollars become a
+    reservation of their own, outside of the lease.
     """
     shares = [(row, share) for row in rows if (share := row.get("lease")) is not None]
     if not shares:
@@ -138,11 +138,12 @@ def end_leases(writer: str) -> None:
 
 
 def settle_reservations(cursor: CursorWrapper, ids: Iterable[str], estimated: Collection[str] = ()) -> None:
-    """Deletes the reservations of the calls `ids` outside of leases, in the transaction that has written their rows.
+    """Deletes the reservations of the calls `ids`, in the transaction that has written the rows of these calls.
 
-    The reservation of a call with a background response stays as long as the gateway polls for the end of the response.
-    `estimated` are the ids of calls whose estimated cost this transaction has added to the sums. If such a call's
-    reservation stays, it is reduced by the estimate, so that the budget counts each dollar once.
+    Only reservations outside of leases are meant. The reservation of a call with a background response stays as long as
+    the gateway polls for the end of the response. `estimated` are the ids of calls whose estimated cost this
+    transaction has added to the sums. If such a call's reservation stays, it is reduced by the estimate, so that the
+    budget counts each dollar once.
     """
     cursor.execute(SETTLE, {"ids": list(ids), "are_polled": responses_are_polled()})
     if estimated:
@@ -150,11 +151,11 @@ def settle_reservations(cursor: CursorWrapper, ids: Iterable[str], estimated: Co
 
 
 def drop_orphans(now: datetime | None = None) -> int:
-    """Deletes leases and reservations that nothing else will delete any more, and returns how many were deleted.
+    """Deletes abandoned leases and reservations, which nothing else will delete; returns how many were deleted.
 
-    Such a reservation is of a call that has a row already, or that was lost in a crash; such a lease was not renewed. A
-    reservation for a background response that is still polled stays, unless it is so old that upstream has deleted the
-    response. `now` is the database's time by default.
+    A reservation is abandoned if its call has a row already, or was lost in a crash; a lease, if it was not renewed for
+    long. A reservation for a background response that is still polled stays, unless it is so old that upstream has
+    deleted the response. `now` is the database's time by default.
     """
     orphaned_after = ORPHANED_AFTER + timedelta(seconds=settings.REQUEST_TIMEOUT)
     values: dict[str, Any] = {"now": now, "forgotten_after": FORGOTTEN_AFTER, "orphaned_after": orphaned_after}

@@ -54,7 +54,10 @@ def count_units(row: CallRecord, price: ModelRates) -> tuple[UnitCounts | None, 
 
 
 def _stated_units(row: CallRecord, price: ModelRates) -> UnitCounts | None:
-    """Returns how much a call used of each unit that has a price, as its counts say; None if they do not say enough."""
+    """Returns how much a call used of each unit that has a price, such as `input` tokens, as its counts state it.
+
+    Returns None if the counts do not say enough, or contradict each other.
+    """
     stated_input, seconds = row.get("input_tokens"), row.get("audio_seconds")
     used = row.get("other_usage") or {}
     characters = used.get("characters") if "characters" in price.rates else None
@@ -78,7 +81,7 @@ def _stated_units(row: CallRecord, price: ModelRates) -> UnitCounts | None:
 
 
 def picture_row(usage: Mapping[str, object]) -> CallRecord:
-    """Converts the usage object of an image tool to a call's row, as a call of the Images API would have it."""
+    """Converts the usage object of a tool that makes pictures to token counts, as the row of an image call has them."""
     cached = usage.get("cached_tokens_details")
     by_kind = None
     if isinstance(cached, dict):

@@ -78,9 +78,9 @@ def is_billed_by_pictures(model: str) -> bool:
 
 
 def in_window(price: ModelRates, window: str | None) -> ModelRates:
-    """Returns the price of a background response that has the given completion window: a multiple below 1 of `price`.
+    """Returns the price of a background response, less the discount for its completion window, such as `2h`.
 
-    Without a window, or outside the default tier, `price` is returned unchanged.
+    `price` is the price without the discount. It is returned unchanged without a window, or outside the default tier.
     """
     factor = WINDOW_FACTORS.get(window or "")
     if factor is None or price.tier != "default":
@@ -167,7 +167,10 @@ def _fee_of_search_model(model: str, price: ModelRates) -> Decimal | None:
 
 
 def _search_fee(model: str, price: ModelRates, tool: str | None) -> Decimal | None:
-    """Returns what a search of the web costs with one of OpenAI's models, by the type of the tool that has searched."""
+    """Returns the fee in dollars for one search of the web with one of OpenAI's models.
+
+    The fee depends on `tool`, the type of the tool that has searched.
+    """
     if price.has_own_search_fee and price.per_web_search is not None:
         return price.per_web_search
     if tool == PREVIEW_TOOL and model.startswith(_NOT_REASONING):

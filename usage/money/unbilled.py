@@ -75,7 +75,10 @@ def is_free(method: str, route: str) -> bool:
 
 
 def not_counted(row: CallRecord) -> Price:
-    """Returns the price that is stored for a call whose usage nobody knows, or can believe: why it costs 0."""
+    """Returns the price to store for a call that costs 0 because its usage is unknown, or is stated but cannot be true.
+
+    The price has a note that says why, and no items.
+    """
     if is_usage_known(row):
         reason = "The stated counts are missing, or cannot be true."
     elif row.get("error_code") in {_DEAD_LETTER, Outcome.INTERRUPTED}:
@@ -104,7 +107,7 @@ def has_counts(row: CallRecord) -> bool:
 
 
 def uses_tools(row: CallRecord) -> bool:
-    """Returns whether a call's row says that hosted tools which cost something beside tokens have worked."""
+    """Returns whether a call, as its row says, has used hosted tools that cost something beside tokens."""
     return bool(row.get("web_searches")) or any(map((row.get("other_usage") or {}).get, TOOL_USES))
 
 

@@ -66,7 +66,11 @@ BUNDLED = PriceList(providers, f"genai-prices {VERSION}")
 
 
 class _InUse:
-    """The price list in use, and the time, size and inode of its downloaded file when read; None without a file."""
+    """The price list that this process uses (`prices`), and the state of the file from which it was read.
+
+    `file_state` has the modification time, size and inode that the downloaded list's file had; None if there is no such
+    file, and the list is that of the installed package.
+    """
 
     prices = BUNDLED
     file_state: tuple[int, int, int] | None = None
@@ -111,12 +115,12 @@ def refresh() -> None:
 
 
 def read(content: bytes) -> PriceList | None:
-    """Returns the price list in the content of a file that `as_file` has made.
+    """Reads a price list from the content of a file that `as_file` has made.
 
     Returns None if the file was made with another version of genai-prices.
 
     Raises:
-        ValueError, KeyError, TypeError: the content is not such a file's.
+        ValueError, KeyError, TypeError: the content is not that of such a file.
     """
     stored = json.loads(content)
     if stored["genai_prices"] != VERSION:

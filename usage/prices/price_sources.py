@@ -77,7 +77,10 @@ _DATE = re.compile(r"-20\d\d-?[01]\d-?[0-3]\d$")
 
 
 def listed_models() -> frozenset[str]:
-    """Returns the models whose names are in a price list, by their exact names."""
+    """Returns the exact names of the models that the price list in use or the file of corrections names.
+
+    Of the list, these are OpenAI's models.
+    """
     return names_in(in_use()) | _CORRECTED
 
 
@@ -96,8 +99,8 @@ def billed_model(row: CallRecord) -> str:
 def find_rates(model: str, tier: str, at: datetime, custom_prices: Sequence[CustomPrice]) -> ModelRates | None:
     """Returns the price of a model at a time in a service tier: the administrator's, else the listed or an assumed one.
 
-    `model` is in lower case. Returns None if there is no price. A model for decisions of which no price is known is
-    assumed to cost there what it usually does.
+    `model` is in lower case. Returns None if there is no price. On the route `/v1/decisions` a model has a name of its
+    own, which begins with `DECISIONS`. If no price of that name is known, the model's usual price is assumed.
     """
     found = _custom_rates(custom_prices, model, tier, at) or list_rates(model, tier, _minute(at))
     if found is None and model.startswith(DECISIONS):
@@ -109,8 +112,8 @@ def find_rates(model: str, tier: str, at: datetime, custom_prices: Sequence[Cust
 def _custom_rates(custom_prices: Sequence[CustomPrice], model: str, tier: str, at: datetime) -> ModelRates | None:
     """Returns the administrator's price that fits a model, service tier and time most closely; None if none fits.
 
-    If that price is a multiple of the listed price, and the model is not listed, returns None, too. A price for a tier
-    is also for the tier's other name, unless there is a price for that name.
+    Returns None, too, if that price is a multiple of the listed price and the model is not listed. A tier may have two
+    names (`SAME_TIER`): a price for one of them is also used for the other, unless that one has a price of its own.
     """
     fitting = [price for price in custom_prices if price.applies(model, tier, at)]
     if tier in SAME_TIER and not any(price.service_tier for price in fitting):
@@ -131,7 +134,7 @@ def _custom_rates(custom_prices: Sequence[CustomPrice], model: str, tier: str, a
 
 
 def _with_custom_rates(own: CustomPrice, price: ModelRates) -> ModelRates:
-    """Returns `price`, with its rates and fees replaced by those that the administrator's price `own` states."""
+    """Returns a copy of `price` with the rates and fees that the administrator's price `own` states put in."""
     rates = {**price.rates, **own.stated(TOKEN_UNITS)}
     for name, long in own.stated(f"long_{unit}" for unit in LONG_UNITS).items():
         unit = name.removeprefix("long_")
@@ -175,34 +178,41 @@ def is_regional(base_url: str) -> bool:
 
 @cache
 def _is_region_of_openai(base_url: str) -> bool:
-    """Returns whether a base URL is that of OpenAI's API in one region, from a cache: pricing asks for each row."""
+    """Returns whether a base URL is that of OpenAI's API in one region; cached, because pricing asks for each row."""
     return (urlsplit(base_url).hostname or "").endswith(f".{OPENAI_HOST}")
 
 
 @lru_cache(maxsize=4096)
 def _may_cost_more(model: str) -> bool:
-    """Returns whether regional processing makes a model dearer; cached, because pricing asks for each row."""
+    """Returns whether regional processing makes a model cost more; cached, because pricing asks for each row."""
     family = _DATE.sub("", model)
     return family in REGIONAL_MODELS or family.startswith(SUPPOSED_REGIONAL)
 
 
 def _regional(price: ModelRates, model: str) -> ModelRates:
-    """Returns a model's price with what regional processing adds; call it only for models that this makes dearer."""
+    """Returns a model's price with the extra for regional processing added.
+
+    Call it only for models that have this extra (`_may_cost_more`).
+    """
     source = f"{price.source}; regional processing"
     is_provisional = price.is_provisional or _DATE.sub("", model) not in REGIONAL_MODELS
     return replace(price.times(REGIONAL_FACTOR), source=source, is_provisional=is_provisional)
 
 
 def global_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the price of a model without custom prices and without regional processing; None if there is none."""
+    """Returns the listed or assumed price of a model, without custom prices and the extra for regional processing.
+
+    Returns None if there is no price.
+    """
     return cached_rates(in_use(), model, tier, at)
 
 
 @lru_cache(maxsize=4096)
 def cached_rates(_prices: PriceList, model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the same price as `global_rates`, from a cache that is separate for each price list `_prices`.
+    """Returns the same price as `global_rates`, from a cache.
 
-    So no price of an earlier list is returned once another list is in use.
+    The price list `_prices` is part of the cache's key, so no price of an earlier list is returned once another one is
+    in use.
     """
     price = _in_tier(model, tier, at)
     if price is None and (family := _DATE.sub("", model)) != model:
@@ -212,8 +222,9 @@ def cached_rates(_prices: PriceList, model: str, tier: str, at: datetime) -> Mod
 
 
 def _in_tier(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the price of a model by its exact name in a service tier: the listed one, else a multiple of the default
-    tier's.
+    """Returns the price of a model in a service tier, by the model's exact name; None if there is none.
+
+    If no price is listed for the tier, the price is a multiple of that in the default tier.
     """
     listed = _listed(model, tier, at) or _listed(model, SAME_TIER.get(tier, tier), at)
     if listed is not None or tier == "default":
@@ -230,7 +241,7 @@ def _in_tier(model: str, tier: str, at: datetime) -> ModelRates | None:
 
 
 def _listed(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the price that the list has for a model in a service tier, as corrected; None if there is none."""
+    """Returns the published price of a model in a service tier, with corrections applied; None if there is none."""
     price = published_rates(model, tier, at)
     for correction in corrections_of(model, tier, at):
         if correction.same_as:

@@ -83,7 +83,7 @@ class ModelRates:
 
     @cached_property
     def splits(self) -> frozenset[str]:
-        """The kinds of tokens, `input` or `output`, of which audio or image tokens are billed at another rate."""
+        """The directions, `input` or `output`, in which audio or image tokens have another rate than text tokens."""
         return frozenset(kind for kind in ("input", "output") if self._splits(kind))
 
     def _splits(self, kind: str) -> bool:
@@ -91,9 +91,10 @@ class ModelRates:
         return f"image_{kind}" in self.rates or self.rates.get(f"audio_{kind}", text_rate) != text_rate
 
     def rate_texts(self, input_tokens: int) -> Mapping[str, str]:
-        """Returns all rates as decimal text, by unit, for a prompt of `input_tokens`.
+        """Returns all rates of this price, in dollars per million as decimal text, by unit.
 
-        The texts are computed once, because pricing needs them for each row; for very long prompts, each time.
+        `input_tokens` is the length of the prompt, on which the rates may depend. Pricing needs the texts for each row,
+        so those for usual prompts are computed once; those for very long prompts are computed each time.
         """
         return self._short_rate_texts if input_tokens <= self._longest_short_prompt else self._rate_texts(input_tokens)
 
@@ -137,7 +138,7 @@ def _times_each(rates: Mapping[str, Decimal], factor: Decimal) -> Mapping[str, D
 
 
 def _times(rate: Rate, factor: Decimal) -> Rate:
-    """Returns a rate multiplied by a factor, at each length of the prompt."""
+    """Returns a rate multiplied by a factor; of a rate that depends on the length of the prompt, each of its values."""
     if isinstance(rate, TieredPrices):
         return TieredPrices(rate.base * factor, [Tier(tier.start, tier.price * factor) for tier in rate.tiers])
     return rate * factor

@@ -99,8 +99,8 @@ FailureGroup = tuple[str, datetime, str, int, str, str, str, str]  # `FAILURE_KE
 class Failures:
     """The failed calls with the same kind of error: their number, the first and last time, and a sample call.
 
-    A row that is replaced is subtracted first. That lowers only the number: the times and the sample stay, since those
-    of the other rows are unknown here.
+    When a new row of a call replaces an older one, the older one is subtracted. That lowers only the number: the times
+    and the sample stay, since those of the other calls are unknown here.
     """
 
     calls: int = 0
@@ -144,7 +144,7 @@ class Rollup:
         self.write_failures(cursor)
 
     def write_hours(self, cursor: CursorWrapper) -> None:
-        """Adds the sums of this batch of rows to the table of hours, and to the table of each key's days."""
+        """Adds the sums of this batch of rows to the tables of hours (`UsageHour`) and of keys' days (`UsageDay`)."""
         hours = _Groups(Sums)
         for (minute, *group), sums in self.minutes.items():
             hours[minute.replace(minute=0), *group].merge(sums)
@@ -153,7 +153,7 @@ class Rollup:
             self.add_to_days(cursor)
 
     def add_to_days(self, cursor: CursorWrapper) -> None:
-        """Adds the sums of this batch to the table of each key's days, but to no other table."""
+        """Adds the sums of this batch of rows to the table of each key's days (`UsageDay`), but to no other table."""
         days = _Groups(Sums)
         for (minute, *group), sums in self.minutes.items():
             days[minute.date(), group[0]].merge(sums)
@@ -248,9 +248,11 @@ def _adding(
     histograms: Iterable[str] = (),
     minima: Iterable[str] = (),
 ) -> str:
-    """Returns the SQL statement that adds sums to a table of sums. The sums come as JSON, one object for each group.
+    """Returns the SQL statement that adds the sums of groups of calls to the table of sums named `table`.
 
-    A group that is not in the table yet is inserted. `keys` are the columns that identify a group.
+    Its parameter is a JSON array with one object for each group, by column. `keys` are the columns that identify a
+    group; a group that is not in the table yet is inserted. Counters and histograms are added up. Of `maxima` the
+    larger value stays, of `minima` the smaller one.
     """
     columns = [*keys, *counters, *maxima, *histograms, *minima]
     sums = [f"{name} = {table}.{name} + EXCLUDED.{name}" for name in counters]

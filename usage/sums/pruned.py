@@ -34,7 +34,7 @@ def comparable_since() -> datetime | None:
 
 
 def hours_with_pruned_calls(hours: Collection[datetime]) -> set[datetime]:
-    """Returns those of the given hours whose sums count more calls than the table has rows.
+    """Returns those of the given hours for which the table of hours counts more calls than there are rows.
 
     The rows that are missing have been pruned, that is deleted because of their age.
     """

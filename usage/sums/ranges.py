@@ -120,7 +120,10 @@ def read_range(query: Mapping[str, str], now: datetime) -> TimeRange:
 
 
 def range_labels(chosen: str = "") -> dict[str, str]:
-    """Returns the ranges that a page offers, from name to label; `chosen` is among them, if it is a month or a day."""
+    """Returns the ranges of time that a page offers: a map from the name of each range to its label.
+
+    The range named `chosen` is added if it is a calendar month or day, such as `2026-11`.
+    """
     return LABELS | ({chosen: chosen} if chosen not in LABELS and _unit_of(chosen) else {})
 
 

@@ -43,7 +43,7 @@ Name = tuple[str, str]  # MODEL or CODE, and the name
 
 
 def summed_model(row: SummedRow) -> str:
-    """Returns the name of the model under which the sums count a call.
+    """Returns the name of the model under which the tables of sums count a call.
 
     That is `UNKNOWN_MODEL` for all models that have no sums of their own. In SQL, `SUMMED_MODEL_SQL` is the same.
     """
@@ -51,7 +51,7 @@ def summed_model(row: SummedRow) -> str:
 
 
 def summed_code(row: SummedRow) -> str:
-    """Returns the error code under which the sums count a failed call.
+    """Returns the error code under which the tables of sums count a failed call.
 
     That is `OTHER_CODE` for all error codes that have no sums of their own. In SQL, `SUMMED_CODE_SQL` is the same.
     """
@@ -95,9 +95,10 @@ def _is_listed(name: Name) -> bool:
 
 
 def _may_be_learnt(row: CallRecord) -> bool:
-    """Returns whether the model in a call's row may get sums of its own. The error code always may.
+    """Returns whether the model in a call's row may be added to `KnownName`, and so get sums of its own.
 
-    The model may only if it has answered, or if the call has succeeded, because a caller can send any name.
+    It may if the model has answered or the call has succeeded. A name that only the request states may be any text. The
+    row's error code is not concerned: it may always get sums of its own.
     """
     return bool(row.get("response_model")) or row["outcome"] == Outcome.SUCCESS
 

@@ -108,9 +108,9 @@ def read_series(
 ) -> Series:
     """Reads the data of charts from the database: the sums of all calls, and of groups of calls, in each bin of time.
 
-    `columns` maps each dimension whose groups are read, such as the model, to the one column that is added up for them,
-    such as the cost. Bins are `step` long, which is a multiple of `span`; the first bin is the one that contains
-    `start`.
+    `columns` maps each dimension by which calls are grouped, such as the model, to the one column that is added up for
+    its groups, such as the cost. `span` is the unit of time of the totals to read. Each bin has the length `step`, a
+    multiple of that unit; the first bin is the one that contains `start`.
     """
     bins = bins_of(start, end, step)
     first = bins[0]

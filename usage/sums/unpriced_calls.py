@@ -44,12 +44,15 @@ class NeededPrice:
     proposed: Mapping[str, Decimal] = field(default_factory=dict)
 
     def with_proposal(self, at: datetime) -> NeededPrice:
-        """Returns this need with the price that the model's family suggests at a time."""
+        """Returns a copy of this object with a proposed price: that of a model of the same family at the time `at`."""
         family, proposed = propose_custom_price(self.model, self.tier, at)
         return replace(self, family=family, proposed=proposed)
 
     def as_form(self) -> dict[str, str]:
-        """Returns the initial values of the form for a custom price, which is valid from the first call's day on."""
+        """Returns the initial values of the form for a custom price: a map from the form's fields to text.
+
+        The price is valid from the day of the first call that needs it.
+        """
         tier = service_tier(self.tier)
         return {
             "model": self.model,
@@ -60,10 +63,10 @@ class NeededPrice:
 
 
 def read_needed_prices(time_range: TimeRange) -> list[NeededPrice]:
-    """Returns the models and tiers of the calls in a range of time that need a price, those with the most calls first.
+    """Returns the models and service tiers that need a price for calls in a range of time, those with most calls first.
 
-    A call may need the price of a model that one of its hosted tools has run: it counts for that model. Reads at most
-    `MOST_GROUPS` models and tiers of calls, and `MOST_READ` calls with tools.
+    A call that lacks the price of a model which one of its hosted tools has run counts for that model, and not for its
+    own. Reads at most `MOST_GROUPS` models and tiers of calls, and `MOST_READ` calls with tools.
     """
     genai_price_list.refresh()  # a process that prices no calls does not do it by itself
     calls: Any = Request.objects.filter(
@@ -88,7 +91,10 @@ def read_needed_prices(time_range: TimeRange) -> list[NeededPrice]:
 
 
 def _needed_by_tools(calls: Any) -> Iterator[tuple[CallRecord, tuple[str, str]]]:
-    """Yields those calls that need the price of a model which a tool has run, each with that model and its tier."""
+    """Yields the rows of those calls that need the price of a model which a hosted tool has run.
+
+    With each row come the name and the service tier of that model.
+    """
     with_tools = calls.filter(Q(other_usage__has_key="svg") | Q(other_usage__has_key="image_model"))
     rows: list[CallRecord] = list(with_tools.values(*LACKING_COLUMNS)[:MOST_READ])
     own_prices = [price.as_custom_price() for price in ModelPrice.objects.all()] if rows else []
@@ -99,9 +105,9 @@ def _needed_by_tools(calls: Any) -> Iterator[tuple[CallRecord, tuple[str, str]]]
 
 
 def propose_custom_price(model: str, tier: str, at: datetime) -> tuple[str, dict[str, Decimal]]:
-    """Returns a listed model of the given model's family, and its price by the names of a custom price's fields.
+    """Returns the name of a related model that has a price, and the price: dollars by the fields of `ModelPrice`.
 
-    Both are empty if no model of the family has a price.
+    A related model is one of the same family. Name and price are empty if no such model has a price.
     """
     for name in _family(model.lower()):
         for asked in dict.fromkeys((service_tier(tier), "default")):

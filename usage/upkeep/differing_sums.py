@@ -38,9 +38,9 @@ def differing_groups(
     """Returns the groups in a table of sums whose sums differ from those of the rows of their calls; at most `most`.
 
     Only groups from `since` on are compared, because older rows may have been pruned while the sums still count them.
-    `keys` are the columns that name a group, and `groups` is the SQL that computes them from a call's row. `wanted` is
-    the SQL of the values to return for each group; in it, `a` is the sums of the calls' rows, and `b` those in the
-    table.
+    `sums` are the columns that are compared. `keys` are the columns that name a group, and `groups` is the SQL that
+    computes them from a call's row. `wanted` is the SQL of the values to return for each group; in it, `a` is the sums
+    of the calls' rows, and `b` those in the table.
     """
     counters = ", ".join(f"COALESCE(sum({summed_value(name)}), 0) AS {name}" for name in sums)
     same = " AND ".join(f"a.{key} = b.{key}" for key in keys)
@@ -74,10 +74,11 @@ def summed_value(name: str) -> str:
 
 
 def differing_histograms(name: str, since: datetime | None, wanted: str, most: int | None) -> list[tuple[Any, ...]]:
-    """Returns the groups in the table of hours whose histogram of latencies differs from that of their calls.
+    """Returns the groups in the table `UsageHour` whose histogram of latencies differs from the rows of their calls.
 
-    At most `most` are returned. `name` is the latency, such as `duration_ms`. Only groups from `since` on are compared.
-    `wanted` is the SQL of the values to return for each group.
+    `name` is the latency that the histogram counts, such as `duration_ms`. Only groups from the time `since` on are
+    compared; all, if it is None. At most `most` are returned; all, if it is None. `wanted` is the SQL of the values to
+    return for each group.
     """
     keys = ", ".join(HOUR_KEYS)
     numbers = ", ".join(str(number + 1) for number in range(len(HOUR_KEYS) + 1))

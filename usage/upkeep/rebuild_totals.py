@@ -59,9 +59,10 @@ def rebuild_totals(now: datetime | None = None) -> int:
 
 
 def _mend_hours(cursor: CursorWrapper) -> int:
-    """Computes wrong sums of hours again from the rows of calls, and wrong sums of days from the sums of hours.
+    """Corrects the tables of hours (`UsageHour`) and of each key's days (`UsageDay`), where their sums are wrong.
 
-    Returns the number of hours that were wrong.
+    Wrong sums of hours are computed again from the rows of calls, and wrong sums of days from those of hours. Returns
+    the number of hours that were wrong.
     """
     since = comparable_since()
     hour, day = (f"COALESCE(a.{key}, b.{key})" for key in ("hour", "day"))

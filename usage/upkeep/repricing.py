@@ -24,7 +24,7 @@ BATCH_SIZE = 500
 
 
 def reprice(since: datetime, *, unpriced_only: bool) -> int:
-    """Computes the cost of all calls from a time on again, and corrects their rows and the sums.
+    """Computes the cost of all calls from a time on again, and corrects their rows and the tables of sums.
 
     With `unpriced_only`, this is done only for calls without a cost. Returns the number of costs that have changed.
     """
@@ -50,7 +50,7 @@ def reprice(since: datetime, *, unpriced_only: bool) -> int:
 
 
 def set_missing_kinds() -> int:
-    """Marks costs that rest on estimated token counts as estimated, where older code has not; corrects the sums, too.
+    """Marks costs from estimated token counts as estimated, where older code has not; corrects the tables of sums.
 
     Other rows whose cost has no kind stay unmarked, because nothing says that their cost is uncertain. Returns the
     number of changed rows.
@@ -69,7 +69,7 @@ def set_missing_kinds() -> int:
 
 
 def _apply(rows: list[CallRecord], pricer: Pricer) -> tuple[list[SummedRow], list[SummedRow]]:
-    """Computes the cost of the given rows again, and corrects the table and the sums.
+    """Computes the cost of the given rows again, and corrects the table of calls and the tables of sums.
 
     Returns the rows whose cost has changed as they were before, and as they are now.
     """
@@ -77,7 +77,10 @@ def _apply(rows: list[CallRecord], pricer: Pricer) -> tuple[list[SummedRow], lis
 
 
 def _write(repriced: list[CallRecord]) -> tuple[list[SummedRow], list[SummedRow]]:
-    """Writes the cost, kind and price of rows, and corrects the sums; returns the rows before and after."""
+    """Writes the new cost, cost kind and price of rows to the table of calls, and corrects the tables of sums.
+
+    Returns the rows as they were before, and as they are now.
+    """
     before, after = update_prices(repriced)
     rollup = Rollup()
     rollup.add(before, sign=-1)

@@ -118,11 +118,11 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
 
 
 def _plan_deletion(table: str, wanted: datetime, mark: datetime | None, *, all_at_once: bool) -> Deletion:
-    """Returns which rows of `table` are to be deleted now, of all the rows of calls before the time `wanted`.
+    """Returns which rows of `table` are to be deleted now; rows of calls from before the time `wanted` are old enough.
 
-    `mark` is the time up to which the last deletion went; it is None if there was none, and the time of the oldest call
-    is used instead. Unless `all_at_once` is true, only calls at most `PRUNED_AT_ONCE` (a few days) before or after that
-    time are deleted.
+    `mark` is the time up to which the last deletion went; if it is None, because there was none, the time of the oldest
+    call takes its place. Unless `all_at_once` is true, only calls at most `PRUNED_AT_ONCE` (a few days) before or after
+    that time are deleted.
     """
     if all_at_once:
         return Deletion(table, None, wanted, wanted)

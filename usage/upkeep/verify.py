@@ -84,9 +84,10 @@ def wrong_sums(
 
 
 def wrong_histograms(name: str, since: datetime | None) -> Iterator[str]:
-    """Yields a line of text for each group in the table of hours whose histogram of latencies is not that of its calls.
+    """Yields a line of text for each group in the table `UsageHour` whose histogram is not that of its calls' rows.
 
-    `name` is the latency, such as `duration_ms`.
+    `name` is the latency that the histogram counts, such as `duration_ms`. Only groups from the time `since` on are
+    compared; all, if it is None.
     """
     texts = ", ".join(f"{key}::text" for key in HOUR_KEYS)
     for group in differing_histograms(name, since, texts, MOST_FAULTS):
@@ -94,9 +95,10 @@ def wrong_histograms(name: str, since: datetime | None) -> Iterator[str]:
 
 
 def wrong_totals(since: datetime | None) -> Iterator[str]:
-    """Yields a line of text for each of the dashboard's totals that is not the sum of its calls.
+    """Yields a line of text for each of the dashboard's totals (`UsageTotal`) that is not the sum of its calls.
 
-    Totals of hours and days are compared with the table of hours, those of minutes with the rows of the last day.
+    Totals of hours and days are compared with the sums in `UsageHour`. Totals of minutes are compared with the rows of
+    calls, but only those of the last day, and none from before `since`.
     """
     day_ago = database_now() - timedelta(days=1)
     minutes_since = max(day_ago, since) if since else day_ago
@@ -153,11 +155,10 @@ def _wrong_totals(
 
 
 def wrong_total_histograms(name: str) -> Iterator[str]:
-    """Yields a line of text for each of the dashboard's totals with a wrong histogram, which is not the sum of its
-    hours.
+    """Yields a line of text for each histogram in the dashboard's totals that is not the sum of those of its hours.
 
-    `name` is the latency in the histogram, such as `duration_ms`. Only the totals of all calls, and those of each key's
-    days, have histograms. Totals of minutes are not compared.
+    `name` is the latency that the histogram counts, such as `duration_ms`. Only the totals of all calls, and those of
+    each key's days, have histograms. Totals of minutes are not compared.
     """
     query = f"""
         WITH a AS (
