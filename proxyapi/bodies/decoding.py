@@ -24,8 +24,8 @@ class Decoder:
     """Incremental decoder of gzip or deflate: `feed` takes compressed bytes, and `step` returns decoded ones.
 
     Accepts gzip with any number of members, and deflate with a zlib wrapper or, as some senders make it, without one.
-    `members` is the number of gzip members that have begun. `encoding` is `gzip` or `deflate`. Data of the other one is
-    decoded, too, unless `is_strict` is true: then `step` raises `zlib.error`.
+    `members` is the number of gzip members that have begun. `encoding` is `gzip` or `deflate`. If the data is in the
+    other of the two encodings, it is decoded all the same, unless `is_strict` is true: then `step` raises `zlib.error`.
     """
 
     def __init__(self, encoding: str, *, is_strict: bool = False) -> None:

@@ -13,28 +13,29 @@ from usage.kept_bodies.excerpts import PartExcerpt
 
 
 class FormEdits:
-    """What is changed in a form on its way to upstream; nothing, in this base class."""
+    """The changes to make in a form on its way to upstream. This base class changes nothing."""
 
     def is_cut(self, part: PartExcerpt, *, is_whole: bool) -> bool | None:
-        """Returns whether a part is taken out of the form; None if that depends on bytes that have not arrived yet.
+        """Returns whether a part is taken out of the form, so that upstream does not get it.
 
-        It must not be None if the part `is_whole`.
+        The result is None if that depends on bytes of the part that have not arrived yet. It must not be None if the
+        part `is_whole`.
         """
         return False
 
     def added_header(self, part: PartExcerpt) -> bytes:
-        """Returns a header line that is added to a part that stays, without its line end; empty if there is none."""
+        """Returns a header line to add to a part that upstream gets, without its line end; empty if there is none."""
         return b""
 
     def added_fields(self, parts: Sequence[PartExcerpt]) -> list[PartExcerpt]:
-        """Returns the fields that are added at the end of a form of which `parts` stay."""
+        """Returns the text fields to add at the end of the form. `parts` are the form's parts that upstream gets."""
         return []
 
 
 class FormCutter:
-    """One form on its way to upstream: gives its bytes to the form's reader, and returns those that may pass.
+    """One form on its way to upstream: reads the form's bytes as they arrive, and returns those that may pass on.
 
-    Without `edits` all bytes pass, unchanged. No byte from the form's last boundary on passes before `end`.
+    Without `edits` all bytes pass, unchanged. The form's last boundary and all bytes behind it pass only at `end`.
     """
 
     def __init__(self, reader: FormReader, edits: FormEdits | None = None) -> None:
@@ -45,10 +46,10 @@ class FormCutter:
         self._number = -1  # of the part at that place; -1 in front of the first boundary
 
     def feed(self, piece: bytes, *, may_be_last: bool) -> bytes:
-        """Reads the next piece of the form, and returns the bytes that may pass now.
+        """Reads the next piece of the form, and returns the bytes that may pass to upstream now.
 
-        With `may_be_last`, the last byte stays behind, because the form, even if it is not valid, may end with it.
-        Raises `BadForm`.
+        `may_be_last` says that the form may end with this piece, even if it is not valid. Then the last byte is held
+        back, so that upstream does not get the whole form before `end` is called. Raises `BadForm`.
         """
         self._reader.feed(piece)
         self._held += piece  # copies nothing if nothing is held
@@ -65,7 +66,10 @@ class FormCutter:
         return b"".join((staying, *added, self._move(self._reader.size)))
 
     def passing_parts(self) -> list[PartExcerpt]:
-        """Returns the parts that upstream gets of a form that has arrived whole, with the fields that are added."""
+        """Returns the parts of the form that upstream gets: those that are not cut out, and then the added fields.
+
+        The form must have arrived whole.
+        """
         return [*self._staying(), *self._added()]
 
     def _staying(self) -> list[PartExcerpt]:
@@ -76,14 +80,15 @@ class FormCutter:
         return [] if self._edits is None else self._edits.added_fields(self._staying())
 
     def _written(self, field: PartExcerpt) -> bytes:
-        """Encodes a text field as a part of this form, followed by the boundary, and returns the bytes."""
+        """Encodes a text field as a further part of this form; returns the part's bytes and the boundary behind it."""
         head = b'Content-Disposition: form-data; name="%b"' % field.name
         return b"".join((CRLF, head, CRLF * 2, field.content, CRLF, self._reader.mark))
 
     def _take(self, most: int) -> bytes:
-        """Returns the bytes that pass to upstream, out of the held bytes up to the position `most` in the form.
+        """Returns those held bytes that pass to upstream now, up to the place `most` in the form.
 
-        Held bytes of parts that are cut out are dropped; bytes for which that is not decided yet stay held.
+        Held bytes have arrived, and have neither passed nor been dropped. Those of a part that is cut out are dropped.
+        Those of a part for which that is not decided yet stay held.
         """
         if self._edits is None:
             return self._move(most)
@@ -109,7 +114,7 @@ class FormCutter:
         return taken[0] if len(taken) == 1 else b"".join(taken)
 
     def _move(self, end: int) -> bytes:
-        """Removes from the held bytes those before the position `end` in the form, and returns them."""
+        """Takes the bytes in front of the place `end` in the form out of the held bytes, and returns them."""
         size = max(0, end - self._at)
         moved, self._held = self._held[:size], self._held[size:]  # copies nothing if all is moved
         self._at += size

@@ -178,8 +178,8 @@ class FormReader:
     def _keep(self, data: bytes, start: int, end: int) -> None:
         """Adds `data[start:end]` to the content of the form's current part: counts the bytes, and stores some of them.
 
-        Stored are the first `MAX_KEPT_BYTES` of a field, and of a file those by which its format is known. Raises
-        `BadForm` for bytes in front of the form's first boundary, which belong to no part.
+        Of a field the first `MAX_KEPT_BYTES` are stored; of a file the first `HEAD_BYTES`, which show its format.
+        Raises `BadForm` for bytes in front of the form's first boundary, because they belong to no part.
         """
         if self._head is None:
             self._before += data[start : min(end, start + 3)]

@@ -39,9 +39,10 @@ class Doubled(dict[str, object]):
 
 
 def make_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Makes the dictionary for a JSON object that has the given members: a `Doubled` if a name is given twice.
+    """Makes the dictionary for a JSON object from its members, given as pairs of name and value.
 
-    Serves as the `object_pairs_hook` of `json`.
+    If a name is given twice, the dictionary is a `Doubled`, which keeps all the pairs. Serves as the
+    `object_pairs_hook` of `json`.
     """
     made = dict(pairs)
     return made if len(made) == len(pairs) else Doubled(pairs)
@@ -83,7 +84,7 @@ def decode(data: bytes) -> str:
 
 
 def encode(text: str) -> bytes:
-    """Encodes a text that came from `decode`, and returns exactly the bytes that the text was decoded from."""
+    """Encodes a text that the function `decode` returned: gives back exactly the bytes from which it was decoded."""
     return text.encode("utf-8", "surrogateescape")
 
 

@@ -46,9 +46,10 @@ async def run(size: int, work: Callable[..., T], *arguments: object) -> T:
 
 
 async def run_to_the_end(size: int, work: Callable[..., T], *arguments: object, then: Callable[[T], None]) -> None:
-    """Calls `work` as `run` does, and then `then` with the result, even if the task is cancelled meanwhile.
+    """Calls `work` with the arguments, and then `then` with its result, even if the task is cancelled meanwhile.
 
-    The cancellation is raised after `then` has returned.
+    `size` is the size in bytes of the body on which `work` works; for a large body, `work` is called in a thread, as by
+    `run`. The cancellation is raised after `then` has returned.
     """
     if size <= LARGE_BYTES:
         then(work(*arguments))
@@ -152,8 +153,8 @@ class Numbers:
 def _count(body: bytes, mark: bytes) -> int:
     """Returns how often the byte `mark`, such as `{`, occurs in a body.
 
-    Counts slice by slice, so that the event loop may run meanwhile. Base64 has none of the bytes that are counted, and
-    to look for one takes a twentieth of the time of counting.
+    Counts slice by slice, so that the event loop may run meanwhile. A slice is counted only if it has the byte at all:
+    base64 has none of the bytes that are counted, and to look for one takes a twentieth of the time of counting.
     """
     places = range(0, len(body), SLICE_BYTES)
     return sum(body.count(mark, at, at + SLICE_BYTES) for at in places if body.find(mark, at, at + SLICE_BYTES) >= 0)

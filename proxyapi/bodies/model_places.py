@@ -82,10 +82,10 @@ UNSEEN_MODELS = frozenset({
 
 @dataclass(frozen=True)
 class NamedModels:
-    """The models that a request names: `main` in its own field `model`, `others` in any other place, such as its tools.
+    """The names of the models in a request: `main` from its own field `model`, `others` from any other place.
 
-    `main` has several values if the field is given twice. None stands for a value that is not text, and for a field of
-    a form that could not be parsed.
+    Another place is, for example, a tool. `main` has several values if the field is given twice. None stands for a
+    value that is not text, and for a field of a form that could not be parsed.
     """
 
     main: tuple[str | None, ...] = ()
@@ -116,10 +116,10 @@ def in_body(body: JSONObject) -> NamedModels:
 
 
 def in_fields(fields: Iterable[tuple[str, str]]) -> NamedModels:
-    """Returns the models that the text fields of a form name.
+    """Returns the names of the models that are in the text fields of a form.
 
-    The names of fields are understood in any spelling, such as `Model` or `tools[0][model]`. A field whose text is JSON
-    is searched, too.
+    `fields` are pairs of a field's name and its text. Names of fields are understood in any spelling, such as `Model`
+    or `tools[0][model]`. If the text of a field is JSON, it is searched for models, too.
     """
     main: list[str | None] = []
     others: list[str | None] = []

@@ -21,8 +21,8 @@ from proxyapi.exceptions import BadJSON
 class ReceivedObject(dict[str, object]):
     """The JSON object in a request's body, as a dictionary with the last value of each member, and with its text.
 
-    `raw` are the bytes of the text, in UTF-8, and `members` the members with their places in `text`, also those whose
-    name is given twice; all three until `forget_text` is called.
+    `raw` are the bytes of the text, in UTF-8. `members` are the object's members with their places in `text`, also
+    those whose name is given twice. `forget_text` drops all three.
     """
 
     def __init__(self, raw: bytes = b"{}", text: str = "{}", members: Sequence[Member] = ()) -> None:
@@ -32,7 +32,10 @@ class ReceivedObject(dict[str, object]):
         self.members = members
 
     def forget_text(self) -> None:
-        """Frees the memory of the text once upstream's body has been made of it; only the dictionary stays."""
+        """Frees the memory of the object's text; only the dictionary stays.
+
+        Called when the body for upstream has been made from the text.
+        """
         self.raw, self.text, self.members = b"{}", "{}", ()
 
 
@@ -67,15 +70,16 @@ def parse_object(body: bytes) -> ReceivedObject:
 def edited(received: ReceivedObject, wanted: Mapping[str, object]) -> JSONBody:
     """Returns the body for upstream: the text of the `received` object, changed to have just the members `wanted`.
 
-    A member whose value is the received object's own stays as it came. Of a name that was given twice only the last
-    member stays, because the last value is the one that the gateway has checked.
+    The text of a member is left as it came if its wanted value is the received one (the same Python object). If the
+    caller gave a name twice, only the last of these members stays, because its value is the one that the gateway has
+    checked.
     """
     edits = list(_edits(received, wanted))
     return JSONBody.written(_apply(received, edits) if edits else received.raw, wanted)
 
 
 def _edits(received: ReceivedObject, wanted: Mapping[str, object]) -> Iterator[tuple[int, int, str]]:
-    """Yields the changes to the text of a received object after which it has just the members `wanted`, in text order.
+    """Yields the changes that leave the text of a received object with just the members `wanted`, in text order.
 
     A change has the start and the end of a range of the text, and the text that replaces the range.
     """
@@ -98,7 +102,10 @@ def _edits(received: ReceivedObject, wanted: Mapping[str, object]) -> Iterator[t
 
 
 def _apply(received: ReceivedObject, edits: Sequence[tuple[int, int, str]]) -> bytes:
-    """Returns the bytes of an object's text with these `edits` applied."""
+    """Applies edits to the text of a received object, and returns the bytes of the new text, in UTF-8.
+
+    Each edit has the start and the end of a range of the text, and the text that replaces the range.
+    """
     text, whole = received.text, memoryview(received.raw)
     starts = [0, *(end for _, end, _ in edits)]
     ends = [*(start for start, _, _ in edits), len(text)]

@@ -80,7 +80,7 @@ async def decode(body: bytes, encoding: str, limit: int) -> bytes:
 def decode_now(body: bytes, encoding: str, limit: int) -> bytes:
     """Undoes the Content-Encoding of a request's body in the calling thread, and returns the decoded body.
 
-    Raises what `decode` raises.
+    Raises `TooLarge` and `BadRequest` as the function `decode` does.
     """
     decoder = BodyDecoder(encoding, limit)
     decoded = b"".join(decoder.steps(body))
@@ -89,9 +89,9 @@ def decode_now(body: bytes, encoding: str, limit: int) -> bytes:
 
 
 class BodyDecoder:
-    """Decoder of one request's body, piece by piece; checks that the body can be read in one way only.
+    """Decoder of one request's body, which arrives in pieces; refuses a body that can be decoded in two ways.
 
-    `size` is the number of decoded bytes so far. Raises what `decode` raises.
+    `size` is the number of decoded bytes so far. Raises `TooLarge` and `BadRequest` as the function `decode` does.
     """
 
     def __init__(self, encoding: str, limit: int) -> None:
@@ -108,7 +108,7 @@ class BodyDecoder:
 
     @property
     def has_more(self) -> bool:
-        """True while some of the bytes that have been given to `steps` are not decoded yet."""
+        """True while some of the body's bytes that have arrived are not decoded yet."""
         return self._decoder.has_more
 
     def steps(self, data: bytes) -> Iterator[bytes]:

@@ -130,7 +130,7 @@ class Keyring:
         return entry.caller if time.time() < entry.valid_until else None
 
     def in_force(self, name: str) -> dict[str, KeyInForce]:
-        """Returns the valid secrets of the key `name`: the digest of each, with its caller and the time of its expiry.
+        """Returns the valid secrets of the access key `name`, as a dictionary of `KeyInForce` by the secrets' digests.
 
         There is none if the key is invalid, and there are two if the key was rotated and its old secret is still valid.
         """
@@ -269,7 +269,7 @@ def _entries(records: Iterable[Record]) -> Iterable[tuple[str, KeyInForce]]:
 
 
 def _caller(record: Record) -> Caller:
-    """Builds the `Caller` of an access key from the key's record, which has its columns as JSON.
+    """Builds the `Caller` of an access key from its record: the columns of the key's row, with values as in JSON.
 
     Raises:
         CannotUnseal: the upstream key in the record cannot be decrypted.

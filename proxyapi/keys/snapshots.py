@@ -63,10 +63,10 @@ def marker() -> str:
 
 
 def load(marker: str) -> Snapshot:
-    """Reads all access keys that are neither off nor revoked from the database.
+    """Reads all access keys that are neither off nor revoked from the database, and returns them as a `Snapshot`.
 
-    The `marker` must have been read before: then a key that changes in between is noticed, because it changes the next
-    marker.
+    `marker` is a text that the function `marker` has returned before this call. A key that changes in between is then
+    noticed, because it changes the next marker.
 
     Raises:
         django.db.Error: the keys cannot be read.
@@ -76,10 +76,11 @@ def load(marker: str) -> Snapshot:
 
 
 def read_prices(records: Iterable[Record]) -> None:
-    """Reads the custom prices from the database, unless it was done lately, if one of the keys has a budget.
+    """Reads the custom prices of models from the database if one of the keys has a budget.
 
-    What a call of such a key can cost must be known beforehand. An error of the database is ignored here, because the
-    keys themselves are read every second, and tell of it.
+    Does nothing if they were read lately. The prices are needed because the gateway must know beforehand what a call of
+    such a key can cost. An error of the database is ignored here: the keys themselves are read from it every second,
+    and that reading reports the error.
     """
     if any(record[f"budget_{span}"] is not None for record in records for span in ("day", "month", "total")):
         try:

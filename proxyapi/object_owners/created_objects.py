@@ -20,7 +20,7 @@ class CreatedObjects:
         self._made: list[str] = []
 
     def exclude(self, named: Collection[str]) -> None:
-        """Remembers the ids that the request names, so that they are not taken for new objects in the answer."""
+        """Remembers ids that the request names, so that `record` does not take them for new objects in the answer."""
         if named:
             self._named = self._named.union(named)
 
@@ -35,9 +35,10 @@ class CreatedObjects:
                 self._made.append(object_id)
 
     def columns(self, objects: CreatedIds | None) -> CallRecord:
-        """Returns the ids of the new objects, as fields for the call's record in the ledger.
+        """Returns the ids of the new objects, as columns of the call's record in the ledger.
 
-        Returns no fields for a call that has created nothing, as most have not.
+        `objects` is the reader that found the ids in the answer. Returns no columns for a call that has created
+        nothing, as most have not.
         """
         if not self._made or objects is None:
             return {}

@@ -41,11 +41,11 @@ MENTION: Final = Reference("")  # a place whose id is refused only if another ke
 
 
 class NamedObjects:
-    """The ids of stored objects that a request names, such as the file in `file_id`, collected part by part.
+    """The ids of stored objects that a request names, such as the file in `file_id`. Each `add_` method adds some.
 
-    `references` maps each id that upstream looks up to a pair: its place in the request, and its member's name.
-    `mentions` has the ids that upstream need not look up, as in an earlier answer that the request repeats. `family` is
-    the route's family, such as `files`. With `skips_faults`, values that cannot be ids are skipped and not refused.
+    `references` has the ids that upstream looks up, each with its place in the request and its member's name.
+    `mentions` has those that upstream need not look up, as in an earlier answer that is sent back. `family` is the
+    route's family, such as `files`. With `skips_faults`, values that cannot be ids are skipped and not refused.
     """
 
     def __init__(self, family: str = "", *, skips_faults: bool = False) -> None:
@@ -80,7 +80,7 @@ class NamedObjects:
         for a file; `is_whole` is false if `value` is only its beginning.
 
         Raises:
-            BadRequest: as `add_body`; also if a file stands in the place of an id, or if JSON in the field is cut off.
+            BadRequest: as `add_body`; also if a file stands in the place of an id, or JSON is cut off or too deep.
         """
         path = field_path(name)
         if value is None:
@@ -97,12 +97,12 @@ class NamedObjects:
         self.add_body({path[0]: inner})
 
     def add_query(self, query: str, *, is_list: bool) -> None:
-        """Adds the ids of stored objects that the query of a request names.
+        """Adds the ids of stored objects that the query string of a request names.
 
-        In the query of a list the cursors `after` and `before` are such ids, too.
+        If the request asks for a list (`is_list`), its cursors `after` and `before` are such ids, too.
 
         Raises:
-            BadRequest: as `add_body`.
+            BadRequest: a value in the place of an id cannot be an id, or there are more than `MOST_NAMED` ids.
         """
         for name, value in query_fields(query):
             if is_list and value and name.strip("[]").casefold() in CURSORS:
@@ -113,10 +113,10 @@ class NamedObjects:
     def _read_members(
         self, pairs: Iterable[tuple[str, object] | Member], stack: _Stack, *, weak: bool, ids: bool
     ) -> None:
-        """Adds the ids that the members of one JSON object name, and puts nested values on `stack`, to be searched too.
+        """Adds the ids that the members of one JSON object contain, and puts nested values on `stack`, to be searched.
 
-        If `weak` is true, the ids are added to `mentions` instead of `references`. If `ids` is true, the object is a
-        tool call, and its member `id` is left out, because it is not the id of a stored object.
+        If `weak` is true, upstream need not look up the ids: they go to `mentions` and not to `references`. If `ids` is
+        true, the object is a tool call, and its `id` is left out, because it is not the id of a stored object.
         """
         for pair in pairs:
             value = pair[1]
@@ -153,10 +153,10 @@ class NamedObjects:
                 self._refer(one, place, name)
 
     def _read_items(self, value: object, stack: _Stack, *, weak: bool) -> None:
-        """Adds the ids that the items of a request's input name.
+        """Adds the ids of stored objects that the items in a request's input name.
 
-        An item without content is a reference to a stored item, unless `weak` is true: upstream looks up no item of an
-        earlier answer. All other members are read as those of any JSON object.
+        An item without content is a reference to a stored item, by its `id`; not so inside an earlier answer (`weak`),
+        because upstream looks up no item there. All other members are read as those of any JSON object.
         """
         items = value if isinstance(value, list) else [value]
         for item in () if _is_plain(items) else items:
@@ -176,7 +176,7 @@ class NamedObjects:
                 self._read_members(((name, one),), stack, weak=weak or name in mentioned, ids=False)
 
     def _refer(self, value: object, place: Reference, name: str) -> None:
-        """Adds an id to `references`; refuses a value that is no id (`BadRequest`), or with `skips_faults` skips it."""
+        """Adds an id and its place to `references`. Refuses a value that is no id, or skips it with `skips_faults`."""
         if not is_object_id(value):
             self._fault(f"Invalid '{_shown(name)}': this can be no id.", param=_shown(name), code="invalid_value")
             return
@@ -218,9 +218,9 @@ _PLAIN = _NO_TEXT | {str}
 
 @dataclass(frozen=True, slots=True)
 class _Role:
-    """What the name of a member in a JSON body says about its value, for example that it is the id of a file.
+    """The meaning of a member's name in a JSON body, for example that the value is the id of a file (`place`).
 
-    The tables of `object_places` explain each meaning.
+    The tables of `object_places`, such as `OWN_CONTENT` and `ITEMS`, explain the other meanings.
     """
 
     place: Reference | None = None
@@ -254,9 +254,9 @@ def _role(name: str) -> _Role:
 
 
 def _place(folded: str) -> Reference | None:
-    """Returns what kind of stored object a member's name (in lower case) refers to; None if it refers to none.
+    """Returns what kind of stored object the value of a member refers to; None if it refers to none.
 
-    `MENTION` stands for any kind of object, by an id that upstream need not look up.
+    `folded` is the member's name in lower case. `MENTION` stands for any kind, by an id that upstream need not look up.
     """
     if folded in REFERENCES:
         return REFERENCES[folded]
@@ -270,7 +270,7 @@ def _is_plain(values: list[object]) -> bool:
 
 
 def _ids_in(value: object) -> Iterable[tuple[object, bool]]:
-    """Yields pairs: each id in a member's value, and True for a plain string or False for the `id` of an object."""
+    """Yields pairs: an id in a member's value, and whether it is a plain string (True) or an object's `id` (False)."""
     values = [value]
     while values:
         one = values.pop()

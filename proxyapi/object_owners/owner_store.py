@@ -101,9 +101,10 @@ async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> di
 
 
 async def sweep_forever() -> None:
-    """Deletes the symbolic links that record owners of stored objects, once the database has these owners as well.
+    """Deletes symbolic links that record owners of stored objects, once the database has recorded the same owners.
 
-    Does so once a minute, until it is cancelled. First it makes the links' folders readable for this user only.
+    Does so once a minute, until the task is cancelled. Before that, it makes the links' folders readable for this user
+    only.
     """
     await _maintain(close_folders)
     while True:
@@ -167,9 +168,10 @@ def _remove(links: dict[str, Path]) -> None:
 
 
 def _makers(object_ids: Collection[str]) -> dict[str, str]:
-    """Returns the owners of these stored objects that the database has, by object id.
+    """Asks the database which keys created the given objects, and returns the names of these keys by object id.
 
-    Must run in a thread of its own, because it closes the thread's database connection.
+    Objects whose owner the database does not have are left out. Must run in a thread of its own, because it closes the
+    thread's database connection.
     """
     try:
         return makers(object_ids)
@@ -178,10 +180,10 @@ def _makers(object_ids: Collection[str]) -> dict[str, str]:
 
 
 async def _read_owners(object_ids: Collection[str], known: dict[str, str]) -> list[str]:
-    """Adds the owners of objects that this host has recorded to `known`; returns the ids of the other objects.
+    """Looks up which key owns each object, in memory and on this host's disk; returns the ids without an owner there.
 
-    Yields to the event loop after every `LINKS_PER_TURN` ids, because each may be read from the disk, and a request may
-    name thousands.
+    Adds each owner that is found to `known`, by the object's id. Yields to the event loop after every `LINKS_PER_TURN`
+    ids, because each may be read from the disk, and a request may name thousands.
     """
     unknown: list[str] = []
     for number, object_id in enumerate(object_ids, 1):
@@ -193,7 +195,10 @@ async def _read_owners(object_ids: Collection[str], known: dict[str, str]) -> li
 
 
 def _read_owner(object_id: str, known: dict[str, str]) -> bool:
-    """Adds an object's owner to `known`, if this host has recorded one, and returns whether it has."""
+    """Looks up the owner of an object in memory and on this host's disk; returns whether one is recorded there.
+
+    Adds the owner to `known`, by the object's id.
+    """
     owner = _owners.get(object_id)
     if owner is None:
         try:

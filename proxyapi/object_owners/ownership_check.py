@@ -65,7 +65,7 @@ ADMINISTRATION = (
 async def check(request: UpstreamRequest, caller: Caller) -> CheckedObjects:
     """Checks that the caller's key may use every stored object that the request names.
 
-    Returns their ids, and the reader for the ids of new objects in the answer.
+    Returns the ids of these objects, and the reader that finds the ids of new objects in the answer.
 
     Raises:
         NotFound: an object belongs to another key, or to none. The message is that for an object that does not exist.
@@ -94,7 +94,7 @@ async def check(request: UpstreamRequest, caller: Caller) -> CheckedObjects:
 
 
 async def _see_all(route: Route, request: UpstreamRequest) -> CheckedObjects:
-    """Returns the result of `check` for the built-in key, which may use all objects.
+    """Does what `check` does for a request with the built-in key, which may use all objects, and returns the result.
 
     The ids in the request are read only so that they are not taken for those of objects that the call creates.
     """
@@ -119,10 +119,10 @@ async def _read(request: UpstreamRequest, route: Route, named: NamedObjects) -> 
 
 
 async def check_form(parts: Sequence[PartExcerpt], caller: Caller) -> frozenset[str]:
-    """Checks that the caller's key may use every stored object that a form names, and returns their ids.
+    """Checks that the caller's key may use every stored object that a form names, and returns the ids of the objects.
 
-    The form is sent on while it arrives, so `parts` has no contents of files, and only the beginning of a long field.
-    Raises the same errors as `check`.
+    `parts` are the form's parts. The form is sent on while it arrives, so they have no contents of files, and only the
+    beginning of a long field. Raises the same errors as `check`.
     """
     size = sum(len(part.content) for part in parts)
     named = await large_bodies.run(size, _read_form, parts, caller.name == SECURITY_KEY_NAME)
@@ -164,9 +164,9 @@ def is_shared(object_id: str, caller: Caller) -> bool:
 
 
 async def _check_owners(route: Route, request: UpstreamRequest, named: NamedObjects, caller: Caller) -> CheckedObjects:
-    """Looks up the owners of all objects that a request names, and checks that its caller may use the objects.
+    """Looks up the owners of all objects that a request names, and checks that the caller may use the objects.
 
-    Raises the same errors as `check`.
+    Returns the result of `check`, and raises the same errors.
     """
     in_path = [one for one in (route.object_id, *route.unknown_segments[:2]) if one]
     missing = NotFound(IN_PATHS.get(route.family.name, OTHER).words.format(in_path[0][:200] if in_path else ""))
@@ -216,10 +216,10 @@ def _check_named(named: NamedObjects, owners: dict[str, str], caller: Caller) ->
 def _may_follow(route: Route, method: str, owners: dict[str, str], caller: Caller) -> bool:
     """Returns whether the caller may use a path that OpenAI's reference does not have, and that may contain an id.
 
-    Any of the path's unknown segments, which the reference does not have, may be an id. The first two are checked:
-    neither may be the id of another key's object, unless the method is GET and the object is shared with the caller's
+    Any of the path's unknown segments, which the reference does not have, may be an id. The first two are checked here.
+    Neither may be the id of another key's object, unless the method is GET and the object is shared with the caller's
     key. One of the two must be the id of an object of the caller's key or, for a GET, of an object shared with it. This
-    second rule is not applied to a POST with only one unknown segment, which names an action of the family.
+    second rule is not applied to a POST with only one unknown segment, because such a segment is the name of an action.
     """
     first = route.unknown_segments[:2]
     if any(_is_foreign(one, method, owners, caller) for one in first):
@@ -230,17 +230,22 @@ def _may_follow(route: Route, method: str, owners: dict[str, str], caller: Calle
 
 
 def _is_foreign(object_id: str, method: str, owners: dict[str, str], caller: Caller) -> bool:
-    """Returns whether an object belongs to another key that does not share it with the caller's key for this method."""
+    """Returns whether an object belongs to another key, and the caller's key may not use it with this HTTP method.
+
+    `owners` has the owner's key by object id. An object that is shared with the caller's key may be used with GET only.
+    An object without an owner in `owners` belongs to no other key.
+    """
     if owners.get(object_id, caller.name) == caller.name:
         return False
     return method != "GET" or not is_shared(object_id, caller)
 
 
 def _further_segments(route: Route) -> list[str]:
-    """Returns those segments of an unknown path that may be ids, but that `_may_follow` does not check.
+    """Returns the segments that may be ids in a path unknown to OpenAI's reference, without those checked elsewhere.
 
-    They follow the id in the path or, without one, the first two segments that OpenAI's reference does not have. The
-    caller of this function checks that none of them is the id of another key's object.
+    Checked elsewhere are the id in the path (`object_id`) and, by `_may_follow`, the first two segments that the
+    reference does not have. The caller of this function checks that none of the others is the id of another key's
+    object.
     """
     if not route.is_known:
         checked = {route.object_id, *route.unknown_segments[:2]}
@@ -255,7 +260,10 @@ def _missing(place: Reference, object_id: str, name: str | None) -> NotFound:
 
 
 def _access(route: Route, request: UpstreamRequest, named: frozenset[str], *, is_own: bool) -> CheckedObjects:
-    """Returns the result of `check` for an allowed request: the ids that it names, and the reader of new ids."""
+    """Builds the result of `check` for a request that is allowed.
+
+    `named` are the ids that the request names. The result has them, and the reader for the ids of new objects.
+    """
     made = _made(route, request, is_own=is_own)
     return CheckedObjects(named, made) if named or made else NOTHING
 
@@ -263,7 +271,8 @@ def _access(route: Route, request: UpstreamRequest, named: frozenset[str], *, is
 def _made(route: Route, request: UpstreamRequest, *, is_own: bool) -> CreatedIds | None:
     """Returns the reader that finds the ids of new objects in the answer to a request.
 
-    Returns None if the call creates nothing that upstream stores.
+    `is_own` says whether the object in the request's path belongs to the caller's key. Returns None if the call creates
+    nothing that upstream stores.
     """
     if request.method != "POST":
         is_growing = request.method == "GET" and is_own and route.name in GROWING

@@ -33,7 +33,7 @@ FORM_FIELD = re.compile(rb'name="?security_key"?(?![^\r\n]*filename)[^\r\n]*\r\n
 class KeySearch:
     """The search for a valid key in the body of one request, while the body arrives in pieces.
 
-    Of the pieces that have been searched only the end of the last one is kept, where a key may have begun.
+    Of the bytes that have been searched only the last ones are kept, where a key may begin that ends in the next piece.
     """
 
     def __init__(self, *, is_form: bool) -> None:

@@ -91,7 +91,10 @@ class RefusalPace:
             self._sweep = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._log_ended)
 
     def _log_ended(self) -> None:
-        """Logs and forgets the counts of refusals whose minute has passed; runs again later if others are left."""
+        """Logs how many requests of each network were refused within a minute that is over, and forgets these counts.
+
+        Runs again later if the minutes of other networks are not over yet.
+        """
         self._sweep = None
         now = time.monotonic()
         ended = {name: window for name, window in self._windows.items() if now - window.began >= WINDOW_SECONDS}

@@ -19,9 +19,10 @@ SECRET_COLUMNS = frozenset({
 
 
 class GuardedAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
-    """Base class of the admin of every table. Lists can be filtered only by the columns in `allowed_lookups`.
+    """Base class of every table's admin: its list can be filtered only by the columns in `allowed_lookups`.
 
-    `allowed_lookups` must also have the parameter of each `SimpleListFilter`.
+    Django checks the query parameter of a `SimpleListFilter` in the same way, so `allowed_lookups` must have it as
+    well.
     """
 
     allowed_lookups: tuple[str, ...] = ()

@@ -37,8 +37,8 @@ Context = dict[str, object]
 def show(request: HttpRequest, context: Context) -> Context:
     """Returns the template context of the admin's first page, with the dashboard of all calls added.
 
-    unfold calls this function with the context that each page of the admin has. For people who may not view requests,
-    that context is returned unchanged.
+    unfold, the theme of the admin, calls this function with the context that each page of the admin has. For people who
+    may not view requests, that context is returned unchanged.
     """
     if not may_see(request):
         return context
@@ -84,11 +84,11 @@ def data(request: HttpRequest) -> JsonResponse:
 def refresh_response(
     request: HttpRequest, fragments: Mapping[str, Mapping[str, object]], key: str | None = None
 ) -> JsonResponse:
-    """Answers with the newest data of a dashboard, as JSON, from which an open page is refreshed.
+    """Answers with the newest data of a dashboard, as JSON; the script of the open page refreshes the page from it.
 
-    The data are the values of the charts, and parts of the page as HTML. The status is 400 if the range of time cannot
-    be shown. `fragments` maps the name of each part's template to what that template needs in addition to the
-    dashboard.
+    The data are the values of the charts, and parts of the page as HTML. `fragments` maps the name of each part's
+    template to what that template needs in addition to the dashboard. The dashboard is that of one key, or of all calls
+    if `key` is None. The status is 400 if the range of time in the query cannot be shown.
     """
     now = datetime.now(UTC)
     try:

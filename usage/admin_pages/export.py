@@ -35,7 +35,7 @@ def errors(request: HttpRequest, kind: str) -> HttpResponseBase:
 
 
 def _check(kind: str) -> None:
-    """Checks that exports are made as this kind of file, that is as `csv` or `json`.
+    """Checks that the kind of file that the address of an export names is `csv` or `json`.
 
     Raises:
         Http404: the address names another kind.

@@ -12,7 +12,10 @@ from usage.admin_pages.access import PERMISSION
 
 
 class Entry(TypedDict):
-    """One link in the side bar of the admin, as unfold reads it. `permission` is called to decide who sees the link."""
+    """One link in the side bar of the admin, in the form that unfold, the admin's theme, expects.
+
+    `permission` is called to decide who sees the link.
+    """
 
     title: str
     icon: str  # its name in Material Symbols
@@ -21,7 +24,7 @@ class Entry(TypedDict):
 
 
 class Section(TypedDict):
-    """A group of links with a title in the side bar of the admin, as unfold reads it."""
+    """A group of links with a title in the side bar of the admin, in the form that unfold, its theme, expects."""
 
     title: str
     items: list[Entry]
@@ -30,7 +33,7 @@ class Section(TypedDict):
 def sections(_request: HttpRequest) -> list[Section]:
     """Returns the groups of links in the side bar of the admin.
 
-    unfold calls this function, which its setting SIDEBAR names.
+    unfold, the theme of the admin, calls this function, which its setting SIDEBAR names.
     """
     return [
         {

@@ -70,8 +70,9 @@ class BillItem:
 
 @dataclass(frozen=True)
 class DisplayedBody:
-    """The body of a request or of an answer, as the page of the call shows it; folded at first unless `is_open` is
-    true.
+    """The body of a request or of an answer, prepared for the page of one call.
+
+    It is folded at first unless `is_open` is true.
     """
 
     title: str
@@ -103,9 +104,9 @@ def timeline(call: Request) -> list[Phase]:
 
 
 def _placed(phases: list[tuple[str, str, float]], total: float) -> list[Phase]:
-    """Returns the given parts of a call (name, text, milliseconds) with their places on the timeline, one after
-    another.
+    """Returns the parts of a call's duration with their places on the drawn timeline, one after another.
 
+    `phases` has the name, the text and the milliseconds of each part, and `total` the milliseconds of the whole call.
     Each part is drawn at least 2 units wide.
     """
     placed, at = [], 0.0
@@ -119,7 +120,8 @@ def _placed(phases: list[tuple[str, str, float]], total: float) -> list[Phase]:
 def outcome_label(call: Request) -> str:
     """Returns how a call ended, in a few words.
 
-    A stream that upstream broke off with an error is named as failed, because its HTTP status, 200, was sent before.
+    A stream that upstream broke off with an error is called `stream failed`: its HTTP status does not show the failure,
+    because 200 was sent before.
     """
     if call.stream and call.outcome == Outcome.UPSTREAM_ERROR and call.status == 200:
         return "stream failed"
@@ -137,7 +139,8 @@ def error_title(call: Request) -> str:
 def error_text(call: Request) -> str:
     """Returns what is known of why a call failed: the error's message, or else the status and the answer's first line.
 
-    It may quote the prompt, so it is only for people who may see bodies. Empty if the title says all that is known.
+    The text may quote the prompt, so it is only for people who may see bodies. It is empty if `error_title` already
+    says all that is known, as for a caller that left.
     """
     if call.error_message or call.outcome == Outcome.CLIENT_CANCELLED:
         return call.error_message

@@ -234,7 +234,10 @@ def _statuses(status: ServerStatus) -> list[PartStatus]:
 
 
 def _price_status(reading: DashboardNumbers) -> list[PartStatus]:
-    """Returns an alert if calls of the range of time need a price, with the models that have the most calls."""
+    """Returns an alert for the dashboard if some of its calls lack a price; otherwise an empty list.
+
+    The alert names those models without a price that have the most calls.
+    """
     if not reading.totals.unpriced_calls:
         return []
     named = [name or "no model" for name, totals in reading.by_value[Dimension.MODEL].items() if totals.unpriced_calls]

@@ -84,8 +84,7 @@ def read_all(time_range: TimeRange, now: datetime) -> DashboardNumbers:
 def read_key(key: str, time_range: TimeRange, now: datetime) -> DashboardNumbers:
     """Reads the numbers of one key's dashboard from the database, in three queries, and returns them.
 
-    The range of time is extended to begin at a whole hour, because there are no sums by key and model for shorter
-    times.
+    The range of time is extended to begin at a whole hour, because sums by key and model exist for whole hours only.
     """
     start, end = floor(time_range.start, Span.HOUR), time_range.end
     step = max(time_range.bins(now)[1], timedelta(hours=1))
@@ -109,9 +108,10 @@ def read_key(key: str, time_range: TimeRange, now: datetime) -> DashboardNumbers
 
 
 def _add(reading: DashboardNumbers, row: dict[str, Any]) -> None:
-    """Adds the sums in a row of the database to the dashboard's numbers.
+    """Adds one row of sums from the database to the dashboard's numbers.
 
-    They are added to the totals, to the chart's bin of that time, and to the totals of the row's model and route.
+    The sums are added to the totals, to the chart's bin of the row's time, and to the totals of the row's model and
+    route.
     """
     number = _number(reading, row["bin"])
     reading.totals.add(row)
@@ -134,7 +134,10 @@ def _in_bin(reading: DashboardNumbers, number: int) -> Totals:
 
 
 def _sums(hours: QuerySet[UsageHour]) -> Iterator[dict[str, Any]]:
-    """Adds up one key's hours in the database, and yields the sums of each chart bin, model, route and outcome."""
+    """Adds up the hourly sums of one key in the database; yields a row for each chart bin, model, route and outcome.
+
+    Each row is a dictionary: the sums, and the bin, model, route and outcome to which they belong.
+    """
     named: Any = hours
     failed = Sum("calls", filter=~Q(outcome=Outcome.SUCCESS), default=0)
     sums = [failed if name == "errors" else Sum(name) for name in COUNTERS]
@@ -161,6 +164,6 @@ def _latencies(key: str, start: datetime, end: datetime, step: timedelta) -> Ite
 def _bin(step: timedelta) -> Func:
     """Returns the SQL function that computes the start of the chart bin to which an hour belongs.
 
-    `bins_of` computes the starts of bins by the same rule.
+    `step` is the length of a bin. `bins_of` computes the starts of bins by the same rule.
     """
     return Func(Value(step), F("hour"), Value(EPOCH), function="date_bin", output_field=DateTimeField())

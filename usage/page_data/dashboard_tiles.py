@@ -67,7 +67,10 @@ def make_tiles(reading: DashboardNumbers, status: ServerStatus | None, time_rang
 
 
 def _pace(calls: int, minutes: float) -> Figure:
-    """Returns the average number of calls per minute, for a tile of the dashboard; if there are few calls, per day."""
+    """Returns the average rate of calls in a range of time that is `minutes` long, for a tile of the dashboard.
+
+    The rate is in calls per minute or, below `MIN_CALLS_PER_MINUTE`, in calls per day.
+    """
     per_minute = calls / minutes
     if per_minute >= MIN_CALLS_PER_MINUTE:
         return Figure("a minute", f"{per_minute:,.1f}")

@@ -156,9 +156,10 @@ def _group(
     bins: Sequence[int],
     counts: Sequence[int],
 ) -> ErrorGroup:
-    """Returns the group of failed calls that one row of the query `GROUPS_SQL` describes.
+    """Returns a group of calls that failed in the same way, made from one row of the result of `GROUPS_SQL`.
 
-    `bins` are the numbers of those bins of the trend in which calls failed, and `counts` how many calls did so in each.
+    The group's trend has `TREND_BINS` bins of time. `bins` are the numbers of those bins in which calls failed, and
+    `counts` how many calls did so in each of them.
     """
     trend = [0] * TREND_BINS
     for number, count in zip(bins, counts, strict=True):
@@ -210,10 +211,7 @@ def _add_samples(groups: list[ErrorGroup]) -> None:
 
 
 def _add_known(groups: list[ErrorGroup]) -> None:
-    """Adds to each of the given groups of failed calls the mark that somebody has looked into its kind of error.
-
-    A group whose kind of error nobody has looked into gets none.
-    """
+    """Adds to each group of failed calls the mark that somebody has looked into its kind of error, if there is one."""
     known = {
         ErrorKind(*(getattr(error, name) for name in ErrorKind._fields)): error for error in KnownError.objects.all()
     }

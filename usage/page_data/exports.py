@@ -51,7 +51,7 @@ def export_calls(filters: Filters, kind: str) -> Iterator[bytes]:
 
 
 def export_groups(groups: Sequence[ErrorGroup], kind: str) -> Iterator[bytes]:
-    """Returns an export of the given groups of failed calls: the pieces of a file. `kind` is one of `CONTENT_TYPES`."""
+    """Returns an export of groups of failed calls, as the pieces of a file; `kind` is `csv` or `json`."""
     return _encode([[_group_row(group) for group in groups]], GROUP_COLUMNS, kind)
 
 
@@ -61,7 +61,7 @@ def _call_row(call: Request, columns: Sequence[str]) -> Row:
 
 
 def _price_row(price: Price) -> Row:
-    """Returns the values of `PRICE_COLUMNS` for a call's price."""
+    """Returns the price of a call as it stands in an export: the source, model, tier and rates (`PRICE_COLUMNS`)."""
     rates = dict(price.get("per_million", {}))
     for item in price.get("items", []):
         if "rate" in item:

@@ -108,10 +108,10 @@ class _Address:
         return "" if text == NO_NAME else text or None
 
     def read(self, name: str, parse: Callable[[str], str]) -> str:
-        """Returns what `parse` makes of the query parameter `name`.
+        """Parses the query parameter `name` with the function `parse`, and returns what that returns.
 
-        If `parse` raises a ValueError, the error's text is added to `faults`, and the result is an empty text: no
-        filter.
+        If `parse` raises a ValueError, the error's text is added to `faults`, and the result is an empty text, which
+        means: no filter.
         """
         try:
             return parse(self.read_text(name))
@@ -134,9 +134,10 @@ class _Address:
         return text if is_number else ""
 
     def read_times(self, now: datetime) -> dict[str, datetime | None]:
-        """Returns the times `since` and `until` between which calls are wanted; None where there is no limit.
+        """Returns the limits `since` and `until` of the time in which calls are selected; None where there is no limit.
 
-        They are read from the query parameter `range`, which names a range of time, or from `from` and `to`.
+        The limits come from the query parameter `range`, which names a range of time, or else from `from` and `to`. The
+        result is empty if they cannot be read; the reason is then added to `faults`.
         """
         try:
             if self._query.get("range"):
@@ -211,9 +212,10 @@ UNKNOWN = Condition("unknown_model", has_index=True)
 
 
 def conditions_of(filters: Filters) -> list[Condition]:
-    """Translates the filters to SQL conditions, except for the text `q` and the times.
+    """Translates the filters to SQL conditions, except for the searched text `q` and the times.
 
-    Of the conditions that an index supports, the one that the fewest calls fulfil usually comes first.
+    A search follows the index of the first condition that has one. So the condition that the fewest calls fulfil
+    usually comes first.
     """
     return [
         *_failure_conditions(filters),

@@ -45,9 +45,10 @@ def call_dollars(value: Decimal | None) -> str:
 
 
 def uncertain_parts(total: Decimal, estimated: Decimal, provisional: Decimal) -> list[str]:
-    """Returns the parts of a sum of dollars that are not exact, as texts such as "$0.30 estimated".
+    """Returns how many dollars of a sum are estimated, and how many provisional, as texts such as "$0.30 estimated".
 
-    The list is empty if the whole sum is exact. The parts have as many decimals as `dollars` gives the sum `total`.
+    The list is empty if the whole sum, `total`, is exact. The texts have as many decimals as `dollars` shows of
+    `total`.
     """
     kinds = ((estimated, "estimated"), (provisional, "provisional"))
     return [f"{_part(part, total)} {kind}" for part, kind in kinds if part]
@@ -60,7 +61,10 @@ def uncertain(total: Decimal, estimated: Decimal, provisional: Decimal) -> str:
 
 
 def _part(part: Decimal, total: Decimal) -> str:
-    """Returns a part of a sum of dollars with the decimals of the sum, or "under $0.01" if these would show zero."""
+    """Returns a part of a sum of dollars as text, with as many decimals as the sum `total` is shown with.
+
+    If these decimals would show zero, the text is like "under $0.01".
+    """
     decimals = _decimals(abs(total))
     least = Decimal(1).scaleb(-decimals)
     return f"under ${least}" if part < least else f"${part:,.{decimals}f}"

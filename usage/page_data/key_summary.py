@@ -24,9 +24,9 @@ NEARLY_FULL_PERCENT = 90  # a budget of which so much is spent is marked on the 
 
 @dataclass(frozen=True)
 class BudgetBar:
-    """The dollars that a key has spent in one of `SPANS`, drawn as a bar that is full when the budget is used up.
+    """The dollars that a key has spent today, this month or in all, drawn as a bar that is full at the key's budget.
 
-    Without a budget the bar is empty.
+    `span` is one of `SPANS`: `day`, `month` or `total`. Without a budget the bar is empty.
     """
 
     span: str

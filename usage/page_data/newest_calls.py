@@ -15,9 +15,11 @@ HOUR = timedelta(hours=1)
 
 
 def read_counters() -> dict[str, float | None]:
-    """Reads the counters of the log pages, over all calls ever: numbers of calls and of errors, times, and maxima.
+    """Reads the counters of the log pages: how many calls and errors there have been, their durations, and the maxima.
 
-    Times are in milliseconds. Times and maxima are None if there are no calls.
+    All calls ever are counted. The durations are the total, the average and the longest one, in milliseconds. The
+    maxima are the most input, cached and output tokens of one call. Durations and maxima are None if there are no
+    calls.
     """
     counters = UsageHour.objects.aggregate(
         requests=Sum("calls", default=0),
@@ -64,8 +66,8 @@ def _within(time_range: TimeRange) -> QuerySet[Request]:
 def read_newest_failures_of_key(key: str, time_range: TimeRange) -> list[Request]:
     """Returns a key's newest failed calls in a range of time, the latest first: one for each hour and kind of error.
 
-    These calls are found by the sums of errors, which name the last call of each hour and kind, so that the key's
-    successful calls need not be searched through.
+    The calls are found in the table of error counts, which has the last call of each hour and kind of error. So the
+    key's successful calls need not be searched through.
     """
     hours = ErrorTotal.objects.filter(
         span=Span.HOUR, start__gt=time_range.start - HOUR, start__lt=time_range.end, key_name=key

@@ -41,9 +41,9 @@ def as_curl(call: Request, base_url: str) -> str:
     """Returns a curl command that makes a call again, with the logged request body. `$SECURITY_KEY` stands for the key.
 
     Each value is quoted for the shell. A field of a form is sent by `--form-string`, because `-F` would read one of the
-    reader's files if the value is `@/etc/passwd` or `</etc/passwd`. Files have to be supplied: the last line names them
-    as arguments of `:`, the command that does nothing. A comment would not do, because some shells take `#` for an
-    argument, and curl would send the key to a host of that name.
+    files of whoever runs the command if the value is `@/etc/passwd` or `</etc/passwd`. Uploaded files have to be
+    supplied: the last line names them as arguments of `:`, the shell's command that does nothing. A comment would not
+    do, because some shells take `#` for an argument, and curl would send the key to a host of that name.
     """
     note = ""
     lines = [f"curl {shlex.quote(base_url + _path(call))}", f'  -H "Authorization: Bearer ${KEY_VARIABLE}"']
@@ -164,10 +164,10 @@ def _form_fields(call: Request) -> list[FormField] | None:
 
 
 def _placeholder(file_name: str) -> str:
-    """Returns the path at which the reader is to put the file that a caller sent in a form: in the reader's directory.
+    """Returns the path of the file that a repeated call sends in place of a file that the caller uploaded.
 
-    Only the last part of the caller's file name is used, in plain characters and never as a hidden file: `./passwd` for
-    `/etc/passwd`, `./env` for `.env`.
+    Whoever repeats the call has to put the file there, in the current directory. Only the last part of the caller's
+    file name is used, in plain characters and never as a hidden file: `./passwd` for `/etc/passwd`, `./env` for `.env`.
     """
     last = re.split(r"[/\\]", file_name)[-1]
     plain = re.sub(r"[^A-Za-z0-9 ._'+-]", "_", last)[:100].lstrip(". -").rstrip()
@@ -175,5 +175,5 @@ def _placeholder(file_name: str) -> str:
 
 
 def _file_list(fields: Sequence[FormField]) -> str:
-    """Returns the names of the files that are needed to repeat a call, as one text with commas."""
+    """Returns the names of the files among a form's fields, joined by commas; they are needed to repeat the call."""
     return ", ".join(field.file_name for field in fields if field.file_name is not None)

@@ -41,8 +41,8 @@ class Page:
     """One page of search results: calls, newest first.
 
     If `before` is set, there may be older calls, and the next page has those with a lower request id than `before`.
-    This page then ended because it is full or because the time was up; `searched_to` is the time back to which calls
-    have been searched.
+    This page then ended because it is full (`is_full`), or because the time was up. In the second case `searched_to` is
+    the time back to which calls have been searched.
     """
 
     calls: list[Request]
@@ -53,11 +53,11 @@ class Page:
 
 @dataclass
 class IndexScan:
-    """One search through the calls, newest first, in slices.
+    """One search through the table of calls, newest first, in slices.
 
-    It reads the calls in the order of an index, and checks on each call the conditions `others`, for which no index is
-    used. If there is a condition `rare`, on cost or duration, only the few calls that fulfil it are read. They are
-    found by the index of that column, which is not in the order of time, so they are sorted by id.
+    The scan reads the calls in the order of an index, and checks the conditions `others` on each call without an index.
+    If there is a condition `rare`, on cost or duration, only the few calls that fulfil it are read. They are found by
+    the index of that column, which is not in the order of time, so they are sorted by id.
     """
 
     along: Condition | None  # the scan follows the index of this condition; None: it follows the primary key
@@ -70,10 +70,10 @@ class IndexScan:
     is_done: bool = False
 
     def scan_slice(self, wanted: int) -> None:
-        """Searches the next slice of the calls, and adds the ids of matching calls to `found`, up to `wanted` ids in
-        all.
+        """Searches the next slice of the calls, and adds the ids of the matching calls to `found`.
 
-        Sets `is_done` after the last slice. The size of the next slice depends on how long this one took.
+        `found` gets at most `wanted` ids from all slices together. Sets `is_done` after the last slice. The size of the
+        next slice depends on how long this one took.
         """
         wanted -= len(self.found)
         started = time.monotonic()
@@ -111,7 +111,7 @@ class IndexScan:
         return found, last, seen
 
     def _bounds(self) -> list[Condition]:
-        """Returns the SQL conditions that select the calls among which the next slice is taken."""
+        """Returns the SQL conditions that select the calls of the next slice, before `others` are checked on each."""
         bounds = [self.along] if self.along else []
         if self.at is not None:
             bounds.append(Condition("request_id < %s", (self.at,)))
@@ -132,9 +132,9 @@ def find(
 ) -> Page:
     """Searches for the newest calls that match the filters, and returns one page of them.
 
-    Only calls older than the one with the id `before` are found. After `max_seconds` no further slice of calls is
-    searched, and the page says how far back the search has come. If the text `q` is the id of calls, the first page has
-    just these.
+    Only calls older than the one with the request id `before` are found. After `max_seconds` no further slice of calls
+    is searched, and the page says how far back the search has come. If the searched text `q` is an id, the first page
+    has just the calls with this id.
     """
     if filters.q and before is None and (calls := find_by_id(filters.q)):
         return Page(calls)
@@ -184,7 +184,7 @@ def find_by_id(text: str) -> list[Request]:
 
 
 def _plan(filters: Filters, before: UUID | None) -> list[IndexScan]:
-    """Returns the scans that together find all calls which match the filters.
+    """Returns the scans of the calls that together find all calls which match the filters and are older than `before`.
 
     Without a text to search for, one scan suffices. With a text, there is one scan for each key and each model whose
     name contains the text, and one for failed calls, because the text may be in their errors.
@@ -211,7 +211,7 @@ def _plan(filters: Filters, before: UUID | None) -> list[IndexScan]:
 def _error_text_condition(filters: Filters) -> Condition:
     """Returns the SQL condition that a call's error code, error message or unknown model contains the searched text.
 
-    Messages are searched only if the person may see them.
+    A model is unknown if upstream has never answered for it. Messages are searched only if the person may see them.
     """
     # A model that upstream has never answered for has no totals of its own, so its name is found in failed calls only.
     texts = ["error_code ILIKE %s", "unknown_model AND model ILIKE %s"]
@@ -220,9 +220,10 @@ def _error_text_condition(filters: Filters) -> Condition:
 
 
 def _find_rare(conditions: Sequence[Condition]) -> Condition | None:
-    """Returns the first of the filters' conditions on cost or duration that fewer than `MAX_RARE_CALLS` calls fulfil.
+    """Returns the first condition on cost or duration that fewer than `MAX_RARE_CALLS` calls fulfil.
 
-    The search then reads only these calls. Returns None if there is no such condition.
+    `conditions` are those of the filters. A search then reads only the calls that fulfil it. Returns None if there is
+    no such condition.
     """
     for condition in conditions:
         if condition.is_threshold:
@@ -245,10 +246,10 @@ def _names_like(dimension: Dimension, text: str) -> list[str]:
 
 
 def _found_by_all(scans: Sequence[IndexScan], wanted: int) -> list[UUID]:
-    """Returns the ids of the matching calls among those that every scan has searched already, newest first.
+    """Returns the ids of the matching calls, newest first, back to the point that all scans have reached.
 
-    Older matches are left out, because a slower scan may still find calls between them. At most `wanted` + 1 ids are
-    returned.
+    Older matches are left out, because a slower scan may still find newer calls than these. At most `wanted` + 1 ids
+    are returned: the last one shows that there is a further page.
     """
     border = _border(scans)
     found = {request_id for scan in scans for request_id in scan.found if border is None or request_id >= border}
@@ -256,12 +257,12 @@ def _found_by_all(scans: Sequence[IndexScan], wanted: int) -> list[UUID]:
 
 
 def _border(scans: Sequence[IndexScan]) -> UUID | None:
-    """Returns the lowest request id back to which every scan has searched; None if all scans have ended."""
+    """Returns the request id that all scans have reached on their way back in time; None if all scans have ended."""
     return max((scan.at for scan in scans if not scan.is_done and scan.at is not None), default=None)
 
 
 def _merge(scans: Sequence[IndexScan], wanted: int) -> Page:
-    """Returns the page of the calls that all scans together have found."""
+    """Makes one page of the newest calls that the scans have found, at most `wanted`, and returns the page."""
     found = _found_by_all(scans, wanted)
     by_id = Request.objects.in_bulk(found[:wanted])
     calls = [by_id[request_id] for request_id in found[:wanted] if request_id in by_id]

@@ -111,7 +111,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{delivery.newer} records are of a newer version; they are in {self.journal / NEWER}")
 
     def deadletter(self, _options: Options) -> None:
-        """Prints the request id, the start and the database's error of each call in the dead-letter file."""
+        """Prints the request id, the start time and the database's error of each call in the dead-letter file."""
         path = self.journal / DEAD_LETTERS
         for line in path.read_bytes().splitlines() if path.exists() else []:
             letter = read_letter(line)
@@ -122,9 +122,10 @@ class Command(BaseCommand):
             self.stdout.write(f"{letter['request_id']}  {letter.get('started_at', '')}  {reason}")
 
     def sum(self, _options: Options) -> None:
-        """Computes all sums again from the rows of calls.
+        """Computes the sums of calls, such as those by hour and by key, again from the rows of the calls.
 
-        Also marks costs that rest on estimated token counts as estimated, where an older version has not done so.
+        Prints how many hours were wrong. Also marks costs that rest on estimated token counts as estimated, where an
+        older version has not done so.
         """
         marked = set_missing_kinds()
         mended = rebuild_totals()

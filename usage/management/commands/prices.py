@@ -100,7 +100,10 @@ def _line(lacking: LackingPrice) -> str:
 
 
 def _proposal(price: ModelRates) -> str:
-    """Returns a proposed price, as `like gpt-6.2-sol: input $2, output $10 a million`."""
+    """Returns a proposed price as text, such as `like gpt-6.2-sol: input $2, output $10 a million`.
+
+    It names the similar model whose price is proposed.
+    """
     rates = [
         f"{unit} ${rate.normalize():f}" for unit in PROPOSED_UNITS if (rate := price.rates and price.rate(unit, 1))
     ]
