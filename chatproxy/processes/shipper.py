@@ -18,13 +18,17 @@ import gc
 import logging
 import os
 import threading
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
+from math import inf
 from pathlib import Path
 
 from django.conf import settings
 
 from chatproxy.logs import log_everything
 from chatproxy.processes.background_polls import BackgroundPolls
+from usage.journal import segments
 from usage.journal_shipping.shipper import Shipper
 from usage.live.shipping_state import report_shipping, shipper_lock
 from usage.live.worker_files import SHIPPER_SUFFIX, WorkerFile, WorkerReport, read_worker_reports
@@ -34,6 +38,7 @@ from usage.upkeep.retention import DailyPruning
 logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 20.0
+TRY_AGAIN_SECONDS = 10.0  # after a report could not be written
 LOOK_SECONDS = 0.5  # between two checks of whether it is this shipper's turn, or another's
 
 
@@ -110,13 +115,45 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
+class _StatusFile:
+    """The shipper's status file, which is started once the disk allows it, and without which shipping goes on."""
+
+    def __init__(self, report: Callable[[], WorkerReport]) -> None:
+        self._report = report
+        self._file: WorkerFile | None = None
+        self._tried_at = -inf
+        self._is_refused = False
+
+    def start(self) -> None:
+        """Starts the file unless it is started. After a failure, which is logged once, tries again every 10 seconds."""
+        if self._file is not None or time.monotonic() - self._tried_at < TRY_AGAIN_SECONDS:
+            return
+        self._tried_at = time.monotonic()
+        try:
+            read_worker_reports()  # adds up and removes the counts of dead processes, also if nobody reads `/metrics`
+            file = WorkerFile(self._report, SHIPPER_SUFFIX)
+            file.start()
+        except Exception:  # the border: a full disk perhaps, on which shipping makes room
+            if not self._is_refused:
+                logger.exception("the shipper cannot write its report, and tries again")
+            self._is_refused = True
+        else:
+            self._file = file
+
+    def stop(self) -> None:
+        """Writes the last report, if the file is started."""
+        if self._file is not None:
+            self._file.stop()
+
+
 def _ship_until(ended: threading.Event, turn: _Turn) -> None:
     """Runs all parts of the shipper until the event `ended` is set or `turn` is over, and then ends the parts.
 
-    At the end, what is left in the journals is shipped, for `DRAIN_SECONDS` at most. The shipper's status file is
-    started first, if the disk allows, and ended last, so that it has the last counts.
+    At the end, what is left in the journals is shipped, for `DRAIN_SECONDS` at most. The shipper's status file is ended
+    last, so that it has the last counts.
     """
-    shipper = Shipper(settings.DATA_DIR / "journal")
+    journal = settings.DATA_DIR / "journal"
+    shipper = Shipper(journal, _complete_at(turn.lock) if segments.waiting_bytes(journal, {}) else None)
     others = (PriceUpdates(), DailyPruning(), BackgroundPolls())
 
     def report() -> WorkerReport:
@@ -128,17 +165,12 @@ def _ship_until(ended: threading.Event, turn: _Turn) -> None:
             shipper_fault=shipper.fault,
         )
 
-    file = WorkerFile(report, SHIPPER_SUFFIX)
+    status = _StatusFile(report)
     with ExitStack() as steps:  # runs all of them, the last one first, even if one fails
-        try:
-            read_worker_reports()  # adds up and removes the counts of dead processes, also if nobody reads `/metrics`
-            file.start()
-        except OSError as error:  # a full disk perhaps, on which shipping makes room
-            logger.warning("the shipper cannot write its report: %s", error.strerror)
-        else:
-            steps.callback(file.stop)
+        steps.callback(status.stop)
         shipper.start()
         steps.callback(shipper.stop, DRAIN_SECONDS)
+        status.start()
         for part in others:
             part.start()
             steps.callback(part.stop)
@@ -146,4 +178,12 @@ def _ship_until(ended: threading.Event, turn: _Turn) -> None:
         gc.freeze()
         logger.info("the shipper ships the journals of this host")
         while not ended.wait(LOOK_SECONDS) and not turn.is_over():
-            pass
+            status.start()
+
+
+def _complete_at(lock: int) -> float:
+    """Returns the moment of `time.monotonic()` until which the last shipper has shipped all.
+
+    It is stored as the time of the lock file, whose descriptor is `lock`. The time of a new file is that of its making.
+    """
+    return time.monotonic() - max(0.0, time.time() - os.fstat(lock).st_mtime)

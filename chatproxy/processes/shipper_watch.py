@@ -23,7 +23,7 @@ from chatproxy.processes.unix_signals import STOP_SIGNALS
 
 logger = logging.getLogger(__name__)
 
-STOP_SECONDS = 30.0  # more than the shipper takes to ship the rest (`chatproxy.processes.shipper`)
+STOP_SECONDS = 40.0  # more than the shipper takes to ship the rest (`chatproxy.processes.shipper`)
 LONG_LIFE_SECONDS = 60.0  # a shipper that has lived so long is started again at once when it has died
 LONGEST_PAUSE = 30.0
 
@@ -87,7 +87,7 @@ class ShipperWatch(KeepRunning):
         is_long_ago = time.monotonic() - self._started_at > LONG_LIFE_SECONDS
         self._pause = LOOK_SECONDS if is_long_ago else min(self._pause * 2, LONGEST_PAUSE)
         self._started_at = time.monotonic()
-        mask = signal.pthread_sigmask(signal.SIG_SETMASK, STOP_SIGNALS)  # the new process inherits it
+        mask = signal.pthread_sigmask(signal.SIG_SETMASK, STOP_SIGNALS | {signal.SIGQUIT})  # inherited
         try:
             with _forking:
                 self._process = Popen(  # noqa: S603  (our own command, no shell)

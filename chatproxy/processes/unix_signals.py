@@ -11,7 +11,7 @@ the same, but calls in flight are cancelled. `chatproxy.processes.worker` does b
 
 A worker ignores SIGINT and SIGHUP because Ctrl-C and the end of a terminal reach the whole process group: the master
 alone decides what they mean. A supervisor may send SIGTERM to all processes at once, so a worker takes it too. The
-shipper ignores all of them but SIGQUIT, and ends after the workers (`chatproxy.processes.shipper_watch`).
+shipper ignores all of them, and ends after the workers (`chatproxy.processes.shipper_watch`).
 """
 
 from __future__ import annotations

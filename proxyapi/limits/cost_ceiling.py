@@ -32,6 +32,7 @@ from proxyapi.exceptions import RouteNotAllowed
 from proxyapi.limits.output_limits import AddedLimit, OutputLimit, count_answers, count_in, output_limit_of
 from proxyapi.limits.request_content import (
     Form,
+    check_names,
     containers_of,
     dictionaries,
     inline_data,
@@ -114,11 +115,15 @@ def ceiling_of(method: str, route: Route | None, body: JSONBody | Form | None) -
 
     Raises:
         RouteNotAllowed: calls of this kind have no cost in the ledger, so a key with a budget may not make them.
+        BadRequest: a JSON object below the top level of the body has a name twice.
     """
     if method != "POST" or (route is not None and is_free(method, route.name)):
         return None
     work = RequestedWork(body)
-    limit = output_limit_of(route, body) if isinstance(body, JSONBody) else None
+    limit = None
+    if isinstance(body, JSONBody):
+        check_names(value for values in body.by_name.values() for value in values)
+        limit = output_limit_of(route, body)
     work.limit = limit or work.limit
     name = "" if route is None else route.name
     match name:

@@ -13,6 +13,8 @@ import binascii
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from proxyapi.bodies.json_members import Doubled
+from proxyapi.exceptions import BadRequest
 from usage.answers.tool_use import CONTAINER_SIZES
 
 LEAST_BYTES_PER_TOKEN = 2  # of ordinary language
@@ -69,6 +71,19 @@ def dictionaries(values: Iterable[object]) -> Iterator[dict[str, object]]:
             waiting.extend(value.values())
         elif isinstance(value, list):
             waiting.extend(value)
+
+
+def check_names(values: Iterable[object]) -> None:
+    """Checks that no JSON object in these values has a name twice, at any depth.
+
+    Upstream may use either value. If only one of them asks for a tool, for example, nobody knows what the call costs.
+
+    Raises:
+        BadRequest: an object has a name twice.
+    """
+    for value in dictionaries(values):
+        if isinstance(value, Doubled):
+            raise BadRequest("This key has a budget, and a JSON object in the request has a name twice.")
 
 
 def is_one_of(part: Mapping[str, object], kinds: set[str]) -> bool:

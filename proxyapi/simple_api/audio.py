@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import mimetypes
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 from django.conf import settings
 from django.http.response import HttpResponseBase
@@ -51,11 +52,12 @@ class TranscriptionEdits(FormEdits):
     def added_header(self, part: PartExcerpt) -> bytes:
         """Returns the header line `Content-Type: …` to add to a file that has none; empty for other parts.
 
-        The type is guessed from the file's name, as OpenAI's SDK guesses it.
+        The type is guessed from the suffix of the file's name, as OpenAI's SDK guesses it.
         """
         if part.file_name is None or part.media_type:
             return b""
-        known = mimetypes.guess_type(part.file_name.decode())[0]
+        # By the suffix alone: `mimetypes` reads a name such as `data:…` or `//[…` as a URL, and may raise an error.
+        known = mimetypes.guess_type("file" + PurePosixPath(part.file_name.decode()).suffix)[0]
         return b"Content-Type: " + (known or "application/octet-stream").encode()
 
     def added_fields(self, parts: Sequence[PartExcerpt]) -> list[PartExcerpt]:

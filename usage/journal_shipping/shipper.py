@@ -32,11 +32,15 @@ LATE_SECONDS = 5.0
 
 
 class Shipper:
-    """The thread that writes the records in the journals of a directory to the database."""
+    """The thread that writes the records in the journals of a directory to the database.
 
-    def __init__(self, directory: Path) -> None:
+    All records of living writers from before the moment `complete_at` (of `time.monotonic()`) are in the database. The
+    constructor takes the moment until which an earlier shipper has shipped all; the present by default.
+    """
+
+    def __init__(self, directory: Path, complete_at: float | None = None) -> None:
         self.delivery = Delivery(directory)
-        self.complete_at = time.monotonic()  # all records of living writers from before this moment are in the database
+        self.complete_at = time.monotonic() if complete_at is None else complete_at
         self.fault = ""  # the class name of the unexpected error that ended the last round; empty without one
         self._directory = directory
         self._shipments: dict[str, JournalShipment] = {}  # by writer
@@ -193,7 +197,7 @@ def adopt_dead(directory: Path, delivery: Delivery) -> None:
         ship_dead(directory, writer, JournalShipment(delivery))
 
 
-def replay(directory: Path) -> Delivery:
+def replay(directory: Path, *, adopts: bool = True) -> Delivery:
     """Tries again to write to the database what could not be written before; the command `ledger replay` calls it.
 
     These are the dead letters (rows that the database has refused), the records of a newer version of chatproxy, and
@@ -201,6 +205,9 @@ def replay(directory: Path) -> Delivery:
     still unknown stays in `newer.log`; a dead letter that cannot be read goes to `damaged.log`. Returns the `Delivery`
     that has done this; its counters say how many rows were written or refused, and how many records were damaged or of
     a newer version.
+
+    With `adopts` false, the journals of dead processes are left to the shipper, which runs: it would take a journal
+    that this process has locked for that of a living one.
 
     Raises:
         GaveUp: the database cannot be reached.
@@ -219,7 +226,8 @@ def replay(directory: Path) -> Delivery:
         delivery.set_aside_letters(torn)
         retried.unlink()
     _replay_newer(directory, delivery)
-    adopt_dead(directory, delivery)
+    if adopts:
+        adopt_dead(directory, delivery)
     return delivery
 
 

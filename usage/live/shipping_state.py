@@ -6,9 +6,11 @@ shipper's lock file is that until which everything was shipped.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +81,18 @@ def report_shipping(
 def shipper_lock() -> Path:
     """Returns the path of the file that the shipper of a host keeps locked, so that no other one ships the journals."""
     return Path(settings.DATA_DIR) / "shipper.lock"
+
+
+@contextmanager
+def no_shipper_runs() -> Iterator[bool]:
+    """Yields whether no shipper runs on this host; if so, none begins to ship before the end of the `with` block."""
+    with shipper_lock().open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
 
 
 def unix_time(moment: float) -> float:

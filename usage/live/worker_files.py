@@ -75,7 +75,12 @@ class WorkerFile:
         unnamed = directory() / f".{self._id}.new"
         self._lock_fd = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
-        unnamed.rename(directory() / f"{self._id}.lock")
+        try:
+            unnamed.rename(directory() / f"{self._id}.lock")
+        except OSError:
+            unnamed.unlink()
+            os.close(self._lock_fd)
+            raise
         self.write_report()
         WorkerFile.of_this_process = self
         self._thread.start()

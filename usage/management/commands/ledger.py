@@ -17,6 +17,7 @@ from usage.journal import segments
 from usage.journal.undelivered import DAMAGED, DEAD_LETTERS, NEWER, PRUNED, read_letter
 from usage.journal_shipping.delivery import GaveUp
 from usage.journal_shipping.shipper import replay
+from usage.live.shipping_state import no_shipper_runs
 from usage.live.worker_files import leave_counts
 from usage.models import LedgerState, Request
 from usage.upkeep import retention
@@ -97,11 +98,13 @@ class Command(BaseCommand):
     def replay(self, _options: Options) -> None:
         """Writes to the database what could not be written before, and prints how many records were written.
 
-        These are the journals of dead processes, dead letters (rows that the database has refused), and records of
-        newer versions. Also prints how many were refused again, cannot be read, or are still of a newer version.
+        These are dead letters (rows that the database has refused), records of newer versions, and the journals of
+        dead processes, unless the shipper runs, which writes these by itself. Also prints how many were refused again,
+        cannot be read, or are still of a newer version.
         """
         try:
-            delivery = replay(self.journal)
+            with no_shipper_runs() as adopts:
+                delivery = replay(self.journal, adopts=adopts)
         except GaveUp:
             raise CommandError("the database is away") from None
         self.stdout.write(f"delivered {delivery.delivered} records; {delivery.dead_letters} dead letters remain")
