@@ -85,7 +85,7 @@ class Call:
 
         A form is read while it goes upstream, so its reservation comes after `begin`. Raises as `begin` does.
         """
-        if self._begun is not None and self.facts.most_usage is not None:
+        if self._begun is not None and self.facts.most_usage is not None and not self.has_ended:
             self._write_begin(self._begun | late_facts(self.facts))
             self.request.incoming_body.call_goes_on = not self.facts.stream
 

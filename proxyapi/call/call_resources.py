@@ -53,6 +53,11 @@ class CallResources:
             if self._at_end:
                 self.__exit__(kind, error, traceback)
 
+    def hold(self, reservation: Reservation) -> None:
+        """Stores the call's budget reservation; if an error keeps it from being settled, it is given up at the end."""
+        self.reservation = reservation
+        self.at_end(reservation.give_up)
+
     def settle_reservation(self, row: CallRecord) -> CallRecord:
         """Replaces the call's budget reservation by the cost of the call, which is computed from its ledger `row`.
 

@@ -63,6 +63,7 @@ class CallHandler:
 
         Whatever goes wrong, the client gets an error or the connection is closed, so that nobody waits for ever.
         """
+        response: HttpResponseBase | None = None
         try:
             try:
                 response = await self._answer(request)
@@ -86,6 +87,8 @@ class CallHandler:
             logger.exception("an answer was broken off", extra={"request_id": request.request_id})
             request.connection.abort()
         finally:
+            if isinstance(response, RelayResponse):
+                response.relay.end.close()  # the caller may have left before the answer could begin
             request.incoming_body.close()
             if request.early_stream is not None:
                 await request.early_stream.stop()

@@ -226,7 +226,11 @@ class CallView(ProxyView):
         if ceiling is None or not (dollars := budgets.price_of(ceiling)):
             return
         day = datetime.fromtimestamp(call.arrived_at, UTC).date()  # the day of the call's row in the ledger
-        call.resources.reservation, reserved = await budgets.reserve(day, caller, ceiling, dollars)
+        reservation, reserved = await budgets.reserve(day, caller, ceiling, dollars)
+        if self.call.has_ended:  # upstream has answered before the end of a form, for example
+            reservation.release()
+            return
+        call.resources.hold(reservation)
         if reserved != ceiling:
             self.call.facts.output_limit = reserved.added_limit
         self.call.facts.suppose(reserved.max_usage)

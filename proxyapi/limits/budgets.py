@@ -4,6 +4,8 @@ The reservation is made in the worker's lease of the key's budgets (`usage.money
 the reserved amount is replaced by the cost of the call. While the database is away, each worker lets a key use what the
 worker has leased, and then a small part of its tightest budget (`allowances`); beyond it the key gets 503. The costs of
 these calls count against the budget as soon as their rows are in the database.
+
+Over 300 lines, since the reservation, its price and the words of its refusal belong together.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from usage.call_record import CallRecord
 from usage.ledger import ledger
 from usage.models import UsageSource
 from usage.money.billing import highest_cost, price_call
+from usage.money.lease_statements import SPANS
 from usage.money.leases import BudgetState, CallShare, Wanted
 from usage.money.reservations import ReservationsUnavailable, reservations
 from usage.money.spent_and_reserved import responses_are_polled
@@ -66,6 +69,19 @@ class Reservation:
         Returns an empty record for a call without a share.
         """
         return {} if self.share is None else {"lease": self.share.record}
+
+    def release(self) -> None:
+        """Gives back all that is reserved, of a call that nothing has been sent upstream for."""
+        if self.share is not None:
+            reservations.settle(self.share, Decimal(0))
+
+    def give_up(self) -> None:
+        """Counts all that is reserved as used, if `settle` was never called: an error has kept the call from its end.
+
+        A lease with a call that never ends would be renewed for as long as its worker lives.
+        """
+        if self.share is not None:
+            reservations.settle(self.share, self.share.dollars)
 
     def settle(self, row: CallRecord) -> CallRecord:
         """Replaces the dollars that were reserved for a call by the call's cost, which is computed from its ledger row.
@@ -133,7 +149,11 @@ async def reserve(day: date, caller: Caller, ceiling: CostCeiling, dollars: Deci
         if standing.share is None:
             raise refusal(budgets, standing, day, least, is_limited=limit is not None)
         reservation, taken = Reservation(standing.share), standing.share.dollars
-    return reservation, ceiling if taken >= dollars else fit(ceiling, floor, taken)
+    try:
+        return reservation, ceiling if taken >= dollars else fit(ceiling, floor, taken)
+    except BaseException:  # a price may have gone while the call waited
+        reservation.release()
+        raise
 
 
 async def take(wanted: Wanted) -> BudgetState:
@@ -146,6 +166,8 @@ async def take(wanted: Wanted) -> BudgetState:
         ReservationsUnavailable: the database does not say whether there is room.
     """
     standing = await reservations.take(wanted)
+    if standing.share is None and not _could_fit(wanted, standing):
+        return standing
     latest = time.monotonic() + RECALL_SECONDS
     while standing.share is None and standing.others and time.monotonic() < latest:
         await asyncio.sleep(ENDING_SECONDS)
@@ -155,6 +177,15 @@ async def take(wanted: Wanted) -> BudgetState:
         await asyncio.sleep(ENDING_SECONDS)
         standing = await reservations.take(replace(wanted, is_last_try=True))
     return standing
+
+
+def _could_fit(wanted: Wanted, standing: BudgetState) -> bool:
+    """Returns whether a call would fit into its key's budgets if nobody else had reserved anything of them."""
+    return all(
+        standing.spent[span] + wanted.least <= budget
+        for span, budget in zip(SPANS, wanted.budgets, strict=True)
+        if budget is not None
+    )
 
 
 def fit(ceiling: CostCeiling, floor: CostCeiling, dollars: Decimal) -> CostCeiling:

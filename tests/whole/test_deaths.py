@@ -215,7 +215,7 @@ def test_a_caller_gone_while_a_body_comes(single: Gateway, simulator: Simulator,
     assert (row["outcome"], row["status"]) == ("client_cancelled", None)
 
 
-def test_a_caller_gone_in_the_middle_of_its_body_was_not_admitted(
+def test_a_caller_gone_in_the_middle_of_a_short_form_has_a_row_and_upstream_hears_nothing(
     single: Gateway, simulator: Simulator, call_id: str
 ) -> None:
     call = upload(call_id, "gate").replace(b"Content-Type", b"Expect: 100-continue\r\nContent-Type", 1)
@@ -223,10 +223,10 @@ def test_a_caller_gone_in_the_middle_of_its_body_was_not_admitted(
         wire.send(call[:-20])
         assert wire.read_head().status == 100
 
-    while (following := single.post("/openai", {"model": "gpt-4o-mini", "messages": MESSAGES})).status_code == 503:
-        pass
-    single.row(following)
-    assert single.rows("WHERE incoming_request_id = %s", [call_id]) == []
+    row = the_row(single, simulator, call_id)
+    assert (row["outcome"], row["status"]) == ("client_cancelled", None)
+    assert row["cost"] == 0
+    assert len(simulator.requests) == 1  # the following one
     assert len(simulator.requests) == 1
 
 

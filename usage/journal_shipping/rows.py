@@ -85,7 +85,8 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
             rollup.add(lesser, sign=-1)
             cursor.execute(DELETE_BODIES, [[row["request_id"] for row in lesser]])
         settled = settle_responses(mark_unknown(cursor, list(by_id.values())))
-        fresh = by_id.keys() - {str(row["request_id"]) for row in lesser}  # of the others, it was taken off before
+        # What the others have used was taken off before; not by a row without a key, which stood for a damaged record.
+        fresh = by_id.keys() - {str(row["request_id"]) for row in lesser if row["key_name"]}
         replaced = defaultdict(list, {str(row["request_id"]): [row] for row in lesser})
         for newer, row in _take_estimates_back(cursor, settled.replaced, rollup):
             replaced[newer].append(row)
@@ -95,9 +96,10 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
         is_all = len(inserted) == len(by_id)  # as nearly always
         _insert_bodies(cursor, by_id.values() if is_all else [by_id[str(row["request_id"])] for row in inserted])
         rollup.write(cursor)
+        write_objects(by_id.values())
+        # Last, because workers wait for the rows of leases, and not for long.
         take_off_leases(cursor, [by_id[one] for row in inserted if (one := str(row["request_id"])) in fresh])
         settle_reservations(cursor, list(by_id), _estimated(settled.rows, inserted))
-        write_objects(by_id.values())
     counters.count_usage(inserted, replaced)
     return len(inserted)
 

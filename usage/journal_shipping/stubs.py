@@ -7,13 +7,15 @@ one takes its place: `stub`, `least_stub`, `bare_stub`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import cast
+from uuid import UUID
 
 import orjson
 from django.core.exceptions import ValidationError
 from django.db import models
 
-from usage.call_record import COUNTS, CallRecord, SupposedUsage
+from usage.call_record import COUNTS, CallRecord, LeaseShare, SupposedUsage
 from usage.ids import started_at
 from usage.journal_shipping.stored_object_rows import object_ids
 from usage.models import Outcome, Request
@@ -77,7 +79,7 @@ def _made_by(row: CallRecord) -> CallRecord:
     response, and whether the gateway may poll it; the usage to assume if upstream never states one; whether upstream
     does not bill the call; and the call's part of a budget lease.
     """
-    lease: CallRecord = {"lease": row["lease"]} if "lease" in row else {}
+    lease: CallRecord = {"lease": share} if (share := _sound_share(row.get("lease"))) is not None else {}
     supposed: CallRecord = {}
     if isinstance(stated := row.get("supposed"), dict):
         counts = _sound_columns(cast(CallRecord, stated), SUPPOSED_COLUMNS)
@@ -91,6 +93,17 @@ def _made_by(row: CallRecord) -> CallRecord:
         "pollable": row.get("pollable") is True,
         "unbilled": row.get("unbilled") is True,
     }
+
+
+def _sound_share(share: object) -> LeaseShare | None:
+    """Returns a call's part of a lease if the database can take its dollars off the lease; None otherwise."""
+    if not isinstance(share, dict):
+        return None
+    try:
+        sound: LeaseShare = {"id": str(UUID(share["id"])), "dollars": str(Decimal(share["dollars"]))}
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError):
+        return None
+    return sound if Decimal(sound["dollars"]).is_finite() else None
 
 
 def _has_owner(row: CallRecord) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
+from math import inf
 from uuid import uuid4
 
 from usage.call_record import LeaseShare
@@ -23,6 +24,7 @@ NOTHING = Decimal(0)
 # A worker asks for so many times the most that the present call can cost, beyond the call itself. The database gives
 # less when less is left (`lease_statements.PART`).
 SLICE_CALLS = 32
+AGE_SECONDS = 3600.0  # then a new lease takes its place; a dollar that was never taken off ends with the old one
 USABLE_SECONDS = 600.0  # since the last renewal; far less than the time after which the database drops a lease
 
 
@@ -100,10 +102,11 @@ class Lease:
         self.in_flight = 0
         self.has_spare = self.is_retired = False
         self.is_in_doubt = False  # the last statement about it may have been executed, or not, or still may be
+        self.doubted_at = -inf  # when a statement about it was last in doubt
         self.is_recalled = False  # another worker needs what no call uses here, and waits to hear that it has it
         self.unit = wanted.dollars  # the most that the newest call could cost
         self.low = NOTHING  # with less than this free, it is topped up before a call has to wait for that
-        self.used_at = self.renewed_at = now  # by `time.monotonic()`
+        self.made_at = self.used_at = self.renewed_at = now  # by `time.monotonic()`
 
     @property
     def free(self) -> Decimal:
@@ -125,11 +128,12 @@ class Lease:
         return self.has_spare and not self.is_retired and self.free < self.low
 
     def is_usable(self, now: float) -> bool:
-        """Returns whether calls may use the lease: it is not retired, and was renewed within the last `USABLE_SECONDS`.
+        """Returns whether calls may use the lease: it is not retired or old, and was renewed in `USABLE_SECONDS`.
 
         After that time, the lease may have run out in the database. `now` is a moment of `time.monotonic()`.
         """
-        return not self.is_retired and now - self.renewed_at < USABLE_SECONDS
+        is_fresh = now - self.renewed_at < USABLE_SECONDS and now - self.made_at < AGE_SECONDS
+        return not self.is_retired and is_fresh
 
     def reserve(self, wanted: Wanted, unheld: Decimal | None = None) -> CallShare | None:
         """Reserves dollars of the lease for a call; returns the reservation, or None if too few dollars are free.

@@ -7,6 +7,8 @@ once, `fault` has the reason, and calls that would have to wait fail at once unt
 While this worker has leases, a round each second looks at their rows: whether another worker needs dollars that no call
 uses here, and what has become of a statement whose answer was lost. A lease that no call has used for `IDLE_SECONDS` is
 given back. Its row goes when the rows of its calls have been shipped.
+
+Over 300 lines, since one class has the life of leases, from the call that needs one to the look that finds it gone.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import date
 from decimal import Decimal
+from itertools import islice
 from math import inf
 
 import psycopg
@@ -33,6 +36,8 @@ logger = logging.getLogger(__name__)
 SETTLE_SECONDS = 0.02
 LOOK_SECONDS = 1.0
 IDLE_SECONDS = 3.0
+DOUBT_SECONDS = 30.0  # for which a statement whose answer was lost may still be executed
+LEASES_AT_ONCE = 50  # that one round trip asks for dollars: each is a transaction, and all have a second together
 RENEW_SECONDS = 60.0  # of a lease that is used or may be; `leases.USABLE_SECONDS` says for how long it is good
 ONE_OUTAGE_SECONDS = 60.0  # a database that fails again within a minute of coming back is in the same outage
 
@@ -160,13 +165,17 @@ class Reservations:
 
     async def _round(self) -> None:
         """Makes one round trip, if there is anything to send, and answers the waiting calls; if it fails, they fail."""
-        waiting, self._waiting = self._waiting, defaultdict(list)
+        waiting = dict(islice(self._waiting.items(), LEASES_AT_ONCE))
         for lease in waiting:
             self._waiting[lease] = []  # so that calls that come meanwhile stand behind these
-        planned = self._plan(waiting)
+        if len(self._waiting) > len(waiting):
+            self._work.set()
+        planned: Round | None = None
         try:
+            planned = self._plan(waiting)
             if not planned.is_empty or self.fault:
                 await self._rounds.make(planned)
+            self._read_answers(planned, waiting)
         except Exception as error:  # the border: after any error, waiting calls need an answer, and later calls a round
             if not isinstance(error, psycopg.Error | PoolTimeout | OSError):
                 logger.exception("a round of reservations failed")
@@ -178,7 +187,6 @@ class Reservations:
         except asyncio.CancelledError:
             self._fail(waiting)
             raise
-        self._read_answers(planned, waiting)
         for lease in waiting:
             if not self._waiting[lease]:
                 del self._waiting[lease]
@@ -194,7 +202,8 @@ class Reservations:
         every = [*self._leases.values(), *self._retired]
         calls = {lease: [wanted for wanted, future in waiting[lease] if not future.done()] for lease in waiting}
         needs = [need for lease in waiting if (need := Need.of(lease, calls[lease])).dollars > 0]
-        needs += [Need.of(lease) for lease in every if lease.is_low and lease not in waiting]
+        low = [Need.of(lease) for lease in every if lease.is_low and lease not in waiting]
+        needs += low[: LEASES_AT_ONCE - len(needs)]
         given = {}
         for lease in every:
             dollars = NOTHING if lease in waiting else lease.surplus
@@ -256,16 +265,21 @@ class Reservations:
         self._retired = [
             lease
             for lease in self._retired
-            if lease.in_flight or lease.id in done.rows or lease in self._waiting or lease not in done.looked
+            if lease.in_flight
+            or lease.id in done.rows
+            or lease in self._waiting
+            or lease not in done.looked
+            or time.monotonic() - lease.doubted_at < DOUBT_SECONDS
         ]
 
-    def _gone(self, fault: str, planned: Round) -> None:
+    def _gone(self, fault: str, planned: Round | None) -> None:
         """Notes in `fault` that the round trip `planned` has failed, and logs it when an outage of the database begins.
 
         Nobody knows whether its statements were executed, so the leases in them are marked as in doubt.
         """
-        for lease in [*planned.given, *(need.lease for need in planned.needs)]:
-            lease.is_in_doubt = True
+        if planned is not None:
+            for lease in [*planned.given, *(need.lease for need in planned.needs)]:
+                lease.is_in_doubt, lease.doubted_at = True, time.monotonic()
         if not self.fault:
             logger.warning("budgets cannot be reserved: %s", fault)
             if time.monotonic() - self._back_at > ONE_OUTAGE_SECONDS:

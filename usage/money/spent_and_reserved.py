@@ -123,7 +123,11 @@ def take_off_leases(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
     if not shares:
         return
     cursor.execute(TAKE_OFF, [[share["id"] for _, share in shares], [share["dollars"] for _, share in shares]])
-    going_on = [(row, share) for row, share in shares if row.get("response_status") in UNFINISHED_STATUSES]
+    going_on = [
+        (row, share)
+        for row, share in shares
+        if row.get("key_name") and row.get("response_status") in UNFINISHED_STATUSES
+    ]
     if going_on and responses_are_polled():
         cursor.execute(RESERVE_APART, [
             [row["request_id"] for row, _ in going_on], [row["key_name"] for row, _ in going_on],

@@ -79,7 +79,8 @@ def wait_for_state(gateway: Gateway, state: str) -> None:
     begin = time.time()
 
     def say_so() -> bool:
-        away = [one["gauges"]["redis_away_seconds"] for one in reports_since(gateway, begin)]
+        workers_reports = [one for one in reports_since(gateway, begin) if "gauges" in one]  # not the shipper's
+        away = [one["gauges"]["redis_away_seconds"] for one in workers_reports]
         workers = int(gateway.variables.get("WEB_CONCURRENCY", "1"))
         return len(away) == workers and all((seconds == 0) == (state == "shared") for seconds in away)
 

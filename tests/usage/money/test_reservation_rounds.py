@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -90,6 +91,19 @@ async def test_a_round_that_fails_is_the_last_that_anybody_waits_for(
             await leases.take(wanted(0))
     finally:
         await leases.close()
+
+
+async def test_many_keys_at_once_are_several_rounds() -> None:
+    """Each lease is a transaction of its own, and all of a round have a second together."""
+    database = Database(fails_at=0, error=None)
+    leases = leases_of(database)
+    await leases.open("a worker")
+    try:
+        found = await asyncio.gather(*(leases.take(replace(wanted(0), key_name=f"key {one}")) for one in range(120)))
+    finally:
+        await leases.close()
+    assert all(state.share is not None for state in found)
+    assert max(database.rounds) <= reservations.LEASES_AT_ONCE < 120
 
 
 async def test_the_look_that_is_answered_ends_the_outage(monkeypatch: pytest.MonkeyPatch) -> None:

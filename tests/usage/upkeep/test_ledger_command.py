@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -92,6 +93,18 @@ def test_replay(journal: Path) -> None:
     leave(journal, *(end(call()) for _ in range(3)))
     assert ledger("replay") == ["delivered 4 records; 1 dead letters remain"]
     assert Request.objects.count() == 4
+
+
+def test_a_replay_beside_a_shipper_leaves_the_journals_of_dead_processes_to_it(journal: Path) -> None:
+    """The shipper would take a journal that the replay has locked for that of a living process."""
+    ship(journal, end(call(input_tokens=-1)))
+    left = leave(journal, end(call()))
+    with (journal.parent / "shipper.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert ledger("replay") == ["delivered 1 records; 1 dead letters remain"]
+        assert left.exists()
+    assert ledger("replay") == ["delivered 2 records; 1 dead letters remain"]
+    assert not left.exists()
 
 
 def test_replay_without_a_database(journal: Path) -> None:
