@@ -38,8 +38,8 @@ def test_a_reservation_that_is_never_settled_counts_as_used_when_the_call_ends()
         share = lease.reserve(wanted)
         assert share is not None
         resources.hold(Reservation(share))
-        assert (lease.in_flight, lease.reserved) == (1, 2)
+        assert (lease.in_flight, lease.reserved) == (1, Decimal(2))
 
-    assert (lease.in_flight, lease.reserved, lease.used) == (0, 0, 2)
+    assert (lease.in_flight, lease.reserved, lease.used) == (0, Decimal(0), Decimal(2))
     Reservation(share).release()  # too late
-    assert lease.used == 2
+    assert lease.used == Decimal(2)
