@@ -31,6 +31,7 @@ from tests.support.servers.databases import new_database
 from tests.support.servers.disks import wait_until
 from tests.support.servers.gateway import Gateway, run_gateway
 from usage.money.billing import highest_cost
+from usage.money.leases import SLICE_CALLS
 
 # They name a tier, so that what is reserved is in the price of this tier.
 CHAT = {
@@ -448,8 +449,8 @@ def test_calls_of_a_key_with_money_left_do_not_wait_for_the_database(gateway: Ga
     key = make_key(gateway, "rich enough", day="100", month="100", total="100")
     assert chat(gateway, key).status_code == 200
     with database(gateway_database) as connection, connection.transaction():
-        connection.execute("LOCK TABLE usage_hold, usage_request IN ACCESS EXCLUSIVE MODE")
-        answers = [chat(gateway, key) for _ in range(60)]
+        connection.execute("LOCK TABLE usage_request, usage_hold IN ACCESS EXCLUSIVE MODE")
+        answers = [chat(gateway, key) for _ in range(SLICE_CALLS)]
     assert [answer.text for answer in answers if answer.status_code != 200] == []
     rows = [gateway.row(answer) for answer in answers]
     assert settled(gateway_database, "rich enough") > sum(row["cost"] for row in rows)
