@@ -9,6 +9,7 @@ crash of the shipper the segments that are left are shipped again, and are in th
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -47,8 +48,8 @@ class JournalShipment:
         Raises:
             GaveUp: the database could not be reached before the deadline.
         """
-        for path in paths:
-            is_closed = path != paths[-1]
+        for path, successor in zip(paths, [*paths[1:], None], strict=True):
+            is_closed = successor is not None
             size = path.stat().st_size
             while (offset := self._offsets.get(path, 0)) < size:
                 found = segments.read_from(path, offset, size if is_closed else None)
@@ -57,7 +58,8 @@ class JournalShipment:
                 guesses = self._set_aside(found)
                 self._delivery.deliver([*_ends(found), *guesses])
                 self._advance(path, found)
-            if is_closed:
+            if successor is not None:
+                _sync(successor)  # it has the only other copy of the begin records of calls in flight
                 path.unlink()
                 self._offsets.pop(path, None)
 
@@ -106,3 +108,9 @@ class JournalShipment:
 
 def _ends(found: Scan) -> list[CallRecord]:
     return [record for record in found.records if record["kind"] == "end"]
+
+
+def _sync(path: Path) -> None:
+    """Waits until what is in a file would survive a power cut."""
+    with path.open("rb") as file:
+        os.fdatasync(file.fileno())
