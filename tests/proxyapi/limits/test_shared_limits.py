@@ -11,7 +11,8 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from threading import Event
 from typing import Any, TypeVar
 
 import httpx2
@@ -261,14 +262,15 @@ def test_no_call_fails_when_redis_is_killed_under_load(
 ) -> None:
     key = keys.take(requests_per_minute=10**6, tokens_per_minute=10**12, parallel_calls=1000)
     printed_before = len(shared.log)
-    enough, seen = [False], []
+    enough, seen = Event(), []
 
     def call_again_and_again() -> None:
         with httpx2.Client(base_url=shared.url, timeout=PATIENCE) as http:
-            while not enough[0]:
+            while not enough.is_set():
                 seen.append(http.post("/openai", json=CHAT, headers={"Authorization": f"Bearer {key}"}).status_code)
 
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor() as threads, ExitStack() as at_end:
+        at_end.callback(enough.set)  # also after a failure, so that the threads end
         loads = [threads.submit(call_again_and_again) for _ in range(4)]
         wait_until(lambda: len(seen) > 50)
         redis_server.kill()
@@ -281,7 +283,7 @@ def test_no_call_fails_when_redis_is_killed_under_load(
         wait_for_state(shared, "shared")
         again = len(seen)
         wait_until(lambda: len(seen) > again + 50)
-        enough[0] = True
+        enough.set()
         for load in loads:
             load.result()
 
