@@ -132,7 +132,7 @@ def restarted(lab: Lab, short: bool) -> None:
 def shipper_killed(lab: Lab, short: bool) -> None:
     """Kills the shipper at random moments of its life, also while it starts or is in the middle of a transaction."""
     for _ in range(2 if short else 12):
-        time.sleep(random.uniform(0.05, 2.0))
+        time.sleep(random.uniform(0.05, 2.0))  # waits for nothing: the moment is the fault
         kill(*lab.server.shippers)
     wait_until_shipping(lab)
 

@@ -79,8 +79,20 @@ def waiting_bytes(directory: Path, shipped: Mapping[str, int]) -> int:
 def is_alive(directory: Path, writer: str) -> bool:
     """Returns whether the process with the id `writer` is alive, that is, still locks its lock file."""
     try:
-        fd = os.open(directory / f"{writer}.lock", os.O_RDWR)
+        return is_locked(directory / f"{writer}.lock")
     except OSError:
+        return False
+
+
+def is_locked(path: Path) -> bool:
+    """Returns whether a process holds a lock on the file at `path`; False if there is no such file.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
         return False
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)

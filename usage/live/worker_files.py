@@ -28,6 +28,7 @@ import orjson
 from django.conf import settings
 from uuid_utils import uuid7
 
+from usage.journal.segments import is_locked
 from usage.metric_counters import ServerCounters, counters
 
 logger = logging.getLogger(__name__)
@@ -245,18 +246,7 @@ def _open_lock(path: Path) -> int:
 
 def _is_alive(path: Path) -> bool:
     """Returns whether the worker that wrote the report at `path` is alive, that is, still locks its lock file."""
-    try:
-        fd = os.open(path.with_suffix(".lock"), os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(fd)
+    return is_locked(path.with_suffix(".lock"))
 
 
 def _read(path: Path) -> WorkerReport | None:
