@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.simulator.server import Simulator
-from tests.support.servers.gateway import Gateway, run_gateway
+from tests.support.servers.gateway import PATIENCE, Gateway, run_gateway
 
 PASSWORD = "browser-password"
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -71,6 +71,8 @@ write_rows(Pricer().priced(rows))
 """
 
 SignIn = Callable[..., Page]
+
+expect.set_options(timeout=PATIENCE * 1000)  # Playwright's own 5 seconds are too few on a busy machine
 
 
 @pytest.fixture(scope="module")  # Playwright's event loop runs as long as it does: the next module may need its own
