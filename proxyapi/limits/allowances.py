@@ -13,10 +13,10 @@ OUTAGE_CALLS = 20
 
 
 class Allowances:
-    """Small allowances in dollars, one per key, for times when the database is away and no budget can be reserved.
+    """Small amounts of dollars, one per key, that keys may spend while the database cannot be asked about budgets.
 
-    A key may spend `OUTAGE_PART` of its smallest budget, in `OUTAGE_CALLS` calls at most. Each worker counts by itself
-    what the key spends, and begins anew with every outage.
+    A key may spend the part `OUTAGE_PART` of its smallest budget, in at most `OUTAGE_CALLS` calls. Each worker process
+    counts by itself, and begins anew with every outage of the database.
     """
 
     def __init__(self) -> None:
@@ -24,13 +24,14 @@ class Allowances:
         self._used: dict[str, tuple[Decimal, int]] = {}
 
     def use(self, caller: Caller, dollars: Decimal, least: Decimal) -> Decimal:
-        """Takes the cost of one call from the allowance that the call's key has while the database is away.
+        """Takes the price of one call from the small allowance that the caller's key has while the database is away.
 
-        Takes `dollars` or, if less is left, all that is left, but only if this is at least `least`. Returns the dollars
-        that were taken.
+        Takes `dollars`, or all that is left of the allowance if that is less, but never less than `least`. Returns the
+        dollars that were taken.
 
         Raises:
-            BudgetUnavailable: the key may not spend so much, or make so many calls, in this outage. Nothing was taken.
+            BudgetUnavailable: less than `least` is left, or the key has made all calls that it may make in this outage.
+                Nothing was taken.
         """
         if self._outage != reservations.outages:
             self._outage = reservations.outages

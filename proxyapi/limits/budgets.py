@@ -55,30 +55,32 @@ RETRY_AFTER_HELD_SECONDS = 5  # calls in flight end soon, and most cost less tha
 
 @dataclass(frozen=True)
 class Reservation:
-    """The reservation of one call: its share of the lease that its worker has of the budgets of the call's key.
+    """The dollars of a key's budgets that are reserved for one call until it has ended.
 
-    `share` is None for a call that is made while the database is away: its dollars are taken from the small allowance
-    that its key has for such times (`Allowances`).
+    They are the call's `share` of the dollars that its worker process has reserved for the key in advance (the worker's
+    lease). `share` is None for a call that is made while the database is away: it is paid from the key's small
+    allowance for such times (`Allowances`).
     """
 
     share: CallShare | None
 
     def record(self) -> CallRecord:
-        """Returns the field `lease` of the call's journal record: how many dollars of which lease are reserved.
+        """Returns the field `lease` of the call's journal record: the reserved dollars, and the id of their lease.
 
-        Returns an empty record for a call without a share.
+        Without a share (the database was away), the returned record is empty.
         """
         return {} if self.share is None else {"lease": self.share.record}
 
     def release(self) -> None:
-        """Gives back all that is reserved, of a call that nothing has been sent upstream for."""
+        """Gives all reserved dollars back to the key's budgets, because nothing has been sent upstream for the call."""
         if self.share is not None:
             reservations.settle(self.share, Decimal(0))
 
     def give_up(self) -> None:
-        """Counts all that is reserved as used, if `settle` was never called: an error has kept the call from its end.
+        """Counts all reserved dollars as spent, if an error has kept the call from being settled.
 
-        A lease with a call that never ends would be renewed for as long as its worker lives.
+        Without this, the worker would take the call for one in flight, and renew its lease of the budgets as long as it
+        lives.
         """
         if self.share is not None:
             reservations.settle(self.share, self.share.dollars)
@@ -86,9 +88,10 @@ class Reservation:
     def settle(self, row: CallRecord) -> CallRecord:
         """Replaces the dollars that were reserved for a call by the call's cost, which is computed from its ledger row.
 
-        Returns the field `lease` for the row: how many dollars of which lease the call has used. If the cost is not
-        known, all that was reserved counts as used until the row is in the tables. That is so if no price is known, or
-        if the call's response goes on in the background and the gateway is going to poll it.
+        Returns the field `lease` for the row: the dollars that the call has used, and the id of the worker's lease
+        (dollars reserved in advance) from which they come. If the cost is not known yet, all reserved dollars count as
+        used until the row is in the database. That is so if the row cannot be priced, or if the response goes on in the
+        background and the gateway is going to poll it.
         """
         if self.share is None:
             return {}
@@ -110,28 +113,31 @@ class Reservation:
 
 
 async def find_ceiling(method: str, route: Route | None, body: JSONBody | Form | None) -> CostCeiling | None:
-    """Estimates from a request the most that its call can consume; returns None for a call that costs nothing.
+    """Estimates the most that a call can consume (its cost ceiling) from its request, in a thread if the body is large.
+
+    Returns None for a call that costs nothing.
 
     Raises:
-        RouteNotAllowed: calls of this kind have no cost in the ledger, so a key with a budget may not make them.
+        RouteNotAllowed: the ledger cannot count the cost of such calls, so a key with a budget may not make them.
     """
     return await large_bodies.run(0 if body is None else body.size, ceiling_of, method, route, body)
 
 
 async def reserve(day: date, caller: Caller, ceiling: CostCeiling, dollars: Decimal) -> tuple[Reservation, CostCeiling]:
-    """Reserves the highest price of a call from the budgets of the caller's key, before the call is sent upstream.
+    """Reserves the most that a call can cost from the budgets of the caller's key, before the call is sent upstream.
 
-    `dollars` is the price of the call's `ceiling`. If a budget has less left, and the gateway may limit the call's
-    output, only the dollars that are left are reserved. The output is then limited to as many tokens as these dollars
-    can pay for, but not to less than the key's `min_output_tokens`. Returns the reservation and the call's cost
-    ceiling: `ceiling`, or a lower one with this limit.
+    `dollars` is the price of `ceiling`, the most that the call can consume. If a budget has less left and the gateway
+    may limit the call's output, only what is left is reserved. The output is then limited to as many tokens as that
+    pays for, but never below the key's `min_output_tokens`. Returns the reservation, and `ceiling` or a copy of it with
+    this limit.
 
     If the call names no service tier, this least output is priced in the default tier, because that is what upstream
     mostly charges: a key shall not be refused for a price that is rarely asked. If upstream then answers in a dearer
     tier, the last call that fits can exceed the key's budget by the difference.
 
-    `day` is the UTC day on which the call began. While the database is away and too little is leased, the dollars are
-    taken from the small allowance that the key has for such times (`allowances`).
+    `day` is the UTC day on which the call began. While the database is away, the dollars come from those that this
+    worker has reserved for the key in advance, and then from the small allowance that the key has for such times
+    (`allowances`).
 
     Raises:
         BudgetExceeded: a budget of the key has too little left, even for the least output. Nothing was reserved.
@@ -157,13 +163,14 @@ async def reserve(day: date, caller: Caller, ceiling: CostCeiling, dollars: Deci
 
 
 async def take(wanted: Wanted) -> BudgetState:
-    """Tries to reserve the dollars that `wanted` describes from a key's budgets; returns their state afterwards.
+    """Tries to reserve dollars for a call from its key's budgets, and returns the state of the budgets afterwards.
 
-    The reserved dollars are the `share` of the result; it is None if too little was left. If others have reserved
-    dollars that they may not need, waits a little for them and tries again.
+    `wanted` says whose budgets and how many dollars. The result's `share` is what was reserved; None if too little was
+    left. If other workers or calls have reserved dollars that they may not need, waits up to `RECALL_SECONDS` for them
+    and tries again.
 
     Raises:
-        ReservationsUnavailable: the database does not say whether there is room.
+        ReservationsUnavailable: the database cannot be asked whether enough is left.
     """
     standing = await reservations.take(wanted)
     if standing.share is None and not _could_fit(wanted, standing):
@@ -180,7 +187,10 @@ async def take(wanted: Wanted) -> BudgetState:
 
 
 def _could_fit(wanted: Wanted, standing: BudgetState) -> bool:
-    """Returns whether a call would fit into its key's budgets if nobody else had reserved anything of them."""
+    """Returns whether what the key has really spent leaves enough for a call in each of its budgets.
+
+    Dollars that are only reserved for other calls do not count, since these calls may give them back.
+    """
     return all(
         standing.spent[span] + wanted.least <= budget
         for span, budget in zip(SPANS, wanted.budgets, strict=True)
@@ -189,9 +199,10 @@ def _could_fit(wanted: Wanted, standing: BudgetState) -> bool:
 
 
 def fit(ceiling: CostCeiling, floor: CostCeiling, dollars: Decimal) -> CostCeiling:
-    """Returns a copy of the cost ceiling `ceiling`, its output limited to as many tokens as `dollars` can pay for.
+    """Returns a copy of a call's cost ceiling whose output is limited to as many tokens as `dollars` can pay for.
 
-    The output is never limited to less than that of the cost ceiling `floor`, even if `dollars` cannot pay for it.
+    The limit is never lower than the output of `floor`, the least ceiling that the key allows, even if `dollars` cannot
+    pay for it.
     """
     limit = ceiling.adjustable
     assert limit is not None  # noqa: S101  (only such a call has got less than it asked for)
@@ -204,7 +215,7 @@ def fit(ceiling: CostCeiling, floor: CostCeiling, dollars: Decimal) -> CostCeili
 
 
 def price_of(ceiling: CostCeiling, *, in_named_tier: bool = False) -> Decimal:
-    """Returns the cost in dollars of a call that uses as much as its cost ceiling allows.
+    """Returns the dollars that a call costs if it uses all that its cost ceiling allows.
 
     The call may name several models and service tiers; the dearest of them counts. A call that names no tier is priced
     in the default tier and, unless `in_named_tier` is true, also in the tiers that the setting `PROJECT_SERVICE_TIER`
@@ -234,9 +245,9 @@ def price_of(ceiling: CostCeiling, *, in_named_tier: bool = False) -> Decimal:
 
 
 def unpriced_message(model: str, tier: str) -> str:
-    """Returns the message of the error for a call whose model has no price, or that names no model.
+    """Returns the error message for a call that names no model, or whose model has no price in the service tier `tier`.
 
-    Only keys with a budget get this error.
+    Only callers whose keys have budgets get it: their calls must have a price.
     """
     if not model:
         return "This key has a budget, so its calls must name their model."
@@ -252,10 +263,12 @@ def refusal(
 ) -> BudgetExceeded:
     """Builds the error for a call that may cost more than a budget of its key has left.
 
-    `dollars` is the most that the call can cost. If `is_limited` is true, it is the cost with the least output to which
-    the gateway may limit the call. The message names the longest budget that would be exceeded. `Retry-After` is short
-    if the call would fit as soon as the calls in flight have ended. Otherwise it is the time until that budget begins
-    anew, and the error's `is_final` is true.
+    `dollars` is the most that the call can cost; if `is_limited` is true, the gateway has already assumed the least
+    output to which it may limit the call. The message names the longest budget (total, month, day) that would be
+    exceeded.
+
+    `Retry-After` is short if the call would fit as soon as the calls in flight have ended. Otherwise it is the time
+    until that budget begins anew, and the error's `is_final` is true.
     """
     amounts = {"total": budgets.total, "month": budgets.month, "day": budgets.day}
     full = [
@@ -282,9 +295,10 @@ def refusal(
 
 
 def seconds_left(span: str, day: date) -> int:
-    """Returns the seconds until the budget of a `day` or a `month` begins anew (in UTC), at least 1.
+    """Returns the seconds (at least 1) until the budget of a UTC `day`, or of its month, begins anew.
 
-    For a `total` budget, which never begins anew, returns the seconds of a day: an administrator may raise the budget.
+    `span` is `day`, `month` or `total`. A total budget never begins anew: for it, returns the seconds of one day, since
+    an administrator may raise it.
     """
     if span == "total":
         return RETRY_AFTER_TOTAL_SECONDS

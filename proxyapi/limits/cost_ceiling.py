@@ -83,8 +83,7 @@ SPEECH_IS_NOT_COUNTED = "This key has a budget, and upstream says what speech co
 class CostCeiling:
     """The most that one call can use (tokens, audio, searches), and the models and service tiers that may answer it.
 
-    `output_limit` describes how the call's body limits the output, or could limit it; None if no member of the body
-    can.
+    `output_limit` describes how the call's body limits its output, or could limit it; None if the body cannot do so.
     """
 
     models: frozenset[str]
@@ -94,27 +93,27 @@ class CostCeiling:
 
     @property
     def adjustable(self) -> OutputLimit | None:
-        """The output limit that the gateway may add to the body; None if the body has one already, or can have none."""
+        """The output limit that the gateway may add to the call's body; None if the body has one, or can have none."""
         return None if self.output_limit is None or self.output_limit.stated else self.output_limit
 
     @property
     def added_limit(self) -> AddedLimit | None:
-        """The output limit that the gateway must add to keep the call within this ceiling; None if it may add none."""
+        """The output limit to add to the call's body, so that the call stays within this ceiling; None for no limit."""
         limit = self.adjustable
         return None if limit is None else AddedLimit(limit.member, self.max_usage.output_tokens // limit.answers)
 
     def with_output(self, tokens: int) -> CostCeiling:
-        """Returns a copy of this cost ceiling, for the same call with at most `tokens` output tokens in each answer."""
+        """Returns a copy of this cost ceiling with at most `tokens` output tokens in each answer of the call."""
         answers = 1 if self.output_limit is None else self.output_limit.answers
         output = min(self.max_usage.output_tokens, tokens * answers)
         return replace(self, max_usage=replace(self.max_usage, output_tokens=output))
 
 
 def ceiling_of(method: str, route: Route | None, body: JSONBody | Form | None) -> CostCeiling | None:
-    """Computes the cost ceiling of a request: the most that its call can use upstream; None for a free request.
+    """Computes the most that a request's call can use upstream (its cost ceiling); returns None for a free request.
 
     Raises:
-        RouteNotAllowed: calls of this kind have no cost in the ledger, so a key with a budget may not make them.
+        RouteNotAllowed: the ledger cannot count the cost of such calls, so a key with a budget may not make them.
         BadRequest: a JSON object below the top level of the body has a name twice.
     """
     if method != "POST" or (route is not None and is_free(method, route.name)):
@@ -150,13 +149,13 @@ def ceiling_of(method: str, route: Route | None, body: JSONBody | Form | None) -
 
 
 def output_ceiling(model: str) -> int:
-    """Returns the largest number of tokens that this model can put out in one answer."""
+    """Returns the most tokens that a model can put out in one answer; a usual number if the model is unknown."""
     name = model.lower().removeprefix("ft:")
     return next((tokens for prefix, tokens in OUTPUT_CEILINGS if f"{name}-".startswith(prefix)), USUAL_OUTPUT_CEILING)
 
 
 class RequestedWork:
-    """What a request asks for, by its JSON body or its form. Its methods compute the most that the request can use."""
+    """The content of one request (a JSON body or a form); its methods compute the most that the request can use."""
 
     def __init__(self, body: JSONBody | Form | None) -> None:
         self._fields: Mapping[str, Sequence[object]] = {}
@@ -177,39 +176,36 @@ class RequestedWork:
         self.limit = OutputLimit("", (), count_answers(self._fields))
 
     def values(self, *names: str) -> list[object]:
-        """Returns the request's values under these names (JSON members or form fields), except those that are null."""
+        """Returns the values that the request has under these names (of JSON members or form fields), without nulls."""
         return [value for name in names for value in self._fields.get(name, []) if value is not None]
 
     def texts(self, name: str) -> frozenset[str]:
-        """Returns the strings among the values of the request's member `name`; if there are none, one empty string."""
+        """Returns the strings among the values of the request's member `name`; if none, a set of one empty string."""
         return frozenset(value for value in self.values(name) if isinstance(value, str)) or frozenset({""})
 
     @cached_property
     def tools(self) -> Sequence[Mapping[str, object]]:
-        """All tools that the request may use, including tools that are listed in its `input` (`tool_search_output`)."""
+        """All tool definitions in the request: those in `tools`, and those listed in its `input`.
+
+        An `input` lists tools in its items `tool_search_output`.
+        """
         nested = [part["tools"] for part in dictionaries(self._fields.values()) if isinstance(part.get("tools"), list)]
         return [*dictionaries([*self.values("tools"), *nested])]
 
     @property
     def models(self) -> frozenset[str]:
-        """All models that the request may run, including those of its tools and fallbacks.
+        """The names of all models that the request may run, including those of its tools and fallbacks.
 
-        An empty string stands for a model that is missing or is not text.
+        If the request names no main model, or one that is not a string, the set has an empty string in its place.
         """
         return frozenset(model or "" for model in (*(self._named.main or ("",)), *self._named.others))
 
     def count(self, *names: str, otherwise: int) -> int:
-        """Returns the highest positive whole number among the request's values under `names`.
-
-        Returns `otherwise` if no value under these names (JSON members or form fields) is such a number.
-        """
+        """Returns the highest positive whole number among the request's values under `names`; if none, `otherwise`."""
         return max(map(count_in, self.values(*names)), default=0) or otherwise
 
     def conversation(self) -> MaxUsage:
-        """Returns, as a `MaxUsage`, the most that a chat completion or a response can use.
-
-        That is tokens, and the work of hosted tools, such as web searches.
-        """
+        """Computes the most tokens and hosted tools' work, such as web searches, that a chat or response can use."""
         parts = list(dictionaries(self._fields.values()))
         images = [part for part in parts if is_one_of(part, IMAGE_PARTS)]
         sounds = [inline_data(part.get("input_audio")) for part in parts if is_one_of(part, {"input_audio"})]
@@ -242,24 +238,18 @@ class RequestedWork:
         )
 
     def _named_by_tool(self, kind: str) -> Iterator[str]:
-        """Yields the models that the hosted tools of one kind name."""
+        """Yields the model that each hosted tool of type `kind`, such as `image_generation`, names in the request."""
         for tool in self.tools:
             if is_one_of(tool, {kind}) and isinstance(model := tool.get("model"), str):
                 yield model
 
     def completion(self) -> MaxUsage:
-        """Returns, as a `MaxUsage`, the most tokens that a legacy completion can use, for all of its prompts.
-
-        Legacy completions are those of `/v1/completions`.
-        """
+        """Computes the most tokens that a legacy completion (`/v1/completions`) can use for all of its prompts."""
         most = max(map(output_ceiling, self.models))
         return MaxUsage(self.text_tokens, output_tokens=self.limit.answers * self.limit.tokens(most))
 
     def transcription(self) -> MaxUsage:
-        """Returns the most tokens and seconds of audio that a transcription or translation of audio files can use.
-
-        The result is a `MaxUsage`.
-        """
+        """Computes the most that transcribing or translating audio files can use, from the sizes of the files."""
         seconds = math.ceil(sum(self.files) / SOUND_BYTES_PER_SECOND) + 1  # the shortest file is billed as one second
         return MaxUsage(
             input_tokens=self.text_tokens + seconds * SOUND_TOKENS_PER_SECOND,
@@ -269,12 +259,12 @@ class RequestedWork:
         )
 
     def speech(self) -> MaxUsage:
-        """Returns, as a `MaxUsage`, the most tokens that a request to turn text into speech can use."""
+        """Computes the most tokens that a request to turn text into speech can use, from the size of its body."""
         made = self.size * SPEECH_TOKENS_PER_BYTE
         return MaxUsage(input_tokens=self.text_tokens, output_tokens=made, kinds=frozenset({"audio_output"}))
 
     def images(self) -> MaxUsage:
-        """Returns, as a `MaxUsage`, the most tokens that a request to generate, edit or vary images can use."""
+        """Computes the most tokens and images that a request to generate, edit or vary images can use."""
         links = [part for part in dictionaries(self._fields.values()) if "image_url" in part or "file_id" in part]
         not_text = tokens_if_text(map(inline_data, links))
         one = MOST_MADE_TOKENS + PARTIAL_IMAGE_TOKENS * self.count("partial_images", otherwise=0)

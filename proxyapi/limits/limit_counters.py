@@ -56,7 +56,7 @@ class LimitCounters(ABC):
     """
 
     async def count_call(self, caller: Caller, lease: str) -> Verdict:
-        """Counts one call under all limits of its key; if one of the limits refuses the call, under none of them.
+        """Counts a new call under all limits of its key, or under none if one refuses it; returns the decision.
 
         If the key has a limit of parallel calls, the call also takes a slot, which is stored under the id `lease`.
         """
@@ -77,7 +77,10 @@ class LimitCounters(ABC):
         return Verdict(limit_states)
 
     async def settle(self, caller: Caller, lease: str, tokens: int) -> None:
-        """Counts the tokens of a call that has ended, even beyond the key's limit, and gives its slot back."""
+        """Counts the tokens of an ended call, even beyond its key's limit, and frees its slot for a parallel call.
+
+        `lease` is the id under which the slot is stored.
+        """
         if caller.parallel_calls is not None:
             await self.release_slot(caller.name, lease)
         if tokens and caller.tokens_per_minute is not None:
@@ -92,21 +95,21 @@ class LimitCounters(ABC):
 
     @abstractmethod
     async def remaining_tokens(self, name: str, limit: int) -> LimitState:
-        """Returns how much of its limit of tokens per minute the key `name` has left."""
+        """Returns how much of its `limit` of tokens per minute the key `name` has left."""
 
     @abstractmethod
     async def add_tokens(self, name: str, limit: int, tokens: int) -> None:
-        """Adds tokens to those that the key `name` has used in its current minute.
+        """Adds `tokens` to those that the key `name` has used in its current minute.
 
-        If that minute is over, or was never begun, a new minute begins with these tokens.
+        If that minute is over, or none has begun yet, a new minute begins with these tokens.
         """
 
     @abstractmethod
     async def pace(self, name: str, seconds: int) -> float:
         """Lets the event called `name`, such as a request for one page, happen at most once in `seconds` seconds.
 
-        The limit is for all callers together. Returns 0 and remembers the time if the event may happen now; otherwise
-        returns the seconds until it may.
+        All callers share this limit. Returns 0, and remembers the time, if the event may happen now; otherwise returns
+        the seconds until it may.
         """
 
     @abstractmethod
@@ -122,10 +125,10 @@ class LimitCounters(ABC):
 
 
 class ProcessCounters(LimitCounters):
-    """Counters of keys' limits in this process's memory, used on the event loop.
+    """Counters of keys' limits in the memory of this process, used on the event loop.
 
-    No method awaits anything, so no other call can run between the check of a limit and its count. For each key that
-    has called, they store at most as many timestamps and slots as the key's limits allow.
+    No method lets another call run between the check of a limit and its count. For each key that has called, at most as
+    many timestamps and slots are stored as the key's limits allow.
     """
 
     def __init__(self) -> None:
@@ -135,9 +138,10 @@ class ProcessCounters(LimitCounters):
         self._paced: dict[str, float] = {}  # when the next event may happen
 
     async def record_admitted_elsewhere(self, caller: Caller, lease: str) -> None:
-        """Counts in this process a call that Redis has admitted, so that this process can go on alone if Redis fails.
+        """Counts in this process a call that Redis has admitted, so that this process can count alone if Redis fails.
 
-        A request beyond what this process would allow is not counted, but the call's slot is recorded in any case.
+        The request is not counted if this process would have refused it; the call's slot, whose id is `lease`, is
+        recorded in any case.
         """
         if caller.parallel_calls is not None:
             self.slots[caller.name].add(lease)
@@ -145,7 +149,7 @@ class ProcessCounters(LimitCounters):
             await self.count_request(caller.name, caller.requests_per_minute)
 
     def settle_now(self, caller: Caller, lease: str, tokens: int) -> None:
-        """Counts the tokens of a call that has ended and gives its slot back, like `settle`, but without `await`."""
+        """Counts the tokens of an ended call and frees its slot: `settle` for callers that cannot await."""
         if caller.parallel_calls is not None:
             self.slots[caller.name].discard(lease)
         if tokens and caller.tokens_per_minute is not None:
@@ -197,7 +201,7 @@ class ProcessCounters(LimitCounters):
 
 
 def _until_free(hits: deque[float], limit: int) -> float:
-    """Returns the time at which the key may make one more request than now, because earlier ones are a minute old.
+    """Returns the time at which a key may make one more request than now, because an earlier one will be a minute old.
 
     `hits` has the times of the key's requests in the last minute, in seconds and oldest first; the result is a time of
     the same clock. `limit` is the number of requests per minute. Returns 0 if there are no requests.

@@ -51,9 +51,10 @@ end
 
 
 class SharedCounters(LimitCounters):
-    """Counters of keys' limits in Redis, which all processes share. Methods raise the errors of the client of Redis.
+    """Counters of keys' limits in Redis, which all processes and hosts share.
 
-    `slots` has, by the key's name, the ids of the slots that the calls of this process use.
+    `slots` has, for each key by name, the ids of the slots that the running calls of this process have. Methods raise
+    the errors of the client of Redis.
     """
 
     def __init__(self, client: Redis, slots: Mapping[str, Set[str]]) -> None:
@@ -102,18 +103,19 @@ class SharedCounters(LimitCounters):
         self._unconfirmed.pop((name, lease), None)
 
     def mark_released(self, caller: Caller, lease: str) -> None:
-        """Remembers that the slot of a call that has ended must be freed in Redis.
+        """Remembers that the slot of an ended call must be freed in Redis; `renew` does so if nothing else has.
 
-        If Redis cannot be told now, `renew` frees the slot there later.
+        `lease` is the id of the slot.
         """
         if caller.parallel_calls is not None:
             self._unconfirmed[caller.name, lease] = time.monotonic()
 
     async def renew(self) -> None:
-        """Extends the leases of the slots that this process uses, and removes from Redis the slots of ended calls.
+        """Prolongs in Redis the slots of this process's running calls, and removes those of its ended calls.
 
-        If Redis has lost its data, the slots in use are written anew. Something is written in any case, so that a Redis
-        that accepts no writes (because it is full, or a replica) is noticed: it cannot count.
+        Slots expire after `LEASE_SECONDS`, so that those of a dead process get free. If Redis has lost its data, the
+        slots in use are written anew. Something is written in any case, so that a Redis that accepts no writes (because
+        it is full, or a replica) is noticed: it cannot count.
         """
         held = {name: list(leases) for name, leases in self._slots.items() if leases}
         arguments: list[str | int] = [LEASE_SECONDS]
@@ -129,7 +131,7 @@ class SharedCounters(LimitCounters):
             self._unconfirmed.pop(place, None)
 
     def forget_ended(self) -> None:
-        """Forgets the freed slots whose leases in Redis have run out, since they need not be removed there any more."""
+        """Drops from memory the slots of ended calls that have expired in Redis, and so need no removal there."""
         begin = time.monotonic() - LEASE_SECONDS
         self._unconfirmed = {place: since for place, since in self._unconfirmed.items() if since > begin}
 
@@ -172,8 +174,8 @@ def _limit_state(item: RateLimitItem, reset_at: float, remaining: int) -> LimitS
 
 
 def _seconds_until(reset_at: float, most: float) -> float:
-    """Returns the seconds from now until the Unix time `reset_at`: at least 0, and at most `most`.
+    """Returns the seconds from now until the Unix time `reset_at`, but at least 0 and at most `most`.
 
-    There would be more than `most` if the clock was put back meanwhile.
+    More than `most` would come out if the clock has been put back meanwhile.
     """
     return min(max(0.0, reset_at - time.time()), most)

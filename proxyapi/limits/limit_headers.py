@@ -10,7 +10,7 @@ from proxyapi.limits.limit_counters import LimitKind, LimitState
 
 
 class Names(NamedTuple):
-    """The names of the three headers about a limit per minute: the limit, what is left, and the time to its reset."""
+    """The names of the three headers for one limit per minute: its size, what is left, and the time to its reset."""
 
     limit: str
     remaining: str
@@ -29,7 +29,10 @@ def headers(limit_states: Mapping[LimitKind, LimitState]) -> dict[str, str]:
 
 
 def tightened(passed: Mapping[str, str], limit_states: Mapping[LimitKind, LimitState]) -> dict[str, str]:
-    """Returns upstream's rate-limit headers, replaced by those of the caller's key where the key has less left."""
+    """Returns upstream's rate-limit headers, with those of the caller's key in their place where the key has less left.
+
+    `passed` has upstream's headers, by name; requests and tokens are compared separately.
+    """
     tight = dict(passed)
     for window, state in limit_states.items():
         theirs = passed.get(_NAMES[window].remaining, "")
@@ -56,7 +59,7 @@ def duration(interval: float) -> str:
 
 
 def _headers(window: LimitKind, state: LimitState) -> list[tuple[str, str]]:
-    """Returns the three `x-ratelimit-*` headers of a key's requests or tokens per minute, as names and values."""
+    """Returns the names and values of the three `x-ratelimit-*` headers for one limit: of requests or of tokens."""
     names = _NAMES[window]
     return [
         (names.limit, str(state.limit)),

@@ -39,9 +39,9 @@ STOP_SECONDS = 2.0
 
 
 class Ticket:
-    """What one call uses of its key's limits, from its admission to its end: a slot for parallel calls, and tokens.
+    """What one running call has taken of its key's limits: a slot for parallel calls and, when it ends, tokens.
 
-    `lease` is the id of the slot; `limit_states` tells what is left of the key's limits per minute.
+    `lease` is the id of the slot; `limit_states` says how much is left of the key's limits per minute.
     """
 
     def __init__(self, limiter: Limiter, caller: Caller, lease: str) -> None:
@@ -53,7 +53,7 @@ class Ticket:
         self._settling: asyncio.Task[None] | None = None
 
     def settle(self, tokens: int = 0) -> None:
-        """Frees the slot of a call that has ended, and counts its `tokens` against the limit of its key.
+        """Frees the slot of an ended call, and counts its `tokens` against its key's limit of tokens per minute.
 
         Only the first call of this method has an effect. So a call may be settled early, before its last byte leaves,
         and once more at its very end, when everything that it has used is closed.
@@ -69,12 +69,12 @@ class Ticket:
             self._settling = self._limiter.settle(self, tokens)
 
     async def wait_until_settled(self) -> None:
-        """Waits until the call's slot has been freed and its tokens have been counted, also in Redis."""
+        """Waits until the work begun by `settle` is done: the call's slot is free and its tokens are counted."""
         if self._settling is not None:
             await asyncio.wait({self._settling})
 
     def refuse(self) -> None:
-        """Marks the call as refused: it has no slot that `settle` would have to free, and no tokens to count."""
+        """Marks the call as refused by a limit, so that a later `settle` has no effect: there is no slot to free."""
         self._ended = True
 
 
@@ -92,9 +92,10 @@ class Limiter:
         self._settlements: dict[str, set[asyncio.Task[None]]] = {}  # not finished yet, by the key's name
 
     async def start(self) -> None:
-        """Connects to Redis, if `REDIS_URL` is set, and starts the task that renews this process's slots there.
+        """Connects to Redis, if `REDIS_URL` is set, and starts the task that prolongs this process's slots there.
 
-        Returns when Redis has answered, or has failed to answer in time.
+        A slot is the right of one call to run in parallel with others of its key. Returns when Redis has answered, or
+        has failed to answer in time.
         """
         if settings.REDIS_URL:
             # Imported here: Redis' client takes a worker 5 MB, which gateways without Redis need not spend.
@@ -107,7 +108,7 @@ class Limiter:
             self._keeper = asyncio.create_task(self._renew_leases(self._link, self._shared))
 
     async def stop(self) -> None:
-        """Waits up to `STOP_SECONDS` until Redis knows of all ended calls, and closes the connection to Redis."""
+        """Closes the connection to Redis, once Redis knows of all ended calls or `STOP_SECONDS` have passed."""
         if pending := set[asyncio.Task[None]]().union(*self._settlements.values()):
             await asyncio.wait(pending, timeout=STOP_SECONDS)
         if self._keeper is not None and self._link is not None:
@@ -117,7 +118,7 @@ class Limiter:
 
     @property
     def degraded(self) -> bool:
-        """True while Redis is unavailable, so that each process counts the use of limits for itself alone."""
+        """True while Redis is unavailable: each process then counts only its own calls against the limits."""
         return self._link is not None and self._link.away_since is not None
 
     @property
@@ -130,10 +131,10 @@ class Limiter:
 
     @property
     def state(self) -> str:
-        """Where limits are counted, for the status pages: `shared`, `per process` or `per process since …`.
+        """A text for the status pages: where limits are counted (`shared`, `per process` or `per process since …`).
 
         `shared`: in Redis, for all processes. `per process`: in each process alone, because `REDIS_URL` is not set.
-        `per process since …`: in each process alone, because Redis has been unavailable since that time.
+        `per process since …`: in each process alone, because Redis has been unavailable since that time (UTC).
         """
         if self._link is None:
             return "per process"
@@ -142,9 +143,10 @@ class Limiter:
         return f"per process since {self._link.away_since:%Y-%m-%dT%H:%M:%SZ}"
 
     async def admit(self, caller: Caller, request_id: str, at_end: Callable[[Callable[[], None]], None]) -> Ticket:
-        """Counts a new call against the limits of its key, and returns the call's ticket.
+        """Counts a new call against the limits of its key, and returns a ticket for what the call has taken of them.
 
-        Passes the function that frees the call's slot to `at_end`, which must call it when the call has ended.
+        Hands the ticket's `settle` to `at_end`, which must see to it that the call's end runs it and so frees the
+        call's slot.
 
         Raises:
             RateLimited: one of the limits refuses the call. The call is counted under none of them.
@@ -162,8 +164,8 @@ class Limiter:
     async def pace(self, name: str, seconds: int) -> float:
         """Lets the event called `name`, such as a request for one page, happen at most once in `seconds` seconds.
 
-        With Redis this holds for all processes together. Returns 0 and remembers the event if it may happen now;
-        otherwise returns the seconds until it may.
+        With Redis, this limit is for all processes together. Returns 0, and remembers the time, if the event may happen
+        now; otherwise returns the seconds until it may.
         """
         if self._link is not None and self._shared is not None:
             shared = self._shared
@@ -172,9 +174,9 @@ class Limiter:
         return await self._process.pace(name, seconds)
 
     def settle(self, ticket: Ticket, tokens: int) -> asyncio.Task[None] | None:
-        """Frees the slot of a call that has ended, and counts the call's tokens.
+        """Frees the slot of an ended call, and counts the tokens that the call has used.
 
-        With Redis, returns the task that does this in this process and in Redis. Without Redis, does all at once and
+        With Redis, returns the task that does this in this process and in Redis. Without Redis, all is done when it
         returns None.
         """
         if self._link is None:
@@ -203,7 +205,7 @@ class Limiter:
         return verdict
 
     async def _wait_for_settlements(self, caller: Caller) -> None:
-        """Waits until the ended calls of the caller's key have given their slots back and their tokens are counted.
+        """Waits until all ended calls of the caller's key have freed their slots and their tokens are counted.
 
         A caller that has just received an answer must not be refused because the call of that answer still has its
         slot.
@@ -222,9 +224,9 @@ class Limiter:
                 await self._link.ask(lambda: shared.settle(caller, lease, tokens))
 
     async def _renew_leases(self, link: RedisLink, shared: SharedCounters) -> None:
-        """Extends the leases in Redis of this process's slots for parallel calls, every `RENEW_SECONDS`.
+        """Prolongs in Redis, every `RENEW_SECONDS`, the slots of this process's running calls, until it is cancelled.
 
-        Runs until it is cancelled. This also shows when Redis is back after an outage.
+        The commands also show when Redis is back after an outage.
         """
         while True:
             await asyncio.sleep(RENEW_SECONDS)
@@ -237,7 +239,7 @@ class Limiter:
 
 
 def _refusal(caller: Caller, verdict: Verdict) -> RateLimited:
-    """Builds the error 429 for a call that a limit of its key refuses.
+    """Builds the 429 error for a call that a limit of its key refuses.
 
     The message and `Retry-After` say which limit it is and when to try again; the headers report the key's limits.
     """

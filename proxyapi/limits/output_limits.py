@@ -34,8 +34,8 @@ DEFAULT_LIMITS = {"/v1/completions": 16}
 class OutputLimit:
     """The limits of output tokens that the body of a call states, and the limit that the gateway may add to the body.
 
-    `stated` has the names and the values of the limits in the body. `member` is the name of the JSON member by which
-    the gateway may add a limit. `answers` is the number of answers that the call asks for. If the body states no limit,
+    `stated` has the limits in the body, as names and values. `member` is the name of the JSON member by which the
+    gateway may add a limit. `answers` is the number of answers that the call asks for. If the body states no limit,
     each answer may have `default` tokens; if `default` is None, as many as the model can put out.
     """
 
@@ -45,7 +45,7 @@ class OutputLimit:
     default: int | None = None
 
     def capped(self, tokens: int) -> int:
-        """Returns the limit for each answer that keeps all answers of the call together within `tokens` output tokens.
+        """Computes the output limit for each answer that keeps all answers together within `tokens` output tokens.
 
         Raises:
             OutputLimitExceeded: the call asks for more answers than it may have tokens.
@@ -56,23 +56,28 @@ class OutputLimit:
         return self.at_most(tokens // self.answers)
 
     def at_most(self, tokens: int) -> int:
-        """Returns the limit to add to a call: `tokens` or, if that is less, what an answer may have without any limit.
+        """Returns `tokens`, lowered to upstream's default for such calls if that is less.
 
-        So the limit that the gateway adds never makes an answer longer.
+        So a limit that the gateway adds never lets an answer become longer than it would be without.
         """
         return tokens if self.default is None else min(tokens, self.default)
 
     def tokens(self, most: int) -> int:
-        """Returns the most output tokens that one answer can have, from a model that can put out at most `most`.
+        """Returns the most output tokens that one answer can have: the highest limit that the body states.
 
-        This is the highest limit that the body states, or `most` if it states no limit, or one that is not a number.
+        Returns `most`, the most that the model can put out, if the body states no limit or one that is not a positive
+        integer.
         """
         values = [value for _, value in self.stated]
         limits = [value for value in values if is_positive_integer(value)]
         return max(limits) if limits and len(limits) == len(values) else most
 
     def check(self, cap: int) -> None:
-        """Raises `OutputLimitExceeded` if the call states a limit that allows more than `cap` output tokens in all."""
+        """Checks that no limit in the body lets all answers together have more than `cap` output tokens.
+
+        Raises:
+            OutputLimitExceeded: a limit allows more, or is not a whole number.
+        """
         for name, value in self.stated:
             if not isinstance(value, int) or isinstance(value, bool):
                 raise OutputLimitExceeded(
@@ -86,16 +91,16 @@ class OutputLimit:
 
 @dataclass(frozen=True)
 class AddedLimit:
-    """A limit that the gateway adds to a call's body: the name of the member, and the output tokens of each answer."""
+    """An output limit that the gateway adds to a call's body: the JSON member's name, and the tokens of each answer."""
 
     member: str
     tokens: int
 
 
 def limit_by_key(route: Route | None, body: JSONBody | None, cap: int) -> AddedLimit | None:
-    """Returns the limit to add to a call of a key that may have `cap` output tokens per call.
+    """Returns the output limit to add to a call because its key may have at most `cap` output tokens per call.
 
-    Returns None if the call states a limit, or if no member of its body can limit its output.
+    Returns None if the body already states a limit, or if the output of such calls cannot be limited.
 
     Raises:
         OutputLimitExceeded: the call states a higher limit, or asks for more than `cap` answers.
@@ -110,9 +115,9 @@ def limit_by_key(route: Route | None, body: JSONBody | None, cap: int) -> AddedL
 
 
 def output_limit_of(route: Route | None, body: JSONBody | None) -> OutputLimit | None:
-    """Returns the limits of output tokens that a call's body states, and the one that the gateway may add.
+    """Reads from a call's body which output limits it states and which one the gateway may add.
 
-    Returns None if no member of the body can limit the output of such a call.
+    Returns None if the output of such calls cannot be limited.
     """
     names = LIMIT_MEMBERS.get("" if route is None else route.name)
     if names is None or route is None or body is None:
@@ -123,7 +128,10 @@ def output_limit_of(route: Route | None, body: JSONBody | None) -> OutputLimit |
 
 
 def count_answers(fields: Mapping[str, Sequence[object]]) -> int:
-    """Returns the most answers that a request can ask for: its number of prompts times the choices for each prompt."""
+    """Computes how many answers a request asks for, at most: its number of prompts times the choices for each prompt.
+
+    `fields` has the values of the request's members (or form fields), by name.
+    """
     lists = [prompt for prompt in fields.get("prompt", ()) if isinstance(prompt, list)]
     prompts = [sum(isinstance(one, str | list) for one in prompt) or 1 for prompt in lists]  # else tokens of one
     choices = [count_in(value) for name in ("n", "best_of") for value in fields.get(name, ())]
@@ -131,9 +139,9 @@ def count_answers(fields: Mapping[str, Sequence[object]]) -> int:
 
 
 def add_output_limit(body: JSONBody, limit: AddedLimit) -> JSONBody:
-    """Returns the body with a limit of the output tokens added as its first member; every other byte stays.
+    """Returns a copy of a JSON body with an output limit as its first member; every other byte stays as it was.
 
-    A member of that name whose value is null gets the limit as its value instead.
+    If the body has that member with the value null, the limit replaces the null instead.
     """
     member, tokens = limit.member, limit.tokens
     text = body.text or decode(body.raw)
@@ -148,9 +156,9 @@ def add_output_limit(body: JSONBody, limit: AddedLimit) -> JSONBody:
 
 
 def _stated(names: Sequence[str], fields: Mapping[str, Sequence[object]]) -> Iterator[tuple[str, object]]:
-    """Yields the name and the value of each output limit that a body states.
+    """Yields the name and the value of each output limit that a body states, among the members called `names`.
 
-    A name that is given once, with null, states no limit. If a name is given twice, all of its values are yielded,
+    A member that is given once, as null, states no limit. If a name is given twice, all of its values are yielded,
     because upstream decides which of them counts.
     """
     for name in names:
@@ -160,7 +168,7 @@ def _stated(names: Sequence[str], fields: Mapping[str, Sequence[object]]) -> Ite
 
 
 def count_in(value: object) -> int:
-    """Converts a value in a request, such as that of `n`, to the whole number that upstream may read in it.
+    """Converts a value in a request, such as that of `n`, to the whole number that upstream may take it for.
 
     Upstream may read `5.0` and `"5"` as 5. A fraction is rounded up. Returns 0 for a value that is no positive number.
     """
@@ -175,5 +183,5 @@ def count_in(value: object) -> int:
 
 
 def is_positive_integer(value: object) -> TypeGuard[int]:
-    """Returns whether a value of a request is a positive integer, as a number of answers or tokens must be."""
+    """Returns whether a value in a request is a positive integer, and so can be a number of answers or tokens."""
     return isinstance(value, int) and not isinstance(value, bool) and value > 0

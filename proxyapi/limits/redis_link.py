@@ -32,7 +32,7 @@ T = TypeVar("T")
 class RedisLink:
     """The connection of this process to Redis, which remembers whether Redis is available.
 
-    `away_since` is the time of the first failure of an outage; None while Redis answers.
+    `away_since` is the time at which an outage of Redis began; None while Redis answers.
     """
 
     def __init__(self, url: str) -> None:
@@ -46,10 +46,12 @@ class RedisLink:
         return time.monotonic() >= self._rested_at
 
     async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
-        """Awaits `question()`, which sends commands to Redis, and returns what Redis has answered.
+        """Runs `question`, a function that sends commands to Redis, and returns its result.
+
+        During an outage of Redis, it is not run, so that no call waits.
 
         Raises:
-            CountersUnavailable: Redis failed or did not answer in time; or an outage goes on, and Redis was not asked.
+            CountersUnavailable: Redis failed, did not answer in time, or is known to be away.
         """
         if self.away_since is not None:
             raise CountersUnavailable
@@ -60,9 +62,9 @@ class RedisLink:
             raise CountersUnavailable from fault
 
     async def probe(self, question: Callable[[], Awaitable[None]]) -> None:
-        """Awaits `question()`, which sends commands to Redis, even during an outage of Redis.
+        """Runs `question`, a function that sends commands to Redis, even while Redis is thought to be away.
 
-        Records whether Redis has answered, and so begins or ends an outage.
+        Its success ends an outage; its failure begins one, and raises nothing.
         """
         try:
             await question()
@@ -76,7 +78,7 @@ class RedisLink:
     def _record_failure(self, fault: Exception) -> None:
         """Records a failure of Redis, and logs a warning if it is the first one of an outage.
 
-        An error that neither Redis nor the network causes is one of the gateway's, and is logged with its traceback.
+        An error that neither Redis nor the network causes is a bug of the gateway, and is logged with its traceback.
         """
         self._rested_at = time.monotonic() + REST_SECONDS
         if not isinstance(fault, RedisError | OSError):
@@ -90,8 +92,8 @@ class RedisLink:
 class PipelinedRedis(Redis):
     """A client of Redis that sends commands in batches, over one connection.
 
-    Commands that arrive while a batch is on its way are sent together afterwards. So a thousand simultaneous calls cost
-    a few round trips, and none of them waits for a connection.
+    Commands that arrive while a batch is on its way are sent together as the next one. So a thousand simultaneous calls
+    cost a few round trips, and none of them waits for a connection.
     """
 
     def __init__(self, url: str) -> None:
@@ -121,10 +123,7 @@ class PipelinedRedis(Redis):
         await self.aclose(close_connection_pool=True)
 
     async def _send_all(self) -> None:
-        """Sends the waiting commands to Redis in batches, one after another, and hands out Redis's answers.
-
-        Ends when no command waits.
-        """
+        """Sends the waiting commands to Redis, batch after batch, and hands out the answers, until no command waits."""
         while self._waiting:
             batch, self._waiting = self._waiting, []
             pipe = self.pipeline(transaction=False)
@@ -149,10 +148,10 @@ class PipelinedRedis(Redis):
 
 
 async def _answers_of(question: Coroutine[object, None, T]) -> T:
-    """Sends a batch of commands by awaiting `question`, and returns Redis's answers; cancels a batch that is late.
+    """Awaits `question`, which sends a batch of commands to Redis, and returns Redis's answers.
 
     Raises:
-        TimeoutError: there were no answers within `ANSWER_SECONDS`.
+        TimeoutError: no answers came within `ANSWER_SECONDS`; the batch was cancelled.
     """
     asking = asyncio.create_task(question)
     try:

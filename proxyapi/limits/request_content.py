@@ -24,14 +24,14 @@ _ORDINARY = b"abcdefghijklmnopqrstuvwxyz \n"
 
 @dataclass(frozen=True)
 class Form:
-    """The parts of a multipart form on which the cost of its call depends: text fields, and sizes of files in bytes."""
+    """The parts of a multipart form that its call's cost depends on: the texts of fields, and file sizes in bytes."""
 
     fields: Mapping[str, Sequence[str]]
     files: Sequence[int]
 
     @classmethod
     def of(cls, texts: Iterable[tuple[str, str]], files: Sequence[int]) -> Form:
-        """Builds a `Form` from pairs of a field's name and its text, and from the sizes of the files in bytes."""
+        """Builds a `Form` from the text fields, as pairs of name and text, and from the sizes of the files in bytes."""
         fields: dict[str, list[str]] = {}
         for name, text in texts:
             fields.setdefault(name, []).append(text)
@@ -44,16 +44,13 @@ class Form:
 
 
 def most_tokens(text: bytes) -> int:
-    """Returns an upper limit of the number of tokens in a text, which is given as bytes."""
+    """Computes, without a tokenizer, an upper limit of the number of tokens in a text (UTF-8 bytes)."""
     dense = len(text.translate(None, _ORDINARY))
     return dense - (dense - len(text)) // LEAST_BYTES_PER_TOKEN
 
 
 def most_tokens_of_file(inline: str) -> int:
-    """Returns the most tokens of text that a file in a request can have.
-
-    `inline` is the file's content as it is in the request: as base64, or as a data URL.
-    """
+    """Estimates the most tokens of text that a file in a request can have; `inline` is its base64 or data URL."""
     try:
         content = base64.b64decode(inline.partition(",")[2] or inline)
     except (binascii.Error, ValueError):  # upstream will refuse it, or knows how to read it
@@ -62,7 +59,7 @@ def most_tokens_of_file(inline: str) -> int:
 
 
 def dictionaries(values: Iterable[object]) -> Iterator[dict[str, object]]:
-    """Yields every JSON object in these values, at any depth."""
+    """Yields every JSON object that occurs in these JSON values, at any depth."""
     waiting = list(values)
     while waiting:
         value = waiting.pop()
@@ -74,7 +71,7 @@ def dictionaries(values: Iterable[object]) -> Iterator[dict[str, object]]:
 
 
 def check_names(values: Iterable[object]) -> None:
-    """Checks that no JSON object in these values has a name twice, at any depth.
+    """Checks that no JSON object in these values, at any depth, has the same member name twice.
 
     Upstream may use either value. If only one of them asks for a tool, for example, nobody knows what the call costs.
 
@@ -87,15 +84,15 @@ def check_names(values: Iterable[object]) -> None:
 
 
 def is_one_of(part: Mapping[str, object], kinds: set[str]) -> bool:
-    """Returns whether the `type` of `part`, a part of a message or a tool, is one of `kinds`."""
+    """Returns whether the `type` member of a tool or of a message part is one of `kinds`."""
     kind = part.get("type")
     return isinstance(kind, str) and kind in kinds
 
 
 def inline_data(part: object) -> str:
-    """Returns the image, sound or file in a part of a message, as base64 or as a data URL; empty if the part has none.
+    """Returns the image, sound or file that a message part contains, as base64 or a data URL; an empty string if none.
 
-    A link to something elsewhere (`http…`) is not returned.
+    A link (`http…`) is not returned, since its data is elsewhere.
     """
     if isinstance(part, dict):
         values = [part.get(name) for name in ("image_url", "file_data", "data", "file")]
@@ -106,17 +103,17 @@ def inline_data(part: object) -> str:
 
 
 def tokens_if_text(texts: Iterable[str]) -> int:
-    """Returns the number of tokens that `most_tokens` counts for strings that are no text, such as images in base64.
+    """Estimates how many tokens these strings would have as text, though they are base64 of images, sound or files.
 
-    It can be subtracted from a count that was made as if the whole body were text.
+    This can be subtracted from an estimate that took the whole body for text.
     """
     return sum(most_tokens(text.encode("utf-8", "surrogatepass")) for text in texts)
 
 
 def containers_of(tools: Iterable[object]) -> Iterator[str]:
-    """Yields the memory size, such as `4g`, of each container in which the hosted tools of a request may run.
+    """Yields the memory size, such as `4g`, of each container in which a request's hosted tools may run.
 
-    A container that was created before has a size that the request does not state; the default size is assumed.
+    The request does not state the size of a container that was created before; for it, the default size is assumed.
     """
     for tool in dictionaries(tools):
         kind = tool.get("type")

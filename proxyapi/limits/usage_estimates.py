@@ -53,7 +53,7 @@ BILLED_BY_LENGTH = "whisper-"  # their usage is a duration (`openai.types.audio.
 
 
 def most_usage(method: str, route: Route | None, body: JSONBody | Form | None, text_size: int) -> MaxUsage | None:
-    """Returns the most that a call can have used; None if the call costs nothing, or if its cost cannot be computed.
+    """Computes from a request the most that its call can have used; None if it is free or its cost cannot be computed.
 
     Searching a large JSON body would take long. Of such a body, only these members are read: `tools`, unless they are
     large as well, and members that are neither objects nor lists. The text in the body is then taken to be `text_size`
@@ -81,9 +81,9 @@ def _is_soon_read(member: Member) -> bool:
 
 
 def with_length(most: MaxUsage, seconds: float) -> MaxUsage:
-    """Returns a copy of `most`, the most that a transcription can have used, lowered to the real length of its audio.
+    """Returns a copy of a transcription's highest possible usage, lowered to the real length of the audio.
 
-    `seconds` is that length. The result is never higher than `most`.
+    `seconds` is that length. No count of the result is higher than that of `most`.
     """
     length = min(math.ceil(seconds), most.audio_seconds)
     tokens = math.floor((most.audio_seconds - length) * SOUND_TOKENS_PER_SECOND)
@@ -94,7 +94,7 @@ def with_length(most: MaxUsage, seconds: float) -> MaxUsage:
 def length_of_files(files: Iterable[tuple[bytes, int]]) -> float | None:
     """Returns the total length of audio files in seconds; None if the length of one of them cannot be found out.
 
-    `files` has the first bytes and the size in bytes of each file.
+    `files` has the first bytes of each file and its size in bytes.
     """
     lengths = [length_of_file(head, size) for head, size in files]
     known = [length for length in lengths if length is not None]
@@ -102,9 +102,9 @@ def length_of_files(files: Iterable[tuple[bytes, int]]) -> float | None:
 
 
 def _speech(body: JSONBody) -> MaxUsage:
-    """Estimates, from the length of the text, the tokens of a request to turn text into speech.
+    """Estimates the tokens of a request to turn text into speech, from the length of its text.
 
-    The result is a `MaxUsage`. Upstream states the usage of such requests only in streams of events.
+    Upstream states the usage of such requests only in streams of events.
     """
     characters = sum(len(text) for text in body.values("input") if isinstance(text, str))
     output = math.ceil(characters * SPEECH_TOKENS_PER_CHARACTER)
@@ -112,10 +112,10 @@ def _speech(body: JSONBody) -> MaxUsage:
 
 
 def with_one_picture_model(most: MaxUsage, secrets: tuple[str, ...]) -> MaxUsage:
-    """Returns a copy of `most`, the most that a call can use, that names only the dearest model of the image tool.
+    """Returns a copy of a call's highest possible usage that names at most one model for generated images, the dearest.
 
-    A request may name several models for this tool. The name is redacted (it may contain one of `secrets`) and cut,
-    because the ledger gets it if upstream does not say what the call has used.
+    A request may name several models for its image tool. The name is redacted (it may contain one of `secrets`) and
+    shortened, because it goes to the ledger if upstream does not say what the call has used.
     """
     if not most.picture_models:
         return most
@@ -129,10 +129,10 @@ def with_one_picture_model(most: MaxUsage, secrets: tuple[str, ...]) -> MaxUsage
 def supposed_tool_use(
     method: str, route: Route | None, body: JSONBody | None, secrets: tuple[str, ...]
 ) -> SupposedUsage:
-    """Returns the most that the hosted tools in a request's `tools` can use beside tokens.
+    """Computes the most that a request's hosted tools can use beside tokens, such as web searches and containers.
 
-    The result has the number of web searches as `web_searches`, and all else as `other_usage`. It is empty for most
-    requests, because they name no such tool that is billed.
+    Returns fields of the call's ledger row: `web_searches`, and `other_usage` for all else. There are none for most
+    requests, because they name no hosted tool that is billed. `secrets` are texts to redact.
     """
     tools = [tool for value in ([] if body is None else body.values("tools")) if isinstance(value, list)
              for tool in value if isinstance(tool, dict)]  # fmt: skip
@@ -149,10 +149,10 @@ def supposed_tool_use(
 
 
 def supposed_usage(most: MaxUsage, model: str) -> SupposedUsage:
-    """Builds the usage for a call's ledger row as if the call had used `most`, the most that it can use.
+    """Converts `most`, the most that a call can use, to the usage fields of the call's ledger row.
 
-    The row is then priced by this usage. All tokens are counted as the dearest kind that the call can have, such as
-    audio. Tokens of images have no count of their own: pricing assumes their dearest kind.
+    The row is then priced as if the call had used all of it. All tokens are counted as the dearest kind that the call
+    can have, such as audio. Tokens of images have no count of their own: pricing assumes their dearest kind.
     """
     usage = cast(SupposedUsage, _counts(most, model))
     if (other := _other_usage(most)) is not None:
@@ -161,9 +161,9 @@ def supposed_usage(most: MaxUsage, model: str) -> SupposedUsage:
 
 
 def _other_usage(most: MaxUsage) -> OtherUsage | None:
-    """Returns what a call can use of hosted tools beside tokens, as the ledger field `other_usage`; None if nothing.
+    """Converts the most that hosted tools can use, without web searches, to the ledger field `other_usage`.
 
-    `most` is the most that the call can use. A container counts once, at the least time for which upstream bills one
+    Returns None if they can use nothing. A container counts once, at the least time for which upstream bills one
     (`usage.money.tool_fees`).
     """
     found: OtherUsage = {}
@@ -186,10 +186,10 @@ def _other_usage(most: MaxUsage) -> OtherUsage | None:
 
 
 def _counts(most: MaxUsage, model: str) -> Counts:
-    """Converts `most`, the most that a call can use, to the counts of its ledger row, by the names of the row's fields.
+    """Converts the most that a call can use to its ledger row's counts of tokens, audio seconds and web searches.
 
-    They count tokens, seconds of audio and web searches. If the model is billed by the length of audio, only the
-    seconds are counted.
+    The result's keys are the names of the row's fields. If the model is billed by the length of audio, only the seconds
+    are counted.
     """
     if most.audio_seconds and model.lower().startswith(BILLED_BY_LENGTH):
         return {"audio_seconds": most.audio_seconds}
@@ -203,17 +203,18 @@ def _counts(most: MaxUsage, model: str) -> Counts:
 
 
 def usage_without_answer(most: MaxUsage, model: str, seconds: float) -> SupposedUsage:
-    """Returns the estimated usage of a call that upstream has had for `seconds` without sending any of its answer.
+    """Estimates the usage of a call that upstream worked on for `seconds` without sending any of its answer.
 
-    `most` is the most that the call can have used.
+    `most` is the most that the call can have used; the result has the usage fields of the call's ledger row.
     """
     return limited_to_time(supposed_usage(most, model), seconds)
 
 
 def usage_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str, Sequence[object]]) -> SupposedUsage:
-    """Returns the estimated usage of a call whose answer, of `size` bytes, has come without stating a usage.
+    """Estimates the usage of a call whose answer has come whole, with `size` bytes, but does not state its usage.
 
-    `most` is the most that the call can have used. `request` has the values of the request's members by their names.
+    `most` is the most that the call can have used. `request` has the values of the request's members, by name. The
+    result has the usage fields of the call's ledger row.
     """
     counts = supposed_usage(most, model)
     if (limit := counts.get("output_tokens")) is not None:
@@ -225,12 +226,12 @@ def usage_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str,
 
 
 def counts_of_streamed_text(model: str, request_size: int, size: int, body: bytes, *, shows_reasoning: bool) -> Counts:
-    """Estimates the tokens of a call whose answer, a stream of text, ended without stating a usage.
+    """Estimates the tokens of a call whose streamed answer was cut, or left by its caller, before it stated its usage.
 
-    The stream was cut, or the caller left, perhaps before any text had come. Returns the numbers of input and output
-    tokens by their names. `request_size` is the size in bytes of the text in the request, and `size` that of the text
-    that has come; `body` is the request's whole body. If `shows_reasoning` is true, the text that has come includes the
-    model's reasoning, so no hidden reasoning is added to the estimate.
+    Returns the numbers of input and output tokens, by name. `request_size` is the number of bytes of text in the
+    request, and `size` that of the text that has come, perhaps 0; `body` is the whole body of the request. If
+    `shows_reasoning` is true, the text that has come includes the model's reasoning, so no hidden reasoning is added to
+    the estimate.
     """
     request = _limits_in(body)
     reasoned = 0 if shows_reasoning else reasoning_tokens(model, effort_in(request))
@@ -241,17 +242,17 @@ def counts_of_streamed_text(model: str, request_size: int, size: int, body: byte
 
 
 def counts_of_whole_stream(model: str, request_size: int, body: bytes) -> Counts:
-    """Estimates the tokens of a call whose response, a stream of text, goes on after its caller has left.
+    """Estimates the tokens of a call whose streamed response goes on upstream after its caller has left.
 
     Nobody reads how much text there will be, so the call counts with all output tokens that its request allows. Returns
-    the numbers of input and output tokens by their names. `request_size` is the size of the text in the request in
-    bytes; `body` is the request's whole body.
+    the numbers of input and output tokens, by name. `request_size` is the number of bytes of text in the request;
+    `body` is the whole body of the request.
     """
     return {"input_tokens": tokens_of_text(request_size), "output_tokens": _most_output(model, _limits_in(body))}
 
 
 def _most_output(model: str, request: Mapping[str, Sequence[object]]) -> int:
-    """Returns the most output tokens that a request allows, for all of its choices."""
+    """Computes the most output tokens that a request allows for all of its choices: its limit, else the model's."""
     limits = [limit for name in OUTPUT_LIMITS for limit in request.get(name, ()) if is_positive_integer(limit)]
     choices = [count for count in request.get("n", ()) if is_positive_integer(count)]
     return max(limits, default=output_ceiling(model)) * max(choices, default=1)
@@ -260,8 +261,8 @@ def _most_output(model: str, request: Mapping[str, Sequence[object]]) -> int:
 def _limits_in(body: bytes) -> Mapping[str, Sequence[object]]:
     """Reads from a request's body its limits of output tokens, its number of choices and its reasoning effort.
 
-    Returns lists of values by the names of the members. The result is empty for a body of more than
-    `MAX_OUTLINED_BYTES`, because reading it would hold up the event loop.
+    Returns a list of values for each member's name. The result is empty for a body of more than `MAX_OUTLINED_BYTES`,
+    because reading it would hold up the event loop.
     """
     parsed = parse_body(body, READ_MEMBERS) if len(body) <= MAX_OUTLINED_BYTES else {}
     return {name: [value] for name, value in parsed.items()}
@@ -270,14 +271,16 @@ def _limits_in(body: bytes) -> Mapping[str, Sequence[object]]:
 def most_of_stream(
     most: MaxUsage, model: str, text: StreamedText | None, whole_size: int, body: bytes, seconds: float
 ) -> SupposedUsage:
-    """Returns the most that a call can have used if its answer, a stream of text, ended without stating a usage.
+    """Computes the most that a call can have used whose streamed answer was cut, or left by its caller.
 
-    The stream was cut, or the caller left. `most` is the most that the whole call can use, for which dollars were
-    reserved; `body` is the request's whole body. The `text` that has come is counted as the most tokens that it can
-    have. A model that does not show its reasoning may have reasoned during all of the `seconds` that upstream had.
-    Hosted tools may have begun to work after the last event that came, so they count as in `most`. How much audio was
-    made is not known, so it is limited only to what a model can make in that time. For an answer that came as no
-    stream, `text` is None and `whole_size` is the answer's size in bytes.
+    `most` is the most that the whole call can use, for which dollars were reserved; `body` is the request's whole body.
+    The result has the usage fields of the call's ledger row.
+
+    The `text` that has come is counted as the most tokens that it can be. A model that does not show its reasoning may
+    have reasoned during all of the `seconds` that upstream had. Hosted tools may have begun to work after the last
+    event that came, so they count as in `most`. How much audio was made is not known, so it is limited only to what a
+    model can make in that time. For an answer that came as no stream, `text` is None and `whole_size` is the answer's
+    size in bytes.
     """
     counts = supposed_usage(most, model)
     if "audio_output" in most.kinds:
