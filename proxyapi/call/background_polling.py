@@ -59,9 +59,10 @@ REFUSALS = {400, 401, 403, 405}  # this account may not ask, now or ever
 
 
 async def watch_pending() -> None:
-    """Polls upstream for the background responses that have not ended, until this task is cancelled.
+    """Polls upstream for the unfinished background responses, round after round, until this task is cancelled.
 
-    In each round it leases the responses that are due to be polled, so that no two hosts ask about the same one.
+    In each round, the responses that are due are marked in the database as this host's (leased), so that no two hosts
+    ask about the same one.
 
     Returns at once if `BACKGROUND_POLL_SECONDS` is 0 or no upstream key is configured.
     """
@@ -81,7 +82,7 @@ async def watch_pending() -> None:
 
 
 async def _poll(response: PendingResponse, asked: set[str]) -> None:
-    """Polls one background response, and logs any error instead of raising it.
+    """Asks upstream about one background response; an error is logged, so that other polls go on.
 
     Afterwards removes the response's id from `asked`, the ids of the responses that are being polled.
     """
@@ -96,11 +97,11 @@ async def _poll(response: PendingResponse, asked: set[str]) -> None:
 
 
 async def ask(response: PendingResponse) -> None:
-    """Asks upstream whether a background response has ended and, if so, records its usage in a row of the ledger.
+    """Asks upstream whether a background response has ended; if so, writes its usage into a row of the ledger.
 
-    A response that has not ended is scheduled to be polled again. One that upstream does not know, or that ended
-    without any usage, is not polled any more. If upstream gives no usable answer, nothing changes: the response is
-    polled again when its lease has expired.
+    A response that goes on is scheduled to be polled again. One that upstream does not know, or that ended without any
+    usage, is polled no more. If upstream gives no usable answer, nothing changes: the response is polled again when
+    this host's right to poll it (its lease) has expired.
     """
     started, started_at = time.perf_counter(), datetime.now(UTC)
     deadline = asyncio.get_running_loop().time() + POLL_TIMEOUT_SECONDS
@@ -146,9 +147,9 @@ async def ask(response: PendingResponse) -> None:
 
 
 def _lease(limit: int) -> list[PendingResponse]:
-    """Leases to this process at most `limit` background responses that are due to be polled, and returns them.
+    """Marks up to `limit` background responses that are due to be polled as this process's for a while; returns them.
 
-    Returns none while the database is away.
+    Returns an empty list while the database is away.
     """
     if limit <= 0:
         return []
@@ -164,7 +165,8 @@ def _lease(limit: int) -> list[PendingResponse]:
 def _maker_of(response: PendingResponse) -> Request:
     """Returns the ledger row of the call that created a background response.
 
-    If that row has been pruned, returns an unsaved row that has nothing but the route of the Responses API.
+    If that row has been deleted because of its age, returns an unsaved row that has only the route of the Responses
+    API.
 
     Raises:
         django.db.Error: the database is away; the response is polled again when its lease has expired.
@@ -177,9 +179,9 @@ def _maker_of(response: PendingResponse) -> Request:
 
 
 def _change_in_database(change: Callable[[], None]) -> None:
-    """Calls `change`, which changes a background response in the database.
+    """Runs `change`, a function that changes a row of the database, and then closes this thread's connection.
 
-    This runs in a thread of its own, whose connection to the database is closed afterwards, even if `change` fails.
+    It is called in a thread of its own, which ends afterwards.
     """
     try:
         change()

@@ -49,7 +49,7 @@ STATED_OUTCOMES = {Outcome.SUCCESS, Outcome.UPSTREAM_ERROR, Outcome.REJECTED}
 
 
 class Call:
-    """One request of a client to the API, with upstream's answer to it; writes the ledger row that records both.
+    """One request of a client to the API, with upstream's answer to it; it writes the ledger row that records both.
 
     A request without a valid key has no row in the ledger.
     """
@@ -65,12 +65,12 @@ class Call:
         self._texts: CallRecord | None = None  # the row's ids and bodies, if `keep_bodies` has made them
 
     def begin(self) -> None:
-        """Writes the beginning of the call to the journal, before the call is sent upstream.
+        """Writes to the journal on disk that the call begins; this comes before the call is sent upstream.
 
-        From then on the ledger is sure to have a row for the call, even if this process dies.
+        From then on the ledger is sure to get a row for the call, even if this process dies.
 
         Raises:
-            StorageFull: the disk has no room for the row, so the call must not be sent upstream.
+            StorageFull: the disk has no room for the record, so the call must not be sent upstream.
         """
         self.facts.sent_upstream_at = time.perf_counter()
         self._begun = begin_row(self.facts)
@@ -81,18 +81,23 @@ class Call:
             self.request.incoming_body.call_goes_on = not self.facts.stream
 
     def begin_reserved(self) -> None:
-        """Writes the call into the journal once more, with what has been reserved for it since `begin`.
+        """Writes the call's beginning to the journal again, now with the dollars that have been reserved for it.
 
-        A form is read while it goes upstream, so its reservation comes after `begin`. Raises as `begin` does.
+        This is for a form: it is read while it goes upstream, so its price is known only after `begin`. Raises as
+        `begin` does.
         """
         if self._begun is not None and self.facts.most_usage is not None and not self.has_ended:
             self._write_begin(self._begun | late_facts(self.facts))
             self.request.incoming_body.call_goes_on = not self.facts.stream
 
     def _write_begin(self, row: CallRecord) -> None:
-        """Writes to the journal the row of a call that has begun, with the most that it can use and its reservation.
+        """Writes `row`, the record of the call's beginning, to the journal, with its highest usage and its reservation.
 
-        If the process is killed, the call's usage is estimated by that most, and the reservation is given back.
+        If the process is killed, the call's usage is estimated by that highest usage, and the reservation is given
+        back.
+
+        Raises:
+            StorageFull: the disk has no room for the record.
         """
         if self.facts.most_usage is not None:
             row = {**row, "supposed": supposed_usage(self.facts.most_usage, self.facts.model)}
@@ -104,11 +109,11 @@ class Call:
             raise StorageFull from None
 
     def read_head(self, answer: UpstreamAnswer) -> None:
-        """Reads upstream's request id and the Content-Type from the head of upstream's answer, for the ledger.
+        """Reads the status and headers of upstream's answer: its request id and Content-Type go to the ledger row.
 
-        If the call creates an object that the header `Location` names, the call's key becomes its owner. The body of an
-        error or a redirect is not searched for new objects. A call that is sent a second time, because upstream refused
-        a field that the gateway had added, has two heads; the second counts.
+        If the header `Location` names an object that the call has created, the call's key becomes the object's owner.
+        The body of an error or a redirect is not searched for new objects. A call that is sent a second time, because
+        upstream refused a field that the gateway had added, has two heads; the second counts.
         """
         self.facts.was_refused = answer.status >= 300
         if self.facts.was_refused:
@@ -120,7 +125,7 @@ class Call:
         self.facts.response_type = answer.content_type
 
     def expect_stream(self) -> None:
-        """Prepares the call for an answer that is a stream of events, whose text is collected while the events pass."""
+        """Prepares for an answer that is a stream of events, whose text is collected while the events pass."""
         self.facts.stream = True
         if self.facts.asked is not None and self.facts.asked.is_of_text and self.facts.form is None:
             self.facts.asked = None  # a stream may take minutes, and the request's members take memory
@@ -128,7 +133,7 @@ class Call:
         self.answer.text = StreamedText(limit, self.facts.secrets)
 
     async def read_answer(self, body: bytes) -> None:
-        """Reads usage, text and the ids of new objects from the body of an answer that has been received whole.
+        """Reads usage, text and new objects' ids from the body of an answer that was received whole.
 
         A large body is parsed in a thread, and to its end even if the caller leaves meanwhile, so that its usage is
         counted.
@@ -142,25 +147,19 @@ class Call:
         self._claim_stored_object()
 
     def read_plain(self, body: bytes) -> None:
-        """Reads usage and the ids of new objects from a JSON answer that upstream has labelled as a stream of events.
-
-        Such an answer has been received whole before it is passed on.
-        """
+        """Reads usage and new objects' ids from a whole JSON answer that upstream has labelled as an event stream."""
         self.answer.text = None
         self.facts.keep_body(body)
         self._read_parsed(parse_body(body))
 
     def read_events(self, events: bytes) -> None:
-        """Reads usage, text and ids of new objects from events of a streamed answer.
-
-        The events are sent to the caller afterwards.
-        """
+        """Reads usage, text and new objects' ids from events of a streamed answer, before they go to the caller."""
         self.answer.read_events(events)
         if self.answer.created is not None:
             self._claim_stored_object()
 
     def _claim_stored_object(self) -> None:
-        """Records the call's key as the owner of the objects that the call has created.
+        """Records the call's key as the owner of the objects that the call has created upstream.
 
         This comes before the ids of the objects are sent to the caller, who may use them at once.
         """
@@ -169,7 +168,7 @@ class Call:
             self.created_objects.record(created, self.facts.key_name)
 
     def fail(self, error: ProxyError, *, status: int | None) -> None:
-        """Ends the call unsuccessfully: puts a gateway error into its ledger row, and then does what `end` does.
+        """Ends the call with an error of the gateway: puts it into the call's ledger row, and does what `end` does.
 
         `status` is the HTTP status that the caller saw.
         """
@@ -180,7 +179,7 @@ class Call:
         self.end(error.outcome, status, may_be_billed=stated is None and not is_ours_alone)
 
     def end(self, outcome: Outcome, status: int | None, *, may_be_billed: bool | None = None) -> None:
-        """Ends the call: writes its ledger row to the journal, and settles its key's limits and budget reservation.
+        """Ends the call: writes its ledger row to the journal, and settles its key's limits and reserved dollars.
 
         Only the first call of this method has an effect, and only if the request had a valid key. `status` is the HTTP
         status that the caller saw; None if there was no answer. `may_be_billed` tells whether upstream may have worked
@@ -213,16 +212,16 @@ class Call:
         self.request.incoming_body.call_goes_on = False
 
     def _has_reached_upstream(self) -> bool:
-        """Returns whether upstream has got the whole request, as far as is known, and has not refused it."""
+        """Returns whether upstream has been sent the whole request and has not refused it, as far as is known."""
         if self._begun is None or self.facts.was_refused:
             return False
         return self.facts.form is None or self.facts.form.complete
 
     def _as_the_caller_saw_it(self, outcome: Outcome, status: int | None) -> tuple[Outcome, int | None]:
-        """Returns the outcome and the status of the call as its caller saw them.
+        """Returns the outcome and the HTTP status of the call as its caller saw them.
 
-        The caller may have left or got status 504 while the call went on upstream. In that case, the error in the
-        call's ledger row is set to say so.
+        They differ from those at upstream if the caller left, or got status 504, while the call went on. Then this also
+        puts an error into the call's ledger row that says so.
         """
         body, stated = self.request.incoming_body, self.answer.error
         if self.timed_out is not None:
@@ -238,10 +237,10 @@ class Call:
         return Outcome.CLIENT_CANCELLED, None
 
     async def keep_bodies(self) -> None:
-        """Makes the excerpts of both bodies, the request's and the answer's, that the call's ledger row will have.
+        """Prepares the ledger row's excerpts of large request and answer bodies in a thread, before the call ends.
 
-        This is called shortly before the call ends. It uses the thread for large bodies if a body is large, or if
-        `LOG_BODY_BYTES` is more than `MAX_REDACTED_AT_ONCE_BYTES`; otherwise it leaves the excerpts to `end`.
+        If both bodies are small and `LOG_BODY_BYTES` is at most `MAX_REDACTED_AT_ONCE_BYTES`, this does nothing: `end`
+        then makes the excerpts quickly enough.
         """
         limit = call_settings().LOG_BODY_BYTES
         size = max(len(self.request.decoded_body), self.facts.response_size)
@@ -258,7 +257,7 @@ class Call:
         self._texts = texts
 
     async def wait_until_recorded(self) -> None:
-        """Waits, after `end`, until the call's ledger row is on disk and the limits of its key have counted its end.
+        """Waits, after `end`, until the call's ledger row is on disk and its key's limits know its usage.
 
         The last byte of the answer may be sent only then.
         """
@@ -268,8 +267,8 @@ class Call:
     def headers_down(self, answer: UpstreamAnswer) -> dict[str, str]:
         """Returns the headers of upstream's answer as the caller gets them, without secrets.
 
-        A `Location` at upstream becomes one at the gateway. If the caller's key has less left of a rate limit than
-        upstream states, or upstream states nothing, the headers of that limit are the key's.
+        A `Location` at upstream becomes one at the gateway. The rate-limit headers are those of the caller's key where
+        the key has less left than upstream states, or upstream states nothing.
         """
         facts, passed = self.facts, answer.passed_headers()
         if "location" in passed:
@@ -289,7 +288,7 @@ class Call:
         return passed if ticket is None else limit_headers.tightened(passed, ticket.limit_states)
 
     def redacted(self, body: bytes) -> bytes:
-        """Returns the body of an error answer without secrets, because upstream may quote the API key that it got."""
+        """Returns the body of an error answer without secrets: upstream may quote the API key that it got."""
         return redact_answer(body, self.facts.secrets)
 
 

@@ -27,7 +27,7 @@ INCOMING_ID = re.compile(r"[\x20-\x7e]{1,128}")
 
 
 def meta_name(header: bytes) -> str:
-    """Returns the key of a header in Django's `META`: `HTTP_X_REQUEST_ID` for `x-request-id`, given in lower case."""
+    """Converts a header's name in lower case to its key in Django's `META`: `x-request-id` to `HTTP_X_REQUEST_ID`."""
     name = header.decode("latin-1").upper().replace("-", "_")
     return name if name in {"CONTENT_LENGTH", "CONTENT_TYPE"} else f"HTTP_{name}"
 
@@ -46,7 +46,7 @@ META_NAMES = {
 
 
 class EarlyAnswer(Protocol):
-    """Interface of an answer that may begin before upstream has answered, so that the connection is not silent.
+    """Interface of a stream to the caller that may begin before upstream answers, so that the connection is not silent.
 
     `has_begun` is true once the head has been sent. `proxyapi.streams.early_stream` implements this interface.
     """
@@ -54,23 +54,26 @@ class EarlyAnswer(Protocol):
     has_begun: bool
 
     async def stop(self) -> None:
-        """Stops the early answer's timer and keep-alive comments, so that only the call's handler sends from now on."""
+        """Stops the timer that would begin the early stream, and its keep-alive comments.
+
+        From then on, only the call's handler sends to the caller.
+        """
 
     def event_of(self, response: HttpResponse) -> bytes:
-        """Returns a complete response as one server-sent event, because the answer has already begun as a stream."""
+        """Converts a whole response to one server-sent event, because the answer has already begun as a stream."""
 
     def error_event(self, error: ProxyError) -> bytes:
-        """Returns a gateway error as one server-sent event, because the answer has already begun as a stream."""
+        """Converts a gateway error to one server-sent event, because the answer has already begun as a stream."""
 
 
 class AnswerTimer(Protocol):
-    """Interface of the timer for the caller's own time limit: when it is over, the caller gets status 504.
+    """Interface of the timer for the time limit that the caller has set: when it is over, the caller gets status 504.
 
     The call goes on upstream until its usage is known. `proxyapi.dispatch.caller_deadline` implements this interface.
     """
 
     async def stop(self) -> None:
-        """Stops the timer of the caller's time limit. If it has begun to send status 504, waits until that is sent."""
+        """Stops the timer of the caller's time limit; if it is just sending status 504, waits until that is sent."""
 
 
 class CallRequest(ASGIRequest):
@@ -109,9 +112,9 @@ class CallRequest(ASGIRequest):
         self.incoming_request_id: str = next(filter(INCOMING_ID.fullmatch, offered), "")
 
     def _read_head(self, scope: Scope) -> None:
-        """Sets the attributes that Django's constructor sets, in half as many bytecodes.
+        """Sets the attributes that Django's constructor of a request sets, in half as many bytecodes.
 
-        The constructor is called only for a request with a header that is given twice.
+        Only for a request with a header that is given twice is Django's constructor called.
         `tests/proxyapi/call/test_call_request.py` compares what both set.
         """
         self.scope = scope
@@ -145,15 +148,15 @@ class CallRequest(ASGIRequest):
 
     @cached_property
     def GET(self) -> QueryDict:  # type: ignore[override]  # in Django's type stubs it is a plain attribute
-        """The parsed query of the request, as in any request of Django's.
+        """The parameters of the request's query string, as in any request of Django's.
 
-        Most calls have no query. Such calls share one empty object, because parsing an empty query costs 5 µs.
+        All calls without a query, which most are, share one empty object, because parsing an empty query costs 5 µs.
         """
         return cast(QueryDict, super().GET) if self.raw_query else NO_QUERY
 
     @property
     def root_path(self) -> str:
-        """The prefix of the request's path under which the gateway is served, for example `/ai`; or empty."""
+        """The path prefix under which clients reach the gateway, for example `/ai`; an empty string if none."""
         return root_path_of(self.scope)
 
     @property
@@ -162,7 +165,7 @@ class CallRequest(ASGIRequest):
         return str(self.META.get("CONTENT_TYPE", "")).lower().startswith("multipart/")
 
     def mark_body_received(self) -> None:
-        """Records the current time as the time at which the request's body was complete."""
+        """Records the current time as the time at which the request's body had arrived completely."""
         self.received = time.perf_counter()
 
     @property
@@ -172,7 +175,7 @@ class CallRequest(ASGIRequest):
 
     @property
     def body_can_be_skipped(self) -> bool:
-        """True if the request's body may stay unread without closing the connection: it is short and sure to arrive.
+        """True if the connection can stay open though nobody reads the request's body: it is short and sure to arrive.
 
         It is not sure to arrive if the client waits for status 100 before it sends the body: such a client need not
         send the body once it has the answer (RFC 9110, 10.1.1).
@@ -186,15 +189,15 @@ class CallRequest(ASGIRequest):
         self.connection.mark_known()
 
     def leave_body(self) -> None:
-        """Leaves the request's body unread, and sets Content-Length to 0: to views, the request then has no body."""
+        """Leaves the request's body unread, and sets Content-Length to 0, so that views see a request without body."""
         self.incoming_body.leave()
         self.META["CONTENT_LENGTH"] = "0"
 
     async def read_body(self, search: KeySearch | None = None) -> None:
         """Receives the request's whole body, undoes its Content-Encoding, and sets `raw_body` and `decoded_body`.
 
-        If a `search` is given, it looks for a valid key in the body while the body arrives, and must find one. Raises
-        what `IncomingBody.read` and `request_encoding.decode` raise.
+        `search`, if given, looks for a valid key in the body while the body arrives; without a key, an error is raised.
+        Raises what `IncomingBody.read` and `request_encoding.decode` raise.
         """
         self.decoded_body = self.raw_body = await self.incoming_body.read(search)
         self.mark_body_received()
@@ -204,7 +207,7 @@ class CallRequest(ASGIRequest):
         self.META["CONTENT_LENGTH"] = str(len(self.decoded_body))  # a chunked body came without this header
 
     async def _decode_body(self) -> None:
-        """Undoes the request's Content-Encoding, if it has one: decodes `raw_body` into `decoded_body`.
+        """Undoes the Content-Encoding of the request's body, if it has one: decodes `raw_body` into `decoded_body`.
 
         Raises:
             BodyTooLarge: the decoded body is over the size limit.
@@ -219,9 +222,9 @@ class CallRequest(ASGIRequest):
 
 
 class ProxyRequest(Request):
-    """Django REST framework's request object around a `CallRequest`; the views of the API get this object.
+    """Django REST framework's request object, as the views of the API get it; it wraps a `CallRequest`.
 
-    `caller` is the caller to whom the key in the request belongs, once the key has been checked.
+    `caller` has the facts about the key in the request, once the key has been checked.
     """
 
     _request: CallRequest
@@ -242,5 +245,5 @@ class ProxyRequest(Request):
 
     @property
     def call_request(self) -> CallRequest:
-        """The Django request inside this object, which has the ids, the times and the body of the call."""
+        """The wrapped Django request, which has the call's body, its ids and its times."""
         return self._request

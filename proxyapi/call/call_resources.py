@@ -29,14 +29,11 @@ class CallResources:
         self.reservation: Reservation | None = None
 
     def reserved(self) -> CallRecord:
-        """Returns what the call has reserved of its key's budgets, as a field for the call's journal record.
-
-        The result is an empty dict for a call without a reservation.
-        """
+        """Returns the dollars reserved for the call, as a field for its journal record; without any, an empty dict."""
         return {} if self.reservation is None else self.reservation.record()
 
     def at_end(self, give_back: Callable[[], None]) -> None:
-        """Registers a function to be called when the call ends, which gives back something that the call holds."""
+        """Registers a function that will be called when the call ends, to give back something that the call holds."""
         self._at_end.append(give_back)
 
     def __enter__(self) -> Self:
@@ -45,7 +42,7 @@ class CallResources:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Gives back everything that the call holds, in the reverse order, even if giving one thing back fails."""
+        """Gives back everything that the call holds, the last taken first, even if giving one thing back fails."""
         try:
             while self._at_end:
                 self._at_end.pop()()
@@ -54,25 +51,28 @@ class CallResources:
                 self.__exit__(kind, error, traceback)
 
     def hold(self, reservation: Reservation) -> None:
-        """Stores the call's budget reservation; if an error keeps it from being settled, it is given up at the end."""
+        """Stores the reservation of dollars for this call, and registers its `give_up` to be called when the call ends.
+
+        That has an effect only if an error has kept the reservation from being settled.
+        """
         self.reservation = reservation
         self.at_end(reservation.give_up)
 
     def settle_reservation(self, row: CallRecord) -> CallRecord:
-        """Replaces the call's budget reservation by the cost of the call, which is computed from its ledger `row`.
+        """Replaces the dollars that were reserved for the call by its cost, which is computed from its ledger `row`.
 
-        Returns a field to add to the row, which says what the call has used of its worker's lease; an empty dict
-        without a reservation. Whoever writes the row to the tables needs this field.
+        Returns a field to add to the row: what the call has used of the dollars that its worker has reserved in advance
+        (its lease). Whoever writes the row to the tables needs it. Without a reservation, the dict is empty.
         """
         return {} if self.reservation is None else self.reservation.settle(row)
 
     def count_tokens(self, tokens: int) -> None:
-        """Adds the tokens of the call, which has ended, to what its key has used in this minute."""
+        """Counts the tokens of the ended call against its key's limit per minute, and frees its slot there."""
         if self.ticket is not None:
             self.ticket.settle(tokens)
 
     async def wait_until_settled(self) -> None:
-        """Waits until the limits of the call's key have counted the end of the call.
+        """Waits until the limits of the call's key have counted its tokens and freed its slot.
 
         Returns at once if the key has no limits.
         """

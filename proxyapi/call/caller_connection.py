@@ -24,43 +24,43 @@ class CallerConnection(Protocol):
 
     @property
     def has_whole_body(self) -> bool:
-        """True once the request's whole body has arrived or the client has left, so that receiving it does not wait."""
+        """True once the request's body has arrived whole or the client has left, so that receiving it does not wait."""
 
     @property
     def takes_bytes(self) -> bool:
-        """True while bytes can be sent at once, without waiting for the client to read those that were sent before."""
+        """True while bytes can be sent at once, because the client has read enough of those that were sent before."""
 
     @property
     def is_trusted_proxy(self) -> bool:
         """True if the connection comes from one of the proxies that the setting `TRUSTED_PROXIES` lists."""
 
     def mark_known(self) -> None:
-        """Records that a valid key was sent on this connection. Such a connection may be idle for longer."""
+        """Records that a valid key was sent on this connection, which may therefore be idle for longer."""
 
     def watch_departure(self, departed: Callable[[], None]) -> None:
         """Makes the connection call the function `departed` if the client hangs up before its answer is complete."""
 
     def forget_departure(self, departed: Callable[[], None]) -> None:
-        """Cancels what `watch_departure` has arranged: `departed` is no longer called when the client hangs up."""
+        """Cancels `watch_departure`: the function `departed` is no longer called when the client hangs up."""
 
     def send_whole(self, status: int, lines: bytes, body: bytes) -> bool:
-        """Sends a whole answer, if that is possible without waiting for the client.
+        """Sends a whole answer, if that is possible without waiting for the client; else sends nothing.
 
-        `lines` are the header lines, each with its line end; Content-Length is among them. Returns True if the answer
-        was sent, and False if nothing was sent.
+        `lines` are the header lines, each with its line end; Content-Length is among them. Returns whether the answer
+        was sent.
         """
 
     def send_now(self, chunk: bytes) -> bool:
         """Sends a piece of an answer that has begun, if that is possible without waiting for the client.
 
-        Returns True if the piece was sent, and False if nothing was sent.
+        Returns whether the piece was sent; if not, nothing was.
         """
 
     def close_behind_answer(self, *, discard: bool) -> None:
         """Makes the connection close after the answer, because the rest of the request's body is not wanted.
 
-        With `discard` that rest is read for a while and dropped, so that a client that is still sending sees the
-        answer; without `discard` it is not read.
+        With `discard`, that rest is read for a while and dropped, so that a client that is still sending sees the
+        answer; without it, the rest stays unread.
         """
 
     def abort(self) -> None:
@@ -70,11 +70,11 @@ class CallerConnection(Protocol):
         """
 
     def answer_until_close(self) -> None:
-        """Makes the answer have no length and no chunks: the connection's close then marks its end (RFC 9112, 6.3)."""
+        """Makes the answer end where the connection closes: it states no length and has no chunks (RFC 9112, 6.3)."""
 
 
 def close_if_unread(connection: CallerConnection) -> None:
-    """Makes the connection close after the answer if the request's body has not arrived completely.
+    """Makes the connection close after the answer if the request's body has not arrived whole.
 
     The rest of the body is not read.
     """
@@ -83,13 +83,13 @@ def close_if_unread(connection: CallerConnection) -> None:
 
 
 def connection_of(scope: Scope) -> CallerConnection:
-    """Returns the client's connection, which the HTTP server has put into the ASGI scope of the request."""
+    """Returns the client's connection from a request's ASGI scope, into which the HTTP server has put it."""
     return cast(CallerConnection, scope["extensions"]["chatproxy"]["connection"])
 
 
 def root_path_of(scope: Scope) -> str:
-    """Returns the path under which clients reach the gateway, without a slash at its end; empty if there is none.
+    """Returns, from a request's ASGI scope, the path under which clients reach the gateway, such as `/ai`; else empty.
 
-    `chatproxy.root_path` has put this path into the ASGI scope of the request.
+    It has no slash at its end. `chatproxy.root_path` has put it into the scope.
     """
     return cast(str, scope["extensions"]["chatproxy"].get("root_path", ""))

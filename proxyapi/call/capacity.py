@@ -14,7 +14,7 @@ DRAINED_BODY_SECONDS = 5.0
 
 
 class Capacity:
-    """The count of the calls in flight in this process, with its limit; refuses new calls when the server stops.
+    """The number of calls in flight in this process, with its limit; it refuses new calls when the server stops.
 
     `peak` is the highest number of calls in flight so far; `draining` is true once the server is stopping. Used from
     the event loop only.
@@ -27,7 +27,7 @@ class Capacity:
         self._receiving: set[asyncio.Timeout] = set()
 
     def take_slot(self) -> None:
-        """Counts one call more as in flight, from the acceptance of its key until `give_slot`.
+        """Counts one more call as in flight, once its key has been accepted; `give_slot` ends that.
 
         Raises:
             Overloaded: `MAX_PARALLEL_REQUESTS` calls are in flight already.
@@ -37,19 +37,23 @@ class Capacity:
         self.peak = max(self.peak, self.in_flight)
 
     def give_slot(self) -> None:
-        """Counts one call less as in flight: the last byte of its answer has been sent, or its caller has left."""
+        """Counts one call fewer as in flight: the last byte of its answer has been sent, or its caller has left."""
         self.in_flight -= 1
 
     def check_room(self) -> None:
-        """Checks that one more call may run: raises `Overloaded` if `MAX_PARALLEL_REQUESTS` calls are in flight."""
+        """Checks that one more call may run.
+
+        Raises:
+            Overloaded: `MAX_PARALLEL_REQUESTS` calls are in flight already.
+        """
         if self.in_flight >= call_settings().MAX_PARALLEL_REQUESTS:
             raise Overloaded
 
     @contextmanager
     def receiving(self, timeout: asyncio.Timeout) -> Iterator[None]:
-        """Context manager for the time in which a request's body arrives: lets `drain` shorten the body's time limit.
+        """Context manager for the time in which a request's body arrives, so that `drain` can shorten its time limit.
 
-        `timeout` is that limit. If the server is stopping already, it is shortened at once.
+        `timeout` is that limit. If the server is already stopping, the limit is shortened at once.
         """
         if self.draining:
             self._hurry(timeout)
@@ -60,9 +64,9 @@ class Capacity:
             self._receiving.discard(timeout)
 
     def drain(self) -> None:
-        """Stops the admission of new calls, because the server is stopping. Calls that were sent upstream go on.
+        """Refuses new calls from now on, because the server is stopping; calls that were sent upstream go on.
 
-        Bodies of requests that are still arriving have at most `DRAINED_BODY_SECONDS` left.
+        Request bodies that are still arriving have at most `DRAINED_BODY_SECONDS` left.
         """
         self.draining = True
         for timeout in self._receiving:
@@ -70,7 +74,7 @@ class Capacity:
 
     @staticmethod
     def _hurry(timeout: asyncio.Timeout) -> None:
-        """Shortens the time limit of a request's body that is still arriving to at most `DRAINED_BODY_SECONDS`."""
+        """Lowers the time limit of a body that is still arriving to at most `DRAINED_BODY_SECONDS` from now."""
         if timeout.expired():  # it cannot be changed any more; the task that it cancels has not run yet
             return
         deadline, drained_at = timeout.when(), asyncio.get_running_loop().time() + DRAINED_BODY_SECONDS
@@ -78,7 +82,11 @@ class Capacity:
             timeout.reschedule(drained_at)
 
     def check_open(self) -> None:
-        """Checks that a call may still be sent upstream: raises `ShuttingDown` if the server is stopping."""
+        """Checks that a call may still be sent upstream.
+
+        Raises:
+            ShuttingDown: the server is stopping.
+        """
         if self.draining:
             raise ShuttingDown
 

@@ -19,7 +19,7 @@ from usage.money.billing import MaxUsage
 
 @dataclass(slots=True)
 class CallFacts:
-    """The facts of one call that its ledger row is made from; each field is set when its value becomes known.
+    """The facts of one call from which its ledger row is made; each field is set as soon as its value is known.
 
     Times are `time.perf_counter()` seconds.
     """
@@ -62,21 +62,21 @@ class CallFacts:
         return cls(request, given.LOG_BODIES, given.secrets)
 
     def identify(self, caller: Caller) -> None:
-        """Sets who makes the call: the key's name, tags and secrets, and which bodies the ledger keeps for this key."""
+        """Sets who makes the call: its key's name, tags and secrets, and which bodies the ledger keeps for this key."""
         self.key_name, self.tags = caller.name, caller.tags
         self.log_bodies = call_settings().LOG_BODIES if caller.log_bodies == "inherit" else caller.log_bodies
         if caller.upstream_key:
             self.secrets = (*self.secrets, caller.upstream_key)
 
     def suppose(self, most: MaxUsage) -> None:
-        """Records the upper limits of what the call can use (tokens, pictures, …), for which its budget is reserved.
+        """Records the most that the call can use (tokens, pictures, …), for which dollars are reserved.
 
         If upstream never states the call's usage, the usage is estimated by these limits.
         """
         self.most_usage = with_one_picture_model(most, self.secrets)
 
     def use_account(self, credentials: Credentials) -> None:
-        """Sets the upstream account that pays for the call.
+        """Records the upstream account that pays for the call.
 
         The account's API key becomes one of the secrets that are removed from the call's ledger row and errors. A
         response that goes on in the background can be polled later only if the account is that of the configured
@@ -87,12 +87,12 @@ class CallFacts:
         self.is_pollable = credentials.api_key == call_settings().OPENAI_API_KEY
 
     def keep_body(self, body: bytes) -> None:
-        """Stores the body of upstream's answer, which was received whole, and its size."""
+        """Stores the body of upstream's answer, received whole, and its size in bytes."""
         self.response_body, self.response_size = body, len(body)
         self.response_is_whole = True
 
     def keep_beginning(self, chunk: bytes) -> None:
-        """Counts the next bytes of an answer that is passed on without being parsed, and stores the answer's beginning.
+        """Counts the next bytes of an answer that passes unparsed, and stores them if they belong to its beginning.
 
         The beginning is `LOG_BODY_BYTES` or a little more, since the ledger keeps that much of a body.
         """
@@ -108,7 +108,7 @@ class CallFacts:
 
     @property
     def upstream_seconds(self) -> float:
-        """The time that upstream has had for the call, until its answer was complete or until now."""
+        """The seconds that upstream has had for the call, until its answer was complete or until now."""
         if self.sent_upstream_at is None:
             return 0.0
         return (self.upstream_ended_at or time.perf_counter()) - self.sent_upstream_at

@@ -33,17 +33,17 @@ T = TypeVar("T")
 
 
 def upstream_body(data: Mapping[str, object]) -> dict[str, object]:
-    """Returns the members of a request's body that go upstream: all but those in `GATEWAY_FIELDS`.
+    """Returns the members of a request's body that go upstream: all but those for the gateway (`GATEWAY_FIELDS`).
 
-    Those members, such as `timeout`, are meant for the gateway itself.
+    An example of a member for the gateway is `timeout`.
     """
     return {name: value for name, value in data.items() if name not in GATEWAY_FIELDS}
 
 
 def upstream_query(query: QueryDict) -> str:
-    """Returns the query string that goes upstream: the caller's fields in their order, without `GATEWAY_FIELDS`.
+    """Returns the query string that goes upstream: the caller's, in its order, without the gateway's own fields.
 
-    Those fields, such as `timeout`, are meant for the gateway itself.
+    These are `GATEWAY_FIELDS`, such as `timeout`.
     """
     pairs = [(name, value) for name, values in query.lists() if name not in GATEWAY_FIELDS for value in values]
     return urlencode(pairs)
@@ -52,7 +52,7 @@ def upstream_query(query: QueryDict) -> str:
 def passed_query(raw_query: bytes) -> str:
     """Returns the query string of a `/v1` call for upstream: as it came, but without secrets (`QUERY_SECRETS`).
 
-    If a secret was removed, the rest is encoded anew. The names of fields are compared without letter case,
+    If a secret was removed, the rest is encoded anew. A field counts as a secret whatever its letter case,
     percent-encoding and brackets, and `;` separates fields as `&` does, because it is not known which of these
     spellings upstream reads, or writes to its log.
     """
@@ -110,14 +110,14 @@ def deadline(data: Mapping[str, object], query: QueryDict) -> float:
 
 
 def gives_timeout(data: Mapping[str, object], query: QueryDict) -> bool:
-    """Returns whether a call of the simple API sets a time limit of its own."""
+    """Returns whether a call of the simple API sets its own time limit, by the field `timeout`."""
     return _given(data, query, "timeout") not in (None, "")
 
 
 def require(data: Mapping[str, object], name: str, kind: type[T] | tuple[type[T], ...], words: str) -> T:
-    """Returns the value of a field that a request's body must have, once the value's type has been checked.
+    """Returns the value of a field that a request's body must have, after checking the value's type.
 
-    `words` say in the error's message what was expected.
+    `words` complete the error's message: they say what was expected.
 
     Raises:
         BadRequest: the field is missing, empty or not of the type `kind`; the error's `param` names the field.
@@ -131,7 +131,7 @@ def require(data: Mapping[str, object], name: str, kind: type[T] | tuple[type[T]
 
 
 def check_number(data: Mapping[str, object], name: str, low: float, high: float, *, whole: bool = False) -> None:
-    """Checks that a field of a request's body is a number from `low` to `high`, if the body has the field.
+    """Checks that a field of a request's body, if the body has it, is a number from `low` to `high`.
 
     Raises:
         BadRequest: the field is not such a number, or is not whole although `whole` is true; the error's `param` names
@@ -148,15 +148,16 @@ def check_number(data: Mapping[str, object], name: str, low: float, high: float,
 
 
 def _given(data: Mapping[str, object], query: QueryDict, name: str) -> object:
-    """Returns the value of a field from the request's body or, if the body does not have the field, from the query."""
+    """Returns the value of a field from the request's body or, if it is not there, from the query."""
     value = data.get(name)
     return query.get(name) if value is None and query else value
 
 
 def _header_field(data: Mapping[str, object], query: QueryDict, name: str) -> str | None:
-    """Returns the value of a field that goes upstream as a header; None if the request does not have the field.
+    """Returns the value of a request's field that goes upstream as a header; None if the request does not have it.
 
-    Raises `BadRequest` if the value is not printable ASCII text, or is too long for a header.
+    Raises:
+        BadRequest: the value is not printable ASCII text, or is too long for a header.
     """
     value = _given(data, query, name)
     if value in (None, ""):

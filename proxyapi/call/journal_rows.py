@@ -42,7 +42,7 @@ from usage.money.spent_and_reserved import responses_are_polled
 
 
 def begin_row(facts: CallFacts) -> CallRecord:
-    """Returns the fields of a call's ledger row that are written to the journal before the call goes upstream."""
+    """Returns what is known of a call before it goes upstream, as fields of its ledger row, for the journal."""
     request = facts.request
     added: CallRecord = {} if facts.output_limit is None else {"output_limit": facts.output_limit.tokens}
     return {
@@ -60,10 +60,10 @@ def begin_row(facts: CallFacts) -> CallRecord:
 
 
 def begin_with_tools(begun: CallRecord, tool_use: SupposedUsage) -> CallRecord:
-    """Returns the row `begun` for the journal, with the most that the call's hosted tools can use added to it.
+    """Returns a copy of `begun`, a call's first journal row, with the most that the call's hosted tools can use added.
 
-    This is for a call without a reservation, and counts only if the process dies before the call's end is written. The
-    row of the end is made from `begun` itself: what the answer says counts there.
+    This is for a call without a reservation, and counts only if the process dies before it has written the call's end.
+    The row of the end is made from `begun` itself: what the answer says counts there.
     """
     asked = begun.get("other_usage") or {}
     used: OtherUsage = {**asked, **tool_use.get("other_usage", {})}
@@ -72,7 +72,7 @@ def begin_with_tools(begun: CallRecord, tool_use: SupposedUsage) -> CallRecord:
 
 
 def late_facts(facts: CallFacts) -> CallRecord:
-    """Returns the fields of a call's ledger row that may become known only after the call has been sent upstream.
+    """Returns the fields of a call's ledger row that may become known only while the request goes upstream.
 
     For example, the model of a form may be in its last field, and a form goes upstream while it arrives.
     """
@@ -93,10 +93,11 @@ def end_row(
     status: int | None,
     usage: tuple[SupposedUsage, UsageSource],
 ) -> CallRecord:
-    """Returns the ledger row of a call that has ended; only the texts are missing, which `text_columns` returns.
+    """Builds the ledger row of a call that has ended, without its texts, which `text_columns` returns.
 
     `begun` is what `begin_row` returned for the call, or None if the call was never sent upstream. `status` is the HTTP
-    status that the caller saw; None if there was no answer. `usage` has the token counts and their source.
+    status that the caller saw; None if there was no answer. `usage` has the token counts, and where they come from
+    (stated, estimated or unknown).
     """
     error = answer.error or NO_ERROR
     facts_of_answer = _answer_facts(answer, facts.secrets, usage)
@@ -130,11 +131,11 @@ def poll_row(
     seconds: float,
     size: int,
 ) -> CallRecord:
-    """Returns the ledger row for a background response that has ended, with the usage that the poll has shown.
+    """Builds the ledger row with the usage of an ended background response, which the gateway has asked upstream for.
 
-    A poll is no call of a key. The row is therefore filed under the key, model and route of the call that created the
-    response; `maker` is the row of that call. The request to upstream took `seconds`, and the answer's body has `size`
-    bytes.
+    Such a poll is no call of a key. The row is therefore filed under the key, model and route of the call that created
+    the response; `maker` is the row of that call. The request to upstream took `seconds`, and the answer's body has
+    `size` bytes.
     """
     usage = cast(SupposedUsage, answer.counts)
     source = UsageSource.EXACT if answer.usage is not None else UsageSource.UNKNOWN
@@ -167,9 +168,9 @@ def poll_row(
 
 
 def _sound_seconds(facts: CallFacts) -> float | None:
-    """Returns how many seconds of audio the caller has sent; None if unknown.
+    """Returns the length in seconds of the audio that the caller has sent; None if it is not known.
 
-    The length is the one that upstream's answer states or, if it states none, the one read from the files.
+    Upstream's answer states it; if not, it is read from the audio files.
     """
     stated = length_in_transcript(facts.response_body) if facts.response_is_whole else None
     if stated is not None:
@@ -184,7 +185,7 @@ def _answer_facts(
 ) -> CallRecord:
     """Returns the fields of a ledger row that come from upstream's answer: model, service tier and usage.
 
-    Of the use of hosted tools, the row has the larger counts: those that the answer states, or those in `usage`.
+    For hosted tools, the row has the larger counts: those that the answer states, or those in `usage`.
     """
     used, source = usage
     stated = usage_columns(answer, secrets)
@@ -199,7 +200,7 @@ def _answer_facts(
 
 
 def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> tuple[SupposedUsage, UsageSource]:
-    """Returns a call's usage, and the source of it: stated by upstream, estimated or unknown.
+    """Returns a call's usage, as fields of its ledger row, and the usage's source: stated, estimated or unknown.
 
     A usage that upstream has stated is returned as it is; only if a stream of pictures broke off, the missing pictures
     are estimated by those that came. Any other call is estimated if it `may_be_billed`, or if some text of its answer
@@ -235,7 +236,7 @@ def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> 
 
 
 def is_counted_later(facts: CallFacts, answer: AnswerReader) -> bool:
-    """Returns whether the gateway will poll for a call's usage, because the response it created is not finished."""
+    """Returns whether the gateway will ask upstream later for the call's usage, because its response still goes on."""
     return _is_unfinished(facts, answer) and _may_be_polled(facts)
 
 
@@ -244,21 +245,21 @@ def _may_be_polled(facts: CallFacts) -> bool:
 
 
 def _is_unfinished(facts: CallFacts, answer: AnswerReader) -> bool:
-    """Returns whether a call's answer has arrived whole, and states that its response goes on in the background."""
+    """Returns whether the call's answer has come whole and says that the response goes on in the background."""
     return facts.response_is_whole and answer.response_status in UNFINISHED_STATUSES
 
 
 def goes_on(facts: CallFacts, answer: AnswerReader) -> bool:
-    """Returns whether a background response is assumed to go on upstream after its stream to the caller has ended.
+    """Returns whether the call's background response probably goes on upstream after its stream has ended.
 
-    This is assumed if the stream's last event has not come. For a call with a reservation it is always assumed: without
-    a stated usage, the text that has come is not enough to count, so what was reserved counts.
+    It does if the stream's last event has not come. For a call with reserved dollars it always does: without a stated
+    usage, the text that has come is not enough to count, so what was reserved counts.
     """
     return answer.is_background and (facts.most_usage is not None or not answer.has_ended)
 
 
 def whole_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage:
-    """Returns the estimated usage of a background response that upstream finishes after its caller has left."""
+    """Estimates the usage of a background response that upstream finishes after its caller has left."""
     model = answer.model or facts.model
     if facts.most_usage is not None:
         return supposed_usage(facts.most_usage, model)
@@ -267,7 +268,10 @@ def whole_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage:
 
 
 def estimated_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage | None:
-    """Returns the estimated usage of a call (`usage.answers.estimate_rules`); None if it cannot have used anything."""
+    """Estimates the usage of a call for which upstream has stated none; None if it cannot have used anything.
+
+    The rule is in `usage.answers.estimate_rules`.
+    """
     asked, text, model = facts.asked, answer.text, answer.model or facts.model
     if asked is None or (facts.stream and asked.is_of_text):
         if text is not None and goes_on(facts, answer) and not _may_be_polled(facts):
@@ -300,7 +304,7 @@ def estimated_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage | N
 
 
 def limited_tokens(facts: CallFacts, answer: AnswerReader, counts: Counts) -> int:
-    """Returns how many tokens a call counts against its key's token limit; 0 for a call that is not a POST.
+    """Returns the number of tokens by which a call counts against its key's limit; 0 unless it is a POST.
 
     The number is the sum of input and output tokens in `counts`, those of the call's row, or the total that upstream
     has stated if that is higher: some servers state only a total, and some leave reasoning out of the output. A later
@@ -313,7 +317,7 @@ def limited_tokens(facts: CallFacts, answer: AnswerReader, counts: Counts) -> in
 
 
 def text_columns(facts: CallFacts, answer: AnswerReader, limit: int) -> CallRecord:
-    """Returns the columns of a call's ledger row with texts of the call: upstream's ids, and excerpts of both bodies.
+    """Returns the text columns of a call's ledger row: upstream's ids, and excerpts of both bodies, without secrets.
 
     An excerpt has at most `limit` bytes; with a limit of 0, it is empty. The texts of a call that has no stream are
     searched for secrets together, because one search costs little more in a longer text.
@@ -338,7 +342,7 @@ def _request_draft(facts: CallFacts, limit: int) -> Draft:
 
 
 def _request_text_size(facts: CallFacts) -> int:
-    """Returns about how many bytes of text a request's body has, for an estimate of the call's input tokens."""
+    """Estimates how many bytes of a request's body are text, from which the call's input tokens are estimated."""
     if facts.form is not None:
         return text_size_of_parts(facts.form.parts)
     return text_size(facts.request.decoded_body, _request_type(facts))
@@ -349,7 +353,7 @@ def _request_type(facts: CallFacts) -> str:
 
 
 def _timings(facts: CallFacts) -> CallRecord:
-    """Returns the columns of a call's ledger row that state how long the call took, in milliseconds.
+    """Returns the columns of a call's ledger row that say how long the call took, in milliseconds.
 
     `overhead_ms` is the time that the gateway has added to upstream's. If the caller left or got status 504 while the
     call went on upstream, `duration_ms` ends at that time, so `upstream_ms` may be longer.

@@ -11,7 +11,7 @@ from proxyapi.bodies.received_object import ReceivedObject, parse_object
 
 
 class JSONObjectParser(BaseParser):
-    """Django REST framework's parser for request bodies in JSON, each of which must be one object."""
+    """Parser of Django REST framework for request bodies that are one JSON object."""
 
     media_type = "application/json"
 
@@ -22,7 +22,7 @@ class JSONObjectParser(BaseParser):
 
 
 class FormType(BaseParser):
-    """Media type of multipart forms, for views that take one.
+    """The media type of multipart forms, in the form of a parser, for views that take a form.
 
     It parses nothing: a view reads its form while it arrives (`proxyapi.call.uploads`).
     """

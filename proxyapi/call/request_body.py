@@ -34,7 +34,7 @@ SEARCHED_BYTES = 64 * 1024
 class MinimumSpeed:
     """The least speed at which a request's body must arrive: `size` bytes in every `seconds` seconds.
 
-    If less than `size` is left of the body, all the rest must arrive in that time.
+    If less than `size` bytes are missing, all of them must arrive in that time.
     """
 
     size: int
@@ -56,19 +56,19 @@ class BodyClock:
         self._wanted = 0
 
     def demand(self, speed: MinimumSpeed, received: int) -> None:
-        """Starts to require a minimum speed of the request's body from now on.
+        """Requires a minimum speed of the body from now on: its next `speed.size` bytes within `speed.seconds`.
 
-        `received` is the number of the body's bytes that are here already.
+        `received` is the number of the body's bytes that have arrived already.
         """
         self._wanted = received + speed.size
         if not capacity.draining:  # otherwise `Capacity.drain` has set a shorter time already
             self._timeout.reschedule(min(self._last_moment, self._loop.time() + speed.seconds))
 
     def extend_if_met(self, speed: MinimumSpeed, received: int) -> None:
-        """Gives the body `speed.seconds` for the next `speed.size` bytes, if all bytes demanded before have arrived.
+        """Gives the body `speed.seconds` from now for its next `speed.size` bytes, if all bytes due so far have come.
 
         Otherwise the time limit stays as it is. It never goes beyond `REQUEST_TIMEOUT`. `received` is the number of the
-        body's bytes that are here already.
+        body's bytes that have arrived.
         """
         if received >= self._wanted:
             self.demand(speed, received)
@@ -101,12 +101,12 @@ class IncomingBody:
         self._call = asyncio.current_task()
 
     def lower_limit(self, limit: int) -> None:
-        """Lowers the number of bytes that the request's body may have to `limit`; a lower limit stays as it is."""
+        """Lowers the number of bytes that the body may have to `limit`, unless it is lower already."""
         if limit < self.limit:
             self.limit, self._setting = limit, ""
 
     def allow_large_form(self) -> None:
-        """Sets the number of bytes that the request's body may have to `MAX_FORM_BYTES`.
+        """Lets the body have up to `MAX_FORM_BYTES` bytes.
 
         This is for a form that is passed upstream while it arrives, and is never in memory as a whole.
         """
@@ -115,8 +115,8 @@ class IncomingBody:
     def leave(self) -> None:
         """Leaves the request's body unread, for a view that needs no body.
 
-        If the body has arrived completely, the call is cancelled from now on when the client hangs up. If not, the
-        handler closes the connection after the answer, unless the body is short.
+        If the body has arrived whole, a hang-up of the client cancels the call from now on. If not, the handler closes
+        the connection after the answer, unless the body is short.
         """
         if self._connection.has_whole_body:
             self._connection.watch_departure(self._departed)
@@ -124,14 +124,13 @@ class IncomingBody:
     async def read(self, search: KeySearch | None = None) -> bytes:
         """Receives the request's whole body and returns it.
 
-        If a `search` is given, it looks for a valid key in the body while the body arrives, and must find one.
+        `search`, if given, looks for a valid key in the body while the body arrives, and must find one.
 
         Raises:
             BodyTooLarge: the body, or its Content-Length, is over the size limit.
             RequestTimeout: the body has not arrived within REQUEST_TIMEOUT, or comes too slowly.
             InvalidKey: the search has found no valid key in the whole body.
-            TooManyStrangers: the search has not found a key yet, and bodies of senders without a key fill their memory
-                budget.
+            TooManyStrangers: no key has been found yet, and the memory for bodies of senders without a key is used up.
             ShuttingDown: the server is stopping, and the body has not arrived in time.
             CallerGone: the client has hung up.
         """
@@ -157,7 +156,7 @@ class IncomingBody:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _read_until_known(self, search: KeySearch, pieces: list[bytes], clock: BodyClock) -> None:
-        """Receives a request's body, and adds its bytes to `pieces`, until `search` finds a valid key in them.
+        """Receives the body, and appends its bytes to `pieces`, until `search` has found a valid key in them.
 
         `clock` is the body's time limit. Raises what `read` raises.
         """
@@ -181,7 +180,7 @@ class IncomingBody:
         raise InvalidKey
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Yields the request's body in pieces as they arrive, without empty ones.
+        """Yields the request's body in pieces (bytes, never empty) as they arrive.
 
         Raises `BodyTooLarge` and `CallerGone`.
         """
@@ -191,10 +190,10 @@ class IncomingBody:
                 yield piece
 
     async def pieces_in_time(self) -> AsyncIterator[bytes]:
-        """Yields the pieces of a body that is passed upstream, as they arrive from the client.
+        """Yields the body in pieces as they arrive, for a body that is passed upstream, and demands a minimum speed.
 
-        The client must send the body at `CALLER_SPEED` at least. Only the time spent waiting for the client counts,
-        because upstream may be slow in taking the bytes. Also raises what `pieces` raises.
+        The speed is `CALLER_SPEED`. Only the time spent waiting for the client counts, because upstream may be slow in
+        taking the bytes. Also raises what `pieces` raises.
 
         Raises:
             RequestTimeout: the body comes too slowly.
@@ -234,19 +233,20 @@ class IncomingBody:
         return piece
 
     def close(self) -> None:
-        """Ends the watch for the client's hang-up, because the call has ended and there is nothing left to cancel."""
+        """Stops watching for the client's hang-up, because the call has ended and nothing is left to cancel."""
         self._connection.forget_departure(self._departed)
 
     def check_announced(self) -> None:
-        """Checks the request's Content-Length: raises `BodyTooLarge` if it is over the size limit of the body.
+        """Checks that the request's Content-Length is within the size limit; `read` and `pieces` do so themselves.
 
-        `read` and `pieces` do this themselves.
+        Raises:
+            BodyTooLarge: it is not.
         """
         if self.announced is not None and self.announced > self.limit:
             raise self.too_large()
 
     def too_large(self, what: str = "The request body") -> BodyTooLarge:
-        """Returns the error for a request's body that is over its size limit.
+        """Builds the error for a body that is over its size limit.
 
         The message names the limit and, if there is one, its setting.
         """
@@ -256,7 +256,7 @@ class IncomingBody:
     def _departed(self) -> None:
         """Records that the client has hung up, and cancels the call's task.
 
-        The task is not cancelled if the call is to go on until its usage is known (`call_goes_on`).
+        A call that is to go on until its usage is known (`call_goes_on`) is not cancelled.
         """
         self.caller_gone = True
         if self.left_at is None:

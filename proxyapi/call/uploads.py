@@ -29,7 +29,7 @@ STEP_BYTES = 64 * 1024
 
 
 class FormUpload:
-    """A multipart form that is passed upstream while it arrives from the caller, and is read and checked meanwhile.
+    """A multipart form that is sent upstream while it arrives from the caller, and is read and checked meanwhile.
 
     `headers` are those of the request, with their names in lower case; `encoding` is the Content-Encoding of the form.
     `check` is called once, when the whole form has been read. If it raises an error, upstream never gets the form's
@@ -74,7 +74,7 @@ class FormUpload:
 
     @property
     def size(self) -> int | None:
-        """The number of bytes that go upstream; None if it is not known before the form has been read."""
+        """The number of bytes that go upstream; None if that can be known only when the whole form has been read."""
         if not self._is_edited:
             return self._body.announced
         return sum(map(len, self._ready)) if self.is_whole else None
@@ -83,32 +83,32 @@ class FormUpload:
     def parts(self) -> list[PartExcerpt]:
         """The parts of the form (fields and files) that have arrived so far, whether or not they go upstream.
 
-        A field's `content` is the beginning of its text; a file's is empty. The `size` of each part counts all of its
+        A field's `content` is the beginning of its text; a file's is empty. The `size` of a part is the number of its
         bytes that have arrived.
         """
         return self._reader.parts
 
     @property
     def passing_parts(self) -> list[PartExcerpt]:
-        """The parts of the form that are sent upstream, edited; the whole form must have arrived."""
+        """The form's fields and files as upstream gets them, after the edits; the whole form must have arrived."""
         return self._cutter.passing_parts()
 
     def received_fields(self) -> dict[str, str]:
-        """Returns the text fields of the form that have arrived whole so far, as texts by name.
+        """Returns the text fields that have arrived whole so far, as a dict of texts by name.
 
-        It includes fields that do not go upstream.
+        Fields that do not go upstream are among them.
         """
         return dict(fields_of(self._reader.parts[: len(self._reader.boundaries) - 1]))
 
     def fields(self) -> list[tuple[str, str]]:
-        """Returns the names and values of the text fields that upstream gets, in their order.
+        """Returns the text fields that upstream gets, as pairs of name and value, in their order.
 
         Of a long value only the beginning is returned.
         """
         return fields_of(self.passing_parts)
 
     def field(self, name: str) -> list[str]:
-        """Returns all values of the form's text field `name` that upstream gets, in their order."""
+        """Returns all values of the text field `name` that upstream gets, in their order."""
         return [value for other, value in self.fields() if other == name]
 
     def sizes(self) -> Form:
@@ -116,7 +116,7 @@ class FormUpload:
         return Form.of(self.fields(), [part.size for part in self.parts if part.file_name is not None])
 
     async def receive(self, size: int) -> None:
-        """Receives and reads the beginning of the form, before anything goes upstream: `size` bytes, or all of it.
+        """Receives and reads the first `size` bytes of the form, or all of it, before anything goes upstream.
 
         A form that has arrived already is read whole. Raises what `pieces` raises, but not the errors of `check`.
         """
@@ -131,23 +131,21 @@ class FormUpload:
         self.is_whole = True
 
     async def check(self) -> None:
-        """Calls the function `check` that was given to this object, unless it has been called; raises what that raises.
+        """Runs the function `check`, with which this object was made, on the whole form; only the first call does so.
 
-        The whole form must have been read.
+        The whole form must have been read. Raises what that function raises.
         """
         if not self._is_checked:
             self._is_checked = True
             await self._check(self)
 
     def forget(self) -> None:
-        """Frees the memory of the form's bytes that were read and not sent upstream; called when the call ends."""
+        """Frees the memory of bytes that were read but not sent upstream; called when the call ends."""
         self._ready.clear()
         self._received = b""
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Yields the form's bytes for upstream as they arrive.
-
-        The end is yielded only once the whole form has been checked.
+        """Yields the bytes to send upstream while the form arrives, and its end once the whole form has been checked.
 
         Raises `BadForm`, `BodyTooLarge` for a file, and what `check` and `IncomingBody.pieces_in_time` raise.
         """
@@ -169,7 +167,7 @@ class FormUpload:
         yield last
 
     def _read(self, piece: bytes) -> bytes:
-        """Reads the next piece of the form, and returns the bytes that may go upstream now.
+        """Reads the next bytes of the form, and returns those bytes that may go upstream now.
 
         Raises `BadForm` and `BodyTooLarge`.
         """
@@ -180,7 +178,7 @@ class FormUpload:
         return passing
 
     async def _decoded(self) -> AsyncGenerator[bytes, None]:
-        """Yields the form's bytes, decoded if they came encoded: first those received before, then those that arrive.
+        """Yields the form's bytes without their Content-Encoding: first those received before, then those that arrive.
 
         A small piece may become very large by decoding. It is therefore decoded in steps, between which the event loop
         runs. Raises `BodyTooLarge`, `BadRequest` and what `IncomingBody.pieces_in_time` raises.
@@ -200,7 +198,7 @@ class FormUpload:
             self._decoder.end()
 
     async def _steps(self, decoder: BodyDecoder, piece: bytes) -> AsyncIterator[bytes]:
-        """Decodes a piece of an encoded form, and yields the result in steps; the event loop can run between them."""
+        """Decodes a piece of an encoded form, and yields the result in small steps, so that the event loop can run."""
         try:
             for number, decoded in enumerate(decoder.steps(piece), 1):
                 yield decoded
@@ -210,7 +208,7 @@ class FormUpload:
             raise self._body.too_large("The form, decoded,") from None
 
     async def _encoded_pieces(self, decoder: BodyDecoder) -> AsyncIterator[bytes]:
-        """Yields the bytes of a compressed form for upstream, as they came, and decodes the form to check it meanwhile.
+        """Yields the bytes of a compressed form for upstream, still compressed; decodes them only to check the form.
 
         A piece is kept back while the bytes decoded from it may belong to the form's end, which goes upstream only once
         the whole form has been checked.
@@ -232,9 +230,10 @@ class FormUpload:
         yield b"".join(piece for piece, _ in held)
 
     def _check_files(self) -> None:
-        """Checks the sizes of the files that have arrived since the last check, and of the one that is still arriving.
+        """Checks the sizes of the files that have arrived since the last check, and of the file that is arriving.
 
-        Raises `BodyTooLarge` for a file that is larger than `MAX_UPLOAD_BYTES`.
+        Raises:
+            BodyTooLarge: a file is larger than `MAX_UPLOAD_BYTES`.
         """
         parts, limit = self._reader.parts, call_settings().MAX_UPLOAD_BYTES
         for part in parts[max(0, self._checked - 1) :]:
