@@ -27,10 +27,10 @@ Fields = Mapping[str, Sequence[object]]  # all values that are given under each 
 
 
 def read_asked_usage(route: Route | None, fields: Fields, model: str) -> OtherUsage | None:
-    """Returns the facts in a request's body that upstream bills by, besides tokens; None if the body has none.
+    """Reads from a request's body what upstream bills by besides tokens; returns None if the body has nothing of it.
 
-    They are the completion window of a background response, the service tier, the number of characters to speak, and
-    the number and the format of the pictures to make. `fields` has the values of the body's members by their names.
+    That is the completion window of a background response, the service tier, the number of characters to speak, and the
+    number and the format of the pictures to make. `fields` has the values of the body's members, by name.
     """
     name = "" if route is None else route.name
     if name in TIERED_ROUTES:
@@ -52,7 +52,7 @@ def read_asked_usage(route: Route | None, fields: Fields, model: str) -> OtherUs
 
 
 def states_whole_bill(asked: OtherUsage | None, route: Route | None, model: str) -> bool:
-    """Returns whether the request alone tells what upstream will bill, so that no usage need be estimated.
+    """Returns whether the request alone says all that upstream will bill, so that no usage must be estimated.
 
     That is so for speech that is billed by characters, and for images that are billed by the picture. `asked` is what
     `read_asked_usage` has returned for the request.
@@ -64,7 +64,7 @@ def states_whole_bill(asked: OtherUsage | None, route: Route | None, model: str)
 
 
 def count_pictures(route: Route | None, fields: Fields) -> int:
-    """Returns how many pictures a request asks the Images API for; 1 for any other request."""
+    """Returns how many pictures a request asks the Images API to make; 1 if it does not say, or asks another API."""
     if route is None or not route.name.startswith(IMAGES):
         return 1
     wanted = _last(fields, "n")
@@ -73,13 +73,13 @@ def count_pictures(route: Route | None, fields: Fields) -> int:
 
 
 def _picture_format(fields: Fields) -> str:
-    """Returns the quality and the size of the pictures that a request asks for, as `hd 1024x1792`."""
+    """Returns the quality and size of the pictures that a request asks for, as one text such as `hd 1024x1792`."""
     quality, size = _last(fields, "quality"), _last(fields, "size")
     known_size = isinstance(size, str) and _SIZE.fullmatch(size)
     return f"{'hd' if quality == 'hd' else 'standard'} {size if known_size else USUAL_SIZE}"
 
 
 def _last(fields: Fields, name: str) -> object:
-    """Returns the last value that a request's body gives to the member `name`; None if the body does not have it."""
+    """Returns the last of the values that a request's body has for the member `name`; None if it has no such member."""
     values = fields.get(name)
     return values[-1] if values else None

@@ -39,20 +39,23 @@ class Decoder:
 
     @property
     def is_whole(self) -> bool:
-        """True if the compressed input may end here, because it has no incomplete member. Empty input is whole, too."""
+        """True if the compressed input may end here: no gzip member or deflate stream is incomplete.
+
+        Empty input is whole, too.
+        """
         return self._member is None and not self._input
 
     @property
     def has_more(self) -> bool:
-        """True while another `step` is needed to decode all of the compressed input so far."""
+        """True while some of the compressed input so far is not decoded yet: `step` must be called again."""
         return bool(self._input) or self._has_output
 
     def feed(self, data: bytes) -> None:
-        """Adds compressed bytes to the decoder's input. The next calls of `step` decode them."""
+        """Adds compressed bytes to the decoder's input, for the next calls of `step` to decode."""
         self._input.extend(data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES))
 
     def step(self) -> bytes:
-        """Decodes the next part of the compressed input, and returns at most `MAX_STEP_BYTES` decoded bytes, or none.
+        """Decodes a part of the compressed input, and returns `MAX_STEP_BYTES` decoded bytes at most, perhaps none.
 
         Raises `zlib.error` if the input cannot be decoded.
         """

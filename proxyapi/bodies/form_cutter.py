@@ -13,29 +13,32 @@ from usage.kept_bodies.excerpts import PartExcerpt
 
 
 class FormEdits:
-    """The changes to make in a form on its way to upstream. This base class changes nothing."""
+    """The changes to make in a multipart form on its way to upstream. This base class changes nothing."""
 
     def is_cut(self, part: PartExcerpt, *, is_whole: bool) -> bool | None:
-        """Returns whether a part is taken out of the form, so that upstream does not get it.
+        """Returns whether a part (a field or a file) must be taken out of the form before upstream gets it.
 
-        The result is None if that depends on bytes of the part that have not arrived yet. It must not be None if the
-        part `is_whole`.
+        Returns None if that depends on bytes of the part that have not arrived yet; never so if the part `is_whole`.
         """
         return False
 
     def added_header(self, part: PartExcerpt) -> bytes:
-        """Returns a header line to add to a part that upstream gets, without its line end; empty if there is none."""
+        """Returns a header line to add to this part of the form, without its line end; empty if none is to be added."""
         return b""
 
     def added_fields(self, parts: Sequence[PartExcerpt]) -> list[PartExcerpt]:
-        """Returns the text fields to add at the end of the form. `parts` are the form's parts that upstream gets."""
+        """Returns the text fields to add at the end of the form.
+
+        `parts` are the parts that upstream gets of the form, without those taken out.
+        """
         return []
 
 
 class FormCutter:
-    """One form on its way to upstream: reads the form's bytes as they arrive, and returns those that may pass on.
+    """Editor of one multipart form on its way to upstream: takes bytes as they arrive, and returns those to send on.
 
-    Without `edits` all bytes pass, unchanged. The form's last boundary and all bytes behind it pass only at `end`.
+    Without `edits`, all bytes are sent on unchanged. The form's last boundary and all bytes behind it are sent on only
+    at `end`.
     """
 
     def __init__(self, reader: FormReader, edits: FormEdits | None = None) -> None:
@@ -46,7 +49,7 @@ class FormCutter:
         self._number = -1  # of the part at that place; -1 in front of the first boundary
 
     def feed(self, piece: bytes, *, may_be_last: bool) -> bytes:
-        """Reads the next piece of the form, and returns the bytes that may pass to upstream now.
+        """Reads the next piece of the form, and returns the bytes that may go upstream now.
 
         `may_be_last` says that the form may end with this piece, even if it is not valid. Then the last byte is held
         back, so that upstream does not get the whole form before `end` is called. Raises `BadForm`.
@@ -56,7 +59,7 @@ class FormCutter:
         return self._take(self._reader.size - (self._reader.end_size or self._reader.behind_mark or may_be_last))
 
     def end(self) -> bytes:
-        """Checks that the form is complete, and returns the rest of it, with the fields that are added.
+        """Checks that the form has arrived whole, and returns the rest of its bytes for upstream, with added fields.
 
         Raises `BadForm` if the form is cut off.
         """
@@ -66,7 +69,7 @@ class FormCutter:
         return b"".join((staying, *added, self._move(self._reader.size)))
 
     def passing_parts(self) -> list[PartExcerpt]:
-        """Returns the parts of the form that upstream gets: those that are not cut out, and then the added fields.
+        """Returns the form's parts as upstream gets them: those that are not taken out, then the added fields.
 
         The form must have arrived whole.
         """
@@ -80,15 +83,15 @@ class FormCutter:
         return [] if self._edits is None else self._edits.added_fields(self._staying())
 
     def _written(self, field: PartExcerpt) -> bytes:
-        """Encodes a text field as a further part of this form; returns the part's bytes and the boundary behind it."""
+        """Encodes a text field as one more part of this form: the part's bytes and the boundary behind them."""
         head = b'Content-Disposition: form-data; name="%b"' % field.name
         return b"".join((CRLF, head, CRLF * 2, field.content, CRLF, self._reader.mark))
 
     def _take(self, most: int) -> bytes:
-        """Returns those held bytes that pass to upstream now, up to the place `most` in the form.
+        """Takes from the bytes that wait here those up to position `most` of the form, and returns what goes upstream.
 
-        Held bytes have arrived, and have neither passed nor been dropped. Those of a part that is cut out are dropped.
-        Those of a part for which that is not decided yet stay held.
+        The bytes of a part that is taken out of the form are dropped. Those of a part for which that is not decided yet
+        go on waiting.
         """
         if self._edits is None:
             return self._move(most)
@@ -114,7 +117,7 @@ class FormCutter:
         return taken[0] if len(taken) == 1 else b"".join(taken)
 
     def _move(self, end: int) -> bytes:
-        """Takes the bytes in front of the place `end` in the form out of the held bytes, and returns them."""
+        """Removes the bytes before position `end` of the form from the waiting ones, and returns them."""
         size = max(0, end - self._at)
         moved, self._held = self._held[:size], self._held[size:]  # copies nothing if all is moved
         self._at += size
@@ -122,5 +125,5 @@ class FormCutter:
 
 
 def text_field(name: str, value: str) -> PartExcerpt:
-    """Creates a part of a form that is a text field with this name and value."""
+    """Creates a part for a form: a text field with this name and value."""
     return PartExcerpt(name=name.encode(), media_type=b"", content=value.encode(), size=len(value.encode()))

@@ -59,7 +59,7 @@ _PLAIN_ENCODINGS = {"binary", "8bit", "7bit"}
 
 
 def read_boundary(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Returns the boundary between the parts of a multipart form, which the request's Content-Type states.
+    """Reads from the request's Content-Type the boundary that separates the parts of a multipart form.
 
     The names in `headers` are in lower case.
 
@@ -90,7 +90,7 @@ def read_boundary(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 
 class PartHead(NamedTuple):
-    """What the headers of one part of a multipart form state.
+    """The facts that the headers of one part of a multipart form state.
 
     `part` has the part's name, file name and media type, and no content yet. `size` is the content's size in bytes, or
     None if it is not stated. `is_ascii` is true if the content must be ASCII, because its charset is not UTF-8.
@@ -127,9 +127,9 @@ def read_part_head(block: bytes) -> PartHead:
 
 
 def _read_headers(block: bytes) -> dict[str, str]:
-    """Parses the headers of one part of a form, and returns a dictionary of their values by their names.
+    """Parses the headers of one part of a form; returns a dictionary of their values, by names in lower case.
 
-    The names are in lower case. Raises `BadForm`.
+    Raises `BadForm`.
     """
     try:
         lines = block.decode().split("\r\n")
@@ -149,7 +149,7 @@ def _read_headers(block: bytes) -> dict[str, str]:
 
 
 def _read_disposition(text: str) -> tuple[bytes, bytes | None]:
-    """Parses the Content-Disposition of a form's part, and returns the part's name and its file name.
+    """Parses the Content-Disposition header of a form's part; returns the part's name and its file name.
 
     The file name is None if the part is a field and not a file. Raises `BadForm`.
     """
@@ -174,7 +174,7 @@ def _read_disposition(text: str) -> tuple[bytes, bytes | None]:
 
 
 def _read_option(key: str, quoted: str | None, plain: str | None, *, is_last: bool) -> str:
-    """Checks one option of a part's Content-Disposition, such as `filename`, and returns its value.
+    """Checks one option of a part's Content-Disposition header, such as `filename`, and returns its value.
 
     The value came in quotes (`quoted`) or without (`plain`), and the other argument is None. Raises `BadForm`.
     """
@@ -195,7 +195,7 @@ def _read_option(key: str, quoted: str | None, plain: str | None, *, is_last: bo
 
 
 def _read_charsets(media_type: str, *, is_file: bool) -> set[str]:
-    """Returns the charsets that the Content-Type of a form's field names, in lower case; none for a file.
+    """Reads the charsets, in lower case, from the Content-Type of a form's field; returns none for a file.
 
     Raises `BadForm` for an unknown charset, and for the Content-Types `multipart/…` and `message/…`.
     """

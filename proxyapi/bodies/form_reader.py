@@ -48,7 +48,11 @@ class FormReader:
     """
 
     def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Reads the form's boundary from the headers of the request; raises `BadForm` if there is no clear one."""
+        """Reads the form's boundary from the headers of the request.
+
+        Raises:
+            BadForm: the boundary is missing or ambiguous.
+        """
         self.parts: list[PartExcerpt] = []
         self.head_ends: list[int] = []
         self.boundaries: list[int] = []
@@ -64,7 +68,7 @@ class FormReader:
         self._seen: set[tuple[str, ...]] = set()
 
     def fields(self) -> list[tuple[str, str]]:
-        """Returns the names and values of the form's text fields that have arrived so far, in their order.
+        """Returns the text fields that have arrived so far, as pairs of name and value, in their order.
 
         Of a long value only the beginning is returned.
         """
@@ -99,7 +103,7 @@ class FormReader:
             raise BadForm("there is text behind its last boundary")
 
     def _read_as_content(self, piece: bytes) -> bool:
-        """Reads a large piece of the form without copying it, if the piece has nothing but content of one part.
+        """Reads a large piece of the form without copying it, if all of it is content of one part.
 
         Returns whether it has been read. If not, the piece must be searched for boundaries and headers.
         """
@@ -113,12 +117,12 @@ class FormReader:
         return True
 
     def _check_tail(self, tail: bytes) -> None:
-        """Checks that only line ends follow the form's last boundary; raises `BadForm` otherwise."""
+        """Checks that only line ends follow the form's last boundary; raises `BadForm` if anything else does."""
         if not (CRLF * 2).startswith(tail):
             raise BadForm("there is text behind its last boundary")
 
     def _read_part_headers(self, data: bytes, at: int) -> int | None:
-        """Reads the headers of a form's part, which begin at position `at` of `data`, and adds the part to `parts`.
+        """Reads the headers of one part, which begin at position `at` of `data`, and adds the part to `parts`.
 
         Returns the position behind the headers; None if the end of the headers has not arrived yet.
         """
@@ -143,7 +147,7 @@ class FormReader:
         return end + 4
 
     def _read_content(self, data: bytes, at: int) -> int | None:
-        """Reads the content of a form's part, from position `at` of `data` up to the next boundary.
+        """Reads the content of one part, from position `at` of `data` up to the next boundary.
 
         Returns the position behind the boundary; None if the boundary has not arrived yet.
         """
@@ -176,7 +180,7 @@ class FormReader:
         return after + 2
 
     def _keep(self, data: bytes, start: int, end: int) -> None:
-        """Adds `data[start:end]` to the content of the form's current part: counts the bytes, and stores some of them.
+        """Adds the bytes `data[start:end]` to the content of the current part: counts them, and stores the first ones.
 
         Of a field the first `MAX_KEPT_BYTES` are stored; of a file the first `HEAD_BYTES`, which show its format.
         Raises `BadForm` for bytes in front of the form's first boundary, because they belong to no part.
@@ -194,9 +198,9 @@ class FormReader:
             part.head += data[start : min(end, start + room)]
 
     def _end_part(self) -> None:
-        """Checks the form's part whose content has just ended: its size and its charset.
+        """Checks the part whose content has just ended: its size, its charset, and the value of a policy field.
 
-        Also checks the value of a field in `SINGLE_FIELDS`. Raises `BadForm` if one of these is wrong.
+        Policy fields are those in `SINGLE_FIELDS`. Raises `BadForm` if one of these is wrong.
         """
         if self._head is None:
             return
@@ -210,10 +214,12 @@ class FormReader:
             self._check_value(name, part)
 
     def _check_name(self, part: PartExcerpt) -> None:
-        """Checks the headers of a form's part if its name is in `SINGLE_FIELDS`; does nothing for other parts.
+        """Checks that a part whose name is in `SINGLE_FIELDS` is given once, as text; does nothing for other parts.
 
-        These fields decide whose key is used, which account pays, which model runs and what it costs. Raises `BadForm`
-        if such a field is given twice, or is not text, for example a file.
+        These fields decide whose key is used, which account pays, which model runs and what it costs.
+
+        Raises:
+            BadForm: such a field is given twice, or is not text, for example a file.
         """
         name = part.name.decode()
         path = field_path(name)
@@ -229,7 +235,7 @@ class FormReader:
         self._seen.add(path)
 
     def _check_value(self, name: str, part: PartExcerpt) -> None:
-        """Checks the value of one of the `SINGLE_FIELDS`. Raises `BadForm` if servers may read it in different ways."""
+        """Checks the value of one of the `SINGLE_FIELDS`; raises `BadForm` if servers may read it in different ways."""
         try:
             text = part.content.decode()
         except UnicodeDecodeError:
@@ -241,7 +247,7 @@ class FormReader:
 
 
 def fields_of(parts: Iterable[PartExcerpt]) -> list[tuple[str, str]]:
-    """Returns the names and values of the text fields among the `parts` of a form, in their order.
+    """Returns the text fields among a form's `parts`, as pairs of name and value, in their order.
 
     Of a long value only the beginning is returned.
     """
@@ -249,17 +255,20 @@ def fields_of(parts: Iterable[PartExcerpt]) -> list[tuple[str, str]]:
 
 
 def query_fields(query: str) -> Iterator[tuple[str, str]]:
-    """Yields the name and the value of each field in a query string, split at `&` and, as some servers do, at `;`."""
+    """Yields each field of a query string as a pair of name and value; fields are split at `&` and at `;`.
+
+    Some servers split at `;`, too.
+    """
     for field in _QUERY_SEPARATORS.split(query):
         name, _, value = field.partition("=")
         yield unquote_plus(name), unquote_plus(value)
 
 
 def field_path(name: str) -> tuple[str, ...]:
-    """Splits a field's name into the path that servers may read in it: `("a", "b")` for `a[b][]`, `a.b` and `A[B]`.
+    """Splits a form field's name into the path that servers may read in it: `A[b][]` becomes `("a", "b")`.
 
-    Steps that are numbers are left out, and letters are in lower case, so all spellings of one path give the same
-    result.
+    So does `a.b`. Steps that are numbers are left out, and letters are in lower case, so all spellings of one path give
+    the same result.
     """
     decoded = name
     for _ in range(3 if "%" in name else 0):

@@ -37,7 +37,7 @@ class JSONBody:
 
     @classmethod
     def parse(cls, raw: bytes) -> JSONBody:
-        """Parses the bytes of a body, which must be exactly one JSON object, and returns the object as a `JSONBody`.
+        """Parses the bytes of a body, which must be exactly one JSON object.
 
         Raises:
             ValueError: the body is not a JSON object, or has too many members or digits; the message quotes nothing of
@@ -52,21 +52,21 @@ class JSONBody:
 
     @classmethod
     def written(cls, raw: bytes, values: Mapping[str, object]) -> JSONBody:
-        """Creates the `JSONBody` of an object that the gateway itself has written.
+        """Creates the `JSONBody` of a JSON object that the gateway itself has written.
 
         `raw` are the bytes of the object, and `values` are its members. Their positions in the text are not known.
         """
         return cls(raw, [Member(name, value, 0, 0, 0) for name, value in values.items()])
 
     def with_raw(self, raw: bytes) -> JSONBody:
-        """Returns a copy of this body with other bytes, which are sent upstream in place of the caller's.
+        """Returns a copy of this body with the bytes `raw`, which are sent upstream in place of the caller's.
 
-        The members stay the same.
+        The parsed members stay the same.
         """
         return JSONBody(raw, self.members)
 
     def drop_text(self) -> None:
-        """Frees the memory of the body's text once nobody needs it, because a call may wait minutes for upstream.
+        """Frees the memory of the body's decoded text once nobody needs it, since a call may wait for minutes.
 
         The text takes as much memory as the body's bytes.
         """
@@ -78,7 +78,7 @@ class JSONBody:
         return len(self.raw)
 
     def values(self, name: str) -> Sequence[object]:
-        """Returns all values that the body's JSON object has under a name; several if the name is given twice."""
+        """Returns all values of the JSON object's member `name`: none, one, or several if the name is given twice."""
         return self.by_name.get(name, ())
 
     @property
@@ -89,7 +89,7 @@ class JSONBody:
 
     @property
     def stream(self) -> bool | None:
-        """Whether the request's body asks for a streamed answer; None if the body does not say."""
+        """The request's member `stream`: whether it asks for a streamed answer; None if the body does not say."""
         stream = self.values("stream")[-1:]
         return stream[0] is True if stream else None
 
@@ -98,9 +98,7 @@ NO_BODY = JSONBody(b"", ())
 
 
 async def read_json_body(raw: bytes, content_type: str) -> JSONBody:
-    """Parses the bytes of a request's body, and returns the JSON object in them; an empty one if there are no bytes.
-
-    A large body is parsed in a thread beside the event loop.
+    """Parses a request's body as a JSON object, in a thread if it is large; an empty body counts as an empty object.
 
     Raises:
         UnsupportedMediaType: the Content-Type is not that of JSON.
@@ -121,7 +119,7 @@ async def read_json_body(raw: bytes, content_type: str) -> JSONBody:
 
 
 def fault_of(error: ValueError) -> str:
-    """Returns what is wrong with a text of JSON, for an error message. `error` is what the parser has raised.
+    """Describes, for an error message, what is wrong with a JSON text for which the parser has raised `error`.
 
     The result quotes nothing of the text, which may be secret.
     """

@@ -31,7 +31,10 @@ class JSONFault(ValueError):
 
 
 class Doubled(dict[str, object]):
-    """A JSON object in which a name is given twice. As a dictionary it has the last values; `pairs` has all of them."""
+    """A JSON object in which a member's name is given twice, or more often.
+
+    As a dictionary it has the last value of each name; `pairs` has all members, as names and values.
+    """
 
     def __init__(self, pairs: list[tuple[str, object]]) -> None:
         super().__init__(pairs)
@@ -39,7 +42,7 @@ class Doubled(dict[str, object]):
 
 
 def make_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Makes the dictionary for a JSON object from its members, given as pairs of name and value.
+    """Makes a dictionary from the members of a JSON object, which are given as pairs of name and value.
 
     If a name is given twice, the dictionary is a `Doubled`, which keeps all the pairs. Serves as the
     `object_pairs_hook` of `json`.
@@ -79,12 +82,12 @@ def pairs_of(body: JSONObject) -> Iterable[tuple[str, object] | Member]:
 
 
 def decode(data: bytes) -> str:
-    """Decodes the bytes of a JSON text, so that `encode` gives exactly these bytes back, even if they are not UTF-8."""
+    """Decodes the bytes of a JSON text to a `str` from which `encode` makes the same bytes again, even if not UTF-8."""
     return large_bodies.decode(data, "surrogateescape")
 
 
 def encode(text: str) -> bytes:
-    """Encodes a text that the function `decode` returned: gives back exactly the bytes from which it was decoded."""
+    """Converts a text from the function `decode` back to exactly the bytes from which it was decoded."""
     return text.encode("utf-8", "surrogateescape")
 
 
@@ -136,10 +139,10 @@ def read_object(text: str, decoder: json.JSONDecoder | None = None) -> list[Memb
 
 
 def _decoder_for(text: str) -> json.JSONDecoder:
-    """Returns the JSON decoder that suits the size of a text: a fast one for small texts, a safe one for large texts.
+    """Returns the JSON decoder for a text of this size: a fast one for small texts, a safe one for large texts.
 
-    The decoder for large texts is half as fast. It refuses a text whose long numbers have too many digits in sum, and
-    it gives up the interpreter lock between numbers: it runs in a thread, and the event loop goes on meanwhile.
+    The safe one is half as fast. It refuses a text whose long numbers have too many digits in sum, and it gives up the
+    interpreter lock between numbers: it runs in a thread, and the event loop goes on meanwhile.
     """
     if len(text) <= large_bodies.LARGE_BYTES:
         return DECODER
@@ -153,7 +156,7 @@ def _decoder_for(text: str) -> json.JSONDecoder:
 
 
 def past_space(text: str, at: int) -> int:
-    """Skips white space in a JSON text: returns the position of the first other character from `at` on."""
+    """Returns the position of the first character of a JSON text, from `at` on, that is not white space."""
     if text[at : at + 1] not in _SPACES:
         return at
     end = _SPACE.match(text, at, at + _LONGEST_SPACE).end()  # type: ignore[union-attr]  # it always matches
@@ -164,7 +167,7 @@ def past_space(text: str, at: int) -> int:
 
 
 def _past_colon(text: str, at: int) -> int:
-    """Skips a colon in a JSON text, and white space around it: returns the position of the first character behind.
+    """Skips white space, a colon and more white space, from `at` on in a JSON text; returns the position behind.
 
     Raises `json.JSONDecodeError` if there is no colon.
     """
@@ -175,5 +178,5 @@ def _past_colon(text: str, at: int) -> int:
 
 
 def _fault(words: str, text: str, at: int) -> json.JSONDecodeError:
-    """Returns the error for a mistake in a JSON text: `words` say what is wrong at position `at`."""
+    """Builds the error for a mistake in a JSON text: `words` say what is wrong at position `at`."""
     return json.JSONDecodeError(words, text, at)

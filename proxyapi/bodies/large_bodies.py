@@ -35,7 +35,7 @@ _one_thread = ThreadPoolExecutor(1, thread_name_prefix="large body")
 
 
 async def run(size: int, work: Callable[..., T], *arguments: object) -> T:
-    """Calls `work` with the arguments, and returns its result; works on a large body in a thread.
+    """Calls `work`, a function that works on a body, and returns its result; for a large body in a thread.
 
     `size` is the size of the body in bytes. Up to `LARGE_BYTES`, `work` is called directly. All large bodies share one
     thread, so they are worked on one after another.
@@ -46,9 +46,9 @@ async def run(size: int, work: Callable[..., T], *arguments: object) -> T:
 
 
 async def run_to_the_end(size: int, work: Callable[..., T], *arguments: object, then: Callable[[T], None]) -> None:
-    """Calls `work` with the arguments, and then `then` with its result, even if the task is cancelled meanwhile.
+    """Calls `work`, and then `then` with its result, even if the task that awaits this is cancelled meanwhile.
 
-    `size` is the size in bytes of the body on which `work` works; for a large body, `work` is called in a thread, as by
+    `size` is the size in bytes of the body on which `work` works; for a large body, `work` runs in a thread, as in
     `run`. The cancellation is raised after `then` has returned.
     """
     if size <= LARGE_BYTES:
@@ -69,7 +69,7 @@ async def run_to_the_end(size: int, work: Callable[..., T], *arguments: object, 
 def check_bounds(body: bytes) -> None:
     """Checks, without parsing, that a JSON body is not so complex that parsing it would block the event loop.
 
-    The body's values, escapes, strings, members, objects and arrays are counted. `body` is in UTF-8.
+    Its values, escapes, strings, members, objects and arrays are counted. `body` is in UTF-8.
 
     Raises:
         BodyTooLarge: the body has more of one of these than may be parsed.
@@ -92,7 +92,7 @@ def check_bounds(body: bytes) -> None:
 
 
 def outside_strings(body: bytes) -> Iterator[bytes]:
-    """Yields the text of a JSON body without its strings, slice by slice, with one quote in place of each string."""
+    """Yields a JSON body slice by slice, with only one quote in place of each string."""
     is_inside, held = False, b""
     for piece in _slices(body):
         text = (held + piece).replace(rb"\\", b"")
@@ -103,7 +103,7 @@ def outside_strings(body: bytes) -> Iterator[bytes]:
 
 
 def decode(data: bytes, errors: str) -> str:
-    """Decodes the bytes of a body from UTF-8 to text; a large one slice by slice, so that the event loop may run.
+    """Decodes the bytes of a body from UTF-8; those of a large one slice by slice, so that the event loop may run.
 
     `errors` has the meaning that it has for `bytes.decode`, such as `strict`.
     """
@@ -114,16 +114,13 @@ def decode(data: bytes, errors: str) -> str:
 
 
 def in_utf_8(body: bytes) -> bytes:
-    """Returns the bytes of a JSON body in UTF-8, converted if they came in another encoding that JSON readers accept.
-
-    `json.loads` accepts UTF-16 and UTF-32, too.
-    """
+    """Returns a JSON body in UTF-8, converted if it came in UTF-16 or UTF-32, which `json.loads` accepts, too."""
     encoding = json.detect_encoding(body)
     return body if encoding == "utf-8" else body.decode(encoding, "surrogatepass").encode("utf-8", "surrogatepass")
 
 
 class Numbers:
-    """Parser of the numbers in one JSON text, in Python code, so that the event loop can run meanwhile.
+    """Parser of the numbers in one large JSON text, in Python code, so that the event loop can run meanwhile.
 
     Raises `ValueError` if the text's long numbers together have more than `MAX_LONG_DIGITS` digits.
     """
@@ -151,15 +148,15 @@ class Numbers:
 
 
 def _count(body: bytes, mark: bytes) -> int:
-    """Returns how often the byte `mark`, such as `{`, occurs in a body.
+    """Counts how often the byte `mark`, such as `{`, occurs in a body.
 
-    Counts slice by slice, so that the event loop may run meanwhile. A slice is counted only if it has the byte at all:
-    base64 has none of the bytes that are counted, and to look for one takes a twentieth of the time of counting.
+    This goes slice by slice, so that the event loop may run meanwhile. A slice is counted only if it has the byte at
+    all: base64 has none of the bytes that are counted, and to look for one takes a twentieth of the time of counting.
     """
     places = range(0, len(body), SLICE_BYTES)
     return sum(body.count(mark, at, at + SLICE_BYTES) for at in places if body.find(mark, at, at + SLICE_BYTES) >= 0)
 
 
 def _slices(body: bytes) -> Iterator[bytes]:
-    """Yields a body in slices of `SLICE_BYTES`. The event loop may run between two of them."""
+    """Yields a body in slices of `SLICE_BYTES`; between two of them, the event loop may run."""
     return (body[at : at + SLICE_BYTES] for at in range(0, len(body), SLICE_BYTES))

@@ -82,10 +82,10 @@ UNSEEN_MODELS = frozenset({
 
 @dataclass(frozen=True)
 class NamedModels:
-    """The names of the models in a request: `main` from its own field `model`, `others` from any other place.
+    """The names of the models in one request: `main` from its field `model`, `others` from other places such as tools.
 
-    Another place is, for example, a tool. `main` has several values if the field is given twice. None stands for a
-    value that is not text, and for a field of a form that could not be parsed.
+    `main` has several values if the field is given twice. None stands for a value that is not text, and for a field of
+    a form that could not be parsed.
     """
 
     main: tuple[str | None, ...] = ()
@@ -99,12 +99,12 @@ _MAY_NAME = re.compile(r"model|fallback|\\u")
 
 
 def in_request(body: JSONObject, query: str) -> NamedModels:
-    """Returns the models that a request names in its JSON object and in its query."""
+    """Finds the models that a request names in its JSON object and in its query."""
     return in_body(body) + in_query(query)
 
 
 def in_body(body: JSONObject) -> NamedModels:
-    """Returns the models that a JSON object names, in its own member `model` or in other members at any depth."""
+    """Finds the models that a JSON object names, in its own member `model` or in other members at any depth."""
     main: list[str | None] = []
     others: list[str | None] = []
     for name, value, *_ in pairs_of(body):
@@ -116,7 +116,7 @@ def in_body(body: JSONObject) -> NamedModels:
 
 
 def in_fields(fields: Iterable[tuple[str, str]]) -> NamedModels:
-    """Returns the names of the models that are in the text fields of a form.
+    """Finds the models that the text fields of a form name.
 
     `fields` are pairs of a field's name and its text. Names of fields are understood in any spelling, such as `Model`
     or `tools[0][model]`. If the text of a field is JSON, it is searched for models, too.
@@ -137,7 +137,7 @@ def in_fields(fields: Iterable[tuple[str, str]]) -> NamedModels:
 
 
 def in_query(query: str) -> NamedModels:
-    """Returns the models that the fields of a query string name. The names of fields are understood in any spelling."""
+    """Finds the models that a query string names, in fields whose names are spelt in any way."""
     if not query:
         return NamedModels()
     named = [value for name, value in query_fields(query) if any(map(is_model_name, field_path(name)))]
@@ -145,7 +145,7 @@ def in_query(query: str) -> NamedModels:
 
 
 def is_model_name(name: str) -> bool:
-    """Returns whether some server may read the name of a model from a member or field that has this name."""
+    """Returns whether a server may take the value of a member or field with this name for the name of a model."""
     return len(name) < 64 and _is_model_name(name)
 
 
@@ -155,7 +155,7 @@ def _is_model_name(name: str) -> bool:
 
 
 def _in_json(name: str, text: str) -> list[str | None]:
-    """Returns the models that are named in the text of a form's field, which looks like JSON.
+    """Finds the models that are named in the text of a form's field, which looks like JSON.
 
     Returns [None] if the text cannot be parsed and may name a model.
     """
@@ -166,10 +166,10 @@ def _in_json(name: str, text: str) -> list[str | None]:
 
 
 def _search(waiting: list[tuple[str, object]]) -> Iterator[str | None]:
-    """Yields the models that are named by the members in `waiting`, or by members nested in them at any depth.
+    """Yields the models that JSON members, or members nested in them at any depth, name.
 
-    `waiting` has members of a JSON object, as pairs of name and value; the search empties this list. Members with text
-    of the caller's own (`TEXT_MEMBERS`) are not searched.
+    `waiting` has the members, as pairs of name and value; the search empties this list. Members with text of the
+    caller's own (`TEXT_MEMBERS`) are not searched.
     """
     while waiting:
         name, value = waiting.pop()

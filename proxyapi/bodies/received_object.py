@@ -19,7 +19,7 @@ from proxyapi.exceptions import BadJSON
 
 
 class ReceivedObject(dict[str, object]):
-    """The JSON object in a request's body, as a dictionary with the last value of each member, and with its text.
+    """The JSON object in a request's body: a dictionary with the last value of each member, and its original text.
 
     `raw` are the bytes of the text, in UTF-8. `members` are the object's members with their places in `text`, also
     those whose name is given twice. `forget_text` drops all three.
@@ -32,9 +32,9 @@ class ReceivedObject(dict[str, object]):
         self.members = members
 
     def forget_text(self) -> None:
-        """Frees the memory of the object's text; only the dictionary stays.
+        """Frees the memory of the object's text, once the body for upstream has been made of it.
 
-        Called when the body for upstream has been made from the text.
+        The dictionary stays.
         """
         self.raw, self.text, self.members = b"{}", "{}", ()
 
@@ -79,9 +79,9 @@ def edited(received: ReceivedObject, wanted: Mapping[str, object]) -> JSONBody:
 
 
 def _edits(received: ReceivedObject, wanted: Mapping[str, object]) -> Iterator[tuple[int, int, str]]:
-    """Yields the changes that leave the text of a received object with just the members `wanted`, in text order.
+    """Yields the edits after which the text of a received object has just the members `wanted`, in text order.
 
-    A change has the start and the end of a range of the text, and the text that replaces the range.
+    An edit is the start and the end of a range of the text, and the text that replaces the range.
     """
     members = received.members
     last = {member.name: at for at, member in enumerate(members)}
@@ -102,9 +102,9 @@ def _edits(received: ReceivedObject, wanted: Mapping[str, object]) -> Iterator[t
 
 
 def _apply(received: ReceivedObject, edits: Sequence[tuple[int, int, str]]) -> bytes:
-    """Applies edits to the text of a received object, and returns the bytes of the new text, in UTF-8.
+    """Applies edits to the text of a received object; returns the bytes of the new text, in UTF-8.
 
-    Each edit has the start and the end of a range of the text, and the text that replaces the range.
+    An edit is the start and the end of a range of the text, and the text that replaces the range.
     """
     text, whole = received.text, memoryview(received.raw)
     starts = [0, *(end for _, end, _ in edits)]
@@ -119,12 +119,12 @@ def _apply(received: ReceivedObject, edits: Sequence[tuple[int, int, str]]) -> b
 
 
 def _encode(text: str) -> bytes:
-    """Encodes a JSON text in UTF-8; a lone surrogate, which can only stand in a string, becomes an escape."""
+    """Encodes a JSON text in UTF-8, and writes a lone surrogate, which only strings can have, as a JSON escape."""
     return text.encode("utf-8", "backslashreplace")
 
 
 def _decoder_for(raw: bytes) -> json.JSONDecoder:
-    """Returns the strict JSON decoder for a body: for a large one, one that lets the event loop run meanwhile."""
+    """Returns the strict JSON decoder for a body; for a large body, one that lets the event loop run meanwhile."""
     if len(raw) <= large_bodies.LARGE_BYTES:
         return _DECODER
     numbers = large_bodies.Numbers(_finite)
@@ -137,12 +137,12 @@ def _decoder_for(raw: bytes) -> json.JSONDecoder:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    """Raises `JSONFault` for NaN and the infinities, which are not JSON although Python's parser accepts them."""
+    """Raises `JSONFault` for `NaN` and `Infinity`, which are not JSON although Python's parser accepts them."""
     raise JSONFault(f"{name} is not a JSON number")
 
 
 def _finite(digits: str) -> float:
-    """Converts a number in JSON to a float. Raises `JSONFault` if the number is beyond the range of a double."""
+    """Converts the text of a JSON number to a float; raises `JSONFault` if it is beyond the range of a double."""
     value = float(digits)
     if value in (float("inf"), float("-inf")):
         raise JSONFault("a number is out of range")

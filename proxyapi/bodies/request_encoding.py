@@ -27,7 +27,7 @@ KEY_FIRST = (
 
 
 class TooLarge(Exception):
-    """Error for a request's body that is larger than its limit once it is decoded."""
+    """Error for a request's body that is larger, when decoded, than its limit."""
 
 
 def encoding_of(headers: Mapping[str, object]) -> str:
@@ -78,9 +78,9 @@ async def decode(body: bytes, encoding: str, limit: int) -> bytes:
 
 
 def decode_now(body: bytes, encoding: str, limit: int) -> bytes:
-    """Undoes the Content-Encoding of a request's body in the calling thread, and returns the decoded body.
+    """Undoes the Content-Encoding of a request's body like `decode`, but always in the calling thread.
 
-    Raises `TooLarge` and `BadRequest` as the function `decode` does.
+    Raises `TooLarge` and `BadRequest` as `decode` does.
     """
     decoder = BodyDecoder(encoding, limit)
     decoded = b"".join(decoder.steps(body))
@@ -103,16 +103,16 @@ class BodyDecoder:
 
     @property
     def members(self) -> int:
-        """The number of gzip members that have begun in the body so far. A gzip body is one member or several."""
+        """The number of gzip members that have begun so far; a gzip body is a sequence of one or more members."""
         return self._decoder.members
 
     @property
     def has_more(self) -> bool:
-        """True while some of the body's bytes that have arrived are not decoded yet."""
+        """True while some of the body's bytes that have arrived are still to be decoded."""
         return self._decoder.has_more
 
     def steps(self, data: bytes) -> Iterator[bytes]:
-        """Decodes the next bytes of the body, and yields the result in pieces of bounded size, some of them empty.
+        """Decodes the next bytes of the body; yields the result in pieces of bounded size, some of them empty.
 
         Raises `TooLarge` and `BadRequest`.
         """
@@ -134,7 +134,7 @@ class BodyDecoder:
             yield piece
 
     def end(self) -> None:
-        """Checks that the body is complete, once all of it has been decoded. Raises `BadRequest` if it is not."""
+        """Checks, once all of the body is decoded, that it is complete; raises `BadRequest` if it is not."""
         if not self._decoder.is_whole or not self._decoder.members:
             raise self._bad("it ends too early")
         if self._encoding == "deflate" and self._decoder.members > 1:
@@ -145,9 +145,9 @@ class BodyDecoder:
 
 
 class _OtherReading:
-    """Test whether a deflate body in zlib's wrapper can also be read as one without a wrapper.
+    """Test whether deflate data in zlib's wrapper can also be read as deflate data without a wrapper.
 
-    Some servers try to read it without a wrapper first. Bytes can be made that are valid both ways; `is_possible` is
+    Some servers try to read them without a wrapper first. Bytes can be made that are valid both ways; `is_possible` is
     then true. Other bodies nearly always fail at the first block.
     """
 
@@ -181,5 +181,5 @@ class _OtherReading:
 
 
 def _printable(encoding: str) -> str:
-    """Returns the name of an encoding as an error message may quote it: printable characters only, at most 50."""
+    """Returns an encoding's name in a form that an error message may quote: printable characters only, at most 50."""
     return "".join(filter(str.isprintable, encoding))[:50]
