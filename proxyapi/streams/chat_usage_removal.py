@@ -24,7 +24,7 @@ _SPACE, _TEXT = rb"[ \t]*+", rb'"(?:[^"\\\r\n]++|\\[^\r\n])*+"'
 
 
 def _balanced(depth: int) -> bytes:
-    """Returns a pattern for JSON within one line, in which every bracket is closed and at most `depth` are nested."""
+    """Builds a regular expression for JSON in one line whose brackets are all closed, with up to `depth` nested."""
     bracketed = rb"|[{\[]%b[}\]]" % _balanced(depth - 1) if depth else b""
     return rb'(?:[^"{}\[\]\r\n]++|%b%b)*+' % (_TEXT, bracketed)
 
@@ -54,9 +54,10 @@ class Edit(NamedTuple):
 
 
 def remove_usage(events: bytes) -> bytes:
-    """Returns the events of a chat's stream as upstream would have sent them if the gateway had not asked for usage.
+    """Removes from events of a streamed chat what is in them only because the gateway has asked for the usage.
 
-    `events` are the bytes of whole events.
+    `events` are the bytes of whole server-sent events, and so is the result: the events as upstream would have sent
+    them without that.
     """
     named = events.count(b'"usage"')
     if not named:
@@ -79,9 +80,10 @@ def remove_usage(events: bytes) -> bytes:
 
 
 def _place(match: re.Match[bytes]) -> tuple[int, int]:
-    """Returns where the field `usage` that the pattern `_USUAL` has found begins and ends, with one comma beside it.
+    """Returns the start and the end of the bytes to remove: a field `usage`, and one comma beside it.
 
-    The two numbers are positions in the events. The bytes between them are removed from the events.
+    `_USUAL`, a regular expression, has found the field; the two numbers are positions in the events that it has
+    searched.
     """
     number = match.lastindex or 0
     start, end = match.span(number)
@@ -89,7 +91,7 @@ def _place(match: re.Match[bytes]) -> tuple[int, int]:
 
 
 def _remove_from(event: Event, events: bytes) -> bytes:
-    """Returns the bytes of one event of a chat's stream without its usage; no bytes if the event has only usage."""
+    """Returns the bytes of one event of a streamed chat without the usage; no bytes if the event has nothing else."""
     unchanged = events[event.start : event.end]
     if b'"usage"' not in event.data:
         return unchanged
@@ -116,7 +118,7 @@ def _remove_from(event: Event, events: bytes) -> bytes:
 
 
 def _without(members: Sequence[Member], name: str) -> Edit:
-    """Returns the edit that removes the first member called `name` from a JSON object, and a comma beside it."""
+    """Returns the edit that removes, from a JSON object, the first member called `name` and a comma beside it."""
     number = next(number for number, member in enumerate(members) if member.name == name)
     if number:
         return Edit(members[number - 1].end, members[number].end)
@@ -125,7 +127,7 @@ def _without(members: Sequence[Member], name: str) -> Edit:
 
 
 def _edited(event: Event, events: bytes, text: str, edits: Sequence[Edit]) -> bytes:
-    """Returns the bytes of a server-sent event after its data has been changed by `edits`.
+    """Applies `edits` to the data of a server-sent event, and returns the bytes of the new event.
 
     Lines of other fields than `data` stay unchanged. A data line that an edit leaves empty is removed with its line
     end.
@@ -146,7 +148,7 @@ def _edited(event: Event, events: bytes, text: str, edits: Sequence[Edit]) -> by
 
 
 def _replace(value: bytes, edits: Sequence[tuple[int, int, bytes]]) -> bytes:
-    """Applies the edits that touch one line of an event's data, and returns the new line.
+    """Applies edits to one line of an event's data, and returns the new line.
 
     The edits are in order, and their positions count from the beginning of the line. An edit may begin before the line
     and end behind it.

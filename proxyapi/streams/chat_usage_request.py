@@ -23,9 +23,10 @@ NAMES = (b"stream_options", b"include_usage")
 
 
 class UsageRequests:
-    """The decision whether the gateway adds `stream_options.include_usage` to streamed chats, to learn their usage.
+    """The decision whether the gateway asks upstream for the usage of streamed chats whose callers have not asked.
 
-    One decision is enough for all calls of a process, because they have the same upstream.
+    It asks by adding `stream_options.include_usage` to the request. One decision is enough for all calls of a process,
+    because they have the same upstream.
     """
 
     def __init__(self) -> None:
@@ -38,23 +39,23 @@ class UsageRequests:
 
     @property
     def state(self) -> str:
-        """Whether upstream is asked for the usage of streamed chats, for `/readyz`.
+        """The decision as `/readyz` shows it: "on", "off" or "refused by upstream".
 
-        The value is "on", "off" or "refused by upstream".
+        "on" means that upstream is asked for the usage of streamed chats.
         """
         if self.refused:
             return "refused by upstream"
         return "on" if settings.INJECT_STREAM_USAGE else "off"
 
     def may_be_refusal(self, status: int, body: bytes) -> bool:
-        """Returns whether an error of upstream's may be its refusal of `stream_options.include_usage`.
+        """Returns whether an error answer of upstream's may mean that it refuses `stream_options.include_usage`.
 
-        It may be one if the status is 400 or 422 (`REFUSALS`) and the body of the error names this field.
+        That is so if the status is 400 or 422 (`REFUSALS`) and the body of the error names this field.
         """
         return status in REFUSALS and any(name in body for name in NAMES)
 
     def give_up(self) -> None:
-        """Stops adding `stream_options.include_usage` to streamed chats until the next start, and logs that.
+        """Stops adding `stream_options.include_usage` to streamed chats until the process ends, and logs that.
 
         The reason is that upstream has refused a body with this field, and accepted the same body without it.
         """
@@ -71,7 +72,7 @@ usage_requests = UsageRequests()
 
 
 def ask_for_usage(body: JSONBody) -> JSONBody | None:
-    """Returns a copy of a streamed chat's body in which `stream_options.include_usage` is true, to learn the usage.
+    """Returns a copy of a streamed chat's body that asks upstream for the usage (`stream_options.include_usage`).
 
     Returns None if nothing can be added: the caller asks for usage already, or `stream_options` is invalid, which
     upstream then reports.
@@ -81,9 +82,9 @@ def ask_for_usage(body: JSONBody) -> JSONBody | None:
 
 
 def _ask_in(text: str, members: Sequence[Member]) -> str | None:
-    """Returns the JSON text of a chat's body with `stream_options.include_usage` set to true, for `ask_for_usage`.
+    """Returns the JSON text of a chat's body with `stream_options.include_usage` set to true.
 
-    `members` are the members of the JSON object. Returns None if nothing can be added.
+    `members` are the members of the JSON object. Returns None if nothing can be added (see `ask_for_usage`).
     """
     options = [member for member in members if member.name == "stream_options"]
     if not options:

@@ -31,10 +31,10 @@ HEADERS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": 
 
 
 class EarlyStream:
-    """The beginning of an event stream that a caller gets before upstream has answered: a head, and then comments.
+    """The beginning of an event stream that a caller gets while upstream is still silent: a head, and then comments.
 
-    The comments keep the caller's connection open. The stream begins, at the earliest, `SSE_KEEPALIVE_SECONDS` after
-    this object was made, unless `stop` is called before. `has_begun` is True from then on.
+    They keep the caller's connection open. The stream begins, at the earliest, `SSE_KEEPALIVE_SECONDS` after this
+    object was made, unless `stop` is called before. `has_begun` is True from then on.
     """
 
     def __init__(self, call: Call, dialect: Dialect) -> None:
@@ -45,9 +45,9 @@ class EarlyStream:
         self._timer = self._start_timer()
 
     async def stop(self) -> None:
-        """Stops the stream that the caller gets before upstream has answered: its timer and its comments.
+        """Stops the timer that begins the early stream, and the comments in it, because upstream has answered.
 
-        From then on only the call's own handler sends the caller anything.
+        From then on, only the call's own handler sends the caller anything.
         """
         self._timer.cancel()
         if self._task is not None:
@@ -55,7 +55,7 @@ class EarlyStream:
             await asyncio.wait({self._task})
 
     def event_of(self, response: HttpResponse) -> bytes:
-        """Returns a whole response as one event, for a caller to whom a stream has already been begun.
+        """Converts a whole response to one server-sent event, because the caller has already got the head of a stream.
 
         The body of a success becomes the data of the event; an error of upstream's becomes an error event.
         """
@@ -76,11 +76,11 @@ class EarlyStream:
         return asyncio.get_running_loop().call_later(settings.SSE_KEEPALIVE_SECONDS, self._begin)
 
     def _begin(self) -> None:
-        """Starts the task that sends the caller a head and comments before upstream answers, unless it is too early.
+        """Starts the task that sends a head and comments to the caller, or, if it is too early, the timer once more.
 
-        If it is too early, starts the timer again. It is too early while the caller's socket takes no bytes. It is also
-        too early while the request has not arrived whole, because the last field of a form may be the one that asks for
-        a stream. A call that asks for no stream never gets this head.
+        It is too early while the caller's socket takes no bytes. It is also too early while the request has not arrived
+        whole, because the last field of a form may be the one that asks for a stream. A call that asks for no stream
+        never gets this head.
         """
         connection = self._call.request.connection
         if self._call.facts.stream and connection.has_whole_body and connection.takes_bytes:
@@ -89,10 +89,10 @@ class EarlyStream:
             self._timer = self._start_timer()
 
     async def _run(self, request: CallRequest) -> None:
-        """Sends the caller the head of a stream, and then a comment every `SSE_KEEPALIVE_SECONDS`.
+        """Sends the caller the head of a stream, and then a comment every `SSE_KEEPALIVE_SECONDS`, until cancelled.
 
-        When upstream has answered, `stop` cancels the task that runs this. A comment that would have to wait for the
-        caller's socket is not sent, because the cancellation could cut it in half.
+        `stop` cancels it when upstream has answered. A comment that would have to wait for the caller's socket is not
+        sent, because the cancellation could cut it in half.
         """
         try:
             self.has_begun = True
@@ -108,7 +108,7 @@ class EarlyStream:
             pass  # the connection tells the call that its caller has left
 
     def _head(self, request: CallRequest) -> Head:
-        """Returns the ASGI message with the head of a stream that begins before upstream has answered.
+        """Builds the ASGI message with the head of an event stream (status 200) that begins before upstream answers.
 
         For a call from a browser the head has CORS headers.
         """

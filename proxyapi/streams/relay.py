@@ -43,13 +43,13 @@ SendNow = Callable[[bytes], bool]
 
 
 def unchanged(events: bytes) -> bytes:
-    """Returns `events` unchanged: the default for streams, which pass to the caller as upstream sends them."""
+    """Returns `events` as they are: the default for streams that pass to the caller as upstream sends them."""
     return events
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """The rules of one family of event streams, such as those of chats: the form of its errors, and how it ends.
+    """The rules of one kind of event streams, such as those of chats: how they report an error, and how they end.
 
     `error_event` makes the bytes of an event from an error of the gateway's, the id of the call and the events that the
     caller got last. `trailer` is the last event that such a stream should have; it is appended to a stream without it.
@@ -71,7 +71,7 @@ CHAT = Dialect(sse.error_object, must_end=True)
 
 @cache
 def resumed(dialect: Dialect) -> Dialect:
-    """Returns a copy of `dialect` for a stream that a caller resumes in the middle.
+    """Returns a copy of a stream's rules (`dialect`) for a stream that a caller resumes in the middle.
 
     Such a stream may have no events left to send. So it does not count as cut off if it ends without any event.
     """
@@ -79,7 +79,7 @@ def resumed(dialect: Dialect) -> Dialect:
 
 
 class Relay(ABC):
-    """Base class: passes one answer of upstream's to the caller while the answer still arrives.
+    """Base class of objects that pass one answer of upstream's to the caller while the answer still arrives.
 
     `end` ends the call and writes its ledger row, before the last bytes are sent. `may_comment` is True while a comment
     may follow the bytes that have been sent, and `has_commented` once a comment has been sent. `last_sent` is the time
@@ -108,7 +108,7 @@ class Relay(ABC):
         return self._call.headers_down(self._answer)
 
     async def chunks(self, send_now: SendNow) -> AsyncGenerator[bytes, None]:
-        """Passes the answer to the caller: sends with the function `send_now` what it can, and yields all other bytes.
+        """Passes the answer to the caller: sends bytes at once where it can (`send_now`), and yields the others.
 
         Yielded are the bytes for which the caller's socket has no room now, and the final bytes, which must wait for
         the ledger row. `send_now` returns whether it has sent the bytes.
@@ -134,21 +134,24 @@ class Relay(ABC):
 
     @property
     def comment(self) -> bytes:
-        """The bytes of a comment that keeps the caller's connection alive; may be sent while `may_comment` is True."""
+        """The bytes of an event-stream comment, which keeps the caller's connection alive in a pause.
+
+        It may be sent while `may_comment` is True.
+        """
         return sse.KEEP_ALIVE
 
     @property
     @abstractmethod
     def _is_complete(self) -> bool:
-        """True once the final bytes have arrived from upstream; they are sent only after the ledger row is written."""
+        """True once upstream's final bytes have arrived; they are sent only after the ledger row is written."""
 
     @abstractmethod
     def _read_chunk(self, chunk: bytes) -> bytes:
-        """Takes from a chunk of the answer what the ledger needs; returns the bytes to send to the caller."""
+        """Reads a chunk of upstream's answer for the ledger, and returns the bytes to send to the caller for it."""
 
     @property
     def _between_events(self) -> bool:
-        """True while a comment may be sent to the caller, because no event has been sent only in part."""
+        """True while a comment may be sent to the caller, because the last event has been sent whole."""
         return False
 
     def _error_event(self, error: ProxyError) -> bytes:
@@ -156,14 +159,14 @@ class Relay(ABC):
         return b""
 
     def _final_pieces(self) -> list[bytes]:
-        """Returns the last bytes for the caller when upstream's stream has ended, in pieces; often there are none.
+        """Returns, in pieces, what the caller gets last, after upstream's stream has ended; often nothing.
 
-        They are bytes that were held back, the trailer that the stream lacks, or an error event.
+        It is bytes that were held back, the last event that the stream lacks, or an error event.
         """
         return []
 
     def _pass_on(self, send_now: SendNow, chunk: bytes) -> bytes:
-        """Reads from a chunk of the answer what the ledger needs, and sends the chunk to the caller now if possible.
+        """Reads a chunk of the answer for the ledger, and sends it to the caller at once, if that is possible.
 
         Returns the bytes that were not sent: those for which the caller's socket has no room, and the final bytes of
         the answer, which must wait for the ledger row.
@@ -181,7 +184,7 @@ class Relay(ABC):
 
 
 class EventRelay(Relay):
-    """Relay of a stream of server-sent events: passes whole events, and holds a piece of one until the rest arrives."""
+    """Relay of a stream of server-sent events: passes whole events, and holds part of one until the rest arrives."""
 
     def __init__(self, call: Call, answer: UpstreamAnswer, dialect: Dialect) -> None:
         super().__init__(call, answer)
@@ -201,9 +204,9 @@ class EventRelay(Relay):
         return self._read_events(events) if events else b""
 
     def _read_events(self, events: bytes) -> bytes:
-        """Reads from whole events what the ledger needs, and returns the events as the caller gets them.
+        """Reads whole events for the ledger, and returns them as the caller gets them.
 
-        The dialect of the stream may change them, and secrets in errors are redacted.
+        The stream's dialect may change them, and secrets in error events are redacted.
         """
         self._call.read_events(events)
         passed = self._dialect.to_caller(events)
@@ -247,11 +250,11 @@ class EventRelay(Relay):
         return [piece for piece in pieces if piece]
 
     def _after_event(self, event: bytes) -> bytes:
-        """Returns the gateway's `event`, with a blank line in front if the bytes sent before do not end with one."""
+        """Returns the gateway's own `event`, after a blank line if the bytes sent before do not end with one."""
         return event if sse.ends_event(self._last_events) else b"\n\n" + event
 
     def _read_json(self, body: bytes) -> bytes:
-        """Reads what the ledger needs from a body of JSON that upstream has labelled as a stream of events.
+        """Reads for the ledger a whole JSON body that upstream has labelled as a stream of events.
 
         Returns the body for the caller; if it is an error, secrets in it are redacted.
         """
@@ -261,7 +264,7 @@ class EventRelay(Relay):
 
 
 def ends_with_whole_event(events: bytes) -> bool:
-    """Returns whether these bytes at the end of a stream, with no blank line behind them, are a whole event."""
+    """Returns whether the last bytes of a stream, after its last blank line, are a whole event."""
     found = event_stream.split(events)
     return not found or event_stream.is_whole(found[-1].data)
 
@@ -271,7 +274,7 @@ class BodyRelay(Relay):
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers of upstream's answer for the caller, and its length, by which a caller notices missing bytes."""
+        """The headers of upstream's answer for the caller, and the body's length if known: it shows missing bytes."""
         length = self._answer.length
         return super().headers | ({} if length is None else {"content-length": str(length)})
 

@@ -24,7 +24,7 @@ class Head(TypedDict):
 
 
 def set_passed_headers(response: HttpResponseBase, headers: Mapping[str, str]) -> None:
-    """Replaces all headers of a Django response by `headers`, the headers of upstream's answer.
+    """Replaces all headers of a Django response by `headers`, those of upstream's answer.
 
     The names are in lower case, and `passed_headers.pass_down` has checked the values. Django would check and encode
     each header once more, which takes 9 µs for eight headers. So this sets the private store in which Django keeps
@@ -69,7 +69,11 @@ def fields_of(request: CallRequest, response: HttpResponseBase) -> HeaderFields:
 
 
 def lines_of(fields: HeaderFields) -> bytes:
-    """Returns headers as lines of HTTP/1.1. Raises `ValueError` if one has a line break or a zero byte in it."""
+    """Converts headers to header lines of HTTP/1.1.
+
+    Raises:
+        ValueError: a header has a line break or a zero byte in it.
+    """
     lines = "\r\n".join([*map(": ".join, fields), ""])
     if lines.count("\r") != len(fields) or lines.count("\n") != len(fields) or "\0" in lines:
         raise ValueError("a header has a line break in it")
@@ -85,6 +89,6 @@ def head_of(request: CallRequest, response: HttpResponseBase) -> Head:
 
 
 def message_of(status: int, fields: HeaderFields) -> Head:
-    """Returns the ASGI message that begins an answer with this status and these headers."""
+    """Builds the ASGI message that begins an answer, from a status and headers."""
     headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in fields]
     return {"type": "http.response.start", "status": status, "headers": headers}

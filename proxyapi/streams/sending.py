@@ -28,7 +28,7 @@ NO_TIMEOUT = nullcontext()
 
 
 async def send_whole(request: CallRequest, response: HttpResponse) -> None:
-    """Sends the caller the head and the body of a response whose body is complete in memory."""
+    """Sends the caller a response whose body is complete in memory: its head and its body."""
     status, fields, body = response.status_code, fields_of(request, response), response.content
     if status not in NO_BODY_STATUSES:
         if not response.has_header("content-length"):
@@ -41,18 +41,17 @@ async def send_whole(request: CallRequest, response: HttpResponse) -> None:
 
 
 def time_limit(request: CallRequest) -> AbstractAsyncContextManager[object]:
-    """Returns a context manager that limits the time for sending a whole answer, or one that sets no limit.
+    """Returns a context manager that limits the time for sending a whole answer, if sending may have to wait at all.
 
-    There is a limit only if the answer may have to wait: the caller has sent several requests on one connection, and
-    does not read the answer to an earlier one. Otherwise there is none, because setting a limit takes a thirtieth of
-    the time of a call.
+    It may have to wait if the caller has sent several requests on one connection, and does not read the answer to an
+    earlier one. Otherwise no limit is set, because setting one takes a thirtieth of the time of a call.
     """
     waits = not request.connection.takes_bytes or request.method == "HEAD"
     return asyncio.timeout(settings.REQUEST_TIMEOUT) if waits else NO_TIMEOUT
 
 
 class EventStream:
-    """Sender of an answer that a relay passes to the caller as it arrives: a stream of events, or any other body."""
+    """Sender of an answer that a relay passes on as it arrives, whether it is a stream of events or another body."""
 
     def __init__(self, relay: Relay, send: Send, connection: CallerConnection, http_version: str) -> None:
         self._relay = relay
@@ -61,7 +60,7 @@ class EventStream:
         self._has_chunks = http_version != "1.0"
 
     async def run(self, start: Head | None) -> None:
-        """Sends the caller the head `start`, if one is given, and then the whole answer; always closes the relay."""
+        """Sends the caller the head `start`, if given, and then the whole answer; always closes the relay."""
         relay = self._relay
         if not self._has_chunks:
             self._connection.answer_until_close()
@@ -90,7 +89,10 @@ class EventStream:
 
     @asynccontextmanager
     async def _comments(self) -> AsyncIterator[None]:
-        """Context manager that sends the caller comments while its block runs, if `SSE_KEEPALIVE_SECONDS` is set."""
+        """Context manager that sends the caller keep-alive comments while its block runs.
+
+        It does nothing if `SSE_KEEPALIVE_SECONDS` is 0.
+        """
         comments = asyncio.create_task(self._send_comments()) if settings.SSE_KEEPALIVE_SECONDS else None
         try:
             yield
@@ -100,10 +102,9 @@ class EventStream:
                 await asyncio.wait({comments})
 
     async def _send_comments(self) -> None:
-        """Sends the caller a comment whenever nothing else has been sent for `SSE_KEEPALIVE_SECONDS`.
+        """Sends the caller a comment whenever nothing was sent for `SSE_KEEPALIVE_SECONDS`, until it is cancelled.
 
-        Runs until it is cancelled. No comment is sent while the caller's socket takes no bytes, because the comment
-        could end up inside an event.
+        No comment is sent while the caller's socket takes no bytes, because the comment could end up inside an event.
         """
         pause = settings.SSE_KEEPALIVE_SECONDS
         while True:

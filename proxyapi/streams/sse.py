@@ -24,10 +24,10 @@ SEQUENCE_NUMBER = re.compile(rb'"sequence_number":\s*([0-9]{1,18})')
 
 
 class EventFramer:
-    """Splitter of a stream of bytes between its server-sent events, so that comments or errors can be inserted there.
+    """Splitter that cuts a stream of bytes behind whole server-sent events, where comments or errors can be inserted.
 
-    No byte is changed, added or lost: all bytes that are fed come out, in order. `inside_event`: the bytes that have
-    come out end within an event, which is too long to be held.
+    No byte is changed, added or lost: all bytes that are fed come out, in order. `inside_event` is true if the bytes
+    that have come out end within an event, which is too long to be held.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class EventFramer:
         self.inside_event = False
 
     def feed(self, chunk: bytes) -> bytes:
-        """Takes the next bytes of a stream of events, and returns all bytes up to the end of the last whole event.
+        """Adds the next bytes of a stream of events, and returns all bytes up to the end of the last whole event.
 
         The bytes after that are held until their event is whole. An event that is longer than `MAX_HELD_BYTES` is
         returned in pieces.
@@ -63,17 +63,16 @@ class EventFramer:
         return ready
 
     def flush(self) -> bytes:
-        """Returns the bytes that are still held when a stream of events has ended: those behind its last blank line."""
+        """Returns, once the stream has ended, the bytes that are still held: those behind its last whole event."""
         rest = bytes(self._held)
         self._held.clear()
         return rest
 
     def _end_by_single_line_ends(self, chunk: bytes) -> int:
-        """Returns the position in the held bytes at which the last whole event ends, in a stream without blank lines.
+        """Returns where the last whole held event ends, in a stream that separates its events by single line ends.
 
-        Such a stream separates events by single line ends; the first data line shows whether it is of this kind. The
-        result of this test is kept, because an event may have many lines. Returns 0 for other streams, and if fewer
-        than two events are held.
+        The first data line shows whether a stream is of this kind. The result of this test is kept, because an event
+        may have many lines. Returns 0 for other streams, and if fewer than two events are held.
         """
         if self._has_single_line_ends is None:
             if not (b"\n" in chunk or b"\r" in chunk):
@@ -89,7 +88,7 @@ class EventFramer:
 
 
 def _end_of_last_blank_line(held: bytearray, start: int) -> int:
-    """Returns the position just after the last blank line in the bytes `held` that ends after `start`, or else 0.
+    """Returns the position just after the last blank line in `held` (bytes) that ends after position `start`; else 0.
 
     LF CR may be the beginning of LF CR LF, so it counts as a blank line only once the next byte has arrived.
     """
@@ -101,23 +100,22 @@ def _end_of_last_blank_line(held: bytearray, start: int) -> int:
 
 
 def ends_event(events: bytes) -> bool:
-    """Returns whether a server-sent event may follow these bytes, because they are empty or end with a blank line."""
+    """Returns whether a new server-sent event may follow these bytes: they are empty, or end with a blank line."""
     return not events or events.endswith(_ENDS_OF_EVENTS)
 
 
 def comment_after(events: bytes) -> bytes:
-    """Returns a comment line of server-sent events that can be sent to the caller after `events`.
+    """Returns an event-stream comment that can be sent after `events`, the whole events that were sent last.
 
-    `events` are whole events, those sent last; the comment does not change what they mean to the caller. If they end
-    with a blank line, or are empty, the comment ends with one, too. Otherwise the stream separates its events by single
-    line ends, and the comment has no blank line: to clients that follow the grammar all these events are one event,
-    which a blank line would cut in two.
+    It does not change what they mean to the caller. If they end with a blank line, or are empty, the comment ends with
+    one, too. Otherwise the stream separates its events by single line ends, and the comment has no blank line: to
+    clients that follow the grammar all these events are one event, which a blank line would cut in two.
     """
     return KEEP_ALIVE if ends_event(events) else KEEP_ALIVE_LINE
 
 
 def event_of(data: bytes) -> bytes:
-    """Returns a server-sent event with this data, on as many `data:` lines as the data has lines."""
+    """Builds a server-sent event with this data, on as many `data:` lines as the data has lines."""
     return b"".join(b"data: " + line + b"\n" for line in data.splitlines() or [b""]) + b"\n"
 
 
@@ -134,7 +132,7 @@ def is_error_object(data: bytes) -> bool:
 
 
 def responses_error(error: ProxyError, request_id: str, last_events: bytes) -> bytes:
-    """Returns the event by which the Responses API reports an error, made from an error of the gateway's.
+    """Converts an error of the gateway to an error event of the Responses API.
 
     Its shape is the SDK's `ResponseErrorEvent`. Its sequence number follows that of the last event in `last_events`,
     the events that the caller got last.
@@ -152,7 +150,7 @@ def responses_error(error: ProxyError, request_id: str, last_events: bytes) -> b
 
 
 def error_object(error: ProxyError, request_id: str, last_events: bytes) -> bytes:
-    """Returns an error of the gateway's as `data: {"error": …}`, the error event of chats and transcripts.
+    """Converts an error of the gateway to `data: {"error": …}`, the error event of chats and transcripts.
 
     The SDK raises it as `APIError`.
     """
