@@ -43,10 +43,9 @@ class CallHandler:
         self._cors = CorsMiddleware(call_view)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one HTTP request; ASGI servers call this method for each.
+        """Answers one HTTP request; the ASGI server calls this method for each request.
 
-        Whatever the call holds, such as its slot among the calls in flight, is given back when the answer has been
-        sent.
+        What the call holds, such as its slot among the calls in flight, is given back when the answer has been sent.
         """
         request = CallRequest(scope, receive, send)
         request.resolver_match = self._resolve(request.path_info)
@@ -54,12 +53,12 @@ class CallHandler:
             await self._exchange(request, send)
 
     def _resolve(self, path: str) -> ResolverMatch:
-        """Finds the view for a path, with or without a slash at the path's end, and returns it as a `ResolverMatch`."""
+        """Finds the view for a path, whether or not the path ends with a slash; returns it as a `ResolverMatch`."""
         path = "/" + path.removeprefix("/").rstrip("/")  # `OPTIONS *` has no leading slash
         return self._resolve_kept(path) if len(path) <= LONGEST_KEPT_PATH else self._resolver.resolve(path)
 
     async def _exchange(self, request: CallRequest, send: Send) -> None:
-        """Has the view make the response to one request, and sends the response to the client.
+        """Gets the response to one request from its view, and sends the response to the client.
 
         Whatever goes wrong, the client gets an error or the connection is closed, so that nobody waits for ever.
         """
@@ -97,13 +96,13 @@ class CallHandler:
                 request.caller_deadline = None  # else a reference cycle would keep the call's body
 
     async def _answer(self, request: CallRequest) -> HttpResponseBase:
-        """Returns the view's response, with CORS headers if a browser asks on behalf of a page of another origin."""
+        """Returns the view's response to a request, with CORS headers if a page of another origin makes the request."""
         if request.method == "OPTIONS" or "HTTP_ORIGIN" in request.META:
             return await cast(Awaitable[HttpResponseBase], self._cors(request))
         return await call_view(request)
 
     async def _send(self, request: CallRequest, response: HttpResponseBase, send: Send) -> None:
-        """Sends a response to the client, whole or as a stream, in the way that the kind of response requires.
+        """Sends a response to the client: whole, or as a stream if it is one.
 
         To a client without a valid key the response may be sent late, at the pace of
         `proxyapi.unauthenticated.answer_pace`. Nothing is sent if the caller left, or got status 504, while the call
@@ -142,9 +141,8 @@ class CallHandler:
     ) -> None:
         """Sends a response to a client that has already got the head of an event stream.
 
-        That head was sent because upstream did not answer soon (`proxyapi.streams.early_stream`).
-
-        A stream of events is relayed; any other response, or an error in its place, is sent as one event.
+        That head was sent because upstream did not answer soon (`proxyapi.streams.early_stream`). A stream of events is
+        passed on; any other response, or an error in its place, is sent as one event.
         """
         if isinstance(response, RelayResponse) and isinstance(response.relay, EventRelay):
             response.relay.has_commented = True
@@ -162,7 +160,7 @@ class CallHandler:
 
 
 async def call_view(request: HttpRequest) -> HttpResponseBase:
-    """Calls the view that `request.resolver_match` names, and returns its response."""
+    """Runs the view that `request.resolver_match` names, and returns the view's response."""
     match = request.resolver_match
     assert match is not None  # noqa: S101  (the handler set it: the last route matches everything)
     # The view class is used directly: `func` is a wrapper around it that only Django's stock handler needs.

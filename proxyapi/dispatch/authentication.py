@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class SecurityKeyAuthentication(BaseAuthentication):
-    """Authentication of a call of the simple API, by its security key.
+    """Authentication of a call of the simple API by its security key.
 
     The key is the first that is given of: `security_key` in the body or the form, `security_key` in the query, the
     header `X-Security-Key`, and the bearer token.
@@ -48,7 +48,7 @@ class BearerAuthentication(BaseAuthentication):
 class AccessTokenAuthentication(BaseAuthentication):
     """Authentication of a request for a page about the server's state, by the token in the setting `ACCESS_TOKEN`.
 
-    The request must have this token as `access_token` in the query, or as its bearer token.
+    The request must have this token as `access_token` in its query, or as its bearer token.
     """
 
     def authenticate(self, request: Request) -> tuple[Caller, None]:
@@ -57,7 +57,7 @@ class AccessTokenAuthentication(BaseAuthentication):
 
 
 def find_caller(candidates: tuple[object, ...]) -> Caller:
-    """Returns the caller to whom the key in a request belongs.
+    """Returns the facts about the key in a request, as a `Caller`.
 
     `candidates` are the values found in the places where a request may have its key; the first that is not None counts.
 
@@ -74,8 +74,8 @@ def find_caller(candidates: tuple[object, ...]) -> Caller:
 def check_secret(candidates: tuple[object, ...], secret: str | None) -> None:
     """Checks that the secret in a request is the configured `secret`.
 
-    `candidates` are the values found in the places where a request may have it; the first that is not None counts. If
-    no secret is configured, the check always fails.
+    `candidates` are the values found in the places where a request may have the secret; the first that is not None
+    counts. If no secret is configured, the check always fails.
 
     Raises:
         InvalidKey: no value is given, or the value is wrong; the error does not say which.
@@ -88,10 +88,9 @@ def check_secret(candidates: tuple[object, ...], secret: str | None) -> None:
 
 
 def caller_without_body(request: ProxyRequest) -> Caller | None:
-    """Returns the caller of the key in the request's query or headers; None without a key, or if the key is not valid.
+    """Finds the caller by the key in the request's query or headers; returns None if there is no valid key.
 
-    This caller is known before the body is read. If the body has another key, that one takes precedence
-    (`names_another_key` finds out).
+    This needs no body. If the body has another key, that one takes precedence (`names_another_key` finds out).
     """
     call = request.call_request  # faster than DRF's request, which looks each attribute up twice
     candidates = (call.GET.get("security_key"), call.META.get("HTTP_X_SECURITY_KEY"), _bearer(call))
@@ -100,7 +99,7 @@ def caller_without_body(request: ProxyRequest) -> Caller | None:
 
 
 def names_another_key(request: ProxyRequest, caller: Caller) -> bool:
-    """Returns whether the request's body has a `security_key` that is invalid, or does not belong to `caller`."""
+    """Returns whether the request's body has a `security_key` that is not a valid key of `caller`."""
     given = request.data.get("security_key")
     return given is not None and not is_key_of(given, caller)
 
@@ -112,7 +111,7 @@ def is_key_of(given: object, caller: Caller) -> bool:
 
 
 def _first_given(candidates: Iterable[T | None]) -> T | str:
-    """Returns the first of the candidates that is not None; an empty string if all are None."""
+    """Returns the first candidate that is not None; an empty string if all candidates are None."""
     return next((candidate for candidate in candidates if candidate is not None), "")
 
 

@@ -44,13 +44,13 @@ def meant_path(raw_path: str) -> str:
 
 
 def _is_known_endpoint(raw_path: str) -> bool:
-    """Returns whether `raw_path` is the path of a known endpoint. If it is, the client's base URL is right."""
+    """Returns whether `raw_path` is the path of a known endpoint, which shows that the client's base URL is right."""
     route = find_route(raw_path.removeprefix("/v1")) if raw_path.startswith("/v1/") else None
     return route is not None and not has_endpoint_twice(route) and _is_known(route)
 
 
 def _is_known(route: Route) -> bool:
-    """Returns whether OpenAI's API is known to have the path of this route.
+    """Returns whether this route is that of a path which OpenAI's API is known to have.
 
     `find_route` also accepts unknown paths below a known one; the names of their routes end with `/*`.
     """
@@ -70,7 +70,7 @@ def has_endpoint_twice(route: Route) -> bool:
 
 
 def unknown_endpoint(method: str | None, path: str, raw_path: str, root_path: str) -> NotFound:
-    """Returns the 404 error for a request to a path without an endpoint, with a hint if the meant path is clear.
+    """Builds the 404 error for a path without an endpoint, with a hint if it is clear which path the client means.
 
     `root_path` is what clients have in front of every path of the gateway, such as `/ai`; it may be empty.
     """
@@ -85,7 +85,10 @@ def unknown_endpoint(method: str | None, path: str, raw_path: str, root_path: st
 
 
 class KnownSegment:
-    """A segment in the tree of the known paths of `/v1`: those that may follow it, and whether a path may end here."""
+    """A node in the tree of the known paths of `/v1`: one segment of a path, and the segments that may follow it.
+
+    It also says whether a path may end here.
+    """
 
     __slots__ = ("below", "is_end")
 
@@ -95,7 +98,7 @@ class KnownSegment:
 
 
 def nearest_path(raw_path: str) -> str:
-    """Guesses which known path of `/v1` a client means by the unknown `raw_path`, which is misspelt or breaks off.
+    """Guesses which known path of `/v1` a client means by `raw_path`, which is misspelt or incomplete.
 
     Returns an empty string if no known path is similar. If `raw_path` is the beginning of several paths, returns this
     beginning, spelt right, followed by `/...`. Both paths are as they come over the wire.
@@ -121,7 +124,7 @@ def nearest_path(raw_path: str) -> str:
 
 
 def _nearest_segment(segment: str, known: dict[str, KnownSegment]) -> str:
-    """Returns the segment in `known` that a client most likely means by `segment`, which may be misspelt.
+    """Returns the known segment of a path that a client most likely means by `segment`, which may be misspelt.
 
     `known` maps the segments that may stand at this place of a path to their nodes. Where an id may stand, the result
     may be `{id}`. It is an empty string if no segment is similar.
@@ -136,7 +139,7 @@ def _nearest_segment(segment: str, known: dict[str, KnownSegment]) -> str:
 
 @cache
 def _known_paths() -> KnownSegment:
-    """Returns the tree of the paths that OpenAI's API is known to have below `/v1`."""
+    """Builds the tree of the paths that OpenAI's API is known to have below `/v1`."""
     root = KnownSegment()
     for family in FAMILIES:
         for path in family.paths:

@@ -47,7 +47,7 @@ NEGOTIATOR = DefaultContentNegotiation()  # chooses parsers; has no state, so al
 
 
 class BodyUse(Enum):
-    """How much of a request's body a view reads: nothing, a small body only, or the whole body."""
+    """How much of its request's body a view reads: nothing, a small body only, or the whole body."""
 
     NONE = auto()  # nothing: the view answers as if there were no body
     SMALL = auto()  # at most `SMALL_BODY_BYTES`, since nothing but the key is expected in it
@@ -69,7 +69,7 @@ class ProxyView(APIView):
     takes_capacity: ClassVar[bool] = False
 
     def initialize_request(self, request: HttpRequest, *args: object, **kwargs: object) -> ProxyRequest:
-        """Wraps Django's request in the request object that the view gets, a `ProxyRequest`, and returns the latter."""
+        """Wraps Django's request in a `ProxyRequest`, the request object for the view, and returns it."""
         return ProxyRequest(
             request,
             parsers=self.get_parsers(),
@@ -97,7 +97,7 @@ class ProxyView(APIView):
             vars(self).pop("head", None)
 
     async def _refusal(self, fault: Exception, request: CallRequest) -> HttpResponse:
-        """Returns the response for an error that was raised while a request was answered, and logs or counts the error.
+        """Builds the response for an error that was raised while a request was answered, and logs or counts the error.
 
         A separate method on purpose: holding the exception in `dispatch`'s frame would form a reference cycle and keep
         the request body alive until a garbage collection.
@@ -116,7 +116,7 @@ class ProxyView(APIView):
         return render(error, request)
 
     async def _handle(self, request: ProxyRequest, **kwargs: object) -> HttpResponseBase:
-        """Admits a request, calls the view's handler for the HTTP method (`get`, `post`, …), and returns the response.
+        """Checks a request, runs the view's method for its HTTP method (`get`, `post`, …), and returns the response.
 
         OPTIONS is answered with the allowed methods, without a key.
         """
@@ -131,7 +131,7 @@ class ProxyView(APIView):
         return response
 
     async def admit(self, request: ProxyRequest) -> None:
-        """Checks the key and the limits of a request, and receives the request's body first if the view reads one.
+        """Receives a request's body, if the view reads one, and checks the request's key and the key's limits.
 
         Raises an error if the request may not go on.
         """
@@ -146,8 +146,8 @@ class ProxyView(APIView):
     async def receive_body(self, request: ProxyRequest) -> None:
         """Receives and parses the request's body, and checks the key, which is in a header, the query or the body.
 
-        The limits of a key in a header or in the query are counted before the body is parsed, so that a call that
-        exceeds the limits is not parsed.
+        The limits of a key in a header or in the query are counted before the body is parsed, so that no work is done
+        for a call that exceeds them.
         """
         call = request.call_request
         is_encoded = bool(request_encoding.encoding_of(call.META))
@@ -173,7 +173,7 @@ class ProxyView(APIView):
     async def receive(self, call: CallRequest, search: KeySearch | None) -> None:
         """Receives the request's body.
 
-        If a `search` is given, it looks for a valid key in the body while the body arrives, and must find one.
+        `search`, if given, looks for a valid key in the body while the body arrives, and must find one.
         """
         await call.read_body(search)
 
@@ -189,7 +189,7 @@ class ProxyView(APIView):
             proxy_request.call_request.mark_sender_known()
 
     async def authorize(self, request: ProxyRequest) -> None:
-        """Finds the caller of a request, and checks that the caller's key may make the request.
+        """Finds the caller by the request's key, and checks that this key may make the request.
 
         Raises an error if it may not.
         """
@@ -208,17 +208,20 @@ class ProxyView(APIView):
             await throttle.check(request, self)
 
     async def parse(self, request: ProxyRequest) -> None:
-        """Parses the request's body, so that `request.data` has the result; parses a large body in another thread."""
+        """Parses the request's body, in a thread if it is large; `request.data` then has the result."""
         await large_bodies.run(len(request.call_request.decoded_body), lambda: request.data)
 
     def on_authenticated(self, request: ProxyRequest) -> None:
-        """Hook for subclasses, called once the request's key has been found valid; does nothing by default."""
+        """Hook for subclasses, called when the request's key has been found valid; does nothing by default."""
 
     async def before_error(self) -> None:
-        """Hook for subclasses, called before `on_error`, for work that must not be done on the event loop."""
+        """Hook for subclasses, called before `on_error`, for work that takes too long for the event loop.
+
+        Does nothing by default.
+        """
 
     def on_error(self, error: ProxyError) -> None:
         """Hook for subclasses, called when the gateway answers with an error of its own; does nothing by default."""
 
     def on_departure(self) -> None:
-        """Hook for subclasses, called when the caller has left before there is an answer; does nothing by default."""
+        """Hook for subclasses, called when the caller leaves before there is an answer; does nothing by default."""

@@ -59,8 +59,8 @@ from usage.models import Outcome
 class CallView(ProxyView):
     """Base class of the views whose requests are sent upstream and recorded in the ledger.
 
-    `route` is the name under which the ledger files the view's requests. `caller` is the caller to whom the key in the
-    request belongs, once the key has been checked.
+    `route` is the name under which the ledger files the view's requests. `caller` has the facts about the key in the
+    request, once the key has been checked.
     """
 
     authentication_classes: tuple[type[BaseAuthentication], ...] = (SecurityKeyAuthentication,)
@@ -72,10 +72,7 @@ class CallView(ProxyView):
     caller: Caller
 
     def setup(self, request: HttpRequest, *args: object, **kwargs: object) -> None:
-        """Creates the `Call` object for a new request, and sets the route of the request.
-
-        The handler calls this before `dispatch`, as Django does.
-        """
+        """Creates the `Call` object for a new request, and sets the route of the request; called before `dispatch`."""
         super().setup(request, *args, **kwargs)
         call_request = cast(CallRequest, request)
         call_request.route = self.route
@@ -85,7 +82,10 @@ class CallView(ProxyView):
         """Records the caller of the request, and takes a slot among the calls in flight.
 
         This is called a second time if the body has a key that takes precedence over the one in a header. The call then
-        keeps the slot that it has. Raises `Overloaded` if all slots are taken.
+        keeps the slot that it has.
+
+        Raises:
+            Overloaded: all slots are taken.
         """
         has_slot = bool(self.call.facts.key_name)  # false, unless a key in the body is checked after one in a header
         self.caller = request.caller
@@ -109,11 +109,11 @@ class CallView(ProxyView):
         dialect: Dialect | None = None,
         rewrite: Callable[[bytes], bytes] | None = None,
     ) -> HttpResponseBase:
-        """Sends a request upstream after all checks of the call, and returns upstream's answer as a response.
+        """Sends a request upstream, after all checks of the call, and returns upstream's answer as a response.
 
-        If a `dialect` (the rules for this route's event streams) is given, an answer that is an event stream is relayed
-        as it arrives. Any other answer is read whole first. If upstream's status is 200, `rewrite`, if it is given, is
-        applied to the answer's body.
+        If a `dialect` (the rules for this route's event streams) is given, an answer that is an event stream is passed
+        on as it arrives. Any other answer is read whole first. If upstream's status is 200, `rewrite`, if it is given,
+        is applied to the answer's body.
         """
         answer = await self.check_and_send(request, dialect)
         if dialect is not None and await self.is_stream(answer):
@@ -131,12 +131,12 @@ class CallView(ProxyView):
         return answer.is_event_stream or (self.call.facts.stream and await answer.begins_as(begins_stream))
 
     async def check_and_send(self, request: UpstreamRequest, dialect: Dialect | None = None) -> UpstreamAnswer:
-        """Checks that the caller may make the call, writes its beginning to the journal, and sends the call upstream.
+        """Checks that the caller may make the call, writes its beginning to the journal, and sends it upstream.
 
         Returns upstream's answer, of which only the head has been read. If a `dialect` (the rules for this route's
         event streams) is given, a caller that has asked for a stream is sent keep-alive comments until upstream
-        answers. If a check fails, the error of `check_models`, `ownership_check.check`, `self_calls.check` or
-        `reserve` is raised, and nothing has been sent upstream.
+        answers. If a check fails, the error of `check_models`, `ownership_check.check`, `self_calls.check` or `reserve`
+        is raised, and nothing has been sent upstream.
         """
         capacity.check_open()
         call, facts, caller = self.call, self.call.facts, self.caller
@@ -171,7 +171,7 @@ class CallView(ProxyView):
         return await self.send(request)
 
     def answer_in_time(self, request: UpstreamRequest) -> None:
-        """Starts a timer for the time limit that the caller has set, if any; when it ends, the caller gets status 504.
+        """Starts a timer for the time limit that the caller has set, if any; at its end, the caller gets status 504.
 
         The call itself may go on upstream for `REQUEST_TIMEOUT` from now on.
         """
@@ -181,7 +181,7 @@ class CallView(ProxyView):
             request.deadline = asyncio.get_running_loop().time() + call_settings().REQUEST_TIMEOUT
 
     async def limit_output(self, request: UpstreamRequest) -> None:
-        """Adds a limit of output tokens to the body that goes upstream, if the gateway has chosen one for the call."""
+        """Adds a limit of output tokens to the request for upstream, if the gateway has chosen one for the call."""
         limit = self.call.facts.output_limit
         if limit is None or request.json is None:
             return
@@ -265,7 +265,7 @@ class CallView(ProxyView):
         return response
 
     def outcome(self, status: int) -> Outcome:
-        """Returns the outcome of a call whose answer has been read whole: success, or an error of upstream.
+        """Returns how a call has ended whose answer was read whole: with success, or with an error of upstream.
 
         Some servers send an error with status 200; a POST has then failed. A GET that returns a stored response with an
         error in it has succeeded.

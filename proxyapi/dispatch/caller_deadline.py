@@ -27,7 +27,7 @@ class CallerDeadline:
         self._timer = asyncio.get_running_loop().call_at(deadline, self._expire)
 
     async def stop(self) -> None:
-        """Stops the timer of the caller's time limit. If it has begun to send status 504, waits until that is sent.
+        """Stops the timer of the caller's time limit; if it is just sending status 504, waits until that is sent.
 
         After this, only the call's handler sends to the caller. `IncomingBody.left_at` then tells the handler whether
         it still may: it is not None if the caller has got status 504 or has left.
@@ -37,7 +37,7 @@ class CallerDeadline:
             await asyncio.wait({self._task})
 
     def _expire(self) -> None:
-        """Begins to send status 504 to the caller, because the caller's time limit is over.
+        """Starts sending status 504 to the caller, whose time limit is over.
 
         Does nothing if the call has ended or the caller has left.
         """
@@ -49,7 +49,7 @@ class CallerDeadline:
         self._task = asyncio.create_task(self._answer(self._call.timed_out))
 
     async def _answer(self, error: UpstreamTimeout) -> None:
-        """Sends `error` to the caller as an answer with status 504; with CORS headers if a browser made the call."""
+        """Sends `error` to the caller as the answer (status 504), with CORS headers if a browser made the call."""
         request = self._call.request
         response = render(error, request)
         if "HTTP_ORIGIN" in request.META:

@@ -15,7 +15,7 @@ class FormView(CallView):
     """Base class of the views that may pass a form to upstream while it arrives."""
 
     async def admit_form(self, form: FormUpload, route: Route, query: str) -> None:
-        """Checks that the key may use the models and objects that a form names; reserves budget for the call.
+        """Checks that the key may use the models and objects that a form names, and reserves dollars for the call.
 
         Called when the whole form has been read. The end of the form has not been sent yet, so upstream cannot have
         acted on the form. Raises the errors of `check_models`, `ownership_check.check_form` and `reserve`, which stop

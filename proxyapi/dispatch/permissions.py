@@ -17,7 +17,7 @@ from proxyapi.keys.keyring import Caller
 class RouteAllowed(BasePermission):
     """Permission of Django REST framework: allows a request if the caller's key may use the request's route.
 
-    Routes have their names in the ledger, such as `/v1/responses/{id}`.
+    Routes have the names that they have in the ledger, such as `/v1/responses/{id}`.
     """
 
     def has_permission(self, request: Request, view: APIView) -> bool:
@@ -27,7 +27,11 @@ class RouteAllowed(BasePermission):
 
 
 def check_route(caller: Caller, route: str) -> None:
-    """Checks that the caller's key may use a route, named as in the ledger: raises `RouteNotAllowed` if it may not."""
+    """Checks that the caller's key may use a route, which is named as in the ledger: `/v1/responses/{id}`.
+
+    Raises:
+        RouteNotAllowed: it may not.
+    """
     if not is_allowed(route, caller.allowed_routes):
         raise RouteNotAllowed(f"This key may not use {route}.")
 

@@ -16,14 +16,19 @@ PAGE_INTERVAL_SECONDS = 10
 
 
 class Throttle(BaseThrottle):
-    """Base class of the gateway's throttles: as in Django REST framework, but with an async check.
+    """Base class of the gateway's throttles (checks of how many requests there are), which have an async check.
 
-    The check may wait for Redis, which counts for several processes together.
+    Otherwise they are like those of Django REST framework. The check may wait for Redis, which counts for several
+    processes together.
     """
 
     @abstractmethod
     async def check(self, request: ProxyRequest, view: APIView) -> None:
-        """Counts a request against this throttle's limit. Raises `RateLimited` if the request exceeds the limit."""
+        """Counts a request against this throttle's limit.
+
+        Raises:
+            RateLimited: the request exceeds the limit.
+        """
 
 
 class KeyLimits(Throttle):

@@ -32,10 +32,10 @@ class UpstreamAnswer:
 
     @property
     def is_text(self) -> bool:
-        """True if the Content-Type of upstream's answer says JSON or other text, or if there is no Content-Type.
+        """True if the Content-Type of upstream's answer says JSON or other text, or is missing.
 
-        The gateway reads such an answer whole before it passes it on. Sound, files and streams of events are not read
-        whole.
+        The gateway reads such an answer whole before it passes it on; sound, files and streams of events pass while
+        they arrive.
         """
         kind = self.content_type.lower()
         return not kind or (kind.startswith(("application/json", "text/")) and not self.is_event_stream)
@@ -53,11 +53,11 @@ class UpstreamAnswer:
 
     @property
     def request_id(self) -> str:
-        """The X-Request-Id header of upstream's answer, which is OpenAI's id of the request; empty if there is none."""
+        """The header X-Request-Id of upstream's answer, OpenAI's id of the request; empty if there is none."""
         return self._exchange.headers.get("x-request-id", "")
 
     def passed_headers(self) -> dict[str, str]:
-        """Returns the headers of upstream's answer that are passed on to the caller, by their names in lower case."""
+        """Returns those headers of upstream's answer that the caller gets, by their names in lower case."""
         return pass_down(self._exchange.headers.items())
 
     async def read(self) -> bytes:
@@ -85,11 +85,12 @@ class UpstreamAnswer:
         return self._body
 
     async def begins_as(self, reads: Callable[[bytes], bool | None]) -> bool:
-        """Returns whether the function `reads` accepts the beginning of upstream's body, whatever the Content-Type.
+        """Tests the beginning of upstream's body with the function `reads`, and returns the function's verdict.
 
-        `reads` gets all bytes of the body so far. It returns True, False or, while these are too few to decide, None.
-        If the body ends before `reads` has decided, the result is False. The bytes are kept for `chunk` and `read`,
-        which return them later. If the connection fails, closes the answer and raises the errors of `chunk`.
+        `reads` gets all bytes of the body so far. It returns True, False or, while these are too few to decide, None;
+        then it is called again with more bytes. If the body ends before `reads` has decided, the result is False.
+        Later, `chunk` and `read` return these bytes, too. If the connection fails, closes the answer and raises the
+        errors of `chunk`.
         """
         try:
             while (begins := reads(self._start)) is None and (piece := await self._chunk(bytes)):
@@ -100,7 +101,7 @@ class UpstreamAnswer:
         return bool(begins)
 
     async def chunk(self, sink: Sink = bytes) -> bytes:
-        """Waits for the next bytes of upstream's body, and returns the bytes that the function `sink` does not take.
+        """Waits for the next bytes of upstream's body, offers them to the function `sink`, and returns what it leaves.
 
         `sink` gets each piece of the body when it arrives, and returns the rest of it that it did not take; while it
         takes all, the wait goes on (`Exchange.chunk`). Returns empty bytes at the end of the body. Raises
@@ -113,11 +114,10 @@ class UpstreamAnswer:
         return await self._chunk(sink)
 
     async def _chunk(self, sink: Sink) -> bytes:
-        """Reads the next bytes of upstream's body from the connection; returns those that the function `sink` leaves.
+        """Does the work of `chunk` for the bytes that are still on the connection, without those that were kept.
 
-        The bytes that `begins_as` has read are not among them; `chunk` returns those. `sink` gets each piece of the
-        body, and returns the rest that it did not take. A fault of the connection is raised as the error that the
-        caller gets.
+        Those are the bytes that `begins_as` has read. A fault of the connection is raised as the error that the caller
+        gets.
         """
         try:
             return await self._exchange.chunk(sink)
@@ -135,7 +135,7 @@ class UpstreamAnswer:
             ) from fault
 
     def close(self) -> None:
-        """Ends the exchange with upstream.
+        """Frees the connection to upstream.
 
         If the answer has not arrived whole, the connection is closed, so that upstream stops its work.
         """

@@ -41,7 +41,7 @@ RETRY_PAUSE = 0.1  # seconds, times the number of attempts
 
 @cache
 def client() -> AsyncOpenAI:
-    """Returns the OpenAI SDK's client of this process, which supplies the base URL and the SDK's own headers.
+    """Returns this process's client of the OpenAI SDK, which supplies the base URL and the SDK's own headers.
 
     Its API key is a placeholder, which `account_headers` replaces by the key of the account that pays for the request.
     """
@@ -60,7 +60,7 @@ def client() -> AsyncOpenAI:
 
 
 def refuse(request: httpx2.Request) -> httpx2.Response:
-    """Stands in for the HTTP transport of the OpenAI SDK's client, and raises RuntimeError for every request.
+    """Raises RuntimeError for every request: it stands in for the HTTP transport of the OpenAI SDK's client.
 
     The client must send nothing itself, because requests go upstream only through `proxyapi.upstream.transport`.
     """
@@ -69,7 +69,7 @@ def refuse(request: httpx2.Request) -> httpx2.Response:
 
 @cache
 def transport() -> Transport:
-    """Returns the pool of connections to upstream, of which each process has one."""
+    """Returns this process's only pool of connections to upstream."""
     base_url = str(client().base_url).rstrip("/")
     silence = SilenceLimits(settings.FIRST_BYTE_TIMEOUT, settings.IDLE_TIMEOUT)
     return Transport(base_url, connect_timeout=CONNECT_TIMEOUT, silence=silence)
@@ -83,7 +83,7 @@ async def close() -> None:
 
 @lru_cache(maxsize=256)
 def account_headers(credentials: Credentials) -> Headers:
-    """Returns the headers that the OpenAI SDK sends with every request on an account, its API key among them."""
+    """Returns the headers, with the account's API key, that the OpenAI SDK sends with every request on an account."""
     account = client().copy(
         api_key=credentials.api_key, organization=credentials.organization, project=credentials.project
     )
@@ -123,7 +123,7 @@ async def send(request: UpstreamRequest) -> UpstreamAnswer:
 
 
 async def _send_once(request: UpstreamRequest) -> UpstreamAnswer:
-    """Sends `request` to upstream without a second attempt, and returns the answer once its head has arrived.
+    """Sends `request` to upstream once, and returns the answer as soon as its head has arrived.
 
     Raises `UpstreamUnreachable`, `UpstreamTimeout` or `RequestTimeout` as `send` does.
     """
@@ -137,7 +137,7 @@ async def _send_once(request: UpstreamRequest) -> UpstreamAnswer:
 
 
 def _head_and_body(request: UpstreamRequest) -> tuple[Headers, Body]:
-    """Returns the headers, with the credentials of the account, and the body that `request` sends upstream."""
+    """Returns the headers, with the account's credentials, and the body that go upstream for `request`."""
     credentials = request.credentials
     headers = account_headers(credentials).copy() if request.headers is None else request.headers.copy()
     headers["Authorization"] = f"Bearer {credentials.api_key}"

@@ -30,7 +30,7 @@ class Connection(asyncio.Protocol):
         return self._transport.is_closing()
 
     async def exchange(self, head: bytes, body: Body, deadline: float, silence: SilenceLimits = UNLIMITED) -> Exchange:
-        """Sends a request on this connection to upstream; returns the exchange once the head of the answer has arrived.
+        """Sends a request on this connection to upstream; returns the exchange when the answer's head has arrived.
 
         Raises:
             TransportFault: the head did not arrive. An exception that `body` raises is raised unchanged.
@@ -69,7 +69,7 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def ended(self, *, reusable: bool) -> None:
-        """Frees this connection to upstream after an exchange: keeps it for another if `reusable`, else closes it."""
+        """Frees this connection after an exchange: keeps it for another one if it is `reusable`, else closes it."""
         self._exchange = None
         # While bytes of this request still wait to be sent, upstream may close without reading them.
         if reusable and not self.closing and not self._transport.get_write_buffer_size():
@@ -89,7 +89,7 @@ class Connection(asyncio.Protocol):
             self._exchange.data_received(data)
 
     def eof_received(self) -> None:
-        """Ends the current exchange and closes the connection, because upstream has closed its side of the connection.
+        """Ends the current exchange and closes the connection, because upstream has closed its side of it.
 
         With TLS this is called only after upstream's closing alert (RFC 9112, 9.8).
         """

@@ -44,7 +44,7 @@ def configured_credentials() -> Credentials:
 
 @lru_cache(maxsize=1)
 def _one_account(api_key: str, project: str | None, organization: str | None) -> Credentials:
-    """Returns the account with these fields, as the same object for all calls.
+    """Returns the account with these fields; equal fields always give the same object.
 
     So caches that are keyed by the account find it without comparing its fields.
     """

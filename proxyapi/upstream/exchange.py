@@ -42,9 +42,9 @@ BODILESS = {204, 304}
 
 
 class State(IntEnum):
-    """The states of an exchange with upstream, from its request to its end; the module's docstring draws them.
+    """The states of an exchange (one request to upstream and its answer); the module's docstring draws them.
 
-    The states are ordered: from `FAILED` on, nothing more arrives from upstream.
+    They are ordered: from `FAILED` on, nothing more arrives from upstream.
     """
 
     HEAD = 0
@@ -66,7 +66,7 @@ class ExchangeConnection(Protocol):
 
 
 class SilenceLimits(NamedTuple):
-    """The seconds for which upstream may send nothing: before the head of its answer, and within the answer.
+    """The longest times, in seconds, for which upstream may send nothing: before its answer's head, and after it.
 
     None stands for no limit.
     """
@@ -79,7 +79,7 @@ UNLIMITED = SilenceLimits()
 
 
 class Exchange:
-    """One exchange with upstream on one connection: a request, and the answer to it, while they are in progress.
+    """One request to upstream and the answer to it, while they are in progress on one connection.
 
     `status` is 0 until the head of the answer has arrived.
     """
@@ -128,12 +128,12 @@ class Exchange:
             await self._wait()
 
     async def chunk(self, sink: Sink = bytes) -> bytes:
-        """Waits for the next bytes of the answer's body, decoded; returns those that the function `sink` does not take.
+        """Waits for the next decoded bytes of the answer's body, offers them to `sink`, and returns what it leaves.
 
-        `sink` gets a piece of the body and returns the rest of it that it did not take; while it takes all, the wait
-        goes on. Bytes that have arrived already are given to `sink` here, later ones in a callback of the event loop at
-        the moment they arrive. An exception that `sink` raises in this callback ends the exchange, and is raised here.
-        Returns empty bytes at the end of the body.
+        `sink` is a function that gets a piece of the body and returns the rest of it that it did not take; while it
+        takes all, the wait goes on. Bytes that have arrived already are given to `sink` here, later ones in a callback
+        of the event loop at the moment they arrive. An exception that `sink` raises in this callback ends the exchange,
+        and is raised here. Returns empty bytes at the end of the body.
 
         Raises:
             TransportFault: the body did not arrive whole.
@@ -152,7 +152,7 @@ class Exchange:
         return rest
 
     def close(self) -> None:
-        """Ends the exchange; its connection is free for another exchange, or is closed if it cannot be used again.
+        """Ends the exchange, and frees its connection for another one, or closes it if it cannot be used again.
 
         It cannot be used again if the request or the answer is incomplete, or if upstream does not keep the connection
         open.
@@ -190,7 +190,7 @@ class Exchange:
     async def _wait(self) -> None:
         """Waits until bytes of the answer have arrived or the state of the exchange has changed.
 
-        If the exchange has failed already, raises its fault instead.
+        If the exchange has failed already, raises the fault instead.
         """
         if self._fault is not None:
             raise self._fault
@@ -201,7 +201,7 @@ class Exchange:
             self._waiter = None
 
     def _start_timer(self) -> asyncio.TimerHandle:
-        """Starts the timer of the exchange and returns it.
+        """Starts and returns the timer that looks for the deadline and for a silence that is too long.
 
         It fires at the deadline or, if that is sooner, when upstream will have been silent for as long as it may be.
         """
@@ -228,7 +228,7 @@ class Exchange:
             self._timer = self._start_timer()
 
     def _restart_silence(self) -> None:
-        """Measures upstream's silence from now on; the time before does not count.
+        """Starts to measure upstream's silence anew, from this moment.
 
         Until now upstream had to wait for the gateway: for the end of the request, or until its answer was read on.
         """
@@ -236,9 +236,9 @@ class Exchange:
             self._heard_at = self._loop.time()
 
     def _pop_buffered(self) -> bytes:
-        """Empties the buffer of the answer's body and returns its bytes.
+        """Empties the buffer of the answer's body and returns the bytes that were in it.
 
-        Decoding, or reading from upstream, goes on if it has stopped because the buffer was full.
+        Decoding, or reading from upstream, goes on if it had stopped because the buffer was full.
         """
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces = []
@@ -269,7 +269,7 @@ class Exchange:
             self._connection.resume()
 
     def _decode(self, decoder: Decoder) -> None:
-        """Decodes the next step of an encoded answer into the buffer.
+        """Decodes one more step of an encoded answer into the buffer.
 
         If more is left to decode, stops reading from upstream and, if the buffer has room, schedules another step.
         Raises `zlib.error` for bytes that are wrongly encoded.
@@ -282,12 +282,12 @@ class Exchange:
             self._schedule_step()
 
     def _schedule_step(self) -> None:
-        """Schedules the next step of decoding the answer for the event loop's next turn, unless one is scheduled."""
+        """Schedules one step of decoding the answer for the event loop's next turn, unless one is scheduled already."""
         if self._next_step is None:
             self._next_step = self._loop.call_soon(self._decode_step)
 
     def _decode_step(self) -> None:
-        """Decodes the next step of an encoded answer, and wakes the task that waits for its bytes.
+        """Decodes one more step of an encoded answer, and wakes the task that waits for its bytes.
 
         After the last step, completes the answer if all of it has arrived, and reads from upstream again.
         """
@@ -308,9 +308,9 @@ class Exchange:
         self._wake()
 
     def _end(self) -> None:
-        """Completes the exchange, once its answer has arrived and been decoded.
+        """Marks the exchange as complete, because its answer has arrived and been decoded.
 
-        Fails the exchange instead if the encoded body ends too early.
+        If the encoded body ends too early, marks the exchange as failed instead.
         """
         if self._decoder is not None and not self._decoder.is_whole:
             self._fail(Broken("its encoded answer is not whole"))
@@ -318,10 +318,10 @@ class Exchange:
             self._state = State.COMPLETE
 
     def _wake(self) -> None:
-        """Wakes the task that waits for bytes of the answer, unless its `sink` takes all bytes that have arrived.
+        """Offers the buffered bytes to the waiting task's `sink`, and wakes the task if the sink leaves some of them.
 
-        The `sink` is the function that the task has given to `chunk`; it gets the buffered bytes first. If it takes all
-        of them and more are to come, the task is not woken.
+        `sink` is the function that the task has given to `chunk`. The task is also woken if it has no sink, if nothing
+        is buffered, or at the end of the answer.
         """
         if self._waiter is None or self._waiter.done():
             return
@@ -386,7 +386,7 @@ class Exchange:
             raise Broken("a second answer follows")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Adds a header from the head of upstream's answer to `headers`.
+        """Adds a header of upstream's answer to `headers`.
 
         Headers behind the body (trailers) are left out, because no request has asked for them (RFC 9110, 6.5.1).
         """
@@ -434,9 +434,9 @@ class Exchange:
             self._pause()
 
     def on_message_complete(self) -> None:
-        """Completes an answer whose last byte has arrived, unless some of it is still to be decoded.
+        """Marks the exchange as complete, because the answer's last byte has arrived and nothing is left to decode.
 
-        Then the last step of decoding completes it.
+        If something is left, the last step of decoding does this.
         """
         if self._state is not State.BODY:  # this is the end of an interim answer, or the exchange has failed
             return

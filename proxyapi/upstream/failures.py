@@ -18,7 +18,7 @@ MAYBE_BILLED = "The call may have reached upstream and may have been billed."
 
 
 class UnreachableLog:
-    """Log of the reasons why upstream gives no answer: each at most once a minute, with the system's own words.
+    """Log of the reasons why upstream gives no answer: it writes each reason at most once a minute.
 
     Reasons that differ only in words that upstream has chosen count as the same reason. So upstream can fill neither
     the log nor the memory.
@@ -36,10 +36,9 @@ class UnreachableLog:
         self.add_reason(f"{words}{details}", f"{what}: {fault.kind}")
 
     def add_reason(self, words: str, kind: str = "") -> None:
-        """Logs `words`, a reason why upstream gives no answer, unless one of its `kind` was logged in the last minute.
+        """Logs `words`, why upstream gives no answer, unless a reason of the same `kind` was logged in the last minute.
 
-        If no `kind` is given, only a reason in the same words is of the same kind. At most `MAX_LOGGED_REASONS` kinds
-        are logged a minute.
+        Without a `kind`, the words themselves are the kind. At most `MAX_LOGGED_REASONS` kinds are logged a minute.
         """
         kind = kind or words
         now = time.monotonic()
@@ -56,7 +55,7 @@ unreachable_log = UnreachableLog()
 
 
 def error_of(fault: TransportFault, request: UpstreamRequest) -> ProxyError:
-    """Returns the error that the caller gets for `fault`, which ended a request before the head of an answer arrived.
+    """Converts `fault`, which ended a request before an answer's head arrived, to the error that the caller gets.
 
     The error is a `RequestTimeout` if the deadline passed while the caller was still sending the body. The message of
     any other error says whether upstream may have billed the call. A connection that fails or breaks is logged, too.

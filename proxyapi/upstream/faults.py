@@ -59,7 +59,7 @@ class ProxyRefused(ConnectionError):
 
 
 class TransportFault(Exception):
-    """Base class of the errors for an exchange with upstream that failed; each subclass is one way of failing."""
+    """Base class of the errors for a failed exchange with upstream; each subclass is one way of failing."""
 
 
 class NotConnected(TransportFault):
@@ -111,14 +111,14 @@ class Broken(TransportFault):
 
 
 class InvalidStatus(Broken):
-    """Error: upstream's answer has a status that HTTP does not have, a number outside of 100 to 599."""
+    """Error: upstream's answer has a status that HTTP does not have, below 100 or above 599."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"its answer has the status {status:03}, which is none", "its answer has an invalid status")
 
 
 def not_connected(fault: OSError | UnicodeError, *, is_proxy: bool) -> NotConnected:
-    """Returns the error `NotConnected`, whose text tells a caller why a connection could not be opened.
+    """Builds the error `NotConnected`, whose text tells a caller why a connection could not be opened.
 
     `fault` is the system's error while connecting to upstream or, if `is_proxy`, to the proxy on the way to upstream.
     """
@@ -141,7 +141,7 @@ def not_connected(fault: OSError | UnicodeError, *, is_proxy: bool) -> NotConnec
 
 
 def lost(fault: Exception | None) -> Broken:
-    """Returns the error `Broken`, whose text tells a caller how an open connection to upstream was lost.
+    """Builds the error `Broken`, whose text tells a caller how an open connection to upstream was lost.
 
     `fault` is the system's error; None if upstream has closed the connection in an orderly way.
     """
@@ -160,7 +160,7 @@ def lost(fault: Exception | None) -> Broken:
 
 
 def unreadable(start: bytes, fault: httptools.HttpParserError | httptools.HttpParserUpgrade) -> Broken:
-    """Returns the error `Broken`, whose text tells a caller why the parser could not read upstream's answer.
+    """Builds the error `Broken`, whose text tells a caller why the parser could not read upstream's answer.
 
     `fault` is the parser's error, and `start` has the first bytes from upstream if no head of an answer came. The
     parser calls functions of the gateway (callbacks, such as `on_body`). If one of them has raised an exception, that
@@ -187,7 +187,7 @@ def unreadable(start: bytes, fault: httptools.HttpParserError | httptools.HttpPa
 
 
 def damaged(fault: zlib.error) -> Broken:
-    """Returns the error `Broken` for an encoded answer that cannot be decoded; `fault` says why, in zlib's words."""
+    """Builds the error `Broken` for an encoded answer that cannot be decoded; `fault` says why, in zlib's words."""
     kind = "its encoded answer is damaged"
     broken = Broken(f"{kind} ({fault})", kind)
     broken.__cause__ = fault

@@ -52,7 +52,7 @@ READING_METHODS = frozenset({"GET", "HEAD"})
 
 
 def pass_up(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
-    """Returns the headers of the caller's request that go upstream, repeated ones too, in their order.
+    """Returns those headers of the caller's request that go upstream, in their order; repeated ones stay repeated.
 
     Left out are those that identify or authenticate the caller, and those that belong to the caller's connection. The
     names in `headers` must be in lower case.
@@ -76,7 +76,7 @@ def without_encoding(headers: Headers | None) -> Headers:
 
 
 def pass_down(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Returns the headers of upstream's answer that the caller may get, by their names in lower case.
+    """Returns those headers of upstream's answer that the caller may get, by their names in lower case.
 
     The values of a repeated header are joined by commas (RFC 9110, 5.3).
     """
@@ -89,7 +89,7 @@ def pass_down(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def location_down(location: str, *, base_url: str, root_path: str, method: str, status: int) -> str | None:
-    """Returns the `Location` header that the caller gets for upstream's `location`; None if the caller gets none.
+    """Converts upstream's header `Location` to the one that the caller gets; None if the caller gets none.
 
     A location below upstream's `base_url` becomes the same path below the gateway's own `/v1`, because a client that
     follows a redirect to upstream itself would bypass policies, budgets and the ledger. `root_path` is the prefix under
@@ -111,7 +111,7 @@ def location_down(location: str, *, base_url: str, root_path: str, method: str, 
 
 
 def _is_value(value: str) -> bool:
-    """Returns whether `value` may be a header's value for the caller: printable ASCII characters and tabs only.
+    """Returns whether `value` can be sent to the caller as a header's value: printable ASCII and tabs only.
 
     Nearly all values have no tab, and that case is checked first because it is faster.
     """
@@ -119,7 +119,7 @@ def _is_value(value: str) -> bool:
 
 
 def _text(value: bytes) -> str:
-    """Decodes the value of a caller's header as UTF-8; before the value is sent upstream, it is encoded as UTF-8 again.
+    """Decodes the value of a caller's header as UTF-8, in which it will be encoded again on its way upstream.
 
     Bytes that are not UTF-8 become `?`, because no other replacement is sure to be accepted everywhere.
     """

@@ -13,7 +13,7 @@ PROXY_SCHEMES = ("http",)  # of the proxies that the gateway can use
 
 
 def environment_proxy(url: str) -> SplitResult | None:
-    """Returns the URL of the proxy that the environment names for requests to `url`; None if there is none.
+    """Returns the URL of the proxy that the environment variables name for requests to `url`; None if none.
 
     A proxy that is named without a scheme is an http:// one. A host that `NO_PROXY` exempts has no proxy.
     """
@@ -45,9 +45,9 @@ def is_bypassed(host: str, port: int, no_proxy: str) -> bool:
 
 
 def proxy_fault(url: str) -> str:
-    """Returns, in words, why requests to `url` cannot go through the proxy that the environment names for them.
+    """Says why requests to `url` cannot go through the proxy that the environment variables name for them.
 
-    Returns an empty text if they can, or if the environment names no proxy.
+    Returns an empty text if they can, or if there is no proxy.
     """
     proxy = environment_proxy(url)
     if proxy is None:
@@ -65,7 +65,7 @@ def proxy_fault(url: str) -> str:
 
 
 def proxy_authorization(proxy: SplitResult) -> list[str]:
-    """Returns a list with the header line that authenticates the gateway to `proxy`, from the user in the proxy's URL.
+    """Returns, in a list, the header line that logs the gateway in at `proxy`, with the user in the proxy's URL.
 
     The list is empty if the URL has no user.
     """
@@ -86,7 +86,7 @@ def _split_port(entry: str) -> tuple[str, int | None]:
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Parses `text` as an IP address, and leaves out an IPv6 zone; returns None if the text is no address but a name.
+    """Parses `text` as an IP address, without an IPv6 zone; returns None if the text is a name.
 
     An IPv4 address that is written as IPv6 (`::ffff:192.0.2.1`) is returned as IPv4.
     """
@@ -107,7 +107,7 @@ def _is_in_domain(name: str, entry: str) -> bool:
 
 
 def _includes(entry: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Returns whether an entry of NO_PROXY is the IP address `address`, or a network that contains this address."""
+    """Returns whether an entry of NO_PROXY is this IP address, or a network that contains it."""
     try:
         network = ipaddress.ip_network(entry, strict=False)
     except ValueError:

@@ -13,7 +13,7 @@ from proxyapi.upstream.passed_headers import Headers
 
 
 class Upload(Protocol):
-    """The body of a caller's request that goes upstream while it is still arriving (`proxyapi.call.uploads`)."""
+    """Interface of a request body that goes upstream while it is still arriving (`proxyapi.call.uploads`)."""
 
     content_type: str
 
@@ -23,17 +23,17 @@ class Upload(Protocol):
 
     @property
     def size(self) -> int | None:
-        """The number of bytes that go upstream; None if it is not known yet."""
+        """The number of bytes that go upstream; None while it is not known."""
 
     @property
     def is_whole(self) -> bool:
         """True if all of the body was received and read before anything goes upstream."""
 
     async def check(self) -> None:
-        """Checks whether the caller may send this body, once all of it has been read; does nothing the second time."""
+        """Checks, once all of the body has been read, whether the caller may send it; only the first call does so."""
 
     def pieces(self) -> AsyncIterator[bytes]:
-        """Yields the pieces of the caller's body, while it arrives, as soon as they may be sent upstream.
+        """Yields the pieces of the caller's body while it arrives, each as soon as it may be sent upstream.
 
         Raises `ProxyError` or `CallerGone`, both of which end the call.
         """
@@ -70,10 +70,10 @@ class UpstreamRequest:
 
     @property
     def is_of_text(self) -> bool:
-        """True if a stream that answers the request consists of text, and not of pictures or sound."""
+        """True if a streamed answer to this request consists of text, and not of pictures or sound."""
         return not self.path.startswith(("/images/", "/audio/"))
 
     @property
     def text_size(self) -> int:
-        """The number of bytes of the request's JSON, which policies read."""
+        """The number of bytes of the request's JSON body, as the policies read it."""
         return 0 if self.json is None else self.json.size

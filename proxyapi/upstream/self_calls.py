@@ -66,12 +66,15 @@ def check(api_key: str, via: str) -> None:
 
 
 def own_entry() -> str:
-    """Returns the entry that this gateway adds to the header `Via` of its requests; empty if upstream is OpenAI."""
+    """Returns this gateway's entry for the header `Via` of requests to upstream; empty if upstream is OpenAI.
+
+    By it, the gateway recognises a call that comes back to it.
+    """
     return _entry(call_settings().OPENAI_BASE_URL)
 
 
 def gateways_passed(via: str) -> str:
-    """Returns those entries of a request's header `Via` that go upstream: the gateways that the call has passed.
+    """Returns the gateways that a call has passed, as those entries of its header `Via` that go upstream.
 
     Other proxies in the header are the caller's, and upstream does not learn of them. The result is empty if upstream
     is OpenAI.
@@ -81,7 +84,10 @@ def gateways_passed(via: str) -> str:
 
 @cache
 def _entry(base_url: str) -> str:
-    """Returns the entry in `Via` by which a gateway with the upstream `base_url` names itself; empty for OpenAI."""
+    """Returns the entry in the header `Via` by which a gateway whose upstream is `base_url` names itself.
+
+    It is empty for OpenAI.
+    """
     host = urlsplit(base_url).hostname or ""
     if any(host == domain or host.endswith(f".{domain}") for domain in OPENAI_DOMAINS):
         return ""
@@ -89,12 +95,12 @@ def _entry(base_url: str) -> str:
 
 
 def _entries(via: str) -> list[str]:
-    """Returns the entries of a header `Via` that name gateways of this kind."""
+    """Returns those entries of a header `Via` that name gateways of this kind."""
     return [entry for entry in map(str.strip, via.split(",")) if GATEWAY.fullmatch(entry)]
 
 
 def _addresses(host: str) -> set[ipaddress.IPv4Address | ipaddress.IPv6Address]:
-    """Resolves a host name and returns the host's IP addresses; the set is empty if the name is not known."""
+    """Resolves a host name to the host's IP addresses; returns an empty set if the name is not known."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
@@ -104,7 +110,7 @@ def _addresses(host: str) -> set[ipaddress.IPv4Address | ipaddress.IPv6Address]:
 
 
 def _is_local(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Returns whether an IP address belongs to this machine, by trying to bind a socket to the address."""
+    """Returns whether an IP address belongs to this machine: a socket can be bound to it."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
         with socket.socket(family) as probe:

@@ -32,9 +32,9 @@ NO_CONNECTION_IN_TIME = {False: "it does not answer", True: "the proxy on the wa
 
 
 class Transport:
-    """The pool of connections to one upstream: reuses those that are free, and opens new ones.
+    """The pool of connections to one upstream: it reuses those that are free, and opens new ones.
 
-    The number of connections has no limit here, because `proxyapi.call.capacity` limits the calls.
+    Their number has no limit here, because `proxyapi.call.capacity` limits the calls.
     """
 
     def __init__(self, base_url: str, *, connect_timeout: float, silence: SilenceLimits = UNLIMITED) -> None:
@@ -48,9 +48,7 @@ class Transport:
         self._vacant: list[Connection] = []  # the one used last stands last, and is used first
 
     async def open(self, method: str, target: str, headers: Headers, body: Body, deadline: float) -> Exchange:
-        """Sends a request to upstream, and returns the exchange once the head of the answer has arrived.
-
-        Uses a free connection of the pool, or opens one.
+        """Sends a request to upstream on a free or new connection; returns the exchange when the answer's head is here.
 
         `target` is the path and query below the base URL, encoded. The whole exchange ends at `deadline`, in seconds of
         the event loop's clock.
@@ -74,15 +72,15 @@ class Transport:
         return await connection.exchange(head, body, deadline, self._silence)
 
     async def close(self) -> None:
-        """Closes all connections of the pool to upstream, also those that carry an exchange."""
+        """Closes all connections of the pool to upstream, those in use, too."""
         for connection in list(self._open):
             connection.close()
 
     def _head(self, method: str, target: str, headers: Headers, framing: list[str]) -> bytes:
-        """Returns the head of a request to upstream as bytes: its request line, `headers`, and the lines in `framing`.
+        """Builds the bytes of a request's head: its request line, `headers`, and the header lines in `framing`.
 
-        The lines in `framing` are the headers that tell how the body is delimited. Raises `ValueError` if a header has
-        a line break or a zero byte in it, or if `target`, the path and query, has a space in it.
+        Those in `framing` say how the body is delimited. Raises `ValueError` if a header has a line break or a zero
+        byte in it, or if `target`, the path and query, has a space in it.
         """
         place = f"{self._url.path}{target}"
         if self._proxy is not None and self._tls is None:
@@ -97,7 +95,7 @@ class Transport:
         return head.encode()
 
     def _take_vacant(self) -> Connection | None:
-        """Takes a free connection to upstream out of the pool and returns it; returns None if no connection is free.
+        """Takes a free connection to upstream out of the pool and returns it; returns None if there is none.
 
         Closes the connections that have been free for more than `VACANT_SECONDS`.
         """
@@ -110,12 +108,12 @@ class Transport:
         return None
 
     def _put_back(self, connection: Connection) -> None:
-        """Puts a connection to upstream that has become free back into the pool, so that a later request uses it."""
+        """Puts a connection to upstream that has become free back into the pool, for a later request."""
         connection.vacant_since = asyncio.get_running_loop().time()
         self._vacant.append(connection)
 
     def _discard(self, connection: Connection) -> None:
-        """Removes a connection to upstream that has been closed from the pool."""
+        """Removes a closed connection to upstream from the pool."""
         self._open.discard(connection)
         if connection in self._vacant:
             self._vacant.remove(connection)
@@ -199,7 +197,7 @@ def keep_alive(opened: socket.socket) -> None:
 
 
 async def in_chunks(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yields the pieces of a request's body in the chunked transfer coding of HTTP, and its end (RFC 9112, 7.1)."""
+    """Yields the bytes of a request's body in HTTP's chunked transfer coding, with its end (RFC 9112, 7.1)."""
     async for piece in pieces:
         if piece:
             yield b"%x\r\n%b\r\n" % (len(piece), piece)
