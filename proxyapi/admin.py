@@ -53,7 +53,7 @@ EXAMPLE_BODY = '{"model": "%s", "messages": [{"role": "user", "content": "Hello"
 
 class KeyChangeList(ChangeList):  # type: ignore[misc]  # unfold has no types
     def get_results(self, request: HttpRequest) -> None:
-        """Loads the access keys on one page of the admin's list, and the usage of each, in two queries.
+        """Loads the access keys on one page of the admin's list, and the usage of each key, in two queries.
 
         The usage is loaded only for people who may see it.
         """
@@ -229,14 +229,14 @@ class AccessKeyAdmin(GuardedAdmin):
         return self._ask(request, key, "Revoke", "revoke_key.html")
 
     def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[UnfoldAction]:
-        """Returns the actions that the admin's page of an access key offers; for a revoked key only Usage."""
+        """Returns the actions that the admin's page of one access key offers; for a revoked key, only Usage."""
         actions: list[UnfoldAction] = super().get_actions_detail(request, object_id)
         if _key_or_404(object_id).revoked_at is None:
             return actions
         return [one for one in actions if one.action_name == USAGE]
 
     def _ask(self, request: HttpRequest, key: AccessKey, verb: str, template: str, **more: object) -> HttpResponse:
-        """Renders an admin page about one access key, for example to confirm that the key shall be revoked."""
+        """Renders an admin page that asks something about one access key, for example whether to revoke it."""
         context = {**self.admin_site.each_context(request), "opts": self.opts, "key": key, **more}
         return TemplateResponse(
             request,
@@ -245,7 +245,7 @@ class AccessKeyAdmin(GuardedAdmin):
         )
 
     def _show(self, request: HttpRequest, key: AccessKey, text: str, words: str) -> HttpResponse:
-        """Renders the admin page that shows the new secret of an access key, this one time."""
+        """Renders the admin page that shows the new secret of an access key, which is shown only this once."""
         return self._ask(request, key, "Key", "show_key.html", text=text, words=words, curl=_curl(request, key, text))
 
     # Columns of the list, and fields of a key's page that cannot be edited
@@ -268,7 +268,7 @@ class AccessKeyAdmin(GuardedAdmin):
 
     @admin.display(description="spent")
     def spending(self, key: AccessKey) -> str:
-        """Renders one bar for each budget of an access key, with the dollars spent and reserved, for the admin's list.
+        """Renders a key's spending for the admin's list: for each budget, one bar of the dollars spent and reserved.
 
         For a key without budgets, renders the dollars that it has spent and reserved this month.
         """
@@ -312,7 +312,7 @@ class AccessKeyAdmin(GuardedAdmin):
 
 
 def _key_or_404(object_id: str) -> AccessKey:
-    """Returns the access key whose id is part of the address of an admin page.
+    """Returns the access key whose id is in the address of an admin page.
 
     Raises:
         Http404: there is no such key, or the text in the address is no id.
@@ -324,7 +324,7 @@ def _key_or_404(object_id: str) -> AccessKey:
 
 
 def _curl(request: HttpRequest, key: AccessKey, text: str) -> str:
-    """Returns a `curl` command with which the holder of a new key, whose secret is `text`, can make a first call.
+    """Returns a `curl` command with which the holder of a new key can make a first call; `text` is the key's secret.
 
     The command names a route and a model that the key may use. If the key may use none of the example routes, the
     command names the first of them; if no model is known that the key may use, the default model.

@@ -58,7 +58,7 @@ class AccessKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscript
 
     @property
     def changed_columns(self) -> list[str]:
-        """The names of the access key's database columns that the person has changed in the form.
+        """The names of the access key's database columns whose values the person has changed in the form.
 
         Changed form fields that are no column, such as the upstream key, are not among them.
         """
@@ -90,5 +90,5 @@ class RotateForm(forms.Form):
 
     @property
     def chosen(self) -> timedelta:
-        """The time for which the old secret of the rotated key stays valid, as chosen in the form."""
+        """The time, as chosen in the form, for which the old secret of the rotated key stays valid."""
         return timedelta(seconds=int(self.cleaned_data["grace"]))

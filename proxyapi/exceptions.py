@@ -88,7 +88,7 @@ class ProxyError(exceptions.APIException):
         self.headers = {"Retry-After": str(retry_after)} if retry_after else {}
 
     def body(self, request_id: str | None) -> dict[str, Any]:
-        """Returns the body of the answer with this error: an error object like OpenAI's, plus the `request_id`."""
+        """Returns the JSON object for the answer with this error: one like OpenAI's errors, with the `request_id`."""
         error = {"message": self.words, "type": self.type, "param": self.param, "code": self.code}
         return {"error": {**error, "request_id": request_id}}
 
@@ -151,7 +151,7 @@ class ModelNotAllowed(ProxyError):
 
 
 class ModelNotPriced(ProxyError):
-    """Error 403: a call of a key with a budget names a model without a price, so the call's cost would not be known."""
+    """Error 403: a call of a key with a budget names a model without a price, so its cost would be unknown."""
 
     status_code = 403
     type = "permission_error"
@@ -219,7 +219,7 @@ class UnsupportedMediaType(ProxyError):
 
 
 class LoopDetected(ProxyError):
-    """Error 508: the call would go round and round between gateways.
+    """Error 508: the call has come back to a gateway that it has passed already, so it would go round for ever.
 
     OpenAI's SDKs send a call again after such a status; the header `X-Should-Retry: false` tells them not to.
     """
@@ -343,7 +343,7 @@ class UpstreamAnswerTooLarge(UpstreamFailure):
 
 
 class UnreadableList(UpstreamFailure):
-    """Error 502: upstream's list could not be read, so the objects of other keys could not be removed from it.
+    """Error 502: upstream's list could not be read, so the objects of other keys could not be taken out of it.
 
     Nothing of the list is sent to the caller.
     """
@@ -370,7 +370,7 @@ class UpstreamTimeout(UpstreamFailure):
 
 
 class CallerGone(Exception):
-    """Exception: the caller closed the connection before its request was complete, so nobody waits for an answer."""
+    """Exception: the caller has closed the connection before its request was complete; nobody waits for an answer."""
 
 
 def from_framework(error: Exception) -> ProxyError:

@@ -23,17 +23,16 @@ _UNSEEN = re.compile(
 
 
 def normalised(name: str) -> str:
-    """Returns the name of a new access key as it will be stored: in Unicode's form NFKC.
+    """Converts the name of a new access key to the form in which it will be stored: Unicode's NFKC.
 
-    In this form full-width letters, for example, have become ordinary ones.
-
-    A name with unprintable characters is returned unchanged, because `check_name` will refuse it.
+    In this form full-width letters, for example, have become ordinary ones. A name with unprintable characters is
+    returned unchanged, because `check_name` will refuse it.
     """
     return unicodedata.normalize("NFKC", name) if name.isprintable() else name
 
 
 def comparable(name: str) -> str:
-    """Returns a form of a key's name that is equal for all names that look the same to a reader.
+    """Converts a key's name to a form that is equal for all names that look the same to a reader.
 
     Differences of case, of the number of spaces and of invisible characters are removed. The form is at most three
     times as long as the name in NFKC.

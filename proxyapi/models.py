@@ -37,7 +37,7 @@ _DOLLARS: dict[str, Any] = {
 
 
 class LogBodies(models.TextChoices):
-    """Which calls of an access key have their bodies (request and answer) stored in the ledger."""
+    """The choice of those calls of an access key whose bodies (request and answer) the ledger stores."""
 
     INHERIT = "inherit", "server default"
     ALL = "all", "all"
@@ -46,10 +46,10 @@ class LogBodies(models.TextChoices):
 
 
 def check_routes(globs: list[str]) -> None:
-    """Checks the globs of routes that an access key is to be limited to, such as `/v1/responses*`.
+    """Checks the patterns of routes, such as `/v1/responses*`, to which an access key is to be limited.
 
     Raises:
-        ValidationError: a glob can match no route, because it begins with neither `/` nor `*`.
+        ValidationError: a pattern can match no route, because it begins with neither `/` nor `*`.
     """
     for glob in globs:
         if not glob.startswith(("/", "*")):
@@ -58,7 +58,7 @@ def check_routes(globs: list[str]) -> None:
 
 
 def check_upstream_key(text: str) -> None:
-    """Checks that a text can be sent to upstream as an API key, in a header.
+    """Checks that a text can be an API key for upstream, which is sent in a header.
 
     Raises:
         ValidationError: the text is too short or too long, or has spaces or characters outside of ASCII.
@@ -68,7 +68,7 @@ def check_upstream_key(text: str) -> None:
 
 
 class AccessKeyManager(models.Manager["AccessKey"]):
-    """The manager of access keys: creates them in the database, and finds them by name."""
+    """Django's manager of access keys: it creates them in the database, and finds them by name."""
 
     def issue(self, name: str, *, upstream_key: str = "", **fields: object) -> tuple[AccessKey, str]:
         """Creates an access key in the database, and returns it together with its secret.
@@ -99,7 +99,7 @@ class AccessKeyManager(models.Manager["AccessKey"]):
         )
 
     def find(self, name: str) -> AccessKey | None:
-        """Returns the access key with this name, and locks its row; None if there is none.
+        """Returns the access key with this name, with its row locked until the transaction ends; None if there is none.
 
         The name is searched for as it was typed, and then in the form in which new names are stored.
         """
@@ -191,7 +191,7 @@ class AccessKey(models.Model):
         using: str | None = None,
         update_fields: Iterable[str] | None = None,
     ) -> None:
-        """Saves the access key with a new `changed_at`. The name of a key that has been saved before is not changed."""
+        """Saves the access key with a new `changed_at`; a key that has been saved before keeps its name."""
         if self._state.adding:
             self.comparable_name = comparable(self.name)
         else:
@@ -200,16 +200,16 @@ class AccessKey(models.Model):
         super().save(force_insert=force_insert, force_update=force_update, using=using, update_fields=update_fields)
 
     def clean_fields(self, exclude: Collection[str] | None = None) -> None:
-        """Checks each field of the access key, and before that normalises the name of a new key.
+        """Brings the name of a new access key into the form in which it is stored, and then checks each field.
 
-        So the checks see the name in the form in which it will be stored.
+        In this order, the checks see the name as it will be stored.
         """
         if self._state.adding:
             self.name = normalised(self.name)
         super().clean_fields(exclude)
 
     def clean(self) -> None:
-        """Checks that no other access key has a name that looks the same as the name of this new key.
+        """Checks that the name of this new access key does not look the same as that of another key.
 
         Forms cannot check this by themselves: they check uniqueness only of the columns that they show, and they do not
         show `comparable_name`.
@@ -240,21 +240,23 @@ class AccessKey(models.Model):
         return text
 
     def revoke(self) -> None:
-        """Revokes the access key for ever, and saves it. An old secret that a rotation has left valid ends, too."""
+        """Revokes the access key for ever, and saves it; an old secret that a rotation has left valid ends, too."""
         if self.revoked_at is None:
             self.active, self.revoked_at = False, timezone.now()
             self.previous_digest, self.previous_valid_until = "", None
             self.save(update_fields=["active", "revoked_at", "previous_digest", "previous_valid_until"])
 
     def renew(self) -> str:
-        """Replaces the secret of the access key by a new random one, and returns it. Does not save the key."""
+        """Replaces the secret of the access key by a new random one, and returns it; does not save the key."""
         text = PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
         self.digest = sealing.digest(text)
         self.prefix, self.last_four = text[:MASKED_PREFIX_LENGTH], text[-4:]
         return text
 
     def set_upstream_key(self, text: str) -> None:
-        """Sets the upstream key that pays for calls with this access key; an empty text removes it. Does not save.
+        """Sets the upstream key that pays for calls with this access key, or removes it; does not save the access key.
+
+        An empty text removes it.
 
         Raises:
             ValidationError: the text cannot be sent in a header.
@@ -264,7 +266,7 @@ class AccessKey(models.Model):
         self.sealed_upstream_key = sealing.seal(text) if text else ""
 
     def state(self, now: datetime | None = None) -> str:
-        """Returns the state of the access key at a time (by default now): `active`, `off`, `expired` or `revoked`."""
+        """Returns the access key's state at a given time (by default now): `active`, `off`, `expired` or `revoked`."""
         if self.revoked_at is not None:
             return "revoked"
         if self.expires_at is not None and self.expires_at <= (now or timezone.now()):
@@ -273,7 +275,7 @@ class AccessKey(models.Model):
 
     @property
     def budgets(self) -> dict[str, Decimal | None]:
-        """The budgets of the access key in dollars, under `day`, `month` and `total`; None means no limit."""
+        """The budgets of the access key in dollars, as a dict with `day`, `month` and `total`; None means no limit."""
         return {"day": self.budget_day, "month": self.budget_month, "total": self.budget_total}
 
     @property

@@ -78,7 +78,7 @@ def body(required: list[str], **properties: Schema) -> Schema:
 
 
 def form(required: list[str], **properties: Schema) -> Schema:
-    """Returns the OpenAPI schema of a multipart form with these fields.
+    """Builds the OpenAPI schema of a multipart form with these fields.
 
     The gateway's own fields, such as `security_key`, are left out: /docs would fill them in, and a wrong `security_key`
     in the form wins over a right one in a header.

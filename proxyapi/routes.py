@@ -108,7 +108,7 @@ class Route:
 
     @property
     def last_id(self) -> str:
-        """The last segment of the route's path, decoded, such as the id in `/responses/resp_1`."""
+        """The last segment of the route's path, percent-decoded: the id `resp_1` in `/responses/resp_1`."""
         return self.segments[-1]
 
     @property
@@ -118,7 +118,7 @@ class Route:
 
     @property
     def is_collection(self) -> bool:
-        """True if a GET of the route returns a list of the family's stored objects, or may return one."""
+        """True if a GET of the route returns, or may return, a list of stored objects."""
         has_objects = not self.family.is_catalogue and not self.family.is_administration
         return has_objects and not self.object_id and not self.unknown_segments
 
@@ -129,12 +129,12 @@ class Route:
 
     @property
     def model_id(self) -> str:
-        """The model that the route's path names, which may contain slashes; empty outside of the family `models`."""
+        """The id of the model in the route's path, perhaps with slashes; empty outside of the family `models`."""
         return "/".join(self.segments[1:]) if self.family.name == "models" else ""
 
 
 def find_route(raw_path: str) -> Route | None:
-    """Returns the route of a call's path below `/v1`; None if the path belongs to no family of routes.
+    """Finds the route that a call's path below `/v1` stands for; None if the path belongs to no family of routes.
 
     `raw_path` is the path as it came over the wire, and upstream gets it unchanged. A path that could be read in two
     ways (`..`, also as `%2e%2e`, `//`, and parameters as in `a;b=c`) has no route. The route's name is that of the
@@ -152,7 +152,7 @@ def _find_kept_route(raw_path: str) -> Route | None:
 
 
 def _find_route(raw_path: str) -> Route | None:
-    """Finds the route of a path by following its segments through the tree of the paths that OpenAI's reference has.
+    """Finds the route of a path: follows the path's segments down the tree of all paths in OpenAI's reference.
 
     Returns None if the path could be read in two ways, or belongs to no family.
     """
@@ -178,16 +178,16 @@ def _find_route(raw_path: str) -> Route | None:
 
 
 def _is_safe(segment: str) -> bool:
-    """Returns whether a segment of a path, as it came over the wire, can be read in one way only.
+    """Returns whether all servers read this segment of a path, as it came over the wire, in the same way.
 
-    It cannot if it is `..` or has an escaped `/`, for example, since servers treat these differently.
+    A segment that is `..` or has an escaped `/`, for example, is not safe: servers treat these differently.
     """
     decoded = unquote(segment)
     return bool(_SEGMENT.fullmatch(segment)) and not _UNSAFE.search(decoded) and ";" not in decoded
 
 
 def _parent(segments: tuple[str, ...]) -> Family | None:
-    """Returns the family of routes that a path belongs to, found by the first segments; None if there is none."""
+    """Finds the family of routes to which a path belongs, by the path's first segments; None if there is none."""
     return next((family for family in FAMILIES if segments[: len(family.segments)] == family.segments), None)
 
 
@@ -207,9 +207,8 @@ def _read_paths() -> Mapping[str, Mapping[str, tuple[str, ...]]]:
 class _Node:
     """A node in the tree of the paths of OpenAI's reference: one segment of a path.
 
-    `below` maps each segment that may come next to its node.
-
-    `family` and `name` are those of the path that ends here; None and empty if no path does.
+    `below` maps each segment that may come next to its node. `family` and `name` are those of the route whose path ends
+    here; None and empty if no path does.
     """
 
     below: dict[str, _Node] = field(default_factory=dict)

@@ -29,7 +29,7 @@ class CannotUnseal(Exception):
 
 
 def digest(text: str) -> str:
-    """Returns the HMAC-SHA256 of an access key's secret, in hex, which is stored instead of the secret.
+    """Computes the HMAC-SHA256 of an access key's secret, in hex, which is stored instead of the secret.
 
     Any text has a digest, even one with lone surrogates, which UTF-8 does not allow.
     """
@@ -37,7 +37,7 @@ def digest(text: str) -> str:
 
 
 def pseudonym(text: str) -> str:
-    """Returns a pseudonym for `text`: an HMAC in hex, the same in every process that has the gateway's secret.
+    """Computes a pseudonym for `text`: an HMAC in hex, the same in every process that has the gateway's secret.
 
     Neither the text nor the secret can be computed from it. It has `PSEUDONYM_DIGITS` digits. These are enough, because
     pseudonyms need only differ from each other; they protect nothing.
@@ -85,5 +85,5 @@ def _derive(secret: str, label: bytes) -> bytes:
 
 @cache
 def _fernet(secret: str) -> Fernet:
-    """Returns the cipher (Fernet) for upstream keys, whose key is derived from the secret in the settings."""
+    """Returns the cipher for upstream keys (Fernet), whose key is derived from the secret in the settings."""
     return Fernet(base64.urlsafe_b64encode(_derive(secret, SEAL)))

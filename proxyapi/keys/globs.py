@@ -15,12 +15,12 @@ MAX_COMPILED = 1024  # lists of globs, of which a key has one or two
 
 
 def matches_any(name: str, globs: Iterable[str]) -> bool:
-    """Returns whether at least one of the globs, such as `gpt-4o*`, matches the whole name."""
+    """Returns whether at least one of the patterns (globs such as `gpt-4o*`) matches the whole name."""
     return _compiled(tuple(globs)).match(name) is not None
 
 
 def is_allowed(name: str, globs: Collection[str]) -> bool:
-    """Returns whether a key that is limited to these globs may use the route or the model `name`.
+    """Returns whether a key may use the route or the model `name`, since one of its `globs` (patterns) matches.
 
     A key without globs may use all routes or models.
     """
@@ -29,7 +29,7 @@ def is_allowed(name: str, globs: Collection[str]) -> bool:
 
 @lru_cache(maxsize=MAX_COMPILED)
 def _compiled(globs: tuple[str, ...]) -> re.Pattern[str]:
-    """Compiles globs into one regular expression, which matches a name if any of the globs does.
+    """Compiles globs (patterns such as `gpt-4o*`) into one regular expression that matches what any of them matches.
 
     Without globs it matches nothing.
     """

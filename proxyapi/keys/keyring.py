@@ -45,7 +45,7 @@ class Budgets:
 
     @property
     def tightest(self) -> Decimal | None:
-        """The smallest of the key's budgets in dollars, whatever its span of time; None if the key has no budget."""
+        """The smallest of the key's budgets in dollars, be it for a day, a month or in all; None if there is none."""
         return min((dollars for dollars in (self.day, self.month, self.total) if dollars is not None), default=None)
 
 
@@ -54,7 +54,7 @@ UNLIMITED = Budgets()
 
 @dataclass(frozen=True)
 class Caller:
-    """Whoever sends a call: the name of the access key that was sent, and what this key may do.
+    """Whoever sends a call: the name of the access key that came with the call, and what this key may do.
 
     An empty `allowed_models` or `allowed_routes` allows all, and a limit of None means no limit. `upstream_key` is None
     if the gateway's own upstream key pays for the key's calls.
@@ -86,7 +86,7 @@ class Caller:
 
 @dataclass(frozen=True)
 class KeyInForce:
-    """One secret of an access key: the caller that sends it, and the time at which it expires (Unix time).
+    """One valid secret of an access key: the caller who sends it, and the Unix time at which it expires.
 
     The keyring has one for each secret, under the digest of the secret.
     """
@@ -96,7 +96,7 @@ class KeyInForce:
 
     @property
     def ends_at(self) -> datetime | None:
-        """The time at which the secret of the key expires, in UTC; None if it never expires."""
+        """The time (UTC) at which the secret of the key expires; None if it never does."""
         return None if self.valid_until == inf else datetime.fromtimestamp(self.valid_until, UTC)
 
 
@@ -104,7 +104,7 @@ NOBODY = KeyInForce(None, -inf)
 
 
 class Keyring:
-    """The access keys in this process's memory, by the digests of their secrets.
+    """The access keys in the memory of this process, found by the digests of their secrets.
 
     `start` runs in each worker: a thread reads the keys, and looks for changes in the database every second, even after
     errors.
@@ -130,9 +130,9 @@ class Keyring:
         return entry.caller if time.time() < entry.valid_until else None
 
     def in_force(self, name: str) -> dict[str, KeyInForce]:
-        """Returns the valid secrets of the access key `name`, as a dictionary of `KeyInForce` by the secrets' digests.
+        """Returns the valid secrets of the access key `name`: a dict of `KeyInForce`, by the digests of the secrets.
 
-        There is none if the key is invalid, and there are two if the key was rotated and its old secret is still valid.
+        It is empty if the key is invalid, and has two entries if the key was rotated and its old secret is still valid.
         """
         now = time.time()
         found = ((digest, self._entries.get(digest, NOBODY)) for digest in self._digests.get(name, ()))
@@ -162,7 +162,10 @@ class Keyring:
 
     @property
     def loaded(self) -> bool:
-        """True once the keys have been read, from the database or the disk; before, only `SECURITY_KEY` is accepted."""
+        """True once the access keys have been read; before, only the secret in `SECURITY_KEY` is accepted.
+
+        They come from the database or from the copy on the disk.
+        """
         return self._snapshot is not None
 
     @property
@@ -172,7 +175,7 @@ class Keyring:
 
     @property
     def state(self) -> str:
-        """Whether the keys in memory are current, for the status pages: `loaded`, `stale since …` or `missing`.
+        """A text for the status pages: whether the keys in memory are current (`loaded`, `stale since …` or `missing`).
 
         They are stale while the database does not answer, and missing if they could not be read from anywhere.
         """
@@ -183,7 +186,10 @@ class Keyring:
         return f"stale since {datetime.fromtimestamp(time.time() - age, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
     def _run(self) -> None:
-        """Looks for changed keys in the database every `REFRESH_SECONDS`, in a thread, until `stop` is called."""
+        """Looks every `REFRESH_SECONDS` for keys that have changed in the database, until `stop` is called.
+
+        It is the function of a thread.
+        """
         try:
             key_snapshots.leave_pool()
             while not self._stopping.is_set():
@@ -224,7 +230,7 @@ class Keyring:
         self._log_fault(fault, unexpected)
 
     def _log_fault(self, fault: str, unexpected: Exception | None = None) -> None:
-        """Logs a fault of the keyring when it begins, and once more when it is over; an empty `fault` means none.
+        """Logs a fault in reading the keys when it begins, and once more when it is over; an empty `fault` means none.
 
         A fault that goes on is not logged again every second. `unexpected` is an error that neither the database nor
         the disk causes; it is logged with its traceback.
@@ -249,7 +255,7 @@ class Keyring:
 
 
 def _entries(records: Iterable[Record]) -> Iterable[tuple[str, KeyInForce]]:
-    """Yields the digest of each secret of the keys, with its caller and the time at which the secret expires.
+    """Yields, for each valid secret of the keys, its digest, its caller and the time at which it expires.
 
     The secret `SECURITY_KEY` of the settings is included. A key whose upstream key cannot be decrypted is left out, and
     so refused.
@@ -269,7 +275,7 @@ def _entries(records: Iterable[Record]) -> Iterable[tuple[str, KeyInForce]]:
 
 
 def _caller(record: Record) -> Caller:
-    """Builds the `Caller` of an access key from its record: the columns of the key's row, with values as in JSON.
+    """Builds the `Caller` of an access key from the key's `record`: the columns of its row, with values as in JSON.
 
     Raises:
         CannotUnseal: the upstream key in the record cannot be decrypted.
@@ -293,7 +299,7 @@ def _caller(record: Record) -> Caller:
 
 
 def _unsealed(sealed: str) -> str | None:
-    """Decrypts the upstream key in an access key's record; returns None for an empty text, which stands for none."""
+    """Decrypts the upstream key in an access key's record; returns None for an empty text, which means no key."""
     return sealing.unseal(sealed) if sealed else None
 
 

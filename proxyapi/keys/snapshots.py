@@ -52,7 +52,7 @@ class Snapshot:
 
 
 def marker() -> str:
-    """Returns a text that changes with every change of the table of access keys, so that changes are noticed cheaply.
+    """Returns a text that changes with every change in the table of access keys: the cheap way to notice one.
 
     Raises:
         django.db.Error: the database cannot be read.
@@ -63,7 +63,7 @@ def marker() -> str:
 
 
 def load(marker: str) -> Snapshot:
-    """Reads all access keys that are neither off nor revoked from the database, and returns them as a `Snapshot`.
+    """Reads from the database all access keys that are neither off nor revoked, as a `Snapshot`.
 
     `marker` is a text that the function `marker` has returned before this call. A key that changes in between is then
     noticed, because it changes the next marker.
@@ -76,11 +76,11 @@ def load(marker: str) -> Snapshot:
 
 
 def read_prices(records: Iterable[Record]) -> None:
-    """Reads the custom prices of models from the database if one of the keys has a budget.
+    """Reads the administrator's prices of models from the database, if one of the keys has a budget.
 
-    Does nothing if they were read lately. The prices are needed because the gateway must know beforehand what a call of
-    such a key can cost. An error of the database is ignored here: the keys themselves are read from it every second,
-    and that reading reports the error.
+    Does nothing if they were read lately. The gateway needs them to know beforehand what a call of such a key can cost.
+    An error of the database is ignored here: the keys themselves are read from it every second, and that reading
+    reports the error.
     """
     if any(record[f"budget_{span}"] is not None for record in records for span in ("day", "month", "total")):
         try:
@@ -104,6 +104,8 @@ def leave_pool() -> None:
 
 def write(snapshot: Snapshot) -> None:
     """Writes the access keys to `DATA_DIR/keyring.json`, for workers that start while the database is away.
+
+    They are the digests of secrets, not the secrets.
 
     Raises:
         OSError: the file cannot be written.
@@ -132,7 +134,7 @@ def _path() -> Path:
 
 
 def _plain(value: object) -> object:
-    """Converts a value from the table of access keys for JSON: a time to Unix time, and dollars to text."""
+    """Converts a value from the table of access keys for JSON: a time to Unix time, dollars to text."""
     if isinstance(value, datetime):
         return value.timestamp()
     return str(value) if isinstance(value, Decimal) else value

@@ -10,7 +10,7 @@ from usage.call_record import CallRecord
 
 
 class CreatedObjects:
-    """The ids of the objects that one call has created upstream; records the call's key as the owner of these objects.
+    """The ids of the objects that one call has created upstream; it records the call's key as their owner.
 
     Ids that the request names are not among them, although answers repeat such ids.
     """
@@ -20,12 +20,12 @@ class CreatedObjects:
         self._made: list[str] = []
 
     def exclude(self, named: Collection[str]) -> None:
-        """Remembers ids that the request names, so that `record` does not take them for new objects in the answer."""
+        """Remembers the ids that the request names, so that `record` does not take them for ids of new objects."""
         if named:
             self._named = self._named.union(named)
 
     def record(self, objects: CreatedIds, key_name: str) -> None:
-        """Records `key_name` as the owner of the new objects whose ids have been found in the answer so far.
+        """Records the key `key_name` as the owner of the new objects whose ids were found in the answer so far.
 
         Ids that have been recorded before are not recorded again.
         """
@@ -35,7 +35,7 @@ class CreatedObjects:
                 self._made.append(object_id)
 
     def columns(self, objects: CreatedIds | None) -> CallRecord:
-        """Returns the ids of the new objects, as columns of the call's record in the ledger.
+        """Returns the ids of the objects that the call has created, as columns of its record in the ledger.
 
         `objects` is the reader that found the ids in the answer. Returns no columns for a call that has created
         nothing, as most have not.

@@ -41,7 +41,7 @@ MENTION: Final = Reference("")  # a place whose id is refused only if another ke
 
 
 class NamedObjects:
-    """The ids of stored objects that a request names, such as the file in `file_id`. Each `add_` method adds some.
+    """The ids of stored objects that one request names, such as the file in `file_id`; each `add_` method adds some.
 
     `references` has the ids that upstream looks up, each with its place in the request and its member's name.
     `mentions` has those that upstream need not look up, as in an earlier answer that is sent back. `family` is the
@@ -74,7 +74,7 @@ class NamedObjects:
                 self._read_members(pairs_of(value), stack, weak=weak, ids=ids)
 
     def add_field(self, name: str, value: str | None, *, is_whole: bool = True) -> None:
-        """Adds the ids of stored objects that a field of a form names, also those in JSON that the field contains.
+        """Adds the ids of stored objects that a form's field names, in its value or in JSON that is its value.
 
         Names such as `file_ids[]` and `image[file_id]` mean what `file_ids` and `file_id` mean in JSON. `value` is None
         for a file; `is_whole` is false if `value` is only its beginning.
@@ -113,7 +113,7 @@ class NamedObjects:
     def _read_members(
         self, pairs: Iterable[tuple[str, object] | Member], stack: _Stack, *, weak: bool, ids: bool
     ) -> None:
-        """Adds the ids that the members of one JSON object contain, and puts nested values on `stack`, to be searched.
+        """Adds the ids in the members of one JSON object, and puts nested values on `stack`, to be searched later.
 
         If `weak` is true, upstream need not look up the ids: they go to `mentions` and not to `references`. If `ids` is
         true, the object is a tool call, and its `id` is left out, because it is not the id of a stored object.
@@ -176,7 +176,10 @@ class NamedObjects:
                 self._read_members(((name, one),), stack, weak=weak or name in mentioned, ids=False)
 
     def _refer(self, value: object, place: Reference, name: str) -> None:
-        """Adds an id and its place to `references`. Refuses a value that is no id, or skips it with `skips_faults`."""
+        """Adds an id and its place in the request to `references`.
+
+        Refuses a value that cannot be an id, or skips it if `skips_faults` is set.
+        """
         if not is_object_id(value):
             self._fault(f"Invalid '{_shown(name)}': this can be no id.", param=_shown(name), code="invalid_value")
             return
@@ -194,7 +197,7 @@ class NamedObjects:
             self._fault(f"The request names more than {MOST_NAMED:,} stored objects.")
 
     def _parsed(self, name: str, text: str) -> object:
-        """Returns the value of the JSON in a form's field; the text itself if it is not JSON.
+        """Parses the text of a form's field as JSON, and returns the value; the text itself if it is not JSON.
 
         Raises:
             BadRequest: the JSON is nested too deep; with `skips_faults` the text is returned instead.
@@ -218,7 +221,7 @@ _PLAIN = _NO_TEXT | {str}
 
 @dataclass(frozen=True, slots=True)
 class _Role:
-    """The meaning of a member's name in a JSON body, for example that the value is the id of a file (`place`).
+    """What a member's name says of its value in a JSON body, for example that it is the id of a file (`place`).
 
     The tables of `object_places`, such as `OWN_CONTENT` and `ITEMS`, explain the other meanings.
     """
@@ -254,7 +257,7 @@ def _role(name: str) -> _Role:
 
 
 def _place(folded: str) -> Reference | None:
-    """Returns what kind of stored object the value of a member refers to; None if it refers to none.
+    """Returns the kind of stored object whose id a member has as its value; None if the value is no such id.
 
     `folded` is the member's name in lower case. `MENTION` stands for any kind, by an id that upstream need not look up.
     """
@@ -265,12 +268,12 @@ def _place(folded: str) -> Reference | None:
 
 
 def _is_plain(values: list[object]) -> bool:
-    """Returns whether a list is long and has no lists or objects in it, so that it need not be searched for ids."""
+    """Returns whether a list is long and has neither lists nor objects in it, so that no id can be in it."""
     return len(values) > _LONG_LIST and set(map(type, values)) <= _PLAIN
 
 
 def _ids_in(value: object) -> Iterable[tuple[object, bool]]:
-    """Yields pairs: an id in a member's value, and whether it is a plain string (True) or an object's `id` (False)."""
+    """Yields each id in a member's value, with True if it is a plain string and False if it is an object's `id`."""
     values = [value]
     while values:
         one = values.pop()
@@ -285,7 +288,7 @@ def _ids_in(value: object) -> Iterable[tuple[object, bool]]:
 
 
 def _has_content(kind: str, item: dict[str, object]) -> bool:
-    """Returns whether an item of a request's input has content, and is not only a reference to a stored item.
+    """Returns whether an item of a request's input has content; without, it only refers to a stored item.
 
     A message that has a role has content even if its `content` is an empty list.
     """

@@ -20,7 +20,7 @@ from enum import Enum
 
 
 class PlainString(Enum):
-    """The possible meanings of a plain string where a request may have either a string or an object with an `id`."""
+    """The possible meanings of a plain string in a place where an object with an `id` may stand as well."""
 
     REFERENCE = "an id that the caller must own"
     MENTION = "an id, or a name that everybody may use"
@@ -29,7 +29,7 @@ class PlainString(Enum):
 
 @dataclass(frozen=True)
 class Reference:
-    """A place in a request that names a stored object, such as the member `file_id`.
+    """A place in requests where a stored object is named, such as the member `file_id`.
 
     `words` is OpenAI's message for an object that does not exist, and `code` its error code; `text` says what a plain
     string means in this place.

@@ -45,7 +45,7 @@ _unknown_until: dict[str, float] = {}
 
 
 def record_owner(object_id: str, key_name: str) -> None:
-    """Records that the key `key_name` has created a stored object, unless an owner is recorded for it already.
+    """Records that the key `key_name` has created a stored object, unless the object has an owner already.
 
     Takes some 40 µs, and never fails: if the disk is full, only this process knows the owner, until the call's row has
     it in the database, about a second later.
@@ -71,7 +71,7 @@ def record_owner(object_id: str, key_name: str) -> None:
 
 
 async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> dict[str, str]:
-    """Returns the name of the key that created each object, by the object's id.
+    """Returns the names of the keys that created these objects, as a dict by object id.
 
     Objects that no key of this gateway has created are left out.
 
@@ -101,10 +101,10 @@ async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> di
 
 
 async def sweep_forever() -> None:
-    """Deletes symbolic links that record owners of stored objects, once the database has recorded the same owners.
+    """Deletes, once a minute until it is cancelled, the symbolic links that the database has made needless.
 
-    Does so once a minute, until the task is cancelled. Before that, it makes the links' folders readable for this user
-    only.
+    Such a link records the owner of a stored object until the database has it. Before that, makes the links' folders
+    readable for this user only.
     """
     await _maintain(close_folders)
     while True:
@@ -113,7 +113,7 @@ async def sweep_forever() -> None:
 
 
 async def _maintain(work: Callable[[], None]) -> None:
-    """Runs one step of maintenance of the recorded owners in a thread; an error is logged and not raised."""
+    """Runs `work`, a piece of maintenance of the recorded owners, in a thread; logs an error instead of raising it."""
     try:
         await in_own_thread(work)
     except DatabaseError as error:
@@ -123,11 +123,11 @@ async def _maintain(work: Callable[[], None]) -> None:
 
 
 def sweep(now: float | None = None) -> None:
-    """Deletes symbolic links that are no longer needed, because the database has recorded the same owners.
+    """Deletes the symbolic links of owners that the database has recorded as well.
 
     Each link records which key owns an object that upstream stores, until the row of the call that made the object is
-    in the database.
-    Links younger than `MIN_LINK_AGE_SECONDS` stay, because the rows of their calls may not be in the database yet.
+    in the database. Links younger than `MIN_LINK_AGE_SECONDS` stay, because the rows of their calls may not be there
+    yet.
 
     Raises:
         django.db.Error: the database cannot be read.
@@ -162,13 +162,13 @@ def _make_folder(folder: Path) -> None:
 
 
 def _remove(links: dict[str, Path]) -> None:
-    """Deletes the symbolic links whose owners the database has as well; `links` has the links' paths by object id."""
+    """Deletes the symbolic links of those objects whose owners the database has; `links` has the paths by object id."""
     for object_id in _makers(links) if links else ():
         links[object_id].unlink(missing_ok=True)
 
 
 def _makers(object_ids: Collection[str]) -> dict[str, str]:
-    """Asks the database which keys created the given objects, and returns the names of these keys by object id.
+    """Reads from the database which keys created these objects; returns the keys' names by object id.
 
     Objects whose owner the database does not have are left out. Must run in a thread of its own, because it closes the
     thread's database connection.
@@ -180,7 +180,7 @@ def _makers(object_ids: Collection[str]) -> dict[str, str]:
 
 
 async def _read_owners(object_ids: Collection[str], known: dict[str, str]) -> list[str]:
-    """Looks up which key owns each object, in memory and on this host's disk; returns the ids without an owner there.
+    """Looks up the owners of objects in memory and on this host's disk; returns the ids that have no owner there.
 
     Adds each owner that is found to `known`, by the object's id. Yields to the event loop after every `LINKS_PER_TURN`
     ids, because each may be read from the disk, and a request may name thousands.
@@ -195,7 +195,7 @@ async def _read_owners(object_ids: Collection[str], known: dict[str, str]) -> li
 
 
 def _read_owner(object_id: str, known: dict[str, str]) -> bool:
-    """Looks up the owner of an object in memory and on this host's disk; returns whether one is recorded there.
+    """Looks up the owner of one object in memory and on this host's disk; returns whether it was found there.
 
     Adds the owner to `known`, by the object's id.
     """
@@ -213,7 +213,7 @@ def _read_owner(object_id: str, known: dict[str, str]) -> bool:
 
 
 def _cache_owner(object_id: str, owner: str) -> None:
-    """Stores the owner of an object in this process's memory, which forgets all owners when it is full."""
+    """Stores the owner of an object in this process's memory; if that is full, forgets all others first."""
     if len(_owners) >= MAX_CACHED:
         _owners.clear()
     _owners[object_id] = owner
@@ -231,7 +231,7 @@ def _read_target(link: str | Path) -> tuple[str, str]:
 
 
 def _link(object_id: str) -> str:
-    """Returns the path of the symbolic link that records the owner of an object, named by a hash of the object's id."""
+    """Returns the path of the symbolic link for an object's owner; its name is a hash of the object's id."""
     name = hashlib.blake2b(object_id.encode("utf-8", "replace"), digest_size=16).hexdigest()
     return f"{settings.DATA_DIR}/owners/{name[:2]}/{name[2:]}"
 

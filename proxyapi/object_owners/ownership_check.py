@@ -46,9 +46,10 @@ IN_LOCATION = frozenset({"/v1/realtime/calls"})
 
 @dataclass(frozen=True, slots=True)
 class CheckedObjects:
-    """The result of checking a request's stored objects: `named` has the ids of those that the request names.
+    """What a call may do with stored objects, after its check: the ids that its request names, and what it creates.
 
-    `made` is the reader that finds the ids of new objects in the answer; None if the call creates none.
+    `named` has the ids. `made` is the reader that finds the ids of new objects in the answer; None if the call creates
+    none.
     """
 
     named: frozenset[str] = frozenset()
@@ -94,7 +95,7 @@ async def check(request: UpstreamRequest, caller: Caller) -> CheckedObjects:
 
 
 async def _see_all(route: Route, request: UpstreamRequest) -> CheckedObjects:
-    """Does what `check` does for a request with the built-in key, which may use all objects, and returns the result.
+    """Does the work of `check` for the built-in key, which may use all objects.
 
     The ids in the request are read only so that they are not taken for those of objects that the call creates.
     """
@@ -119,7 +120,7 @@ async def _read(request: UpstreamRequest, route: Route, named: NamedObjects) -> 
 
 
 async def check_form(parts: Sequence[PartExcerpt], caller: Caller) -> frozenset[str]:
-    """Checks that the caller's key may use every stored object that a form names, and returns the ids of the objects.
+    """Checks that the caller's key may use every stored object that a form names; returns the objects' ids.
 
     `parts` are the form's parts. The form is sent on while it arrives, so they have no contents of files, and only the
     beginning of a long field. Raises the same errors as `check`.
@@ -145,9 +146,9 @@ def _read_form(parts: Sequence[PartExcerpt], may_be_odd: bool) -> NamedObjects:
 
 
 async def visibility_test(object_ids: Collection[str], caller: Caller) -> Callable[[str], bool]:
-    """Returns a function that tells whether the caller's key may see the object with a given id, one of `object_ids`.
+    """Returns a function that says of each id in `object_ids` whether the caller's key may see that object.
 
-    Used to remove the objects of other keys from a list that upstream has sent.
+    It is used to remove the objects of other keys from a list that upstream has sent.
 
     Raises:
         DatabaseUnavailable: only the database knows the owner of an object, and it is unavailable.
@@ -166,7 +167,7 @@ def is_shared(object_id: str, caller: Caller) -> bool:
 async def _check_owners(route: Route, request: UpstreamRequest, named: NamedObjects, caller: Caller) -> CheckedObjects:
     """Looks up the owners of all objects that a request names, and checks that the caller may use the objects.
 
-    Returns the result of `check`, and raises the same errors.
+    Returns and raises what `check` does.
     """
     in_path = [one for one in (route.object_id, *route.unknown_segments[:2]) if one]
     missing = NotFound(IN_PATHS.get(route.family.name, OTHER).words.format(in_path[0][:200] if in_path else ""))
@@ -192,7 +193,7 @@ async def _check_owners(route: Route, request: UpstreamRequest, named: NamedObje
 
 
 def _brings_account(request: UpstreamRequest, caller: Caller) -> bool:
-    """Returns whether the request is sent with an upstream key that it brought itself.
+    """Returns whether the caller sends the request with an upstream key of its own, which came with the request.
 
     Whoever has that key may see everything in its account, so the gateway need not protect the objects there.
     """
@@ -214,7 +215,7 @@ def _check_named(named: NamedObjects, owners: dict[str, str], caller: Caller) ->
 
 
 def _may_follow(route: Route, method: str, owners: dict[str, str], caller: Caller) -> bool:
-    """Returns whether the caller may use a path that OpenAI's reference does not have, and that may contain an id.
+    """Returns whether the caller may use a path that OpenAI's reference does not have and that may contain an id.
 
     Any of the path's unknown segments, which the reference does not have, may be an id. The first two are checked here.
     Neither may be the id of another key's object, unless the method is GET and the object is shared with the caller's
@@ -230,7 +231,7 @@ def _may_follow(route: Route, method: str, owners: dict[str, str], caller: Calle
 
 
 def _is_foreign(object_id: str, method: str, owners: dict[str, str], caller: Caller) -> bool:
-    """Returns whether an object belongs to another key, and the caller's key may not use it with this HTTP method.
+    """Returns whether an object belongs to another key and is closed to the caller's key with this HTTP method.
 
     `owners` has the owner's key by object id. An object that is shared with the caller's key may be used with GET only.
     An object without an owner in `owners` belongs to no other key.
@@ -241,7 +242,7 @@ def _is_foreign(object_id: str, method: str, owners: dict[str, str], caller: Cal
 
 
 def _further_segments(route: Route) -> list[str]:
-    """Returns the segments that may be ids in a path unknown to OpenAI's reference, without those checked elsewhere.
+    """Returns the last segments of a path unknown to OpenAI's reference that may be ids and are not checked elsewhere.
 
     Checked elsewhere are the id in the path (`object_id`) and, by `_may_follow`, the first two segments that the
     reference does not have. The caller of this function checks that none of the others is the id of another key's
@@ -255,15 +256,12 @@ def _further_segments(route: Route) -> list[str]:
 
 
 def _missing(place: Reference, object_id: str, name: str | None) -> NotFound:
-    """Builds the error 404 for an object that the caller may not name; it says that no such object exists."""
+    """Builds the 404 error for an object that the caller may not name, as if no such object existed."""
     return NotFound(place.words.format(object_id[:200]), param=name, code=place.code)
 
 
 def _access(route: Route, request: UpstreamRequest, named: frozenset[str], *, is_own: bool) -> CheckedObjects:
-    """Builds the result of `check` for a request that is allowed.
-
-    `named` are the ids that the request names. The result has them, and the reader for the ids of new objects.
-    """
+    """Builds the result of `check` for a request that is allowed, from the ids (`named`) in the request."""
     made = _made(route, request, is_own=is_own)
     return CheckedObjects(named, made) if named or made else NOTHING
 

@@ -38,7 +38,7 @@ BEGINNING_BYTES = 1024 * 1024
 
 
 class TranscriptionEdits(FormEdits):
-    """The changes to a form of audio on its way upstream.
+    """The changes to make in a form with audio on its way upstream.
 
     The fields meant for the gateway are removed, and the default model is added if the form names no model.
     """
@@ -50,7 +50,7 @@ class TranscriptionEdits(FormEdits):
         return part.file_name is None and name in gateway_fields.GATEWAY_FIELDS
 
     def added_header(self, part: PartExcerpt) -> bytes:
-        """Returns the header line `Content-Type: …` to add to a file that has none; empty for other parts.
+        """Returns the line `Content-Type: …` to add to the headers of a file that has none; empty for other parts.
 
         The type is guessed from the suffix of the file's name, as OpenAI's SDK guesses it.
         """
@@ -74,7 +74,7 @@ class TranscriptionsView(FormView):
     form: FormUpload
 
     async def receive(self, call: CallRequest, search: KeySearch | None) -> None:
-        """Receives the request's body only if the key may be in it; otherwise `parse` receives its beginning."""
+        """Receives the whole body if the key must be looked for in it (`search`); otherwise leaves it to `parse`."""
         if search is not None:
             await super().receive(call, search)
 
@@ -106,7 +106,7 @@ class TranscriptionsView(FormView):
         return await self.forward(upstream_request, ERROR_OBJECT)
 
     async def check_form(self, form: FormUpload) -> None:
-        """Checks that the form has one file, named `file`, and that the key may make the call; reserves budget for it.
+        """Checks that the form has one file, named `file`, and that the key may make the call; reserves dollars for it.
 
         Called when the whole form has been read. Raises `BadRequest` and `BodyTooLarge` for what is wrong with the form
         itself, and the errors of `admit_form`.
@@ -129,8 +129,10 @@ class TranscriptionsView(FormView):
         """Checks that each field for the gateway, such as `timeout`, has come early enough in the form to be used.
 
         Such a field says who calls, who pays or how long the call may take. It must be in the beginning of the form,
-        which is read before anything goes upstream. A late `security_key` of the same caller does no harm. Raises
-        `BadRequest` for any other late field.
+        which is read before anything goes upstream. A late `security_key` of the same caller does no harm.
+
+        Raises:
+            BadRequest: another field has come late.
         """
         in_time = self.request.data
         for name, value in form.received_fields().items():

@@ -20,13 +20,13 @@ DEFAULT_EMBEDDING_MODEL = "text-embedding-3-large"
 
 
 class JSONCallView(CallView):
-    """Base class of the views that send upstream a JSON object, made from the caller's request."""
+    """Base class of the views that send upstream a JSON object made from the caller's."""
 
     body_use = BodyUse.WHOLE
     upstream_path: ClassVar[str]
 
     async def upstream_request(self, request: ProxyRequest, body: dict[str, object]) -> UpstreamRequest:
-        """Returns the request for upstream with the members in `body`, made by editing the JSON text that came.
+        """Builds the request for upstream, whose JSON text is the caller's, edited to have just the members in `body`.
 
         Records for the ledger the body's model, and whether the body asks for a stream.
         """

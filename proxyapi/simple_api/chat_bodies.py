@@ -20,7 +20,7 @@ IMAGE_SIGNATURES = ((b"\x89PNG", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), 
 
 
 def refuse_stream(data: Mapping[str, object]) -> None:
-    """Checks that the body of a request does not ask for a stream; raises `BadRequest` if it does."""
+    """Raises `BadRequest` if the body of a request asks for a stream, which this endpoint does not have."""
     if data.get("stream"):
         raise BadRequest("Streaming is not supported on this endpoint.", param="stream", code="stream_not_supported")
 
@@ -57,7 +57,7 @@ def image_url(image: object) -> str:
 
 
 def media_type(encoded: str) -> str:
-    """Returns the media type of an image in base64, found by the image's first bytes; PNG if the format is unknown."""
+    """Finds the media type of an image in base64 by its first bytes; returns that of PNG if the format is unknown."""
     try:
         start = base64.b64decode(encoded[:16])
     except (binascii.Error, ValueError):
@@ -68,14 +68,14 @@ def media_type(encoded: str) -> str:
 
 
 def _parts(content: object) -> list[object]:
-    """Returns the content of a chat message as a list of parts: one part for a text, none if there is no content."""
+    """Returns the content of a chat message as a list of parts: a text becomes one part, no content becomes none."""
     if isinstance(content, list):
         return content
     return [{"type": "text", "text": content}] if content else []
 
 
 def chatgpt_body(data: Mapping[str, object]) -> dict[str, object]:
-    """Returns the request body for upstream's chat completions, made from the body of a request to `/chatgpt`.
+    """Converts the body of a request to `/chatgpt` to a body for upstream's chat completions.
 
     Raises:
         BadRequest: a field is missing, of a wrong type or out of range.
@@ -101,7 +101,7 @@ def chatgpt_body(data: Mapping[str, object]) -> dict[str, object]:
 
 
 def chatgpt_answer(completion: bytes) -> bytes:
-    """Converts upstream's chat completion to the answer of `/chatgpt`: a message of the npm library `chatgpt`, as JSON.
+    """Converts upstream's chat completion to the answer of `/chatgpt`, a message as the npm library `chatgpt` has it.
 
     An answer that is not a chat completion is returned unchanged. So is an answer with more values than a request's
     body may have, because reading it would take too long.

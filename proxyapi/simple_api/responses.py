@@ -69,9 +69,9 @@ class StoredResponseView(CallView):
     suffix: ClassVar[str] = ""
 
     async def forward_about(self, request: ProxyRequest, response_id: str, method: str) -> HttpResponseBase:
-        """Sends upstream a request about the stored response `response_id`, and returns the response for the caller.
+        """Sends upstream a request about one stored response, and returns the response for the caller.
 
-        The attribute `suffix`, such as `/cancel`, is appended to the path of the stored response.
+        `response_id` is the stored response's id. The attribute `suffix`, such as `/cancel`, is appended to its path.
         """
         self.call.facts.stream = request.query_params.get("stream", "").lower() in {"true", "1"}
         upstream_request = UpstreamRequest(

@@ -22,7 +22,7 @@ WAITING_PER_DELAY = 500
 
 
 class StrangerPace:
-    """The pace at which one worker answers clients without a valid key: it delays answers beyond a number per second.
+    """The pace of one worker's answers to clients without a valid key: those beyond a number per second are late.
 
     Used from the worker's event loop only.
     """
@@ -35,7 +35,7 @@ class StrangerPace:
         self.waiting = 0
 
     def delay(self, address: str) -> float:
-        """Counts an answer to the client at `address`, which has no key; returns for how many seconds to delay it.
+        """Counts an answer to the client at `address`, which has no key; returns the seconds by which to delay it.
 
         That is 0 for most answers.
         """
@@ -53,7 +53,7 @@ class StrangerPace:
         return DELAY_SECONDS * (1 + self.waiting / WAITING_PER_DELAY)
 
     async def wait(self, address: str) -> None:
-        """Counts an answer to the client at `address`, which has no key, and waits until the answer may be sent."""
+        """Counts an answer to the client at `address`, which has no key, and waits until it may be sent."""
         seconds = self.delay(address)
         if not seconds:
             return

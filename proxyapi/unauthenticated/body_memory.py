@@ -17,7 +17,7 @@ from proxyapi.unauthenticated.client_network import client_network
 
 
 class StrangerBudget:
-    """The memory that one worker may use for request bodies whose senders have shown no valid key yet.
+    """The bytes of memory that one worker may use for request bodies whose senders have shown no valid key yet.
 
     `limit` is the number of bytes that may be in use, and `bytes_in_use` the number that are. In `bytes_in_use` one
     client's network counts with at most half of `limit`.
@@ -30,7 +30,7 @@ class StrangerBudget:
 
     @contextmanager
     def share(self, address: str) -> Iterator[Share]:
-        """Context manager that gives a request of the client at `address` a share of the memory for unknown senders.
+        """Context manager that gives the body of one request a share of this memory; `address` is the client's.
 
         At the end of the block the bytes of the share are free again.
         """
@@ -55,7 +55,7 @@ class StrangerBudget:
         self.bytes_in_use += min(after, self._half) - min(before, self._half)
 
     def has_room(self, network: str) -> bool:
-        """Returns whether one more piece of a body may be read from `network`, the network of the sender's address.
+        """Returns whether one more piece of a body may be read from `network`, the network of the client's address.
 
         That is so while all bodies of senders without a valid key together are within the memory for them, and those
         from this network are within half of it.
@@ -64,12 +64,12 @@ class StrangerBudget:
 
     @property
     def _half(self) -> int:
-        """The part of the memory budget that one client's network may use, in bytes: half of it."""
+        """The bytes of the memory budget that one client's network may use: half of it."""
         return self.limit // 2
 
 
 class Share:
-    """The part of the memory budget for senders without a valid key that the body of one request uses."""
+    """The memory that the body of one request uses, out of the budget for senders without a valid key."""
 
     def __init__(self, budget: StrangerBudget, network: str) -> None:
         self.network = network
@@ -77,14 +77,15 @@ class Share:
         self._budget = budget
 
     def add(self, size: int) -> None:
-        """Adds `size` bytes of a request's body to the memory used by senders without a valid key."""
+        """Counts `size` more bytes of a request's body as memory used by a sender without a valid key."""
         self.size += size
         self._budget.change(self.network, size)
 
     def check_room(self) -> None:
         """Checks that there is memory for more of a request's body, whose sender has shown no valid key yet.
 
-        Raises `TooManyStrangers` if the budget for such bodies, or the half that this client may use, is used up.
+        Raises:
+            TooManyStrangers: the budget for such bodies, or the half that this client may use, is used up.
         """
         if not self._budget.has_room(self.network):
             raise TooManyStrangers

@@ -16,7 +16,7 @@ MAX_TEXT_CHARACTERS = 64  # of a text that is no address
 
 @lru_cache(maxsize=4096)
 def client_network(address: str) -> str:
-    """Returns the network of a client, the unit in which limits on unknown clients are counted.
+    """Returns, as text, the network of a client's address: the unit in which limits on unknown clients are counted.
 
     That is the address itself for IPv4, in whichever form it is written, and the /64 network, such as `2001:db8::/64`,
     for IPv6. A text that is no address, such as a socket's path, is returned as it is, cut at `MAX_TEXT_CHARACTERS`.
@@ -26,12 +26,12 @@ def client_network(address: str) -> str:
 
 @lru_cache(maxsize=4096)
 def client_site(address: str) -> str:
-    """Returns the /48 network of a client's IPv6 address; for any other text the result of `client_network`."""
+    """Returns, as text, the /48 network of a client's IPv6 address; for any other text what `client_network` does."""
     return _network(address, 48)
 
 
 def _network(address: str, prefix: int) -> str:
-    """Returns an IPv4 address as it is, and for an IPv6 address its network of `prefix` bits, as text."""
+    """Returns, as text, the network of `prefix` bits of an IPv6 address; an IPv4 address as it is."""
     parsed = parse_address(address)
     if parsed is None:
         return address[:MAX_TEXT_CHARACTERS]

@@ -31,7 +31,7 @@ FORM_FIELD = re.compile(rb'name="?security_key"?(?![^\r\n]*filename)[^\r\n]*\r\n
 
 
 class KeySearch:
-    """The search for a valid key in the body of one request, while the body arrives in pieces.
+    """A search for a valid key in the body of one request, while the body arrives in pieces.
 
     Of the bytes that have been searched only the last ones are kept, where a key may begin that ends in the next piece.
     """
@@ -69,7 +69,7 @@ class KeySearch:
         return False
 
     def _value(self, raw: bytes) -> str:
-        """Returns the value of a member or field that may be a key, as text; in JSON its escapes are decoded."""
+        """Decodes the value of a member or field that may be a key to text; in JSON, its escapes too."""
         text = raw.decode("utf-8", "replace")
         if self._is_form or "\\" not in text:
             return text

@@ -41,7 +41,7 @@ class RefusalWindow:
 
 
 class RefusalPace:
-    """The count of each network's requests that were refused for a missing or wrong key; too many get a 429.
+    """The counts, by client network, of requests refused for a missing or wrong key; after too many, 429 is sent.
 
     Used from the event loop only.
     """
@@ -51,7 +51,7 @@ class RefusalPace:
         self._sweep: asyncio.TimerHandle | None = None
 
     def refuse(self, error: InvalidKey, address: str) -> ProxyError:
-        """Counts a request with a missing or wrong key from the client at `address`; returns the error for its answer.
+        """Counts a request with a missing or wrong key from the client at `address`; returns the error to answer with.
 
         That is `error` or, after too many such requests, a 429.
         """
@@ -86,14 +86,14 @@ class RefusalPace:
         return max(1.0, window.began + WINDOW_SECONDS - now)
 
     def _schedule_sweep(self) -> None:
-        """Schedules `_log_ended`, which logs and forgets counts of refusals, unless it is scheduled already."""
+        """Schedules `_log_ended`, which logs the counts of refusals, for later, unless it is scheduled already."""
         if self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._log_ended)
 
     def _log_ended(self) -> None:
-        """Logs how many requests of each network were refused within a minute that is over, and forgets these counts.
+        """Logs, and then forgets, the number of refused requests of each network whose minute is over.
 
-        Runs again later if the minutes of other networks are not over yet.
+        Schedules itself again if the minutes of other networks are not over yet.
         """
         self._sweep = None
         now = time.monotonic()
@@ -114,7 +114,7 @@ class RefusalPace:
 
 
 def _forget_frames(fault: BaseException | None) -> None:
-    """Removes the tracebacks of an error and its causes, whose frames could keep a request's body in memory.
+    """Removes the tracebacks from an error and its causes, because their frames would keep a request's body in memory.
 
     The error is kept until the request is answered, and this answer may be delayed for long.
     """

@@ -28,7 +28,7 @@ Item = tuple[str, int, int]  # its id, and its place in the text
 
 
 def _refuse(name: str) -> NoReturn:
-    """Refuses NaN and the infinities in the text of a list, because they are not JSON: raises ValueError."""
+    """Raises ValueError for `NaN` and `Infinity` in the text of a list, because they are not JSON."""
     raise ValueError(f"{name} is not JSON")
 
 
@@ -36,7 +36,7 @@ _DECODER = json.JSONDecoder(strict=False, object_pairs_hook=make_object, parse_c
 
 
 class _Reader(json.JSONDecoder):
-    """JSON decoder for a page of a list: of an array, it returns each item's id and position in the text.
+    """JSON decoder for a page of a list: in place of an array's items, it gives their ids and positions in the text.
 
     Values that are not arrays are decoded as usual.
     """
@@ -49,7 +49,7 @@ _READER = _Reader()
 
 
 class ListPage:
-    """One page of a list of objects from upstream, and the positions of the page's items in its text.
+    """One page of a list of objects from upstream: its text, and the positions of its items in the text.
 
     Raises `UnreadableList` if the body is no list, or if a client could find items in it that the gateway does not
     find.
@@ -72,11 +72,11 @@ class ListPage:
         return any(member.value is True for member in self._members if member.name == "has_more")
 
     def kept(self, keeps: Callable[[str], bool]) -> list[Item]:
-        """Returns the items of the page that the caller may see: those whose ids `keeps` accepts."""
+        """Returns the items of the page whose ids the function `keeps` accepts: those that the caller may see."""
         return [item for item in self.items if keeps(item[0])]
 
     def with_items(self, kept: Sequence[Item]) -> bytes:
-        """Returns the bytes of the page with only the items `kept`.
+        """Returns the bytes of the page, cut so that only the items `kept` remain.
 
         The page's `first_id` and `last_id` become the ids of the first and the last of these items. If no item is left,
         both become null, and `has_more` becomes false, because clients that go on from `last_id` would ask for ever.
@@ -97,7 +97,7 @@ class ListPage:
         return encode(text)
 
     def _find_data(self) -> Member:
-        """Finds the member `data` of the page's JSON object, whose value is the list of items, and returns it.
+        """Finds the member `data` of the page's JSON object, which has the list of items, and returns the member.
 
         Raises:
             ValueError: there is no such member, or a client could find items elsewhere in the object, unfiltered.
@@ -149,7 +149,7 @@ async def read_visible_page(
 
 
 def _following(request: UpstreamRequest, page: ListPage) -> UpstreamRequest | None:
-    """Returns the request for the page of a list that follows `page`.
+    """Builds the request for the page that follows `page` in upstream's list.
 
     Returns None if no page follows, or if the caller reads the list backwards, with `before`.
     """
@@ -161,7 +161,7 @@ def _following(request: UpstreamRequest, page: ListPage) -> UpstreamRequest | No
 
 
 def _read_items(text: str, start: int) -> tuple[list[Item], int]:
-    """Reads the JSON array that begins at `start` of `text`, a page of a list; returns its items and the array's end.
+    """Reads the JSON array that begins at `start` of `text`, a page of a list; returns its items and its end.
 
     Each item is a tuple: the id of the item, and the positions in `text` where the item begins and ends.
 

@@ -34,7 +34,7 @@ HELLO = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say h
 
 
 class Operation(NamedTuple):
-    """The description of one operation of `/v1`, from which its entry in `/openapi.json` is made.
+    """What is known of one operation of `/v1`, from which its entry in `/openapi.json` is made.
 
     `body` is an example of the JSON body; if `form` is true, the body is a form, and `body` has the schemas of its
     fields. `answers` are the media types that an answer may have. `query` has the names of the operation's query
@@ -141,7 +141,7 @@ def add_paths(result: dict[str, Any], **_: object) -> dict[str, Any]:
 
 
 def describe(operation: Operation) -> dict[str, object]:
-    """Returns the description of one operation of `/v1` in OpenAPI's format."""
+    """Converts the description of one operation of `/v1` to its entry in `/openapi.json`."""
     names = [part.strip("{}") for part in operation.path.split("/") if part.startswith("{")]
     parameters = [{"in": "path", "name": name, "required": True, "schema": TEXT} for name in names]
     parameters += [{"in": "query", "name": name, "required": False, "schema": TEXT} for name in operation.query]

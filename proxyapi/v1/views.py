@@ -75,7 +75,7 @@ class PassThroughView(FormView):
     found: Route | None = None
 
     def setup(self, request: HttpRequest, *args: object, **kwargs: object) -> None:
-        """Prepares the view as Django does, and finds the route of `/v1` that the request's path names."""
+        """Prepares the view as Django does, and finds the route to which the request's path below `/v1` belongs."""
         super().setup(request, *args, **kwargs)
         self.raw_path = self.call.request.raw_path.decode("ascii", "replace")
         self.found = find_route(self.raw_path.removeprefix("/v1"))
@@ -86,7 +86,7 @@ class PassThroughView(FormView):
             self.call.answer.states_usage = self.found.family.states_usage
 
     async def admit(self, request: ProxyRequest) -> None:
-        """Checks that there is room for another call, and that the caller's key is valid, before the body is received.
+        """Checks that there is room for one more call and that the key is valid, before any of the body is received.
 
         The body of a sender without a valid key is not received at all.
         """
@@ -147,8 +147,9 @@ class PassThroughView(FormView):
     def open_route(self, request: CallRequest) -> Route:
         """Returns the route of `/v1` that the request is for, if that route is open on this gateway.
 
-        Raises `NotFound` if `/v1` has no such route, or if the route's family is closed; raises `WebSocketRefused` for
-        a WebSocket.
+        Raises:
+            NotFound: `/v1` has no such route, or the route's family is closed.
+            WebSocketRefused: the request asks for a WebSocket.
         """
         if request.META.get("HTTP_UPGRADE", "").lower() == "websocket":
             raise WebSocketRefused
@@ -162,7 +163,7 @@ class PassThroughView(FormView):
         return route
 
     def send_form(self, upstream_request: UpstreamRequest, encoding: str) -> None:
-        """Prepares `upstream_request` so that the caller's form is passed on while it arrives, encoded as it came.
+        """Prepares `upstream_request` to pass the caller's form on while it arrives, encoded as it came.
 
         Nothing is sent yet. `encoding` is the form's Content-Encoding. Raises `BodyTooLarge` if the announced size of
         the form is too large, and `BadForm` if its Content-Type does not clearly state the boundary between its parts.
@@ -175,9 +176,9 @@ class PassThroughView(FormView):
         )
 
     async def check_form(self, form: FormUpload) -> None:
-        """Checks that the caller's key may use what the form names, and reserves budget for the call.
+        """Checks that the caller's key may use what the form names, and reserves dollars for the call (`admit_form`).
 
-        `admit_form` does this. It is called when the whole form has been read, before the form's end is sent upstream.
+        It is called when the whole form has been read, before the form's end is sent upstream.
         """
         self.call.request.mark_body_received()
         assert self.found is not None  # noqa: S101  (it is open)
@@ -186,7 +187,7 @@ class PassThroughView(FormView):
     async def relay_answer(
         self, request: UpstreamRequest, dialect: Dialect, as_it_came: UpstreamRequest | None = None
     ) -> HttpResponseBase:
-        """Sends `request` upstream, and returns the response for the caller, relayed as it arrives or read whole.
+        """Sends `request` upstream, and returns the response for the caller: a stream that passes, or a whole answer.
 
         `as_it_came` is given if the gateway has added to `request` a field that asks for usage: it is the caller's
         request without that field, and is sent instead if upstream refuses the field. `dialect` has the rules for this
@@ -219,11 +220,11 @@ class PassThroughView(FormView):
         return self.call.answer.states_usage and self.method == "POST" and await answer.begins_as(begins_object)
 
     async def ask_without_usage(self, refusal: UpstreamAnswer, request: UpstreamRequest) -> UpstreamAnswer:
-        """Sends the caller's unchanged `request` upstream, after upstream has refused it with an added field for usage.
+        """Sends the caller's own `request` upstream, after upstream has refused it with a field that asks for usage.
 
-        `refusal` is upstream's error answer. If this answer does not name the field, it is returned, and nothing is
-        sent. Otherwise `request` is sent, and its answer is returned. No other call is ever sent twice; this one may
-        be, because upstream has refused it before doing any work, so nothing was billed.
+        The gateway had added that field. `refusal` is upstream's error answer. If it does not name the field, it is
+        returned, and nothing is sent. Otherwise `request` is sent, and its answer is returned. No other call is ever
+        sent twice; this one may be, because upstream has refused it before doing any work, so nothing was billed.
 
         If upstream accepts `request` without the field, the field is no longer added to other calls. If upstream
         refuses it again, the field is not the cause, and is still added to other calls. Without this check, any caller
@@ -242,7 +243,7 @@ class PassThroughView(FormView):
         return answer
 
     def listing_filter(self) -> Keeps | None:
-        """Returns the filter for the list that the request asks for, which keeps only items that the caller may see.
+        """Returns the filter for the list that the request asks for: it keeps the items that the caller may see.
 
         Returns None if the request asks for no list, or if the caller may see every item.
         """
@@ -257,7 +258,7 @@ class PassThroughView(FormView):
 
 
 def models_of(caller: Caller) -> Keeps:
-    """Returns a filter for upstream's list of models, which keeps only the models that the caller's key may use."""
+    """Returns a filter for upstream's list of models; it keeps the models that the caller's key may use."""
 
     async def keeps(model_ids: Sequence[str]) -> Callable[[str], bool]:
         return lambda model_id: is_allowed(model_id, caller.allowed_models)
@@ -266,7 +267,7 @@ def models_of(caller: Caller) -> Keeps:
 
 
 def objects_of(caller: Caller) -> Keeps:
-    """Returns a filter for lists of stored objects, which keeps only the objects that the caller's key may see."""
+    """Returns a filter for lists of stored objects; it keeps the objects that the caller's key may see."""
     return lambda object_ids: ownership_check.visibility_test(object_ids, caller)
 
 

@@ -100,7 +100,7 @@ class Command(BaseCommand):
         self.stdout.write(f"{options.name} is revoked; every worker refuses it within two seconds")
 
     def list(self, options: Namespace) -> None:
-        """Prints all access keys, one in a line or as JSON, without their secrets."""
+        """Prints all access keys, each in a line or all as JSON, without their secrets."""
         keys = [_facts(key) for key in AccessKey.objects.all()]
         if options.json:
             self.stdout.write(json.dumps(keys, indent=2))
@@ -121,7 +121,7 @@ class Command(BaseCommand):
         return key
 
     def _print_text(self, key: AccessKey, text: str, options: Namespace) -> None:
-        """Prints the new secret of an access key, as the only text on standard output, so that scripts can read it.
+        """Prints the new secret of an access key alone on standard output, so that scripts can read it.
 
         A remark for people goes to standard error. With `--json`, prints one JSON object with the secret and the key's
         facts.
@@ -134,7 +134,7 @@ class Command(BaseCommand):
 
 
 def _facts(key: AccessKey) -> dict[str, object]:
-    """Returns what `--json` prints about an access key, as values by name; the secret of the key is not among them.
+    """Returns the facts about an access key that `--json` prints, as values by name, without the key's secret.
 
     Times are texts in ISO 8601. Dollars are texts, too, so that no digit of them is lost.
     """
@@ -181,7 +181,7 @@ def _read(path: str | None) -> str:
 
 
 def _span(text: str) -> timedelta:
-    """Converts a duration in an option of the command line, such as 30m, 24h, 7d or 4w, to a `timedelta`.
+    """Parses a duration in an option of the command line, such as 30m, 24h, 7d or 4w.
 
     Raises:
         ArgumentTypeError: the text is no such duration.
@@ -193,7 +193,7 @@ def _span(text: str) -> timedelta:
 
 
 def _moment(text: str) -> datetime:
-    """Parses the time in an option of the command line: an ISO time (UTC if it names no zone), or a duration from now.
+    """Parses a time in an option of the command line: an ISO time (UTC if it names no zone), or a span from now.
 
     Raises:
         ArgumentTypeError: the text is neither a time nor a duration.
