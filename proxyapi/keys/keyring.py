@@ -162,10 +162,7 @@ class Keyring:
 
     @property
     def loaded(self) -> bool:
-        """True once the access keys have been read; before, only the secret in `SECURITY_KEY` is accepted.
-
-        They come from the database or from the copy on the disk.
-        """
+        """True once the keys have been read, from the database or the disk; before, only `SECURITY_KEY` is accepted."""
         return self._snapshot is not None
 
     @property
@@ -186,10 +183,7 @@ class Keyring:
         return f"stale since {datetime.fromtimestamp(time.time() - age, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
     def _run(self) -> None:
-        """Looks every `REFRESH_SECONDS` for keys that have changed in the database, until `stop` is called.
-
-        It is the function of a thread.
-        """
+        """Looks for changed keys in the database every `REFRESH_SECONDS`, in a thread, until `stop` is called."""
         try:
             key_snapshots.leave_pool()
             while not self._stopping.is_set():

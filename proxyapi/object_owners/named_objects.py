@@ -176,10 +176,7 @@ class NamedObjects:
                 self._read_members(((name, one),), stack, weak=weak or name in mentioned, ids=False)
 
     def _refer(self, value: object, place: Reference, name: str) -> None:
-        """Adds an id and its place in the request to `references`.
-
-        Refuses a value that cannot be an id, or skips it if `skips_faults` is set.
-        """
+        """Adds an id and its place to `references`; refuses, or with `skips_faults` skips, a value that is no id."""
         if not is_object_id(value):
             self._fault(f"Invalid '{_shown(name)}': this can be no id.", param=_shown(name), code="invalid_value")
             return
@@ -268,7 +265,7 @@ def _place(folded: str) -> Reference | None:
 
 
 def _is_plain(values: list[object]) -> bool:
-    """Returns whether a list is long and has neither lists nor objects in it, so that no id can be in it."""
+    """Returns whether a list is long and has no lists or objects in it, so that it need not be searched for ids."""
     return len(values) > _LONG_LIST and set(map(type, values)) <= _PLAIN
 
 

@@ -24,7 +24,7 @@ class DocsView(ProxyView):
 
 
 class OpenAPIView(ProxyView):
-    """View of `GET /openapi.json`: the API's description as JSON, with the path under which the gateway is served."""
+    """View of `GET /openapi.json`: the API's description as JSON, with the path under which the gateway is reached."""
 
     @openapi.unlisted
     async def get(self, request: ProxyRequest) -> HttpResponse:

@@ -29,7 +29,7 @@ class IndexView(ProxyView):
 
 
 class LivenessView(ProxyView):
-    """View of `GET /healthz`: reports that the process answers. Uses neither the database nor upstream."""
+    """View of `GET /healthz`: shows that the process answers. It uses neither the database nor upstream."""
 
     @openapi.liveness
     async def get(self, request: ProxyRequest) -> HttpResponse:
@@ -37,7 +37,7 @@ class LivenessView(ProxyView):
 
 
 class ReadinessView(ProxyView):
-    """View of `GET /readyz`: reports whether calls may be sent to this server, with 200 or 503.
+    """View of `GET /readyz`: says whether calls may be sent to this server, by status 200 or 503.
 
     A database outage, or a shipper that does not run, makes the server `degraded` only, because calls go on. A web page
     of another origin gets the status only, because the details are for whoever runs the server, and for the server's
@@ -80,4 +80,4 @@ class NotFoundView(ProxyView):
     post = put = patch = delete = trace = get
 
     async def admit(self, request: ProxyRequest) -> None:
-        """Admits every caller with any body, without checking a key, because the answer is 404 anyway."""
+        """Lets every request pass, with any body and without a key, because the answer is 404 anyway."""

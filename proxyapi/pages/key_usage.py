@@ -29,7 +29,7 @@ NEWEST_CALLS = 20
 
 @dataclass(frozen=True)
 class KeyFacts:
-    """What the usage page of a key shows of the key besides its usage: name, budgets, and limits.
+    """The facts about a key that its usage page shows besides the usage: name, budgets and limits.
 
     `is_own` is true if the key's holder has opened the page, and false if an administrator has.
     """
@@ -41,13 +41,13 @@ class KeyFacts:
 
     @classmethod
     def of(cls, key: AccessKey | Caller, *, is_own: bool = False) -> KeyFacts:
-        """Builds `KeyFacts` from an access key: from its row in the database, or from its `Caller` in the keyring."""
+        """Builds `KeyFacts` from an access key: from its row in the database, or from its `Caller` in memory."""
         budgets = key.budgets if isinstance(key, AccessKey) else vars(key.budgets)
         return cls(key.name, budgets, tuple(_limits(key)), is_own)
 
 
 def page_context(request: HttpRequest, key: KeyFacts, data_url: str) -> dict[str, object]:
-    """Returns the template context of the page that shows a key's usage.
+    """Returns the values with which the template of a key's usage page is rendered.
 
     The open page refreshes itself from the address `data_url`, which answers with `data_response`.
     """
@@ -58,12 +58,12 @@ def page_context(request: HttpRequest, key: KeyFacts, data_url: str) -> dict[str
 
 
 def data_response(request: HttpRequest, key: KeyFacts) -> JsonResponse:
-    """Returns the newest data of a key's usage page as JSON, with which the open page refreshes itself."""
+    """Returns the newest parts of a key's usage page as JSON, with which the open page refreshes itself."""
     return dashboard.refresh_response(request, _fragments(request, key), key.name)
 
 
 def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, object]]:
-    """Returns the parts of a key's usage page that are refreshed while the page is open.
+    """Returns the parts of a key's usage page that are refreshed while it is open.
 
     The result maps the name of each part's template to the values that this template needs beside those of the page.
     """

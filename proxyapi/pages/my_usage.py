@@ -34,7 +34,7 @@ PageView = Callable[[HttpRequest], HttpResponse]
 
 
 def private_page(view: PageView) -> PageView:
-    """Decorates a view of the site My usage with headers that keep its page private.
+    """Decorator for a view of the site My usage: its headers keep the page private.
 
     Browsers do not store the page, and run only the gateway's own scripts in it.
     """
@@ -53,7 +53,7 @@ def private_page(view: PageView) -> PageView:
 @require_safe
 @private_page
 def show(request: HttpRequest) -> HttpResponse:
-    """Shows the usage of the key that is signed in to the site My usage, or else the form to sign in."""
+    """Shows the usage of the key whose holder is signed in to the site My usage, or else the form to sign in."""
     entry = find_signed_in(request)
     if entry is None or entry.caller is None:
         return render(request, "my_usage/sign_in.html", {"has_left": COOKIE in request.COOKIES})
@@ -106,12 +106,12 @@ def sign_out(request: HttpRequest) -> HttpResponse:
 
 
 def find_caller(text: str) -> Caller | None:
-    """Returns the caller whose key has the secret that the form of My usage has sent; None if no key has it."""
+    """Returns the caller whose key has the secret that the sign-in form has sent; None if no key has it."""
     return keyring.find(text.strip()[:MAX_KEY_CHARACTERS])
 
 
 def digests_in_force(name: str) -> list[str]:
-    """Returns the digests of the secrets with which the key `name` can sign in to My usage now.
+    """Returns the digests of the secrets with which the holder of the key `name` can sign in to My usage now.
 
     There are none if the key is invalid, and two if the key was rotated and its old secret is still valid.
     """
@@ -119,7 +119,7 @@ def digests_in_force(name: str) -> list[str]:
 
 
 def find_signed_in(request: HttpRequest) -> KeyInForce | None:
-    """Returns the key that is signed in to My usage by the request's cookie; None without a valid cookie.
+    """Returns the key, with its secret, whose holder is signed in to My usage by the request's cookie; else None.
 
     The cookie becomes invalid together with the secret that it was made with, because the valid secrets are looked up
     each time.
@@ -135,7 +135,7 @@ def find_signed_in(request: HttpRequest) -> KeyInForce | None:
 
 
 def _claimed_name(cookie: str) -> str:
-    """Returns the key's name that a cookie of My usage states, or an empty text if it states none.
+    """Reads the key's name from a cookie of My usage, without checking it; returns an empty text if there is none.
 
     The signature must still be checked, because anybody can write any name into a cookie.
     """
@@ -147,7 +147,10 @@ def _claimed_name(cookie: str) -> str:
 
 
 def _salt(digest: str) -> str:
-    """Returns the salt with which cookies of My usage are signed for one secret of a key, given the secret's digest."""
+    """Returns the salt for signing the cookies of My usage that belong to one secret of a key.
+
+    `digest` is that of the secret.
+    """
     return f"{SALT} {digest}"
 
 

@@ -78,7 +78,7 @@ class MetricsView(ProxyView):
 
 
 async def read_from_database(read: Callable[[], Answer]) -> Answer:
-    """Calls `read`, which queries the database, in a thread of its own, and returns its result.
+    """Runs `read`, a function that queries the database, in a thread of its own, and returns its result.
 
     Raises:
         DatabaseUnavailable: the database failed, or `read` took longer than `MAX_DATABASE_SECONDS`.

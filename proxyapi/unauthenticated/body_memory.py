@@ -32,7 +32,7 @@ class StrangerBudget:
     def share(self, address: str) -> Iterator[Share]:
         """Context manager that gives the body of one request a share of this memory; `address` is the client's.
 
-        At the end of the block the bytes of the share are free again.
+        At the end of the `with` block, the bytes of the share are free again.
         """
         share = Share(self, client_network(address))
         try:
