@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def of_answers(count: int) -> dict[str, Any]:
-    """Runs the benchmarks of calls whose answers are not streamed; returns the figures by name for the results file.
+    """Runs the benchmarks of calls whose answers are not streamed; returns the figures for the results file, by name.
 
     The upstream is nginx, which answers faster than any server in Python. Everything is measured in `count` rounds, but
     memory after many calls once.
@@ -101,9 +101,9 @@ def of_answers(count: int) -> dict[str, Any]:
 
 
 def keys_of(it: Stand) -> list[Subject]:
-    """Makes a key with limits and three budgets, none of which is ever reached; returns calls to compare with it.
+    """Returns the calls to compare with two keys: the built-in one, and a new one with limits and three budgets.
 
-    They are calls with the built-in key and with the key with budgets, many at once and one at a time.
+    The limits and budgets are never reached. With each key, calls are made many at once and one at a time.
     """
     keys = {BUILT_IN: SECURITY_KEY, BUDGETS: it.gateway.make_key("budgets", *LIMITS_NOT_REACHED, *BUDGETS_NOT_REACHED)}
     return [
@@ -117,9 +117,10 @@ def keys_of(it: Stand) -> list[Subject]:
 
 
 def delays(url: str, proxy: Server, b: Server, it: Stand) -> dict[str, dict[str, Asked]]:
-    """Returns what is asked to measure added latency: of nginx and the gateway on two paths, and of B.
+    """Returns the servers and requests with which added latency is measured: of nginx, of the gateway, and of B.
 
-    B is measured separately in each round, because its server shares a core with the other servers.
+    Nginx and the gateway are asked on two paths. B is an empty Django view; it is measured separately in each round,
+    because its server shares a core with the other servers.
     """
     direct = Asked(url, plain(CHAT, ""))
     passed = {"direct": direct, "nginx": Asked(proxy.url, direct.request)}
@@ -152,7 +153,7 @@ def of_streams(count: int) -> dict[str, Any]:
 
 
 def of_fresh_gateways(count: int) -> dict[str, Any]:
-    """Runs the benchmarks of very many streams in `count` rounds; returns the figures by name for the results file.
+    """Runs the benchmarks of very many streams in `count` rounds; returns the figures for the results file, by name.
 
     Each round has a new gateway, because one that once had many streams open has the memory for them already.
     """
@@ -177,7 +178,10 @@ def of_fresh_gateways(count: int) -> dict[str, Any]:
 
 
 def of_shipping(count: int) -> dict[str, Any]:
-    """Runs the benchmarks of the shipper in `count` rounds; returns the figures by name for the results file."""
+    """Runs the benchmarks of the shipper, which writes records into the database, in `count` rounds.
+
+    Returns the figures for the results file, by name.
+    """
     say("shipping")
     speeds = shipper.speeds(SHIPPED, count)
     say(f"{backlog.WAITING:,} waiting calls")

@@ -39,7 +39,10 @@ def main() -> None:
 
 
 def calls_of_all(count: int) -> list[dict[str, Any]]:
-    """Measures in `count` rounds what a call costs B, the peers and chatproxy; returns lines for the results file."""
+    """Measures in `count` rounds what a call costs an empty Django view (B), other gateways and chatproxy.
+
+    Returns a line of figures for each of them, for the results file.
+    """
     with ExitStack() as running:
         url = running.enter_context(nginx.answering())
         b, slow, *fast = (running.enter_context(one) for one in (yardstick(), litellm(url), smg(url), ferrogw(url)))
@@ -53,9 +56,10 @@ def calls_of_all(count: int) -> list[dict[str, Any]]:
 
 
 def events_of_all(count: int) -> list[dict[str, Any]]:
-    """Measures in `count` rounds what relaying an event costs the peers and chatproxy; returns lines for the results.
+    """Measures in `count` rounds what relaying an event of a stream costs other gateways and chatproxy.
 
-    LiteLLM has few streams, and chatproxy is measured with few and with many.
+    Returns a line of figures for each of them, for the results file. LiteLLM has few streams, and chatproxy is measured
+    with few and with many.
     """
     with ExitStack() as running:
         it = running.enter_context(stand())

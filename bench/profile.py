@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def record(pid: int, seconds: int, file: Path) -> subprocess.Popen[bytes]:
-    """Starts py-spy, which takes samples of a process for `seconds` and then writes the stacks to `file`."""
+    """Starts the profiler py-spy: it takes samples of a process for `seconds`, and writes the stacks to `file`."""
     command = [".venv/bin/py-spy", "record", "--pid", str(pid), "--duration", str(seconds), "--rate", "200"]
     return subprocess.Popen(
         [*command, "--gil", "--function", "--format", "raw", "--output", str(file)], stdout=subprocess.DEVNULL
@@ -59,7 +59,10 @@ def record(pid: int, seconds: int, file: Path) -> subprocess.Popen[bytes]:
 
 
 def load(server: Server, path: str, seconds: int, *, is_streamed: bool) -> None:
-    """Makes calls to `path` on the server, or opens streams for `seconds`, while py-spy takes samples of the worker."""
+    """Keeps the server busy while py-spy takes samples of its worker: makes calls to `path`, or opens streams.
+
+    The streams are open for `seconds`.
+    """
     if is_streamed:
         events.measure(server, path, seconds=seconds, count=100)
     else:

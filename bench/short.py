@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def too_dear(found: Mapping[str, float], recorded: Mapping[str, float]) -> list[str]:
-    """Returns a line of text for each measured cost that is more than `TOLERANCE` times the recorded cost."""
+    """Returns a line of text for each cost that was measured as more than `TOLERANCE` times the recorded cost."""
     return [
         f"{what} costs {cost:.3f} B of CPU: more than {TOLERANCE} times {recorded[what]:.3f} B, the recorded cost"
         for what, cost in found.items()
@@ -62,9 +62,9 @@ def too_dear(found: Mapping[str, float], recorded: Mapping[str, float]) -> list[
 
 
 def measure() -> Costs:
-    """Measures what a call of each path and an event cost, in several rounds; prints and returns the medians.
+    """Measures in several rounds what a call of each path and an event cost; prints and returns the medians.
 
-    They are in multiples of B, the CPU of a call to an empty Django view.
+    They are multiples of B, the CPU of a call to an empty Django view.
     """
     with yardstick() as b, stand() as it:
         empty = Subject(b, "B", plain(PATHS[0], ""), calls=CALLS)

@@ -30,7 +30,10 @@ CALLS, STREAMS = 2000, 200
 
 
 class Turns(NamedTuple):
-    """The costs of one kind of call, or of an event, in two checkouts: one figure a round, in the unit `unit`."""
+    """The costs of one kind of call, or of an event, in two checkouts of this project, with one figure for each round.
+
+    `unit` is the figures' unit.
+    """
 
     what: str
     unit: str
@@ -39,12 +42,12 @@ class Turns(NamedTuple):
 
     @property
     def ratios(self) -> list[float]:
-        """For each round of the comparison, the cost in this checkout divided by the cost in the other checkout."""
+        """The cost in this checkout divided by the cost in the other checkout, for each round of the comparison."""
         return [this / other for other, this in zip(self.other, self.this, strict=True)]
 
     @property
     def ratio(self) -> float:
-        """The median, over all rounds, of the cost in this checkout divided by the cost in the other checkout."""
+        """The median, over all rounds, of the cost in this checkout divided by the cost in the other."""
         return statistics.median(self.ratios)
 
     @property
@@ -73,7 +76,7 @@ def main() -> None:
 
 
 def compare(other: Path, rounds: int, number: int = CALLS) -> list[Turns]:
-    """Measures what a call and an event cost a server of this checkout, and one of the checkout `other`.
+    """Measures what a call and an event cost a server of this checkout and one of the checkout `other`, in turns.
 
     Starts both servers, and returns the costs in each of the `rounds` rounds, for each kind of call and for an event.
     """
@@ -99,9 +102,9 @@ def compare(other: Path, rounds: int, number: int = CALLS) -> list[Turns]:
 
 
 def call_cost(path: str, number: int) -> Callable[[Stand], float]:
-    """Returns a function that measures a call to `path` on a gateway, as the mean of `number` calls.
+    """Returns a function that measures what a call to `path` costs a gateway, as the mean of `number` calls.
 
-    The function returns milliseconds of the gateway's CPU, shipping the call to PostgreSQL included.
+    The function returns milliseconds of the gateway's CPU, in which the call's way to PostgreSQL is included.
     """
 
     def measure(one: Stand) -> float:
@@ -111,7 +114,7 @@ def call_cost(path: str, number: int) -> Callable[[Stand], float]:
 
 
 def event_cost(one: Stand, *, is_spaced: bool = False) -> float:
-    """Measures what relaying one event costs a gateway, on many streams at once.
+    """Measures what relaying one event costs a gateway that has many streams open at once.
 
     Returns microseconds of the gateway's CPU. With `is_spaced`, upstream writes JSON with spaces.
     """
@@ -120,7 +123,7 @@ def event_cost(one: Stand, *, is_spaced: bool = False) -> float:
 
 
 def table(found: Sequence[Turns]) -> list[str]:
-    """Returns the comparison as lines of text, one for each kind of call, for printing.
+    """Formats the comparison for printing, as lines of text: one for each kind of call, and one for an event.
 
     A line has the median costs, the median, lowest and highest ratio of the rounds, and the ratio of the lowest costs.
     """

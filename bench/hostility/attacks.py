@@ -19,7 +19,7 @@ MANY_ADDRESSES = 64
 
 
 class Attack(NamedTuple):
-    """Description of one attack: the requests that a hostile client sends, and what its connections do.
+    """The description of one attack: the requests that a hostile client sends, and what its connections do.
 
     requests: each is a tuple of pieces. A client's connections begin with different requests, and each new connection
     in the place of an old one sends the next.
@@ -47,7 +47,7 @@ class Attack(NamedTuple):
 
 
 def strangers() -> list[Attack]:
-    """Returns the attacks that need no valid key."""
+    """Returns the attacks by clients without a valid key."""
     small_chat = b'{"model":"gpt-4o-mini","messages":[{"role":"user","content":"hi"}]}'
     held = (with_length("POST", "/openai", 48 * MIB, [b"x" * PIECE] * (47 * 16)),)
     idle = ((head("GET", "/healthz"),),)
@@ -151,7 +151,7 @@ def strangers() -> list[Attack]:
 
 
 def key_holders(key: str) -> list[Attack]:
-    """Returns the attacks by somebody who has a valid key (`key`) with limits."""
+    """Returns the attacks by a client that has a valid key (`key`) with limits."""
     bearer = f"Authorization: Bearer {key}"
     members = b"{" + b",".join(b'"m%d":0' % number for number in range(1_000_000)) + b"}"
     numbers = b"[" + b",".join([b"7" * 4299] * 2000) + b"]"
@@ -169,37 +169,37 @@ def key_holders(key: str) -> list[Attack]:
 
 
 def head(method: str, target: str, *headers: str, host: str = "bench") -> bytes:
-    """Returns the head of a request: the request line, the headers and the empty line."""
+    """Builds the head of a request: the request line, the headers and the empty line, as bytes."""
     return "\r\n".join([f"{method} {target} HTTP/1.1", f"Host: {host}", *headers, "", ""]).encode()
 
 
 def with_body(
     method: str, path: str, body: bytes, *headers: str, content_type: str = "application/json", host: str = "bench"
 ) -> Pieces:
-    """Returns a request with a body and the right Content-Length, cut into pieces of at most 64 KiB."""
+    """Builds a request with a body and the right Content-Length, cut into pieces of at most 64 KiB."""
     about = (f"Content-Type: {content_type}", f"Content-Length: {len(body)}")
     return in_pieces(head(method, path, *about, *headers, host=host) + body)
 
 
 def with_length(method: str, path: str, length: int, body: list[bytes], *headers: str) -> Pieces:
-    """Returns a request in pieces, with a Content-Length of `length` bytes.
+    """Builds a request in pieces, whose Content-Length is `length` bytes.
 
-    `body` are the pieces of the body, which may be shorter.
+    `body` are the pieces of the body, which may be shorter than that.
     """
     return (head(method, path, "Content-Type: application/json", f"Content-Length: {length}", *headers), *body)
 
 
 def endless(path: str) -> Pieces:
-    """Returns a POST of a form of 290 MiB in chunks, in pieces; the server is not configured for its Host header."""
+    """Builds, in pieces, a POST of a form of 290 MiB in chunks, with a Host header that the server does not accept."""
     chunk = b"%x\r\n%b\r\n" % (PIECE, b"x" * PIECE)
     start = head("POST", path, f"Content-Type: {FORM}", "Transfer-Encoding: chunked", host="evil.example")
     return (start, *[chunk] * (290 * 16))
 
 
 def many_lists(size: int) -> tuple[int, list[bytes]]:
-    """Returns a JSON object with a list of empty lists, of about `size` bytes.
+    """Builds a JSON object of about `size` bytes that has a list of empty lists.
 
-    Returned are its exact length and its bytes in pieces.
+    Returns its exact length in bytes, and its bytes in pieces.
     """
     piece = b"[]," * (PIECE // 3)
     pieces = [b'{"a":[', *[piece] * (size // len(piece)), b"[]]}"]
@@ -207,18 +207,18 @@ def many_lists(size: int) -> tuple[int, list[bytes]]:
 
 
 def many_keys(content_type: str) -> Pieces:
-    """Returns a POST to `/openai`, in pieces, whose body has 10,000 strings that begin like a key of the gateway."""
+    """Builds, in pieces, a POST to `/openai` whose body has 10,000 strings that begin like a key of the gateway."""
     body = b'{"security_key":"wrong","x":"' + b"cp-aaaa" * 10_000 + b'"}'
     return with_body("POST", "/openai", body, content_type=content_type)
 
 
 def semicolons(path: str) -> Pieces:
-    """Returns a POST to `path`, in pieces, whose Content-Type has 60,000 semicolons."""
+    """Builds, in pieces, a POST to `path` whose Content-Type has 60,000 semicolons."""
     return with_body("POST", path, b"{}", content_type="a/b" + ";" * 60_000)
 
 
 def chunks(content: bytes, *, before: bytes = b"") -> Pieces:
-    """Returns a POST to `/openai` with a chunked body, in pieces.
+    """Builds, in pieces, a POST to `/openai` with a chunked body.
 
     The body is one chunk of a kilobyte, then `before`, then 64 MiB of repeated `content`.
     """
@@ -227,7 +227,7 @@ def chunks(content: bytes, *, before: bytes = b"") -> Pieces:
 
 
 def login() -> Pieces:
-    """Returns an attempt to sign in to the admin with a wrong password: a POST request, in pieces.
+    """Builds, in pieces, a POST request that tries to sign in to the admin with a wrong password.
 
     It has a made-up CSRF token, both in the cookie and in the form, as Django wants it: so the server does check the
     password.
@@ -240,7 +240,7 @@ def login() -> Pieces:
 
 
 def query(names: int) -> str:
-    """Returns a query string of `names` parameters, each of them without a value."""
+    """Builds a query string of `names` parameters, each of them without a value."""
     return "&".join(f"{number}=" for number in range(names))
 
 

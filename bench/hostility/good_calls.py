@@ -25,7 +25,7 @@ BACKOFF = 0.05  # seconds that a connection's next call waits after a failed one
 
 
 class Good(NamedTuple):
-    """Result of measuring the calls of a good client.
+    """The result of measuring the calls of a well-behaved client.
 
     `p50` and `p99`: percentiles of the latency, in milliseconds, at `RATE` calls a second. `calls_per_second`: how many
     succeed when each connection sends its next call at once. `failed`: how many calls failed in both parts of the
@@ -39,7 +39,7 @@ class Good(NamedTuple):
 
 
 class Trying(Caller):
-    """A client connection for one call at a time; a failed call is reported as False and does not end the benchmark."""
+    """A client connection that makes one call at a time; a failed call does not end the benchmark but gives False."""
 
     def __init__(self) -> None:
         super().__init__(lambda _: self._settle(True))
@@ -47,7 +47,7 @@ class Trying(Caller):
         self._call: asyncio.Future[bool] | None = None
 
     async def call(self, request: bytes) -> bool:
-        """Sends a request on this connection, waits for the answer, and returns whether the answer had status 200.
+        """Sends a request on this connection, waits for the answer, and returns whether its status was 200.
 
         Returns False as well if the connection fails, or if no answer comes within `PATIENCE` seconds.
         """
@@ -61,9 +61,9 @@ class Trying(Caller):
             return False
 
     def _has_failed(self, failed: asyncio.Future[None]) -> None:
-        """Closes the connection and reports its running call as failed.
+        """Closes the connection, and gives the call that waits on it the result False.
 
-        Called when the connection is lost or an answer has another status than 200.
+        This is for a connection that is lost, or an answer with another status than 200.
         """
         if not failed.cancelled():
             failed.exception()  # marks the exception as retrieved, else asyncio logs it
@@ -77,7 +77,7 @@ class Trying(Caller):
 
 
 class Pool:
-    """The connections of a good client to one server, which it uses again, and the number of its failed calls."""
+    """The connections of a well-behaved client to one server, used again and again, and the number of failed calls."""
 
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
@@ -102,7 +102,7 @@ class Pool:
         return is_good
 
     def _take(self) -> Trying | None:
-        """Removes from the pool an idle connection that is still open and returns it; None if there is none."""
+        """Takes an idle connection that is still open out of the pool and returns it; None if there is none."""
         while self._idle:
             connection = self._idle.pop()
             if not connection.transport.is_closing():
@@ -124,7 +124,7 @@ class Pool:
 
 
 def measure(asked: Asked, seconds: float) -> Good:
-    """Measures the calls of a good client for `seconds`.
+    """Makes the calls of a well-behaved client for `seconds`, and returns what was measured.
 
     In the first half of the time it calls at a fixed rate, in the second as fast as answers come.
     """
@@ -162,7 +162,7 @@ async def at_fixed_rate(pool: Pool, seconds: float) -> list[float]:
 
 
 async def as_fast_as_it_goes(pool: Pool, seconds: float) -> int:
-    """Keeps calling on `CONNECTIONS` connections at once; returns how many calls succeeded before the time was over.
+    """Makes calls on `CONNECTIONS` connections at once, for a time; returns how many succeeded.
 
     Each connection sends its next call as soon as the last is answered.
     """

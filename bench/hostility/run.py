@@ -47,7 +47,7 @@ LIMITED = ("--requests-per-minute", "60")
 
 
 class Watched(NamedTuple):
-    """Memory of a worker in bytes, before an attack and at its highest, and what else the attack took.
+    """What an attack took of a worker and its disk: memory in bytes before the attack and at its highest, and more.
 
     `disk`: by how many bytes the free space shrank at most. `descriptors`: most file descriptors that were open.
     """
@@ -85,7 +85,7 @@ class Row(NamedTuple):
     attacker: dict[str, Any]
 
     def faults(self) -> list[str]:
-        """Returns the names of the goals that the server missed during this attack; [] if it reached all goals."""
+        """Returns the names of the goals that the server missed during this attack; an empty list if it missed none."""
         tests = {
             "rate": self.rate < LEAST_RATE * self.quiet_rate,
             "p99": self.p99 >= MOST_P99 * self.quiet_p99,
@@ -119,7 +119,7 @@ def main() -> None:
 
 
 def on_its_own_gateway(checkout: Path, attack: Attack, number: int, rounds: int, *, has_key: bool) -> Row:
-    """Measures one attack against a new gateway: one attacked before would still hold that attack's memory."""
+    """Starts a new gateway, and measures one attack against it; an older one would hold earlier attacks' memory."""
     with gateway(checkout) as (it, places):
         key = it.gateway.make_key(f"limited-{number}", *LIMITED) if has_key else ""
         return measure(it, places, attack, number, key, rounds)
@@ -127,7 +127,7 @@ def on_its_own_gateway(checkout: Path, attack: Attack, number: int, rounds: int,
 
 @contextmanager
 def gateway(checkout: Path) -> Iterator[tuple[Stand, list[Path]]]:
-    """Runs a gateway that may open few files, until the block ends; yields it, and the directories where it writes."""
+    """Runs a gateway that may open few files until the `with` block ends; yields it and the directories it fills."""
     with tempfile.TemporaryDirectory(prefix="chatproxy-bench-") as name, pinned(SERVER_CORE), small_disk(name) as disk:
         postgres = BundledPostgres(Path(name))
         postgres.start()
@@ -166,7 +166,7 @@ def small_disk(directory: str) -> Iterator[Path]:
 
 
 def measure(it: Stand, places: Sequence[Path], attack: Attack, number: int, key: str, rounds: int) -> Row:
-    """Measures a good client's calls without and with an attack, in turns; prints and returns the attack's figures."""
+    """Measures a well-behaved client's calls without and with an attack, in turns; prints and returns the figures."""
     asked = Asked(it.server.url, plain(CHAT, it.server.key))
     workers = it.gateway.worker_pids
     quiet: list[Good] = []
@@ -201,7 +201,7 @@ def measure(it: Stand, places: Sequence[Path], attack: Attack, number: int, key:
 
 
 def share_of_a_core(pids: Sequence[int], seconds: float) -> float:
-    """Waits for `seconds`; returns which share of a core the processes used in the second half of that time."""
+    """Waits for `seconds`, and returns the share of a core that the processes used in the second half of that time."""
     time.sleep(seconds / 2)
     cpu, start = cpu_of(pids), time.monotonic()
     time.sleep(seconds / 2)
@@ -212,13 +212,13 @@ FIELDS = {"rate": "calls_per_second", "p50": "p50", "p99": "p99"}
 
 
 def middle(found: Sequence[Good], field: str) -> float:
-    """Returns the median of the figure called `field` of several results."""
+    """Returns the median, over several results, of the figure called `field`."""
     return float(statistics.median(getattr(good, field) for good in found))
 
 
 @contextmanager
 def stranger(number: int, url: str, lead: float, key: str) -> Iterator[list[dict[str, Any]]]:
-    """Runs a process that attacks the server; yields a list, to which its report is added at the block's end."""
+    """Runs a process that attacks the server; at the end of the `with` block, the yielded list has its report."""
     seconds = lead + MEASURED_SECONDS + 1
     command = [
         sys.executable,
@@ -239,7 +239,7 @@ def stranger(number: int, url: str, lead: float, key: str) -> Iterator[list[dict
 
 @contextmanager
 def watching(pid: int, places: Sequence[Path]) -> Iterator[list[Watched]]:
-    """Watches a process's memory and disk space until the block ends; then the yielded list has the worst values."""
+    """Watches a process's memory and disk space; at the end of the `with` block, the yielded list has the worst."""
     before, free = memory(pid), free_bytes(places)
     worst = {"peak": before, "disk": 0, "descriptors": 0}
     over = threading.Event()
@@ -262,12 +262,15 @@ def watching(pid: int, places: Sequence[Path]) -> Iterator[list[Watched]]:
 
 
 def memory(pid: int) -> int:
-    """Returns how many bytes of memory a process uses (its resident set size)."""
+    """Returns the bytes of memory that a process uses (its resident set size)."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def free_bytes(places: Sequence[Path]) -> int:
-    """Returns the number of free bytes on the fullest disk among those of the directories that exist."""
+    """Returns the number of free bytes on the fullest of the disks that have these directories.
+
+    Directories that do not exist are ignored.
+    """
     found = []
     for place in places:
         with suppress(FileNotFoundError):

@@ -32,7 +32,7 @@ NICENESS = 5  # the core is shared with upstream and the good client, which a re
 
 
 class Line:
-    """Limit of the speed at which an attack sends, for all of its connections together: a token bucket."""
+    """A limit on the speed at which an attack sends, for all of its connections together: a token bucket."""
 
     def __init__(self) -> None:
         self.sent = 0
@@ -59,9 +59,10 @@ class Stranger:
         self._requests = 0
 
     async def run(self, seconds: float) -> dict[str, Any]:
-        """Attacks for `seconds`, and returns what was done.
+        """Attacks for `seconds`, and returns a report of what was done.
 
-        That is: bytes a second, connections, requests, answers by status, and this process's CPU in percent of a core.
+        The report has bytes a second, connections, requests, answers by status, and this process's CPU in percent of a
+        core.
         """
         tasks = [asyncio.create_task(self._connection(number)) for number in range(self._attack.connections)]
         await asyncio.sleep(seconds)
@@ -77,10 +78,9 @@ class Stranger:
         }
 
     async def _connection(self, number: int) -> None:
-        """Keeps one of the attack's connections open until the task is cancelled.
+        """Keeps one of the attack's connections open, and replaces it when it has ended, until the task is cancelled.
 
-        Opens a new one whenever the last has ended, from the same IP address. An attack that says `stay` gets no second
-        one.
+        The new one comes from the same IP address. An attack that says `stay` gets no second one.
         """
         source = f"127.1.0.{number % self._attack.addresses + 1}"
         for turn in count(number):
@@ -101,7 +101,7 @@ class Stranger:
                 return
 
     async def _requests_on(self, connection: socket.socket, pieces: tuple[bytes, ...]) -> None:
-        """Sends a request on a connection, piece by piece, then does what the attack says should follow.
+        """Sends a request on a connection, piece by piece, and then does what the attack prescribes for afterwards.
 
         Counts the requests, and the answers by status.
         """

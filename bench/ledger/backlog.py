@@ -20,9 +20,9 @@ PATH = "/v1/chat/completions"
 
 
 class Backlog(NamedTuple):
-    """How long it took until all waiting calls were in the ledger, and what the calls felt that were made meanwhile.
+    """How long a late shipper took to bring all waiting calls into the ledger, and the latency of calls meanwhile.
 
-    `p50` and `p99` are percentiles of the latter's latency, in milliseconds, at `RATE` calls a second.
+    `p50` and `p99` are percentiles of that latency, in milliseconds, at `RATE` calls a second.
     """
 
     seconds: float
@@ -31,9 +31,10 @@ class Backlog(NamedTuple):
 
 
 def measure(it: Stand, seed: int, calls: int = WAITING) -> Backlog:
-    """Gives the gateway the journal of a dead writer with `calls` calls, and waits until the ledger has all of them.
+    """Measures how long the shipper takes to bring `calls` waiting calls into the ledger while the gateway is in use.
 
-    The time is measured in steps of a second. Another `seed` makes other calls. Raises SystemExit if it takes too long.
+    The calls are in the journal of a writer that has died. The time is measured in steps of a second. Another `seed`
+    makes other calls. Raises SystemExit if it takes too long.
     """
     data_dir = Path(it.gateway.variables["DATA_DIR"])
     asked = Asked(it.server.url, plain(PATH, it.server.key))
@@ -53,7 +54,7 @@ def measure(it: Stand, seed: int, calls: int = WAITING) -> Backlog:
 
 
 def shipped(it: Stand) -> int:
-    """Returns how many calls of the made-up keys of `bench.ledger.shipper` the ledger has."""
+    """Returns how many calls of the made-up keys of `bench.ledger.shipper` are in the ledger."""
     query = "SELECT coalesce(sum(calls), 0) FROM usage_usageday WHERE key_name LIKE 'team-%'"
     ((count,),) = it.database.execute(query).fetchall()
     return int(count)

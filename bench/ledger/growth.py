@@ -36,17 +36,16 @@ def main() -> None:
 
 
 def run(rows: int, count: int, kept: Path | None = None) -> None:
-    """Measures what a call costs over an empty ledger and over one of `rows` rows.
+    """Measures what a call costs over an empty ledger and over one of `rows` rows; writes both into the results file.
 
-    Writes both costs into the results file. `kept` is the directory of a full ledger from an earlier run, which is used
-    again.
+    `kept` is the directory of a full ledger from an earlier run, which is used again.
     """
     start = results.surroundings()
     results.note("growth", start, ledgers=[measure(0, count), measure(rows, count, kept)])
 
 
 def measure(rows: int, count: int, kept: Path | None = None) -> dict[str, Any]:
-    """Measures what a call costs over a ledger of `rows` rows, on a PostgreSQL of its own; returns a line of results.
+    """Measures what a call costs over a ledger of `rows` rows, in a new PostgreSQL; returns a line for the results.
 
     The database is filled before and deleted afterwards, unless it is in the directory `kept`: then it is used as it
     is.
@@ -66,7 +65,7 @@ def measure(rows: int, count: int, kept: Path | None = None) -> dict[str, Any]:
 
 
 def over(postgres: BundledPostgres, directory: Path, count: int) -> dict[str, Any]:
-    """Measures what a call costs on a gateway with this database, and on B, an empty Django view, in `count` rounds.
+    """Measures in `count` rounds what a call costs a gateway with this database, and an empty Django view (B).
 
     Returns the figures of the gateway, with the cost of a call on B (`b_ms`) and, for each round, the one in multiples
     of the other (`in_b`).

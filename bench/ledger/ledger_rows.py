@@ -24,7 +24,7 @@ RARE_KEY, RARE_MODEL = "team-rare", "gpt-4.5-preview-2025-02-27"
 
 
 def fill(count: int) -> None:
-    """Writes `count` made-up calls and their sums into the database, which must have the tables and no rows.
+    """Writes `count` made-up calls and their sums into a database, which must have the tables and no rows.
 
     The indexes of `usage.page_data.search` should be created afterwards, because with them COPY takes much longer.
     Raises `django.db.Error` if the database fails.
@@ -78,9 +78,9 @@ def fill(count: int) -> None:
 
 
 def _pool(chance: random.Random) -> Iterator[Any]:
-    """Yields the made-up calls of which the rows of the benchmark's ledger are copies.
+    """Yields made-up calls as priced rows of the ledger, of which all rows of the benchmark are copies.
 
-    Each is a row with its price; each copy gets a time and an id of its own.
+    Each copy gets a time and an id of its own.
     """
     from usage.journal_shipping.stubs import FIELDS
     from usage.money.row_pricing import Pricer
@@ -108,17 +108,17 @@ def _pool(chance: random.Random) -> Iterator[Any]:
 
 
 def _json(value: Any) -> Any:
-    """Returns a value as PostgreSQL's JSONB; None stays None."""
+    """Converts a value to PostgreSQL's JSONB; None stays None."""
     from psycopg.types.json import Jsonb
 
     return None if value is None else Jsonb(value)
 
 
 def _value(value: Any) -> Any:
-    """Returns a field's value as COPY takes it: an outcome as its text, everything else unchanged."""
+    """Converts a field's value for COPY: an outcome to its text; everything else stays unchanged."""
     return str(value) if value.__class__.__name__ == "Outcome" else value
 
 
 def _id(moment: datetime, chance: random.Random) -> UUID:
-    """Returns a version 7 UUID of the time `moment`, with random bits from `chance`."""
+    """Makes a version 7 UUID for the time `moment`, with random bits from the generator `chance`."""
     return UUID(int=(int(moment.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62) | chance.getrandbits(62))

@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def run(directory: Path, rows: int, rounds: int, *, keep: bool) -> None:
-    """Starts PostgreSQL and the gateway over a ledger with `rows` rows, and measures all pages.
+    """Starts PostgreSQL and the gateway over a ledger of `rows` rows, and measures how fast all pages are.
 
     Deletes the database at the end unless `keep` is set.
     """
@@ -84,7 +84,7 @@ def run(directory: Path, rows: int, rounds: int, *, keep: bool) -> None:
 
 
 def prepare(directory: Path, url: str, rows: int) -> None:
-    """Makes a database that has all tables, `rows` rows and all indexes; prints their sizes.
+    """Fills a database with all tables, `rows` rows and all indexes; prints their sizes.
 
     A new database gets the tables of an old release first, then the rows, and then the newer migrations with the
     indexes of the search, as in an update of a server with a full ledger. A database that has rows already gets no
@@ -115,7 +115,7 @@ def prepare(directory: Path, url: str, rows: int) -> None:
 
 
 def issue_keys(gateway: Gateway) -> list[str]:
-    """Makes a key for each team of the ledger, and some more; returns the id and the secret of the key `team-3`."""
+    """Makes a key for each team in the ledger, and some more; returns the id and the secret of the key `team-3`."""
     said = gateway.manage("shell", "--no-imports", "-c", ISSUING)
     assert said.returncode == 0, said.stderr
     key_id, text = said.stdout.split()
@@ -124,14 +124,14 @@ def issue_keys(gateway: Gateway) -> list[str]:
 
 
 def open_my_usage(client: httpx2.Client, text: str) -> None:
-    """Signs the admin's browser in to My usage as well, with the secret `text` of a key."""
+    """Signs the admin's browser in to the site My usage as well, with the secret `text` of a key."""
     token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', client.get("/my-usage/").text)
     assert token
     client.post("/my-usage/sign-in", data={"key": text, "csrfmiddlewaretoken": token[1]}).raise_for_status()
 
 
 def pages(client: httpx2.Client, key_id: str) -> dict[str, str]:
-    """Returns the addresses of all web pages that are measured, by the description that is printed for each."""
+    """Returns the addresses of all web pages to measure, by the description that is printed for each."""
     listing = client.get(REQUESTS).text
     one = re.search(r"request/([0-9a-f-]{36})/change", listing)
     older = re.search(r'href="\?([^"]*before=[^"]*)"', client.get(f"{REQUESTS}?to=2999-01-01T00:00&key=team-3").text)
@@ -181,7 +181,7 @@ def pages(client: httpx2.Client, key_id: str) -> dict[str, str]:
 
 
 def measure(client: httpx2.Client, addresses: dict[str, str], rounds: int, processes: tuple[int, ...]) -> None:
-    """Requests every page in turn, and prints the median and 95th percentile of its time, and the CPU it took.
+    """Requests every page in turn; prints the median and 95th percentile of its time, and the CPU that it took.
 
     The CPU is that of the gateway and of PostgreSQL (`processes`); on a busy machine it is the only figure to trust.
     """

@@ -45,7 +45,7 @@ WORDS = (
 
 
 class Speed(NamedTuple):
-    """How fast a journal was shipped: rows a second by the clock, and rows a second of CPU.
+    """How fast the records of a journal were brought into the tables: rows a second by the clock, and a second of CPU.
 
     The CPU is that of Python and of PostgreSQL, and `postgres_share` is the latter's part of it.
     """
@@ -74,9 +74,9 @@ def main() -> None:
 
 
 def speeds(calls: int, rounds: int) -> list[Speed]:
-    """Measures, in a process of its own, how fast journals of `calls` calls are shipped; returns a speed a round.
+    """Measures in each of several rounds how fast a journal of `calls` calls gets into the tables.
 
-    The process has Django loaded with settings of its own.
+    This runs in a process of its own, which has Django loaded with settings of its own.
     """
     command = [sys.executable, "-m", "bench.ledger.shipper", "--calls", str(calls), "--rounds", str(rounds), "--json"]
     said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
@@ -84,7 +84,7 @@ def speeds(calls: int, rounds: int) -> list[Speed]:
 
 
 def run(directory: Path, calls: int, rounds: int, *, profile: bool) -> list[Speed]:
-    """Writes a journal of `calls` calls and ships it to a new PostgreSQL, in each round; returns how fast that was."""
+    """Measures, in each round, how fast a new journal of `calls` calls gets into a new PostgreSQL."""
     postgres = BundledPostgres(directory)
     postgres.start()
     try:
@@ -107,9 +107,9 @@ def run(directory: Path, calls: int, rounds: int, *, profile: bool) -> list[Spee
 
 
 def set_up(directory: Path, url: str, *migrations: str) -> None:
-    """Loads Django for the database at `url`, and creates its tables.
+    """Loads Django for the database at `url`, and creates the database's tables.
 
-    `migrations`, an app and the name of one of its migrations, creates only the tables up to that migration.
+    `migrations` is an app and the name of one of its migrations: then only the tables up to that migration are created.
     """
     for setting in setting_reader.SETTINGS:
         os.environ.pop(setting.name, None)
@@ -123,7 +123,7 @@ def set_up(directory: Path, url: str, *migrations: str) -> None:
 
 
 def write_journal(journal: Path, calls: int, seed: int) -> None:
-    """Writes the records of `calls` calls into journal segments, as a writer that has died leaves them.
+    """Writes the records of `calls` made-up calls into journal files, as a worker that has died leaves them.
 
     Another `seed` makes other calls.
     """
@@ -143,7 +143,7 @@ def write_journal(journal: Path, calls: int, seed: int) -> None:
 
 
 def records(request_id: str, moment: datetime, chance: random.Random) -> tuple[Any, Any]:
-    """Returns the begin and the end record of a made-up call at the time `moment`."""
+    """Makes the begin and the end record of a made-up call at the time `moment`."""
     team = chance.randrange(20)
     model, route = MODELS[(team + (chance.random() < 0.2)) % len(MODELS)], ROUTES[team % len(ROUTES)]
     tokens = {"prompt_tokens": chance.randrange(20, 4000), "completion_tokens": chance.randrange(1, 1500)}
@@ -190,12 +190,12 @@ def records(request_id: str, moment: datetime, chance: random.Random) -> tuple[A
 
 
 def text(chance: random.Random, size: int) -> str:
-    """Returns about `size` characters of random English words."""
+    """Makes a text of about `size` characters from random English words."""
     return " ".join(chance.choices(WORDS, k=size // 5))[:size]
 
 
 def ship(journal: Path, *, profile: bool) -> None:
-    """Ships all segments of the journal to PostgreSQL; with `profile` it prints in which functions the time went."""
+    """Brings all records of the journal into PostgreSQL; with `profile`, prints in which functions the time went."""
     from usage.journal_shipping.delivery import Delivery
     from usage.journal_shipping.shipper import adopt_dead
 
@@ -210,7 +210,7 @@ def ship(journal: Path, *, profile: bool) -> None:
 
 
 def assert_whole(calls: int) -> None:
-    """Ends the run with an error unless the ledger's rows, bodies and sums all count exactly `calls` calls.
+    """Checks that the ledger's rows, bodies and sums each count exactly `calls` calls; else ends the run with an error.
 
     So no speed is printed for a shipper that has lost something.
     """

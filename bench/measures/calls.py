@@ -17,7 +17,7 @@ class Subject(NamedTuple):
     """One thing to measure: a server, and a request that is sent to it `calls` times in each round.
 
     It is sent on `connections` connections. `what` describes it in the results. `stand` is the running gateway, whose
-    ledger is waited for; it is None if the server keeps no ledger.
+    ledger must have got the calls before a measure ends; it is None if the server keeps no ledger.
     """
 
     server: Server
@@ -29,7 +29,7 @@ class Subject(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """Cost of a call: calls a second by the clock, and CPU milliseconds a call of the server and of PostgreSQL.
+    """The cost of a call: calls a second by the clock, and CPU milliseconds a call of the server and of PostgreSQL.
 
     `p50` and `p99` are percentiles of the time from a request to its whole answer, in milliseconds.
     """
@@ -42,19 +42,15 @@ class Cost(NamedTuple):
 
 
 def lines(subjects: Sequence[Subject], count: int) -> Iterator[dict[str, Any]]:
-    """Measures in `count` rounds what a call costs each of the servers in `subjects`.
-
-    Yields a line for the results file for each.
-    """
+    """Measures in `count` rounds what a call costs each server in `subjects`; yields a line of results for each."""
     for subject, found in zip(subjects, rounds(subjects, count), strict=True):
         yield line(subject.server.name, subject.what, found)
 
 
 def rounds(subjects: Sequence[Subject], count: int) -> list[list[Cost]]:
-    """Measures what a call costs each of the servers in `subjects`, in `count` rounds.
+    """Measures in `count` rounds what a call costs each server in `subjects`; returns a list of costs for each.
 
-    Returns a list for each of them, with one cost a round. Before the first round each is warmed up with a fifth of its
-    calls.
+    The list has one cost a round. Before the first round each server is warmed up with a fifth of its calls.
     """
     for subject in subjects:
         measure(subject._replace(calls=max(subject.calls // 5, 1)))

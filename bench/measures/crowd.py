@@ -18,7 +18,7 @@ RAMP = 4.0  # seconds in which the streams start; each lasts 8 seconds, so all a
 
 
 class Delays(NamedTuple):
-    """How `streams` simultaneous streams went: how many of them were `completed`, and the delay of their events.
+    """How `streams` simultaneous streams went: how many of them were `completed`, and how late their events came.
 
     The percentiles `p50` and `p99` are of the milliseconds from upstream's write of an event to the client's read.
     """

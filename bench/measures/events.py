@@ -27,7 +27,7 @@ CALLS_OF_B = 400
 
 
 class EventCost(NamedTuple):
-    """Cost of relaying an event, in microseconds of the server's CPU, and how many events a second have arrived.
+    """The cost of relaying an event, in microseconds of the server's CPU, and how many events a second have arrived.
 
     Fewer arrive than upstream sends if the server is too slow.
     """
@@ -37,7 +37,7 @@ class EventCost(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """One thing to measure: a server, and the path on which it is asked for `streams` streams at once.
+    """One thing to measure: a server, and the path on which `streams` streams are opened at once.
 
     `what` describes it in the results. With `is_spaced`, upstream writes JSON with spaces.
     """
@@ -50,13 +50,16 @@ class Subject(NamedTuple):
 
 
 def subjects_of(server: Server, paths: Sequence[str]) -> Iterator[Subject]:
-    """Yields the streams of `paths` as things to measure; `SPACED` is `CHAT` with JSON that has spaces."""
+    """Yields the streams of `paths` as things to measure on a server.
+
+    The path `SPACED` stands for `CHAT` with JSON that has spaces.
+    """
     for path in paths:
         yield Subject(server, CHAT if path == SPACED else path, path, is_spaced=path == SPACED)
 
 
 def lines(b: Server, subjects: Sequence[Subject], count: int, seconds: float = 2.0) -> Iterator[dict[str, Any]]:
-    """Measures in `count` rounds what an event costs each of the servers in `subjects`; yields lines for the results.
+    """Measures in `count` rounds what an event costs each server in `subjects`; yields lines for the results file.
 
     The first line has what a whole call costs `b`, an empty Django view, in the same rounds: as if it were an event.
     """
@@ -67,13 +70,13 @@ def lines(b: Server, subjects: Sequence[Subject], count: int, seconds: float = 2
 
 
 def call_of(b: Server) -> EventCost:
-    """Measures what a whole call costs `b`, an empty Django view; returns it in the units of an event."""
+    """Measures what a whole call costs `b`, an empty Django view; returns it in the form of an event's cost."""
     cost = calls.measure(calls.Subject(b, EMPTY, plain(CHAT, b.key), calls=CALLS_OF_B))
     return EventCost(cost.cpu_ms * 1000, cost.calls_per_second)
 
 
 def measure_once(subject: Subject, seconds: float) -> EventCost:
-    """Opens the streams of `subject`, and measures the cost of an event once, for `seconds`."""
+    """Opens the streams of `subject`, and measures for `seconds` what relaying an event costs."""
     (cost,) = measure(subject.server, subject.path, seconds, count=subject.streams, is_spaced=subject.is_spaced)
     return cost
 
@@ -89,7 +92,7 @@ def measure(
     *,
     is_spaced: bool = False,
 ) -> list[EventCost]:
-    """Opens `count` streams of a server and measures the cost of an event, `slices` times for `seconds` each.
+    """Opens `count` streams of a server, and measures `slices` times, for `seconds` each, what an event costs.
 
     Returns a cost for each slice. `rate`: events a second on each stream; `ramp`: seconds in which the streams are
     opened. With `is_spaced`, upstream writes JSON with spaces.
@@ -103,7 +106,7 @@ def measure(
 async def _measure(
     server: Server, asked: Asked, seconds: float, slices: int, count: int, ramp: float
 ) -> list[EventCost]:
-    """Opens streams, measures the cost of an event in several slices of time, and closes the streams before their end.
+    """Opens streams, measures in several slices of time what an event costs, and closes the streams before their end.
 
     Returns a cost for each slice.
     """
@@ -113,7 +116,7 @@ async def _measure(
 
 
 async def _slice(server: Server, opened: Sequence[Stream], seconds: float) -> EventCost:
-    """Counts the events that arrive on all streams in `seconds`, and the server's CPU; returns the cost of an event."""
+    """Counts for `seconds` the events on all streams and the server's CPU; returns the cost of an event."""
     loop = asyncio.get_running_loop()
     events, cpu, start = count_events(opened), cpu_of(server.pids), loop.time()
     await asyncio.sleep(seconds)

@@ -19,7 +19,7 @@ HOUR_OF_CALLS = 20_000
 
 
 class Idle(NamedTuple):
-    """What all processes use while nobody calls.
+    """What all processes of the gateway use while nobody calls.
 
     That is the memory of the gateway and of PostgreSQL in MiB, and the CPU of both in percent of a core.
     """
@@ -30,7 +30,7 @@ class Idle(NamedTuple):
 
 
 class Growth(NamedTuple):
-    """Memory of the gateway in MiB, before and after something that may need more of it."""
+    """The memory of the gateway in MiB, before and after something that may need more of it."""
 
     before: float
     after: float
@@ -46,7 +46,7 @@ def idle(stand: Stand, seconds: float) -> Idle:
 
 
 def open_streams(server: Server, path: str) -> Growth:
-    """Returns the memory of a gateway before and with 1,000 open streams, each of which has had its first event.
+    """Measures the memory of a gateway before and with 1,000 open streams, each of which has had its first event.
 
     It has answered some calls before, as a server in use has: so what the first calls load is not counted.
     """
@@ -63,10 +63,7 @@ async def _open_streams(server: Server, path: str) -> Growth:
 
 
 def after_calls(stand: Stand, calls: int = HOUR_OF_CALLS) -> Growth:
-    """Makes `calls` chat and embeddings calls, waits until the ledger has all, and returns the gateway's memory.
-
-    Returned are the memory before the first call and after the last.
-    """
+    """Measures the memory of a gateway before and after `calls` chat and embeddings calls, once the ledger has them."""
     server, known = stand.server, stand.counted()
     before = memory(server.pids)
     for path in ("/v1/chat/completions", "/openai", "/embeddings", "/v1/embeddings"):
@@ -76,6 +73,6 @@ def after_calls(stand: Stand, calls: int = HOUR_OF_CALLS) -> Growth:
 
 
 def growth(before: float, server: Server) -> Growth:
-    """Returns how the memory of a server has grown since it was `before` MiB."""
+    """Measures the memory of a server now, and returns it together with what it was `before` (MiB)."""
     after = memory(server.pids)
     return Growth(before, after, after - before)

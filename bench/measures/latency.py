@@ -18,7 +18,7 @@ SHARES = (0.5, 0.95, 0.99)
 
 
 class Latency(NamedTuple):
-    """Percentiles of the time that answers took, or of the time that a server added to it, in milliseconds."""
+    """Percentiles, in milliseconds, of the time that answers took, or of what a server added to this time."""
 
     p50: float
     p95: float
@@ -26,7 +26,7 @@ class Latency(NamedTuple):
 
 
 def lines(groups: Mapping[str, Mapping[str, Asked]], count: int, seconds: float) -> Iterator[dict[str, Any]]:
-    """Measures the latency of all targets of all groups in `count` rounds; yields a line for the results for each.
+    """Measures the latency of several groups of servers in `count` rounds; yields a line of results for each server.
 
     A group, which has what is asked as its name, has its targets by the names of their servers, and takes `seconds` a
     round. The line of a group's first target has its latency; that of every other target has what it adds to the first.
@@ -49,5 +49,5 @@ def measure(targets: Sequence[Asked], seconds: float) -> list[Latency]:
 
 
 def latency(milliseconds: Sequence[float]) -> Latency:
-    """Returns the percentiles of a list of times in milliseconds."""
+    """Computes the percentiles of a list of times in milliseconds."""
     return Latency(*(quantile(milliseconds, share) for share in SHARES))

@@ -13,7 +13,7 @@ Found = TypeVar("Found")
 
 
 def in_turns(measures: Sequence[Callable[[], Found]], count: int) -> list[list[Found]]:
-    """Calls all measures in each of `count` rounds; returns a list for each measure, with one result a round.
+    """Runs all measures in turn, in each of `count` rounds; returns a list for each measure, with one result a round.
 
     A round begins with the measure that ended the round before, so that what changes with time is no difference between
     the measures.
@@ -27,7 +27,7 @@ def in_turns(measures: Sequence[Callable[[], Found]], count: int) -> list[list[F
 
 
 def figures(found: Sequence[Any]) -> dict[str, Any]:
-    """Returns the results of several rounds, named tuples of figures, as they are kept in the results file.
+    """Converts the results of several rounds, named tuples of figures, to what the results file keeps of them.
 
     That is the median of each figure under its name and, under `rounds`, the lists of the figures of all rounds.
     """
@@ -36,5 +36,5 @@ def figures(found: Sequence[Any]) -> dict[str, Any]:
 
 
 def line(server: str, what: str, found: Sequence[Any]) -> dict[str, Any]:
-    """Returns a line for the results file: the figures of several rounds, with the server and what it was asked."""
+    """Builds a line for the results file: the figures of several rounds, with the server and what it was asked."""
     return {"server": server, "what": what, **figures(found)}

@@ -27,7 +27,7 @@ PATH = "/v1/chat/completions"
 
 
 class Scaling(NamedTuple):
-    """One round's comparison of a gateway with two workers to one with a single worker.
+    """One round's comparison of a gateway with two workers to a gateway with one.
 
     `by_clock` and `by_cpu` are how many times as many calls two workers answer in a second: here, and if each has a
     free core. `share` is the busier worker's part of the CPU that both have used: 0.5 if they did the same work.
@@ -41,7 +41,7 @@ class Scaling(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """What one gateway showed in one round: the cost of a call, and the CPU seconds that each worker used meanwhile."""
+    """What was measured on one gateway in one round: the cost of a call, and the CPU seconds that each worker used."""
 
     cost: Cost
     workers: Sequence[float]
@@ -66,14 +66,14 @@ def measure(upstream: str, count: int) -> dict[str, Any]:
 
 
 def turn(it: Stand) -> Turn:
-    """Makes the calls of one round on a gateway, and returns what they cost, and which worker did how much of it."""
+    """Makes the calls of one round on a gateway; returns what a call cost, and each worker's CPU seconds."""
     before = [cpu(pid) for pid in it.gateway.worker_pids]
     cost = calls.measure(Subject(it.server, PATH, plain(PATH, it.server.key), it, CALLS, connections=32))
     return Turn(cost, [cpu(pid) - start for pid, start in zip(it.gateway.worker_pids, before, strict=True)])
 
 
 def compared(one: Turn, two: Turn, memory_mb: float) -> Scaling:
-    """Compares what a gateway with one worker and one with two workers showed in the same round."""
+    """Compares what was measured in one round on a gateway with one worker and on one with two."""
     return Scaling(
         two.cost.calls_per_second / one.cost.calls_per_second,
         2 * one.cost.cpu_ms / two.cost.cpu_ms,

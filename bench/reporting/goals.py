@@ -50,8 +50,8 @@ class Goal(NamedTuple):
     def reached(self, found: Found) -> tuple[str, str]:
         """Returns the figure as text, and whether it reaches the goal: "yes", "no", or "not judged" with the reason.
 
-        The figure is the median of all rounds, with the lowest and the highest round. The texts are "not measured yet"
-        and "" if the results do not have the figure.
+        The figure is the median of all rounds, with the lowest and the highest round. If the results do not have it,
+        the texts are "not measured yet" and "".
         """
         try:
             values = self.rounds(found)
@@ -67,12 +67,12 @@ class Goal(NamedTuple):
 
 
 def line(lines: Iterable[Found], what: str, server: str = "chatproxy") -> Found:
-    """Returns, out of lines of benchmark results, the one with the given server and description of the call."""
+    """Returns, out of lines of benchmark results, the one with this server and this description of the call."""
     return {(one["server"], one["what"]): one for one in lines}[server, what]
 
 
 def measured(table: str, name: str, what: str = "", server: str = "chatproxy", section: str = "bench") -> Rounds:
-    """Returns a function that finds the figure `name` of a table of the results.
+    """Returns a function that finds the figure `name` in a table of the results.
 
     It stands in the line of `server` and `what`; a table with no `what` has no lines, but figures only.
     """
@@ -87,34 +87,37 @@ def measured(table: str, name: str, what: str = "", server: str = "chatproxy", s
 
 
 def ratio(this: Rounds, other: Rounds) -> Rounds:
-    """Returns a function that finds how many times as large one figure was as the other, in each round."""
+    """Returns a function that finds two figures in the results and divides one by the other, for each round."""
     return lambda found: [a / b for a, b in zip(this(found), other(found), strict=True)]
 
 
 def difference(this: Rounds, other: Rounds) -> Rounds:
-    """Returns a function that finds by how much one figure was larger than the other, in each round."""
+    """Returns a function that finds two figures in the results and subtracts one from the other, for each round."""
     return lambda found: [a - b for a, b in zip(this(found), other(found), strict=True)]
 
 
 def total(this: Rounds, other: Rounds) -> Rounds:
-    """Returns a function that finds the sum of two figures, in each round."""
+    """Returns a function that finds two figures in the results and adds them, for each round."""
     return lambda found: [a + b for a, b in zip(this(found), other(found), strict=True)]
 
 
 def call_in_b(path: str) -> Rounds:
-    """Returns a function that finds what a call to `path` costs, in multiples of B."""
+    """Returns a function that finds what a call to `path` costs, in multiples of a call to an empty Django view (B)."""
     return ratio(measured("calls", "cpu_ms", path), measured("calls", "cpu_ms", EMPTY, "B"))
 
 
 def event_in_b(what: str) -> Rounds:
-    """Returns a function that finds what relaying an event of a stream costs, in multiples of B."""
+    """Returns a function that finds what relaying an event of a stream costs, in multiples of B.
+
+    B is the cost of a call to an empty Django view.
+    """
     return ratio(measured("events", "cpu_us", what), measured("events", "cpu_us", EMPTY, "B"))
 
 
 def delay_in_b(path: str, share: str) -> Rounds:
-    """Returns a function that finds how much the gateway delays a call to `path`, in multiples of the delay by B.
+    """Returns a function that finds the delay of a call to `path` by the gateway, in multiples of that by B.
 
-    `share` is the percentile, such as `p50`.
+    B is an empty Django view. `share` is the percentile, such as `p50`.
     """
     return ratio(measured("latency", share, path), measured("latency", share, EMPTY, "B"))
 
@@ -130,7 +133,10 @@ def event_of(peer: str) -> Rounds:
 
 
 def against_built_in(name: str, besides: str = "") -> tuple[Rounds, Rounds]:
-    """Returns functions that find a figure of a key with limits and budgets, and the one of the built-in key."""
+    """Returns two functions: for a figure of a key with limits and budgets, and for that of the built-in key.
+
+    The functions find them in the results.
+    """
     return measured("keys", name, BUDGETS + besides), measured("keys", name, BUILT_IN + besides)
 
 
@@ -140,16 +146,17 @@ def large(what: str, other: str, server: str = "nginx") -> Rounds:
 
 
 def growth(found: Found) -> Sequence[float]:
-    """Returns how many times as much a call costs over a full ledger as over an empty one.
+    """Computes how many times as much a call costs over a full ledger as over an empty one.
 
-    Both costs are taken as multiples of B, because they are measured an hour apart, in which the machine may change.
+    Both costs are taken as multiples of B (a call to an empty Django view), because they are measured an hour apart, in
+    which the machine may change.
     """
     empty, full = (ledger["rounds"]["in_b"] for ledger in found["growth"]["ledgers"])
     return [b / a for a, b in zip(empty, full, strict=True)]
 
 
 def within(figure: str, rounds: Rounds, share: float) -> Goal:
-    """Returns the goal that two figures differ by no more than a share of the smaller; `rounds` finds their ratio."""
+    """Builds the goal that two figures differ by no more than a share of the smaller; `rounds` finds their ratio."""
     return Goal(figure, f"within {share:.0%}", rounds, ".2f", "times", most=1 + share, least=1 / (1 + share))
 
 

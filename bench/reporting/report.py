@@ -46,7 +46,7 @@ EVENTS = ("server", "what", "events/s", "CPU µs an event", "B")
 
 
 def machines(found: Found) -> str:
-    """Returns the sentence that says on which machine the figures were measured, or on which machines."""
+    """Returns a sentence that names the machine, or the machines, on which the figures were measured."""
     names = dict.fromkeys(one["machine"] for one in found.values())
     return f"Measured on: {'; '.join(names)}. What else is known of it stands near the end."
 
@@ -151,7 +151,10 @@ def call_rows(lines: Iterable[Found], b: float) -> Iterator[Sequence[str]]:
 
 
 def b_of_events(lines: Iterable[Found], b: float) -> float:
-    """Returns B as it was measured in the rounds of the events; in older results it was not, and is `b`."""
+    """Returns the cost of a call to an empty Django view (B) from the rounds of the events; if not there, returns `b`.
+
+    Older results do not have it.
+    """
     return next((one["cpu_us"] / 1000 for one in lines if one["server"] == "B"), b)
 
 

@@ -22,21 +22,21 @@ PATIENCE = 120.0  # seconds for any answer
 
 
 class Asked(NamedTuple):
-    """The URL of a server, and the bytes of the request that is sent to it over and over."""
+    """One server's URL, and the bytes of the request that is sent to it over and over."""
 
     url: str
     request: bytes
 
 
 class Answers(NamedTuple):
-    """How long a number of calls took: all together in `seconds`, and each by itself in `milliseconds`."""
+    """How long a number of calls took: all of them in `seconds`, and each one in `milliseconds`."""
 
     seconds: float
     milliseconds: list[float]
 
 
 class Caller(asyncio.Protocol):
-    """A client's keep-alive connection that has one call at a time; calls `answered` after each complete answer.
+    """A client's keep-alive connection that has one call at a time; it runs `answered` after each complete answer.
 
     `failed` has an exception once the connection is lost or an answer has another status than 200.
     """
@@ -118,7 +118,7 @@ async def _closed_loop(asked: Asked, calls: int, connections: int) -> Answers:
 
 
 def open_loop(targets: Sequence[Asked], rate: float, seconds: float, most_open: int = MOST_OPEN) -> list[list[float]]:
-    """Makes `rate` calls a second to each target for `seconds`, and returns each target's latencies in milliseconds.
+    """Makes `rate` calls a second to each target for `seconds`; returns each target's latencies in milliseconds.
 
     The calls are evenly spaced, the targets take turns, and no call waits for the answer to an earlier one. Raises
     SystemExit if more than `most_open` calls to one target are in flight. Python's garbage collector is off meanwhile,
@@ -176,9 +176,9 @@ async def _connect(asked: Asked, answered: Callable[[Caller], None]) -> Caller:
 
 
 async def _first(done: asyncio.Future[None], callers: Sequence[Caller]) -> None:
-    """Waits until all calls are answered (`done`).
+    """Waits until all calls are answered (`done`) or the first one fails.
 
-    Raises SystemExit as soon as one of the calls fails, or when `PATIENCE` seconds have passed.
+    Raises SystemExit as soon as one fails, or when `PATIENCE` seconds have passed.
     """
     futures = [done, *(caller.failed for caller in callers)]
     finished, _ = await asyncio.wait(futures, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
@@ -189,7 +189,7 @@ async def _first(done: asyncio.Future[None], callers: Sequence[Caller]) -> None:
 
 
 async def _close(callers: Sequence[Caller]) -> None:
-    """Closes the connections of several clients of a benchmark."""
+    """Closes the connections of the benchmark's clients."""
     for caller in callers:
         caller.failed.cancel()
         caller.transport.close()

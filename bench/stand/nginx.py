@@ -64,7 +64,7 @@ location / {
 
 
 def program() -> str:
-    """Returns the path of the installed nginx; raises SystemExit with advice on how to install it if there is none."""
+    """Finds the installed nginx and returns its path; if there is none, raises SystemExit with advice to install it."""
     found = shutil.which("nginx", path=PATH)
     if found is None:
         raise SystemExit(
@@ -75,7 +75,7 @@ def program() -> str:
 
 @contextmanager
 def answering() -> Iterator[str]:
-    """Runs nginx as an upstream, which answers calls with fixed files, until the block ends, and yields nginx's URL.
+    """Runs nginx as an upstream that answers calls with fixed files, until the `with` block ends; yields its URL.
 
     For calls with small bodies only, because nginx answers before a large body has arrived.
     """
@@ -85,7 +85,7 @@ def answering() -> Iterator[str]:
 
 @contextmanager
 def passing_on(upstream: str) -> Iterator[Server]:
-    """Runs nginx as a reverse proxy in front of `upstream` until the block ends; yields its URL and processes."""
+    """Runs nginx as a reverse proxy for `upstream` until the `with` block ends; yields its URL and processes."""
     host = upstream.removeprefix("http://")
     pool = f"upstream upstream {{ server {host}; keepalive 4096; keepalive_requests 1000000000; }}"
     with _running(SERVER_CORE, pool, PASS) as it:
@@ -94,7 +94,7 @@ def passing_on(upstream: str) -> Iterator[Server]:
 
 @contextmanager
 def _running(core: int, http: str, server: str) -> Iterator[Server]:
-    """Runs nginx on one core until the block ends; yields its URL and processes.
+    """Runs nginx on one core until the `with` block ends; yields its URL and processes.
 
     `http` and `server` are inserted into the sections of these names in its configuration.
     """

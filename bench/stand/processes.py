@@ -26,9 +26,9 @@ def cpu(pid: int) -> float:
 
 
 def cpu_of(pids: Iterable[int]) -> float:
-    """Returns the CPU seconds that several processes have used so far, with those of their children that have ended.
+    """Returns the CPU seconds that several processes, and their children that have ended, have used so far.
 
-    The latter are `cutime` and `cstime` in proc(5).
+    Those of the children are `cutime` and `cstime` in proc(5).
     """
     total = 0.0
     for pid in pids:
@@ -38,7 +38,7 @@ def cpu_of(pids: Iterable[int]) -> float:
 
 
 def memory(pids: Iterable[int]) -> float:
-    """Returns how many MiB of memory several processes use together (PSS); those that have ended use none."""
+    """Returns the MiB of memory that several processes use together (PSS); a process that has ended uses none."""
     total = 0
     for pid in pids:
         with suppress(OSError):
@@ -62,7 +62,7 @@ def children(pid: int) -> list[int]:
 
 @contextmanager
 def pinned(*cores: int) -> Iterator[None]:
-    """Keeps this thread, and the processes that it starts meanwhile, on the given cores until the block ends.
+    """Keeps this thread, and the processes that it starts meanwhile, on the given cores until the `with` block ends.
 
     A process that was started in the block stays on them afterwards.
     """
@@ -75,13 +75,13 @@ def pinned(*cores: int) -> Iterator[None]:
 
 
 def allow_many_sockets() -> None:
-    """Raises the limit of open files of this process, and so of those it will start, to the hard limit."""
+    """Raises the limit of open files of this process, and so of those that it will start, to the hard limit."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _stat(pid: int) -> list[str]:
-    """Returns the fields of `/proc/PID/stat`, so that the index of each is its number in proc(5) less one.
+    """Reads the fields of `/proc/PID/stat`; the index of each is its number in proc(5) less one.
 
     The first two, the id and the process's name, are left empty: the name may contain spaces and brackets.
     """

@@ -26,12 +26,12 @@ STREAMS: dict[str, Any] = {
 
 
 def plain(path: str, key: str) -> bytes:
-    """Returns a small call without a stream to `path`, as bytes."""
+    """Builds the bytes of a small request to `path` for an answer that is not streamed."""
     return post(path, key, json.dumps(BODIES[path]).encode())
 
 
 def streamed(path: str, key: str, events: int, rate: float, *, is_spaced: bool = False) -> bytes:
-    """Returns a call to `path` that asks for a stream of `events` events, `rate` a second, as bytes.
+    """Builds the bytes of a request to `path` for a stream of `events` events, `rate` a second.
 
     Both numbers stand in the field `user`, which the gateway and nginx pass on to `bench.stand.upstream`. With
     `is_spaced`, upstream writes the events' JSON with spaces.
@@ -41,14 +41,14 @@ def streamed(path: str, key: str, events: int, rate: float, *, is_spaced: bool =
 
 
 def image(path: str, key: str, size: int = 5 * MIB) -> bytes:
-    """Returns a chat call with a picture of `size` bytes, which stands in the JSON as a data URL, as bytes."""
+    """Builds the bytes of a chat request with a picture of `size` bytes, which stands in the JSON as a data URL."""
     url = "data:image/png;base64," + base64.b64encode(bytes(range(256)) * (size // 256)).decode()
     content = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": url}}]
     return post(path, key, json.dumps({"model": MODEL, "messages": [{"role": "user", "content": content}]}).encode())
 
 
 def upload(path: str, key: str, size: int = 24_000_000) -> bytes:
-    """Returns a transcription call, a form with a recording of `size` bytes, as bytes."""
+    """Builds the bytes of a transcription request: a form with a recording of `size` bytes."""
     part = b"--" + BOUNDARY + b'\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
     file = bytes(range(256)) * (size // 256)
     body = part % (b"model", b"", b"whisper-1") + part % (
@@ -60,7 +60,7 @@ def upload(path: str, key: str, size: int = 24_000_000) -> bytes:
 
 
 def post(path: str, key: str, body: bytes, content_type: str = "application/json") -> bytes:
-    """Returns a POST request with the key in its `Authorization` header, as bytes."""
+    """Builds the bytes of a POST request with the key in its `Authorization` header."""
     head = (
         f"POST {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {key}\r\nUser-Agent: bench\r\n"
         f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -69,7 +69,7 @@ def post(path: str, key: str, body: bytes, content_type: str = "application/json
 
 
 def address(url: str) -> tuple[str, int]:
-    """Returns the host and the port of a URL."""
+    """Splits a URL, and returns its host and its port."""
     parts = urlsplit(url)
     assert parts.hostname
     assert parts.port

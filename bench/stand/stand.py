@@ -34,7 +34,7 @@ PATIENCE = 120.0
 
 
 class Server(NamedTuple):
-    """A server that is measured: its base URL without `/v1`, and a key that it accepts.
+    """A server to measure: its base URL without `/v1`, and a key that it accepts.
 
     `root` is the id of the process that was started. It is None if the server's CPU and memory are not measured.
     """
@@ -46,12 +46,12 @@ class Server(NamedTuple):
 
     @property
     def pids(self) -> list[int]:
-        """The ids of all processes of the server that are alive now: whatever does a part of the work is measured."""
+        """The ids of all living processes of the server, so that whatever does a part of the work is measured."""
         return [] if self.root is None else family(self.root)
 
 
 class Stand(NamedTuple):
-    """A running gateway with all that a measure of it needs: upstream, PostgreSQL, a connection to the ledger.
+    """A running gateway and what its measures need: upstream, PostgreSQL, a connection to the ledger.
 
     `upstream` is a base URL without `/v1`; `postmaster` is the id of PostgreSQL's main process; `server` is the gateway
     as the measures see it, with all its processes but those of PostgreSQL.
@@ -69,14 +69,14 @@ class Stand(NamedTuple):
         return family(self.postmaster)
 
     def counted(self) -> int:
-        """Returns how many calls the ledger's sums by day count."""
+        """Returns how many calls the ledger has, by its daily sums."""
         ((count,),) = self.database.execute("SELECT coalesce(sum(calls), 0) FROM usage_usageday").fetchall()
         return int(count)
 
     def wait_for(self, calls: int) -> None:
         """Waits until the ledger has `calls` calls; raises SystemExit if that takes too long.
 
-        A measure of calls waits so, because shipping them to the ledger is part of their cost.
+        To bring calls into the ledger is part of their cost, so a measure of them includes this time.
         """
         wait_for(lambda: self.counted() >= calls, f"the ledger has {self.counted():,} calls of {calls:,}")
 
@@ -89,7 +89,7 @@ def stand(
     checkout: Path = setting_reader.BASE_DIR,
     **settings: str,
 ) -> Iterator[Stand]:
-    """Runs a new PostgreSQL and a gateway until the block ends, and yields the gateway.
+    """Runs a new PostgreSQL and a gateway until the `with` block ends, and yields the gateway.
 
     Deletes the database afterwards. Upstream is the server at `url`, or else `bench.stand.upstream`. The gateway and
     PostgreSQL run on `cores`. `checkout` is the directory of the gateway's code, and `settings` are environment
@@ -117,7 +117,7 @@ def gateway_on(
     /,
     **settings: str,
 ) -> Iterator[Stand]:
-    """Runs a gateway with this PostgreSQL until the block ends; makes a key with limits and yields the gateway.
+    """Runs a gateway with this PostgreSQL until the `with` block ends; makes a key with limits, and yields the gateway.
 
     The gateway runs on the cores that this thread is pinned to. Inside the block the thread is pinned to the core of
     the clients. `launcher` is a command in front of the gateway's own, such as one that lowers a limit.
@@ -140,7 +140,7 @@ def gateway_on(
 
 @contextmanager
 def upstream() -> Iterator[str]:
-    """Runs `bench.stand.upstream`, a stand-in for OpenAI's API, until the block ends, and yields its URL.
+    """Runs `bench.stand.upstream`, a stand-in for OpenAI's API, until the `with` block ends, and yields its URL.
 
     It runs on the core of the clients.
     """
@@ -161,7 +161,7 @@ def upstream() -> Iterator[str]:
 
 @contextmanager
 def yardstick() -> Iterator[Server]:
-    """Runs B, an empty Django view, until the block ends, and yields its URL and processes.
+    """Runs an empty Django view (the yardstick B) until the `with` block ends; yields its URL and processes.
 
     It runs on the gateway's core, and in the gateway's kind of worker, gunicorn with uvicorn.
     """
@@ -181,7 +181,7 @@ def yardstick() -> Iterator[Server]:
 
 
 def wait_for(reached: Callable[[], bool], complaint: str) -> None:
-    """Waits until `reached` returns True; raises SystemExit with the message `complaint` after `PATIENCE` seconds."""
+    """Waits until `reached` returns True; after `PATIENCE` seconds, raises SystemExit with the message `complaint`."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         try:

@@ -16,7 +16,7 @@ STAMP = re.compile(rb'"(?:content|delta)": ?"(\d+)"')
 
 
 class Stream(asyncio.Protocol):
-    """One call with a streamed answer, on a client connection of its own; measures how late each event arrives.
+    """One client's call with a streamed answer, on a connection of its own; it measures how late each event arrives.
 
     The future `began` is done once the answer has begun. The future `ended` is done once all of it has arrived; it has
     an exception if the stream broke off or the status was not 200.
@@ -61,9 +61,9 @@ class Stream(asyncio.Protocol):
 
 @asynccontextmanager
 async def streams(asked: Asked, count: int, ramp: float) -> AsyncIterator[list[Stream]]:
-    """Opens `count` streams, evenly over `ramp` seconds, and yields them once all have begun.
+    """Opens `count` streams, spread over `ramp` seconds, and yields them once all have begun.
 
-    Closes them when the block ends.
+    Closes them when the `with` block ends.
     """
     loop = asyncio.get_running_loop()
     start = loop.time()
@@ -82,12 +82,12 @@ async def streams(asked: Asked, count: int, ramp: float) -> AsyncIterator[list[S
 
 
 def count_events(opened: Sequence[Stream]) -> int:
-    """Returns how many events have arrived so far on all these streams."""
+    """Returns the number of events that have arrived so far on all these streams."""
     return sum(len(stream.delays) for stream in opened)
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """Returns the value below which the given share of the values lie; a share of 0.5 gives the median.
+    """Returns the value below which the given share of the values lies; a share of 0.5 gives the median.
 
     It is always one of the values: the nearest one.
     """

@@ -62,7 +62,7 @@ COMPLETED = b'event: response.completed\ndata: {"type":"response.completed","seq
 
 
 class Shape(NamedTuple):
-    """The events of one kind of stream.
+    """The events of one kind of stream that the stand-in for OpenAI's API sends.
 
     `first` are the events at the beginning, `each` is the one that is repeated, with the time in its text, and `last`
     are the events at the end.
@@ -80,7 +80,7 @@ STREAMS = {
 
 
 def spaced(event: bytes) -> bytes:
-    """Returns an event with spaces in its JSON, as Python's `json.dumps` writes it."""
+    """Rewrites an event's JSON with spaces, as Python's `json.dumps` writes it."""
     head, _, data = event.rstrip().rpartition(b"data: ")
     return event if data == b"[DONE]" else b"%bdata: %b\n\n" % (head, json.dumps(json.loads(data)).encode())
 
@@ -92,7 +92,7 @@ SPACED_STREAMS = {
 
 
 class Upstream(asyncio.Protocol):
-    """A connection to the stand-in for OpenAI's API, which answers requests one after the other.
+    """One client's connection to the stand-in for OpenAI's API, which answers its requests one after the other.
 
     It does not expect a request before the last one is answered, since no client of the benchmarks sends one.
     """

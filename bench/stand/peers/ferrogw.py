@@ -20,7 +20,7 @@ CONFIGURATION = {"strategy": {"mode": "single"}, "targets": [{"virtual_key": "op
 
 @contextmanager
 def ferrogw(upstream: str) -> Iterator[Server]:
-    """Runs ferrogw in front of `upstream` until the block ends, and yields its URL, key and processes.
+    """Runs the gateway ferrogw in front of `upstream` until the `with` block ends; yields its URL, key and processes.
 
     It runs Go code on one thread at a time, because it has one core.
     """

@@ -23,7 +23,7 @@ ENVIRONMENT = {
 
 @contextmanager
 def litellm(upstream: str) -> Iterator[Server]:
-    """Runs LiteLLM's proxy in front of `upstream` until the block ends, and yields its URL, key and processes.
+    """Runs LiteLLM's proxy in front of `upstream` until the `with` block ends; yields its URL, key and processes.
 
     It is configured as its documentation recommends for production: little logging, no telemetry. It keeps no log of
     calls, because for that it would need a database.

@@ -19,10 +19,11 @@ BIN = Path(".venv-peers/bin").absolute()
 
 @contextmanager
 def peer(server: Server, health: str, command: Sequence[str], environment: Mapping[str, str]) -> Iterator[Server]:
-    """Runs `command`, a program of `.venv-peers`, on the server's core until the block ends; yields its `Server`.
+    """Runs `command`, a program of `.venv-peers`, until the `with` block ends; yields its `Server`.
 
-    `server` says where it listens. It has started once it answers 200 to a GET of the path `health`. `environment` is
-    added to this process's own. What it prints is not kept. Raises SystemExit if it does not start.
+    It runs on the server's core. `server` says where it listens. It has started once it answers 200 to a GET of the
+    path `health`. `environment` is added to this process's own. What it prints is not kept. Raises SystemExit if it
+    does not start.
     """
     variables = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", **environment}
     with tempfile.TemporaryDirectory(prefix="chatproxy-bench-") as directory, pinned(SERVER_CORE):
@@ -42,6 +43,6 @@ def peer(server: Server, health: str, command: Sequence[str], environment: Mappi
 
 
 def version(package: str) -> str:
-    """Returns the version of a package in `.venv-peers`."""
+    """Returns the version of the package that is installed in `.venv-peers`."""
     command = [str(BIN / "python"), "-c", f"import importlib.metadata as m; print(m.version({package!r}))"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

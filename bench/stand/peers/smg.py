@@ -12,7 +12,7 @@ from tests.support.servers.gateway import free_port
 
 @contextmanager
 def smg(upstream: str) -> Iterator[Server]:
-    """Runs smg in front of `upstream` until the block ends, and yields its URL and processes.
+    """Runs the gateway smg in front of `upstream` until the `with` block ends; yields its URL and processes.
 
     It passes the caller's key on, and has as many calls in flight as come.
     """
