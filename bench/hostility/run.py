@@ -47,7 +47,7 @@ LIMITED = ("--requests-per-minute", "60")
 
 
 class Watched(NamedTuple):
-    """What an attack took of a worker and its disk: memory in bytes before the attack and at its highest, and more.
+    """What an attack took of a worker and its disk: memory in bytes (before, and at its peak), disk space, and files.
 
     `disk`: by how many bytes the free space shrank at most. `descriptors`: most file descriptors that were open.
     """

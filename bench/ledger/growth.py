@@ -67,8 +67,8 @@ def measure(rows: int, count: int, kept: Path | None = None) -> dict[str, Any]:
 def over(postgres: BundledPostgres, directory: Path, count: int) -> dict[str, Any]:
     """Measures in `count` rounds what a call costs a gateway with this database, and an empty Django view (B).
 
-    Returns the figures of the gateway, with the cost of a call on B (`b_ms`) and, for each round, the one in multiples
-    of the other (`in_b`).
+    Returns the figures of the gateway. With them are the cost of a call to B (`b_ms`) and, for each round, the
+    gateway's cost in multiples of B's (`in_b`).
     """
     with nginx.answering() as url, yardstick() as b, gateway_on(url, directory, postgres) as it:
         subjects = [Subject(b, PATH, plain(PATH, "")), Subject(it.server, PATH, plain(PATH, it.server.key), it)]

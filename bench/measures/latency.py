@@ -26,10 +26,10 @@ class Latency(NamedTuple):
 
 
 def lines(groups: Mapping[str, Mapping[str, Asked]], count: int, seconds: float) -> Iterator[dict[str, Any]]:
-    """Measures the latency of several groups of servers in `count` rounds; yields a line of results for each server.
+    """Measures in `count` rounds how long calls to groups of servers take; yields a line of results for each server.
 
-    A group, which has what is asked as its name, has its targets by the names of their servers, and takes `seconds` a
-    round. The line of a group's first target has its latency; that of every other target has what it adds to the first.
+    The servers of a group are all asked the same, which is the group's name, for `seconds` a round. The line of a
+    group's first server has its latency; that of every other server has what it adds to the first.
     """
     names = [(server, what) for what, targets in groups.items() for server in targets]
     measures = [partial(measure, list(targets.values()), seconds) for targets in groups.values()]

@@ -73,7 +73,10 @@ def turn(it: Stand) -> Turn:
 
 
 def compared(one: Turn, two: Turn, memory_mb: float) -> Scaling:
-    """Compares what was measured in one round on a gateway with one worker and on one with two."""
+    """Computes from one round's measures how much more two workers can do than one, and what the second takes.
+
+    `memory_mb` is the memory that the second worker takes.
+    """
     return Scaling(
         two.cost.calls_per_second / one.cost.calls_per_second,
         2 * one.cost.cpu_ms / two.cost.cpu_ms,

@@ -133,15 +133,15 @@ def event_of(peer: str) -> Rounds:
 
 
 def against_built_in(name: str, besides: str = "") -> tuple[Rounds, Rounds]:
-    """Returns two functions: for a figure of a key with limits and budgets, and for that of the built-in key.
-
-    The functions find them in the results.
-    """
+    """Returns two functions that find one figure: for a key with limits and budgets, and for the built-in key."""
     return measured("keys", name, BUDGETS + besides), measured("keys", name, BUILT_IN + besides)
 
 
 def large(what: str, other: str, server: str = "nginx") -> Rounds:
-    """Returns a function that finds how many times as much CPU a large body takes as the body `other` on a server."""
+    """Returns a function that finds how many times as much CPU one large body costs as another on a server.
+
+    `what` and `other` are the bodies; the first goes to the gateway, the other to `server`.
+    """
     return ratio(measured("large", "cpu_ms", what), measured("large", "cpu_ms", other, server))
 
 

@@ -117,7 +117,7 @@ class FormCutter:
         return taken[0] if len(taken) == 1 else b"".join(taken)
 
     def _move(self, end: int) -> bytes:
-        """Removes the bytes before position `end` of the form from the waiting ones, and returns them."""
+        """Takes those bytes that wait here and stand before position `end` of the form, and returns them."""
         size = max(0, end - self._at)
         moved, self._held = self._held[:size], self._held[size:]  # copies nothing if all is moved
         self._at += size

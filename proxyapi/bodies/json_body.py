@@ -37,7 +37,7 @@ class JSONBody:
 
     @classmethod
     def parse(cls, raw: bytes) -> JSONBody:
-        """Parses the bytes of a body, which must be exactly one JSON object.
+        """Creates a `JSONBody` from the bytes of a body, which must be exactly one JSON object.
 
         Raises:
             ValueError: the body is not a JSON object, or has too many members or digits; the message quotes nothing of

@@ -35,7 +35,7 @@ _one_thread = ThreadPoolExecutor(1, thread_name_prefix="large body")
 
 
 async def run(size: int, work: Callable[..., T], *arguments: object) -> T:
-    """Calls `work`, a function that works on a body, and returns its result; for a large body in a thread.
+    """Calls `work` with the arguments, and returns its result; in a thread if the body that it works on is large.
 
     `size` is the size of the body in bytes. Up to `LARGE_BYTES`, `work` is called directly. All large bodies share one
     thread, so they are worked on one after another.
@@ -46,7 +46,7 @@ async def run(size: int, work: Callable[..., T], *arguments: object) -> T:
 
 
 async def run_to_the_end(size: int, work: Callable[..., T], *arguments: object, then: Callable[[T], None]) -> None:
-    """Calls `work`, and then `then` with its result, even if the task that awaits this is cancelled meanwhile.
+    """Calls `work` with the arguments, and then `then` with its result, even if the awaiting task is cancelled.
 
     `size` is the size in bytes of the body on which `work` works; for a large body, `work` runs in a thread, as in
     `run`. The cancellation is raised after `then` has returned.

@@ -147,9 +147,9 @@ async def ask(response: PendingResponse) -> None:
 
 
 def _lease(limit: int) -> list[PendingResponse]:
-    """Marks up to `limit` background responses that are due to be polled as this process's for a while; returns them.
+    """Takes up to `limit` background responses that are due to be polled, and marks them as this process's.
 
-    Returns an empty list while the database is away.
+    The marks, in the database, expire after a time (they are leases). Returns an empty list while the database is away.
     """
     if limit <= 0:
         return []

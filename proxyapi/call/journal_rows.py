@@ -131,11 +131,11 @@ def poll_row(
     seconds: float,
     size: int,
 ) -> CallRecord:
-    """Builds the ledger row with the usage of an ended background response, which the gateway has asked upstream for.
+    """Builds the ledger row for a background response that has ended, as the gateway's own request has shown.
 
-    Such a poll is no call of a key. The row is therefore filed under the key, model and route of the call that created
-    the response; `maker` is the row of that call. The request to upstream took `seconds`, and the answer's body has
-    `size` bytes.
+    Such a request (a poll) is no call of a key. The row is therefore filed under the key, model and route of the call
+    that created the response; `maker` is the row of that call. The request to upstream took `seconds`, and the answer's
+    body has `size` bytes.
     """
     usage = cast(SupposedUsage, answer.counts)
     source = UsageSource.EXACT if answer.usage is not None else UsageSource.UNKNOWN

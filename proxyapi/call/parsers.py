@@ -22,7 +22,7 @@ class JSONObjectParser(BaseParser):
 
 
 class FormType(BaseParser):
-    """The media type of multipart forms, in the form of a parser, for views that take a form.
+    """Placeholder for a parser: it names the media type of multipart forms, for views that take a form.
 
     It parses nothing: a view reads its form while it arrives (`proxyapi.call.uploads`).
     """

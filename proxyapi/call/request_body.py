@@ -217,7 +217,7 @@ class IncomingBody:
     async def _next_piece(self) -> bytes:
         """Waits for the next piece of the request's body and returns it; it may be empty.
 
-        After the last piece, the call is cancelled when the client hangs up. Raises `BodyTooLarge` and `CallerGone`.
+        Once the last piece has come, a hang-up of the client cancels the call. Raises `BodyTooLarge` and `CallerGone`.
         """
         message = await self._receive()
         if message["type"] == "http.disconnect":

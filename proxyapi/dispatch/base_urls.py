@@ -50,7 +50,7 @@ def _is_known_endpoint(raw_path: str) -> bool:
 
 
 def _is_known(route: Route) -> bool:
-    """Returns whether this route is that of a path which OpenAI's API is known to have.
+    """Returns whether OpenAI's API is known to have the path of this route.
 
     `find_route` also accepts unknown paths below a known one; the names of their routes end with `/*`.
     """

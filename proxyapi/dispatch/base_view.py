@@ -146,8 +146,8 @@ class ProxyView(APIView):
     async def receive_body(self, request: ProxyRequest) -> None:
         """Receives and parses the request's body, and checks the key, which is in a header, the query or the body.
 
-        The limits of a key in a header or in the query are counted before the body is parsed, so that no work is done
-        for a call that exceeds them.
+        The limits of a key in a header or in the query are counted before the body is parsed, so that the body of a
+        call that exceeds them is not parsed.
         """
         call = request.call_request
         is_encoded = bool(request_encoding.encoding_of(call.META))

@@ -265,7 +265,7 @@ class CallView(ProxyView):
         return response
 
     def outcome(self, status: int) -> Outcome:
-        """Returns how a call has ended whose answer was read whole: with success, or with an error of upstream.
+        """Returns the outcome of a call, once its answer has been read whole: success, or an error of upstream.
 
         Some servers send an error with status 200; a POST has then failed. A GET that returns a stored response with an
         error in it has succeeded.

@@ -16,10 +16,9 @@ PAGE_INTERVAL_SECONDS = 10
 
 
 class Throttle(BaseThrottle):
-    """Base class of the gateway's throttles (checks of how many requests there are), which have an async check.
+    """Base class of the checks that count requests against a limit: Django REST framework's throttles, but async.
 
-    Otherwise they are like those of Django REST framework. The check may wait for Redis, which counts for several
-    processes together.
+    The check may wait for Redis, which counts for several processes together.
     """
 
     @abstractmethod

@@ -20,7 +20,7 @@ def matches_any(name: str, globs: Iterable[str]) -> bool:
 
 
 def is_allowed(name: str, globs: Collection[str]) -> bool:
-    """Returns whether a key may use the route or the model `name`, since one of its `globs` (patterns) matches.
+    """Returns whether a key that is limited to `globs`, patterns of names, may use the route or the model `name`.
 
     A key without globs may use all routes or models.
     """

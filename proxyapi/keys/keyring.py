@@ -86,7 +86,7 @@ class Caller:
 
 @dataclass(frozen=True)
 class KeyInForce:
-    """One valid secret of an access key: the caller who sends it, and the Unix time at which it expires.
+    """One secret of an access key: the caller who sends it, and the Unix time at which it expires.
 
     The keyring has one for each secret, under the digest of the secret.
     """
@@ -249,7 +249,7 @@ class Keyring:
 
 
 def _entries(records: Iterable[Record]) -> Iterable[tuple[str, KeyInForce]]:
-    """Yields, for each valid secret of the keys, its digest, its caller and the time at which it expires.
+    """Yields, for each secret of the keys, its digest, and its caller with the time at which the secret expires.
 
     The secret `SECURITY_KEY` of the settings is included. A key whose upstream key cannot be decrypted is left out, and
     so refused.

@@ -105,7 +105,7 @@ def leave_pool() -> None:
 def write(snapshot: Snapshot) -> None:
     """Writes the access keys to `DATA_DIR/keyring.json`, for workers that start while the database is away.
 
-    They are the digests of secrets, not the secrets.
+    The file has digests of the keys' secrets, not the secrets.
 
     Raises:
         OSError: the file cannot be written.

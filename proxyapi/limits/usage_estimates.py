@@ -271,7 +271,7 @@ def _limits_in(body: bytes) -> Mapping[str, Sequence[object]]:
 def most_of_stream(
     most: MaxUsage, model: str, text: StreamedText | None, whole_size: int, body: bytes, seconds: float
 ) -> SupposedUsage:
-    """Computes the most that a call can have used whose streamed answer was cut, or left by its caller.
+    """Computes the most that a call can have used if its streamed answer was cut, or left by its caller.
 
     `most` is the most that the whole call can use, for which dollars were reserved; `body` is the request's whole body.
     The result has the usage fields of the call's ledger row.

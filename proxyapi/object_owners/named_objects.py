@@ -176,7 +176,7 @@ class NamedObjects:
                 self._read_members(((name, one),), stack, weak=weak or name in mentioned, ids=False)
 
     def _refer(self, value: object, place: Reference, name: str) -> None:
-        """Adds an id and its place to `references`; refuses, or with `skips_faults` skips, a value that is no id."""
+        """Adds an id and its place to `references`; a value that cannot be an id is refused or skipped."""
         if not is_object_id(value):
             self._fault(f"Invalid '{_shown(name)}': this can be no id.", param=_shown(name), code="invalid_value")
             return

@@ -46,10 +46,10 @@ IN_LOCATION = frozenset({"/v1/realtime/calls"})
 
 @dataclass(frozen=True, slots=True)
 class CheckedObjects:
-    """What a call may do with stored objects, after its check: the ids that its request names, and what it creates.
+    """The result of checking the stored objects of one request, which is allowed.
 
-    `named` has the ids. `made` is the reader that finds the ids of new objects in the answer; None if the call creates
-    none.
+    `named` has the ids of those that the request names. `made` is the reader that finds the ids of new objects in the
+    answer; None if the call creates none.
     """
 
     named: frozenset[str] = frozenset()
@@ -95,7 +95,7 @@ async def check(request: UpstreamRequest, caller: Caller) -> CheckedObjects:
 
 
 async def _see_all(route: Route, request: UpstreamRequest) -> CheckedObjects:
-    """Does the work of `check` for the built-in key, which may use all objects.
+    """Makes the check of stored objects (`check`) for the built-in key, which may use all objects.
 
     The ids in the request are read only so that they are not taken for those of objects that the call creates.
     """
@@ -167,7 +167,7 @@ def is_shared(object_id: str, caller: Caller) -> bool:
 async def _check_owners(route: Route, request: UpstreamRequest, named: NamedObjects, caller: Caller) -> CheckedObjects:
     """Looks up the owners of all objects that a request names, and checks that the caller may use the objects.
 
-    Returns and raises what `check` does.
+    Returns the ids and the reader for the ids of new objects, and raises the errors, that `check` does.
     """
     in_path = [one for one in (route.object_id, *route.unknown_segments[:2]) if one]
     missing = NotFound(IN_PATHS.get(route.family.name, OTHER).words.format(in_path[0][:200] if in_path else ""))
@@ -242,11 +242,11 @@ def _is_foreign(object_id: str, method: str, owners: dict[str, str], caller: Cal
 
 
 def _further_segments(route: Route) -> list[str]:
-    """Returns the last segments of a path unknown to OpenAI's reference that may be ids and are not checked elsewhere.
+    """Returns those segments of an unknown path that may be ids and that no other check looks at.
 
-    Checked elsewhere are the id in the path (`object_id`) and, by `_may_follow`, the first two segments that the
-    reference does not have. The caller of this function checks that none of the others is the id of another key's
-    object.
+    OpenAI's reference does not have the path. Other checks look at the id in the path (`object_id`) and, by
+    `_may_follow`, at the first two segments that the reference does not have. The caller of this function checks that
+    none of the others is the id of another key's object.
     """
     if not route.is_known:
         checked = {route.object_id, *route.unknown_segments[:2]}
@@ -261,7 +261,10 @@ def _missing(place: Reference, object_id: str, name: str | None) -> NotFound:
 
 
 def _access(route: Route, request: UpstreamRequest, named: frozenset[str], *, is_own: bool) -> CheckedObjects:
-    """Builds the result of `check` for a request that is allowed, from the ids (`named`) in the request."""
+    """Builds the result of the check of stored objects for a request that is allowed.
+
+    `named` are the ids that the request names. The result has them, and the reader for the ids of new objects.
+    """
     made = _made(route, request, is_own=is_own)
     return CheckedObjects(named, made) if named or made else NOTHING
 

@@ -39,9 +39,9 @@ class UsageRequests:
 
     @property
     def state(self) -> str:
-        """The decision as `/readyz` shows it: "on", "off" or "refused by upstream".
+        """Whether upstream is asked for the usage of streamed chats, as `/readyz` shows it.
 
-        "on" means that upstream is asked for the usage of streamed chats.
+        The text is "on", "off" or "refused by upstream".
         """
         if self.refused:
             return "refused by upstream"

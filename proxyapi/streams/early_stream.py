@@ -69,7 +69,7 @@ class EarlyStream:
         return self.error_event(UpstreamFailure(facts["message"], code=code))
 
     def error_event(self, error: ProxyError) -> bytes:
-        """Converts an error of the gateway to one server-sent event, since the stream's head has already been sent."""
+        """Converts an error of the gateway to one server-sent event, since a stream's head has already been sent."""
         return self._dialect.error_event(error, self._call.request.request_id, b"")
 
     def _start_timer(self) -> asyncio.TimerHandle:

@@ -184,7 +184,7 @@ class Relay(ABC):
 
 
 class EventRelay(Relay):
-    """Relay of a stream of server-sent events: passes whole events, and holds part of one until the rest arrives."""
+    """Object that passes server-sent events to the caller while they arrive; part of one is held until it is whole."""
 
     def __init__(self, call: Call, answer: UpstreamAnswer, dialect: Dialect) -> None:
         super().__init__(call, answer)
@@ -270,7 +270,7 @@ def ends_with_whole_event(events: bytes) -> bool:
 
 
 class BodyRelay(Relay):
-    """Relay of an answer that is passed on without being parsed: sound, an image, a file."""
+    """Object that passes an answer to the caller while it arrives, without parsing it: sound, an image, a file."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -289,7 +289,7 @@ class BodyRelay(Relay):
 
 
 class RelayResponse(HttpResponseBase):
-    """A Django response whose body comes from a `Relay`; only `proxyapi.dispatch.asgi_handler` can send it."""
+    """A Django response whose body a `Relay` supplies; only `proxyapi.dispatch.asgi_handler` can send it."""
 
     streaming = True
 

@@ -51,7 +51,10 @@ def time_limit(request: CallRequest) -> AbstractAsyncContextManager[object]:
 
 
 class EventStream:
-    """Sender of an answer that a relay passes on as it arrives, whether it is a stream of events or another body."""
+    """Sender of an answer that passes to the caller while it arrives: a stream of events, or another body.
+
+    A `Relay` supplies its bytes.
+    """
 
     def __init__(self, relay: Relay, send: Send, connection: CallerConnection, http_version: str) -> None:
         self._relay = relay
@@ -60,7 +63,7 @@ class EventStream:
         self._has_chunks = http_version != "1.0"
 
     async def run(self, start: Head | None) -> None:
-        """Sends the caller the head `start`, if given, and then the whole answer; always closes the relay."""
+        """Sends the caller the head `start`, if given, and then the whole answer; ends the call in any case."""
         relay = self._relay
         if not self._has_chunks:
             self._connection.answer_until_close()
@@ -89,7 +92,7 @@ class EventStream:
 
     @asynccontextmanager
     async def _comments(self) -> AsyncIterator[None]:
-        """Context manager that sends the caller keep-alive comments while its block runs.
+        """Context manager that sends the caller keep-alive comments until the `with` block ends.
 
         It does nothing if `SSE_KEEPALIVE_SECONDS` is 0.
         """

@@ -30,9 +30,9 @@ class StrangerBudget:
 
     @contextmanager
     def share(self, address: str) -> Iterator[Share]:
-        """Context manager that gives the body of one request a share of this memory; `address` is the client's.
+        """Context manager that gives one request's body a share of the memory for bodies of senders without a key.
 
-        At the end of the `with` block, the bytes of the share are free again.
+        `address` is the client's. At the end of the `with` block, the bytes of the share are free again.
         """
         share = Share(self, client_network(address))
         try:

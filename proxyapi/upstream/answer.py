@@ -114,10 +114,10 @@ class UpstreamAnswer:
         return await self._chunk(sink)
 
     async def _chunk(self, sink: Sink) -> bytes:
-        """Does the work of `chunk` for the bytes that are still on the connection, without those that were kept.
+        """Waits for the next bytes from the connection, offers them to the function `sink`, and returns what it leaves.
 
-        Those are the bytes that `begins_as` has read. A fault of the connection is raised as the error that the caller
-        gets.
+        The bytes that `begins_as` has read are not among them; `chunk` returns those. A fault of the connection is
+        raised as the error that the caller gets.
         """
         try:
             return await self._exchange.chunk(sink)

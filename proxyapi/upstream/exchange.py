@@ -56,7 +56,7 @@ class State(IntEnum):
 
 
 class ExchangeConnection(Protocol):
-    """The methods that an exchange with upstream calls on the connection that carries it."""
+    """Interface of a connection to upstream, as the exchange (a request and its answer) on it uses the connection."""
 
     async def write(self, data: bytes) -> None: ...
     def pause(self) -> None: ...
@@ -212,7 +212,10 @@ class Exchange:
         return self._loop.call_at(moment, self._check_clock)
 
     def _check_clock(self) -> None:
-        """Fails the exchange if its deadline has passed or upstream was silent too long; else starts a new timer."""
+        """Marks the exchange as failed if its deadline has passed or upstream was silent too long; else waits on.
+
+        It waits on by starting the timer again.
+        """
         assert self._silence is not None  # noqa: S101  (else there is a deadline only)
         now = self._loop.time()
         if not self._sent or self._paused:  # upstream waits for us, or for the caller
@@ -363,13 +366,16 @@ class Exchange:
         self._wake()
 
     def eof_received(self) -> None:
-        """Completes an answer that ends with the connection, because upstream has closed its side of the connection."""
+        """Marks the answer as complete if it ends where upstream closes the connection, which has just happened.
+
+        An answer that states its length does not end there; `connection_lost` looks whether it is complete.
+        """
         if self.status and self._ends_with_connection():
             self.on_message_complete()
             self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fails the exchange because its connection is gone, unless the whole answer has arrived before."""
+        """Marks the exchange as failed because its connection is gone, unless the whole answer has arrived before."""
         if self._state < State.DECODING:
             self._fail(lost(exc))
 
@@ -386,7 +392,7 @@ class Exchange:
             raise Broken("a second answer follows")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Adds a header of upstream's answer to `headers`.
+        """Adds a header from the head of upstream's answer to `headers`.
 
         Headers behind the body (trailers) are left out, because no request has asked for them (RFC 9110, 6.5.1).
         """

@@ -18,7 +18,7 @@ MAYBE_BILLED = "The call may have reached upstream and may have been billed."
 
 
 class UnreachableLog:
-    """Log of the reasons why upstream gives no answer: it writes each reason at most once a minute.
+    """Log of the reasons why upstream gives no answer: each at most once a minute, with the system's own words.
 
     Reasons that differ only in words that upstream has chosen count as the same reason. So upstream can fill neither
     the log nor the memory.

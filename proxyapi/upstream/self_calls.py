@@ -95,7 +95,7 @@ def _entry(base_url: str) -> str:
 
 
 def _entries(via: str) -> list[str]:
-    """Returns those entries of a header `Via` that name gateways of this kind."""
+    """Returns those entries of a header `Via` that name a gateway of this software."""
     return [entry for entry in map(str.strip, via.split(",")) if GATEWAY.fullmatch(entry)]
 
 
