@@ -37,6 +37,8 @@ _USUAL = re.compile(
     rb"(?=%(balanced)b\}%(space)b\r?\n\r?\n)" % {b"space": _SPACE, b"balanced": _balanced(_DEEPEST)},
     re.MULTILINE,
 )
+# The same field as most servers write it, compact or with spaces.
+_SPELLINGS = (b',"usage":null', b', "usage": null')
 # The members that every chunk has: OpenAI's (`ChatCompletionChunk` of the SDK), and the padding.
 _USUAL_MEMBERS = {
     "id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint", "obfuscation"
@@ -62,9 +64,12 @@ def remove_usage(events: bytes) -> bytes:
     named = events.count(b'"usage"')
     if not named:
         return events
-    if named == 1 and (match := _USUAL.search(events)) is not None:  # as nearly all chunks are: one event, a usual one
-        start, end = _place(match)
-        return events[:start] + events[end:]
+    if named == 1:  # as in nearly all chunks, which have one event each
+        place = _find_plain(events)
+        if place is None and (match := _USUAL.search(events)) is not None:
+            place = _place(match)
+        if place is not None:
+            return events[: place[0]] + events[place[1] :]
     pieces, at = [], 0
     for match in _USUAL.finditer(events):
         start, end = _place(match)
@@ -77,6 +82,29 @@ def remove_usage(events: bytes) -> bytes:
         pieces += [events[at : event.start], _remove_from(event, events)]
         at = event.end
     return b"".join([*pieces, events[at:]])
+
+
+def _find_plain(events: bytes) -> tuple[int, int] | None:
+    """Returns where the field `usage` of the plainest chunk begins and ends, with the comma in front of it, or None.
+
+    Such a chunk is one event of one line, and only the brace that ends its object closes behind the field: then the
+    field is in no inner object. A few searches show that, in a third of the time that `_USUAL` takes.
+    """
+    for field in _SPELLINGS:
+        start = events.find(field)
+        if start < 0:
+            continue
+        end, last = start + len(field), len(events) - 3
+        is_plain = (
+            events.startswith(b"data: {")
+            and events.find(b"}", end) == last
+            and events.find(b"\n") == last + 1  # the second byte behind it may only be a line feed, too
+            and events.endswith(b"\n")
+            and events.find(b"\r") < 0
+            and events[start - 1] not in b" \t"
+        )
+        return (start, end) if is_plain else None
+    return None
 
 
 def _place(match: re.Match[bytes]) -> tuple[int, int]:

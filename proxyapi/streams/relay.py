@@ -213,7 +213,7 @@ class EventRelay(Relay):
         if self.has_commented and not self._last_events:
             passed = passed.removeprefix(BOM)  # a byte order mark only counts at the very beginning of a stream
         self._last_events = events
-        if b"error" in events or self._call.answer.error is not None:
+        if events.find(b"error") >= 0 or self._call.answer.error is not None:
             passed = self._call.redacted(passed)
         self._count_sent(len(passed))
         return passed

@@ -61,7 +61,7 @@ def read(stream: bytes) -> list[tuple[bytes, bytes]]:
     Nearly all events have one data line, with or without a name. These are found with a few comparisons, because this
     function runs for every piece of every stream.
     """
-    if b"\r" in stream:
+    if stream.find(b"\r") >= 0:  # `in` takes thrice as long: it tries a number first
         return [(event.name, event.data) for event in split(stream)]
     line_end, last = stream.find(b"\n"), len(stream) - 2
     if line_end == last:

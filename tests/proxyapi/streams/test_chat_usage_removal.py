@@ -84,11 +84,41 @@ def test_spaces_and_the_order_of_members_cost_nothing(place: int, end: bytes, la
 
 
 @given(streams())
-def test_both_ways_to_remove_it_agree(both: tuple[bytes, bytes]) -> None:
-    with patch.object(chat_usage_removal, "_USUAL", re.compile(b"nothing is usual")):
-        slowly = remove_usage(both[0])
+def test_all_ways_to_remove_it_agree(both: tuple[bytes, bytes]) -> None:
+    each = [chunk + b"\n\n" for chunk in both[0].split(b"\n\n")] if b"\r" not in both[0] else [both[0]]
+    quickly = [remove_usage(chunk) for chunk in each]
+    with patch.object(chat_usage_removal, "_SPELLINGS", ()):
+        by_a_search = [remove_usage(chunk) for chunk in each]
+        with patch.object(chat_usage_removal, "_USUAL", re.compile(b"nothing is usual")):
+            slowly = [remove_usage(chunk) for chunk in each]
 
-    assert remove_usage(both[0]) == slowly
+    assert quickly == slowly
+    assert by_a_search == slowly
+
+
+@pytest.mark.parametrize("field", [b',"usage":null', b', "usage": null'])
+@pytest.mark.parametrize(
+    ("before", "behind"),
+    [
+        (b'data: {"id":"x"', b"}\n\n"),
+        (b'data: {"id":"x"', b',"obfuscation":"a{["}\n\n'),
+        (b'data: {"id":"x"', b"\n}\n\n"),
+        (b'data: {"id":"x"', b"}\nx\n"),
+        (b'data: {"id":"x"', b"}\n\r"),
+        (b'data: {"id":"x"', b"}\r\n"),
+        (b'data: {"id":"x" ', b"}\n\n"),
+        (b'data: {"a":{"id":"x"', b"}}\n\n"),
+        (b'data: {"a":{"id":"x"', b',"b":"}"}}\n\n'),
+        (b'id: 1\ndata: {"id":"x"', b"}\n\n"),
+        (b'data:{"id":"x"', b"}\n\n"),
+        (b'data: ["x"', b"]\n\n"),
+    ],
+)
+def test_only_what_is_plain_is_found_without_a_pattern(before: bytes, field: bytes, behind: bytes) -> None:
+    chunk = before + field + behind
+    quickly = remove_usage(chunk)
+    with patch.object(chat_usage_removal, "_SPELLINGS", ()):
+        assert quickly == remove_usage(chunk)
 
 
 def test_very_many_such_fields_are_read_in_one_go() -> None:
