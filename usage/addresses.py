@@ -53,7 +53,7 @@ def mapped_address(address: str) -> str:
 
 
 def both_forms(network: str) -> list[str]:
-    """Returns a list of both forms of a network of IPv4 addresses: `10.0.0.0/8` and, in IPv6, `::ffff:10.0.0.0/104`.
+    """Returns both forms of a network of IPv4 addresses, as a list: `10.0.0.0/8` and `::ffff:10.0.0.0/104`.
 
     `network` may be in either form, or be a single IPv4 address. For any other text, such as an IPv6 network, the list
     has only that text.
@@ -71,7 +71,7 @@ def both_forms(network: str) -> list[str]:
 
 
 def is_loopback(address: str) -> bool:
-    """Returns whether a text is `localhost` or an IP address that always means this machine, such as `127.0.0.1`."""
+    """Returns whether a text always means this machine: `localhost`, or a loopback address such as `127.0.0.1`."""
     if address == "localhost":
         return True
     try:

@@ -25,7 +25,7 @@ from usage.sums.ranges import read_moment
 
 @admin.register(Request)
 class RequestAdmin(ReadOnlyAdmin):
-    """The logged requests in Django's admin, which nobody can change there.
+    """The admin of the table of logged requests: nobody can change them there.
 
     This project's own pages show them, because Django's list would count all rows of a large table.
     """
@@ -109,7 +109,7 @@ class ModelPriceAdmin(GuardedAdmin):
 
 @admin.register(LogEntry)
 class LogEntryAdmin(ReadOnlyAdmin):
-    """The admin's page of who has changed what in the admin. Nobody can change the entries."""
+    """The admin's page of past changes: who has changed what in the admin. Nobody can change the entries."""
 
     list_display = ("action_time", "user", "content_type", "object_repr", "action_flag", "change_message")
     list_filter = ("action_flag", "content_type")

@@ -58,7 +58,7 @@ class Counts(TypedDict, total=False):
 
 
 class PricedItem(TypedDict):
-    """One line of a call's bill: a unit, such as input tokens, how much of it was used, and the dollars."""
+    """One line of a call's bill: a unit such as input tokens, the number of these units, and their cost in dollars."""
 
     unit: str
     count: float
@@ -71,7 +71,7 @@ class PricedItem(TypedDict):
 
 
 class Price(TypedDict, total=False):
-    """The price from which a call's cost was computed (`usage.money.billing`). Dollars are decimal numbers as text."""
+    """The price by which one call was billed (`usage.money.billing`). Dollars are decimal numbers as text."""
 
     source: str
     model: str
@@ -85,7 +85,7 @@ class Price(TypedDict, total=False):
 
 
 class OtherUsage(TypedDict, total=False):
-    """What upstream bills for a call in addition to the usage object: images, searches, containers and the like.
+    """The use of a call that upstream bills in addition to the usage object: images, searches, containers and the like.
 
     The values are read from the answer and the request. A field whose value would be zero is absent.
     """
@@ -105,13 +105,13 @@ class OtherUsage(TypedDict, total=False):
 
 
 class SupposedUsage(Counts, total=False):
-    """The estimated usage of a call, for the time until upstream states the usage, or for good if it never does."""
+    """The estimated usage of a call: it counts until upstream states the real usage, or for good if it never does."""
 
     other_usage: OtherUsage
 
 
 class LeaseShare(TypedDict):
-    """The dollars, as decimal text, that one call has of the lease with the id `id` (`usage.money.leases`).
+    """The part of a budget lease (of the id `id`) that one call has: dollars, as decimal text (`usage.money.leases`).
 
     While the call goes on, these are the dollars that it has reserved; after its end, those that it has used.
     """
@@ -185,9 +185,9 @@ class CallRecord(Counts, total=False):
 
 
 class SummedRow(Counts, total=False):
-    """The facts of a call's row from which the tables of sums are computed.
+    """The part of a call's row that the tables of sums are computed from.
 
-    `usage.sums.adding_up.SUMMED_NAMES` has their names.
+    `usage.sums.adding_up.SUMMED_NAMES` has the names of these columns.
     """
 
     request_id: UUID

@@ -67,9 +67,7 @@ class CustomPrice:
     per_file_search: Decimal | None = None
 
     def applies(self, model: str, tier: str, at: datetime) -> bool:
-        """Returns whether this price is for the given model (in lower case) and service tier, and valid at the given
-        time.
-        """
+        """Returns whether this price is for a model (in lower case) and service tier, and valid at the time `at`."""
         return (
             (service_tier(self.service_tier) == tier or (self.every_tier and not self.service_tier))
             and self.valid_from <= at
@@ -78,8 +76,7 @@ class CustomPrice:
         )
 
     def rank(self, model: str) -> tuple[bool, int, bool, datetime]:
-        """Returns a value to sort prices by: of all prices that apply to a model, the one with the highest value is
-        used.
+        """Returns a value to compare prices by: of all prices that apply to a model, the highest one is used.
 
         A price for one tier, the default one included, is more specific than one for every tier.
         """
@@ -87,7 +84,7 @@ class CustomPrice:
         return self.model.lower() == model, len(self.model), one_tier, self.valid_from
 
     def stated(self, names: Iterable[str]) -> dict[str, Decimal]:
-        """Returns the prices that the administrator has stated in the fields `names`, by the field's name."""
+        """Returns the prices that the administrator has filled in, of the fields `names`, as a map from field names."""
         return {name: price for name in names if (price := getattr(self, name)) is not None}
 
 

@@ -18,7 +18,7 @@ from usage.money.row_pricing import Pricer
 
 
 class Ledger:
-    """The parts of one worker that keep the ledger: its journal, and the prices of the administrator.
+    """The ledger as a worker uses it: the journal to which calls are written, and the administrator's prices.
 
     Call `start` in each worker, after the fork, because the journal's thread does not survive a fork.
     """
@@ -28,7 +28,7 @@ class Ledger:
         self._pricer = Pricer()
 
     def start(self) -> None:
-        """Opens this process's journal.
+        """Opens this process's journal, so that calls can be written to it.
 
         Raises:
             OSError: the journal cannot be written.
@@ -49,7 +49,7 @@ class Ledger:
         return self._journal
 
     def refresh_prices(self) -> None:
-        """Reads the custom prices from the database and the price list from its file, unless it was done lately.
+        """Reads the custom prices from the database and the price list from its file, if the last time is long ago.
 
         Only a worker that serves a key with a budget needs them, to know beforehand what a call can cost.
 
@@ -82,8 +82,8 @@ class Ledger:
     def record_poll(self, request_id: str, row: CallRecord) -> None:
         """Writes to the journal the row of a poll: the gateway's own request for a background response.
 
-        The row has the usage of the response, which a call of somebody else has created. In the numbers of calls that
-        pages and `/metrics` show, polls are left out.
+        The row has the usage of the response, which some earlier call has created. In the numbers of calls that pages
+        and `/metrics` show, polls are left out.
         """
         self.journal.end(request_id, {**row, "by_gateway": True})
         counters.count_poll()

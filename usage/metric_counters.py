@@ -119,7 +119,7 @@ class WorkerCounters:
             self._add(("damaged_records",), records)
 
     def count_usage(self, rows: Iterable[SummedRow], replaced: Mapping[str, Sequence[SummedRow]] | None = None) -> None:
-        """Counts the tokens and dollars of rows just inserted into the table, and how many of the rows have no price.
+        """Counts the tokens and dollars of rows that were just inserted into the table, and the rows without a price.
 
         `replaced` maps the request ids of some of these rows to older rows that the new row replaces: those with an
         estimate of the same response, and a less complete row of the same call. These were counted before, so only the
@@ -144,7 +144,7 @@ class WorkerCounters:
                     self._add(("unpriced_calls", route, model), 1)
 
     def count_repricing(self, before: Iterable[SummedRow], after: Iterable[SummedRow]) -> None:
-        """Adds changes of cost to the counters: increases to the dollars of cost, decreases to the dollars taken back.
+        """Counts changes of cost: increases in the counter of dollars, decreases in the counter of dollars taken back.
 
         `before` and `after` are the same rows with their old and new costs, in any order.
         """

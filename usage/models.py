@@ -18,7 +18,7 @@ from usage.custom_prices import PRICES, CustomPrice, service_tier
 
 
 class _PriceOptions(TypedDict):
-    """The options of a database column that holds a price."""
+    """The arguments of Django's DecimalField for a database column that holds a price."""
 
     max_digits: int
     decimal_places: int
@@ -27,7 +27,7 @@ class _PriceOptions(TypedDict):
 
 
 class _PartOptions(TypedDict):
-    """The options of a database column that holds a part of a sum of dollars, such as the estimated part."""
+    """The arguments of Django's DecimalField for a column with a part of a sum of dollars: the estimated one, say."""
 
     max_digits: int
     decimal_places: int
@@ -88,8 +88,8 @@ CALLED_MODEL = Coalesce(NullIf("response_model", models.Value("")), "request_mod
 class Request(models.Model):
     """One call: who made it, which route and model, how it ended, how long it took, what it used and what that cost.
 
-    A row with `by_gateway` is no call, but a request of the gateway's own for a background response. Times are in
-    milliseconds, sizes in bytes, audio in seconds. Null means that a value is unknown, and never zero.
+    If `by_gateway` is true, the row is of a poll instead: the gateway's own request for a background response. Times
+    are in milliseconds, sizes in bytes, audio in seconds. Null means that a value is unknown, and never zero.
     """
 
     request_id = models.UUIDField("request id", primary_key=True, help_text="X-Proxy-Request-Id, a UUIDv7.")
@@ -193,7 +193,7 @@ class Request(models.Model):
 
 
 class RequestBody(models.Model):
-    """The logged bodies of a call's request and answer: without secrets and binary data, cut at LOG_BODY_BYTES."""
+    """The logged bodies of one call's request and answer: without secrets and binary data, cut at LOG_BODY_BYTES."""
 
     request = models.OneToOneField(Request, on_delete=models.CASCADE, primary_key=True, related_name="body")
     request_body = models.TextField(blank=True)
@@ -252,7 +252,7 @@ class UsageHour(models.Model):
 
 
 class Span(models.TextChoices):
-    """The unit of time of a row of sums (`UsageTotal`, `ErrorTotal`): the row adds up the calls of one such unit."""
+    """The unit of time that one row of sums covers (`UsageTotal`, `ErrorTotal`), such as an hour."""
 
     MINUTE = "minute"
     HOUR = "hour"
@@ -260,7 +260,7 @@ class Span(models.TextChoices):
 
 
 class Dimension(models.TextChoices):
-    """What the calls in a row of `UsageTotal` have in common, such as the key or the model; `all` is for all calls."""
+    """The property that the calls in a row of `UsageTotal` have in common, such as the key; `all` is for all calls."""
 
     ALL = "all"
     KEY = "key"
@@ -270,8 +270,7 @@ class Dimension(models.TextChoices):
 
 
 class UsageTotal(models.Model):
-    """The sums of the calls of one minute, hour or day (UTC): of all, or of those with one key, model, route or
-    outcome.
+    """The sums of all calls of one minute, hour or day (UTC), or of those with one key, model, route or outcome.
 
     The dashboard reads this table: reading a month costs as little as reading an hour, however many keys and models
     there are. Only the totals of all calls and of a key's days have histograms. Totals of minutes are deleted after a
@@ -338,7 +337,7 @@ class ErrorTotal(models.Model):
 
 
 class KnownName(models.Model):
-    """The name of a model, or an error code, whose calls are added up separately.
+    """A name of a model, or an error code, that has sums of its own: its calls are added up separately.
 
     The calls of all other names are added up under one common name, because a caller can send any number of names. Only
     `usage.sums.summed_names` writes this table.
@@ -401,7 +400,7 @@ class UsageDay(models.Model):
 
 
 class Hold(models.Model):
-    """A part of a key's budget, in dollars, that is set aside: the lease of one worker, or the reservation of one call.
+    """A part of a key's budget, in dollars, that is set aside for one worker (a lease) or one call (a reservation).
 
     A lease is what a worker may use for the calls of one day (`usage.money.leases`). It includes what ended calls have
     cost whose rows are not in the table of calls yet. A reservation outside of a lease is of a background response, or
@@ -483,7 +482,7 @@ class ModelPrice(models.Model):
         return f"{self.model} from {self.valid_from:%Y-%m-%d}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Saves the price, with the name of its service tier as answers spell it: `priority`, not `Priority`.
+        """Saves the price, after writing its service tier as answers spell it: `priority`, not `Priority`.
 
         A price that names the default tier, by whatever name, is stored without a tier, and is not for every tier.
         """
@@ -511,7 +510,7 @@ class ModelPrice(models.Model):
 
 
 class LedgerState(models.Model):
-    """The single row that says when old data were last deleted, and up to what time rows and bodies were deleted."""
+    """The state of the deletion of old data, a single row: when it was last done, and up to what time data are gone."""
 
     pruned_at = models.DateTimeField(null=True)
     pruned_before = models.DateTimeField(null=True, help_text="Before it, rows are gone and only sums are left.")
@@ -526,7 +525,7 @@ class LedgerState(models.Model):
 
 
 class CountedResponse(models.Model):
-    """A response, and the request id of the one call that is billed for the response's usage.
+    """A response of upstream's, with the request id of the one call that is billed for the response's usage.
 
     Several calls can have the usage of one response in their rows. `usage.journal_shipping.background_cost` writes this
     table, and says why.
@@ -561,7 +560,7 @@ class StoredObject(models.Model):
 
 
 class PendingResponse(models.Model):
-    """A background response that has not ended yet as far as the gateway knows.
+    """A background response of which the gateway does not know yet that it has ended.
 
     The gateway polls upstream for its end.
     """

@@ -11,10 +11,11 @@ T = TypeVar("T")
 
 
 async def result_within(task: asyncio.Task[T], seconds: float) -> T:
-    """Waits for a task that reads a socket, for `seconds` at most, and returns its result or raises its error.
+    """Waits up to `seconds` for a task that reads a socket; returns the task's result or raises its error.
 
-    It waits in slices: while the whole process stands still, time passes but nobody reads the socket, so a pause of the
-    process uses up one slice and not the whole time. After a time-out the task still runs; the caller has to cancel it.
+    The waiting is done in slices: while the whole process stands still, time passes but nobody reads the socket, so a
+    pause of the process uses up one slice and not the whole time. After a time-out the task still runs; the caller has
+    to cancel it.
 
     Raises:
         TimeoutError: the task has not ended in time.

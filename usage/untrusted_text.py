@@ -27,7 +27,7 @@ def escape_invisible(text: str, max_length: int = 0) -> str:
 
 
 def csv_cell(value: object) -> str:
-    """Returns a value as the text of a CSV cell, with an apostrophe before text that would be taken for a formula."""
+    """Returns a value as the text of a CSV cell. Text that would be taken for a formula begins with an apostrophe."""
     if value is None:
         return ""
     if isinstance(value, int | float) and not isinstance(value, bool):

@@ -23,12 +23,12 @@ View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
 
 def may_see(request: HttpRequest) -> bool:
-    """Returns whether the person who is signed in may view the logged requests, apart from their content."""
+    """Returns whether the signed-in person may view the logged requests, without their content such as prompts."""
     return request.user.has_perm(PERMISSION)
 
 
 def may_see_bodies(request: HttpRequest) -> bool:
-    """Returns whether the person who is signed in may view the logged requests with their content, such as prompts."""
+    """Returns whether the signed-in person may view the logged requests with their content, such as prompts."""
     return request.user.has_perms((PERMISSION, BODIES))
 
 

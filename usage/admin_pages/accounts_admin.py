@@ -81,9 +81,7 @@ class UserAdmin(DjangoUserAdmin, GrantingAdmin[User]):  # type: ignore[type-arg]
         return may_change_user(request.user, obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str] | tuple[str, ...]:
-        """Returns the read-only fields of a user's form: for everybody except superusers, `is_superuser` is one of
-        them.
-        """
+        """Returns the read-only fields of a user's form; `is_superuser` is one of them for all but superusers."""
         fields = super().get_readonly_fields(request, obj)
         return fields if request.user.is_superuser else (*fields, "is_superuser")
 

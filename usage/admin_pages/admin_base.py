@@ -19,7 +19,7 @@ SECRET_COLUMNS = frozenset({
 
 
 class GuardedAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
-    """Base class of every table's admin: its list can be filtered only by the columns in `allowed_lookups`.
+    """Base class for the admin of a table, whose list can be filtered only by the columns in `allowed_lookups`.
 
     Django checks the query parameter of a `SimpleListFilter` in the same way, so `allowed_lookups` must have it as
     well.
@@ -32,7 +32,7 @@ class GuardedAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
 
 
 class ReadOnlyAdmin(GuardedAdmin):
-    """Base class of the admin of a table whose rows people can view, but not add, change or delete."""
+    """Base class for the admin of a table whose rows people can view, but not add, change or delete."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

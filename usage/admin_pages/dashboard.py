@@ -110,7 +110,7 @@ def _read(time_range: TimeRange, now: datetime, key: str | None) -> Dashboard:
 
 
 def _context(dashboard: Dashboard, now: datetime, key: str | None) -> Context:
-    """Returns the template context that all parts of a dashboard have in common."""
+    """Returns the part of the template context that all parts of a dashboard have in common."""
     return {
         "dashboard": dashboard,
         "key_name": key,

@@ -35,7 +35,7 @@ def errors(request: HttpRequest, kind: str) -> HttpResponseBase:
 
 
 def _check(kind: str) -> None:
-    """Checks that the kind of file that the address of an export names is `csv` or `json`.
+    """Raises an error unless the kind of file that the address of an export names is `csv` or `json`.
 
     Raises:
         Http404: the address names another kind.
@@ -53,7 +53,7 @@ def _download(pieces: Iterator[bytes], kind: str, name: str) -> HttpResponseBase
 
 
 async def _one_by_one(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Yields the pieces of an export asynchronously, each one after the piece before has been sent.
+    """Yields the pieces of an export asynchronously, so that each is made only after the piece before has been sent.
 
     An ordinary iterator would be read into a list by Django first, so that the whole export would be in memory.
     """

@@ -36,7 +36,7 @@ def groups_grantable_by(person: Person) -> QuerySet[Group]:
 
 
 def may_change_user(person: Person, user: User) -> bool:
-    """Returns whether the person may change the user: only a person who holds every permission of the user may.
+    """Returns whether a person may change a user: the person must hold every permission that the user holds.
 
     Only a superuser may change a superuser.
     """
@@ -48,5 +48,5 @@ def may_change_user(person: Person, user: User) -> bool:
 
 
 def may_change_group(person: Person, group: Group) -> bool:
-    """Returns whether the person may change the group: only a person who holds every permission of the group may."""
+    """Returns whether a person may change a group: the person must hold every permission that the group gives."""
     return groups_grantable_by(person).filter(pk=group.pk).exists()

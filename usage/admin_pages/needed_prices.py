@@ -20,9 +20,9 @@ PROPOSED = "proposed"  # in the address of the form of a custom price: its price
 
 @dataclass(frozen=True)
 class NeededPriceLine:
-    """One line on the page of needed prices: a model and tier, the proposed price, and a query string for the form.
+    """One line on the page of needed prices: a model and tier, the proposed price, and a query string for a link.
 
-    The query string fills in the form of a custom price with the proposed price.
+    The link opens the form of a custom price, which the query string fills in with the proposed price.
     """
 
     of: NeededPrice

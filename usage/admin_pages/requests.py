@@ -109,9 +109,9 @@ def _same_error(call: Request) -> Filters:
 
 
 def _cursor(request: HttpRequest) -> UUID | None:
-    """Returns the request id in the query parameter `before`, behind which a page of the list begins.
+    """Returns the request id in the query parameter `before`, which tells where a page of the list begins.
 
-    Returns None if the parameter is missing or is no id.
+    Returns None if the parameter is missing or is no id. The page begins with the next older call.
     """
     try:
         return UUID(request.GET["before"])

@@ -41,9 +41,10 @@ _DURATION = re.compile(rb'(?<!\\)"duration"\s{0,9}:\s{0,9}"?(\d{1,9}(?:\.\d{1,20
 
 
 def length_in_transcript(body: bytes) -> float | None:
-    """Returns the length in seconds of a sound, as its transcript (JSON or subtitles) states it; else None.
+    """Returns the length in seconds of transcribed audio, as its transcript (JSON or subtitles) states it.
 
-    Of a long transcript only the beginning and the end are read: `duration` stands before the text.
+    Returns None if the transcript states no length. Of a long transcript only the beginning and the end are read: in
+    JSON, `duration` stands before the text; in subtitles, the last time is at the end.
     """
     if body[:1] == b"{":
         if len(body) > MAX_PARSED_TRANSCRIPT_BYTES:

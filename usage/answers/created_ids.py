@@ -98,7 +98,7 @@ class CreatedIds:
                     self._add(value)
 
     def read_event(self, event: Mapping[str, object]) -> None:
-        """Adds to `new` the ids of stored objects, such as responses, that one event of a stream says are created."""
+        """Adds to `new` the ids of stored objects, such as responses, whose creation one event of a stream reports."""
         kind, inner = event.get("type"), event.get("response")
         if isinstance(inner, dict):
             self.read(inner)

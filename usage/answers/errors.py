@@ -68,10 +68,11 @@ NO_ERROR: ErrorFacts = {"type": "", "code": "", "message": ""}
 
 
 def is_error_value(value: object) -> bool:
-    """Returns whether the value of a JSON member named `error` reports an error, and is not just empty.
+    """Returns whether the value of an answer's JSON member `error` reports an error.
 
-    A text or a number that is not empty or 0 reports one, and so does an object or a list with any such value in it.
-    Many servers send the member in good answers, too, with nothing in it: `null`, or `{"code": null, "message": ""}`.
+    Many servers send this member in good answers, too, with nothing in it: `null`, or `{"code": null, "message": ""}`.
+    A value reports an error if it is a text that is not empty, a number other than 0, or an object or list with any
+    such value in it.
     """
     if isinstance(value, dict):
         return any(map(is_error_value, value.values()))
@@ -175,7 +176,7 @@ def _from_json(value: object, depth: int) -> ErrorFacts:
 
 
 def _from_members(error: Mapping[str, object]) -> ErrorFacts:
-    """Reads the type, code and message of an error from the members of one object, but not from nested objects."""
+    """Reads the type, code and message of an error from the members of one object; nested objects are ignored."""
     kind = _first_text(error, TYPE_FIELDS)
     return {
         "type": kind if kind != "error" else "",
@@ -252,7 +253,7 @@ def _page_text(page: str) -> str:
 
 
 def is_error_event(event: Mapping[str, object]) -> bool:
-    """Returns whether an event of a stream, one that has no `choices`, reports an error.
+    """Returns whether an event of a stream reports an error. It is not for chunks of a chat, which have `choices`.
 
     An error is recognised by the event's type or by the names of its members: `{"type": "BadRequestError", "message":
     …}`, `{"object": "error", …}`, `{"detail": …}`, `{"code": 1, "msg": …}`.
@@ -266,14 +267,14 @@ def is_error_event(event: Mapping[str, object]) -> bool:
 
 
 def _states_success(event: Mapping[str, object]) -> bool:
-    """Returns whether an event has a code or status of success or progress, as `{"code": 0, "message": "ok"}` has."""
+    """Returns whether an event's code or status states success or progress, as in `{"code": 0, "message": "ok"}`."""
     inner = event.get("base_resp")
     objects = (event, inner) if isinstance(inner, dict) else (event,)
     return any(str(one[name]).lower() in _GOOD_CODES for one in objects for name in CODE_FIELDS if name in one)
 
 
 def names_error(kind: bytes) -> bool:
-    """Returns whether the type or name of an event is an error's: whether it ends with `error` or `exception`."""
+    """Returns whether the type or name of an event is that of an error, because it ends with `error` or `exception`."""
     return kind.lower().endswith((b"error", b"exception"))
 
 

@@ -54,7 +54,7 @@ PRO_EFFORT = "high"
 
 
 def tokens_of_text(size: int) -> int:
-    """Returns about how many tokens a text of `size` bytes has."""
+    """Estimates how many tokens a text of `size` bytes has."""
     return math.ceil(size / USUAL_BYTES_PER_TOKEN)
 
 
@@ -64,9 +64,9 @@ def tokens_made_in(seconds: float) -> int:
 
 
 def reasoning_tokens(model: str, effort: object) -> int:
-    """Returns about how many tokens a model spends on reasoning that nobody sees; 0 for a model that does not reason.
+    """Estimates how many tokens a model spends on hidden reasoning; 0 for a model that does not reason.
 
-    `effort` is the value that the request gives, if any.
+    `effort` is the request's reasoning effort, such as `low`. Without a known one, the model's default effort is taken.
     """
     name = model.lower().removeprefix("ft:")
     if not name.startswith(REASONING_MODELS) or name.startswith(CHAT_MODELS):
@@ -80,10 +80,10 @@ def reasoning_tokens(model: str, effort: object) -> int:
 
 
 def limited_to_time(supposed: SupposedUsage, seconds: float) -> SupposedUsage:
-    """Returns a call's supposed usage with the output tokens cut to what a model can make in `seconds` seconds.
+    """Returns an estimate of a call's usage with the output tokens cut to what a model can make in `seconds` seconds.
 
-    The supposed usage is the estimate that counts as long as upstream has not stated the real usage. What hosted tools
-    can have done stays in it uncut, because they work beside the model.
+    The estimate (`supposed`) counts as long as upstream has not stated the real usage. The use of hosted tools in it
+    stays uncut, because tools work beside the model.
     """
     counts = supposed.copy()
     made = tokens_made_in(seconds)
@@ -96,9 +96,10 @@ def limited_to_time(supposed: SupposedUsage, seconds: float) -> SupposedUsage:
 
 
 def at_least(supposed: SupposedUsage, seen: Counts, seen_use: OtherUsage | None = None) -> SupposedUsage:
-    """Returns a call's supposed (estimated) usage, with each count raised to what has been seen if that is higher.
+    """Returns an estimate of a call's usage, raised to the usage that its answer has shown where that is more.
 
-    `seen` has the counts of tokens that the answer has shown so far, and `seen_use` the use of hosted tools.
+    `supposed` is the estimate before. `seen` has the counts of tokens that the answer has shown so far, and `seen_use`
+    the use of hosted tools.
     """
     raised = supposed.copy()
     more = {name: count for name in COUNTS if (count := seen.get(name) or 0) > (supposed.get(name) or 0)}
@@ -109,10 +110,10 @@ def at_least(supposed: SupposedUsage, seen: Counts, seen_use: OtherUsage | None 
 
 
 def _larger_use(supposed: OtherUsage, seen: OtherUsage) -> OtherUsage:
-    """Returns the use of hosted tools in which each tool has the larger of its estimated (`supposed`) and its seen use.
+    """Returns, for each hosted tool such as web search, the larger of its estimated use and the use that was seen.
 
-    Where both name a model or a type of tool, the one in `supposed` stays, because it is the dearest that the request
-    allows.
+    Where both `supposed` (the estimate) and `seen` name a model or a type of tool, the one in `supposed` stays, because
+    it is the dearest that the request allows.
     """
     larger: OtherUsage = {**seen, **supposed}
     if file_searches := max(supposed.get("file_searches", 0), seen.get("file_searches", 0)):
@@ -130,10 +131,10 @@ def _output(pictures: Mapping[str, object]) -> int:
 
 
 def estimate_interrupted(begin: CallRecord) -> CallRecord:
-    """Returns estimated token counts of a call whose process was killed, from the journal's record of the call's start.
+    """Estimates the token counts of a call whose process was killed, from the journal's record of the call's start.
 
-    If the call had a reservation, `begin` has the usage for which the budget was reserved. That usage is the estimate,
-    but its output tokens are cut to what a model can make between the start of the call and now.
+    If the call had a reservation, the record (`begin`) has the usage for which the budget was reserved. That usage is
+    the estimate, but its output tokens are cut to what a model can make between the start of the call and now.
 
     Without a reservation, only the size of the request is known: the input tokens are estimated from the size, and the
     output counts as 0. What hosted tools may have used is in `begin` already. The result is empty if there is nothing

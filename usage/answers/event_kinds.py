@@ -47,7 +47,7 @@ _STATED_USAGE = re.compile(rb'"usage"\s*+:\s*+(?!null)')
 
 
 def ends_response(kind: str, response: object) -> bool:
-    """Returns whether an event is the last of a stream, because the response in the event has its final status.
+    """Returns whether an event is the last of a response's stream, because the response in it has a final status.
 
     The event's type alone does not tell, because some servers name their last event differently: `response.done`.
     """
@@ -55,7 +55,10 @@ def ends_response(kind: str, response: object) -> bool:
 
 
 def may_matter(data: bytes) -> bool:
-    """Returns whether a large event is worth parsing for the ledger; only searches the event's bytes, which is fast."""
+    """Returns whether a large event of a stream may have something that the ledger needs, so that it must be parsed.
+
+    The check only searches the event's bytes, which is fast.
+    """
     found = _TYPE.search(data, 0, 300)
     if found:
         return found[1].decode() in _PARSED_TYPES
@@ -64,17 +67,18 @@ def may_matter(data: bytes) -> bool:
 
 
 def is_text_delta(name: bytes, data: bytes) -> bool:
-    """Returns whether an event of a stream is small and has nothing to read but text: its type is one of `TEXT_DELTAS`.
+    """Returns whether an event of a stream is a small piece of text, with nothing else that the ledger needs.
 
-    `name` and `data` are the event's. Returns False if the type is not the first member of the data.
+    Such an event has one of the types `TEXT_DELTAS`. `name` and `data` are the event's. Returns False if the type is
+    not the first member of the data.
     """
     return len(data) <= LARGE_BYTES and _DELTA.match(data) is not None
 
 
 def is_text_chunk(name: bytes, data: bytes) -> bool:
-    """Returns whether an event of a stream is a small chunk of a chat in which nothing but text is new.
+    """Returns whether an event of a stream is a small chunk of a chat, with nothing new for the ledger but text.
 
-    `name` and `data` are the event's. What all chunks of a chat say alike, such as the model, is not new.
+    `name` and `data` are the event's. Members that all chunks of a chat repeat, such as the model, are not new.
     """
     return (
         not name

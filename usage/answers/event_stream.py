@@ -121,9 +121,9 @@ def parse(data: bytes) -> dict[str, object]:
 
 
 def parse_each(data: Sequence[bytes]) -> list[dict[str, object]]:
-    """Parses the data of several server-sent events at once, each as `parse` does, and returns their objects.
+    """Parses the data of several server-sent events at once, and returns one JSON object for each, as `parse` does.
 
-    The data of each must begin as a JSON object.
+    The data of each event must begin as a JSON object.
     """
     try:
         events = orjson.loads(b"[%b]" % b",".join(data))

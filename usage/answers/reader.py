@@ -121,7 +121,7 @@ class AnswerReader:
 
     @property
     def lacks_end(self) -> bool:
-        """True if the stream would be cut off if it stopped here, because the event that must end it is missing."""
+        """True if the event that must end the stream has not come, so that the stream is cut off if it stops here."""
         if self.has_ended or self._pictures or not (self._has_last_event or (self.must_end and not self.has_events)):
             return False
         return self.text is None or not self.text.has_finished_choices
@@ -136,10 +136,9 @@ class AnswerReader:
                 self._has_only_text = self._find_text_test()
 
     def _find_text_test(self) -> Callable[[bytes, bytes], bool] | None:
-        """Returns the function that tells which of the next events of the stream have nothing but text in them.
+        """Returns a function that tells of an event, by its name and data, whether it has nothing but text in it.
 
-        Such an event may be parsed later. The function takes the event's name and data. Returns None if every event
-        must be parsed at once.
+        Such an event may be parsed later. Returns None if the next events of the stream must all be parsed at once.
         """
         if self.text is None or self.text.choice_error is not None or not (self.model and self._has_last_event):
             return None
@@ -242,7 +241,7 @@ class AnswerReader:
             self.text.add_error(facts["message"])
 
     def read(self, answer: Mapping[str, object]) -> None:
-        """Reads ids, model, usage and error from an answer; keeps the earlier value of each that it does not state."""
+        """Reads ids, model, usage and error from an answer. A value that it does not state stays as it was before."""
         self.model = _text(answer, "model") or self.model
         self.service_tier = _text(answer, "service_tier") or self.service_tier
         if _text(answer, "object") in {"chat.completion", "chat.completion.chunk", "response", "conversation"}:

@@ -21,7 +21,7 @@ MAX_CACHED_NAMES = 2000  # characters of all names in a usage object together
 
 
 def column_text(value: str, length: int, secrets: tuple[str, ...]) -> str:
-    """Returns a text as a database column stores it: with its secrets redacted, then cut to `length` characters."""
+    """Redacts secrets in a text, cuts it to the `length` characters of a database column, and returns the result."""
     if not value:
         return ""
     if len(value) <= MAX_CACHED_CHARACTERS:
@@ -36,25 +36,25 @@ def column_text(value: str, length: int, secrets: tuple[str, ...]) -> str:
 
 @lru_cache(maxsize=1024)
 def _cached_column_text(value: str, length: int, secrets: tuple[str, ...]) -> str:
-    """Returns a short text with its secrets redacted, cut to `length` characters, and remembers the result.
+    """Redacts the secrets in a short text and cuts it to `length` characters; returns the result, from a cache.
 
-    Results are cached, because the same names of models and clients come again and again.
+    A cache helps because the same names of models and clients come again and again.
     """
     return storable_prefix(redact(value, secrets), length)
 
 
 def storable_prefix(value: str, length: int) -> str:
-    """Returns the first `length` characters of a text, as PostgreSQL takes them."""
+    """Returns the first `length` characters of a text, after replacing those that PostgreSQL does not store."""
     return storable(value)[:length]
 
 
 def id_columns(
     answer: AnswerReader, upstream_request_id: str, secrets: tuple[str, ...], *others: str
 ) -> tuple[CallRecord, list[str]]:
-    """Returns the columns of a row for upstream's request id and the response id, with secrets redacted, and cut.
+    """Returns a row's columns for upstream's request id and the response id: without secrets, and cut to their length.
 
-    `others` are further texts for the same row, such as the bodies. They are the second result: redacted, but not cut.
-    All these texts are searched for secrets in one pass, which is faster.
+    The second result are `others`, further texts for the same row such as the bodies: without secrets, but uncut. All
+    these texts are searched for secrets in one pass, which is faster.
     """
     ids = [upstream_request_id, answer.response_id]
     if sum(map(len, ids)) > MAX_CACHED_CHARACTERS:
@@ -65,7 +65,7 @@ def id_columns(
 
 
 def usage_columns(answer: AnswerReader, secrets: tuple[str, ...]) -> CallRecord:
-    """Returns the columns of a call's row for the service tier and the usage that upstream has stated, redacted."""
+    """Returns a row's columns for the service tier and the usage that upstream's answer has stated, without secrets."""
     columns: CallRecord = {
         "service_tier": column_text(answer.service_tier, 50, secrets),
         "usage": _kept_usage(answer.usage, secrets),
@@ -107,9 +107,9 @@ def _kept_usage(usage: dict[str, object] | None, secrets: tuple[str, ...]) -> di
 
 
 def _names(usage: Mapping[str, object]) -> Iterator[str | None]:
-    """Yields every name in a usage object, also in the objects directly inside it, to check them for secrets.
+    """Yields the names in a usage object, and in the objects directly inside it, to be checked for secrets.
 
-    Yields None for each value that is neither a number nor such an object, for example a text.
+    Yields None for each value that is neither a number nor such an object: a text, for example, may be a secret itself.
     """
     for name, value in usage.items():
         yield name
@@ -122,7 +122,7 @@ def _names(usage: Mapping[str, object]) -> Iterator[str | None]:
 
 @lru_cache(maxsize=256)
 def _are_plain_names(names: tuple[str | None, ...], secrets: tuple[str, ...]) -> bool:
-    """Returns whether a usage object with these names can be stored as it came, without searching it for secrets.
+    """Returns whether a usage object with these names is free of secrets, so that it can be stored as it came.
 
     Returns False if one of `names` is None or may be a secret or the name of a secret, or if the names are too long.
     The result is cached, because the same names come again and again.

@@ -39,10 +39,7 @@ class StreamedText:
         self._waiting: list[bytes] = []  # the data of events that are still to be parsed
 
     def feed_later(self, data: bytes) -> None:
-        """Adds the text in one event to the collected text, but parses its `data` only when the text is needed.
-
-        The event must have nothing but text in it.
-        """
+        """Keeps an event that has nothing but text; its `data` is parsed only when the collected text is needed."""
         self._waiting.append(data)
         if len(self._waiting) >= _MAX_WAITING:
             self._read_waiting()
@@ -92,7 +89,7 @@ class StreamedText:
 
     @property
     def size(self) -> int:
-        """The size in bytes of all text of the answer so far, including text beyond the limit, which was not collected.
+        """The size in bytes of all text of the answer so far, including text beyond the limit, which is not kept.
 
         Messages of errors do not count.
         """
@@ -121,7 +118,7 @@ class StreamedText:
 
     @property
     def has_finished_choices(self) -> bool:
-        """True if at least one choice of a chat has stated its `finish_reason`, and so has each choice with text."""
+        """True if each choice of a chat that has text has stated its `finish_reason`, and at least one has done so."""
         self._read_waiting()
         return bool(self._finished) and all(
             part.source in self._finished for part in self._parts.values() if part.source.startswith("choice ")
@@ -149,7 +146,7 @@ class StreamedText:
         return truncate("\n\n".join(blocks).encode(), max(0, limit), left_out)
 
     def _add(self, source: str, kind: str, text: object, name: object = "", number: object = 0) -> None:
-        """Adds `text` to the part of the answer with this source, kind and number, as far as the size limit allows.
+        """Adds `text` to one part of the collected answer, up to the size limit; source, kind and number name the part.
 
         Ignores a `text` that is no string, because upstream may send anything. With an empty `text`, only `name`, a
         tool's name, is stored in the part; if `name` is empty, too, nothing happens.
@@ -261,7 +258,7 @@ class StreamedText:
 
 
 class _Part:
-    """A part of a streamed answer that is collected apart from the others: the text of one choice, or one tool call."""
+    """One part of a streamed answer that is collected apart from the others: a choice of a chat, or a tool call."""
 
     __slots__ = ("kind", "left_out_bytes", "name", "pieces", "source")
 

@@ -49,7 +49,7 @@ _SIZE = re.compile(r"([0-9]{2,4})x([0-9]{2,4})")
 
 
 class ToolUse:
-    """The use that one response has made of hosted tools, such as web search; read from the response or its stream."""
+    """The use that one response has made of hosted tools, such as web searches, as far as its answer has shown it."""
 
     def __init__(self) -> None:
         self._searches = 0  # billed searches of the web
@@ -63,9 +63,10 @@ class ToolUse:
 
     @classmethod
     def of_response(cls, response: Mapping[str, object]) -> ToolUse:
-        """Returns the use of hosted tools that a response states: a complete one, or one that upstream is still making.
+        """Reads from a response which hosted tools were used, and how much, and returns that use.
 
-        An unfinished response lists its configured tools already, but not yet all items of its output.
+        The response may be complete or unfinished. An unfinished one lists its configured tools already, but not yet
+        all items of its output.
         """
         use = cls()
         use._tools = _objects(response.get("tools"))
@@ -86,7 +87,10 @@ class ToolUse:
         return self._searches + self._count_begun("web_search_call")
 
     def read_event(self, kind: str, event: Mapping[str, object]) -> None:
-        """Reads an event that says that a call of a tool begins or is complete; other events are ignored."""
+        """Counts the use of a hosted tool if an event of a stream says that a call of the tool begins or is complete.
+
+        Other events are ignored.
+        """
         item = event.get("item")
         if kind == BEGIN_EVENT and isinstance(item, dict):
             if (begun := _text(item, "type")) in BILLED_ITEMS and len(self._begun) < MAX_ITEMS:
@@ -100,7 +104,7 @@ class ToolUse:
             self.read_item(item)  # the events of pictures are mostly too large to be read
 
     def read_item(self, item: Mapping[str, object]) -> None:
-        """Reads one complete item of a response's output."""
+        """Counts the use of a hosted tool that a complete item of a response's output reports; ignores other items."""
         kind = item.get("type")
         if kind == "web_search_call":
             self._searches += _is_billed_search(item)
@@ -121,7 +125,7 @@ class ToolUse:
             self._svg.append({**_counts(usage), "model": usage["model"]})
 
     def other_usage(self) -> OtherUsage:
-        """Returns the use of hosted tools in the form in which the call's row stores it; empty if no tool was used."""
+        """Returns the use of hosted tools in the form in which the ledger's row of the call stores it; may be empty."""
         found: OtherUsage = {}
         begun = self._count_begun("image_generation_call")
         if self._image_usage or self._pictures or begun:
@@ -150,7 +154,10 @@ class ToolUse:
         return sum(one == kind for one in self._begun.values())
 
     def _add_picture(self, picture: Mapping[str, object]) -> None:
-        """Adds a picture that the image generation tool has made: its item, or the event that says it is complete."""
+        """Adds a picture that the image generation tool has made, with its estimated tokens.
+
+        `picture` is the picture's item in the output, or the event that says that it is complete.
+        """
         if len(self._pictures) < MAX_ITEMS:
             tokens = tokens_of_picture(self._image_model, _text(picture, "quality"), _text(picture, "size"))
             self._pictures.append(tokens)
@@ -190,7 +197,7 @@ class ToolUse:
 
 
 def tokens_of_picture(model: str, quality: str, size: str) -> int:
-    """Returns about how many output tokens a picture has, by the image model, its quality, and its size in pixels.
+    """Estimates how many output tokens a picture costs, by the image model, the quality, and the size in pixels.
 
     `size` is `WIDTHxHEIGHT`. What is not known is taken to be dear: the newest models, high quality, and the dearest of
     the usual sizes.
@@ -227,7 +234,7 @@ def _is_billed_search(item: Mapping[str, object]) -> bool:
 
 
 def _counts(usage: Mapping[str, object]) -> dict[str, object]:
-    """Returns the counts in a usage object, and in the objects that split them by kind, without anything else."""
+    """Returns a copy of a usage object with only its counts, and the counts in the objects that split them by kind."""
     found: dict[str, object] = {name: count for name in _COUNTS if is_count(count := usage.get(name))}
     for name in _DETAILS:
         if isinstance(details := usage.get(name), dict):

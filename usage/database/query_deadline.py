@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class Allowance:
-    """The time limit of a page's queries: the seconds that they may still wait for the database together."""
+    """The time that a page's queries have left: the seconds that they together may still wait for the database."""
 
     def __init__(self, seconds: float) -> None:
         self.left = seconds
@@ -37,7 +37,7 @@ _allowance: ContextVar[Allowance | None] = ContextVar("allowance", default=None)
 
 @contextmanager
 def limit_query_time(seconds: float | None = None) -> Iterator[None]:
-    """Lets all database queries in the `with` block together wait for `seconds`, by default `PAGE_SECONDS`.
+    """Limits how long all database queries in the `with` block together may wait: `seconds`, by default `PAGE_SECONDS`.
 
     A query that has no answer by then raises `OperationalError`.
     """

@@ -43,9 +43,9 @@ class FullDisk:
 
     @property
     def has_kept(self) -> bool:
-        """True while records of calls' ends wait in memory for room on the disk.
+        """True while end records of calls wait in memory for room on the disk.
 
-        Further such records must wait, too, so that all are written in their order.
+        Further end records must then wait, too, so that all are written in their order.
         """
         return bool(self._kept)
 
@@ -55,7 +55,7 @@ class FullDisk:
         self._kept[request_id] = line
 
     def drop(self) -> None:
-        """Counts one refused call whose row is not written, because the call was refused while the disk was full."""
+        """Counts one row that is not written: that of a call which was refused because the disk is full."""
         self._dropped += 1
 
     def write_kept(self) -> Iterator[str]:

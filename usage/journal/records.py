@@ -78,7 +78,7 @@ def _read(line: bytes) -> CallRecord | None:
 
 
 def _read_last(line: bytes) -> CallRecord | None:
-    """Returns the record at the end of a damaged line of the journal; None if there is no whole record.
+    """Returns the whole record at the end of a damaged line of the journal; None if there is none.
 
     A damaged line may end with a whole record, because two lines become one when a newline is lost.
     """

@@ -18,7 +18,7 @@ READ_BYTES = 4 * 1024 * 1024
 
 
 def read_from(path: Path, offset: int, limit: int | None = None) -> Scan:
-    """Reads whole records from a journal file, from byte `offset` on, and returns as many as are in the next few MiB.
+    """Reads the whole records in the next few MiB of a journal file, from byte `offset` on, and returns them.
 
     `limit` is the position up to which the file is known to have been written; bytes behind it are not read. If there
     is no whole record between `offset` and `limit`, the disk has lost what was written, and these bytes are returned as

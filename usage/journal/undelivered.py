@@ -52,7 +52,7 @@ def append(path: Path, lines: Iterable[bytes]) -> None:
 
 
 def begin_retry(directory: Path, name: str = DEAD_LETTERS, retried_name: str = RETRIED) -> Path:
-    """Renames a file of lines that could not be delivered, so that a replay can deliver them; returns the new path.
+    """Renames a file of lines that could not be delivered to the database, to try them again; returns the new path.
 
     The file `name`, by default that of dead letters, becomes `retried_name`. If the file `name` does not exist, nothing
     is renamed, and there may be no file at the returned path. Nothing is renamed either if `retried_name` exists

@@ -36,7 +36,10 @@ Sync = Literal["interval", "always", "off"]
 
 
 class Journal:
-    """The journal of one process: the files to which its calls are written first. Any thread may call the methods."""
+    """The journal of one process: the files to which the records of its calls are written first.
+
+    Any thread may call the methods.
+    """
 
     def __init__(self, directory: Path, *, reserve_bytes: int, sync: Sync = "interval") -> None:
         self.directory = directory
@@ -102,8 +105,8 @@ class Journal:
     def end(self, request_id: str, record: CallRecord) -> None:
         """Writes the row of a call that has ended to the journal, or keeps it in memory until the disk takes it.
 
-        While the disk is full, the row of a call that was refused before it began is dropped, since there may be many
-        of them and they cost nothing; their number is logged when the disk has room again.
+        While the disk is full, the rows of calls that were refused before they began are dropped: there may be many,
+        and these calls cost nothing. Their number is logged when the disk has room again.
         """
         line = frame({"version": RECORD_VERSION, "kind": "end", "request_id": request_id, **record})
         with self._lock:
@@ -215,14 +218,14 @@ class Journal:
         self._forget_begins(self._full_disk.check())
 
     def _forget_begins(self, request_ids: Iterable[str]) -> None:
-        """Stops copying the given calls' begin records to new journal files, since their end records are written."""
+        """Stops copying begin records to new journal files: those of the given calls, whose end records are written."""
         for request_id in request_ids:
             self._open_begins.pop(request_id, None)
 
     # The journal's own thread.
 
     def _run_thread(self) -> None:
-        """Runs in the journal's thread: syncs the files, checks the free disk space, starts a new file each minute."""
+        """Runs as the journal's thread: syncs the files, checks the free disk space, starts a new file each minute."""
         checked = 0.0
         while not self._stopping:
             self._sync_wanted.wait(SYNC_SECONDS)

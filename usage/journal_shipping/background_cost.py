@@ -58,10 +58,10 @@ TAKE_OVER = """
 
 
 class Settled(NamedTuple):
-    """The result of `settle_responses`: the rows to write, and the older rows whose estimated usage must be removed.
+    """The decision which rows are billed for responses' usage: the rows to write, and the older estimates to remove.
 
-    `replaced` maps the request id of each such older row to the request id of the row that states the same usage
-    exactly.
+    `replaced` maps the request id of each older row, whose estimate must be removed from the table, to the request id
+    of the row that states the same usage exactly.
     """
 
     rows: list[CallRecord]
@@ -137,12 +137,11 @@ def _owners(response_ids: Iterable[str]) -> dict[str, str]:
 
 
 def _replace_estimates(exact: dict[str, str], owners: dict[str, str], rows: Sequence[CallRecord]) -> dict[str, str]:
-    """Makes each row in `exact`, which states its response's usage exactly, the one that is billed for this usage.
+    """Makes rows that state a response's usage exactly replace older rows that were billed for an estimate of it.
 
-    It takes the place of older rows of the response that only estimate the usage. `exact` maps response ids to the
-    request ids of these rows. `owners` maps response ids to the request ids of the rows billed so far, and is updated
-    here. `rows` are all rows that are being written. Returns a map from the request id of each older row to that of the
-    row which replaces it.
+    `exact` maps response ids to the request ids of the rows with exact usage. `owners` maps response ids to the request
+    ids of the rows billed so far, and is updated here. `rows` are all rows that are being written. Returns a map from
+    the request id of each older row to that of the row which replaces it.
 
     No query for older rows is made if each row in `exact` has created its response and is billed for it already.
     """
@@ -170,18 +169,19 @@ def _id(row: CallRecord) -> str:
 
 
 def _is_creation(row: CallRecord) -> bool:
-    """Returns whether the row is of the call that created the response named in it, and not of one that read it later.
+    """Returns whether a call has created the response that its row names; False if the call has only read the response.
 
-    A later reader is a call whose route contains `{id}`, or a poll by the gateway itself, whose row says `by_gateway`.
+    A call has only read the response if its route contains `{id}`, or if it was a poll by the gateway itself
+    (`by_gateway`).
     """
     return "{id}" not in str(row.get("route")) and not row.get("by_gateway")
 
 
 def _has_unshared_usage(row: CallRecord) -> bool:
-    """Returns whether no other call's row can state the same usage, so that the row need not be compared with others.
+    """Returns True if no other row can state the usage in a call's row, so that it need not be compared with others.
 
-    Rows state the same usage if, for example, one call creates a response and others read it. The check is quick, and
-    spares most chats the comparison.
+    Several rows state the same usage if, for example, one call creates a response and others read it. The check is
+    quick, and spares most chats the comparison.
     """
     if str(row.get("route")).startswith(RETRIEVABLE):
         return False
@@ -194,7 +194,7 @@ def _is_of_response(row: CallRecord) -> bool:
 
 
 def _is_final(row: CallRecord) -> bool:
-    """Returns whether the usage in a call's row is no estimate, that is, whether it is exact or unknown.
+    """Returns whether the usage in a call's row is exact or unknown, and not an estimate.
 
     An estimate may later be replaced by the exact usage in another row.
     """
@@ -202,19 +202,19 @@ def _is_final(row: CallRecord) -> bool:
 
 
 def _states_usage(row: CallRecord) -> bool:
-    """Returns whether a row states the usage of a response of the Responses API so that no other row corrects it.
+    """Returns whether a row has the final usage of a response of the Responses API, which no other row will correct.
 
-    That is an exact usage. If upstream will never state one, it is the gateway's estimate for a cancelled response, or
-    no usage for a failed one, which is not billed.
+    An exact usage is final. If upstream will never state one, the gateway's estimate for a cancelled response is final,
+    and so is no usage at all for a failed one, which is not billed.
     """
     return (_has_exact_usage(row) or _has_ended_without_usage(row)) and _is_of_response(row)
 
 
 def _has_ended_without_usage(row: CallRecord) -> bool:
-    """Returns whether a row reports that its response has ended and that upstream will never state its usage.
+    """Returns whether a row shows that its response has ended and that upstream will never state the response's usage.
 
-    This is so for a failed response, which is not billed. A cancelled one may be billed, so the gateway's own poll
-    estimates its usage; for a cancelled response, the result is True only for the row of that poll.
+    A failed response has ended so; it is not billed. A cancelled one may be billed, so the gateway polls it and
+    estimates its usage: for a cancelled response, only the row of that poll gives True.
     """
     if row.get("usage") is not None:
         return False
@@ -224,17 +224,16 @@ def _has_ended_without_usage(row: CallRecord) -> bool:
 
 
 def _has_exact_usage(row: CallRecord) -> bool:
-    """Returns whether the usage in a call's row is what upstream has stated.
+    """Returns whether upstream has stated the usage in a call's row.
 
-    That includes the token counts of an answer that was too long to be parsed, whose row has no usage object of
-    upstream's.
+    It also has if the answer was too long to be parsed: then the row has upstream's token counts, but no usage object.
     """
     is_counted = row.get("usage_source") == UsageSource.EXACT and row.get("response_status") not in UNFINISHED_STATUSES
     return _is_final(row) and (row.get("usage") is not None or is_counted)
 
 
 def _is_estimate(row: CallRecord) -> bool:
-    """Returns whether a row only estimates the usage of a response of the Responses API, and an exact usage may follow.
+    """Returns whether a row only estimates the usage of a response of the Responses API; an exact usage may follow.
 
     Returns False for the estimate of a cancelled response if upstream will never state its usage.
     """
@@ -242,11 +241,10 @@ def _is_estimate(row: CallRecord) -> bool:
 
 
 def _is_provisional(row: CallRecord) -> bool:
-    """Returns whether a row must give way to another row that states the usage of the same response exactly.
+    """Returns whether a row is billed only until another row states the usage of the same response exactly.
 
-    Then that row is billed instead. This is so if the given row only estimates the usage, or if it does not know the
-    usage, so that its cost is missing or not counted. The SQL statement `FIND_PROVISIONAL` finds such rows in the table
-    by the same rule.
+    A row is so if it only estimates the usage, or if it does not know the usage, so that its cost is missing or not
+    counted. The SQL statement `FIND_PROVISIONAL` finds such rows in the table by the same rule.
     """
     if not row.get("response_id") or row.get("usage_source") == UsageSource.EXACT:
         return False
@@ -255,16 +253,16 @@ def _is_provisional(row: CallRecord) -> bool:
 
 
 def _is_pending(row: CallRecord) -> bool:
-    """Returns whether the response in a call's row has not ended yet, and the gateway may poll upstream for its end."""
+    """Returns whether the response in a call's row has not ended, and the gateway may poll upstream for its end."""
     is_unfinished = row.get("response_id") and row.get("response_status") in UNFINISHED_STATUSES
     return bool(is_unfinished and row.get("pollable") and not _states_usage(row))
 
 
 def _is_stored_completion(row: CallRecord) -> bool:
-    """Returns whether a call has only read a stored chat completion, and its row states the completion's usage exactly.
+    """Returns whether a call has only read a stored chat completion whose usage its row states exactly.
 
-    The call that has created the completion is billed for this usage. Only if that call's row has an estimate, the row
-    of the reading call is billed instead.
+    The call that has created the completion is billed for this usage. Only if the row of that call has an estimate, the
+    row of the reading call is billed instead.
     """
     return (
         _has_exact_usage(row)
@@ -274,10 +272,10 @@ def _is_stored_completion(row: CallRecord) -> bool:
 
 
 def _with_its_share(row: CallRecord, owners: dict[str, str]) -> CallRecord:
-    """Returns a call's row, with its usage and cost set to zero if another row is billed for the usage of its response.
+    """Returns a call's row; sets its usage and cost to zero if another row is billed for the same response's usage.
 
-    Otherwise the row is returned unchanged. `owners` maps response ids to the request ids of the rows that are billed.
-    Upstream's usage object stays in the column `usage` in any case.
+    `owners` maps response ids to the request ids of the rows that are billed. Upstream's usage object stays in the
+    column `usage` in any case.
     """
     owner = owners.get(row.get("response_id") or "")
     if owner == _id(row) or (owner is not None and _is_creation(row) and owner < _id(row)):

@@ -40,7 +40,7 @@ POISON = (DataError, IntegrityError, ValueError, TypeError, LookupError, Arithme
 
 
 class GaveUp(Exception):
-    """Error: the database could not be reached before the deadline, so writing to it has ended unfinished.
+    """Error: the database could not be reached before the deadline, so not all records were written to it.
 
     The records that are not in the database yet stay in the journal.
     """
@@ -164,9 +164,10 @@ class Delivery:
         """Returns the given rows without those of pruned calls, whose rows the database has deleted for their age.
 
         The rows that are left out are appended to the file `pruned.log`. The sums by hour, day, key and so on still
-        count their calls, so writing the rows again would count them twice. A row whose id is as old as theirs is
-        returned nevertheless if the sums of its hour count only calls that have rows: then the row was never in the
-        database, and a wrong clock has made its id.
+        count their calls, so writing the rows again would count them twice.
+
+        A row may be as old as those, and yet never have been in the database: a wrong clock has then made its id. Such
+        a row is returned. It is recognised by the sums of its hour, which count only calls that have rows.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.
@@ -216,8 +217,7 @@ class Delivery:
             self.delivered += len(rows)
 
     def _bisect(self, rows: Sequence[CallRecord], error: Exception) -> None:
-        """Delivers the two halves of a batch of rows that the database has refused, one after the other, to find the
-        bad row.
+        """Finds the bad row in a batch of rows that the database has refused: delivers its two halves, one by one.
 
         If the batch is a single row, that row is appended to the dead-letter file, and a stub (a shortened row) is
         written in its place. A stub that the database refuses is replaced by a smaller one.
@@ -243,7 +243,7 @@ class Delivery:
         self._deliver([stub(row)])
 
     def _when_database_is_there(self, write: Callable[[], object]) -> None:
-        """Calls `write`, which uses the database, until it has succeeded, with growing pauses after failed attempts.
+        """Calls the function `write`, which uses the database, until it succeeds, with growing pauses after failures.
 
         Raises:
             GaveUp: the next attempt would be after the deadline.

@@ -46,16 +46,16 @@ UPDATE_DIGEST = f"UPDATE usage_request SET digest = {DIGEST} WHERE request_id = 
 
 
 class Written(NamedTuple):
-    """Row of a call whose usage was replaced in the table: as it was before, and as it is after."""
+    """A change of one call's row in the table, whose usage was replaced: the row before, and the row after."""
 
     before: list[SummedRow]
     after: list[SummedRow]
 
 
 def remember_pending(rows: Sequence[CallRecord]) -> None:
-    """Inserts a row of `PendingResponse` for the response of each given row, so that the gateway polls its status.
+    """Stores which responses have not ended, one for each of the given rows, so that the gateway polls their status.
 
-    The given rows are those of calls whose response has not ended.
+    They become rows of the table `PendingResponse`.
     """
     # In one order: two hosts that insert the same responses in different ones would wait for each other.
     pending = [
@@ -71,7 +71,10 @@ def remember_pending(rows: Sequence[CallRecord]) -> None:
 
 
 def settle_pending(pending: QuerySet[PendingResponse]) -> None:
-    """Deletes the given rows of `PendingResponse`, and the budget reservations of their calls, in a transaction."""
+    """Ends the polling of unfinished responses: deletes the given rows, and the budget reservations of their calls.
+
+    Call this function in a transaction.
+    """
     locked = dict(pending.select_for_update().order_by("pk").values_list("pk", "request_id"))
     if locked:
         Hold.objects.filter(pk__in=list(locked.values())).delete()
@@ -79,16 +82,16 @@ def settle_pending(pending: QuerySet[PendingResponse]) -> None:
 
 
 def forget_pending(response: PendingResponse, *, is_gone: bool = False, has_ended: bool = False) -> None:
-    """Ends the polling of a background response whose usage upstream will never state, and counts an estimate.
+    """Ends the polling of a background response whose usage upstream will never state, and counts an estimate instead.
 
-    The estimate, the call's supposed usage, is written to the row of the call and added to the sums by hour, day, key
-    and so on.
+    The estimate, which is stored with the response, is written to the row of the call and added to the sums by hour,
+    day, key and so on.
 
     `is_gone` means that upstream no longer has the response. Nobody knows whether upstream went on with it after it was
     deleted. So if the call has a reservation, all of the reserved usage counts.
 
-    `has_ended` means that upstream has said that the response ended. If the call has no reservation, an estimate that
-    the row has already then stays as it is. In all other cases it is raised to the supposed usage.
+    `has_ended` means that upstream has said that the response ended. Then an estimate that the row has already is kept,
+    unless the call has a reservation. In all other cases it is raised to the stored estimate.
     """
     with transaction.atomic():
         is_reserved = _is_reserved(response)
@@ -100,7 +103,7 @@ def forget_pending(response: PendingResponse, *, is_gone: bool = False, has_ende
 def suppose_usage(response: PendingResponse) -> None:
     """Counts an estimate of a background response's usage, because upstream refuses at present to state its status.
 
-    The estimate is the call's supposed usage. If the call has a budget reservation, all of the reserved usage counts,
+    The estimate is stored with the response. If the call has a budget reservation, all of the reserved usage counts,
     since upstream may go on with the response, and the reservation is deleted. Without a reservation, an estimate that
     the row has already stays as it is, so that further refusals do not change it.
 
@@ -115,11 +118,11 @@ def suppose_usage(response: PendingResponse) -> None:
 
 
 def suppose_unasked(limit: int) -> int:
-    """Counts an estimate of the usage of responses that were pending when polling was switched off; returns how many.
+    """Counts an estimate of the usage of unfinished responses that are not polled, because polling is switched off.
 
-    Without it, these responses would stay "counted when it ends" for ever. An exact usage that is stated later replaces
-    the estimate, as with `suppose_usage`: when somebody fetches the response, or when polling is on again. At most
-    `limit` responses get an estimate.
+    Otherwise pages would show "counted when it ends" for these responses for ever. An exact usage that is stated later
+    replaces the estimate: when somebody fetches the response, or when polling is on again. At most `limit` responses
+    get an estimate. Returns how many got one.
     """
     now = database_now()
     for response in PendingResponse.objects.filter(created_at__lt=now - GIVE_UP_AFTER)[:limit]:
@@ -138,10 +141,11 @@ def _is_reserved(response: PendingResponse) -> bool:
 
 
 def lease_pending(limit: int) -> list[PendingResponse]:
-    """Returns at most `limit` background responses whose status is due to be polled, and leases them to this process.
+    """Reserves background responses whose status is due to be polled for this process (leases them), and returns them.
 
-    No other process gets the same responses until the lease of a minute has passed. Responses older than 30 days, which
-    upstream keeps no longer, are not polled any more; an estimate of their usage counts.
+    At most `limit` are returned. No other process gets the same responses until the lease of a minute has passed.
+    Responses older than 30 days, which upstream keeps no longer, are not polled any more; an estimate of their usage
+    counts.
     """
     now = database_now()
     for response in PendingResponse.objects.filter(created_at__lt=now - GIVE_UP_AFTER)[:limit]:
@@ -166,9 +170,9 @@ def _count_supposed(response: PendingResponse, *, is_whole: bool, is_raised: boo
     Does nothing if the row has an exact usage, if its usage would stay the same, or if the response is no longer
     pending.
 
-    The estimate is the call's supposed usage. Unless `is_whole`, its output tokens are limited to what a model can make
+    The estimate is stored with the response. Unless `is_whole`, its output tokens are limited to what a model can make
     in the time since the response was created. An estimate that the row has already, such as that of a stream that its
-    caller has left while the response went on, stays as it is. If `is_raised`, it is raised to the supposed usage, but
+    caller has left while the response went on, stays as it is. If `is_raised`, it is raised to the stored estimate, but
     never lowered.
 
     Returns what has been written, for the metrics, which must count it after the end of the transaction.
@@ -194,7 +198,7 @@ def _count_supposed(response: PendingResponse, *, is_whole: bool, is_raised: boo
 
 
 def _with_supposed(row: CallRecord, response: PendingResponse, *, is_whole: bool) -> CallRecord:
-    """Returns a call's row with the estimated usage of its background response, and the cost of that usage.
+    """Returns a call's row with the estimated usage of its background response, and with the cost of that usage.
 
     If `is_whole`, all of the usage counts for which the call's budget was reserved. Otherwise the output tokens are
     limited to what a model can make until now.
@@ -244,9 +248,6 @@ def _write_usage(row: CallRecord) -> Written:
 
 
 def _count_in_metrics(written: Sequence[Written]) -> None:
-    """Counts in the metrics of this process how many tokens and dollars more the given rows have than before.
-
-    The rows are rows of calls whose usage was replaced.
-    """
+    """Adds to this process's metrics the tokens and dollars by which rows have grown when their usage was replaced."""
     for before, after in written:
         counters.count_usage(after, {str(row["request_id"]): before for row in after})

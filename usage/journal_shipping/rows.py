@@ -72,7 +72,8 @@ UPDATE_DIGESTS = f"UPDATE usage_request SET digest = {DIGEST} WHERE request_id =
 def write_rows(rows: Sequence[CallRecord]) -> int:
     """Writes the rows of calls to the database, with their bodies and all sums, in one transaction.
 
-    Of a row and one of the same call in the table, the more complete is kept. Returns how many rows were inserted.
+    If the table has a row of the same call already, the more complete of the two is kept. Returns how many rows were
+    inserted.
 
     Raises:
         django.db.Error: the database has failed or has refused a row, and nothing was written.
@@ -130,7 +131,7 @@ def _estimated(rows: Iterable[CallRecord], inserted: Iterable[SummedRow]) -> lis
 def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[SummedRow]]:
     """Writes the new cost, cost kind and price of each given row to the table of calls.
 
-    Returns two lists: the rows as they were before, and as they are now. Call this function in a transaction.
+    Returns the rows as they were before, and the rows as they are now. Call this function in a transaction.
     """
     with connection.cursor() as cursor:
         cursor.execute(READ_ROWS, [[row["request_id"] for row in rows]])
@@ -143,7 +144,7 @@ def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[Sum
 
 
 def _rank(row: CallRecord) -> int:
-    """Returns how complete a row is, from 0 to 3. Of several rows of one call, the most complete one is kept.
+    """Returns how complete a call's row is, from 0 to 3. Of several rows of one call, the most complete one is kept.
 
     3 is the row that was written when the call ended, and 1 a row that was made because the end is unknown. 2 and 0 are
     the shortened rows (stubs) in place of these two. The SQL expression `RANK` computes the same number for a row in

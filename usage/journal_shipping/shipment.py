@@ -23,10 +23,9 @@ logger = logging.getLogger(__name__)
 
 
 class JournalShipment:
-    """The shipment of one writer's journal: how far its files have been delivered, and which calls have not ended.
+    """The progress of bringing one journal into the database: how far its files are delivered, which calls are open.
 
-    A writer is the process that writes to the journal. Delivered means: written to the database, or set aside in a
-    file.
+    A journal belongs to one process, its writer. Delivered means: written to the database, or set aside in a file.
     """
 
     def __init__(self, delivery: Delivery) -> None:
@@ -111,6 +110,6 @@ def _ends(found: Scan) -> list[CallRecord]:
 
 
 def _sync(path: Path) -> None:
-    """Waits until what is in a file would survive a power cut."""
+    """Waits until the content of a file would survive a power cut."""
     with path.open("rb") as file:
         os.fdatasync(file.fileno())

@@ -32,10 +32,11 @@ LATE_SECONDS = 5.0
 
 
 class Shipper:
-    """The thread that writes the records in the journals of a directory to the database.
+    """The thread that writes the records in all journals of a directory to the database.
 
-    All records of living writers from before the moment `complete_at` (of `time.monotonic()`) are in the database. The
-    constructor takes the moment until which an earlier shipper has shipped all; the present by default.
+    `complete_at` is a moment of `time.monotonic()`: all records that living processes wrote before it are in the
+    database. Its first value, an argument of the constructor, comes from an earlier shipper; by default it is the
+    present.
     """
 
     def __init__(self, directory: Path, complete_at: float | None = None) -> None:
@@ -52,10 +53,10 @@ class Shipper:
         self._thread.start()
 
     def stop(self, seconds: float) -> bool:
-        """Writes what is left in the journals to the database, and stops the thread.
+        """Writes the rest of the journals to the database, and stops the thread; takes `seconds` at most.
 
-        This takes `seconds` at most. What is still in a journal then is written by the next shipper. Returns False if
-        the thread has not ended in time, because the database does not answer.
+        What is still in a journal then is written by the next shipper. Returns False if the thread has not ended in
+        time, because the database does not answer.
         """
         self.delivery.deadline = time.monotonic() + seconds
         self._stopping.set()
@@ -113,11 +114,11 @@ class Shipper:
             self._stopping.wait(backoff * pauses)
 
     def _ship_once(self) -> None:
-        """Writes to the database what all journals have now: first those of living writers, then those of dead ones.
+        """Writes all new records to the database: first from living processes' journals, then from those of dead ones.
 
-        A writer is the process that writes to a journal. The journal of a dead writer may be long, and the calls of the
-        living ones should not wait for its end. So the journals of the living are looked at again after each part of a
-        dead one's. An error with one journal holds up no other.
+        The journal of a dead process may be long, and the calls of the living ones should not wait for its end. So the
+        journals of the living are looked at again after each part of a dead one's. An error with one journal holds up
+        no other.
 
         Raises:
             GaveUp: the time to stop is over.
@@ -150,7 +151,7 @@ class Shipper:
         return self._shipments.setdefault(writer, JournalShipment(self.delivery))
 
     def _ship_living(self, living: Mapping[str, JournalShipment]) -> list[Exception]:
-        """Writes all records that are now in the journals of living writers to the database.
+        """Writes to the database all records that are now in the journals of living processes.
 
         Returns one error for each journal that could not be read or written to the end; its rest is tried again in the
         next round.
@@ -177,10 +178,10 @@ class Shipper:
 def ship_dead(
     directory: Path, writer: str, shipment: JournalShipment, between: Callable[[], object] = lambda: None
 ) -> bool:
-    """Writes the rest of a dead writer's journal to the database, ends its leases, and deletes its files.
+    """Writes the rest of a dead process's journal to the database, ends its budget leases, and deletes the files.
 
-    Does nothing if the writer is still alive. Returns whether it was dead. `shipment` knows how much of the journal has
-    been delivered before. The function `between` is called after each part of the journal.
+    Does nothing if the process is still alive. Returns whether it was dead. `shipment` knows how much of the journal
+    has been delivered before. The function `between` is called after each part of the journal.
     """
     with segments.adopted(directory, writer) as paths:
         if paths:

@@ -38,15 +38,13 @@ def write_objects(rows: Iterable[CallRecord]) -> None:
 
 
 def object_ids(row: CallRecord) -> list[str]:
-    """Returns the ids of the objects that a call has created upstream, from the call's record; invalid ids are left
-    out.
-    """
+    """Returns the ids of the objects that a call has created upstream, from the call's record, without invalid ids."""
     given: object = row.get("objects")  # in a dead letter it may be anything
     return list(filter(is_object_id, given)) if isinstance(given, list) else []
 
 
 def makers(wanted: Collection[str]) -> dict[str, str]:
-    """Returns, for each given id of an object that upstream stores, the name of the key that created the object.
+    """Finds which key created each of the given objects that upstream stores; returns a map from ids to names of keys.
 
     Objects that no key of this gateway has created are absent. Old responses and completions have no row of their own
     in the table of objects; for them, the key of the first call with that response id is returned.

@@ -41,7 +41,7 @@ def is_stub(row: CallRecord) -> bool:
 
 
 def stub(row: CallRecord) -> CallRecord:
-    """Returns a shortened row, to be written in place of a row that the database has refused.
+    """Makes a shortened row, to be written in place of a row that the database has refused, and returns it.
 
     It has those of the refused row's values that the database can store, so the call is still priced and counted.
     """
@@ -56,7 +56,7 @@ def stub(row: CallRecord) -> CallRecord:
 
 
 def least_stub(row: CallRecord) -> CallRecord:
-    """Returns a shorter row than `stub` returns, for a call of which the database has refused that row, too.
+    """Makes a very short row of a call, for when the database has also refused the shortened row that `stub` makes.
 
     It has only ids, the numbers that the sums count, key, method, route and created objects.
     """
@@ -64,7 +64,7 @@ def least_stub(row: CallRecord) -> CallRecord:
 
 
 def bare_stub(row: CallRecord) -> CallRecord:
-    """Returns the shortest row of a call, for when the database has refused all longer ones.
+    """Makes the shortest row of a call, for when the database has refused all longer ones, and returns it.
 
     It has only ids, key, method, route and created objects.
     """
@@ -96,7 +96,7 @@ def _made_by(row: CallRecord) -> CallRecord:
 
 
 def _sound_share(share: object) -> LeaseShare | None:
-    """Returns a call's part of a lease if the database can take its dollars off the lease; None otherwise."""
+    """Returns the dollars of a budget lease that a call has used; None if the database could not subtract them."""
     if not isinstance(share, dict):
         return None
     try:
@@ -107,7 +107,7 @@ def _sound_share(share: object) -> LeaseShare | None:
 
 
 def _has_owner(row: CallRecord) -> bool:
-    """Returns whether a row has an API key's name that the table can store uncut: a cut name could be another key's."""
+    """Returns whether the table can store the name of a row's API key uncut: a cut name could be another key's."""
     name = row.get("key_name")
     return _is_sound("key_name", name) and _fitted("key_name", name) == name
 
@@ -125,7 +125,7 @@ def _stub_of(row: CallRecord) -> CallRecord:
 
 
 def _is_sound(name: str, value: object) -> bool:
-    """Returns whether the column `name` can store `value`: by its type, its bounds, and without control characters.
+    """Returns whether the column `name` can store `value`, by type and bounds, and without control characters.
 
     A text may be too long if its column is one whose texts are cut before they are stored.
     """

@@ -135,7 +135,7 @@ def _inner_letters(data: bytes) -> Iterator[str]:
 
 
 def _form(letters: str) -> Base64Form:
-    """Builds the `Base64Form`, a pattern and two parts to search for, of a secret that is written `letters` in base64.
+    """Builds the `Base64Form` of a secret that is written `letters` in base64: a pattern, and two parts to search for.
 
     The pattern also matches with line ends between the letters, and with the letters `-` and `_` of base64 for URLs.
     """

@@ -23,9 +23,9 @@ _MAX_MEANINGS = 10_000
 
 
 class _Meanings(dict[str, str]):
-    """Cache from escapes such as `%41` to the characters for which they stand.
+    """Cache of the characters for which escapes such as `%41` stand.
 
-    An escape that does not stand for a printable ASCII character stands for itself.
+    An escape that stands for anything but a printable ASCII character is mapped to itself.
     """
 
     def __missing__(self, escape: str) -> str:

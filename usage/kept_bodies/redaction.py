@@ -173,7 +173,7 @@ def _find(text: str, exact: _ExactSecrets) -> list[TextRange]:
 
 
 def _find_exact(text: str, exact: _ExactSecrets) -> list[TextRange]:
-    """Returns the ranges of the given secrets in `text`, but not of secrets that are only known by their form."""
+    """Returns the ranges of the given secrets in `text`, and of no secrets that are only known by their form."""
     return exact.find(text, _lower(text))
 
 
@@ -212,9 +212,9 @@ class _ExactSecrets:
         self._all_lower_literals = LiteralSet([*self._in_hex, *_LOWER_LITERALS])
 
     def may_have_secrets(self, text: str, lower: str) -> bool:
-        """Returns False if `text` certainly contains no secret, neither a given one nor one known by its form.
+        """Returns False if a fast search shows that `text` has no secret, neither a given one nor one of a known form.
 
-        `lower` is `text` in lower case.
+        `lower` is `text` in lower case. True means that a closer search is needed.
         """
         if self._all_literals.any_in(text) or self._all_lower_literals.any_in(lower):
             return True
@@ -247,7 +247,7 @@ def _has_line_end(text: str) -> bool:
 
 @lru_cache(maxsize=64)
 def _exact_secrets(secrets: tuple[str, ...]) -> _ExactSecrets:
-    """Returns the finder of the given secrets, from a cache; leaves out secrets that are too short to search for."""
+    """Returns a finder of the given secrets, from a cache; secrets that are too short to search for are left out."""
     return _ExactSecrets({secret for secret in secrets if len(secret) >= MIN_SECRET_CHARACTERS})
 
 

@@ -34,7 +34,7 @@ MEANINGS = {
 
 
 class _Collector:
-    """Collector for prometheus_client that turns the state of the server into the metrics of the page `/metrics`."""
+    """Source of the metrics on the page `/metrics`: gives the state of the server to the library prometheus_client."""
 
     def __init__(self, status: ServerStatus) -> None:
         self._status = status

@@ -25,7 +25,7 @@ NOT_RUNNING = "not running"
 
 @dataclass(frozen=True)
 class ShippingState:
-    """How far the journals of this host have been shipped, in bytes and seconds, and what keeps the shipper from it.
+    """The state of bringing this host's journals into the database: the lag in bytes and seconds, and any fault.
 
     `database_fault` is the name of the error with which the database fails, `shipper_fault` that of any other error
     with which the shipper fails, or `NOT_RUNNING`. Both are empty without an error.
@@ -63,7 +63,7 @@ class ShippingState:
 def report_shipping(
     lock: int, *, shipped_bytes: Mapping[str, int], complete_at: float, database_fault: str, shipper_fault: str
 ) -> WorkerReport:
-    """Returns the shipper's report on its own state, which `ShippingState` reads.
+    """Builds the shipper's report on its own state, for other processes, which read it by `ShippingState`.
 
     `complete_at` is the moment of `time.monotonic()` until which everything was shipped. It is also set as the time of
     the shipper's lock file, whose descriptor is `lock`, so that it is known after the shipper's death.
@@ -79,13 +79,16 @@ def report_shipping(
 
 
 def shipper_lock() -> Path:
-    """Returns the path of the file that the shipper of a host keeps locked, so that no other one ships the journals."""
+    """Returns the path of the file that a host's shipper keeps locked, so that no second one ships the journals."""
     return Path(settings.DATA_DIR) / "shipper.lock"
 
 
 @contextmanager
 def no_shipper_runs() -> Iterator[bool]:
-    """Yields whether no shipper runs on this host; if so, none begins to ship before the end of the `with` block."""
+    """Tells the `with` block whether no shipper runs on this host.
+
+    If none runs, this keeps any shipper from starting to ship before the end of the block.
+    """
     with shipper_lock().open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -96,7 +99,7 @@ def no_shipper_runs() -> Iterator[bool]:
 
 
 def unix_time(moment: float) -> float:
-    """Returns a moment of `time.monotonic()` as Unix time by the present clock.
+    """Converts a moment of `time.monotonic()` to Unix time, by the present clock.
 
     The times are converted anew for each report. So when this machine's clock has been set, the times of all workers
     agree again with the clock by which they are read.

@@ -41,7 +41,7 @@ class ServerStatus:
 
     @property
     def upstream(self) -> str:
-        """The state of upstream: `ok`, `unreachable` if the newest call did not get through to it, or `unknown`.
+        """The state of upstream: `ok`, `unreachable` if the newest call did not reach it, or `unknown`.
 
         It is `unknown` before the first call.
         """
@@ -71,7 +71,7 @@ def read_status() -> ServerStatus:
 
 
 def _numbers(reports: Iterable[WorkerReport], name: str) -> Iterator[float]:
-    """Yields the number in the field `name` of each worker's report; true counts as 1.
+    """Yields the number that each worker's report has in the field `name`; true counts as 1.
 
     Reports without a number in that field are passed over.
     """

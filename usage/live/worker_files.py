@@ -47,7 +47,7 @@ def directory() -> Path:
 
 
 class WorkerFile:
-    """The file in which this worker process writes its report once a second, so that the other workers can read it.
+    """The file in which this process writes its report once a second, so that other processes of the host can read it.
 
     `state` is a function that returns the worker's state as values that JSON can contain. `suffix` is `SHIPPER_SUFFIX`
     in the shipper, and empty in a worker.
@@ -129,7 +129,7 @@ class WorkerFile:
 
 @dataclass
 class WorkerReports:
-    """The reports of all living workers and of the shipper, and the sums of all counters, the dead ones' included.
+    """The reports of all living workers and of the shipper, with the sums of all counters, also of dead workers.
 
     `shipper` is None if no shipper runs.
     """
@@ -177,10 +177,10 @@ def read_shipper_report() -> WorkerReport | None:
 
 
 def leave_counts() -> None:
-    """Writes the counters of this process, which is a command such as `ledger`, into a file among the workers' reports.
+    """Leaves the counters of this process, a command such as `ledger`, in a file, so that the metrics include them.
 
-    The next process that reads the reports adds the counters to those of dead workers, once, and deletes the file: the
-    file has no lock, so the process that wrote it counts as dead.
+    The next process that reads the workers' reports adds the counters to those of dead workers, once, and deletes the
+    file: the file has no lock, so the process that wrote it counts as dead.
 
     Raises:
         OSError: DATA_DIR cannot be written.
@@ -191,7 +191,7 @@ def leave_counts() -> None:
 
 
 class _DeadWorkerCounts:
-    """The sums of what all dead workers have counted, which are stored in the file `departed.json`.
+    """The sums of the counters of all dead workers, which are stored in the file `departed.json`.
 
     The file also has the ids of the dead workers whose counts were added last. A crash after the sums were written and
     before a worker's file was deleted must not count that worker twice.
@@ -206,7 +206,7 @@ class _DeadWorkerCounts:
         self._ids: list[object] = ids if isinstance(ids, list) else []
 
     def take_over(self, path: Path, report: WorkerReport | None) -> None:
-        """Adds a dead worker's counts to those of all dead workers; deletes its files once these are on the disk."""
+        """Adds a dead worker's counts to the stored sums of all dead workers; then deletes that worker's files."""
         if report and report.get("id") not in self._ids:
             self.counted.add(report)
             self._ids = [*self._ids, report.get("id")][-MAX_REMEMBERED_IDS:]

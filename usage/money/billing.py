@@ -71,7 +71,7 @@ NO_PRICE: Priced = (None, None)
 
 @dataclass(frozen=True)
 class MaxUsage:
-    """The upper limits of what one call can use: of tokens, seconds of audio, searches, pictures and containers.
+    """The most that one call can use: upper limits of its tokens, seconds of audio, searches, pictures and containers.
 
     Tokens are text or, if `kinds` names them, others with a price of their own, such as `audio_input`. The hosted image
     tool makes at most `pictures` pictures with `picture_models` (if empty: its default model), each with at most
@@ -129,7 +129,7 @@ def _highest_of_model(name: str, most: MaxUsage, at: datetime, custom_prices: Se
 
 
 def dearest_picture_model(most: MaxUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> str:
-    """Returns, of the models that a request names for the hosted image tool, the one with the dearest pictures."""
+    """Returns the model with the dearest pictures, of those that a request names for the hosted image tool."""
     costs = {name: _highest_of_model(name, most, at, custom_prices) for name in sorted(most.picture_models)}
     return max(costs, key=lambda name: costs[name] or NOTHING)
 
@@ -166,9 +166,9 @@ def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
 
     Dollars have 8 decimals, half rounded up. The items of the price add up to the cost exactly, so the last digit of an
     item may be off by one. `per_million` has the dollars for a million tokens, for a prompt as long as the call's.
-    `per_minute` and `per_web_search` are there only if they were used. An item has a `rate` of its own where none of
-    these is its rate. Cost and price are None if the price is unknown; only the cost is None while the call's response
-    goes on in the background.
+    `per_minute` and `per_web_search` are there only if they were used. An item to which none of these rates applies
+    states its own `rate`. Cost and price are None if the price is unknown; only the cost is None while the call's
+    response goes on in the background.
 
     The token counts of the row are priced. A call that retrieves a stored response has the counts of the call that
     created the response, so the caller of this function must know whether these have been billed before.
@@ -221,7 +221,7 @@ def _rates_of(row: CallRecord, model: str, at: datetime, custom_prices: Sequence
 
 
 def _lines(counts: UnitCounts, price: ModelRates, input_tokens: int, picture_format: str = "") -> Iterator[Line]:
-    """Yields the lines of a call's bill for what its own model has used: one for each unit, such as input tokens.
+    """Yields the lines of a call's bill for its own model: one line for each unit that was used, such as input tokens.
 
     `input_tokens` is the length of the prompt, on which the rates may depend.
     """

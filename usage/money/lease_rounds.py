@@ -29,11 +29,11 @@ APPLICATION = "chatproxy budgets"
 
 @dataclass
 class Round:
-    """One round trip to the database for a worker's leases: what is sent, and what the database has answered.
+    """One round trip to the database for a worker's leases (parts of key budgets): what is sent, and the answers to it.
 
     `given` maps leases to the dollars that they give back; 0 only renews a lease. `needs` are requests for dollars, and
     `answers` the answers to them, in the same order. `looked` are the leases whose rows are read. `rows` maps the id of
-    a lease to what its row says: whether another worker needs the dollars that no call uses there, and the dollars
+    each lease to two values of its row: whether another worker needs the lease's unused dollars, and the dollars
     granted to the lease in all. `writer` is the worker, by the id of its journal, and `version` the number of the round
     trip.
     """
@@ -53,7 +53,7 @@ class Round:
 
 
 class LeaseRounds:
-    """Client that makes one worker's round trips to the database for its leases.
+    """Client of the database that makes one worker's round trips for its leases (parts of key budgets).
 
     Call `open` before use, in the event loop that serves calls.
     """
@@ -94,7 +94,7 @@ class LeaseRounds:
             await self._pool.close(timeout=PATIENCE)
 
     async def make(self, planned: Round) -> None:
-        """Makes one round trip to the database, and puts the answers into `planned`.
+        """Makes the round trip `planned` to the database, for a worker's leases, and stores the answers in it.
 
         Its time is limited, because psycopg would give up only after ten seconds.
 
@@ -113,18 +113,21 @@ class LeaseRounds:
         self._answered_at = time.monotonic()
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
-        """Forgets an ended round trip's task; reads its error, because asyncio logs an error that nobody has read."""
+        """Forgets the task of an ended round trip.
+
+        The task's error is read here, because asyncio logs an error that nobody has read.
+        """
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # `make` has raised it, if it was still waiting
 
     async def _check(self, connection: AsyncConnection[TupleRow]) -> None:
-        """Checks by a query that a connection is open; skips the query if the database has answered a moment ago."""
+        """Checks by a query that a connection is open, unless the database has answered in the last few seconds."""
         if time.monotonic() - self._answered_at > FRESH_SECONDS:
             await AsyncConnectionPool.check_connection(connection)
 
     async def _write(self, planned: Round) -> None:
-        """Sends the statements of one round trip to the database, in one message, and puts the answers into `planned`.
+        """Sends the statements of the round trip `planned` to the database in one message, and stores its answers.
 
         Dollars are given back before others are asked for. Each lease that needs dollars has a transaction of its own,
         so no two processes ever wait for the locks of each other's keys.
@@ -144,7 +147,7 @@ class LeaseRounds:
 
 
 def statements_of(planned: Round, mogrify: Mogrify) -> list[str]:
-    """Returns the SQL statements of a round trip; a single one without effect if there is nothing to send."""
+    """Returns the SQL statements of a round trip; if there is nothing to send, a single one without effect."""
     found = give_back(planned.given, planned.version, mogrify) if planned.given else []
     for need in planned.needs:
         found += grant(need, planned.writer, planned.version, mogrify)

@@ -104,7 +104,7 @@ class Mogrify(Protocol):
 
 @dataclass(frozen=True)
 class Grant:
-    """The database's answer to a `Need`: what was granted to the lease, and the state of the key's budgets before that.
+    """The database's answer to a lease's request for dollars: what it was granted, and the key's budgets before that.
 
     `spent` and `held` map the spans `day`, `month` and `total` to dollars; `held` are those that were reserved or
     leased. `granted` is what the lease has been granted in all; None if it got nothing now. `spare` is what it got just
@@ -119,7 +119,7 @@ class Grant:
 
     @classmethod
     def from_row(cls, row: Sequence[object]) -> Grant:
-        """Reads the one row that the statement `GRANT` returns."""
+        """Makes a `Grant` of the one row that the SQL statement `GRANT` returns."""
         *sums, others, spare, granted = row
         spent, held = (dict(zip(SPANS, three, strict=True)) for three in (sums[:3], sums[3:]))
         return cls(spent, held, others, spare, granted)  # type: ignore[arg-type]  # a row of a driver is untyped

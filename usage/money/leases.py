@@ -30,7 +30,7 @@ USABLE_SECONDS = 600.0  # since the last renewal; far less than the time after w
 
 @dataclass(frozen=True)
 class Wanted:
-    """Request for a reservation: the dollars that a call should get from the budgets of its key.
+    """A call's request for a reservation: the dollars that it should get from the budgets of its key.
 
     `day` is the UTC day on which the call has begun. A budget is in dollars; None means no limit. If the budgets have
     less than `dollars` left, the call gets all that is left, provided that it is at least `least`. But where other
@@ -79,15 +79,15 @@ class CallShare:
 
     @property
     def record(self) -> LeaseShare:
-        """The share as the journal stores it: the lease's id and the dollars.
+        """The reservation as the journal stores it: the lease's id and the dollars.
 
-        Whoever ships the call's row takes these dollars off the lease.
+        When the call's row is written to the database, these dollars are taken off the lease.
         """
         return {"id": self.lease.id, "dollars": str(self.dollars)}
 
 
 class Lease:
-    """The part of one key's budgets of one UTC day that one worker may use, in dollars, as that worker's memory has it.
+    """A part of one key's budgets of one UTC day, in dollars, that one worker may use for calls; kept in its memory.
 
     `granted` is what the database has granted, less what was given back. `used` is what ended calls have cost,
     `reserved` what the `in_flight` calls have reserved. A lease with `has_spare` keeps free dollars for later calls;
@@ -115,7 +115,7 @@ class Lease:
 
     @property
     def surplus(self) -> Decimal:
-        """The free dollars that the lease should give back now; 0 while it keeps them for later calls.
+        """The free dollars that the lease should give back now; 0 if it should keep them for later calls.
 
         They are negative if calls have cost more than the whole lease.
         """
@@ -124,13 +124,14 @@ class Lease:
 
     @property
     def is_low(self) -> bool:
-        """Whether the lease has so few dollars free that it should be topped up before a call has to wait."""
+        """True if so few dollars are free that the lease should be topped up, before a call has to wait for that."""
         return self.has_spare and not self.is_retired and self.free < self.low
 
     def is_usable(self, now: float) -> bool:
-        """Returns whether calls may use the lease: it is not retired or old, and was renewed in `USABLE_SECONDS`.
+        """Returns whether calls may use the lease: it is not retired, not too old, and was renewed recently enough.
 
-        After that time, the lease may have run out in the database. `now` is a moment of `time.monotonic()`.
+        If it was not renewed in the last `USABLE_SECONDS`, the lease may have run out in the database. `now` is a
+        moment of `time.monotonic()`.
         """
         is_fresh = now - self.renewed_at < USABLE_SECONDS and now - self.made_at < AGE_SECONDS
         return not self.is_retired and is_fresh
@@ -138,7 +139,7 @@ class Lease:
     def reserve(self, wanted: Wanted, unheld: Decimal | None = None) -> CallShare | None:
         """Reserves dollars of the lease for a call; returns the reservation, or None if too few dollars are free.
 
-        `unheld` are the dollars that the key's budgets would have left without any reservation; None if they are not
+        `unheld` are the dollars that would be left of the key's budgets if nothing were reserved; None if they are not
         known. If they are known, the call may get less than it asks for, by the rule of `Wanted`.
         """
         free = self.free
@@ -154,7 +155,7 @@ class Lease:
         return CallShare(self, dollars)
 
     def settle(self, share: CallShare, dollars: Decimal) -> None:
-        """Replaces what a call has reserved by what it has cost."""
+        """Replaces the dollars that a call has reserved by those that it has cost."""
         if not share.is_settled:
             share.is_settled = True
             self.reserved -= share.dollars
@@ -162,11 +163,11 @@ class Lease:
             self.in_flight -= 1
 
     def take_granted(self, granted: Decimal | None, spare: Decimal, *, has_waited: bool) -> None:
-        """Updates the lease by the database's answer to its request for dollars.
+        """Updates the lease with the database's answer to its request for dollars.
 
         `granted` is what the lease has been granted in all; None if it got nothing now. `spare` is what it got just now
-        for later calls. If no call `has_waited` for the answer, the lease was to be topped up in the background; when
-        that brings nothing, it is not tried again before a call has to wait.
+        for later calls. `has_waited` says whether calls waited for the answer. If not, the lease was to be topped up in
+        the background; when that brings nothing, it is not tried again before a call has to wait.
         """
         self.granted = self.granted if granted is None else granted
         self.low = spare / 2
@@ -176,7 +177,7 @@ class Lease:
 
 @dataclass(frozen=True)
 class Need:
-    """Request of a lease for dollars from the database: for the calls that wait, and some to `spare` for later ones.
+    """A lease's request for dollars from the database: for the calls that wait, and some to `spare` for later ones.
 
     `dollars` are for the calls that wait; with fewer than `least`, none of them can go on. `unit` is the most that one
     call can cost, in dollars.
@@ -194,7 +195,7 @@ class Need:
 
     @classmethod
     def of(cls, lease: Lease, waiting: Sequence[Wanted] = ()) -> Need:
-        """Returns the request for what a lease needs for the calls `waiting`, beyond the dollars that it has free.
+        """Makes the request of a lease for the dollars that the calls `waiting` need, beyond those that it has free.
 
         Without waiting calls, the request is only for dollars to spare.
         """

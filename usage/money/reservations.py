@@ -43,14 +43,14 @@ ONE_OUTAGE_SECONDS = 60.0  # a database that fails again within a minute of comi
 
 
 class ReservationsUnavailable(Exception):
-    """Error: the database did not answer in time, and the lease has too little free for a call."""
+    """Error: a budget reservation failed, because the database did not answer and the worker's lease has too little."""
 
 
 Waiting = tuple[Wanted, asyncio.Future[BudgetState]]
 
 
 class Reservations:
-    """The budget reservations of one worker process, and the leases out of which it makes them.
+    """The budget reservations of one worker process: it makes them out of its leases, and gets these from the database.
 
     Call `open` before use, in the event loop that serves calls.
     """
@@ -70,7 +70,7 @@ class Reservations:
         self._work = asyncio.Event()
 
     async def open(self, writer: str) -> None:
-        """Starts the task that gets, renews and gives back this worker's leases.
+        """Starts the task that gets, renews and gives back this worker's leases (parts of key budgets).
 
         `writer` is the id of this worker's journal. Whoever ships the last record of that journal deletes its leases.
         """
@@ -93,9 +93,10 @@ class Reservations:
         await self._rounds.close()
 
     async def take(self, wanted: Wanted) -> BudgetState:
-        """Reserves a call's highest cost if it fits into every budget of its key; returns the state of these budgets.
+        """Reserves a call's highest cost, if all budgets of its key have room for it.
 
-        Asks the database only if this worker's lease of the key has too little free.
+        Asks the database only if this worker's lease of the key has too little free. Returns the reservation, if there
+        is one, and the state of the budgets.
 
         Raises:
             ReservationsUnavailable: the database does not say whether there is room.
@@ -118,7 +119,7 @@ class Reservations:
             raise
 
     def settle(self, share: CallShare, dollars: Decimal) -> None:
-        """Replaces an ended call's reservation by its cost, in memory; in the database, the call's row will do so."""
+        """Replaces an ended call's reservation by its cost, in memory; the row of the call does so in the database."""
         lease = share.lease
         lease.settle(share, dollars)
         lease.used_at = time.monotonic()
@@ -126,7 +127,7 @@ class Reservations:
             asyncio.get_running_loop().call_later(SETTLE_SECONDS, self._work.set)
 
     def _lease_for(self, wanted: Wanted) -> Lease:
-        """Returns a usable lease for a call's key, UTC day and budgets; makes one, still empty, if there is none."""
+        """Returns a usable lease for a call's key, UTC day and budgets; makes an empty one if there is none."""
         now = time.monotonic()
         place = (wanted.key_name, wanted.day)
         lease = self._leases.get(place)
@@ -139,7 +140,7 @@ class Reservations:
         return lease
 
     def _retire(self, lease: Lease) -> None:
-        """Makes a lease admit no more calls; the next round trip gives back the dollars that it has free."""
+        """Excludes a lease from further calls; the next round trip to the database gives back its free dollars."""
         if not lease.is_retired:
             lease.is_retired = True
             del self._leases[lease.key_name, lease.day]
@@ -149,7 +150,10 @@ class Reservations:
     # --- rounds
 
     async def _keep(self) -> None:
-        """Makes a round trip when calls wait or leases have dollars to give back; each second while leases exist."""
+        """Runs as a task: makes a round trip to the database when there is work, and each second while leases exist.
+
+        There is work when calls wait for dollars, or leases have some to give back.
+        """
         try:
             while True:
                 until_look = max(0, self._look_at - time.monotonic()) if self._leases or self._retired else None
@@ -164,7 +168,10 @@ class Reservations:
             self._fail(self._waiting)
 
     async def _round(self) -> None:
-        """Makes one round trip, if there is anything to send, and answers the waiting calls; if it fails, they fail."""
+        """Makes one round trip to the database, if there is anything to send, and answers the waiting calls.
+
+        If the round trip fails, these calls get the error `ReservationsUnavailable`.
+        """
         waiting = dict(islice(self._waiting.items(), LEASES_AT_ONCE))
         for lease in waiting:
             self._waiting[lease] = []  # so that calls that come meanwhile stand behind these
@@ -192,7 +199,10 @@ class Reservations:
                 del self._waiting[lease]
 
     def _plan(self, waiting: dict[Lease, list[Waiting]]) -> Round:
-        """Plans the next round trip to the database; dollars that it is to give back leave the leases at once."""
+        """Plans the next round trip to the database, for the calls `waiting` and all leases of this worker.
+
+        The dollars that the round trip is to give back are subtracted from the leases at once.
+        """
         now = time.monotonic()
         self._version += 1
         if not self.fault:  # else it could not be given back, and there would be no other one
@@ -216,7 +226,7 @@ class Reservations:
         return Round(self._writer, self._version, given, sorted(needs, key=lambda need: need.lease.key_name), looked)
 
     def _is_to_renew(self, lease: Lease, now: float) -> bool:
-        """Returns whether a lease must be renewed now, so that it does not run out in the database.
+        """Returns whether a lease must be renewed now; otherwise it would run out in the database.
 
         A retired lease without calls is not renewed: if its row is not deleted as it should be, it runs out.
         """
@@ -273,9 +283,9 @@ class Reservations:
         ]
 
     def _gone(self, fault: str, planned: Round | None) -> None:
-        """Notes in `fault` that the round trip `planned` has failed, and logs it when an outage of the database begins.
+        """Handles a failed round trip: stores its error in `fault`, and logs it when an outage of the database begins.
 
-        Nobody knows whether its statements were executed, so the leases in them are marked as in doubt.
+        Nobody knows whether the statements of the round trip were executed, so their leases are marked as in doubt.
         """
         if planned is not None:
             for lease in [*planned.given, *(need.lease for need in planned.needs)]:
@@ -288,7 +298,7 @@ class Reservations:
         self._work.set()
 
     def _fail(self, waiting: Mapping[Lease, list[Waiting]]) -> None:
-        """Raises `ReservationsUnavailable` in each of the calls that wait for a budget reservation."""
+        """Raises `ReservationsUnavailable` in each of the calls `waiting` for a budget reservation."""
         for calls in waiting.values():
             for _, future in calls:
                 if not future.done():
@@ -298,7 +308,8 @@ class Reservations:
 def reserve(lease: Lease, wanted: Wanted, answer: Grant | None) -> BudgetState:
     """Reserves dollars of a lease for a call that has waited; returns the reservation, and the state of the budgets.
 
-    `answer` is that of the database; None if it was not asked, because the lease had enough dollars free.
+    `answer` is the database's answer to the lease's request for dollars; None if the lease had enough and asked
+    nothing.
     """
     if answer is None:
         return BudgetState(lease.reserve(wanted))

@@ -22,7 +22,7 @@ ALERTED = timedelta(days=30)  # for which no process writes so again of the same
 
 
 class Pricer:
-    """Calculator of the cost of calls, by the administrator's prices first, then by the published ones.
+    """Calculator of the cost of calls: from the administrator's prices first, then from the published ones.
 
     `own` are the administrator's prices, which are read from the database every half minute; None until they have been
     read once. Any thread may read `own`.
@@ -34,8 +34,9 @@ class Pricer:
         self._alerted: set[str] = set()  # models without a price, of which the log says so already
 
     def refresh(self) -> None:
-        """Reads the prices again if they were last read half a minute ago or earlier: the administrator's from the
-        database, and the list from its file if it has changed.
+        """Reads the prices again, unless that was done in the last half minute.
+
+        The administrator's prices come from the database; the price list comes from its file, if that has changed.
 
         Raises:
             django.db.Error: the prices cannot be read.
@@ -81,10 +82,10 @@ class Pricer:
 
 
 def lacking_prices(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> list[tuple[str, str]]:
-    """Returns the models without whose prices a call has no cost, each as a pair of its name and its service tier.
+    """Returns the models whose missing price leaves a call without a cost, each as a pair of name and service tier.
 
-    That is the call's own model, unless that has a price and a model that its hosted tools have run has none; then it
-    is those models of the tools.
+    This is the call's own model. But if that has a price, and a model that one of the call's hosted tools has run has
+    none, it is those models of the tools.
     """
     own, tier, started_at = called_model(row), row.get("service_tier") or "default", row["started_at"]
     at = started_at if isinstance(started_at, datetime) else datetime.fromisoformat(started_at)
@@ -100,7 +101,7 @@ def lacking_prices(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> lis
 
 
 def with_windows(rows: list[CallRecord]) -> list[CallRecord]:
-    """Returns the rows of calls, with the completion window of a background response added where a row lacks it.
+    """Returns the rows of calls; adds the completion window of a background response to rows that lack it.
 
     The price of the response depends on the window, which only the request that creates the response names. So it is
     missing in the rows of later calls that state the response's usage. It is taken from the row of the call that

@@ -81,9 +81,8 @@ SPENT = """
 class Spent:
     """The dollars that one key has spent on one day, in the month of that day, and since the key's first call.
 
-    The dollars that are reserved for calls in flight, or leased to workers for calls to come, are included in these
-    three, and stated separately in `held`.
-    `last_day` is the UTC day of the key's newest call; None if there is none.
+    Dollars that are reserved for calls in flight, or leased to workers for later calls, are included, and `held` states
+    them separately. `last_day` is the UTC day of the key's newest call; None if there is none.
     """
 
     day: Decimal = Decimal(0)
@@ -114,7 +113,7 @@ def responses_are_polled() -> bool:
 
 
 def take_off_leases(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
-    """Takes what calls have used off the leases of their workers, in the transaction that has inserted the calls' rows.
+    """Subtracts what ended calls have used from their workers' leases, in the transaction that inserts the calls' rows.
 
     If a call's response goes on in the background, and the gateway polls for its end, the call's dollars become a
     reservation of their own, outside of the lease.
@@ -136,16 +135,16 @@ def take_off_leases(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
 
 
 def end_leases(writer: str) -> None:
-    """Deletes the leases of a worker that has ended, after all records of its journal have been shipped."""
+    """Deletes the leases of a worker that has ended, once all records of its journal have been shipped."""
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM usage_hold WHERE writer = %s AND writer <> ''", [writer])
 
 
 def settle_reservations(cursor: CursorWrapper, ids: Iterable[str], estimated: Collection[str] = ()) -> None:
-    """Deletes the reservations of the calls `ids`, in the transaction that has written the rows of these calls.
+    """Deletes the budget reservations of the calls `ids`, in the transaction that has written the rows of these calls.
 
-    Only reservations outside of leases are meant. The reservation of a call with a background response stays as long as
-    the gateway polls for the end of the response. `estimated` are the ids of calls whose estimated cost this
+    This concerns reservations outside of leases only. The reservation of a call with a background response stays as
+    long as the gateway polls for the end of the response. `estimated` are the ids of calls whose estimated cost this
     transaction has added to the sums. If such a call's reservation stays, it is reduced by the estimate, so that the
     budget counts each dollar once.
     """

@@ -24,11 +24,11 @@ _CHECKED: tuple[TokenCount, ...] = (
 
 
 def count_units(row: CallRecord, price: ModelRates) -> tuple[UnitCounts | None, bool]:
-    """Returns how much a call used of each unit that has a price, such as `input` tokens, and whether that is stated.
+    """Returns how much a call used of each unit that has a price, such as `input` tokens, and whether that is certain.
 
     No token counts twice, and units of which nothing was used are left out. The first value is None if nothing is known
-    of the usage. The second is False if the stated counts are not enough or contradict each other: then the units are
-    an estimate.
+    of the usage. The second is False if the counts in the row are not enough or contradict each other: then the units
+    are an estimate.
     """
     if (units := _stated_units(row, price)) is not None:
         return units, True
@@ -54,7 +54,7 @@ def count_units(row: CallRecord, price: ModelRates) -> tuple[UnitCounts | None, 
 
 
 def _stated_units(row: CallRecord, price: ModelRates) -> UnitCounts | None:
-    """Returns how much a call used of each unit that has a price, such as `input` tokens, as its counts state it.
+    """Returns how much a call used of each unit that has a price, such as `input` tokens, by the counts in its row.
 
     Returns None if the counts do not say enough, or contradict each other.
     """

@@ -52,7 +52,7 @@ _BY_PICTURES = ("dall-e-",)
 
 @dataclass(slots=True)
 class Line:
-    """One line of a call's bill, not yet multiplied: `count` units at `rate` dollars for each `per` units.
+    """One line of a call's bill before it is computed: `count` units at `rate` dollars for each `per` units.
 
     `rate` is None if it is not known. `model`, `source` and `kind` are set only if they differ from those of the whole
     bill.
@@ -68,7 +68,7 @@ class Line:
 
 
 def is_billed_by_characters(model: str) -> bool:
-    """Returns whether a model that speaks is billed by the characters of the text, and not by tokens."""
+    """Returns whether a text-to-speech model is billed by the characters of its text, and not by tokens."""
     return model.lower().startswith(_BY_CHARACTERS)
 
 
@@ -78,9 +78,9 @@ def is_billed_by_pictures(model: str) -> bool:
 
 
 def in_window(price: ModelRates, window: str | None) -> ModelRates:
-    """Returns the price of a background response, less the discount for its completion window, such as `2h`.
+    """Applies the discount for a background response's completion window, such as `2h`, to a price; returns the result.
 
-    `price` is the price without the discount. It is returned unchanged without a window, or outside the default tier.
+    The price is returned unchanged without a window, or outside the default tier.
     """
     factor = WINDOW_FACTORS.get(window or "")
     if factor is None or price.tier != "default":
@@ -130,7 +130,7 @@ def highest_fees(
     """Returns the most that the searches and containers of one call can cost in dollars, whichever tool searches.
 
     A container, given by its memory, is taken to run for `CONTAINER_MINUTES`. A model that searches in each call costs
-    its fee without being asked for a search.
+    its search fee even if the call does not ask for a search.
     """
     fee = _fee_of_search_model(model, price)
     if fee is not None:
@@ -152,7 +152,7 @@ def _is_openais(model: str) -> bool:
 
 
 def _is_billed_by_blocks(model: str) -> bool:
-    """Returns whether a model is billed a fixed number of input tokens (`BLOCK_TOKENS`) for what each search finds."""
+    """Returns whether a model is billed a fixed number of input tokens for what each search finds (`BLOCK_TOKENS`)."""
     return model.removeprefix("ft:").startswith(BLOCK_MODELS)
 
 

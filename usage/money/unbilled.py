@@ -75,7 +75,7 @@ def is_free(method: str, route: str) -> bool:
 
 
 def not_counted(row: CallRecord) -> Price:
-    """Returns the price to store for a call that costs 0 because its usage is unknown, or is stated but cannot be true.
+    """Makes the price to store for a call that costs 0 because its usage is unknown, or is stated but cannot be true.
 
     The price has a note that says why, and no items.
     """
@@ -89,7 +89,7 @@ def not_counted(row: CallRecord) -> Price:
 
 
 def is_usage_known(row: CallRecord) -> bool:
-    """Returns whether anything is known of what a call has used: stated by upstream, by its request, or estimated."""
+    """Returns whether a call's usage is known at all: from upstream, from the request, or by an estimate."""
     return (
         row.get("usage_source") in (UsageSource.EXACT, UsageSource.ESTIMATED)
         or row.get("usage") is not None
@@ -99,9 +99,7 @@ def is_usage_known(row: CallRecord) -> bool:
 
 
 def has_counts(row: CallRecord) -> bool:
-    """Returns whether a call's row says that tokens, seconds of audio or hosted tools were used, so that only a price
-    is missing.
-    """
+    """Returns whether a call's row states any use of tokens, audio or hosted tools, so that only a price is missing."""
     total = (row.get("usage") or {}).get("total_tokens")
     return whole_count(total) > 0 or any(row.get(name) for name in (*TOKEN_COUNTS, "audio_seconds")) or uses_tools(row)
 
@@ -139,5 +137,5 @@ def why_unbilled(row: CallRecord) -> str:
 
 
 def is_unfinished(row: CallRecord) -> bool:
-    """Returns whether a call has created a response that goes on in the background, and that states no usage yet."""
+    """Returns whether a call has created a response that goes on in the background and has not stated its usage yet."""
     return row.get("response_status") in UNFINISHED_STATUSES and row.get("usage_source") == UsageSource.UNKNOWN

@@ -45,7 +45,7 @@ UNITS = {
 
 @dataclass(frozen=True)
 class Phase:
-    """One part of a call's duration, such as waiting for upstream, with its place on a drawn timeline.
+    """One part of a call's duration, such as waiting for upstream, with its place on the timeline that is drawn.
 
     `x` and `width` are in units of the drawing, which is `TIMELINE_WIDTH` wide.
     """
@@ -82,7 +82,7 @@ class DisplayedBody:
 
 
 def timeline(call: Request) -> list[Phase]:
-    """Returns the parts of a call's duration for the drawn timeline, in the order in which they happened.
+    """Returns the parts of a call's duration, in the order in which they happened, to be drawn as a timeline.
 
     Together they are as long as the call. A part is left out if the call's row has no measurement of its end.
     """
@@ -118,7 +118,7 @@ def _placed(phases: list[tuple[str, str, float]], total: float) -> list[Phase]:
 
 
 def outcome_label(call: Request) -> str:
-    """Returns how a call ended, in a few words.
+    """Returns how a call ended as a few words for a page.
 
     A stream that upstream broke off with an error is called `stream failed`: its HTTP status does not show the failure,
     because 200 was sent before.
@@ -137,7 +137,7 @@ def error_title(call: Request) -> str:
 
 
 def error_text(call: Request) -> str:
-    """Returns what is known of why a call failed: the error's message, or else the status and the answer's first line.
+    """Returns why a call failed: the error's message, or else the status and the first line of the answer.
 
     The text may quote the prompt, so it is only for people who may see bodies. It is empty if `error_title` already
     says all that is known, as for a caller that left.
@@ -181,7 +181,7 @@ def bill_summary(call: Request) -> str:
 
 
 def bill(call: Request) -> list[BillItem]:
-    """Returns the lines of a call's bill, from the price that the call's row stores. Their sum is the cost of the call.
+    """Returns the lines of a call's bill, made from the price that the call's row stores; they add up to the cost.
 
     Units of which nothing was used are left out.
     """
@@ -236,9 +236,7 @@ def bill_note(call: Request) -> str:
 
 
 def bodies(call: Request) -> list[DisplayedBody]:
-    """Returns the logged bodies of a call's request and answer, prepared for display.
-
-    A body that is missing is left out.
+    """Returns the logged bodies of a call's request and answer, prepared for display; one that is missing is left out.
 
     JSON is indented, and invisible characters are made visible.
     """
@@ -253,7 +251,7 @@ def _displayed_body(title: str, text: str) -> DisplayedBody:
 
 
 def _indented(text: str) -> str:
-    """Returns a text that is JSON with line breaks and indentation; returns any other text unchanged."""
+    """Returns a JSON text with line breaks and indentation; returns any other text unchanged."""
     try:
         return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):

@@ -33,10 +33,7 @@ TotalsByBin = Sequence[Totals | None]
 
 
 class ChartSeries(TypedDict):
-    """The values of one line, or of the bars of one colour, in a chart: one value for each bin of time.
-
-    A value is None if there is none for its bin.
-    """
+    """One line of a chart, or its bars of one colour: a value for each bin of time, which is None if there is none."""
 
     name: str
     values: Sequence[float | None]
@@ -58,7 +55,7 @@ class Charts(TypedDict):
 
 @dataclass(frozen=True)
 class UsageRow:
-    """One row of the dashboard's tables of the keys, models and routes with the most calls."""
+    """One row of the dashboard's tables of keys, models and routes: a name, with the usage and cost of its calls."""
 
     name: str
     calls: int
@@ -82,7 +79,7 @@ class PartStatus:
 
 @dataclass(frozen=True)
 class Dashboard:
-    """All that one dashboard shows: tiles, charts, tables, the newest errors, and the state of the server's parts.
+    """The content of one dashboard: tiles, charts, tables, the newest errors, and the state of the server's parts.
 
     `used` has the tables of the keys, models and routes with the most calls, by the name of the dimension.
     """
@@ -97,7 +94,7 @@ class Dashboard:
 
 
 def read_dashboard(time_range: TimeRange, status: ServerStatus, now: datetime) -> Dashboard:
-    """Reads from the database what the dashboard of all calls shows for a range of time, and returns it."""
+    """Reads the content of the dashboard of all calls, for a range of time, from the database, and returns it."""
     reading = read_all(time_range, now)
     return Dashboard(
         time_range=time_range,
@@ -111,7 +108,7 @@ def read_dashboard(time_range: TimeRange, status: ServerStatus, now: datetime) -
 
 
 def read_key_dashboard(key: str, time_range: TimeRange, now: datetime) -> Dashboard:
-    """Reads from the database what the dashboard of one key shows for a range of time, and returns it.
+    """Reads the content of one key's dashboard, for a range of time, from the database, and returns it.
 
     The state of the server and the latency that the gateway itself adds are left out.
     """
@@ -175,10 +172,7 @@ def _dollars(values: Sequence[Decimal]) -> list[float]:
 
 
 def _values(line: TotalsByBin, read: Callable[[Totals], float]) -> list[float]:
-    """Returns the values of a chart series: for each bin of time the number that `read` takes from the bin's totals.
-
-    The value is 0 for a bin without totals.
-    """
+    """Returns the values of a line in a chart: the number that `read` takes from each bin's totals, else 0."""
     return [read(totals) if totals else 0 for totals in line]
 
 
@@ -210,9 +204,9 @@ def _usage_rows(groups: Mapping[str, Totals], calls: int) -> list[UsageRow]:
 
 
 def _uncertain(totals: Totals) -> list[str]:
-    """Returns texts on what is uncertain in the cost of a key, model or route.
+    """Returns remarks on the cost of a key, model or route: its uncertain dollars, and how many calls lack a price.
 
-    They say how many dollars are estimated or use an assumed price, and how many calls need a price.
+    Dollars are uncertain if they are estimated or use an assumed price.
     """
     parts = formatting.uncertain_parts(totals.cost, totals.estimated_cost, totals.provisional_cost)
     if unpriced := totals.unpriced_calls:
@@ -234,7 +228,7 @@ def _statuses(status: ServerStatus) -> list[PartStatus]:
 
 
 def _price_status(reading: DashboardNumbers) -> list[PartStatus]:
-    """Returns an alert for the dashboard if some of its calls lack a price; otherwise an empty list.
+    """Returns, as a list, an alert for the dashboard if some of its calls lack a price; otherwise an empty list.
 
     The alert names those models without a price that have the most calls.
     """

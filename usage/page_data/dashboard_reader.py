@@ -55,9 +55,9 @@ LATENCIES = """
 
 @dataclass(frozen=True)
 class DashboardNumbers:
-    """The numbers from which one dashboard is made.
+    """The numbers of one dashboard, as the database has them, for one range of time.
 
-    `totals` are of its range of time, and `before` of the previous range. `by_value` maps each dimension, such as
+    `totals` are of this range of time, and `before` of the previous range. `by_value` maps each dimension, such as
     `model`, to a map from names, those with the most calls first, to their totals. `series` has the data of the charts,
     and `step` is the length of their bins.
     """

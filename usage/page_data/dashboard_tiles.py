@@ -131,7 +131,7 @@ def _overhead_tile(now: Totals, before: Totals) -> Tile:
 
 
 def _latency(label: str, column: str, share: float, now: Totals, before: Totals) -> Figure:
-    """Returns a percentile of latencies for a tile of the dashboard, and its change from the previous range of time.
+    """Makes a `Figure`: a percentile of latencies for a tile of the dashboard, with its change from the previous range.
 
     `column` names the latency, and `share` is the percentile as a number between 0 and 1.
     """
@@ -147,7 +147,7 @@ def _figure(
     *,
     bad: str = "",
 ) -> Figure:
-    """Returns a number for a tile of the dashboard, with its change from `before`, the number of the previous range.
+    """Makes a `Figure`: a number in a tile of the dashboard, and its change from `before`, that of the previous range.
 
     If `before` is None, no change is shown. `bad` is the direction that is bad news, `up` or `down`; empty if neither
     is.

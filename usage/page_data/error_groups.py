@@ -41,9 +41,9 @@ class ErrorKind(NamedTuple):
 
 @dataclass
 class ErrorGroup:
-    """One group of the errors page: the calls that failed in the same way within a range of time.
+    """One group on the errors page: the calls that failed in the same way within a range of time.
 
-    `first_at` alone does not depend on the range: it is the time of the very first call that failed so.
+    `first_at` is the time of the very first call that failed so, even before the range; all else is about the range.
     """
 
     kind: ErrorKind
@@ -119,7 +119,7 @@ GROUPS_SQL = f"""
 
 
 def read_groups(time_range: TimeRange) -> list[ErrorGroup]:
-    """Reads from the database the groups of calls that failed in the same way within a range of time, largest first.
+    """Reads the failed calls of a range of time from the database, in groups of one kind of error, largest group first.
 
     At most `MAX_GROUPS` groups are returned. The range is extended to whole hours, because failures are counted by
     hour.
@@ -138,7 +138,7 @@ def read_groups(time_range: TimeRange) -> list[ErrorGroup]:
 
 
 def in_state(groups: Iterable[ErrorGroup], state: str) -> list[ErrorGroup]:
-    """Returns those of the groups whose kind of error is in the given state.
+    """Selects the groups whose kind of error is in the given state, and returns them.
 
     `known`: somebody has looked into it; `new`: nobody has. For any other state, all groups are returned.
     """
@@ -168,7 +168,7 @@ def _group(
 
 
 def read_kind(text: str) -> ErrorKind:
-    """Returns the kind of error that the text of a form's field describes; `ErrorGroup.kind_text` has made the text.
+    """Parses a form field's text, which `ErrorGroup.kind_text` has made, and returns the kind of error.
 
     Raises:
         ValueError: the text describes no kind of error.
@@ -186,7 +186,7 @@ def read_kind(text: str) -> ErrorKind:
 
 
 def mark_known(kind: ErrorKind, note: str, who: str) -> None:
-    """Stores that the person `who` has looked into a kind of error, with the remark `note`.
+    """Marks a kind of error as looked into by the person `who`, with the remark `note`, in the database.
 
     An earlier mark of the same kind of error is replaced.
     """
@@ -196,12 +196,12 @@ def mark_known(kind: ErrorKind, note: str, who: str) -> None:
 
 
 def unmark(kind: ErrorKind) -> None:
-    """Deletes the mark that somebody has looked into a kind of error."""
+    """Deletes the mark that somebody has looked into a kind of error from the database."""
     KnownError.objects.filter(**kind._asdict()).delete()
 
 
 def _add_samples(groups: list[ErrorGroup]) -> None:
-    """Adds the newest failed call to each of the given groups, as an example of its errors.
+    """Adds an example to each of the given groups of failed calls: the newest call of the group.
 
     A group gets no example if the row of that call has been deleted since, or has been corrected to a success.
     """

@@ -26,7 +26,7 @@ FAILURES = frozenset(Outcome.values) - {Outcome.SUCCESS}
 
 @dataclass(frozen=True)
 class Filters:
-    """The filters by which the list of requests selects calls. An empty text, or None, means: no such filter.
+    """The criteria by which the list of requests selects calls. An empty text, or None, means: no such criterion.
 
     `faults` has a sentence, for the reader of the page, about each filter that could not be read and is not applied. If
     `with_messages` is true, the text `q` is also searched for in the messages of errors, which may quote prompts.
@@ -65,7 +65,7 @@ class Filters:
 
 
 def read_filters(query: Mapping[str, str], now: datetime, *, with_messages: bool = False) -> Filters:
-    """Returns the filters of calls that the query parameters of a page's address contain.
+    """Reads the filters of the list of requests from the query parameters of a page's address.
 
     `with_messages` says whether the person may see the messages of errors.
     """
@@ -89,7 +89,7 @@ def read_filters(query: Mapping[str, str], now: datetime, *, with_messages: bool
 
 
 class _Address:
-    """The query parameters of a page's address, read one by one. `faults` says which of them are wrong, and why."""
+    """Reader of the query parameters of a page's address. `faults` says which of them are wrong, and why."""
 
     def __init__(self, query: Mapping[str, str]) -> None:
         self._query = query
@@ -100,15 +100,15 @@ class _Address:
         return self._raw(name).strip()
 
     def read_name(self, name: str) -> str | None:
-        """Returns the name to filter by that the query parameter `name` contains; None if there is no filter.
+        """Returns the name to filter by that the query parameter `name` has; None if there is no such filter.
 
-        The name may be empty, for example to find the calls without a model.
+        An empty text is a filter, too: for calls without a model, for example. In the address, `NO_NAME` stands for it.
         """
         text = self._raw(name)
         return "" if text == NO_NAME else text or None
 
     def read(self, name: str, parse: Callable[[str], str]) -> str:
-        """Parses the query parameter `name` with the function `parse`, and returns what that returns.
+        """Returns the query parameter `name`, as the function `parse` has parsed it.
 
         If `parse` raises a ValueError, the error's text is added to `faults`, and the result is an empty text, which
         means: no filter.
@@ -134,7 +134,7 @@ class _Address:
         return text if is_number else ""
 
     def read_times(self, now: datetime) -> dict[str, datetime | None]:
-        """Returns the limits `since` and `until` of the time in which calls are selected; None where there is no limit.
+        """Reads the limits `since` and `until` of the time in which calls are selected; None where there is no limit.
 
         The limits come from the query parameter `range`, which names a range of time, or else from `from` and `to`. The
         result is empty if they cannot be read; the reason is then added to `faults`.
@@ -226,7 +226,7 @@ def conditions_of(filters: Filters) -> list[Condition]:
 
 
 def _failure_conditions(filters: Filters) -> list[Condition]:
-    """Returns the SQL conditions for the filters by outcome, by HTTP status, by error code, and by unknown model."""
+    """Returns the SQL conditions for the filters by outcome, HTTP status, error code, and unknown model."""
     found: list[Condition] = []
     if filters.model == UNKNOWN_MODEL:
         found.append(UNKNOWN)
@@ -275,7 +275,7 @@ def _caller_conditions(filters: Filters) -> list[Condition]:
 
 
 def _threshold_conditions(filters: Filters) -> list[Condition]:
-    """Returns the SQL conditions for the filters that select calls which cost more, or took longer, than a number."""
+    """Returns the SQL conditions for the filters by a lower limit: calls that cost more, or took longer, than that."""
     found: list[Condition] = []
     if filters.cost:
         found.append(Condition("cost > %s", (Decimal(filters.cost),), is_threshold=True))

@@ -45,10 +45,10 @@ def call_dollars(value: Decimal | None) -> str:
 
 
 def uncertain_parts(total: Decimal, estimated: Decimal, provisional: Decimal) -> list[str]:
-    """Returns how many dollars of a sum are estimated, and how many provisional, as texts such as "$0.30 estimated".
+    """Returns how many dollars of a sum are estimated, and how many have an assumed price, as texts.
 
-    The list is empty if the whole sum, `total`, is exact. The texts have as many decimals as `dollars` shows of
-    `total`.
+    An example is "$0.30 estimated". The list is empty if the whole sum, `total`, is exact. The texts have as many
+    decimals as `dollars` shows of `total`.
     """
     kinds = ((estimated, "estimated"), (provisional, "provisional"))
     return [f"{_part(part, total)} {kind}" for part, kind in kinds if part]
@@ -115,7 +115,7 @@ def size(number: float | None) -> str:
 
 
 def change(value: float, before: float) -> str:
-    """Returns the change from `before` to `value` as text, in percent; from eleven times `before` on, as a factor.
+    """Returns the change from `before` to `value` as text: in percent, or as a factor if it is elevenfold or more.
 
     The text is empty if `before` is 0.
     """

@@ -40,7 +40,7 @@ class BudgetBar:
 
 @dataclass(frozen=True)
 class KeySummary:
-    """The spending of one key today, this month and in all (`spent`), and its recent calls.
+    """The summary of one key for its page: what it has spent today, this month and in all, and its recent calls.
 
     `calls` and `errors` are the numbers of its calls and of its failed calls on the last seven days (UTC), which
     include today.

@@ -66,7 +66,7 @@ def _within(time_range: TimeRange) -> QuerySet[Request]:
 def read_newest_failures_of_key(key: str, time_range: TimeRange) -> list[Request]:
     """Returns a key's newest failed calls in a range of time, the latest first: one for each hour and kind of error.
 
-    The calls are found in the table of error counts, which has the last call of each hour and kind of error. So the
+    The calls are found in the table of error counts, which names the last call of each hour and kind of error. So the
     key's successful calls need not be searched through.
     """
     hours = ErrorTotal.objects.filter(

@@ -27,7 +27,7 @@ FORM_LINE = re.compile(r"([\w\[\].-]{1,100}): (?:<(.{0,300}), [\w.+/-]+, [\d,]+ 
 
 @dataclass(frozen=True)
 class FormField:
-    """One field of the form that a call sent. If `file_name` is set, the field is a file.
+    """One field of the form that a logged call sent. If `file_name` is set, the field is a file.
 
     The content of files is not stored, so whoever repeats the call has to supply the file.
     """
@@ -38,7 +38,7 @@ class FormField:
 
 
 def as_curl(call: Request, base_url: str) -> str:
-    """Returns a curl command that makes a call again, with the logged request body. `$SECURITY_KEY` stands for the key.
+    """Returns a curl command that repeats a call with its logged request body. `$SECURITY_KEY` stands for the key.
 
     Each value is quoted for the shell. A field of a form is sent by `--form-string`, because `-F` would read one of the
     files of whoever runs the command if the value is `@/etc/passwd` or `</etc/passwd`. Uploaded files have to be
@@ -71,7 +71,7 @@ def _curl_field(field: FormField) -> str:
 
 
 def as_python(call: Request, base_url: str) -> str:
-    """Returns a Python program that makes a call again, with the logged request body.
+    """Returns a Python program that repeats a call with its logged request body.
 
     What the caller sent stands only in literals, so that none of it is run. The key is read from the environment.
     """
@@ -105,9 +105,9 @@ def _as_literal(body: object) -> str:
 
 
 def _path(call: Request) -> str:
-    """Returns the path of a call's request.
+    """Returns the path of a call's request, made from the route that its row stores.
 
-    The stored route has `{id}` in it, which is replaced by the id of the response.
+    The route has `{id}` in it, which is replaced by the id of the response.
     """
     return quote(call.route.replace("{id}", re.sub(r"[^\w-]", "", call.response_id) or "RESPONSE_ID"))
 
@@ -131,7 +131,7 @@ def _json_body(call: Request) -> object:
 
 
 def _without_secrets(value: object) -> object:
-    """Returns a JSON value without those members that have the name of a secret, or whose values were redacted."""
+    """Returns a JSON value without the members that were redacted, or whose name is that of a secret."""
     if isinstance(value, dict):
         return {
             name: _without_secrets(item)

@@ -53,11 +53,11 @@ class Page:
 
 @dataclass
 class IndexScan:
-    """One search through the table of calls, newest first, in slices.
+    """One search for calls through an index of their table, newest first, in slices.
 
-    The scan reads the calls in the order of an index, and checks the conditions `others` on each call without an index.
-    If there is a condition `rare`, on cost or duration, only the few calls that fulfil it are read. They are found by
-    the index of that column, which is not in the order of time, so they are sorted by id.
+    The scan reads the calls in the order of the index, and checks the conditions `others` on each call without an
+    index. If there is a condition `rare`, on cost or duration, only the few calls that fulfil it are read. They are
+    found by the index of that column, which is not in the order of time, so they are sorted by id.
     """
 
     along: Condition | None  # the scan follows the index of this condition; None: it follows the primary key
@@ -184,7 +184,7 @@ def find_by_id(text: str) -> list[Request]:
 
 
 def _plan(filters: Filters, before: UUID | None) -> list[IndexScan]:
-    """Returns the scans of the calls that together find all calls which match the filters and are older than `before`.
+    """Returns the scans (`IndexScan`) that together find all calls which match the filters and are older than `before`.
 
     Without a text to search for, one scan suffices. With a text, there is one scan for each key and each model whose
     name contains the text, and one for failed calls, because the text may be in their errors.
@@ -257,12 +257,12 @@ def _found_by_all(scans: Sequence[IndexScan], wanted: int) -> list[UUID]:
 
 
 def _border(scans: Sequence[IndexScan]) -> UUID | None:
-    """Returns the request id that all scans have reached on their way back in time; None if all scans have ended."""
+    """Returns the request id down to which every scan has searched; None if all scans have ended."""
     return max((scan.at for scan in scans if not scan.is_done and scan.at is not None), default=None)
 
 
 def _merge(scans: Sequence[IndexScan], wanted: int) -> Page:
-    """Makes one page of the newest calls that the scans have found, at most `wanted`, and returns the page."""
+    """Returns one page with the newest calls that all scans together have found; it has at most `wanted` calls."""
     found = _found_by_all(scans, wanted)
     by_id = Request.objects.in_bulk(found[:wanted])
     calls = [by_id[request_id] for request_id in found[:wanted] if request_id in by_id]

@@ -35,7 +35,7 @@ SOLE_SELLERS = frozenset({"anthropic", "google", "x-ai"})  # vendors of models t
 
 @dataclass(frozen=True, eq=False)
 class PriceList:
-    """A list of model prices, as the package genai-prices publishes it, with only the vendors that this ledger uses.
+    """One version of the list of model prices that the package genai-prices publishes, without vendors unknown here.
 
     `source` is the name of the list that is stored in the rows of the calls which it prices. `fetched_at` is None for
     the list that is part of the installed package.
@@ -66,7 +66,7 @@ BUNDLED = PriceList(providers, f"genai-prices {VERSION}")
 
 
 class _InUse:
-    """The price list that this process uses (`prices`), and the state of the file from which it was read.
+    """Holder of the price list that this process uses (`prices`), and of the state of the file from which it was read.
 
     `file_state` has the modification time, size and inode that the downloaded list's file had; None if there is no such
     file, and the list is that of the installed package.
@@ -129,7 +129,7 @@ def read(content: bytes) -> PriceList | None:
 
 
 def parse(raw: Sequence[Mapping[str, Any]], fetched_at: datetime) -> PriceList:
-    """Returns a list from the JSON that genai-prices publishes, without the vendors that the ledger does not know.
+    """Parses a price list from the JSON that genai-prices publishes; leaves out vendors that the ledger does not know.
 
     Raises:
         ValueError, KeyError, TypeError: it is no list of prices, or OpenAI's are missing.
@@ -153,6 +153,6 @@ def known_vendors(raw: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def as_file(raw: Sequence[Mapping[str, Any]], fetched_at: datetime) -> bytes:
-    """Returns the content of the file in which a downloaded price list is stored, as `read` reads it."""
+    """Returns the content of the file that stores a downloaded price list; the function `read` reads it."""
     vendors = known_vendors(raw)
     return json.dumps({"genai_prices": VERSION, "fetched_at": fetched_at.isoformat(), "vendors": vendors}).encode()

@@ -79,7 +79,7 @@ def corrections_of(model: str, tier: str, at: datetime) -> list[Correction]:
 
 
 def corrected(model: str, tier: str, listed: ModelRates | None, correction: Correction) -> ModelRates:
-    """Returns the price of a model after a correction: rates of the correction replace those of the `listed` price.
+    """Applies a correction to the `listed` price of a model: its rates replace those of the price; returns the result.
 
     If `listed` is None, the price has only the correction's rates.
     """
@@ -112,7 +112,7 @@ def _correction(entry: Mapping[str, Any]) -> Correction:
 
 
 def _rate(text: str, long: str | None) -> Rate:
-    """Returns a rate: `text` for prompts of usual length and, if `long` is not None, `long` for long prompts."""
+    """Makes a rate of texts: `text` for prompts of usual length and, if `long` is not None, `long` for long prompts."""
     rate = Decimal(text)
     return rate if long is None else TieredPrices(rate, [Tier(LONG_PROMPT_TOKENS, Decimal(long))])
 

@@ -77,9 +77,9 @@ _DATE = re.compile(r"-20\d\d-?[01]\d-?[0-3]\d$")
 
 
 def listed_models() -> frozenset[str]:
-    """Returns the exact names of the models that the price list in use or the file of corrections names.
+    """Returns the exact names of the models with a published price: in the price list in use, or in its corrections.
 
-    Of the list, these are OpenAI's models.
+    Of the models in the list, only OpenAI's are returned.
     """
     return names_in(in_use()) | _CORRECTED
 
@@ -88,8 +88,8 @@ def billed_model(row: CallRecord) -> str:
     """Returns the name, in lower case, of the model by whose price a call is billed.
 
     This is the model that has answered; else the one that the request names; else the one that upstream uses by default
-    for the call's route. A model that costs something else on the call's route than usually has a name of its own
-    there, as in the file of corrections.
+    for the call's route. A model whose price differs on the call's route has another name there, as in the file of
+    corrections.
     """
     route = row.get("route") or ""
     name = (called_model(row) or IMPLIED_MODELS.get(route, "")).lower()
@@ -97,7 +97,7 @@ def billed_model(row: CallRecord) -> str:
 
 
 def find_rates(model: str, tier: str, at: datetime, custom_prices: Sequence[CustomPrice]) -> ModelRates | None:
-    """Returns the price of a model at a time in a service tier: the administrator's, else the listed or an assumed one.
+    """Finds the price of a model in a service tier at a time: the administrator's price, else a listed or assumed one.
 
     `model` is in lower case. Returns None if there is no price. On the route `/v1/decisions` a model has a name of its
     own, which begins with `DECISIONS`. If no price of that name is known, the model's usual price is assumed.
@@ -154,14 +154,14 @@ def _with_custom_rates(own: CustomPrice, price: ModelRates) -> ModelRates:
 
 
 def _minute(at: datetime) -> datetime:
-    """Returns a time in UTC, cut to the minute: a key for cached prices, because no price begins within a minute."""
+    """Returns a time in UTC, cut to the minute: as a key of cached prices, since prices begin only at full minutes."""
     return at.astimezone(UTC).replace(second=0, microsecond=0)
 
 
 def list_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the price of a model without custom prices: listed, or assumed and provisional; None if there is none.
+    """Returns the listed price of a model or, without one, an assumed (provisional) price; None if there is neither.
 
-    It is the price at the configured upstream, which may process data in one region.
+    It is the price at the configured upstream, which may process data in one region. Custom prices are not considered.
     """
     price = global_rates(model, tier, at)
     if price is None or not _may_cost_more(model) or not is_regional(settings.OPENAI_BASE_URL):
@@ -170,7 +170,7 @@ def list_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
 
 
 def is_regional(base_url: str) -> bool:
-    """Returns whether upstream takes the price of regional processing: by `REGIONAL_PRICES`, else by its host."""
+    """Returns whether upstream charges the price of regional processing: by `REGIONAL_PRICES`, else by its host."""
     if settings.REGIONAL_PRICES is not None:
         return settings.REGIONAL_PRICES
     return _is_region_of_openai(base_url)
@@ -178,13 +178,13 @@ def is_regional(base_url: str) -> bool:
 
 @cache
 def _is_region_of_openai(base_url: str) -> bool:
-    """Returns whether a base URL is that of OpenAI's API in one region; cached, because pricing asks for each row."""
+    """Returns whether a base URL belongs to OpenAI's API in one region; cached, because it is asked for each row."""
     return (urlsplit(base_url).hostname or "").endswith(f".{OPENAI_HOST}")
 
 
 @lru_cache(maxsize=4096)
 def _may_cost_more(model: str) -> bool:
-    """Returns whether regional processing makes a model cost more; cached, because pricing asks for each row."""
+    """Returns whether regional processing raises the price of a model; cached, because it is asked for each row."""
     family = _DATE.sub("", model)
     return family in REGIONAL_MODELS or family.startswith(SUPPOSED_REGIONAL)
 
@@ -200,16 +200,16 @@ def _regional(price: ModelRates, model: str) -> ModelRates:
 
 
 def global_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the listed or assumed price of a model, without custom prices and the extra for regional processing.
+    """Returns the listed or assumed price of a model, without the extra for regional processing; None if there is none.
 
-    Returns None if there is no price.
+    Custom prices are not considered.
     """
     return cached_rates(in_use(), model, tier, at)
 
 
 @lru_cache(maxsize=4096)
 def cached_rates(_prices: PriceList, model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the same price as `global_rates`, from a cache.
+    """Returns the listed or assumed price of a model, as `global_rates` does, from a cache.
 
     The price list `_prices` is part of the cache's key, so no price of an earlier list is returned once another one is
     in use.

@@ -54,7 +54,7 @@ UNDISCOUNTED = {
 
 @dataclass(frozen=True)
 class ModelRates:
-    """The price of one model at one time, in one service tier. `rates` has dollars per million tokens, by unit."""
+    """The price of one model in one service tier at one time. `rates` has dollars per million tokens, by unit."""
 
     source: str
     model: str
@@ -83,7 +83,7 @@ class ModelRates:
 
     @cached_property
     def splits(self) -> frozenset[str]:
-        """The directions, `input` or `output`, in which audio or image tokens have another rate than text tokens."""
+        """The sides of a call (`input`, `output`) on which audio or image tokens have another rate than text tokens."""
         return frozenset(kind for kind in ("input", "output") if self._splits(kind))
 
     def _splits(self, kind: str) -> bool:
@@ -112,7 +112,7 @@ class ModelRates:
         return {unit: decimal_text(rate) for unit, rate in rates.items() if rate is not None}
 
     def picture_rate(self, picture_format: str) -> Decimal | None:
-        """Returns what a picture of this quality and size costs; None if the price says nothing of it."""
+        """Returns the dollars for a picture of this quality and size; None if the price does not state them."""
         by_format = (self.per_picture or {}).items()
         return next((rate for pattern, rate in by_format if fnmatchcase(picture_format, pattern)), None)
 
@@ -138,14 +138,14 @@ def _times_each(rates: Mapping[str, Decimal], factor: Decimal) -> Mapping[str, D
 
 
 def _times(rate: Rate, factor: Decimal) -> Rate:
-    """Returns a rate multiplied by a factor; of a rate that depends on the length of the prompt, each of its values."""
+    """Returns a rate multiplied by a factor. If the rate depends on the prompt's length, each of its values is."""
     if isinstance(rate, TieredPrices):
         return TieredPrices(rate.base * factor, [Tier(tier.start, tier.price * factor) for tier in rate.tiers])
     return rate * factor
 
 
 def published_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the price of a model in the list of genai-prices; None if it has no price that the ledger can apply.
+    """Returns the price of a model in the list of genai-prices; None if it has none that the ledger can apply.
 
     `model` is in lower case.
     """

@@ -42,7 +42,7 @@ HISTOGRAMS: tuple[HistogramName, ...] = ("duration_ms", "upstream_ms", "overhead
 
 @dataclass
 class Sums:
-    """What one group of calls adds up to: the number of calls and errors, tokens, dollars, times, maxima, histograms.
+    """The sums of one group of calls: the number of calls and errors, tokens, dollars, times, maxima and histograms.
 
     `histograms` maps a column's name to the number of calls by bucket. Maxima do not fall when a row is subtracted.
     """
@@ -97,7 +97,7 @@ FailureGroup = tuple[str, datetime, str, int, str, str, str, str]  # `FAILURE_KE
 
 @dataclass
 class Failures:
-    """The failed calls with the same kind of error: their number, the first and last time, and a sample call.
+    """The count of failed calls with the same kind of error, with the first and last time, and a sample call.
 
     When a new row of a call replaces an older one, the older one is subtracted. That lowers only the number: the times
     and the sample stay, since those of the other calls are unknown here.
@@ -117,7 +117,7 @@ class Failures:
 
 @dataclass
 class Rollup:
-    """The sums of one batch of calls' rows, which are then added to the tables of sums.
+    """The sums of one batch of calls' rows, to be added to the tables of sums.
 
     Groups are written in sorted order, so that two writers never deadlock.
     """
@@ -153,7 +153,7 @@ class Rollup:
             self.add_to_days(cursor)
 
     def add_to_days(self, cursor: CursorWrapper) -> None:
-        """Adds the sums of this batch of rows to the table of each key's days (`UsageDay`), but to no other table."""
+        """Adds the sums of this batch of rows to the table of each key's days (`UsageDay`), and to no other table."""
         days = _Groups(Sums)
         for (minute, *group), sums in self.minutes.items():
             days[minute.date(), group[0]].merge(sums)

@@ -21,7 +21,7 @@ FIRST_CALL = datetime(2020, 1, 1, tzinfo=UTC)  # the API is younger; an older id
 
 
 def comparable_since() -> datetime | None:
-    """Returns the time from which on each call in the sums still has its row, so that sums and rows can be compared.
+    """Returns the time from which on sums can be compared with rows, because each call in the sums still has its row.
 
     Before that time, rows may have been pruned, that is deleted because of their age, while the sums still count them.
     Returns None if no rows were ever pruned.
@@ -65,9 +65,9 @@ def pruned_ids_end() -> UUID | None:
 
 
 def credible_mark(mark: datetime | None, now: datetime) -> datetime | None:
-    """Returns the stored time up to which old data were deleted; None if it is missing, or lies in the future.
+    """Returns the stored time up to which old data were deleted; None if it is missing, or cannot be true.
 
-    A time in the future cannot be right: a wrong clock has left it.
+    A time in the future cannot be true: a wrong clock has left it.
     """
     return mark if mark and mark <= now else None
 

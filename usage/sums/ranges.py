@@ -85,10 +85,9 @@ class TimeRange:
         return TimeRange(CUSTOM, start, self.start if is_whole else min(start + self.length, self.start))
 
     def bins(self, now: datetime) -> tuple[Span, timedelta]:
-        """Returns how a chart divides this range of time: which sums to read, and the length of a bin.
+        """Returns how a chart divides this range of time: by which sums (minute, hour or day), and a bin's length.
 
-        Sums are stored by minute, by hour and by day. Those by minute are used only for ranges within the last days,
-        because older ones are deleted.
+        Sums by minute are used only for ranges within the last days, because older ones are deleted.
         """
         coarser = [
             (span, step)
@@ -128,7 +127,7 @@ def range_labels(chosen: str = "") -> dict[str, str]:
 
 
 def _unit_of(name: str) -> CalendarUnit | None:
-    """Returns whether a range's name, such as `today`, means a calendar "day" or "month"; None if it means neither."""
+    """Returns "day" or "month" if a range's name, such as `today`, means a calendar day or month; otherwise None."""
     if name in ("today", "yesterday"):
         return "day"
     if name in ("this_month", "last_month"):
@@ -168,9 +167,9 @@ def _end_of(start: datetime, unit: CalendarUnit) -> datetime:
 
 
 def range_or_default(query: Mapping[str, str], now: datetime) -> tuple[TimeRange, str]:
-    """Returns the range of time that a page's query parameters select, and a text that says what is wrong with them.
+    """Returns the range of time that a page's query parameters select, and a text about what is wrong with them.
 
-    If nothing is wrong, the text is empty. Otherwise the range is the default one.
+    The text is empty if nothing is wrong. Otherwise the range is the default one.
     """
     try:
         return read_range(query, now), ""
@@ -179,7 +178,7 @@ def range_or_default(query: Mapping[str, str], now: datetime) -> tuple[TimeRange
 
 
 def read_moment(text: str, default: datetime) -> datetime:
-    """Returns the time that a text in ISO 8601 states, in UTC if the text has no offset; `default` for an empty text.
+    """Parses a time in ISO 8601, in UTC if the text has no offset; returns `default` for an empty text.
 
     Raises:
         ValueError: the text is not a time between 1971 and 2200; the message is for the reader of the page.

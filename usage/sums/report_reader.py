@@ -34,7 +34,7 @@ HAS_USE = Q(sum_calls__gt=0) | Q(sum_input_tokens__gt=0) | Q(sum_output_tokens__
 
 
 def group_names(text: str) -> tuple[str, ...]:
-    """Returns the names of groups in a list such as `key,day`: by what the answer to `GET /usage` is to be grouped.
+    """Parses a list such as `key,day`, by which the answer to `GET /usage` is to be grouped; returns its names.
 
     Raises:
         ValueError: the list has a name that is none of `GROUPS`; the message is for the caller.

@@ -45,7 +45,7 @@ Name = tuple[str, str]  # MODEL or CODE, and the name
 def summed_model(row: SummedRow) -> str:
     """Returns the name of the model under which the tables of sums count a call.
 
-    That is `UNKNOWN_MODEL` for all models that have no sums of their own. In SQL, `SUMMED_MODEL_SQL` is the same.
+    That is `UNKNOWN_MODEL` for all models that have no sums of their own. `SUMMED_MODEL_SQL` is the same rule in SQL.
     """
     return UNKNOWN_MODEL if row["unknown_model"] else called_model(row)
 
@@ -53,7 +53,7 @@ def summed_model(row: SummedRow) -> str:
 def summed_code(row: SummedRow) -> str:
     """Returns the error code under which the tables of sums count a failed call.
 
-    That is `OTHER_CODE` for all error codes that have no sums of their own. In SQL, `SUMMED_CODE_SQL` is the same.
+    That is `OTHER_CODE` for all error codes that have no sums of their own. `SUMMED_CODE_SQL` is the same rule in SQL.
     """
     return OTHER_CODE if row["other_code"] else row["error_code"]
 
@@ -95,7 +95,7 @@ def _is_listed(name: Name) -> bool:
 
 
 def _may_be_learnt(row: CallRecord) -> bool:
-    """Returns whether the model in a call's row may be added to `KnownName`, and so get sums of its own.
+    """Returns whether the model in a call's row may get sums of its own: whether its name may be added to `KnownName`.
 
     It may if the model has answered or the call has succeeded. A name that only the request states may be any text. The
     row's error code is not concerned: it may always get sums of its own.
@@ -112,7 +112,7 @@ def _known(cursor: CursorWrapper, names: Iterable[Name]) -> set[Name]:
 
 
 def _learn(cursor: CursorWrapper, unknown: set[Name]) -> set[Name]:
-    """Inserts new names of models and error codes into `KnownName`, as many as the limit of the day still allows.
+    """Adds new names of models and error codes to the table `KnownName`, as many as the day's limit still allows.
 
     Returns those of the given names that are in the table now. A lock is taken before, so that two processes together
     do not exceed the limit. If the limit has been reached already, no lock is taken.
@@ -127,7 +127,7 @@ def _learn(cursor: CursorWrapper, unknown: set[Name]) -> set[Name]:
 
 
 def _fitting(cursor: CursorWrapper, names: Sequence[Name]) -> list[Name]:
-    """Returns those of the given new names that can still be added today within the daily limit of their kind."""
+    """Returns those of the given new names that may still be added today, within the daily limit of their kind."""
     cursor.execute(COUNT_NEW)
     learnt: dict[str, int] = dict(cursor.fetchall())
     return [

@@ -11,5 +11,5 @@ from usage.sums.adding_up import SUMMED_NAMES
 
 
 def fetch_summed_rows(cursor: CursorWrapper) -> list[SummedRow]:
-    """Fetches the rows that the statement just executed has returned, as dictionaries of `SUMMED_NAMES`."""
+    """Fetches all rows that the cursor's last statement has returned, as dictionaries with the keys `SUMMED_NAMES`."""
     return [cast(SummedRow, dict(zip(SUMMED_NAMES, values, strict=True))) for values in cursor.fetchall()]

@@ -32,7 +32,7 @@ MINUTES_READABLE = MINUTES_KEPT - timedelta(hours=12)  # shorter, so that no pag
 
 @dataclass
 class Totals:
-    """What some calls add up to: the number of calls and errors, tokens, dollars, times, latency histograms."""
+    """The sums of some calls: the number of calls and errors, tokens, dollars, times, and histograms of latency."""
 
     calls: int = 0
     errors: int = 0
@@ -62,7 +62,7 @@ class Totals:
 
 
 def read_totals(start: datetime, end: datetime, now: datetime) -> Totals:
-    """Reads the sums of all calls that began from `start` until `end` from the database, and returns them."""
+    """Reads from the database the sums of all calls that began from `start` until `end`, and returns them."""
     totals = Totals()
     rows = UsageTotal.objects.filter(_within(start, end, now), dimension=Dimension.ALL)
     for row in rows.values(*COUNTERS, *(f"{name}_histogram" for name in HISTOGRAMS)):
@@ -91,7 +91,7 @@ def read_by_value(
 
 @dataclass(frozen=True)
 class Series:
-    """The data of the charts over one range of time, which is divided into bins. Each list has one item for each bin.
+    """The data of a dashboard's charts over one range of time, which is divided into bins; one list item for each bin.
 
     `bins` are the times at which the bins begin. `everything` has, for each bin, the sums of all calls; None if there
     were none. `by_value` has, for each bin, one number for the calls of one model, or of another value of a dimension:
@@ -143,9 +143,9 @@ def bins_of(start: datetime, end: datetime, step: timedelta) -> list[datetime]:
 
 
 def pieces_of_range(start: datetime, end: datetime, now: datetime) -> Iterator[tuple[Span, datetime, datetime]]:
-    """Divides a range of time into whole days, then hours, then minutes; yields the unit, start and end of each piece.
+    """Divides a range of time into whole days, hours and minutes, so that its sums can be read from few totals.
 
-    So the range can be read from few totals. A time that is older than all totals of minutes is rounded down to the
+    Yields the unit, start and end of each piece. A time that is older than all totals of minutes is rounded down to the
     hour.
     """
     spans = [Span.DAY, Span.HOUR, Span.MINUTE]

@@ -28,7 +28,7 @@ LACKING_COLUMNS = ("request_model", "response_model", "route", "service_tier", "
 
 @dataclass(frozen=True)
 class NeededPrice:
-    """A model and a service tier in which calls have no price, with a proposal for a custom price.
+    """A price that is missing: the model and service tier whose calls have no price, and a proposal for a custom price.
 
     `family` is the listed model whose price is proposed; empty if no related model has a price. `proposed` maps the
     fields of a custom price (`usage.models.ModelPrice`) to dollars. `calls` is the number of calls without a price,
@@ -44,7 +44,7 @@ class NeededPrice:
     proposed: Mapping[str, Decimal] = field(default_factory=dict)
 
     def with_proposal(self, at: datetime) -> NeededPrice:
-        """Returns a copy of this object with a proposed price: that of a model of the same family at the time `at`."""
+        """Returns a copy that also proposes a price: the price of a model of the same family at the time `at`."""
         family, proposed = propose_custom_price(self.model, self.tier, at)
         return replace(self, family=family, proposed=proposed)
 
@@ -91,9 +91,9 @@ def read_needed_prices(time_range: TimeRange) -> list[NeededPrice]:
 
 
 def _needed_by_tools(calls: Any) -> Iterator[tuple[CallRecord, tuple[str, str]]]:
-    """Yields the rows of those calls that need the price of a model which a hosted tool has run.
+    """Yields calls that lack the price of a model which one of their hosted tools has run: row, model name and tier.
 
-    With each row come the name and the service tier of that model.
+    Name and service tier are those of that model.
     """
     with_tools = calls.filter(Q(other_usage__has_key="svg") | Q(other_usage__has_key="image_model"))
     rows: list[CallRecord] = list(with_tools.values(*LACKING_COLUMNS)[:MOST_READ])
@@ -105,9 +105,9 @@ def _needed_by_tools(calls: Any) -> Iterator[tuple[CallRecord, tuple[str, str]]]
 
 
 def propose_custom_price(model: str, tier: str, at: datetime) -> tuple[str, dict[str, Decimal]]:
-    """Returns the name of a related model that has a price, and the price: dollars by the fields of `ModelPrice`.
+    """Finds a priced model of the same family; returns its name, and its price: dollars by the fields of `ModelPrice`.
 
-    A related model is one of the same family. Name and price are empty if no such model has a price.
+    Both are empty if no such model has a price.
     """
     for name in _family(model.lower()):
         for asked in dict.fromkeys((service_tier(tier), "default")):

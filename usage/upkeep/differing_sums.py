@@ -35,7 +35,7 @@ def differing_groups(
     wanted: str,
     most: int | None,
 ) -> list[tuple[Any, ...]]:
-    """Returns the groups in a table of sums whose sums differ from those of the rows of their calls; at most `most`.
+    """Returns the groups in a table of sums that differ from the sums of their calls' rows; at most `most` of them.
 
     Only groups from `since` on are compared, because older rows may have been pruned while the sums still count them.
     `sums` are the columns that are compared. `keys` are the columns that name a group, and `groups` is the SQL that
@@ -74,7 +74,7 @@ def summed_value(name: str) -> str:
 
 
 def differing_histograms(name: str, since: datetime | None, wanted: str, most: int | None) -> list[tuple[Any, ...]]:
-    """Returns the groups in the table `UsageHour` whose histogram of latencies differs from the rows of their calls.
+    """Returns the groups in the table `UsageHour` whose histogram of a latency differs from the rows of their calls.
 
     `name` is the latency that the histogram counts, such as `duration_ms`. Only groups from the time `since` on are
     compared; all, if it is None. At most `most` are returned; all, if it is None. `wanted` is the SQL of the values to

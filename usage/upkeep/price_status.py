@@ -24,7 +24,7 @@ LEAST_LIKENESS = 0.75  # of two names, from 0 to 1: gpt-6.3-sol and gpt-6.2-sol 
 
 @dataclass(frozen=True)
 class PriceLists:
-    """The age of the price list of genai-prices that is in use, and of the corrections to it.
+    """The age of the prices in use: of the price list of genai-prices, and of the corrections to it.
 
     `newest_price` is the day on which the newest of OpenAI's prices in the list begins, `corrections_read` the newest
     day on which somebody has read a correction in its source. `fetched_at` is the time at which the list was
@@ -53,7 +53,7 @@ class LackingPrice:
 
 
 def price_lists() -> PriceLists:
-    """Returns how old the price lists are. Before that, puts a newly downloaded list into use in this process."""
+    """Returns how old the prices in use are, after putting a newly downloaded price list into use in this process."""
     refresh()
     prices = in_use()
     return PriceLists(
@@ -75,9 +75,9 @@ def lacking_prices(now: datetime | None = None) -> list[LackingPrice]:
 
 
 def nearest_price(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the listed or assumed price of a model in a tier.
+    """Returns the listed or assumed price of a model in a tier, else that of the model with the most similar name.
 
-    If there is none, returns the price of the listed model whose name is most alike; None if no name is alike.
+    Returns None if no listed name is alike.
     """
     price = list_rates(model.lower(), tier, at)
     if price is None and (alike := get_close_matches(model.lower(), listed_models(), n=1, cutoff=LEAST_LIKENESS)):

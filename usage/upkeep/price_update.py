@@ -104,7 +104,7 @@ def download(url: str) -> list[dict[str, object]]:
 
 
 def faults(new: PriceList, *, accepts_changes: bool = False) -> list[str]:
-    """Checks a downloaded price list, and returns the reasons to refuse it; an empty list if it can be put into use.
+    """Checks a downloaded price list, and returns the reasons to refuse it; empty if the list can be put into use.
 
     With `accepts_changes`, a list is not refused for lacking models or for prices that have changed very much.
     """
@@ -127,9 +127,9 @@ def faults(new: PriceList, *, accepts_changes: bool = False) -> list[str]:
 
 
 def _large_change(known: ModelInfo, listed: ModelInfo) -> str:
-    """Returns a text about the first price of a model that has changed by more than a factor of `MOST_CHANGE`.
+    """Returns a text about the first price that has changed by more than a factor of `MOST_CHANGE`; empty without one.
 
-    For example `gpt-5 output_mtok $10 → $1000`; the text is empty if there is no such price.
+    An example is `gpt-5 output_mtok $10 → $1000`.
     """
     before, after = _rates(known), _rates(listed)
     for name, rate in before.items():
@@ -148,7 +148,7 @@ def _rates(info: ModelInfo) -> dict[str, Decimal]:
 
 
 def _some(names: list[str]) -> str:
-    """Returns the first `MOST_NAMED` of the names, for an error message, and the number of the other names."""
+    """Returns the first `MOST_NAMED` of some names as text for an error message, with the number of the other names."""
     more = len(names) - MOST_NAMED
     return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
@@ -228,10 +228,10 @@ def update_if_due() -> bool:
 
 @contextmanager
 def _attempt(path: Path) -> Iterator[bool]:
-    """Locks the file `path` for the `with` block, and yields whether this process is to update the price list now.
+    """Decides whether this process is to update the price list now, and holds a lock on the file `path` meanwhile.
 
-    Yields False if another process has the lock, or if the last attempt is less than `EVERY_SECONDS` ago. The time of
-    the last attempt is stored as the file's modification time.
+    A context manager that yields the decision. It yields False if another process has the lock, or if the last attempt
+    is less than `EVERY_SECONDS` ago. The time of the last attempt is stored as the file's modification time.
     """
     with path.open("ab") as stream:
         try:

@@ -29,7 +29,7 @@ BATCH_SIZE = 5000
 
 
 def rebuild_totals(now: datetime | None = None) -> int:
-    """Corrects all tables of sums: computes sums again, and replaces the stored ones.
+    """Corrects all tables of sums: computes their sums again, and replaces the stored ones.
 
     Sums of hours and days are computed again only where they are wrong, totals and counts of failures always. The
     counts of failures of days whose rows have been deleted stay as they are. Returns the number of hours that were
@@ -97,7 +97,7 @@ def _sums_of_hours(hours: Iterable[UsageHour]) -> Rollup:
 
 
 def summed_rows(calls: QuerySet[Request]) -> Iterable[SummedRow]:
-    """Reads from the rows of the given calls the values that `Rollup.add` adds up."""
+    """Reads from the rows of the given calls the columns that sums are computed from."""
     return cast(Iterable[SummedRow], calls.annotate(needs_price=NEEDS_PRICE).values(*SUMMED_NAMES))
 
 

@@ -50,7 +50,7 @@ def reprice(since: datetime, *, unpriced_only: bool) -> int:
 
 
 def set_missing_kinds() -> int:
-    """Marks costs from estimated token counts as estimated, where older code has not; corrects the tables of sums.
+    """Marks costs that rest on estimated token counts as estimated, where older code has not; corrects the sums.
 
     Other rows whose cost has no kind stay unmarked, because nothing says that their cost is uncertain. Returns the
     number of changed rows.

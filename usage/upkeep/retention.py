@@ -42,7 +42,7 @@ LOCK = 0x7072756E  # the number of an advisory lock, the same in all processes
 
 
 class Pruned(NamedTuple):
-    """The result of one deletion of old data: how many rows of calls, and how many logged bodies, were deleted.
+    """The result of one deletion of old data: the numbers of calls' rows, and of logged bodies, that were deleted.
 
     `is_more_due` is true if there are more data of that age, which were left because of the limit for one deletion.
     """
@@ -53,7 +53,7 @@ class Pruned(NamedTuple):
 
 
 class Deletion(NamedTuple):
-    """The rows of one table that are to be deleted because of their age: of calls from `since` until before `until`.
+    """A deletion of old rows from one table: of the calls that began from `since` until before `until`.
 
     If `since` is None, the oldest call is the first. All rows of calls before `wanted` are old enough to be deleted;
     `until` is earlier if one deletion may not delete all of them.
@@ -66,7 +66,7 @@ class Deletion(NamedTuple):
 
     @property
     def leaves_more(self) -> bool:
-        """Whether the table still has rows of calls from before `wanted`, which are old enough to be deleted, too."""
+        """True if the table still has rows that are old enough to be deleted: of calls from before `wanted`."""
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT EXISTS (SELECT FROM {self.table} WHERE request_id < %s)", [first_id(self.wanted)])
             [(found,)] = cursor.fetchall()
@@ -118,7 +118,7 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
 
 
 def _plan_deletion(table: str, wanted: datetime, mark: datetime | None, *, all_at_once: bool) -> Deletion:
-    """Returns which rows of `table` are to be deleted now; rows of calls from before the time `wanted` are old enough.
+    """Decides which rows of `table` to delete now; all rows of calls from before the time `wanted` are old enough.
 
     `mark` is the time up to which the last deletion went; if it is None, because there was none, the time of the oldest
     call takes its place. Unless `all_at_once` is true, only calls at most `PRUNED_AT_ONCE` (a few days) before or after
@@ -174,7 +174,7 @@ class DailyPruning:
         self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
-        """Runs in the thread that deletes old data: checks every hour whether a day has passed since the last deletion.
+        """Runs as the thread that deletes old data: checks every hour whether the last deletion is a day ago.
 
         The first check is soon after the start, so that data are deleted even by a server that never runs for an hour.
         """

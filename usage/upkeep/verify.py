@@ -208,13 +208,13 @@ def wrong_failures(since: datetime | None) -> Iterator[str]:
 
 
 def stray_reservations() -> Iterator[str]:
-    """Yields a line of text for each budget reservation that should be gone, because its call's row has the cost."""
+    """Yields a line of text for each budget reservation that should be gone, since its call's row has the cost."""
     for request_id in find_strays():
         yield f"money is still held for call {request_id}, whose row is in the table"
 
 
 def missing_records(journal: Path) -> Iterator[str]:
-    """Yields a line of text for each damaged record in the journal, and for each ended call in it that has no row.
+    """Yields a line of text for each record in the journal that is damaged, or that is of an ended call without a row.
 
     Of either kind, the first `MOST_FAULTS` are named; one more line says how many others there are.
 
