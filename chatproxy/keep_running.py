@@ -28,9 +28,9 @@ class KeepRunning(ABC):
         self._thread.start()
 
     def end_watch(self, seconds: float) -> None:
-        """Stops the thread that checks the process; waits `seconds` at most for a start that is under way.
+        """Stops the thread that checks the process, so that nothing starts the process again.
 
-        After that, nothing starts the process again.
+        Waits `seconds` at most for a start that is under way.
         """
         self.stopping.set()
         if self._thread.is_alive():
@@ -38,7 +38,7 @@ class KeepRunning(ABC):
 
     @abstractmethod
     def is_running(self) -> bool:
-        """Returns whether the process that this thread watches runs."""
+        """Returns whether the watched process runs."""
 
     @abstractmethod
     def start_again(self) -> float:

@@ -81,9 +81,9 @@ class CutConnections(logging.Filter):
 
 
 def log_everything() -> None:
-    """Makes Python log what it would otherwise print to the standard error stream.
+    """Makes Python log warnings and uncaught exceptions, which it would otherwise print to the standard error stream.
 
-    That is: warnings, and exceptions that nobody caught in a thread or a finalizer.
+    The exceptions are those that nobody has caught in a thread or a finalizer.
     """
     logger = logging.getLogger(__name__)
     logging.captureWarnings(True)
@@ -113,7 +113,7 @@ def _own_secrets() -> tuple[str, ...]:
 
 
 def message_of(record: logging.LogRecord) -> str:
-    """Returns the message of a log record, without what may be a caller's data.
+    """Returns the message of a log record, without parts that may be a caller's data.
 
     In Django's messages about a request, the path and the query are redacted.
     """

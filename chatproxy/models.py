@@ -24,7 +24,7 @@ FORGET = """DELETE FROM chatproxy_loginattempts WHERE subject IN (
 
 
 class LoginLimit(NamedTuple):
-    """How many login attempts a subject (a network, a user name or a device) may make within a period of time.
+    """A limit on login attempts: how many a subject (a network, a user name or a device) may make in a period of time.
 
     `is_own`: the subject is the user's own device, or the user's name from one network, so that a successful login
     starts the subject's count anew.
@@ -71,7 +71,7 @@ def _interval(length: timedelta) -> str:
 
 
 class LoginAttempts(models.Model):
-    """The number of login attempts that one subject has made since the start of its window of time.
+    """The count of login attempts that one subject has made since the start of its present period of time.
 
     `subject` is the digest of a network, a user name or a device. It is a digest because people sometimes type their
     password into the field of the name.
@@ -91,7 +91,7 @@ class LoginAttempts(models.Model):
 
 
 class SecretCanary(models.Model):
-    """A digest by which a server finds out at its start whether it has the secret that this database was used with.
+    """The digest of a secret with which the database was used: a starting server compares its own secret with it.
 
     The digest does not reveal the secret (`chatproxy.start.secret_canary`).
     """

@@ -55,7 +55,7 @@ def normal_root_path(text: str) -> str:
 
 
 class RootPath:
-    """Finder of each request's root path: the path, such as `/ai`, under which clients reach the gateway.
+    """Finder of the path under which clients reach the gateway, such as `/ai`: each request's root path.
 
     `configured` is the setting ROOT_PATH; None means that trusted proxies name the root path in a header.
     """
@@ -95,7 +95,7 @@ class RootPath:
 def with_root_path(scope: HTTPScope, root_path: str) -> HTTPScope:
     """Returns a copy of a request's scope in which `root_path` is recorded, and removed from the request's path.
 
-    A path that does not begin with `root_path` is not changed: the proxy has removed it already.
+    A path that begins differently is not changed: the proxy has removed the root path already.
     """
     path, raw_path = scope["path"], scope["raw_path"]
     # Both forms of the path begin alike: nothing in a root path needs to be percent-encoded.
@@ -123,7 +123,7 @@ def own_cookies_last(header: bytes) -> bytes:
 
 
 def django_scope(scope: HTTPScope) -> dict[str, object]:
-    """Returns the scope of a request as Django expects it, with the root path at the start of the path.
+    """Returns a copy of a request's scope as Django expects it: with the root path at the start of the path.
 
     Django also reads the root path itself, as the script name.
     """

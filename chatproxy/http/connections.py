@@ -47,10 +47,10 @@ def allowed_files() -> int:
 
 
 def connection_limit(files: int, parallel_calls: int, wanted: int | None = None) -> int:
-    """Returns how many client connections a worker may keep open.
+    """Returns how many client connections a worker may keep open, by the file descriptors that it may have open.
 
-    `files`: the file descriptors that the worker may have open; `parallel_calls`: MAX_PARALLEL_REQUESTS; `wanted`:
-    MAX_CONNECTIONS, or None for the default. Each connection needs two descriptors.
+    `files`: the number of these file descriptors; `parallel_calls`: MAX_PARALLEL_REQUESTS; `wanted`: MAX_CONNECTIONS,
+    or None for the default. Each connection needs two descriptors.
     """
     reserved = min(RESERVED_FILES, files // 2)
     possible = max(1, (files - reserved) // 2)
@@ -58,9 +58,9 @@ def connection_limit(files: int, parallel_calls: int, wanted: int | None = None)
 
 
 class Closable(Protocol):
-    """The methods and attributes of a client connection that the limits on the number of connections use.
+    """Interface of a client connection, as far as the limits on the number of connections use it.
 
-    `chatproxy.http.protocol.Protocol` has them.
+    `chatproxy.http.protocol.Protocol` implements it.
     """
 
     is_known: bool
@@ -111,7 +111,7 @@ class IdleConnections:
 
 @dataclass(eq=False)
 class Network:
-    """The open connections of one client network, which is an IPv4 address or a /64 of IPv6.
+    """The group of all open connections from one client network, which is an IPv4 address or a /64 of IPv6.
 
     `limit`: how many connections the network may have.
     """
@@ -223,7 +223,7 @@ class Connections:
         return closed is not None
 
     def _refuse(self, reason: str) -> bool:
-        """Counts the refusal of a client connection, logs `reason` at most once a minute, and returns False."""
+        """Counts that a client connection is refused, logs the `reason` at most once a minute, and returns False."""
         self.count_refusal("too_many_connections")
         now = time.monotonic()
         if now - self._warned_at >= WARNING_SECONDS:

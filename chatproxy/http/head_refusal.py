@@ -14,7 +14,7 @@ from usage.metric_counters import counters
 
 
 async def refuse_head(scope: HTTPScope, send: Send, words: str) -> None:
-    """Answers a request whose headers are invalid with status 400 and the message `words`, and closes the connection.
+    """Refuses a request with invalid headers: answers with status 400 and the message `words`, and closes.
 
     The rest of the request's body is not read.
     """

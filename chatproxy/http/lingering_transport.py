@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 
 class LingeringTransport:
-    """Wrapper of the transport to a client whose close can wait while the client still sends a request's body.
+    """Transport to a client that can delay its close while the client still sends the body of a request.
 
-    uvicorn closes the transport after an answer; a client that is still sending might then lose the answer.
-    `closes_slowly` is called when the connection is closed while bytes are still unsent.
+    It wraps asyncio's transport. uvicorn closes the transport after an answer; a client that is still sending might
+    then lose the answer. `closes_slowly` is called when the connection is closed while bytes are still unsent.
     """
 
     def __init__(self, transport: asyncio.Transport, closes_slowly: Callable[[], None]) -> None:
@@ -22,14 +22,14 @@ class LingeringTransport:
         self.writelines = transport.writelines
 
     def linger(self, linger: Callable[[], None]) -> None:
-        """Delays the close of the connection: the next `close` ends only the sending, and calls the function `linger`.
+        """Makes the next `close` a delayed one: it only ends the sending, and calls the function `linger`.
 
         That function calls `close` again later, which then closes the connection.
         """
         self._linger = linger
 
     def close(self) -> None:
-        """Closes the connection; the first call after `linger` only ends the sending, and the second closes."""
+        """Closes the connection. After `linger`, the first call only ends the sending, and the second one closes."""
         if self._linger is not None and not self.is_closing():
             self._lingers = True
             self._transport.write_eof()
@@ -40,7 +40,7 @@ class LingeringTransport:
             self._closes_slowly()
 
     def forget_callbacks(self) -> None:
-        """Drops the references to the callbacks, once the connection is lost, so that the memory is freed at once.
+        """Drops the references to the callbacks of a lost connection, so that its memory is freed at once.
 
         The callbacks refer to the connection and the connection refers to this transport: a cycle that would keep both
         in memory.

@@ -38,8 +38,8 @@ STRANGER_KEEPALIVE_SECONDS = 15
 class Protocol(RequestReader):
     """One client connection over HTTP/1.1, with the calls that are made on it.
 
-    It is counted among the worker's connections and watched for the client's departure, and its memory is freed as soon
-    as it is lost.
+    Each is counted among the worker's connections and watched for the client's departure. The memory of a connection is
+    freed as soon as it is lost.
     """
 
     # State of a connection, beside the reader's. `connection_made` adds `_stall_watch` and `_lingering_transport`.
@@ -65,8 +65,8 @@ class Protocol(RequestReader):
     def connection_lost(self, exc: Exception | None) -> None:
         """Ends the call that runs on a lost client connection, and frees all that belongs to the connection.
 
-        uvicorn tells only the newest request of the loss. So without this, a call that runs while other requests wait
-        behind it would go on.
+        uvicorn tells only the newest request that the connection is lost. So without this method, a call that runs
+        while other requests wait behind it would go on.
         """
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
@@ -101,12 +101,12 @@ class Protocol(RequestReader):
 
     @property
     def has_whole_body(self) -> bool:
-        """Whether the running request's body is complete, or never will be because the connection is lost."""
+        """True if the running request's body is complete, or will never be because the connection is lost."""
         return self.is_lost or (self._running is not None and not self._running.more_body)
 
     @property
     def takes_bytes(self) -> bool:
-        """Whether bytes of an answer can be sent at once, without waiting for the client to read earlier ones."""
+        """True if bytes of an answer can be sent at once, without waiting for the client to read earlier ones."""
         return not self.flow.write_paused
 
     def mark_known(self) -> None:
@@ -141,7 +141,7 @@ class Protocol(RequestReader):
             self._on_departure = None
 
     def send_whole(self, status: int, lines: bytes, body: bytes) -> bool:
-        """Sends a whole answer in one write and returns True, or returns False if that is not possible without waiting.
+        """Sends a whole answer in one write and returns True; returns False if the answer would have to wait.
 
         `lines` are the answer's header lines, among them its Content-Length. After False, the call sends the answer
         through uvicorn, which is slower: it checks and writes each header by itself.
@@ -160,9 +160,9 @@ class Protocol(RequestReader):
         return True
 
     def send_now(self, chunk: bytes) -> bool:
-        """Sends a piece of a chunked answer and returns True, or returns False if that is not possible without waiting.
+        """Sends a piece of a chunked answer and returns True; returns False if the piece would have to wait.
 
-        Waiting is necessary if the client must read earlier pieces first.
+        It would have to wait if the client must read earlier pieces first.
         """
         running = self._running
         if running is None or running.disconnected or not running.chunked_encoding or self.flow.write_paused:
@@ -172,7 +172,7 @@ class Protocol(RequestReader):
         return True
 
     def answer_until_close(self) -> None:
-        """Lets the running answer be sent without a Content-Length and without chunks (RFC 9112, 6.3).
+        """Allows the running answer to have neither a Content-Length nor chunks (RFC 9112, 6.3).
 
         The close of the connection is then the end of the answer.
         """
@@ -275,12 +275,12 @@ class Protocol(RequestReader):
             self._start_asgi_task(*self.pipeline.pop())
 
     def _least_speed(self) -> float:
-        """Returns how many bytes of its answer this client must read in a second: 0 once it has sent a valid key."""
+        """Returns how many bytes of its answer this client must read in a second; 0 if it has sent a valid key."""
         return 0 if self.is_known else MIN_STRANGER_BYTES_PER_SECOND
 
     def _count_stalled(self) -> None:
-        """Adds one to the counter of refusals with the reason `slow_reader`.
+        """Counts a client that is cut off because it reads its answer too slowly, as a refusal `slow_reader`.
 
-        It is called when this connection is being aborted, because its client reads the answer too slowly.
+        It is called when this connection is being aborted.
         """
         self._connections.count_refusal("slow_reader")

@@ -15,7 +15,7 @@ ReadPiece = Callable[[], bool]
 
 
 class ReadingTurns:
-    """The queue of client connections whose received bytes wait to be parsed, in the order of their arrival.
+    """A queue of client connections whose received bytes wait to be parsed, in the order of their arrival.
 
     In each turn of the event loop, a piece of one connection's bytes is parsed. Used from one event loop only.
     """

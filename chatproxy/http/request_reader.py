@@ -48,7 +48,7 @@ INERT_LINES = b"".join(b"%b: %b\r\n" % pair for pair in INERT)
 
 
 class RequestReader(HttpToolsProtocol):
-    """The half of a client connection that reads requests: it parses the bytes of the client, within bounds.
+    """The part of a client connection that reads requests: it parses the bytes that the client sends, within limits.
 
     `connections` are the worker's open connections, this one among them; the other arguments are uvicorn's.
     """
@@ -123,9 +123,9 @@ class RequestReader(HttpToolsProtocol):
         return bool(self._unread)
 
     def _read(self, data: bytes) -> None:
-        """Parses received bytes as HTTP, with bounds on the size of a head and on the framing of a body.
+        """Parses received bytes as HTTP, within limits on the size of a head and on the framing of a body.
 
-        If the bytes are not HTTP or exceed a bound, answers with status 400 and closes the connection.
+        If the bytes are not HTTP or exceed a limit, answers with status 400 and closes the connection.
         """
         if self._is_in_head:  # began in an earlier read; the read in which a head begins may start with a body
             self._head_bytes += len(data)
@@ -197,7 +197,7 @@ class RequestReader(HttpToolsProtocol):
                 raise ValueError  # the parser raises HttpParserError instead
 
     def on_headers_complete(self) -> None:
-        """Starts or queues the call of a request whose head is complete; the call's scope has this connection."""
+        """Starts or queues the call of a request whose head is complete, with this connection in the call's scope."""
         self._is_in_head = False
         self._wire_bytes = self._content_bytes = 0
         self._cancel_head_timer()
@@ -231,7 +231,7 @@ class RequestReader(HttpToolsProtocol):
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_timed_out)
 
     def _head_timed_out(self) -> None:
-        """Closes the connection if the next request's head is late; waits again while a request is being answered."""
+        """Closes the connection because the next request's head is late; waits again if a request is being answered."""
         if self.cycle is None or self.cycle.response_complete:
             self.transport.close()
         else:
@@ -268,7 +268,7 @@ class RequestReader(HttpToolsProtocol):
             self._refuse_request(BadRequest(msg))
 
     def _take_last_whole_request(self) -> RequestResponseCycle | None:
-        """Drops an incomplete request from the queue; returns the newest complete request not answered yet, or None."""
+        """Drops an incomplete request from the queue; returns the newest complete unanswered request, or None."""
         running = self._running
         if self.pipeline and self.cycle.more_body:
             self.pipeline.popleft()  # the newest request; those in front of it are complete

@@ -16,7 +16,7 @@ MIN_STRANGER_BYTES_PER_SECOND = 1024
 
 
 class WritableTransport(Protocol):
-    """The two methods of an asyncio transport that the watch of slow clients (`StallWatch`) uses."""
+    """Interface of an asyncio transport, as far as the watch of slow clients (`StallWatch`) uses it."""
 
     def get_write_buffer_size(self) -> int:
         """Returns how many bytes of the answer are still in memory because the socket has not accepted them yet."""
@@ -26,10 +26,10 @@ class WritableTransport(Protocol):
 
 
 class StallWatch:
-    """Watch over a client that reads its answer: aborts the connection if the client reads too slowly.
+    """Watch over one client that reads its answer: aborts the connection if the client reads too slowly.
 
-    `least_speed` returns how many bytes a second the client must read; a client that reads more slowly counts as one
-    that does not read. `aborted` is called before the connection is aborted.
+    `least_speed` returns how many bytes a second the client must read; reading more slowly counts as not reading.
+    `aborted` is called before the connection is aborted.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class StallWatch:
             self._timer = None
 
     def forget_callbacks(self) -> None:
-        """Stops the timer and drops the references to the callbacks, once the connection is lost.
+        """Stops the timer and drops the references to the callbacks of a lost connection, so that its memory is freed.
 
         The callbacks refer to the connection and the connection refers to this watch: a cycle that would keep both in
         memory.
@@ -70,7 +70,7 @@ class StallWatch:
         self._aborted = lambda: None
 
     def _mark(self) -> None:
-        """Stores the size of the write buffer and the time; how much the client reads is measured from here."""
+        """Begins to measure how much the client reads: stores the present size of the write buffer, and the time."""
         self._since = self._loop.time()
         self._size = self._transport.get_write_buffer_size()
 

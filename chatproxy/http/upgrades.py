@@ -17,7 +17,7 @@ import httptools
 
 
 class Callbacks(Protocol):
-    """The methods of a connection that the HTTP parser calls while it reads a request.
+    """Interface of a connection for the HTTP parser: the methods that the parser calls while it reads a request.
 
     They are a subset of `httptools.HTTPProtocol`.
     """
@@ -62,7 +62,7 @@ class BehindHead:
 
 
 def make_parser(callbacks: Callbacks) -> httptools.HttpRequestParser:
-    """Returns an HTTP parser that calls the methods of `callbacks`.
+    """Makes an HTTP parser that calls the methods of `callbacks`, and returns it.
 
     Like uvicorn's parser, it accepts a further request after one with `Connection: close`. In all else it is strict.
     """
@@ -72,7 +72,7 @@ def make_parser(callbacks: Callbacks) -> httptools.HttpRequestParser:
 
 
 def head_without_offer(http_version: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Returns the bytes of a request head with the given headers except `Upgrade`, which offers another protocol.
+    """Returns a request head as bytes: with the given headers, but without `Upgrade`, which offers another protocol.
 
     A second parser reads this head to learn how the body is framed. The method is POST and the path `/` whatever the
     request has: neither changes how a body is read, except for CONNECT, which always ends at its head.

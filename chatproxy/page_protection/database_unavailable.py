@@ -39,7 +39,7 @@ class DatabaseUnavailablePages:
 
 
 def unavailable_page(error: Exception) -> HttpResponse:
-    """Returns the page, with status 503, that says that the database does not answer.
+    """Returns the page with status 503 that tells a person that the database does not answer.
 
     Logs the class of `error`, the exception that the database connection raised.
     """

@@ -111,7 +111,7 @@ class AllowListFilter(SafeExceptionReporterFilter):
 
 
 class Reporter(ExceptionReporter):
-    """Writer of Django's debug page, which leaves out the values of query, form and cookies.
+    """Writer of Django's debug page that leaves out the values of query, form and cookies.
 
     It also leaves out quoted texts in the message of the exception.
     """

@@ -64,7 +64,7 @@ class DjangoGate:
             close_if_unread(connection)
 
             async def send_after_turn(message: Mapping[str, object]) -> None:
-                """Passes Django's answer on to the client, after it has let the next request for a page run.
+                """Sends a part of Django's answer to the client, after letting the next request for a page run.
 
                 Django has made the page by then, so the next request need not wait until this client has read it.
                 """
@@ -124,7 +124,7 @@ def client_address(scope: HTTPScope) -> str:
 
 
 def too_large() -> BodyTooLarge:
-    """Returns the error for a request for a page whose body has more than `MAX_PAGE_BODY_BYTES`."""
+    """Returns the error for a page's request whose body is too large: more than `MAX_PAGE_BODY_BYTES`."""
     return BodyTooLarge(f"The request body is larger than {MAX_PAGE_BODY_BYTES} bytes.")
 
 

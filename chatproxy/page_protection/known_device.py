@@ -42,7 +42,7 @@ class Device:
 
 @dataclass(frozen=True)
 class DeviceCookie:
-    """The name, path and lifetime of a cookie that marks a device on which somebody has signed in.
+    """A kind of cookie that marks a device on which somebody has signed in: its name, its path and its lifetime.
 
     Login attempts from such a device are counted separately. So strangers who use up the attempts of a user name or a
     network do not lock out the owner of the device. The cookie grants no access.
@@ -94,15 +94,15 @@ KEY_DEVICE = DeviceCookie("chatproxy_key_device", "/my-usage/", days=30)
 
 
 def fingerprint_of(secret: str) -> str:
-    """Returns a digest of a password's hash, or of a key's digest, that may be stored in a cookie.
+    """Returns a digest of `secret`, a password's hash or a key's digest, so that a cookie may store it.
 
-    The hash or digest `secret` cannot be computed from the result.
+    `secret` cannot be computed from the result.
     """
     return salted_hmac(SALT, secret, algorithm="sha256").hexdigest()[:32]
 
 
 def user_of(device: Device | None) -> AbstractBaseUser | None:
-    """Returns the user who signed in on `device`, by one query to the database.
+    """Finds the user who signed in on `device`, by one query to the database; returns the user.
 
     Returns None if there is no such user or the password has changed since.
     """

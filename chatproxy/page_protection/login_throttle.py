@@ -57,7 +57,7 @@ PASSWORD_FORMS = ("admin:password_change", "admin:auth_user_password_change")
 
 
 class LoginThrottle:
-    """Middleware that limits how often anybody may try to sign in, at the admin and at "My usage".
+    """Middleware that limits how many attempts to sign in anybody may make, at the admin and at "My usage".
 
     The middleware stands behind the CSRF check, because a page of another site must not use up a visitor's attempts.
     """
@@ -80,10 +80,10 @@ class LoginThrottle:
         return response
 
     def process_view(self, request: HttpRequest, _view: object, _args: object, _kwargs: object) -> HttpResponse | None:
-        """Counts a login attempt before the password or key is checked; does nothing for other requests.
+        """Counts a login attempt before the password or key is checked; refuses it if there were too many.
 
         Returns a page with status 429 if there were too many attempts, or with 503 if the database does not answer;
-        else None, so that Django goes on to the login form.
+        else None, so that Django goes on to the login form. Does nothing for other requests.
         """
         match = request.resolver_match
         if request.method != "POST" or match is None or match.view_name not in LOGIN_VIEWS:
@@ -149,7 +149,7 @@ def count_attempt(limits: list[LoginLimit]) -> float:
 
 
 def take_back(limits: list[LoginLimit]) -> None:
-    """Takes a successful login back out of the counts of login attempts.
+    """Subtracts a successful login from the counts of login attempts.
 
     The counts of the user's own device, and of the user name from this network, start anew; other counts fall by one.
     """

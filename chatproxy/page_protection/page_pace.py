@@ -49,7 +49,7 @@ WARNING_SECONDS = 60.0
 
 
 class PageRate(NamedTuple):
-    """Limit on the speed of requests for pages: how many per second, and how many at once after a pause (`burst`)."""
+    """A limit on the speed of requests for pages: how many per second, and how many at once after a pause (`burst`)."""
 
     per_second: float
     burst: float
@@ -73,7 +73,7 @@ class Visitor(NamedTuple):
 
 
 class PagePace:
-    """The limits of one worker on pages that are requested without a login: how many a second, and how many at once.
+    """The limit of one worker on pages that are requested without a login: how many a second, and how many at once.
 
     Used from the worker's event loop only, except `remember_cookie`, which any thread may call. `clock` and `sleep` are
     in seconds, and replaced in tests.
@@ -172,11 +172,11 @@ class PagePace:
 
 
 class RememberSignedIn:
-    """Middleware that tells `page_pace` which login cookies are valid, so that it does not limit requests with them.
+    """Middleware that tells `page_pace`, the limit on requests for pages, which login cookies are valid.
 
     `page_pace` acts before Django makes a page, when nobody knows yet whether the visitor is signed in. The middleware
-    acts after that, when it is known; so later requests are not limited. `page_pace` keeps only digests of the cookies,
-    in the memory of the process.
+    acts after that, when it is known; so later requests with the cookie are not limited. `page_pace` keeps only digests
+    of the cookies, in the memory of the process.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -199,7 +199,7 @@ def login_cookies() -> tuple[str, str]:
 
 
 def cookies_of(scope: HTTPScope) -> dict[str, str]:
-    """Returns the cookies of a request that a login has set, as values by name: login cookies and device cookies.
+    """Returns the cookies of a request that a login has set, login cookies and device cookies, as values by name.
 
     A device cookie marks a device on which somebody has signed in. Returns no cookies if the Cookie header has more
     than `MAX_COOKIE_BYTES`.
@@ -213,7 +213,7 @@ def cookies_of(scope: HTTPScope) -> dict[str, str]:
 
 
 def visitor_of(cookies: Mapping[str, str], address: str) -> Visitor:
-    """Returns the visitor who has sent a request for a page without a login, so that the visitor's rate is limited.
+    """Returns the visitor whose rate of requests is limited: the one who has sent this request without a login.
 
     If a device cookie among `cookies` shows that somebody has signed in on the device before, the visitor is that
     device. Otherwise it is the client's network, to which the IP address `address` belongs.
@@ -227,17 +227,17 @@ COOKIE = re.compile(rb"(?<![^;\s])([^=;\s]+)=([^;\s]*)")
 
 
 def _wait(until: float, rate: PageRate, now: float) -> float:
-    """Returns the seconds that a request must wait, from the time `now` on, so that `rate` is not exceeded.
+    """Returns the seconds that a request must wait from the time `now` on, so that `rate` is not exceeded.
 
-    `until` is the time at which all admitted requests, with this one, would be done if they ran one after the other at
-    `rate.per_second`. But `rate.burst` requests may run at once, so the wait is shorter by the time that these would
+    `until` is the time at which all admitted requests, this one included, would be done if they ran one after the other
+    at `rate.per_second`. But `rate.burst` requests may run at once, so the wait is shorter by the time that these would
     take.
     """
     return max(0.0, round(until - rate.burst / rate.per_second - now, 3))
 
 
 def _digest(cookie: str) -> bytes:
-    """Returns the digest under which a valid login cookie is remembered; the cookie's value itself is not stored."""
+    """Returns a digest of a valid login cookie; the cookie is remembered by the digest, and its value is not stored."""
     return hashlib.blake2b(cookie.encode("utf-8", "replace"), digest_size=16).digest()
 
 

@@ -32,9 +32,10 @@ CONTENT_SECURITY_POLICY = "; ".join(
 
 
 class AdminHeaders:
-    """Middleware that adds a Content-Security-Policy to each page that has none, and restricts where cookies are sent.
+    """Middleware that protects the pages: adds a Content-Security-Policy, and restricts where cookies are sent.
 
-    Browsers send the cookies under the root path only and, if they were set over TLS, over TLS only.
+    A page that has a policy keeps it. Browsers send the cookies under the root path only and, if they were set over
+    TLS, over TLS only.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:

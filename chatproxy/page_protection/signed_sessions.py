@@ -16,7 +16,7 @@ SIGNATURE_CHARACTERS = 16  # hexadecimal: 64 bits. Both together fit the table's
 
 
 class SessionStore(DatabaseSessions):
-    """The store of the admin's sessions in the database, under signed session keys that only this gateway can make.
+    """The store of the admin's sessions in the database; each session has a key that only this gateway can sign.
 
     It has this name because Django looks for a class `SessionStore` in the module that SESSION_ENGINE names.
     """
@@ -39,5 +39,5 @@ class SessionStore(DatabaseSessions):
 
 
 def signed(random: str) -> str:
-    """Returns the random text `random` followed by its signature, as a session key."""
+    """Makes a session key: the text `random`, followed by its signature."""
     return random + salted_hmac(SALT, random, algorithm="sha256").hexdigest()[:SIGNATURE_CHARACTERS]

@@ -20,7 +20,7 @@ PIECE_BYTES = 256 * 1024  # each piece is read in a thread, which costs a switch
 
 
 class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # it has no types
-    """Middleware that serves static files like WhiteNoise, but reads them piece by piece as the client takes them."""
+    """Middleware that serves static files like WhiteNoise, but reads each piece only when the client takes it."""
 
     @staticmethod
     def serve(static_file: StaticFile, request: HttpRequest) -> WhiteNoiseFileResponse:
@@ -41,7 +41,7 @@ async def file_pieces(file: BinaryIO) -> AsyncGenerator[bytes]:
 
 
 class StaticLinks(StaticFilesStorage):
-    """The storage that makes the URLs of static files, each under the root path of the current request.
+    """Django's storage of static files, with URLs that are under the root path of the current request.
 
     Django alone would use the root path of the first request for all later ones; here each request may have another.
     """
