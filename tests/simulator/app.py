@@ -46,7 +46,7 @@ class SimulatorApp:
         self._answering: set[asyncio.Task[None]] = set()
 
     def reset(self) -> None:
-        """Forgets all requests, queued faults and stored objects, releases waiting answers, and ends a `freeze`."""
+        """Forgets all requests, queued faults and stored objects; lets waiting answers go, and ends a `freeze`."""
         self.queue.clear()
         self.gate.release()
         chance.thaw()
@@ -87,8 +87,8 @@ class SimulatorApp:
     async def _receive(self, connection: Connection, request: ReceivedRequest) -> bool:
         """Receives the body of a request, and returns whether it is complete.
 
-        The fault in the request's head may prevent that: with `early` the body is not read, with `discard` only
-        counted.
+        A fault that the request's head asks for may prevent that: with `early` the body is not read, with `discard`
+        only counted.
         """
         fault = fault_of_head(request)
         if fault.early:
@@ -100,10 +100,7 @@ class SimulatorApp:
         return whole
 
     async def _exchange(self, connection: Connection, request: ReceivedRequest) -> bool:
-        """Answers a request while watching whether the client hangs up; the end of one ends the other.
-
-        Returns whether the answer was completed.
-        """
+        """Answers a request until the answer is complete or the client hangs up; returns whether it was completed."""
         answering = asyncio.create_task(self._answer(connection, request))
         watching = asyncio.create_task(connection.watch())
         both = {answering, watching}
@@ -149,7 +146,7 @@ class SimulatorApp:
         return fault or NO_FAULT
 
     def _handled(self, request: ReceivedRequest, fault: Fault) -> Answer | Stream:
-        """Returns the handler's answer to a request, or the error that the handler or the fault raises.
+        """Returns a handler's answer to a request, or the error that the handler or the requested fault has raised.
 
         A bug in a handler becomes an answer with status 500 and a line in the log here.
         """

@@ -27,7 +27,7 @@ class Call:
         return self.query.get(name, [""])[0].lower() == "true"
 
     def json(self, usual_model: str = "gpt-4o-mini") -> Json:
-        """Returns the JSON object in the request's body; a model name `fault:…` is replaced by `usual_model`."""
+        """Returns the JSON object in the request's body, with `usual_model` in place of a model name `fault:…`."""
         kind = self.request.header("content-type") or ""
         if not kind.lower().startswith("application/json"):
             raise errors.unsupported_content_type(kind, "application/json")
@@ -42,7 +42,7 @@ class Call:
         return dict(body)
 
     def form(self, usual_model: str) -> Form:
-        """Returns the multipart form in the request's body; a model name `fault:…` is replaced by `usual_model`."""
+        """Returns the multipart form in the request's body, with `usual_model` in place of a model name `fault:…`."""
         kind = self.request.header("content-type") or ""
         if not kind.lower().startswith("multipart/form-data"):
             raise errors.unsupported_content_type(kind, "multipart/form-data")

@@ -62,7 +62,7 @@ _PATTERNS = [
 
 
 def find_route(method: str, path: str) -> tuple[Handler, dict[str, str]]:
-    """Returns the handler for a method and a path, and the parameters in the path.
+    """Finds the handler for a method and a path; returns the handler and the parameters in the path.
 
     Raises:
         ApiError: there is no such path (404), or it does not allow the method (405), in OpenAI's words.

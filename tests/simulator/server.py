@@ -20,7 +20,7 @@ _SEND_BUFFER = 32 * 1024
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which sets `up` once it listens, and ends hanging answers when it stops."""
+    """uvicorn's server, as the simulator runs it: sets `up` once it listens, and ends hanging answers when it stops."""
 
     def __init__(self, app: SimulatorApp) -> None:
         config = uvicorn.Config(
@@ -62,7 +62,10 @@ def _url(listener: socket.socket) -> str:
 
 
 class Simulator:
-    """A running simulator as a test sees it; every method may be called from any thread."""
+    """A running simulator of OpenAI's API, as a test sees and controls it.
+
+    Every method may be called from any thread.
+    """
 
     def __init__(self, base_url: str, app: SimulatorApp) -> None:
         self.base_url = base_url
@@ -70,22 +73,26 @@ class Simulator:
 
     @property
     def requests(self) -> list[ReceivedRequest]:
-        """All requests received since the start or the last `clear`, oldest first."""
+        """All requests that the simulator has received since the start or the last `clear`, oldest first."""
         return self._app.recorder.requests
 
     @property
     def last(self) -> ReceivedRequest:
-        """The newest request; raises IndexError when there is none."""
+        """The newest request that the simulator has received.
+
+        Raises:
+            IndexError: there is none.
+        """
         return self._app.recorder.requests[-1]
 
     @property
     def in_flight(self) -> int:
-        """How many requests have an answer that isn't finished."""
+        """The number of requests whose answer is not finished."""
         return self._app.recorder.in_flight
 
     @property
     def waiting(self) -> int:
-        """How many answers wait for a `release` at the gate."""
+        """The number of answers that wait, before their head or inside of a stream, until `release` lets them go."""
         return self._app.gate.waiting
 
     def clear(self) -> None:
@@ -105,7 +112,7 @@ class Simulator:
         chance.freeze(seed)
 
     def fail_next(self, fault: str, times: int = 1) -> None:
-        """Gives the next `times` requests this fault, such as `slow-0.3`.
+        """Makes the next `times` requests fail by a fault, given as text such as `slow-0.3`.
 
         Raises:
             ValueError: the table in `tests.simulator.wire.faults` does not have the fault.
@@ -113,11 +120,11 @@ class Simulator:
         self._app.queue.extend([parse_fault(fault)] * times)
 
     def hold(self) -> None:
-        """Makes every answer wait before its head is sent, from now on until `release`."""
+        """Makes every answer wait, before its head is sent, from now on until `release` is called."""
         self._app.gate.hold()
 
     def release(self, waiting: int = 0, timeout: float = _PATIENCE) -> None:
-        """Waits until at least `waiting` answers are at the gate, then lets all of them go, and ends a `hold`.
+        """Lets all held answers go once there are at least `waiting` of them, and ends a `hold`.
 
         Raises:
             TimeoutError: there were fewer after `timeout` seconds.
@@ -126,7 +133,7 @@ class Simulator:
         self._app.gate.release()
 
     def wait_until(self, condition: Callable[[], object], timeout: float = _PATIENCE) -> None:
-        """Waits until the condition is true; checks it at every change in what the simulator has recorded.
+        """Waits until a condition on the recorded requests is true; it is checked whenever the record changes.
 
         Raises:
             TimeoutError: it was not true within `timeout` seconds.

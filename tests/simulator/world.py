@@ -33,7 +33,7 @@ class StoredCompletion:
 
 @dataclass
 class StoredResponse:
-    """A stored response of the Responses API.
+    """A response of the Responses API that the simulator stores.
 
     `final` is the finished response; `phases` are the statuses that are still to be shown before that (background
     responses only).
@@ -55,7 +55,7 @@ class StoredConversation:
 
 @dataclass
 class StoredObject:
-    """A stored object of a family that the simulator only stores, such as a file, a thread or a voice.
+    """An object of a family that the simulator only stores, such as a file, a thread or a voice.
 
     `parent` is the id of the object that it belongs to.
     """

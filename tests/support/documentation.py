@@ -27,13 +27,13 @@ for _path in sorted((BASE_DIR / "bench").glob("*.md")):
 
 
 def blocks(language: str, page: str = "") -> list[str]:
-    """Returns the fenced code blocks of a language, in the page of this name or, without a name, in all pages."""
+    """Returns the code blocks in a language, such as `sh`, from one page of the documentation or from all pages."""
     texts = [PAGES[page]] if page else PAGES.values()
     return [block for text in texts for _, found, block in FENCED.findall(text) if found == language]
 
 
 def section(heading: str) -> str:
-    """Returns the text below a heading (`## Errors`), up to the next heading of the same level or a higher one.
+    """Returns the text of the documentation below a heading (`## Errors`), up to the next one of at least its level.
 
     Raises:
         AssertionError: not exactly one page has the heading.
@@ -45,9 +45,9 @@ def section(heading: str) -> str:
 
 
 def rows_of(heading: str, text: str = "") -> list[list[str]]:
-    """Returns the cells of the one table whose heading row begins with `heading`, as a list for each row.
+    """Finds the table whose heading row begins with `heading`, and returns its cells, as a list for each row.
 
-    The table is searched in `text` or, if that is empty, in all pages.
+    The table is searched in `text` or, if that is empty, in all pages of the documentation.
 
     Raises:
         AssertionError: there is no such table, or more than one.
@@ -59,7 +59,7 @@ def rows_of(heading: str, text: str = "") -> list[list[str]]:
 
 
 def anchors(text: str) -> set[str]:
-    """Returns the names by which links can refer to a page's headings, as GitHub makes these names."""
+    """Returns the anchors of a page's headings, by which links refer to them, as GitHub names them."""
     seen: Counter[str] = Counter()
     names = set()
     for heading in re.findall(r"^#+ +(.*)$", FENCED.sub("", text), re.MULTILINE):
@@ -71,18 +71,18 @@ def anchors(text: str) -> set[str]:
 
 
 def links(text: str) -> list[str]:
-    """Returns the targets of the links and pictures in a page; those inside code are left out."""
+    """Returns the targets of the links and pictures in a page; links inside of code are left out."""
     plain = re.sub(r"`[^`\n]*`", "", FENCED.sub("", text))
     return re.findall(r"\]\(([^()\s]+)\)", plain)
 
 
 def variables(tmp_path: Path, response_id: str) -> dict[str, str]:
-    """Returns the environment variables with which a shell example of the documentation runs."""
+    """Returns the environment variables that a shell example of the documentation needs to run."""
     return {"HOME": str(tmp_path), "KEY": SECURITY_KEY, "TOKEN": ACCESS_TOKEN, "ID": response_id}
 
 
 def run_curls(script: str, gateway: Gateway, tmp_path: Path, response_id: str = "") -> list[int]:
-    """Runs a shell example and returns the statuses of its answers.
+    """Runs a shell example of the documentation, and returns the statuses of the answers to its `curl` commands.
 
     The shell is restricted. Its only program is `curl`, which connects to `gateway` whatever host a URL names.
     """

@@ -66,14 +66,14 @@ time_t time(time_t *result) {
 
 
 class Traveller(Protocol):
-    """Interface of the fixture `time_machine` that the package of this name gives to pytest."""
+    """Interface of the pytest fixture `time_machine`, which sets the clock of this process."""
 
     def move_to(self, destination: float, tick: bool | None = None) -> None:
-        """Sets the clock to the Unix time `destination`, from which it goes on if `tick` is true."""
+        """Sets the clock to the Unix time `destination`, from which it goes on only if `tick` is true."""
 
 
 class ProcessClock:
-    """The wall clock of this process: Python's functions for the time of day and the date, in all of its threads."""
+    """The wall clock of this process, which a test can set: Python's functions for time and date, in all threads."""
 
     def __init__(self, traveller: Traveller) -> None:
         self._traveller = traveller
@@ -85,7 +85,7 @@ class ProcessClock:
 
 
 class ServerClock:
-    """The wall clock of a server that is started with `settings`, for its Python, its libraries and its children.
+    """The wall clock of a server that a test starts with `settings`, and can set: for all code in it and its children.
 
     A small library stands between them and the C library. Skips the test if there is no compiler to make it.
     """

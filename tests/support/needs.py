@@ -24,7 +24,7 @@ STARTERS = {id(starter) for starter in (subprocess, BundledPostgres, run_simulat
 
 
 def mark_tests_that_need_a_server(items: list[pytest.Item]) -> None:
-    """Gives the mark `needs_server` to those tests that need a server, a database or another process."""
+    """Adds the pytest mark `needs_server` to those tests that need a server, a database or another process."""
     for item in items:
         if isinstance(item, pytest.Function) and _needs_server(item):
             item.add_marker(MARK)
@@ -39,7 +39,10 @@ def _needs_server(test: pytest.Function) -> bool:
 
 @cache
 def _starts_something(called: object) -> bool:
-    """Returns whether a function or a class of tests, or anything that it names, uses one of `STARTERS`."""
+    """Returns whether a test function or class starts a server or process: whether it uses one of `STARTERS`.
+
+    What it names is searched, too.
+    """
     seen: set[int] = set()
     found = [called]
     while found:
@@ -53,9 +56,9 @@ def _starts_something(called: object) -> bool:
 
 
 def _used_by(called: object) -> Iterator[object]:
-    """Yields what `called` uses.
+    """Yields the objects that a function or a class uses.
 
-    For a function, that is the function that it decorates and the globals that it names; for a class, its members.
+    For a function, these are the function that it decorates and the globals that it names; for a class, its members.
     """
     if isinstance(called, type):
         yield from vars(called).values()
@@ -68,7 +71,7 @@ def _used_by(called: object) -> Iterator[object]:
 
 
 def _code_of(code: CodeType) -> Iterator[CodeType]:
-    """Yields the code of a function, and the code of all functions inside of it."""
+    """Yields the code object of a function, and those of all functions inside of it."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, CodeType):

@@ -18,7 +18,7 @@ T = TypeVar("T")
 def wait_until(
     condition: Callable[[], object], patience: float = PATIENCE, complaint: Callable[[], object] = str
 ) -> None:
-    """Returns once the condition holds; fails with the complaint after `patience` seconds."""
+    """Waits until the condition is true; fails with the text of `complaint` after `patience` seconds."""
     deadline = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < deadline, complaint() or "it never came true"
@@ -26,9 +26,10 @@ def wait_until(
 
 
 def repeat_until(condition: Callable[[], object], run: Callable[[], T]) -> T:
-    """Repeats a run until the condition holds behind it, and returns what the last run returned.
+    """Calls a function until the condition is true after a call; returns the result of the last call.
 
-    For what can be judged only if a busy machine has not come between: a call of 200 ms, say, that must reach upstream.
+    This is for what can be judged only if a busy machine has not come between: a call of 200 ms, say, that must reach
+    upstream.
     """
     results: list[T] = []
 
@@ -41,10 +42,10 @@ def repeat_until(condition: Callable[[], object], run: Callable[[], T]) -> T:
 
 
 def wait_until_quick(run: Callable[[], float], seconds: float) -> None:
-    """Repeats a run, which returns how many seconds it took, until one has taken less than `seconds`.
+    """Calls a function, which returns how many seconds it took, until one call took less than `seconds`.
 
-    A busy machine delays some of the runs. Code that waits for what it should not wait for delays all of them, and then
-    this fails.
+    A busy machine delays some of the calls. Code that waits for what it should not wait for delays all of them, and
+    then this fails.
     """
     took: list[float] = []
 

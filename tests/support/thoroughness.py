@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 
 def examples(number: int) -> settings:
-    """Returns Hypothesis' settings for a property that is tried with `number` examples; in a quick run with a tenth."""
+    """Returns Hypothesis' settings for a test with `number` examples; with a tenth of them if the run is quick."""
     return settings(max_examples=max(1, number * settings().max_examples // USUAL_EXAMPLES))
 
 
 def some(cases: Iterable[T]) -> Iterator[T]:
-    """Yields all of many cases that are alike; in a quick run every tenth of them."""
+    """Yields all of many similar test cases; only every tenth of them if the run is quick."""
     return itertools.islice(cases, 0, None, max(1, USUAL_EXAMPLES // settings().max_examples))

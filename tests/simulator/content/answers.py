@@ -20,7 +20,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Stream:
-    """A streamed answer: its events as bytes.
+    """A streamed answer: its server-sent events as bytes, and the dialect in which they are written.
 
     In the dialect `chat`, events are bare `data:` lines and `[DONE]` is the last; in `typed`, each names its type.
     """
@@ -31,7 +31,7 @@ class Stream:
 
 
 def json_answer(value: object, status: int = 200, headers: tuple[tuple[str, str], ...] = ()) -> Answer:
-    """Returns an answer with `value` as JSON, indented by two blanks, as in OpenAI's answers (except streams)."""
+    """Makes an answer of `value` as JSON, indented by two blanks as in OpenAI's answers (except streams)."""
     return Answer(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE), status, headers=headers)
 
 

@@ -41,7 +41,7 @@ _MESSAGES: dict[int, tuple[str, str, str | None]] = {
 
 
 class ApiError(Exception):
-    """Error with which a handler refuses a request; the app turns it into an answer in OpenAI's format."""
+    """Error by which a handler refuses a request; the simulator turns it into an answer in OpenAI's format."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class ApiError(Exception):
 
 
 def of_status(status: int) -> ApiError:
-    """Returns the error that OpenAI gives with a status.
+    """Makes the error that OpenAI sends with a given HTTP status.
 
     With 429, headers say when to try again. The message of a 500 says that a retry may help.
     """
@@ -143,5 +143,5 @@ def not_found(message: str) -> ApiError:
 
 
 def refuse(message: str, param: str | None = None, code: str | None = None) -> NoReturn:
-    """Raises an `ApiError` with status 400 and this message."""
+    """Refuses a request: raises an `ApiError` with status 400 and the given message."""
     raise ApiError(400, message, param=param, code=code)

@@ -14,7 +14,10 @@ _HUGE_DELTA = 4096
 
 @dataclass(frozen=True)
 class Draft:
-    """The text of an answer, in the pieces in which it is streamed; `whole` is False if a token limit cut it short."""
+    """The text of a simulated answer, in the pieces in which it is streamed.
+
+    `whole` is False if a token limit has cut it short.
+    """
 
     pieces: list[str]
     whole: bool = True
@@ -38,7 +41,7 @@ def text_draft(text: str) -> Draft:
 
 
 def compose(question: str, images: int, earlier_turns: int, fault: Fault, variant: int = 0) -> Draft:
-    """Returns the simulated model's answer to a question; a fault may set the number of its pieces or bytes."""
+    """Makes the text that the simulated model answers to a question; a fault may set the number of pieces or bytes."""
     if fault.events is not None:
         return Draft([f" ö{number}" for number in range(fault.events)])
     if fault.huge is not None:

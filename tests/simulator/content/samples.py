@@ -45,7 +45,7 @@ def _number(schema: Json, question: str, *, whole: bool) -> float:
 
 
 def sample(schema: Json, question: str, name: str = "", root: Json | None = None, depth: int = 0) -> Any:
-    """Returns a made-up value that is valid against a simple JSON schema.
+    """Makes up a value that is valid against a simple JSON schema.
 
     Numbers and names are taken from the question, if they occur there.
     """
@@ -79,7 +79,7 @@ def sample(schema: Json, question: str, name: str = "", root: Json | None = None
 
 
 def instance(schema: Any, question: str) -> str:
-    """Returns a made-up value for a JSON schema, as JSON text; refuses a schema that is not valid."""
+    """Makes up a value that is valid against a JSON schema, as JSON text; refuses a schema that is not valid."""
     try:
         return orjson.dumps(sample(schema, question)).decode()
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
@@ -87,7 +87,7 @@ def instance(schema: Any, question: str) -> str:
 
 
 def wanted_function(names: list[str], choice: object, question: str | None) -> str | None:
-    """Returns the name of the function that the simulated model calls; None if it calls none.
+    """Chooses the function that the simulated model calls, and returns its name; None if the model calls none.
 
     It is the function that `choice` names, the first one if `choice` requires a call, or else one that the user's
     question mentions. `question` is None if the last message is not the user's: then none is called unless one is

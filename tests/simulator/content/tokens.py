@@ -20,7 +20,7 @@ _CACHE_STEP = 128
 
 
 def split_tokens(text: str) -> list[str]:
-    """Splits a text into tokens; joined again, they give the text."""
+    """Splits a text into simulated tokens, which are pieces of the text: joined again, they give the text."""
     return _TOKEN.findall(text)
 
 
@@ -29,7 +29,7 @@ def count_tokens(text: str) -> int:
 
 
 def _count_content(content: object) -> int:
-    """Returns the number of tokens in a message's content: a string, or a list of parts of either API."""
+    """Counts the tokens of a message's content: of a string, or of a list of parts in the form of either API."""
     if isinstance(content, str):
         return count_tokens(content)
     if not isinstance(content, list):
@@ -49,7 +49,7 @@ def _count_tools(tools: object) -> int:
 
 
 def estimate_chat_prompt_tokens(messages: Iterable[dict[str, Any]], tools: object = None) -> int:
-    """Returns the `usage.prompt_tokens` of a chat completion with these messages and tools."""
+    """Estimates the tokens of the prompt of a chat completion, by its messages and tools: `usage.prompt_tokens`."""
     total = _TOKENS_PRIMING_THE_ANSWER + _count_tools(tools)
     for message in messages:
         total += _TOKENS_PER_MESSAGE + _count_content(message.get("content"))
@@ -57,7 +57,7 @@ def estimate_chat_prompt_tokens(messages: Iterable[dict[str, Any]], tools: objec
 
 
 def estimate_input_tokens(items: Iterable[dict[str, Any]], instructions: object = None, tools: object = None) -> int:
-    """Returns the `usage.input_tokens` of a response with these input items, instructions and tools.
+    """Estimates the input tokens of a response, by its input items, instructions and tools: `usage.input_tokens`.
 
     The items are in their stored form (`input_items`).
     """
@@ -72,7 +72,7 @@ def estimate_input_tokens(items: Iterable[dict[str, Any]], instructions: object 
 
 
 def cached_tokens(prompt_tokens: int) -> int:
-    """Returns how many of a prompt's tokens count as read from the cache.
+    """Returns how many of a prompt's tokens the simulated OpenAI has read from its cache.
 
     From 1024 tokens on, that is their number rounded down to a multiple of 128 (OpenAI's prompt caching guide).
     """

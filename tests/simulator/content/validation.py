@@ -17,7 +17,7 @@ type_names = {
 
 
 def describe(value: object) -> str:
-    """Returns the JSON type of a value with its article, such as "a string", as OpenAI's messages name it."""
+    """Returns the JSON type of a value as OpenAI's messages name it, with its article: "a string", for example."""
     return "null" if value is None else type_names.get(type(value), "an unknown type")
 
 
@@ -32,7 +32,7 @@ def wrong_type(name: str, expected: str, value: object) -> errors.ApiError:
 
 @dataclass(frozen=True)
 class Rule:
-    """What the value of one parameter may be: its JSON types (`kinds`), choices and bounds.
+    """A rule for the values of one parameter of a request: its JSON types (`kinds`), choices and bounds.
 
     `None` is always accepted, as OpenAI does for optional parameters.
     """
@@ -72,7 +72,7 @@ class Rule:
 
 
 def kind_of(thing: object) -> str | None:
-    """Returns the `type` of a JSON object; None if `thing` is no object, or has no type that is a text."""
+    """Returns the member `type` of a JSON object; None if `thing` is no object, or its `type` is no text."""
     kind = thing.get("type") if isinstance(thing, dict) else None
     return kind if isinstance(kind, str) else None
 
@@ -102,9 +102,9 @@ SERVICE_TIERS = one_of("auto", "default", "flex", "scale", "priority", "fast")
 
 
 def check_known(body: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
-    """Checks the parameters of a request against `rules`, and refuses unknown ones.
+    """Checks the parameters of a request against `rules`, in the way of newer endpoints; refuses unknown ones.
 
-    The message has the words of the Responses API and of other newer endpoints.
+    Newer endpoints, such as the Responses API, have words of their own in the message of the refusal.
     """
     for name, value in body.items():
         if name not in rules:
@@ -113,9 +113,9 @@ def check_known(body: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
 
 
 def check_recognized(body: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
-    """Checks the parameters of a request against `rules`, and refuses unknown ones.
+    """Checks the parameters of a request against `rules`, in the way of older endpoints; refuses unknown ones.
 
-    The message has the words of Chat Completions and of other older endpoints.
+    Older endpoints, such as Chat Completions, have words of their own in the message of the refusal.
     """
     unknown = [name for name in body if name not in rules]
     if unknown:

@@ -64,7 +64,7 @@ def _audio_file(form: Form) -> UploadedFile:
 
 
 def _check_form(form: Form, known: set[str]) -> tuple[str, str]:
-    """Checks the form of a transcription or translation as OpenAI does, and returns its model and response format."""
+    """Checks the form of a transcription or translation as OpenAI does; returns the model and the response format."""
     unknown = [name for name in form.fields if name.partition("[")[0] not in known]
     if unknown:
         errors.refuse(f"Unrecognized request argument supplied: {', '.join(unknown)}")
@@ -117,7 +117,7 @@ def _written(transcript: Transcript, response_format: str, body: Json) -> Answer
 
 
 def create_transcription(call: Call) -> Answer | Stream:
-    """Answers a request for a transcription, by a stream if it asks for one.
+    """Answers a request for a transcription, with a stream of events if the request asks for one.
 
     `stream` is ignored for whisper-1 (API reference).
     """
@@ -139,10 +139,7 @@ def create_transcription(call: Call) -> Answer | Stream:
 
 
 def _is_streamed_fault(call: Call) -> bool:
-    """Returns whether a form asks for a stream.
-
-    If its model is `fault:…`, that model then stands for one that can stream.
-    """
+    """Returns whether a form asks for a stream; its model name `fault:…` then stands for a model that can stream."""
     try:
         return call.request.form.get("stream", [""])[0].lower() == "true"
     except ValueError:

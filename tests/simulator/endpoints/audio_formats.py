@@ -12,7 +12,7 @@ _AUDIO_TOKENS_PER_SECOND = 10
 
 @dataclass(frozen=True)
 class Transcript:
-    """The simulated transcript of an audio file.
+    """The simulated transcript of an audio file: sentences with their times.
 
     It depends on the file's size and language only, so that it is the same each time.
     """
@@ -31,7 +31,7 @@ class Transcript:
 
     @property
     def spans(self) -> list[tuple[float, float, str]]:
-        """Each sentence of the transcript, as its start and end in seconds and its text."""
+        """The sentences of the transcript, each as its start and its end in seconds, and its text."""
         length = self.seconds / len(self.sentences)
         return [(round(at * length, 2), round((at + 1) * length, 2), one) for at, one in enumerate(self.sentences)]
 
@@ -97,7 +97,7 @@ def words(transcript: Transcript) -> list[Json]:
 
 
 def verbose(transcript: Transcript, task: str, granularities: list[str]) -> Json:
-    """Returns a transcript in the format `verbose_json`.
+    """Converts a transcript to the response format `verbose_json`.
 
     It has `segments` unless only words were asked for, and `words` only if they were (API reference).
     """

@@ -22,7 +22,7 @@ _FINGERPRINT = "fp_51e1070cf2"
 
 @dataclass(frozen=True)
 class Choice:
-    """One of the choices in the answer of a chat completion: a text in pieces, or a function call."""
+    """One choice in the answer of a chat completion: either a text, in pieces, or a function call."""
 
     draft: prose.Draft
     function: str | None = None
@@ -132,7 +132,7 @@ def create_chat_completion(call: Call) -> Answer | Stream:
 
 
 def _events(asked: Asked, frame: Json, choices: list[Choice], usage: Json) -> Iterator[bytes]:
-    """Yields the events of a streamed chat completion.
+    """Yields the events of a streamed chat completion as bytes.
 
     They are the chunks of all choices one after the other, the usage if it was asked for, and `[DONE]`.
     """
@@ -162,7 +162,7 @@ def _events(asked: Asked, frame: Json, choices: list[Choice], usage: Json) -> It
 
 
 def _deltas(choice: Choice) -> Iterator[tuple[Json, str]]:
-    """Yields each delta of a streamed choice, with the text that the delta carries."""
+    """Yields the deltas in which a choice of a chat is streamed, each with the text that it carries."""
     if not choice.function:
         yield {"role": "assistant", "content": "", "refusal": None}, ""
         for piece in choice.draft.pieces:

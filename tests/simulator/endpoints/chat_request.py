@@ -56,7 +56,7 @@ _IMAGE_URL = re.compile(r"https?://\S+|data:image/[\w.+-]+;base64,\S+")
 
 @dataclass(frozen=True)
 class Asked:
-    """A chat request that was checked, and the parts of it on which the answer depends."""
+    """A chat request after its check, with the parts of its body on which the simulated answer depends."""
 
     body: Json
     model: str
@@ -168,7 +168,7 @@ def _check_reasoning_model(body: Json) -> None:
 
 
 def check_chat(body: Json) -> Asked:
-    """Checks the body of a chat request, and refuses what OpenAI would refuse; returns the checked request.
+    """Checks the body of a chat request, refuses it where OpenAI would, and returns the checked request.
 
     The order of the checks is OpenAI's: model, names and types, messages, then which parameters go together.
     """

@@ -26,7 +26,7 @@ _MOST_TOKENS = 8192
 
 
 def _packed_vector(text: bytes, dimensions: int) -> bytes:
-    """Returns a unit vector, computed from a hash of the text, as little-endian float32 numbers."""
+    """Makes an embedding of a text: a unit vector from the text's hash, as little-endian float32 numbers."""
     integers = struct.unpack(f"<{dimensions}i", hashlib.shake_256(text).digest(4 * dimensions))
     length = math.sqrt(sum(value * value for value in integers))
     return struct.pack(f"<{dimensions}f", *(value / length for value in integers))

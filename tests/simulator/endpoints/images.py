@@ -47,7 +47,10 @@ def _usage(prompt: str, quality: str, images_in: int, images_out: int) -> Json:
 
 
 def _look(body: Json) -> Json:
-    """Returns the members of an answer that describe the image, such as its size; `auto` is replaced by a value."""
+    """Returns the members of an answer that describe the image, such as its size, as the request asks for them.
+
+    `auto`, and what is missing, is replaced by a value.
+    """
     chosen = {name: body.get(name) for name in ("background", "output_format", "quality", "size")}
     usual = {"background": "opaque", "output_format": "png", "quality": "medium", "size": "1024x1024"}
     return {name: usual[name] if value in {None, "auto"} else value for name, value in chosen.items()}

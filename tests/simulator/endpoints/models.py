@@ -41,7 +41,7 @@ _NOT_FOR_CHAT = ("text-embedding", "whisper", "tts-", "gpt-image", "dall-e", "om
 
 
 def dated_name(model: str) -> str:
-    """Returns the name under which a model answers; that of `gpt-4o-mini` is `gpt-4o-mini-2024-07-18`."""
+    """Returns the full name with which a model answers: that of `gpt-4o-mini` is `gpt-4o-mini-2024-07-18`."""
     return _DATED.get(model, model)
 
 
@@ -50,7 +50,7 @@ def reasons(model: str) -> bool:
 
 
 def check_model(model: object) -> str:
-    """Returns the name of the model that a request names, and refuses a missing or unknown one.
+    """Checks the model in a request, and returns its name; refuses a missing or unknown one.
 
     Every model exists, except those whose name begins with `gpt-nope`.
     """

@@ -36,7 +36,7 @@ def _result(text: str) -> Json:
 
 
 def _texts(given: Any) -> list[str]:
-    """Returns the texts to judge, one for each result; a list of parts is one text."""
+    """Returns the texts that a moderation request wants judged; a list of content parts counts as one text."""
     if isinstance(given, str):
         return [given]
     if not given:

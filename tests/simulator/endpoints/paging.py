@@ -10,7 +10,7 @@ _LIMIT = integer(1, 100)
 
 
 def page(items: Sequence[Json], query: dict[str, list[str]], *, default_order: str = "desc") -> Json:
-    """Returns one page of a list, as the query's `after`, `limit` and `order` ask; `items` are oldest first."""
+    """Makes one page of a list, as the query parameters `after`, `limit` and `order` ask; `items` are oldest first."""
     order = query.get("order", [default_order])[0]
     if order not in {"asc", "desc"}:
         raise errors.invalid_value("order", order, ["asc", "desc"])

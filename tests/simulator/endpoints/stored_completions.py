@@ -48,7 +48,7 @@ def delete_completion(call: Call) -> Answer:
 
 
 def list_messages(call: Call) -> Answer:
-    """Answers with the messages of the request that led to a stored chat completion.
+    """Answers a request for the messages of a stored chat completion: those of the call that created it.
 
     OpenAI's reference shows the messages with their own roles, though the SDK's type says `assistant`.
     """

@@ -18,7 +18,7 @@ from tests.simulator.world import StoredObject, World, new_id
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of stored object.
+    """A kind of object that the simulator stores, such as a file or a thread, with the rules for creating one.
 
     `references` are pairs of a parameter and a kind: an id in the parameter must be that of an object of that kind.
     """
@@ -219,7 +219,7 @@ def file_content(call: Call) -> Answer:
 
 
 def attach_file(call: Call) -> Answer:
-    """Answers the request to add a file to a vector store; the file keeps its own id there."""
+    """Answers a request to add a file to a vector store; the file has the same id there."""
     store, body = find_object(call.world, "vector_store", call.parameters["id"]), call.json()
     rules.check_known(body, {"file_id": rules.TEXT, "attributes": rules.OBJECT, "chunking_strategy": rules.OBJECT})
     key = find_object(call.world, "file", str(body.get("file_id"))).resource["id"]

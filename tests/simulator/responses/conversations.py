@@ -97,7 +97,7 @@ def retrieve_item(call: Call) -> Answer:
 
 
 def delete_item(call: Call) -> Answer:
-    """Deletes an item of a conversation, and answers with the conversation."""
+    """Answers a request to delete an item of a conversation: deletes the item, and returns the conversation."""
     stored = _stored(call)
     stored.items.remove(_item(call, stored))
     return json_answer(stored.resource)

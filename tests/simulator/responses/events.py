@@ -16,7 +16,7 @@ from tests.simulator.responses.output import logprob
 
 
 def response_events(final: Json, pieces: list[str], *, obfuscated: bool) -> list[Json]:
-    """Returns all events of a streamed response, in their order and numbered.
+    """Makes all events of a streamed response, numbered and in their order.
 
     `final` is the finished response. `pieces` are the text deltas of its message, if it has one. With `obfuscated`,
     each delta is padded.
@@ -48,7 +48,7 @@ def _unnumbered(final: Json, pieces: list[str]) -> Iterator[Json]:
 
 
 def _unfinished(item: Json) -> Json:
-    """Returns an output item as it is before it has any content, for the event that says that it has begun."""
+    """Returns a copy of an output item without its content: as the event shows it that says that the item begins."""
     blank: dict[str, Json] = {
         "reasoning": {"summary": []},
         "message": {"status": "in_progress", "content": []},
@@ -96,7 +96,7 @@ def _item_events(item: Json, pieces: list[str]) -> Iterator[Json]:
 
 
 def _written(prefix: str, name: str, text: str) -> Iterator[Json]:
-    """Yields the events of a text that is written bit by bit: its deltas, then one with the whole text."""
+    """Yields the events in which a text is streamed: one for each piece of it, then one with the whole text."""
     for piece in split_tokens(text):
         yield {"type": f"{prefix}.delta", "delta": piece}
     yield {"type": f"{prefix}.done", name: text}

@@ -19,7 +19,7 @@ _SUMMARY = "**Thinking it over**\n\nThe question is read, weighed — and answer
 
 @dataclass(frozen=True)
 class Asked:
-    """A request for a response that was checked.
+    """A request for a response after its check, with the items on which the simulated answer depends.
 
     `context` are the items of the conversation so far, and `items` those in the request's own input.
     """
@@ -190,7 +190,7 @@ def _message(asked: Asked, draft: prose.Draft) -> Json:
 
 
 def make_output(asked: Asked) -> Output:
-    """Makes the output of a response: its items in their order, and the pieces in which its text is streamed."""
+    """Makes the simulated output of a response: its items in order, and the pieces in which its text is streamed."""
     reasoning_tokens = _REASONING_TOKENS if models.reasons(asked.model) else 0
     items: list[Json] = [_reasoning(asked)] if reasoning_tokens else []
     if asked.body.get("tool_choice") != "none":

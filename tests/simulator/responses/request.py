@@ -116,7 +116,7 @@ _TOOLS = [
 
 
 def check_response(body: Json) -> str:
-    """Checks the body of a request for a response, and refuses what OpenAI would refuse; returns the model."""
+    """Checks the body of a request for a response, refuses it where OpenAI would, and returns the model's name."""
     rules.check_known(body, PARAMETERS)
     if body.get("model") is None:
         raise errors.missing("model")
@@ -174,7 +174,7 @@ def _check_format(form: Any) -> None:
 
 
 def _content(name: str, role: str, content: Any) -> list[Json]:
-    """Returns a message's content as a list of parts, with the members that OpenAI fills in."""
+    """Converts a message's content to a list of parts, and adds the members that OpenAI fills in."""
     text_kind = "output_text" if role == "assistant" else "input_text"
     if isinstance(content, str):
         content = [{"type": text_kind, "text": content}]
@@ -211,7 +211,7 @@ def _message(name: str, item: Json) -> Json:
 
 
 def input_items(given: Any, known: Callable[[str], Json | None], name: str = "input") -> list[Json]:
-    """Returns the items of an input as they are stored: each with an id.
+    """Converts the input of a response to items in their stored form, each with an id.
 
     OpenAI's reference puts parts inside a message; the seed's README sends them bare, so both are taken. Bare parts are
     gathered into one user message. `known` returns the stored item with a given id, to which an `item_reference`

@@ -59,7 +59,7 @@ _TOOL_DEFAULTS: dict[str, Json] = {
 
 
 def _asked(call: Call, body: Json, model: str) -> Asked:
-    """Returns a checked request with the items it builds on: those of a previous response or of a conversation."""
+    """Completes a checked request with the items that it builds on: those of an earlier response or a conversation."""
     context: list[Json] = []
     if body.get("previous_response_id"):
         context = find_previous(call.world, body["previous_response_id"]).context
@@ -94,7 +94,7 @@ def _echoed_reasoning(asked: Asked) -> Json:
 
 
 def _final(asked: Asked, output: Output) -> Json:
-    """Returns the finished response, with every field that OpenAI's responses have."""
+    """Makes the finished response as JSON, with every field that OpenAI's responses have."""
     body, now = asked.body, chance.now()
     tier = body.get("service_tier")
     text = body.get("text") or {}
@@ -158,7 +158,7 @@ def create_response(call: Call) -> Answer | Stream:
 
 
 def compact_response(call: Call) -> Answer:
-    """Answers the request to compact a conversation: with all user messages, then one compaction item.
+    """Answers a request to compact a conversation: with all its user messages, followed by one compaction item.
 
     So says the SDK's docstring of `CompactedResponse.output`.
     """

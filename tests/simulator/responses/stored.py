@@ -19,7 +19,7 @@ _CANCELLABLE = ("queued", "in_progress")
 
 
 def _example() -> StoredResponse:
-    """Returns the stored response that the examples of the README ask for, which always exists."""
+    """Makes the stored response of the README's examples, which the simulator always has."""
     asked = {
         "id": "msg_abc123",
         "type": "message",
@@ -101,12 +101,12 @@ def find_previous(world: World, key: str) -> StoredResponse:
 
 
 def find_item(world: World, key: str) -> Json | None:
-    """Returns the stored item with the id `key`, to which an `item_reference` refers; None if there is none."""
+    """Finds the stored item with the id `key`, to which an `item_reference` refers; returns None if there is none."""
     return next((item for stored in world.responses.values() for item in stored.context if item["id"] == key), None)
 
 
 def shown(stored: StoredResponse) -> Json:
-    """Returns a stored response as a client sees it in its present phase, such as `queued` or `in_progress`."""
+    """Returns a stored response as JSON for a client, with its present status, such as `queued` or `in_progress`."""
     if stored.cancelled:
         status = "cancelled"
     elif stored.phases:
@@ -154,7 +154,7 @@ def delete_response(call: Call) -> Answer:
 
 
 def cancel_response(call: Call) -> Answer:
-    """Answers the request to cancel a response.
+    """Answers a request to cancel a response: cancels it if it still goes on in the background.
 
     A synchronous response is refused; a background response that has ended stays as it is.
     """

@@ -26,11 +26,11 @@ class Chance:
         self._frozen = None
 
     def token(self, size: int) -> str:
-        """Returns `size` random bytes in hexadecimal; while frozen, they come from the seed."""
+        """Returns `size` random bytes as hexadecimal digits; while frozen, they follow from the seed."""
         return self._frozen.randbytes(size).hex() if self._frozen else secrets.token_hex(size)
 
     def now(self) -> int:
-        """Returns the Unix time in whole seconds; while frozen, always the same."""
+        """Returns the current Unix time in whole seconds; while frozen, always the same one."""
         return _FROZEN_AT if self._frozen else int(time.time())
 
     def milliseconds_since(self, started: float) -> int:

@@ -18,7 +18,7 @@ class Connection:
         self.was_cut = False
 
     async def read_body(self) -> tuple[bytes, bool]:
-        """Reads the request's body, and returns it and whether it is complete.
+        """Reads the request's body; returns the body, and whether it is complete.
 
         It is incomplete if the client hung up while sending it.
         """
@@ -27,7 +27,7 @@ class Connection:
         return b"".join(chunks), whole
 
     async def count_body(self) -> tuple[int, bool]:
-        """Reads the request's body without keeping it, and returns its size in bytes and whether it is complete."""
+        """Reads the request's body without keeping it; returns its size in bytes, and whether it is complete."""
         size = 0
 
         def count(chunk: bytes) -> None:
@@ -48,7 +48,7 @@ class Connection:
                 return True
 
     async def watch(self) -> None:
-        """Waits until the client is gone, or the answer is complete: ASGI reports the same for both."""
+        """Waits until the client has hung up or the answer is complete; ASGI reports the same for both."""
         while not self._gone.is_set():
             if (await self._receive())["type"] == "http.disconnect":
                 self._gone.set()
@@ -64,7 +64,7 @@ class Connection:
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
 
     async def cut(self, *, flush: bool) -> None:
-        """Cuts the connection; with `flush`, what was written is sent before.
+        """Cuts the connection to the client; with `flush`, bytes that were written before are still sent.
 
         ASGI and uvicorn have no call for this: an application that returns early gets a 500 or an error in the log.
         `receive` is a bound method of uvicorn's request cycle, and that holds the transport.

@@ -29,7 +29,7 @@ _EVENTS_BEFORE_SILENCE = 2
 
 
 def _head(answer: Answer | Stream, started: float, extra: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
-    """Returns the headers of an answer, with every header that OpenAI's servers add; `extra` are further ones."""
+    """Returns all headers of an answer: those that OpenAI's servers add to each, and the `extra` ones."""
     kind = answer.content_type if isinstance(answer, Answer) else "text/event-stream; charset=utf-8"
     pairs = [
         ("content-type", kind),
@@ -72,7 +72,7 @@ def replaced(fault: Fault, request: ReceivedRequest) -> Answer | None:
 
 
 def _altered(stream: Stream, fault: Fault) -> tuple[list[bytes], bool]:
-    """Returns the events of a stream as the fault changes them, and whether the connection is cut after them."""
+    """Applies a fault to a stream: returns the changed events, and whether the connection is cut after them."""
     events = list(stream.events)
     if fault.malformed:
         events.insert(2, _BROKEN_EVENT)
@@ -89,7 +89,7 @@ def _altered(stream: Stream, fault: Fault) -> tuple[list[bytes], bool]:
 
 
 def _chunks(events: list[bytes], fault: Fault) -> Iterator[tuple[bytes, int]]:
-    """Yields the chunks in which events are written.
+    """Yields the chunks of bytes in which the events of a stream are sent, as the fault asks.
 
     With each comes the number of whole events that have been sent once the chunk has left.
     """
@@ -112,7 +112,7 @@ def _chunks(events: list[bytes], fault: Fault) -> Iterator[tuple[bytes, int]]:
 
 
 class Delivery:
-    """Sends one answer on one connection; its caller cancels it when the client goes away."""
+    """The sending of one answer on one connection, as a fault asks; its caller cancels it when the client leaves."""
 
     def __init__(
         self, connection: Connection, request: ReceivedRequest, fault: Fault, recorder: Recorder, gate: Gate
@@ -125,7 +125,7 @@ class Delivery:
         self._started = time.monotonic()
 
     async def before_the_head(self) -> bool:
-        """Does what a fault asks for before an answer's head, such as waiting; returns whether an answer follows."""
+        """Does what a fault asks for before the answer's head is sent, such as waiting; returns whether to go on."""
         if self._fault.cut:
             await self._connection.cut(flush=False)
             return False
@@ -166,7 +166,7 @@ class Delivery:
         await self._connection.write(last, more=False)
 
     def _say_completed(self) -> None:
-        """Records that the answer to the request is completed.
+        """Records that the answer to the request is complete.
 
         Called before the last bytes leave, so that a client that has them all finds its request recorded as completed.
         """

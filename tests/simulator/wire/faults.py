@@ -49,7 +49,7 @@ HEADER = "x-simulator-fault"
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault, or several that are joined, as parsed; the default of a field means that this fault is absent."""
+    """A fault of the simulated server, or several at once, parsed from text; a field's default means: no such fault."""
 
     status: int | None = None
     html: bool = False
@@ -112,7 +112,7 @@ def parse_fault(text: str) -> Fault:
 
 
 def requested_model(request: ReceivedRequest) -> str | None:
-    """Returns the `model` in a JSON or multipart body; None if there is none."""
+    """Returns the `model` that a request's body, JSON or multipart, names; None if it names none."""
     kind = (request.header("content-type") or "").lower()
     try:
         if kind.startswith("multipart/form-data"):
@@ -125,7 +125,7 @@ def requested_model(request: ReceivedRequest) -> str | None:
 
 
 def own_fault(request: ReceivedRequest, model: str | None, response_id: str | None) -> Fault | None:
-    """Returns the fault that a request itself asks for, in a header, its model or a response id; None if none.
+    """Returns the fault that a request asks for by a header, its model or a response id; None if it asks for none.
 
     Raises:
         ValueError: the text of the fault is not valid.
@@ -141,7 +141,7 @@ def own_fault(request: ReceivedRequest, model: str | None, response_id: str | No
 
 
 def fault_of_head(request: ReceivedRequest) -> Fault:
-    """Returns the fault that the header of a request asks for, before its body is read; `NO_FAULT` if none.
+    """Returns the fault that a request's header asks for, before the body is read; `NO_FAULT` if it asks for none.
 
     A fault that is not valid counts as none here.
     """

@@ -5,7 +5,7 @@ import threading
 
 
 class Gate:
-    """The place where answers wait until a test lets them go.
+    """A gate at which answers wait until a test lets them go.
 
     The waiters live on the server's event loop; `hold` and `release` may be called from any thread.
     """
@@ -21,16 +21,16 @@ class Gate:
 
     @property
     def waiting(self) -> int:
-        """How many answers wait at the gate."""
+        """The number of answers that wait at the gate."""
         with self._changed:
             return len(self._waiters)
 
     def hold(self) -> None:
-        """Makes every answer wait before its head is sent, from now on until `release`."""
+        """Closes the gate: every answer waits, before its head is sent, until `release` is called."""
         self._held = True
 
     def release(self) -> None:
-        """Lets all answers go that wait at the gate, and ends a `hold`."""
+        """Opens the gate: lets all waiting answers go, and ends a `hold`."""
         with self._changed:
             self._held = False
             for waiter in self._waiters:

@@ -30,7 +30,7 @@ def _parameters(value: str) -> dict[str, str]:
 
 
 def parse_form(content_type: str, body: bytes) -> Form:
-    """Returns the fields and files of a multipart form.
+    """Parses the body of a multipart form; returns its fields and files.
 
     Raises:
         ValueError: the body is not the multipart form that its content type announces.

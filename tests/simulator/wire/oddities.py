@@ -37,7 +37,7 @@ EVENTS = "text/event-stream"
 
 @dataclass(frozen=True)
 class Script:
-    """One answer of the upstream.
+    """One odd answer of an upstream, in a stream of events or as JSON.
 
     `events` is a function that returns the events of the stream as texts; its argument says whether the call has asked
     for usage. `label` is the stream's content type. `body` is the JSON of an answer that is no stream.
@@ -50,7 +50,7 @@ class Script:
 
 
 def data(value: Any, *, compact: bool = True, end: str = "\n", field: str = "data", space: str = " ") -> str:
-    """Returns the text of one event; `value` is its data: an object, which becomes JSON, or a text."""
+    """Writes one server-sent event as text; `value` is its data: an object, which becomes JSON, or a text."""
     separators = (",", ":") if compact else None
     text = value if isinstance(value, str) else json.dumps(value, separators=separators, ensure_ascii=False)
     return f"{field}:{space}{text}{end}{end}"
@@ -68,7 +68,7 @@ def chunk(*choices: dict[str, Any], name: str, **more: Any) -> dict[str, Any]:
 
 
 def usual(name: str, *, with_usage: bool, nulls: bool = False, **of_last: Any) -> list[dict[str, Any]]:
-    """Returns the chunks of an answer of three words, with its end and, if that is wanted, the usage.
+    """Makes the chunks of a usual streamed chat: three words, the end and, `with_usage`, the usage.
 
     `of_last` are members that are added to the last chunk, whichever that is.
     """
@@ -95,7 +95,7 @@ def azure(*, with_usage: bool) -> list[dict[str, Any]]:
 
 
 def stream(make: Callable[..., list[dict[str, Any]]], *more: str, **spelling: Any) -> Callable[[bool], list[str]]:
-    """Returns a function that returns the texts of a stream's events: those of the chunks from `make`, then `more`.
+    """Makes a function that returns the events of a stream: the chunks that `make` returns, then the texts `more`.
 
     The function's argument says whether the call has asked for usage.
     """
@@ -103,7 +103,7 @@ def stream(make: Callable[..., list[dict[str, Any]]], *more: str, **spelling: An
 
 
 def whole(name: str, *, compact: bool = True, **members: Any) -> Callable[[bool], list[str]]:
-    """Returns a function that returns the events of a usual answer with its end; each chunk has `members` as well."""
+    """Makes a function that returns the events of a usual stream up to its end, with `members` added to each chunk."""
     return lambda asked: [
         *(data({**one, **members}, compact=compact) for one in usual(name, with_usage=asked)),
         data(DONE),
@@ -111,7 +111,7 @@ def whole(name: str, *, compact: bool = True, **members: Any) -> Callable[[bool]
 
 
 def begun(name: str, *more: str) -> Callable[[bool], list[str]]:
-    """Returns a function that returns the events of the first two words of an answer, then `more`."""
+    """Makes a function that returns the events of a stream that breaks off after two words, then the texts `more`."""
     return lambda asked: [*(data(one) for one in usual(name, with_usage=asked)[:2]), *more]
 
 
@@ -179,7 +179,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def odd_upstream() -> Iterator[str]:
-    """Runs this module's upstream until the block ends, and yields its base URL."""
+    """Runs an upstream with odd answers until the block ends, and yields its base URL."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -22,7 +22,7 @@ _KEPT_REQUESTS = 20_000
 
 @dataclass
 class ReceivedRequest:
-    """One request as it was received.
+    """A request exactly as the simulator has received it.
 
     The names of `headers` are in lower case; their order and repeated ones are kept. `body` is unchanged. `path` is
     decoded, `raw_path` and `query` are as they came. `discarded` is how many bytes of a body were not kept.
@@ -41,7 +41,7 @@ class ReceivedRequest:
     timestamp: float = field(default_factory=time.time)
 
     def header(self, name: str) -> str | None:
-        """Returns the value of the first header of this name, in upper or lower case; None if there is none."""
+        """Returns the first value of the header `name`, whose case does not matter; None if there is no such header."""
         return next((value for key, value in self.headers if key == name.lower()), None)
 
     @cached_property
@@ -85,7 +85,7 @@ class ReceivedRequest:
 
 
 class Recorder:
-    """Record of the newest requests, and of how many answers are not finished."""
+    """The record of the newest requests, and of the answers that are not finished."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
@@ -115,7 +115,7 @@ class Recorder:
             self.changed.notify_all()
 
     def received(self, request: ReceivedRequest) -> None:
-        """Records a request whose body is here, unless it has been forgotten since it began."""
+        """Records a request whose body has arrived, unless the record was cleared since the request began."""
         with self.changed:
             if id(request) in self._in_flight:
                 self._requests.append(request)
@@ -144,7 +144,7 @@ class Recorder:
             self.changed.notify_all()
 
     def wait_until(self, condition: Callable[[], object], timeout: float) -> None:
-        """Waits until the condition is true; checks it at every change of the record.
+        """Waits until a condition is true; it is checked whenever the record changes.
 
         Raises:
             TimeoutError: it was not true within `timeout` seconds.

@@ -49,10 +49,11 @@ SOUND = b"RIFF\x32\x1f\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\x40\x1f\0\0\1\0
 
 
 class BrokenStream(NamedTuple):
-    """A streamed call whose answer stops after `pieces`; they are None if not even its head comes.
+    """A streamed call whose answer breaks off, with the cost that the ledger must have for it.
 
-    `dollars` is its cost, and `kind` its `cost_kind`. With `rate`, the dollars of a token, the cost is `dollars` and as
-    many output tokens as a model makes in the time that upstream had.
+    The answer stops after `pieces`; they are None if not even its head comes. `dollars` is the cost, and `kind` its
+    `cost_kind`. With `rate`, the dollars of a token, the cost is `dollars` and as many output tokens as a model makes
+    in the time that upstream had.
     """
 
     name: str
@@ -67,7 +68,7 @@ class BrokenStream(NamedTuple):
 
 
 def sized(asked: dict[str, Any], member: str = "input") -> bytes:
-    """Returns a request of `REQUEST_BYTES`: `asked`, and as much ordinary text in `member` as is missing."""
+    """Returns a request's JSON body of exactly `REQUEST_BYTES`: `asked`, with ordinary text in `member` to fill it."""
 
     def with_text(text: str) -> bytes:
         content: Any = [{"role": "user", "content": text}] if member == "messages" else text
@@ -92,7 +93,7 @@ def of_chat(name: str, dollars: str, model: str, *deltas: dict[str, Any], **aske
 
 
 def of_counted_chat(name: str, dollars: str, model: str, usage: dict[str, Any]) -> BrokenStream:
-    """Returns a streamed chat that breaks off after the chunk with its usage, before its last event, `[DONE]`."""
+    """Makes the case of a streamed chat that breaks off after its usage, but before its last event, `[DONE]`."""
     case = of_chat(name, dollars, model, {"content": SAID})
     end = as_events({**json.loads(chunk(model)[6:]), "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
     return case._replace(pieces=[*(case.pieces or ()), end, chunk(model, usage=usage)], kind="exact")
@@ -118,7 +119,10 @@ def of_response(
     name: str, dollars: str, model: str = "gpt-5", *items: dict[str, Any], said: str = SAID, ended: bool = False,
     tier: str = "default", tools: Sequence[Any] = (), **asked: Any,
 ) -> BrokenStream:  # fmt: skip
-    """Returns a streamed response that breaks off after its text and these items or, with `ended`, its last event."""
+    """Makes the case of a streamed response that breaks off after its text and the events or items `items`.
+
+    With `ended`, it has its last event, too.
+    """
     identity = {"id": f"resp_{name.replace(' ', '_').replace(',', '')}", "tools": tools, "service_tier": tier}
     begun = response(model, None, status="in_progress", output=[], **identity)
     pieces = [as_events({"type": "response.created", "sequence_number": 0, "response": begun})]

@@ -19,7 +19,10 @@ CHAT, RESPONSES, IMAGES, SPEECH = "/v1/chat/completions", "/v1/responses", "/v1/
 
 
 class BillCase(NamedTuple):
-    """A call, upstream's answer to it, and its cost: `dollars` is None if the cost is not known yet."""
+    """One call for a test of bills: the request, upstream's answer to it, and the cost that the ledger must have.
+
+    `dollars` is None if the cost is not known yet.
+    """
 
     name: str
     path: str
@@ -34,7 +37,11 @@ class BillCase(NamedTuple):
 
 
 def checked(kind: type[BaseModel], answer: dict[str, Any]) -> dict[str, Any]:
-    """Returns `answer` unchanged; raises ValidationError if it does not have the shape of this type of the SDK."""
+    """Checks that `answer` has the shape of the SDK's type `kind`, and returns it unchanged.
+
+    Raises:
+        ValidationError: it has not.
+    """
     kind.model_validate(answer)
     return answer
 

@@ -51,10 +51,9 @@ def fill(gateway: Gateway, admin: httpx2.Client) -> dict[str, str]:
 
 
 def post(admin: httpx2.Client, path: str, form: dict[str, str], *, leads_on: bool = True) -> httpx2.Response:
-    """Fills in and sends the form of an admin page, and returns the page that follows.
+    """Fills in and sends the form on the admin's page `path` (below `/admin/`); returns the page that follows.
 
-    `path` is the path below `/admin/`. Asserts that the page is another one than the form's or, without `leads_on`, the
-    same.
+    Asserts that this is another page than the form's or, without `leads_on`, the same.
     """
     page = admin.get(f"/admin/{path}")
     answer = admin.post(f"/admin/{path}", data={**hidden_fields(page.text), **form})
@@ -70,7 +69,7 @@ def hidden_fields(page: str) -> dict[str, str]:
 
 
 def paths_of_pages(ids: dict[str, str]) -> list[str]:
-    """Returns one path for every route of a page; `ids` are the ids of objects, as `fill` returns them."""
+    """Returns a path for every route that serves a page; `ids` are the ids of objects, as `fill` returns them."""
     return [f"/{filled_in(pattern, ids)}" for pattern in patterns_of(get_resolver())]
 
 

@@ -12,7 +12,7 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class Asgi:
-    """One request to an ASGI application and the connection that it comes on, without a socket.
+    """A request to an ASGI application, and the connection that it comes on, both simulated without a socket.
 
     The request's body comes in `pieces`. What follows the last piece depends on `then`: with "end" the body is
     complete, with "silence" nothing more comes, with "departure" the client hangs up. `taken` is how many bytes of the
@@ -58,7 +58,7 @@ class Asgi:
         }
 
     async def ask(self, application: Application) -> int:
-        """Sends the request to an application, and returns the status of its answer; 0 if there is none."""
+        """Sends the request to an application, and returns the status of the answer; 0 if no answer comes."""
         async with asyncio.timeout(PATIENCE):
             await application(self.scope, self._receive, self._send)
         return self.status

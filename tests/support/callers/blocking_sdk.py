@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 
 class Blocking:
-    """Wrapper of the asynchronous SDK, or of one of its objects, that waits for every result.
+    """Wrapper of the asynchronous SDK that makes it synchronous: each call waits for the result, and returns it.
 
     A result that is not plain data is wrapped in the same way.
     """

@@ -16,7 +16,10 @@ from tests.support.servers.gateway import Gateway
 
 
 def make_key(gateway: Gateway, name: str, **budgets: str) -> str:
-    """Creates a key with these budgets, waits until every worker knows it, and returns its text."""
+    """Creates an access key with a budget for each given span, waits until every worker knows it, and returns its text.
+
+    The budgets are in dollars.
+    """
     with database(gateway.variables["DATABASE_URL"]) as connection:
         _, text = insert(connection, {f"budget_{span}": dollars for span, dollars in budgets.items()}, name)
     gateway.wait_until_known(text)
@@ -30,7 +33,10 @@ def database(url: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 def ask(gateway: Gateway, key: str, path: str, body: dict[str, Any], **headers: str) -> httpx2.Response:
-    """Sends a call with this key on a new connection, which either of two workers may accept."""
+    """Makes a call with the access key `key` on a new connection, and returns the answer.
+
+    Either of the server's two workers may accept the connection.
+    """
     headers = {"Authorization": f"Bearer {key}", **headers}
     with httpx2.Client(base_url=gateway.url, timeout=PATIENCE) as client:
         return client.post(path, json=body, headers=headers)
@@ -43,7 +49,10 @@ def holds(url: str, key_name: str) -> list[Decimal]:
 
 
 def spent(url: str, key_name: str) -> tuple[Decimal, Decimal]:
-    """Returns the dollars that a key has spent, by its days' sums and by its rows, both read at one moment."""
+    """Returns the dollars that a key has spent twice: by the sums of its days, and by the rows of its calls.
+
+    Both are read from the database at one moment.
+    """
     query = """SELECT (SELECT COALESCE(sum(cost), 0) FROM usage_usageday WHERE key_name = %(key)s),
         (SELECT COALESCE(sum(cost), 0) FROM usage_request WHERE key_name = %(key)s)"""
     with database(url) as connection:
@@ -52,7 +61,7 @@ def spent(url: str, key_name: str) -> tuple[Decimal, Decimal]:
 
 
 def settled(url: str, key_name: str) -> Decimal:
-    """Waits until nothing of a key's budgets is reserved any more, and returns the dollars that the key has spent."""
+    """Waits until no dollars of a key's budgets are reserved, and returns the dollars that the key has spent."""
     wait_until(lambda: not holds(url, key_name))
     by_days, by_rows = spent(url, key_name)
     assert by_days == by_rows

@@ -14,9 +14,9 @@ BODY = b'{"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}
 
 @contextmanager
 def crowd(gateway: Gateway, size: int) -> Iterator[list[Wire]]:
-    """Opens connections to the server, equally many to each worker, and yields them once all are accepted.
+    """Opens `size` connections to the server, equally many to each worker; yields them once all are accepted.
 
-    Their number is `size`, rounded down to a multiple of the number of workers.
+    The number is rounded down to a multiple of the number of workers.
     """
     pids = [pid for pid in gateway.worker_pids if is_alive(pid)]
     with ExitStack() as open_wires:
@@ -32,7 +32,7 @@ def crowd(gateway: Gateway, size: int) -> Iterator[list[Wire]]:
 
 
 def statuses(wires: Sequence[Wire], key: str) -> list[int]:
-    """Makes one chat completion on each connection, all at once, and returns the statuses of the answers, sorted."""
+    """Sends one chat completion on each of `wires`, all at once; returns the sorted statuses of the answers."""
     call = head("POST", "/v1/chat/completions", "Content-Type: application/json", length=len(BODY), key=key) + BODY
     for wire in wires:
         wire.send(call)

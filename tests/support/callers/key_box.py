@@ -17,18 +17,18 @@ AT_ONCE = 25
 
 
 class KeyBox:
-    """Stock of access keys with limits for one server; each key is given out once."""
+    """A stock of access keys with limits, for the tests of one server; each key is given out once."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._made: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
 
     def take(self, **rules: int) -> str:
-        """Returns the text of an unused access key with the limits in `rules`; the server knows the key already."""
+        """Returns the text of an unused access key that has the limits in `rules`; the server knows the key already."""
         return self.take_named(**rules)[1]
 
     def take_named(self, **rules: int) -> tuple[str, str]:
-        """Returns the name and the text of an unused access key with the limits in `rules`."""
+        """Returns the name and the text of an unused access key that has the limits in `rules`."""
         made = self._made[json.dumps(rules)]
         if not made:
             with psycopg.connect(self._gateway.variables["DATABASE_URL"], autocommit=True) as connection:

@@ -30,7 +30,7 @@ SCRIPT_PATH = re.compile(r"[\"'`](/(?:admin|my-usage|static|docs|openapi\.json)\
 
 
 class References(HTMLParser):
-    """HTML parser that collects what a page refers to, in its elements, scripts and styles."""
+    """HTML parser that collects the URLs and paths to which a page refers, in its elements, scripts and styles."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class LinkWalk:
         self._origin = origin
 
     def walk(self, paths: list[str]) -> None:
-        """Requests these paths, and every link and file of the site that they lead to, each path once."""
+        """Requests the given paths, and every link and file of the site that they lead to; requests each path once."""
         queue = list(paths)
         while queue:
             path = queue.pop(0)
@@ -73,7 +73,7 @@ class LinkWalk:
                 queue += self.look_at(self.browser.get(self._origin + path, follow_redirects=False))
 
     def look_at(self, answer: httpx2.Response) -> list[str]:
-        """Records an answer's status and what points outside `root`; returns the paths of the site that it names."""
+        """Records the status of an answer, and its links that leave `root`; returns the paths of the site in it."""
         here = str(answer.url)
         self.visited[urlsplit(here).path] = answer.status_code
         for cookie in answer.headers.get_list("set-cookie"):
@@ -109,7 +109,7 @@ def references_of(answer: httpx2.Response) -> Iterator[str]:
 
 
 def texts_in(value: Any) -> Iterator[str]:
-    """Yields every text in a JSON value, at any depth; some of the texts are pieces of pages."""
+    """Yields every string in a JSON value, at any depth; in an answer to a page's script, some are pieces of HTML."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list):

@@ -31,7 +31,10 @@ def scrape(gateway: Gateway) -> Samples:
 
 
 def value(samples: Samples, name: str, **labels: str) -> float:
-    """Returns the sum of those samples of the metric `name` that have these labels, and perhaps others."""
+    """Returns the value of the metric `name` with the given labels: the sum of all samples that have these labels.
+
+    A sample may have other labels as well.
+    """
     return sum(
         number
         for (sample, found), number in samples.items()
@@ -40,7 +43,7 @@ def value(samples: Samples, name: str, **labels: str) -> float:
 
 
 def reports_since(gateway: Gateway, moment: float) -> list[dict[str, Any]]:
-    """Returns the reports that the workers and the shipper of a server have written since `moment` (Unix time)."""
+    """Returns the reports that the workers and the shipper of a server have written since the Unix time `moment`."""
     reports = []
     for path in Path(gateway.variables["DATA_DIR"], "workers").glob("*.json"):
         with suppress(FileNotFoundError):  # of a dead worker, taken over meanwhile
@@ -49,7 +52,7 @@ def reports_since(gateway: Gateway, moment: float) -> list[dict[str, Any]]:
 
 
 def wait_for_reports(gateway: Gateway) -> None:
-    """Waits until `/metrics` has all that has been counted so far, whichever worker answers.
+    """Waits until `/metrics` shows all that the server has counted so far, whichever worker answers.
 
     A worker knows its own numbers, and those of the others and of the shipper as of their last reports.
     """
@@ -58,7 +61,7 @@ def wait_for_reports(gateway: Gateway) -> None:
 
 
 def wait_until(gateway: Gateway, holds: Callable[[Samples], bool]) -> Samples:
-    """Reads `/metrics` until the condition `holds` is true for its samples, and returns these samples.
+    """Reads `/metrics` again and again until the condition `holds` is true for its samples; returns these samples.
 
     That may take a second, because workers report once a second what they have counted.
     """

@@ -17,15 +17,15 @@ EVERYBODY = (*ROLES, SUPERUSER)
 
 
 def make_groups() -> None:
-    """Creates the groups of the admin's roles again, as the migration has done.
+    """Creates the groups of the admin's roles, such as "viewer", in the database.
 
-    They may be missing, because tests with transactions of their own empty the tables.
+    The migration has made them, but they may be missing, because tests with transactions of their own empty the tables.
     """
     migration.make_groups(apps, SimpleNamespace(connection=connection))
 
 
 def person(role: str, name: str = "") -> User:
-    """Creates a user of the admin with one role, which may be that of a superuser, and returns the user."""
+    """Creates a user of the admin who has the role `role`, such as "viewer" or superuser, and returns the user."""
     name = name or f"a {role}"
     if role == SUPERUSER:
         return User.objects.create_superuser(name, password=None)
@@ -35,7 +35,7 @@ def person(role: str, name: str = "") -> User:
 
 
 def staff(name: str, *permissions: str) -> User:
-    """Creates a user of the admin with these permissions, and returns the user.
+    """Creates a user of the admin who has the given permissions and no role, and returns the user.
 
     A permission is written like `auth.change_user`.
     """

@@ -278,7 +278,7 @@ CALLS: dict[Scenario, list[Row]] = {
 
 
 def row_of(row: dict[str, Any]) -> Row:
-    """Returns the route and the model of a row, and how its usage is known; asserts that the row has a cost."""
+    """Returns a row's route, its model, and how its usage is known, as in `CALLS`; asserts that the row has a cost."""
     assert row["cost"] is not None
     if row["usage_source"] == "estimated":
         assert row["usage"] is None

@@ -20,7 +20,7 @@ Step = Callable[[CallerConnection, Any], Awaitable[None]]
 
 
 class Line:
-    """Stand-in for the asyncio transport at the server's end of a connection.
+    """Stand-in for an asyncio transport: the server's end of a connection, which only records what is written.
 
     `sent` are the bytes that the server has sent so far.
     """
@@ -61,9 +61,9 @@ class Line:
 
 @asynccontextmanager
 async def serving(step: Step) -> AsyncIterator[tuple[Protocol, Line]]:
-    """Yields a connection that is served by the gateway's HTTP protocol, and its transport, until the block ends.
+    """Serves a connection without a socket by the gateway's HTTP protocol, until the block ends.
 
-    The application behind the protocol calls `step` for each request.
+    Yields the connection and its transport. The application behind the protocol calls `step` for each request.
     """
 
     async def application(scope: Any, _: Any, send: Any) -> None:

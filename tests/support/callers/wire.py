@@ -15,7 +15,7 @@ from tests.support.servers.gateway import PATIENCE, SECURITY_KEY, Gateway
 
 @dataclass
 class WireAnswer:
-    """One answer as it was received.
+    """An answer exactly as it was received over a socket: status, headers and body.
 
     The names of headers are in lower case. `pairs` has all headers in their order, repeated ones too; of a repeated
     one, `headers` has the last.
@@ -33,7 +33,7 @@ class WireAnswer:
 
 
 class Wire:
-    """One client connection, over which a test sends and reads bytes.
+    """A client connection over a plain socket, on which a test sends and reads bytes.
 
     Each read fails after `PATIENCE` seconds, so that a server that hangs makes the test fail.
     """
@@ -59,7 +59,7 @@ class Wire:
         return WireAnswer(int(first.split(" ")[1]), dict(pairs), pairs=pairs)
 
     def read_answer(self) -> WireAnswer:
-        """Reads the next answer completely, and returns it."""
+        """Reads the next answer with its whole body, and returns it."""
         answer = self.read_head()
         if answer.headers.get("transfer-encoding") == "chunked":
             answer.body = b"".join(self.read_chunks())
@@ -94,7 +94,7 @@ class Wire:
             yield chunk
 
     def read_to_end(self) -> bytes:
-        """Reads until the server closes the connection, and returns all bytes that no other method has read."""
+        """Reads until the server closes the connection; returns the bytes that no other method has returned before."""
         while data := self.connection.recv(65536):
             self._received += data
         return self._received
@@ -108,7 +108,7 @@ class Wire:
 
 @contextmanager
 def connect(gateway: Gateway, *, receive_buffer: int | None = None) -> Iterator[Wire]:
-    """Opens a connection to the gateway, and yields it until the block ends.
+    """Opens a connection to the gateway, yields it, and closes it when the block ends.
 
     `receive_buffer`: the size of the client's receive buffer in bytes; a small one makes it a slow reader.
     """
@@ -128,7 +128,7 @@ def connect_to(url: str, *, receive_buffer: int | None = None) -> Iterator[Wire]
 
 
 def head(method: str, target: str, *headers: str, length: int | None = None, key: str = SECURITY_KEY) -> bytes:
-    """Returns the head of a request as bytes; `key` is its bearer key, and `length` its Content-Length."""
+    """Builds the head of a request as bytes; `key` is its bearer key, and `length` its Content-Length."""
     lines = [f"{method} {target} HTTP/1.1", "Host: gateway", f"Authorization: Bearer {key}", *headers]
     if length is not None:
         lines.append(f"Content-Length: {length}")
@@ -136,11 +136,11 @@ def head(method: str, target: str, *headers: str, length: int | None = None, key
 
 
 def json_call(path: str, body: dict[str, Any], *headers: str) -> bytes:
-    """Returns a complete POST request as bytes, with a JSON object as its body."""
+    """Builds a POST request with a JSON body, head and body as bytes."""
     content = json.dumps(body).encode()
     return head("POST", path, "Content-Type: application/json", *headers, length=len(content)) + content
 
 
 def in_chunks(*pieces: bytes) -> bytes:
-    """Returns a chunked body as bytes: each piece is one chunk, and the end of the body follows."""
+    """Encodes a body in chunks (HTTP's chunked coding): each piece is one chunk, and the end of the body follows."""
     return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"

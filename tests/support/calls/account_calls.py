@@ -30,7 +30,7 @@ OWN = {"openai_api_key": "sk-own", "project": "proj_own", "organization": "org-o
 
 
 def call(gateway: Gateway, method: str, path: str, **options: Any) -> Any:
-    """Makes a call of the simple API with all that its path requires, except a key, and returns the answer."""
+    """Makes a call to a path of the simple API, with all that the path requires except a key; returns the answer."""
     if path == TRANSCRIPTIONS:
         options = {"files": SOUND, **options}
     elif path in BODY_CALLS and "json" not in options:
@@ -39,12 +39,12 @@ def call(gateway: Gateway, method: str, path: str, **options: Any) -> Any:
 
 
 def account(simulator: Simulator) -> tuple[str | None, ...]:
-    """Returns the values of the headers that say which account pays, in the last request that upstream has received."""
+    """Returns which account pays for the newest request at upstream: the values of the headers that say so."""
     return tuple(simulator.last.header(name) for name in ("authorization", "openai-project", "openai-organization"))
 
 
 def sent_up(simulator: Simulator) -> str:
-    """Returns the last request that upstream has received as one text, without the headers that say who pays."""
+    """Returns the newest request at upstream as one text, without the headers that say which account pays."""
     last = simulator.last
     said = [pair for pair in last.headers if pair[0] not in {"authorization", "openai-project", "openai-organization"}]
     return f"{last.path} {last.query} {said} {last.body.decode('latin-1')}"

@@ -13,7 +13,10 @@ STREAMS = 5
 
 
 def read_streams(gateway: Gateway, simulator: Simulator, hang_up: Callable[[], object]) -> list[bytes]:
-    """Opens several streams, calls `hang_up` while all of them wait for upstream, and returns the bytes of each."""
+    """Opens several streams at once, calls `hang_up` while upstream holds all of them back, and lets them go on.
+
+    Returns the bytes of each stream.
+    """
 
     def read() -> bytes:
         with gateway.http.stream("POST", "/openai2", json=STREAM) as stream:

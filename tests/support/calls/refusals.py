@@ -19,7 +19,10 @@ FILE = ("speech.mp3", b"sound", "audio/mpeg")
 def assert_refused(
     answer: httpx2.Response | WireAnswer, status: int, kind: str, code: str, param: str | None = None
 ) -> dict[str, Any]:
-    """Asserts that an answer is this error of the gateway, with all its members; returns the error object."""
+    """Asserts that an answer is a certain error of the gateway: its status, type, code and parameter, and its form.
+
+    Returns the error object.
+    """
     content = answer.content if isinstance(answer, httpx2.Response) else answer.body
     assert answer.headers["content-type"] == "application/json", content[:200]
     body: dict[str, Any] = json.loads(content)

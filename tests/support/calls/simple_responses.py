@@ -15,14 +15,14 @@ KEY = {"security_key": SECURITY_KEY}
 
 
 def create(gateway: Gateway, **parameters: Any) -> str:
-    """Creates a response by `/openai2`, and returns the response's id."""
+    """Creates a stored response by a call of `/openai2`, and returns the response's id."""
     answer = gateway.post("/openai2", {"model": MODEL, "input": "My name is Alice.", **parameters})
     assert answer.status_code == 200
     return str(answer.json()["id"])
 
 
 def ask_unchanged(gateway: Gateway, method: str, path: str) -> tuple[int, str | None, bytes]:
-    """Requests a path exactly as it is written, and returns the answer's status, content type and body.
+    """Requests a path exactly as it is written; returns the answer's status, content type and body.
 
     Other clients would normalize the path first.
     """

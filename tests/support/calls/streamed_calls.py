@@ -24,9 +24,9 @@ def event(kind: str, **more: Any) -> bytes:
 
 
 def answered(gateway: Gateway, path: str, body: dict[str, Any]) -> tuple[int, bytes, dict[str, Any], bool]:
-    """Makes a call with a streamed answer, and returns what became of it.
+    """Makes a call with a streamed answer; returns its status, its body, its row in the ledger, and whether it was cut.
 
-    Returned are the status, the body, the call's row in the ledger, and whether the connection was cut before the end.
+    It was cut if the connection was closed before the end of the body.
     """
     with connect(gateway) as wire:
         wire.send(json_call(path, body))

@@ -9,7 +9,10 @@ from tests.support.servers.gateway import Gateway
 
 
 def the_row(gateway: Gateway, request_id: str) -> dict[str, Any]:
-    """Returns the only row of a call in the ledger; `request_id` is the id that the caller gave to the call."""
+    """Returns the row of a call in the ledger, and asserts that there is one only.
+
+    `request_id` is the id that the caller gave to the call.
+    """
     rows = gateway.rows("WHERE incoming_request_id = %s", [request_id], at_least=1)
     assert len(rows) == 1
     return rows[0]

@@ -17,7 +17,7 @@ SECRET = b"gpt-4o-transcribe"
 
 @dataclass(frozen=True)
 class Ambiguous:
-    """A form that two readers can read differently, or that is malformed; the gateway must refuse it.
+    """A form that the gateway must refuse, because two readers can read it differently or because it is malformed.
 
     `words` must be in the error message. `content_types` are the request's Content-Type headers.
     """
@@ -43,7 +43,7 @@ WHOLE = START + END
 
 
 def after(rest: bytes, words: str) -> Ambiguous:
-    """Returns a form with a good file and an allowed model, followed by the part or parts `rest`.
+    """Makes an ambiguous form: a good file and an allowed model, followed by the part or parts `rest`.
 
     `words` must be in the message of its refusal.
     """
@@ -51,7 +51,7 @@ def after(rest: bytes, words: str) -> Ambiguous:
 
 
 def instead(disposition: bytes, words: str, more: bytes = b"") -> Ambiguous:
-    """Returns a form with a part that has this Content-Disposition, behind a good file and an allowed model.
+    """Makes an ambiguous form: a good file, an allowed model, and a part with the Content-Disposition `disposition`.
 
     `more` are further header lines of the part; `words` must be in the message of the form's refusal.
     """
@@ -59,7 +59,7 @@ def instead(disposition: bytes, words: str, more: bytes = b"") -> Ambiguous:
 
 
 def typed(*content_types: bytes, words: str = "Content-Type") -> Ambiguous:
-    """Returns a good form whose request has these Content-Type headers.
+    """Makes an ambiguous form whose body is good, but whose request has the Content-Type headers `content_types`.
 
     `words` must be in the message of its refusal.
     """

@@ -24,7 +24,7 @@ class ClientForm:
 
 
 def form(boundary: bytes, *parts: bytes, end: bytes = b"\r\n", quoted: bool = False, **rest: object) -> ClientForm:
-    """Returns a form that consists of these parts, each of which contains its own headers.
+    """Makes a multipart form of the given parts, each of which contains its own headers.
 
     `end` are the bytes behind the last boundary. With `quoted` the boundary is in quotes in the Content-Type. `rest`
     are other members of `ClientForm`.

@@ -34,7 +34,7 @@ ENCODINGS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
 
 
 def two_readings(wrapped: bytes, unwrapped: bytes) -> bytes:
-    """Returns compressed bytes (deflate) that two readers read differently.
+    """Makes bytes in the content coding `deflate` that readers decode differently, with a wrapper or without one.
 
     A reader that expects a wrapper (RFC 1950) reads a text that ends with `wrapped`; a reader that expects none reads
     one that ends with `unwrapped`. For the latter, the first byte begins a stored block (RFC 1951, 3.2.4), whose length

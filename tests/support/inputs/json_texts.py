@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 
 class Pairs(tuple[tuple[str, Any], ...]):
-    """The members of a JSON object as pairs of name and value, in their order; a name may occur twice."""
+    """A JSON object in which a name may occur twice: its members as pairs of name and value, in their order."""
 
 
 scalars = st.one_of(
@@ -34,7 +34,7 @@ documents = objects(values)
 
 
 def write(value: Any, chance: Random) -> str:
-    """Returns `value` as JSON text, with random white space and escapes from `chance`.
+    """Writes `value` as JSON text with random white space and escapes, which `chance` chooses.
 
     Strings may contain control characters that are not escaped, which JSON does not allow.
     """

@@ -21,9 +21,12 @@ SENDERS = {
 
 @cache
 def sdk_paths() -> dict[str, set[str]]:
-    """Returns every path that the official SDK requests, with its methods; each parameter is written `{id}`.
+    """Returns the paths that the official SDK can request, each with its methods; parameters are written `{id}`.
 
-    Raises `AssertionError` for a request whose path is written in a way that this function does not understand.
+    The paths are read from the SDK's source.
+
+    Raises:
+        AssertionError: the path of a request is written in a way that this function does not understand.
     """
     paths: dict[str, set[str]] = {}
     for file in sorted((Path(openai.__file__).parent / "resources").rglob("*.py")):
@@ -38,9 +41,10 @@ def sdk_paths() -> dict[str, set[str]]:
 
 
 def written_path(argument: ast.expr, file: Path) -> str:
-    """Returns the path in the first argument of the SDK's call that sends a request.
+    """Returns the path that is written in the SDK's source as the first argument of a call, such as `/files/{file_id}`.
 
-    The argument is a text, or a call of `path_template` with a text; for any other, raises `AssertionError`.
+    Raises:
+        AssertionError: the argument is neither a text nor a call of `path_template` with a text.
     """
     if isinstance(argument, ast.Call) and ast.unparse(argument.func) == "path_template":
         argument = argument.args[0]

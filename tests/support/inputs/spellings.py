@@ -46,6 +46,6 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
 
 
 def is_gone(written: str, text: str) -> bool:
-    """Returns whether `text` contains neither a secret as it is `written`, nor the 16 characters in its middle."""
+    """Returns whether a secret is gone from `text`: neither as it is `written`, nor the 16 characters in its middle."""
     middle = len(written) // 2
     return written not in text and written[middle - 8 : middle + 8] not in text

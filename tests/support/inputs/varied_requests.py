@@ -22,7 +22,7 @@ AT_START = (b"{", b"{" + USAGE + b",")
 
 @dataclass(frozen=True)
 class Sent:
-    """One request of an exchange.
+    """One request that is sent to the gateway in an exchange of several, and what upstream must receive of it.
 
     `target` is the path below `/v1`; `{id}` in it stands for the id in the answer to the exchange's first request.
 
@@ -266,7 +266,7 @@ JSON_BODIES: dict[str, Exchange] = {name: (raw_chat(body),) for name, body in OD
 
 
 def _streaming(body: str | bytes) -> Sent:
-    """Returns a call with this body, into which `"stream":true` was inserted as the first member.
+    """Makes a call with the given JSON body, into which `"stream":true` is inserted as the first member.
 
     The gateway adds its own member, by which it asks for the usage, in front of that.
     """

@@ -22,7 +22,10 @@ Result = TypeVar("Result")
 
 
 async def in_database(work: Callable[[], Result]) -> Result:
-    """Runs what uses Django's connection in a thread, and closes the connection."""
+    """Runs the function `work`, which uses the database by Django, in a thread, and returns its result.
+
+    The thread's connection is closed at the end.
+    """
 
     def run() -> Result:
         try:
@@ -41,14 +44,17 @@ async def until_it_is(value: Result, look: Callable[[], Awaitable[Result]]) -> N
 
 
 def row_of(share: CallShare, dollars: Decimal, cost: Decimal | None, **columns: Any) -> Row:
-    """Returns the row of a call that has used `dollars` of its share, and costs `cost`; None if that is not known."""
+    """Makes the row of a call that has used `dollars` of its reservation and costs `cost`, or None if unknown."""
     priced = {"cost": None if cost is None else str(cost), "cost_kind": "" if cost is None else "exact", "price": None}
     lease = {"id": share.lease.id, "dollars": str(dollars)}
     return call(NOON, key_name=KEY, lease=lease, **priced, **columns)
 
 
 class CountedRounds(LeaseRounds):
-    """The rounds of a worker, counted. If `loses` is true, the next one is executed, but its answer is lost."""
+    """A worker's round trips to the database for its leases, counted for a test in `made`.
+
+    If `loses` is true, the next round trip is executed, but its answer is lost.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +70,7 @@ class CountedRounds(LeaseRounds):
 
 
 class Worker:
-    """One worker: its leases, its calls in flight, and its journal."""
+    """Stand-in for a worker process: its budget leases, its calls in flight, and its journal as a list of rows."""
 
     def __init__(self) -> None:
         self.writer = str(uuid4())
@@ -74,7 +80,7 @@ class Worker:
         self.journal: list[Row] = []
 
     async def kill(self) -> None:
-        """Ends the worker at once; nobody knows whether a round that was under way has been executed."""
+        """Ends the worker at once; a round trip to the database that is under way may be executed or not."""
         assert self.leases._keeper is not None
         self.leases._keeper.cancel()
         await self.leases._rounds.close()
@@ -82,7 +88,10 @@ class Worker:
 
 @asynccontextmanager
 async def workers(number: int) -> AsyncIterator[list[Worker]]:
-    """Runs so many workers; those that are in the list at the end are stopped."""
+    """Runs `number` workers until the block ends, and yields a list of them.
+
+    At the end, those that are still in the list are stopped.
+    """
     running = [Worker() for _ in range(number)]
     for worker in running:
         await worker.leases.open(worker.writer)

@@ -26,7 +26,7 @@ DATABASE_CLOCKS = ("usage.sums.pruned", "usage.upkeep.verify", "usage.upkeep.reb
 
 
 class Dollars(NamedTuple):
-    """A sum of dollars, and how much of it is exact, estimated and provisional."""
+    """A sum of dollars, and the parts of it that are exact, estimated and provisional (with an assumed price)."""
 
     all: Decimal = Decimal(0)
     exact: Decimal = Decimal(0)
@@ -35,7 +35,7 @@ class Dollars(NamedTuple):
 
     @classmethod
     def of_calls(cls, calls: Iterable[tuple[Any, str]]) -> Dollars:
-        """Adds up costs, each given with its kind."""
+        """Adds up the costs of calls, given as pairs of dollars and kind; a missing cost adds nothing."""
         parts = {"exact": Decimal(0), "estimated": Decimal(0), "provisional": Decimal(0)}
         for cost, kind in calls:
             if cost not in (None, ""):
@@ -44,7 +44,7 @@ class Dollars(NamedTuple):
 
     @classmethod
     def of_sums(cls, sums: Iterable[Any]) -> Dollars:
-        """Adds up rows of a table of sums, or the totals of a dashboard."""
+        """Adds up the dollars of rows of a table of sums, or of the totals of a dashboard."""
         found = [(Decimal(row.cost), Decimal(row.estimated_cost), Decimal(row.provisional_cost)) for row in sums]
         cost, estimated, provisional = (sum(column, Decimal(0)) for column in zip(*found, strict=True)) if found else (
             Decimal(0), Decimal(0), Decimal(0)
@@ -59,7 +59,7 @@ class Dollars(NamedTuple):
 
     @classmethod
     def of_export(cls, text: str) -> Dollars:
-        """Adds up the calls in a CSV export."""
+        """Adds up the costs of the calls in a CSV export, which is given as text."""
         return cls.of_calls((row["cost"], row["cost_kind"]) for row in csv.DictReader(StringIO(text)))
 
     def is_in_tile(self, page: str) -> bool:
@@ -71,7 +71,10 @@ class Dollars(NamedTuple):
 
 @contextmanager
 def clock_at(moment: datetime) -> Iterator[None]:
-    """Lets the pages, and whatever compares or deletes rows by the database's time, believe that it is `moment`."""
+    """Sets the clock of pages and of the database's time to `moment` until the block ends.
+
+    This concerns the code that compares or deletes rows by the database's time, too.
+    """
 
     class Clock(datetime):
         @classmethod
@@ -95,7 +98,7 @@ def of_rows(rows: Iterable[Request]) -> Dollars:
 
 
 def sums_everywhere(name: str, now: datetime, keys: Iterable[str]) -> dict[str, Dollars]:
-    """Returns the dollars of a calendar month or day, such as `2028-02-29`, by the place that says them."""
+    """Returns the cost of a calendar month or day, such as `2028-02-29`, from every place that states it, by place."""
     time = read_range({"range": name}, now)
     start, end = time.start, time.end
     days = UsageDay.objects.filter(day__gte=start.date(), day__lte=_last_day(end))
@@ -127,7 +130,7 @@ def sums_everywhere(name: str, now: datetime, keys: Iterable[str]) -> dict[str, 
 
 
 def _before_of_next(time: TimeRange, now: datetime) -> Any:
-    """Returns the totals that the dashboard of the month or day after `time` compares with."""
+    """Returns the totals of `time`, a month or day, as the dashboard of the next one shows them for comparison."""
     name = f"{time.end:%Y-%m}" if len(time.name) == len("2028-02") else f"{time.end:%Y-%m-%d}"
     return read_all(read_range({"range": name}, now), now).before
 
@@ -137,13 +140,13 @@ def _last_day(end: datetime) -> date:
 
 
 def metered() -> Decimal:
-    """Returns the dollars that this process shows in `/metrics`, less those that were taken back."""
+    """Returns the dollars in the metrics of this process: those of cost, less those that were taken back."""
     signs = {"cost_dollars": 1, "cost_taken_back_dollars": -1}
     return sum((signs[name] * value for (name, *_), value in counters.dollars.items()), Decimal(0))
 
 
 def assert_all_say(name: str, expected: Dollars, now: datetime, keys: Iterable[str], admin: Client) -> None:
-    """Asserts that each place says that the calls of a calendar month or day have cost `expected`."""
+    """Asserts that every place states the same cost of a calendar month or day: `expected`."""
     wrong = {place: found for place, found in sums_everywhere(name, now, keys).items() if found != expected}
     assert not wrong, f"{name}: {expected} expected"
     with clock_at(now):
@@ -152,6 +155,6 @@ def assert_all_say(name: str, expected: Dollars, now: datetime, keys: Iterable[s
 
 
 def exported(name: str, now: datetime, admin: Client) -> Dollars:
-    """Returns the dollars in the CSV export of the calls of a calendar month or day."""
+    """Returns the cost of a calendar month or day by the admin's CSV export of its calls."""
     with clock_at(now):
         return Dollars.of_export(b"".join(pieces_of(admin.get(f"{REQUESTS}export.csv", {"range": name}))).decode())

@@ -23,7 +23,7 @@ def new_id() -> str:
 
 
 def read(directory: Path) -> list[Record]:
-    """Returns every record in the journals of a directory; asserts that none is damaged or torn."""
+    """Reads all records in the journals of a directory; asserts that none is damaged or incomplete."""
     records: list[Record] = []
     for path in sorted(directory.glob("*.journal")):
         data = path.read_bytes()
@@ -39,7 +39,7 @@ def ids(directory: Path, kind: str) -> list[str]:
 
 
 def pass_a_second(journal: Journal) -> None:
-    """Does now what the journal's thread does every second: checks the disk space, and retries refused records."""
+    """Does at once what the journal's thread does every second: checks the disk space, and retries refused records."""
     with journal._lock:
         journal._check_room()
 

@@ -30,13 +30,13 @@ MODELS = {"gpt-4o-mini": "gpt-4o-mini-2024-07-18", "gpt-4.1": "gpt-4.1-2025-04-1
 
 
 def call_id(moment: datetime = NOON, number: int | None = None) -> str:
-    """Returns a version 7 UUID for the time `moment`, as the id of a call; its other bits are `number` or random."""
+    """Makes the id of a call that began at `moment`: a UUID of version 7. Its other bits are `number`, or random."""
     tail = random.getrandbits(62) if number is None else number
     return str(UUID(int=(int(moment.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62) | tail))
 
 
 def call(moment: datetime = NOON, **columns: Any) -> Row:
-    """Returns the row of a successful call as `proxyapi.call.journal_rows` makes it; `columns` replace its values.
+    """Makes the row of a successful call, as the gateway writes it to the journal; `columns` replace its values.
 
     The journal's records have further fields, which the journal adds.
     """
@@ -65,7 +65,7 @@ def call(moment: datetime = NOON, **columns: Any) -> Row:
 
 
 def random_call(chance: random.Random, moment: datetime = NOON) -> Row:
-    """Returns the row of a random call.
+    """Makes the row of a call with random values, which `chance` chooses.
 
     The price, the bodies and each of the numbers that upstream reports may be there or missing.
     """
@@ -104,9 +104,9 @@ def begin(row: Row) -> Row:
 
 
 def leave(directory: Path, *records: Row | bytes, writer: str = "") -> Path:
-    """Writes a journal segment with these records, as a writer that has died leaves it; returns the segment's path.
+    """Writes the given records to a journal file, as a process that has died leaves it; returns the file's path.
 
-    A record given as bytes is written as it is. The segment appears whole, since a running shipper may take it at once.
+    A record given as bytes is written as it is. The file appears whole, since a running shipper may take it at once.
     """
     directory.mkdir(mode=0o700, exist_ok=True)
     path = directory / f"{writer or call_id()}.00000001.journal"
@@ -116,7 +116,7 @@ def leave(directory: Path, *records: Row | bytes, writer: str = "") -> Path:
 
 
 def ship(directory: Path, *records: Row | bytes) -> Delivery:
-    """Ships records to the tables, by way of the journal of a dead writer; returns the `Delivery` that did it.
+    """Brings records into the database's tables by way of the journal of a dead process; returns the `Delivery` used.
 
     Without records, ships what is in the directory's journals already.
     """
@@ -128,7 +128,7 @@ def ship(directory: Path, *records: Row | bytes) -> Delivery:
 
 
 def write(journal: Journal, rows: Iterable[Row]) -> None:
-    """Writes a begin record and an end record to the journal for each row, as a process does for a call."""
+    """Writes to the journal that calls have begun and ended, one for each of `rows`, as a process does."""
     for row in rows:
         facts = begin(row)
         del facts["kind"]
@@ -142,9 +142,9 @@ def stored(*ids: str) -> list[Request]:
 
 
 def sums_of(rows: Sequence[Request]) -> tuple[dict[Any, Any], dict[Any, Any]]:
-    """Returns the sums of rows of calls, by hour and by day.
+    """Adds up the rows of calls, in groups by hour and by day, and returns both.
 
-    They are computed here in the simplest way, to compare the ledger's sums with them.
+    The sums are computed here in the simplest way, to compare the ledger's sums with them.
     """
     hours: dict[Any, Any] = defaultdict(list)
     days: dict[Any, Any] = defaultdict(list)
@@ -162,7 +162,10 @@ def sums_of(rows: Sequence[Request]) -> tuple[dict[Any, Any], dict[Any, Any]]:
 
 
 def stored_sums() -> tuple[dict[Any, Any], dict[Any, Any]]:
-    """Returns the sums in the tables, in the form of `sums_of`, without groups whose sums are all zero."""
+    """Reads the sums by hour and by day from the ledger's tables, in the form of `sums_of`.
+
+    Groups whose sums are all zero are left out.
+    """
     hours = {
         (hour.hour, hour.key_name, hour.model, hour.route, hour.outcome): {
             **{name: _plain(getattr(hour, name)) for name in ("calls", "unpriced_calls", *HOUR_SUMS)},
@@ -179,13 +182,16 @@ def stored_sums() -> tuple[dict[Any, Any], dict[Any, Any]]:
 
 
 def _of_something(groups: dict[Any, Any]) -> dict[Any, Any]:
-    """Returns the groups without those whose sums are all zero: all that was in them has been subtracted again."""
+    """Returns the groups of sums without those that are all zero.
+
+    Their calls have all been subtracted again.
+    """
     names = ("calls", "unpriced_calls", *DAY_SUMS, *HOUR_SUMS)
     return {key: sums for key, sums in groups.items() if any(sums.get(name) for name in names)}
 
 
 def assert_sums_are_right() -> None:
-    """Asserts that the ledger's sums are right, both by `sums_of` and by the ledger's own check (`find_faults`)."""
+    """Asserts that the ledger's sums are right, by adding up all rows again and by the ledger's own check."""
     assert stored_sums() == sums_of(list(Request.objects.all()))
     assert list(find_faults(Path("/nonexistent"))) == []
 
@@ -217,7 +223,7 @@ def _sums(rows: Sequence[Request], names: Sequence[str]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Returns a sum in a form that can be compared; a float is rounded, because its last digits depend on the order."""
+    """Converts a sum so that it can be compared: rounds a float, whose last digits depend on the order of adding."""
     return round(value, 4) if isinstance(value, float) else Decimal(value) if isinstance(value, Decimal) else value
 
 
@@ -229,7 +235,7 @@ def _trimmed(histogram: list[int]) -> list[int]:
 
 @contextmanager
 def shipping(directory: Path) -> Iterator[tuple[Journal, Shipper]]:
-    """Runs a journal, as a worker does, and a shipper until the block ends; yields both."""
+    """Runs a journal, as a worker does, and a shipper that brings it into the database; yields both to the block."""
     journal = Journal(directory, reserve_bytes=0)
     journal.open()
     shipper = Shipper(directory)
@@ -242,6 +248,6 @@ def shipping(directory: Path) -> Iterator[tuple[Journal, Shipper]]:
 
 
 def letters(directory: Path) -> list[dict[str, Any]]:
-    """Returns the lines of the dead-letter file as JSON objects; none if there is no such file."""
+    """Returns the dead letters (rows that the database has refused) in a directory's file of them, as JSON objects."""
     path = directory / DEAD_LETTERS
     return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []

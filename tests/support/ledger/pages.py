@@ -27,7 +27,7 @@ HOSTILE = "<script>alert(1)</script>{{ 7*7 }}\"'&"
 
 
 def make_call(minutes_ago: float = 0.0, /, **columns: Any) -> str:
-    """Adds a call and its sums to the ledger, and returns the call's id.
+    """Adds a call to the ledger, as a row and in the sums, and returns the call's id.
 
     The call began `minutes_ago` minutes ago, unless `columns` has `started_at`.
     """
@@ -48,7 +48,7 @@ def make_failure(minutes_ago: float = 0.0, /, **columns: Any) -> str:
 
 
 def listed(admin: Client, **query: str) -> list[str]:
-    """Returns the ids of the calls on the admin's page of calls, in the page's order; `query` are its parameters."""
+    """Requests the admin's list of calls, with the query parameters `query`; returns the calls' ids in its order."""
     answer = admin.get(REQUESTS, query)
     assert answer.status_code == 200
     return [str(call.pk) for call in answer.context["calls"]]
@@ -76,7 +76,7 @@ def charts(page: str) -> dict[str, Any]:
 
 
 def in_one_minute(read: Callable[[], T]) -> T:
-    """Returns what `read` returns, once it has begun and ended in the same minute.
+    """Calls the function `read`, again if the minute has changed meanwhile, and returns the result.
 
     Two pages of different minutes differ, since a chart of the last hour has a column for each minute.
     """

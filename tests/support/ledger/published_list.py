@@ -14,7 +14,7 @@ from usage.prices.genai_price_list import BUNDLED
 
 
 def published() -> list[dict[str, Any]]:
-    """Returns the vendors of the installed price list, as a new copy that a test may change."""
+    """Returns a copy of the installed price list that a test may change: its vendors, as JSON."""
     vendors = [
         {name: value for name, value in vars(vendor).items() if name != "extractors"} for vendor in BUNDLED.vendors
     ]
@@ -28,7 +28,7 @@ def models_of(vendors: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def _raw(value: Any) -> Any:
-    """Converts a value of the installed list to JSON: members without a value are left out, and `or_` is named `or`."""
+    """Converts a value of the installed price list to JSON; leaves out empty members, and names `or_` as `or`."""
     if is_dataclass(value) and not isinstance(value, type):
         value = {field.name: getattr(value, field.name) for field in fields(value)}
     elif isinstance(value, ModelPrice):

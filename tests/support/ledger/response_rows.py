@@ -35,7 +35,7 @@ def about(response_id: str = "resp_1", **columns: Any) -> Row:
 
 
 def left(response_id: str = "resp_1", **columns: Any) -> Row:
-    """Returns the row of a streamed call that its caller has left: the usage is estimated from what was relayed."""
+    """Makes the row of a streamed response whose caller has left: its usage is estimated from what was relayed."""
     return about(
         response_id,
         **{
@@ -46,7 +46,7 @@ def left(response_id: str = "resp_1", **columns: Any) -> Row:
 
 
 def queued(response_id: str = "resp_1", **columns: Any) -> Row:
-    """Returns the row of the call that has just created a background response, of which nothing is known yet."""
+    """Makes the row of the call that has just created a background response, whose usage nobody knows yet."""
     return left(
         response_id,
         **{"outcome": "success", "usage_source": "unknown", "response_status": "queued", **NOTHING, **columns},
@@ -54,19 +54,22 @@ def queued(response_id: str = "resp_1", **columns: Any) -> Row:
 
 
 def seen(response_id: str = "resp_1", **columns: Any) -> Row:
-    """Returns the row of a later call that has read a response, which has ended and states its usage."""
+    """Makes the row of a call that has read a finished response of an earlier call, and so states the usage."""
     moment = columns.pop("moment", NOON + timedelta(minutes=2))
     later = {"method": "GET", "route": "/v1/responses/{id}", "response_status": "completed", **EXACT}
     return call(moment, response_id=response_id, **{**later, "usage": {"input_tokens": 4005}, **columns})
 
 
 def looked(response_id: str = "resp_1", **columns: Any) -> Row:
-    """Returns the row of a poll: the gateway's own request for a response, filed under its creating call's route."""
+    """Makes the row of a poll, the gateway's own request for a finished background response.
+
+    The row has the route of the call that created the response.
+    """
     return seen(response_id, route="/v1/responses", by_gateway=True, tags=["background"], **columns)
 
 
 def unfinished(response_id: str = "resp_1", **columns: Any) -> Row:
-    """Returns the row of a later call that has read a response which goes on, and so states no usage."""
+    """Makes the row of a call that has read an unfinished response of an earlier call, and so states no usage."""
     return seen(response_id, usage=None, usage_source="unknown", response_status="in_progress", **NOTHING, **columns)
 
 
@@ -82,13 +85,16 @@ def forget_everything() -> None:
 
 
 def counted() -> tuple[Any, Any, Any]:
-    """Returns the sums of all days: input tokens, output tokens and dollars; None for each without calls."""
+    """Returns the ledger's sums over all days: input tokens, output tokens and dollars; None if there are no calls."""
     sums = UsageDay.objects.aggregate(Sum("input_tokens"), Sum("output_tokens"), Sum("cost"))
     return sums["input_tokens__sum"], sums["output_tokens__sum"], sums["cost__sum"]
 
 
 def assert_sums_are_right() -> None:
-    """Asserts that the ledger's sums are those of its rows, but for maxima: an estimate may stay the largest value."""
+    """Asserts that the ledger's sums are those of its rows, except for maxima.
+
+    An estimate that was replaced may stay the largest value.
+    """
     (hours, days), expected = stored_sums(), sums_of(list(Request.objects.all()))
     for hour in [*hours.values(), *expected[0].values()]:
         for name in [name for name in hour if name.startswith("max_")]:

@@ -23,7 +23,7 @@ _numbers = count(1)
 
 @contextmanager
 def new_database(server_url: str, options: LiteralString = "") -> Iterator[str]:
-    """Yields the URL of an empty database, made with `options` of CREATE DATABASE and dropped at the end."""
+    """Creates an empty database with `options` of CREATE DATABASE, yields its URL, and drops it when the block ends."""
     name = f"own_{next(_numbers)}"
     with psycopg.connect(server_url, autocommit=True) as server:
         server.execute(sql.SQL("CREATE DATABASE {} " + options).format(sql.Identifier(name)))

@@ -21,7 +21,10 @@ PATIENCE = polling.PATIENCE
 
 @contextmanager
 def small_disk(directory: Path, size: int) -> Iterator[None]:
-    """Mounts a tmpfs of `size` bytes at `directory` until the block ends; skips the test if that is impossible."""
+    """Mounts a small disk, a tmpfs of `size` bytes, at `directory` until the block ends.
+
+    Skips the test if that is impossible.
+    """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", str(directory)]
     try:
@@ -37,7 +40,7 @@ def small_disk(directory: Path, size: int) -> Iterator[None]:
 
 
 def fill(directory: Path, leave: int = 0) -> Path:
-    """Fills a disk with a file until `leave` bytes are free; returns the file, whose deletion makes room again."""
+    """Fills a disk until `leave` bytes are free, by one file; returns the file, whose deletion makes room again."""
     ballast = directory / "ballast"
     with ballast.open("ab", buffering=0) as file:
         while (free := free_bytes(directory) - leave) > 0:
@@ -56,7 +59,7 @@ def wait_until(condition: Callable[[], object], patience: float = PATIENCE) -> N
 
 
 class PretendedOS:
-    """Stand-in for the module `os` in the journal: counts writes and syncs, and makes those fail that a test wants.
+    """Stand-in for the module `os` in the journal: counts writes and syncs, and fails those that a test chooses.
 
     `room`: how many more bytes can be written; None for any number. The write that exceeds it is cut short, and the
     next one fails with `fault`, as does the making of a file while there are no `free_files`.

@@ -31,7 +31,7 @@ PATIENCE = polling.PATIENCE
 
 
 class Gateway:
-    """A running gateway. `url` is its address, `http` a client for it, and `log` what it has printed so far."""
+    """A running server of the gateway. `url` is its address, `http` a client for it, `log` its output so far."""
 
     def __init__(
         self, url: str, database_url: str, process: subprocess.Popen[str], checkout: Path = setting_reader.BASE_DIR
@@ -70,14 +70,14 @@ class Gateway:
         return client
 
     def post(self, path: str, body: dict[str, Any], **options: Any) -> httpx2.Response:
-        """Makes a call of the simple API and returns the answer; adds the security key to `body`."""
+        """Makes a POST call of the simple API with the JSON `body`, adds the security key, and returns the answer."""
         return self.http.post(path, json={"security_key": SECURITY_KEY, **body}, **options)
 
     def get(self, path: str, **query: str) -> httpx2.Response:
         return self.http.get(path, params={"security_key": SECURITY_KEY, **query})
 
     def manage(self, *arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
-        """Runs a command of `manage.py` with the server's environment; `said` is its standard input."""
+        """Runs a command of `manage.py` with the server's environment; the text `said` is its standard input."""
         return subprocess.run(
             [python_of(self.checkout), "manage.py", *arguments],
             cwd=self.checkout,
@@ -90,7 +90,7 @@ class Gateway:
         )
 
     def make_key(self, name: str, *options: str, said: str = "") -> str:
-        """Creates an access key, waits until every worker knows it, and returns its text."""
+        """Creates an access key by `manage.py keys`, waits until every worker knows it, and returns the key's text."""
         made = self.manage("keys", "create", name, *options, said=said)
         assert made.returncode == 0, made.stderr
         text = made.stdout.strip()
@@ -99,7 +99,7 @@ class Gateway:
 
     @contextmanager
     def only(self, pid: int) -> Iterator[None]:
-        """Freezes all workers but one (`pid`) until the block ends, so that new connections reach that one.
+        """Sends new connections to one worker (`pid`) until the block ends, by freezing all others.
 
         A connection that is meant for it must be accepted before the block ends.
         """
@@ -126,7 +126,7 @@ class Gateway:
                 )
 
     def ask(self, text: str, http: httpx2.Client | None = None) -> httpx2.Response:
-        """Makes a call that never reaches upstream; it ends with status 400 if the key is valid, and 403 if not."""
+        """Tries the key `text` by a call that ends before upstream: with status 400 if it is valid, and 403 if not."""
         return (http or self.http).post("/openai", json={"timeout": "x"}, headers={"Authorization": f"Bearer {text}"})
 
     def sign_in(self) -> httpx2.Client:
@@ -142,12 +142,12 @@ class Gateway:
         return browser
 
     def row(self, answer: httpx2.Response | str) -> dict[str, Any]:
-        """Returns the ledger's row of a call, once it is there; `answer` is the call's answer or its request id."""
+        """Waits until a call's row is in the ledger, and returns it; `answer` is the call's answer or request id."""
         request_id = answer if isinstance(answer, str) else answer.headers["x-proxy-request-id"]
         return self.rows("WHERE request_id = %s", [request_id], at_least=1)[0]
 
     def rows(self, where: str = "", values: list[Any] | None = None, *, at_least: int = 0) -> list[dict[str, Any]]:
-        """Returns the ledger's rows, oldest first, once there are at least `at_least`.
+        """Waits until the ledger has `at_least` rows of calls, and returns them, oldest first.
 
         `where` is an SQL clause that selects rows, with the parameters `values`.
         """
@@ -165,7 +165,7 @@ class Gateway:
             return rows
 
     def count(self, where: str = "") -> int:
-        """Returns how many rows the ledger has now; `where` is an SQL clause that selects rows."""
+        """Returns how many rows of calls the ledger has now; `where` is an SQL clause that selects some."""
         query = f"SELECT count(*) FROM usage_request {where}"  # noqa: S608  (the test's own text)
         with psycopg.connect(self._database_url, autocommit=True) as connection:
             ((count,),) = connection.execute(query).fetchall()
@@ -184,7 +184,7 @@ class Gateway:
         return code
 
     def wait_for_log(self, pattern: str) -> re.Match[str]:
-        """Waits until the server prints a text that matches `pattern`, and returns the first match."""
+        """Waits until the server's output has a match of `pattern`, and returns the first match."""
 
         def found() -> re.Match[str] | None:
             return re.search(pattern, self.log)
@@ -196,7 +196,7 @@ class Gateway:
         return match
 
     def wait_until_up(self) -> None:
-        """Waits until a worker answers; before that, connections only wait in the queue of the port."""
+        """Waits until a worker of the server answers; before that, connections only wait in the queue of the port."""
         self.http.get("/healthz").raise_for_status()
 
     def _read_log(self) -> None:
@@ -222,7 +222,7 @@ def run_gateway(
     options: Sequence[str] = (),
     **settings: str,
 ) -> Iterator[Gateway]:
-    """Runs a gateway with its own `data_dir` until the block ends, and yields it.
+    """Runs a server of the gateway with its own `data_dir`, yields it, and stops it when the block ends.
 
     `settings` are environment variables in addition to the usual ones of the tests. `checkout` is the directory of the
     code that serves: this one, or another version to compare it with. `options` are those of `manage.py serve`;
@@ -280,7 +280,7 @@ def launch_gateway(
 
 
 def python_of(checkout: Path) -> str:
-    """Returns the path of the Python that runs a checkout: that of its `.venv` or, if it has none, the running one."""
+    """Returns the path of the Python that runs a checkout of the code: its `.venv`'s, or else the running one."""
     own = checkout / ".venv" / "bin" / "python"
     return str(own) if checkout != setting_reader.BASE_DIR and own.exists() else sys.executable
 
@@ -289,7 +289,7 @@ _kept: list[socket.socket] = []
 
 
 def free_port() -> int:
-    """Returns a port that no other program can take while the tests run, but on which the server can listen.
+    """Returns the number of a free port, which no other program can take while the tests run, but the server can use.
 
     A socket is kept bound to the port without listening.
     """

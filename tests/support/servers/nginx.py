@@ -34,9 +34,9 @@ http {{
 
 @contextmanager
 def run_nginx(server: str, directory: Path, url: str) -> Iterator[None]:
-    """Runs nginx with the section `server { … }` until the block ends; the block begins once it answers at `url`.
+    """Runs nginx with the section `server { … }` of its configuration until the block ends.
 
-    Skips the test if nginx is not installed.
+    The block begins once nginx answers at `url`. Skips the test if nginx is not installed.
     """
     command = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin")
     if command is None:

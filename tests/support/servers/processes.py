@@ -35,7 +35,7 @@ def assert_nothing_is_left(gateway: Gateway) -> None:
 
 
 def shipper_of(gateway: Gateway) -> int:
-    """Returns the process id of the shipper that ships the journals of a server, once one does."""
+    """Waits until a server has a shipper that ships its journals, and returns the shipper's process id."""
     found: list[int] = []
 
     def look() -> bool:

@@ -16,7 +16,7 @@ from tests.support.servers.gateway import free_port
 
 
 class RedisServer:
-    """A redis-server that a test starts and ends; it stores nothing on disk."""
+    """A redis-server that a test starts and stops; it stores nothing on disk."""
 
     def __init__(self, directory: Path) -> None:
         command = shutil.which("redis-server")
@@ -29,7 +29,7 @@ class RedisServer:
         self.url = f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
-        """Starts the server, and waits until it answers."""
+        """Starts the redis-server, and waits until it answers."""
         options = ["--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--dir", str(self._directory)]
         with (self._directory / "redis.log").open("ab") as log:
             self._process = subprocess.Popen([self._command, *options], stdout=log, stderr=log)

@@ -26,7 +26,7 @@ LogLevel Connect
 
 
 class ForwardProxy:
-    """A running tinyproxy; `address` is its `host:port`."""
+    """A running forward proxy (the program tinyproxy); `address` is its `host:port`."""
 
     def __init__(self, address: str, log: Path) -> None:
         self.address = address
@@ -34,7 +34,7 @@ class ForwardProxy:
 
     @property
     def asked_for(self) -> list[str]:
-        """The targets that the proxy was asked to connect to, as the request lines name them, oldest first."""
+        """The targets that clients have asked the proxy to connect to, as in its request lines, oldest first."""
         return re.findall(r"Request \(file descriptor \d+\): \w+ (\S+) HTTP", self._log.read_text())
 
 

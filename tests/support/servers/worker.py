@@ -15,7 +15,7 @@ from usage.ledger import ledger
 
 @contextmanager
 def worker_in_this_process(directory: Path) -> Iterator[Journal]:
-    """Lets this process accept SECURITY_KEY and write a journal, as a worker does, until the block ends."""
+    """Makes this process a worker until the block ends, as far as it accepts SECURITY_KEY and writes a journal."""
     journal = Journal(directory, reserve_bytes=0, sync="off")
     journal.open()
     with pytest.MonkeyPatch.context() as patched:

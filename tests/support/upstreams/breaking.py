@@ -16,10 +16,11 @@ WORK_SECONDS = 0.1  # before each answer
 
 
 class BreakingUpstream(ThreadingHTTPServer):
-    """Upstream that sends the chunks of an answer, but not its end; of an answer that is None, not even the head.
+    """A server in upstream's place that sends the chunks of an answer without its end.
 
-    The request's header `CASE` says which of `answers`; `END` says whether the connection breaks then (`CUT`), or
-    stays open until the client leaves (`SILENCE`). `wait_for` waits until a request is there.
+    For an answer that is None, it does not even send the head. The request's header `CASE` says which of `answers`;
+    `END` says whether the connection breaks then (`CUT`), or stays open until the client leaves (`SILENCE`). `wait_for`
+    waits until a request is there.
     """
 
     daemon_threads = True

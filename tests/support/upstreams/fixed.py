@@ -10,7 +10,7 @@ from typing import Any
 
 
 class FixedUpstream(ThreadingHTTPServer):
-    """Upstream that gives every request the same answer, which the test sets.
+    """A server in upstream's place that gives every request the same answer, which the test sets.
 
     Before that, the next requests get the answers in `queued`, each a status and a body.
 
@@ -24,7 +24,7 @@ class FixedUpstream(ThreadingHTTPServer):
         self.reset()
 
     def reset(self) -> None:
-        """Sets the answer to an empty JSON object with status 200, and forgets the requests that were received."""
+        """Sets the answer to an empty JSON object with status 200, and forgets all requests."""
         self.status, self.content_type, self.body = 200, "application/json", b"{}"
         self.headers: dict[str, str] = {}
         self.queued: list[tuple[int, bytes]] = []

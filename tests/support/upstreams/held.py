@@ -11,7 +11,7 @@ from tests.support.servers.gateway import PATIENCE
 
 
 class HeldUpstream(socketserver.ThreadingTCPServer):
-    """Upstream that sends its answer piece by piece; a test lets each piece go by `release`.
+    """A server in upstream's place that sends its answer piece by piece; a test lets each piece go by `release`.
 
     `answer` are the pieces of the answer to every request; unless `is_held`, the first one is sent at once. `answers`
     are complete answers to the next requests, which are sent at once instead. `bodies` are the bodies of the requests.
@@ -37,11 +37,11 @@ class HeldUpstream(socketserver.ThreadingTCPServer):
         self._permits = threading.Semaphore(0)
 
     def release(self) -> None:
-        """Lets the upstream send one more piece of its answer."""
+        """Lets this server send one more piece of its answer."""
         self._permits.release()
 
     def turn(self) -> tuple[list[bytes], bool, threading.Semaphore, threading.Event]:
-        """Returns the pieces, `is_held`, the permits and `gone` of the last `start`.
+        """Returns what a new request needs from the last `start`: the pieces, `is_held`, the permits and `gone`.
 
         A request keeps them to its end, so that one which an earlier test has left behind takes no permit of a later
         test, and does not set its `gone`.
@@ -83,13 +83,13 @@ def held_upstream() -> Iterator[HeldUpstream]:
 
 
 def whole(status: bytes, body: bytes, *headers: bytes) -> bytes:
-    """Returns a complete answer as bytes, with a Content-Length; `Connection: close` stands in its head."""
+    """Builds a complete answer as bytes, with a Content-Length and `Connection: close` in its head."""
     lines = [b"HTTP/1.1 " + status, *headers, b"connection: close", b"content-length: %d" % len(body)]
     return b"\r\n".join([*lines, b"", body])
 
 
 def events(*pieces: bytes, label: bytes = b"text/event-stream") -> list[bytes]:
-    """Returns the pieces of a streamed answer: its head, then each of `pieces` as a chunk.
+    """Builds the pieces of a streamed answer as bytes: its head, then each of `pieces` as a chunk.
 
     The answer has no end unless `LAST` is appended. `label` is its content type.
     """

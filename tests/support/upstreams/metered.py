@@ -56,7 +56,10 @@ CONTAINER = Decimal("0.03") / 4  # 5 minutes with 1 GB
 
 
 def count_tokens(text: str) -> int:
-    """Counts the tokens of a text as o200k_base would: 4 bytes of words each, 1.45 bytes of base64, 1 of digits."""
+    """Counts the tokens of a text that is words, base64 or digits, as the tokenizer o200k_base would.
+
+    A token has 4 bytes of words, 1.45 of base64, or 1 of digits.
+    """
     if "," in text:
         return len(text)
     return math.ceil(len(text) / (4 if " " in text else 1.45))
@@ -68,7 +71,10 @@ def price(model: str, tokens_in: int, tokens_out: int, tier: str = "default") ->
 
 
 def use_tools(kinds: set[str]) -> tuple[Decimal, dict[str, Any]]:
-    """Returns what the hosted tools of these types cost beside tokens, and what a response says of them in the end."""
+    """Returns what hosted tools of the given types cost in dollars, and what a finished response states about them.
+
+    The tokens of the response itself are not in the dollars.
+    """
     dollars, output, stated = Decimal(0), list[dict[str, Any]](), dict[str, Any]()
     if "file_search" in kinds:
         dollars += FILE_SEARCHES * FILE_SEARCH
@@ -89,7 +95,10 @@ def use_tools(kinds: set[str]) -> tuple[Decimal, dict[str, Any]]:
 
 
 class MeteredUpstream(ThreadingHTTPServer):
-    """The server. `spent` has the dollars by payer, `got` the names of the calls that it has received."""
+    """A server in upstream's place with a meter of its own: it counts what each call costs, to compare with the ledger.
+
+    `spent` has the dollars by payer, `got` the names of the calls that it has received.
+    """
 
     daemon_threads = True
     request_queue_size = 512
@@ -112,7 +121,7 @@ class MeteredUpstream(ThreadingHTTPServer):
 
 
 class _Background:
-    """A background response. Upstream makes it whether or not anybody asks, and stops when it is cancelled."""
+    """A background response. It is made whether or not anybody asks for it, until it is done or cancelled."""
 
     def __init__(self, response: dict[str, Any], usage: dict[str, int], used: dict[str, Any]) -> None:
         self.response, self.usage, self.began = response, usage, time.monotonic()
@@ -201,7 +210,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer({**frame, "object": "chat.completion", "choices": [choice], "usage": usage}, script)
 
     def _make(self, limit: int, script: str) -> int:
-        """Sleeps as long as a model works on an answer of `limit` tokens, and returns how many it has made."""
+        """Sleeps as long as a model needs for an answer of `limit` tokens; returns how many tokens it has made."""
         if script == "hang":
             self._wait_until_left()
         else:
@@ -267,7 +276,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer({**response, **used, "status": "completed", "usage": usage}, script)
 
     def _stream_response(self, response: dict[str, Any]) -> int:
-        """Sends the beginning of a stream, and returns how many output tokens are in it."""
+        """Sends the first events of a streamed response, and returns how many output tokens are in them."""
         self._send_head("text/event-stream")
         started = {**response, "status": "in_progress"}
         self._send_event({"type": "response.created", "sequence_number": 0, "response": started})

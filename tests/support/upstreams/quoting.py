@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Quoted:
-    """One answer of the upstream. `body` may be any bytes; if `content_type` is that of events, they are a stream."""
+    """One answer of a `QuotingUpstream`. `body` may be any bytes; with the content type of events, it is a stream."""
 
     def __init__(
         self, status: int, body: bytes, content_type: str = "application/json", headers: dict[str, str] | None = None
@@ -23,7 +23,7 @@ Script = Callable[[str], Quoted]
 
 
 class QuotingUpstream(ThreadingHTTPServer):
-    """Upstream that answers each request with what the function `script` makes from the request's API key."""
+    """A server in upstream's place whose answers may quote a request's API key: `script` makes them from the key."""
 
     script: Script
     daemon_threads = True

@@ -20,7 +20,7 @@ SEND_BUFFER = 32 * 1024  # little, so that a client that stops reading is soon f
 
 @dataclass
 class Received:
-    """One request that upstream has received.
+    """A request that upstream has received: its head, and its body as bytes.
 
     `line` is the request line. The names of `headers` are in lower case. `body` are the bytes as they came, with the
     framing of a chunked body.
@@ -32,7 +32,7 @@ class Received:
 
 
 class Peer:
-    """One connection that upstream has accepted, seen from upstream."""
+    """A connection that upstream has accepted, as upstream sees it: reads requests, and sends bytes."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -40,16 +40,16 @@ class Peer:
 
     @property
     def gone(self) -> bool:
-        """Whether the client has closed the connection."""
+        """True if the client has closed the connection."""
         return self.reader.at_eof() or self.writer.is_closing()
 
     @property
     def waits(self) -> bool:
-        """Whether bytes that were sent have to wait, because the client does not read and the kernel takes no more."""
+        """True if sent bytes have to wait, because the client does not read and the kernel takes no more of them."""
         return self.writer.transport.get_write_buffer_size() > 0
 
     async def head(self) -> Received | None:
-        """Reads the head of the next request, and returns the request without its body; None if none comes."""
+        """Reads the head of the next request; returns the request without its body, or None if no request comes."""
         try:
             text = await self.reader.readuntil(b"\r\n\r\n")
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -58,7 +58,7 @@ class Peer:
         return Received(line, {name.lower(): value for name, _, value in (one.partition(": ") for one in lines)})
 
     async def request(self) -> Received | None:
-        """Reads the next request with its body, and returns it; None if none comes."""
+        """Reads the next request with its body, and returns it; None if no request comes."""
         if (received := await self.head()) is None:
             return None
         if received.headers.get("transfer-encoding") == "chunked":
@@ -71,7 +71,7 @@ class Peer:
         self.writer.write(data)
 
     async def left(self) -> bytes:
-        """Returns all bytes that still come from the client until it closes the connection."""
+        """Reads until the client closes the connection, and returns all bytes that still come."""
         received = b""
         with suppress(ConnectionError):
             while data := await self.reader.read(65536):
@@ -84,7 +84,7 @@ Script = Callable[[Peer], Awaitable[None]]
 
 @dataclass
 class RawUpstream:
-    """An upstream that listens on a socket; `peers` are the connections that it has accepted."""
+    """A server in upstream's place whose every byte a test decides; `peers` are the connections it has accepted."""
 
     port: int
     peers: list[Peer] = field(default_factory=list)
@@ -99,7 +99,7 @@ class RawUpstream:
 async def raw_upstream(
     script: Script, *, tls: ssl.SSLContext | None = None, address: str = "127.0.0.1"
 ) -> AsyncIterator[RawUpstream]:
-    """Runs an upstream that calls `script` with each connection, until the block ends; yields the upstream.
+    """Runs a `RawUpstream` that calls the function `script` with each connection, until the block ends; yields it.
 
     The upstream closes a connection when its script returns. An exception in a script fails the test.
     """
@@ -136,7 +136,7 @@ async def raw_upstream(
 
 
 def answering(*answers: bytes) -> Script:
-    """Returns a script that sends the first of `answers` to the first request of a connection, and so on.
+    """Makes a script for a raw upstream that gives the n-th of `answers` to the n-th request of a connection.
 
     The connection is closed after the last answer.
     """
@@ -151,7 +151,7 @@ def answering(*answers: bytes) -> Script:
 
 
 async def polite(peer: Peer) -> None:
-    """Answers every request of a connection with `OK`, until the client closes it."""
+    """Answers every request of a connection with `OK`, until the client closes it: a script for a raw upstream."""
     while await peer.request() is not None:
         peer.send(OK)
 
@@ -172,7 +172,7 @@ async def transport_to(url: str, *, connect_timeout: float = PATIENCE) -> AsyncI
 async def call(
     transport: Transport, body: Body = b"{}", *, seconds: float = PATIENCE, headers: dict[str, str] | None = None
 ) -> Exchange:
-    """Sends a POST request to upstream, and returns the exchange once the head of its answer has arrived.
+    """Sends a POST request by the gateway's transport; returns the exchange once the head of its answer is there.
 
     The deadline for the whole exchange is in `seconds` from now.
     """
@@ -181,7 +181,7 @@ async def call(
 
 
 async def read(exchange: Exchange) -> bytes:
-    """Returns the rest of an answer's body; closes the exchange even if that fails."""
+    """Reads the rest of an answer's body and returns it; closes the exchange in any case."""
     try:
         pieces = []
         while piece := await exchange.chunk():

@@ -27,7 +27,7 @@ END = b"0\r\n\r\n"  # of a body in chunks
 
 
 class FakeCall:
-    """Stand-in for a call: records what a relay tells it about the answer, and whether the call has ended."""
+    """Stand-in for a call whose answer is relayed: records the answer, any error, and whether the call has ended."""
 
     def __init__(self) -> None:
         self.answer = AnswerReader()
@@ -61,7 +61,7 @@ class FakeCall:
 
 
 class Wire:
-    """Stand-in for a connection to upstream without a socket: upstream's end, and the transport of the other."""
+    """Stand-in for a connection to upstream, without a socket: what a test sends is received by the gateway's end."""
 
     def __init__(self) -> None:
         self.connection = Connection(lambda _: None, lambda _: None)
@@ -84,7 +84,7 @@ class Wire:
         return 0
 
     def send(self, data: bytes, then: bytes = b"") -> None:
-        """Sends a chunk from upstream; the bytes `then` follow it in the same packet."""
+        """Sends a chunk of an answer's body as upstream; the bytes `then` follow it in the same packet."""
         if data and not self.cut:
             self.connection.data_received(b"%x\r\n%b\r\n" % (len(data), data) + then)
 
@@ -97,10 +97,11 @@ class Wire:
 
 @asynccontextmanager
 async def opened_relay(dialect: Dialect | None = RESPONSES, length: int | None = None) -> AsyncIterator[Any]:
-    """Yields a namespace with a `relay` of an answer, the connection that it reads (`wire`) and the call (`row`).
+    """Opens a relay of an answer between two stand-ins, and yields a namespace with all three: `relay`, `wire`, `row`.
 
-    With a `dialect`, the answer is a stream of events; with None, it is another body, such as sound. `length` is the
-    Content-Length of the answer; None if it comes in chunks.
+    `wire` is the connection that the relay reads, and `row` the call. With a `dialect`, the answer is a stream of
+    events; with None, it is another body, such as sound. `length` is the Content-Length of the answer; None if it comes
+    in chunks.
     """
     wire, row = Wire(), FakeCall()
     deadline = asyncio.get_running_loop().time() + 60
