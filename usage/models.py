@@ -65,7 +65,7 @@ class UsageSource(models.TextChoices):
 
 
 class CostKind(models.TextChoices):
-    """How certain the dollars in a call's row are.
+    """The certainty of a call's cost: whether the dollars in its row are exact, estimated or provisional.
 
     `estimated`: the counts are estimates. `provisional`: the counts are upstream's, but the price is assumed, for
     example that of the model's family. An empty text stands where there is no cost, and in rows that were written

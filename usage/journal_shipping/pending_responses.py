@@ -71,7 +71,7 @@ def remember_pending(rows: Sequence[CallRecord]) -> None:
 
 
 def settle_pending(pending: QuerySet[PendingResponse]) -> None:
-    """Ends the polling of unfinished responses: deletes the given rows, and the budget reservations of their calls.
+    """Ends the polling of unfinished responses: deletes their rows `pending`, and their calls' budget reservations.
 
     Call this function in a transaction.
     """

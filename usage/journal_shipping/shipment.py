@@ -39,10 +39,10 @@ class JournalShipment:
         return {path.name: offset for path, offset in self._offsets.copy().items()}
 
     def ship_new(self, paths: Sequence[Path]) -> None:
-        """Writes to the database what a living writer has added to its journal, and deletes the files that are closed.
+        """Writes to the database what a living process has added to its journal; deletes its finished, delivered files.
 
-        `paths` are all files of the journal, the oldest first; the last one is not closed. Records that the writer adds
-        while this method runs wait for its next run, so that they fill the batches of that run.
+        `paths` are all files of the journal, the oldest first; all but the last one are finished. Records that the
+        process adds while this method runs wait for its next run, so that they fill the batches of that run.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.
@@ -63,7 +63,7 @@ class JournalShipment:
                 self._offsets.pop(path, None)
 
     def ship_rest(self, paths: Iterable[Path], between: Callable[[], object]) -> None:
-        """Writes the rest of a dead writer's journal to the database.
+        """Writes the rest of a dead process's journal to the database.
 
         A call that has begun and has not ended gets a row with the outcome `interrupted`. The function `between` is
         called after each part of the journal, so that others need not wait for the end of a long one.

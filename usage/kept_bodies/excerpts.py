@@ -60,11 +60,12 @@ class Draft(NamedTuple):
 def body_draft(
     body: bytes, content_type: str, limit: int, secrets: Sequence[str] = (), *, size: int | None = None
 ) -> Draft:
-    """Returns the draft for the excerpt of a request's or an answer's body, of which the ledger stores `limit` bytes.
+    """Reads the start of a request's or an answer's body as text, to make its excerpt of at most `limit` bytes.
 
-    JSON and text are stored as they came, but with placeholders for base64. A form becomes lines of `name: value`, and
-    anything else a placeholder such as `<audio/mpeg, 123 bytes>`. `secrets` are the configured ones. `size` is the size
-    in bytes of the whole body if `body` is only its start.
+    Returns a `Draft`: it is neither redacted nor cut yet. JSON and text are stored as they came, but with placeholders
+    for base64. A form becomes lines of `name: value`, and anything else a placeholder such as `<audio/mpeg, 123
+    bytes>`. `secrets` are the configured ones. `size` is the size in bytes of the whole body if `body` is only its
+    start.
     """
     size = len(body) if size is None else size
     if not body or limit <= 0:
@@ -116,9 +117,10 @@ class PartExcerpt:
 
 
 def form_draft(parts: Iterable[PartExcerpt], limit: int, secrets: Sequence[str] = ()) -> Draft:
-    """Returns the draft for the excerpt of a form that was passed on in pieces, as lines of `name: value`.
+    """Writes the start of a form that was passed on in pieces as lines of `name: value`, to make the body's excerpt.
 
-    A form whose body was received as a whole has the same excerpt.
+    Returns a `Draft`: it is neither redacted nor cut yet. A form whose body was received as a whole has the same
+    excerpt.
     """
     lines, left_out = _read_parts(parts if limit > 0 else (), limit + margin_for(secrets) + SLACK)
     return Draft(storable(b"\n".join(lines).decode("utf-8", "replace")), left_out)

@@ -112,7 +112,7 @@ def _correction(entry: Mapping[str, Any]) -> Correction:
 
 
 def _rate(text: str, long: str | None) -> Rate:
-    """Makes a rate of texts: `text` for prompts of usual length and, if `long` is not None, `long` for long prompts."""
+    """Parses a rate in dollars: `text` for prompts of usual length and, if `long` is not None, `long` for long ones."""
     rate = Decimal(text)
     return rate if long is None else TieredPrices(rate, [Tier(LONG_PROMPT_TOKENS, Decimal(long))])
 
