@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.db import connection
 
+from usage.ids import first_id
 from usage.sums.adding_up import COST_PARTS, HOUR_KEYS, NEEDS_PRICE_SQL, POLL_SUMS
 from usage.sums.histogram import ENDS
 from usage.sums.summed_names import SUMMED_MODEL_SQL
@@ -24,6 +26,7 @@ DIFFERS = "COALESCE(a.{0}, 0) <> COALESCE(b.{0}, 0)"
 DOUBLES = {"audio_seconds", "duration_ms"}
 DIFFERS_CLEARLY = "abs(COALESCE(a.{0}, 0) - COALESCE(b.{0}, 0)) > 1e-6 * greatest(1, abs(COALESCE(a.{0}, 0)))"
 IS_CALL = "NOT by_gateway"
+LEEWAY = timedelta(minutes=5)
 
 
 def differing_groups(
@@ -47,20 +50,29 @@ def differing_groups(
     differs = " OR ".join(
         (DIFFERS_CLEARLY if name in DOUBLES else DIFFERS).format(name) for name in ("calls", "unpriced_calls", *sums)
     )
+    numbers = ", ".join(str(number + 1) for number in range(len(keys)))
     query = f"""
         WITH a AS (
             SELECT {groups}, count(*) FILTER (WHERE {IS_CALL}) AS calls,
                    count(*) FILTER (WHERE {NEEDS_PRICE_SQL}) AS unpriced_calls, {counters}
-            FROM usage_request GROUP BY {", ".join(str(number + 1) for number in range(len(keys)))}
-        ), b AS (SELECT * FROM {table})
+            FROM usage_request WHERE request_id >= %s GROUP BY {numbers}
+        ), b AS (SELECT * FROM {table} WHERE {keys[0]} >= COALESCE(%s, '-infinity'::timestamptz))
         SELECT {wanted} FROM a FULL JOIN b ON {same}
         WHERE COALESCE(a.{keys[0]}, b.{keys[0]}) >= COALESCE(%s, '-infinity'::timestamptz)
           AND ({differs})
         LIMIT %s
     """
     with connection.cursor() as cursor:
-        cursor.execute(query, [since, most])
+        cursor.execute(query, [first_row(since), since, since, most])
         return list(cursor.fetchall())
+
+
+def first_row(since: datetime | None) -> UUID:
+    """Returns a request id that no call from `since` on is below; the lowest of all, if that is None.
+
+    A call's id and its start are read from the clock one after the other, so the id is from `LEEWAY` before.
+    """
+    return first_id(since - LEEWAY) if since else UUID(int=0)
 
 
 def summed_value(name: str) -> str:
@@ -85,15 +97,16 @@ def differing_histograms(name: str, since: datetime | None, wanted: str, most: i
     query = f"""
         WITH a AS (
             SELECT {HOUR_GROUPS}, width_bucket({name}, %s::float8[]) AS bucket, count(*) AS count
-            FROM usage_request WHERE {name} IS NOT NULL AND {IS_CALL} GROUP BY {numbers}
+            FROM usage_request WHERE request_id >= %s AND {name} IS NOT NULL AND {IS_CALL} GROUP BY {numbers}
         ), b AS (
             SELECT {keys}, number - 1 AS bucket, count
-            FROM usage_usagehour, unnest({name}_histogram) WITH ORDINALITY AS counts(count, number) WHERE count <> 0
+            FROM usage_usagehour, unnest({name}_histogram) WITH ORDINALITY AS counts(count, number)
+            WHERE count <> 0 AND hour >= COALESCE(%s, '-infinity'::timestamptz)
         )
         SELECT DISTINCT {wanted} FROM a FULL JOIN b USING ({keys}, bucket)
         WHERE hour >= COALESCE(%s, '-infinity'::timestamptz) AND a.count IS DISTINCT FROM b.count
         LIMIT %s
     """
     with connection.cursor() as cursor:
-        cursor.execute(query, [ENDS, since, most])
+        cursor.execute(query, [ENDS, first_row(since), since, since, most])
         return list(cursor.fetchall())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -40,6 +40,7 @@ from usage.upkeep.differing_sums import (
     IS_CALL,
     differing_groups,
     differing_histograms,
+    first_row,
     summed_value,
 )
 
@@ -47,29 +48,49 @@ MOST_FAULTS = 100  # of one kind; a check ends after so many
 SHIPPING_SECONDS = 15.0  # within this time a running server writes the calls in its journal to the database
 
 
-def find_faults(journal: Path) -> Iterator[str]:
-    """Checks the whole ledger for `ledger verify`, and yields one line of text for each fault that is found.
+def find_faults(
+    journal: Path, since: datetime | None = None, progress: Callable[[str], object] = lambda _: None
+) -> Iterator[str]:
+    """Checks the ledger for `ledger verify`, and yields one line of text for each fault that is found.
 
     It checks that the rows are unchanged, that all sums agree with the rows, that no reservation is left over, and that
-    all calls in the journal get into the table. A check ends after 100 faults of a kind.
+    all calls in the journal get into the table. A check ends after 100 faults of a kind. `since` is the beginning of a
+    UTC day; only rows and sums of that day and later ones are checked, all if it is None. The function `progress` is
+    called with a few words before each check.
     """
-    yield from changed_rows()
-    since = comparable_since()
-    yield from wrong_sums("usage_usagehour", HOUR_KEYS, HOUR_GROUPS, HOUR_SUMS, since)
-    yield from wrong_sums("usage_usageday", DAY_KEYS, DAY_GROUPS, DAY_SUMS, since)
+    checks = list(_checks(journal, since))
+    for number, (name, faults) in enumerate(checks, 1):
+        progress(f"{name} ({number} of {len(checks)})")
+        yield from faults
+
+
+def _checks(journal: Path, since: datetime | None) -> Iterator[tuple[str, Iterator[str]]]:
+    """Yields the checks of `ledger verify`: what is checked, and an iterator that finds the faults when it is read."""
+    yield "rows", changed_rows(since)
+    comparable = max(filter(None, (since, comparable_since())), default=None)
+    yield "sums of hours", wrong_sums("usage_usagehour", HOUR_KEYS, HOUR_GROUPS, HOUR_SUMS, comparable)
+    yield "sums of days", wrong_sums("usage_usageday", DAY_KEYS, DAY_GROUPS, DAY_SUMS, comparable)
     for name in HISTOGRAMS:
-        yield from wrong_histograms(name, since)
-        yield from wrong_total_histograms(name)
-    yield from wrong_totals(since)
-    yield from wrong_failures(since)
-    yield from stray_reservations()
-    yield from missing_records(journal)
+        yield f"{name} of hours", wrong_histograms(name, comparable)
+        yield f"{name} of totals", wrong_total_histograms(name, since)
+    yield "totals of hours and days", wrong_totals(since)
+    yield "totals of minutes", wrong_minutes(comparable)
+    yield "failures", wrong_failures(comparable)
+    yield "reservations", stray_reservations()
+    yield "journal", missing_records(journal)
 
 
-def changed_rows() -> Iterator[str]:
-    """Yields a line of text for each row of a call that was changed after it was written, as its digest shows."""
+def changed_rows(since: datetime | None) -> Iterator[str]:
+    """Yields a line of text for each row of a call that was changed after it was written, as its digest shows.
+
+    Only rows of calls that began at `since` or later are checked.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT request_id FROM usage_request WHERE NOT ({IS_UNCHANGED}) ORDER BY request_id LIMIT 100")
+        cursor.execute(
+            f"SELECT request_id FROM usage_request WHERE request_id >= %s AND NOT ({IS_UNCHANGED})"
+            " ORDER BY request_id LIMIT 100",
+            [first_row(since)],
+        )
         for (request_id,) in cursor.fetchall():
             yield f"row {request_id} was changed after it was written"
 
@@ -95,32 +116,38 @@ def wrong_histograms(name: str, since: datetime | None) -> Iterator[str]:
 
 
 def wrong_totals(since: datetime | None) -> Iterator[str]:
-    """Yields a line of text for each of the dashboard's totals (`UsageTotal`) that is not the sum of its calls.
+    """Yields a line of text for each of the dashboard's totals of hours and days that is not the sum of its hours.
 
-    Totals of hours and days are compared with the sums in `UsageHour`. Totals of minutes are compared with the rows of
-    calls, but only those of the last day, and none from before `since`.
+    The totals (`UsageTotal`) are compared with the sums in `UsageHour`, from `since` on.
+    """
+    columns = ", ".join((*HOUR_KEYS, "calls", "unpriced_calls", *TOTAL_SUMS))
+    hours = f"SELECT {columns} FROM usage_usagehour WHERE hour >= COALESCE(%s, '-infinity'::timestamptz)"
+    yield from _wrong_totals((Span.HOUR, Span.DAY), hours, [since], since)
+
+
+def wrong_minutes(since: datetime | None) -> Iterator[str]:
+    """Yields a line of text for each of the dashboard's totals of minutes that is not the sum of its calls.
+
+    They are compared with the rows of calls, but only those of the last day, and none from before `since`.
     """
     day_ago = database_now() - timedelta(days=1)
     minutes_since = max(day_ago, since) if since else day_ago
-    hour_columns = ", ".join((*HOUR_KEYS, "calls", "unpriced_calls", *TOTAL_SUMS))
-    row_columns = ", ".join(f"COALESCE({summed_value(name)}, 0)" for name in TOTAL_SUMS)
-    hours = f"SELECT {hour_columns} FROM usage_usagehour"
+    columns = ", ".join(f"COALESCE({summed_value(name)}, 0)" for name in TOTAL_SUMS)
     rows = f"""
         SELECT started_at AS hour, key_name, {SUMMED_MODEL_SQL} AS model, route, outcome, ({IS_CALL})::int AS calls,
-               ({NEEDS_PRICE_SQL})::int, {row_columns}
+               ({NEEDS_PRICE_SQL})::int, {columns}
         FROM usage_request WHERE started_at >= %s AND request_id >= %s
     """
-    yield from _wrong_totals((Span.HOUR, Span.DAY), hours, [], None)
     yield from _wrong_totals((Span.MINUTE,), rows, [minutes_since, first_id(minutes_since)], minutes_since)
 
 
 def _wrong_totals(
-    spans: tuple[Span, ...], source: str, values: list[datetime | UUID], since: datetime | None
+    spans: tuple[Span, ...], source: str, values: Sequence[datetime | UUID | None], since: datetime | None
 ) -> Iterator[str]:
     """Yields a line of text for each of the dashboard's totals of the given spans that is not the sum of its calls.
 
-    `source` is the SQL query that reads these calls, from the table of hours or from the table of calls. Only totals
-    after `since` are compared.
+    `source` is the SQL query that reads these calls, from the table of hours or from the table of calls. Only totals of
+    times that begin at `since` or later are compared.
     """
     starts = ", ".join(f"('{span}', date_trunc('{span}', hour, 'UTC'))" for span in spans)
     groups = ", ".join(
@@ -140,25 +167,27 @@ def _wrong_totals(
                  LATERAL (VALUES {starts}) AS spans (span, start),
                  LATERAL (VALUES ('all', ''), {groups}) AS groups (dimension, value)
             GROUP BY 1, 2, 3, 4
-        ), b AS (SELECT * FROM usage_usagetotal WHERE span = ANY(%s))
+        ), b AS (
+            SELECT * FROM usage_usagetotal WHERE span = ANY(%s) AND start >= COALESCE(%s, '-infinity'::timestamptz)
+        )
         SELECT COALESCE(a.span, b.span), COALESCE(a.dimension, b.dimension), COALESCE(a.start, b.start)::text,
                COALESCE(a.value, b.value)
         FROM a FULL JOIN b ON {" AND ".join(f"a.{key} = b.{key}" for key in TOTAL_KEYS)}
-        WHERE COALESCE(a.start, b.start) > COALESCE(%s, '-infinity'::timestamptz)
+        WHERE COALESCE(a.start, b.start) >= COALESCE(%s, '-infinity'::timestamptz)
           AND ({differs})
         LIMIT 100
     """
     with connection.cursor() as cursor:
-        cursor.execute(query, [*values, [span.value for span in spans], since])
+        cursor.execute(query, [*values, [span.value for span in spans], since, since])
         for group in cursor.fetchall():
             yield f"usage_usagetotal is not the sum of its calls for {' / '.join(group)}"
 
 
-def wrong_total_histograms(name: str) -> Iterator[str]:
+def wrong_total_histograms(name: str, since: datetime | None) -> Iterator[str]:
     """Yields a line of text for each histogram in the dashboard's totals that is not the sum of those of its hours.
 
     `name` is the latency that the histogram counts, such as `duration_ms`. Only the totals of all calls, and those of
-    each key's days, have histograms. Totals of minutes are not compared.
+    each key's days, have histograms. Totals of minutes, and those from before `since`, are not compared.
     """
     query = f"""
         WITH a AS (
@@ -167,17 +196,18 @@ def wrong_total_histograms(name: str) -> Iterator[str]:
                  LATERAL (VALUES ('hour', 'all', hour, ''), ('day', 'all', date_trunc('day', hour, 'UTC'), ''),
                                  ('day', 'key', date_trunc('day', hour, 'UTC'), key_name)
                  ) AS groups (span, dimension, start, value)
+            WHERE hour >= COALESCE(%(since)s, '-infinity'::timestamptz)
             GROUP BY 1, 2, 3, 4, 5 HAVING sum(count) <> 0
         ), b AS (
             SELECT span, dimension, start, value, number, count
             FROM usage_usagetotal, unnest({name}_histogram) WITH ORDINALITY AS counts (count, number)
-            WHERE span <> 'minute' AND count <> 0
+            WHERE span <> 'minute' AND count <> 0 AND start >= COALESCE(%(since)s, '-infinity'::timestamptz)
         )
         SELECT DISTINCT span, start::text, value FROM a FULL JOIN b USING (span, dimension, start, value, number)
         WHERE a.count IS DISTINCT FROM b.count LIMIT 100
     """
     with connection.cursor() as cursor:
-        cursor.execute(query)
+        cursor.execute(query, {"since": since})
         for group in cursor.fetchall():
             yield f"usage_usagetotal's histogram of {name} is off for {' / '.join(filter(None, group))}"
 
@@ -195,14 +225,14 @@ def wrong_failures(since: datetime | None) -> Iterator[str]:
             FROM usage_request, LATERAL (
                 VALUES ('hour', {HOUR}), ('day', date_trunc('day', started_at, 'UTC'))
             ) AS spans (span, start)
-            WHERE outcome <> 'success' AND {IS_CALL} GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+            WHERE request_id >= %s AND outcome <> 'success' AND {IS_CALL} GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
         ), b AS (SELECT {keys}, calls FROM usage_errortotal WHERE calls <> 0)
         SELECT {", ".join(f"{key}::text" for key in FAILURE_KEYS)} FROM a FULL JOIN b USING ({keys})
         WHERE start >= COALESCE(%s, '-infinity'::timestamptz) AND a.calls IS DISTINCT FROM b.calls
         LIMIT 100
     """
     with connection.cursor() as cursor:
-        cursor.execute(query, [since])
+        cursor.execute(query, [first_row(since), since])
         for group in cursor.fetchall():
             yield f"usage_errortotal does not count its rows for {' / '.join(group)}"
 

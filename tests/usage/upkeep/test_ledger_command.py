@@ -87,6 +87,39 @@ def test_verify(journal: Path) -> None:
     assert out.getvalue() == f"row {row['request_id']} was changed after it was written\n1 faults\n"
 
 
+def test_verify_of_some_days(journal: Path) -> None:
+    ship(journal, end(call()))
+    Request.objects.update(status=500)
+    assert ledger("verify", "--since", "2026-11-02") == ["the ledger is whole"]
+    with pytest.raises(SystemExit):
+        ledger("verify", "--since", "2026-11-01")
+
+
+def test_verify_mentions_what_could_not_be_written(journal: Path) -> None:
+    ship(journal, end(call()), end(call(input_tokens=-1)), b"damaged\n")
+    assert ledger("verify") == [
+        "beside the ledger: 1 dead letters, which `ledger replay` tries again",
+        "beside the ledger: 1 damaged records, in damaged.log",
+        "the ledger is whole",
+    ]
+
+
+class Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_verify_shows_its_progress_on_a_terminal(journal: Path) -> None:
+    terminal = Terminal()
+    call_command("ledger", "verify", stdout=StringIO(), stderr=terminal)
+    shown = terminal.getvalue().split("\r\x1b[K")
+    assert shown[1].startswith("checking rows (1 of ")
+    assert shown[-1] == ""
+    out = StringIO()
+    call_command("ledger", "verify", stdout=StringIO(), stderr=out)
+    assert out.getvalue() == ""
+
+
 def test_replay(journal: Path) -> None:
     poison = call(input_tokens=-1)
     ship(journal, end(poison))

@@ -204,6 +204,25 @@ def test_of_many_faults_of_a_kind_the_first_are_named(tmp_path: Path, row: str, 
     assert found[-1] == others
 
 
+@pytest.mark.parametrize("days", [-1, 0, 1])
+def test_only_the_days_that_are_wanted_are_checked(tmp_path: Path, days: int) -> None:
+    """Whatever is wrong: a row, the sums of an hour, of a day and of failures, the totals and the histograms."""
+    ship(tmp_path, end(row := call(outcome="timeout", status=504)), end(call(NOON + timedelta(days=5))))
+    Request.objects.filter(pk=row["request_id"]).update(input_tokens=5, outcome="success")
+    UsageTotal.objects.filter(start__lt=NOON + timedelta(days=1)).update(overhead_ms_histogram=[5])
+    since = datetime(2026, 11, 1, tzinfo=UTC) + timedelta(days=days)
+    found = list(find_faults(tmp_path, since))
+    assert found == ([] if days > 0 else faults(tmp_path))
+    assert len({fault.partition(" for ")[0] for fault in faults(tmp_path)}) >= 5
+
+
+def test_each_check_is_announced(tmp_path: Path) -> None:
+    said: list[str] = []
+    list(find_faults(tmp_path, progress=said.append))
+    assert said[0] == f"rows (1 of {len(said)})"
+    assert said[-1] == f"journal ({len(said)} of {len(said)})"
+
+
 def test_every_column_is_in_the_digest_of_the_newest_version() -> None:
     """A new column needs a new version in `usage.journal_shipping.digests`: rows of before have no digest of it."""
     newest = VERSIONS[-1]

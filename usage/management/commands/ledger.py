@@ -25,13 +25,20 @@ from usage.upkeep.rebuild_totals import rebuild_totals
 from usage.upkeep.repricing import reprice, set_missing_kinds
 from usage.upkeep.verify import find_faults
 
+# Records that could not be written to the database, by the file in which they are kept.
+SET_ASIDE = {
+    DEAD_LETTERS: "dead letters, which `ledger replay` tries again",
+    DAMAGED: f"damaged records, in {DAMAGED}",
+    NEWER: "records of a newer version, which `ledger replay` of that version writes",
+}
+
 
 class Options(TypedDict, total=False):
     """The parsed options of `manage.py ledger`; an option is present only if the chosen action has it."""
 
     action: str
     yes: bool
-    since: datetime
+    since: datetime | None
     all: bool
 
 
@@ -41,7 +48,8 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
         actions.add_parser("status", help="show what waits in the journal and what could not be written")
-        actions.add_parser("verify", help="prove that rows, sums and journal agree; exit code 1 if not")
+        verification = actions.add_parser("verify", help="prove that rows, sums and journal agree; exit code 1 if not")
+        verification.add_argument("--since", type=_day, help="check this day, YYYY-MM-DD (UTC), and later ones only")
         actions.add_parser("replay", help="ship what dead processes have left, and try the dead letters again")
         actions.add_parser("deadletter", help="list the calls that the database refused")
         actions.add_parser("sum", help="compute all sums again: after an update, once no old code runs")
@@ -86,14 +94,30 @@ class Command(BaseCommand):
         for name, value in lines.items():
             self.stdout.write(f"{name:<28}{value}")
 
-    def verify(self, _options: Options) -> None:
-        """Checks the ledger, prints each fault that is found, and exits with status 1 if there is any."""
-        faults = list(find_faults(self.journal))
-        for fault in faults:
+    def verify(self, options: Options) -> None:
+        """Checks the ledger, prints each fault that is found, and exits with status 1 if there is any.
+
+        Also says how many records could not be written, and are kept in files; these are no faults. On a terminal, the
+        check that is under way is shown.
+        """
+        progress = self.show_progress if self.stderr.isatty() else lambda _: None
+        faults = 0
+        for fault in find_faults(self.journal, options["since"], progress):
+            progress("")
             self.stdout.write(fault)
-        self.stdout.write("the ledger is whole" if not faults else f"{len(faults)} faults")
+            faults += 1
+        progress("")
+        for name, what in SET_ASIDE.items():
+            if count := _count_lines(self.journal / name):
+                self.stdout.write(f"beside the ledger: {count} {what}")
+        self.stdout.write(f"{faults} faults" if faults else "the ledger is whole")
         if faults:
             sys.exit(1)
+
+    def show_progress(self, check: str) -> None:
+        """Writes which check is under way over the line that said so before; an empty text removes that line."""
+        self.stderr.write(f"\r\x1b[K{f'checking {check} …' if check else ''}", style_func=str, ending="")
+        self.stderr.flush()
 
     def replay(self, _options: Options) -> None:
         """Writes to the database what could not be written before, and prints how many records were written.
@@ -153,7 +177,9 @@ class Command(BaseCommand):
 
         Without `--all`, only calls that have no cost are computed.
         """
-        changed = reprice(options["since"], unpriced_only=not options["all"])
+        since = options["since"]
+        assert since is not None  # noqa: S101  (the parser requires it)
+        changed = reprice(since, unpriced_only=not options["all"])
         self.stdout.write(f"repriced {changed} calls")
         try:
             leave_counts()
