@@ -43,6 +43,7 @@ The folders, and what a module of each may import (`tests/test_architecture.py` 
     http, postgres      what is above this line; not each other
     settings            what is above this line
     start, processes, page_protection    what is above this line; not each other
+    backup              what is above this line
     entry, asgi, urls, management    everything
 
 Everything may import `proxyapi` and `usage`, which import nothing of this package.

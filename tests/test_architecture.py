@@ -60,6 +60,7 @@ ORDER = {
         "http postgres",
         "settings",
         "start processes page_protection",
+        "backup",
         "entry urls management",
         "asgi",
     ),
@@ -130,7 +131,6 @@ def test_no_imports_run_in_a_circle() -> None:
     graph = {
         name: {other for other in imports(path) if other in MODULES and other != name} for name, path in MODULES.items()
     }
-
     TopologicalSorter(graph).prepare()  # else CycleError, which names the modules
 
 

@@ -76,8 +76,8 @@ class Cluster(NamedTuple):
         found = (self.path / "PG_VERSION").read_text().strip()
         if found != postgres.major:
             raise BundledPostgresError(
-                f"{self.path} was made by PostgreSQL {found}, this is {postgres.major}; pg_dump it with {found}, "
-                "move it away and restore, or set DATABASE_URL"
+                f"{self.path} was made by PostgreSQL {found}, this is {postgres.major}; make a backup with the version "
+                f"of chatproxy that has {found}, and restore it into an empty DATA_DIR (docs/backup.md)"
             )
 
     def run(self, postgres: Postgres, database: str) -> None:

@@ -33,6 +33,16 @@ REPLACE_WORKERS = signal.SIGUSR2
 REPLACE_SECONDS = 60.0  # several workers may ask at once; after the first, requests are ignored for so long
 
 
+def exit_on_stop_signals(code: int) -> None:
+    """Lets this process exit with `code` on each of `STOP_SIGNALS`, so that it can undo what it has begun.
+
+    A signal that is ignored stays so, because `nohup` has made SIGHUP ignored.
+    """
+    for number in STOP_SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_: sys.exit(code))
+
+
 class MasterSignals:
     """The gateway's signal handlers in gunicorn's master process.
 

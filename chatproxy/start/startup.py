@@ -108,7 +108,7 @@ def wait_for_database(output: Output) -> None:
     has_written = False
     while True:
         try:
-            with _connect() as probe:
+            with connect() as probe:
                 fault = find_fault(probe)
         except psycopg.Error as error:
             reason = reason_of(error)
@@ -155,16 +155,27 @@ def migrated_database(output: Output) -> Iterator[None]:
         reason = str(error).strip().partition("\n")[0]
         raise StartError(f"the database cannot be migrated: {reason}") from None
     finally:
-        connections.close_all()
-        connection.close_pool()  # type: ignore[attr-defined]  # the PostgreSQL backend's
+        close_connections()
 
 
-def _connect() -> psycopg.Connection[TupleRow]:
+def close_connections() -> None:
+    """Closes all of Django's connections to the database, those that are in the pool, too."""
+    connections.close_all()
+    connection.close_pool()  # type: ignore[attr-defined]  # the PostgreSQL backend's
+
+
+def connect() -> psycopg.Connection[TupleRow]:
     """Returns a new connection to the database, which does not come from Django's pool.
 
     With the pool, a time-out would hide why a connection fails.
     """
     probe = psycopg.connect(**connection.get_connection_params(), autocommit=True)
-    if role := connection.settings_dict["OPTIONS"].get("assume_role"):  # as Django does
+    if role := assumed_role():  # as Django does
         probe.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
     return probe
+
+
+def assumed_role() -> str | None:
+    """Returns the role that each connection to the database takes by `SET ROLE`; None without one."""
+    role: str | None = connection.settings_dict["OPTIONS"].get("assume_role")
+    return role

@@ -4,22 +4,48 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_private(path: Path, text: str) -> None:
     """Writes a text to a file that only its owner may read, and replaces the file if it exists.
 
-    The text goes to a temporary file of mode 0600 first, which is synced to the disk before it gets its name. So nobody
-    ever sees the file half written, or readable for others.
+    Nobody ever sees the file half written, or readable for others.
+    """
+    with private_file(path) as file:
+        file.write(text.encode())
+
+
+@contextmanager
+def private_file(path: Path) -> Iterator[BinaryIO]:
+    """Yields a new file of mode 0600 to the `with` block, and then gives the file its name `path`.
+
+    A file of that name is replaced. What was written is on the disk before the file has its name. If the block fails,
+    nothing is left.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
             file.flush()
             os.fsync(descriptor)
         Path(name).replace(path)
+        _sync_directory(path.parent)
     except BaseException:  # a border: whatever has failed, the temporary file is deleted
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def _sync_directory(path: Path) -> None:
+    """Waits until the names of the files in a directory would survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from usage.journal.records import Scan, scan
 
@@ -76,6 +77,27 @@ def waiting_bytes(directory: Path, shipped: Mapping[str, int]) -> int:
     return waiting
 
 
+def copy_all(directory: Path, chunk_bytes: int) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """Yields the name and the content of all files of all journals, while they are being written and shipped.
+
+    Also yields the files of lines that could not be delivered. The content comes in chunks, and must be read before the
+    next file is. Each record that was written before the first call is among what is yielded, unless it is in the
+    database before the last file is yielded:
+
+    * A file that vanishes before it is opened is delivered. The one after it, to which the begin records of open calls
+      were copied, had its name before that. So the directory is read again until all files in it are known.
+    * A record that the database refuses is in the file of dead letters before its segment vanishes. So these files come
+      last.
+    """
+    for patterns in (("*.journal",), ("*.log", "*.retried")):
+        known: set[Path] = set()
+        while new := sorted({path for pattern in patterns for path in directory.glob(pattern)} - known):
+            for path in new:
+                with suppress(FileNotFoundError), path.open("rb") as file:
+                    known.add(path)
+                    yield path.name, _chunks(file, os.fstat(file.fileno()).st_size, chunk_bytes)
+
+
 def is_alive(directory: Path, writer: str) -> bool:
     """Returns whether the process with the id `writer` is alive, that is, still locks its lock file."""
     try:
@@ -128,3 +150,10 @@ def adopted(directory: Path, writer: str) -> Iterator[list[Path]]:
                 path.unlink(missing_ok=True)
     finally:
         os.close(fd)
+
+
+def _chunks(file: BinaryIO, size: int, chunk_bytes: int) -> Iterator[bytes]:
+    """Yields the first `size` bytes of a file in chunks; fewer, if the file has become shorter."""
+    while size > 0 and (chunk := file.read(min(size, chunk_bytes))):
+        yield chunk
+        size -= len(chunk)

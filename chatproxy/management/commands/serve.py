@@ -23,7 +23,7 @@ from chatproxy.configuration import setting_parsers, setting_reader
 from chatproxy.logs import without_secrets
 from chatproxy.postgres.binaries import BundledPostgresError
 from chatproxy.postgres.bundled import BundledPostgres
-from chatproxy.processes.unix_signals import STOP_SIGNALS
+from chatproxy.processes.unix_signals import STOP_SIGNALS, exit_on_stop_signals
 from chatproxy.start.first_start import create_first_admin, generate_secrets, has_admin
 from chatproxy.start.secret_canary import SecretsDiffer, check_secrets, record_secrets
 from chatproxy.start.startup import (
@@ -54,9 +54,7 @@ class Command(BaseCommand):
     def handle(self, *_args: object, **options: object) -> NoReturn:
         self.takes_new_secrets = bool(options["new_secrets"])
         reload = bool(options["reload"])
-        for number in STOP_SIGNALS:
-            if signal.getsignal(number) != signal.SIG_IGN:  # nohup makes SIGHUP ignored
-                signal.signal(number, lambda *_: sys.exit(0))
+        exit_on_stop_signals(0)
         # A failure, or a signal to stop, undoes what was done so far. `exec` never returns, so then nothing is undone.
         try:
             check_debug(allowed=reload or bool(options["demo"]))

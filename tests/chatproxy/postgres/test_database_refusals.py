@@ -135,7 +135,7 @@ def test_what_may_pass_is_waited_for(monkeypatch: pytest.MonkeyPatch, words: str
     def fail() -> psycopg.Connection[Any]:
         raise psycopg.OperationalError(words)
 
-    monkeypatch.setattr(startup, "_connect", fail)
+    monkeypatch.setattr(startup, "connect", fail)
     monkeypatch.setattr(startup, "DATABASE_SECONDS", 0.1)
     output = type("Output", (), {"write": staticmethod(said.append)})
     with pytest.raises(startup.StartError, match=r"^the database cannot be reached: \S") as caught:

@@ -288,7 +288,7 @@ def test_a_database_that_never_comes_is_one_line(monkeypatch: pytest.MonkeyPatch
     def refused() -> psycopg.Connection:
         raise psycopg.OperationalError("connection to server at 'h' failed: Connection refused\n\tIs it running?")
 
-    monkeypatch.setattr(startup, "_connect", refused)
+    monkeypatch.setattr(startup, "connect", refused)
     monkeypatch.setattr(startup, "DATABASE_SECONDS", 0.1)
     output = type("Output", (), {"write": staticmethod(said.append)})
     with pytest.raises(startup.StartError, match=r"^the database cannot be reached: Connection refused$"):

