@@ -41,7 +41,7 @@ COUNTS: tuple[CountName, ...] = (*TOKEN_COUNTS, "audio_seconds", "web_searches")
 
 
 class Counts(TypedDict, total=False):
-    """How many tokens, seconds of audio and web searches a call has used, as upstream states them.
+    """The numbers of tokens, seconds of audio and web searches that a call has used, as upstream states them.
 
     A number is None or absent if upstream did not state it. A stated 0 is stored as 0.
     """

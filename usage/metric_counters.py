@@ -121,10 +121,10 @@ class WorkerCounters:
     def count_usage(self, rows: Iterable[SummedRow], replaced: Mapping[str, Sequence[SummedRow]] | None = None) -> None:
         """Counts the tokens and dollars of rows that were just inserted into the table, and the rows without a price.
 
-        `replaced` maps the request ids of some of these rows to older rows that the new row replaces: those with an
-        estimate of the same response, and a less complete row of the same call. These were counted before, so only the
-        difference is added. Counters cannot fall: if the older rows had too much, the dollars in excess are added to a
-        second counter, of dollars taken back, and the tokens in excess stay counted.
+        `replaced` maps the request ids of some of these rows to the older rows that they replace. Such an older row has
+        an estimate of the same response, or is a less complete row of the same call. It was counted before, so only the
+        difference is added. Counters cannot fall: if the older rows had too many dollars, these are added to a second
+        counter, of dollars taken back. Tokens in excess stay counted.
         """
         with self._lock:
             for row in rows:

@@ -13,9 +13,9 @@ T = TypeVar("T")
 async def result_within(task: asyncio.Task[T], seconds: float) -> T:
     """Waits up to `seconds` for a task that reads a socket; returns the task's result or raises its error.
 
-    The waiting is done in slices: while the whole process stands still, time passes but nobody reads the socket, so a
-    pause of the process uses up one slice and not the whole time. After a time-out the task still runs; the caller has
-    to cancel it.
+    The waiting is done in slices. While the whole process stands still, time passes but nobody reads the socket; in
+    this way, a pause of the process uses up one slice only. After a time-out the task still runs; the caller has to
+    cancel it.
 
     Raises:
         TimeoutError: the task has not ended in time.

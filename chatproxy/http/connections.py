@@ -85,7 +85,7 @@ class IdleConnections:
     known: dict[Closable, None] = field(default_factory=dict)
 
     def add(self, connection: Closable) -> None:
-        """Adds a client connection that has just become idle at the end of the list of idle connections."""
+        """Adds a client connection, which has just become idle, to the end of the list of idle connections."""
         (self.known if connection.is_known else self.strangers)[connection] = None
 
     def discard(self, connection: Closable) -> None:

@@ -82,8 +82,8 @@ class LoginThrottle:
     def process_view(self, request: HttpRequest, _view: object, _args: object, _kwargs: object) -> HttpResponse | None:
         """Counts a login attempt before the password or key is checked; refuses it if there were too many.
 
-        Returns a page with status 429 if there were too many attempts, or with 503 if the database does not answer;
-        else None, so that Django goes on to the login form. Does nothing for other requests.
+        If it is refused, returns a page with status 429, or with 503 if the database does not answer. Otherwise returns
+        None, so that Django goes on to the login form. Does nothing for other requests.
         """
         match = request.resolver_match
         if request.method != "POST" or match is None or match.view_name not in LOGIN_VIEWS:

@@ -186,7 +186,7 @@ def _from_members(error: Mapping[str, object]) -> ErrorFacts:
 
 
 def _first_text(error: Mapping[str, object], names: tuple[str, ...]) -> str:
-    """Returns as text the first text or whole number that the members `names` of an error object have.
+    """Returns the first text or whole number that an error object has in its members `names`, as text.
 
     An empty text and the number 0 are passed over. The result is an empty text if no member has such a value.
     """

@@ -170,7 +170,7 @@ class _Outline:
 
 
 def _end(pattern: re.Pattern[bytes], body: bytes, at: int) -> int:
-    """Returns the first position from `at` on whose byte does not match `pattern`, which is a pattern for single bytes.
+    """Returns the position of the first byte, from `at` on, that does not match `pattern`, a pattern for single bytes.
 
     Searches in steps of at most `_STEP_BYTES`, because other threads do not run during one step.
     """

@@ -22,7 +22,7 @@ REQUEST_ID = re.compile(rb'"request_id":"([0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[
 
 
 class Scan(NamedTuple):
-    """What has been read from a part of a journal file: its records, and the lines that are not usable records.
+    """The result of reading a part of a journal file: its records, and the lines that are not usable records.
 
     `size` is the length of all complete lines in bytes; an unfinished line may follow. `damaged` has the lines that
     cannot be read, `newer` the lines of records whose version this code cannot read.

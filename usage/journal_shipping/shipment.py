@@ -35,7 +35,7 @@ class JournalShipment:
 
     @property
     def shipped_bytes(self) -> Mapping[str, int]:
-        """How many bytes of each journal file have been delivered, by the file's name. Any thread may ask."""
+        """The number of delivered bytes of each journal file, by the file's name. Any thread may ask."""
         return {path.name: offset for path, offset in self._offsets.copy().items()}
 
     def ship_new(self, paths: Sequence[Path]) -> None:

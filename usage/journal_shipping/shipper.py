@@ -68,7 +68,7 @@ class Shipper:
 
     @property
     def shipped_bytes(self) -> Mapping[str, int]:
-        """How many bytes of each journal file are in the database, by the file's name. Any thread may ask."""
+        """The number of bytes of each journal file that are in the database, by the file's name. Any thread may ask."""
         shipments = list(self._shipments.values())
         return {name: size for shipment in shipments for name, size in shipment.shipped_bytes.items()}
 
@@ -202,12 +202,12 @@ def replay(directory: Path, *, adopts: bool = True) -> Delivery:
     """Tries again to write to the database what could not be written before; the command `ledger replay` calls it.
 
     These are the dead letters (rows that the database has refused), the records of a newer version of chatproxy, and
-    the journals of dead processes. A row that is refused again becomes a dead letter again; a record whose version is
-    still unknown stays in `newer.log`; a dead letter that cannot be read goes to `damaged.log`. Returns the `Delivery`
+    the journals of dead processes. A row that is refused again becomes a dead letter again. A record whose version is
+    still unknown stays in `newer.log`. A dead letter that cannot be read goes to `damaged.log`. Returns the `Delivery`
     that has done this; its counters say how many rows were written or refused, and how many records were damaged or of
     a newer version.
 
-    With `adopts` false, the journals of dead processes are left to the shipper, which runs: it would take a journal
+    With `adopts` false, the journals of dead processes are left to the shipper, which runs. It would take a journal
     that this process has locked for that of a living one.
 
     Raises:

@@ -63,7 +63,7 @@ def elide(body: bytes, budget: int) -> tuple[bytes, int]:
 
 
 def _has_heads(body: bytes) -> bool:
-    """Returns whether `body` may contain a match of `_HEAD`: a name or a `data:` URL that base64 or a vector follows.
+    """Returns whether `body` may contain a name or a `data:` URL that base64 or a vector follows (a match of `_HEAD`).
 
     Searches only for bytes that every match of `_HEAD` contains, because that is much faster than the pattern itself.
     """
@@ -74,7 +74,7 @@ def _has_heads(body: bytes) -> bool:
 
 
 class _Elision:
-    """Replacement of the base64 and the vectors in one body: how far the body has been read, and the result so far."""
+    """The work of replacing the base64 and the vectors in one body: how far it has been read, and the result so far."""
 
     def __init__(self, body: bytes, budget: int) -> None:
         self._body = body

@@ -152,7 +152,7 @@ _IN_BASE64, _IN_HEX = LiteralSet(TOKEN_MARKS), LiteralSet(TOKEN_MARKS_IN_HEX)
 
 
 def _decodings(run: str) -> Iterator[str]:
-    """Yields the four texts that a run of base64 may encode: decoded from its first to its fourth letter on.
+    """Yields the four texts that a run of base64 may encode: decoded from its 1st, 2nd, 3rd and 4th letter on.
 
     There are four because up to three letters at the start of the run may belong to something before the base64.
     """

@@ -180,7 +180,7 @@ def leave_counts() -> None:
     """Leaves the counters of this process, a command such as `ledger`, in a file, so that the metrics include them.
 
     The next process that reads the workers' reports adds the counters to those of dead workers, once, and deletes the
-    file: the file has no lock, so the process that wrote it counts as dead.
+    file. The file has no lock, so the process that wrote it counts as dead.
 
     Raises:
         OSError: DATA_DIR cannot be written.

@@ -48,7 +48,7 @@ class Round:
 
     @property
     def is_empty(self) -> bool:
-        """Whether this round trip has nothing to send to the database."""
+        """True if this round trip has nothing to send to the database."""
         return not (self.given or self.needs or self.looked)
 
 

@@ -34,7 +34,7 @@ class Wanted:
 
     `day` is the UTC day on which the call has begun. A budget is in dollars; None means no limit. If the budgets have
     less than `dollars` left, the call gets all that is left, provided that it is at least `least`. But where other
-    reservations hold more than half of the unspent dollars, it gets nothing unless `is_last_try` is true: those
+    reservations hold more than half of the unspent dollars, it gets nothing unless `is_last_try` is true. Those
     reservations may be about to end, and a later try may get more.
     """
 

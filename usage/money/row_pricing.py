@@ -126,6 +126,6 @@ def with_windows(rows: list[CallRecord]) -> list[CallRecord]:
 
 
 def _is_of_earlier_response(row: CallRecord) -> bool:
-    """Returns whether a row is of a call, or of the gateway's poll, that has read the response of an earlier call."""
+    """Returns whether the call or poll of a row has only read a response, which an earlier call created."""
     route = str(row.get("route"))
     return route.startswith(("/openai2", "/v1/responses")) and ("{id}" in route or bool(row.get("by_gateway")))

@@ -120,7 +120,7 @@ def tool_lines(row: CallRecord, model: str, price: ModelRates) -> Iterator[Line]
 
 
 def _fee_line(unit: str, count: int, fee: Decimal | None) -> Line:
-    """Returns the line of a bill for `count` searches; where no fee is known, it is 0, marked as an estimate."""
+    """Makes the line of a bill for `count` searches; an unknown fee counts as 0, and is marked as an estimate."""
     return Line(unit, count, NO_FEE, per=1, kind=CostKind.ESTIMATED) if fee is None else Line(unit, count, fee, per=1)
 
 

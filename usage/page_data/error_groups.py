@@ -156,7 +156,7 @@ def _group(
     bins: Sequence[int],
     counts: Sequence[int],
 ) -> ErrorGroup:
-    """Returns a group of calls that failed in the same way, made from one row of the result of `GROUPS_SQL`.
+    """Makes a group of calls that failed in the same way, from one row of the result of `GROUPS_SQL`.
 
     The group's trend has `TREND_BINS` bins of time. `bins` are the numbers of those bins in which calls failed, and
     `counts` how many calls did so in each of them.

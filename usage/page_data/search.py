@@ -187,7 +187,7 @@ def _plan(filters: Filters, before: UUID | None) -> list[IndexScan]:
     """Returns the scans (`IndexScan`) that together find all calls which match the filters and are older than `before`.
 
     Without a text to search for, one scan suffices. With a text, there is one scan for each key and each model whose
-    name contains the text, and one for failed calls, because the text may be in their errors.
+    name contains the text. A further one is for failed calls, because the text may be in their errors.
     """
     floor = first_id(filters.since) if filters.since else None
     until = first_id(filters.until) if filters.until else None
@@ -246,7 +246,7 @@ def _names_like(dimension: Dimension, text: str) -> list[str]:
 
 
 def _found_by_all(scans: Sequence[IndexScan], wanted: int) -> list[UUID]:
-    """Returns the ids of the matching calls, newest first, back to the point that all scans have reached.
+    """Returns the ids of the matching calls, newest first, back to the point in time that all scans have reached.
 
     Older matches are left out, because a slower scan may still find newer calls than these. At most `wanted` + 1 ids
     are returned: the last one shows that there is a further page.

@@ -94,8 +94,8 @@ class Series:
     """The data of a dashboard's charts over one range of time, which is divided into bins; one list item for each bin.
 
     `bins` are the times at which the bins begin. `everything` has, for each bin, the sums of all calls; None if there
-    were none. `by_value` has, for each bin, one number for the calls of one model, or of another value of a dimension:
-    the sum of the column that `read_series` was asked for, such as their cost; 0 if there were none.
+    were none. `by_value` has, for each bin, one number for the calls of one model, or of another value of a dimension.
+    This is the sum of the column that `read_series` was asked for, such as their cost; 0 if there were none.
     """
 
     bins: list[datetime]

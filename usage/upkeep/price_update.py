@@ -182,7 +182,7 @@ class PriceUpdates:
 
     @property
     def is_running(self) -> bool:
-        """Whether the thread that updates the price list is running."""
+        """True if the thread that updates the price list is running."""
         return self._thread.is_alive()
 
     def start(self) -> None:

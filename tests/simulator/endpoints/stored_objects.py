@@ -150,7 +150,7 @@ def _put(call: Call, kind: Kind, body: Json, parent: str = "") -> Json:
 
 
 def _parent(call: Call, kind: str) -> str:
-    """Returns the id of the object in the path, which must exist and be of this kind; "" if `kind` is empty."""
+    """Returns the id of the parent object that the path names, after a check that it exists; "" if `kind` is empty."""
     return find_object(call.world, kind, call.parameters["id"]).resource["id"] if kind else ""
 
 

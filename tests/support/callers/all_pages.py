@@ -28,7 +28,7 @@ CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
 
 
 def fill(gateway: Gateway, admin: httpx2.Client) -> dict[str, str]:
-    """Makes one object of each kind that has pages, and returns the objects' ids by `app/model`.
+    """Creates one object of each kind that has pages in the admin; returns the objects' ids by `app/model`.
 
     `admin` is a browser that is signed in to the admin. Two calls are made: one with a new key, which succeeds and
     whose id is returned, and one that fails.

@@ -37,7 +37,7 @@ async def in_database(work: Callable[[], Result]) -> Result:
 
 
 async def until_it_is(value: Result, look: Callable[[], Awaitable[Result]]) -> None:
-    """Waits until `look` returns `value`; fails after `PATIENCE` seconds."""
+    """Calls the function `look` until it returns `value`; fails after `PATIENCE` seconds."""
     async with asyncio.timeout(PATIENCE):
         while await look() != value:  # noqa: ASYNC110  (a table tells nobody)
             await asyncio.sleep(0.01)

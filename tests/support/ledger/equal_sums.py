@@ -63,7 +63,7 @@ class Dollars(NamedTuple):
         return cls.of_calls((row["cost"], row["cost_kind"]) for row in csv.DictReader(StringIO(text)))
 
     def is_in_tile(self, page: str) -> bool:
-        """Returns whether the tile of a dashboard's page says these dollars, and how much of them is uncertain."""
+        """Returns whether a dashboard's page shows this cost, and its uncertain part, in the tile of dollars."""
         words = tiles(page)["dollars"]
         uncertain = formatting.uncertain(self.all, self.estimated, self.provisional)
         return f"{words} ".startswith(f"Cost {formatting.dollars(self.all)} ") and (uncertain or " a call") in words

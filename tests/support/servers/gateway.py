@@ -248,7 +248,7 @@ def launch_gateway(
     options: Sequence[str] = (),
     **settings: str,
 ) -> Gateway:
-    """Starts a server as `run_gateway` does and returns at once; the caller stops it. An empty setting is left out."""
+    """Starts a server like `run_gateway` and returns it at once; the caller must stop it. Leaves out empty settings."""
     port = int(settings.get("PORT") or free_port())
     variables = {
         "SECURITY_KEY": SECURITY_KEY,
