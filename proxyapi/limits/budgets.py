@@ -144,11 +144,13 @@ async def reserve(day: date, caller: Caller, ceiling: CostCeiling, dollars: Deci
         BudgetUnavailable: the database does not answer, and the key's allowance is used up.
     """
     limit, budgets = ceiling.adjustable, caller.budgets
+    wanted = Wanted(caller.name, day, dollars, budgets.day, budgets.month, budgets.total, least=dollars)
+    if (share := reservations.take_at_once(wanted)) is not None:
+        return Reservation(share), ceiling
     floor = ceiling if limit is None else ceiling.with_output(limit.at_most(caller.min_output_tokens))
     least = dollars if limit is None else price_of(floor, in_named_tier=True)
-    wanted = Wanted(caller.name, day, dollars, budgets.day, budgets.month, budgets.total, least=least)
     try:
-        standing = await take(wanted)
+        standing = await take(replace(wanted, least=least))
     except ReservationsUnavailable:
         reservation, taken = Reservation(None), allowances.use(caller, dollars, least)
     else:

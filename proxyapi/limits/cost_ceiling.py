@@ -20,6 +20,7 @@ guides/image-generation; and of huggingface.co/datasets/JOHNISKING/image-token-c
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -67,6 +68,7 @@ OUTPUT_CEILINGS = (
     ("gpt-4-1106", 4096), ("gpt-4-0125", 4096), ("gpt-4-", 8192), ("gpt-3.5", 4096),
     ("claude-", 128_000), ("gemini-", 65_536), ("grok-", 128_000),
 )  # fmt: skip
+_CEILING = re.compile("|".join(f"({re.escape(beginning)})" for beginning, _ in OUTPUT_CEILINGS))  # a group for each
 USUAL_OUTPUT_CEILING = 16_384  # of gpt-4o, and assumed for a model that is not listed
 
 IMAGE_PARTS = {"image_url", "input_image", "computer_screenshot"}
@@ -121,7 +123,7 @@ def ceiling_of(method: str, route: Route | None, body: JSONBody | Form | None) -
     work = RequestedWork(body)
     limit = None
     if isinstance(body, JSONBody):
-        check_names(value for values in body.by_name.values() for value in values)
+        check_names(work.objects)
         limit = output_limit_of(route, body)
     work.limit = limit or work.limit
     name = "" if route is None else route.name
@@ -151,7 +153,8 @@ def ceiling_of(method: str, route: Route | None, body: JSONBody | Form | None) -
 def output_ceiling(model: str) -> int:
     """Returns the most tokens that a model can put out in one answer; a usual number if the model is unknown."""
     name = model.lower().removeprefix("ft:")
-    return next((tokens for prefix, tokens in OUTPUT_CEILINGS if f"{name}-".startswith(prefix)), USUAL_OUTPUT_CEILING)
+    found = _CEILING.match(f"{name}-")
+    return OUTPUT_CEILINGS[(found.lastindex or 0) - 1][1] if found else USUAL_OUTPUT_CEILING
 
 
 class RequestedWork:
@@ -184,12 +187,17 @@ class RequestedWork:
         return frozenset(value for value in self.values(name) if isinstance(value, str)) or frozenset({""})
 
     @cached_property
+    def objects(self) -> Sequence[Mapping[str, object]]:
+        """Every JSON object in the request's members, at any depth; the body itself is not among them."""
+        return [*dictionaries(self._fields.values())]
+
+    @cached_property
     def tools(self) -> Sequence[Mapping[str, object]]:
         """All tool definitions in the request: those in `tools`, and those listed in its `input`.
 
         An `input` lists tools in its items `tool_search_output`.
         """
-        nested = [part["tools"] for part in dictionaries(self._fields.values()) if isinstance(part.get("tools"), list)]
+        nested = [part["tools"] for part in self.objects if isinstance(part.get("tools"), list)]
         return [*dictionaries([*self.values("tools"), *nested])]
 
     @property
@@ -206,7 +214,7 @@ class RequestedWork:
 
     def conversation(self) -> MaxUsage:
         """Computes the most tokens and hosted tools' work, such as web searches, that a chat or response can use."""
-        parts = list(dictionaries(self._fields.values()))
+        parts = self.objects
         images = [part for part in parts if is_one_of(part, IMAGE_PARTS)]
         sounds = [inline_data(part.get("input_audio")) for part in parts if is_one_of(part, {"input_audio"})]
         files = [inline_data(part) for part in parts if is_one_of(part, FILE_PARTS)]
@@ -265,7 +273,7 @@ class RequestedWork:
 
     def images(self) -> MaxUsage:
         """Computes the most tokens and images that a request to generate, edit or vary images can use."""
-        links = [part for part in dictionaries(self._fields.values()) if "image_url" in part or "file_id" in part]
+        links = [part for part in self.objects if "image_url" in part or "file_id" in part]
         not_text = tokens_if_text(map(inline_data, links))
         one = MOST_MADE_TOKENS + PARTIAL_IMAGE_TOKENS * self.count("partial_images", otherwise=0)
         number = self.count("n", otherwise=1)

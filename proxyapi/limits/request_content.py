@@ -70,17 +70,16 @@ def dictionaries(values: Iterable[object]) -> Iterator[dict[str, object]]:
             waiting.extend(value)
 
 
-def check_names(values: Iterable[object]) -> None:
-    """Checks that no JSON object in these values, at any depth, has the same member name twice.
+def check_names(objects: Iterable[Mapping[str, object]]) -> None:
+    """Checks that none of these JSON objects has the same member name twice.
 
     Upstream may use either value. If only one of them asks for a tool, for example, nobody knows what the call costs.
 
     Raises:
         BadRequest: an object has a name twice.
     """
-    for value in dictionaries(values):
-        if isinstance(value, Doubled):
-            raise BadRequest("This key has a budget, and a JSON object in the request has a name twice.")
+    if any(isinstance(one, Doubled) for one in objects):
+        raise BadRequest("This key has a budget, and a JSON object in the request has a name twice.")
 
 
 def is_one_of(part: Mapping[str, object], kinds: set[str]) -> bool:

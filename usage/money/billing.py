@@ -34,7 +34,6 @@ from usage.money.token_units import UnitCounts, count_units, picture_row
 from usage.money.tool_fees import (
     DEFAULT_IMAGE_MODEL,
     LISTED_IMAGE_MODEL,
-    LONG_CACHE_FACTOR,
     Line,
     highest_fees,
     in_window,
@@ -52,10 +51,6 @@ from usage.money.unbilled import (
 )
 from usage.prices.price_sources import billed_model, find_rates
 from usage.prices.published_prices import ModelRates, decimal_text
-
-# Units in which only calls with audio or images are billed.
-INPUT_KINDS = frozenset({"audio_input", "image_input"})
-OUTPUT_KINDS = frozenset({"audio_output", "image_output"})
 
 COMPACTION = "/v1/responses/compact"
 PICTURE = "picture"  # the unit of models that take a price for each picture
@@ -144,15 +139,13 @@ def _highest(model: str, price: ModelRates, most: MaxUsage) -> Decimal | None:
     by_minute = price.per_minute is not None and most.audio_seconds > 0
     by_picture = price.per_picture is not None and most.images > 0
     exact = Decimal(0)
-    for count, units in (
-        (most.input_tokens, ["input", "cached_input", "cache_write", "cache_write_12h", *most.kinds & INPUT_KINDS]),
-        (most.output_tokens, ["output", *most.kinds & OUTPUT_KINDS]),
-    ):
-        rates = [rate for unit in units if (rate := _rate(price, unit, most.input_tokens)) is not None]
-        if rates:
-            exact += max(rates) * count / 1_000_000
+    highest = price.highest_rates(most.input_tokens, most.kinds)
+    for count, rate in ((most.input_tokens, highest["input"]), (most.output_tokens, highest["output"])):
+        if rate is not None:
+            exact += rate * count
         elif count and not by_minute and not by_picture:
             return None
+    exact /= 1_000_000
     if price.per_minute is not None:
         exact += price.per_minute * Decimal(str(most.audio_seconds)) / 60
     if price.per_picture is not None:
@@ -231,20 +224,7 @@ def _lines(counts: UnitCounts, price: ModelRates, input_tokens: int, picture_for
         elif unit == PICTURE:
             yield Line(unit, count, price.picture_rate(picture_format), per=1)
         else:
-            yield Line(unit, count, _rate(price, unit, input_tokens))
-
-
-def _rate(price: ModelRates, unit: str, input_tokens: int) -> Decimal | None:
-    """Returns the rate of a unit, such as `input`, in dollars per million; None if the price has no rate for the unit.
-
-    `input_tokens` is the length of the prompt, on which the rate may depend. The rate for writes to the 12-hour cache,
-    if none is listed, is computed from the input rate by OpenAI's rule.
-    """
-    rate = price.rate(unit, input_tokens)
-    if rate is None and unit == "cache_write_12h":
-        into = price.rate("input", input_tokens)
-        rate = into * LONG_CACHE_FACTOR if into is not None and "cache_write" in price.rates else into
-    return rate
+            yield Line(unit, count, price.rate(unit, input_tokens))
 
 
 def _lines_of_other_models(used: OtherUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> Iterator[Line]:

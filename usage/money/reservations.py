@@ -92,6 +92,18 @@ class Reservations:
             await self._round()
         await self._rounds.close()
 
+    def take_at_once(self, wanted: Wanted) -> CallShare | None:
+        """Reserves a call's highest cost from this worker's lease of the key, without waiting; returns the reservation.
+
+        Returns None if too little of the lease is free, or if other calls wait for dollars of the key: then only `take`
+        can tell whether the budgets have room.
+        """
+        lease = self._lease_for(wanted)
+        share = None if lease in self._waiting else lease.reserve(wanted)
+        if share is not None and lease.is_low:
+            self._work.set()
+        return share
+
     async def take(self, wanted: Wanted) -> BudgetState:
         """Reserves a call's highest cost, if all budgets of its key have room for it.
 
@@ -101,13 +113,11 @@ class Reservations:
         Raises:
             ReservationsUnavailable: the database does not say whether there is room.
         """
-        lease = self._lease_for(wanted)
-        if lease not in self._waiting and (share := lease.reserve(wanted)) is not None:
-            if lease.is_low:
-                self._work.set()
+        if (share := self.take_at_once(wanted)) is not None:
             return BudgetState(share)
         if self.fault:
             raise ReservationsUnavailable
+        lease = self._lease_for(wanted)
         future: asyncio.Future[BudgetState] = asyncio.get_running_loop().create_future()
         self._waiting[lease].append((wanted, future))
         self._work.set()

@@ -36,8 +36,6 @@ BLOCK_TOKENS = 8000
 # Tokens of background responses, by their completion window: 30 and 40 percent below the default tier
 # (developers.openai.com/api/docs/guides/flex-processing, read 2026-11-28).
 WINDOW_FACTORS = {"2h": Decimal("0.7"), "8h": Decimal("0.6")}
-# 12-hour cache writes cost twice the input price (developers.openai.com/api/docs/guides/prompt-caching).
-LONG_CACHE_FACTOR = 2
 # The image generation tool's model, if the response does not name it (SDK, `responses.tool.ImageGeneration`).
 # Another one's price stands for that of a model without a price: gpt-image-2 and its successors cost the same.
 DEFAULT_IMAGE_MODEL = "gpt-image-2.6-sunburst"
@@ -133,6 +131,8 @@ def highest_fees(
     its search fee even if the call does not ask for a search.
     """
     fee = _fee_of_search_model(model, price)
+    if fee is None and not (searches or file_searches or containers):
+        return Decimal(0)
     if fee is not None:
         dollars = fee
     elif _is_openais(model):

@@ -10,7 +10,7 @@ A model has no price here (None) when
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -51,6 +51,11 @@ UNDISCOUNTED = {
     "cached_image_input": "image_input",
 }
 
+# 12-hour cache writes cost twice the input price (developers.openai.com/api/docs/guides/prompt-caching).
+LONG_CACHE_FACTOR = 2
+# The units of text tokens, by direction.
+TEXT_UNITS = {"input": ("input", "cached_input", "cache_write", "cache_write_12h"), "output": ("output",)}
+
 
 @dataclass(frozen=True)
 class ModelRates:
@@ -72,14 +77,40 @@ class ModelRates:
     def rate(self, unit: str, input_tokens: int) -> Decimal | None:
         """Returns the price of a unit in dollars per million tokens, for a prompt of `input_tokens`.
 
-        A long prompt may have another price for all of its tokens. Returns None if there is no price for the unit.
+        A long prompt may have another price for all of its tokens. Returns None if there is no price for the unit. If
+        none is listed for writes to the 12-hour cache, their price follows from that of input, by OpenAI's rule.
         """
         rate = self.rates.get(unit)
+        if rate is None and unit == "cache_write_12h":
+            into = self.rate("input", input_tokens)
+            return into * LONG_CACHE_FACTOR if into is not None and "cache_write" in self.rates else into
         if rate is None and unit in UNDISCOUNTED:
             rate = self.rates.get(UNDISCOUNTED[unit])
         if isinstance(rate, TieredPrices):
             return next((tier.price for tier in reversed(rate.tiers) if input_tokens > tier.start), rate.base)
         return rate
+
+    def highest_rates(self, input_tokens: int, kinds: Iterable[str] = ()) -> Mapping[str, Decimal | None]:
+        """Returns the highest price of any input token, and of any output token, in dollars per million.
+
+        Tokens are text or, if `kinds` has their units, such as `audio_input`, others. `input_tokens` is the length of
+        the prompt. The prices of text in usual prompts are looked up once, because each call with a budget needs them.
+        """
+        if not kinds and input_tokens <= self._longest_short_prompt:
+            return self._highest_short_rates
+        return self._highest_rates(input_tokens, kinds)
+
+    @cached_property
+    def _highest_short_rates(self) -> Mapping[str, Decimal | None]:
+        return self._highest_rates(0, ())
+
+    def _highest_rates(self, input_tokens: int, kinds: Iterable[str]) -> Mapping[str, Decimal | None]:
+        highest = {}
+        for direction, units in TEXT_UNITS.items():
+            all_units = (*units, *(kind for kind in kinds if kind.endswith(f"_{direction}")))
+            rates = [rate for unit in all_units if (rate := self.rate(unit, input_tokens)) is not None]
+            highest[direction] = max(rates, default=None)
+        return highest
 
     @cached_property
     def splits(self) -> frozenset[str]:
