@@ -12,6 +12,8 @@ from __future__ import annotations
 import asyncio
 import gc
 
+from django.db import connection
+
 from chatproxy.processes.exit_steps import ShutdownSteps, on_drain
 from proxyapi.call.caller_connection import Receive, Send
 from proxyapi.call.capacity import capacity
@@ -97,6 +99,12 @@ def freeze_loaded_objects() -> None:
     gc.enable()
 
 
+def pool_gauges() -> dict[str, float]:
+    """Returns how many connections to the database the pages of this worker have open, and how many threads wait."""
+    found = connection.pool.get_stats()  # type: ignore[attr-defined]  # the PostgreSQL backend's
+    return {"pool_connections": found["pool_size"], "pool_waiting": found["requests_waiting"]}
+
+
 def worker_report() -> WorkerReport:
     """Returns the state of this worker, which it writes to its status file once a second.
 
@@ -107,5 +115,7 @@ def worker_report() -> WorkerReport:
         "keyring_age_seconds": keyring.age,
         "redis_away_seconds": limiter.away_seconds,
         "stranger_bytes": stranger_budget.bytes_in_use,
+        "budgets_failing": float(bool(reservations.fault)),
+        **pool_gauges(),
     }
     return build_report(in_flight=capacity.in_flight, draining=capacity.draining, gauges=gauges)

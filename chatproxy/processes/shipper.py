@@ -1,8 +1,8 @@
 """The shipper: the one process of a host that brings journals into the tables, and looks after the tables.
 
 It ships the journals of all writers, living or dead, deletes what is older than its retention, updates the price list,
-and polls background responses. It may be killed at any moment: all that it does is repeatable, and its state is in the
-tables and the files.
+polls background responses, and measures what `/metrics` says of clocks and budgets. It may be killed at any moment: all
+that it does is repeatable, and its state is in the tables and the files.
 
 A lock decides who ships. A second shipper of the same DATA_DIR waits: that of another server, or of a server that was
 started anew while the shipper of a killed one still ships for its last workers. In the latter case the old one leaves
@@ -28,6 +28,7 @@ from django.conf import settings
 
 from chatproxy.logs import log_everything
 from chatproxy.processes.background_polls import BackgroundPolls
+from chatproxy.processes.database_watch import DatabaseWatch
 from usage.journal import segments
 from usage.journal_shipping.shipper import Shipper
 from usage.live.shipping_state import report_shipping, shipper_lock
@@ -154,7 +155,8 @@ def _ship_until(ended: threading.Event, turn: _Turn) -> None:
     """
     journal = settings.DATA_DIR / "journal"
     shipper = Shipper(journal, _complete_at(turn.lock) if segments.waiting_bytes(journal, {}) else None)
-    others = (PriceUpdates(), DailyPruning(), BackgroundPolls())
+    watch = DatabaseWatch()
+    others = (PriceUpdates(), DailyPruning(), BackgroundPolls(), watch)
 
     def report() -> WorkerReport:
         return report_shipping(
@@ -163,6 +165,8 @@ def _ship_until(ended: threading.Event, turn: _Turn) -> None:
             complete_at=shipper.complete_at,
             database_fault=shipper.delivery.database_fault,
             shipper_fault=shipper.fault,
+            clock_difference=watch.clock_difference,
+            budgets=watch.budgets,
         )
 
     status = _StatusFile(report)

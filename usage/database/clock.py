@@ -33,19 +33,37 @@ def database_now() -> datetime:
 def check_clocks() -> datetime:
     """Checks that this machine's clock agrees with the database's; returns the current time by the database's clock.
 
-    The time that the query takes does not count as a difference.
-
     Raises:
         ClocksDiffer: the clocks are more than `MAX_DIFFERENCE` apart.
         django.db.Error: the database does not answer.
     """
-    asked_at = time.time()
-    now = database_now()
-    ahead, behind = asked_at - now.timestamp(), now.timestamp() - time.time()
-    difference = timedelta(seconds=round(max(ahead, behind)))
+    now, ahead = _compare_clocks()
+    difference = timedelta(seconds=round(abs(ahead)))
     if difference > MAX_DIFFERENCE:
         raise ClocksDiffer(
-            f"the clock of this machine is {difference} {'ahead of' if ahead > behind else 'behind'} the database's; "
+            f"the clock of this machine is {difference} {'ahead of' if ahead > 0 else 'behind'} the database's; "
             "set the wrong one right: nothing is pruned before they agree"
         )
     return now
+
+
+def clock_difference() -> float:
+    """Returns by how many seconds this machine's clock is ahead of the database's; a negative number if it is behind.
+
+    Raises:
+        django.db.Error: the database does not answer.
+    """
+    _, ahead = _compare_clocks()
+    return ahead
+
+
+def _compare_clocks() -> tuple[datetime, float]:
+    """Returns the time by the database's clock, and the seconds by which this machine's clock is ahead of that.
+
+    The time that the query takes does not count as a difference: the clocks agree if the database's time lies between
+    the times before and after the query.
+    """
+    asked_at = time.time()
+    now = database_now()
+    ahead, behind = asked_at - now.timestamp(), now.timestamp() - time.time()
+    return now, max(ahead, 0.0) - max(behind, 0.0)

@@ -20,6 +20,7 @@ import orjson
 from django.db import DataError, Error, IntegrityError, connections
 
 from usage.call_record import CallRecord
+from usage.database.fault_words import words_of
 from usage.ids import started_at
 from usage.journal import undelivered
 from usage.journal.records import damaged_id
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 500
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.1, 5.0
+NO_ANSWER = "NoAnswer: it does not answer"
 SILENCE_SECONDS = 5.0  # a database that needs longer for one batch counts as unreachable
 # Errors that a row has caused. Every other error of the database is an outage, after which the write is tried again.
 POISON = (DataError, IntegrityError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
@@ -95,13 +97,13 @@ class Delivery:
 
     @property
     def database_fault(self) -> str:
-        """The class name of the error with which writes to the database fail at present; empty if there is no error.
+        """The error with which writes to the database fail at present, by name and in words; empty without an error.
 
-        The name is `NoAnswer` if the database has not answered the current statement for `SILENCE_SECONDS`.
+        It is `NO_ANSWER` if the database has not answered the current statement for `SILENCE_SECONDS`.
         """
         asked_at = self._asked_at
         silent = asked_at is not None and time.monotonic() - asked_at > SILENCE_SECONDS
-        return self.database_error or ("NoAnswer" if silent else "")
+        return self.database_error or (NO_ANSWER if silent else "")
 
     def set_aside(self, damaged: Sequence[bytes]) -> list[CallRecord]:
         """Appends journal lines that cannot be read to the file `damaged.log`, so that they are not lost.
@@ -260,7 +262,7 @@ class Delivery:
                 connections.close_all()
                 if not self.database_error:
                     logger.warning("the database is away: %s", str(error).strip().partition("\n")[0])
-                self.database_error = type(error).__name__
+                self.database_error = words_of(error)
             else:
                 if self.database_error:
                     logger.info("the database is back")

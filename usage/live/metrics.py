@@ -5,13 +5,16 @@ Counters go on through restarts (`usage.live.worker_files`), so they never fall 
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator
 from itertools import accumulate
 
+from django.conf import settings
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from usage.live.process_facts import ProcessFacts
 from usage.live.status import ServerStatus, read_status
 from usage.metric_counters import COUNTERS, DOLLARS, ENDS, LATENCIES, Dollars
 
@@ -30,6 +33,16 @@ MEANINGS = {
     "first_chunk_seconds": "From the first byte of a call to the first of its answer.",
     "upstream_seconds": "From sending the request to upstream to the end of upstream's answer.",
     "overhead_seconds": "The time that the gateway itself adds to a call.",
+    "budgets_failing": "1 when a worker cannot reserve budgets, since the database does not answer it.",
+    "pool_connections": "Connections to the database that pages have open; the largest value of all workers.",
+    "pool_waiting": "Pages that wait for a connection to the database; the largest value of all workers.",
+    "clock_difference_seconds": "By how much this machine's clock is ahead of the database's.",
+    "budget_used_ratio": "Part of a key's budget that is spent or reserved; of the 20 fullest budgets.",
+    "build_info": "Always 1: the version of the gateway and of Python.",
+    "resident_bytes": "Memory of a process.",
+    "cpu_seconds": "CPU time that a process has used. A gauge, since it ends with the process.",
+    "open_files": "Open files and sockets of a process.",
+    "allowed_files": "How many it may have open.",
 }
 
 
@@ -54,12 +67,35 @@ class _Collector:
             "journal_full": (status.journal_full, "1 when the disk has no room for new calls, which are refused."),
             "database_up": (not shipping.database_fault, "0 when the shipper cannot write to PostgreSQL."),
             "shipper_up": (not shipping.shipper_fault, "0 when the shipper fails otherwise, or does not run."),
-            **{name: (value, "The largest value of all workers.") for name, value in status.gauges.items()},
+            **{
+                name: (value, MEANINGS.get(name, "The largest value of all workers."))
+                for name, value in status.gauges.items()
+            },
         }
         if status.upstream != "unknown":
             gauges["upstream_up"] = (status.upstream == "ok", "0 when the newest call did not get through to upstream.")
+        if shipping.clock_difference is not None:
+            gauges["clock_difference_seconds"] = (shipping.clock_difference, MEANINGS["clock_difference_seconds"])
         for name, (value, meaning) in gauges.items():
             yield GaugeMetricFamily(f"chatproxy_{name}", meaning, value=float(value))
+        yield from self._of_budgets()
+        yield from self._of_processes()
+        build = GaugeMetricFamily("chatproxy_build_info", MEANINGS["build_info"], labels=("version", "python"))
+        build.add_metric((settings.VERSION, platform.python_version()), 1)
+        yield build
+
+    def _of_budgets(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily("chatproxy_budget_used_ratio", MEANINGS["budget_used_ratio"], labels=("key", "span"))
+        for use in self._status.shipping.budgets:
+            family.add_metric((use.key, use.span), use.part)
+        yield family
+
+    def _of_processes(self) -> Iterator[Metric]:
+        for name in ProcessFacts._fields:
+            family = GaugeMetricFamily(f"chatproxy_process_{name}", MEANINGS[name], labels=("process", "pid"))
+            for (process, pid), facts in self._status.processes.items():
+                family.add_metric((process, str(pid)), getattr(facts, name))
+            yield family
 
     def _counters(self) -> Iterator[Metric]:
         families = {

@@ -9,10 +9,11 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from django.conf import settings
 
@@ -23,18 +24,28 @@ from usage.live.worker_files import WorkerReport, read_shipper_report
 NOT_RUNNING = "not running"
 
 
+class BudgetUse(NamedTuple):
+    """How much of one budget of a key is spent or reserved: 1.0 is all of it. `span` is `day`, `month` or `total`."""
+
+    key: str
+    span: str
+    part: float
+
+
 @dataclass(frozen=True)
 class ShippingState:
     """The state of bringing this host's journals into the database: the lag in bytes and seconds, and any fault.
 
-    `database_fault` is the name of the error with which the database fails, `shipper_fault` that of any other error
-    with which the shipper fails, or `NOT_RUNNING`. Both are empty without an error.
+    `database_fault` is the error with which the database fails, by name and in words; `shipper_fault` is the name of
+    any other error with which the shipper fails, or `NOT_RUNNING`. Both are empty without an error.
     """
 
     waiting_bytes: int  # of records that are not in the tables yet
     lag_seconds: float  # for which the oldest of them has waited, at most
     database_fault: str
     shipper_fault: str
+    clock_difference: float | None = None  # seconds by which this machine's clock is ahead of the database's
+    budgets: tuple[BudgetUse, ...] = ()  # the fullest ones
 
     @classmethod
     def read(cls) -> ShippingState:
@@ -50,6 +61,7 @@ class ShippingState:
         if report is None:
             report = {"shipper": NOT_RUNNING, "shipped_until": _last_shipped()}
         shipped, until = report.get("shipped_bytes"), report.get("shipped_until")
+        difference, budgets = report.get("clock_difference"), report.get("budgets")
         waiting = segments.waiting_bytes(_journal(), shipped if isinstance(shipped, dict) else {})
         is_late = waiting > 0 and isinstance(until, int | float)
         return cls(
@@ -57,11 +69,20 @@ class ShippingState:
             lag_seconds=max(0.0, time.time() - float(str(until))) if is_late else 0.0,
             database_fault=str(report.get("database", "")),
             shipper_fault=str(report.get("shipper", "")),
+            clock_difference=difference if isinstance(difference, float) else None,
+            budgets=tuple(BudgetUse(*use) for use in budgets) if isinstance(budgets, list) else (),
         )
 
 
 def report_shipping(
-    lock: int, *, shipped_bytes: Mapping[str, int], complete_at: float, database_fault: str, shipper_fault: str
+    lock: int,
+    *,
+    shipped_bytes: Mapping[str, int],
+    complete_at: float,
+    database_fault: str,
+    shipper_fault: str,
+    clock_difference: float | None = None,
+    budgets: Sequence[BudgetUse] = (),
 ) -> WorkerReport:
     """Builds the shipper's report on its own state, for other processes, which read it by `ShippingState`.
 
@@ -75,6 +96,8 @@ def report_shipping(
         "shipped_until": until,
         "database": database_fault,
         "shipper": shipper_fault,
+        "clock_difference": clock_difference,
+        "budgets": [list(use) for use in budgets],
     }
 
 

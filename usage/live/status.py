@@ -6,11 +6,12 @@ It is calls in flight, bytes that wait in journals, and whether database, Redis,
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from usage.ledger import ledger
+from usage.live.process_facts import ProcessFacts, read_process_facts
 from usage.live.shipping_state import ShippingState, unix_time
-from usage.live.worker_files import WorkerReport, read_worker_reports
+from usage.live.worker_files import WorkerReport, WorkerReports, read_worker_reports
 from usage.metric_counters import ServerCounters, counters
 
 
@@ -30,6 +31,8 @@ class ServerStatus:
     upstream_failed_at: float | None
     counted: ServerCounters
     gauges: dict[str, float]  # the largest value of all workers, by the gauge's name
+    # By kind, `worker` or `shipper`, and process id.
+    processes: dict[tuple[str, int], ProcessFacts] = field(default_factory=dict)
 
     @property
     def redis_away_seconds(self) -> float | None:
@@ -67,7 +70,18 @@ def read_status() -> ServerStatus:
         upstream_failed_at=max(_numbers(alive, "upstream_failed_at"), default=None),
         counted=reports.counted,
         gauges=_largest_gauges(alive),
+        processes=dict(_processes(reports)),
     )
+
+
+def _processes(reports: WorkerReports) -> Iterator[tuple[tuple[str, int], ProcessFacts]]:
+    """Yields the kind and the id of each process that has written a report, with what it takes of this machine."""
+    shippers = [reports.shipper] if reports.shipper is not None else []
+    for kind, found in (("worker", reports.alive), ("shipper", shippers)):
+        for report in found:
+            pid = report.get("pid")
+            if isinstance(pid, int) and (facts := read_process_facts(pid)) is not None:
+                yield (kind, pid), facts
 
 
 def _numbers(reports: Iterable[WorkerReport], name: str) -> Iterator[float]:

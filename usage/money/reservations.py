@@ -27,6 +27,7 @@ from math import inf
 import psycopg
 from psycopg_pool import PoolTimeout
 
+from usage.database.fault_words import words_of
 from usage.money.lease_rounds import PATIENCE, LeaseRounds, Round
 from usage.money.lease_statements import SPANS, Grant
 from usage.money.leases import NOTHING, BudgetState, CallShare, Lease, Need, Wanted
@@ -196,7 +197,7 @@ class Reservations:
         except Exception as error:  # the border: after any error, waiting calls need an answer, and later calls a round
             if not isinstance(error, psycopg.Error | PoolTimeout | OSError):
                 logger.exception("a round of reservations failed")
-            self._gone(type(error).__name__, planned)
+            self._gone(words_of(error), planned)
             self._fail(waiting)
             waiting, self._waiting = self._waiting, defaultdict(list)
             self._fail(waiting)

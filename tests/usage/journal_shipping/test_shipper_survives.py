@@ -18,6 +18,7 @@ from usage.journal.undelivered import DAMAGED
 from usage.journal.writer import Journal
 from usage.journal_shipping import delivery as delivery_module
 from usage.journal_shipping import shipper as shipper_module
+from usage.journal_shipping.delivery import NO_ANSWER
 from usage.journal_shipping.shipper import Shipper
 from usage.models import Request
 
@@ -97,7 +98,7 @@ def test_a_stop_does_not_wait_for_a_database_that_hangs(journal: Journal, monkey
     shipper.start()
     write(journal, [call()])
     assert asked.wait(PATIENCE)
-    wait_until(lambda: shipper.delivery.database_fault == "NoAnswer")
+    wait_until(lambda: shipper.delivery.database_fault == NO_ANSWER)
 
     assert not shipper.stop(0.1)
     assert shipper.lag_bytes > 0

@@ -1,0 +1,79 @@
+"""A thread of the shipper that measures, for `/metrics`, what only the database knows: clocks, and use of budgets."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from functools import reduce
+from operator import or_
+
+from django.db import Error, connections
+from django.db.models import Q
+
+from proxyapi.models import AccessKey
+from usage.database.clock import clock_difference, database_now
+from usage.live.shipping_state import BudgetUse
+from usage.money.spent_and_reserved import spent_by
+
+logger = logging.getLogger(__name__)
+
+EVERY_SECONDS = 60.0
+MOST_BUDGETS = 20  # that are shown, the fullest first: each is a time series of its own
+STOP_SECONDS = 5.0
+BUDGETS = {"day": "budget_day", "month": "budget_month", "total": "budget_total"}
+
+
+class DatabaseWatch:
+    """The thread that measures the difference of the clocks and the use of budgets, once a minute.
+
+    `clock_difference` is in seconds, positive if this machine is ahead; None before the first measurement.
+    """
+
+    def __init__(self) -> None:
+        self.clock_difference: float | None = None
+        self.budgets: list[BudgetUse] = []
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="database watch", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends the thread; waits for it for `STOP_SECONDS` at most, since the database may hang."""
+        self._stopping.set()
+        self._thread.join(STOP_SECONDS)
+
+    def _run(self) -> None:
+        pause = 0.0
+        while not self._stopping.wait(pause):
+            pause = EVERY_SECONDS
+            try:
+                self.clock_difference = clock_difference()
+                self.budgets = fullest_budgets(MOST_BUDGETS)
+            except Error:  # the shipper's other thread meets the same outage, and reports it
+                continue
+            except Exception:  # the border: the ledger does not depend on this thread
+                logger.exception("budgets and clocks were not measured, and are again in a minute")
+            finally:
+                connections.close_all()
+
+
+def fullest_budgets(most: int) -> list[BudgetUse]:
+    """Returns the `most` budgets of active keys of which the largest part is spent or reserved, the fullest first.
+
+    Raises:
+        django.db.Error: the database does not answer.
+    """
+    has_budget = reduce(or_, (Q(**{f"{column}__isnull": False}) for column in BUDGETS.values()))
+    keys = {
+        key.name: key.budgets
+        for key in AccessKey.objects.filter(has_budget, active=True).only("name", *BUDGETS.values())
+    }
+    spent = spent_by(list(keys), database_now().date()) if keys else {}
+    used = [
+        BudgetUse(name, span, float(getattr(spent[name], span) / budget) if budget else 1.0)
+        for name, budgets in keys.items()
+        for span, budget in budgets.items()
+        if budget is not None
+    ]
+    return sorted(used, key=lambda use: (-use.part, use.key, use.span))[:most]

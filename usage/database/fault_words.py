@@ -1,0 +1,43 @@
+"""Says in words what an error of the database means, for `/readyz` and the dashboard.
+
+The words are fixed, because the error's own may have names of hosts, users and tables, and `/readyz` needs no key.
+"""
+
+from __future__ import annotations
+
+import psycopg
+from django.db import InterfaceError, OperationalError
+from psycopg_pool import PoolTimeout
+
+# By SQLSTATE (PostgreSQL's manual, appendix A).
+WORDS = {
+    "25006": "it takes no writes, as a standby does",
+    "28000": "it refuses the user",
+    "28P01": "it refuses the password",
+    "40P01": "another transaction was in the way",
+    "42501": "a permission is missing",
+    "42703": "a column is missing; it may be of another version",
+    "42P01": "a table is missing; it may be of another version",
+    "53100": "its disk is full",
+    "53200": "it is out of memory",
+    "53300": "it has no connection free",
+    "55P03": "another transaction was in the way",
+    "57014": "a statement was cancelled",
+    "57P01": "it is stopping",
+    "57P02": "it has crashed",
+    "57P03": "it is starting or stopping",
+}
+UNREACHED = (psycopg.OperationalError, psycopg.InterfaceError, OperationalError, InterfaceError, PoolTimeout, OSError)
+LOST = "it cannot be reached"  # no connection was made, or it has broken
+OTHER = "the log says more"
+
+
+def words_of(error: BaseException) -> str:
+    """Returns the name of a database error and what it means, such as "OperationalError: it cannot be reached".
+
+    `error` is psycopg's, psycopg_pool's or Django's, which has psycopg's as its cause.
+    """
+    causes = [error, error.__cause__]
+    sqlstate = next((one.sqlstate for one in causes if isinstance(one, psycopg.Error) and one.sqlstate), "")
+    words = WORDS.get(sqlstate, OTHER) if sqlstate or not isinstance(error, UNREACHED) else LOST
+    return f"{type(error).__name__}: {words}"

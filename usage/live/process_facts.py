@@ -1,0 +1,35 @@
+"""What the operating system says of the gateway's processes: memory, CPU time and open files, read from `/proc`."""
+
+from __future__ import annotations
+
+import os
+import resource
+from pathlib import Path
+from typing import NamedTuple
+
+
+class ProcessFacts(NamedTuple):
+    """What one process of this host takes: memory in bytes, CPU time in seconds, and open files."""
+
+    resident_bytes: int
+    cpu_seconds: float
+    open_files: int
+    allowed_files: int
+
+
+def read_process_facts(pid: int) -> ProcessFacts | None:
+    """Returns what the process `pid` takes; None if it has ended, or if this system has no `/proc`.
+
+    `allowed_files` is the limit of the calling process, since all processes of the gateway raise it alike.
+    """
+    directory = Path("/proc") / str(pid)
+    try:
+        resident = int((directory / "statm").read_text().split()[1])
+        # From the third field on, since the second one, the program's name, may have spaces in it.
+        fields = (directory / "stat").read_text().rpartition(")")[2].split()
+        open_files = len(os.listdir(directory / "fd"))
+    except (OSError, IndexError, ValueError):
+        return None
+    ticks = int(fields[11]) + int(fields[12])  # utime and stime, proc(5)
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return ProcessFacts(resident * resource.getpagesize(), ticks / os.sysconf("SC_CLK_TCK"), open_files, soft)
