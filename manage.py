@@ -10,9 +10,14 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
 
+from chatproxy.version import VERSION
+
 
 def main() -> None:
-    """Runs a command; a bad setting ends it with one line."""
+    """Runs a command; a bad setting ends it with one line. `--version`, also of a command, prints our version."""
+    if sys.argv[1:] == ["version"] or ["--version"] in (sys.argv[1:], sys.argv[2:]):
+        sys.stdout.write(f"chatproxy {VERSION}\n")
+        return
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatproxy.settings")
     try:
         settings.INSTALLED_APPS  # noqa: B018  (reading one setting loads, and so checks, them all)

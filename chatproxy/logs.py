@@ -26,7 +26,7 @@ ELIDED = "…"
 MAX_EXCEPTION_LENGTH = 300  # characters of an exception's message
 MAX_MESSAGE_LENGTH = 2000  # characters
 # The segments of the server's own paths: a word of a route, a number, or a request id.
-_PLAIN_SEGMENT = re.compile(r"[a-z_-]{0,20}|[0-9]{1,12}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_PLAIN_SEGMENT = re.compile(r"[a-z_-]{0,20}[0-9]?|[0-9]{1,12}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # Names that Python and PostgreSQL put into quotes are kept; any other quoted text may be a caller's.
 _QUOTED = re.compile(
     r"""("[A-Za-z_][\w.]{0,40}"|(?<!\w)'[A-Za-z_][\w.]{0,40}')(?!\w)"""

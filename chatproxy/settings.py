@@ -17,9 +17,9 @@ from chatproxy import logs
 from chatproxy.configuration import setting_reader
 from chatproxy.configuration.service_urls import DATABASE_FORM, ENCODE
 from chatproxy.postgres.bundled import BundledPostgres
+from chatproxy.version import VERSION as VERSION
 from usage.database.query_deadline import DeadlineConnection
 
-VERSION = "0.1.0"
 BASE_DIR = setting_reader.BASE_DIR
 
 _values = setting_reader.load()
@@ -51,6 +51,7 @@ PRICES_UPDATE: bool = _values["PRICES_UPDATE"]
 PRICES_URL: str | None = _values["PRICES_URL"]
 PROJECT_SERVICE_TIER: str = _values["PROJECT_SERVICE_TIER"]
 V1_ROUTES: list[str] = _values["V1_ROUTES"]
+ACCESS_LOG: bool = _values["ACCESS_LOG"]
 LOG_BODIES: str = _values["LOG_BODIES"]
 LOG_BODY_BYTES: int = _values["LOG_BODY_BYTES"]
 RETENTION_DAYS: int = _values["RETENTION_DAYS"]
@@ -135,7 +136,6 @@ TEMPLATES = [
         },
     }
 ]
-
 
 # The options that a URL may have: libpq's, and those of Django's backend.
 KNOWN_OPTIONS = {option.keyword.decode() for option in Conninfo.get_defaults()} | {"isolation_level", "assume_role"}

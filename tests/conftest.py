@@ -35,8 +35,8 @@ BORDER_SECONDS = 30.0  # before the end of an hour; longer than most tests take
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and the servers of the tests would inherit it
 for name in [name for name in os.environ if name.startswith("OPENAI_")]:
     del os.environ[name]  # the SDK reads them by itself
-for setting in setting_reader.SETTINGS:
-    os.environ.pop(setting.name, None)
+for name in {setting.name for setting in setting_reader.SETTINGS} | setting_reader.FILE_NAMES:
+    os.environ.pop(name, None)
 os.environ[setting_reader.NO_ENV_FILES] = "1"
 os.environ["DATA_DIR"] = tempfile.mkdtemp(prefix="chatproxy-tests-")
 os.environ["SECURITY_KEY"] = SECURITY_KEY

@@ -43,7 +43,7 @@ def read_env_file(path: Path) -> dict[str, str]:
         EnvFileError: the file or one of its lines cannot be read, or a directory, pipe or socket has its name.
     """
     try:
-        content = _content(path)
+        content = read_regular_file(path) or b""
     except OSError:
         raise EnvFileError(f"{path} cannot be read; check its owner and mode") from None
     try:
@@ -55,8 +55,8 @@ def read_env_file(path: Path) -> dict[str, str]:
     return dict(_variables(path, text.replace("\r\n", "\n")))
 
 
-def _content(path: Path) -> bytes:
-    """Returns the bytes of an `.env` file; no bytes if there is no file of this name.
+def read_regular_file(path: Path) -> bytes | None:
+    """Returns the bytes of a file of settings; None if there is no file of this name.
 
     Raises:
         EnvFileError: `path` is a directory, a pipe, a socket, or a symbolic link to a file that does not exist.
@@ -65,7 +65,7 @@ def _content(path: Path) -> bytes:
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
-        return b""
+        return None
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:

@@ -19,6 +19,8 @@ MIN_REDACTED_LENGTH = 6  # a shorter password may be part of many words; redacti
 
 _HOST = r"(?:\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._~%-]*)(?::[0-9]{0,5})?"
 _HOSTS = re.compile(rf"{_HOST}(?:,{_HOST})*")
+_OPENAI_HOST = re.compile(r"(?:[a-z0-9-]+\.)?api\.openai\.com")
+_ENDPOINTS = ("/chat/completions", "/completions", "/responses", "/embeddings")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -34,6 +36,22 @@ def http_url(value: str) -> str:
     if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
         raise ValueError("is not a base URL; http://host[:port][/path] or https://…, without query")
     return value.rstrip("/")
+
+
+def upstream_url(value: str) -> str:
+    """Checks the base URL of an OpenAI-compatible server, and returns it without a slash at its end.
+
+    Raises:
+        ValueError: `value` is no base URL, is the address of one endpoint, or is OpenAI's without `/v1`; the message
+            says what is allowed.
+    """
+    url = http_url(value)
+    parts = urlsplit(url)
+    if parts.path.endswith(_ENDPOINTS):
+        raise ValueError("is the address of one endpoint; the base URL ends before it, as in https://host/v1")
+    if _OPENAI_HOST.fullmatch(parts.hostname or "") and parts.path != "/v1":
+        raise ValueError("has not the path of OpenAI's API; https://api.openai.com/v1")
+    return url
 
 
 def database_url(value: str) -> str:

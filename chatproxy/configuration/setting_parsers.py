@@ -14,6 +14,7 @@ from chatproxy.configuration.secret_strength import MIN_LENGTH, MIN_LENGTH_ON_LO
 from chatproxy.root_path import normal_root_path
 from proxyapi import routes
 
+_HOST_NAME = re.compile(r"\*|\.?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\]")
 MAX_QUOTED_LENGTH = 15  # characters; a longer wrong value is not quoted in a message
 
 
@@ -146,8 +147,47 @@ def seconds(low: float, high: float) -> Callable[[str], float]:
 
 
 def comma_separated(value: str) -> list[str]:
-    """Splits a comma-separated setting, and returns its items; empty items are left out."""
-    return [word.strip() for word in value.split(",") if word.strip()]
+    """Splits a comma-separated setting, and returns its items; empty items are left out.
+
+    Raises:
+        ValueError: all items are empty.
+    """
+    words = [word.strip() for word in value.split(",") if word.strip()]
+    if not words:
+        raise ValueError("has only commas; a comma-separated list")
+    return words
+
+
+def host_names(value: str) -> list[str]:
+    """Returns the host names in a comma-separated setting, each as Django's ALLOWED_HOSTS takes it.
+
+    Raises:
+        ValueError: an item has a scheme, a port or a path, or is no host name.
+    """
+    for name in comma_separated(value):
+        if not _HOST_NAME.fullmatch(name):
+            raise ValueError(
+                f"{quoted(name)} is not a host name; a comma-separated list of names such as ai.example.com, "
+                ".example.com (and all below it), 10.0.0.7, [::1] or *, without https:// and without a port"
+            )
+    return comma_separated(value)
+
+
+def listen_address(value: str) -> str:
+    """Checks the address that the server listens on, an IP address or a host name, and returns it unchanged.
+
+    Raises:
+        ValueError: `value` has a scheme or a port, or is neither.
+    """
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        if not re.fullmatch(r"[A-Za-z0-9._-]*[A-Za-z][A-Za-z0-9._-]*", value):
+            raise ValueError(
+                f"{quoted(value)} is not an address; an IP address such as 0.0.0.0 or ::1, or a host name, without "
+                "http:// and without a port, which is PORT"
+            ) from None
+    return value
 
 
 def origins(value: str) -> list[str]:

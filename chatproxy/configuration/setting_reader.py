@@ -1,8 +1,9 @@
 """Every setting that a person can set: name, default, type and meaning; and how settings are read.
 
 The first source with a non-empty value wins: the environment, `.env.local`, `.env`, then `DATA_DIR/secrets.env` (the
-secrets that the first start generated). An empty value counts as unset. A bad value raises `ImproperlyConfigured` with
-one line that names the variable, the fault and what is allowed.
+secrets that the first start generated). A secret may also be in a file that a variable `NAME_FILE` names. An empty
+value counts as unset. A bad value raises `ImproperlyConfigured` with one line that names the variable, the fault and
+what is allowed.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ from typing import Any, NamedTuple
 from django.core.exceptions import ImproperlyConfigured
 
 from chatproxy.configuration.env_file import read_env_file
+from chatproxy.configuration.secret_files import SUFFIX, read_secret_files
 from chatproxy.configuration.secret_strength import MIN_LENGTH
-from chatproxy.configuration.service_urls import database_url, http_url, passwords_of, redis_url
+from chatproxy.configuration.service_urls import database_url, http_url, passwords_of, redis_url, upstream_url
 from chatproxy.configuration.setting_parsers import (
     TOO_SHORT,
-    comma_separated,
     django_secret,
     header_value,
+    host_names,
     key_secret,
+    listen_address,
     networks,
     one_of,
     origins,
@@ -64,14 +67,16 @@ SETTINGS = (
     Setting("OPENAI_API_KEY", None, header_value, "The upstream key. Without one, calls must bring their own."),
     Setting("OPENAI_PROJECT_KEY", None, header_value, "Default `OpenAI-Project`."),
     Setting("OPENAI_ORGANIZATION", None, header_value, "Default `OpenAI-Organization`."),
-    Setting("OPENAI_BASE_URL", "https://api.openai.com/v1", http_url, "The upstream: any OpenAI-compatible server."),
+    Setting(
+        "OPENAI_BASE_URL", "https://api.openai.com/v1", upstream_url, "The upstream: any OpenAI-compatible server."
+    ),
     Setting("REGIONAL_PRICES", None, switch, "Whether newer models cost 10 % more. Unset: by OpenAI's regional hosts."),
     Setting("SECURITY_KEY", None, strong_secret, "The built-in key of callers. Generated at the first start."),
     Setting(
         "ACCESS_TOKEN", None, strong_secret, "For the health, log and runtime pages. Generated at the first start."
     ),
     Setting("DEFAULT_MODEL", "gpt-4o-mini", text, "The model of `/chatgpt` and the health checks."),
-    Setting("HOST", "127.0.0.1", text, "The address to listen on."),
+    Setting("HOST", "127.0.0.1", listen_address, "The address to listen on."),
     Setting("PORT", 3002, whole_number(1, 65535), "The port to listen on."),
     Setting("WEB_CONCURRENCY", 1, whole_number(1, 64), "Worker processes."),
     Setting("DATABASE_URL", None, database_url, "PostgreSQL. Unset: the bundled server, kept in `DATA_DIR`."),
@@ -102,6 +107,7 @@ SETTINGS = (
     Setting("PRICES_UPDATE", False, switch, "Download newer lists of prices every six hours."),
     Setting("PRICES_URL", None, http_url, "Where from. Unset: the published list of genai-prices."),
     Setting("V1_ROUTES", list(routes.DEFAULT), route_families, "Open families of `/v1`: names, `default`, `all`."),
+    Setting("ACCESS_LOG", False, switch, "A line in the log for each request, without its query."),
     Setting("LOG_BODIES", "all", one_of("all", "errors", "none"), "Whose bodies the ledger keeps, redacted."),
     Setting("LOG_BODY_BYTES", 16384, whole_number(0, MIB), "How much is kept of each body."),
     Setting("RETENTION_DAYS", 365, whole_number(0, 36500), "Days that a call's row is kept; 0: for ever."),
@@ -111,7 +117,7 @@ SETTINGS = (
     Setting("DJANGO_SECRET_KEY", None, django_secret, "Signs admin sessions. Generated at the first start."),
     Setting("KEY_ENCRYPTION_KEY", None, key_secret, "Digests and seals keys. Unset: `DJANGO_SECRET_KEY` does."),
     Setting("DEBUG", False, switch, "Django's debug pages in the admin. `make dev` and `make demo` only."),
-    Setting("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"], comma_separated, "Host names the admin answers to."),
+    Setting("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"], host_names, "Host names the admin answers to."),
     Setting("CSRF_TRUSTED_ORIGINS", [], origins, "Origins of the admin behind a TLS proxy."),
     Setting("TRUSTED_PROXIES", [], networks, "Proxies whose `X-Forwarded-For`, `-Proto` and `-Prefix` are believed."),
     Setting("ROOT_PATH", None, root_path, "Path under which it is reached, as `/ai`. Unset: `X-Forwarded-Prefix`."),
@@ -124,6 +130,8 @@ SECRETS = frozenset(
     {"OPENAI_API_KEY", "SECURITY_KEY", "ACCESS_TOKEN", "DJANGO_SECRET_KEY", "KEY_ENCRYPTION_KEY", "ADMIN_PASSWORD"}
 )
 URLS_WITH_PASSWORDS = frozenset({"DATABASE_URL", "REDIS_URL"})
+# The variables that name a file instead of a secret itself.
+FILE_NAMES = frozenset(name + SUFFIX for name in SECRETS | URLS_WITH_PASSWORDS)
 
 
 def read(environment: Mapping[str, str]) -> SettingValues:
@@ -184,17 +192,22 @@ def load() -> SettingValues:
     """Reads the settings from the environment and the `.env` files, and returns their typed values by name.
 
     A variable in the environment takes precedence over one in `.env.local`, then come `.env` and
-    `DATA_DIR/secrets.env`.
+    `DATA_DIR/secrets.env`. A variable `NAME_FILE` names a file that contains the secret `NAME` (`secret_files`).
 
     Raises:
         ImproperlyConfigured: a value is bad, or a file cannot be read; the message is one line.
     """
     known = {setting.name for setting in SETTINGS}
-    merged = {name: value for name, value in os.environ.items() if name in known and value.strip()}
-    if not os.environ.get(NO_ENV_FILES):
-        for path in (BASE_DIR / ".env.local", BASE_DIR / ".env"):
-            merged = {**read_file(path, known), **merged}
+    merged = {name: value for name, value in os.environ.items() if name in known | FILE_NAMES and value.strip()}
+    for path in env_files():
+        merged = {**read_file(path, known | FILE_NAMES), **merged}
+    merged |= read_secret_files(merged, BASE_DIR)
     return read({**read_file(data_dir(merged) / SECRETS_FILE, known), **merged})
+
+
+def env_files() -> list[Path]:
+    """Returns the paths of the `.env` files that a person may write, whether they exist or not; the first one wins."""
+    return [] if os.environ.get(NO_ENV_FILES) else [BASE_DIR / ".env.local", BASE_DIR / ".env"]
 
 
 def read_file(path: Path, names: set[str]) -> dict[str, str]:

@@ -104,6 +104,7 @@ def protocol_factory() -> Callable[..., asyncio.Protocol]:
     # Imported here, since gunicorn's master imports this module too, and has no Django in it.
     from django.conf import settings
 
+    from chatproxy.http.access_log import LoggedProtocol
     from chatproxy.http.protocol import Protocol
     from usage.metric_counters import counters
 
@@ -115,7 +116,7 @@ def protocol_factory() -> Callable[..., asyncio.Protocol]:
         files - min(RESERVED_FILES, files // 2) // 2,
         counters.count_refusal,
     )
-    return partial(Protocol, connections=connections)
+    return partial(LoggedProtocol if settings.ACCESS_LOG else Protocol, connections=connections)
 
 
 class DrainingServer(Server):

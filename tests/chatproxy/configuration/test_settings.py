@@ -22,6 +22,18 @@ BAD_VALUES = [
     ("OPENAI_BASE_URL", "api.openai.com/v1", "not a base URL", "http://host[:port][/path]"),
     ("OPENAI_BASE_URL", "http://host:99999/v1", "not a base URL", "http://host[:port][/path]"),
     ("OPENAI_BASE_URL", "https://host/v1?a=b", "not a base URL", "without query"),
+    ("OPENAI_BASE_URL", "https://api.openai.com", "path of OpenAI's API", "https://api.openai.com/v1"),
+    ("OPENAI_BASE_URL", "https://eu.api.openai.com/v2", "path of OpenAI's API", "https://api.openai.com/v1"),
+    ("OPENAI_BASE_URL", "https://host/v1/chat/completions", "address of one endpoint", "https://host/v1"),
+    ("HOST", "http://0.0.0.0", "not an address", "without http://"),
+    ("HOST", "0.0.0.0:80", "not an address", "without a port"),
+    ("HOST", "[::1]", "not an address", "::1"),
+    ("HOST", "300.1.1.1", "not an address", "an IP address"),
+    ("ALLOWED_HOSTS", "a.example, https://b.example", "not a host name", "without https://"),
+    ("ALLOWED_HOSTS", "a.example:443", "not a host name", "without a port"),
+    ("ALLOWED_HOSTS", "::1", "not a host name", "[::1]"),
+    ("TRUSTED_PROXIES", "https://10.0.0.7", "not a network", "IP addresses or CIDR networks"),
+    ("V1_ROUTES", ",", "only commas", "a comma-separated list"),
     ("OPENAI_BASE_URL", "https://user:secret@host/v1", "has a user or a password in it", "without either"),
     ("SECURITY_KEY", "short", "too short", "at least 20"),
     ("ACCESS_TOKEN", "q8Zr-x0Kd.w7Lm_", "too short", "at least 20"),
@@ -114,6 +126,24 @@ def test_a_bad_value_is_one_line_with_name_fault_and_what_is_allowed(
     assert fault in line
     assert allowed in line
     assert "\n" not in line
+
+
+GOOD_VALUES = [
+    ("OPENAI_BASE_URL", "https://eu.api.openai.com/v1/"),
+    ("OPENAI_BASE_URL", "https://ark.example.com/api/v3"),
+    ("OPENAI_BASE_URL", "https://me.openai.azure.com/openai/v1"),
+    ("OPENAI_BASE_URL", "http://127.0.0.1:8000"),
+    ("HOST", "::"),
+    ("HOST", "fe80::1%eth0"),
+    ("HOST", "gateway-1.internal"),
+    ("ALLOWED_HOSTS", "*"),
+    ("ALLOWED_HOSTS", ".example.com, chat_proxy, 10.0.0.7, [2001:db8::1]"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), GOOD_VALUES)
+def test_a_rare_but_right_value_is_taken(name: str, value: str) -> None:
+    assert setting_reader.read({name: value, "SECURITY_KEY": "4d1c7f-9a02be-6630d1"})[name]
 
 
 def test_a_secret_is_not_repeated_in_its_error() -> None:

@@ -9,7 +9,7 @@ from chatproxy.configuration import setting_reader
 
 
 def variables(data_dir: Path, **settings: str) -> dict[str, str]:
-    names = {setting.name for setting in setting_reader.SETTINGS}
+    names = {setting.name for setting in setting_reader.SETTINGS} | setting_reader.FILE_NAMES
     inherited = {name: value for name, value in os.environ.items() if name not in names}
     return {
         **inherited,

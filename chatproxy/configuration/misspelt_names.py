@@ -1,0 +1,61 @@
+"""Finds variables that look like misspelt settings, such as `OPENAI_APIKEY`, which would be ignored without a word.
+
+In an `.env` file, which is for this server, every unknown name is one. In the environment, which is for all programs,
+only a name that is nearly that of a setting is one, and only while that setting itself is not there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+
+from chatproxy.configuration.env_file import read_env_file
+from chatproxy.configuration.setting_reader import FILE_NAMES, NO_ENV_FILES, SETTINGS, env_files
+
+# What `.env` may have for `docker compose`, which reads it as well.
+FOR_COMPOSE = re.compile(r"POSTGRES_PASSWORD|(?:COMPOSE|DOCKER)_\w+")
+# What reads as the name of a variable. Another one is not shown, because it may be a secret whose last letter is `=`.
+PLAIN_NAME = re.compile(r"[A-Z_]{1,40}")
+LETTERS_FOR_AN_ERROR = 6  # a name of 12 letters may have two errors; every name may have one
+MAX_ERRORS = 2
+
+
+def find_misspelt_names() -> Iterator[str]:
+    """Yields one line for each variable in the `.env` files and the environment that looks like a misspelt setting."""
+    known = {setting.name for setting in SETTINGS} | FILE_NAMES
+    for path in env_files():
+        for name, value in read_env_file(path).items():
+            if value.strip() and name not in known and not FOR_COMPOSE.fullmatch(name):
+                near = nearest_name(name, known)
+                shown = name if near or PLAIN_NAME.fullmatch(name) else "a variable"
+                yield f"{shown} in {path} is no setting, and has no effect" + (f"; {near} is meant?" if near else "")
+    for name, value in os.environ.items():
+        if value.strip() and name not in known | {NO_ENV_FILES}:
+            near = nearest_name(name, known - os.environ.keys())
+            if near:
+                yield f"{name} in the environment is no setting, and has no effect; {near} is meant?"
+
+
+def nearest_name(name: str, known: set[str]) -> str:
+    """Returns that of the `known` names of settings of which `name` is a misspelling; "" if it is none of any."""
+    distance, nearest = min(((count_errors(name.upper(), one), one) for one in sorted(known)), default=(99, ""))
+    allowed = min(MAX_ERRORS, max(1, len(nearest) // LETTERS_FOR_AN_ERROR))
+    return nearest if distance <= allowed else ""
+
+
+def count_errors(one: str, other: str) -> int:
+    """Returns how many typing errors turn a word into another: their optimal string alignment distance.
+
+    An error is a letter that is missing, one too many, or wrong, or two neighbours in the wrong order.
+    """
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, letter in enumerate(one, 1):
+        two_before, before, row = before, row, [i]
+        for j, wanted in enumerate(other, 1):
+            errors = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != wanted))
+            if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == wanted:
+                errors = min(errors, two_before[j - 2] + 1)
+            row.append(errors)
+    return row[-1]

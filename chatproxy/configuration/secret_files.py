@@ -1,0 +1,63 @@
+"""Reads secrets from files: `OPENAI_API_KEY_FILE` names a file that contains the value of `OPENAI_API_KEY`.
+
+So Docker and Kubernetes give secrets to containers: one file for each, which is not part of the environment.
+
+Invariant: no error message contains a part of a file's text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+
+from chatproxy.configuration.env_file import EnvFileError, read_regular_file
+
+SUFFIX = "_FILE"
+MAX_BYTES = 64 * 1024
+
+
+def read_secret_files(variables: Mapping[str, str], base: Path) -> dict[str, str]:
+    """Reads the files that variables such as `OPENAI_API_KEY_FILE` name, and returns their values by setting.
+
+    `variables` are the settings from the environment and the `.env` files, by name. A relative path is relative to
+    `base`.
+
+    Raises:
+        ImproperlyConfigured: a setting is given both itself and as a file, or a file has no value of one line; the
+            message is one line.
+    """
+    found = {}
+    for variable, path in variables.items():
+        if variable.endswith(SUFFIX):
+            name = variable.removesuffix(SUFFIX)
+            if name in variables:
+                raise ImproperlyConfigured(f"{name} and {variable} are both set; unset one of them")
+            found[name] = _read_secret(variable, base / path.strip())
+    return found
+
+
+def _read_secret(variable: str, path: Path) -> str:
+    """Returns the secret in the file at `path`, which the variable `variable` names: its only line.
+
+    Raises:
+        ImproperlyConfigured: the file does not exist, cannot be read, is empty, or has more than one line.
+    """
+    try:
+        content = read_regular_file(path)
+    except OSError as error:
+        raise ImproperlyConfigured(f"{variable}: {path} cannot be read: {error.strerror}") from None
+    except EnvFileError as error:
+        raise ImproperlyConfigured(f"{variable}: {error}") from None
+    if content is None:
+        raise ImproperlyConfigured(f"{variable}: {path} does not exist")
+    try:
+        lines = content.decode("utf-8-sig").strip().splitlines()
+    except UnicodeDecodeError:
+        raise ImproperlyConfigured(f"{variable}: {path} is not UTF-8 text") from None
+    if not lines:
+        raise ImproperlyConfigured(f"{variable}: {path} is empty")
+    if len(lines) > 1 or len(content) > MAX_BYTES or "\0" in lines[0]:
+        raise ImproperlyConfigured(f"{variable}: {path} has more than one line of text; it must be the value alone")
+    return lines[0]

@@ -1,0 +1,85 @@
+"""The access log: a line in the log for each request, without its query, if the setting ACCESS_LOG is on.
+
+If the setting is off, none of this code runs: a worker then serves the application and `Protocol` as they are.
+
+A request whose head cannot be read, or whose connection is one too many, reaches no application and has no line; it is
+counted in `chatproxy_refused_total` only.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Mapping, MutableMapping
+from typing import Any, cast
+
+from chatproxy.http.protocol import Protocol
+from chatproxy.logs import redacted_path
+from proxyapi.call.caller_connection import Receive, Send
+
+logger = logging.getLogger(__name__)
+
+STATUS, REQUEST_ID = "chatproxy.status", "chatproxy.request_id"  # in the scope of a request
+ID_HEADER = "x-proxy-request-id"
+_ID_LINE = re.compile(rb"^%b: ([0-9a-f-]+)\r$" % ID_HEADER.encode(), re.IGNORECASE | re.MULTILINE)
+
+
+class LoggedProtocol(Protocol):
+    """A client connection that writes the status of each answer into the scope of its request, for `AccessLog`."""
+
+    def send_whole(self, status: int, lines: bytes, body: bytes) -> bool:
+        """Sends a whole answer as `Protocol` does, and notes its status and its id."""
+        running = self._running  # the next request may have begun when the answer is sent
+        is_sent = super().send_whole(status, lines, body)
+        if is_sent and running is not None:
+            found = _ID_LINE.search(lines)
+            _note(cast(MutableMapping[str, Any], running.scope), status, found[1].decode() if found else "")
+        return is_sent
+
+
+class AccessLog:
+    """ASGI application that calls another one, and writes a line to the log when a request has been answered."""
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Has the other application answer one request, and logs it; what is no request is passed on only."""
+        if scope["type"] != "http":
+            await self._application(scope, receive, send)
+            return
+
+        async def noting_send(message: Mapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                headers = dict(message.get("headers", ()))
+                _note(scope, message["status"], headers.get(ID_HEADER.encode(), b"").decode())
+            await send(message)
+
+        begun = time.monotonic()
+        try:
+            await self._application(scope, receive, noting_send)
+        finally:
+            _log(scope, time.monotonic() - begun)
+
+
+def _note(scope: MutableMapping[str, Any], status: int, request_id: str) -> None:
+    """Notes the status of the answer to a request, and the id of the request, in the request's ASGI scope."""
+    scope[STATUS], scope[REQUEST_ID] = status, request_id
+
+
+def _log(scope: Mapping[str, Any], seconds: float) -> None:
+    """Writes the line of a request: method, path, status (`-` without an answer), milliseconds and client address.
+
+    Segments of the path that could be a secret are replaced by `…`.
+    """
+    address = scope["client"][0] if scope.get("client") else "-"
+    logger.info(
+        "%s %s %s %.1f ms %s",
+        scope["method"],
+        redacted_path(scope["path"]),
+        scope.get(STATUS, "-"),
+        seconds * 1000,
+        address,
+        extra={"request_id": scope.get(REQUEST_ID, "")},
+    )
