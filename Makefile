@@ -109,14 +109,12 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/base.stamp: requirements/base.txt $(BIN)/python
-	@echo "installing requirements …"
-	@$(PIP) install --require-hashes -r requirements/base.txt
+	@$(BIN)/python requirements/install.py requirements/base.txt
 	@touch $@
 
 # dev.txt has all of base.txt in it.
 $(VENV)/dev.stamp: requirements/dev.txt $(BIN)/python
-	@echo "installing requirements for development …"
-	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@$(BIN)/python requirements/install.py requirements/dev.txt
 	@touch $(VENV)/base.stamp $@
 
 # A venv of their own: they pin the SDK to another version than the server's. It has node and npm in it, too.

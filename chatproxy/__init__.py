@@ -4,10 +4,11 @@ How a server starts, runs and stops:
 
     manage.py serve                   management.commands.serve
       │  reads the settings           configuration.setting_reader; settings (Django's)
-      │  checks port and upstream     start.startup
+      │  checks this machine          doctor.checkup, as `manage.py doctor` does; then the port (start.startup)
       │  starts PostgreSQL            postgres.bundled, when DATABASE_URL is unset
+      │  checks the database          doctor.checkup, when it answers (start.startup)
       │  migrates                     start.startup, while it holds a lock in the database
-      │  checks, makes secrets        start.secret_canary, start.first_start; then the first admin
+      │  checks, makes secrets        doctor.checkup, start.first_start; then the first admin
       │  prints the banner
       ▼  exec: the same process, without Django
     gunicorn's master                 processes.gunicorn_conf; what each signal does: processes.unix_signals
@@ -36,13 +37,14 @@ shipper after them.
 
 The folders, and what a module of each may import (`tests/test_architecture.py` holds it; from the ground up):
 
-    this level          no folder, but for the lines below; `root_path`, `models` and `keep_running`, a thread that
-                        starts a process again, are here, too
+    this level          no folder, but for the lines below; `root_path`, `models`, `version` and `keep_running`, a
+                        thread that starts a process again, are here, too
     configuration       this level
     logs                this level, configuration
     http, postgres      what is above this line; not each other
     settings            what is above this line
     start, processes, page_protection    what is above this line; not each other
+    doctor              what is above this line, but processes and page_protection
     backup              what is above this line
     entry, asgi, urls, management    everything
 

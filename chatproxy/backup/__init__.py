@@ -3,5 +3,5 @@
 From the ground up: `archive` is the form of the file; `data_files` are the files of `DATA_DIR` that are in it;
 `make_backup` writes one while the server runs; `restore_backup` checks one, and brings it into an empty place.
 
-Imports `postgres`, `start`, the settings and the models.
+Imports `postgres`, `start`, `doctor`, the settings and the models.
 """

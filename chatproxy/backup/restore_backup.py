@@ -18,6 +18,7 @@ from chatproxy.backup.archive import Manifest, check_archive, read_parts
 from chatproxy.backup.data_files import write_data_files
 from chatproxy.backup.make_backup import DATABASE
 from chatproxy.configuration import setting_reader
+from chatproxy.doctor.checkup import check_database, obey
 from chatproxy.postgres.bundled import BundledPostgres
 from chatproxy.postgres.client_programs import ClientProgram
 from chatproxy.start.secret_canary import SecretsDiffer, check_secrets
@@ -63,7 +64,7 @@ def restore_backup(path: Path, output: Output) -> Manifest:
             postgres.start()
             undo.callback(postgres.stop)
         undo.callback(close_connections)
-        wait_for_database(output)
+        obey(wait_for_database(output, check_database), output)
         with wait_for_lock(MIGRATION_LOCK, lambda: _say_waiting(output)), connect() as database:
             _check_database(database, manifest)
             if postgres:

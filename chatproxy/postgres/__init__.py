@@ -1,9 +1,9 @@
-"""The bundled PostgreSQL, and the checks of any database.
+"""The bundled PostgreSQL, and why a connection to any database failed.
 
 From the ground up: `binaries` has PostgreSQL's programs and the account that runs them; `cluster` is one cluster's
 directory; `bundled` knows where the cluster lives, and starts and stops its server; `watch` starts the server again
-when it was killed. `client_programs` runs pg_dump and pg_restore on any database. `database_settings` refuses a
-database that cannot hold the ledger; `database_refusals` says why a connection failed, and whether waiting helps.
+when it was killed. `client_programs` runs pg_dump and pg_restore on any database. `database_refusals` says why a
+connection failed, and whether waiting helps.
 
 Imports none of the other folders here, and not Django: the bundled PostgreSQL is run by gunicorn's master.
 """

@@ -1,4 +1,4 @@
-"""Checks and prepares the surroundings of the server: open files, the port, the upstream, the database, its schema."""
+"""Prepares the surroundings of the server: open files, the port, the database, its schema."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import errno
 import resource
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import psycopg
 from django.db import connection, connections
@@ -16,12 +16,8 @@ from django.db.utils import Error
 from psycopg import sql
 from psycopg.rows import TupleRow
 
-from chatproxy.http.connections import allowed_files, files_needed
 from chatproxy.postgres.database_refusals import is_lasting, reason_of
-from chatproxy.postgres.database_settings import find_fault
 from chatproxy.start.waiting_migrations import migrate
-from proxyapi.upstream.proxies import proxy_fault
-from proxyapi.upstream.self_calls import is_own_address
 from usage.database.lock import wait_for_lock
 
 PORT_SECONDS = 3.0  # how long a port may stay in use: the workers of a killed master need a moment to see its death
@@ -29,6 +25,8 @@ DATABASE_SECONDS = 60.0  # how long the database may be unreachable
 # A number that all our processes share. Not the 0x63686174 of older versions: behind a pooler, a connection whose
 # process ended long ago may still hold that lock.
 MIGRATION_LOCK = 0x63686175
+
+T = TypeVar("T")
 
 
 class StartError(Exception):
@@ -41,17 +39,10 @@ class Output(Protocol):
     def write(self, msg: str) -> object: ...
 
 
-def raise_open_files(calls: int) -> str:
-    """Raises the limit of open files of this process to the most that the system allows (the hard limit).
-
-    Returns a warning if that is too few for `calls` calls at once, else "".
-    """
+def raise_open_files() -> None:
+    """Raises the limit of open files of this process to the most that the system allows (the hard limit)."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    files, needed = allowed_files(), files_needed(calls)
-    if files >= needed:
-        return ""
-    return f"{calls} calls at once need {needed} open files, and {files} are allowed; raise `ulimit -n`"
 
 
 def check_port(host: str, port: int) -> None:
@@ -80,36 +71,21 @@ def check_port(host: str, port: int) -> None:
             return
 
 
-def check_upstream(base_url: str, host: str, port: int) -> None:
-    """Checks that the upstream's URL (`base_url`) can be used by a server that listens on `host` and `port`.
-
-    Raises:
-        StartError: it is this server's own address, or is reached through a proxy that cannot be used.
-    """
-    if fault := proxy_fault(base_url):
-        raise StartError(fault)
-    if is_own_address(base_url, host, port):
-        raise StartError(
-            "OPENAI_BASE_URL is this server's own address, so it would call itself; unset it, or name the provider's "
-            "(the address and the key of clients are not for the gateway's own environment)"
-        )
-
-
-def wait_for_database(output: Output) -> None:
-    """Waits until the database answers, and checks that its settings allow it to hold the ledger, the records of calls.
+def wait_for_database(output: Output, ask: Callable[[psycopg.Connection[TupleRow]], T]) -> T:
+    """Waits until the database answers, and returns what the function `ask` returns for a connection to it.
 
     The database may start after this server, because compose and Kubernetes keep no order.
 
     Raises:
-        StartError: the database did not answer within `DATABASE_SECONDS`, refuses for a reason that does not pass by
-            itself (`database_refusals`), or cannot hold the ledger (`database_settings`).
+        StartError: the database did not answer within `DATABASE_SECONDS`, or refuses for a reason that does not pass by
+            itself (`database_refusals`).
     """
     deadline = time.monotonic() + DATABASE_SECONDS
     has_written = False
     while True:
         try:
             with connect() as probe:
-                fault = find_fault(probe)
+                return ask(probe)
         except psycopg.Error as error:
             reason = reason_of(error)
             if is_lasting(error):
@@ -120,10 +96,6 @@ def wait_for_database(output: Output) -> None:
                 output.write(f"chatproxy: waiting for the database, up to {DATABASE_SECONDS:.0f} s: {reason}")
                 has_written = True
             time.sleep(0.5)
-        else:
-            if fault:
-                raise StartError(fault)
-            return
 
 
 @contextmanager

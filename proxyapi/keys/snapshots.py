@@ -110,7 +110,7 @@ def write(snapshot: Snapshot) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    write_private(_path(), orjson.dumps(asdict(snapshot)).decode())
+    write_private(keyring_file(), orjson.dumps(asdict(snapshot)).decode())
 
 
 def read() -> Snapshot | None:
@@ -119,16 +119,16 @@ def read() -> Snapshot | None:
     Returns None if there is no such file, or if it cannot be read or was written by another version.
     """
     try:
-        snapshot = Snapshot(**orjson.loads(_path().read_bytes()))
+        snapshot = Snapshot(**orjson.loads(keyring_file().read_bytes()))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:
-        logger.warning("%s cannot be read: %s", _path(), type(error).__name__)
+        logger.warning("%s cannot be read: %s", keyring_file(), type(error).__name__)
         return None
     return snapshot if snapshot.version == VERSION else None
 
 
-def _path() -> Path:
+def keyring_file() -> Path:
     """Returns the path of the file to which the access keys are copied: `DATA_DIR/keyring.json`."""
     return Path(settings.DATA_DIR) / "keyring.json"
 

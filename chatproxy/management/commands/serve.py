@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import tempfile
 from argparse import ArgumentParser
 from contextlib import ExitStack
 from typing import NoReturn
@@ -19,25 +18,23 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand
 
-from chatproxy.configuration import setting_parsers, setting_reader
+from chatproxy.configuration import setting_reader
+from chatproxy.doctor import checkup
+from chatproxy.doctor.checkup import check_database, obey, run_checks
+from chatproxy.doctor.host_checks import not_a_directory
 from chatproxy.logs import without_secrets
 from chatproxy.postgres.binaries import BundledPostgresError
 from chatproxy.postgres.bundled import BundledPostgres
 from chatproxy.processes.unix_signals import STOP_SIGNALS, exit_on_stop_signals
 from chatproxy.start.first_start import create_first_admin, generate_secrets, has_admin
-from chatproxy.start.secret_canary import SecretsDiffer, check_secrets, record_secrets
+from chatproxy.start.secret_canary import record_secrets
 from chatproxy.start.startup import (
     StartError,
     check_port,
-    check_upstream,
     migrated_database,
     raise_open_files,
     wait_for_database,
 )
-from usage.addresses import is_loopback
-from usage.database.clock import ClocksDiffer, check_clocks
-
-WORKERS_DIRECTORIES = ("journal", "owners", "workers")  # in DATA_DIR
 
 
 class Command(BaseCommand):
@@ -52,17 +49,17 @@ class Command(BaseCommand):
         parser.add_argument("--demo", action="store_true", help="the upstream is a simulated one (make demo)")
 
     def handle(self, *_args: object, **options: object) -> NoReturn:
-        self.takes_new_secrets = bool(options["new_secrets"])
         reload = bool(options["reload"])
+        self.skipped_checks = {checkup.DEBUG} if reload or options["demo"] else set()
+        self.skipped_checks |= {checkup.SECRETS} if options["new_secrets"] else set()
         exit_on_stop_signals(0)
         # A failure, or a signal to stop, undoes what was done so far. `exec` never returns, so then nothing is undone.
         try:
-            check_debug(allowed=reload or bool(options["demo"]))
             with ExitStack() as undo:
                 self.prepare(undo)
                 signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # until gunicorn handles them
                 become_gunicorn(reload=reload)
-        except (StartError, SecretsDiffer, BundledPostgresError, ImproperlyConfigured) as error:
+        except (StartError, BundledPostgresError, ImproperlyConfigured) as error:
             sys.exit(f"chatproxy: {without_secrets(str(error))}")
 
     def prepare(self, undo: ExitStack) -> None:
@@ -71,31 +68,23 @@ class Command(BaseCommand):
         At the end prints the banner. Adds functions to `undo` that undo the steps, in case a later step fails.
         """
         make_data_dir()
-        check_upstream(settings.OPENAI_BASE_URL, settings.HOST, settings.PORT)
+        obey(run_checks(checkup.OF_HOST, self.skipped_checks), self.stderr)
         check_port(settings.HOST, settings.PORT)
-        if warning := raise_open_files(settings.MAX_PARALLEL_REQUESTS):
-            self.stderr.write(f"chatproxy: {warning}")
+        raise_open_files()
         if settings.DATABASE_IS_BUNDLED:
             postgres = BundledPostgres(settings.DATA_DIR)
             postgres.start()
             undo.callback(postgres.stop)
             postgres.keep_lock_through_exec()
-        wait_for_database(self.stderr)
+        obey(wait_for_database(self.stderr, check_database), self.stderr)
         with migrated_database(self.stderr):
-            try:
-                check_clocks()
-            except ClocksDiffer as fault:
-                self.stderr.write(f"chatproxy: {fault}")
+            obey(run_checks(checkup.OF_LEDGER, self.skipped_checks), self.stderr)
             generated = self.find_secrets()
             values = setting_reader.load()
             try:
                 admin_made = create_first_admin(values)
             except ValueError as fault:
                 raise StartError(str(fault)) from None
-        for name in setting_reader.short_secrets(values):
-            self.stderr.write(
-                f"chatproxy: {name} is short, and so taken on the loopback only; set {setting_parsers.STRONG}"
-            )
         self.stdout.write(banner(values, generated, admin_made=admin_made))
         self.stdout.flush()
 
@@ -103,12 +92,7 @@ class Command(BaseCommand):
         """Generates the server's missing secrets, and returns them by name.
 
         Stores a digest (a "canary") of every secret in the database, by which the next start recognizes the secret.
-
-        Raises:
-            SecretsDiffer: the database has been in use with secrets that this server does not have.
         """
-        if not self.takes_new_secrets:
-            check_secrets(setting_reader.load(), settings.DATA_DIR / setting_reader.SECRETS_FILE)
         generated = generate_secrets(settings.DATA_DIR, with_password=not has_admin())
         if changed := record_secrets(setting_reader.load()):
             self.stderr.write(
@@ -117,39 +101,19 @@ class Command(BaseCommand):
         return generated
 
 
-def check_debug(*, allowed: bool) -> None:
-    """Checks that the setting DEBUG is not on where other people could see a debug page.
-
-    Such a page shows code, routes and some settings.
-
-    Raises:
-        StartError: DEBUG is set although it is not `allowed`, or although other machines can reach the address HOST.
-    """
-    if settings.DEBUG and not allowed:
-        raise StartError("DEBUG is true, which only `make dev` and `make demo` start with; unset it")
-    if settings.DEBUG and not is_loopback(settings.HOST):
-        raise StartError(f"DEBUG is true and HOST {settings.HOST} can be reached by others; 127.0.0.1 or ::1 only")
-
-
 def make_data_dir() -> None:
-    """Creates the directory `DATA_DIR` if there is none, and checks that files can be written there.
-
-    The directories in it that workers write to are checked, too: a worker would fail later, and at length.
+    """Creates the directory `DATA_DIR` if there is none.
 
     Raises:
-        StartError: a directory cannot be created, or no file can be written there.
+        StartError: the directory cannot be created.
     """
-    paths = [settings.DATA_DIR / name for name in WORKERS_DIRECTORIES]
-    for path in (settings.DATA_DIR, *filter(os.path.lexists, paths)):
-        try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=path) as probe:
-                probe.write(b"x")
-        except FileExistsError:
-            words = "is no directory, or a link to none; move it away, or name another DATA_DIR"
-            raise StartError(f"DATA_DIR cannot be used: {path} {words}") from None
-        except OSError as error:
-            raise StartError(f"DATA_DIR {path} cannot be written: {error.strerror}") from None
+    path = settings.DATA_DIR
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError:
+        raise StartError(not_a_directory(path)) from None
+    except OSError as error:
+        raise StartError(f"DATA_DIR {path} cannot be written: {error.strerror}") from None
 
 
 def banner(values: setting_reader.SettingValues, generated: dict[str, str], *, admin_made: bool) -> str:

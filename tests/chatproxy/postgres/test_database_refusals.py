@@ -139,7 +139,7 @@ def test_what_may_pass_is_waited_for(monkeypatch: pytest.MonkeyPatch, words: str
     monkeypatch.setattr(startup, "DATABASE_SECONDS", 0.1)
     output = type("Output", (), {"write": staticmethod(said.append)})
     with pytest.raises(startup.StartError, match=r"^the database cannot be reached: \S") as caught:
-        startup.wait_for_database(output())
+        startup.wait_for_database(output(), lambda probe: probe.execute("SELECT 1"))
 
     assert len(said) == 1
     assert not is_lasting(psycopg.OperationalError(words))

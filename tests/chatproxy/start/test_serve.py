@@ -292,6 +292,6 @@ def test_a_database_that_never_comes_is_one_line(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(startup, "DATABASE_SECONDS", 0.1)
     output = type("Output", (), {"write": staticmethod(said.append)})
     with pytest.raises(startup.StartError, match=r"^the database cannot be reached: Connection refused$"):
-        startup.wait_for_database(output())
+        startup.wait_for_database(output(), lambda probe: probe.execute("SELECT 1"))
     assert len(said) == 1
     assert "waiting for the database" in said[0]

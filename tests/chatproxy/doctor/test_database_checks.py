@@ -9,8 +9,12 @@ from typing import LiteralString
 
 import psycopg
 import pytest
+from django.conf import settings
+from django.db import connection
 from psycopg import sql
 
+from chatproxy.doctor import database_checks
+from chatproxy.doctor.finding import Level
 from chatproxy.postgres.bundled import BundledPostgres
 from tests.simulator.server import Simulator
 from tests.support.servers.databases import new_database
@@ -80,7 +84,7 @@ def test_a_date_style_that_cannot_be_read_is_refused(
     with new_database(gateway_database) as url:
         set_for(url, "DateStyle", style)
         log = refusal(simulator.base_url, url, tmp_path)
-    assert re.fullmatch(rf"chatproxy: DateStyle is '{style}.*' for database .* ALTER DATABASE own_\d+ SET .*\n", log)
+    assert re.fullmatch(rf"chatproxy: DateStyle is '{style}.*' for database .* ALTER DATABASE .own_\d+. SET .*\n", log)
 
 
 @pytest.mark.parametrize("digits", ["0", "-15"])
@@ -123,8 +127,33 @@ def test_other_settings_do_no_harm(simulator: Simulator, gateway_database: str, 
 
 
 def set_for(url: str, name: str, value: str) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
-        database = sql.Identifier(connection.info.dbname)
-        connection.execute(
+    with psycopg.connect(url, autocommit=True) as opened:
+        database = sql.Identifier(opened.info.dbname)
+        opened.execute(
             sql.SQL("ALTER DATABASE {} SET {} TO {}").format(database, sql.Identifier(name.lower()), sql.Literal(value))
         )
+
+
+def test_too_few_connections_are_a_warning(gateway_database: str, tmp_path: Path) -> None:
+    """Whether the server, the database or the role limits them."""
+    needed = database_checks.connections_needed(settings.WEB_CONCURRENCY)
+    assert needed == 13 + 9  # docs/troubleshooting.md says so
+    with new_database(gateway_database) as url, psycopg.connect(url, autocommit=True) as database:
+        assert list(database_checks.check_connections(database)) == []
+        limit = sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(
+            sql.Identifier(database.info.dbname), sql.Literal(needed - 1)
+        )
+        database.execute(limit)
+        [found] = database_checks.check_connections(database)
+    assert found.level is Level.WARNING
+    assert f"up to {needed} connections, and PostgreSQL allows {needed - 1}" in found.words
+
+
+def test_an_old_postgresql_is_a_fault(gateway_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with psycopg.connect(gateway_database) as database:
+        [found] = database_checks.check_version(database)
+        assert found.level is Level.OK
+        monkeypatch.setattr(connection.features.__class__, "minimum_database_version", (99,))
+        [found] = database_checks.check_version(database)
+    assert found.level is Level.FAULT
+    assert re.fullmatch(r"PostgreSQL \d+ is too old; 99 or later is required", found.words)

@@ -1,0 +1,109 @@
+"""Every check by its name, in the three tables in which they are run, and the examination that runs all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from typing import ParamSpec
+
+import psycopg
+from django.conf import settings
+from django.db.utils import Error
+
+from chatproxy.doctor import (
+    database_checks,
+    host_checks,
+    ledger_checks,
+    redis_check,
+    setting_checks,
+)
+from chatproxy.doctor.database_checks import Database
+from chatproxy.doctor.finding import Finding, Level, fault, warning
+from chatproxy.logs import without_secrets
+from chatproxy.postgres.bundled import BundledPostgres
+from chatproxy.postgres.database_refusals import reason_of
+from chatproxy.start.startup import Output, StartError, connect
+
+P = ParamSpec("P")
+
+DEBUG = "debug pages"  # the names of checks that options of `serve` turn off
+SECRETS = "secrets of the database"
+
+OF_HOST: Mapping[str, Callable[[], Iterable[Finding]]] = {
+    "names of settings": setting_checks.check_names,
+    DEBUG: setting_checks.check_debug,
+    "debug pages for others": setting_checks.check_debug_address,
+    "length of secrets": setting_checks.check_short_secrets,
+    "upstream": setting_checks.check_upstream,
+    "data directory": host_checks.check_data_dir,
+    "permissions": host_checks.check_permissions,
+    "free disk space": host_checks.check_free_disk,
+    "open files": host_checks.check_open_files,
+    "Redis": redis_check.check_redis,
+}
+OF_DATABASE: Mapping[str, Callable[[Database], Iterable[Finding]]] = {
+    "database version": database_checks.check_version,
+    "database takes writes": database_checks.check_writable,
+    "encoding": database_checks.check_encoding,
+    "DateStyle": database_checks.check_date_style,
+    "extra_float_digits": database_checks.check_digits,
+    "connections": database_checks.check_connections,
+}
+OF_LEDGER: Mapping[str, Callable[[], Iterable[Finding]]] = {
+    "clock": ledger_checks.check_clock,
+    SECRETS: ledger_checks.check_secrets_of_database,
+}
+
+
+def run_checks(
+    checks: Mapping[str, Callable[P, Iterable[Finding]]],
+    without: Container[str],
+    /,
+    *arguments: P.args,
+    **options: P.kwargs,
+) -> Iterator[tuple[str, Finding]]:
+    """Runs the checks of a table except those whose names are in `without`; yields each name with what was found.
+
+    A check that finds nothing is yielded once, as `Level.OK`. `arguments` and `options` are given to each check.
+    """
+    for name, check in checks.items():
+        if name not in without:
+            for finding in list(check(*arguments, **options)) or [Finding(Level.OK)]:
+                yield name, finding
+
+
+def check_database(database: Database) -> list[tuple[str, Finding]]:
+    """Runs the checks of a database to which there is a connection; returns the name of each with what was found.
+
+    Raises:
+        psycopg.Error: the database does not answer.
+    """
+    return list(run_checks(OF_DATABASE, (), database))
+
+
+def obey(results: Iterable[tuple[str, Finding]], output: Output) -> None:
+    """Acts on what checks have found, as a start does: writes each warning as one line, and stops at the first fault.
+
+    Raises:
+        StartError: there is a fault; the message is its words.
+    """
+    for _, finding in results:
+        if finding.level is Level.FAULT:
+            raise StartError(finding.words)
+        if finding.level is Level.WARNING:
+            output.write(f"chatproxy: {without_secrets(finding.words)}")
+
+
+def examine() -> Iterator[tuple[str, Finding]]:
+    """Runs all checks of all tables, and yields the name of each with what was found. Starts and changes nothing."""
+    yield from run_checks(OF_HOST, ())
+    if settings.DATABASE_IS_BUNDLED and not BundledPostgres(settings.DATA_DIR).running:
+        yield "database", warning("the bundled PostgreSQL does not run, so it was not checked; `serve` starts it")
+        return
+    try:
+        with connect() as database:
+            yield from check_database(database)
+        yield from run_checks(OF_LEDGER, ())
+    except psycopg.Error as error:
+        yield "database", fault(f"the database cannot be reached: {reason_of(error)}")
+    except Error as error:  # Django's, of the checks of the ledger
+        yield "database", fault(f"the database cannot be read: {type(error).__name__}")

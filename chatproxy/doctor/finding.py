@@ -1,0 +1,31 @@
+"""What a check has found: one line for a person, and how grave it is."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Level(StrEnum):
+    """How grave a finding is: a fault lets no server start, a warning is for a person to judge."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAULT = "fault"
+
+
+class Finding(NamedTuple):
+    """What a check has found. `words` is one line that names the value and what to do, and contains no secret."""
+
+    level: Level
+    words: str = ""
+
+
+def warning(words: str) -> Finding:
+    """Returns the finding that something may be wrong; the server starts nevertheless."""
+    return Finding(Level.WARNING, words)
+
+
+def fault(words: str) -> Finding:
+    """Returns the finding that something is wrong for good; the server does not start."""
+    return Finding(Level.FAULT, words)

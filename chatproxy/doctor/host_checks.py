@@ -1,0 +1,91 @@
+"""Checks of this machine: the data directory, who may read its secrets, open files and free disk space."""
+
+from __future__ import annotations
+
+import os
+import resource
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from django.conf import settings
+
+from chatproxy.configuration import setting_reader
+from chatproxy.doctor.finding import Finding, fault, warning
+from chatproxy.http.connections import files_needed
+from proxyapi.keys.snapshots import keyring_file
+
+WORKERS_DIRECTORIES = ("journal", "owners", "workers")  # in DATA_DIR
+MIB = 1024 * 1024
+SCARCE_BYTES = 1024 * MIB  # of free disk space beyond the reserve
+
+
+def check_data_dir() -> Iterator[Finding]:
+    """Yields a fault if no file can be written in DATA_DIR, or in a directory in it that workers write to.
+
+    A worker would fail later, and at length. If there is no DATA_DIR yet, the directory in which the first start will
+    create it is checked instead.
+    """
+    workers = [settings.DATA_DIR / name for name in WORKERS_DIRECTORIES]
+    for path in (_existing(settings.DATA_DIR), *filter(os.path.lexists, workers)):
+        try:
+            with tempfile.TemporaryFile(dir=path) as probe:
+                probe.write(b"x")
+        except OSError as error:
+            unwritable = f"DATA_DIR {path} cannot be written: {error.strerror}"
+            yield fault(unwritable if path.is_dir() else not_a_directory(path))
+
+
+def not_a_directory(path: Path) -> str:
+    """Returns the words for a file, or a link that leads nowhere, in the place of a directory of ours."""
+    return f"DATA_DIR cannot be used: {path} is no directory, or a link to none; move it away, or name another DATA_DIR"
+
+
+def check_permissions() -> Iterator[Finding]:
+    """Yields a warning for each file with secrets that every account of this machine may read, or DATA_DIR write to."""
+    if _mode(settings.DATA_DIR) & stat.S_IWOTH:
+        yield warning(f"every account of this machine may write to DATA_DIR {settings.DATA_DIR}; chmod 700 it")
+    secret_names = setting_reader.SECRETS | setting_reader.URLS_WITH_PASSWORDS
+    files = [*setting_reader.env_files(), settings.DATA_DIR / setting_reader.SECRETS_FILE]
+    private = [path for path in files if setting_reader.read_file(path, set(secret_names))]
+    for path in (*private, keyring_file()):
+        if _mode(path) & stat.S_IROTH:
+            yield warning(f"every account of this machine may read the secrets in {path}; chmod 600 it")
+
+
+def check_open_files() -> Iterator[Finding]:
+    """Yields a warning if the system allows too few open files for MAX_PARALLEL_REQUESTS calls at once.
+
+    The system's hard limit is what counts, because a start raises the limit of the server's processes up to that.
+    """
+    calls = settings.MAX_PARALLEL_REQUESTS
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files, needed = sys.maxsize if hard == resource.RLIM_INFINITY else hard, files_needed(calls)
+    if files < needed:
+        yield warning(f"{calls} calls at once need {needed} open files, and {files} are allowed; raise `ulimit -n`")
+
+
+def check_free_disk() -> Iterator[Finding]:
+    """Yields a warning if the disk of DATA_DIR is so full that calls are refused, or soon will be."""
+    disk = os.statvfs(_existing(settings.DATA_DIR))
+    free, reserve = disk.f_bavail * disk.f_frsize, settings.JOURNAL_RESERVE_BYTES
+    if free < reserve + SCARCE_BYTES:
+        yield warning(
+            f"the disk of DATA_DIR has {free // MIB} MiB free; below {reserve // MIB} MiB (JOURNAL_RESERVE_BYTES) "
+            "calls get 503; free some space"
+        )
+
+
+def _existing(path: Path) -> Path:
+    """Returns `path` or, if nothing of this name exists, the nearest directory above it that exists."""
+    return next((one for one in (path, *path.parents) if os.path.lexists(one)), path)
+
+
+def _mode(path: Path) -> int:
+    """Returns the permission bits of a file; 0 if there is none."""
+    try:
+        return path.stat().st_mode
+    except OSError:
+        return 0

@@ -1,0 +1,31 @@
+"""Checks of a database that has the ledger's tables: its clock, and the secrets with which it was used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from django.conf import settings
+from django.db.utils import ProgrammingError
+
+from chatproxy.configuration import setting_reader
+from chatproxy.doctor.finding import Finding, Level, fault, warning
+from chatproxy.start.secret_canary import SecretsDiffer, check_secrets
+from usage.database.clock import ClocksDiffer, check_clocks
+
+
+def check_clock() -> Iterator[Finding]:
+    """Yields a warning if this machine's clock and the database's are far apart."""
+    try:
+        check_clocks()
+    except ClocksDiffer as difference:
+        yield warning(str(difference))
+
+
+def check_secrets_of_database() -> Iterator[Finding]:
+    """Yields a fault if this server lacks secrets with which its database was used, or has other ones."""
+    try:
+        check_secrets(setting_reader.load(), settings.DATA_DIR / setting_reader.SECRETS_FILE)
+    except SecretsDiffer as difference:
+        yield fault(str(difference))
+    except ProgrammingError:  # of `doctor` before the first start, or before the first one of a newer version
+        yield Finding(Level.OK, "not compared, since the database has not been migrated; the next start does both")

@@ -1,0 +1,65 @@
+"""Checks of settings that are valid by themselves, and still wrong or doubtful on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from django.conf import settings
+
+from chatproxy.configuration import setting_parsers, setting_reader
+from chatproxy.configuration.misspelt_names import find_misspelt_names
+from chatproxy.doctor.finding import Finding, fault, warning
+from proxyapi.upstream.proxies import proxy_fault
+from proxyapi.upstream.self_calls import is_own_address
+from usage.addresses import is_loopback
+
+
+def check_names() -> Iterator[Finding]:
+    """Yields a warning for each variable of an `.env` file or the environment that looks like a misspelt setting."""
+    yield from map(warning, find_misspelt_names())
+
+
+def check_debug() -> Iterator[Finding]:
+    """Yields a fault if the setting DEBUG is on; `serve` skips this check for `make dev` and `make demo`."""
+    if settings.DEBUG:
+        yield fault("DEBUG is true, which only `make dev` and `make demo` start with; unset it")
+
+
+def check_debug_address() -> Iterator[Finding]:
+    """Yields a fault if the setting DEBUG is on where other people could see a debug page.
+
+    Such a page shows code, routes and some settings.
+    """
+    if settings.DEBUG and not is_loopback(settings.HOST):
+        yield fault(f"DEBUG is true and HOST {settings.HOST} can be reached by others; 127.0.0.1 or ::1 only")
+
+
+def check_short_secrets() -> Iterator[Finding]:
+    """Yields a warning for each secret that is accepted only because no other machine can reach the server."""
+    for name in setting_reader.short_secrets(setting_reader.load()):
+        yield warning(f"{name} is short, and so taken on the loopback only; set {setting_parsers.STRONG}")
+
+
+def check_upstream() -> Iterator[Finding]:
+    """Yields what is wrong with the upstream's URL, OPENAI_BASE_URL, for a server that listens on HOST and PORT."""
+    yield from check_upstream_url(settings.OPENAI_BASE_URL, settings.HOST, settings.PORT)
+
+
+def check_upstream_url(base_url: str, host: str, port: int) -> Iterator[Finding]:
+    """Yields what is wrong with the upstream's URL `base_url` for a server that listens on `host` and `port`.
+
+    It is a fault if the URL is the server's own, or is reached through a proxy that cannot be used. A URL without a
+    path gets a warning, because most servers have the API under `/v1`.
+    """
+    if words := proxy_fault(base_url):
+        yield fault(words)
+    if is_own_address(base_url, host, port):
+        yield fault(
+            "OPENAI_BASE_URL is this server's own address, so it would call itself; unset it, or name the provider's "
+            "(the address and the key of clients are not for the gateway's own environment)"
+        )
+    elif not urlsplit(base_url).path:
+        yield warning(
+            "OPENAI_BASE_URL has no path, and most servers have the API under /v1; is /v1 missing at its end?"
+        )

@@ -1,0 +1,124 @@
+"""What `doctor` finds on this machine: each check with what it is for, and with what is well."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Iterable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from pytest_django import Settings
+
+from chatproxy.configuration import setting_reader
+from chatproxy.doctor import host_checks, redis_check, setting_checks
+from chatproxy.doctor.finding import Finding, Level
+from tests.support.servers.redis_server import RedisServer
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path, settings: Settings) -> Path:
+    settings.DATA_DIR = tmp_path / "data"
+    settings.DATA_DIR.mkdir(mode=0o700)
+    return tmp_path / "data"
+
+
+def warnings(findings: Iterable[Finding]) -> list[str]:
+    """Returns the words of findings, all of which must be warnings."""
+    found = list(findings)
+    assert {finding.level for finding in found} <= {Level.WARNING}
+    return [finding.words for finding in found]
+
+
+def test_files_that_everybody_may_read_are_named(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setting_reader, "BASE_DIR", tmp_path)
+    monkeypatch.delenv(setting_reader.NO_ENV_FILES)
+    files = {
+        tmp_path / ".env": "OPENAI_API_KEY=sk-1\n",
+        tmp_path / ".env.local": "PORT=4000\n",  # no secret
+        data_dir / setting_reader.SECRETS_FILE: "SECURITY_KEY=x\n",
+        data_dir / "keyring.json": "{}",
+    }
+    for path, text in files.items():
+        path.write_text(text)
+        path.chmod(0o640)
+    assert warnings(host_checks.check_permissions()) == []
+    for path in files:
+        path.chmod(0o644)
+    private = [path for path in files if path.name != ".env.local"]
+    assert warnings(host_checks.check_permissions()) == [
+        f"every account of this machine may read the secrets in {path}; chmod 600 it" for path in private
+    ]
+
+
+def test_a_data_dir_to_which_everybody_may_write_is_named(data_dir: Path) -> None:
+    data_dir.chmod(0o777)
+    assert warnings(host_checks.check_permissions()) == [
+        f"every account of this machine may write to DATA_DIR {data_dir}; chmod 700 it"
+    ]
+
+
+def test_too_few_open_files_are_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.MAX_PARALLEL_REQUESTS = 1000
+    for hard, words in [
+        (resource.RLIM_INFINITY, []),
+        (2200, []),
+        (2199, ["1000 calls at once need 2200 open files, and 2199 are allowed; raise `ulimit -n`"]),
+    ]:
+        limits = SimpleNamespace(
+            getrlimit=lambda _, hard=hard: (256, hard), RLIMIT_NOFILE=0, RLIM_INFINITY=resource.RLIM_INFINITY
+        )
+        monkeypatch.setattr(host_checks, "resource", limits)
+        assert warnings(host_checks.check_open_files()) == words
+
+
+def test_a_disk_that_is_nearly_full_is_named(
+    data_dir: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also before there is a DATA_DIR: then it is the disk on which it will be."""
+    settings.JOURNAL_RESERVE_BYTES = 64 * MIB
+    settings.DATA_DIR = data_dir / "not" / "yet"
+    asked: list[Path] = []
+    for free, count in [(64 + 1024, 0), (64 + 1023, 1), (10, 1)]:
+
+        def disk(path: Path, free: int = free) -> SimpleNamespace:
+            asked.append(path)
+            return SimpleNamespace(f_bavail=free, f_frsize=MIB)
+
+        monkeypatch.setattr(host_checks, "os", SimpleNamespace(statvfs=disk, path=os.path))
+        words = warnings(host_checks.check_free_disk())
+        assert len(words) == count
+        assert all(f"{free} MiB free" in line for line in words)
+    assert set(asked) == {data_dir}
+
+
+@pytest.mark.parametrize(
+    ("url", "count"),
+    [("http://127.0.0.1:9", 1), ("http://127.0.0.1:9/v1", 0), ("https://gateway.example/openai/v1", 0)],
+)
+def test_an_upstream_without_a_path_is_doubtful(url: str, count: int) -> None:
+    words = warnings(setting_checks.check_upstream_url(url, "127.0.0.1", 3002))
+    assert len(words) == count
+    assert all("is /v1 missing" in line for line in words)
+
+
+def test_a_redis_that_answers_is_well(tmp_path: Path, settings: Settings) -> None:
+    redis = RedisServer(tmp_path)
+    settings.REDIS_URL = redis.url
+    redis.start()
+    try:
+        assert warnings(redis_check.check_redis()) == []
+    finally:
+        redis.kill()
+    assert ["ConnectionError" in line for line in warnings(redis_check.check_redis())] == [True]
+
+
+@pytest.mark.parametrize(("workers", "count"), [(1, 0), (2, 1)])
+def test_several_workers_want_a_redis(settings: Settings, workers: int, count: int) -> None:
+    settings.WEB_CONCURRENCY = workers
+    assert len(warnings(redis_check.check_redis())) == count
