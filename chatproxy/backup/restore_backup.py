@@ -28,6 +28,7 @@ from chatproxy.start.startup import (
     assumed_role,
     close_connections,
     connect,
+    connection_parameters,
     wait_for_database,
 )
 from usage.database.lock import wait_for_lock
@@ -69,11 +70,13 @@ def restore_backup(path: Path, output: Output) -> Manifest:
             _check_database(database, manifest)
             if postgres:
                 undo.callback(_delete, postgres)
-            least_major = max(database.info.server_version // 10_000, manifest.dumped_by)
-            pg_restore = ClientProgram.find("pg_restore", least_major, is_bundled=settings.DATABASE_IS_BUNDLED)
+            major = database.info.server_version // 10_000
+            pg_restore = ClientProgram.find_pg_restore(
+                major, manifest.dumped_by, is_bundled=settings.DATABASE_IS_BUNDLED
+            )
             write_data_files(read_parts(path), data_dir, undo)
             dump = (content for name, content in read_parts(path) if name == DATABASE)
-            pg_restore.restore(database, manifest.schema, dump, assumed_role())
+            pg_restore.restore(connection_parameters(), manifest.schema, dump, assumed_role())
         undo.pop_all()
     try:
         check_secrets(setting_reader.load(), data_dir / setting_reader.SECRETS_FILE)

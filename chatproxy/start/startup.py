@@ -14,6 +14,7 @@ import psycopg
 from django.db import connection, connections
 from django.db.utils import Error
 from psycopg import sql
+from psycopg.pq import Conninfo
 from psycopg.rows import TupleRow
 
 from chatproxy.postgres.database_refusals import is_lasting, reason_of
@@ -145,6 +146,16 @@ def connect() -> psycopg.Connection[TupleRow]:
     if role := assumed_role():  # as Django does
         probe.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
     return probe
+
+
+def connection_parameters() -> dict[str, str]:
+    """Returns libpq's parameters of a connection to the database, for a program that is no part of this process.
+
+    Only those that are set: a program with an older libpq does not know all others.
+    """
+    keywords = {option.keyword.decode() for option in Conninfo.get_defaults()}
+    given = connection.get_connection_params()
+    return {name: str(value) for name, value in given.items() if name in keywords and value not in {None, ""}}
 
 
 def assumed_role() -> str | None:

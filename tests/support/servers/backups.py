@@ -57,6 +57,28 @@ class Place(NamedTuple):
             check=False,
         )
 
+    def backup(self, path: Path, *options: str) -> None:
+        """Makes a backup of the server here; a server with the bundled PostgreSQL must be running."""
+        done = self.manage("backup", str(path), *options)
+        assert done.returncode == 0, done.stderr
+        assert b"the backup is whole" in done.stderr
+
+    def restore(self, path: Path) -> None:
+        """Restores a backup here, without a warning."""
+        done = self.manage("restore", str(path))
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == b""
+        assert b"restored the backup of 20" in done.stdout
+
+    def refusal(self, path: Path) -> str:
+        """Restores a backup here that must be refused; returns the one line that is said."""
+        done = self.manage("restore", str(path))
+        assert done.returncode == 1, done.stdout
+        said = done.stderr.decode()
+        assert said.startswith("CommandError: ")
+        assert said.count("\n") == 1
+        return said
+
     def rows(self) -> dict[str, dict[str, Any]]:
         """Returns the ledger's rows by request id; PostgreSQL must be running."""
         with psycopg.connect(self.url, autocommit=True, row_factory=dict_row) as database:
