@@ -41,12 +41,13 @@ def read_data_files(data_dir: Path, *, with_secrets: bool) -> Iterator[tuple[str
 
 
 def write_data_files(parts: Iterable[tuple[str, bytes]], data_dir: Path, undo: ExitStack) -> None:
-    """Writes the files that are in a backup into `data_dir`, from the parts of the archive; skips its other parts.
+    """Writes the files in a backup to `data_dir`.
 
-    Adds functions to `undo` that delete again what was written.
+    `parts` are the parts of the archive, each a name and bytes. Parts that are no files of `DATA_DIR`, such as the
+    database, are skipped. For each file or directory that is made, a function that deletes it is added to `undo`.
 
     Raises:
-        BadArchive: a name in the archive is that of no such file.
+        BadArchive: a part of the journal has a name that no file of a journal has.
         OSError: a file cannot be written.
     """
     for name, group in groupby(parts, lambda part: part[0]):

@@ -105,10 +105,12 @@ def _check_version(manifest: Manifest) -> None:
 
 
 def _check_directory(data_dir: Path, backup: Path, manifest: Manifest, postgres: BundledPostgres | None) -> None:
-    """Checks that there is nothing in `DATA_DIR`, except secrets for a backup that has none, and the backup itself.
+    """Checks that `DATA_DIR` is empty apart from a few files, and has no database of the bundled PostgreSQL.
+
+    These files may be in it: the backup itself, `lost+found` and, if the backup has no secrets, a file of secrets.
 
     Raises:
-        RestoreRefused: there is.
+        RestoreRefused: there is something else.
     """
     expected = {backup.resolve(), data_dir / "lost+found"}
     if not manifest.has_secrets:

@@ -124,9 +124,10 @@ def _variables(path: Path, text: str) -> Iterator[tuple[str, str]]:
 
 
 def _unescaped(value: str, quote: str) -> str:
-    """Returns a quoted value of an `.env` file with its escape sequences replaced.
+    """Returns a quoted value of an `.env` file, its escape sequences replaced by the characters that they stand for.
 
-    `quote` is the kind of quote around the value, which decides which escape sequences there are.
+    `quote` is the quotation mark around the value. Between single quotes, only an escaped single quote is replaced.
+    Between double quotes, every backslash begins an escape sequence.
     """
     if quote == "'":
         return value.replace("\\'", "'")

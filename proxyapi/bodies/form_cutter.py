@@ -18,7 +18,8 @@ class FormEdits:
     def is_cut(self, part: PartExcerpt, *, is_whole: bool) -> bool | None:
         """Returns whether a part (a field or a file) must be taken out of the form before upstream gets it.
 
-        Returns None if that depends on bytes of the part that have not arrived yet; never so if the part `is_whole`.
+        Returns None if bytes that have not arrived yet decide this. With `is_whole`, all bytes of the part have
+        arrived.
         """
         return False
 
@@ -29,7 +30,7 @@ class FormEdits:
     def added_fields(self, parts: Sequence[PartExcerpt]) -> list[PartExcerpt]:
         """Returns the text fields to add at the end of the form.
 
-        `parts` are the parts that upstream gets of the form, without those taken out.
+        `parts` are the parts of the form that upstream gets. Parts that `is_cut` has taken out are not among them.
         """
         return []
 

@@ -176,7 +176,7 @@ def _read_disposition(text: str) -> tuple[bytes, bytes | None]:
 def _read_option(key: str, quoted: str | None, plain: str | None, *, is_last: bool) -> str:
     """Checks one option of a part's Content-Disposition header, such as `filename`, and returns its value.
 
-    The value came in quotes (`quoted`) or without (`plain`), and the other argument is None. Raises `BadForm`.
+    The value is in `quoted` if it came in quotes, and otherwise in `plain`; the other one is None. Raises `BadForm`.
     """
     if key == "filename*":
         if plain is None or not _EXTENDED.fullmatch(plain):

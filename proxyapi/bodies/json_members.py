@@ -92,7 +92,7 @@ def encode(text: str) -> bytes:
 
 
 def read_members(text: str, at: int = 0, decoder: json.JSONDecoder | None = None) -> list[Member]:
-    """Parses the JSON object that begins at position `at` of `text`, and returns its members with their places.
+    """Parses the JSON object that begins at position `at` of `text`; returns its members and their positions in `text`.
 
     The members are in the order of the text. `decoder` parses their names and values.
 

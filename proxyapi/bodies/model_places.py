@@ -104,7 +104,7 @@ def in_request(body: JSONObject, query: str) -> NamedModels:
 
 
 def in_body(body: JSONObject) -> NamedModels:
-    """Finds the models that a JSON object names, in its own member `model` or in other members at any depth."""
+    """Returns the names of models in a JSON object: in its own member `model`, and in other members at any depth."""
     main: list[str | None] = []
     others: list[str | None] = []
     for name, value, *_ in pairs_of(body):

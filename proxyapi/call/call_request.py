@@ -112,10 +112,10 @@ class CallRequest(ASGIRequest):
         self.incoming_request_id: str = next(filter(INCOMING_ID.fullmatch, offered), "")
 
     def _read_head(self, scope: Scope) -> None:
-        """Sets the attributes that Django's constructor of a request sets, in half as many bytecodes.
+        """Sets the attributes that the constructor of Django's request sets, in half as many bytecodes.
 
-        Only for a request with a header that is given twice is Django's constructor called.
-        `tests/proxyapi/call/test_call_request.py` compares what both set.
+        If a header is given twice, calls Django's constructor instead. `tests/proxyapi/call/test_call_request.py`
+        checks that both ways set the same attributes.
         """
         self.scope = scope
         self.method = scope["method"].upper()

@@ -131,11 +131,11 @@ def poll_row(
     seconds: float,
     size: int,
 ) -> CallRecord:
-    """Builds the ledger row for a background response that has ended, as the gateway's own request has shown.
+    """Builds the ledger row of a poll, by which the gateway itself has learnt that a background response has ended.
 
-    Such a request (a poll) is no call of a key. The row is therefore filed under the key, model and route of the call
-    that created the response; `maker` is the row of that call. The request to upstream took `seconds`, and the answer's
-    body has `size` bytes.
+    A poll is no call of a key. Its row is therefore filed under the key, model and route of the call that created the
+    response; `maker` is the row of that call. `answer` is upstream's answer to the poll, and its body has `size` bytes.
+    The poll took `seconds`.
     """
     usage = cast(SupposedUsage, answer.counts)
     source = UsageSource.EXACT if answer.usage is not None else UsageSource.UNKNOWN
@@ -185,7 +185,8 @@ def _answer_facts(
 ) -> CallRecord:
     """Returns the fields of a ledger row that come from upstream's answer: model, service tier and usage.
 
-    For hosted tools, the row has the larger counts: those that the answer states, or those in `usage`.
+    `usage` has the usage to write, and how exact it is. Hosted tools get the larger counts: those in `usage`, or those
+    that the answer states.
     """
     used, source = usage
     stated = usage_columns(answer, secrets)
@@ -304,11 +305,15 @@ def estimated_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage | N
 
 
 def limited_tokens(facts: CallFacts, answer: AnswerReader, counts: Counts) -> int:
-    """Returns the number of tokens by which a call counts against its key's limit; 0 unless it is a POST.
+    """Returns the number of tokens by which a call counts against its key's limit.
 
-    The number is the sum of input and output tokens in `counts`, those of the call's row, or the total that upstream
-    has stated if that is higher: some servers state only a total, and some leave reasoning out of the output. A later
-    GET of a stored response repeats the usage of the call that created it, which must not be counted twice.
+    This is the higher of two numbers:
+
+    * the sum of input and output tokens in `counts`, which has the counts of the call's row;
+    * the total that upstream has stated. Some servers state only a total, and some leave reasoning out of the output.
+
+    Only a POST counts; the number is 0 for other calls. A later GET of a stored response repeats the usage of the call
+    that created the response. This usage must not be counted twice.
     """
     if facts.request.method != "POST":
         return 0
@@ -319,8 +324,8 @@ def limited_tokens(facts: CallFacts, answer: AnswerReader, counts: Counts) -> in
 def text_columns(facts: CallFacts, answer: AnswerReader, limit: int) -> CallRecord:
     """Returns the text columns of a call's ledger row: upstream's ids, and excerpts of both bodies, without secrets.
 
-    An excerpt has at most `limit` bytes; with a limit of 0, it is empty. The texts of a call that has no stream are
-    searched for secrets together, because one search costs little more in a longer text.
+    An excerpt has at most `limit` bytes; with a limit of 0, it is empty. The texts are joined and searched for secrets
+    together, because one search costs little more in a longer text. Only the text of a stream is searched by itself.
     """
     secrets = facts.secrets
     if answer.text is not None:

@@ -190,7 +190,7 @@ class IncomingBody:
                 yield piece
 
     async def pieces_in_time(self) -> AsyncIterator[bytes]:
-        """Yields the body in pieces as they arrive, for a body that is passed upstream, and demands a minimum speed.
+        """Yields the body in pieces as they arrive, and demands a minimum speed; for a body that is passed upstream.
 
         The speed is `CALLER_SPEED`. Only the time spent waiting for the client counts, because upstream may be slow in
         taking the bytes. Also raises what `pieces` raises.

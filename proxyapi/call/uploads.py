@@ -116,9 +116,10 @@ class FormUpload:
         return Form.of(self.fields(), [part.size for part in self.parts if part.file_name is not None])
 
     async def receive(self, size: int) -> None:
-        """Receives and reads the first `size` bytes of the form, or all of it, before anything goes upstream.
+        """Receives and reads the first bytes of the form, about `size` of them, before anything goes upstream.
 
-        A form that has arrived already is read whole. Raises what `pieces` raises, but not the errors of `check`.
+        The form is read whole if it is shorter, or if all of it has arrived already. Raises what `pieces` raises, but
+        not the errors of `check`.
         """
         async with aclosing(self._decoded()) as arriving:
             async for piece in arriving:
@@ -145,7 +146,7 @@ class FormUpload:
         self._received = b""
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Yields the bytes to send upstream while the form arrives, and its end once the whole form has been checked.
+        """Yields the bytes to send upstream while the form arrives; the last ones only after all of it was checked.
 
         Raises `BadForm`, `BodyTooLarge` for a file, and what `check` and `IncomingBody.pieces_in_time` raise.
         """

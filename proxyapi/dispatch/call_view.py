@@ -133,10 +133,12 @@ class CallView(ProxyView):
     async def check_and_send(self, request: UpstreamRequest, dialect: Dialect | None = None) -> UpstreamAnswer:
         """Checks that the caller may make the call, writes its beginning to the journal, and sends it upstream.
 
-        Returns upstream's answer, of which only the head has been read. If a `dialect` (the rules for this route's
-        event streams) is given, a caller that has asked for a stream is sent keep-alive comments until upstream
-        answers. If a check fails, the error of `check_models`, `ownership_check.check`, `self_calls.check` or `reserve`
-        is raised, and nothing has been sent upstream.
+        Returns upstream's answer once its head has arrived; the body has not been read then. If a check fails, the
+        error of `check_models`, `ownership_check.check`, `self_calls.check` or `reserve` is raised, and nothing has
+        been sent upstream.
+
+        `dialect` has the rules for this route's event streams, if it has any. With it, a caller that has asked for a
+        stream gets keep-alive comments until upstream answers.
         """
         capacity.check_open()
         call, facts, caller = self.call, self.call.facts, self.caller

@@ -21,10 +21,10 @@ def write_private(path: Path, text: str) -> None:
 
 @contextmanager
 def private_file(path: Path) -> Iterator[BinaryIO]:
-    """Yields a new file of mode 0600 to the `with` block, and then gives the file its name `path`.
+    """Context manager that writes the file `path`: yields a temporary file of mode 0600, for the block to write to.
 
-    A file of that name is replaced. What was written is on the disk before the file has its name. If the block fails,
-    nothing is left.
+    After the block, the content is forced to the disk. Only then is the temporary file renamed to `path`, which
+    replaces an older file there. If the block fails, the temporary file is deleted, and an older file stays.
 
     Raises:
         OSError: the file cannot be written.

@@ -88,10 +88,11 @@ class Reservation:
     def settle(self, row: CallRecord) -> CallRecord:
         """Replaces the dollars that were reserved for a call by the call's cost, which is computed from its ledger row.
 
-        Returns the field `lease` for the row: the dollars that the call has used, and the id of the worker's lease
-        (dollars reserved in advance) from which they come. If the cost is not known yet, all reserved dollars count as
-        used until the row is in the database. That is so if the row cannot be priced, or if the response goes on in the
-        background and the gateway is going to poll it.
+        The cost is not known yet if the row cannot be priced, or if the response goes on in the background and the
+        gateway is going to poll it. Then all reserved dollars count as used until the row is in the database.
+
+        Returns the field `lease` for the row: the dollars that the call has used, and the id of the worker's lease from
+        which they come. Without such dollars, the result is empty.
         """
         if self.share is None:
             return {}
@@ -165,11 +166,13 @@ async def reserve(day: date, caller: Caller, ceiling: CostCeiling, dollars: Deci
 
 
 async def take(wanted: Wanted) -> BudgetState:
-    """Tries to reserve dollars for a call from its key's budgets, and returns the state of the budgets afterwards.
+    """Tries to reserve dollars for a call from its key's budgets, and returns the result with the state of the budgets.
 
-    `wanted` says whose budgets and how many dollars. The result's `share` is what was reserved; None if too little was
-    left. If other workers or calls have reserved dollars that they may not need, waits up to `RECALL_SECONDS` for them
-    and tries again.
+    `wanted` says whose budgets and how many dollars. The result's `share` is the reservation; None if too little was
+    left.
+
+    Other workers may have leased dollars that they do not use, and other calls may be about to give some back. If the
+    call would fit then, waits up to about `RECALL_SECONDS` and tries again.
 
     Raises:
         ReservationsUnavailable: the database cannot be asked whether enough is left.
@@ -203,8 +206,8 @@ def _could_fit(wanted: Wanted, standing: BudgetState) -> bool:
 def fit(ceiling: CostCeiling, floor: CostCeiling, dollars: Decimal) -> CostCeiling:
     """Returns a copy of a call's cost ceiling whose output is limited to as many tokens as `dollars` can pay for.
 
-    The limit is never lower than the output of `floor`, the least ceiling that the key allows, even if `dollars` cannot
-    pay for it.
+    `floor` is the call's cost ceiling with the least output that the key allows. The limit is never lower than that
+    output, even if `dollars` cannot pay for it.
     """
     limit = ceiling.adjustable
     assert limit is not None  # noqa: S101  (only such a call has got less than it asked for)

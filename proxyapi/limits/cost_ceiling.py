@@ -209,7 +209,7 @@ class RequestedWork:
         return frozenset(model or "" for model in (*(self._named.main or ("",)), *self._named.others))
 
     def count(self, *names: str, otherwise: int) -> int:
-        """Returns the highest positive whole number among the request's values under `names`; if none, `otherwise`."""
+        """Returns the highest positive whole number in the request's members `names`; `otherwise` if there is none."""
         return max(map(count_in, self.values(*names)), default=0) or otherwise
 
     def conversation(self) -> MaxUsage:

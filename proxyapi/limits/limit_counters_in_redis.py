@@ -111,11 +111,12 @@ class SharedCounters(LimitCounters):
             self._unconfirmed[caller.name, lease] = time.monotonic()
 
     async def renew(self) -> None:
-        """Prolongs in Redis the slots of this process's running calls, and removes those of its ended calls.
+        """Renews in Redis the slots of this process's running calls, and removes the slots of its ended calls.
 
-        Slots expire after `LEASE_SECONDS`, so that those of a dead process get free. If Redis has lost its data, the
-        slots in use are written anew. Something is written in any case, so that a Redis that accepts no writes (because
-        it is full, or a replica) is noticed: it cannot count.
+        * Slots expire after `LEASE_SECONDS`, so that the slots of a dead process become free.
+        * If Redis has lost its data, the slots of running calls are written again.
+        * One entry is written even if no call runs. A Redis that is full, or a replica, refuses this write with an
+          error. So it is noticed that this Redis cannot count.
         """
         held = {name: list(leases) for name, leases in self._slots.items() if leases}
         arguments: list[str | int] = [LEASE_SECONDS]

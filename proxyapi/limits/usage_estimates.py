@@ -53,11 +53,10 @@ BILLED_BY_LENGTH = "whisper-"  # their usage is a duration (`openai.types.audio.
 
 
 def most_usage(method: str, route: Route | None, body: JSONBody | Form | None, text_size: int) -> MaxUsage | None:
-    """Computes from a request the most that its call can have used; None if it is free or its cost cannot be computed.
+    """Computes from a request its call's highest possible usage; None if the call is free or cannot be priced.
 
-    Searching a large JSON body would take long. Of such a body, only these members are read: `tools`, unless they are
-    large as well, and members that are neither objects nor lists. The text in the body is then taken to be `text_size`
-    bytes long.
+    It would take long to search a large JSON body. Of such a body, only its plain members (neither objects nor lists)
+    are read, and `tools` unless that is large, too. Its text is then taken to be `text_size` bytes long.
     """
     if route is not None and route.name == SPEECH and isinstance(body, JSONBody):
         return _speech(body)
@@ -112,10 +111,10 @@ def _speech(body: JSONBody) -> MaxUsage:
 
 
 def with_one_picture_model(most: MaxUsage, secrets: tuple[str, ...]) -> MaxUsage:
-    """Returns a copy of a call's highest possible usage that names at most one model for generated images, the dearest.
+    """Returns a copy of a call's highest possible usage with at most one model for generated images: the dearest.
 
-    A request may name several models for its image tool. The name is redacted (it may contain one of `secrets`) and
-    shortened, because it goes to the ledger if upstream does not say what the call has used.
+    A request may name several. The remaining name goes to the ledger if upstream does not state the usage. So the name
+    is shortened, and redacted as far as it contains one of `secrets`.
     """
     if not most.picture_models:
         return most
@@ -129,10 +128,10 @@ def with_one_picture_model(most: MaxUsage, secrets: tuple[str, ...]) -> MaxUsage
 def supposed_tool_use(
     method: str, route: Route | None, body: JSONBody | None, secrets: tuple[str, ...]
 ) -> SupposedUsage:
-    """Computes the most that a request's hosted tools can use beside tokens, such as web searches and containers.
+    """Computes the most that a request's hosted tools can use beyond tokens, such as web searches and containers.
 
-    Returns fields of the call's ledger row: `web_searches`, and `other_usage` for all else. There are none for most
-    requests, because they name no hosted tool that is billed. `secrets` are texts to redact.
+    Returns fields of the call's ledger row: `web_searches`, and `other_usage` for the rest. Most requests name no
+    hosted tool that is billed, and the result is empty. `secrets` are texts to redact.
     """
     tools = [tool for value in ([] if body is None else body.values("tools")) if isinstance(value, list)
              for tool in value if isinstance(tool, dict)]  # fmt: skip
@@ -186,10 +185,10 @@ def _other_usage(most: MaxUsage) -> OtherUsage | None:
 
 
 def _counts(most: MaxUsage, model: str) -> Counts:
-    """Converts the most that a call can use to its ledger row's counts of tokens, audio seconds and web searches.
+    """Returns a call's highest possible usage as counts of its ledger row: tokens, audio seconds and web searches.
 
-    The result's keys are the names of the row's fields. If the model is billed by the length of audio, only the seconds
-    are counted.
+    The result's keys are the names of the row's fields. If the model is billed by the length of audio, the result has
+    only the audio seconds.
     """
     if most.audio_seconds and model.lower().startswith(BILLED_BY_LENGTH):
         return {"audio_seconds": most.audio_seconds}
@@ -211,10 +210,11 @@ def usage_without_answer(most: MaxUsage, model: str, seconds: float) -> Supposed
 
 
 def usage_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str, Sequence[object]]) -> SupposedUsage:
-    """Estimates the usage of a call whose answer has come whole, with `size` bytes, but does not state its usage.
+    """Estimates the usage of a call whose whole answer has arrived without stating the call's usage.
 
-    `most` is the most that the call can have used. `request` has the values of the request's members, by name. The
-    result has the usage fields of the call's ledger row.
+    The output is estimated from the answer's `size` in bytes and from `request`, the values of the request's members by
+    name. It is no more than in `most`, the call's highest possible usage. All else is as in `most`. Returns fields of
+    the call's ledger row.
     """
     counts = supposed_usage(most, model)
     if (limit := counts.get("output_tokens")) is not None:

@@ -176,7 +176,7 @@ class NamedObjects:
                 self._read_members(((name, one),), stack, weak=weak or name in mentioned, ids=False)
 
     def _refer(self, value: object, place: Reference, name: str) -> None:
-        """Adds an id and its place to `references`; a value that cannot be an id is refused or skipped."""
+        """Stores an id and its place in `references`. If `value` can be no id, calls `_fault`, which may raise."""
         if not is_object_id(value):
             self._fault(f"Invalid '{_shown(name)}': this can be no id.", param=_shown(name), code="invalid_value")
             return
@@ -254,9 +254,9 @@ def _role(name: str) -> _Role:
 
 
 def _place(folded: str) -> Reference | None:
-    """Returns the kind of stored object whose id a member has as its value; None if the value is no such id.
+    """Returns the kind of stored object to which a member refers by id; None if members of this name have no such id.
 
-    `folded` is the member's name in lower case. `MENTION` stands for any kind, by an id that upstream need not look up.
+    `folded` is the name in lower case. `MENTION` stands for any kind, named by an id that upstream need not look up.
     """
     if folded in REFERENCES:
         return REFERENCES[folded]
@@ -285,7 +285,7 @@ def _ids_in(value: object) -> Iterable[tuple[object, bool]]:
 
 
 def _has_content(kind: str, item: dict[str, object]) -> bool:
-    """Returns whether an item of a request's input has content; without, it only refers to a stored item.
+    """Returns whether an item of a request's input has content; one without content only refers to a stored item.
 
     A message that has a role has content even if its `content` is an empty list.
     """

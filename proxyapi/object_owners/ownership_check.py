@@ -263,17 +263,17 @@ def _missing(place: Reference, object_id: str, name: str | None) -> NotFound:
 def _access(route: Route, request: UpstreamRequest, named: frozenset[str], *, is_own: bool) -> CheckedObjects:
     """Builds the result of the check of stored objects for a request that is allowed.
 
-    `named` are the ids that the request names. The result has them, and the reader for the ids of new objects.
+    The result has `named`, the ids that the request names, and the reader that will find the ids of new objects.
     """
     made = _made(route, request, is_own=is_own)
     return CheckedObjects(named, made) if named or made else NOTHING
 
 
 def _made(route: Route, request: UpstreamRequest, *, is_own: bool) -> CreatedIds | None:
-    """Returns the reader that finds the ids of new objects in the answer to a request.
+    """Returns the reader that will find the ids of new stored objects in upstream's answer to `request`.
 
-    `is_own` says whether the object in the request's path belongs to the caller's key. Returns None if the call creates
-    nothing that upstream stores.
+    Returns None if the call creates nothing that upstream stores. `is_own` says whether the object in the request's
+    path belongs to the caller's key.
     """
     if request.method != "POST":
         is_growing = request.method == "GET" and is_own and route.name in GROWING

@@ -26,9 +26,10 @@ class JSONCallView(CallView):
     upstream_path: ClassVar[str]
 
     async def upstream_request(self, request: ProxyRequest, body: dict[str, object]) -> UpstreamRequest:
-        """Builds the request for upstream, whose JSON text is the caller's, edited to have just the members in `body`.
+        """Builds the request for upstream; its JSON object has just the members in `body`.
 
-        Records for the ledger the body's model, and whether the body asks for a stream.
+        The JSON text is the caller's own, edited where necessary. For the ledger, records the model in `body`, and
+        whether `body` asks for a stream.
         """
         model = body.get("model")
         self.call.facts.model = model if isinstance(model, str) else ""

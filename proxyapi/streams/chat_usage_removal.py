@@ -178,8 +178,9 @@ def _edited(event: Event, events: bytes, text: str, edits: Sequence[Edit]) -> by
 def _replace(value: bytes, edits: Sequence[tuple[int, int, bytes]]) -> bytes:
     """Applies edits to one line of an event's data, and returns the new line.
 
-    The edits are in order, and their positions count from the beginning of the line. An edit may begin before the line
-    and end behind it.
+    An edit replaces the bytes between two positions by new bytes. The edits are in order, and their positions count
+    from the beginning of the line. An edit may begin in an earlier line or end in a later one. Each line then loses its
+    part of the replaced bytes, and the new bytes go into the line where the edit begins.
     """
     pieces, at = [], 0
     for start, end, new in edits:

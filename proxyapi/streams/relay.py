@@ -108,10 +108,10 @@ class Relay(ABC):
         return self._call.headers_down(self._answer)
 
     async def chunks(self, send_now: SendNow) -> AsyncGenerator[bytes, None]:
-        """Passes the answer to the caller: sends bytes at once where it can (`send_now`), and yields the others.
+        """Passes the answer to the caller: sends most bytes at once by `send_now`, and yields those that must wait.
 
-        Yielded are the bytes for which the caller's socket has no room now, and the final bytes, which must wait for
-        the ledger row. `send_now` returns whether it has sent the bytes.
+        Bytes must wait if the caller's socket has no room now. The final bytes always wait, for the ledger row.
+        `send_now` returns whether it has sent the bytes.
         """
         pass_on = partial(self._pass_on, send_now)
         try:
@@ -274,7 +274,7 @@ class BodyRelay(Relay):
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers of upstream's answer for the caller, and the body's length if known: it shows missing bytes."""
+        """Upstream's headers for the caller, and the body's length if known: by it, a caller notices missing bytes."""
         length = self._answer.length
         return super().headers | ({} if length is None else {"content-length": str(length)})
 

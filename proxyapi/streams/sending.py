@@ -105,9 +105,10 @@ class EventStream:
                 await asyncio.wait({comments})
 
     async def _send_comments(self) -> None:
-        """Sends the caller a comment whenever nothing was sent for `SSE_KEEPALIVE_SECONDS`, until it is cancelled.
+        """Sends the caller a comment whenever nothing was sent for `SSE_KEEPALIVE_SECONDS`.
 
-        No comment is sent while the caller's socket takes no bytes, because the comment could end up inside an event.
+        Runs until its task is cancelled. No comment is sent while the caller's socket takes no bytes, because the
+        comment could end up inside an event.
         """
         pause = settings.SSE_KEEPALIVE_SECONDS
         while True:

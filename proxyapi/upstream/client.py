@@ -137,7 +137,7 @@ async def _send_once(request: UpstreamRequest) -> UpstreamAnswer:
 
 
 def _head_and_body(request: UpstreamRequest) -> tuple[Headers, Body]:
-    """Returns the headers, with the account's credentials, and the body that go upstream for `request`."""
+    """Returns what goes upstream for `request`: its headers, with the account's credentials, and its body."""
     credentials = request.credentials
     headers = account_headers(credentials).copy() if request.headers is None else request.headers.copy()
     headers["Authorization"] = f"Bearer {credentials.api_key}"

@@ -292,7 +292,8 @@ class Exchange:
     def _decode_step(self) -> None:
         """Decodes one more step of an encoded answer, and wakes the task that waits for its bytes.
 
-        After the last step, completes the answer if all of it has arrived, and reads from upstream again.
+        If nothing is left to decode, ends the exchange, provided that the whole answer has arrived. If the buffer has
+        room then, reading from upstream goes on.
         """
         self._next_step = None
         decoder = self._decoder
@@ -311,9 +312,9 @@ class Exchange:
         self._wake()
 
     def _end(self) -> None:
-        """Marks the exchange as complete, because its answer has arrived and been decoded.
+        """Ends the exchange, after the last byte of its answer has arrived and been decoded.
 
-        If the encoded body ends too early, marks the exchange as failed instead.
+        Marks the exchange as failed if the encoded body is incomplete, and as complete otherwise.
         """
         if self._decoder is not None and not self._decoder.is_whole:
             self._fail(Broken("its encoded answer is not whole"))
@@ -366,9 +367,9 @@ class Exchange:
         self._wake()
 
     def eof_received(self) -> None:
-        """Marks the answer as complete if it ends where upstream closes the connection, which has just happened.
+        """Handles the end of upstream's connection: completes an answer that ends there because it states no length.
 
-        An answer that states its length does not end there; `connection_lost` looks whether it is complete.
+        An answer that states its length is left to `connection_lost`, which checks whether all of it has arrived.
         """
         if self.status and self._ends_with_connection():
             self.on_message_complete()
@@ -424,9 +425,10 @@ class Exchange:
         self._keep_alive = self._parser.should_keep_alive()
 
     def on_body(self, data: bytes) -> None:
-        """Adds a piece of the answer's body to the buffer, and decodes it first if the answer is encoded.
+        """Takes a piece of the answer's body: adds it to the buffer or, if the answer is encoded, feeds the decoder.
 
-        Stops reading from upstream if the buffer has more than `MAX_BUFFERED_BYTES` then.
+        The decoder's output is added to the buffer. If the buffer then has more than `MAX_BUFFERED_BYTES`, reading from
+        upstream stops.
         """
         decoder = self._decoder
         if decoder is None:

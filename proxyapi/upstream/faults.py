@@ -160,12 +160,14 @@ def lost(fault: Exception | None) -> Broken:
 
 
 def unreadable(start: bytes, fault: httptools.HttpParserError | httptools.HttpParserUpgrade) -> Broken:
-    """Builds the error `Broken`, whose text tells a caller why the parser could not read upstream's answer.
+    """Returns the error `Broken`, whose text tells a caller why the parser could not read upstream's answer.
 
-    `fault` is the parser's error, and `start` has the first bytes from upstream if no head of an answer came. The
-    parser calls functions of the gateway (callbacks, such as `on_body`). If one of them has raised an exception, that
-    exception is the reason, and the parser's error only says in which function. An exception that upstream cannot cause
-    is an error of the gateway's own, and is logged with its traceback.
+    `fault` is the parser's error. `start` has the first bytes from upstream if no head of an answer came.
+
+    The parser calls functions of the gateway, such as `on_body`. If one of them has raised an exception, that exception
+    is the reason; the parser's error only says in which function. If none has, the parser's error is the reason.
+
+    An exception that upstream cannot cause is a fault of the gateway's own. It is logged with its traceback.
     """
     cause: BaseException = fault.__context__ or fault
     match cause:

@@ -214,8 +214,8 @@ class PassThroughView(FormView):
     async def is_object(self, answer: UpstreamAnswer) -> bool:
         """Returns whether upstream's answer begins as a JSON object, whatever its Content-Type says.
 
-        Returns False without reading the answer if no usage is to be found in it: if the call is no POST, or if answers
-        of its route state no usage.
+        Returns False, without looking at the answer, if it can state no usage: because the call is no POST, or because
+        answers of its route never state one.
         """
         return self.call.answer.states_usage and self.method == "POST" and await answer.begins_as(begins_object)
 

@@ -23,7 +23,10 @@ View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
 
 def may_see(request: HttpRequest) -> bool:
-    """Returns whether the signed-in person may view the logged requests, without their content such as prompts."""
+    """Returns whether the signed-in person may view the logged requests.
+
+    Their content, such as prompts, needs a further right (`may_see_bodies`).
+    """
     return request.user.has_perm(PERMISSION)
 
 

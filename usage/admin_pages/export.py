@@ -35,11 +35,7 @@ def errors(request: HttpRequest, kind: str) -> HttpResponseBase:
 
 
 def _check(kind: str) -> None:
-    """Raises an error unless the kind of file that the address of an export names is `csv` or `json`.
-
-    Raises:
-        Http404: the address names another kind.
-    """
+    """Raises `Http404` unless `kind`, the type of file in the address of an export, is `csv` or `json`."""
     if kind not in CONTENT_TYPES:
         raise Http404
 

@@ -76,9 +76,10 @@ def is_text_delta(name: bytes, data: bytes) -> bool:
 
 
 def is_text_chunk(name: bytes, data: bytes) -> bool:
-    """Returns whether an event of a stream is a small chunk of a chat, with nothing new for the ledger but text.
+    """Returns whether an event of a stream is a small chunk of a chat that tells the ledger nothing new except text.
 
-    `name` and `data` are the event's. Members that all chunks of a chat repeat, such as the model, are not new.
+    `name` and `data` are those of the event. Members that every chunk of a chat repeats, such as the model, are not
+    new.
     """
     return (
         not name

@@ -44,7 +44,7 @@ def _cached_column_text(value: str, length: int, secrets: tuple[str, ...]) -> st
 
 
 def storable_prefix(value: str, length: int) -> str:
-    """Returns the first `length` characters of a text, after replacing those that PostgreSQL does not store."""
+    """Returns the first `length` characters of a text, with U+FFFD for each character that PostgreSQL cannot store."""
     return storable(value)[:length]
 
 
@@ -76,10 +76,10 @@ def usage_columns(answer: AnswerReader, secrets: tuple[str, ...]) -> CallRecord:
 
 
 def _kept_other_usage(usage: OtherUsage, secrets: tuple[str, ...]) -> OtherUsage:
-    """Redacts secrets in the names of models in `usage`, cuts the names to the ledger's length, and returns `usage`.
+    """Prepares `usage` for the ledger: redacts secrets in the names of models, and cuts the names; returns `usage`.
 
-    `usage` is what is billed beside the tokens in upstream's usage object, such as pictures that a hosted tool has
-    made.
+    `usage` has what upstream bills in addition to the tokens of its usage object, such as pictures that a hosted tool
+    has made.
     """
     if "image_model" in usage:
         usage["image_model"] = column_text(usage["image_model"], 200, secrets)

@@ -99,9 +99,10 @@ class StreamedText:
         )
 
     def measure(self, count: Callable[[bytes], int]) -> int:
-        """Returns the size of the answer's text without errors: the sum of `count(text)` over all collected texts.
+        """Returns the size of the answer's text: the sum of `count(text)` over the collected texts.
 
-        `count` may, for example, count tokens. Each byte that was not collected because of the limit is counted as one.
+        `count` returns the size of one text, for example in tokens. Messages of errors do not count. Each byte that was
+        not collected because of the limit counts as one.
         """
         self._read_waiting()
         texts = (
@@ -118,7 +119,7 @@ class StreamedText:
 
     @property
     def has_finished_choices(self) -> bool:
-        """True if each choice of a chat that has text has stated its `finish_reason`, and at least one has done so."""
+        """True if a choice of a chat has stated its `finish_reason`, and no choice with text still lacks one."""
         self._read_waiting()
         return bool(self._finished) and all(
             part.source in self._finished for part in self._parts.values() if part.source.startswith("choice ")
@@ -146,10 +147,11 @@ class StreamedText:
         return truncate("\n\n".join(blocks).encode(), max(0, limit), left_out)
 
     def _add(self, source: str, kind: str, text: object, name: object = "", number: object = 0) -> None:
-        """Adds `text` to one part of the collected answer, up to the size limit; source, kind and number name the part.
+        """Adds `text` to one part of the collected answer, as far as the size limit allows.
 
-        Ignores a `text` that is no string, because upstream may send anything. With an empty `text`, only `name`, a
-        tool's name, is stored in the part; if `name` is empty, too, nothing happens.
+        `source`, `kind` and `number` say which part. `name` is the name of a tool; it is stored in the part, even if
+        `text` is empty. Nothing happens if both are empty. Ignores a `text` that is no string, because upstream may
+        send anything.
         """
         if not isinstance(text, str) or not (text or name):
             return
@@ -213,7 +215,7 @@ class StreamedText:
             self.choice_error = {"code": "error", "message": error if isinstance(error, str) else ""}
 
     def _read_event(self, kind: str, event: Mapping[str, object]) -> None:
-        """Adds the text in one event of a response or transcription to the collected text; `kind` is its type."""
+        """Adds the text in an event of a response or transcription to the collected text; `kind` is the event type."""
         index = _index(event.get("output_index"))
         if kind == "transcript.text.delta":
             self._add("", "text", event.get("delta"))

@@ -197,10 +197,10 @@ class ToolUse:
 
 
 def tokens_of_picture(model: str, quality: str, size: str) -> int:
-    """Estimates how many output tokens a picture costs, by the image model, the quality, and the size in pixels.
+    """Estimates how many output tokens a picture costs.
 
-    `size` is `WIDTHxHEIGHT`. What is not known is taken to be dear: the newest models, high quality, and the dearest of
-    the usual sizes.
+    `size` is in pixels, as `WIDTHxHEIGHT`. If the model, the quality or the size is not known, a dear one is assumed:
+    one of the newest models, high quality, or the dearest of the usual sizes.
     """
     if model.startswith(FIRST_MODELS):
         by_shape = TOKENS_BY_QUALITY.get(quality, TOKENS_BY_QUALITY[_UNKNOWN_QUALITY])

@@ -19,11 +19,12 @@ READ_BYTES = 4 * 1024 * 1024
 
 
 def read_from(path: Path, offset: int, limit: int | None = None) -> Scan:
-    """Reads the whole records in the next few MiB of a journal file, from byte `offset` on, and returns them.
+    """Reads the next few MiB of a journal file, from byte `offset` on, and returns the whole records in them.
 
-    `limit` is the position up to which the file is known to have been written; bytes behind it are not read. If there
-    is no whole record between `offset` and `limit`, the disk has lost what was written, and these bytes are returned as
-    damaged. Without a limit, a record at the end may be unfinished because it is being written; it is left out.
+    * With a `limit`, the file is known to have been written up to that position. Bytes behind it are not read. If there
+      is no whole record between `offset` and `limit`, the disk has lost what was written, and these bytes are returned
+      as damaged.
+    * Without a limit, the last record may be unfinished, because it is being written. Such a record is left out.
     """
     size = READ_BYTES
     while True:

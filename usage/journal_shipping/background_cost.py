@@ -196,7 +196,7 @@ def _is_of_response(row: CallRecord) -> bool:
 def _is_final(row: CallRecord) -> bool:
     """Returns whether the usage in a call's row is exact or unknown, and not an estimate.
 
-    An estimate may later be replaced by the exact usage in another row.
+    An estimate is not final: another row may later state the exact usage of the same response.
     """
     return row.get("usage_source") != UsageSource.ESTIMATED
 
@@ -233,9 +233,10 @@ def _has_exact_usage(row: CallRecord) -> bool:
 
 
 def _is_estimate(row: CallRecord) -> bool:
-    """Returns whether a row only estimates the usage of a response of the Responses API; an exact usage may follow.
+    """Returns whether a row has an estimate of a response's usage that an exact usage may still replace.
 
-    Returns False for the estimate of a cancelled response if upstream will never state its usage.
+    That is so only for responses of the Responses API, and not for a cancelled one whose usage upstream will never
+    state.
     """
     return _is_of_response(row) and not _is_final(row) and not _has_ended_without_usage(row)
 
@@ -259,9 +260,9 @@ def _is_pending(row: CallRecord) -> bool:
 
 
 def _is_stored_completion(row: CallRecord) -> bool:
-    """Returns whether a call has only read a stored chat completion whose usage its row states exactly.
+    """Returns whether a call has only read a stored chat completion, and its row states the exact usage of that.
 
-    The call that has created the completion is billed for this usage. Only if the row of that call has an estimate, the
+    Normally the call that created the completion is billed for this usage. If the row of that call has an estimate, the
     row of the reading call is billed instead.
     """
     return (
@@ -272,10 +273,11 @@ def _is_stored_completion(row: CallRecord) -> bool:
 
 
 def _with_its_share(row: CallRecord, owners: dict[str, str]) -> CallRecord:
-    """Returns a call's row; sets its usage and cost to zero if another row is billed for the same response's usage.
+    """Returns a call's row as it is to be written: with a cost only if no other row is billed for the same usage.
 
-    `owners` maps response ids to the request ids of the rows that are billed. Upstream's usage object stays in the
-    column `usage` in any case.
+    Several rows may have the usage of the same response, and one of them is billed. `owners` maps response ids to the
+    request ids of the billed rows. In the other rows the token counts are removed, and the cost is $0. Upstream's usage
+    object stays in the column `usage` of every row.
     """
     owner = owners.get(row.get("response_id") or "")
     if owner == _id(row) or (owner is not None and _is_creation(row) and owner < _id(row)):

@@ -152,10 +152,11 @@ class Delivery:
         undelivered.append(self._directory / DAMAGED, torn)
 
     def load_pruned(self) -> None:
-        """Reads from the database the request id before which the rows of calls have been deleted for their age.
+        """Reads from the database which rows of calls were deleted for their age, and stores this for `without_pruned`.
 
-        The id is remembered for `without_pruned`. Request ids are in the order of time. Call this method before the
-        journal of a dead process is delivered: the calls in it may be as old.
+        All rows below one request id were deleted, since request ids are in the order of time. That id is read and
+        stored. Call this method before the journal of a dead process is delivered. Its calls may be as old as the
+        deleted rows.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.
@@ -163,13 +164,13 @@ class Delivery:
         self._when_database_is_there(self._ask_for_pruned)
 
     def without_pruned(self, rows: Sequence[CallRecord]) -> list[CallRecord]:
-        """Returns the given rows without those of pruned calls, whose rows the database has deleted for their age.
+        """Returns the given rows without those of pruned calls: those whose rows the database deleted for their age.
 
-        The rows that are left out are appended to the file `pruned.log`. The sums by hour, day, key and so on still
-        count their calls, so writing the rows again would count them twice.
+        The sums by hour, day, key and so on still count the pruned calls. Writing their rows again would count them
+        twice. So these rows are left out, and are appended to the file `pruned.log`.
 
-        A row may be as old as those, and yet never have been in the database: a wrong clock has then made its id. Such
-        a row is returned. It is recognised by the sums of its hour, which count only calls that have rows.
+        A row may seem as old although it was never in the database, because a wrong clock has made its request id. Such
+        a row is returned. The sums of its hour show the difference: they count only calls that have had rows.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.

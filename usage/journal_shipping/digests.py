@@ -48,10 +48,10 @@ def digest_sql(version: DigestVersion) -> str:
 
 
 def is_unchanged_sql(versions: Sequence[DigestVersion]) -> str:
-    """Returns an SQL condition that is true for a call's row that has not been changed since it was written.
+    """Returns an SQL condition that is true for a call's row if the row has not been changed since it was written.
 
-    It compares the row's stored digest with the digest of the row's values now, by each of the given versions of the
-    digest; one must fit.
+    A digest is stored in the row. It is compared with digests of the row's present values, one by each of the given
+    versions of the digest. The row is unchanged if one of them equals the stored digest.
     """
     return f"digest IN ({', '.join(map(digest_sql, versions))})"
 

@@ -118,11 +118,13 @@ def suppose_usage(response: PendingResponse) -> None:
 
 
 def suppose_unasked(limit: int) -> int:
-    """Counts an estimate of the usage of unfinished responses that are not polled, because polling is switched off.
+    """Counts an estimate of the usage of unfinished responses while the polling of responses is switched off.
 
-    Otherwise pages would show "counted when it ends" for these responses for ever. An exact usage that is stated later
-    replaces the estimate: when somebody fetches the response, or when polling is on again. At most `limit` responses
-    get an estimate. Returns how many got one.
+    Without polling, the gateway does not learn when a response ends, and pages would show "counted when it ends" for
+    ever. The estimate is written to the rows of the calls that created the responses, and to the sums.
+
+    An exact usage replaces the estimate if upstream states one later: when a caller fetches the response, or when
+    polling is switched on again. At most `limit` responses get an estimate. Returns how many got one.
     """
     now = database_now()
     for response in PendingResponse.objects.filter(created_at__lt=now - GIVE_UP_AFTER)[:limit]:
@@ -141,11 +143,10 @@ def _is_reserved(response: PendingResponse) -> bool:
 
 
 def lease_pending(limit: int) -> list[PendingResponse]:
-    """Reserves background responses whose status is due to be polled for this process (leases them), and returns them.
+    """Returns background responses that this process is to poll now, and leases them so that no other process does.
 
-    At most `limit` are returned. No other process gets the same responses until the lease of a minute has passed.
-    Responses older than 30 days, which upstream keeps no longer, are not polled any more; an estimate of their usage
-    counts.
+    At most `limit` are returned. The lease ends after a minute. Upstream keeps no response longer than 30 days. Older
+    ones are not polled any more: an estimate of their usage is counted instead.
     """
     now = database_now()
     for response in PendingResponse.objects.filter(created_at__lt=now - GIVE_UP_AFTER)[:limit]:
@@ -165,17 +166,21 @@ def postpone(response: PendingResponse) -> None:
 
 
 def _count_supposed(response: PendingResponse, *, is_whole: bool, is_raised: bool) -> list[Written]:
-    """Writes the estimated usage of a background response to the row of the call that has created it, and to the sums.
+    """Writes an estimate of a background response's usage to the row of the call that created it, and to the sums.
 
-    Does nothing if the row has an exact usage, if its usage would stay the same, or if the response is no longer
-    pending.
+    The estimate is the one that is stored with the response. Unless `is_whole`, its output tokens are limited to what a
+    model can make in the time since the response was created.
 
-    The estimate is stored with the response. Unless `is_whole`, its output tokens are limited to what a model can make
-    in the time since the response was created. An estimate that the row has already, such as that of a stream that its
-    caller has left while the response went on, stays as it is. If `is_raised`, it is raised to the stored estimate, but
-    never lowered.
+    What is written depends on the usage that the row has:
 
-    Returns what has been written, for the metrics, which must count it after the end of the transaction.
+    * An exact usage stays as it is.
+    * An unknown usage without a cost is replaced by the estimate.
+    * An estimate stays as it is, such as that of a stream that its caller has left while the response went on. Only
+      with `is_raised`, counts that are lower than those of the stored estimate are raised to them.
+
+    Nothing is written if the response is no longer pending, or if another row is billed for its usage.
+
+    Returns the changes that were written. They must be counted in the metrics after the end of the transaction.
     """
     if not PendingResponse.objects.select_for_update().filter(pk=response.pk).exists():
         return []
@@ -200,8 +205,8 @@ def _count_supposed(response: PendingResponse, *, is_whole: bool, is_raised: boo
 def _with_supposed(row: CallRecord, response: PendingResponse, *, is_whole: bool) -> CallRecord:
     """Returns a call's row with the estimated usage of its background response, and with the cost of that usage.
 
-    If `is_whole`, all of the usage counts for which the call's budget was reserved. Otherwise the output tokens are
-    limited to what a model can make until now.
+    The estimate is the one stored with the response. With `is_whole`, all of it counts: the usage for which the call's
+    budget was reserved. Otherwise its output tokens are limited to what a model can have made until now.
     """
     if is_whole and response.supposed is not None:
         supposed: SupposedUsage = response.supposed
@@ -248,6 +253,6 @@ def _write_usage(row: CallRecord) -> Written:
 
 
 def _count_in_metrics(written: Sequence[Written]) -> None:
-    """Adds to this process's metrics the tokens and dollars by which rows have grown when their usage was replaced."""
+    """Adds to this process's metrics the tokens and dollars that rows have gained because their usage was replaced."""
     for before, after in written:
         counters.count_usage(after, {str(row["request_id"]): before for row in after})

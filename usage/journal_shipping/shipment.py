@@ -39,10 +39,13 @@ class JournalShipment:
         return {path.name: offset for path, offset in self._offsets.copy().items()}
 
     def ship_new(self, paths: Sequence[Path]) -> None:
-        """Writes to the database what a living process has added to its journal; deletes its finished, delivered files.
+        """Writes to the database what a living process has added to its journal, and deletes the files that are done.
 
-        `paths` are all files of the journal, the oldest first; all but the last one are finished. Records that the
-        process adds while this method runs wait for its next run, so that they fill the batches of that run.
+        `paths` are all files of the journal, the oldest first. All but the last one are finished, and are deleted once
+        all their records have been delivered.
+
+        Records that the process adds meanwhile are left for the next run of this method, whose batches they help to
+        fill.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.

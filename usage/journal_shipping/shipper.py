@@ -74,7 +74,7 @@ class Shipper:
 
     @property
     def lag_bytes(self) -> int:
-        """The number of bytes of all journals that are not in the database yet."""
+        """The number of bytes, in all journals together, that have not been written to the database yet."""
         return segments.waiting_bytes(self._directory, self.shipped_bytes)
 
     def _run(self) -> None:

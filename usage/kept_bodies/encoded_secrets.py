@@ -152,9 +152,10 @@ _IN_BASE64, _IN_HEX = LiteralSet(TOKEN_MARKS), LiteralSet(TOKEN_MARKS_IN_HEX)
 
 
 def _decodings(run: str) -> Iterator[str]:
-    """Yields the four texts that a run of base64 may encode: decoded from its 1st, 2nd, 3rd and 4th letter on.
+    """Yields the four texts that letters of base64 may stand for: decoded from the 1st, 2nd, 3rd and 4th letter on.
 
-    There are four because up to three letters at the start of the run may belong to something before the base64.
+    Up to three letters at the start of `run` may belong to something else that stands before the base64. So nobody
+    knows at which letter the base64 begins.
     """
     if not run.isalnum():
         run = re.sub(r"\\+[rn]?|[\r\n]", "", run).rstrip("=").translate(_TO_STANDARD)

@@ -65,9 +65,10 @@ class Unescaped:
         self._origins: list[int] = []  # the same ends in the escaped text, after a 0
 
     def escaped_range(self, found: TextRange) -> TextRange:
-        """Returns the range of the escaped text that stands for the range `found` of the unescaped text.
+        """Converts the place of a part of the unescaped text to the part's place in the escaped text.
 
-        `found` must not be empty.
+        `found` is the start and end of the part in the unescaped text, and must not be empty. Returns the start and end
+        in the escaped text.
         """
         if not self._ends:
             self._ends = [0, *accumulate(map(len, self._pieces))]

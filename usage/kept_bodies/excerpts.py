@@ -86,9 +86,9 @@ def text_size(body: bytes, content_type: str) -> int:
 
 
 def _read_start(body: bytes, content_type: str, budget: int, size: int) -> tuple[bytes, int]:
-    """Returns the readable start of a body in about `budget` bytes, and how many bytes of the body it stands for.
+    """Returns readable text for the start of a body, in about `budget` bytes, and how many bytes of the body it covers.
 
-    Base64 is replaced by placeholders, a form is written as lines, and a binary body is replaced by its type and size.
+    Base64 is replaced by placeholders, a form by lines of `name: value`, and a binary body by its type and size.
     """
     media_type = _media_type(content_type)
     if media_type == "multipart/form-data":
@@ -227,7 +227,7 @@ def _read_query(body: bytes, budget: int) -> tuple[bytes, int]:
 
 
 def _read_form(body: bytes, content_type: str, budget: int) -> tuple[bytes, int]:
-    """Returns the parts of a multipart form as lines of `name: value`, and how many bytes of `body` they stand for.
+    """Returns the parts of a multipart form as lines of `name: value`, and how many bytes of `body` they cover.
 
     A form that cannot be read is replaced by its size, because the secrets in it could not be found.
     """
@@ -256,10 +256,9 @@ def _read_form(body: bytes, content_type: str, budget: int) -> tuple[bytes, int]
 
 
 def _read_part(head: bytes, body: bytes, start: int, end: int, budget: int) -> tuple[bytes, int]:
-    """Returns one part of a multipart form as one line, in about `budget` bytes.
+    """Returns a part of a form as one line, in about `budget` bytes, and how many bytes of its content the line covers.
 
-    `head` has the headers of the part, and `body[start:end]` is its content. Also returns how many bytes of the content
-    the line stands for.
+    `head` has the headers of the part, and `body[start:end]` is its content.
     """
     disposition = _DISPOSITION.search(head)
     about = disposition[1] if disposition else b""

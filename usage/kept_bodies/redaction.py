@@ -111,10 +111,11 @@ def redact_answer(body: bytes, secrets: Sequence[str]) -> bytes:
 
 
 def redact_each(texts: Sequence[str], secrets: Sequence[str]) -> list[str]:
-    """Returns each of `texts` with its secrets replaced by `[redacted]`, as `redact` does, but in less time.
+    """Redacts secrets in each of `texts` as `redact` does, but in less time; returns the redacted texts.
 
-    Nearly always no text has a secret. So short texts are joined and searched once; only if a secret is found, each is
-    searched again by itself. Long texts are not joined: this second search would take longer than joining saves.
+    Nearly always no text has a secret. So short texts are joined and searched once. Only if this search finds a secret,
+    each text is searched again by itself. Long texts are not joined, because searching them twice would take longer
+    than joining saves.
     """
     if sum(map(len, texts)) <= MAX_JOINED_CHARACTERS:
         joined = " ".join(texts)

@@ -316,7 +316,7 @@ def _bill(price: ModelRates, input_tokens: int, lines: Sequence[Line]) -> Priced
 
 
 def _with_origin(item: PricedItem, line: Line) -> PricedItem:
-    """Adds to an item of a bill the model, price source and cost kind that its line states, and returns the item."""
+    """Copies the model, price source and cost kind that a bill's line states to one of its items; returns the item."""
     if line.model:
         item["model"] = line.model
     if line.source:

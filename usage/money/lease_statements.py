@@ -146,10 +146,10 @@ def grant(need: Need, writer: str, version: int, mogrify: Mogrify) -> list[str]:
 
 
 def give_back(given: Mapping[Lease, Decimal], version: int, mogrify: Mogrify) -> list[str]:
-    """Returns the SQL statements of a transaction that gives back dollars of leases, and renews these leases.
+    """Returns the SQL statements of a transaction that gives dollars of leases back to the budgets; renews the leases.
 
-    `given` maps each lease to its dollars, which may be 0. `version` is the number of the worker's round trip;
-    `mogrify` puts values into SQL.
+    `given` maps each lease to the dollars to give back, which may be 0. `version` is the number of the worker's round
+    trip; `mogrify` puts values into SQL.
     """
     values = {
         "ids": [lease.id for lease in given],
@@ -163,8 +163,8 @@ def give_back(given: Mapping[Lease, Decimal], version: int, mogrify: Mogrify) ->
 def look(leases: Sequence[Lease], over: Sequence[Lease], mogrify: Mogrify) -> list[str]:
     """Returns the SQL statements of a transaction that reads the rows of `leases` in the database.
 
-    `over` are the leases that no call will use any more. The transaction first deletes those of them whose calls have
-    all been shipped.
+    No call will use the leases in `over` any more. Before it reads, the transaction deletes each of these leases whose
+    calls have all been shipped.
     """
     deletion = [mogrify(DELETE_SHIPPED, [[lease.id for lease in over]])] if over else []
     return [BEGIN, *deletion, mogrify(LOOK, [[lease.id for lease in leases]]), COMMIT]

@@ -24,11 +24,14 @@ _CHECKED: tuple[TokenCount, ...] = (
 
 
 def count_units(row: CallRecord, price: ModelRates) -> tuple[UnitCounts | None, bool]:
-    """Returns how much a call used of each unit that has a price, such as `input` tokens, and whether that is certain.
+    """Counts how much a call used of each unit that has a price, such as `input` tokens.
 
-    No token counts twice, and units of which nothing was used are left out. The first value is None if nothing is known
-    of the usage. The second is False if the counts in the row are not enough or contradict each other: then the units
-    are an estimate.
+    Returns two values:
+
+    * The counts by unit. No token counts twice, and units of which nothing was used are left out. None if nothing is
+      known of the usage.
+    * Whether the counts are certain. False if the counts in the row are not enough or contradict each other: then the
+      returned counts are an estimate.
     """
     if (units := _stated_units(row, price)) is not None:
         return units, True

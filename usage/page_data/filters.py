@@ -275,7 +275,7 @@ def _caller_conditions(filters: Filters) -> list[Condition]:
 
 
 def _threshold_conditions(filters: Filters) -> list[Condition]:
-    """Returns the SQL conditions for the filters by a lower limit: calls that cost more, or took longer, than that."""
+    """Returns the SQL conditions for calls that cost more dollars, or took more seconds, than the filters state."""
     found: list[Condition] = []
     if filters.cost:
         found.append(Condition("cost > %s", (Decimal(filters.cost),), is_threshold=True))

@@ -72,8 +72,8 @@ class IndexScan:
     def scan_slice(self, wanted: int) -> None:
         """Searches the next slice of the calls, and adds the ids of the matching calls to `found`.
 
-        `found` gets at most `wanted` ids from all slices together. Sets `is_done` after the last slice. The size of the
-        next slice depends on how long this one took.
+        `found` gets no more than `wanted` ids, those of earlier slices included. After the last slice, sets `is_done`.
+        If this slice was read quickly, the next one is larger; if slowly, it is smaller.
         """
         wanted -= len(self.found)
         started = time.monotonic()
@@ -111,7 +111,10 @@ class IndexScan:
         return found, last, seen
 
     def _bounds(self) -> list[Condition]:
-        """Returns the SQL conditions that select the calls of the next slice, before `others` are checked on each."""
+        """Returns the SQL conditions that select the calls of the next slice.
+
+        The conditions in `others` are not among them: they are checked afterwards, on each call of the slice.
+        """
         bounds = [self.along] if self.along else []
         if self.at is not None:
             bounds.append(Condition("request_id < %s", (self.at,)))

@@ -93,10 +93,12 @@ def file() -> Path:
 
 
 def refresh() -> None:
-    """Makes this process use the downloaded price list if its file has changed, or the package's if the file is gone.
+    """Makes this process use the downloaded price list as it is now, or the installed package's list if there is none.
 
-    A file that cannot be read is logged, and the present list stays in use. If nothing has changed, this costs one
-    `stat` of the file.
+    * If the file of the downloaded list has changed, the list is read from it.
+    * If the file is gone, the package's list is used.
+    * If the file cannot be read, that is logged, and the present list stays in use.
+    * If nothing has changed, one `stat` of the file is all that is done.
     """
     try:
         found = file().stat()

@@ -91,10 +91,11 @@ class ModelRates:
         return rate
 
     def highest_rates(self, input_tokens: int, kinds: Iterable[str] = ()) -> Mapping[str, Decimal | None]:
-        """Returns the highest price of any input token, and of any output token, in dollars per million.
+        """Returns the highest price of an input token, and of an output token, in dollars per million.
 
-        Tokens are text or, if `kinds` has their units, such as `audio_input`, others. `input_tokens` is the length of
-        the prompt. The prices of text in usual prompts are looked up once, because each call with a budget needs them.
+        Text tokens are compared, and tokens of the units in `kinds`, such as `audio_input`. `input_tokens` is the
+        length of the prompt, on which prices may depend. The prices of text in usual prompts are looked up only once,
+        because each call with a budget needs them.
         """
         if not kinds and input_tokens <= self._longest_short_prompt:
             return self._highest_short_rates
@@ -211,10 +212,9 @@ def published_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
 
 @lru_cache(maxsize=1024)
 def _find_model(prices: PriceList, model: str) -> tuple[Provider, ModelInfo] | None:
-    """Finds the model with a given name in a list of prices, and returns its vendor and its entry.
+    """Finds a model by its name in a list of prices, and returns its vendor and its entry; None if it is not found.
 
-    OpenAI's models come first; then those of vendors who alone sell a model with that name. Returns None if there is no
-    such model.
+    OpenAI's models are searched first. A model of another vendor is found only if this vendor alone sells it.
     """
     info = prices.openai.find_model(model)
     if info is not None and info.id == "moderation" and not model.startswith(MODERATIONS):

@@ -72,10 +72,12 @@ class TimeRange:
 
     @property
     def before(self) -> TimeRange:
-        """The range of time with which this one is compared. It ends where this one begins, and is as long.
+        """The earlier range of time with which this one is compared.
 
-        A whole calendar month or day is compared with the whole one before it, however long that is. One that has not
-        ended is compared with the beginning of the one before it.
+        * A whole calendar month or day is compared with the whole month or day before, however long that is.
+        * A month or day that has not ended is compared with the beginning of the month or day before. Of that, as much
+          time counts as has passed of this one.
+        * Any other range is compared with the time just before it, of the same length.
         """
         unit = _unit_of(self.name)
         if unit is None:

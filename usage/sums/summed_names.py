@@ -114,8 +114,9 @@ def _known(cursor: CursorWrapper, names: Iterable[Name]) -> set[Name]:
 def _learn(cursor: CursorWrapper, unknown: set[Name]) -> set[Name]:
     """Adds new names of models and error codes to the table `KnownName`, as many as the day's limit still allows.
 
-    Returns those of the given names that are in the table now. A lock is taken before, so that two processes together
-    do not exceed the limit. If the limit has been reached already, no lock is taken.
+    Returns the given names that are in the table afterwards. A lock is held while names are added, because two
+    processes together could otherwise exceed the limit. If the limit has been reached already, takes no lock and
+    returns an empty set.
     """
     wanted = sorted(unknown)
     if not _fitting(cursor, wanted):

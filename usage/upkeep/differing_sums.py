@@ -88,9 +88,10 @@ def summed_value(name: str) -> str:
 def differing_histograms(name: str, since: datetime | None, wanted: str, most: int | None) -> list[tuple[Any, ...]]:
     """Returns the groups in the table `UsageHour` whose histogram of a latency differs from the rows of their calls.
 
-    `name` is the latency that the histogram counts, such as `duration_ms`. Only groups from the time `since` on are
-    compared; all, if it is None. At most `most` are returned; all, if it is None. `wanted` is the SQL of the values to
-    return for each group.
+    * `name` is the latency that the histogram counts, such as `duration_ms`.
+    * `since` is the time from which on groups are compared; None for all groups.
+    * `wanted` is the SQL of the values to return for each group.
+    * `most` is the highest number of groups to return; None for no limit.
     """
     keys = ", ".join(HOUR_KEYS)
     numbers = ", ".join(str(number + 1) for number in range(len(HOUR_KEYS) + 1))

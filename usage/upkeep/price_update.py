@@ -228,10 +228,11 @@ def update_if_due() -> bool:
 
 @contextmanager
 def _attempt(path: Path) -> Iterator[bool]:
-    """Decides whether this process is to update the price list now, and holds a lock on the file `path` meanwhile.
+    """Context manager that yields whether this process is to update the price list now.
 
-    A context manager that yields the decision. It yields False if another process has the lock, or if the last attempt
-    is less than `EVERY_SECONDS` ago. The time of the last attempt is stored as the file's modification time.
+    Yields False in two cases: another process is doing it, and therefore has the lock on the file `path`; or the last
+    attempt is less than `EVERY_SECONDS` ago. A lock that this process gets is held until the block ends. The time of
+    the last attempt is stored as the file's modification time.
     """
     with path.open("ab") as stream:
         try:

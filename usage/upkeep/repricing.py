@@ -24,9 +24,10 @@ BATCH_SIZE = 500
 
 
 def reprice(since: datetime, *, unpriced_only: bool) -> int:
-    """Computes the cost of all calls from a time on again, and corrects their rows and the tables of sums.
+    """Computes the costs of calls again, and corrects the calls' rows and the tables of sums.
 
-    With `unpriced_only`, this is done only for calls without a cost. Returns the number of costs that have changed.
+    This is done for the calls that began at `since` or later; with `unpriced_only`, only for those without a cost.
+    Returns the number of costs that have changed.
     """
     pricer = Pricer()
     last = first_id(since)
@@ -50,10 +51,10 @@ def reprice(since: datetime, *, unpriced_only: bool) -> int:
 
 
 def set_missing_kinds() -> int:
-    """Marks costs that rest on estimated token counts as estimated, where older code has not; corrects the sums.
+    """Marks costs as estimated that an older version has left unmarked although they rest on estimated token counts.
 
-    Other rows whose cost has no kind stay unmarked, because nothing says that their cost is uncertain. Returns the
-    number of changed rows.
+    Corrects the sums, too. Other rows whose cost has no kind stay unmarked, because nothing says that their cost is
+    uncertain. Returns the number of changed rows.
     """
     last, changed = str(UUID(int=0)), 0
     unmarked = Request.objects.filter(usage_source=UsageSource.ESTIMATED, cost_kind="", cost__gt=0)

@@ -66,7 +66,7 @@ class Deletion(NamedTuple):
 
     @property
     def leaves_more(self) -> bool:
-        """True if the table still has rows that are old enough to be deleted: of calls from before `wanted`."""
+        """True if the table still has rows that are old enough to be deleted: of calls that began before `wanted`."""
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT EXISTS (SELECT FROM {self.table} WHERE request_id < %s)", [first_id(self.wanted)])
             [(found,)] = cursor.fetchall()

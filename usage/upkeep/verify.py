@@ -98,7 +98,7 @@ def changed_rows(since: datetime | None) -> Iterator[str]:
 def wrong_sums(
     table: str, keys: tuple[str, ...], groups: str, sums: tuple[str, ...], since: datetime | None
 ) -> Iterator[str]:
-    """Yields a line of text for each group in a table of sums whose sums are not those of the rows of its calls."""
+    """Compares a table of sums with the rows of calls; yields a line of text for each group whose sums are wrong."""
     texts = [f"COALESCE(a.{key}::text, b.{key}::text)" for key in keys]
     for group in differing_groups(table, keys, groups, sums, since, ", ".join(texts), MOST_FAULTS):
         yield f"{table} is not the sum of its rows for {' / '.join(group)}"
@@ -126,9 +126,9 @@ def wrong_totals(since: datetime | None) -> Iterator[str]:
 
 
 def wrong_minutes(since: datetime | None) -> Iterator[str]:
-    """Yields a line of text for each of the dashboard's totals of minutes that is not the sum of its calls.
+    """Yields a line of text for each of the dashboard's totals of a minute that is not the sum of the minute's calls.
 
-    They are compared with the rows of calls, but only those of the last day, and none from before `since`.
+    The totals are compared with the rows of calls: only totals of the last day, and none from before `since`.
     """
     day_ago = database_now() - timedelta(days=1)
     minutes_since = max(day_ago, since) if since else day_ago

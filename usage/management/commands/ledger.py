@@ -115,7 +115,7 @@ class Command(BaseCommand):
             sys.exit(1)
 
     def show_progress(self, check: str) -> None:
-        """Writes which check is under way over the line that said so before; an empty text removes that line."""
+        """Shows on the terminal which check runs now, in place of the one before; an empty text clears the line."""
         self.stderr.write(f"\r\x1b[K{f'checking {check} …' if check else ''}", style_func=str, ending="")
         self.stderr.flush()
 
@@ -149,10 +149,11 @@ class Command(BaseCommand):
             self.stdout.write(f"{letter['request_id']}  {letter.get('started_at', '')}  {reason}")
 
     def sum(self, _options: Options) -> None:
-        """Computes the sums of calls, such as those by hour and by key, again from the rows of the calls.
+        """Computes the sums of calls again, such as those by hour and by key, and corrects those that are wrong.
 
-        Prints how many hours were wrong. Also marks costs that rest on estimated token counts as estimated, where an
-        older version has not done so.
+        The sums are computed from the rows of the calls. Before that, costs that rest on estimated token counts are
+        marked as estimated, where an older version has not done so. Prints how many hours were wrong, and how many
+        costs were not marked.
         """
         marked = set_missing_kinds()
         mended = rebuild_totals()
