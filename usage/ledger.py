@@ -49,9 +49,9 @@ class Ledger:
         return self._journal
 
     def refresh_prices(self) -> None:
-        """Reads the custom prices from the database and the price list from its file, if the last time is long ago.
+        """Reads the custom prices from the database, and the price list from its file, unless that was done lately.
 
-        Only a worker that serves a key with a budget needs them, to know beforehand what a call can cost.
+        A worker needs the prices to know beforehand what a call can cost, and only if it serves a key with a budget.
 
         Raises:
             django.db.Error: the custom prices cannot be read.

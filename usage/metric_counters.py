@@ -121,10 +121,12 @@ class WorkerCounters:
     def count_usage(self, rows: Iterable[SummedRow], replaced: Mapping[str, Sequence[SummedRow]] | None = None) -> None:
         """Counts the tokens and dollars of rows that were just inserted into the table, and the rows without a price.
 
-        `replaced` maps the request ids of some of these rows to the older rows that they replace. Such an older row has
-        an estimate of the same response, or is a less complete row of the same call. It was counted before, so only the
-        difference is added. Counters cannot fall: if the older rows had too many dollars, these are added to a second
-        counter, of dollars taken back. Tokens in excess stay counted.
+        `replaced` maps the request id of a new row to the older rows that the new row replaces: less complete rows of
+        the same call, or rows with an estimate of the same response. Older rows were counted before, so only the
+        difference is added. Counters cannot fall:
+
+        * If the older rows had more dollars, the difference is added to a second counter, of dollars taken back.
+        * If the older rows had more tokens, the tokens in excess stay counted.
         """
         with self._lock:
             for row in rows:

@@ -482,9 +482,9 @@ class ModelPrice(models.Model):
         return f"{self.model} from {self.valid_from:%Y-%m-%d}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Saves the price, after writing its service tier as answers spell it: `priority`, not `Priority`.
+        """Saves the price, with the service tier spelled as answers spell it: `priority`, not `Priority`.
 
-        A price that names the default tier, by whatever name, is stored without a tier, and is not for every tier.
+        The default tier, by whatever name, is stored as an empty text. A price with any tier is not one for every tier.
         """
         if self.service_tier:
             tier = service_tier(self.service_tier)

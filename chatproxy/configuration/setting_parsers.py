@@ -47,8 +47,8 @@ TOO_SHORT = f"is too short; {STRONG}"
 def strong_secret(value: str) -> str:
     """Checks that strangers cannot guess a secret over the network, and returns the secret unchanged.
 
-    At least `MIN_LENGTH_ON_LOOPBACK` characters are required here. A secret of fewer than `MIN_LENGTH` is refused
-    later, by `chatproxy.configuration.setting_reader.read`, if other machines can reach the server.
+    A secret of fewer than `MIN_LENGTH_ON_LOOPBACK` characters is refused here. One of fewer than `MIN_LENGTH` is
+    refused later, by `chatproxy.configuration.setting_reader.read`, if other machines can reach the server.
 
     Raises:
         ValueError: the secret is too short or easily guessed; the message does not contain it.

@@ -211,9 +211,10 @@ def env_files() -> list[Path]:
 
 
 def read_file(path: Path, names: set[str]) -> dict[str, str]:
-    """Returns the settings that an `.env` file contains: its variables that have a value and are among `names`.
+    """Returns the settings that an `.env` file contains, as a dict of the values by name.
 
-    Returns none if there is no such file.
+    The dict has only variables whose value is not empty and whose name is among `names`. If there is no such file, the
+    dict is empty.
     """
     found = read_env_file(path)
     return {name: value for name, value in found.items() if name in names and value.strip()}

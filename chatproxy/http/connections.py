@@ -223,7 +223,7 @@ class Connections:
         return closed is not None
 
     def _refuse(self, reason: str) -> bool:
-        """Counts that a client connection is refused, logs the `reason` at most once a minute, and returns False."""
+        """Counts one refused client connection, and logs the `reason`, at most once a minute. Always returns False."""
         self.count_refusal("too_many_connections")
         now = time.monotonic()
         if now - self._warned_at >= WARNING_SECONDS:

@@ -24,9 +24,10 @@ class ReadingTurns:
         self._waiting: deque[ReadPiece] = deque()
 
     def add(self, read_piece: ReadPiece) -> None:
-        """Adds a connection to the queue of those whose received bytes wait to be parsed.
+        """Puts a connection whose received bytes wait to be parsed at the end of the queue of such connections.
 
-        `read_piece` parses one piece; it is called in later turns of the event loop until it returns False.
+        `read_piece` is a function that parses one piece of these bytes, and returns whether more of them wait. It is
+        called once in each turn of the connection, in later passes of the event loop, until it returns False.
         """
         self._waiting.append(read_piece)
         if len(self._waiting) == 1:

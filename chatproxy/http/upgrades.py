@@ -62,9 +62,10 @@ class BehindHead:
 
 
 def make_parser(callbacks: Callbacks) -> httptools.HttpRequestParser:
-    """Makes an HTTP parser that calls the methods of `callbacks`, and returns it.
+    """Returns a new HTTP parser that calls the methods of `callbacks`.
 
-    Like uvicorn's parser, it accepts a further request after one with `Connection: close`. In all else it is strict.
+    The parser is strict with one exception: like uvicorn's parser, it accepts a further request after one with
+    `Connection: close`.
     """
     parser = httptools.HttpRequestParser(callbacks)
     parser.set_dangerous_leniencies(lenient_data_after_close=True)

@@ -104,7 +104,7 @@ def fingerprint_of(secret: str) -> str:
 def user_of(device: Device | None) -> AbstractBaseUser | None:
     """Finds the user who signed in on `device`, by one query to the database; returns the user.
 
-    Returns None if there is no such user or the password has changed since.
+    Returns None if the user no longer exists, or has another password than at the sign-in.
     """
     if device is None or not device.owner.isdecimal():
         return None

@@ -139,9 +139,9 @@ def limits_of_key(request: HttpRequest) -> list[LoginLimit]:
 
 
 def count_attempt(limits: list[LoginLimit]) -> float:
-    """Counts a login attempt under the limits that apply to it, and deletes old counts.
+    """Counts a login attempt under the limits that apply to it, and returns the seconds for which it must wait.
 
-    Returns 0 if the password may be checked, else the seconds until the next attempt is allowed.
+    These are 0 if the password may be checked now. Counts that are old are deleted.
     """
     LoginAttempts.objects.forget(WINDOW)
     seconds = LoginAttempts.objects.add(limits, WINDOW)
@@ -149,9 +149,10 @@ def count_attempt(limits: list[LoginLimit]) -> float:
 
 
 def take_back(limits: list[LoginLimit]) -> None:
-    """Subtracts a successful login from the counts of login attempts.
+    """Takes a successful login off the counts of login attempts.
 
-    The counts of the user's own device, and of the user name from this network, start anew; other counts fall by one.
+    A count of the user's own starts anew: that of the user's device, and that of the user name from this network. Every
+    other count falls by one.
     """
     LoginAttempts.objects.filter(subject__in=[one.subject for one in limits if one.is_own]).delete()
     shared = [one.subject for one in limits if not one.is_own]
@@ -184,9 +185,9 @@ def normal_name(name: str) -> str:
 
 
 def _limits_of_address(request: HttpRequest, kind: str) -> list[LoginLimit]:
-    """Returns the limits on login attempts of the client's network, and of the /48 of an IPv6 address.
+    """Returns the limits on login attempts from the client's network and, for an IPv6 address, from its /48 network.
 
-    `kind` separates attempts at the admin from those at "My usage".
+    `kind` separates attempts to sign in to the admin from those to sign in to "My usage".
     """
     address = _address(request)
     network, site = client_network(address), client_site(address)

@@ -112,14 +112,16 @@ class BundledPostgres:
     def _check_is_ours(self) -> None:
         """Checks that `DATA_DIR` has not lost its database, because a lost one must not be replaced by an empty one.
 
-        `DATA_DIR/postgres` may be missing, or be the cluster, an empty directory, or a symbolic link to the cluster. A
-        link that leads to no cluster, or a directory with other contents, is the result of an incomplete backup or
-        move. An interrupted start leaves neither: a cluster gets its name when it is complete, and the link is made
-        after that. A file is somebody else's.
+        `DATA_DIR/postgres` may be missing, or be the cluster, an empty directory, or a symbolic link to the cluster.
+        Anything else is refused:
+
+        * A link to no cluster, or a directory with other contents, is the result of an incomplete backup or move. An
+          interrupted start leaves neither, because a cluster gets its name when it is complete, and the link is made
+          after that.
+        * A file was not made by this server.
 
         Raises:
-            BundledPostgresError: `DATA_DIR/postgres` is a link to no cluster, a directory with other contents, or a
-                file.
+            BundledPostgresError: `DATA_DIR/postgres` is refused.
         """
         is_cluster = (self.cluster / "PG_VERSION").exists()
         if self._link.is_symlink() and not is_cluster:

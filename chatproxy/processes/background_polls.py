@@ -45,9 +45,9 @@ class BackgroundPolls:
         self._thread.start()
 
     def stop(self) -> None:
-        """Cancels the requests about background responses that are under way, and ends the thread.
+        """Ends the thread that polls background responses, and cancels the polls that are under way.
 
-        Waits for the thread's end for `STOP_SECONDS` at most.
+        Waits for the end of the thread, for `STOP_SECONDS` at most.
         """
         self._stopping.set()
         with suppress(RuntimeError):  # the event loop has ended by itself

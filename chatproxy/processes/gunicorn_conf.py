@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 
 def _bundled_postgres() -> PostgresWatch | None:
-    """Returns the watch over the bundled PostgreSQL of this server; None if DATABASE_URL names another database.
+    """Returns the thread that restarts the bundled PostgreSQL when needed; None if DATABASE_URL names another database.
 
-    `manage.py serve` has started the bundled PostgreSQL. The modules are imported only if needed: they import psycopg,
-    which would take half of the memory of the master.
+    `manage.py serve` has started the bundled PostgreSQL before. The modules are imported only if needed: they import
+    psycopg, which would take half of the memory of gunicorn's master process.
     """
     if _values["DATABASE_URL"] is not None:
         return None

@@ -148,10 +148,10 @@ class _StatusFile:
 
 
 def _ship_until(ended: threading.Event, turn: _Turn) -> None:
-    """Runs all parts of the shipper until the event `ended` is set or `turn` is over, and then ends the parts.
+    """Runs all parts of the shipper until the event `ended` is set, or until this process's `turn` to ship is over.
 
-    At the end, what is left in the journals is shipped, for `DRAIN_SECONDS` at most. The shipper's status file is ended
-    last, so that it has the last counts.
+    Then ends the parts, one after the other. The last but one is the shipping: it ships what is left in the journals,
+    for `DRAIN_SECONDS` at most. The last one is the shipper's status file, so that it has the last counts.
     """
     journal = settings.DATA_DIR / "journal"
     shipper = Shipper(journal, _complete_at(turn.lock) if segments.waiting_bytes(journal, {}) else None)
@@ -186,8 +186,9 @@ def _ship_until(ended: threading.Event, turn: _Turn) -> None:
 
 
 def _complete_at(lock: int) -> float:
-    """Returns the moment of `time.monotonic()` until which the last shipper has shipped all.
+    """Returns the moment up to which the last shipper has shipped all records, as a time of `time.monotonic()`.
 
-    It is stored as the time of the lock file, whose descriptor is `lock`. The time of a new file is that of its making.
+    The moment is stored as the time of the lock file, whose descriptor is `lock`. The time of a new file is that of its
+    creation.
     """
     return time.monotonic() - max(0.0, time.time() - os.fstat(lock).st_mtime)

@@ -75,10 +75,10 @@ class ShipperWatch(KeepRunning):
         return self._process is not None and self._process.poll() is None
 
     def start_again(self) -> float:
-        """Starts the shipper; returns the seconds until the thread is to check it again.
+        """Starts the shipper; returns the seconds after which the thread should check that the shipper still lives.
 
-        They double, up to `LONGEST_PAUSE`, if the last shipper did not live for `LONG_LIFE_SECONDS` or could not be
-        started.
+        The seconds are `LOOK_SECONDS` at first. They double, up to `LONGEST_PAUSE`, each time the last shipper did not
+        live for `LONG_LIFE_SECONDS` or could not be started.
         """
         if self._process is not None:
             logger.warning(

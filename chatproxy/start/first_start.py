@@ -28,9 +28,9 @@ GENERATORS: dict[str, Callable[[], str]] = {
 
 
 def generate_secrets(data_dir: Path, *, with_password: bool = True) -> dict[str, str]:
-    """Generates the secrets that no setting gives, writes them to `DATA_DIR/secrets.env`, and returns them by name.
+    """Generates the secrets that have no value yet, writes them to `DATA_DIR/secrets.env`, and returns them by name.
 
-    With `with_password`, ADMIN_PASSWORD is generated too: there is no admin yet who has a password.
+    ADMIN_PASSWORD is only generated if `with_password` is true, that is if no admin has a password yet.
     """
     path = data_dir / setting_reader.SECRETS_FILE
     with _locked(data_dir):

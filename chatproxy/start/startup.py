@@ -138,9 +138,9 @@ def close_connections() -> None:
 
 
 def connect() -> psycopg.Connection[TupleRow]:
-    """Returns a new connection to the database, which does not come from Django's pool.
+    """Makes a new connection to the database, and returns it. The connection does not come from Django's pool.
 
-    With the pool, a time-out would hide why a connection fails.
+    If the pool made the connection, the pool's own time-out would hide why the connection fails.
     """
     probe = psycopg.connect(**connection.get_connection_params(), autocommit=True)
     if role := assumed_role():  # as Django does

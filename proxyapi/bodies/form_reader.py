@@ -122,9 +122,10 @@ class FormReader:
             raise BadForm("there is text behind its last boundary")
 
     def _read_part_headers(self, data: bytes, at: int) -> int | None:
-        """Reads the headers of one part, which begin at position `at` of `data`, and adds the part to `parts`.
+        """Reads the headers of one part from `data`, where they begin at position `at`; adds the part to `parts`.
 
-        Returns the position behind the headers; None if the end of the headers has not arrived yet.
+        Returns the position in `data` at which the part's content begins. Returns None if the end of the headers has
+        not arrived yet.
         """
         end = data.find(CRLF * 2, at, at + MAX_HEAD_BYTES + 4)
         block = data[at : end if end >= 0 else at + MAX_HEAD_BYTES + 4]

@@ -103,9 +103,10 @@ def outside_strings(body: bytes) -> Iterator[bytes]:
 
 
 def decode(data: bytes, errors: str) -> str:
-    """Decodes the bytes of a body from UTF-8; those of a large one slice by slice, so that the event loop may run.
+    """Decodes the bytes of a body from UTF-8, and returns the text.
 
-    `errors` has the meaning that it has for `bytes.decode`, such as `strict`.
+    A large body is decoded slice by slice, so that the event loop may run in between. `errors` is the argument of that
+    name of `bytes.decode`, such as `strict`.
     """
     if len(data) <= LARGE_BYTES or data.isascii():  # ASCII is decoded as fast as it is copied
         return data.decode("utf-8", errors)

@@ -168,7 +168,7 @@ class Call:
             self.created_objects.record(created, self.facts.key_name)
 
     def fail(self, error: ProxyError, *, status: int | None) -> None:
-        """Ends the call with an error of the gateway: puts it into the call's ledger row, and does what `end` does.
+        """Ends the call with an error of the gateway: writes the error into the ledger row, and does what `end` does.
 
         `status` is the HTTP status that the caller saw.
         """

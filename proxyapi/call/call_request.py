@@ -177,8 +177,8 @@ class CallRequest(ASGIRequest):
     def body_can_be_skipped(self) -> bool:
         """True if the connection can stay open though nobody reads the request's body: it is short and sure to arrive.
 
-        It is not sure to arrive if the client waits for status 100 before it sends the body: such a client need not
-        send the body once it has the answer (RFC 9110, 10.1.1).
+        A client that waits for status 100 before it sends the body may never send the body: it need not do so once it
+        has the answer (RFC 9110, 10.1.1).
         """
         announced = self.incoming_body.announced
         return announced is not None and announced <= SMALL_BODY_BYTES and "HTTP_EXPECT" not in self.META

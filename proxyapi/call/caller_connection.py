@@ -24,7 +24,7 @@ class CallerConnection(Protocol):
 
     @property
     def has_whole_body(self) -> bool:
-        """True once the request's body has arrived whole or the client has left, so that receiving it does not wait."""
+        """True once receiving the request's body does not wait: the body has arrived whole, or the client has left."""
 
     @property
     def takes_bytes(self) -> bool:

@@ -108,7 +108,7 @@ class CallFacts:
 
     @property
     def upstream_seconds(self) -> float:
-        """The seconds that upstream has had for the call, until its answer was complete or until now."""
+        """The seconds from the sending of the call upstream to the end of upstream's answer, or to now before that."""
         if self.sent_upstream_at is None:
             return 0.0
         return (self.upstream_ended_at or time.perf_counter()) - self.sent_upstream_at

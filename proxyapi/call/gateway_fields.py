@@ -68,10 +68,15 @@ def passed_query(raw_query: bytes) -> str:
 
 
 def credentials(data: Mapping[str, object], query: QueryDict, caller: Caller) -> Credentials:
-    """Returns the upstream account that pays for a call of the simple API.
+    """Returns the upstream account that pays for a call of the simple API: its key, project and organization.
 
-    That is the account of the upstream key in the call's body or query or, if there is none, the account of the caller.
-    The configured project and organization go with the configured key only, because they belong to its account.
+    The upstream key is the first of these that is given:
+
+    * the one in the call's body or query
+    * the key of the caller
+    * the configured key, with the configured project and organization, which belong to its account
+
+    A project or an organization in the call's body or query is used with any of these keys.
 
     Raises:
         BadRequest: the key, the project or the organization is not printable ASCII text, or is too long for a header.
@@ -117,7 +122,7 @@ def gives_timeout(data: Mapping[str, object], query: QueryDict) -> bool:
 def require(data: Mapping[str, object], name: str, kind: type[T] | tuple[type[T], ...], words: str) -> T:
     """Returns the value of a field that a request's body must have, after checking the value's type.
 
-    `words` complete the error's message: they say what was expected.
+    `words` say in the error's message what was expected, such as "a non-empty string".
 
     Raises:
         BadRequest: the field is missing, empty or not of the type `kind`; the error's `param` names the field.

@@ -80,7 +80,7 @@ class ProxyView(APIView):
     async def dispatch(self, request: CallRequest, *args: object, **kwargs: object) -> HttpResponseBase:  # type: ignore[override]  # async, as Django allows
         """Answers a request: returns the view's response or, if an error was raised, the response for that error.
 
-        If the caller leaves meanwhile, `CallerGone` or the cancellation of the task is raised.
+        If the caller leaves meanwhile, there is no response: `CallerGone` or `asyncio.CancelledError` is raised.
         """
         self.args, self.kwargs = args, kwargs
         self.request = proxy_request = self.initialize_request(request, *args, **kwargs)

@@ -236,7 +236,7 @@ class Keyring:
         self._fault = fault
 
     def _replace_keys(self, snapshot: Snapshot | None) -> None:
-        """Replaces all keys in memory by those of a snapshot; without a snapshot, only `SECURITY_KEY` remains."""
+        """Replaces all keys in memory by those of `snapshot`; if that is None, only the key `SECURITY_KEY` remains."""
         records = snapshot.records if snapshot else []
         entries = dict(_entries(records))
         digests: dict[str, tuple[str, ...]] = {}

@@ -103,9 +103,9 @@ class SharedCounters(LimitCounters):
         self._unconfirmed.pop((name, lease), None)
 
     def mark_released(self, caller: Caller, lease: str) -> None:
-        """Remembers that the slot of an ended call must be freed in Redis; `renew` does so if nothing else has.
+        """Remembers the slot of an ended call, which must still be freed in Redis. `lease` is the id of the slot.
 
-        `lease` is the id of the slot.
+        `renew` frees the slot, if nothing else has done so before.
         """
         if caller.parallel_calls is not None:
             self._unconfirmed[caller.name, lease] = time.monotonic()

@@ -205,9 +205,9 @@ class Limiter:
         return verdict
 
     async def _wait_for_settlements(self, caller: Caller) -> None:
-        """Waits until all ended calls of the caller's key have freed their slots and their tokens are counted.
+        """Waits until all ended calls of the caller's key are settled: the slots are free, and the tokens counted.
 
-        A caller that has just received an answer must not be refused because the call of that answer still has its
+        Otherwise a caller that has just received an answer might be refused, because the answered call still had its
         slot.
         """
         if pending := self._settlements.get(caller.name):

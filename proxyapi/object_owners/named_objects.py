@@ -74,10 +74,10 @@ class NamedObjects:
                 self._read_members(pairs_of(value), stack, weak=weak, ids=ids)
 
     def add_field(self, name: str, value: str | None, *, is_whole: bool = True) -> None:
-        """Adds the ids of stored objects that a form's field names, in its value or in JSON that is its value.
+        """Adds the ids of stored objects that a form's field names: its value is an id, or JSON that contains ids.
 
-        Names such as `file_ids[]` and `image[file_id]` mean what `file_ids` and `file_id` mean in JSON. `value` is None
-        for a file; `is_whole` is false if `value` is only its beginning.
+        `file_ids[]` and `image[file_id]` mean what `file_ids` and `file_id` mean in JSON. The value None stands for a
+        file. With `is_whole` false, `value` is only the beginning of the field's text.
 
         Raises:
             BadRequest: as `add_body`; also if a file stands in the place of an id, or JSON is cut off or too deep.
@@ -270,7 +270,7 @@ def _is_plain(values: list[object]) -> bool:
 
 
 def _ids_in(value: object) -> Iterable[tuple[object, bool]]:
-    """Yields each id in a member's value, with True if it is a plain string and False if it is an object's `id`."""
+    """Yields each id in a member's value: with True for a plain string, with False for the `id` of an object."""
     values = [value]
     while values:
         one = values.pop()

@@ -45,10 +45,10 @@ _unknown_until: dict[str, float] = {}
 
 
 def record_owner(object_id: str, key_name: str) -> None:
-    """Records that the key `key_name` has created a stored object, unless the object has an owner already.
+    """Records on this host's disk and in memory that the key `key_name` has created a stored object.
 
-    Takes some 40 µs, and never fails: if the disk is full, only this process knows the owner, until the call's row has
-    it in the database, about a second later.
+    An object that has an owner already keeps this owner. Takes some 40 µs, and raises nothing. If the disk is full,
+    only this process knows the owner at first. About a second later the call's row brings the owner into the database.
     """
     if object_id in _owners:
         return
@@ -180,10 +180,11 @@ def _makers(object_ids: Collection[str]) -> dict[str, str]:
 
 
 async def _read_owners(object_ids: Collection[str], known: dict[str, str]) -> list[str]:
-    """Looks up the owners of objects in memory and on this host's disk; returns the ids that have no owner there.
+    """Looks up the owners of objects in memory and on this host's disk.
 
-    Adds each owner that is found to `known`, by the object's id. Yields to the event loop after every `LINKS_PER_TURN`
-    ids, because each may be read from the disk, and a request may name thousands.
+    Adds each owner that is found to `known`, by the object's id. Returns the ids of which no owner was found. Lets the
+    event loop run after every `LINKS_PER_TURN` ids, because each may be read from the disk, and a request may name
+    thousands.
     """
     unknown: list[str] = []
     for number, object_id in enumerate(object_ids, 1):

@@ -120,10 +120,10 @@ async def _read(request: UpstreamRequest, route: Route, named: NamedObjects) -> 
 
 
 async def check_form(parts: Sequence[PartExcerpt], caller: Caller) -> frozenset[str]:
-    """Checks that the caller's key may use every stored object that a form names; returns the objects' ids.
+    """Checks that the caller's key may use every stored object that a form names; returns the ids of these objects.
 
-    `parts` are the form's parts. The form is sent on while it arrives, so they have no contents of files, and only the
-    beginning of a long field. Raises the same errors as `check`.
+    `parts` are the form's parts, without the contents of files, and with only the beginning of a long field. More is
+    not in memory, because the form is sent on while it arrives. Raises the same errors as `check`.
     """
     size = sum(len(part.content) for part in parts)
     named = await large_bodies.run(size, _read_form, parts, caller.name == SECURITY_KEY_NAME)
@@ -231,10 +231,10 @@ def _may_follow(route: Route, method: str, owners: dict[str, str], caller: Calle
 
 
 def _is_foreign(object_id: str, method: str, owners: dict[str, str], caller: Caller) -> bool:
-    """Returns whether an object belongs to another key and is closed to the caller's key with this HTTP method.
+    """Returns whether an object belongs to another key, and the caller's key may not use it with this HTTP method.
 
-    `owners` has the owner's key by object id. An object that is shared with the caller's key may be used with GET only.
-    An object without an owner in `owners` belongs to no other key.
+    `owners` maps object ids to the names of keys. An object that it lacks belongs to no other key. An object that is
+    shared with the caller's key may be used with GET, and with no other method.
     """
     if owners.get(object_id, caller.name) == caller.name:
         return False

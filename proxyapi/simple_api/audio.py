@@ -129,10 +129,11 @@ class TranscriptionsView(FormView):
         """Checks that each field for the gateway, such as `timeout`, has come early enough in the form to be used.
 
         Such a field says who calls, who pays or how long the call may take. It must be in the beginning of the form,
-        which is read before anything goes upstream. A late `security_key` of the same caller does no harm.
+        which is read before anything goes upstream. Only a `security_key` may come late, if it is a key of the same
+        caller.
 
         Raises:
-            BadRequest: another field has come late.
+            BadRequest: a field has come too late.
         """
         in_time = self.request.data
         for name, value in form.received_fields().items():

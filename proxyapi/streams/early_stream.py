@@ -76,11 +76,10 @@ class EarlyStream:
         return asyncio.get_running_loop().call_later(settings.SSE_KEEPALIVE_SECONDS, self._begin)
 
     def _begin(self) -> None:
-        """Starts the task that sends a head and comments to the caller, or, if it is too early, the timer once more.
+        """Starts the task that sends the caller a head and comments or, if it is too early, starts the timer again.
 
-        It is too early while the caller's socket takes no bytes. It is also too early while the request has not arrived
-        whole, because the last field of a form may be the one that asks for a stream. A call that asks for no stream
-        never gets this head.
+        It is too early in two cases. The caller's socket takes no bytes, or the request has not arrived whole: the last
+        field of a form may be the one that asks for a stream. A call that asks for no stream never gets this head.
         """
         connection = self._call.request.connection
         if self._call.facts.stream and connection.has_whole_body and connection.takes_bytes:

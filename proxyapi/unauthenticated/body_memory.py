@@ -55,10 +55,10 @@ class StrangerBudget:
         self.bytes_in_use += min(after, self._half) - min(before, self._half)
 
     def has_room(self, network: str) -> bool:
-        """Returns whether one more piece of a body may be read from `network`, the network of the client's address.
+        """Returns whether one more piece of a body may be read from a client of `network`, the network of its address.
 
-        That is so while all bodies of senders without a valid key together are within the memory for them, and those
-        from this network are within half of it.
+        Two sums decide, both of bodies whose senders have shown no valid key. The bodies of all networks must be within
+        the memory for such bodies, and those of this network within half of that memory.
         """
         return self.bytes_in_use <= self.limit and self._by_network.get(network, 0) <= self._half
 

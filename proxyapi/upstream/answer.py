@@ -87,10 +87,11 @@ class UpstreamAnswer:
     async def begins_as(self, reads: Callable[[bytes], bool | None]) -> bool:
         """Tests the beginning of upstream's body with the function `reads`, and returns the function's verdict.
 
-        `reads` gets all bytes of the body so far. It returns True, False or, while these are too few to decide, None;
-        then it is called again with more bytes. If the body ends before `reads` has decided, the result is False.
-        Later, `chunk` and `read` return these bytes, too. If the connection fails, closes the answer and raises the
-        errors of `chunk`.
+        `reads` gets all bytes of the body that have come so far. It returns True, False or, if these bytes are too few
+        to decide, None. After None, it is called again with more bytes. If the body ends before `reads` has decided,
+        the result is False. `chunk` and `read` return the tested bytes, too, when they are called later.
+
+        If the connection fails, the answer is closed, and the errors of `chunk` are raised.
         """
         try:
             while (begins := reads(self._start)) is None and (piece := await self._chunk(bytes)):

@@ -110,10 +110,9 @@ class Exchange:
         self._timer = self._start_timer()
 
     def send(self, head: bytes, body: AsyncIterator[bytes]) -> None:
-        """Starts to send upstream a request whose body comes in pieces.
+        """Starts a task that sends upstream a request whose body comes in pieces.
 
-        The head goes with the first piece, so that nothing has been sent if the body raises an exception before its
-        first piece.
+        The head goes with the first piece. So nothing is sent if the body raises an exception before that.
         """
         self._sent = False
         self._sending = self._loop.create_task(self._send(head, body))
@@ -201,9 +200,10 @@ class Exchange:
             self._waiter = None
 
     def _start_timer(self) -> asyncio.TimerHandle:
-        """Starts and returns the timer that looks for the deadline and for a silence that is too long.
+        """Starts the timer that checks the deadline and the length of upstream's silence, and returns the timer.
 
-        It fires at the deadline or, if that is sooner, when upstream will have been silent for as long as it may be.
+        The timer fires at the deadline. It fires earlier if upstream's silence would become too long before the
+        deadline.
         """
         if self._silence is None:
             return self._loop.call_at(self._deadline, self._fail, Late())
@@ -233,7 +233,7 @@ class Exchange:
     def _restart_silence(self) -> None:
         """Starts to measure upstream's silence anew, from this moment.
 
-        Until now upstream had to wait for the gateway: for the end of the request, or until its answer was read on.
+        Before, upstream had to wait for the gateway: for the end of the request, or for the gateway to go on reading.
         """
         if self._silence is not None:
             self._heard_at = self._loop.time()
@@ -442,9 +442,9 @@ class Exchange:
             self._pause()
 
     def on_message_complete(self) -> None:
-        """Marks the exchange as complete, because the answer's last byte has arrived and nothing is left to decode.
+        """Handles the arrival of the answer's last byte.
 
-        If something is left, the last step of decoding does this.
+        If nothing is left to decode, marks the exchange as complete. Otherwise the last step of decoding does so.
         """
         if self._state is not State.BODY:  # this is the end of an interim answer, or the exchange has failed
             return

@@ -36,9 +36,10 @@ class UnreachableLog:
         self.add_reason(f"{words}{details}", f"{what}: {fault.kind}")
 
     def add_reason(self, words: str, kind: str = "") -> None:
-        """Logs `words`, why upstream gives no answer, unless a reason of the same `kind` was logged in the last minute.
+        """Logs `words`, the reason why upstream gives no answer, at most once a minute for each kind of reason.
 
-        Without a `kind`, the words themselves are the kind. At most `MAX_LOGGED_REASONS` kinds are logged a minute.
+        `kind` names the kind. If it is empty, each text is a kind of its own. At most `MAX_LOGGED_REASONS` kinds are
+        logged a minute.
         """
         kind = kind or words
         now = time.monotonic()

@@ -189,7 +189,7 @@ def unreadable(start: bytes, fault: httptools.HttpParserError | httptools.HttpPa
 
 
 def damaged(fault: zlib.error) -> Broken:
-    """Builds the error `Broken` for an encoded answer that cannot be decoded; `fault` says why, in zlib's words."""
+    """Builds the error `Broken` for an encoded answer that cannot be decoded. It quotes zlib's error `fault`."""
     kind = "its encoded answer is damaged"
     broken = Broken(f"{kind} ({fault})", kind)
     broken.__cause__ = fault

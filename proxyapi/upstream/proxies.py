@@ -65,9 +65,9 @@ def proxy_fault(url: str) -> str:
 
 
 def proxy_authorization(proxy: SplitResult) -> list[str]:
-    """Returns, in a list, the header line that logs the gateway in at `proxy`, with the user in the proxy's URL.
+    """Returns the header line with which the gateway logs in at `proxy`, in a list of one.
 
-    The list is empty if the URL has no user.
+    The line has the user and the password of the proxy's URL. If the URL has no user, the list is empty.
     """
     if not proxy.username:
         return []

@@ -161,9 +161,10 @@ def _following(request: UpstreamRequest, page: ListPage) -> UpstreamRequest | No
 
 
 def _read_items(text: str, start: int) -> tuple[list[Item], int]:
-    """Reads the JSON array that begins at `start` of `text`, a page of a list; returns its items and its end.
+    """Reads one page of a list: the JSON array that begins at position `start` of `text`.
 
-    Each item is a tuple: the id of the item, and the positions in `text` where the item begins and ends.
+    Returns the array's items, and the position behind the array. Each item is a tuple: the id of the item, and the
+    positions in `text` where the item begins and ends.
 
     Raises:
         ValueError, RecursionError: the array cannot be read.

@@ -187,11 +187,11 @@ class PassThroughView(FormView):
     async def relay_answer(
         self, request: UpstreamRequest, dialect: Dialect, as_it_came: UpstreamRequest | None = None
     ) -> HttpResponseBase:
-        """Sends `request` upstream, and returns the response for the caller: a stream that passes, or a whole answer.
+        """Sends `request` upstream, and returns the response for the caller: a stream to pass on, or a whole answer.
 
-        `as_it_came` is given if the gateway has added to `request` a field that asks for usage: it is the caller's
-        request without that field, and is sent instead if upstream refuses the field. `dialect` has the rules for this
-        route's event streams.
+        `as_it_came` is the caller's request as it came. It is given if the gateway has added a field that asks for
+        usage to `request`, and is sent instead if upstream refuses that field. `dialect` has the rules for this route's
+        event streams.
         """
         answer = await self.check_and_send(request, dialect)
         if as_it_came is not None and answer.status in REFUSALS:

@@ -36,7 +36,10 @@ def may_see_bodies(request: HttpRequest) -> bool:
 
 
 def admin_page(view: View[P]) -> View[P]:
-    """Decorator for a view of the admin: only people who are signed in and may view logged requests get the page."""
+    """Decorates a view of the admin: only people who are signed in and may view logged requests get the page.
+
+    People who are not signed in get the login page. For those who may not view requests, `PermissionDenied` is raised.
+    """
 
     @wraps(view)
     def checked(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:

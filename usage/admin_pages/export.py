@@ -26,7 +26,7 @@ def requests(request: HttpRequest, kind: str) -> HttpResponseBase:
 
 @admin_page
 def errors(request: HttpRequest, kind: str) -> HttpResponseBase:
-    """Sends the groups of failed calls that the page of errors shows as a file; `kind` is `csv` or `json`."""
+    """Sends a file with the groups of failed calls that the page of errors shows; `kind` is `csv` or `json`."""
     _check(kind)
     now = datetime.now(UTC)
     time_range, _fault = range_or_default(request.GET, now)

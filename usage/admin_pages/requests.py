@@ -21,7 +21,7 @@ from usage.sums.ranges import range_labels
 def show_list(request: HttpRequest) -> HttpResponseBase:
     """Answers with one page of the list of logged requests: those that match the filters in the address, newest first.
 
-    The query parameter `before` is the request id behind which the page begins.
+    If the query parameter `before` has a request id, the page begins with the next older request.
     """
     if not may_see(request):
         raise PermissionDenied
@@ -98,7 +98,7 @@ def _day_of(call: Request) -> str:
 
 
 def _same_error(call: Request) -> Filters:
-    """Returns the filters by which the list shows the calls that failed with the same error as this call."""
+    """Returns filters for the list of requests that select the calls which failed with the same error as this call."""
     return Filters(
         outcome=call.outcome,
         status=str(call.status or "none"),

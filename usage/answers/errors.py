@@ -253,7 +253,7 @@ def _page_text(page: str) -> str:
 
 
 def is_error_event(event: Mapping[str, object]) -> bool:
-    """Returns whether an event of a stream reports an error. It is not for chunks of a chat, which have `choices`.
+    """Returns whether an event of a stream reports an error; not made for the chunks of a chat, which have `choices`.
 
     An error is recognised by the event's type or by the names of its members: `{"type": "BadRequestError", "message":
     …}`, `{"object": "error", …}`, `{"detail": …}`, `{"code": 1, "msg": …}`.

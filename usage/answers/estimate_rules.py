@@ -80,10 +80,10 @@ def reasoning_tokens(model: str, effort: object) -> int:
 
 
 def limited_to_time(supposed: SupposedUsage, seconds: float) -> SupposedUsage:
-    """Returns an estimate of a call's usage with the output tokens cut to what a model can make in `seconds` seconds.
+    """Returns an estimate of a call's usage, with no more output tokens than a model can make in `seconds` seconds.
 
-    The estimate (`supposed`) counts as long as upstream has not stated the real usage. The use of hosted tools in it
-    stays uncut, because tools work beside the model.
+    `supposed` is the estimate before; it counts as long as upstream has not stated the real usage. Its use of hosted
+    tools is not limited, because tools work beside the model.
     """
     counts = supposed.copy()
     made = tokens_made_in(seconds)

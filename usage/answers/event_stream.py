@@ -159,9 +159,10 @@ class _Builder:
         self._begin(0)
 
     def add_line(self, start: int, end: int, line_end: int) -> None:
-        """Adds one line of the stream to the server-sent event that is being built; a blank line ends the event.
+        """Adds one line of the stream to the server-sent event that is being built. A blank line ends the event.
 
-        `start:end` is the position of the line without its line end, and `end:line_end` that of the line end.
+        The arguments are positions in the stream. The text of the line is from `start` to `end`, and its line end from
+        `end` to `line_end`.
         """
         if start == end:
             if line_end > start:  # a blank line, not the end of the stream

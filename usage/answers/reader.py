@@ -207,10 +207,10 @@ class AnswerReader:
         self.has_ended = self.has_ended or self._pictures >= self.expected_pictures
 
     def suppose_missing_pictures(self) -> bool:
-        """Adds an estimated usage for each requested picture that the stream lacks; returns whether any was added.
+        """Adds an estimated usage to the counts for each requested picture that the stream has not brought.
 
-        A missing picture is taken to have used as much as the last one that has come. If none has come, nothing is
-        added.
+        A missing picture is taken to have used as much as the last picture that has come. Adds nothing if no picture
+        has come. Returns whether anything was added.
         """
         missing = self.expected_pictures - self._pictures if self._pictures else 0
         if missing <= 0 or self._picture_usage is None:

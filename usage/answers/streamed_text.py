@@ -232,9 +232,9 @@ class StreamedText:
             self._read_response(event.get("response"))
 
     def _read_response(self, response: object) -> None:
-        """Adds the message of the error in `response`, the response in a stream's last event, to the collected text.
+        """Adds the error message of a whole `response`, which a stream's last event contains, to the collected text.
 
-        If no event before had any text, the text of the response is added, too.
+        The text of the response is added only if no event before had any text.
         """
         if not isinstance(response, dict):
             return

@@ -17,7 +17,7 @@ MAX_COUNT = 2**53  # a larger number cannot be stored exactly
 
 
 def is_count(value: object) -> TypeGuard[int | float]:
-    """Returns whether `value` is a count as upstream may state it: a number from 0 to 2**53, and not a boolean."""
+    """Returns whether `value`, from upstream's answer, is a count: a number from 0 to below 2**53, no boolean."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < MAX_COUNT
 
 

@@ -173,10 +173,10 @@ class ToolUse:
             self._containers.add(container_id)
 
     def _search_tool(self) -> str:
-        """Returns the type of the tool by which the response's web searches are billed.
+        """Returns the type of the tool by whose price the response's web searches are billed.
 
-        This is the preview tool only if the response has it and no other search tool. Otherwise it is the newer tool,
-        whose searches every model can make.
+        This is the preview tool if the response has this tool and no other search tool. Otherwise it is the newer tool,
+        because every model can search with that one.
         """
         kinds = {_text(tool, "type") for tool in self._tools}
         searching = {kind for kind in kinds if kind.startswith(SEARCH_TOOL)}

@@ -55,7 +55,7 @@ class FullDisk:
         self._kept[request_id] = line
 
     def drop(self) -> None:
-        """Counts one row that is not written: that of a call which was refused because the disk is full."""
+        """Counts one row that is dropped, not written: the row of a call that was refused because the disk is full."""
         self._dropped += 1
 
     def write_kept(self) -> Iterator[str]:
@@ -70,10 +70,10 @@ class FullDisk:
             yield request_id
 
     def check(self) -> Iterator[str]:
-        """Writes the end records that wait in memory, and decides by the free disk space whether to refuse calls.
+        """Writes the end records that wait in memory to the journal, and then decides whether new calls are refused.
 
-        Yields the request id of each call whose end record is written. New calls are refused (`is_full`) if there is
-        too little space, or if the disk has refused a record again.
+        Yields the request id of each call whose end record is written. New calls are refused (`is_full` is True) if the
+        disk has too little space, or if it has refused an end record again.
         """
         disk = os.statvfs(self._directory)
         lacks_files = disk.f_files > 0 and disk.f_favail < LEAST_FILES  # some file systems count no files

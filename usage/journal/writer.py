@@ -141,9 +141,10 @@ class Journal:
             self._rotate()
 
     def close(self) -> None:
-        """Stops the syncing thread, writes rows that the disk has refused before, and closes the last journal file.
+        """Stops the syncing thread, writes the end records that the disk has refused before, and closes the last file.
 
-        Then unlocks the journal: whoever ships it may ship the rest and delete it.
+        Then unlocks the journal. From then on, a shipper may write the rest of the journal to the database and delete
+        it.
         """
         self._stopping = True
         self._sync_wanted.set()
@@ -188,9 +189,9 @@ class Journal:
         self._retired.append(old)  # synced and closed by the journal's thread, because here a call would wait for it
 
     def _open_segment(self) -> None:
-        """Creates the next journal file and copies the begin records of all open calls to its start.
+        """Creates the next journal file, and copies the begin records of all open calls to its start.
 
-        They are copied because the file before may be deleted as soon as the new one has its name.
+        The copies are needed because the file before may be deleted as soon as the new file has its name.
 
         Raises:
             OSError: the disk does not take the file; the current one stays in use.
@@ -214,7 +215,7 @@ class Journal:
         self._opened_at = time.monotonic()
 
     def _check_room(self) -> None:
-        """Checks the free disk space, and writes the end records that the disk has refused before."""
+        """Writes end records that the disk refused before, and decides by its free space whether to refuse calls."""
         self._forget_begins(self._full_disk.check())
 
     def _forget_begins(self, request_ids: Iterable[str]) -> None:
@@ -244,9 +245,10 @@ class Journal:
         self._sync_now()
 
     def _sync_now(self) -> None:
-        """Syncs the journal files that have been written to since the last time, and wakes the tasks that wait for it.
+        """Syncs to the disk the journal files that were written to since the last time.
 
-        The journal's lock is not held meanwhile, because a slow disk must not delay the writes of calls.
+        Then wakes the tasks that wait for this sync. The journal's lock is not held during the sync, because a slow
+        disk must not delay the writes of calls.
         """
         with self._lock:
             waiters, self._waiters = self._waiters, []

@@ -201,9 +201,9 @@ class Delivery:
         self._pruned_end = str(end) if end else ""
 
     def _ask_for_hours(self, hours: set[datetime]) -> None:
-        """Reads from the database in which of `hours` the sums count calls whose rows were deleted for their age.
+        """Finds out which of `hours` have pruned calls, and remembers these hours for `without_pruned`.
 
-        These hours are remembered for `without_pruned`.
+        The sums of such an hour in the database count calls whose rows were deleted because of their age.
         """
         self._pruned_hours = hours_with_pruned_calls(hours)
 

@@ -53,9 +53,9 @@ class Written(NamedTuple):
 
 
 def remember_pending(rows: Sequence[CallRecord]) -> None:
-    """Stores which responses have not ended, one for each of the given rows, so that the gateway polls their status.
+    """Stores the responses of the given rows as unfinished, so that the gateway polls their status.
 
-    They become rows of the table `PendingResponse`.
+    Each row is that of a call with one such response. The response becomes a row of the table `PendingResponse`.
     """
     # In one order: two hosts that insert the same responses in different ones would wait for each other.
     pending = [

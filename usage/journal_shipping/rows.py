@@ -106,10 +106,10 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
 
 
 def _take_estimates_back(cursor: CursorWrapper, replaced: Mapping[str, str], rollup: Rollup) -> list[Replaced]:
-    """Removes the estimated usage of older rows from the table and the sums, because newer rows state it exactly.
+    """Removes the estimated usage of older rows from the table and the sums, because newer rows state the exact usage.
 
-    `replaced` maps the request id of each older row to that of the newer one. Returns a pair for each older row: the
-    request id of the newer row, and the older row as it was.
+    `replaced` maps the request id of each older row to that of the newer row. Returns a pair for each older row: the
+    request id of the newer row, and the older row as it was before.
     """
     if not replaced:
         return []
@@ -144,11 +144,14 @@ def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[Sum
 
 
 def _rank(row: CallRecord) -> int:
-    """Returns how complete a call's row is, from 0 to 3. Of several rows of one call, the most complete one is kept.
+    """Returns how complete a call's row is. Of several rows of one call, the one with the highest number is kept.
 
-    3 is the row that was written when the call ended, and 1 a row that was made because the end is unknown. 2 and 0 are
-    the shortened rows (stubs) in place of these two. The SQL expression `RANK` computes the same number for a row in
-    the table.
+    * 3: the row that was written when the call ended
+    * 2: the shortened row (a stub) in place of such a row
+    * 1: a row that was made because the call's end is unknown
+    * 0: the stub in place of such a row
+
+    The SQL expression `RANK` computes the same number for a row in the table.
     """
     if (code := row.get("error_code")) == STUB:
         return 2 * int(row["outcome"] != Outcome.INTERRUPTED)

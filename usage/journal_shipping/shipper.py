@@ -53,10 +53,10 @@ class Shipper:
         self._thread.start()
 
     def stop(self, seconds: float) -> bool:
-        """Writes the rest of the journals to the database, and stops the thread; takes `seconds` at most.
+        """Writes the rest of the journals to the database and stops the thread, within `seconds` at most.
 
-        What is still in a journal then is written by the next shipper. Returns False if the thread has not ended in
-        time, because the database does not answer.
+        Returns True if the thread has ended in time. Returns False if it has not, because the database does not answer.
+        The next shipper then writes what is left in the journals.
         """
         self.delivery.deadline = time.monotonic() + seconds
         self._stopping.set()

@@ -87,10 +87,10 @@ class _Elision:
         self._next: dict[bytes, int] = {}
 
     def run(self) -> tuple[bytes, int]:
-        """Copies the body from its start, with placeholders for base64 and vectors, until the copy's budget is used up.
+        """Copies the body from its start, with placeholders instead of base64 and vectors, and returns the copy.
 
-        The budget is the number of bytes that the copy may have; only the last placeholder may exceed it. Returns the
-        copy, and how many bytes of the body it stands for.
+        The copy ends when it has as many bytes as the budget allows; only the last placeholder may exceed the budget.
+        Also returns how many bytes of the body were copied or replaced by placeholders.
         """
         body = self._body
         first = body[: self._room]
@@ -198,9 +198,9 @@ class _Elision:
     def _base64_end(self, start: int) -> int:
         """Returns the position where the base64 that begins at `start` ends.
 
-        Base64 longer than `_STEP_BYTES` is not read as a whole, because that would take too long. Only a sample in each
-        step is tested, until one is not base64, or until one of the bytes `_ENDS` comes. The exact end is then searched
-        for in the step behind the last sample that is base64.
+        Base64 longer than `_STEP_BYTES` is not read as a whole, because that would take too long. The search goes on in
+        steps instead, and tests a sample after each step. The steps end when a sample is not base64, or when one of the
+        bytes `_ENDS` comes. The exact end is then searched for behind the last sample that is base64.
         """
         body = self._body
         end = _BASE64.match(body, start, start + _STEP_BYTES).end()  # type: ignore[union-attr]  # always matches

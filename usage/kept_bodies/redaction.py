@@ -248,14 +248,15 @@ def _has_line_end(text: str) -> bool:
 
 @lru_cache(maxsize=64)
 def _exact_secrets(secrets: tuple[str, ...]) -> _ExactSecrets:
-    """Returns a finder of the given secrets, from a cache; secrets that are too short to search for are left out."""
+    """Returns the object that finds the given secrets in texts, from a cache; too short secrets are left out."""
     return _ExactSecrets({secret for secret in secrets if len(secret) >= MIN_SECRET_CHARACTERS})
 
 
 def _literal(secret: str) -> str:
-    """Returns the longest part of `secret` that is the same in all ways to write it, once escapes are undone.
+    """Returns the longest part of `secret` that is the same in every spelling of the secret.
 
-    This part has only characters that JSON and URLs need not escape. It is empty if the secret has no such character.
+    JSON and URLs need not escape any character of this part, and needless escapes in a text are undone before the part
+    is searched for. The part is empty if the secret has no such character.
     """
     return max(re.findall(r"[A-Za-z0-9_.~-]+", secret), key=len, default="")
 

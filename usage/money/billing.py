@@ -202,9 +202,9 @@ def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
 def _rates_of(row: CallRecord, model: str, at: datetime, custom_prices: Sequence[CustomPrice]) -> ModelRates | None:
     """Returns the price of a call's own model in the call's service tier; None if there is none.
 
-    The answer states the tier. If no answer has come, or the call was a compaction, whose answer never states a tier,
-    the tier that the request named is used. Such a price is marked as provisional, because upstream may have answered
-    in another tier.
+    The tier is the one that the answer states. The tier that the request named is taken instead if no answer has come,
+    or if the call was a compaction, whose answer never states a tier. The price is then marked as provisional, because
+    upstream may have answered in another tier.
     """
     stated, asked = row.get("service_tier"), (row.get("other_usage") or {}).get("asked_tier")
     is_unstated = row.get("usage_source") == UsageSource.ESTIMATED or row.get("route") == COMPACTION

@@ -64,7 +64,7 @@ class LeaseRounds:
         self._tasks: set[asyncio.Task[None]] = set()  # the round that runs, and any late ones
 
     async def open(self) -> None:
-        """Opens the pool of database connections, which makes none before the first round trip needs one."""
+        """Opens the pool of database connections. The pool makes its first connection when a round trip needs one."""
         parameters = connections["default"].get_connection_params()
         del parameters["context"]  # Django's conversions of times
         parameters |= {

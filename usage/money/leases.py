@@ -165,9 +165,11 @@ class Lease:
     def take_granted(self, granted: Decimal | None, spare: Decimal, *, has_waited: bool) -> None:
         """Updates the lease with the database's answer to its request for dollars.
 
-        `granted` is what the lease has been granted in all; None if it got nothing now. `spare` is what it got just now
-        for later calls. `has_waited` says whether calls waited for the answer. If not, the lease was to be topped up in
-        the background; when that brings nothing, it is not tried again before a call has to wait.
+        * `granted` is the sum of all dollars that the lease has been granted so far; None if the request brought
+          nothing.
+        * `spare` is the part of the new dollars that is meant for later calls.
+        * `has_waited` says whether calls waited for the answer. If none did, the lease was topped up in the background.
+          If that brought nothing, it is not topped up again before a call has to wait.
         """
         self.granted = self.granted if granted is None else granted
         self.low = spare / 2

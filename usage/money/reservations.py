@@ -161,9 +161,10 @@ class Reservations:
     # --- rounds
 
     async def _keep(self) -> None:
-        """Runs as a task: makes a round trip to the database when there is work, and each second while leases exist.
+        """Makes round trips to the database, as a task that runs until it is cancelled.
 
-        There is work when calls wait for dollars, or leases have some to give back.
+        A round trip is made when calls wait for dollars, a lease is low, or leases have dollars to give back. While
+        there are leases, one is also made each second.
         """
         try:
             while True:
@@ -210,9 +211,9 @@ class Reservations:
                 del self._waiting[lease]
 
     def _plan(self, waiting: dict[Lease, list[Waiting]]) -> Round:
-        """Plans the next round trip to the database, for the calls `waiting` and all leases of this worker.
+        """Plans the next round trip to the database, for the calls `waiting` and all leases; returns the plan.
 
-        The dollars that the round trip is to give back are subtracted from the leases at once.
+        The dollars that the round trip is to give back are subtracted from the leases now, before it is made.
         """
         now = time.monotonic()
         self._version += 1

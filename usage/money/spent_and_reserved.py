@@ -144,9 +144,10 @@ def settle_reservations(cursor: CursorWrapper, ids: Iterable[str], estimated: Co
     """Deletes the budget reservations of the calls `ids`, in the transaction that has written the rows of these calls.
 
     This concerns reservations outside of leases only. The reservation of a call with a background response stays as
-    long as the gateway polls for the end of the response. `estimated` are the ids of calls whose estimated cost this
-    transaction has added to the sums. If such a call's reservation stays, it is reduced by the estimate, so that the
-    budget counts each dollar once.
+    long as the gateway polls for the end of the response.
+
+    `estimated` are the ids of calls whose estimated cost this transaction has added to the sums. If the reservation of
+    such a call stays, it is reduced by this cost. Otherwise the budget would count the same dollars twice.
     """
     cursor.execute(SETTLE, {"ids": list(ids), "are_polled": responses_are_polled()})
     if estimated:

@@ -162,10 +162,13 @@ def _audio_and_image(
 ) -> tuple[int, int] | None:
     """Returns how many of a call's `total` input or output tokens are billed as audio, and how many as image.
 
-    The rest is billed as text. Returns None if upstream has not stated what is needed, or if its counts contradict each
-    other. Image tokens count as 0 where `price` has no rate of their own for them, because most models bill them as
-    text. If upstream does not split the output of an image model (events of a stream do not), all of it counts as image
-    tokens. Estimated tokens are not split either: all of them count as the dearest kind.
+    The rest is billed as text. Returns None if upstream has not stated enough to tell, or if its counts contradict each
+    other.
+
+    * If `price` has no rate for image tokens, their number is 0. Most models bill images as text.
+    * If upstream does not split the output of an image model, all of it counts as image tokens. Events of a stream do
+      not split it.
+    * Estimated tokens are not split: all of them count as the dearest kind.
     """
     audio = row.get("audio_input_tokens") if direction == "input" else row.get("audio_output_tokens")
     text_rate = price.rates.get(direction)

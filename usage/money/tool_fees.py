@@ -118,7 +118,10 @@ def tool_lines(row: CallRecord, model: str, price: ModelRates) -> Iterator[Line]
 
 
 def _fee_line(unit: str, count: int, fee: Decimal | None) -> Line:
-    """Makes the line of a bill for `count` searches; an unknown fee counts as 0, and is marked as an estimate."""
+    """Makes the line of a bill for `count` searches at `fee` dollars each.
+
+    If `fee` is None, the fee is not known. It then counts as 0, and the line is marked as an estimate.
+    """
     return Line(unit, count, NO_FEE, per=1, kind=CostKind.ESTIMATED) if fee is None else Line(unit, count, fee, per=1)
 
 

@@ -99,7 +99,10 @@ def is_usage_known(row: CallRecord) -> bool:
 
 
 def has_counts(row: CallRecord) -> bool:
-    """Returns whether a call's row states any use of tokens, audio or hosted tools, so that only a price is missing."""
+    """Returns whether a call's row states any use of tokens, audio or hosted tools.
+
+    If such a row has no cost, only a price is missing.
+    """
     total = (row.get("usage") or {}).get("total_tokens")
     return whole_count(total) > 0 or any(row.get(name) for name in (*TOKEN_COUNTS, "audio_seconds")) or uses_tools(row)
 

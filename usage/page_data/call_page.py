@@ -106,8 +106,8 @@ def timeline(call: Request) -> list[Phase]:
 def _placed(phases: list[tuple[str, str, float]], total: float) -> list[Phase]:
     """Returns the parts of a call's duration with their places on the drawn timeline, one after another.
 
-    `phases` has the name, the text and the milliseconds of each part, and `total` the milliseconds of the whole call.
-    Each part is drawn at least 2 units wide.
+    `phases` has the name, the text and the milliseconds of each part, in the order in which they happened. `total` is
+    the length of the whole call in milliseconds. Each part is drawn at least 2 units wide.
     """
     placed, at = [], 0.0
     for name, text, milliseconds in phases:

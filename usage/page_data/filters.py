@@ -100,9 +100,9 @@ class _Address:
         return self._raw(name).strip()
 
     def read_name(self, name: str) -> str | None:
-        """Returns the name to filter by that the query parameter `name` has; None if there is no such filter.
+        """Returns the value of the query parameter `name`, by which calls are filtered; None if there is no filter.
 
-        An empty text is a filter, too: for calls without a model, for example. In the address, `NO_NAME` stands for it.
+        An empty name is a filter, too: for calls without a model, for example. In the address, `NO_NAME` stands for it.
         """
         text = self._raw(name)
         return "" if text == NO_NAME else text or None

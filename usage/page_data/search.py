@@ -91,8 +91,11 @@ class IndexScan:
     def _read_slice(self, wanted: int) -> tuple[list[UUID], UUID | None, int]:
         """Reads the next slice of calls from the database, and finds in it the calls that match all conditions.
 
-        Returns the ids of at most `wanted` matching calls, the oldest id of the slice, and the number of calls in the
-        slice.
+        Returns three values:
+
+        * the ids of the matching calls, at most `wanted`
+        * the oldest id in the slice
+        * the number of calls in the slice
         """
         bounds = self._bounds()
         others = " AND ".join(condition.in_slice or condition.sql for condition in self.others) or "TRUE"
@@ -223,10 +226,10 @@ def _error_text_condition(filters: Filters) -> Condition:
 
 
 def _find_rare(conditions: Sequence[Condition]) -> Condition | None:
-    """Returns the first condition on cost or duration that fewer than `MAX_RARE_CALLS` calls fulfil.
+    """Finds a condition on cost or duration that few calls fulfil, so that a search need read only those calls.
 
-    `conditions` are those of the filters. A search then reads only the calls that fulfil it. Returns None if there is
-    no such condition.
+    `conditions` are those of the filters. Returns the first one on cost or duration that fewer than `MAX_RARE_CALLS`
+    calls fulfil; None if there is none.
     """
     for condition in conditions:
         if condition.is_threshold:

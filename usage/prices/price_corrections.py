@@ -79,9 +79,10 @@ def corrections_of(model: str, tier: str, at: datetime) -> list[Correction]:
 
 
 def corrected(model: str, tier: str, listed: ModelRates | None, correction: Correction) -> ModelRates:
-    """Applies a correction to the `listed` price of a model: its rates replace those of the price; returns the result.
+    """Returns the price of a model after a correction.
 
-    If `listed` is None, the price has only the correction's rates.
+    The result has all rates of the correction, and those rates of the `listed` price that the correction lacks. If
+    `listed` is None, the result has the correction's rates only.
     """
     if listed is None:
         return ModelRates(correction.origin, model, tier, correction.rates, per_picture=correction.per_picture)

@@ -56,8 +56,8 @@ def hours_with_pruned_calls(hours: Collection[datetime]) -> set[datetime]:
 def pruned_ids_end() -> UUID | None:
     """Returns the request id below which all rows have been pruned, that is deleted because of their age.
 
-    Request ids are in the order of time. The sums still count the calls of these rows. Returns None if no rows have
-    been pruned.
+    Request ids are in the order of time. The sums still count the calls of the pruned rows. Returns None if no rows
+    have been pruned.
     """
     state = LedgerState.objects.filter(pk=1).first()  # not `load`, which would create the row
     mark = credible_mark(state.pruned_before, database_now()) if state else None

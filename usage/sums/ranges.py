@@ -139,7 +139,10 @@ def _unit_of(name: str) -> CalendarUnit | None:
 
 
 def _calendar_range(name: str, unit: CalendarUnit, now: datetime) -> TimeRange:
-    """Returns the calendar month or day of the given name, in UTC; one that has not ended lasts until now.
+    """Returns the range of time, in UTC, that a calendar day or month takes.
+
+    `name` is a word such as `yesterday` or `this_month`, or a date such as `2026-11-28` or `2026-11`. The range of the
+    present day or month ends now.
 
     Raises:
         ValueError: there is no such month or day, or it has not begun; the message is for the page's reader.

@@ -68,9 +68,10 @@ def differing_groups(
 
 
 def first_row(since: datetime | None) -> UUID:
-    """Returns a request id that no call from `since` on is below; the lowest of all, if that is None.
+    """Returns the request id at which a search for all calls since the time `since` must begin.
 
-    A call's id and its start are read from the clock one after the other, so the id is from `LEEWAY` before.
+    A call's id and its start are read from the clock one after the other, so the id is that of `LEEWAY` before `since`.
+    If `since` is None, the id is the lowest of all.
     """
     return first_id(since - LEEWAY) if since else UUID(int=0)
 

@@ -213,9 +213,10 @@ def wrong_total_histograms(name: str, since: datetime | None) -> Iterator[str]:
 
 
 def wrong_failures(since: datetime | None) -> Iterator[str]:
-    """Yields a line of text for each group of failed calls whose count is not the number of their rows.
+    """Compares the counts of failed calls with the rows of calls; yields a line of text for each wrong count.
 
-    Only groups from `since` on are compared.
+    A count is for one hour or day, and for one kind of failure (`FAILURE_KEYS`). It is wrong if there is another number
+    of rows of this kind. Only counts of hours and days that begin at `since` or later are compared.
     """
     keys = ", ".join(FAILURE_KEYS)
     query = f"""
@@ -244,9 +245,10 @@ def stray_reservations() -> Iterator[str]:
 
 
 def missing_records(journal: Path) -> Iterator[str]:
-    """Yields a line of text for each record in the journal that is damaged, or that is of an ended call without a row.
+    """Checks that the journal is readable and its calls are in the table; yields a line of text for each fault.
 
-    Of either kind, the first `MOST_FAULTS` are named; one more line says how many others there are.
+    A fault is a damaged record, or the record of an ended call that has no row. Of either kind, the first `MOST_FAULTS`
+    faults get lines of their own, and one more line says how many others there are.
 
     Waits `SHIPPING_SECONDS` at most for the rows, because a running server may still be writing them.
     """
