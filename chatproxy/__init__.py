@@ -25,8 +25,8 @@ How a server starts, runs and stops:
       │      └─ proxyapi                        everything else is a call
       ▼
     SIGTERM, Ctrl-C                   processes.unix_signals: the master lets the workers drain;
-                                      a second one cancels calls
-      │  the worker drains            processes.worker: no new connection or call, calls in flight are finished
+                                      a later one cancels calls
+      │  the worker drains            processes.draining_server: the port is closed, what was accepted is finished
       │  the parts end                processes.lifespan, in reverse order; a step that fails stops no other
       ▼                               (processes.exit_steps)
     the shipper ships the rest        processes.shipper, when the master and all workers have ended, however they have

@@ -1,7 +1,4 @@
-"""Django's settings, from the values that `chatproxy.configuration.setting_reader` reads from the environment.
-
-No other module reads the environment.
-"""
+"""Django's settings, from the values that `chatproxy.configuration.setting_reader` reads from the environment."""
 
 from __future__ import annotations
 
@@ -34,6 +31,7 @@ SECURITY_KEY: str | None = _values["SECURITY_KEY"]
 ACCESS_TOKEN: str | None = _values["ACCESS_TOKEN"]
 DEFAULT_MODEL: str = _values["DEFAULT_MODEL"]
 REQUEST_TIMEOUT: float = _values["REQUEST_TIMEOUT"]
+DRAIN_SECONDS: float = _values["DRAIN_SECONDS"]
 FIRST_BYTE_TIMEOUT: float | None = _values["FIRST_BYTE_TIMEOUT"]
 IDLE_TIMEOUT: float | None = _values["IDLE_TIMEOUT"]
 MAX_PARALLEL_REQUESTS: int = _values["MAX_PARALLEL_REQUESTS"]

@@ -24,6 +24,7 @@
     │   ├── Overloaded             overloaded
     │   ├── TooManyConnections     overloaded, before a head is read (chatproxy.http.protocol)
     │   ├── TooManyStrangers       overloaded, for callers that have shown no key
+    │   ├── OutOfFiles             overloaded, when the system allows no further connection to upstream
     │   ├── ShuttingDown           shutting_down
     │   ├── UpstreamKeyMissing     upstream_key_missing
     │   ├── StorageFull            storage_full
@@ -292,6 +293,14 @@ class TooManyStrangers(Unavailable):
     message = (
         "The gateway holds as many unfinished bodies of callers without a key as it may hold. Send the key in a header"
         " (Authorization: Bearer ... or X-Security-Key), or in the first 64 KiB of the body: then it takes the call."
+    )
+
+
+class OutOfFiles(Unavailable):
+    code = "overloaded"
+    message = (
+        "The gateway has as many open files as the system allows it (`ulimit -n`). Upstream was not reached, so the"
+        " call was not billed."
     )
 
 

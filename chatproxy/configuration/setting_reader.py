@@ -83,6 +83,7 @@ SETTINGS = (
     Setting("REDIS_URL", None, redis_url, "Counts the limits of keys for all processes. Unset: each for itself."),
     Setting("DATA_DIR", DEFAULT_DATA_DIR, text, "Generated secrets, the journal and the bundled PostgreSQL."),
     Setting("REQUEST_TIMEOUT", 900.0, seconds(1, 86400), "Seconds for one upstream call in all."),
+    Setting("DRAIN_SECONDS", 0.0, seconds(0, 3600), "Seconds of serving after SIGTERM while `/readyz` says 503."),
     Setting("FIRST_BYTE_TIMEOUT", None, seconds(1, 86400), "Seconds until upstream begins to answer. Unset: no limit."),
     Setting("IDLE_TIMEOUT", None, seconds(1, 86400), "Seconds of silence in an answer of upstream's. Unset: no limit."),
     Setting("MAX_PARALLEL_REQUESTS", 1000, whole_number(1, 100_000), "Calls at once per process; beyond it 503."),

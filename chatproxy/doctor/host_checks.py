@@ -18,6 +18,7 @@ from chatproxy.http.connections import files_needed
 from proxyapi.keys.snapshots import keyring_file
 
 WORKERS_DIRECTORIES = ("journal", "owners", "workers")  # in DATA_DIR
+MIN_FILES = 256
 MIB = 1024 * 1024
 SCARCE_BYTES = 1024 * MIB  # of free disk space beyond the reserve
 
@@ -58,12 +59,16 @@ def check_permissions() -> Iterator[Finding]:
 def check_open_files() -> Iterator[Finding]:
     """Yields a warning if the system allows too few open files for MAX_PARALLEL_REQUESTS calls at once.
 
+    Yields a fault if they are so few that some calls at once leave none by which a connection could be accepted.
+
     The system's hard limit is what counts, because a start raises the limit of the server's processes up to that.
     """
     calls = settings.MAX_PARALLEL_REQUESTS
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     files, needed = sys.maxsize if hard == resource.RLIM_INFINITY else hard, files_needed(calls)
-    if files < needed:
+    if files < MIN_FILES:
+        yield fault(f"{files} open files are allowed, and at least {MIN_FILES} are needed; raise `ulimit -n`")
+    elif files < needed:
         yield warning(f"{calls} calls at once need {needed} open files, and {files} are allowed; raise `ulimit -n`")
 
 

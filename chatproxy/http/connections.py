@@ -147,6 +147,7 @@ class Connections:
         self.limit_per_network = max(1, min(limit // 2, limit_per_network or limit))
         self.count = 0
         self.count_refusal = count_refusal
+        self.is_draining = False  # whether each answer ends its connection, because this worker is to end
         self._trusted = [ipaddress.ip_network(form) for network in trusted_proxies for form in both_forms(network)]
         self._descriptor_end = descriptor_end
         self._networks: dict[str, Network] = {}
@@ -175,7 +176,7 @@ class Connections:
             network = Network(name, self._limit_of(name))
         if network.count >= network.limit and not self._make_room(network.idle):
             return self._refuse(f"{network.count} connections of {name}")
-        is_full = self.count >= self.limit or descriptor >= self._descriptor_end
+        is_full = self.count >= self.limit or self.is_short_of_files(descriptor)
         if is_full and not self._make_room(self._idle):
             return self._refuse(f"{self.count} connections")
         self._networks[name] = network
@@ -184,6 +185,10 @@ class Connections:
         self.count += 1
         self.add_idle(connection)
         return True
+
+    def is_short_of_files(self, descriptor: int) -> bool:
+        """Returns whether nearly all file descriptors are in use, by the number of a new connection's `descriptor`."""
+        return descriptor >= self._descriptor_end
 
     def add_idle(self, connection: Closable) -> None:
         """Registers a client connection as idle, because it is new or its last call has been answered."""

@@ -6,11 +6,14 @@ because ASGI has no messages for what those methods do.
 
 Requests of one connection are answered in turn. uvicorn keeps those that wait in `pipeline`; `cycle` is the newest
 request, and `_running` the one that is being answered, or was last.
+
+Over 300 lines, since it is one class, whose methods share the state of one connection.
 """
 
 from __future__ import annotations
 
 import asyncio
+import select
 import sys
 from collections.abc import Callable
 from typing import cast
@@ -31,6 +34,8 @@ LINGER_SECONDS = 1.0
 # because many clients send everything before they read.
 DISCARD_SECONDS = 30.0
 MAX_DISCARDED_BYTES = 64 * 1024 * 1024
+# How long a connection may be idle after its last answer while the worker ends, if the answer did not announce the end.
+LAST_IDLE_SECONDS = 1
 # How long a connection may be idle on which no valid key was sent; others may as long as gunicorn's `keepalive` says.
 STRANGER_KEEPALIVE_SECONDS = 15
 
@@ -56,10 +61,15 @@ class Protocol(RequestReader):
         opened = transport.get_extra_info("socket")
         address = self.client[0] if self.client else ""
         self.is_trusted_proxy = self._connections.trusts(address)
-        if self._connections.admit(self, address, opened.fileno() if opened else -1):
+        descriptor = opened.fileno() if opened else -1
+        if self._connections.admit(self, address, descriptor):
             self._start_head_timer()
         else:
             self._ignores_input = True
+            if not self._connections.is_short_of_files(descriptor):
+                self._lingering_transport.linger(
+                    self._linger
+                )  # its request is on the way, and must not reset the answer
             self._answer_and_close(TooManyConnections())
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -232,6 +242,8 @@ class Protocol(RequestReader):
             self.pipeline.append((cycle, app))  # the next one to start
             self.flow.pause_reading()
             return
+        if self._connections.is_draining and not self.pipeline:
+            cycle.keep_alive = False
         self._running = cycle
         self._connections.remove_idle(self)
         super()._start_asgi_task(cycle, app)
@@ -254,6 +266,54 @@ class Protocol(RequestReader):
             return False
         self.transport.close()
         return True
+
+    # How a connection ends with its worker.
+
+    @property
+    def awaits_request(self) -> bool:
+        """Whether a request is arriving on this connection, or none has come yet since the connection was opened."""
+        if self.transport.is_closing() or not self._is_between_requests:
+            return False
+        return self.cycle is None or self._is_in_head or self._has_unread_bytes
+
+    def shutdown(self) -> None:
+        """Ends this connection, because its worker ends: now if it is idle, else after its last answer.
+
+        uvicorn calls this once. A request that has just arrived is answered as well: its bytes are in the socket while
+        this worker still takes the connection for an idle one.
+        """
+        if self._is_between_requests:
+            if not self._has_unread_bytes:
+                self.transport.close()
+        else:
+            self.end_after_answer()
+
+    def end_after_answer(self) -> None:
+        """Lets the running answer announce the end of the connection, because its worker is to end.
+
+        If the answer has begun, its client was told that it may send another request, and can be sending one when the
+        answer ends. So the connection is closed only after `LAST_IDLE_SECONDS`.
+        """
+        if self._is_between_requests:
+            return
+        if not self.cycle.response_started:
+            self.cycle.keep_alive = False
+        else:
+            self.timeout_keep_alive = LAST_IDLE_SECONDS
+
+    @property
+    def _is_between_requests(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    @property
+    def _has_unread_bytes(self) -> bool:
+        """Whether bytes of the client, or the end of the connection, have arrived and were not parsed yet."""
+        opened = self.transport.get_extra_info("socket")
+        if self._unread or opened is None:
+            return bool(self._unread)
+        poll = select.poll()
+        poll.register(opened.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     # Clients that do not read their answers.
 

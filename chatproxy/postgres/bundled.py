@@ -75,6 +75,14 @@ class BundledPostgres:
             self.stop()
             raise
 
+    def check_version(self) -> None:
+        """Checks that the installed PostgreSQL can run the cluster.
+
+        Raises:
+            BundledPostgresError: the cluster is of another major version; the message is one line.
+        """
+        self._cluster.check_version(Postgres.for_account(Account.of(self.cluster)))
+
     def revive(self) -> None:
         """Starts the PostgreSQL server again after it was killed, or when it runs but cannot be reached.
 

@@ -1,4 +1,4 @@
-"""How a worker ends: the functions called when it begins to drain, and the steps that run after the last call.
+"""How a worker ends: the functions called when it stops taking connections, and the steps that run after its last call.
 
 A step that fails or hangs stops no other one: the later steps save what has been counted and written.
 """
@@ -15,9 +15,11 @@ logger = logging.getLogger(__name__)
 
 STEP_SECONDS = 5.0  # for a step that waits on the event loop; one that blocks the loop has a limit of its own
 
-# Functions that are called on the event loop when the worker begins to drain. A list to which the application adds,
-# because the module of the worker process (`chatproxy.processes.worker`) must not import the application.
-on_drain: list[Callable[[], None]] = []
+# Functions that are called on the event loop once the whole server is stopping, and once this worker has closed its
+# port. Lists to which the application adds, because the module that calls them
+# (`chatproxy.processes.draining_server`) must not import the application.
+on_server_stop: list[Callable[[], None]] = []
+on_port_close: list[Callable[[], None]] = []
 
 
 class ShutdownSteps(AsyncExitStack):

@@ -19,7 +19,8 @@ from gunicorn.workers.base import Worker
 from chatproxy import logs
 from chatproxy.configuration import setting_reader
 from chatproxy.processes.shipper_watch import ShipperWatch
-from chatproxy.processes.unix_signals import MasterSignals, reset_in_new_worker, unblock_stop_signals
+from chatproxy.processes.unix_signals import MasterSignals, reset_in_new_worker, unblock_signals
+from chatproxy.processes.upgrade import Upgrade
 from usage.addresses import both_forms
 
 if TYPE_CHECKING:
@@ -42,8 +43,9 @@ def _bundled_postgres() -> PostgresWatch | None:
 
 _values = setting_reader.load()
 _master = os.getpid()
-_signals = MasterSignals()
+_signals = MasterSignals(_values["DRAIN_SECONDS"])
 _shipper = ShipperWatch()
+_upgrade = Upgrade(_shipper.kill)
 _postgres = _bundled_postgres()
 
 proc_name = "chatproxy"
@@ -54,9 +56,11 @@ bind = f"[{_host}]:{_values['PORT']}" if ":" in _host else f"{_host}:{_values['P
 keepalive = 900  # seconds a client may keep an idle connection
 forwarded_allow_ips = ",".join(form for proxy in _values["TRUSTED_PROXIES"] for form in both_forms(proxy))
 
-# Seconds. A worker that finishes its calls sends no heartbeat, and its last call may have just begun.
-graceful_timeout = math.ceil(_values["REQUEST_TIMEOUT"]) + 30
-timeout = graceful_timeout + 30
+# Seconds. When the port closes, the last call may have just begun, or its body be still arriving.
+graceful_timeout = math.ceil(_values["DRAIN_SECONDS"] + _values["REQUEST_TIMEOUT"]) + 30
+# Seconds without a heartbeat after which a worker is killed and replaced: its event loop stands still, or it cannot
+# load. With the start of the new one, that is less than a minute.
+timeout = 50
 max_requests = 0
 preload_app = False
 control_socket_disable = True
@@ -75,15 +79,21 @@ def when_ready(server: Arbiter) -> None:
     PostgreSQL.
     """
     _signals.install(server)
+    _upgrade.install(server)
     if _postgres is not None:
         _postgres.watch()
     _shipper.start(reload=server.cfg.reload)
-    unblock_stop_signals()
+    unblock_signals()
 
 
 def post_fork(server: Arbiter, worker: Worker) -> None:
     """Hook of gunicorn, called first in each new worker: removes the signal handlers inherited from the master."""
     reset_in_new_worker(server, worker)
+
+
+def child_exit(_server: Arbiter, worker: Worker) -> None:
+    """Hook of gunicorn, called in the master for each worker that has ended."""
+    _upgrade.worker_has_ended(worker)
 
 
 def worker_int(_worker: Worker) -> None:

@@ -14,7 +14,7 @@ import gc
 
 from django.db import connection
 
-from chatproxy.processes.exit_steps import ShutdownSteps, on_drain
+from chatproxy.processes.exit_steps import ShutdownSteps, on_port_close, on_server_stop
 from proxyapi.call.caller_connection import Receive, Send
 from proxyapi.call.capacity import capacity
 from proxyapi.keys.keyring import keyring
@@ -37,7 +37,8 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
 
     The first message from uvicorn asks for the start, the second for the end.
     """
-    on_drain.append(capacity.drain)
+    on_server_stop.append(capacity.stop)
+    on_port_close.append(capacity.drain)
     await receive()
     async with ShutdownSteps() as steps:
         try:

@@ -71,6 +71,13 @@ class ShipperWatch(KeepRunning):
             self._process.kill()
             self._process.wait()
 
+    def kill(self) -> None:
+        """Ends the shipper at once, and for good. What it has not shipped, the next one ships."""
+        self.end_watch(STOP_SECONDS)
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 

@@ -1,13 +1,21 @@
 """What each signal does to gunicorn's master and to its workers.
 
     signal             sent to the master                        sent to a worker
-    SIGTERM, SIGINT    the first drains; a later one cancels     SIGTERM drains; SIGINT (Ctrl-C) is ignored
-    SIGHUP             drains, however often it comes            is ignored
+    SIGTERM            drains; a second one does not wait for    drains
+                       DRAIN_SECONDS; a later one cancels
+    SIGINT (Ctrl-C)    the first drains without the wait; a      is ignored
+                       later one cancels
+    SIGHUP             drains without the wait, however often    is ignored
+                       it comes
     SIGQUIT            cancels (gunicorn's own handler)          cancels
-    SIGUSR2            replaces all workers (`REPLACE_WORKERS`)  is not used
+    SIGUSR1            replaces all workers (`REPLACE_WORKERS`)  is not used
+    SIGUSR2            starts the code that is now on the disk   is not used
 
-*Draining*: no new connections, calls in flight are finished, the ledger is written, the process exits. *Cancelling*:
-the same, but calls in flight are cancelled. `chatproxy.processes.worker` does both.
+*Draining*: for DRAIN_SECONDS everything is served as before, but each answer ends its connection, and `/readyz` has
+status 503, so that a load balancer sends its calls elsewhere. Then there are no new connections, accepted calls are
+finished, the ledger is written, the process exits. *Cancelling*: the same without the wait, and calls in flight are
+cancelled. `chatproxy.processes.draining_server` does both. `chatproxy.processes.upgrade` does what the last two signals
+ask for.
 
 A worker ignores SIGINT and SIGHUP because Ctrl-C and the end of a terminal reach the whole process group: the master
 alone decides what they mean. A supervisor may send SIGTERM to all processes at once, so a worker takes it too. The
@@ -17,20 +25,48 @@ shipper ignores all of them, and ends after the workers (`chatproxy.processes.sh
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
+import mmap
 import signal
 import sys
 import time
 from collections.abc import Callable
+from typing import NoReturn
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
+logger = logging.getLogger(__name__)
+
+STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+REPLACE_WORKERS, UPGRADE = signal.SIGUSR1, signal.SIGUSR2
 # `manage.py serve` blocks these signals before it becomes gunicorn. Otherwise one that comes in between would be lost,
 # or would leave the bundled PostgreSQL running. The master unblocks them once its handlers are installed.
-STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-REPLACE_WORKERS = signal.SIGUSR2
-REPLACE_SECONDS = 60.0  # several workers may ask at once; after the first, requests are ignored for so long
+HELD_SIGNALS = STOP_SIGNALS | {REPLACE_WORKERS, UPGRADE}
+
+
+class StopMoment:
+    """The moment at which the workers of a stopping server close its port: one number, which all processes share.
+
+    `at` is a time of `time.monotonic()`, and infinite while the server is not stopping. It is in memory that workers
+    inherit from the master, because a worker cannot tell from SIGTERM whether it alone is to end, or the server.
+    """
+
+    def __init__(self) -> None:
+        self._memory = memoryview(mmap.mmap(-1, 8)).cast("d")
+        self.at = math.inf
+
+    @property
+    def at(self) -> float:
+        return self._memory[0]
+
+    @at.setter
+    def at(self, moment: float) -> None:
+        self._memory[0] = moment
+
+
+stop_moment = StopMoment()  # made when the master loads this module, before it forks a worker
 
 
 def exit_on_stop_signals(code: int) -> None:
@@ -47,55 +83,50 @@ class MasterSignals:
     """The gateway's signal handlers in gunicorn's master process.
 
     Create this object before gunicorn sets its own handlers: afterwards nobody can see whether `nohup` has set SIGHUP
-    to be ignored. If it has, SIGHUP stays ignored.
+    to be ignored. If it has, SIGHUP stays ignored. `drain_seconds` is the setting DRAIN_SECONDS.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, drain_seconds: float) -> None:
+        self._drain_seconds = drain_seconds
         self._ignores_hangups = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-        self._is_draining = False
-        self._replaced_at = -math.inf
 
     def install(self, master: Arbiter) -> None:
         """Replaces gunicorn's signal handlers in its master process by the gateway's own."""
         self._queue = master.SIG_QUEUE
-        self._master = master
+        master.handle_hup = self._hang_up
         for number in STOP_SIGNALS:
             signal.signal(number, self._stop)
         if self._ignores_hangups:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        signal.signal(REPLACE_WORKERS, self._replace_workers)
 
     def _stop(self, number: int, _frame: object) -> None:
         """Handles SIGTERM, SIGINT and SIGHUP in gunicorn's master: tells all workers to finish their calls and exit.
 
-        A second SIGTERM or Ctrl-C cancels the calls in flight.
+        After SIGTERM the workers wait for DRAIN_SECONDS before they close the port, so that load balancers learn of it.
+        A second SIGTERM or Ctrl-C ends that wait; one that comes after it cancels the calls in flight.
         """
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the end of one terminal may be reported more than once
-        if self._is_draining and number == signal.SIGHUP:
-            return
-        self._queue.put_nowait(signal.SIGQUIT if self._is_draining else signal.SIGTERM)
-        self._is_draining = True
+        now = time.monotonic()
+        if stop_moment.at == math.inf:
+            stop_moment.at = now + (self._drain_seconds if number == signal.SIGTERM else 0)
+            self._queue.put_nowait(signal.SIGHUP if number == signal.SIGHUP else signal.SIGTERM)
+        elif number != signal.SIGHUP and stop_moment.at > now:
+            stop_moment.at = now
+        elif number != signal.SIGHUP:
+            self._queue.put_nowait(signal.SIGQUIT)
 
-    def _replace_workers(self, _number: int, _frame: object) -> None:
-        """Handles SIGUSR2 in gunicorn's master: starts as many new workers as there are, and drains the old ones.
-
-        The old workers finish their calls and exit. This is done at most once in `REPLACE_SECONDS`, because several
-        workers may ask for it at the same time.
-        """
-        if time.monotonic() - self._replaced_at < REPLACE_SECONDS:
-            return
-        self._replaced_at = time.monotonic()
-        for number in (signal.SIGTTIN, signal.SIGTTOU):  # to gunicorn: one worker more; one worker less, the oldest
-            for _ in range(self._master.num_workers):
-                self._queue.put_nowait(number)
+    def _hang_up(self) -> NoReturn:
+        """Ends the server after SIGHUP; gunicorn's main loop calls this instead of its own reload."""
+        logger.warning("SIGHUP ends this server, as the end of a terminal does; it reloads nothing")
+        raise StopIteration  # as gunicorn's handler of SIGTERM does
 
 
-def unblock_stop_signals() -> None:
-    """Unblocks the signals to stop (`STOP_SIGNALS`) in gunicorn's master, once the master's handlers are installed.
+def unblock_signals() -> None:
+    """Unblocks the signals in `HELD_SIGNALS` in gunicorn's master, once the master's handlers are installed.
 
     `manage.py serve` blocked these signals before it became gunicorn. Those that came meanwhile are handled now.
     """
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_SIGNALS)
 
 
 def reset_in_new_worker(master: Arbiter, worker: Worker) -> None:
@@ -111,7 +142,7 @@ def reset_in_new_worker(master: Arbiter, worker: Worker) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     ignore_in_worker()
     while not master.SIG_QUEUE.empty():
-        if master.SIG_QUEUE.get_nowait() in {signal.SIGTERM, signal.SIGQUIT}:
+        if master.SIG_QUEUE.get_nowait() in {*STOP_SIGNALS, signal.SIGQUIT}:
             sys.exit(0)
 
 

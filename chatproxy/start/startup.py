@@ -20,8 +20,10 @@ from psycopg.rows import TupleRow
 from chatproxy.postgres.database_refusals import is_lasting, reason_of
 from chatproxy.start.waiting_migrations import migrate
 from usage.database.lock import wait_for_lock
+from usage.live.worker_files import has_living_worker
 
-PORT_SECONDS = 3.0  # how long a port may stay in use: the workers of a killed master need a moment to see its death
+PORT_SECONDS = 3.0  # how long a port may stay in use; longer if a worker of a killed server may have it
+WORKERS_SECONDS = 60.0  # how long such workers may take to see that their master is dead, on a busy machine
 DATABASE_SECONDS = 60.0  # how long the database may be unreachable
 # A number that all our processes share. Not the 0x63686174 of older versions: behind a pooler, a connection whose
 # process ended long ago may still hold that lock.
@@ -46,15 +48,18 @@ def raise_open_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def check_port(host: str, port: int) -> None:
+def check_port(host: str, port: int, output: Output) -> None:
     """Checks that the server can listen on its port, before anything else is started.
 
-    gunicorn would report a port in use later, and at length.
+    gunicorn would report a port in use later, and at length. Waits for workers of the same DATA_DIR whose server was
+    killed, and says so in a line to `output`.
 
     Raises:
-        StartError: the address cannot be listened on, or is in use for longer than `PORT_SECONDS`.
+        StartError: the address cannot be listened on, or is in use for longer than `PORT_SECONDS`, or
+            `WORKERS_SECONDS` if workers of the same DATA_DIR are alive.
     """
-    deadline = time.monotonic() + PORT_SECONDS
+    began_at = time.monotonic()
+    has_written = False
     while True:
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -65,8 +70,12 @@ def check_port(host: str, port: int) -> None:
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise StartError(f"HOST {host} port {port} cannot be listened on: {error.strerror}") from None
-            if time.monotonic() > deadline:
+            waits_for_workers = has_living_worker()
+            if time.monotonic() - began_at > (WORKERS_SECONDS if waits_for_workers else PORT_SECONDS):
                 raise StartError(f"port {port} is in use; stop its owner, or set PORT to another") from None
+            if waits_for_workers and not has_written:
+                output.write(f"chatproxy: waiting for workers of another server of this DATA_DIR to leave port {port}")
+                has_written = True
             time.sleep(0.1)
         else:
             return

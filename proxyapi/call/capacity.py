@@ -1,4 +1,4 @@
-"""Counts the calls in flight of this process, limits them, and drains them when the server stops."""
+"""Counts the calls in flight of this process, limits them, and drains them when the process is to end."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from proxyapi.cached_settings import call_settings
-from proxyapi.exceptions import Overloaded, ShuttingDown
+from proxyapi.exceptions import Overloaded
 
-# When the server stops, a request's body that is still arriving has so much time left. Nothing has gone upstream yet.
-DRAINED_BODY_SECONDS = 5.0
+# Once no new connections are taken, a request's body that is still arriving has so much time left. Less than gunicorn
+# allows beyond REQUEST_TIMEOUT (`chatproxy.processes.gunicorn_conf`): the call itself may take all of that.
+DRAINED_BODY_SECONDS = 20.0
 
 
 class Capacity:
-    """The number of calls in flight in this process, with its limit; it refuses new calls when the server stops.
+    """The number of calls in flight in this process, with its limit.
 
-    `peak` is the highest number of calls in flight so far; `draining` is true once the server is stopping. Used from
-    the event loop only.
+    `peak` is the highest number of calls in flight so far. `stopping` is true once the whole server is stopping, and no
+    new calls should be sent to it; those that come are served. `draining` is true once this process takes no new
+    connections. Used from the event loop only.
     """
 
     def __init__(self) -> None:
         self.in_flight = 0
         self.peak = 0
+        self.stopping = False
         self.draining = False
         self._receiving: set[asyncio.Timeout] = set()
 
@@ -53,7 +56,7 @@ class Capacity:
     def receiving(self, timeout: asyncio.Timeout) -> Iterator[None]:
         """Context manager for the time in which a request's body arrives, so that `drain` can shorten its time limit.
 
-        `timeout` is that limit. If the server is already stopping, the limit is shortened at once.
+        `timeout` is that limit. If this process is draining already, it is shortened at once.
         """
         if self.draining:
             self._hurry(timeout)
@@ -63,8 +66,12 @@ class Capacity:
         finally:
             self._receiving.discard(timeout)
 
+    def stop(self) -> None:
+        """Records that the whole server is stopping, for `/readyz`."""
+        self.stopping = True
+
     def drain(self) -> None:
-        """Refuses new calls from now on, because the server is stopping; calls that were sent upstream go on.
+        """Records that this process takes no new connections. What was accepted goes on.
 
         Request bodies that are still arriving have at most `DRAINED_BODY_SECONDS` left.
         """
@@ -80,15 +87,6 @@ class Capacity:
         deadline, drained_at = timeout.when(), asyncio.get_running_loop().time() + DRAINED_BODY_SECONDS
         if deadline is None or deadline > drained_at:
             timeout.reschedule(drained_at)
-
-    def check_open(self) -> None:
-        """Checks that a call may still be sent upstream.
-
-        Raises:
-            ShuttingDown: the server is stopping.
-        """
-        if self.draining:
-            raise ShuttingDown
 
 
 capacity = Capacity()

@@ -131,7 +131,7 @@ class IncomingBody:
             RequestTimeout: the body has not arrived within REQUEST_TIMEOUT, or comes too slowly.
             InvalidKey: the search has found no valid key in the whole body.
             TooManyStrangers: no key has been found yet, and the memory for bodies of senders without a key is used up.
-            ShuttingDown: the server is stopping, and the body has not arrived in time.
+            ShuttingDown: the process is draining, and the body has not arrived in the time that is left.
             CallerGone: the client has hung up.
         """
         self.check_announced()

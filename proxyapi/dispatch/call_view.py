@@ -140,7 +140,6 @@ class CallView(ProxyView):
         `dialect` has the rules for this route's event streams, if it has any. With it, a caller that has asked for a
         stream gets keep-alive comments until upstream answers.
         """
-        capacity.check_open()
         call, facts, caller = self.call, self.call.facts, self.caller
         may_stream = (facts.stream and call.request.method != "HEAD") or request.upload is not None
         if may_stream and dialect is not None and call_settings().SSE_KEEPALIVE_SECONDS:

@@ -46,14 +46,14 @@ class ReadinessView(ProxyView):
 
     @openapi.readiness
     async def get(self, request: ProxyRequest) -> HttpResponse:
-        ready = keyring.loaded and not capacity.draining and not ledger.journal.full
+        ready = keyring.loaded and not capacity.stopping and not ledger.journal.full
         shipping = ShippingState.read()
         faults = (shipping.database_fault, shipping.shipper_fault, limiter.degraded, reservations.fault)
         degraded = keyring.state != "loaded" or any(faults)
         facts = {
             "status": "unavailable" if not ready else "degraded" if degraded else "ok",
             "keys": keyring.state,
-            "draining": capacity.draining,
+            "draining": capacity.stopping,
             "journal": "full" if ledger.journal.full else "ok",
             "journal_lag_bytes": shipping.waiting_bytes,
             "database": shipping.database_fault or ("unknown" if shipping.shipper_fault == NOT_RUNNING else "ok"),

@@ -5,8 +5,16 @@ from __future__ import annotations
 import logging
 import time
 
-from proxyapi.exceptions import ProxyError, RequestTimeout, UpstreamTimeout, UpstreamUnreachable
-from proxyapi.upstream.faults import Broken, ConnectTimeout, InvalidStatus, NotConnected, Silent, TransportFault
+from proxyapi.exceptions import OutOfFiles, ProxyError, RequestTimeout, UpstreamTimeout, UpstreamUnreachable
+from proxyapi.upstream.faults import (
+    Broken,
+    ConnectTimeout,
+    InvalidStatus,
+    NoFileLeft,
+    NotConnected,
+    Silent,
+    TransportFault,
+)
 from proxyapi.upstream.request import UpstreamRequest
 
 logger = logging.getLogger(__name__)
@@ -66,6 +74,9 @@ def error_of(fault: TransportFault, request: UpstreamRequest) -> ProxyError:
             unreachable_log.add(fault)
             words = f"No connection to upstream in time: {fault.reason}. {NOT_BILLED}"
             return UpstreamTimeout(words, is_unbilled=True)
+        case NoFileLeft():
+            unreachable_log.add(fault)
+            return OutOfFiles()
         case NotConnected():
             unreachable_log.add(fault)
             words = f"No connection to upstream: {fault.reason}. {NOT_BILLED}"

@@ -2,7 +2,8 @@
 
 TransportFault
 ├── NotConnected      no connection: upstream has received nothing of the call
-│   └── ConnectTimeout    no connection in time
+│   ├── ConnectTimeout    no connection in time
+│   └── NoFileLeft        this process has as many files open as it may have
 ├── Late              the deadline passed before the end of the answer
 │   └── Silent            no byte arrived for longer than a setting allows
 └── Broken            the connection broke, or the answer is not HTTP
@@ -37,8 +38,6 @@ SYSTEM_FAULTS = {
     errno.ECONNREFUSED: "it refuses connections",
     errno.ENETUNREACH: "no network leads to it",
     errno.EHOSTUNREACH: "no network leads to it",
-    errno.EMFILE: "this machine has no open file left for it",
-    errno.ENFILE: "this machine has no open file left for it",
     errno.EADDRNOTAVAIL: "this machine has no port left for it",
 }
 
@@ -77,6 +76,10 @@ class NotConnected(TransportFault):
 
 class ConnectTimeout(NotConnected):
     """Error: no connection to upstream could be opened in time."""
+
+
+class NoFileLeft(NotConnected):
+    """Error: no connection to upstream could be opened, because the system allows no further open file."""
 
 
 class Late(TransportFault):
@@ -135,6 +138,8 @@ def not_connected(fault: OSError | UnicodeError, *, is_proxy: bool) -> NotConnec
             return NotConnected("TLS with it failed; it may speak http:// only")
         case ConnectionResetError() | ConnectionAbortedError() | BrokenPipeError():  # asyncio's own have no number
             reason = "it closed the connection at once"
+        case OSError(errno=errno.EMFILE | errno.ENFILE):
+            return NoFileLeft("this machine has no open file left for it")
         case OSError():
             reason = SYSTEM_FAULTS.get(fault.errno or 0, "it cannot be connected to")
     return NotConnected(f"the proxy on the way: {reason}" if is_proxy else reason)

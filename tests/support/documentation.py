@@ -29,7 +29,12 @@ for _path in sorted((BASE_DIR / "bench").glob("*.md")):
 def blocks(language: str, page: str = "") -> list[str]:
     """Returns the code blocks in a language, such as `sh`, from one page of the documentation or from all pages."""
     texts = [PAGES[page]] if page else PAGES.values()
-    return [block for text in texts for _, found, block in FENCED.findall(text) if found == language]
+    return [block for text in texts for block in blocks_in(text, language)]
+
+
+def blocks_in(text: str, language: str) -> list[str]:
+    """Returns the fenced code blocks of a language in a part of a page."""
+    return [block for _, found, block in FENCED.findall(text) if found == language]
 
 
 def section(heading: str) -> str:

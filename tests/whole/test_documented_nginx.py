@@ -13,7 +13,7 @@ import openai
 import pytest
 
 from tests.support.callers.all_pages import hidden_fields
-from tests.support.documentation import blocks, section
+from tests.support.documentation import blocks_in, section
 from tests.support.servers.databases import new_database
 from tests.support.servers.gateway import ADMIN_PASSWORD, PATIENCE, SECURITY_KEY, Gateway, free_port, run_gateway
 from tests.support.servers.nginx import run_nginx
@@ -21,7 +21,7 @@ from tests.support.servers.throw_away_ca import make_server
 from tests.support.upstreams.held import LAST, HeldUpstream, events, held_upstream
 
 NAME = "ai.example.com"
-WHOLE, UNDER_PATH = blocks("nginx")
+WHOLE, UNDER_PATH = blocks_in(section("## Behind a TLS proxy"), "nginx")
 SLASH = {"as written": "", "with a slash": "/"}
 SHARED_LINES = re.compile(r"proxy_(?!pass|set_header X-Forwarded-Prefix)\w+ [^;]*;")
 CHUNK = (

@@ -254,13 +254,14 @@ class Journal:
             waiters, self._waiters = self._waiters, []
             wanted = self._dirty and self._sync != "off"
             self._dirty = False
-            fds, self._retired = self._retired, []
-            if wanted and self._fd >= 0:
-                fds.append(os.dup(self._fd))
-        for fd in fds:
+            retired, self._retired = self._retired, []
+            current = self._fd if wanted else -1
+        for fd in retired:
             if self._sync != "off":
                 _sync_file(fd)
             os.close(fd)
+        if current >= 0:  # still open: nobody closes a segment but this function, once it is retired
+            _sync_file(current)
         for loop, waiter in waiters:
             loop.call_soon_threadsafe(_release, waiter)
 

@@ -176,6 +176,12 @@ def read_shipper_report() -> WorkerReport | None:
     return next((report for path in paths if _is_alive(path) and (report := _read(path))), None)
 
 
+def has_living_worker() -> bool:
+    """Returns whether a worker that uses this DATA_DIR is alive, of whichever server."""
+    locks = [path for path in directory().glob("*.lock") if path.name != DEAD_COUNTS_LOCK]
+    return any(is_locked(path) for path in locks if not path.stem.endswith(SHIPPER_SUFFIX))
+
+
 def leave_counts() -> None:
     """Leaves the counters of this process, a command such as `ledger`, in a file, so that the metrics include them.
 

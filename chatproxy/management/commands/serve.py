@@ -12,6 +12,7 @@ import signal
 import sys
 from argparse import ArgumentParser
 from contextlib import ExitStack
+from importlib import import_module
 from typing import NoReturn
 
 from django.conf import settings
@@ -25,7 +26,8 @@ from chatproxy.doctor.host_checks import not_a_directory
 from chatproxy.logs import without_secrets
 from chatproxy.postgres.binaries import BundledPostgresError
 from chatproxy.postgres.bundled import BundledPostgres
-from chatproxy.processes.unix_signals import STOP_SIGNALS, exit_on_stop_signals
+from chatproxy.processes.unix_signals import HELD_SIGNALS, exit_on_stop_signals
+from chatproxy.processes.upgrade import PREPARED, is_taking_over
 from chatproxy.start.first_start import create_first_admin, generate_secrets, has_admin
 from chatproxy.start.secret_canary import record_secrets
 from chatproxy.start.startup import (
@@ -45,6 +47,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--reload", action="store_true", help="restart the worker when the code changes (make dev)")
+        parser.add_argument(
+            "--prepare", action="store_true", help="check and migrate beside a server, do not start one"
+        )
         parser.add_argument("--new-secrets", action="store_true", help="go on without those that the database knows")
         parser.add_argument("--demo", action="store_true", help="the upstream is a simulated one (make demo)")
 
@@ -55,27 +60,46 @@ class Command(BaseCommand):
         exit_on_stop_signals(0)
         # A failure, or a signal to stop, undoes what was done so far. `exec` never returns, so then nothing is undone.
         try:
+            make_data_dir()
+            obey(run_checks(checkup.OF_HOST, self.skipped_checks), self.stderr)
+            if options["prepare"]:
+                self.prepare_beside_server()
+                sys.exit(0)
             with ExitStack() as undo:
-                self.prepare(undo)
-                signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # until gunicorn handles them
+                self.prepare_start(undo)
+                signal.pthread_sigmask(signal.SIG_BLOCK, HELD_SIGNALS)  # until gunicorn handles them
                 become_gunicorn(reload=reload)
         except (StartError, BundledPostgresError, ImproperlyConfigured) as error:
             sys.exit(f"chatproxy: {without_secrets(str(error))}")
 
-    def prepare(self, undo: ExitStack) -> None:
-        """Does all that must be done before the server starts: checks, database, migrations, secrets, the first admin.
+    def prepare_start(self, undo: ExitStack) -> None:
+        """Does all that must be done before the server starts: port, database, and what `prepare` does.
 
-        At the end prints the banner. Adds functions to `undo` that undo the steps, in case a later step fails.
+        Adds functions to `undo` that undo the steps, in case a later step fails.
         """
-        make_data_dir()
-        obey(run_checks(checkup.OF_HOST, self.skipped_checks), self.stderr)
-        check_port(settings.HOST, settings.PORT)
+        if not is_taking_over():
+            check_port(settings.HOST, settings.PORT, self.stderr)
         raise_open_files()
         if settings.DATABASE_IS_BUNDLED:
             postgres = BundledPostgres(settings.DATA_DIR)
             postgres.start()
             undo.callback(postgres.stop)
             postgres.keep_lock_through_exec()
+        self.prepare()
+
+    def prepare_beside_server(self) -> None:
+        """Checks that the server could start, and migrates the database, while another server of DATA_DIR runs.
+
+        That server waits for the line `PREPARED` (`chatproxy.processes.upgrade`).
+        """
+        if settings.DATABASE_IS_BUNDLED:
+            BundledPostgres(settings.DATA_DIR).check_version()
+        import_module("chatproxy.asgi")  # what workers load
+        self.prepare()
+        self.stdout.write(PREPARED)
+
+    def prepare(self) -> None:
+        """Checks and migrates the database, makes the secrets and the first admin, and prints the banner."""
         obey(wait_for_database(self.stderr, check_database), self.stderr)
         with migrated_database(self.stderr):
             obey(run_checks(checkup.OF_LEDGER, self.skipped_checks), self.stderr)

@@ -13,6 +13,7 @@ from pytest_django import Settings
 
 from chatproxy import asgi, entry
 from chatproxy.http.access_log import LoggedProtocol
+from chatproxy.http.connections import Connections
 from chatproxy.http.protocol import Protocol
 from chatproxy.processes.worker import protocol_factory
 from tests.support.servers.gateway import SECURITY_KEY, Gateway
@@ -68,7 +69,7 @@ def test_without_the_setting_a_call_runs_none_of_its_code(
     settings: Settings, is_on: bool, connection: type[Protocol]
 ) -> None:
     settings.ACCESS_LOG = is_on
-    factory = protocol_factory()
+    factory = protocol_factory(Connections())
     assert isinstance(factory, partial)
     assert factory.func is connection
     assert asgi.application is entry.application  # which is chosen once, as the settings of the tests are

@@ -7,14 +7,18 @@ import os
 import resource
 import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from tests.simulator.server import Simulator
 from tests.support.callers.metrics import value, wait_until
 from tests.support.callers.wire import Wire, head, json_call
-from tests.support.servers.gateway import PATIENCE, Gateway
+from tests.support.polling import wait_until as wait_until_true
+from tests.support.servers.gateway import PATIENCE, Gateway, launch_gateway, run_gateway
 
 CALL = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
 HELD = {"model": "fault:events-5+silent-600", "input": "hi", "stream": True}
@@ -42,6 +46,11 @@ def still_answers(wire: Wire) -> bool:
         return wire.read_answer().status == 200
     except (OSError, EOFError):
         return False
+
+
+def run_with_few_files(files: int) -> list[str]:
+    """The beginning of a command that runs the rest of it with a limit of open files."""
+    return ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh"]
 
 
 @pytest.fixture
@@ -130,3 +139,42 @@ def test_no_descriptor_left_is_survived(start_gateway: Callable[..., Gateway], o
     assert answer.status == 200, answer.body
     assert still_answers(opened(gateway))
     assert json.loads(gateway.http.get("/readyz").content)["status"] == "ok"
+
+
+def test_few_open_files_mean_fewer_calls_at_once(
+    simulator: Simulator, gateway_database: str, tmp_path: Path, opened: Callable[..., Wire]
+) -> None:
+    """Each of many calls at once is served or gets 503 with words, and what was served is in the ledger."""
+    files = 256
+    command = run_with_few_files(files)
+    with run_gateway(
+        simulator.base_url, gateway_database, tmp_path, Path.cwd(), command, TRUSTED_PROXIES="127.0.0.1"
+    ) as gateway:
+        gateway.wait_for_log(f"need .* open files, and {files} are allowed")
+        calls = [opened(gateway) for _ in range(100)]
+        with ThreadPoolExecutor(len(calls)) as pool:
+            for call in calls:
+                call.send(json_call("/v1/chat/completions", {**CALL, "model": "fault:gate"}))
+            answers = [pool.submit(call.read_answer) for call in calls]
+            wait_until_true(lambda: simulator.waiting + sum(answer.done() for answer in answers) == len(calls))
+            simulator.release()
+        served = [answer.result() for answer in answers if answer.result().status == 200]
+        refused = [answer.result() for answer in answers if answer.result().status != 200]
+        assert {(answer.status, answer.error["code"]) for answer in refused} == {(503, "overloaded")}
+        assert len(served) >= files // 8
+        for answer in served:
+            assert gateway.row(answer.headers["x-proxy-request-id"])["outcome"] == "success"
+        assert gateway.post("/openai", CALL).status_code == 200
+        assert "Traceback" not in gateway.log
+
+
+@pytest.mark.parametrize("files", [64, 128])
+def test_too_few_open_files_are_one_line(
+    simulator: Simulator, gateway_database: str, tmp_path: Path, files: int
+) -> None:
+    command = run_with_few_files(files)
+    gateway = launch_gateway(simulator.base_url, gateway_database, tmp_path, Path.cwd(), command)
+    assert gateway.process.wait(PATIENCE) == 1
+    gateway.stop()
+    words = f"chatproxy: {files} open files are allowed, and at least 256 are needed; raise `ulimit -n`\n"
+    assert gateway.log.endswith(words)

@@ -1,7 +1,8 @@
 """What we use of uvicorn beyond its documented interface, by name: a version that has it no more fails here with words.
 
 `chatproxy.http.request_reader` and `chatproxy.http.protocol` are subclasses of uvicorn's protocol, and
-`chatproxy.processes.worker` of its server. None of that is documented; each name below was read in uvicorn's source.
+`chatproxy.processes.draining_server` of its server. None of that is documented; each name below was read in uvicorn's
+source.
 """
 
 from __future__ import annotations
@@ -35,12 +36,15 @@ METHODS: dict[Callable[..., Any], list[str]] = {
     HttpToolsProtocol.on_response_complete: ["self"],
     HttpToolsProtocol.pause_writing: ["self"],
     HttpToolsProtocol.resume_writing: ["self"],
+    HttpToolsProtocol.shutdown: ["self"],
     FlowControl.pause_reading: ["self"],
     FlowControl.resume_reading: ["self"],
     Server.__init__: ["self", "config"],
     Server.capture_signals: ["self"],
     Server.on_tick: ["self", "counter"],
     Server.serve: ["self", "sockets"],
+    Server.startup: ["self", "sockets"],
+    Server.shutdown: ["self", "sockets"],
 }
 # Attributes that uvicorn sets and we read, or that we set and uvicorn reads.
 OF_CONNECTION = {
@@ -94,7 +98,7 @@ async def test_the_attributes_are_there() -> None:
         (make_request(), OF_REQUEST),
         (FlowControl(asyncio.Transport()), OF_FLOW),
         (Server(loaded), OF_SERVER),
-        (ServerState(), {"tasks"}),
+        (ServerState(), {"connections", "tasks"}),
     ]
     for owner, names in owners:
         missing = {name for name in names if not hasattr(owner, name)}

@@ -30,6 +30,7 @@ def test_a_terminal_that_closes_cuts_no_stream(
             os.killpg(gateway.process.pid, signal.SIGHUP)
         for _ in range(int(workers)):
             gateway.wait_for_log("draining")
+        gateway.wait_for_log("SIGHUP ends this server.*reloads nothing")
 
     received = read_streams(gateway, simulator, hang_up)
     assert all(stream.endswith(b"data: [DONE]\n\n") for stream in received)

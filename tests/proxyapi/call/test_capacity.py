@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
+from proxyapi.call import capacity as capacity_module
+from proxyapi.call import request_body
 from proxyapi.call.capacity import DRAINED_BODY_SECONDS, Capacity
+from proxyapi.exceptions import ShuttingDown
+from tests.support.callers.asgi import Asgi
 
 
 async def wait(patience: asyncio.Timeout, entered: asyncio.Event, capacity: Capacity) -> None:
@@ -30,7 +35,7 @@ async def end(*tasks: asyncio.Task[None]) -> None:
     await asyncio.wait(tasks)
 
 
-@pytest.mark.parametrize("seconds", [0.5, 4.9, 5.1, 900.0, None])
+@pytest.mark.parametrize("seconds", [0.5, DRAINED_BODY_SECONDS - 0.1, DRAINED_BODY_SECONDS + 0.1, 900.0, None])
 async def test_no_deadline_gets_longer(seconds: float | None) -> None:
     capacity = Capacity()
     patience, task = await start(capacity, seconds)
@@ -84,3 +89,17 @@ async def test_a_body_that_comes_while_draining_has_its_own_time_or_less() -> No
     assert (short.when() or now + 900) <= now + 1
     assert (long.when() or now + 900) <= now + DRAINED_BODY_SECONDS
     await end(first, second)
+
+
+async def test_a_body_that_does_not_come_in_the_time_left_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capacity_module, "DRAINED_BODY_SECONDS", 0.05)
+    monkeypatch.setattr(request_body, "capacity", capacity := Capacity())
+    capacity.drain()
+
+    async def receive() -> dict[str, Any]:
+        return await asyncio.Future()  # nothing comes
+
+    connection: Any = Asgi("POST", "/openai")
+    body = request_body.IncomingBody(receive, connection, is_form=False, announced="", client_address="192.0.2.1")
+    with pytest.raises(ShuttingDown):
+        await body.read()

@@ -26,6 +26,7 @@ from proxyapi.upstream.faults import (
     ConnectTimeout,
     InvalidStatus,
     Late,
+    NoFileLeft,
     NotConnected,
     ProxyRefused,
     Silent,
@@ -77,6 +78,14 @@ def test_every_fault_has_words_without_a_name_or_address(
     assert "192.0.2.7" not in reason
     if is_proxy and not isinstance(fault, ssl.SSLError):
         assert "proxy" in reason
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_a_lack_of_open_files_is_not_upstreams(number: int) -> None:
+    fault = not_connected(OSError(number, SECRET), is_proxy=False)
+    error = error_of(fault, UpstreamRequest("POST", "/chat/completions", Credentials("sk-test"), deadline=0.0))
+    assert (error.status_code, error.code) == (503, "overloaded")
+    assert "ulimit -n" in error.words
 
 
 def test_the_log_says_each_reason_once_a_minute(
@@ -264,6 +273,7 @@ def subclasses(kind: type[TransportFault]) -> Iterator[type[TransportFault]]:
 KINDS: list[tuple[TransportFault, int, bool]] = [
     (NotConnected("it refuses connections"), 502, False),
     (ConnectTimeout("it does not answer"), 504, False),
+    (NoFileLeft("this machine has no open file left for it"), 503, False),
     (Late(), 504, True),
     (Silent("FIRST_BYTE_TIMEOUT", 30.0), 504, True),
     (Broken("it was closed"), 502, True),

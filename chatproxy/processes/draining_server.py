@@ -1,0 +1,210 @@
+"""uvicorn's server in a worker process: how it takes connections, and how it stops without failing a call.
+
+After SIGTERM it goes on for DRAIN_SECONDS, and each answer ends its connection. Then it closes the port, and what was
+accepted is finished: calls in flight, connections that still wait in the port's queue, requests that arrive meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, cast
+
+from uvicorn import Config
+from uvicorn.server import Server
+
+from chatproxy.processes import unix_signals
+from chatproxy.processes.exit_steps import on_port_close, on_server_stop
+from chatproxy.processes.upgrade import start_reports
+from usage import ids
+
+if TYPE_CHECKING:  # gunicorn's master imports this module, and has no Django in it
+    from chatproxy.http.connections import Connections
+    from chatproxy.http.protocol import Protocol
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 1.0
+MAX_SECONDS_AHEAD = 60.0  # how far new ids may be ahead of the clock before the workers are replaced
+TICKS_PER_SECOND = 10  # how often uvicorn calls `on_tick`
+REPLACED_WITHIN_SECONDS = 60  # how long a worker waits to be replaced before it asks the master once more
+# How long a connection has, once the port is closed, to send a request that it has begun, or its first one.
+ARRIVING_SECONDS = 1.0
+LOOK_SECONDS = 0.02
+
+
+@contextlib.asynccontextmanager
+async def heartbeats(beat: Callable[[], object]) -> AsyncIterator[None]:
+    """Context manager that calls the function `beat` once a second from the event loop, until its block ends.
+
+    gunicorn replaces a worker that sends no heartbeat. uvicorn would send them only until the worker begins to drain.
+    """
+
+    async def beat_forever() -> None:
+        while True:
+            beat()
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+
+    task = asyncio.create_task(beat_forever())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+class DrainingServer(Server):
+    """uvicorn's server, which finishes what it has accepted when it is told to stop ("drains").
+
+    It drains at SIGTERM and when the master process has died, and cancels the calls at SIGQUIT. `parent` is the process
+    id of the master; `connections` are the worker's open connections.
+    """
+
+    def __init__(self, config: Config, parent: int, drain_seconds: float, connections: Connections) -> None:
+        super().__init__(config)
+        self._parent = parent
+        self._drain_seconds = drain_seconds
+        self._connections = connections
+        self._closes_at = math.inf  # when the port closes at the latest, as a time of `time.monotonic()`
+        self._knows_of_stop = False
+        self._ticks_until_check = TICKS_PER_SECOND
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Context manager that installs this worker's handlers of SIGTERM and SIGQUIT in place of uvicorn's.
+
+        uvicorn's own version raises a received signal again after the shutdown, which would end the process by that
+        signal.
+        """
+        unix_signals.handle_in_worker(self.drain, self.cancel_calls)
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Starts the parts of the worker, takes connections from now on, and reports that to the master."""
+        await super().startup(sockets)
+        if self.started:
+            start_reports.report()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Does ten times a second what is due: begins to drain if the master process has died, or closes the port.
+
+        Checks once a second whether the times in new ids are ahead of the clock (`_check_ids`). Returns what uvicorn's
+        own method returns: whether the server should exit.
+        """
+        if os.getppid() != self._parent and not self.should_exit:
+            logger.warning("the master process is gone")
+            self._stop_at_once()
+        self._do_what_is_due()
+        self._ticks_until_check -= 1
+        if self._ticks_until_check <= 0:
+            self._ticks_until_check = TICKS_PER_SECOND
+            self._check_ids()
+        return await super().on_tick(counter)
+
+    def _check_ids(self) -> None:
+        """Asks the master process for new workers if new request ids are more than a minute ahead of the clock.
+
+        Each id has a time in it, by which rows are listed, filtered and pruned. That time never goes back, so it is
+        ahead after the clock was put back. A new process takes it from the clock again.
+        """
+        ahead = ids.seconds_ahead()
+        if ahead <= MAX_SECONDS_AHEAD or self._closes_at < math.inf:
+            return
+        logger.warning("ids are %.0f seconds ahead of the clock, which was put back; the workers are replaced", ahead)
+        with contextlib.suppress(ProcessLookupError):  # the master has ended; the next tick notices it
+            os.kill(self._parent, unix_signals.REPLACE_WORKERS)
+        self._ticks_until_check = TICKS_PER_SECOND * REPLACED_WITHIN_SECONDS
+
+    def drain(self) -> None:
+        """Begins to drain: from now on each answer ends its connection, and after DRAIN_SECONDS the port is closed.
+
+        May be called more than once: gunicorn repeats SIGTERM until a worker that it replaces has ended.
+        """
+        if self._closes_at == math.inf:
+            self._closes_at = time.monotonic() + self._drain_seconds
+            self._connections.is_draining = True
+            for connection in cast("set[Protocol]", self.server_state.connections):
+                connection.end_after_answer()
+            logger.info("draining", extra={"calls_in_flight": len(self.server_state.tasks)})
+        self._do_what_is_due()
+
+    def cancel_calls(self) -> None:
+        """Closes the port and cancels the calls in flight, after which the process exits.
+
+        The parts of the worker are still ended in order, so the rows of the cancelled calls are written too.
+        """
+        self._stop_at_once()
+        for task in self.server_state.tasks:
+            task.cancel("the server was told to stop at once")
+
+    def _stop_at_once(self) -> None:
+        """Begins to drain, and closes the port without waiting for DRAIN_SECONDS, because the whole server ends."""
+        self.drain()
+        self._closes_at = 0
+        self._learn_of_stop()
+        self._do_what_is_due()
+
+    def _do_what_is_due(self) -> None:
+        """Tells the application that the server is stopping once it is, and lets the port be closed when it is time."""
+        stop_moment = unix_signals.stop_moment.at
+        if stop_moment < math.inf:
+            self._learn_of_stop()
+        # A worker that is replaced gets SIGTERM as well, and then there is no `stop_moment`.
+        is_due = self._closes_at < math.inf and min(self._closes_at, stop_moment) <= time.monotonic()
+        if is_due and not self.should_exit:
+            self.should_exit = True
+            for tell in on_port_close:
+                tell()
+
+    def _learn_of_stop(self) -> None:
+        if not self._knows_of_stop:
+            self._knows_of_stop = True
+            for tell in on_server_stop:
+                tell()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Closes the port, finishes everything that was accepted, and ends the parts of the worker.
+
+        Connections in the port's queue are accepted first: their clients may have sent their requests already, and
+        nobody could tell them that these were not served.
+        """
+        queued = queued_connections(sockets or [])
+        for server in self.servers:
+            server.close()  # nothing was awaited since the last look into the queue
+        for connection in queued:
+            with contextlib.suppress(OSError):  # the client has left
+                await asyncio.get_running_loop().connect_accepted_socket(self._make_protocol, connection)
+        await self._receive_requests()
+        await super().shutdown(sockets)
+
+    def _make_protocol(self) -> asyncio.Protocol:
+        """Returns the object of a new client connection, as uvicorn makes it for those that it accepts itself."""
+        factory = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
+        return factory(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
+    async def _receive_requests(self) -> None:
+        """Waits until each connection has sent what it has begun to send, for `ARRIVING_SECONDS` at most."""
+        connections = cast("set[Protocol]", self.server_state.connections)
+        deadline = time.monotonic() + ARRIVING_SECONDS
+        await asyncio.sleep(0)  # what the loop has noticed by now is read
+        # No event tells of bytes in a socket before they are read.
+        while time.monotonic() < deadline and any(each.awaits_request for each in connections):  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+def queued_connections(listeners: Sequence[socket.socket]) -> list[socket.socket]:
+    """Accepts all connections that wait in the queues of listening sockets, and returns them."""
+    accepted = []
+    for listener in listeners:
+        with contextlib.suppress(OSError):  # BlockingIOError at the end of the queue; or no descriptor is left
+            while True:
+                connection, _ = listener.accept()
+                connection.setblocking(False)
+                accepted.append(connection)
+    return accepted

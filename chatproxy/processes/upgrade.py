@@ -1,0 +1,199 @@
+"""New code without a gap: how gunicorn's master replaces its workers, and itself, while calls go on.
+
+At SIGUSR2, `manage.py serve --prepare` runs beside the server, with the code that is now on the disk: it checks the
+settings and migrates the database. If it succeeds, the master process becomes the new `manage.py serve` by `exec`: its
+process id, its port and its lock on the bundled PostgreSQL stay, so nobody but the workers notices. The old workers
+stay its children. Once as many new workers serve as there should be, the old ones get SIGTERM and finish their calls.
+
+At SIGUSR1, only the workers are replaced; a worker asks for it whose ids run ahead of the clock.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from math import inf
+
+from gunicorn.arbiter import Arbiter
+from gunicorn.workers.base import Worker
+
+from chatproxy.configuration import setting_reader
+from chatproxy.processes.unix_signals import HELD_SIGNALS, UPGRADE
+
+logger = logging.getLogger(__name__)
+
+REPLACE_SECONDS = 60.0  # several workers may ask at once; after the first, requests are ignored for so long
+OLD_WORKERS = "CHATPROXY_OLD_WORKERS"  # environment variable: the process ids of the workers that the new master gets
+PREPARED = "chatproxy: prepared"  # the last line of `manage.py serve --prepare`, if it has succeeded
+
+
+class StartReports:
+    """The pipe in which each worker reports that it has started to serve, and from which the master reads.
+
+    Created when the master loads this module, before it forks a worker.
+    """
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._read, False)
+        os.set_blocking(self._write, False)
+
+    def report(self) -> None:
+        """Reports that this worker process serves."""
+        with suppress(BlockingIOError):  # full of reports that nobody has waited for
+            os.write(self._write, b".")
+
+    def forget(self) -> None:
+        """Drops the reports that have come so far."""
+        with suppress(BlockingIOError):
+            while os.read(self._read, 4096):
+                pass
+
+    def wait_for(self, count: int) -> None:
+        """Waits until so many more workers have started to serve."""
+        while count > 0:
+            select.select([self._read], [], [])
+            count -= len(os.read(self._read, count))
+
+
+start_reports = StartReports()
+
+
+class AdoptedWorker:
+    """Stand-in, in gunicorn's table of workers, for a worker that the master has started before it became new code.
+
+    It has what gunicorn uses of a worker. Its heartbeats do not reach the new master, so it counts as alive until its
+    process has ended.
+    """
+
+    age = 0
+    aborted = False
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.tmp = self
+
+    def last_update(self) -> float:
+        return time.monotonic()
+
+    def close(self) -> None: ...
+
+
+class Upgrade:
+    """The handlers of SIGUSR1 and SIGUSR2 in gunicorn's master, and the state of a replacement that is under way.
+
+    `leave_shipper` ends the shipper at once; the new master starts one of its own code. All methods are called in the
+    main thread.
+    """
+
+    def __init__(self, leave_shipper: Callable[[], None]) -> None:
+        self._leave_shipper = leave_shipper
+        self._retiring: set[int] = set()
+        self._replaced_at = -inf
+        self._preparing: subprocess.Popen[str] | None = None
+        self._is_prepared = False
+
+    def install(self, master: Arbiter) -> None:
+        """Makes gunicorn's master call this object at SIGUSR1 and SIGUSR2, and adopts the workers of the old code."""
+        self._master = master
+        master.handle_usr1 = self._replace_workers_on_request
+        master.handle_usr2 = self._upgrade
+        old = [int(pid) for pid in os.environ.pop(OLD_WORKERS, "").split(",") if pid]
+        if old:
+            master.WORKERS.update({pid: AdoptedWorker(pid) for pid in old})
+            self._replace_workers(master.cfg.workers)
+            master.SIG_QUEUE.put_nowait(signal.SIGCHLD)  # one of them may have ended meanwhile
+
+    def worker_has_ended(self, worker: Worker) -> None:
+        """Lets gunicorn start no successor of a worker that was to end; gunicorn calls this for each that has ended."""
+        if worker.pid in self._retiring:
+            self._retiring.discard(worker.pid)
+            self._master.num_workers -= 1
+
+    def _replace_workers_on_request(self) -> None:
+        """Replaces all workers, at most once in `REPLACE_SECONDS`."""
+        if time.monotonic() - self._replaced_at >= REPLACE_SECONDS:
+            self._replace_workers(self._master.num_workers - len(self._retiring))
+
+    def _replace_workers(self, count: int) -> None:
+        """Lets gunicorn start `count` workers, and ends those that there are now once the new ones serve.
+
+        gunicorn keeps as many workers as `num_workers` says. That is raised by the old workers until each has ended, so
+        that a new worker that dies has a successor although old ones are finishing their calls.
+        """
+        self._replaced_at = time.monotonic()
+        old = set(self._master.WORKERS) - self._retiring
+        self._retiring |= old
+        self._master.num_workers += len(old)
+        start_reports.forget()
+        threading.Thread(target=self._retire, args=(old, count), name="retiring workers", daemon=True).start()
+
+    def _retire(self, old: set[int], count: int) -> None:
+        """Waits until `count` new workers serve, and then ends the old ones."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # as in `chatproxy.keep_running`
+        start_reports.wait_for(count)
+        for pid in old & self._retiring:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+
+    def _upgrade(self) -> None:
+        """Prepares the new code; once that has succeeded, and this is called again, becomes it."""
+        if self._is_prepared:
+            self._become_new_code()
+        elif self._preparing is None:
+            logger.info("SIGUSR2: the code on the disk is prepared, and takes over if it can start")
+            # stdout is read to its end: gunicorn may learn of the exit first, and then the status is lost.
+            self._preparing = subprocess.Popen(
+                [sys.executable, "manage.py", "serve", "--prepare"],
+                cwd=setting_reader.BASE_DIR,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            threading.Thread(target=self._wait, args=(self._preparing,), name="upgrade", daemon=True).start()
+
+    def _wait(self, preparing: subprocess.Popen[str]) -> None:
+        """Waits for the end of the preparation, and calls for `_upgrade` in the main thread if it has succeeded."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        said, _ = preparing.communicate()
+        self._is_prepared = said.rstrip().endswith(PREPARED)
+        self._preparing = None
+        if self._is_prepared:
+            self._master.SIG_QUEUE.put_nowait(UPGRADE)
+        else:
+            logger.error("the code on the disk cannot start, for the reason above; the server goes on as it is")
+
+    def _become_new_code(self) -> None:
+        """Replaces the master by `manage.py serve` of the code on the disk, in the same process; does not return.
+
+        The port is passed on in the variables in which gunicorn passes it on to a new master of its own. Signals wait
+        until the new master handles them.
+        """
+        logger.info("the code on the disk takes over")
+        self._leave_shipper()
+        signal.pthread_sigmask(signal.SIG_BLOCK, HELD_SIGNALS)
+        for listener in self._master.LISTENERS:
+            os.set_inheritable(listener.fileno(), True)
+        variables = {
+            "GUNICORN_FD": ",".join(str(listener.fileno()) for listener in self._master.LISTENERS),
+            "GUNICORN_PID": str(os.getpid()),
+            OLD_WORKERS: ",".join(str(pid) for pid in self._master.WORKERS),
+        }
+        options = ["--reload"] if self._master.cfg.reload else []
+        os.chdir(setting_reader.BASE_DIR)
+        os.execve(  # noqa: S606  (no shell is the point)
+            sys.executable, [sys.executable, "manage.py", "serve", *options], {**os.environ, **variables}
+        )
+
+
+def is_taking_over() -> bool:
+    """Returns whether this process was a server's master, and has its port, because its code is being replaced."""
+    return os.environ.get("GUNICORN_PID") == str(os.getpid())

@@ -1,0 +1,128 @@
+"""SIGUSR2 on one machine: new code takes over from old code, and no call fails; code that cannot start does not."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+import psycopg
+import pytest
+
+from chatproxy.configuration.setting_reader import BASE_DIR
+from chatproxy.postgres.bundled import BundledPostgres
+from tests.simulator.server import Simulator
+from tests.support.calls.held_streams import STREAMS, read_streams
+from tests.support.calls.steady_load import SteadyLoad
+from tests.support.polling import PATIENCE, wait_until
+from tests.support.servers.gateway import Gateway, run_gateway
+from tests.support.servers.processes import assert_nothing_is_left, is_running, shipper_of
+
+OLD, NEW = 'VERSION = "0.1.0"', 'VERSION = "0.2.0-new"'
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of the code, to be changed while a server runs from it."""
+    directory = tmp_path / "checkout"
+    for name in ("chatproxy", "proxyapi", "usage", "templates"):
+        shutil.copytree(BASE_DIR / name, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(BASE_DIR / "manage.py", directory)
+    return directory
+
+
+@contextmanager
+def running(simulator: Simulator, checkout: Path, database_url: str = "", **settings: str) -> Iterator[Gateway]:
+    """A server of `checkout`, with the bundled PostgreSQL unless a database is named."""
+    data_dir = checkout.parent / "data"
+    data_dir.mkdir()
+    try:
+        with run_gateway(simulator.base_url, database_url, data_dir, checkout, **settings) as gateway:
+            yield gateway
+    finally:
+        if not database_url:
+            BundledPostgres(data_dir).delete()
+
+
+def put_new_version(checkout: Path) -> None:
+    path = checkout / "chatproxy" / "settings.py"
+    text = path.read_text()
+    assert OLD in text
+    path.write_text(text.replace(OLD, NEW))
+
+
+def versions(gateway: Gateway) -> set[str]:
+    """The versions that answer on new connections."""
+    return {httpx2.get(f"{gateway.url}/healthz", timeout=PATIENCE).json()["version"] for _ in range(10)}
+
+
+def test_new_code_takes_over_and_no_call_fails(simulator: Simulator, checkout: Path) -> None:
+    with running(simulator, checkout, WEB_CONCURRENCY="2") as gateway:
+        old, old_shipper = gateway.worker_pids, shipper_of(gateway)
+
+        def upgrade() -> None:
+            """While streams are open, which the old workers have to finish."""
+            put_new_version(checkout)
+            gateway.process.send_signal(signal.SIGUSR2)
+            gateway.wait_for_log("code on the disk takes over")
+            wait_until(lambda: versions(gateway) == {NEW.split('"')[1]})
+            for load in loads:
+                load.wait_for_calls(50)
+
+        with (
+            SteadyLoad(f"{gateway.url}/openai") as kept,
+            SteadyLoad(f"{gateway.url}/openai", new_connections=True) as short,
+        ):
+            loads = kept, short
+            for load in loads:
+                load.wait_for_calls(20)
+            streams = read_streams(gateway, simulator, upgrade)
+        ids = [*kept.ids, *short.ids]
+        cut = sum(not stream.endswith(b"data: [DONE]\n\n") for stream in streams)
+        failures = [*kept.failures, *short.failures]
+
+        wait_until(lambda: not any(map(is_running, [*old, old_shipper])))
+        assert shipper_of(gateway) != old_shipper
+        assert gateway.process.poll() is None
+        assert gateway.stop() == 0
+        assert_nothing_is_left(gateway)
+        with running_again(gateway) as url, psycopg.connect(url) as connection:
+            found = [str(row[0]) for row in connection.execute("SELECT request_id FROM usage_request").fetchall()]
+    lost, doubled = len(set(ids) - set(found)), len(found) - len(set(found))
+    sys.stdout.write(f"\n{len(ids)} calls: cut, failed, lost, doubled = {cut}, {len(failures)}, {lost}, {doubled}\n")
+    assert (cut, failures, lost, doubled) == (0, [], 0, 0)
+    assert len(found) == len(ids) + STREAMS
+
+
+@contextmanager
+def running_again(gateway: Gateway) -> Iterator[str]:
+    """The URL of the bundled PostgreSQL of a server that has ended."""
+    postgres = BundledPostgres(Path(gateway.variables["DATA_DIR"]))
+    postgres.start()
+    try:
+        yield postgres.url
+    finally:
+        postgres.stop()
+
+
+def test_code_that_cannot_start_does_not_take_over(simulator: Simulator, gateway_database: str, checkout: Path) -> None:
+    with running(simulator, checkout, gateway_database) as gateway:
+        entry = checkout / "chatproxy" / "entry.py"
+        text = entry.read_text()
+        put_new_version(checkout)
+        entry.write_text(text + "\nimport no_such_module\n")
+        gateway.process.send_signal(signal.SIGUSR2)
+        gateway.wait_for_log("cannot start, for the reason above; the server goes on as it is")
+        gateway.wait_for_log("no_such_module")
+        assert versions(gateway) == {OLD.split('"')[1]}
+        assert len(gateway.worker_pids) == 1
+
+        entry.write_text(text)  # and once it can
+        gateway.process.send_signal(signal.SIGUSR2)
+        wait_until(lambda: versions(gateway) == {NEW.split('"')[1]})
+        assert gateway.stop() == 0
+        assert_nothing_is_left(gateway)
