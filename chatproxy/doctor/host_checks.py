@@ -26,8 +26,8 @@ SCARCE_BYTES = 1024 * MIB  # of free disk space beyond the reserve
 def check_data_dir() -> Iterator[Finding]:
     """Yields a fault if no file can be written in DATA_DIR, or in a directory in it that workers write to.
 
-    A worker would fail later, and at length. If there is no DATA_DIR yet, the directory in which the first start will
-    create it is checked instead.
+    Without this check, a worker would fail later, with a traceback. If there is no DATA_DIR yet, the directory in which
+    the first start will create it is checked instead.
     """
     workers = [settings.DATA_DIR / name for name in WORKERS_DIRECTORIES]
     for path in (_existing(settings.DATA_DIR), *filter(os.path.lexists, workers)):

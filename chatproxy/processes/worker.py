@@ -55,7 +55,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
         """Loads the application in the new process, and serves it.
 
         Until the start is over, garbage collection is switched off. Loading modules leaves no garbage, but searching
-        for it would take a sixth of the time. The collection is switched on again by `chatproxy.processes.lifespan`.
+        for it would take a sixth of the start. The collection is switched on again by `chatproxy.processes.lifespan`.
         """
         gc.disable()
         keep_freed_memory()

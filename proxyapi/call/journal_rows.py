@@ -324,8 +324,8 @@ def limited_tokens(facts: CallFacts, answer: AnswerReader, counts: Counts) -> in
 def text_columns(facts: CallFacts, answer: AnswerReader, limit: int) -> CallRecord:
     """Returns the text columns of a call's ledger row: upstream's ids, and excerpts of both bodies, without secrets.
 
-    An excerpt has at most `limit` bytes; with a limit of 0, it is empty. The texts are joined and searched for secrets
-    together, because one search costs little more in a longer text. Only the text of a stream is searched by itself.
+    An excerpt has at most `limit` bytes; with a limit of 0, it is empty. The texts are searched for secrets together,
+    because one search costs little more in a longer text. Only the text of a stream is searched by itself.
     """
     secrets = facts.secrets
     if answer.text is not None:

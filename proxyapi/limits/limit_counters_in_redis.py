@@ -116,7 +116,7 @@ class SharedCounters(LimitCounters):
         * Slots expire after `LEASE_SECONDS`, so that the slots of a dead process become free.
         * If Redis has lost its data, the slots of running calls are written again.
         * One entry is written even if no call runs. A Redis that is full, or a replica, refuses this write with an
-          error. So it is noticed that this Redis cannot count.
+          error, which shows that it cannot count.
         """
         held = {name: list(leases) for name, leases in self._slots.items() if leases}
         arguments: list[str | int] = [LEASE_SECONDS]

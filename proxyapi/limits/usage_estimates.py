@@ -53,7 +53,7 @@ BILLED_BY_LENGTH = "whisper-"  # their usage is a duration (`openai.types.audio.
 
 
 def most_usage(method: str, route: Route | None, body: JSONBody | Form | None, text_size: int) -> MaxUsage | None:
-    """Computes from a request its call's highest possible usage; None if the call is free or cannot be priced.
+    """Computes the highest possible usage of a request's call; None if the call is free or its cost cannot be computed.
 
     It would take long to search a large JSON body. Of such a body, only its plain members (neither objects nor lists)
     are read, and `tools` unless that is large, too. Its text is then taken to be `text_size` bytes long.

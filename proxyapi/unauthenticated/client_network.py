@@ -31,7 +31,7 @@ def client_site(address: str) -> str:
 
 
 def _network(address: str, prefix: int) -> str:
-    """Returns, as text, the network of `prefix` bits of an IPv6 address; an IPv4 address as it is."""
+    """Returns as text the network to which an IPv6 address belongs, of `prefix` bits; for IPv4, the address itself."""
     parsed = parse_address(address)
     if parsed is None:
         return address[:MAX_TEXT_CHARACTERS]

@@ -92,8 +92,8 @@ def error_in_object(body: Mapping[str, object]) -> ErrorFacts | None:
 def error_in_event(event: Mapping[str, object], data: bytes) -> ErrorFacts:
     """Returns the type, code and message of the error that one event of a streamed answer reports.
 
-    `data` is the event's data, and `event` the JSON object in the data. If `event` is empty, the data is no object, and
-    is itself the message.
+    `data` is the event's data, and `event` is the JSON object in this data. If `event` is empty, there is no such
+    object. Then the data itself is the message.
     """
     return _from_json(event, 0) if event else _from_text(data)
 

@@ -113,7 +113,7 @@ class StreamedText:
 
     @property
     def shows_reasoning(self) -> bool:
-        """True if the reasoning itself is in the answer's text, as some servers send it, and not only a summary."""
+        """True if the answer's text includes the reasoning, which some servers send. A summary does not count."""
         self._read_waiting()
         return any(part.kind == "reasoning" for part in self._parts.values())
 

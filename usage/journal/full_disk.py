@@ -87,7 +87,7 @@ class FullDisk:
             self._log_dropped()
 
     def log_lost(self) -> None:
-        """Logs what a closing journal could not write: lost end records, and the number of dropped rows."""
+        """Logs, when the journal closes, which calls' end records are lost, and how many refused calls have no row."""
         self._log_dropped()
         if self._kept:
             logger.error(

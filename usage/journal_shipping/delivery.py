@@ -154,9 +154,8 @@ class Delivery:
     def load_pruned(self) -> None:
         """Reads from the database which rows of calls were deleted for their age, and stores this for `without_pruned`.
 
-        All rows below one request id were deleted, since request ids are in the order of time. That id is read and
-        stored. Call this method before the journal of a dead process is delivered. Its calls may be as old as the
-        deleted rows.
+        A request id is read and stored. All rows with a lower one were deleted: request ids are in the order of time.
+        Call this method before the journal of a dead process is delivered. Its calls may be as old as the deleted rows.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.

@@ -75,8 +75,8 @@ class TimeRange:
         """The earlier range of time with which this one is compared.
 
         * A whole calendar month or day is compared with the whole month or day before, however long that is.
-        * A month or day that has not ended is compared with the beginning of the month or day before. Of that, as much
-          time counts as has passed of this one.
+        * A month or day that has not ended is compared with the same length of time at the beginning of the month or
+          day before.
         * Any other range is compared with the time just before it, of the same length.
         """
         unit = _unit_of(self.name)

@@ -51,7 +51,7 @@ def reprice(since: datetime, *, unpriced_only: bool) -> int:
 
 
 def set_missing_kinds() -> int:
-    """Marks costs as estimated that an older version has left unmarked although they rest on estimated token counts.
+    """Marks as estimated the costs that rest on estimated token counts and that an older version has left unmarked.
 
     Corrects the sums, too. Other rows whose cost has no kind stay unmarked, because nothing says that their cost is
     uncertain. Returns the number of changed rows.
