@@ -24,7 +24,7 @@ MANIFEST, END = "manifest.json", "end"
 
 
 class BadArchive(Exception):
-    """Error for a file that is no backup, or not a whole one; the message is one line for a person."""
+    """Error: a file is no backup, or not a whole one. Its message is one line for a person."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,10 +45,10 @@ class Manifest:
 
     @classmethod
     def parse(cls, content: bytes) -> Manifest:
-        """Reads the first member of an archive.
+        """Parses the manifest of a backup, which is the first member of its archive.
 
         Raises:
-            BadArchive: the member is no manifest, or that of a newer format.
+            BadArchive: `content` is no manifest, or that of a newer format.
         """
         try:
             values = orjson.loads(content)
@@ -63,7 +63,7 @@ class Manifest:
 
 
 class ArchiveWriter:
-    """The writer of one backup. Nothing that it has written is a backup before `close` has returned."""
+    """The writer of one backup's archive. The file counts as a backup only once `close` has returned."""
 
     def __init__(self, file: BinaryIO, manifest: Manifest) -> None:
         self._file = file
@@ -71,7 +71,7 @@ class ArchiveWriter:
         self._add_member(MANIFEST, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
 
     def add(self, name: str, chunks: Iterable[bytes]) -> None:
-        """Adds a file, whose content is given in chunks of at most `PART_BYTES`; each becomes a part."""
+        """Adds a file to the archive; its content comes in chunks of at most `PART_BYTES`, and each becomes a part."""
         for number, chunk in enumerate(chunks, 1):
             self._add_member(f"{name}/{number:06}", chunk)
 
@@ -90,7 +90,7 @@ class ArchiveWriter:
 
 
 def read_parts(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Reads an archive in one pass, and yields the name and the content of each part, the manifest first.
+    """Reads the archive of a backup in one pass, and yields the name and the content of each part, the manifest first.
 
     The name is that of the file, without the number of the part. Whether the archive is whole is known only at its end.
 
@@ -140,6 +140,6 @@ def _content_of(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 
 def _feed(digest: hashlib._Hash, name: str, content: bytes) -> None:
-    """Adds a member of an archive to the digest of all of them."""
+    """Adds a member of an archive, its name and content, to the digest that covers all members."""
     digest.update(f"{name} {len(content)}\n".encode())
     digest.update(content)

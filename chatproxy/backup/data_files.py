@@ -26,7 +26,7 @@ OWNER_LINK = re.compile(r"[0-9a-f]{2}/[0-9a-f]+")
 
 
 def read_data_files(data_dir: Path, *, with_secrets: bool) -> Iterator[tuple[str, Iterable[bytes]]]:
-    """Yields the name and the content, in chunks, of each file in `data_dir` that a backup has.
+    """Yields the files in `data_dir` that belong into a backup, each as its name and its content in chunks.
 
     The links that record the owners of new objects are yielded as one file, in JSON.
     """
@@ -73,7 +73,7 @@ def _write(path: Path, contents: Iterable[bytes], undo: ExitStack) -> None:
 
 
 def _links(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Yields the paths and the targets of the links that record the owners of objects."""
+    """Yields the symbolic links that record the owners of stored objects, each as its path and its target."""
     for path in folder.glob("*/*"):
         with suppress(OSError):  # removed in the meantime
             yield path, os.readlink(path)

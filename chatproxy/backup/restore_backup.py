@@ -37,7 +37,7 @@ OUR_APPS = ("chatproxy", "proxyapi", "usage")
 
 
 class RestoreRefused(Exception):
-    """Error for a backup that cannot be restored here; nothing was written, and the message is one line."""
+    """Error: a backup cannot be restored here, and nothing was written. Its message is one line."""
 
 
 def restore_backup(path: Path, output: Output) -> Manifest:
@@ -125,10 +125,10 @@ def _check_directory(data_dir: Path, backup: Path, manifest: Manifest, postgres:
 
 
 def _check_database(database: psycopg.Connection[TupleRow], manifest: Manifest) -> None:
-    """Checks that the database has no tables of ours, and that new tables get into the schema of the backup.
+    """Checks that a backup can be restored into the database: no server has used it, and its schema is the backup's.
 
     Raises:
-        RestoreRefused: they do not, or it has.
+        RestoreRefused: it has tables of ours, or new tables would be made in another schema.
     """
     query = "SELECT current_schema(), to_regclass('django_migrations') IS NOT NULL"
     [(schema, is_used)] = database.execute(query).fetchall()

@@ -145,5 +145,5 @@ def _end(match: re.Match[str] | None) -> int:
 
 
 def _fault(path: Path, line: int, fault: str) -> EnvFileError:
-    """Returns the error for line number `line` (from 1) of an `.env` file; `fault` says what is wrong there."""
+    """Makes the error for line number `line` (from 1) of an `.env` file; `fault` says what is wrong there."""
     return EnvFileError(f"{path}, line {line} {fault}")

@@ -38,14 +38,14 @@ def find_misspelt_names() -> Iterator[str]:
 
 
 def nearest_name(name: str, known: set[str]) -> str:
-    """Returns that of the `known` names of settings of which `name` is a misspelling; "" if it is none of any."""
+    """Returns the setting, one of the names `known`, that the misspelt `name` probably means; "" if there is none."""
     distance, nearest = min(((count_errors(name.upper(), one), one) for one in sorted(known)), default=(99, ""))
     allowed = min(MAX_ERRORS, max(1, len(nearest) // LETTERS_FOR_AN_ERROR))
     return nearest if distance <= allowed else ""
 
 
 def count_errors(one: str, other: str) -> int:
-    """Returns how many typing errors turn a word into another: their optimal string alignment distance.
+    """Counts the typing errors that turn one word into another: their optimal string alignment distance.
 
     An error is a letter that is missing, one too many, or wrong, or two neighbours in the wrong order.
     """

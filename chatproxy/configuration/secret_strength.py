@@ -16,7 +16,7 @@ MAX_READ_LENGTH = 200  # characters; the work is quadratic
 
 
 def is_easily_guessed(text: str) -> bool:
-    """Returns whether a secret has so few parts to guess, fewer than `MIN_CHOICES`, that a guesser would soon find it.
+    """Returns whether a guesser would soon find a secret, because it has fewer than `MIN_CHOICES` parts to guess.
 
     A part is a character, a run such as `1234`, or a repetition. The secret's length is checked elsewhere.
     """
@@ -24,7 +24,7 @@ def is_easily_guessed(text: str) -> bool:
 
 
 def count_choices(text: str) -> int:
-    """Returns how many choices somebody had to make to write `text`, which measures how hard it is to guess.
+    """Measures how hard a text is to guess: returns how many choices somebody had to make to write `text`.
 
     A choice is a single character, a run such as `1234` or `aaaa`, or the repetition of an earlier part.
     """

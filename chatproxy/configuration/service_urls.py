@@ -122,7 +122,7 @@ def _split_of_several_hosts(value: str) -> SplitResult | None:
 
 
 def _has_plain_credentials(parts: SplitResult) -> bool:
-    """Returns whether every parser would split a URL into the same user, password, hosts and options.
+    """Returns whether the user and password in a URL are written so that every parser splits the URL in the same way.
 
     For that, `@`, `/`, `?` and `#` must be percent-encoded in the user and the password.
     """

@@ -19,7 +19,7 @@ MAX_QUOTED_LENGTH = 15  # characters; a longer wrong value is not quoted in a me
 
 
 def text(value: str) -> str:
-    """Checks a setting that may be any text, and returns it unchanged.
+    """Checks a setting for which any text is allowed, except control characters, and returns it unchanged.
 
     Raises:
         ValueError: `value` contains control characters.
@@ -85,7 +85,7 @@ def key_secret(value: str) -> str:
 
 
 def quoted(value: str) -> str:
-    """Returns a wrong value of a setting in quotes, as it stands in an error message.
+    """Returns the wrong value of a setting in quotes, as error messages show it.
 
     For a long value, returns only its length, because somebody may have put a secret in the wrong place.
     """
@@ -93,7 +93,9 @@ def quoted(value: str) -> str:
 
 
 def switch(value: str) -> bool:
-    """Returns the bool that a setting's text means: true, yes, on, 1 or their opposites, in upper or lower case.
+    """Parses a setting that is on or off, and returns a bool: True for true, yes, on and 1, False for their opposites.
+
+    Upper and lower case do not matter.
 
     Raises:
         ValueError: `value` is none of these words.
@@ -191,7 +193,7 @@ def listen_address(value: str) -> str:
 
 
 def origins(value: str) -> list[str]:
-    """Returns the web origins (scheme, host and port) in a comma-separated setting.
+    """Parses a comma-separated setting, and returns its web origins, each a scheme, host and port.
 
     Raises:
         ValueError: an item is no origin.
@@ -203,7 +205,7 @@ def origins(value: str) -> list[str]:
 
 
 def networks(value: str) -> list[str]:
-    """Returns the IP addresses and CIDR networks in a comma-separated setting.
+    """Parses a comma-separated setting, and returns its IP addresses and CIDR networks.
 
     Raises:
         ValueError: an item is neither an address nor a network.
@@ -231,7 +233,7 @@ def root_path(value: str) -> str:
 
 
 def route_families(value: str) -> list[str]:
-    """Returns the names of route families (groups of routes of `/v1`, such as `files`) in a comma-separated setting.
+    """Parses a comma-separated setting, and returns its route families: groups of routes of `/v1`, such as `files`.
 
     `default` and `all` stand for several families. Each family is returned once.
 

@@ -61,7 +61,7 @@ def run_checks(
     *arguments: P.args,
     **options: P.kwargs,
 ) -> Iterator[tuple[str, Finding]]:
-    """Runs the checks of a table except those whose names are in `without`; yields each name with what was found.
+    """Runs a table of checks, except those whose names are in `without`; yields each check's name with what it found.
 
     A check that finds nothing is yielded once, as `Level.OK`. `arguments` and `options` are given to each check.
     """
@@ -81,7 +81,7 @@ def check_database(database: Database) -> list[tuple[str, Finding]]:
 
 
 def obey(results: Iterable[tuple[str, Finding]], output: Output) -> None:
-    """Acts on what checks have found, as a start does: writes each warning as one line, and stops at the first fault.
+    """Acts on the findings of checks as a start does: writes each warning as one line, stops at the first fault.
 
     Raises:
         StartError: there is a fault; the message is its words.

@@ -102,13 +102,13 @@ def connections_needed(workers: int) -> int:
 
 
 def _value(database: Database, setting: str) -> str:
-    """Returns the value of one of PostgreSQL's settings, as it is for this connection."""
+    """Returns the value that one of PostgreSQL's settings has for this connection."""
     [(value,)] = database.execute("SELECT current_setting(%s)", [setting]).fetchall()
     return str(value)
 
 
 def _place(database: Database) -> str:
-    """Returns for which database and user a setting holds, in words."""
+    """Returns words for the database and the user of a connection, for which a setting of PostgreSQL holds."""
     return f"database {database.info.dbname!r} or user {database.info.user!r}"
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Level(StrEnum):
-    """How grave a finding is: a fault lets no server start, a warning is for a person to judge."""
+    """The gravity of a finding: a fault lets no server start, a warning is for a person to judge."""
 
     OK = "ok"
     WARNING = "warning"
@@ -15,17 +15,17 @@ class Level(StrEnum):
 
 
 class Finding(NamedTuple):
-    """What a check has found. `words` is one line that names the value and what to do, and contains no secret."""
+    """The result of one check. `words` is one line that names the value and what to do, and contains no secret."""
 
     level: Level
     words: str = ""
 
 
 def warning(words: str) -> Finding:
-    """Returns the finding that something may be wrong; the server starts nevertheless."""
+    """Makes the finding that something may be wrong; the server starts nevertheless."""
     return Finding(Level.WARNING, words)
 
 
 def fault(words: str) -> Finding:
-    """Returns the finding that something is wrong for good; the server does not start."""
+    """Makes the finding that something is certainly wrong; the server does not start."""
     return Finding(Level.FAULT, words)

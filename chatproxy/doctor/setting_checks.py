@@ -42,12 +42,12 @@ def check_short_secrets() -> Iterator[Finding]:
 
 
 def check_upstream() -> Iterator[Finding]:
-    """Yields what is wrong with the upstream's URL, OPENAI_BASE_URL, for a server that listens on HOST and PORT."""
+    """Yields findings about the upstream's URL, OPENAI_BASE_URL, for a server that listens on HOST and PORT."""
     yield from check_upstream_url(settings.OPENAI_BASE_URL, settings.HOST, settings.PORT)
 
 
 def check_upstream_url(base_url: str, host: str, port: int) -> Iterator[Finding]:
-    """Yields what is wrong with the upstream's URL `base_url` for a server that listens on `host` and `port`.
+    """Yields findings about the upstream's URL `base_url` for a server that listens on `host` and `port`.
 
     It is a fault if the URL is the server's own, or is reached through a proxy that cannot be used. A URL without a
     path gets a warning, because most servers have the API under `/v1`.

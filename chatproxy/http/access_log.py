@@ -29,7 +29,7 @@ class LoggedProtocol(Protocol):
     """A client connection that writes the status of each answer into the scope of its request, for `AccessLog`."""
 
     def send_whole(self, status: int, lines: bytes, body: bytes) -> bool:
-        """Sends a whole answer as `Protocol` does, and notes its status and its id."""
+        """Sends a whole answer as `Protocol` does, and stores its status and its id for the access log."""
         running = self._running  # the next request may have begun when the answer is sent
         is_sent = super().send_whole(status, lines, body)
         if is_sent and running is not None:
@@ -39,13 +39,13 @@ class LoggedProtocol(Protocol):
 
 
 class AccessLog:
-    """ASGI application that calls another one, and writes a line to the log when a request has been answered."""
+    """ASGI application that wraps another one, and writes a line to the log for each answered request."""
 
     def __init__(self, application: Any) -> None:
         self._application = application
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Has the other application answer one request, and logs it; what is no request is passed on only."""
+        """Lets the wrapped application answer a request, and logs the request; passes on what is no request."""
         if scope["type"] != "http":
             await self._application(scope, receive, send)
             return
@@ -64,7 +64,7 @@ class AccessLog:
 
 
 def _note(scope: MutableMapping[str, Any], status: int, request_id: str) -> None:
-    """Notes the status of the answer to a request, and the id of the request, in the request's ASGI scope."""
+    """Stores the status of the answer to a request, and the id of the request, in the request's ASGI scope."""
     scope[STATUS], scope[REQUEST_ID] = status, request_id
 
 

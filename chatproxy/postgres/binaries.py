@@ -27,7 +27,7 @@ class BundledPostgresError(Exception):
 
 
 class Account(NamedTuple):
-    """The system account (user and group id) that runs the bundled PostgreSQL server."""
+    """A system account, by its user id and group id, that runs the bundled PostgreSQL server."""
 
     uid: int
     gid: int
@@ -75,7 +75,7 @@ class Account(NamedTuple):
 
 
 def _useradd(*arguments: str) -> None:
-    """Creates a system user by the program `useradd`; does not report whether that succeeded.
+    """Tries to create a system user by the program `useradd`, without reporting whether that succeeded.
 
     Another process may have created the user at the same time, so the caller checks whether there is one.
     """

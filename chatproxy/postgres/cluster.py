@@ -37,13 +37,13 @@ OPTIONS = {
 
 
 class _StillInUse(BundledPostgresError):
-    """Error of a PostgreSQL server that cannot start yet, because processes of a killed one are still ending."""
+    """Error: a PostgreSQL server cannot start yet, because processes of a killed one are still ending."""
 
 
 class Cluster(NamedTuple):
-    """A PostgreSQL cluster: its directory (`path`), and the directory of its server's socket (`socket_dir`).
+    """A PostgreSQL cluster: the data of one server (in the directory `path`), and its socket (in `socket_dir`).
 
-    Both are the same, unless a socket cannot be in `path`.
+    Both directories are the same, unless a socket cannot be in `path`.
     """
 
     path: Path
@@ -136,7 +136,7 @@ class Cluster(NamedTuple):
             raise fault(f"the bundled PostgreSQL in {self.path} does not start: {reason}") from None
 
     def _disown_pid_file(self) -> None:
-        """Writes an id that no process can have into `postmaster.pid`, the file that a dead server has left behind.
+        """Makes `postmaster.pid`, the file that a dead server has left, name a process id that no process can have.
 
         Another program may have the server's process id by now, and PostgreSQL would take that program for a running
         server. Only the id is changed: the file also names the shared memory, by which PostgreSQL finds out whether

@@ -29,7 +29,7 @@ _PLACE = re.compile(r".*(?:connection is bad|failed): +|(?:FATAL|ERROR): +")
 
 
 def reason_of(error: psycopg.Error) -> str:
-    """Returns why a connection to the database failed, in one line without addresses and secrets.
+    """Returns why a connection to the database failed, as one line without addresses and secrets.
 
     If libpq gives several reasons, the first one is returned.
     """
@@ -38,7 +38,7 @@ def reason_of(error: psycopg.Error) -> str:
 
 
 def is_lasting(error: psycopg.Error) -> bool:
-    """Returns whether a connection to the database failed for a reason that stays, however long one waits.
+    """Returns whether a connection to the database failed for a reason that waiting does not remove.
 
     If several hosts were tried, every one of them must have given such a reason.
     """

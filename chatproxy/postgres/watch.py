@@ -21,7 +21,7 @@ TRY_AGAIN_SECONDS = 5.0  # after a failed start
 
 
 class PostgresWatch(KeepRunning):
-    """The thread that starts the bundled PostgreSQL server again when it was killed or has lost its socket.
+    """The thread that starts the bundled PostgreSQL server again when it was killed, or has lost its socket.
 
     Programs that clean up temporary directories delete sockets; then the server runs, and nobody can connect to it.
     """

@@ -31,7 +31,7 @@ UNASKED_SECONDS, UNASKED_BATCH = 60.0, 1000  # journals of earlier processes may
 
 
 class BackgroundPolls:
-    """The thread that asks upstream about background responses that have not ended, to learn their usage ("polls").
+    """The thread that polls upstream: it asks about background responses that have not ended, to learn their usage.
 
     If the settings do not allow it to ask, it estimates their usage instead.
     """

@@ -39,7 +39,10 @@ class DatabaseWatch:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread; waits for it for `STOP_SECONDS` at most, since the database may hang."""
+        """Stops the thread that measures clocks and budgets.
+
+        Waits for its end for `STOP_SECONDS` at most, since the database may hang.
+        """
         self._stopping.set()
         self._thread.join(STOP_SECONDS)
 

@@ -44,9 +44,10 @@ LOOK_SECONDS = 0.5  # between two checks of whether it is this shipper's turn, o
 
 
 def run_shipper(lifeline: int) -> None:
-    """Brings the journals of this host into the database, until the file descriptor `lifeline` comes to its end.
+    """Runs the shipper, which brings the journals of this host into the database, until the file `lifeline` ends.
 
-    Then it brings in what is left in the journals, and returns. While another process ships the journals, it waits.
+    `lifeline` is a file descriptor. At its end, the shipper brings in what is left in the journals, and this function
+    returns. While another process ships the journals, it waits.
 
     Raises:
         OSError: DATA_DIR cannot be written.
@@ -60,7 +61,7 @@ def run_shipper(lifeline: int) -> None:
 
 
 def _wait_for_end(lifeline: int, ended: threading.Event) -> None:
-    """Waits until the file descriptor `lifeline` comes to its end or cannot be read, and then sets the event `ended`.
+    """Waits until the file descriptor `lifeline` comes to its end or cannot be read; then sets the event `ended`.
 
     The end means that gunicorn's master and all its workers have ended, which have the other end of this pipe open.
     """
@@ -72,9 +73,9 @@ def _wait_for_end(lifeline: int, ended: threading.Event) -> None:
 
 
 class _Turn:
-    """The right to ship the journals of this host, which one process has at a time: a lock on the file `path`.
+    """The right to ship the journals of this host, which only one process has at a time: a lock on the file `path`.
 
-    A process that waits for the right holds a lock on a second file, by which the first process sees that one waits.
+    A process that waits for the right locks a second file, by which the first one sees that somebody waits.
     """
 
     def __init__(self, path: Path) -> None:
@@ -95,9 +96,9 @@ class _Turn:
         return True
 
     def is_over(self) -> bool:
-        """Returns whether this process should let another one ship the journals.
+        """Returns whether this process must let another one ship the journals.
 
-        That is so if its own server was killed, and the shipper of another server waits for the turn.
+        It must if its own server was killed, and the shipper of another server waits for the turn.
         """
         if os.getppid() == self._parent:
             return False
@@ -108,7 +109,7 @@ class _Turn:
 
 
 def _try_lock(descriptor: int) -> bool:
-    """Locks an open file, and returns whether that succeeded: False if another process has locked it."""
+    """Tries to lock an open file; returns False if another process has locked it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -117,7 +118,7 @@ def _try_lock(descriptor: int) -> bool:
 
 
 class _StatusFile:
-    """The shipper's status file, which is started once the disk allows it, and without which shipping goes on."""
+    """The shipper's status file. Shipping goes on without the file while the disk does not take it."""
 
     def __init__(self, report: Callable[[], WorkerReport]) -> None:
         self._report = report
@@ -126,7 +127,10 @@ class _StatusFile:
         self._is_refused = False
 
     def start(self) -> None:
-        """Starts the file unless it is started. After a failure, which is logged once, tries again every 10 seconds."""
+        """Starts to write the status file, unless that was done before or has failed in the last 10 seconds.
+
+        A failure is logged once.
+        """
         if self._file is not None or time.monotonic() - self._tried_at < TRY_AGAIN_SECONDS:
             return
         self._tried_at = time.monotonic()
@@ -142,7 +146,7 @@ class _StatusFile:
             self._file = file
 
     def stop(self) -> None:
-        """Writes the last report, if the file is started."""
+        """Writes the last report to the status file and stops; does nothing if the file was never started."""
         if self._file is not None:
             self._file.stop()
 

@@ -19,7 +19,7 @@ SHARED = ("DJANGO_SECRET_KEY", "SECURITY_KEY", "ACCESS_TOKEN")
 
 
 class SecretsDiffer(Exception):
-    """Error of a server that lacks secrets with which its database was used, or that has other ones.
+    """Error: this server lacks secrets with which its database was used, or has other ones.
 
     Its message is one line for a person.
     """
@@ -76,7 +76,7 @@ def record_secrets(values: SettingValues) -> list[str]:
 
 
 def _secrets(values: SettingValues) -> dict[str, str | None]:
-    """Returns those secrets among the settings `values` for which the database keeps a digest (a "canary"), by name.
+    """Selects, from the settings `values`, the secrets for which the database keeps a digest (a "canary"), by name.
 
     A secret that is not set is None.
     """
@@ -90,5 +90,5 @@ def _canary(name: str, secret: str) -> str:
 
 
 def _canaries() -> dict[str, str]:
-    """Returns the digests of secrets (the "canaries") that are in the database, by the name of the secret."""
+    """Reads the stored digests of secrets (the "canaries") from the database; returns them by the secret's name."""
     return dict(SecretCanary.objects.values_list("name", "canary"))

@@ -225,7 +225,7 @@ class _Elision:
 
 
 def _is_base64(block: bytes) -> bool:
-    """Returns whether a block of letters that base64 can have is really base64.
+    r"""Returns whether a block of letters that base64 can have is really base64.
 
     It is not if it has escaped letters such as `\u4e2d`, or if it is a line of signs such as `-----`.
     """

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class ProcessFacts(NamedTuple):
-    """What one process of this host takes: memory in bytes, CPU time in seconds, and open files."""
+    """The resources that one process of this host uses: memory in bytes, CPU time in seconds, and open files."""
 
     resident_bytes: int
     cpu_seconds: float
@@ -18,7 +18,7 @@ class ProcessFacts(NamedTuple):
 
 
 def read_process_facts(pid: int) -> ProcessFacts | None:
-    """Returns what the process `pid` takes; None if it has ended, or if this system has no `/proc`.
+    """Returns the resources that the process `pid` uses; None if it has ended, or if this system has no `/proc`.
 
     `allowed_files` is the limit of the calling process, since all processes of the gateway raise it alike.
     """

@@ -25,7 +25,7 @@ NOT_RUNNING = "not running"
 
 
 class BudgetUse(NamedTuple):
-    """How much of one budget of a key is spent or reserved: 1.0 is all of it. `span` is `day`, `month` or `total`."""
+    """The part of one key's budget that is spent or reserved: 1.0 is all of it. `span` is `day`, `month` or `total`."""
 
     key: str
     span: str

@@ -75,7 +75,7 @@ def read_status() -> ServerStatus:
 
 
 def _processes(reports: WorkerReports) -> Iterator[tuple[tuple[str, int], ProcessFacts]]:
-    """Yields the kind and the id of each process that has written a report, with what it takes of this machine."""
+    """Yields the kind and the id of each process that has written a report, with the resources that it uses."""
     shippers = [reports.shipper] if reports.shipper is not None else []
     for kind, found in (("worker", reports.alive), ("shipper", shippers)):
         for report in found:

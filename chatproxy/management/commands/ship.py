@@ -15,7 +15,10 @@ logger = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
-    """The command `manage.py ship`: brings the journals into the database until its standard input ends."""
+    """The command `manage.py ship`: runs the shipper, which brings the journals into the database.
+
+    It ends when its standard input ends.
+    """
 
     help = "Ships the journals into the database until the standard input ends. `serve` starts it by itself."
     requires_system_checks = ()
@@ -34,7 +37,7 @@ class Command(BaseCommand):
 
 
 def end_when_code_changes() -> None:
-    """Starts a thread that ends this process at once when a file of its code changes, as gunicorn does in a worker."""
+    """Starts a thread that ends this process when a file of its code changes, as gunicorn does in a worker."""
     from gunicorn.reloader import reloader_engines  # only for development
 
     reloader_engines["auto"](callback=lambda _file: os._exit(0)).start()

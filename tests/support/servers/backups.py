@@ -24,7 +24,10 @@ UNSET = " "  # as in a shell that exports an empty variable
 
 
 class Place(NamedTuple):
-    """The place of one server. `database_url` is empty for the bundled PostgreSQL."""
+    """The place where a test runs a server: its directory, and its database.
+
+    `database_url` is empty for the bundled PostgreSQL.
+    """
 
     upstream: str
     data_dir: Path
@@ -39,14 +42,14 @@ class Place(NamedTuple):
         return self.database_url or BundledPostgres(self.data_dir).url
 
     def run(self, **more: str) -> AbstractContextManager[Gateway]:
-        """Runs a server here; the secrets are those of its DATA_DIR, and are generated at the first start."""
+        """Runs a server at this place; its secrets are those of its DATA_DIR, and are generated at the first start."""
         bundled = {} if self.database_url else {"DATABASE_URL": ""}
         return run_gateway(
             self.upstream, self.url, self.data_dir, **dict.fromkeys(GENERATORS, UNSET), **bundled, **more
         )
 
     def manage(self, *arguments: str, launcher: Sequence[str] = (), **more: str) -> subprocess.CompletedProcess[bytes]:
-        """Runs a command of `manage.py` here, also if no server runs; `launcher` is a command that executes it."""
+        """Runs a command of `manage.py` at this place, also while no server runs; `launcher` is put before it."""
         database = {"DATABASE_URL": self.database_url} if self.database_url else {}
         return subprocess.run(
             [*launcher, sys.executable, "manage.py", *arguments],
@@ -58,20 +61,20 @@ class Place(NamedTuple):
         )
 
     def backup(self, path: Path, *options: str) -> None:
-        """Makes a backup of the server here; a server with the bundled PostgreSQL must be running."""
+        """Makes a backup of the server at this place; one with the bundled PostgreSQL must be running."""
         done = self.manage("backup", str(path), *options)
         assert done.returncode == 0, done.stderr
         assert b"the backup is whole" in done.stderr
 
     def restore(self, path: Path) -> None:
-        """Restores a backup here, without a warning."""
+        """Restores a backup into this place, and asserts that there is no warning."""
         done = self.manage("restore", str(path))
         assert done.returncode == 0, done.stderr
         assert done.stderr == b""
         assert b"restored the backup of 20" in done.stdout
 
     def refusal(self, path: Path) -> str:
-        """Restores a backup here that must be refused; returns the one line that is said."""
+        """Tries to restore a backup that this place must refuse; returns the one line that is printed."""
         done = self.manage("restore", str(path))
         assert done.returncode == 1, done.stdout
         said = done.stderr.decode()
@@ -80,7 +83,7 @@ class Place(NamedTuple):
         return said
 
     def rows(self) -> dict[str, dict[str, Any]]:
-        """Returns the ledger's rows by request id; PostgreSQL must be running."""
+        """Returns the rows of calls at this place, by request id; PostgreSQL must be running."""
         with psycopg.connect(self.url, autocommit=True, row_factory=dict_row) as database:
             rows = database.execute("SELECT * FROM usage_request").fetchall()
         return {str(row["request_id"]): row for row in rows}

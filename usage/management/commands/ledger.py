@@ -120,10 +120,10 @@ class Command(BaseCommand):
         self.stderr.flush()
 
     def replay(self, _options: Options) -> None:
-        """Writes to the database what could not be written before, and prints how many records were written.
+        """Writes records to the database that could not be written before, and prints how many were written.
 
-        These are dead letters (rows that the database has refused), records of newer versions, and the journals of
-        dead processes, unless the shipper runs, which writes these by itself. Also prints how many were refused again,
+        These are dead letters (rows that the database has refused), records of newer versions, and the journals of dead
+        processes, unless the shipper runs, which writes these by itself. Also prints how many were refused again,
         cannot be read, or are still of a newer version.
         """
         try:
