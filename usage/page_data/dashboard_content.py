@@ -1,4 +1,4 @@
-"""The whole content of a dashboard for a range of time: tiles, charts, tables of the most used keys, models and routes,
+"""The whole content of a dashboard for a range of time: tiles, charts, tables of the costliest keys, models and routes,
 the newest errors, and the state of the server's parts.
 
 Everything but the newest errors is read from totals, so a dashboard costs as much at five million calls as at five.
@@ -6,29 +6,26 @@ Everything but the newest errors is read from totals, so a dashboard costs as mu
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import TypedDict
 
-from usage.live.shipping_state import NOT_RUNNING
 from usage.live.status import ServerStatus
 from usage.models import Dimension, Outcome, Request, UsageTotal
 from usage.page_data import formatting
 from usage.page_data.dashboard_reader import DashboardNumbers, read_all, read_key
-from usage.page_data.dashboard_tiles import Tile, make_tiles, ratio
+from usage.page_data.dashboard_tiles import PartStatus, Tile, make_statuses, make_tiles, ratio
+from usage.page_data.filters import ANY_DATE, NO_NAME
 from usage.page_data.newest_calls import read_newest_failures, read_newest_failures_of_key
 from usage.sums.ranges import TimeRange
+from usage.sums.ranking import RankedGroup, added_up, dates_of, lines_of_models, rank
 from usage.sums.totals_reader import Totals
-from usage.untrusted_text import escape_invisible
 
 MAX_TABLE_ROWS = 8
 MAX_CHART_SERIES = 5  # models in the chart of dollars; all others are added up to one further series
 MAX_NEWEST_ERRORS = 8
-MAX_HEALTHY_LAG_SECONDS = 15.0  # from a call's end to its row in the table; usually it takes less than a second
-MAX_ALERT_MODELS = 3
 TotalsByBin = Sequence[Totals | None]
 
 
@@ -55,11 +52,16 @@ class Charts(TypedDict):
 
 @dataclass(frozen=True)
 class UsageRow:
-    """One row of the dashboard's tables of keys, models and routes: a name, with the usage and cost of its calls."""
+    """One row of the dashboard's tables of keys, models and routes: a name, with the usage and cost of its calls.
+
+    The last rows of a table add up those that have no row of their own, and all calls.
+    """
 
     name: str
+    filter_value: str | None  # selects these calls in the list of requests; None for "others" and the total
+    dates: str  # those in the names of the model, if it has several; else empty
     calls: int
-    share: int  # of all calls, in percent
+    share: int  # of the cost of all calls, in percent
     errors: str  # the percentage of the calls that failed
     tokens: int
     cost: str
@@ -68,20 +70,10 @@ class UsageRow:
 
 
 @dataclass(frozen=True)
-class PartStatus:
-    """The state of one part of the server, such as the database or the journal, as the dashboard shows it."""
-
-    label: str
-    text: str
-    tone: str  # `good`, `bad`, or empty for neither
-    page: str = ""  # the name of the admin's page with details
-
-
-@dataclass(frozen=True)
 class Dashboard:
     """The content of one dashboard: tiles, charts, tables, the newest errors, and the state of the server's parts.
 
-    `used` has the tables of the keys, models and routes with the most calls, by the name of the dimension.
+    `used` has the tables of keys, models and routes, by the name of the dimension.
     """
 
     time_range: TimeRange
@@ -102,7 +94,7 @@ def read_dashboard(time_range: TimeRange, status: ServerStatus, now: datetime) -
         charts=_charts(reading, with_overhead=True),
         used=_usage_tables(reading),
         errors=read_newest_failures(time_range, MAX_NEWEST_ERRORS),
-        statuses=[*_statuses(status), *_price_status(reading)],
+        statuses=make_statuses(reading, status),
         is_empty=not reading.totals.calls and not UsageTotal.objects.exists(),
     )
 
@@ -141,7 +133,7 @@ def _charts(reading: DashboardNumbers, *, with_overhead: bool = False) -> Charts
         times=[moment.isoformat() for moment in series.bins],
         step=reading.step.total_seconds(),
         calls=[ChartSeries(name=label.capitalize(), values=line) for label, line in outcomes if line is not None],
-        dollars=_dollars_by_model(series.by_value[Dimension.MODEL]),
+        dollars=_dollars_by_model(series.by_value[Dimension.MODEL], _model_lines(reading)),
         tokens=_tokens(everything),
         latency=latency,
     )
@@ -156,14 +148,23 @@ def _tokens(everything: TotalsByBin) -> list[ChartSeries]:
     ]
 
 
-def _dollars_by_model(costs: Mapping[str, Sequence[float | Decimal]]) -> list[ChartSeries]:
-    """Returns the chart series of dollars: one for each of the models that cost the most, and one for all others."""
-    lines = {name: [Decimal(value) for value in values] for name, values in costs.items()}
-    ranked = sorted((name for name, values in lines.items() if any(values)), key=lambda name: -sum(lines[name]))
-    charted = [ChartSeries(name=name or "no model", values=_dollars(lines[name])) for name in ranked[:MAX_CHART_SERIES]]
+def _dollars_by_model(costs: Mapping[str, Sequence[float | Decimal]], lines: Mapping[str, str]) -> list[ChartSeries]:
+    """Returns the chart series of dollars: one for each of the models that cost the most, and one for all others.
+
+    `lines` maps names of models to the name of the series that they share, as they share a line of the table.
+    """
+    joined: dict[str, list[Decimal]] = {}
+    for name, values in costs.items():
+        line = lines.get(name, name)
+        before = joined.get(line, [Decimal(0)] * len(values))
+        joined[line] = [one + Decimal(other) for one, other in zip(before, values, strict=True)]
+    ranked = sorted((name for name, values in joined.items() if any(values)), key=lambda name: -sum(joined[name]))
+    charted = [
+        ChartSeries(name=name or "no model", values=_dollars(joined[name])) for name in ranked[:MAX_CHART_SERIES]
+    ]
     if rest := ranked[MAX_CHART_SERIES:]:
-        sums = [sum(values, Decimal(0)) for values in zip(*(lines[name] for name in rest), strict=True)]
-        charted.append(ChartSeries(name=f"{len(rest)} others", values=_dollars(sums)))
+        sums = [sum(values, Decimal(0)) for values in zip(*(joined[name] for name in rest), strict=True)]
+        charted.append(ChartSeries(name=formatting.others(len(rest)), values=_dollars(sums)))
     return charted
 
 
@@ -184,23 +185,43 @@ def _percentiles(line: TotalsByBin, column: str, share: float) -> list[float | N
 
 
 def _usage_tables(reading: DashboardNumbers) -> dict[str, list[UsageRow]]:
-    return {dimension: _usage_rows(groups, reading.totals.calls) for dimension, groups in reading.by_value.items()}
+    lines = _model_lines(reading)
+    return {
+        dimension: _usage_rows(rank(groups, lines if dimension == Dimension.MODEL else {}), reading.totals)
+        for dimension, groups in reading.by_value.items()
+    }
 
 
-def _usage_rows(groups: Mapping[str, Totals], calls: int) -> list[UsageRow]:
-    return [
-        UsageRow(
-            name=name,
-            calls=totals.calls,
-            share=round(100 * totals.calls / calls) if calls else 0,
-            errors=formatting.share(totals.errors, totals.calls),
-            tokens=totals.input_tokens + totals.output_tokens,
-            cost=formatting.dollars(totals.cost if totals.unpriced_calls < totals.calls else None),
-            uncertain=_uncertain(totals),
-            average=formatting.duration(ratio(totals.duration_ms, totals.calls)),
-        )
-        for name, totals in list(groups.items())[:MAX_TABLE_ROWS]
-    ]
+def _model_lines(reading: DashboardNumbers) -> dict[str, str]:
+    """Maps the names under which one model was called to the name that tables and charts show for all of them."""
+    return lines_of_models({*reading.by_value[Dimension.MODEL], *reading.series.by_value[Dimension.MODEL]})
+
+
+def _usage_rows(ranked: Sequence[RankedGroup], total: Totals) -> list[UsageRow]:
+    """Returns the rows of a table: the costliest groups, one row for all others, and the total, which a tile shows."""
+    rows = [_usage_row(group.name, group.totals, total, group) for group in ranked[:MAX_TABLE_ROWS]]
+    if rest := ranked[MAX_TABLE_ROWS:]:
+        rows.append(_usage_row(formatting.others(len(rest)), added_up(rest), total))
+    if len(rows) > 1:
+        rows.append(_usage_row("Total", total, total))
+    return rows
+
+
+def _usage_row(name: str, totals: Totals, total: Totals, group: RankedGroup | None = None) -> UsageRow:
+    """Makes one row of a table from the sums of its calls; without a `group`, the row adds up several groups."""
+    dates = dates_of(group) if group and len(group.members) > 1 else []
+    return UsageRow(
+        name=name,
+        filter_value=None if group is None else f"{name}{ANY_DATE}" if dates else name or NO_NAME,
+        dates=", ".join(dates),
+        calls=totals.calls,
+        share=round(100 * totals.cost / total.cost) if total.cost else 0,
+        errors=formatting.share(totals.errors, totals.calls),
+        tokens=totals.input_tokens + totals.output_tokens,
+        cost=formatting.dollars(totals.cost if totals.unpriced_calls < totals.calls else None),
+        uncertain=_uncertain(totals),
+        average=formatting.duration(ratio(totals.duration_ms, totals.calls)),
+    )
 
 
 def _uncertain(totals: Totals) -> list[str]:
@@ -212,73 +233,3 @@ def _uncertain(totals: Totals) -> list[str]:
     if unpriced := totals.unpriced_calls:
         parts.append(f"{formatting.count(unpriced)} need{'s' if unpriced == 1 else ''} a price")
     return parts
-
-
-# The state of the server's parts
-
-
-def _statuses(status: ServerStatus) -> list[PartStatus]:
-    return [
-        _upstream_status(status),
-        _database_status(status),
-        _redis_status(status.redis_away_seconds),
-        _ledger_status(status),
-        _journal_status(status),
-    ]
-
-
-def _price_status(reading: DashboardNumbers) -> list[PartStatus]:
-    """Returns, as a list, an alert for the dashboard if some of its calls lack a price; otherwise an empty list.
-
-    The alert names those models without a price that have the most calls.
-    """
-    if not reading.totals.unpriced_calls:
-        return []
-    named = [name or "no model" for name, totals in reading.by_value[Dimension.MODEL].items() if totals.unpriced_calls]
-    more = f" and {len(named) - MAX_ALERT_MODELS} more" if len(named) > MAX_ALERT_MODELS else ""
-    models = ", ".join(escape_invisible(name, 60) for name in named[:MAX_ALERT_MODELS])
-    return [PartStatus("Prices", f"missing for {models}{more}", "bad", page="pages:needed_prices")]
-
-
-def _upstream_status(status: ServerStatus) -> PartStatus:
-    if status.upstream == "unknown":
-        return PartStatus("Upstream", "no call yet", "")
-    works = status.upstream == "ok"
-    moment = status.upstream_answered_at if works else status.upstream_failed_at
-    ago = formatting.duration(max(0.0, time.time() - (moment or 0)) * 1000)
-    if works:
-        return PartStatus("Upstream", f"answered {ago} ago", "good")
-    return PartStatus("Upstream", f"not reached {ago} ago", "bad")
-
-
-def _database_status(status: ServerStatus) -> PartStatus:
-    if fault := status.shipping.database_fault:
-        return PartStatus("Database", f"away ({fault}); calls go on", "bad")
-    return PartStatus("Database", "up", "good")
-
-
-def _redis_status(away_seconds: float | None) -> PartStatus:
-    if away_seconds is None:
-        return PartStatus("Redis", "not configured", "")
-    if away_seconds:
-        ago = formatting.duration(away_seconds * 1000)
-        return PartStatus("Redis", f"away for {ago}; each worker counts alone", "bad")
-    return PartStatus("Redis", "up", "good")
-
-
-def _ledger_status(status: ServerStatus) -> PartStatus:
-    shipping = status.shipping
-    tone = "bad" if shipping.shipper_fault or shipping.lag_seconds > MAX_HEALTHY_LAG_SECONDS else "good"
-    if shipping.shipper_fault == NOT_RUNNING:
-        return PartStatus("Ledger", "the shipper does not run", tone)
-    if shipping.shipper_fault:
-        return PartStatus("Ledger", f"stuck ({shipping.shipper_fault})", tone)
-    if not shipping.waiting_bytes:
-        return PartStatus("Ledger", "up to date", tone)
-    return PartStatus("Ledger", f"{formatting.duration(shipping.lag_seconds * 1000)} behind", tone)
-
-
-def _journal_status(status: ServerStatus) -> PartStatus:
-    if status.journal_full:
-        return PartStatus("Journal", "full: new calls are refused", "bad")
-    return PartStatus("Journal", f"{formatting.size(status.shipping.waiting_bytes)} waiting", "good")

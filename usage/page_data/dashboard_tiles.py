@@ -1,21 +1,29 @@
-"""The tiles at the top of a dashboard: one number each, its change from the previous range of time, and smaller numbers
-of the same subject."""
+"""The top of a dashboard: the state of the server's parts, and the tiles.
+
+A tile has one number, its change from the previous range of time, and smaller numbers of the same subject.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeVar
 
+from usage.live.shipping_state import NOT_RUNNING
 from usage.live.status import ServerStatus
+from usage.models import Dimension
 from usage.page_data import formatting
 from usage.page_data.dashboard_reader import DashboardNumbers
 from usage.sums.ranges import TimeRange
 from usage.sums.totals_reader import Totals
+from usage.untrusted_text import escape_invisible
 
 MINUTES_OF_DAY = 1440
 MIN_CALLS_PER_MINUTE = 0.1  # if there are fewer, the tile shows calls per day
+MAX_HEALTHY_LAG_SECONDS = 15.0  # from a call's end to its row in the table; usually it takes less than a second
+MAX_ALERT_MODELS = 3
 Number = TypeVar("Number", float, Decimal)
 
 
@@ -45,6 +53,16 @@ class Tile:
     main: Figure
     parts: tuple[Figure, ...] = ()
     remark: str = ""
+
+
+@dataclass(frozen=True)
+class PartStatus:
+    """The state of one part of the server, such as the database or the journal, as the dashboard shows it."""
+
+    label: str
+    text: str
+    tone: str  # `good`, `bad`, or empty for neither
+    page: str = ""  # the name of the admin's page with details
 
 
 def make_tiles(reading: DashboardNumbers, status: ServerStatus | None, time_range: TimeRange) -> list[Tile]:
@@ -165,3 +183,75 @@ def _figure(
 def ratio(part: float, whole: float) -> float | None:
     """Returns `part / whole`; None if `whole` is 0."""
     return part / whole if whole else None
+
+
+# The state of the server's parts
+
+
+def make_statuses(reading: DashboardNumbers, status: ServerStatus) -> list[PartStatus]:
+    """Returns the states of the server's parts, in the order in which the dashboard shows them above its tiles."""
+    return [
+        _upstream_status(status),
+        _database_status(status),
+        _redis_status(status.redis_away_seconds),
+        _ledger_status(status),
+        _journal_status(status),
+        *_price_status(reading),
+    ]
+
+
+def _price_status(reading: DashboardNumbers) -> list[PartStatus]:
+    """Returns, as a list, an alert for the dashboard if some of its calls lack a price; otherwise an empty list.
+
+    The alert names those models without a price that have the most calls.
+    """
+    if not reading.totals.unpriced_calls:
+        return []
+    named = [name or "no model" for name, totals in reading.by_value[Dimension.MODEL].items() if totals.unpriced_calls]
+    more = f" and {len(named) - MAX_ALERT_MODELS} more" if len(named) > MAX_ALERT_MODELS else ""
+    models = ", ".join(escape_invisible(name, 60) for name in named[:MAX_ALERT_MODELS])
+    return [PartStatus("Prices", f"missing for {models}{more}", "bad", page="pages:needed_prices")]
+
+
+def _upstream_status(status: ServerStatus) -> PartStatus:
+    if status.upstream == "unknown":
+        return PartStatus("Upstream", "no call yet", "")
+    works = status.upstream == "ok"
+    moment = status.upstream_answered_at if works else status.upstream_failed_at
+    ago = formatting.duration(max(0.0, time.time() - (moment or 0)) * 1000)
+    if works:
+        return PartStatus("Upstream", f"answered {ago} ago", "good")
+    return PartStatus("Upstream", f"not reached {ago} ago", "bad")
+
+
+def _database_status(status: ServerStatus) -> PartStatus:
+    if fault := status.shipping.database_fault:
+        return PartStatus("Database", f"away ({fault}); calls go on", "bad")
+    return PartStatus("Database", "up", "good")
+
+
+def _redis_status(away_seconds: float | None) -> PartStatus:
+    if away_seconds is None:
+        return PartStatus("Redis", "not configured", "")
+    if away_seconds:
+        ago = formatting.duration(away_seconds * 1000)
+        return PartStatus("Redis", f"away for {ago}; each worker counts alone", "bad")
+    return PartStatus("Redis", "up", "good")
+
+
+def _ledger_status(status: ServerStatus) -> PartStatus:
+    shipping = status.shipping
+    tone = "bad" if shipping.shipper_fault or shipping.lag_seconds > MAX_HEALTHY_LAG_SECONDS else "good"
+    if shipping.shipper_fault == NOT_RUNNING:
+        return PartStatus("Ledger", "the shipper does not run", tone)
+    if shipping.shipper_fault:
+        return PartStatus("Ledger", f"stuck ({shipping.shipper_fault})", tone)
+    if not shipping.waiting_bytes:
+        return PartStatus("Ledger", "up to date", tone)
+    return PartStatus("Ledger", f"{formatting.duration(shipping.lag_seconds * 1000)} behind", tone)
+
+
+def _journal_status(status: ServerStatus) -> PartStatus:
+    if status.journal_full:
+        return PartStatus("Journal", "full: new calls are refused", "bad")
+    return PartStatus("Journal", f"{formatting.size(status.shipping.waiting_bytes)} waiting", "good")

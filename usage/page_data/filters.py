@@ -11,6 +11,7 @@ from uuid import UUID
 from usage.addresses import mapped_address, plain_address
 from usage.call_record import CALLED_MODEL_SQL
 from usage.models import Dimension, Outcome, Span, UsageTotal
+from usage.prices.price_sources import undated_name
 from usage.sums.ranges import read_moment, read_range
 from usage.sums.summed_names import OTHER_CODE, UNKNOWN_MODEL
 
@@ -20,6 +21,7 @@ NO_STATUS = "none"
 ANY_FAILURE = "failed"
 NAMES = ("key", "model", "route", "code")  # filters by a name, which may be empty
 NO_NAME = "(none)"  # stands for an empty name in an address, where an empty text means no filter
+ANY_DATE = " (any date)"  # after the undated name of a model: all of its names, as on one line of the dashboard
 NOT_IN_QUERY = frozenset({"since", "until", "faults", "with_messages"})
 FAILURES = frozenset(Outcome.values) - {Outcome.SUCCESS}
 
@@ -204,6 +206,7 @@ class Condition:
     values: tuple[SQLValue, ...] = ()
     has_index: bool = False  # an index finds the calls that fulfil it, newest first
     is_threshold: bool = False  # its index is ordered by cost or duration, so it cannot give the newest calls first
+    any_of: tuple[Condition, ...] = ()  # each with an index; together they find the calls that fulfil this condition
     in_slice: str = ""  # the same condition on the columns of a slice (`search.SLICE_COLUMNS`), if it differs
 
 
@@ -250,17 +253,28 @@ def _failure_conditions(filters: Filters) -> list[Condition]:
 
 def _name_conditions(filters: Filters) -> list[Condition]:
     """Returns the SQL conditions for the filters by model, by key and by route."""
-    model = None if filters.model == UNKNOWN_MODEL else filters.model
-    columns = (
-        (model, CALLED_MODEL_SQL, "model"),
-        (filters.key, "key_name", "key_name"),
-        (filters.route, "route", "route"),
-    )
-    return [
-        Condition(f"{column} = %s", (value,), has_index=True, in_slice=f"{slice_column} = %s")
-        for value, column, slice_column in columns
-        if value is not None
-    ]
+    found: list[Condition] = []
+    if filters.model and filters.model.endswith(ANY_DATE):
+        names = _names_of_model(filters.model.removesuffix(ANY_DATE))
+        each = tuple(_name_condition(CALLED_MODEL_SQL, name, "model") for name in names)
+        found.append(Condition(f"{CALLED_MODEL_SQL} = ANY(%s)", (names,), any_of=each, in_slice="model = ANY(%s)"))
+    elif filters.model is not None and filters.model != UNKNOWN_MODEL:
+        found.append(_name_condition(CALLED_MODEL_SQL, filters.model, "model"))
+    if filters.key is not None:
+        found.append(_name_condition("key_name", filters.key, "key_name"))
+    if filters.route is not None:
+        found.append(_name_condition("route", filters.route, "route"))
+    return found
+
+
+def _name_condition(column: str, name: str, slice_column: str) -> Condition:
+    return Condition(f"{column} = %s", (name,), has_index=True, in_slice=f"{slice_column} = %s")
+
+
+def _names_of_model(model: str) -> list[str]:
+    """Returns all names of a model under which calls have been counted: with a date at their end, and without."""
+    names = UsageTotal.objects.filter(span=Span.DAY, dimension=Dimension.MODEL, value__startswith=model)
+    return [name for name in names.values_list("value", flat=True).distinct() if undated_name(name) == model]
 
 
 def _caller_conditions(filters: Filters) -> list[Condition]:

@@ -21,6 +21,11 @@ def count(value: float | None) -> str:
     return f"{value:,.0f}"
 
 
+def others(number: int) -> str:
+    """Returns the name of the row or line that adds up `number` groups which have none of their own: "3 others"."""
+    return f"{count(number)} other{'' if number == 1 else 's'}"
+
+
 def dollars(value: Decimal | None) -> str:
     """Returns an amount of dollars as text: with two decimals, below a dollar with four, below a cent with six.
 

@@ -192,8 +192,9 @@ def find_by_id(text: str) -> list[Request]:
 def _plan(filters: Filters, before: UUID | None) -> list[IndexScan]:
     """Returns the scans (`IndexScan`) that together find all calls which match the filters and are older than `before`.
 
-    Without a text to search for, one scan suffices. With a text, there is one scan for each key and each model whose
-    name contains the text. A further one is for failed calls, because the text may be in their errors.
+    Without a text to search for, one scan suffices, or one for each name of a model that has several. With a text,
+    there is one scan for each key and each model whose name contains the text. A further one is for failed calls,
+    because the text may be in their errors.
     """
     floor = first_id(filters.since) if filters.since else None
     until = first_id(filters.until) if filters.until else None
@@ -201,8 +202,10 @@ def _plan(filters: Filters, before: UUID | None) -> list[IndexScan]:
     conditions = conditions_of(filters)
     if not filters.q:
         rare = _find_rare(conditions)
-        along = next((condition for condition in conditions if condition.has_index), None) if rare is None else None
-        return [IndexScan(along, [condition for condition in conditions if condition is not along], at, floor, rare)]
+        indexed = (condition for condition in conditions if condition.has_index or condition.any_of)
+        along = next(indexed, None) if rare is None else None
+        others = [condition for condition in conditions if condition is not along]
+        return [IndexScan(one, others, at, floor, rare) for one in (along.any_of if along else ()) or (along,)]
     names = [
         UNKNOWN if name == UNKNOWN_MODEL else Condition(f"{column} = %s", (name,))
         for dimension, column in ((Dimension.KEY, "key_name"), (Dimension.MODEL, CALLED_MODEL_SQL))

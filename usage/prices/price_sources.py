@@ -76,6 +76,14 @@ OPENAI_HOST = "api.openai.com"
 _DATE = re.compile(r"-20\d\d-?[01]\d-?[0-3]\d$")
 
 
+def undated_name(model: str) -> str:
+    """Returns the name of a model without the date at its end: `gpt-4o` for `gpt-4o-2024-08-06`.
+
+    A name without a date is returned unchanged.
+    """
+    return _DATE.sub("", model)
+
+
 def listed_models() -> frozenset[str]:
     """Returns the exact names of the models with a published price: in the price list in use, or in its corrections.
 
@@ -185,7 +193,7 @@ def _is_region_of_openai(base_url: str) -> bool:
 @lru_cache(maxsize=4096)
 def _may_cost_more(model: str) -> bool:
     """Returns whether regional processing raises the price of a model; cached, because it is asked for each row."""
-    family = _DATE.sub("", model)
+    family = undated_name(model)
     return family in REGIONAL_MODELS or family.startswith(SUPPOSED_REGIONAL)
 
 
@@ -195,7 +203,7 @@ def _regional(price: ModelRates, model: str) -> ModelRates:
     Call it only for models that have this extra (`_may_cost_more`).
     """
     source = f"{price.source}; regional processing"
-    is_provisional = price.is_provisional or _DATE.sub("", model) not in REGIONAL_MODELS
+    is_provisional = price.is_provisional or undated_name(model) not in REGIONAL_MODELS
     return replace(price.times(REGIONAL_FACTOR), source=source, is_provisional=is_provisional)
 
 
@@ -215,7 +223,7 @@ def cached_rates(_prices: PriceList, model: str, tier: str, at: datetime) -> Mod
     in use.
     """
     price = _in_tier(model, tier, at)
-    if price is None and (family := _DATE.sub("", model)) != model:
+    if price is None and (family := undated_name(model)) != model:
         price = _in_tier(family, tier, at)
         return None if price is None else replace(price, is_provisional=True)
     return price

@@ -3,8 +3,9 @@
 `adding_up` adds to them in the transaction that writes the rows, which `summed_rows` fetches; `summed_names` says which
 models and errors have sums of their own; `histogram` adds up latencies; `pruned` finds out since when the rows are
 complete, so that sums can be compared with them. `totals_reader` reads any range of time from days, hours and minutes;
-`ranges` has the ranges of time that a page can show. `report_reader` reads the numbers of `GET /usage`; those of the
-dashboard are read by `usage.page_data.dashboard_reader`. `unpriced_calls` lists the models whose calls have no price.
+`ranges` has the ranges of time that a page can show; `ranking` sorts what was read by its cost. `report_reader` reads
+the numbers of `GET /usage`; those of the dashboard are read by `usage.page_data.dashboard_reader`. `unpriced_calls`
+lists the models whose calls have no price.
 
 Imports the models, `prices` and `money`, but nothing of the folders that write rows into the tables.
 """

@@ -54,6 +54,12 @@ class Totals:
             if counts and isinstance(counts, list):
                 self.add_histogram(name, counts)
 
+    def merge(self, other: Totals) -> None:
+        """Adds the sums of other calls to these sums, their histograms as well."""
+        self.add(vars(other))
+        for name, counts in other.histograms.items():
+            self.add_histogram(name, counts)
+
     def add_histogram(self, name: str, counts: Sequence[int]) -> None:
         self.histograms[name] = _added(self.histograms.get(name, []), counts)
 

@@ -138,7 +138,7 @@ def test_what_lacks_a_price_is_not_shown_as_free(admin: Client) -> None:
     assert {name: (row.cost == formatting.UNKNOWN, [*row.uncertain]) for name, row in rows.items()} == {
         "red": (True, ["1 needs a price"]), "blue": (False, ["1 needs a price"]),
         "nobody-knows": (True, ["2 need a price"]), "gpt-4o-mini-2024-07-18": (False, []),
-        "/openai": (False, ["2 need a price"]),
+        "/openai": (False, ["2 need a price"]), "Total": (False, ["2 need a price"]),
     }  # fmt: skip
 
 

@@ -1,0 +1,62 @@
+"""Ranks the sums of keys, of models or of routes by their cost, for tables that have no room for all of them.
+
+A model that has answered under several names is one line: `gpt-4o-mini-2024-07-18` is named so once it has answered,
+but by its undated name in a call that failed before. The line of such a model has the undated name.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from usage.prices.price_sources import undated_name
+from usage.sums.totals_reader import Totals
+
+
+@dataclass
+class RankedGroup:
+    """The sums of the calls on one line of a table: of a key, of a route, or of all names of one model.
+
+    `members` are the names under which the tables of sums count these calls; usually the name of the line alone.
+    """
+
+    name: str
+    totals: Totals = field(default_factory=Totals)
+    members: list[str] = field(default_factory=list)
+
+
+def rank(groups: Mapping[str, Totals], lines: Mapping[str, str]) -> list[RankedGroup]:
+    """Returns the groups of calls that are given by their names, the costliest first; of two that cost the same, the
+    one with more calls.
+
+    `lines` maps the names of groups that are to be on one line to the name of this line.
+    """
+    ranked: dict[str, RankedGroup] = {}
+    for name, totals in groups.items():
+        line = lines.get(name, name)
+        group = ranked.setdefault(line, RankedGroup(line))
+        group.totals.merge(totals)
+        group.members.append(name)
+    return sorted(ranked.values(), key=lambda group: (-group.totals.cost, -group.totals.calls, group.name))
+
+
+def added_up(groups: Iterable[RankedGroup]) -> Totals:
+    totals = Totals()
+    for group in groups:
+        totals.merge(group.totals)
+    return totals
+
+
+def lines_of_models(models: Collection[str]) -> dict[str, str]:
+    """Maps those of the given names that belong to one model with other names among them to the model's undated name.
+
+    A name that is the only one of its model is not in the result, so its line shows the date.
+    """
+    names_per_model = Counter(undated_name(name) for name in models)
+    return {name: model for name in models if names_per_model[model := undated_name(name)] > 1}
+
+
+def dates_of(group: RankedGroup) -> Sequence[str]:
+    """Returns the dates in the names that a line of a model joins, such as `2024-07-18`, in order."""
+    return sorted(name.removeprefix(f"{group.name}-") for name in group.members if name != group.name)
