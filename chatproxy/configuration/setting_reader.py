@@ -49,7 +49,7 @@ SettingValues = dict[str, Any]
 
 
 class Setting(NamedTuple):
-    """One setting of the server, which is read from the environment variable `name`.
+    """A setting of the server, with its name (an environment variable), its default, and how its text is parsed.
 
     `parse` turns the variable's text into a typed value, or raises `ValueError("fault; what is allowed")`.
     """
@@ -166,7 +166,7 @@ def short_secrets(values: SettingValues) -> list[str]:
 def own_secrets(values: SettingValues) -> tuple[str, ...]:
     """Returns the values of all secrets among the settings, so that they can be redacted in texts.
 
-    The passwords in URLs are among them. Each is returned in every spelling in which a library may repeat it.
+    The passwords in URLs are among them, in every spelling in which a library may repeat them.
     """
     found = {str(values[name]) for name in SECRETS if values[name]}
     for name in URLS_WITH_PASSWORDS:

@@ -40,7 +40,7 @@ def check_data_dir() -> Iterator[Finding]:
 
 
 def not_a_directory(path: Path) -> str:
-    """Returns the words for a file, or a link that leads nowhere, in the place of a directory of ours."""
+    """Returns the message for a path where DATA_DIR needs a directory, but has a file or a link that leads nowhere."""
     return f"DATA_DIR cannot be used: {path} is no directory, or a link to none; move it away, or name another DATA_DIR"
 
 

@@ -271,7 +271,7 @@ class Protocol(RequestReader):
 
     @property
     def awaits_request(self) -> bool:
-        """Whether a request is arriving on this connection, or none has come yet since the connection was opened."""
+        """True if a request is arriving on this connection, or none has come since the connection was opened."""
         if self.transport.is_closing() or not self._is_between_requests:
             return False
         return self.cycle is None or self._is_in_head or self._has_unread_bytes
@@ -307,7 +307,7 @@ class Protocol(RequestReader):
 
     @property
     def _has_unread_bytes(self) -> bool:
-        """Whether bytes of the client, or the end of the connection, have arrived and were not parsed yet."""
+        """True if the client's bytes, or the end of the connection, have arrived and were not parsed yet."""
         opened = self.transport.get_extra_info("socket")
         if self._unread or opened is None:
             return bool(self._unread)

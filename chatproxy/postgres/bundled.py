@@ -29,7 +29,7 @@ MAX_SOCKET_PATH = 107  # bytes, sun_path in unix(7)
 
 
 class BundledPostgres:
-    """The bundled PostgreSQL server of one `DATA_DIR`: starts and stops the server, and locks its cluster."""
+    """The bundled PostgreSQL server of one `DATA_DIR`: starts and stops it, and locks its data (cluster)."""
 
     def __init__(self, data_dir: Path) -> None:
         self._link = data_dir.absolute() / "postgres"
@@ -173,7 +173,7 @@ class BundledPostgres:
 
     @property
     def _cluster(self) -> Cluster:
-        """The PostgreSQL cluster of this `DATA_DIR`: an object with the cluster's directory and that of its socket."""
+        """The object for the PostgreSQL cluster of this `DATA_DIR`, with the directories of its data and its socket."""
         return Cluster(self.cluster, self._socket_dir)
 
     @property

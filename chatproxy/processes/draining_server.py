@@ -92,7 +92,7 @@ class DrainingServer(Server):
             start_reports.report()
 
     async def on_tick(self, counter: int) -> bool:
-        """Does ten times a second what is due: begins to drain if the master process has died, or closes the port.
+        """Checks, ten times a second, whether to drain because the master process has died, or to close the port.
 
         Checks once a second whether the times in new ids are ahead of the clock (`_check_ids`). Returns what uvicorn's
         own method returns: whether the server should exit.
@@ -108,7 +108,7 @@ class DrainingServer(Server):
         return await super().on_tick(counter)
 
     def _check_ids(self) -> None:
-        """Asks the master process for new workers if new request ids are more than a minute ahead of the clock.
+        """Asks the master process to replace the workers if new request ids are more than a minute ahead of the clock.
 
         Each id has a time in it, by which rows are listed, filtered and pruned. That time never goes back, so it is
         ahead after the clock was put back. A new process takes it from the clock again.
@@ -151,7 +151,7 @@ class DrainingServer(Server):
         self._do_what_is_due()
 
     def _do_what_is_due(self) -> None:
-        """Tells the application that the server is stopping once it is, and lets the port be closed when it is time."""
+        """Tells the application if the whole server is stopping, and begins to close the port when it is time."""
         stop_moment = unix_signals.stop_moment.at
         if stop_moment < math.inf:
             self._learn_of_stop()

@@ -54,7 +54,7 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
 
 
 def start_ledger(steps: ShutdownSteps) -> None:
-    """Starts the worker's ledger and its status file, and adds the steps that end both to `steps`.
+    """Starts the ledger and the status file of this worker; adds the steps that end both to `steps`.
 
     Raises:
         OSError: the journal or the status file cannot be written. Nothing was added to `steps`.
@@ -67,7 +67,7 @@ def start_ledger(steps: ShutdownSteps) -> None:
 
 
 async def start_parts(steps: ShutdownSteps) -> None:
-    """Starts the parts of a worker that follow its ledger: the keyring, the budget reservations, the limits, a sweep.
+    """Starts all parts of this worker but the ledger, which must be started before: keys, budgets, limits and a sweep.
 
     The sweep deletes the files that record owners of stored objects, once the database has these owners as well. Adds
     to `steps` the steps that end the parts, and one that closes the connections to upstream.

@@ -34,7 +34,7 @@ os.register_at_fork(before=_forking.acquire, after_in_parent=_forking.release, a
 
 
 class ShipperWatch(KeepRunning):
-    """The shipper as gunicorn's master sees it: starts the process, watches it, and ends it at last.
+    """The shipper process as gunicorn's master controls it: starts it, watches it, and ends it at last.
 
     Create this object before the first worker is forked: the workers must inherit the pipe whose end tells the shipper
     that all of them have ended.

@@ -47,7 +47,7 @@ class StartReports:
         os.set_blocking(self._write, False)
 
     def report(self) -> None:
-        """Reports that this worker process serves."""
+        """Reports to the master that this worker process has started to serve."""
         with suppress(BlockingIOError):  # full of reports that nobody has waited for
             os.write(self._write, b".")
 
@@ -58,7 +58,7 @@ class StartReports:
                 pass
 
     def wait_for(self, count: int) -> None:
-        """Waits until so many more workers have started to serve."""
+        """Waits until `count` more workers have reported that they serve."""
         while count > 0:
             select.select([self._read], [], [])
             count -= len(os.read(self._read, count))
@@ -102,7 +102,7 @@ class Upgrade:
         self._is_prepared = False
 
     def install(self, master: Arbiter) -> None:
-        """Makes gunicorn's master call this object at SIGUSR1 and SIGUSR2, and adopts the workers of the old code."""
+        """Makes this object the master's handler of SIGUSR1 and SIGUSR2, and adopts the workers of the old code."""
         self._master = master
         master.handle_usr1 = self._replace_workers_on_request
         master.handle_usr2 = self._upgrade
@@ -113,7 +113,7 @@ class Upgrade:
             master.SIG_QUEUE.put_nowait(signal.SIGCHLD)  # one of them may have ended meanwhile
 
     def worker_has_ended(self, worker: Worker) -> None:
-        """Lets gunicorn start no successor of a worker that was to end; gunicorn calls this for each that has ended."""
+        """Keeps gunicorn from starting a successor of a worker that was to end; called for each that has ended."""
         if worker.pid in self._retiring:
             self._retiring.discard(worker.pid)
             self._master.num_workers -= 1
@@ -145,7 +145,7 @@ class Upgrade:
                 os.kill(pid, signal.SIGTERM)
 
     def _upgrade(self) -> None:
-        """Prepares the new code; once that has succeeded, and this is called again, becomes it."""
+        """Handles SIGUSR2: starts a process that prepares the new code; once it has, becomes that code."""
         if self._is_prepared:
             self._become_new_code()
         elif self._preparing is None:
@@ -161,7 +161,7 @@ class Upgrade:
             threading.Thread(target=self._wait, args=(self._preparing,), name="upgrade", daemon=True).start()
 
     def _wait(self, preparing: subprocess.Popen[str]) -> None:
-        """Waits for the end of the preparation, and calls for `_upgrade` in the main thread if it has succeeded."""
+        """Waits for the process that prepares the new code; if it succeeds, lets the main thread call `_upgrade`."""
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         said, _ = preparing.communicate()
         self._is_prepared = said.rstrip().endswith(PREPARED)

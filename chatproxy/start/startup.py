@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class StartError(Exception):
-    """Error for a server that cannot start; its message is one line for a person."""
+    """Error: the server cannot start. Its message is one line for a person."""
 
 
 class Output(Protocol):
