@@ -14,7 +14,7 @@ How a server starts, runs and stops:
     gunicorn's master                 processes.gunicorn_conf; what each signal does: processes.unix_signals
       │  postgres.watch               starts the bundled PostgreSQL again when it was killed
       │  processes.shipper_watch      starts the shipper, and starts it again when it has ended
-      ├─ shipper                      management.commands.ship, processes.shipper: journals into the database
+      ├─ shipper                      management.commands.ship, processes.shipper_process: journals into the tables
       ├─ workers (WEB_CONCURRENCY)    processes.worker: uvicorn, one event loop each
       │    │  sets Django up          asgi
       │    │  starts the parts        processes.lifespan: the ledger, the keys in memory, limits, tasks
@@ -29,7 +29,7 @@ How a server starts, runs and stops:
       │  the worker drains            processes.draining_server: the port is closed, what was accepted is finished
       │  the parts end                processes.lifespan, in reverse order; a step that fails stops no other
       ▼                               (processes.exit_steps)
-    the shipper ships the rest        processes.shipper, when the master and all workers have ended, however they have
+    the shipper ships the rest        processes.shipper_process, when master and workers have ended, however they have
     PostgreSQL stops                  processes.gunicorn_conf, when the master ends
 
 A worker or shipper that dies is replaced by the master. When the master has died, the workers drain and exit, and the

@@ -2,8 +2,8 @@
 
 In the order of a server's life: `gunicorn_conf` has the master's settings (and no Django in it); `unix_signals` says
 what each signal does to the master and to a worker; `shipper_watch` starts the shipper, and ends it after the workers;
-`shipper` is that process, in which `background_polls` and `database_watch` are threads; `worker` is uvicorn inside
-gunicorn, `draining_server` the server in it, which stops without failing a call, and `heap` lets it keep memory;
+`shipper_process` is that process, in which `polling_thread` and `database_watch` are threads; `worker` is uvicorn
+inside gunicorn, `draining_server` the server in it, which stops without failing a call, and `heap` lets it keep memory;
 `lifespan` is what a worker starts before its first call and ends after its last one; `exit_steps` isolates the steps of
 that end, so that one that fails or hangs does not stop the others. `upgrade` replaces the workers, or all of it, by new
 code while calls go on.

@@ -23,7 +23,7 @@ from chatproxy.processes.unix_signals import STOP_SIGNALS
 
 logger = logging.getLogger(__name__)
 
-STOP_SECONDS = 40.0  # more than the shipper takes to ship the rest (`chatproxy.processes.shipper`)
+STOP_SECONDS = 40.0  # more than the shipper takes to ship the rest (`chatproxy.processes.shipper_process`)
 LONG_LIFE_SECONDS = 60.0  # a shipper that has lived so long is started again at once when it has died
 LONGEST_PAUSE = 30.0
 

@@ -1,7 +1,7 @@
 """Ships the journals of all writers of this host into the tables: as they grow, and what the dead have left.
 
 Records are read at least once, and are in the tables exactly once (`usage.journal_shipping.rows`). One thread does it,
-in one process of the host (`chatproxy.processes.shipper`).
+in one process of the host (`chatproxy.processes.shipper_process`).
 """
 
 from __future__ import annotations

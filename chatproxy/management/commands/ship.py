@@ -9,7 +9,7 @@ from argparse import ArgumentParser
 
 from django.core.management.base import BaseCommand
 
-from chatproxy.processes.shipper import run_shipper
+from chatproxy.processes.shipper_process import run_shipper
 
 logger = logging.getLogger(__name__)
 

@@ -27,8 +27,8 @@ from pathlib import Path
 from django.conf import settings
 
 from chatproxy.logs import log_everything
-from chatproxy.processes.background_polls import BackgroundPolls
 from chatproxy.processes.database_watch import DatabaseWatch
+from chatproxy.processes.polling_thread import BackgroundPolls
 from usage.journal import segments
 from usage.journal_shipping.shipper import Shipper
 from usage.live.shipping_state import report_shipping, shipper_lock

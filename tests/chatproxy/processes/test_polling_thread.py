@@ -12,8 +12,8 @@ from django.db import OperationalError
 from pytest_django.fixtures import Settings
 
 from chatproxy.configuration.setting_reader import BASE_DIR
-from chatproxy.processes import background_polls
-from chatproxy.processes.background_polls import BackgroundPolls
+from chatproxy.processes import polling_thread
+from chatproxy.processes.polling_thread import BackgroundPolls
 from proxyapi.call import background_polling
 from tests.support.polling import PATIENCE, wait_until
 from usage.ledger import ledger
@@ -21,7 +21,7 @@ from usage.ledger import ledger
 WITHOUT_UPSTREAM = """
 import sys, django
 django.setup()
-import chatproxy.processes.shipper
+import chatproxy.processes.shipper_process
 assert "usage.journal_shipping.shipper" in sys.modules
 print(sorted({"openai", "proxyapi.upstream.client", "chatproxy.entry"} & sys.modules.keys()))
 """
@@ -50,7 +50,7 @@ def test_it_polls_from_the_first_response_on_until_it_is_stopped(monkeypatch: py
         finally:
             ended.set()
 
-    monkeypatch.setattr(background_polls, "_is_any_pending", pending.is_set)
+    monkeypatch.setattr(polling_thread, "_is_any_pending", pending.is_set)
     monkeypatch.setattr(background_polling, "watch_pending", watch)
     monkeypatch.setattr(ledger, "start", lambda: journal.append("opened"))
     monkeypatch.setattr(ledger, "stop", lambda: journal.append("closed"))
@@ -74,7 +74,7 @@ def test_an_error_is_tried_again(monkeypatch: pytest.MonkeyPatch, error: Excepti
         tries.append(1)
         raise error
 
-    monkeypatch.setattr(background_polls, "_is_any_pending", fail)
+    monkeypatch.setattr(polling_thread, "_is_any_pending", fail)
     polls = BackgroundPolls()
     polls.start()
     wait_until(lambda: len(tries) > 2)
@@ -96,8 +96,8 @@ def test_without_an_upstream_key_responses_are_estimated(
             raise error
         return 0
 
-    monkeypatch.setattr(background_polls, "UNASKED_SECONDS", 0.001)
-    monkeypatch.setattr(background_polls, "suppose_unasked", estimate)
+    monkeypatch.setattr(polling_thread, "UNASKED_SECONDS", 0.001)
+    monkeypatch.setattr(polling_thread, "suppose_unasked", estimate)
     polls = BackgroundPolls()
     polls.start()
     wait_until(lambda: len(looks) > 2)
