@@ -211,11 +211,11 @@ def test_every_command_of_make_is_real(name: str) -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_command_of_the_project_is_real(name: str) -> None:
-    """Its options, too, up to a pipe. `changepassword` is Django's own."""
+    """Its options, too, up to a pipe or a redirection. `changepassword` is Django's own."""
     for command, arguments in re.findall(r"manage\.py (\w+)([^`\n]*)", PAGES[name]):
         if command in COMMANDS:
             parser = load_command_class(COMMANDS[command], command).create_parser("manage.py", command)
-            parser.parse_args(shlex.split(arguments.partition(" | ")[0], comments=True))
+            parser.parse_args(shlex.split(re.split(r" [|>] ", arguments)[0], comments=True))
         else:
             assert command == "changepassword"
 

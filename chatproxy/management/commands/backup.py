@@ -38,6 +38,7 @@ class Command(BaseCommand):
                 manifest = write_backup(sys.stdout.buffer, self.stderr, with_secrets=with_secrets)
                 sys.stdout.buffer.flush()
             else:
+                check_target(Path(name))
                 with private_file(Path(name)) as file:
                     manifest = write_backup(file, self.stderr, with_secrets=with_secrets)
         except (StartError, ClientProgramError) as error:
@@ -47,3 +48,15 @@ class Command(BaseCommand):
         without = "there is no secrets.env" if with_secrets else "keep a copy of secrets.env elsewhere"
         secrets = "with the secrets" if manifest.has_secrets else f"without the secrets: {without}"
         self.stderr.write(f"chatproxy: the backup is whole, {secrets}")
+
+
+def check_target(path: Path) -> None:
+    """Checks that a file can be made at `path`, before the database is dumped.
+
+    Raises:
+        CommandError: there is a directory, or no directory for it.
+    """
+    if path.is_dir():
+        raise CommandError(f"{path} is a directory; name a file in it")
+    if not path.parent.is_dir():
+        raise CommandError(f"there is no directory {path.parent}; create it")

@@ -73,6 +73,13 @@ def test_a_backup_without_a_server_says_so(new: Callable[..., Place], tmp_path: 
     assert list(tmp_path.glob("*backup*")) == []
 
 
+def test_a_file_that_cannot_be_made_is_refused_with_words(new: Callable[..., Place], tmp_path: Path) -> None:
+    place = new("old")
+    said = {name: place.manage("backup", str(tmp_path / name)).stderr.decode() for name in (".", "none/backup.tar")}
+    assert said["."] == f"CommandError: {tmp_path} is a directory; name a file in it\n"
+    assert said["none/backup.tar"] == f"CommandError: there is no directory {tmp_path}/none; create it\n"
+
+
 def test_a_full_disk_leaves_nothing_behind(new: Callable[..., Place], tmp_path: Path) -> None:
     old, directory = new("old"), tmp_path / "backups"
     directory.mkdir()
