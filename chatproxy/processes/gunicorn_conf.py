@@ -10,6 +10,7 @@ import atexit
 import math
 import os
 import signal
+import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -72,12 +73,37 @@ reload_extra_files = [str(setting_reader.BASE_DIR / "templates" / "**" / "*")]
 logconfig_dict = logs.config({"gunicorn.error": {"level": "INFO", "handlers": [], "propagate": True}})
 
 
+STANDSTILL_SECONDS = 5.0  # gunicorn's main loop has a round each second
+SPARED_SECONDS = 20.0
+
+
+def spare_workers_after_standstill(server: Arbiter) -> None:
+    """Lets gunicorn kill no worker for a missing heartbeat soon after the master itself has stood still.
+
+    Then all processes may have been stopped, by Ctrl-Z or with their virtual machine, and no worker could send one.
+    """
+    kill_silent_workers = server.murder_workers
+    last_round_at, spared_until = time.monotonic(), 0.0
+
+    def kill_unless_spared() -> None:
+        nonlocal last_round_at, spared_until
+        now = time.monotonic()
+        if now - last_round_at > STANDSTILL_SECONDS:
+            spared_until = now + SPARED_SECONDS
+        last_round_at = now
+        if now >= spared_until:
+            kill_silent_workers()
+
+    server.murder_workers = kill_unless_spared
+
+
 def when_ready(server: Arbiter) -> None:
     """Hook of gunicorn, called once the master process listens on its port.
 
     Installs the master's signal handlers, and starts the shipper and the threads that watch it and the bundled
     PostgreSQL.
     """
+    spare_workers_after_standstill(server)
     _signals.install(server)
     _upgrade.install(server)
     if _postgres is not None:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx2
 import pytest
@@ -50,6 +52,18 @@ def test_a_worker_that_stands_still_is_replaced(start_gateway: Callable[..., Gat
 
 def test_that_is_less_than_a_minute() -> None:
     assert gunicorn_conf.timeout <= 50
+
+
+def test_workers_that_stood_still_with_their_master_are_spared(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, rounds = 1000.0, []
+    monkeypatch.setattr(gunicorn_conf, "time", SimpleNamespace(monotonic=lambda: now))
+    server: Any = SimpleNamespace(murder_workers=lambda: rounds.append(now))
+    gunicorn_conf.spare_workers_after_standstill(server)
+    steps = [1.0, 3600.0, *[1.0] * int(gunicorn_conf.SPARED_SECONDS)]
+    for passed in steps:
+        now += passed
+        server.murder_workers()
+    assert rounds == [1001.0, 1001.0 + 3600.0 + gunicorn_conf.SPARED_SECONDS]
 
 
 def test_a_worker_that_finishes_its_calls_shows_that_it_lives(
