@@ -123,9 +123,9 @@ def own_cookies_last(header: bytes) -> bytes:
 
 
 def django_scope(scope: HTTPScope) -> dict[str, object]:
-    """Returns a copy of a request's scope as Django expects it: with the root path at the start of the path.
+    """Returns a copy of a request's scope as Django expects it: the paths in the copy begin with the root path.
 
-    Django also reads the root path itself, as the script name.
+    Django also reads the root path by itself from the scope, as the script name.
     """
     root_path = root_path_of(scope)
     if not root_path:

@@ -25,7 +25,7 @@ _UNSEEN = re.compile(
 def normalised(name: str) -> str:
     """Converts the name of a new access key to the form in which it will be stored: Unicode's NFKC.
 
-    In this form full-width letters, for example, have become ordinary ones. A name with unprintable characters is
+    This form has ordinary letters in place of full-width ones, for example. A name with unprintable characters is
     returned unchanged, because `check_name` will refuse it.
     """
     return unicodedata.normalize("NFKC", name) if name.isprintable() else name

@@ -84,9 +84,10 @@ def redis_url(value: str) -> str:
 
 
 def passwords_of(url: str) -> Iterator[str]:
-    """Yields the passwords in a URL, both percent-encoded and decoded, so that they can be redacted in texts.
+    """Yields the passwords in a URL, so that they can be redacted in texts.
 
-    Leaves out a password that equals the user's name, or is short.
+    Each password is yielded as it is written, and also percent-decoded. A password is left out if it is short, or
+    equals the user's name.
     """
     parts = _split(url)
     if parts is None:

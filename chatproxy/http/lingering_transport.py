@@ -22,9 +22,9 @@ class LingeringTransport:
         self.writelines = transport.writelines
 
     def linger(self, linger: Callable[[], None]) -> None:
-        """Makes the next `close` a delayed one: it only ends the sending, and calls the function `linger`.
+        """Delays the closing: the next `close` only ends the sending, and calls the function `linger`.
 
-        That function calls `close` again later, which then closes the connection.
+        That function must later call `close` a second time, which closes the connection.
         """
         self._linger = linger
 

@@ -210,9 +210,9 @@ class Protocol(RequestReader):
     # How a connection ends whose last request has an unread body.
 
     def _linger(self) -> None:
-        """Closes the connection after a delay, so that a client that is still sending a body can read the answer first.
+        """Closes the connection after a delay, in which a client that is still sending a body can read the answer.
 
-        Meanwhile what arrives is read and dropped, if `close_behind_answer` was called with `discard`.
+        If `close_behind_answer` was called with `discard`, the bytes that arrive in the meantime are read and dropped.
         """
         self._ignores_input = True
         self._unread.clear()

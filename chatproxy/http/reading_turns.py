@@ -40,7 +40,8 @@ class ReadingTurns:
     def _read(self) -> None:
         """Parses one piece of the bytes of the first connection in the queue.
 
-        If more bytes of that connection wait, moves the connection to the end of the queue, else removes it.
+        If more bytes of this connection wait, the connection moves to the end of the queue. Otherwise it leaves the
+        queue.
         """
         has_more = False
         try:

@@ -166,7 +166,7 @@ class RequestReader(HttpToolsProtocol):
         At a head that offers to switch protocols (`Upgrade`) the parser stops, and a new parser reads what follows.
 
         Raises:
-            httptools.HttpParserError: these bytes are not HTTP, or one of the methods has raised an error.
+            httptools.HttpParserError: these bytes are not HTTP, or one of the `on_…` methods has raised an error.
         """
         rest: bytes | memoryview = data
         while True:

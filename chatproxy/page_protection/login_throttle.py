@@ -129,8 +129,8 @@ def limits_of_admin(request: HttpRequest) -> list[LoginLimit]:
 def limits_of_key(request: HttpRequest) -> list[LoginLimit]:
     """Returns the limits that apply to an attempt to sign in to "My usage", in the order in which they are counted.
 
-    From a device on which this key has signed in before, only the limit of the device applies; otherwise those of the
-    client's network. No limit is counted by name, because a key is entered without a name.
+    On a device on which this key has signed in before, the only limit is that of the device. On other devices, the
+    limits of the client's network apply. There is no limit by name, because a key is entered without a name.
     """
     device = KEY_DEVICE.read(request.COOKIES)
     if device is not None and known_device.has_valid_key(device):

@@ -157,7 +157,7 @@ def _copy_programs(version: str) -> Path:
     """Copies PostgreSQL's programs to /var/lib/chatproxy unless they are there, and returns the directory of the copy.
 
     The copy is for an account that cannot reach the installed programs (in a venv below /root). There is one copy for
-    each version. A copy gets its name by a rename, so a copy of that name is complete.
+    each version. A copy is renamed to its final name when it is complete, so a copy of that name is never half made.
     """
     target = ROOT_HOME / f"programs-{version}"
     if not target.exists():

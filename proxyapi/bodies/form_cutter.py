@@ -52,7 +52,7 @@ class FormCutter:
     def feed(self, piece: bytes, *, may_be_last: bool) -> bytes:
         """Reads the next piece of the form, and returns the bytes that may go upstream now.
 
-        `may_be_last` says that the form may end with this piece, even if it is not valid. Then the last byte is held
+        `may_be_last` is true if the body may end with this piece, even as an invalid form. Then the last byte is held
         back, so that upstream does not get the whole form before `end` is called. Raises `BadForm`.
         """
         self._reader.feed(piece)

@@ -181,10 +181,10 @@ class FormReader:
         return after + 2
 
     def _keep(self, data: bytes, start: int, end: int) -> None:
-        """Adds the bytes `data[start:end]` to the content of the current part: counts them, and stores the first ones.
+        """Adds the bytes `data[start:end]` to the content of the current part: counts all, and stores the first ones.
 
-        Of a field the first `MAX_KEPT_BYTES` are stored; of a file the first `HEAD_BYTES`, which show its format.
-        Raises `BadForm` for bytes in front of the form's first boundary, because they belong to no part.
+        A field is stored up to `MAX_KEPT_BYTES`, a file up to `HEAD_BYTES`, which show its format. Raises `BadForm` for
+        bytes in front of the form's first boundary, because they belong to no part.
         """
         if self._head is None:
             self._before += data[start : min(end, start + 3)]

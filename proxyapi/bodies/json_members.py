@@ -75,7 +75,7 @@ def pairs_of(body: dict[str, object]) -> Iterable[tuple[str, object]]: ...
 @overload
 def pairs_of(body: JSONObject) -> Iterable[tuple[str, object] | Member]: ...
 def pairs_of(body: JSONObject) -> Iterable[tuple[str, object] | Member]:
-    """Returns the names and values of all members of a JSON object, also where a name is given twice."""
+    """Returns the name and the value of each member of a JSON object. A name that is given twice is returned twice."""
     if isinstance(body, Doubled):
         return body.pairs
     return body.items() if isinstance(body, dict) else body

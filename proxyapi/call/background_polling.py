@@ -147,9 +147,10 @@ async def ask(response: PendingResponse) -> None:
 
 
 def _lease(limit: int) -> list[PendingResponse]:
-    """Takes up to `limit` background responses that are due to be polled, and marks them as this process's.
+    """Claims for this process up to `limit` background responses that are due to be polled, and returns them.
 
-    The marks, in the database, expire after a time (they are leases). Returns an empty list while the database is away.
+    A claim is a lease: a mark in the database that expires after a time. While the database is away, the result is an
+    empty list.
     """
     if limit <= 0:
         return []

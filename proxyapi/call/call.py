@@ -112,8 +112,8 @@ class Call:
         """Reads the status and headers of upstream's answer: its request id and Content-Type go to the ledger row.
 
         If the header `Location` names an object that the call has created, the call's key becomes the object's owner.
-        The body of an error or a redirect is not searched for new objects. A call that is sent a second time, because
-        upstream refused a field that the gateway had added, has two heads; the second counts.
+        The body of an error or a redirect is not searched for new objects. If upstream refuses a field that the gateway
+        has added, the call is sent again and has two answers: then the head of the second one counts.
         """
         self.facts.was_refused = answer.status >= 300
         if self.facts.was_refused:
@@ -182,8 +182,8 @@ class Call:
         """Ends the call: writes its ledger row to the journal, and settles its key's limits and reserved dollars.
 
         Only the first call of this method has an effect, and only if the request had a valid key. `status` is the HTTP
-        status that the caller saw; None if there was no answer. `may_be_billed` tells whether upstream may have worked
-        on the call; None means that it may, unless upstream has stated an error.
+        status that the caller saw; None if there was no answer. `may_be_billed` says whether upstream may have worked
+        on the call. If it is None, upstream may have, unless upstream has stated an error.
         """
         facts = self.facts
         if self.has_ended or not facts.key_name:

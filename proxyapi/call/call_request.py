@@ -73,7 +73,7 @@ class AnswerTimer(Protocol):
     """
 
     async def stop(self) -> None:
-        """Stops the timer of the caller's time limit; if it is just sending status 504, waits until that is sent."""
+        """Stops the timer of the caller's time limit. If status 504 is being sent just now, waits until it is sent."""
 
 
 class CallRequest(ASGIRequest):

@@ -203,11 +203,13 @@ def _answer_facts(
 def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> tuple[SupposedUsage, UsageSource]:
     """Returns a call's usage, as fields of its ledger row, and the usage's source: stated, estimated or unknown.
 
-    A usage that upstream has stated is returned as it is; only if a stream of pictures broke off, the missing pictures
-    are estimated by those that came. Any other call is estimated if it `may_be_billed`, or if some text of its answer
-    was relayed. Three kinds of calls are not estimated: a `GET`, because the tokens of a response belong to the call
-    that created it; a call whose usage the gateway is going to poll for; and a response that failed without a usage,
-    because it is not billed.
+    A usage that upstream has stated is returned as it is. Only if a stream of pictures broke off, the missing pictures
+    are estimated from those that came. Any other call is estimated if it `may_be_billed`, or if some text of its answer
+    was relayed. Three kinds of calls are never estimated:
+
+    * a `GET`, because the tokens of a response belong to the call that created it
+    * a call whose usage the gateway is going to poll for
+    * a response that failed without a usage, because it is not billed
     """
     if answer.usage is not None:
         is_broken_off = may_be_billed and facts.upstream_ended_at is None

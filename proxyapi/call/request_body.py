@@ -215,9 +215,10 @@ class IncomingBody:
                 yield piece
 
     async def _next_piece(self) -> bytes:
-        """Waits for the next piece of the request's body and returns it; it may be empty.
+        """Waits for the next piece of the request's body, and returns the piece, which may be empty.
 
-        Once the last piece has come, a hang-up of the client cancels the call. Raises `BodyTooLarge` and `CallerGone`.
+        Once the last piece has come, the call is cancelled if the client hangs up. Raises `BodyTooLarge` and
+        `CallerGone`.
         """
         message = await self._receive()
         if message["type"] == "http.disconnect":

@@ -59,7 +59,8 @@ class AccessTokenAuthentication(BaseAuthentication):
 def find_caller(candidates: tuple[object, ...]) -> Caller:
     """Returns the facts about the key in a request, as a `Caller`.
 
-    `candidates` are the values found in the places where a request may have its key; the first that is not None counts.
+    A request may have its key in several places. `candidates` has the value in each place; None where there is none.
+    The first value that is not None is taken as the key.
 
     Raises:
         InvalidKey: no key is given, or the key is unknown, expired or revoked; the error does not say which.

@@ -203,8 +203,8 @@ class CallView(ProxyView):
     async def check_models(self, request: UpstreamRequest) -> None:
         """Checks that the caller's key may use the models that a request to upstream names.
 
-        Most keys may use all models. A form that is passed on while it arrives is checked later, when all of it has
-        been read. Raises what `model_policy.check_models` raises.
+        Most keys may use all models. A form that is passed on while it arrives is not checked here, but when all of it
+        has been read. Raises what `model_policy.check_models` raises.
         """
         caller = self.caller
         if caller.allowed_models and request.upload is None:

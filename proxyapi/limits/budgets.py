@@ -127,18 +127,19 @@ async def find_ceiling(method: str, route: Route | None, body: JSONBody | Form |
 async def reserve(day: date, caller: Caller, ceiling: CostCeiling, dollars: Decimal) -> tuple[Reservation, CostCeiling]:
     """Reserves the most that a call can cost from the budgets of the caller's key, before the call is sent upstream.
 
-    `dollars` is the price of `ceiling`, the most that the call can consume. If a budget has less left and the gateway
-    may limit the call's output, only what is left is reserved. The output is then limited to as many tokens as that
-    pays for, but never below the key's `min_output_tokens`. Returns the reservation, and `ceiling` or a copy of it with
-    this limit.
+    `ceiling` is the most that the call can consume, and `dollars` is its price. `day` is the UTC day on which the call
+    began. Returns the reservation, and the ceiling that holds from now on.
+
+    If all budgets have `dollars` left, these are reserved, and the ceiling stays as it is. If a budget has less left
+    and the gateway may limit the call's output, only what is left is reserved. The returned ceiling then limits the
+    output to as many tokens as that pays for, but never below the key's `min_output_tokens`.
 
     If the call names no service tier, this least output is priced in the default tier, because that is what upstream
     mostly charges: a key shall not be refused for a price that is rarely asked. If upstream then answers in a dearer
     tier, the last call that fits can exceed the key's budget by the difference.
 
-    `day` is the UTC day on which the call began. While the database is away, the dollars come from those that this
-    worker has reserved for the key in advance, and then from the small allowance that the key has for such times
-    (`allowances`).
+    While the database is away, the dollars come from those that this worker has reserved for the key in advance, and
+    then from the small allowance that the key has for such times (`allowances`).
 
     Raises:
         BudgetExceeded: a budget of the key has too little left, even for the least output. Nothing was reserved.
@@ -192,9 +193,9 @@ async def take(wanted: Wanted) -> BudgetState:
 
 
 def _could_fit(wanted: Wanted, standing: BudgetState) -> bool:
-    """Returns whether what the key has really spent leaves enough for a call in each of its budgets.
+    """Returns whether each of the key's budgets has enough left for a call, if only dollars that are spent count.
 
-    Dollars that are only reserved for other calls do not count, since these calls may give them back.
+    Dollars that are reserved for other calls do not count, since these calls may give them back.
     """
     return all(
         standing.spent[span] + wanted.least <= budget

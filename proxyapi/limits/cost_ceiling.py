@@ -183,7 +183,7 @@ class RequestedWork:
         return [value for name in names for value in self._fields.get(name, []) if value is not None]
 
     def texts(self, name: str) -> frozenset[str]:
-        """Returns the strings among the values of the request's member `name`; if none, a set of one empty string."""
+        """Returns the set of the texts that the member `name` has in the request; if none, a set of one empty text."""
         return frozenset(value for value in self.values(name) if isinstance(value, str)) or frozenset({""})
 
     @cached_property

@@ -156,10 +156,10 @@ def add_output_limit(body: JSONBody, limit: AddedLimit) -> JSONBody:
 
 
 def _stated(names: Sequence[str], fields: Mapping[str, Sequence[object]]) -> Iterator[tuple[str, object]]:
-    """Yields the name and the value of each output limit that a body states, among the members called `names`.
+    """Yields the name and the value of each output limit that a body states in the members called `names`.
 
-    A member that is given once, as null, states no limit. If a name is given twice, all of its values are yielded,
-    because upstream decides which of them counts.
+    A member that is given once, with the value null, states no limit. If a member is given several times, all of its
+    values are yielded, because upstream decides which of them counts.
     """
     for name in names:
         values = fields.get(name, ())

@@ -80,9 +80,9 @@ def _is_soon_read(member: Member) -> bool:
 
 
 def with_length(most: MaxUsage, seconds: float) -> MaxUsage:
-    """Returns a copy of a transcription's highest possible usage, lowered to the real length of the audio.
+    """Returns a copy of `most`, the highest possible usage of a transcription, lowered to the audio's real length.
 
-    `seconds` is that length. No count of the result is higher than that of `most`.
+    The real length is `seconds`. No count of the copy is higher than the same count of `most`.
     """
     length = min(math.ceil(seconds), most.audio_seconds)
     tokens = math.floor((most.audio_seconds - length) * SOUND_TOKENS_PER_SECOND)
@@ -148,10 +148,10 @@ def supposed_tool_use(
 
 
 def supposed_usage(most: MaxUsage, model: str) -> SupposedUsage:
-    """Converts `most`, the most that a call can use, to the usage fields of the call's ledger row.
+    """Converts `most`, the most that a call can use, to usage fields of the call's ledger row, and returns the fields.
 
-    The row is then priced as if the call had used all of it. All tokens are counted as the dearest kind that the call
-    can have, such as audio. Tokens of images have no count of their own: pricing assumes their dearest kind.
+    With these fields the row is priced as if the call had used all of `most`. All tokens count as the dearest kind that
+    the call can have, such as audio. Image tokens have no count of their own: pricing assumes their dearest kind.
     """
     usage = cast(SupposedUsage, _counts(most, model))
     if (other := _other_usage(most)) is not None:
@@ -244,9 +244,9 @@ def counts_of_streamed_text(model: str, request_size: int, size: int, body: byte
 def counts_of_whole_stream(model: str, request_size: int, body: bytes) -> Counts:
     """Estimates the tokens of a call whose streamed response goes on upstream after its caller has left.
 
-    Nobody reads how much text there will be, so the call counts with all output tokens that its request allows. Returns
-    the numbers of input and output tokens, by name. `request_size` is the number of bytes of text in the request;
-    `body` is the whole body of the request.
+    Returns the numbers of input and output tokens, by name. The output tokens are all that the request allows, because
+    nobody reads how much text there will be. `request_size` is the number of bytes of text in the request; `body` is
+    the whole body of the request.
     """
     return {"input_tokens": tokens_of_text(request_size), "output_tokens": _most_output(model, _limits_in(body))}
 

@@ -37,8 +37,8 @@ class CreatedObjects:
     def columns(self, objects: CreatedIds | None) -> CallRecord:
         """Returns the ids of the objects that the call has created, as columns of its record in the ledger.
 
-        `objects` is the reader that found the ids in the answer. Returns no columns for a call that has created
-        nothing, as most have not.
+        `objects` is the reader that found the ids in the answer. The result has no columns if the call has created
+        nothing, as is so for most calls.
         """
         if not self._made or objects is None:
             return {}

@@ -155,7 +155,7 @@ def close_folders() -> None:
 
 
 def _make_folder(folder: Path) -> None:
-    """Creates a folder that only this user may read, whatever the umask is; does nothing if it exists."""
+    """Creates a folder that only this user may read, under any umask. Does nothing if the folder exists."""
     with suppress(FileExistsError):
         folder.mkdir(FOLDER_MODE, parents=True)
         folder.chmod(FOLDER_MODE)

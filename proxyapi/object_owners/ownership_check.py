@@ -215,12 +215,14 @@ def _check_named(named: NamedObjects, owners: dict[str, str], caller: Caller) ->
 
 
 def _may_follow(route: Route, method: str, owners: dict[str, str], caller: Caller) -> bool:
-    """Returns whether the caller may use a path that OpenAI's reference does not have and that may contain an id.
+    """Returns whether the caller may use a path that OpenAI's reference does not have.
 
-    Any of the path's unknown segments, which the reference does not have, may be an id. The first two are checked here.
-    Neither may be the id of another key's object, unless the method is GET and the object is shared with the caller's
-    key. One of the two must be the id of an object of the caller's key or, for a GET, of an object shared with it. This
-    second rule is not applied to a POST with only one unknown segment, because such a segment is the name of an action.
+    Each of the path's unknown segments, which the reference does not have, may be the id of an object. The caller may
+    use the path if two rules hold for the first two of these segments:
+
+    * Neither is the id of another key's object. With GET, an object that is shared with the caller's key is allowed.
+    * One of them is the id of an object of the caller's key or, with GET, of an object shared with this key. This rule
+      does not hold for a POST with only one unknown segment: such a segment is the name of an action.
     """
     first = route.unknown_segments[:2]
     if any(_is_foreign(one, method, owners, caller) for one in first):

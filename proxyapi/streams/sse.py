@@ -132,10 +132,10 @@ def is_error_object(data: bytes) -> bool:
 
 
 def responses_error(error: ProxyError, request_id: str, last_events: bytes) -> bytes:
-    """Converts an error of the gateway to an error event of the Responses API.
+    """Converts an error of the gateway to an error event of the Responses API, and returns the event's bytes.
 
-    Its shape is the SDK's `ResponseErrorEvent`. Its sequence number follows that of the last event in `last_events`,
-    the events that the caller got last.
+    The event has the shape of the SDK's `ResponseErrorEvent`. Its sequence number is the next one after that of the
+    last event in `last_events`, which are the events that the caller got last.
     """
     numbers = SEQUENCE_NUMBER.findall(last_events)
     event = {

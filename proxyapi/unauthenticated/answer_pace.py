@@ -53,7 +53,7 @@ class StrangerPace:
         return DELAY_SECONDS * (1 + self.waiting / WAITING_PER_DELAY)
 
     async def wait(self, address: str) -> None:
-        """Counts an answer to the client at `address`, which has no key, and waits until it may be sent."""
+        """Counts an answer to the client at `address`, which has no key, and waits until the answer may be sent."""
         seconds = self.delay(address)
         if not seconds:
             return

@@ -26,7 +26,7 @@ def client_network(address: str) -> str:
 
 @lru_cache(maxsize=4096)
 def client_site(address: str) -> str:
-    """Returns, as text, the /48 network of a client's IPv6 address; for any other text what `client_network` does."""
+    """Returns, as text, the /48 network of an IPv6 address; for any other text, returns `client_network(address)`."""
     return _network(address, 48)
 
 

@@ -212,9 +212,9 @@ class Exchange:
         return self._loop.call_at(moment, self._check_clock)
 
     def _check_clock(self) -> None:
-        """Marks the exchange as failed if its deadline has passed or upstream was silent too long; else waits on.
+        """Marks the exchange as failed if its deadline has passed or upstream was silent for too long.
 
-        It waits on by starting the timer again.
+        Otherwise starts the timer again.
         """
         assert self._silence is not None  # noqa: S101  (else there is a deadline only)
         now = self._loop.time()

@@ -32,9 +32,9 @@ class GrantingAdmin(GuardedAdmin, Generic[Holder]):
     """Base class of the admin of users and of groups, where people can give only permissions that they hold."""
 
     def may_change(self, request: HttpRequest, obj: Holder) -> bool:
-        """Returns whether the signed-in person may change a user or a group; each subclass implements it.
+        """Returns whether the signed-in person may change the user or group `obj`; each subclass implements this.
 
-        They may if they hold all permissions of that user or group.
+        The person may do so if the person holds all permissions of that user or group.
         """
         raise NotImplementedError
 

@@ -13,7 +13,7 @@ def base_url(request: HttpRequest) -> str:
 
 
 def own_path(path: str) -> str:
-    """Returns the path of a page of the gateway on its host: `/docs` for `docs`, or `/ai/docs` under a root path."""
+    """Returns the path of one of the gateway's pages in URLs: `/docs` for `docs`, or `/ai/docs` under a root path."""
     return get_script_prefix() + path
 
 

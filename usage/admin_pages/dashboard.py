@@ -35,7 +35,7 @@ Context = dict[str, object]
 
 
 def show(request: HttpRequest, context: Context) -> Context:
-    """Returns the template context of the admin's first page, with the dashboard of all calls added.
+    """Adds the dashboard of all calls to the template context of the admin's first page, and returns the result.
 
     unfold, the theme of the admin, calls this function with the context that each page of the admin has. For people who
     may not view requests, that context is returned unchanged.
@@ -84,11 +84,11 @@ def data(request: HttpRequest) -> JsonResponse:
 def refresh_response(
     request: HttpRequest, fragments: Mapping[str, Mapping[str, object]], key: str | None = None
 ) -> JsonResponse:
-    """Answers with the newest data of a dashboard, as JSON; the script of the open page refreshes the page from it.
+    """Answers with the newest data of a dashboard, as JSON. With it, the script of the open page refreshes the page.
 
-    The data are the values of the charts, and parts of the page as HTML. `fragments` maps the name of each part's
-    template to what that template needs in addition to the dashboard. The dashboard is that of one key, or of all calls
-    if `key` is None. The status is 400 if the range of time in the query cannot be shown.
+    The dashboard is that of the key `key`, or of all calls if `key` is None. The data are the values of the charts, and
+    parts of the page as HTML. Each part has a template: `fragments` maps the template's name to the values that it
+    needs in addition to the dashboard. The status is 400 if the range of time in the query cannot be shown.
     """
     now = datetime.now(UTC)
     try:

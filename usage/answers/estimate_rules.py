@@ -110,10 +110,10 @@ def at_least(supposed: SupposedUsage, seen: Counts, seen_use: OtherUsage | None 
 
 
 def _larger_use(supposed: OtherUsage, seen: OtherUsage) -> OtherUsage:
-    """Returns, for each hosted tool such as web search, the larger of its estimated use and the use that was seen.
+    """Returns, for each hosted tool such as web search, the larger of two uses: the estimated one and the one seen.
 
-    Where both `supposed` (the estimate) and `seen` name a model or a type of tool, the one in `supposed` stays, because
-    it is the dearest that the request allows.
+    `supposed` is the estimate. If `supposed` and `seen` both name a model or a type of tool, the result has the one in
+    `supposed`, because it is the dearest that the request allows.
     """
     larger: OtherUsage = {**seen, **supposed}
     if file_searches := max(supposed.get("file_searches", 0), seen.get("file_searches", 0)):

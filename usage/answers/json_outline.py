@@ -170,9 +170,10 @@ class _Outline:
 
 
 def _end(pattern: re.Pattern[bytes], body: bytes, at: int) -> int:
-    """Returns the position of the first byte, from `at` on, that does not match `pattern`, a pattern for single bytes.
+    """Returns the position of the first byte, from `at` on, that does not match `pattern`.
 
-    Searches in steps of at most `_STEP_BYTES`, because other threads do not run during one step.
+    `pattern` says of each byte by itself whether it matches. The search goes in steps of at most `_STEP_BYTES`, because
+    other threads do not run during one step.
     """
     while (end := pattern.match(body, at, at + _STEP_BYTES).end()) - at == _STEP_BYTES:  # type: ignore[union-attr]  # there is always a match, if only an empty one
         at = end

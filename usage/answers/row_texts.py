@@ -122,10 +122,11 @@ def _names(usage: Mapping[str, object]) -> Iterator[str | None]:
 
 @lru_cache(maxsize=256)
 def _are_plain_names(names: tuple[str | None, ...], secrets: tuple[str, ...]) -> bool:
-    """Returns whether a usage object with these names is free of secrets, so that it can be stored as it came.
+    """Returns whether a usage object has no secrets in it, so that it can be stored as it came.
 
-    Returns False if one of `names` is None or may be a secret or the name of a secret, or if the names are too long.
-    The result is cached, because the same names come again and again.
+    `names` are the names in the object, with None for a value that may be a secret itself, such as a text. Returns
+    False if one of `names` is None or may be a secret or the name of a secret, or if the names are too long. The result
+    is cached, because the same names come again and again.
     """
     text = "\n".join(name for name in names if name is not None)
     is_short = None not in names and len(text) < MAX_CACHED_NAMES and "\0" not in text

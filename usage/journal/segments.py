@@ -67,7 +67,8 @@ def segments_of(directory: Path, writer: str) -> list[Path]:
 def waiting_bytes(directory: Path, shipped: Mapping[str, int]) -> int:
     """Returns how many bytes of all journal files in `directory` are not in the database yet.
 
-    `shipped` has the number of bytes that are in the database, by the file's name; 0 for a file that it does not name.
+    `shipped` maps a file's name to the number of its bytes that are in the database. A file that it does not name has
+    none there.
     """
     waiting = 0
     with suppress(FileNotFoundError):

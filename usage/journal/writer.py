@@ -275,6 +275,6 @@ def _sync_file(fd: int) -> None:
 
 
 def _release(waiter: asyncio.Future[None]) -> None:
-    """Wakes a task that waits until its journal records are synced, unless the task has been cancelled."""
+    """Wakes the task that waits for `waiter` until its journal records are synced, unless the task was cancelled."""
     if not waiter.done():
         waiter.set_result(None)

@@ -178,10 +178,10 @@ def _is_creation(row: CallRecord) -> bool:
 
 
 def _has_unshared_usage(row: CallRecord) -> bool:
-    """Returns True if no other row can state the usage in a call's row, so that it need not be compared with others.
+    """Returns True if no other row can state the usage in a call's row.
 
-    Several rows state the same usage if, for example, one call creates a response and others read it. The check is
-    quick, and spares most chats the comparison.
+    Several rows state the same usage if, for example, one call creates a response and others read it. Such rows must be
+    compared with each other. This check is quick, and spares most chats the comparison.
     """
     if str(row.get("route")).startswith(RETRIEVABLE):
         return False

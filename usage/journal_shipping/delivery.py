@@ -71,9 +71,9 @@ class Delivery:
         self.pricer = Pricer()
 
     def deliver(self, rows: Sequence[CallRecord]) -> None:
-        """Writes the rows of calls to the database; returns once each row is in its table or in the dead-letter file.
+        """Writes the rows of calls to the database. Returns once no row is left to write.
 
-        A row that the database refuses goes to the dead-letter file.
+        A row that the database refuses is appended to the dead-letter file instead.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.
@@ -219,10 +219,12 @@ class Delivery:
             self.delivered += len(rows)
 
     def _bisect(self, rows: Sequence[CallRecord], error: Exception) -> None:
-        """Finds the bad row in a batch of rows that the database has refused: delivers its two halves, one by one.
+        """Delivers a batch of rows that the database has refused with `error`, and replaces the bad rows by stubs.
 
-        If the batch is a single row, that row is appended to the dead-letter file, and a stub (a shortened row) is
-        written in its place. A stub that the database refuses is replaced by a smaller one.
+        * A batch of several rows is halved, and each half is delivered by itself.
+        * A single row is bad: it is appended to the dead-letter file, and a stub (a shortened row) is delivered in its
+          place.
+        * A stub that the database refuses is replaced by a smaller one.
         """
         if len(rows) > 1:
             middle = len(rows) // 2

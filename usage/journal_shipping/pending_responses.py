@@ -220,11 +220,11 @@ def _with_supposed(row: CallRecord, response: PendingResponse, *, is_whole: bool
 def supposed_by(
     response: PendingResponse, began: datetime | None, request_bytes: int, moment: datetime
 ) -> SupposedUsage:
-    """Returns the estimated usage of a background response on which upstream worked from `began` to `moment` at most.
+    """Returns the estimated usage of a background response on which upstream has worked until `moment` at most.
 
-    If `began` is None or later than the time at which the gateway has stored the response as pending, that time is
-    taken. `request_bytes` is the size of the request. The input is estimated from it if no estimate was stored with the
-    response.
+    The work began at `began`. The time at which the gateway stored the response as pending is taken instead if it is
+    earlier, or if `began` is None. `request_bytes` is the size of the request. If no estimate was stored with the
+    response, the input is estimated from this size.
     """
     if response.supposed is None:  # written by code of before
         return {"input_tokens": tokens_of_text(request_bytes), "output_tokens": 0}
@@ -233,9 +233,9 @@ def supposed_by(
 
 
 def _write_usage(row: CallRecord) -> Written:
-    """Replaces the usage and cost of a call's row in the table by those in `row`, and corrects the sums with it.
+    """Replaces the usage and cost of a call's row in the table by those in `row`, and corrects the sums accordingly.
 
-    Returns the row in the table as it was before, and as it is after.
+    Returns the row of the table as it was before the change, and as it is after it.
     """
     request_id = row["request_id"]
     known = {name: row.get(name) for name in ("request_id", *SET_COLUMNS)}

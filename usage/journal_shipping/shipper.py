@@ -114,11 +114,11 @@ class Shipper:
             self._stopping.wait(backoff * pauses)
 
     def _ship_once(self) -> None:
-        """Writes all new records to the database: first from living processes' journals, then from those of dead ones.
+        """Writes all new records in the journals to the database.
 
-        The journal of a dead process may be long, and the calls of the living ones should not wait for its end. So the
-        journals of the living are looked at again after each part of a dead one's. An error with one journal holds up
-        no other.
+        The journals of living processes come before those of dead ones. The journal of a dead process may be long, and
+        the calls of the living ones should not wait for its end. So the journals of the living are looked at again
+        after each part of a dead one's. An error with one journal does not keep the others from being shipped.
 
         Raises:
             GaveUp: the time to stop is over.

@@ -52,10 +52,10 @@ _SIGNATURES = (
 
 
 def elide(body: bytes, budget: int) -> tuple[bytes, int]:
-    """Returns the start of `body` with placeholders such as `<base64 image/png, 34 bytes>` for base64 and vectors.
+    """Returns a copy of `body` with placeholders such as `<base64 image/png, 34 bytes>` for base64 and vectors.
 
-    The returned bytes are at most `budget` and one placeholder more. Also returns how many bytes of `body` they stand
-    for.
+    The copy ends after `budget` bytes; only the last placeholder may exceed the budget. Also returns how many bytes of
+    `body` the copy stands for.
     """
     if len(body) < MIN_RUN and len(body) <= budget and not _has_heads(body):
         return body, len(body)

@@ -52,8 +52,8 @@ class Base64Form(NamedTuple):
     def find(self, text: str) -> Iterator[TextRange]:
         """Yields each range of `text` in which the secret is written in this base64 form.
 
-        The range includes the letter on each side of the form, because it holds bits of the secret's first or last
-        byte.
+        The range also has the letter before the form and the letter behind it, because these two hold bits of the
+        secret's first or last byte.
         """
         for match in self.pattern.finditer(text):
             start, end = match.span()
@@ -163,10 +163,10 @@ def _decodings(run: str) -> Iterator[str]:
 
 
 def _from_base64(letters: str) -> str:
-    """Decodes base64, with or without padding, into a text of one character per byte (Latin-1).
+    """Decodes base64 to a text of one character per byte (Latin-1), and returns the text.
 
-    Also takes the letters `-` and `_` of base64 for URLs. An incomplete last group of letters is left out, and for
-    letters that are not base64 the text is empty.
+    The padding may be missing. The letters `-` and `_` of base64 for URLs are decoded, too. An incomplete last group of
+    letters is left out. The text is empty if other letters than those of base64 are given.
     """
     return _from_letters(letters.rstrip("=").translate(_TO_STANDARD))
 

@@ -67,8 +67,8 @@ _LOOKS_RANDOM = r"(?=[A-Za-z_-]{0,64}+[0-9])(?=[a-z0-9_-]{0,64}+[A-Z])"
 def _token(prefix: str, length: int) -> tuple[str, re.Pattern[str]]:
     """Returns `prefix`, with which a kind of secret begins, and a pattern that finds such secrets in a text.
 
-    A secret has at least `length` letters, digits, `-` or `_` after the prefix. Inside a longer word, where a prefix
-    may stand by chance (as in `disk-`), it must have at least 20, a digit and a capital letter among them.
+    At least `length` letters, digits, `-` or `_` follow the prefix. Inside of a longer word the prefix may stand by
+    chance, as in `disk-`: there at least 20 of these characters must follow, a digit and a capital letter among them.
     """
     apart = "|".join(before.format(prefix) for before in _BEFORE)
     inside = rf"{_LOOKS_RANDOM}[A-Za-z0-9_-]{{{max(length, 20)}}}"

@@ -91,10 +91,10 @@ class MaxUsage:
 def highest_cost(
     model: str, tier: str, at: datetime, most: MaxUsage, custom_prices: Sequence[CustomPrice]
 ) -> Decimal | None:
-    """Returns the most that a call can cost in dollars if its usage is at most `most`; None if its price is not known.
+    """Returns the most that a call can cost in dollars if it uses at most `most`; None if the price is not known.
 
     All tokens are taken to be of the dearest kind, because nobody knows before the call which of them will be audio,
-    image or cached ones. If the cost in the default tier is higher than in `tier`, that one is returned, because
+    image or cached ones. The result is the cost in `tier` or that in the default tier, whichever is higher, because
     upstream may answer a call for another tier in the default one.
     """
     asked = service_tier(tier)
@@ -108,7 +108,7 @@ def highest_cost(
 
 
 def _highest_of_pictures(most: MaxUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> Decimal | None:
-    """Returns the most that the pictures of the hosted image tool can cost; None if no price is known for them."""
+    """Returns the most in dollars that the hosted image tool's pictures can cost a call; None without a price."""
     costs = [_highest_of_model(name, most, at, custom_prices) for name in most.picture_models or {DEFAULT_IMAGE_MODEL}]
     known = [cost for cost in costs if cost is not None]
     return max(known) if len(known) == len(costs) else None
@@ -130,7 +130,7 @@ def dearest_picture_model(most: MaxUsage, at: datetime, custom_prices: Sequence[
 
 
 def _highest(model: str, price: ModelRates, most: MaxUsage) -> Decimal | None:
-    """Returns the most that a call of a model can cost in dollars at one `price` if its usage is at most `most`.
+    """Returns the most that a call can cost in dollars at the given `price`, if the call uses at most `most`.
 
     Returns None if the price has no rate for something that the call may use.
     """
@@ -281,9 +281,10 @@ def cost_kind(row: CallRecord, price: Price | None) -> str:
 def _bill(price: ModelRates, input_tokens: int, lines: Sequence[Line]) -> Priced:
     """Returns the cost of a call, and its bill: one item per line, with the line's count multiplied by its rate.
 
-    Returns None for both if a line has no rate. A cost that reaches the limit `TOO_MUCH` is returned as that limit.
-    `input_tokens` is the length of the prompt; the bill states the rates for it. The running total is rounded, not each
-    item, so that neither the items nor their sum drift.
+    If a line has no rate, returns None for both. A cost that reaches the limit `TOO_MUCH` is returned as that limit.
+    `input_tokens` is the length of the prompt, on which the rates in the bill depend. Only the running total is
+    rounded, and an item is the difference of two such totals. So the items add up to the cost, and rounding errors do
+    not accumulate.
     """
     per_million = {**price.rate_texts(input_tokens)}
     bill: Price = {"source": price.source, "model": price.model, "tier": price.tier}

@@ -126,9 +126,10 @@ class Grant:
 
 
 def grant(need: Need, writer: str, version: int, mogrify: Mogrify) -> list[str]:
-    """Returns the SQL statements of a transaction that grants a lease of the worker `writer` the dollars that it needs.
+    """Returns the SQL statements of a transaction that grants a lease the dollars that `need` asks for.
 
-    `version` is the number of the worker's round trip; `mogrify` puts values into SQL.
+    `writer` is the id of the worker that has the lease, and `version` the number of this worker's round trip. `mogrify`
+    puts values into SQL.
     """
     lease = need.lease
     month_start = lease.day.replace(day=1)

@@ -197,9 +197,9 @@ class Need:
 
     @classmethod
     def of(cls, lease: Lease, waiting: Sequence[Wanted] = ()) -> Need:
-        """Makes the request of a lease for the dollars that the calls `waiting` need, beyond those that it has free.
+        """Makes a lease's request for the dollars that the calls `waiting` need beyond the free dollars of the lease.
 
-        Without waiting calls, the request is only for dollars to spare.
+        If no calls wait, the request is only for dollars to spare.
         """
         unit = max((one.dollars for one in waiting), default=lease.unit)
         if not waiting:

@@ -84,8 +84,8 @@ class Pricer:
 def lacking_prices(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> list[tuple[str, str]]:
     """Returns the models whose missing price leaves a call without a cost, each as a pair of name and service tier.
 
-    This is the call's own model. But if that has a price, and a model that one of the call's hosted tools has run has
-    none, it is those models of the tools.
+    This is the call's own model, if it has no price. If it has one, these are the models without a price that hosted
+    tools of the call have run.
     """
     own, tier, started_at = called_model(row), row.get("service_tier") or "default", row["started_at"]
     at = started_at if isinstance(started_at, datetime) else datetime.fromisoformat(started_at)

@@ -135,7 +135,7 @@ def take_off_leases(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
 
 
 def end_leases(writer: str) -> None:
-    """Deletes the leases of a worker that has ended, once all records of its journal have been shipped."""
+    """Deletes the leases of a worker that has ended. Call it once all records of the worker's journal are shipped."""
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM usage_hold WHERE writer = %s AND writer <> ''", [writer])
 

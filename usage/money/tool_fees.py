@@ -128,10 +128,10 @@ def _fee_line(unit: str, count: int, fee: Decimal | None) -> Line:
 def highest_fees(
     model: str, price: ModelRates, searches: int, file_searches: int, containers: Sequence[str]
 ) -> Decimal:
-    """Returns the most that the searches and containers of one call can cost in dollars, whichever tool searches.
+    """Returns the most in dollars that the searches and containers of one call can cost, whichever tool searches.
 
-    A container, given by its memory, is taken to run for `CONTAINER_MINUTES`. A model that searches in each call costs
-    its search fee even if the call does not ask for a search.
+    Each container is given by its memory, and is taken to run for `CONTAINER_MINUTES`. Some models search in each call:
+    such a model costs its search fee even if the call asks for no search.
     """
     fee = _fee_of_search_model(model, price)
     if fee is None and not (searches or file_searches or containers):

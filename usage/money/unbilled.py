@@ -62,7 +62,7 @@ _COUNTING_ROUTES = ("/openai2/input_tokens", "/v1/responses/input_tokens")  # th
 
 
 def is_free(method: str, route: str) -> bool:
-    """Returns whether upstream bills nothing for calls of a method and route, neither at once nor later.
+    """Returns whether calls of a method and route are free: upstream bills nothing for them, at once or later.
 
     A POST to a path that OpenAI's reference does not have is free only if it belongs to the account's administration.
     """
@@ -115,7 +115,8 @@ def uses_tools(row: CallRecord) -> bool:
 def why_unbilled(row: CallRecord) -> str:
     """Returns a sentence that says why upstream does not bill a call; an empty text if upstream may bill it.
 
-    A call whose usage is known or estimated may be billed, except on routes that only count tokens.
+    If a call's usage is known or estimated, upstream may bill the call. Only routes on which nothing is ever billed,
+    such as those that only count tokens, are an exception.
     """
     route = row.get("route") or ""
     if route in _COUNTING_ROUTES or route.startswith("/v1/conversations"):

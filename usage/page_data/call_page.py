@@ -137,10 +137,10 @@ def error_title(call: Request) -> str:
 
 
 def error_text(call: Request) -> str:
-    """Returns why a call failed: the error's message, or else the status and the first line of the answer.
+    """Returns why a call failed: the error's message or, without one, the status and the first line of the answer.
 
-    The text may quote the prompt, so it is only for people who may see bodies. It is empty if `error_title` already
-    says all that is known, as for a caller that left.
+    The text may quote the prompt, so it is only for people who may see bodies. It is empty if nothing is known beyond
+    what `error_title` says, as for a call whose caller left.
     """
     if call.error_message or call.outcome == Outcome.CLIENT_CANCELLED:
         return call.error_message

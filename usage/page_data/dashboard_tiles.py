@@ -149,9 +149,10 @@ def _overhead_tile(now: Totals, before: Totals) -> Tile:
 
 
 def _latency(label: str, column: str, share: float, now: Totals, before: Totals) -> Figure:
-    """Makes a `Figure`: a percentile of latencies for a tile of the dashboard, with its change from the previous range.
+    """Makes a `Figure` for a tile of the dashboard: a percentile of latencies, with its change from the range before.
 
-    `column` names the latency, and `share` is the percentile as a number between 0 and 1.
+    `column` names the latency, and `share` is the percentile as a number between 0 and 1. `now` has the sums of the
+    shown range of time, and `before` those of the range before it.
     """
     values = now.percentile(column, share), before.percentile(column, share)
     return _figure(label, *values, formatting.duration, bad="up")

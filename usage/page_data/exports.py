@@ -123,7 +123,7 @@ def _csv_value(value: object) -> str:
 
 
 def _json_value(value: object) -> object:
-    """Returns a value of an export as JSON can contain it, with the invisible characters of its texts made visible."""
+    """Converts a value of an export to one that JSON can contain, and makes invisible characters in texts visible."""
     if isinstance(value, str):
         return escape_invisible(value)
     return [escape_invisible(str(item)) for item in value] if isinstance(value, list) else value

@@ -136,10 +136,10 @@ class _Address:
         return text if is_number else ""
 
     def read_times(self, now: datetime) -> dict[str, datetime | None]:
-        """Reads the limits `since` and `until` of the time in which calls are selected; None where there is no limit.
+        """Returns the limits of the time in which calls are selected: `since` and `until`, each None for no limit.
 
-        The limits come from the query parameter `range`, which names a range of time, or else from `from` and `to`. The
-        result is empty if they cannot be read; the reason is then added to `faults`.
+        The limits come from the query parameter `range`, which names a range of time. Without it, they come from `from`
+        and `to`. If the limits cannot be read, the result is empty, and the reason is added to `faults`.
         """
         try:
             if self._query.get("range"):

@@ -120,9 +120,9 @@ def size(number: float | None) -> str:
 
 
 def change(value: float, before: float) -> str:
-    """Returns the change from `before` to `value` as text: in percent, or as a factor if it is elevenfold or more.
+    """Returns the change from `before` to `value` as text.
 
-    The text is empty if `before` is 0.
+    The change is in percent, or a factor if `value` is at least 11 times `before`. The text is empty if `before` is 0.
     """
     if not before:
         return ""

@@ -15,11 +15,11 @@ HOUR = timedelta(hours=1)
 
 
 def read_counters() -> dict[str, float | None]:
-    """Reads the counters of the log pages: how many calls and errors there have been, their durations, and the maxima.
+    """Reads the counters of the log pages from the sums of all calls ever, and returns them by name.
 
-    All calls ever are counted. The durations are the total, the average and the longest one, in milliseconds. The
-    maxima are the most input, cached and output tokens of one call. Durations and maxima are None if there are no
-    calls.
+    * The number of calls, and of errors.
+    * The total, the average and the longest duration, in milliseconds. None if there are no calls.
+    * The most input, cached and output tokens of one call. None if there are no calls.
     """
     counters = UsageHour.objects.aggregate(
         requests=Sum("calls", default=0),
@@ -64,10 +64,10 @@ def _within(time_range: TimeRange) -> QuerySet[Request]:
 
 
 def read_newest_failures_of_key(key: str, time_range: TimeRange) -> list[Request]:
-    """Returns a key's newest failed calls in a range of time, the latest first: one for each hour and kind of error.
+    """Returns a key's newest failed calls in a range of time, one for each hour and kind of error; the latest first.
 
-    The calls are found in the table of error counts, which names the last call of each hour and kind of error. So the
-    key's successful calls need not be searched through.
+    The table of error counts names the last call of each hour and kind of error. So these calls are found without a
+    search through the key's successful calls.
     """
     hours = ErrorTotal.objects.filter(
         span=Span.HOUR, start__gt=time_range.start - HOUR, start__lt=time_range.end, key_name=key

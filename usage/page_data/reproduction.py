@@ -166,8 +166,9 @@ def _form_fields(call: Request) -> list[FormField] | None:
 def _placeholder(file_name: str) -> str:
     """Returns the path of the file that a repeated call sends in place of a file that the caller uploaded.
 
-    Whoever repeats the call has to put the file there, in the current directory. Only the last part of the caller's
-    file name is used, in plain characters and never as a hidden file: `./passwd` for `/etc/passwd`, `./env` for `.env`.
+    The path is in the current directory, where whoever repeats the call has to put the file. Its name is the last part
+    of the caller's file name, in plain characters and never that of a hidden file. So `/etc/passwd` becomes `./passwd`,
+    and `.env` becomes `./env`.
     """
     last = re.split(r"[/\\]", file_name)[-1]
     plain = re.sub(r"[^A-Za-z0-9 ._'+-]", "_", last)[:100].lstrip(". -").rstrip()

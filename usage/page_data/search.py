@@ -171,10 +171,10 @@ def find_all(filters: Filters, batch: int = 1000) -> Iterator[list[Request]]:
 
 
 def find_by_id(text: str) -> list[Request]:
-    """Returns the calls that have the given text as their request id or, if there are none, as another of their ids.
+    """Returns the calls that have the given text as an id: as their request id or, if no call has, as another id.
 
-    The columns of other ids, `ID_COLUMNS`, are searched in order; the calls of the first column with a match are
-    returned.
+    The columns of the other ids (`ID_COLUMNS`) are searched one after the other. The result is the calls that match in
+    the first column with any match.
     """
     try:
         if call := Request.objects.filter(pk=UUID(text)).first():
@@ -271,7 +271,7 @@ def _border(scans: Sequence[IndexScan]) -> UUID | None:
 
 
 def _merge(scans: Sequence[IndexScan], wanted: int) -> Page:
-    """Returns one page with the newest calls that all scans together have found; it has at most `wanted` calls."""
+    """Returns one page of the newest calls that all scans together have found; the page has at most `wanted` calls."""
     found = _found_by_all(scans, wanted)
     by_id = Request.objects.in_bulk(found[:wanted])
     calls = [by_id[request_id] for request_id in found[:wanted] if request_id in by_id]

@@ -96,8 +96,8 @@ def billed_model(row: CallRecord) -> str:
     """Returns the name, in lower case, of the model by whose price a call is billed.
 
     This is the model that has answered; else the one that the request names; else the one that upstream uses by default
-    for the call's route. A model whose price differs on the call's route has another name there, as in the file of
-    corrections.
+    for the call's route. On the route `/v1/decisions` models have other prices. There the name gets the prefix
+    `DECISIONS`, as in the file of corrections.
     """
     route = row.get("route") or ""
     name = (called_model(row) or IMPLIED_MODELS.get(route, "")).lower()
@@ -105,10 +105,11 @@ def billed_model(row: CallRecord) -> str:
 
 
 def find_rates(model: str, tier: str, at: datetime, custom_prices: Sequence[CustomPrice]) -> ModelRates | None:
-    """Finds the price of a model in a service tier at a time: the administrator's price, else a listed or assumed one.
+    """Finds the price of a model in a service tier at a time, and returns it; None if there is no price.
 
-    `model` is in lower case. Returns None if there is no price. On the route `/v1/decisions` a model has a name of its
-    own, which begins with `DECISIONS`. If no price of that name is known, the model's usual price is assumed.
+    An administrator's price comes first, then a listed or assumed one. `model` is in lower case. On the route
+    `/v1/decisions` a model has a price of its own, under a name that begins with `DECISIONS`. If there is no price
+    under this name, the model's usual price is assumed.
     """
     found = _custom_rates(custom_prices, model, tier, at) or list_rates(model, tier, _minute(at))
     if found is None and model.startswith(DECISIONS):

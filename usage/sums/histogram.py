@@ -26,10 +26,10 @@ def bucket(milliseconds: float) -> int:
 
 
 def percentile(histogram: Sequence[int], share: float) -> float | None:
-    """Returns the latency in milliseconds that the given share (0 to 1) of the calls in a histogram did not exceed.
+    """Returns a percentile of the latencies in a histogram, in milliseconds; None for a histogram without calls.
 
-    The result is the geometric middle of a bucket, so it is off by at most the factor sqrt(1.1), that is 4.9 %. It is
-    None for a histogram without calls.
+    `share` is the percentile as a number from 0 to 1: that share of the calls took no longer. The result is the
+    geometric middle of a bucket, so it is off by at most the factor sqrt(1.1), that is 4.9 %.
     """
     wanted = math.ceil(sum(histogram) * share) or 1
     seen = 0

@@ -29,11 +29,11 @@ BATCH_SIZE = 5000
 
 
 def rebuild_totals(now: datetime | None = None) -> int:
-    """Corrects all tables of sums: computes their sums again, and replaces the stored ones.
+    """Computes the tables of sums again from the rows of calls; returns the number of hours whose sums were wrong.
 
-    Sums of hours and days are computed again only where they are wrong, totals and counts of failures always. The
-    counts of failures of days whose rows have been deleted stay as they are. Returns the number of hours that were
-    wrong.
+    * Sums of hours and days are replaced only where they are wrong.
+    * Totals and counts of failures are always replaced. Only the counts of failures of days whose rows have been
+      deleted stay as they are.
     """
     now = now or database_now()
     with transaction.atomic(), connection.cursor() as cursor:

@@ -187,7 +187,7 @@ class DailyPruning:
                 logger.exception("pruning failed and is tried again in an hour")
 
     def _prune(self) -> None:
-        """Deletes budget reservations that are left over (`drop_orphans`) and, once a day, old rows and bodies.
+        """Deletes abandoned budget reservations each time it is called, and old rows and bodies once a day.
 
         An error of the database is logged, and not raised.
         """
@@ -201,9 +201,10 @@ class DailyPruning:
 
 
 def prune_if_due(stopping: threading.Event | None = None) -> bool:
-    """Deletes old rows and bodies if no process has done so in the last day; returns whether that was done.
+    """Deletes old rows and bodies, once a day; returns whether it has done so now.
 
-    Nothing is deleted while another process does so, or if this machine's clock differs from the database's.
+    Nothing is deleted if any process has done so in the last day, if another process is doing so now, or if this
+    machine's clock differs from the database's.
     """
     with try_lock(LOCK) as is_mine:
         if not is_mine:

@@ -81,9 +81,10 @@ def _checks(journal: Path, since: datetime | None) -> Iterator[tuple[str, Iterat
 
 
 def changed_rows(since: datetime | None) -> Iterator[str]:
-    """Yields a line of text for each row of a call that was changed after it was written, as its digest shows.
+    """Yields a line of text for each row of a call that was changed after it was written.
 
-    Only rows of calls that began at `since` or later are checked.
+    The digest that is stored in a row shows such a change. Only rows of calls that began at `since` or later are
+    checked.
     """
     with connection.cursor() as cursor:
         cursor.execute(

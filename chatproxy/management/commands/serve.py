@@ -113,9 +113,10 @@ class Command(BaseCommand):
         self.stdout.flush()
 
     def find_secrets(self) -> dict[str, str]:
-        """Generates the server's missing secrets, and returns them by name.
+        """Generates the secrets that the server lacks, and returns these new secrets by name.
 
-        Stores a digest (a "canary") of every secret in the database, by which the next start recognizes the secret.
+        Also stores a digest (a "canary") of every secret, old or new, in the database. By the digest the next start
+        recognizes the secret.
         """
         generated = generate_secrets(settings.DATA_DIR, with_password=not has_admin())
         if changed := record_secrets(setting_reader.load()):
