@@ -26,6 +26,8 @@ from django.db.utils import OperationalError, ProgrammingError
 
 # Less than the second after which a call whose budget cannot be read is refused (`usage.money.reservations`).
 LOCK_TIMEOUT_MS = 500
+# A database that ends transactions for being idle would end a migration whose Python takes its time.
+LIMITS = f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}; SET LOCAL idle_in_transaction_session_timeout = 0"
 PAUSE_SECONDS = 2.0
 NOTICE_SECONDS = 60.0
 # What passes by itself: another transaction has the table, or had locked it in another order.
@@ -87,12 +89,12 @@ def migrate(notice: Callable[[], None]) -> None:
 def _limit_wait(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
     """Runs one SQL statement of a migration; within a transaction, it waits for a locked table for a limited time.
 
-    The limit is `LOCK_TIMEOUT_MS`. It is set before each statement, since a migration may set another one, and holds
-    until the transaction ends, so that a connection that a pooler reuses does not keep it. After a failed statement it
-    is not set, because PostgreSQL then accepts only a rollback, which waits for nothing.
+    The limit is `LOCK_TIMEOUT_MS`. `LIMITS` are set before each statement, since a migration may set others, and hold
+    until the transaction ends, so that a connection that a pooler reuses does not keep them. After a failed statement
+    they are not set, because PostgreSQL then accepts only a rollback, which waits for nothing.
     """
     database = context["connection"]
     has_failed = database.connection.info.transaction_status == psycopg.pq.TransactionStatus.INERROR
     if database.in_atomic_block and not has_failed:
-        database.connection.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
+        database.connection.execute(LIMITS)
     return execute(sql, params, many, context)

@@ -162,3 +162,20 @@ def _unexpected() -> None:
 
 def _parameters() -> dict[str, Any]:
     return {name: value for name, value in connection.get_connection_params().items() if name != "cursor_factory"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_migration_may_pause_between_its_statements() -> None:
+    """On a database that ends idle transactions soon; other transactions of the connection keep that limit."""
+    shown: list[str] = []
+    with connection.cursor() as cursor:
+        cursor.execute("SET idle_in_transaction_session_timeout = '90s'")
+        try:
+            with transaction.atomic(), connection.execute_wrapper(waiting_migrations._limit_wait):
+                cursor.execute("SHOW idle_in_transaction_session_timeout")
+                shown += cursor.fetchone() or ()
+            cursor.execute("SHOW idle_in_transaction_session_timeout")
+            shown += cursor.fetchone() or ()
+        finally:
+            cursor.execute("RESET idle_in_transaction_session_timeout")
+    assert shown == ["0", "90s"]
