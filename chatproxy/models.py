@@ -41,9 +41,10 @@ class LoginAttemptsManager(models.Manager["LoginAttempts"]):
     def add(self, limits: Sequence[LoginLimit], window: timedelta) -> float | None:
         """Counts one login attempt under each of `limits` in turn, up to the first limit that is exceeded.
 
-        Returns the seconds until that limit's period ends, or None if no limit is exceeded. `window` is the length of a
-        period, after which a count starts anew, by the database's clock, which all hosts share. All is one SQL
-        statement, so that attempts made at the same time are all counted.
+        Returns the seconds until the period of this limit ends, or None if no limit is exceeded. `window` is the length
+        of a period. After it, the count starts anew. The time is that of the database's clock, which all hosts share.
+
+        All counting is done in one SQL statement, so that attempts made at the same time are all counted.
         """
         steps: list[str] = []
         values: dict[str, str | int] = {"window": _interval(window)}

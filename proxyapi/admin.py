@@ -327,7 +327,7 @@ def _curl(request: HttpRequest, key: AccessKey, text: str) -> str:
     """Returns a `curl` command with which the holder of a new key can make a first call; `text` is the key's secret.
 
     The command names a route and a model that the key may use. If the key may use none of the example routes, the
-    command names the first of them; if no model is known that the key may use, the default model.
+    command names the first of them. If no model is known that the key may use, the command names the default model.
     """
     route = next((route for route in EXAMPLES if is_allowed(route, key.allowed_routes)), EXAMPLES[0])
     named = (name for name in key.allowed_models if not set(name) & set("*?[]'\"\\"))

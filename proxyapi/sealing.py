@@ -39,8 +39,8 @@ def digest(text: str) -> str:
 def pseudonym(text: str) -> str:
     """Computes a pseudonym for `text`: an HMAC in hex, the same in every process that has the gateway's secret.
 
-    Neither the text nor the secret can be computed from it. It has `PSEUDONYM_DIGITS` digits. These are enough, because
-    pseudonyms need only differ from each other; they protect nothing.
+    Neither the text nor the secret can be computed from the pseudonym. A pseudonym has only `PSEUDONYM_DIGITS` digits.
+    These are enough, because pseudonyms protect nothing and need only differ from each other.
     """
     return hmac.digest(_derive(_secret(), NAME), text.encode(), "sha256").hex()[:PSEUDONYM_DIGITS]
 

@@ -53,10 +53,11 @@ def mapped_address(address: str) -> str:
 
 
 def both_forms(network: str) -> list[str]:
-    """Returns both forms of a network of IPv4 addresses, as a list: `10.0.0.0/8` and `::ffff:10.0.0.0/104`.
+    """Returns the two forms in which a network of IPv4 addresses can be written, as a list.
 
-    `network` may be in either form, or be a single IPv4 address. For any other text, such as an IPv6 network, the list
-    has only that text.
+    One form is that of IPv4, such as `10.0.0.0/8`, the other that of IPv6, such as `::ffff:10.0.0.0/104`. `network` may
+    be in either form, or be a single IPv4 address. For any other text, such as an IPv6 network, the list has only that
+    text.
     """
     try:
         parsed = ipaddress.ip_network(network)

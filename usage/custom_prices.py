@@ -76,9 +76,10 @@ class CustomPrice:
         )
 
     def rank(self, model: str) -> tuple[bool, int, bool, datetime]:
-        """Returns a value to compare prices by: of all prices that apply to a model, the highest one is used.
+        """Returns this price's rank: of all prices that apply to a model, the price of the highest rank is used.
 
-        A price for one tier, the default one included, is more specific than one for every tier.
+        A price for one tier is more specific than a price for every tier, and ranks higher. The default tier is one
+        tier.
         """
         one_tier = self.service_tier != "" or not self.every_tier
         return self.model.lower() == model, len(self.model), one_tier, self.valid_from

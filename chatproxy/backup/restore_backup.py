@@ -128,7 +128,7 @@ def _check_database(database: psycopg.Connection[TupleRow], manifest: Manifest) 
     """Checks that a backup can be restored into the database: no server has used it, and its schema is the backup's.
 
     Raises:
-        RestoreRefused: it has tables of ours, or new tables would be made in another schema.
+        RestoreRefused: the database has tables of ours, or new tables would be made in another schema.
     """
     query = "SELECT current_schema(), to_regclass('django_migrations') IS NOT NULL"
     [(schema, is_used)] = database.execute(query).fetchall()

@@ -83,7 +83,7 @@ class RequestReader(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parses the bytes that a client has sent, or queues them to be parsed later.
 
-        A stranger's bytes are queued unless they are a short head, so that strangers cannot occupy the event loop.
+        The bytes of a stranger are queued, except for a short head, so that strangers cannot occupy the event loop.
         """
         if self._ignores_input:
             self._discardable_bytes -= len(data)
@@ -268,7 +268,7 @@ class RequestReader(HttpToolsProtocol):
             self._refuse_request(BadRequest(msg))
 
     def _take_last_whole_request(self) -> RequestResponseCycle | None:
-        """Drops an incomplete request from the queue; returns the newest complete unanswered request, or None."""
+        """Removes an incomplete request from the queue; returns the newest of the complete unanswered ones, or None."""
         running = self._running
         if self.pipeline and self.cycle.more_body:
             self.pipeline.popleft()  # the newest request; those in front of it are complete

@@ -237,7 +237,7 @@ def _wait(until: float, rate: PageRate, now: float) -> float:
 
 
 def _digest(cookie: str) -> bytes:
-    """Returns a digest of a valid login cookie; the cookie is remembered by the digest, and its value is not stored."""
+    """Returns the digest by which a valid login cookie is remembered, so that the cookie itself is not stored."""
     return hashlib.blake2b(cookie.encode("utf-8", "replace"), digest_size=16).digest()
 
 

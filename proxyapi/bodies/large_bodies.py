@@ -35,10 +35,11 @@ _one_thread = ThreadPoolExecutor(1, thread_name_prefix="large body")
 
 
 async def run(size: int, work: Callable[..., T], *arguments: object) -> T:
-    """Calls `work` with the arguments, and returns its result; in a thread if the body that it works on is large.
+    """Calls `work` with the arguments, and returns its result.
 
-    `size` is the size of the body in bytes. Up to `LARGE_BYTES`, `work` is called directly. All large bodies share one
-    thread, so they are worked on one after another.
+    `size` is the size in bytes of the body on which `work` works. Up to `LARGE_BYTES`, `work` is called directly. For a
+    larger body, `work` is called in a thread. All large bodies share one thread, so they are worked on one after
+    another.
     """
     if size <= LARGE_BYTES:
         return work(*arguments)
@@ -137,7 +138,10 @@ class Numbers:
         return int(digits)
 
     def parse_float(self, digits: str) -> float:
-        """Parses a number with a fraction or an exponent; serves as the `parse_float` of `json.JSONDecoder`."""
+        """Parses a number with a fraction or an exponent, and returns it as a float.
+
+        Serves as the `parse_float` of `json.JSONDecoder`.
+        """
         if len(digits) > LONG_NUMBER:
             self._count(digits)
         return self._read_float(digits)

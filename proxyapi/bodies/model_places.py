@@ -137,7 +137,7 @@ def in_fields(fields: Iterable[tuple[str, str]]) -> NamedModels:
 
 
 def in_query(query: str) -> NamedModels:
-    """Finds the models that a query string names, in fields whose names are spelt in any way."""
+    """Returns the models that a query string names, in fields whose names may have any spelling, such as `Model`."""
     if not query:
         return NamedModels()
     named = [value for name, value in query_fields(query) if any(map(is_model_name, field_path(name)))]
@@ -155,9 +155,10 @@ def _is_model_name(name: str) -> bool:
 
 
 def _in_json(name: str, text: str) -> list[str | None]:
-    """Finds the models that are named in the text of a form's field, which looks like JSON.
+    """Returns the models that are named in the text of a form's field, which looks like JSON.
 
-    Returns [None] if the text cannot be parsed and may name a model.
+    `name` is the name of the field. If the text cannot be parsed, the result is [None] if the text may name a model,
+    and empty if it cannot.
     """
     try:
         return list(_search([(name, DECODER.decode(text))]))

@@ -34,7 +34,7 @@ class ReceivedObject(dict[str, object]):
     def forget_text(self) -> None:
         """Frees the memory of the object's text, once the body for upstream has been made of it.
 
-        The dictionary stays.
+        The values of the object's members stay in this dictionary.
         """
         self.raw, self.text, self.members = b"{}", "{}", ()
 
@@ -102,9 +102,10 @@ def _edits(received: ReceivedObject, wanted: Mapping[str, object]) -> Iterator[t
 
 
 def _apply(received: ReceivedObject, edits: Sequence[tuple[int, int, str]]) -> bytes:
-    """Applies edits to the text of a received object; returns the bytes of the new text, in UTF-8.
+    """Makes edits in the text of a received object, and returns the bytes of the new text, in UTF-8.
 
-    An edit is the start and the end of a range of the text, and the text that replaces the range.
+    An edit has three items: the start and the end of a range of the text, and the new text for this range. The edits
+    must be in the order of their ranges.
     """
     text, whole = received.text, memoryview(received.raw)
     starts = [0, *(end for _, end, _ in edits)]

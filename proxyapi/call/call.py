@@ -91,9 +91,9 @@ class Call:
             self.request.incoming_body.call_goes_on = not self.facts.stream
 
     def _write_begin(self, row: CallRecord) -> None:
-        """Writes `row`, the record of the call's beginning, to the journal, with its highest usage and its reservation.
+        """Writes the begin record `row` to the journal, with the most that the call can use and the call's reservation.
 
-        If the process is killed, the call's usage is estimated by that highest usage, and the reservation is given
+        If the process is killed, the call's usage is estimated from this upper limit, and the reservation is given
         back.
 
         Raises:
@@ -220,8 +220,8 @@ class Call:
     def _as_the_caller_saw_it(self, outcome: Outcome, status: int | None) -> tuple[Outcome, int | None]:
         """Returns the outcome and the HTTP status of the call as its caller saw them.
 
-        They differ from those at upstream if the caller left, or got status 504, while the call went on. Then this also
-        puts an error into the call's ledger row that says so.
+        They differ from those at upstream if the caller left, or got status 504, while the call went on. Then an error
+        that says so is put into the call's ledger row, too.
         """
         body, stated = self.request.incoming_body, self.answer.error
         if self.timed_out is not None:
@@ -267,8 +267,8 @@ class Call:
     def headers_down(self, answer: UpstreamAnswer) -> dict[str, str]:
         """Returns the headers of upstream's answer as the caller gets them, without secrets.
 
-        A `Location` at upstream becomes one at the gateway. The rate-limit headers are those of the caller's key where
-        the key has less left than upstream states, or upstream states nothing.
+        A `Location` at upstream becomes one at the gateway. The rate-limit headers are upstream's, or those of the
+        caller's key if the key has less left than upstream states, or if upstream states nothing.
         """
         facts, passed = self.facts, answer.passed_headers()
         if "location" in passed:

@@ -53,7 +53,7 @@ class CallResources:
     def hold(self, reservation: Reservation) -> None:
         """Stores the reservation of dollars for this call, and registers its `give_up` to be called when the call ends.
 
-        That has an effect only if an error has kept the reservation from being settled.
+        `give_up` has an effect only if an error has kept the reservation from being settled.
         """
         self.reservation = reservation
         self.at_end(reservation.give_up)
@@ -61,8 +61,9 @@ class CallResources:
     def settle_reservation(self, row: CallRecord) -> CallRecord:
         """Replaces the dollars that were reserved for the call by its cost, which is computed from its ledger `row`.
 
-        Returns a field to add to the row: what the call has used of the dollars that its worker has reserved in advance
-        (its lease). Whoever writes the row to the tables needs it. Without a reservation, the dict is empty.
+        Returns a dict with one field to add to the row: what the call has used of its worker's lease (the dollars that
+        the worker has reserved in advance). Whoever writes the row to the tables needs this field. Without a
+        reservation, the dict is empty.
         """
         return {} if self.reservation is None else self.reservation.settle(row)
 

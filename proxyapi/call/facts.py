@@ -92,9 +92,9 @@ class CallFacts:
         self.response_is_whole = True
 
     def keep_beginning(self, chunk: bytes) -> None:
-        """Counts the next bytes of an answer that passes unparsed, and stores them if they belong to its beginning.
+        """Counts the next bytes of an answer that is passed on unparsed, and stores the beginning of the answer.
 
-        The beginning is `LOG_BODY_BYTES` or a little more, since the ledger keeps that much of a body.
+        The stored beginning has `LOG_BODY_BYTES` or a little more, because the ledger keeps that many bytes of a body.
         """
         self.response_size += len(chunk)
         if len(self.response_body) <= call_settings().LOG_BODY_BYTES:

@@ -52,9 +52,9 @@ def upstream_query(query: QueryDict) -> str:
 def passed_query(raw_query: bytes) -> str:
     """Returns the query string of a `/v1` call for upstream: as it came, but without secrets (`QUERY_SECRETS`).
 
-    If a secret was removed, the rest is encoded anew. A field counts as a secret whatever its letter case,
-    percent-encoding and brackets, and `;` separates fields as `&` does, because it is not known which of these
-    spellings upstream reads, or writes to its log.
+    A field counts as a secret whatever the letter case, percent-encoding and brackets of its name. Fields are separated
+    by `;` as well as by `&`. The reason is that nobody knows which of these spellings upstream reads, or writes to its
+    log. If a secret was removed, the rest is encoded anew.
     """
     if not raw_query:
         return ""

@@ -248,7 +248,7 @@ def _may_be_polled(facts: CallFacts) -> bool:
 
 
 def _is_unfinished(facts: CallFacts, answer: AnswerReader) -> bool:
-    """Returns whether the call's answer has come whole and says that the response goes on in the background."""
+    """Returns whether the call's answer is whole and states that the response object goes on in the background."""
     return facts.response_is_whole and answer.response_status in UNFINISHED_STATUSES
 
 
@@ -363,7 +363,7 @@ def _timings(facts: CallFacts) -> CallRecord:
     """Returns the columns of a call's ledger row that say how long the call took, in milliseconds.
 
     `overhead_ms` is the time that the gateway has added to upstream's. If the caller left or got status 504 while the
-    call went on upstream, `duration_ms` ends at that time, so `upstream_ms` may be longer.
+    call went on upstream, `duration_ms` ends at that time. Then `upstream_ms` may be longer than `duration_ms`.
     """
     request, now = facts.request, time.perf_counter()
     seen_until = request.incoming_body.left_at or now

@@ -56,7 +56,7 @@ class BodyClock:
         self._wanted = 0
 
     def demand(self, speed: MinimumSpeed, received: int) -> None:
-        """Requires a minimum speed of the body from now on: its next `speed.size` bytes within `speed.seconds`.
+        """Sets the body's time limit: the next `speed.size` bytes must arrive within `speed.seconds` from now.
 
         `received` is the number of the body's bytes that have arrived already.
         """
@@ -115,8 +115,8 @@ class IncomingBody:
     def leave(self) -> None:
         """Leaves the request's body unread, for a view that needs no body.
 
-        If the body has arrived whole, a hang-up of the client cancels the call from now on. If not, the handler closes
-        the connection after the answer, unless the body is short.
+        If the body has arrived whole, a hang-up of the client cancels the call from now on. If the body is still
+        arriving, the handler closes the connection after the answer, unless the body is short.
         """
         if self._connection.has_whole_body:
             self._connection.watch_departure(self._departed)

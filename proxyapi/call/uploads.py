@@ -74,7 +74,7 @@ class FormUpload:
 
     @property
     def size(self) -> int | None:
-        """The number of bytes that go upstream; None if that can be known only when the whole form has been read."""
+        """The number of bytes that go upstream; None if the number is known only after the whole form has been read."""
         if not self._is_edited:
             return self._body.announced
         return sum(map(len, self._ready)) if self.is_whole else None

@@ -173,7 +173,8 @@ class ProxyView(APIView):
     async def receive(self, call: CallRequest, search: KeySearch | None) -> None:
         """Receives the request's body.
 
-        `search`, if given, looks for a valid key in the body while the body arrives, and must find one.
+        If `search` is given, it looks for a valid key in the body while the body arrives. If it finds none,
+        `InvalidKey` is raised.
         """
         await call.read_body(search)
 

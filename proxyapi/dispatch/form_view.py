@@ -17,9 +17,12 @@ class FormView(CallView):
     async def admit_form(self, form: FormUpload, route: Route, query: str) -> None:
         """Checks that the key may use the models and objects that a form names, and reserves dollars for the call.
 
-        Called when the whole form has been read. The end of the form has not been sent yet, so upstream cannot have
-        acted on the form. Raises the errors of `check_models`, `ownership_check.check_form` and `reserve`, which stop
-        the form. `query` is the query of the request, which may name models, too.
+        The whole form has been read by then, but its end has not been sent. So upstream cannot have acted on the form.
+
+        Raises the errors of `check_models`, `ownership_check.check_form` and `reserve`. After an error the end of the
+        form is not sent.
+
+        `query` is the query string of the request, which may name models, too.
         """
         call, caller = self.call, self.caller
         call.facts.model = next(iter(form.field("model")), "")

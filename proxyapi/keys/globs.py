@@ -20,9 +20,9 @@ def matches_any(name: str, globs: Iterable[str]) -> bool:
 
 
 def is_allowed(name: str, globs: Collection[str]) -> bool:
-    """Returns whether a key that is limited to `globs`, patterns of names, may use the route or the model `name`.
+    """Returns whether a key may use a route or a model; `name` is that of the route or model.
 
-    A key without globs may use all routes or models.
+    `globs` are the patterns of names to which the key is limited. A key without patterns may use all routes or models.
     """
     return not globs or matches_any(name, globs)
 

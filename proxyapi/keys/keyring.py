@@ -249,7 +249,7 @@ class Keyring:
 
 
 def _entries(records: Iterable[Record]) -> Iterable[tuple[str, KeyInForce]]:
-    """Yields, for each secret of the keys, its digest, and its caller with the time at which the secret expires.
+    """Yields a pair for each secret of the keys: the secret's digest, and the caller with the secret's time of expiry.
 
     The secret `SECURITY_KEY` of the settings is included. A key whose upstream key cannot be decrypted is left out, and
     so refused.

@@ -26,8 +26,8 @@ class Allowances:
     def use(self, caller: Caller, dollars: Decimal, least: Decimal) -> Decimal:
         """Takes the price of one call from the small allowance that the caller's key has while the database is away.
 
-        Takes `dollars`, or all that is left of the allowance if that is less, but never less than `least`. Returns the
-        dollars that were taken.
+        The price is `dollars` or, if the allowance has less left, all that is left. Returns the dollars that were
+        taken, which are at least `least`.
 
         Raises:
             BudgetUnavailable: less than `least` is left, or the key has made all calls that it may make in this outage.

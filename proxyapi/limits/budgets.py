@@ -269,12 +269,12 @@ def refusal(
 ) -> BudgetExceeded:
     """Builds the error for a call that may cost more than a budget of its key has left.
 
-    `dollars` is the most that the call can cost; if `is_limited` is true, the gateway has already assumed the least
-    output to which it may limit the call. The message names the longest budget (total, month, day) that would be
-    exceeded.
+    `dollars` is the most that the call can cost. If `is_limited` is true, this is its cost with the least output to
+    which the gateway may limit the call. The message names one of the budgets that would be exceeded: the total one,
+    else that of the month, else that of the day.
 
     `Retry-After` is short if the call would fit as soon as the calls in flight have ended. Otherwise it is the time
-    until that budget begins anew, and the error's `is_final` is true.
+    until the named budget begins anew, and the error's `is_final` is true.
     """
     amounts = {"total": budgets.total, "month": budgets.month, "day": budgets.day}
     full = [
@@ -301,10 +301,10 @@ def refusal(
 
 
 def seconds_left(span: str, day: date) -> int:
-    """Returns the seconds (at least 1) until the budget of a UTC `day`, or of its month, begins anew.
+    """Returns the seconds (at least 1) until a budget begins anew.
 
-    `span` is `day`, `month` or `total`. A total budget never begins anew: for it, returns the seconds of one day, since
-    an administrator may raise it.
+    `span` is `day`, `month` or `total`. The budget of a day begins anew after the UTC `day`, that of a month after the
+    month of `day`. A total budget never begins anew, but an administrator may raise it: for it, the result is one day.
     """
     if span == "total":
         return RETRY_AFTER_TOTAL_SECONDS

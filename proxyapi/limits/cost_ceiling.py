@@ -257,7 +257,10 @@ class RequestedWork:
         return MaxUsage(self.text_tokens, output_tokens=self.limit.answers * self.limit.tokens(most))
 
     def transcription(self) -> MaxUsage:
-        """Computes the most that transcribing or translating audio files can use, from the sizes of the files."""
+        """Computes the most tokens and seconds of sound that a request to transcribe or translate audio files can use.
+
+        They are computed from the sizes of the files.
+        """
         seconds = math.ceil(sum(self.files) / SOUND_BYTES_PER_SECOND) + 1  # the shortest file is billed as one second
         return MaxUsage(
             input_tokens=self.text_tokens + seconds * SOUND_TOKENS_PER_SECOND,

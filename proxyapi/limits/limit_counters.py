@@ -140,8 +140,8 @@ class ProcessCounters(LimitCounters):
     async def record_admitted_elsewhere(self, caller: Caller, lease: str) -> None:
         """Counts in this process a call that Redis has admitted, so that this process can count alone if Redis fails.
 
-        The request is not counted if this process would have refused it; the call's slot, whose id is `lease`, is
-        recorded in any case.
+        The call's slot, whose id is `lease`, is always recorded. The request is counted, too, unless this process would
+        have refused it.
         """
         if caller.parallel_calls is not None:
             self.slots[caller.name].add(lease)
@@ -201,9 +201,10 @@ class ProcessCounters(LimitCounters):
 
 
 def _until_free(hits: deque[float], limit: int) -> float:
-    """Returns the time at which a key may make one more request than now, because an earlier one will be a minute old.
+    """Returns the time at which the number of requests that a key has left in its minute next grows by one.
 
-    `hits` has the times of the key's requests in the last minute, in seconds and oldest first; the result is a time of
-    the same clock. `limit` is the number of requests per minute. Returns 0 if there are no requests.
+    It grows when an earlier request becomes a minute old. `hits` has the times of the key's requests in the last
+    minute, in seconds and oldest first. The result is a time of the same clock; 0 if there are no requests. `limit` is
+    the number of requests per minute.
     """
     return hits[max(0, len(hits) - max(1, limit))] + WINDOW_SECONDS if hits else 0.0

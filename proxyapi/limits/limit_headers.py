@@ -29,9 +29,10 @@ def headers(limit_states: Mapping[LimitKind, LimitState]) -> dict[str, str]:
 
 
 def tightened(passed: Mapping[str, str], limit_states: Mapping[LimitKind, LimitState]) -> dict[str, str]:
-    """Returns upstream's rate-limit headers, with those of the caller's key in their place where the key has less left.
+    """Returns upstream's headers, with the rate-limit headers of the caller's key where those are stricter.
 
-    `passed` has upstream's headers, by name; requests and tokens are compared separately.
+    `passed` has upstream's headers, by name. `limit_states` tells what the key has left. Requests and tokens are
+    compared separately: the key's headers are taken if the key has less left, or if upstream states nothing.
     """
     tight = dict(passed)
     for window, state in limit_states.items():

@@ -162,10 +162,10 @@ class Limiter:
         return ticket
 
     async def pace(self, name: str, seconds: int) -> float:
-        """Lets the event called `name`, such as a request for one page, happen at most once in `seconds` seconds.
+        """Returns 0 if the event `name`, such as a request for one page, may happen now; else the seconds until it may.
 
-        With Redis, this limit is for all processes together. Returns 0, and remembers the time, if the event may happen
-        now; otherwise returns the seconds until it may.
+        The event may happen at most once in `seconds` seconds. With Redis, this limit is for all processes together. If
+        the result is 0, the time is remembered as that of the event.
         """
         if self._link is not None and self._shared is not None:
             shared = self._shared

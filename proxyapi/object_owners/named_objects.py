@@ -115,8 +115,8 @@ class NamedObjects:
     ) -> None:
         """Adds the ids in the members of one JSON object, and puts nested values on `stack`, to be searched later.
 
-        If `weak` is true, upstream need not look up the ids: they go to `mentions` and not to `references`. If `ids` is
-        true, the object is a tool call, and its `id` is left out, because it is not the id of a stored object.
+        The ids go to `references` or, if `weak` is true, to `mentions`: upstream need not look those up. If `ids` is
+        true, the object is a tool call. Its `id` is left out, because it is not the id of a stored object.
         """
         for pair in pairs:
             value = pair[1]
@@ -155,8 +155,8 @@ class NamedObjects:
     def _read_items(self, value: object, stack: _Stack, *, weak: bool) -> None:
         """Adds the ids of stored objects that the items in a request's input name.
 
-        An item without content is a reference to a stored item, by its `id`; not so inside an earlier answer (`weak`),
-        because upstream looks up no item there. All other members are read as those of any JSON object.
+        An item without content is a stored item, named by its `id`. If `weak` is true, the items belong to an earlier
+        answer, and this `id` is left out: upstream looks up no item there. Other members are read as in any object.
         """
         items = value if isinstance(value, list) else [value]
         for item in () if _is_plain(items) else items:

@@ -101,10 +101,10 @@ async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> di
 
 
 async def sweep_forever() -> None:
-    """Deletes, once a minute until it is cancelled, the symbolic links that the database has made needless.
+    """Keeps up the symbolic links that record the owners of stored objects, until it is cancelled.
 
-    Such a link records the owner of a stored object until the database has it. Before that, makes the links' folders
-    readable for this user only.
+    First, the folders of the links are made readable for this user only. Then, once a minute, needless links are
+    deleted: those whose owners the database has as well.
     """
     await _maintain(close_folders)
     while True:
@@ -123,7 +123,7 @@ async def _maintain(work: Callable[[], None]) -> None:
 
 
 def sweep(now: float | None = None) -> None:
-    """Deletes the symbolic links of owners that the database has recorded as well.
+    """Deletes the symbolic links that are needless, because the database has the recorded owners as well.
 
     Each link records which key owns an object that upstream stores, until the row of the call that made the object is
     in the database. Links younger than `MIN_LINK_AGE_SECONDS` stay, because the rows of their calls may not be there

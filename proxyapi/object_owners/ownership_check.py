@@ -167,7 +167,7 @@ def is_shared(object_id: str, caller: Caller) -> bool:
 async def _check_owners(route: Route, request: UpstreamRequest, named: NamedObjects, caller: Caller) -> CheckedObjects:
     """Looks up the owners of all objects that a request names, and checks that the caller may use the objects.
 
-    Returns the ids and the reader for the ids of new objects, and raises the errors, that `check` does.
+    Returns the ids of these objects, and the reader that finds the ids of new objects. Raises the errors of `check`.
     """
     in_path = [one for one in (route.object_id, *route.unknown_segments[:2]) if one]
     missing = NotFound(IN_PATHS.get(route.family.name, OTHER).words.format(in_path[0][:200] if in_path else ""))
@@ -244,11 +244,11 @@ def _is_foreign(object_id: str, method: str, owners: dict[str, str], caller: Cal
 
 
 def _further_segments(route: Route) -> list[str]:
-    """Returns those segments of an unknown path that may be ids and that no other check looks at.
+    """Returns those segments of an unknown path that may be ids of objects and that no other check looks at.
 
-    OpenAI's reference does not have the path. Other checks look at the id in the path (`object_id`) and, by
-    `_may_follow`, at the first two segments that the reference does not have. The caller of this function checks that
-    none of the others is the id of another key's object.
+    An unknown path is one that OpenAI's reference does not have. The caller of this function checks that no returned
+    segment is the id of another key's object. Other checks look at the id in the path (`object_id`) and, by
+    `_may_follow`, at the first two segments that the reference does not have.
     """
     if not route.is_known:
         checked = {route.object_id, *route.unknown_segments[:2]}

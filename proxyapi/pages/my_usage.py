@@ -119,10 +119,11 @@ def digests_in_force(name: str) -> list[str]:
 
 
 def find_signed_in(request: HttpRequest) -> KeyInForce | None:
-    """Returns the key, with its secret, whose holder is signed in to My usage by the request's cookie; else None.
+    """Returns the key whose holder is signed in to My usage; None if nobody is signed in.
 
-    The cookie becomes invalid together with the secret that it was made with, because the valid secrets are looked up
-    each time.
+    The request's cookie is signed with a secret of the key, and is checked against the secrets that are valid now. So
+    the cookie becomes invalid together with its secret. The result has the caller of the key, and the time at which the
+    secret expires.
     """
     cookie = request.COOKIES.get(COOKIE, "")
     for digest, entry in keyring.in_force(_claimed_name(cookie)).items():

@@ -90,8 +90,8 @@ class EarlyStream:
     async def _run(self, request: CallRequest) -> None:
         """Sends the caller the head of a stream, and then a comment every `SSE_KEEPALIVE_SECONDS`, until cancelled.
 
-        `stop` cancels it when upstream has answered. A comment that would have to wait for the caller's socket is not
-        sent, because the cancellation could cut it in half.
+        When upstream has answered, `stop` cancels the task in which this method runs. The cancellation could cut in
+        half a comment that waits for the caller's socket. So a comment that would have to wait is not sent.
         """
         try:
             self.has_begun = True

@@ -159,9 +159,9 @@ class Relay(ABC):
         return b""
 
     def _final_pieces(self) -> list[bytes]:
-        """Returns, in pieces, what the caller gets last, after upstream's stream has ended; often nothing.
+        """Returns the last pieces of the answer for the caller, after upstream's stream has ended; often there is none.
 
-        It is bytes that were held back, the last event that the stream lacks, or an error event.
+        They are bytes that were held back, the last event if the stream lacks it, or an error event.
         """
         return []
 

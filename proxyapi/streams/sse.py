@@ -107,9 +107,11 @@ def ends_event(events: bytes) -> bool:
 def comment_after(events: bytes) -> bytes:
     """Returns an event-stream comment that can be sent after `events`, the whole events that were sent last.
 
-    It does not change what they mean to the caller. If they end with a blank line, or are empty, the comment ends with
-    one, too. Otherwise the stream separates its events by single line ends, and the comment has no blank line: to
-    clients that follow the grammar all these events are one event, which a blank line would cut in two.
+    The comment must not change what the events mean to the caller, so its end depends on theirs:
+
+    * If the events end with a blank line, or there are none, the comment ends with a blank line, too.
+    * Otherwise the stream separates its events by single line ends, and the comment has no blank line. To clients that
+      follow the grammar, all these events are one event, which a blank line would cut in two.
     """
     return KEEP_ALIVE if ends_event(events) else KEEP_ALIVE_LINE
 

@@ -115,9 +115,9 @@ class UpstreamAnswer:
         return await self._chunk(sink)
 
     async def _chunk(self, sink: Sink) -> bytes:
-        """Waits for the next bytes from the connection, offers them to the function `sink`, and returns what it leaves.
+        """Waits for bytes from the connection, offers them to the function `sink`, and returns what `sink` leaves.
 
-        The bytes that `begins_as` has read are not among them; `chunk` returns those. A fault of the connection is
+        The bytes that `begins_as` has read before are not offered here, but by `chunk`. A fault of the connection is
         raised as the error that the caller gets.
         """
         try:

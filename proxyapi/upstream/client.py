@@ -94,14 +94,14 @@ def account_headers(credentials: Credentials) -> Headers:
 async def send(request: UpstreamRequest) -> UpstreamAnswer:
     """Sends `request` to upstream, and returns the answer, whatever its status, once its head has arrived.
 
-    A GET or DELETE is sent up to `RETRIES` times more if the connection fails. Its answer, if it is text, is read whole
-    here, so that a connection that breaks within the answer is a reason to try again, too.
+    If the connection fails, a GET or DELETE is sent up to `RETRIES` times more. If the answer to it is text, the answer
+    is read whole here. So a connection that breaks within the answer is a reason to send the request again, too.
 
     Raises:
         UpstreamUnreachable: no connection could be opened, or it broke before the head of an answer.
         UpstreamTimeout: no connection was opened, or no head of an answer arrived, in time.
         RequestTimeout: the deadline passed while the caller was still sending the body.
-        UpstreamAnswerTooLarge: as `UpstreamAnswer.read`, if the answer is read here.
+        UpstreamAnswerTooLarge: the answer is read here, and is too large (see `UpstreamAnswer.read`).
     """
     # An upload arrives only once, so it cannot be sent again.
     attempts = 1 + (RETRIES if request.method in SAFE_METHODS and request.upload is None else 0)

@@ -46,6 +46,6 @@ def configured_credentials() -> Credentials:
 def _one_account(api_key: str, project: str | None, organization: str | None) -> Credentials:
     """Returns the account with these fields; equal fields always give the same object.
 
-    So caches that are keyed by the account find it without comparing its fields.
+    So a cache whose keys are accounts finds the account by its identity, without comparing the fields.
     """
     return Credentials(api_key, project, organization)

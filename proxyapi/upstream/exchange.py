@@ -127,12 +127,12 @@ class Exchange:
             await self._wait()
 
     async def chunk(self, sink: Sink = bytes) -> bytes:
-        """Waits for the next decoded bytes of the answer's body, offers them to `sink`, and returns what it leaves.
+        """Waits for decoded bytes of the answer's body, offers them to `sink`, and returns what `sink` leaves.
 
-        `sink` is a function that gets a piece of the body and returns the rest of it that it did not take; while it
-        takes all, the wait goes on. Bytes that have arrived already are given to `sink` here, later ones in a callback
-        of the event loop at the moment they arrive. An exception that `sink` raises in this callback ends the exchange,
-        and is raised here. Returns empty bytes at the end of the body.
+        `sink` is a function that gets a piece of the body and returns the rest that it did not take. While `sink` takes
+        all bytes, the wait goes on. Bytes that have arrived already are given to `sink` here. Later bytes are given to
+        it in a callback of the event loop, at the moment they arrive. An exception that `sink` raises in this callback
+        ends the exchange, and is raised here. Returns empty bytes at the end of the body.
 
         Raises:
             TransportFault: the body did not arrive whole.
@@ -272,10 +272,10 @@ class Exchange:
             self._connection.resume()
 
     def _decode(self, decoder: Decoder) -> None:
-        """Decodes one more step of an encoded answer into the buffer.
+        """Decodes the next piece of an encoded answer, and adds the result to the buffer.
 
-        If more is left to decode, stops reading from upstream and, if the buffer has room, schedules another step.
-        Raises `zlib.error` for bytes that are wrongly encoded.
+        If more is left to decode, reading from upstream is paused. If the buffer has room, the next step of decoding is
+        scheduled. Raises `zlib.error` for bytes that are wrongly encoded.
         """
         self._buffer(decoder.step())
         if not decoder.has_more:

@@ -119,7 +119,7 @@ def _is_value(value: str) -> bool:
 
 
 def _text(value: bytes) -> str:
-    """Decodes the value of a caller's header as UTF-8, in which it will be encoded again on its way upstream.
+    """Decodes the value of a caller's header as UTF-8, and returns the text, which goes upstream encoded as UTF-8.
 
     Bytes that are not UTF-8 become `?`, because no other replacement is sure to be accepted everywhere.
     """

@@ -13,9 +13,10 @@ PROXY_SCHEMES = ("http",)  # of the proxies that the gateway can use
 
 
 def environment_proxy(url: str) -> SplitResult | None:
-    """Returns the URL of the proxy that the environment variables name for requests to `url`; None if none.
+    """Returns the URL of the proxy that the environment variables name for requests to `url`; None without a proxy.
 
-    A proxy that is named without a scheme is an http:// one. A host that `NO_PROXY` exempts has no proxy.
+    If `NO_PROXY` exempts the host of `url`, the result is None. A proxy that is named without a scheme is an http://
+    one.
     """
     parts, named = urlsplit(url), getproxies()
     proxy = named.get(parts.scheme) or named.get("all")

@@ -75,5 +75,5 @@ class UpstreamRequest:
 
     @property
     def text_size(self) -> int:
-        """The number of bytes of the request's JSON body, as the policies read it."""
+        """The size in bytes of the JSON body that the policies read; 0 if the request has none."""
         return 0 if self.json is None else self.json.size

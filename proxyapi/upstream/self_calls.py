@@ -74,10 +74,10 @@ def own_entry() -> str:
 
 
 def gateways_passed(via: str) -> str:
-    """Returns the gateways that a call has passed, as those entries of its header `Via` that go upstream.
+    """Returns those entries of a call's header `Via` that go upstream: they name the gateways that the call has passed.
 
-    Other proxies in the header are the caller's, and upstream does not learn of them. The result is empty if upstream
-    is OpenAI.
+    `via` is the value of the header. Entries of other proxies are the caller's, and upstream does not learn of them.
+    The result is empty if upstream is OpenAI.
     """
     return ", ".join(_entries(via)) if own_entry() else ""
 

@@ -97,10 +97,10 @@ class ListPage:
         return encode(text)
 
     def _find_data(self) -> Member:
-        """Finds the member `data` of the page's JSON object, which has the list of items, and returns the member.
+        """Returns the member `data` of the page's JSON object, which has the list of items.
 
         Raises:
-            ValueError: there is no such member, or a client could find items elsewhere in the object, unfiltered.
+            ValueError: there is no such list, or another member may have items, which a client would find unfiltered.
         """
         names = [member.name.casefold() for member in self._members]
         data = next((member for member in self._members if member.name == "data"), None)

@@ -220,15 +220,19 @@ class PassThroughView(FormView):
         return self.call.answer.states_usage and self.method == "POST" and await answer.begins_as(begins_object)
 
     async def ask_without_usage(self, refusal: UpstreamAnswer, request: UpstreamRequest) -> UpstreamAnswer:
-        """Sends the caller's own `request` upstream, after upstream has refused it with a field that asks for usage.
+        """Sends a call upstream again, without the field that asks for usage, if upstream has refused this field.
 
-        The gateway had added that field. `refusal` is upstream's error answer. If it does not name the field, it is
-        returned, and nothing is sent. Otherwise `request` is sent, and its answer is returned. No other call is ever
-        sent twice; this one may be, because upstream has refused it before doing any work, so nothing was billed.
+        The gateway had added the field to the caller's own `request`. Upstream has answered with the error `refusal`:
 
-        If upstream accepts `request` without the field, the field is no longer added to other calls. If upstream
-        refuses it again, the field is not the cause, and is still added to other calls. Without this check, any caller
-        could stop the adding by causing an error that names the field.
+        * If the error does not name the field, `refusal` is returned, and nothing is sent.
+        * Otherwise `request` is sent without the field, and its answer is returned.
+
+        No other call is ever sent twice. This one may be, because upstream has refused it before doing any work, so
+        nothing was billed.
+
+        If upstream accepts `request`, the field is no longer added to other calls. If upstream refuses it again, the
+        field is not the cause, and is still added to other calls. Without this check, any caller could stop the adding
+        by causing an error that names the field.
         """
         try:
             body = await refusal.read()

@@ -150,10 +150,10 @@ def _from_text(data: bytes) -> ErrorFacts:
 
 
 def _from_json(value: object, depth: int) -> ErrorFacts:
-    """Reads the type, code and message of an error from a JSON value, in which objects and lists may be nested.
+    """Returns the type, code and message of the error that a JSON value reports; objects and lists in it may be nested.
 
-    What the innermost object does not state is taken from the object around it. `depth` is the number of objects and
-    lists around `value`.
+    What the innermost object does not state is taken from the object around it. If no object states it, it is an empty
+    text. `depth` is the number of objects and lists around `value`.
     """
     if isinstance(value, list) and value and depth < MAX_DEPTH:
         return _from_json(value[0], depth + 1)

@@ -96,10 +96,10 @@ def limited_to_time(supposed: SupposedUsage, seconds: float) -> SupposedUsage:
 
 
 def at_least(supposed: SupposedUsage, seen: Counts, seen_use: OtherUsage | None = None) -> SupposedUsage:
-    """Returns an estimate of a call's usage, raised to the usage that its answer has shown where that is more.
+    """Returns the estimate `supposed` of a call's usage, with each count raised to what the call's answer has shown.
 
-    `supposed` is the estimate before. `seen` has the counts of tokens that the answer has shown so far, and `seen_use`
-    the use of hosted tools.
+    No count is lowered. `seen` has the counts of tokens that the answer has shown so far, and `seen_use` the use of
+    hosted tools.
     """
     raised = supposed.copy()
     more = {name: count for name in COUNTS if (count := seen.get(name) or 0) > (supposed.get(name) or 0)}
@@ -137,8 +137,8 @@ def estimate_interrupted(begin: CallRecord) -> CallRecord:
     the estimate, but its output tokens are cut to what a model can make between the start of the call and now.
 
     Without a reservation, only the size of the request is known: the input tokens are estimated from the size, and the
-    output counts as 0. What hosted tools may have used is in `begin` already. The result is empty if there is nothing
-    to estimate from.
+    output counts as 0. The use of hosted tools is left out, because `begin` has it already. The result is empty if
+    there is nothing to estimate from.
     """
     if (supposed := begin.get("supposed")) is not None:
         seconds = (datetime.now(UTC) - started_at(begin["request_id"])).total_seconds()

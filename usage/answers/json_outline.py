@@ -70,9 +70,9 @@ class _Outline:
         return members
 
     def _array(self, at: int, depth: int) -> list[object]:
-        """Returns the first elements of the JSON array at position `at`, without their large values.
+        """Returns the elements of the JSON array at position `at`, up to the first element that is not an object.
 
-        The array is read only up to the first element that is not an object; that element is left out.
+        That element and all elements behind it are left out. So are large values within the returned elements.
         """
         items: list[object] = []
         try:

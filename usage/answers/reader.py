@@ -136,9 +136,10 @@ class AnswerReader:
                 self._has_only_text = self._find_text_test()
 
     def _find_text_test(self) -> Callable[[bytes, bytes], bool] | None:
-        """Returns a function that tells of an event, by its name and data, whether it has nothing but text in it.
+        """Returns a function that tests, by an event's name and data, whether the event has nothing but text in it.
 
-        Such an event may be parsed later. Returns None if the next events of the stream must all be parsed at once.
+        An event that passes the test may be parsed later. Instead of a function, None is returned if the next events of
+        the stream must all be parsed at once.
         """
         if self.text is None or self.text.choice_error is not None or not (self.model and self._has_last_event):
             return None
@@ -273,9 +274,10 @@ def begins_object(start: bytes) -> bool | None:
 def parse_body(body: bytes, wanted: Collection[str] = READ_MEMBERS_AND_IDS) -> dict[str, object]:
     """Parses the whole body of an answer and returns the JSON object in it; an empty dict if the body is no object.
 
-    Of a body of more than `MAX_PARSED_BYTES`, only the members in `wanted` are returned, without large values. A body
-    that is not valid JSON is read as far as possible, and its large values are left out, too
-    (`usage.answers.json_outline`).
+    In two cases the object is returned without its large values (`usage.answers.json_outline`):
+
+    * The body has more than `MAX_PARSED_BYTES`. Then only the members in `wanted` are returned.
+    * The body is not valid JSON. Then it is read as far as possible.
     """
     if body[:1] != b"{":
         body = body.removeprefix(codecs.BOM_UTF8).lstrip()

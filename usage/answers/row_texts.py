@@ -51,10 +51,10 @@ def storable_prefix(value: str, length: int) -> str:
 def id_columns(
     answer: AnswerReader, upstream_request_id: str, secrets: tuple[str, ...], *others: str
 ) -> tuple[CallRecord, list[str]]:
-    """Returns a row's columns for upstream's request id and the response id: without secrets, and cut to their length.
+    """Returns a row's columns for upstream's request id and the response id, and the texts `others`, without secrets.
 
-    The second result are `others`, further texts for the same row such as the bodies: without secrets, but uncut. All
-    these texts are searched for secrets in one pass, which is faster.
+    `others` are further texts for the same row, such as the bodies. The ids are cut to the length of their columns; the
+    other texts are not cut. All of them are searched for secrets in one pass, which is faster.
     """
     ids = [upstream_request_id, answer.response_id]
     if sum(map(len, ids)) > MAX_CACHED_CHARACTERS:

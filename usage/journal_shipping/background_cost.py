@@ -69,11 +69,11 @@ class Settled(NamedTuple):
 
 
 def settle_responses(rows: Iterable[CallRecord]) -> Settled:
-    """Chooses one row to be billed for each response's usage, and sets the usage in the response's other rows to zero.
+    """Chooses one row to be billed for each response's usage, and sets the usage to zero in the response's other rows.
 
-    Several calls may have created or read the same response. Returns the rows as they are to be written, and which
-    older rows in the table have estimates that must be removed. Call this function in the transaction that writes the
-    rows.
+    Several calls may have created or read the same response. The result has the rows as they are to be written. It also
+    names the older rows in the table whose estimates must be removed. Call this function in the transaction that writes
+    the rows.
     """
     every = list(rows)
     own = [row for row in every if not _has_unshared_usage(row)]
@@ -137,13 +137,16 @@ def _owners(response_ids: Iterable[str]) -> dict[str, str]:
 
 
 def _replace_estimates(exact: dict[str, str], owners: dict[str, str], rows: Sequence[CallRecord]) -> dict[str, str]:
-    """Makes rows that state a response's usage exactly replace older rows that were billed for an estimate of it.
+    """Lets rows that state a response's usage exactly replace older rows that were billed for an estimate of it.
 
-    `exact` maps response ids to the request ids of the rows with exact usage. `owners` maps response ids to the request
-    ids of the rows billed so far, and is updated here. `rows` are all rows that are being written. Returns a map from
-    the request id of each older row to that of the row which replaces it.
+    * `exact` maps response ids to the request ids of the rows with exact usage.
+    * `owners` maps response ids to the request ids of the rows billed so far, and is updated here.
+    * `rows` are all rows that are being written.
 
-    No query for older rows is made if each row in `exact` has created its response and is billed for it already.
+    Returns a map from the request id of each older row to the request id of the row that replaces it.
+
+    The older rows are found by a query. No query is made if each row in `exact` has created its response and is billed
+    for it already.
     """
     read_again = {row["response_id"] for row in rows if row.get("response_id") in exact and not _is_creation(row)}
     wanted = {key: value for key, value in exact.items() if key in read_again or owners.get(key) != value}
@@ -213,8 +216,8 @@ def _states_usage(row: CallRecord) -> bool:
 def _has_ended_without_usage(row: CallRecord) -> bool:
     """Returns whether a row shows that its response has ended and that upstream will never state the response's usage.
 
-    A failed response has ended so; it is not billed. A cancelled one may be billed, so the gateway polls it and
-    estimates its usage: for a cancelled response, only the row of that poll gives True.
+    The row of a failed response shows this, because a failed response is not billed. A cancelled response may be
+    billed. So the gateway polls it and estimates its usage, and only the row of that poll shows this.
     """
     if row.get("usage") is not None:
         return False
@@ -226,7 +229,8 @@ def _has_ended_without_usage(row: CallRecord) -> bool:
 def _has_exact_usage(row: CallRecord) -> bool:
     """Returns whether upstream has stated the usage in a call's row.
 
-    It also has if the answer was too long to be parsed: then the row has upstream's token counts, but no usage object.
+    This is also true if the answer was too long to be parsed. Then the row has upstream's token counts, but no usage
+    object.
     """
     is_counted = row.get("usage_source") == UsageSource.EXACT and row.get("response_status") not in UNFINISHED_STATUSES
     return _is_final(row) and (row.get("usage") is not None or is_counted)
@@ -244,8 +248,8 @@ def _is_estimate(row: CallRecord) -> bool:
 def _is_provisional(row: CallRecord) -> bool:
     """Returns whether a row is billed only until another row states the usage of the same response exactly.
 
-    A row is so if it only estimates the usage, or if it does not know the usage, so that its cost is missing or not
-    counted. The SQL statement `FIND_PROVISIONAL` finds such rows in the table by the same rule.
+    This holds for a row whose usage is an estimate. It also holds for a row whose usage is unknown: its cost is missing
+    or not counted. The SQL statement `FIND_PROVISIONAL` finds such rows in the table by the same rule.
     """
     if not row.get("response_id") or row.get("usage_source") == UsageSource.EXACT:
         return False

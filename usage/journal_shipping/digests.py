@@ -42,7 +42,7 @@ VERSIONS: tuple[DigestVersion, ...] = (_FIRST, _WITH_COST_KIND, _WITH_OUTPUT_LIM
 
 
 def digest_sql(version: DigestVersion) -> str:
-    """Returns the SQL expression that computes the digest of a call's row: MD5 in hex, of the version's columns."""
+    """Returns the SQL expression that computes the digest of a call's row: MD5 in hex, of the columns of `version`."""
     marks = "".join(f" || CASE WHEN {name} THEN ' {name}' ELSE '' END" for name in version.marks)
     return f"md5(ROW({', '.join(version.columns)})::text{marks})"
 

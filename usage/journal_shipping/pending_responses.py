@@ -84,14 +84,14 @@ def settle_pending(pending: QuerySet[PendingResponse]) -> None:
 def forget_pending(response: PendingResponse, *, is_gone: bool = False, has_ended: bool = False) -> None:
     """Ends the polling of a background response whose usage upstream will never state, and counts an estimate instead.
 
-    The estimate, which is stored with the response, is written to the row of the call and added to the sums by hour,
-    day, key and so on.
+    The estimate is stored with the response. It is written to the row of the call and added to the sums by hour, day,
+    key and so on. If the row has an estimate already, the row's estimate is raised to the stored one.
 
-    `is_gone` means that upstream no longer has the response. Nobody knows whether upstream went on with it after it was
-    deleted. So if the call has a reservation, all of the reserved usage counts.
+    `has_ended` means that upstream has said that the response ended. Then the row's own estimate is kept as it is,
+    unless the call has a reservation.
 
-    `has_ended` means that upstream has said that the response ended. Then an estimate that the row has already is kept,
-    unless the call has a reservation. In all other cases it is raised to the stored estimate.
+    `is_gone` means that upstream no longer has the response. Nobody knows whether upstream went on with the response
+    after its deletion. So if the call has a reservation, all of the reserved usage counts.
     """
     with transaction.atomic():
         is_reserved = _is_reserved(response)

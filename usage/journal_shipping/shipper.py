@@ -233,9 +233,9 @@ def replay(directory: Path, *, adopts: bool = True) -> Delivery:
 
 
 def _replay_newer(directory: Path, delivery: Delivery) -> None:
-    """Writes to the database the records in the file `newer.log` whose version this code can read.
+    """Writes to the database those records of the file `newer.log` whose format version this code can read.
 
-    The other records are appended to `newer.log` again.
+    Records of a version that this code cannot read are appended to `newer.log` again.
     """
     retried = undelivered.begin_retry(directory, NEWER, NEWER_RETRIED)
     if not retried.exists():

@@ -73,11 +73,13 @@ def bare_stub(row: CallRecord) -> CallRecord:
 
 
 def _made_by(row: CallRecord) -> CallRecord:
-    """Returns the fields of a call's record that a stub (a shortened row) must have although they are no table columns.
+    """Returns those fields of a call's record that a stub (a shortened row) must have, and that are no table columns.
 
-    They are: the created objects, and whether upstream keeps them until they are deleted; the state of the call's
-    response, and whether the gateway may poll it; the usage to assume if upstream never states one; whether upstream
-    does not bill the call; and the call's part of a budget lease.
+    * The created objects, and whether upstream keeps them until they are deleted.
+    * The state of the call's response, and whether the gateway may poll the response.
+    * The usage to assume if upstream never states one.
+    * Whether upstream does not bill the call.
+    * The call's part of a budget lease.
     """
     lease: CallRecord = {"lease": share} if (share := _sound_share(row.get("lease"))) is not None else {}
     supposed: CallRecord = {}
@@ -96,7 +98,10 @@ def _made_by(row: CallRecord) -> CallRecord:
 
 
 def _sound_share(share: object) -> LeaseShare | None:
-    """Returns the dollars of a budget lease that a call has used; None if the database could not subtract them."""
+    """Returns a call's share of a budget lease (the lease's id and the used dollars) if it is valid; otherwise None.
+
+    The database could not subtract the dollars of an invalid share from the lease.
+    """
     if not isinstance(share, dict):
         return None
     try:
@@ -107,7 +112,10 @@ def _sound_share(share: object) -> LeaseShare | None:
 
 
 def _has_owner(row: CallRecord) -> bool:
-    """Returns whether the table can store the name of a row's API key uncut: a cut name could be another key's."""
+    """Returns whether the table can store the whole name of a row's API key.
+
+    A name that is cut to the column's length could be the name of another key.
+    """
     name = row.get("key_name")
     return _is_sound("key_name", name) and _fitted("key_name", name) == name
 

@@ -124,10 +124,10 @@ def find_basic(text: str, lower: str) -> Iterator[TextRange]:
 
 
 def _inner_letters(data: bytes) -> Iterator[str]:
-    """Yields the letters that stand for `data` in the base64 of a longer text: three texts, one for each alignment.
+    """Yields the three texts of which one stands for `data` in the base64 of a longer text.
 
-    Base64 encodes groups of three bytes, and `data` may begin at each byte of a group. Letters that also depend on a
-    byte beside `data` are left out.
+    Base64 encodes groups of three bytes, and `data` may begin at each of the three. Each text has only the letters that
+    depend on `data` alone: letters that also depend on a byte beside `data` are left out.
     """
     for before in range(3):
         letters = b64encode(bytes(before) + data).decode()
@@ -135,9 +135,10 @@ def _inner_letters(data: bytes) -> Iterator[str]:
 
 
 def _form(letters: str) -> Base64Form:
-    """Builds the `Base64Form` of a secret that is written `letters` in base64: a pattern, and two parts to search for.
+    """Builds the `Base64Form` of a secret: a pattern, and two parts to search for.
 
-    The pattern also matches with line ends between the letters, and with the letters `-` and `_` of base64 for URLs.
+    `letters` is the secret in base64. The pattern also matches the secret with line ends between the letters, and with
+    the letters `-` and `_` of base64 for URLs.
     """
     parts = sorted(re.findall(r"[A-Za-z0-9]+", letters), key=len) or [""]
     first = letters[:_PART_LETTERS] if letters[:_PART_LETTERS].isalnum() else parts[-1][:_PART_LETTERS]
@@ -172,9 +173,10 @@ def _from_base64(letters: str) -> str:
 
 
 def _from_letters(letters: str) -> str:
-    """Decodes letters of standard base64 without padding into a text of one character per byte (Latin-1).
+    """Decodes letters of standard base64 without padding; returns a text of one character per byte (Latin-1).
 
-    An incomplete last group of letters is left out, and for letters that are not base64 the text is empty.
+    If the last group of letters has only one letter, which stands for no whole byte, this letter is left out. If the
+    letters are not base64, the result is an empty text.
     """
     try:
         if len(letters) % 4 == 1:

@@ -46,9 +46,10 @@ class Draft(NamedTuple):
     left_out: int = 0
 
     def excerpt(self, redacted: str, limit: int, secrets: Sequence[str]) -> str:
-        """Returns the excerpt of the body: `redacted`, the draft's text without its secrets, cut to `limit` bytes.
+        """Returns the excerpt of the body to store: the text `redacted`, cut to `limit` bytes.
 
-        If the draft left out bytes of the body, the end of the text is dropped, because half a secret may stand there.
+        `redacted` is the text of this draft without its secrets. If the draft left out bytes of the body, the end of
+        the text is dropped, because half a secret may stand there.
         """
         if not self.left_out and len(redacted) * 4 <= max(limit, 0):
             return redacted

@@ -158,10 +158,14 @@ def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
     """Computes the cost of a call in dollars from its row; returns the cost, and the price behind the cost as JSON.
 
     Dollars have 8 decimals, half rounded up. The items of the price add up to the cost exactly, so the last digit of an
-    item may be off by one. `per_million` has the dollars for a million tokens, for a prompt as long as the call's.
-    `per_minute` and `per_web_search` are there only if they were used. An item to which none of these rates applies
-    states its own `rate`. Cost and price are None if the price is unknown; only the cost is None while the call's
-    response goes on in the background.
+    item may be off by one. The price has these rates:
+
+    * `per_million`: the dollars for a million tokens, for a prompt as long as the call's.
+    * `per_minute` and `per_web_search`: only if minutes or searches were used.
+    * `rate` in an item: if none of the other rates applies to the item.
+
+    If the price is unknown, cost and price are None. While the call's response goes on in the background, only the cost
+    is None.
 
     The token counts of the row are priced. A call that retrieves a stored response has the counts of the call that
     created the response, so the caller of this function must know whether these have been billed before.

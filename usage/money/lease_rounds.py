@@ -94,12 +94,12 @@ class LeaseRounds:
             await self._pool.close(timeout=PATIENCE)
 
     async def make(self, planned: Round) -> None:
-        """Makes the round trip `planned` to the database, for a worker's leases, and stores the answers in it.
+        """Makes one round trip to the database for a worker's leases; `planned` has what to send, and gets the answers.
 
-        Its time is limited, because psycopg would give up only after ten seconds.
+        The round trip is given up after `PATIENCE` seconds: psycopg itself would give up only after ten seconds.
 
         Raises:
-            TimeoutError: the round trip takes longer than `PATIENCE` seconds.
+            TimeoutError: the round trip takes longer.
             psycopg.Error, psycopg_pool.PoolTimeout, OSError: the database is away.
         """
         task = asyncio.create_task(self._write(planned))

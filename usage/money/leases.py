@@ -115,9 +115,9 @@ class Lease:
 
     @property
     def surplus(self) -> Decimal:
-        """The free dollars that the lease should give back now; 0 if it should keep them for later calls.
+        """The number of free dollars that the lease should give back now; 0 if it should keep them for later calls.
 
-        They are negative if calls have cost more than the whole lease.
+        The number is negative if calls have cost more than the whole lease.
         """
         free = self.free
         return NOTHING if self.has_spare and not self.is_retired and free > 0 else free
@@ -139,8 +139,8 @@ class Lease:
     def reserve(self, wanted: Wanted, unheld: Decimal | None = None) -> CallShare | None:
         """Reserves dollars of the lease for a call; returns the reservation, or None if too few dollars are free.
 
-        `unheld` are the dollars that would be left of the key's budgets if nothing were reserved; None if they are not
-        known. If they are known, the call may get less than it asks for, by the rule of `Wanted`.
+        `unheld` is the number of dollars that would be left of the key's budgets if nothing were reserved; None if it
+        is not known. Only if it is known, the call may get less than it asks for, by the rule of `Wanted`.
         """
         free = self.free
         dollars = wanted.dollars

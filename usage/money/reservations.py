@@ -106,10 +106,10 @@ class Reservations:
         return share
 
     async def take(self, wanted: Wanted) -> BudgetState:
-        """Reserves a call's highest cost, if all budgets of its key have room for it.
+        """Reserves a call's cost ceiling (the most that it can cost), if all budgets of its key have room for it.
 
-        Asks the database only if this worker's lease of the key has too little free. Returns the reservation, if there
-        is one, and the state of the budgets.
+        The database is asked only if this worker's lease of the key has too few free dollars. Returns the state of the
+        budgets, which includes the reservation if there was room.
 
         Raises:
             ReservationsUnavailable: the database does not say whether there is room.
@@ -240,7 +240,7 @@ class Reservations:
     def _is_to_renew(self, lease: Lease, now: float) -> bool:
         """Returns whether a lease must be renewed now; otherwise it would run out in the database.
 
-        A retired lease without calls is not renewed: if its row is not deleted as it should be, it runs out.
+        A retired lease without calls is not renewed. So it runs out even if its row is not deleted as it should be.
         """
         return now - lease.renewed_at >= RENEW_SECONDS and bool(lease.in_flight or not lease.is_retired)
 
@@ -271,9 +271,10 @@ class Reservations:
             self._read_rows(done)
 
     def _read_rows(self, done: Round) -> None:
-        """Updates leases in memory by their rows in the database, which the round trip `done` has read.
+        """Updates the leases in memory; `done` is the round trip that has read the leases' rows in the database.
 
-        A row has the dollars granted, and whether another worker needs some. A lease whose row is gone is retired.
+        A row has the dollars granted to its lease, and whether another worker needs some of them. A lease whose row is
+        gone is retired.
         """
         for lease in done.looked:
             if (row := done.rows.get(lease.id)) is not None:
@@ -318,10 +319,10 @@ class Reservations:
 
 
 def reserve(lease: Lease, wanted: Wanted, answer: Grant | None) -> BudgetState:
-    """Reserves dollars of a lease for a call that has waited; returns the reservation, and the state of the budgets.
+    """Reserves dollars of a lease for a call that has waited; returns the reservation and the state of the budgets.
 
-    `answer` is the database's answer to the lease's request for dollars; None if the lease had enough and asked
-    nothing.
+    The call has waited while `answer` was fetched: the database's answer to the lease's request for more dollars. It is
+    None if the lease had enough dollars and made no request.
     """
     if answer is None:
         return BudgetState(lease.reserve(wanted))

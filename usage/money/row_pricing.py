@@ -66,9 +66,9 @@ class Pricer:
     def _alert(self, model: str, tier: str) -> None:
         """Writes a warning to the log on the first call of a model that has no price.
 
-        Writes none if the sums of recent days count a call of this model without a price already: then this process,
-        before a restart, or another process has written the warning. The check costs a query for each such model, in
-        the thread that writes rows.
+        No warning is written if the sums of recent days already count a call of this model without a price. Then
+        another process, or this worker before its restart, has written the warning. The check costs a query for each
+        such model, in the thread that writes rows.
         """
         if model in self._alerted or len(self._alerted) >= MOST_ALERTS:
             return
@@ -101,11 +101,11 @@ def lacking_prices(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> lis
 
 
 def with_windows(rows: list[CallRecord]) -> list[CallRecord]:
-    """Returns the rows of calls; adds the completion window of a background response to rows that lack it.
+    """Returns the rows of calls, with the completion window of their background response added where it is missing.
 
-    The price of the response depends on the window, which only the request that creates the response names. So it is
+    The price of a response depends on the window. Only the request that creates the response names the window. So it is
     missing in the rows of later calls that state the response's usage. It is taken from the row of the call that
-    created the response, in the table or among `rows`. Costs a query if a row lacks it, which is rare.
+    created the response, in the table or among `rows`. This costs a query if a row lacks the window, which is rare.
     """
     later = [row for row in rows if row.get("response_id") and row.get("usage") and _is_of_earlier_response(row)]
     if not later:
@@ -126,6 +126,6 @@ def with_windows(rows: list[CallRecord]) -> list[CallRecord]:
 
 
 def _is_of_earlier_response(row: CallRecord) -> bool:
-    """Returns whether the call or poll of a row has only read a response, which an earlier call created."""
+    """Returns whether the call or poll in a row has only read a response that an earlier call created."""
     route = str(row.get("route"))
     return route.startswith(("/openai2", "/v1/responses")) and ("{id}" in route or bool(row.get("by_gateway")))

@@ -115,8 +115,8 @@ def responses_are_polled() -> bool:
 def take_off_leases(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
     """Subtracts what ended calls have used from their workers' leases, in the transaction that inserts the calls' rows.
 
-    If a call's response goes on in the background, and the gateway polls for its end, the call's dollars become a
-    reservation of their own, outside of the lease.
+    If a call's response goes on in the background, and the gateway polls for its end, the call's dollars stay reserved:
+    outside of the lease, in a reservation for this call alone.
     """
     shares = [(row, share) for row in rows if (share := row.get("lease")) is not None]
     if not shares:

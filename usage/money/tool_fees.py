@@ -155,7 +155,7 @@ def _is_openais(model: str) -> bool:
 
 
 def _is_billed_by_blocks(model: str) -> bool:
-    """Returns whether a model is billed a fixed number of input tokens for what each search finds (`BLOCK_TOKENS`)."""
+    """Returns whether the content found by each web search of a model is billed as `BLOCK_TOKENS` input tokens."""
     return model.removeprefix("ft:").startswith(BLOCK_MODELS)
 
 

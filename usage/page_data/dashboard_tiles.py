@@ -68,7 +68,8 @@ class PartStatus:
 def make_tiles(reading: DashboardNumbers, status: ServerStatus | None, time_range: TimeRange) -> list[Tile]:
     """Returns the tiles at the top of a dashboard, in the order in which they are shown.
 
-    Without `status` the dashboard is that of one key, and the tiles about the server are left out.
+    `status` is the state of the server. On the dashboard of one key it is None, and the tiles about the server are left
+    out.
     """
     now, before = reading.totals, reading.before
     minutes = time_range.length.total_seconds() / 60

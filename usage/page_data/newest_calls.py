@@ -50,7 +50,7 @@ def read_newest_failures(time_range: TimeRange, most: int) -> list[Request]:
 def read_newest_calls_of_key(key: str, time_range: TimeRange, most: int) -> list[Request]:
     """Returns the newest `most` calls of one key that began in a range of time, the latest first.
 
-    The gateway's own requests for the key's background responses are left out.
+    Polls, which are the gateway's own requests for the key's background responses, are left out.
     """
     return list(_within(time_range).filter(key_name=key, by_gateway=False).order_by("-request_id")[:most])
 

@@ -257,8 +257,8 @@ def _names_like(dimension: Dimension, text: str) -> list[str]:
 def _found_by_all(scans: Sequence[IndexScan], wanted: int) -> list[UUID]:
     """Returns the ids of the matching calls, newest first, back to the point in time that all scans have reached.
 
-    Older matches are left out, because a slower scan may still find newer calls than these. At most `wanted` + 1 ids
-    are returned: the last one shows that there is a further page.
+    A slower scan may still find calls that are newer than a match from before that point. So these older matches are
+    left out. At most `wanted` + 1 ids are returned: the last one shows that there is a further page.
     """
     border = _border(scans)
     found = {request_id for scan in scans for request_id in scan.found if border is None or request_id >= border}

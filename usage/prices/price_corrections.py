@@ -113,7 +113,11 @@ def _correction(entry: Mapping[str, Any]) -> Correction:
 
 
 def _rate(text: str, long: str | None) -> Rate:
-    """Parses a rate in dollars: `text` for prompts of usual length and, if `long` is not None, `long` for long ones."""
+    """Returns a rate in dollars, parsed from text.
+
+    `text` is the rate for prompts of usual length. If `long` is not None, it is the rate for long prompts, and the
+    result has both rates.
+    """
     rate = Decimal(text)
     return rate if long is None else TieredPrices(rate, [Tier(LONG_PROMPT_TOKENS, Decimal(long))])
 

@@ -170,7 +170,8 @@ def _minute(at: datetime) -> datetime:
 def list_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
     """Returns the listed price of a model or, without one, an assumed (provisional) price; None if there is neither.
 
-    It is the price at the configured upstream, which may process data in one region. Custom prices are not considered.
+    It is the price at the configured upstream: if this upstream processes data in one region, the price has the extra
+    for regional processing. Custom prices are not considered.
     """
     price = global_rates(model, tier, at)
     if price is None or not _may_cost_more(model) or not is_regional(settings.OPENAI_BASE_URL):

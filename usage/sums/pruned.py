@@ -21,10 +21,10 @@ FIRST_CALL = datetime(2020, 1, 1, tzinfo=UTC)  # the API is younger; an older id
 
 
 def comparable_since() -> datetime | None:
-    """Returns the time from which on sums can be compared with rows, because each call in the sums still has its row.
+    """Returns the time from which on the sums can be compared with the rows; None if no rows were ever pruned.
 
-    Before that time, rows may have been pruned, that is deleted because of their age, while the sums still count them.
-    Returns None if no rows were ever pruned.
+    To prune is to delete rows because of their age. The sums go on counting the calls of pruned rows. From the returned
+    time on, each call in the sums still has its row.
     """
     mark = LedgerState.load().pruned_before
     if mark is None or credible_mark(mark, database_now()):

@@ -87,9 +87,9 @@ class TimeRange:
         return TimeRange(CUSTOM, start, self.start if is_whole else min(start + self.length, self.start))
 
     def bins(self, now: datetime) -> tuple[Span, timedelta]:
-        """Returns how a chart divides this range of time: by which sums (minute, hour or day), and a bin's length.
+        """Returns which sums a chart of this range reads (by minute, hour or day), and the length of the chart's bins.
 
-        Sums by minute are used only for ranges within the last days, because older ones are deleted.
+        Sums by minute are used only for ranges within the last days, because older sums by minute are deleted.
         """
         coarser = [
             (span, step)

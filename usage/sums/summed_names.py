@@ -53,7 +53,8 @@ def summed_model(row: SummedRow) -> str:
 def summed_code(row: SummedRow) -> str:
     """Returns the error code under which the tables of sums count a failed call.
 
-    That is `OTHER_CODE` for all error codes that have no sums of their own. `SUMMED_CODE_SQL` is the same rule in SQL.
+    That is the code of the call's error or, if this code has no sums of its own, `OTHER_CODE`. `SUMMED_CODE_SQL` is the
+    same rule in SQL.
     """
     return OTHER_CODE if row["other_code"] else row["error_code"]
 

@@ -112,11 +112,13 @@ class Series:
 def read_series(
     start: datetime, end: datetime, span: Span, step: timedelta, columns: Mapping[Dimension, str]
 ) -> Series:
-    """Reads the data of charts from the database: the sums of all calls, and of groups of calls, in each bin of time.
+    """Returns the data of charts from the database: for each bin of time, the sums of all calls and of groups of calls.
 
-    `columns` maps each dimension by which calls are grouped, such as the model, to the one column that is added up for
-    its groups, such as the cost. `span` is the unit of time of the totals to read. Each bin has the length `step`, a
-    multiple of that unit; the first bin is the one that contains `start`.
+    `columns` names the dimensions by which calls are grouped, such as the model. It maps each dimension to the one
+    column that is added up for its groups, such as the cost.
+
+    `span` is the unit of time of the totals to read. Each bin has the length `step`, a multiple of that unit. The first
+    bin is the one that contains `start`.
     """
     bins = bins_of(start, end, step)
     first = bins[0]

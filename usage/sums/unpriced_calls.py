@@ -91,9 +91,9 @@ def read_needed_prices(time_range: TimeRange) -> list[NeededPrice]:
 
 
 def _needed_by_tools(calls: Any) -> Iterator[tuple[CallRecord, tuple[str, str]]]:
-    """Yields calls that lack the price of a model which one of their hosted tools has run: row, model name and tier.
+    """Yields the calls that lack the price of a model which a hosted tool of the call has run.
 
-    Name and service tier are those of that model.
+    Each item has the call's row, and a pair: the name and the service tier of the tool's model.
     """
     with_tools = calls.filter(Q(other_usage__has_key="svg") | Q(other_usage__has_key="image_model"))
     rows: list[CallRecord] = list(with_tools.values(*LACKING_COLUMNS)[:MOST_READ])

@@ -41,9 +41,11 @@ def differing_groups(
     """Returns the groups in a table of sums that differ from the sums of their calls' rows; at most `most` of them.
 
     Only groups from `since` on are compared, because older rows may have been pruned while the sums still count them.
-    `sums` are the columns that are compared. `keys` are the columns that name a group, and `groups` is the SQL that
-    computes them from a call's row. `wanted` is the SQL of the values to return for each group; in it, `a` is the sums
-    of the calls' rows, and `b` those in the table.
+
+    * `sums` are the columns that are compared.
+    * `keys` are the columns that name a group, and `groups` is the SQL that computes them from a call's row.
+    * `wanted` is the SQL of the values to return for each group. In it, `a` stands for the sums of the calls' rows, and
+      `b` for the sums in the table.
     """
     counters = ", ".join(f"COALESCE(sum({summed_value(name)}), 0) AS {name}" for name in sums)
     same = " AND ".join(f"a.{key} = b.{key}" for key in keys)

@@ -53,7 +53,10 @@ class LackingPrice:
 
 
 def price_lists() -> PriceLists:
-    """Returns how old the prices in use are, after putting a newly downloaded price list into use in this process."""
+    """Puts a newly downloaded price list, if there is one, into use in this process.
+
+    Returns the source and the age of the prices that are in use then.
+    """
     refresh()
     prices = in_use()
     return PriceLists(
@@ -75,9 +78,9 @@ def lacking_prices(now: datetime | None = None) -> list[LackingPrice]:
 
 
 def nearest_price(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the listed or assumed price of a model in a tier, else that of the model with the most similar name.
+    """Returns the price of a model in a tier or, if it has none, the price of the model with the most similar name.
 
-    Returns None if no listed name is alike.
+    The price is a listed or an assumed one. Returns None if no listed name is similar enough.
     """
     price = list_rates(model.lower(), tier, at)
     if price is None and (alike := get_close_matches(model.lower(), listed_models(), n=1, cutoff=LEAST_LIKENESS)):

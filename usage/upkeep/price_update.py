@@ -210,7 +210,7 @@ class PriceUpdates:
 
 
 def update_if_due() -> bool:
-    """Updates the price list if no process of this host has tried to in the last `EVERY_SECONDS`.
+    """Updates the price list, unless a process of this host has tried to update it in the last `EVERY_SECONDS`.
 
     Returns whether the list was updated. If the update fails, a line is logged, and no error is raised.
     """

@@ -118,11 +118,13 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
 
 
 def _plan_deletion(table: str, wanted: datetime, mark: datetime | None, *, all_at_once: bool) -> Deletion:
-    """Decides which rows of `table` to delete now; all rows of calls from before the time `wanted` are old enough.
+    """Decides which rows of `table` to delete now, and returns this as a `Deletion`.
 
-    `mark` is the time up to which the last deletion went; if it is None, because there was none, the time of the oldest
-    call takes its place. Unless `all_at_once` is true, only calls at most `PRUNED_AT_ONCE` (a few days) before or after
-    that time are deleted.
+    All rows of calls from before the time `wanted` are old enough to be deleted. With `all_at_once`, all of them are
+    deleted. Otherwise only calls at most `PRUNED_AT_ONCE` (a few days) before or after the time `mark` are deleted.
+
+    `mark` is the time up to which the last deletion went. It is None if there was no deletion; then the time of the
+    oldest call takes its place.
     """
     if all_at_once:
         return Deletion(table, None, wanted, wanted)

@@ -53,10 +53,13 @@ def find_faults(
 ) -> Iterator[str]:
     """Checks the ledger for `ledger verify`, and yields one line of text for each fault that is found.
 
-    It checks that the rows are unchanged, that all sums agree with the rows, that no reservation is left over, and that
-    all calls in the journal get into the table. A check ends after 100 faults of a kind. `since` is the beginning of a
-    UTC day; only rows and sums of that day and later ones are checked, all if it is None. The function `progress` is
-    called with a few words before each check.
+    The checks are that the rows are unchanged, that all sums agree with the rows, that no reservation is left over, and
+    that all calls in the journal get into the table. A check ends after 100 faults of a kind.
+
+    `since` is the beginning of a UTC day. Rows and sums of earlier days are not checked. If it is None, all are
+    checked.
+
+    The function `progress` is called with a few words before each check.
     """
     checks = list(_checks(journal, since))
     for number, (name, faults) in enumerate(checks, 1):
@@ -240,7 +243,7 @@ def wrong_failures(since: datetime | None) -> Iterator[str]:
 
 
 def stray_reservations() -> Iterator[str]:
-    """Yields a line of text for each budget reservation that should be gone, since its call's row has the cost."""
+    """Yields a line of text for each reservation that should be gone, because its call's row already has the cost."""
     for request_id in find_strays():
         yield f"money is still held for call {request_id}, whose row is in the table"
 
@@ -276,7 +279,10 @@ def missing_records(journal: Path) -> Iterator[str]:
 
 
 def _first(faults: list[str], others: str) -> Iterator[str]:
-    """Yields the first `MOST_FAULTS` of the faults of one kind; if there are more, also how many `others` there are."""
+    """Yields the first `MOST_FAULTS` faults of one kind and, if there are more, one line with the number of the rest.
+
+    `others` are the words that follow this number, and say what the rest is.
+    """
     yield from faults[:MOST_FAULTS]
     if len(faults) > MOST_FAULTS:
         yield f"{len(faults) - MOST_FAULTS:,} more {others}"

@@ -122,9 +122,11 @@ class Command(BaseCommand):
     def replay(self, _options: Options) -> None:
         """Writes records to the database that could not be written before, and prints how many were written.
 
-        These are dead letters (rows that the database has refused), records of newer versions, and the journals of dead
-        processes, unless the shipper runs, which writes these by itself. Also prints how many were refused again,
-        cannot be read, or are still of a newer version.
+        * Dead letters: rows that the database has refused.
+        * Records of newer versions.
+        * The journals of dead processes. While the shipper runs, these are left to it.
+
+        Also prints how many records were refused again, cannot be read, or are still of a newer version.
         """
         try:
             with no_shipper_runs() as adopts:
