@@ -26,7 +26,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
 from chatproxy.configuration import setting_reader
-from chatproxy.processes.unix_signals import HELD_SIGNALS, UPGRADE
+from chatproxy.processes.unix_signals import HELD_SIGNALS, UPGRADE, stop_moment, unblock_signals
 
 logger = logging.getLogger(__name__)
 
@@ -172,14 +172,17 @@ class Upgrade:
             logger.error("the code on the disk cannot start, for the reason above; the server goes on as it is")
 
     def _become_new_code(self) -> None:
-        """Replaces the master by `manage.py serve` of the code on the disk, in the same process; does not return.
+        """Replaces the master by `manage.py serve` of the code on the disk, in the same process.
 
-        The port is passed on in the variables in which gunicorn passes it on to a new master of its own. Signals wait
-        until the new master handles them.
+        Returns only if the server is stopping. The port is passed on in the variables in which gunicorn passes it on to
+        a new master of its own. Signals wait until the new master handles them.
         """
+        signal.pthread_sigmask(signal.SIG_BLOCK, HELD_SIGNALS)
+        if stop_moment.at < inf:  # a signal to stop came before they were blocked, and would be lost
+            unblock_signals()
+            return
         logger.info("the code on the disk takes over")
         self._leave_shipper()
-        signal.pthread_sigmask(signal.SIG_BLOCK, HELD_SIGNALS)
         for listener in self._master.LISTENERS:
             os.set_inheritable(listener.fileno(), True)
         variables = {

@@ -15,6 +15,7 @@ import pytest
 
 from chatproxy.configuration.setting_reader import BASE_DIR
 from chatproxy.postgres.bundled import BundledPostgres
+from chatproxy.version import VERSION
 from tests.simulator.server import Simulator
 from tests.support.calls.held_streams import STREAMS, read_streams
 from tests.support.calls.steady_load import SteadyLoad
@@ -22,7 +23,7 @@ from tests.support.polling import PATIENCE, wait_until
 from tests.support.servers.gateway import Gateway, run_gateway
 from tests.support.servers.processes import assert_nothing_is_left, is_running, shipper_of
 
-OLD, NEW = 'VERSION = "0.1.0"', 'VERSION = "0.2.0-new"'
+NEW = f"{VERSION}+new"
 
 
 @pytest.fixture
@@ -49,10 +50,8 @@ def running(simulator: Simulator, checkout: Path, database_url: str = "", **sett
 
 
 def put_new_version(checkout: Path) -> None:
-    path = checkout / "chatproxy" / "settings.py"
-    text = path.read_text()
-    assert OLD in text
-    path.write_text(text.replace(OLD, NEW))
+    path = checkout / "chatproxy" / "version.py"
+    path.write_text(path.read_text().replace(f'"{VERSION}"', f'"{NEW}"'))
 
 
 def versions(gateway: Gateway) -> set[str]:
@@ -69,7 +68,7 @@ def test_new_code_takes_over_and_no_call_fails(simulator: Simulator, checkout: P
             put_new_version(checkout)
             gateway.process.send_signal(signal.SIGUSR2)
             gateway.wait_for_log("code on the disk takes over")
-            wait_until(lambda: versions(gateway) == {NEW.split('"')[1]})
+            wait_until(lambda: versions(gateway) == {NEW})
             for load in loads:
                 load.wait_for_calls(50)
 
@@ -118,11 +117,24 @@ def test_code_that_cannot_start_does_not_take_over(simulator: Simulator, gateway
         gateway.process.send_signal(signal.SIGUSR2)
         gateway.wait_for_log("cannot start, for the reason above; the server goes on as it is")
         gateway.wait_for_log("no_such_module")
-        assert versions(gateway) == {OLD.split('"')[1]}
+        assert versions(gateway) == {VERSION}
         assert len(gateway.worker_pids) == 1
 
         entry.write_text(text)  # and once it can
         gateway.process.send_signal(signal.SIGUSR2)
-        wait_until(lambda: versions(gateway) == {NEW.split('"')[1]})
+        wait_until(lambda: versions(gateway) == {NEW})
         assert gateway.stop() == 0
         assert_nothing_is_left(gateway)
+
+
+@pytest.mark.parametrize("moment", ["is prepared", "code on the disk takes over"])
+def test_a_server_can_be_stopped_while_its_code_is_replaced(
+    simulator: Simulator, gateway_database: str, checkout: Path, moment: str
+) -> None:
+    with running(simulator, checkout, gateway_database) as gateway:
+        gateway.process.send_signal(signal.SIGUSR2)
+        gateway.wait_for_log(moment)
+        gateway.process.send_signal(signal.SIGUSR2)  # and asking once more ends nothing
+        gateway.process.send_signal(signal.SIGTERM)
+        assert gateway.process.wait(PATIENCE) == 0
+        wait_until(lambda: not any(map(is_running, gateway.worker_pids)))
