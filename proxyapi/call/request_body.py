@@ -124,7 +124,7 @@ class IncomingBody:
     async def read(self, search: KeySearch | None = None) -> bytes:
         """Receives the request's whole body and returns it.
 
-        `search`, if given, looks for a valid key in the body while the body arrives, and must find one.
+        If `search` is given, it looks for a valid key in the body while the body arrives, and must find one.
 
         Raises:
             BodyTooLarge: the body, or its Content-Length, is over the size limit.

@@ -106,10 +106,10 @@ class LimitCounters(ABC):
 
     @abstractmethod
     async def pace(self, name: str, seconds: int) -> float:
-        """Lets the event called `name`, such as a request for one page, happen at most once in `seconds` seconds.
+        """Returns 0 if the event `name`, such as a request for one page, may happen now; else the seconds until it may.
 
-        All callers share this limit. Returns 0, and remembers the time, if the event may happen now; otherwise returns
-        the seconds until it may.
+        The event may happen at most once in `seconds` seconds. All callers share this limit. If the result is 0, the
+        time is remembered as that of the event.
         """
 
     @abstractmethod

@@ -102,9 +102,9 @@ class UpstreamAnswer:
         return bool(begins)
 
     async def chunk(self, sink: Sink = bytes) -> bytes:
-        """Waits for the next bytes of upstream's body, offers them to the function `sink`, and returns what it leaves.
+        """Waits for bytes of upstream's body, offers them to the function `sink`, and returns what `sink` leaves.
 
-        `sink` gets each piece of the body when it arrives, and returns the rest of it that it did not take; while it
+        `sink` gets each piece of the body when the piece arrives, and returns the rest that it did not take. While it
         takes all, the wait goes on (`Exchange.chunk`). Returns empty bytes at the end of the body. Raises
         `UpstreamUnreachable` if the connection breaks, and `UpstreamTimeout` if the bytes do not arrive in time.
         """

@@ -227,7 +227,7 @@ class PassThroughView(FormView):
         * If the error does not name the field, `refusal` is returned, and nothing is sent.
         * Otherwise `request` is sent without the field, and its answer is returned.
 
-        No other call is ever sent twice. This one may be, because upstream has refused it before doing any work, so
+        No other POST is ever sent twice. This one may be, because upstream has refused it before doing any work, so
         nothing was billed.
 
         If upstream accepts `request`, the field is no longer added to other calls. If upstream refuses it again, the

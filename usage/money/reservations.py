@@ -94,7 +94,7 @@ class Reservations:
         await self._rounds.close()
 
     def take_at_once(self, wanted: Wanted) -> CallShare | None:
-        """Reserves a call's highest cost from this worker's lease of the key, without waiting; returns the reservation.
+        """Reserves a call's cost ceiling from this worker's lease of the key, without waiting; returns the reservation.
 
         Returns None if too little of the lease is free, or if other calls wait for dollars of the key: then only `take`
         can tell whether the budgets have room.
@@ -321,8 +321,8 @@ class Reservations:
 def reserve(lease: Lease, wanted: Wanted, answer: Grant | None) -> BudgetState:
     """Reserves dollars of a lease for a call that has waited; returns the reservation and the state of the budgets.
 
-    The call has waited while `answer` was fetched: the database's answer to the lease's request for more dollars. It is
-    None if the lease had enough dollars and made no request.
+    `answer` is the database's answer to the lease's request for more dollars, for which the call has waited. It is None
+    if the lease had enough dollars and made no request.
     """
     if answer is None:
         return BudgetState(lease.reserve(wanted))
