@@ -19,7 +19,6 @@ from typing import Any, cast
 from urllib.parse import urlencode
 
 import httpx2
-import psycopg
 
 from bench.ledger.ledger_rows import RARE_KEY, RARE_MODEL, fill
 from bench.ledger.shipper import cpu_of_tree, set_up
@@ -86,22 +85,15 @@ def run(directory: Path, rows: int, rounds: int, *, keep: bool) -> None:
 def prepare(directory: Path, url: str, rows: int) -> None:
     """Fills a database with all tables, `rows` rows and all indexes; prints their sizes.
 
-    A new database gets the tables of an old release first, then the rows, and then the newer migrations with the
-    indexes of the search, as in an update of a server with a full ledger. A database that has rows already gets no
-    more.
+    A database that has rows already gets no more.
     """
-    with psycopg.connect(url) as probe:
-        is_new = probe.execute("SELECT to_regclass('usage_request') IS NULL").fetchone() == (True,)
-    set_up(directory, url, *(("usage", "0003") if is_new else ()))
-    from django.core.management import call_command
+    set_up(directory, url)
     from django.db import connection, connections
 
     from usage.models import Request
 
     if not Request.objects.exists():
         fill(rows)
-    started = time.perf_counter()
-    call_command("migrate", verbosity=0)
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE")
         cursor.execute(
@@ -109,7 +101,7 @@ def prepare(directory: Path, url: str, rows: int) -> None:
             " FROM pg_class WHERE relname = 'usage_request'"
         )
         count, table, indexes = cursor.fetchone()
-    print(f"{count:,} rows: {table}, indexes {indexes}; migrated and vacuumed in {time.perf_counter() - started:.0f} s")
+    print(f"{count:,} rows: {table}, indexes {indexes}")
     connections.close_all()
     cast(Any, connections["default"]).pool.close()
 
