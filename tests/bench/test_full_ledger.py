@@ -17,4 +17,4 @@ def test_a_new_database_is_filled(gateway_database: str, tmp_path: Path) -> None
     command = [sys.executable, "-c", FILLING, str(tmp_path), gateway_database]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    assert run.stdout.startswith("1,000 rows: ")
+    assert "\n1,000 rows: " in run.stdout
