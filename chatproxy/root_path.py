@@ -95,7 +95,7 @@ class RootPath:
 def with_root_path(scope: HTTPScope, root_path: str) -> HTTPScope:
     """Returns a copy of a request's scope in which `root_path` is recorded, and removed from the request's path.
 
-    A path that begins differently is not changed: the proxy has removed the root path already.
+    If the path does not begin with `root_path`, it is not changed: the proxy has removed the root path already.
     """
     path, raw_path = scope["path"], scope["raw_path"]
     # Both forms of the path begin alike: nothing in a root path needs to be percent-encoded.

@@ -224,7 +224,8 @@ def root_path(value: str) -> str:
     """Checks a setting that is a plain path of this host, such as `/ai`, and returns it without a slash at its end.
 
     Raises:
-        ValueError: `value` is no such path (`chatproxy.root_path`).
+        ValueError: `value` is no plain path, or its first segment is one of the gateway's own (`chatproxy.root_path`);
+            the message says what is allowed.
     """
     try:
         return normal_root_path(value)

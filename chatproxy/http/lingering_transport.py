@@ -29,7 +29,10 @@ class LingeringTransport:
         self._linger = linger
 
     def close(self) -> None:
-        """Closes the connection. After `linger`, the first call only ends the sending, and the second one closes."""
+        """Closes the connection, in two steps if `linger` was called before.
+
+        The first call of `close` then only ends the sending, and the second call closes the connection.
+        """
         if self._linger is not None and not self.is_closing():
             self._lingers = True
             self._transport.write_eof()

@@ -92,10 +92,10 @@ class Protocol(RequestReader):
         self._break_cycles()
 
     def _break_cycles(self) -> None:
-        """Removes a lost connection's references to its other objects, so that the memory of all is freed at once.
+        """Removes this protocol's references to a lost connection's objects, so that their memory is freed at once.
 
-        The objects refer to each other, and Python's collector of such cycles runs too rarely. A call that still runs
-        has references of its own to its scope and to its `RequestResponseCycle`.
+        The protocol and these objects refer to each other, and Python's collector of such cycles runs too rarely. A
+        call that still runs has references of its own to its scope and to its `RequestResponseCycle`.
         """
         self.is_lost = True
         self._unread.clear()

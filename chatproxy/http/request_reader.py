@@ -280,7 +280,7 @@ class RequestReader(HttpToolsProtocol):
     def _refuse_request(self, error: ProxyError) -> None:
         """Answers bytes that are no valid request with an error, and closes the connection.
 
-        The answer is delayed if there are many such (`stranger_pace`). It has no request id: there is no request.
+        The answer has no request id: there is no request. It is delayed if the client gets many (`stranger_pace`).
         """
         self._connections.count_refusal("bad_request")
         refuse = partial(self._answer_and_close, error)

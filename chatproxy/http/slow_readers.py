@@ -81,8 +81,8 @@ class StallWatch:
     def _check(self) -> None:
         """Aborts the connection if the client has read too little of its answer for `STALL_SECONDS`.
 
-        The timer calls this. Too little is nothing at all, or less than `least_speed` demands. When the client has read
-        enough, the measurement starts anew.
+        The timer calls this. Too little means that the client has read nothing, or more slowly than `least_speed`
+        demands. When the client has read enough, the measurement starts anew.
         """
         waited = self._loop.time() - self._since
         taken = self._size - self._transport.get_write_buffer_size()

@@ -199,7 +199,7 @@ def login_cookies() -> tuple[str, str]:
 
 
 def cookies_of(scope: HTTPScope) -> dict[str, str]:
-    """Returns the cookies of a request that a login has set, login cookies and device cookies, as values by name.
+    """Returns a request's login cookies and device cookies, which a login has set, as values by name.
 
     A device cookie marks a device on which somebody has signed in. Returns no cookies if the Cookie header has more
     than `MAX_COOKIE_BYTES`.
@@ -230,8 +230,8 @@ def _wait(until: float, rate: PageRate, now: float) -> float:
     """Returns the seconds that a request must wait from the time `now` on, so that `rate` is not exceeded.
 
     `until` is the time at which all admitted requests, this one included, would be done if they ran one after the other
-    at `rate.per_second`. But `rate.burst` requests may run at once, so the wait is shorter by the time that these would
-    take.
+    at `rate.per_second`. But `rate.burst` requests may run at once. So the wait ends before `until`, by the time that
+    `rate.burst` requests would take one after the other.
     """
     return max(0.0, round(until - rate.burst / rate.per_second - now, 3))
 

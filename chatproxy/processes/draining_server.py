@@ -110,8 +110,8 @@ class DrainingServer(Server):
     def _check_ids(self) -> None:
         """Asks the master process to replace the workers if new request ids are more than a minute ahead of the clock.
 
-        Each id has a time in it, by which rows are listed, filtered and pruned. That time never goes back, so it is
-        ahead after the clock was put back. A new process takes it from the clock again.
+        Each id has a time in it, by which rows are listed, filtered and pruned. The time in new ids never goes back. So
+        when the clock is put back, new ids are ahead of the clock. A new process takes the time from the clock again.
         """
         ahead = ids.seconds_ahead()
         if ahead <= MAX_SECONDS_AHEAD or self._closes_at < math.inf:

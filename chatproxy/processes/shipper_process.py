@@ -46,8 +46,9 @@ LOOK_SECONDS = 0.5  # between two checks of whether it is this shipper's turn, o
 def run_shipper(lifeline: int) -> None:
     """Runs the shipper, which brings the journals of this host into the database, until the file `lifeline` ends.
 
-    `lifeline` is a file descriptor. At its end, the shipper brings in what is left in the journals, and this function
-    returns. While another process ships the journals, it waits.
+    `lifeline` is a file descriptor. If another process ships the journals, the shipper first waits until that process
+    stops. At the end of `lifeline`, the shipper brings in what is left in the journals, and this function returns. If
+    `lifeline` ends during the wait, the other process brings in that rest.
 
     Raises:
         OSError: DATA_DIR cannot be written.
@@ -63,7 +64,8 @@ def run_shipper(lifeline: int) -> None:
 def _wait_for_end(lifeline: int, ended: threading.Event) -> None:
     """Waits until the file descriptor `lifeline` comes to its end or cannot be read; then sets the event `ended`.
 
-    The end means that gunicorn's master and all its workers have ended, which have the other end of this pipe open.
+    `lifeline` is one end of a pipe. gunicorn's master and all its workers have the other end open, so it comes to its
+    end when all of them have ended.
     """
     try:
         while os.read(lifeline, 4096):

@@ -72,7 +72,7 @@ stop_moment = StopMoment()  # made when the master loads this module, before it 
 def exit_on_stop_signals(code: int) -> None:
     """Lets this process exit with `code` on each of `STOP_SIGNALS`, so that it can undo what it has begun.
 
-    A signal that is ignored stays so, because `nohup` has made SIGHUP ignored.
+    A signal that the process ignores is still ignored, because the command `nohup` starts processes that ignore SIGHUP.
     """
     for number in STOP_SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:

@@ -61,9 +61,9 @@ def check_secrets(values: SettingValues, path: Path) -> None:
 
 
 def record_secrets(values: SettingValues) -> list[str]:
-    """Stores a digest ("canary") of each secret in the database, by which the next start recognizes the secret.
+    """Stores a digest ("canary") of each secret in the database, for comparison at the next start of the server.
 
-    Returns the names of the secrets that have changed.
+    Returns the names of the secrets that have changed since the last digests were stored.
     """
     canaries = _canaries()
     changed = []

@@ -27,10 +27,15 @@ Fields = Mapping[str, Sequence[object]]  # all values that are given under each 
 
 
 def read_asked_usage(route: Route | None, fields: Fields, model: str) -> OtherUsage | None:
-    """Reads from a request's body what upstream bills by besides tokens; returns None if the body has nothing of it.
+    """Reads the values in a request's body by which upstream bills besides tokens; returns None if there are none.
 
-    That is the completion window of a background response, the service tier, the number of characters to speak, and the
-    number and the format of the pictures to make. `fields` has the values of the body's members, by name.
+    These values depend on the route:
+
+    * Chats and responses: the completion window of a background response, and the service tier.
+    * Speech: the number of characters to speak, if the model is billed by characters.
+    * Images: the number and the format of the pictures to make.
+
+    `fields` has the values of the body's members, by name.
     """
     name = "" if route is None else route.name
     if name in TIERED_ROUTES:

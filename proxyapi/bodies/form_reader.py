@@ -268,8 +268,8 @@ def query_fields(query: str) -> Iterator[tuple[str, str]]:
 def field_path(name: str) -> tuple[str, ...]:
     """Splits a form field's name into the path that servers may read in it: `A[b][]` becomes `("a", "b")`.
 
-    So does `a.b`. Steps that are numbers are left out, and letters are in lower case, so all spellings of one path give
-    the same result.
+    The name `a.b` gives the same path. Steps that are numbers are left out, and letters become lower-case. So all
+    spellings of one path give the same result.
     """
     decoded = name
     for _ in range(3 if "%" in name else 0):

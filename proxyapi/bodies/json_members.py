@@ -82,7 +82,10 @@ def pairs_of(body: JSONObject) -> Iterable[tuple[str, object] | Member]:
 
 
 def decode(data: bytes) -> str:
-    """Decodes the bytes of a JSON text to a `str` from which `encode` makes the same bytes again, even if not UTF-8."""
+    """Decodes the bytes of a JSON text to a `str`, from which `encode` makes the same bytes again.
+
+    Bytes that are not UTF-8 are preserved, too, as surrogates (`surrogateescape`).
+    """
     return large_bodies.decode(data, "surrogateescape")
 
 

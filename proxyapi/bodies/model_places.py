@@ -167,10 +167,10 @@ def _in_json(name: str, text: str) -> list[str | None]:
 
 
 def _search(waiting: list[tuple[str, object]]) -> Iterator[str | None]:
-    """Yields the models that JSON members, or members nested in them at any depth, name.
+    """Yields the models that are named by JSON members, or by members nested in these at any depth.
 
-    `waiting` has the members, as pairs of name and value; the search empties this list. Members with text of the
-    caller's own (`TEXT_MEMBERS`) are not searched.
+    The list `waiting` has the JSON members to search, as pairs of name and value; the search empties it. Members with
+    text of the caller's own (`TEXT_MEMBERS`) are not searched.
     """
     while waiting:
         name, value = waiting.pop()

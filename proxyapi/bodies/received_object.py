@@ -68,18 +68,18 @@ def parse_object(body: bytes) -> ReceivedObject:
 
 
 def edited(received: ReceivedObject, wanted: Mapping[str, object]) -> JSONBody:
-    """Returns the body for upstream: the text of the `received` object, changed to have just the members `wanted`.
+    """Returns the body for upstream: the text of the object `received`, changed to have exactly the members `wanted`.
 
-    The text of a member is left as it came if its wanted value is the received one (the same Python object). If the
-    caller gave a name twice, only the last of these members stays, because its value is the one that the gateway has
-    checked.
+    `wanted` maps names to values. If a wanted value is the received one (the same Python object), the text of this
+    member is left as it came. If the caller gave a name twice, only the last of these members stays, because the
+    gateway has checked the value of that one.
     """
     edits = list(_edits(received, wanted))
     return JSONBody.written(_apply(received, edits) if edits else received.raw, wanted)
 
 
 def _edits(received: ReceivedObject, wanted: Mapping[str, object]) -> Iterator[tuple[int, int, str]]:
-    """Yields the edits after which the text of a received object has just the members `wanted`, in text order.
+    """Yields the edits, in text order, by which a received object's text gets the members `wanted` and no others.
 
     An edit is the start and the end of a range of the text, and the text that replaces the range.
     """

@@ -99,9 +99,11 @@ async def _poll(response: PendingResponse, asked: set[str]) -> None:
 async def ask(response: PendingResponse) -> None:
     """Asks upstream whether a background response has ended; if so, writes its usage into a row of the ledger.
 
-    A response that goes on is scheduled to be polled again. One that upstream does not know, or that ended without any
-    usage, is polled no more. If upstream gives no usable answer, nothing changes: the response is polled again when
-    this host's right to poll it (its lease) has expired.
+    * A response that goes on is scheduled to be polled again.
+    * A response that upstream does not know, or that ended without any usage, is polled no more.
+    * If upstream refuses to state the response's status, an estimate of the usage counts, and the polling goes on.
+    * If upstream gives no usable answer, nothing changes. The response is polled again when this host's right to poll
+      it (its lease) has expired.
     """
     started, started_at = time.perf_counter(), datetime.now(UTC)
     deadline = asyncio.get_running_loop().time() + POLL_TIMEOUT_SECONDS

@@ -54,7 +54,7 @@ class EarlyAnswer(Protocol):
     has_begun: bool
 
     async def stop(self) -> None:
-        """Stops the timer that would begin the early stream, and its keep-alive comments.
+        """Stops the early stream's keep-alive comments, and the timer that begins the early stream.
 
         From then on, only the call's handler sends to the caller.
         """

@@ -30,7 +30,7 @@ class Capacity:
         self._receiving: set[asyncio.Timeout] = set()
 
     def take_slot(self) -> None:
-        """Counts one more call as in flight, once its key has been accepted; `give_slot` ends that.
+        """Counts one more call as in flight, once its key has been accepted; `give_slot` takes it off the count.
 
         Raises:
             Overloaded: `MAX_PARALLEL_REQUESTS` calls are in flight already.

@@ -87,7 +87,7 @@ class CallFacts:
         self.is_pollable = credentials.api_key == call_settings().OPENAI_API_KEY
 
     def keep_body(self, body: bytes) -> None:
-        """Stores the body of upstream's answer, received whole, and its size in bytes."""
+        """Stores in these facts the body of upstream's answer, which was received whole, and its size in bytes."""
         self.response_body, self.response_size = body, len(body)
         self.response_is_whole = True
 

@@ -60,10 +60,10 @@ def begin_row(facts: CallFacts) -> CallRecord:
 
 
 def begin_with_tools(begun: CallRecord, tool_use: SupposedUsage) -> CallRecord:
-    """Returns a copy of `begun`, a call's first journal row, with the most that the call's hosted tools can use added.
+    """Returns a copy of `begun`, a call's first journal row, with the highest use of the call's hosted tools added.
 
-    This is for a call without a reservation, and counts only if the process dies before it has written the call's end.
-    The row of the end is made from `begun` itself: what the answer says counts there.
+    Only a call without a reservation needs the copy. It counts only if the process dies before it has written the row
+    of the call's end. That row is made from `begun` itself, because there the use that the answer states counts.
     """
     asked = begun.get("other_usage") or {}
     used: OtherUsage = {**asked, **tool_use.get("other_usage", {})}
@@ -255,8 +255,8 @@ def _is_unfinished(facts: CallFacts, answer: AnswerReader) -> bool:
 def goes_on(facts: CallFacts, answer: AnswerReader) -> bool:
     """Returns whether the call's background response probably goes on upstream after its stream has ended.
 
-    It does if the stream's last event has not come. For a call with reserved dollars it always does: without a stated
-    usage, the text that has come is not enough to count, so what was reserved counts.
+    It goes on if the stream's last event has not come. For a call with reserved dollars the result is always true. The
+    text that has come is not enough to compute the call's cost without a stated usage, so what was reserved counts.
     """
     return answer.is_background and (facts.most_usage is not None or not answer.has_ended)
 

@@ -101,7 +101,7 @@ class IncomingBody:
         self._call = asyncio.current_task()
 
     def lower_limit(self, limit: int) -> None:
-        """Lowers the number of bytes that the body may have to `limit`, unless it is lower already."""
+        """Lowers the limit of the body's size to `limit` bytes, unless the present limit is lower already."""
         if limit < self.limit:
             self.limit, self._setting = limit, ""
 

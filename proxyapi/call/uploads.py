@@ -94,9 +94,9 @@ class FormUpload:
         return self._cutter.passing_parts()
 
     def received_fields(self) -> dict[str, str]:
-        """Returns the text fields that have arrived whole so far, as a dict of texts by name.
+        """Returns the text fields of the form that have arrived whole so far, as a dict from names to texts.
 
-        Fields that do not go upstream are among them.
+        The dict has all of these fields, also those that do not go upstream.
         """
         return dict(fields_of(self._reader.parts[: len(self._reader.boundaries) - 1]))
 

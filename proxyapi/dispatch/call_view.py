@@ -111,9 +111,9 @@ class CallView(ProxyView):
     ) -> HttpResponseBase:
         """Sends a request upstream, after all checks of the call, and returns upstream's answer as a response.
 
-        If a `dialect` (the rules for this route's event streams) is given, an answer that is an event stream is passed
-        on as it arrives. Any other answer is read whole first. If upstream's status is 200, `rewrite`, if it is given,
-        is applied to the answer's body.
+        `dialect` has the rules for this route's event streams. If it is given, an answer that is an event stream is
+        passed on as it arrives. Any other answer is read whole first. Its body is then converted by the function
+        `rewrite`, if that is given and upstream's status is 200.
         """
         answer = await self.check_and_send(request, dialect)
         if dialect is not None and await self.is_stream(answer):
@@ -174,7 +174,7 @@ class CallView(ProxyView):
     def answer_in_time(self, request: UpstreamRequest) -> None:
         """Starts a timer for the time limit that the caller has set, if any; at its end, the caller gets status 504.
 
-        The call itself may go on upstream for `REQUEST_TIMEOUT` from now on.
+        With such a limit, the call itself may go on upstream for `REQUEST_TIMEOUT` seconds, counted from now.
         """
         request_fields = cast(ProxyRequest, self.request)
         if gateway_fields.gives_timeout(request_fields.data, request_fields.query_params):
@@ -213,10 +213,14 @@ class CallView(ProxyView):
             model_policy.check_models(request.route, request.method, named, caller)
 
     async def reserve(self, method: str, route: Route | None, body: JSONBody | Form | None) -> None:
-        """Reserves the most that the call can cost from its key's budgets; does nothing for a key without budgets.
+        """Reserves in the budgets of the call's key the dollars that the call can cost at most; the call holds them.
+
+        Does nothing for a key without budgets, or for a call that costs nothing. If the budgets pay only for a shorter
+        answer, the limit of output tokens that they pay for is stored in the call's facts (`output_limit`).
 
         Raises:
-            BudgetExceeded, BudgetUnavailable, ModelNotPriced, RouteNotAllowed: nothing may be sent upstream.
+            BudgetExceeded, BudgetUnavailable, ModelNotPriced, RouteNotAllowed: nothing was reserved, so nothing may be
+                sent upstream.
         """
         call, caller = self.call.request, self.caller
         if caller.budgets == UNLIMITED:

@@ -27,20 +27,20 @@ class RouteAllowed(BasePermission):
 
 
 def check_route(caller: Caller, route: str) -> None:
-    """Checks that the caller's key may use a route, which is named as in the ledger: `/v1/responses/{id}`.
+    """Checks that the caller's key may use `route`, the name of a route in the ledger, such as `/v1/responses/{id}`.
 
     Raises:
-        RouteNotAllowed: it may not.
+        RouteNotAllowed: the key may not use the route.
     """
     if not is_allowed(route, caller.allowed_routes):
         raise RouteNotAllowed(f"This key may not use {route}.")
 
 
 def check_model(caller: Caller, model: str) -> None:
-    """Checks that the caller's key may use `model`, the model that a call names or else the gateway's default.
+    """Checks that the caller's key may use `model`: the model that a call names, or else the gateway's default model.
 
-    `model` is empty if there is neither. Then a key that is limited to some models is refused, because upstream would
-    choose the model, for example from a prompt template.
+    `model` is empty if the call names none and the gateway has no default model. Upstream would then choose the model,
+    for example from a prompt template. So a key that is limited to some models is refused.
 
     Raises:
         ModelNotAllowed: the key may not use the model; the error's `param` is `model`.

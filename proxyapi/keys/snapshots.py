@@ -76,11 +76,11 @@ def load(marker: str) -> Snapshot:
 
 
 def read_prices(records: Iterable[Record]) -> None:
-    """Reads the administrator's prices of models from the database, if one of the keys has a budget.
+    """Reads the administrator's model prices from the database, if one of the keys in `records` has a budget.
 
-    Does nothing if they were read lately. The gateway needs them to know beforehand what a call of such a key can cost.
-    An error of the database is ignored here: the keys themselves are read from it every second, and that reading
-    reports the error.
+    The prices are stored in `ledger`. The gateway needs them to know beforehand what a call of such a key can cost.
+    Prices that were read lately are not read again. An error of the database is ignored here: the keys are read from
+    the same database every second, and an error in this is reported.
     """
     if any(record[f"budget_{span}"] is not None for record in records for span in ("day", "month", "total")):
         try:
@@ -92,8 +92,9 @@ def read_prices(records: Iterable[Record]) -> None:
 def leave_pool() -> None:
     """Gives the current thread a database connection of its own, outside of the connection pool.
 
-    The reason is that after an outage the pool waits longer and longer before it connects again. If the database server
-    vanishes without closing the connection, this connection fails after ten seconds.
+    After an outage, the pool waits longer and longer before it connects again; a thread with its own connection need
+    not. If the database server vanishes without closing the thread's own connection, this connection fails after ten
+    seconds.
     """
     own = connections["default"].copy()
     options = own.settings_dict["OPTIONS"]

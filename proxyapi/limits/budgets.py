@@ -224,8 +224,8 @@ def price_of(ceiling: CostCeiling, *, in_named_tier: bool = False) -> Decimal:
     """Returns the dollars that a call costs if it uses all that its cost ceiling allows.
 
     The call may name several models and service tiers; the dearest of them counts. A call that names no tier is priced
-    in the default tier and, unless `in_named_tier` is true, also in the tiers that the setting `PROJECT_SERVICE_TIER`
-    allows.
+    in the default tier. Unless `in_named_tier` is true, such a call is also priced in the tiers that the setting
+    `PROJECT_SERVICE_TIER` allows.
 
     Raises:
         ModelNotPriced: a model has no price.

@@ -193,10 +193,7 @@ class RequestedWork:
 
     @cached_property
     def tools(self) -> Sequence[Mapping[str, object]]:
-        """All tool definitions in the request: those in `tools`, and those listed in its `input`.
-
-        An `input` lists tools in its items `tool_search_output`.
-        """
+        """All tool definitions in the request: those in `tools`, and those in items `tool_search_output` of `input`."""
         nested = [part["tools"] for part in self.objects if isinstance(part.get("tools"), list)]
         return [*dictionaries([*self.values("tools"), *nested])]
 

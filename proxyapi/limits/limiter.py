@@ -143,10 +143,10 @@ class Limiter:
         return f"per process since {self._link.away_since:%Y-%m-%dT%H:%M:%SZ}"
 
     async def admit(self, caller: Caller, request_id: str, at_end: Callable[[Callable[[], None]], None]) -> Ticket:
-        """Counts a new call against the limits of its key, and returns a ticket for what the call has taken of them.
+        """Counts a new call against the limits of its key; returns a ticket, which states how much the call has taken.
 
-        Hands the ticket's `settle` to `at_end`, which must see to it that the call's end runs it and so frees the
-        call's slot.
+        The ticket's method `settle` frees the call's slot. It is handed to the function `at_end`, which must arrange
+        that `settle` runs when the call ends.
 
         Raises:
             RateLimited: one of the limits refuses the call. The call is counted under none of them.
@@ -176,8 +176,8 @@ class Limiter:
     def settle(self, ticket: Ticket, tokens: int) -> asyncio.Task[None] | None:
         """Frees the slot of an ended call, and counts the tokens that the call has used.
 
-        With Redis, returns the task that does this in this process and in Redis. Without Redis, all is done when it
-        returns None.
+        With Redis, returns the task that does this in this process and in Redis. Without Redis, does it before
+        returning, and returns None.
         """
         if self._link is None:
             self._process.settle_now(ticket.caller, ticket.lease, tokens)

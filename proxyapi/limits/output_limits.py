@@ -56,9 +56,9 @@ class OutputLimit:
         return self.at_most(tokens // self.answers)
 
     def at_most(self, tokens: int) -> int:
-        """Returns `tokens`, lowered to upstream's default for such calls if that is less.
+        """Returns the smaller one of `tokens` and upstream's default limit for such calls.
 
-        So a limit that the gateway adds never lets an answer become longer than it would be without.
+        So a limit that the gateway adds never makes an answer longer than it would be without the added limit.
         """
         return tokens if self.default is None else min(tokens, self.default)
 
@@ -73,7 +73,7 @@ class OutputLimit:
         return max(limits) if limits and len(limits) == len(values) else most
 
     def check(self, cap: int) -> None:
-        """Checks that no limit in the body lets all answers together have more than `cap` output tokens.
+        """Checks that each output limit in the body keeps all answers together within `cap` output tokens.
 
         Raises:
             OutputLimitExceeded: a limit allows more, or is not a whole number.

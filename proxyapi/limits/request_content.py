@@ -71,9 +71,10 @@ def dictionaries(values: Iterable[object]) -> Iterator[dict[str, object]]:
 
 
 def check_names(objects: Iterable[Mapping[str, object]]) -> None:
-    """Checks that none of these JSON objects has the same member name twice.
+    """Checks that none of these JSON objects has two members with the same name.
 
-    Upstream may use either value. If only one of them asks for a tool, for example, nobody knows what the call costs.
+    Upstream may use either of the two. If only one of the two asks for a tool, for example, nobody knows what the call
+    costs.
 
     Raises:
         BadRequest: an object has a name twice.
@@ -102,9 +103,9 @@ def inline_data(part: object) -> str:
 
 
 def tokens_if_text(texts: Iterable[str]) -> int:
-    """Estimates how many tokens these strings would have as text, though they are base64 of images, sound or files.
+    """Estimates the tokens that base64 strings of images, sound or files would have if they were text.
 
-    This can be subtracted from an estimate that took the whole body for text.
+    An estimate that took the whole body for text counts these tokens by mistake. They can then be subtracted from it.
     """
     return sum(most_tokens(text.encode("utf-8", "surrogatepass")) for text in texts)
 

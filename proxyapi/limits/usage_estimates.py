@@ -229,9 +229,8 @@ def counts_of_streamed_text(model: str, request_size: int, size: int, body: byte
     """Estimates the tokens of a call whose streamed answer was cut, or left by its caller, before it stated its usage.
 
     Returns the numbers of input and output tokens, by name. `request_size` is the number of bytes of text in the
-    request, and `size` that of the text that has come, perhaps 0; `body` is the whole body of the request. If
-    `shows_reasoning` is true, the text that has come includes the model's reasoning, so no hidden reasoning is added to
-    the estimate.
+    request, and `body` is the request's whole body. `size` is the number of bytes of the answer's text that has come,
+    perhaps 0. If `shows_reasoning` is true, this text includes the model's reasoning, so no hidden reasoning is added.
     """
     request = _limits_in(body)
     reasoned = 0 if shows_reasoning else reasoning_tokens(model, effort_in(request))
@@ -273,14 +272,14 @@ def most_of_stream(
 ) -> SupposedUsage:
     """Computes the most that a call can have used if its streamed answer was cut, or left by its caller.
 
-    `most` is the most that the whole call can use, for which dollars were reserved; `body` is the request's whole body.
-    The result has the usage fields of the call's ledger row.
+    Returns the usage fields of the call's ledger row. `most` is the most that the whole call can use, for which dollars
+    were reserved; `body` is the request's whole body. If the answer was no stream, `text` is None and `whole_size` is
+    the answer's size in bytes.
 
-    The `text` that has come is counted as the most tokens that it can be. A model that does not show its reasoning may
-    have reasoned during all of the `seconds` that upstream had. Hosted tools may have begun to work after the last
-    event that came, so they count as in `most`. How much audio was made is not known, so it is limited only to what a
-    model can make in that time. For an answer that came as no stream, `text` is None and `whole_size` is the answer's
-    size in bytes.
+    * The `text` that has come counts as the most tokens that it can be.
+    * A model that does not show its reasoning may have reasoned during all of the `seconds` that upstream had.
+    * Hosted tools count as in `most`, because they may have begun to work after the last event that came.
+    * Audio counts as the most that a model can make in `seconds`, because it is not known how much was made.
     """
     counts = supposed_usage(most, model)
     if "audio_output" in most.kinds:

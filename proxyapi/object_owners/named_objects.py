@@ -58,7 +58,7 @@ class NamedObjects:
         return bool(self.references or self.mentions)
 
     def add_body(self, body: JSONObject) -> None:
-        """Adds the ids of stored objects that a JSON object names, at any depth.
+        """Adds to this collection the ids of stored objects that the JSON object `body` names, at any depth.
 
         Raises:
             BadRequest: a value in the place of an id cannot be an id, or there are more than `MOST_NAMED` ids.

@@ -66,10 +66,11 @@ ADMINISTRATION = (
 async def check(request: UpstreamRequest, caller: Caller) -> CheckedObjects:
     """Checks that the caller's key may use every stored object that the request names.
 
-    Returns the ids of these objects, and the reader that finds the ids of new objects in the answer.
+    Returns the ids of these objects, and a reader, which is to find the ids of new objects in upstream's answer.
 
     Raises:
-        NotFound: an object belongs to another key, or to none. The message is that for an object that does not exist.
+        NotFound: an object belongs to another key, or to none. The message is the same as for an object that does not
+            exist.
         BadRequest: the value in the place of an id cannot be an id.
         RouteNotAllowed: the call would change a shared object or a model, or administer the upstream account.
         DatabaseUnavailable: only the database knows the owner of an object, and it is unavailable.
@@ -97,7 +98,8 @@ async def check(request: UpstreamRequest, caller: Caller) -> CheckedObjects:
 async def _see_all(route: Route, request: UpstreamRequest) -> CheckedObjects:
     """Makes the check of stored objects (`check`) for the built-in key, which may use all objects.
 
-    The ids in the request are read only so that they are not taken for those of objects that the call creates.
+    If the call can create objects, the ids in the request are read all the same. They are not taken for ids of new
+    objects if the answer repeats them.
     """
     access = _access(route, request, frozenset(filter(None, [route.object_id])), is_own=False)
     if access.made is None:
@@ -204,7 +206,7 @@ def _check_named(named: NamedObjects, owners: dict[str, str], caller: Caller) ->
     """Checks that the caller's key may use every object that a request's body, form or query names.
 
     Raises:
-        NotFound: the key may not use one of the objects. The message is that for an object that does not exist.
+        NotFound: the key may not use one of the objects. The message is the same as for an object that does not exist.
     """
     for object_id, (place, name) in named.references.items():
         if owners.get(object_id) != caller.name and not is_shared(object_id, caller):

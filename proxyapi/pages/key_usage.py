@@ -63,9 +63,10 @@ def data_response(request: HttpRequest, key: KeyFacts) -> JsonResponse:
 
 
 def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, object]]:
-    """Returns the parts of a key's usage page that are refreshed while it is open.
+    """Returns the parts of a key's usage page that are refreshed while the page is open.
 
-    The result maps the name of each part's template to the values that this template needs beside those of the page.
+    The result maps the name of each part's template to the values that only this template needs. Values that the whole
+    page needs are not among them.
     """
     now = datetime.now(UTC)
     spent = spent_by([key.name], now.date())[key.name]

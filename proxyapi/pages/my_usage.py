@@ -75,9 +75,10 @@ def data(request: HttpRequest) -> HttpResponse:
 @sensitive_post_parameters("key")
 @private_page
 def sign_in(request: HttpRequest) -> HttpResponse:
-    """Signs the holder of a key in to the site My usage, by the secret of the key, which the form has sent.
+    """Signs a person in to the site My usage, if the form has sent the valid secret of a key.
 
-    Sets a cookie and redirects to the key's usage. The project's middleware limits how often a secret may be tried.
+    Then sets a cookie and redirects to the key's usage. If the secret is not valid, shows the form again. The project's
+    middleware limits how often a secret may be tried.
     """
     text = request.POST.get("key", "").strip()[:MAX_KEY_CHARACTERS]
     caller = keyring.find(text)

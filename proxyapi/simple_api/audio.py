@@ -74,7 +74,10 @@ class TranscriptionsView(FormView):
     form: FormUpload
 
     async def receive(self, call: CallRequest, search: KeySearch | None) -> None:
-        """Receives the whole body if the key must be looked for in it (`search`); otherwise leaves it to `parse`."""
+        """Receives the whole body if `search` must look for the key in it; otherwise does nothing.
+
+        In the latter case, `parse` receives the body.
+        """
         if search is not None:
             await super().receive(call, search)
 

@@ -59,10 +59,10 @@ class Edit(NamedTuple):
 
 
 def remove_usage(events: bytes) -> bytes:
-    """Removes from events of a streamed chat what is in them only because the gateway has asked for the usage.
+    """Removes the usage from events of a streamed chat that have it only because the gateway has asked upstream for it.
 
-    `events` are the bytes of whole server-sent events, and so is the result: the events as upstream would have sent
-    them without that.
+    `events` are the bytes of whole server-sent events. Returns these bytes as upstream would have sent them without the
+    gateway's request for usage.
     """
     named = events.count(b'"usage"')
     if not named:

@@ -41,10 +41,11 @@ async def send_whole(request: CallRequest, response: HttpResponse) -> None:
 
 
 def time_limit(request: CallRequest) -> AbstractAsyncContextManager[object]:
-    """Returns a context manager that limits the time for sending a whole answer, if sending may have to wait at all.
+    """Returns a context manager that limits the time for sending a whole answer, if the sending may have to wait.
 
-    It may have to wait if the caller has sent several requests on one connection, and does not read the answer to an
-    earlier one. Otherwise no limit is set, because setting one takes a thirtieth of the time of a call.
+    The sending may have to wait if the caller has sent several requests on one connection, and does not read the answer
+    to an earlier one. Answers to HEAD get the limit, too. For all other answers the context manager does nothing,
+    because setting a limit takes a thirtieth of the time of a call.
     """
     waits = not request.connection.takes_bytes or request.method == "HEAD"
     return asyncio.timeout(settings.REQUEST_TIMEOUT) if waits else NO_TIMEOUT

@@ -69,10 +69,11 @@ class EventFramer:
         return rest
 
     def _end_by_single_line_ends(self, chunk: bytes) -> int:
-        """Returns where the last whole held event ends, in a stream that separates its events by single line ends.
+        """Returns the end of the last whole event in the held bytes, if single line ends separate the stream's events.
 
         The first data line shows whether a stream is of this kind. The result of this test is kept, because an event
-        may have many lines. Returns 0 for other streams, and if fewer than two events are held.
+        may have many lines. The last event in the held bytes does not count as whole, because more of it may follow. So
+        returns 0 if fewer than two events are held. Also returns 0 for other streams.
         """
         if self._has_single_line_ends is None:
             if not (b"\n" in chunk or b"\r" in chunk):
@@ -88,9 +89,9 @@ class EventFramer:
 
 
 def _end_of_last_blank_line(held: bytearray, start: int) -> int:
-    """Returns the position just after the last blank line in `held` (bytes) that ends after position `start`; else 0.
+    """Returns the position just after the last blank line in `held` that ends after `start`; 0 if there is none.
 
-    LF CR may be the beginning of LF CR LF, so it counts as a blank line only once the next byte has arrived.
+    LF CR may be the beginning of LF CR LF. So LF CR counts as a blank line only once the next byte has arrived.
     """
     end = max(at + len(blank) if (at := held.rfind(blank, start)) >= 0 else 0 for blank in _BLANK_LINES)
     at = held.rfind(b"\n\r", start)

@@ -82,10 +82,11 @@ class Share:
         self._budget.change(self.network, size)
 
     def check_room(self) -> None:
-        """Checks that there is memory for more of a request's body, whose sender has shown no valid key yet.
+        """Checks that there is memory for more of the body of a request whose sender has shown no valid key yet.
 
         Raises:
-            TooManyStrangers: the budget for such bodies, or the half that this client may use, is used up.
+            TooManyStrangers: such bodies use up the memory budget for them, or those of this client's network use up
+                half of it.
         """
         if not self._budget.has_room(self.network):
             raise TooManyStrangers

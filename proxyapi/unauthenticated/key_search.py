@@ -44,9 +44,10 @@ class KeySearch:
         self._longest = MAX_GAP_BYTES + MAX_ESCAPE_BYTES * max(len(settings.SECURITY_KEY or ""), KEY_LENGTH)
 
     def finds_key(self, data: bytes, *, is_last: bool) -> bool:
-        """Searches `data`, the next piece of a request's body, and returns whether a valid key has been found.
+        """Searches `data`, the next piece of a request's body, and returns whether this search has found a valid key.
 
-        `is_last` means that no piece follows.
+        A name or value at the end of `data` may be incomplete. It is kept, and searched again together with the next
+        piece. `is_last` means that no piece follows.
         """
         text = self._kept + data
         self._kept = b""
@@ -69,7 +70,7 @@ class KeySearch:
         return False
 
     def _value(self, raw: bytes) -> str:
-        """Decodes the value of a member or field that may be a key to text; in JSON, its escapes too."""
+        """Converts the value of a member or field, which may be a key, to text; in JSON, decodes its escapes, too."""
         text = raw.decode("utf-8", "replace")
         if self._is_form or "\\" not in text:
             return text

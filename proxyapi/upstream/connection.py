@@ -89,9 +89,9 @@ class Connection(asyncio.Protocol):
             self._exchange.data_received(data)
 
     def eof_received(self) -> None:
-        """Ends the current exchange and closes the connection, because upstream has closed its side of it.
+        """Ends the current exchange and closes the connection, because upstream has closed its end of the connection.
 
-        With TLS this is called only after upstream's closing alert (RFC 9112, 9.8).
+        With TLS this method is called only after upstream's closing alert (RFC 9112, 9.8).
         """
         if self._exchange is not None:
             self._exchange.eof_received()

@@ -322,10 +322,10 @@ class Exchange:
             self._state = State.COMPLETE
 
     def _wake(self) -> None:
-        """Offers the buffered bytes to the waiting task's `sink`, and wakes the task if the sink leaves some of them.
+        """Wakes the task that waits in `chunk`, unless the function `sink` of this task takes all buffered bytes.
 
-        `sink` is the function that the task has given to `chunk`. The task is also woken if it has no sink, if nothing
-        is buffered, or at the end of the answer.
+        The buffered bytes are first offered to `sink`, which the task has given to `chunk`. The task is woken if the
+        sink leaves some of them or fails, if there is no sink, if nothing is buffered, or at the end of the answer.
         """
         if self._waiter is None or self._waiter.done():
             return

@@ -91,10 +91,13 @@ def pass_down(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
 def location_down(location: str, *, base_url: str, root_path: str, method: str, status: int) -> str | None:
     """Converts upstream's header `Location` to the one that the caller gets; None if the caller gets none.
 
-    A location below upstream's `base_url` becomes the same path below the gateway's own `/v1`, because a client that
-    follows a redirect to upstream itself would bypass policies, budgets and the ledger. `root_path` is the prefix under
-    which clients reach the gateway. Other locations pass unchanged, except redirects to another server that would make
-    the client send its request's body there, and locations that are no URLs: for these the result is None.
+    * A location below upstream's `base_url` becomes the same path below the gateway's own `/v1`. Otherwise a client
+      that follows a redirect to upstream itself would bypass policies, budgets and the ledger.
+    * A redirect to another server gives None if it would make the client send its request's body there.
+    * A location that is no URL gives None.
+    * Any other location passes unchanged.
+
+    `root_path` is the prefix under which clients reach the gateway. `method` is the request's, `status` the answer's.
     """
     base = urlsplit(base_url.rstrip("/"))
     try:

@@ -79,7 +79,8 @@ class ListPage:
         """Returns the bytes of the page, cut so that only the items `kept` remain.
 
         The page's `first_id` and `last_id` become the ids of the first and the last of these items. If no item is left,
-        both become null, and `has_more` becomes false, because clients that go on from `last_id` would ask for ever.
+        both become null, and `has_more` becomes false. If `has_more` stayed true, a client that goes on from `last_id`
+        would ask for ever.
         """
         edits: list[tuple[int, int, str]] = []
         if len(kept) < len(self.items):
@@ -117,12 +118,14 @@ class ListPage:
 async def read_visible_page(
     request: UpstreamRequest, answer: UpstreamAnswer, keeps: Keeps
 ) -> tuple[UpstreamAnswer, bytes | None]:
-    """Reads pages of upstream's list until one has an item that the caller may see.
+    """Reads pages of upstream's list until a page has an item that the caller may see.
 
-    Returns upstream's answer for that page, and the bytes of the page with only the items that the caller may see. If
-    none of the next `MAX_PAGES` pages has such an item, returns the last page that was read, without items. If upstream
-    answers the request for a further page with an error, returns this error answer, whose body has not been read, and
-    None: a page without items would tell the caller that the list has ended.
+    `answer` is upstream's answer with the first page. Returns upstream's answer with the last page that was read, and
+    the bytes of this page with only the items that the caller may see.
+
+    * If none of the next `MAX_PAGES` pages has such an item, the returned page is the last of them, without items.
+    * If upstream answers the request for a further page with an error, returns this error answer, whose body has not
+      been read, and None instead of a page. A page without items would tell the caller that the list has ended.
 
     Raises:
         UnreadableList: upstream's answer cannot be filtered.

@@ -140,7 +140,10 @@ def _from_body(body: bytes) -> ErrorFacts:
 
 
 def _from_text(data: bytes) -> ErrorFacts:
-    """Returns an error without type and code, whose message is the text `data`: a JSON string or plain text."""
+    """Converts `data`, which is a JSON string or plain text, to an error with this text as its message.
+
+    The error's type and code are empty.
+    """
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:

@@ -224,7 +224,7 @@ class _Builder:
         self._begin(end, name or b"")
 
     def _add(self, name: bytes, end: int) -> None:
-        """Adds the server-sent event that is being built to the list `events`, with this name and this end position."""
+        """Adds the server-sent event that is being built to the list `events`, with the given name and end position."""
         lines = tuple(self._lines)
         data = b"\n".join([self._stream[line.start : line.end] for line in lines])
         self.events.append(Event(name, data, self._start, end, lines))

@@ -196,7 +196,7 @@ class AnswerReader:
             self._read_error_event(self.text.choice_error, data)
 
     def _read_picture(self, event: Mapping[str, object]) -> None:
-        """Adds the usage in an event that completes one picture to the usage of the stream's earlier pictures."""
+        """Reads an event that completes one picture, and adds its usage to that of the stream's earlier pictures."""
         before = self.usage
         self.usage = None
         self.read(event)

@@ -91,8 +91,10 @@ def _kept_other_usage(usage: OtherUsage, secrets: tuple[str, ...]) -> OtherUsage
 def _kept_usage(usage: dict[str, object] | None, secrets: tuple[str, ...]) -> dict[str, object] | None:
     """Returns upstream's usage object as the ledger stores it: with its secrets redacted, and without NUL characters.
 
-    NUL becomes U+FFFD because PostgreSQL's JSON does not take it, and the whole row would be lost. Returns None, so
-    that no usage object is stored, if it is nested too deeply or too long, or if a number in it had to be redacted.
+    Each NUL becomes U+FFFD, because PostgreSQL's JSON does not take NUL, and the whole row would be lost.
+
+    Returns None if there is no usage object or it cannot be stored: it is nested too deeply, it is too long, or a
+    number in it had to be redacted.
     """
     if usage is None or _are_plain_names(tuple(_names(usage)), secrets):
         return usage
@@ -109,7 +111,8 @@ def _kept_usage(usage: dict[str, object] | None, secrets: tuple[str, ...]) -> di
 def _names(usage: Mapping[str, object]) -> Iterator[str | None]:
     """Yields the names in a usage object, and in the objects directly inside it, to be checked for secrets.
 
-    Yields None for each value that is neither a number nor such an object: a text, for example, may be a secret itself.
+    Yields None for each value that is neither a number nor such an object, because the value itself may be a secret,
+    for example a text.
     """
     for name, value in usage.items():
         yield name

@@ -278,9 +278,9 @@ class _Part:
 
 
 def _text_of_chunk(event: Mapping[str, object]) -> str | None:
-    """Returns the text of the most common chunk of a chat: one choice, the first, unfinished, with only text in it.
+    """Returns the text of the most common kind of chunk of a chat; None for any other event.
 
-    Returns None for any other event.
+    Such a chunk has only one choice, the one with index 0. The choice is not finished, and has only text in its delta.
     """
     match event:
         case {"choices": [{"index": 0, "delta": {"content": str(text)} as delta, "finish_reason": None}]}:

@@ -80,16 +80,19 @@ def waiting_bytes(directory: Path, shipped: Mapping[str, int]) -> int:
 
 
 def copy_all(directory: Path, chunk_bytes: int) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Yields the name and the content of all files of all journals, while they are being written and shipped.
+    """Yields the name and the content of each file of all journals, while the journals are being written and shipped.
 
-    Also yields the files of lines that could not be delivered. The content comes in chunks, and must be read before the
-    next file is. Each record that was written before the first call is among what is yielded, unless it is in the
-    database before the last file is yielded:
+    Then yields the files of lines that could not be delivered. The content of a file comes in chunks, and must be read
+    before the next file is.
 
-    * A file that vanishes before it is opened is delivered. The one after it, to which the begin records of open calls
-      were copied, had its name before that. So the directory is read again until all files in it are known.
-    * A record that the database refuses is in the file of dead letters before its segment vanishes. So these files come
-      last.
+    The yielded files together have each record that was written before the first file is yielded, unless the record is
+    in the database before the last file is yielded:
+
+    * A file that vanishes before it is opened has been delivered. The begin records of its open calls were copied to
+      the next file of the journal, which had its name before that. So the directory is read again until all files in it
+      are known.
+    * A record that the database refuses is in the file of dead letters before its segment vanishes. So the files of
+      lines that could not be delivered come last.
     """
     for patterns in (("*.journal",), ("*.log", "*.retried")):
         known: set[Path] = set()

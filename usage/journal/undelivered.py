@@ -54,9 +54,10 @@ def append(path: Path, lines: Iterable[bytes]) -> None:
 def begin_retry(directory: Path, name: str = DEAD_LETTERS, retried_name: str = RETRIED) -> Path:
     """Renames a file of lines that could not be delivered to the database, to try them again; returns the new path.
 
-    The file `name`, by default that of dead letters, becomes `retried_name`. If the file `name` does not exist, nothing
-    is renamed, and there may be no file at the returned path. Nothing is renamed either if `retried_name` exists
-    already: a replay that was killed has left that file, and its lines are delivered first.
+    The file `name`, by default that of dead letters, becomes `retried_name`. In two cases nothing is renamed:
+
+    * If there is no file `name`. There may then be no file at the returned path.
+    * If `retried_name` exists already. A replay that was killed has left that file, and its lines are delivered first.
     """
     kept, retried = directory / name, directory / retried_name
     if kept.exists() and not retried.exists():

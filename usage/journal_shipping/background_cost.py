@@ -109,11 +109,11 @@ def _ids_by_response(rows: Iterable[CallRecord]) -> dict[str, str]:
 
 
 def _claim(stated: dict[str, str]) -> dict[str, str]:
-    """Records in the table `CountedResponse` that the given rows are billed for the usage of their responses.
+    """Records in the table `CountedResponse` which row is billed for the usage of a response, where none is recorded.
 
-    Only one row is billed for each response: if another row is recorded for it already, that row stays. `stated` maps
-    the response ids to the request ids of the given rows. Returns a map from each response id to the request id of the
-    row that is billed for the response now.
+    `stated` maps the ids of responses to the request ids of rows that state their usage. Only one row is billed for
+    each response: if another row is recorded already, that record stays. Returns a map from each response id to the
+    request id of the row that is now recorded.
     """
     if not stated:
         return {}
@@ -205,10 +205,13 @@ def _is_final(row: CallRecord) -> bool:
 
 
 def _states_usage(row: CallRecord) -> bool:
-    """Returns whether a row has the final usage of a response of the Responses API, which no other row will correct.
+    """Returns whether a row states the final usage of a response of the Responses API; no other row will correct it.
 
-    An exact usage is final. If upstream will never state one, the gateway's estimate for a cancelled response is final,
-    and so is no usage at all for a failed one, which is not billed.
+    The usage is final in three cases:
+
+    * Upstream has stated the exact usage.
+    * The response was cancelled, upstream will never state its usage, and the row has the gateway's estimate.
+    * The response failed, and the row has no usage, because a failed response is not billed.
     """
     return (_has_exact_usage(row) or _has_ended_without_usage(row)) and _is_of_response(row)
 

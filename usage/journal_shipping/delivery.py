@@ -120,10 +120,11 @@ class Delivery:
         return [interrupted({"request_id": request_id}) for request_id in sorted(ids)]
 
     def set_aside_newer(self, lines: Sequence[bytes]) -> list[CallRecord]:
-        """Appends journal records that a newer version of chatproxy has written to the file `newer.log`.
+        """Appends `lines`, journal records that a newer version of chatproxy has written, to the file `newer.log`.
 
-        From there `ledger replay` of that version brings them into the database. Returns a row with the outcome
-        `interrupted` for each call of these records; the replay puts the call's real row in its place.
+        Returns a row with the outcome `interrupted` for each call of these records. The newer version brings the
+        records from `newer.log` into the database by its command `ledger replay`, which replaces these rows by the
+        calls' real ones.
         """
         if not lines:
             return []

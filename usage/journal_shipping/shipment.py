@@ -88,17 +88,18 @@ class JournalShipment:
         self._delivery.deliver(self._delivery.without_pruned(rows))
 
     def _set_aside(self, found: Scan) -> list[CallRecord]:
-        """Appends damaged lines and records of a newer version, as found in a journal, to the files for such lines.
+        """Appends the damaged lines and the records of a newer version in `found` to the files for such lines.
 
-        Returns a row with the outcome `interrupted` for each of their calls.
+        `found` is what was read from a part of the journal. Returns a row with the outcome `interrupted` for each call
+        of these lines and records.
         """
         return self._delivery.set_aside(found.damaged) + self._delivery.set_aside_newer(found.newer)
 
     def _advance(self, path: Path, found: Scan) -> None:
-        """Records that a part of the journal file `path` has been delivered, and which calls have begun or ended there.
+        """Records that a part of the journal file `path` has been delivered, and which calls begin or end in that part.
 
-        `found` is what was read from that part. A begin record replaces the facts that were guessed from a damaged
-        record of the same call, because it has more.
+        `found` is what was read from that part. If the facts of a call were guessed from a damaged record, a begin
+        record of the call replaces them, because the begin record has more facts.
         """
         for record in found.records:
             if record["kind"] == "begin":

@@ -201,14 +201,16 @@ def adopt_dead(directory: Path, delivery: Delivery) -> None:
 def replay(directory: Path, *, adopts: bool = True) -> Delivery:
     """Tries again to write to the database what could not be written before; the command `ledger replay` calls it.
 
-    These are the dead letters (rows that the database has refused), the records of a newer version of chatproxy, and
-    the journals of dead processes. A row that is refused again becomes a dead letter again. A record whose version is
-    still unknown stays in `newer.log`. A dead letter that cannot be read goes to `damaged.log`. Returns the `Delivery`
-    that has done this; its counters say how many rows were written or refused, and how many records were damaged or of
-    a newer version.
+    Three kinds of records are tried:
 
-    With `adopts` false, the journals of dead processes are left to the shipper, which runs. It would take a journal
-    that this process has locked for that of a living one.
+    * Dead letters, the rows that the database has refused. A row that is refused again becomes a dead letter again. A
+      dead letter that cannot be read goes to `damaged.log`.
+    * Records of a newer version of chatproxy. A record whose version is still unknown stays in `newer.log`.
+    * The journals of dead processes, if `adopts` is true. `adopts` must be false while the shipper runs, which brings
+      in these journals itself. It would think that a journal which this process has locked is that of a living process.
+
+    Returns the `Delivery` that has done this. Its counters say how many rows were written or refused, and how many
+    records were damaged or of a newer version.
 
     Raises:
         GaveUp: the database cannot be reached.

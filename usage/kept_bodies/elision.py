@@ -109,10 +109,10 @@ class _Elision:
         return b"".join(self._kept), self._at
 
     def _find_head(self, window: int) -> re.Match[bytes] | None:
-        """Finds the next name such as `"b64_json"`, or the next `data:`, behind which base64 or a vector may follow.
+        """Finds the next place after which base64 or a vector may follow: a name such as `"b64_json"`, or `data:`.
 
-        Searches the body up to position `window`. Returns the match of the name or of `data:`, or None if there is
-        none.
+        Searches the body from the current position up to position `window`. Returns the match of the name or of
+        `data:`, or None if there is none.
         """
         if self._head is None or self._head.start() < self._at:
             self._head = None
@@ -123,10 +123,10 @@ class _Elision:
         return self._head if self._head is not None and self._head.start() < window else None
 
     def _keep_to(self, stop: int) -> bool:
-        """Copies the body up to position `stop` to the result, unless a long run of base64 begins before `stop`.
+        """Copies the body to the result, up to position `stop` or to a long run of base64 that begins before `stop`.
 
-        In that case, copies only up to that run, adds a placeholder for the run, and returns True; otherwise returns
-        False. This finds base64 that has no name and no `data:` URL before it.
+        If there is such a run, adds a placeholder for the run and returns True. Otherwise returns False. In this way,
+        base64 is found that has no name and no `data:` URL before it.
         """
         body, start = self._body, self._at
         for at in range(start, stop - _BLOCK_BYTES + 1, _BLOCK_BYTES):

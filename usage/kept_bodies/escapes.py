@@ -82,7 +82,10 @@ class Unescaped:
 
 
 def unescape(text: str, depth: int) -> str:
-    """Returns `text` with its escapes undone, such as `%41`: again while there are any, but at most `depth` times."""
+    """Returns `text` with its escapes, such as `%41`, undone; at most `depth` times in all.
+
+    Undoing escapes may produce new ones. So they are undone again, until there are none or `depth` is reached.
+    """
     while depth and has_escapes(text):
         text, depth = Unescaped(text).text, depth - 1
     return text

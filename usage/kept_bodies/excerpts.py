@@ -61,12 +61,16 @@ class Draft(NamedTuple):
 def body_draft(
     body: bytes, content_type: str, limit: int, secrets: Sequence[str] = (), *, size: int | None = None
 ) -> Draft:
-    """Reads the start of a request's or an answer's body as text, to make its excerpt of at most `limit` bytes.
+    """Reads the start of a request's or an answer's body as text, for an excerpt of at most `limit` bytes.
 
-    Returns a `Draft`: it is neither redacted nor cut yet. JSON and text are stored as they came, but with placeholders
-    for base64. A form becomes lines of `name: value`, and anything else a placeholder such as `<audio/mpeg, 123
-    bytes>`. `secrets` are the configured ones. `size` is the size in bytes of the whole body if `body` is only its
-    start.
+    Returns a `Draft`, whose text is neither redacted nor cut yet:
+
+    * JSON and text stay as they came, but a placeholder replaces base64.
+    * A form becomes lines of `name: value`.
+    * Anything else becomes a placeholder such as `<audio/mpeg, 123 bytes>`.
+
+    `secrets` are the configured ones. If `body` is only the start of the whole body, `size` is the size in bytes of the
+    whole body.
     """
     size = len(body) if size is None else size
     if not body or limit <= 0:
@@ -118,10 +122,10 @@ class PartExcerpt:
 
 
 def form_draft(parts: Iterable[PartExcerpt], limit: int, secrets: Sequence[str] = ()) -> Draft:
-    """Writes the start of a form that was passed on in pieces as lines of `name: value`, to make the body's excerpt.
+    """Writes the start of a form that was passed on in pieces as lines of `name: value`, for an excerpt of its body.
 
-    Returns a `Draft`: it is neither redacted nor cut yet. A form whose body was received as a whole has the same
-    excerpt.
+    Returns a `Draft`, whose text is neither redacted nor cut yet. The excerpt is the same as if the form's body had
+    been received as a whole.
     """
     lines, left_out = _read_parts(parts if limit > 0 else (), limit + margin_for(secrets) + SLACK)
     return Draft(storable(b"\n".join(lines).decode("utf-8", "replace")), left_out)

@@ -174,7 +174,7 @@ def _find(text: str, exact: _ExactSecrets) -> list[TextRange]:
 
 
 def _find_exact(text: str, exact: _ExactSecrets) -> list[TextRange]:
-    """Returns the ranges of the given secrets in `text`, and of no secrets that are only known by their form."""
+    """Returns the ranges of the given secrets in `text`; secrets that are only known by their form are not searched."""
     return exact.find(text, _lower(text))
 
 

@@ -84,10 +84,11 @@ def report_shipping(
     clock_difference: float | None = None,
     budgets: Sequence[BudgetUse] = (),
 ) -> WorkerReport:
-    """Builds the shipper's report on its own state, for other processes, which read it by `ShippingState`.
+    """Builds the shipper's report on its own state; other processes read it through `ShippingState`.
 
-    `complete_at` is the moment of `time.monotonic()` until which everything was shipped. It is also set as the time of
-    the shipper's lock file, whose descriptor is `lock`, so that it is known after the shipper's death.
+    `complete_at` is the moment of `time.monotonic()` until which everything was shipped. This function also sets this
+    moment as the modification time of the shipper's lock file, so that it is known after the shipper's death. `lock` is
+    the descriptor of that file.
     """
     until = unix_time(complete_at)
     os.utime(lock, (until, until))

@@ -130,7 +130,7 @@ class Reservations:
             raise
 
     def settle(self, share: CallShare, dollars: Decimal) -> None:
-        """Replaces an ended call's reservation by its cost, in memory; the row of the call does so in the database."""
+        """Replaces an ended call's reservation by its cost in memory; in the database, the row of the call does so."""
         lease = share.lease
         lease.settle(share, dollars)
         lease.used_at = time.monotonic()
@@ -245,7 +245,10 @@ class Reservations:
         return now - lease.renewed_at >= RENEW_SECONDS and bool(lease.in_flight or not lease.is_retired)
 
     def _read_answers(self, done: Round, waiting: dict[Lease, list[Waiting]]) -> None:
-        """Applies the answers to the round trip `done`: updates the leases, and answers the calls that have waited."""
+        """Updates the leases by the database's answers in the round trip `done`, then answers the calls in `waiting`.
+
+        A call waits on if its lease took no part in this round trip and has too few free dollars left.
+        """
         now = time.monotonic()
         if self.fault:
             logger.info("budgets are reserved again")

@@ -93,9 +93,9 @@ class Spent:
 
 
 def spent_by(keys: Collection[str], today: date) -> dict[str, Spent]:
-    """Returns, by key, the dollars that each of `keys` has spent on the UTC day `today`, in its month, and in total.
+    """Returns the dollars that each of `keys` has spent on the UTC day `today`, in the month of that day, and in total.
 
-    Reserved dollars count as spent. All is read in one query.
+    The result maps each key's name to its `Spent`. Reserved dollars count as spent. One query reads everything.
     """
     none = Decimal(0)
     with connection.cursor() as cursor:
@@ -157,9 +157,12 @@ def settle_reservations(cursor: CursorWrapper, ids: Iterable[str], estimated: Co
 def drop_orphans(now: datetime | None = None) -> int:
     """Deletes abandoned leases and reservations, which nothing else will delete; returns how many were deleted.
 
-    A reservation is abandoned if its call has a row already, or was lost in a crash; a lease, if it was not renewed for
-    long. A reservation for a background response that is still polled stays, unless it is so old that upstream has
-    deleted the response. `now` is the database's time by default.
+    * A reservation is abandoned if its call has a row already, or was lost in a crash.
+    * A lease is abandoned if it was not renewed for long.
+    * A reservation for a background response that is still polled stays, unless it is so old that upstream has deleted
+      the response.
+
+    `now` is the database's time by default.
     """
     orphaned_after = ORPHANED_AFTER + timedelta(seconds=settings.REQUEST_TIMEOUT)
     values: dict[str, Any] = {"now": now, "forgotten_after": FORGOTTEN_AFTER, "orphaned_after": orphaned_after}

@@ -57,9 +57,9 @@ def count_units(row: CallRecord, price: ModelRates) -> tuple[UnitCounts | None, 
 
 
 def _stated_units(row: CallRecord, price: ModelRates) -> UnitCounts | None:
-    """Returns how much a call used of each unit that has a price, such as `input` tokens, by the counts in its row.
+    """Computes from a call's row how much the call used of each unit that has a price, such as `input` tokens.
 
-    Returns None if the counts do not say enough, or contradict each other.
+    Returns None if the counts in the row do not say enough, or contradict each other.
     """
     stated_input, seconds = row.get("input_tokens"), row.get("audio_seconds")
     used = row.get("other_usage") or {}

@@ -87,10 +87,11 @@ def in_window(price: ModelRates, window: str | None) -> ModelRates:
 
 
 def tool_lines(row: CallRecord, model: str, price: ModelRates) -> Iterator[Line]:
-    """Yields the lines of a call's bill for searches of the web and of files, and for containers.
+    """Yields the lines of a call's bill for web searches, for file searches and for containers.
 
-    `model` is the name of the call's model, in lower case. A price of the administrator's for a search comes first. For
-    models of other vendors only the price list's fees are known; without one, the fee is 0, as an estimate.
+    `model` is the name of the call's model, in lower case. A price that the administrator has set for a search comes
+    first. If there is none, and the model is another vendor's than OpenAI's, only the price list's fee is known. If the
+    list has no fee either, the fee is 0, as an estimate.
     """
     used = row.get("other_usage") or {}
     is_openais = _is_openais(model)
@@ -160,10 +161,11 @@ def _is_billed_by_blocks(model: str) -> bool:
 
 
 def _fee_of_search_model(model: str, price: ModelRates) -> Decimal | None:
-    """Returns the dollars for one search of a model that searches the web in each call; None for any other model.
+    """Returns the dollars for one search, if the model searches the web in each call; None for any other model.
 
-    An administrator's fee comes first. The published list's fee is not used, because it may be that of the model's
-    family, whose searches cost less.
+    A fee that an administrator has set comes first, then the built-in fee of the model. The fee in the published price
+    list is not used. The list may state it for the whole family of the model, and searches by the rest of that family
+    cost less.
     """
     fee = next((fee for name, fee in SEARCH_MODELS.items() if model.startswith(name)), None)
     return price.per_web_search if fee is not None and price.has_own_search_fee else fee

@@ -173,7 +173,10 @@ def _dollars(values: Sequence[Decimal]) -> list[float]:
 
 
 def _values(line: TotalsByBin, read: Callable[[Totals], float]) -> list[float]:
-    """Returns the values of a line in a chart: the number that `read` takes from each bin's totals, else 0."""
+    """Returns the values of a line in a chart, one for each bin; the value is 0 for a bin without totals.
+
+    The function `read` takes the value from the totals of a bin.
+    """
     return [read(totals) if totals else 0 for totals in line]
 
 

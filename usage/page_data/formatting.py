@@ -50,10 +50,10 @@ def call_dollars(value: Decimal | None) -> str:
 
 
 def uncertain_parts(total: Decimal, estimated: Decimal, provisional: Decimal) -> list[str]:
-    """Returns how many dollars of a sum are estimated, and how many have an assumed price, as texts.
+    """Returns the uncertain parts of a sum of dollars as texts: the estimated part, and the part with an assumed price.
 
-    An example is "$0.30 estimated". The list is empty if the whole sum, `total`, is exact. The texts have as many
-    decimals as `dollars` shows of `total`.
+    An example of a text is "$0.30 estimated". A part of zero dollars is left out, so the list is empty if the whole sum
+    is exact. `total` is the whole sum. The texts have as many decimals as the function `dollars` shows for `total`.
     """
     kinds = ((estimated, "estimated"), (provisional, "provisional"))
     return [f"{_part(part, total)} {kind}" for part, kind in kinds if part]

@@ -138,9 +138,9 @@ def find(
 ) -> Page:
     """Searches for the newest calls that match the filters, and returns one page of them.
 
-    Only calls older than the one with the request id `before` are found. After `max_seconds` no further slice of calls
-    is searched, and the page says how far back the search has come. If the searched text `q` is an id, the first page
-    has just the calls with this id.
+    If `before` is given, only calls older than the call with this request id are found. If the searched text `q` is an
+    id, the first page has just the calls with this id. After `max_seconds` no further slice of calls is searched, and
+    the page says how far back the search has come.
     """
     if filters.q and before is None and (calls := find_by_id(filters.q)):
         return Page(calls)
@@ -266,7 +266,7 @@ def _found_by_all(scans: Sequence[IndexScan], wanted: int) -> list[UUID]:
 
 
 def _border(scans: Sequence[IndexScan]) -> UUID | None:
-    """Returns the request id down to which every scan has searched; None if all scans have ended."""
+    """Returns the request id back to which all unfinished scans have searched; None if no scan is unfinished."""
     return max((scan.at for scan in scans if not scan.is_done and scan.at is not None), default=None)
 
 

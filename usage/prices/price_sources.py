@@ -121,8 +121,11 @@ def find_rates(model: str, tier: str, at: datetime, custom_prices: Sequence[Cust
 def _custom_rates(custom_prices: Sequence[CustomPrice], model: str, tier: str, at: datetime) -> ModelRates | None:
     """Returns the administrator's price that fits a model, service tier and time most closely; None if none fits.
 
-    Returns None, too, if that price is a multiple of the listed price and the model is not listed. A tier may have two
-    names (`SAME_TIER`): a price for one of them is also used for the other, unless that one has a price of its own.
+    If that price is a multiple of the listed price, it is computed from the listed price. If the model is not listed,
+    the result is None, too.
+
+    A tier may have two names (`SAME_TIER`). A price that is stated for the other name is used if none is stated for the
+    name `tier`.
     """
     fitting = [price for price in custom_prices if price.applies(model, tier, at)]
     if tier in SAME_TIER and not any(price.service_tier for price in fitting):
@@ -143,7 +146,10 @@ def _custom_rates(custom_prices: Sequence[CustomPrice], model: str, tier: str, a
 
 
 def _with_custom_rates(own: CustomPrice, price: ModelRates) -> ModelRates:
-    """Returns a copy of `price` with the rates and fees that the administrator's price `own` states put in."""
+    """Returns a copy of `price` with the rates and fees that the administrator has stated in `own`.
+
+    Rates and fees that `own` does not state are those of `price`.
+    """
     rates = {**price.rates, **own.stated(TOKEN_UNITS)}
     for name, long in own.stated(f"long_{unit}" for unit in LONG_UNITS).items():
         unit = name.removeprefix("long_")
@@ -163,7 +169,10 @@ def _with_custom_rates(own: CustomPrice, price: ModelRates) -> ModelRates:
 
 
 def _minute(at: datetime) -> datetime:
-    """Returns a time in UTC, cut to the minute: as a key of cached prices, since prices begin only at full minutes."""
+    """Returns a time in UTC, cut to the minute, by which cached prices are found.
+
+    Prices begin only at full minutes, so all times within one minute have the same price.
+    """
     return at.astimezone(UTC).replace(second=0, microsecond=0)
 
 

@@ -170,7 +170,7 @@ def _times_each(rates: Mapping[str, Decimal], factor: Decimal) -> Mapping[str, D
 
 
 def _times(rate: Rate, factor: Decimal) -> Rate:
-    """Returns a rate multiplied by a factor. If the rate depends on the prompt's length, each of its values is."""
+    """Returns a rate multiplied by a factor; if the rate has several values by the prompt's length, multiplies each."""
     if isinstance(rate, TieredPrices):
         return TieredPrices(rate.base * factor, [Tier(tier.start, tier.price * factor) for tier in rate.tiers])
     return rate * factor

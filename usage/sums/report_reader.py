@@ -52,11 +52,13 @@ def read_report(
     key: str | None = None,
     only: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Returns the answer to `GET /usage`: the sums of all calls in a range of time, and of each group of them.
+    """Returns the answer to `GET /usage`: the sums of all calls in a range of time, and the sums of groups of them.
 
-    With `key`, only that key's calls are counted. With `only`, a map from names of groups to values, only calls with
-    these values are counted. The calls of one group have the same value of each name in `groups`, such as the same key
-    and day. At most `MOST_GROUPS` groups are in the answer, in the order of these values.
+    The range is extended to whole hours. With `key`, only that key's calls are counted. `only` maps names of groups to
+    values; only calls with these values are counted.
+
+    `groups` are names such as `key` and `day`. With these two, a group has the calls of one key on one day, and the
+    groups are sorted by key, then by day. The answer has at most `MOST_GROUPS` groups.
     """
     start, end = floor(time_range.start, Span.HOUR), ceiling(time_range.end, Span.HOUR)
     hours = UsageHour.objects.filter(hour__gte=start, hour__lt=end)

@@ -60,11 +60,13 @@ def summed_code(row: SummedRow) -> str:
 
 
 def mark_unknown(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> list[CallRecord]:
-    """Marks the rows of calls whose model or error code has no sums of its own, and returns all rows.
+    """Adds new names of models and error codes to `KnownName`, then marks the rows that have a name which is not known.
 
-    Only the names in `KnownName` have sums of their own; the calls of all other names are added up under one name. So
-    new names are first added to `KnownName`, as many as the limit of the day allows. Then each row whose name is still
-    missing there is marked in its column `unknown_model` or `other_code`. Call this function in a transaction.
+    A model in the price list or in `KnownName`, and an error code in `KnownName`, has sums of its own. The calls of all
+    other names are added up under one name. At most as many new names are added as the limit of the day allows. Then
+    each row whose model or error code is still unknown is marked in its columns `unknown_model` and `other_code`.
+
+    Returns all rows, in their order. Call this function in a transaction.
     """
     names = [(_model(row), _code(row), _may_be_learnt(row)) for row in rows]
     different = set(names)  # few, because most rows of a batch have the same names
@@ -96,10 +98,10 @@ def _is_listed(name: Name) -> bool:
 
 
 def _may_be_learnt(row: CallRecord) -> bool:
-    """Returns whether the model in a call's row may get sums of its own: whether its name may be added to `KnownName`.
+    """Returns whether the model in a call's row may get sums of its own, that is, whether `KnownName` may get its name.
 
-    It may if the model has answered or the call has succeeded. A name that only the request states may be any text. The
-    row's error code is not concerned: it may always get sums of its own.
+    It may if the model has answered or the call has succeeded. Otherwise only the request states the name, which may be
+    any text. This rule is for models only: the row's error code may always get sums of its own.
     """
     return bool(row.get("response_model")) or row["outcome"] == Outcome.SUCCESS
 

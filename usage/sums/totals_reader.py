@@ -151,10 +151,10 @@ def bins_of(start: datetime, end: datetime, step: timedelta) -> list[datetime]:
 
 
 def pieces_of_range(start: datetime, end: datetime, now: datetime) -> Iterator[tuple[Span, datetime, datetime]]:
-    """Divides a range of time into whole days, hours and minutes, so that its sums can be read from few totals.
+    """Divides a range of time into whole days, hours and minutes, so that few totals are read for the range's sums.
 
-    Yields the unit, start and end of each piece. A time that is older than all totals of minutes is rounded down to the
-    hour.
+    Yields the unit, start and end of each piece. Totals of minutes are kept only for a time. A start or end of the
+    range that is older than `MINUTES_READABLE` is rounded down to the hour.
     """
     spans = [Span.DAY, Span.HOUR, Span.MINUTE]
     if start < now - MINUTES_READABLE:

@@ -65,8 +65,9 @@ class NeededPrice:
 def read_needed_prices(time_range: TimeRange) -> list[NeededPrice]:
     """Returns the models and service tiers that need a price for calls in a range of time, those with most calls first.
 
-    A call that lacks the price of a model which one of its hosted tools has run counts for that model, and not for its
-    own. Reads at most `MOST_GROUPS` models and tiers of calls, and `MOST_READ` calls with tools.
+    A hosted tool may have run another model than the one that was called. If the price of the tool's model is missing,
+    the call counts for the tool's model, and not for the called one. Reads at most `MOST_GROUPS` models and tiers of
+    calls, and `MOST_READ` calls with tools.
     """
     genai_price_list.refresh()  # a process that prices no calls does not do it by itself
     calls: Any = Request.objects.filter(
@@ -105,9 +106,11 @@ def _needed_by_tools(calls: Any) -> Iterator[tuple[CallRecord, tuple[str, str]]]
 
 
 def propose_custom_price(model: str, tier: str, at: datetime) -> tuple[str, dict[str, Decimal]]:
-    """Finds a priced model of the same family; returns its name, and its price: dollars by the fields of `ModelPrice`.
+    """Finds a model of the same family as `model` that has a price, so that this price can be proposed for `model`.
 
-    Both are empty if no such model has a price.
+    Returns the name of the found model, and its price: dollars by the names of the fields of `ModelPrice`. The price is
+    that in the service tier `tier`, or else in the default tier. Name and price are empty if no model of the family has
+    a price.
     """
     for name in _family(model.lower()):
         for asked in dict.fromkeys((service_tier(tier), "default")):
@@ -117,9 +120,10 @@ def propose_custom_price(model: str, tier: str, at: datetime) -> tuple[str, dict
 
 
 def _family(model: str) -> Iterator[str]:
-    """Yields shorter names under which a model's family may be listed: for `a-b-c`, these are `a-b` and `a`.
+    """Yields shorter names, longest first, under which a price list may have the family of a model.
 
-    A vendor's name before the last `/` is left out; if there is one, the rest of the name is yielded first.
+    For `a-b-c`, these are `a-b` and `a`. For `vendor/a-b`, they are `a-b` and `a`: a vendor's name before the last `/`
+    is left out.
     """
     name = model.rpartition("/")[2]
     if name != model:

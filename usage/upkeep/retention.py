@@ -76,9 +76,14 @@ class Deletion(NamedTuple):
 def prune(now: datetime | None = None, stopping: threading.Event | None = None, *, all_at_once: bool = False) -> Pruned:
     """Deletes rows of calls older than RETENTION_DAYS, and logged bodies older than BODY_RETENTION_DAYS.
 
-    0 days means that nothing is deleted. Old totals of minutes are deleted, too. The deletion ends early when
-    `stopping` is set. At most the calls of a few days (`PRUNED_AT_ONCE`) are deleted, unless `all_at_once` is true.
-    `now` defaults to the database's time. Returns how many rows and bodies were deleted.
+    Returns how many rows and bodies were deleted, and whether more must be deleted.
+
+    * If one of these settings is 0, nothing of its kind is deleted.
+    * Old totals of minutes are deleted, too.
+    * At most the calls of a few days (`PRUNED_AT_ONCE`) are deleted, unless `all_at_once` is true.
+    * The deletion ends early when `stopping` is set.
+
+    `now` is the database's time by default.
 
     Raises:
         ClocksDiffer: this machine's clock is not the database's; only if `now` is not given.

@@ -120,9 +120,10 @@ def wrong_histograms(name: str, since: datetime | None) -> Iterator[str]:
 
 
 def wrong_totals(since: datetime | None) -> Iterator[str]:
-    """Yields a line of text for each of the dashboard's totals of hours and days that is not the sum of its hours.
+    """Yields a line of text for each wrong total of an hour or of a day on the dashboard (table `UsageTotal`).
 
-    The totals (`UsageTotal`) are compared with the sums in `UsageHour`, from `since` on.
+    A total is wrong if it is not the sum of the rows for the same hour or day in the table `UsageHour`. Only totals
+    from the time `since` on are checked; all, if it is None.
     """
     columns = ", ".join((*HOUR_KEYS, "calls", "unpriced_calls", *TOTAL_SUMS))
     hours = f"SELECT {columns} FROM usage_usagehour WHERE hour >= COALESCE(%s, '-infinity'::timestamptz)"
@@ -148,10 +149,11 @@ def wrong_minutes(since: datetime | None) -> Iterator[str]:
 def _wrong_totals(
     spans: tuple[Span, ...], source: str, values: Sequence[datetime | UUID | None], since: datetime | None
 ) -> Iterator[str]:
-    """Yields a line of text for each of the dashboard's totals of the given spans that is not the sum of its calls.
+    """Yields a line of text for each wrong total on the dashboard, of the given spans, such as hours and days.
 
-    `source` is the SQL query that reads these calls, from the table of hours or from the table of calls. Only totals of
-    times that begin at `since` or later are compared.
+    A total is wrong if it is not the sum of its calls. The SQL query `source`, with the parameters `values`, reads the
+    calls from the table of hours or from the table of calls. Only totals of times that begin at `since` or later are
+    compared; all, if it is None.
     """
     starts = ", ".join(f"('{span}', date_trunc('{span}', hour, 'UTC'))" for span in spans)
     groups = ", ".join(
@@ -188,10 +190,11 @@ def _wrong_totals(
 
 
 def wrong_total_histograms(name: str, since: datetime | None) -> Iterator[str]:
-    """Yields a line of text for each histogram in the dashboard's totals that is not the sum of those of its hours.
+    """Yields a line of text for each wrong latency histogram in the dashboard's totals.
 
-    `name` is the latency that the histogram counts, such as `duration_ms`. Only the totals of all calls, and those of
-    each key's days, have histograms. Totals of minutes, and those from before `since`, are not compared.
+    A total's histogram is wrong if it is not the sum of the histograms of the total's hours. `name` is the latency that
+    the histograms count, such as `duration_ms`. Only the totals of all calls, and the totals of each key's days, have
+    histograms. Totals of minutes, and totals from before `since`, are not compared.
     """
     query = f"""
         WITH a AS (

@@ -69,9 +69,10 @@ class Command(BaseCommand):
         self.stdout.write(f"{new.source}, is in use: its newest price is of {newest}; models that are new: {added}")
 
     def status(self) -> None:
-        """Prints the age of the price lists, and one line for each model and tier without a known price.
+        """Prints the age of the price lists, and the models and service tiers whose price is missing or assumed.
 
-        A model and tier for which a price is assumed gets a line, too.
+        Each model and tier that calls of the last 30 days lack a known price for has one line, below the heading `Needs
+        a price` or `Has an assumed price`.
         """
         lists = price_lists()
         today = datetime.now(UTC).date()
