@@ -17,6 +17,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schem
 JSON = "application/json"
 EVENTS = "text/event-stream"
 FORM = "multipart/form-data"
+BEARER = "Bearer"  # the name of the one way to sign in that /openapi.json describes
 Schema = Mapping[str, object]
 Method = TypeVar("Method", bound=Callable[..., object])
 
@@ -274,25 +275,26 @@ usage = operation(
 )
 
 
-class SecurityKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # its base has no types
+class _BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # its base has no types
+    """Base of the extensions by which drf-spectacular describes how a request is authenticated: always in one way.
+
+    With a scheme for each class, /docs would have several fields that look alike, each for a part of the operations.
+    """
+
+    name = BEARER
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, object]:
+        words = "A key. For pages about the server, the access token (`ACCESS_TOKEN`) instead."
+        return {"type": "http", "scheme": "bearer", "description": words}
+
+
+class SecurityKeyScheme(_BearerScheme):  # type: ignore[no-untyped-call]  # likewise
     target_class = "proxyapi.dispatch.authentication.SecurityKeyAuthentication"
-    name = "SecurityKey"
-
-    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, object]:
-        return {"type": "http", "scheme": "bearer", "description": "The security key."}
 
 
-class AccessTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # its base has no types
+class AccessTokenScheme(_BearerScheme):  # type: ignore[no-untyped-call]  # likewise
     target_class = "proxyapi.dispatch.authentication.AccessTokenAuthentication"
-    name = "AccessToken"
-
-    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, object]:
-        return {"type": "http", "scheme": "bearer", "description": "The access token."}
 
 
-class AccessTokenOrKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # its base has no types
+class AccessTokenOrKeyScheme(_BearerScheme):  # type: ignore[no-untyped-call]  # likewise
     target_class = "proxyapi.pages.reports.AccessTokenOrKey"
-    name = "AccessTokenOrKey"
-
-    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, object]:
-        return {"type": "http", "scheme": "bearer", "description": "A key, or the access token."}

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 
-from proxyapi.openapi import ANY, ERROR, EVENTS, FORM, FORMATS, JSON, TEXT, Schema
+from proxyapi.openapi import ANY, BEARER, ERROR, EVENTS, FORM, FORMATS, JSON, TEXT, Schema
 from proxyapi.routes import find_route
 
 TAG = "/v1, as OpenAI has it"
@@ -130,12 +130,6 @@ def add_paths(result: dict[str, Any], **_: object) -> dict[str, Any]:
         route = find_route(operation.path.replace("{", "").replace("}", ""))
         if route is not None and route.family.name in settings.V1_ROUTES:
             result["paths"].setdefault(f"/v1{operation.path}", {})[operation.method] = describe(operation)
-    # `manage.py check` has drf-spectacular describe the admin only, which has no security schemes.
-    result["components"].setdefault("securitySchemes", {})["Bearer"] = {
-        "type": "http",
-        "scheme": "bearer",
-        "description": "A key of this gateway, where OpenAI's would be.",
-    }
     result["tags"].append({"name": TAG, "externalDocs": {"url": REFERENCE}})
     return result
 
@@ -152,7 +146,7 @@ def describe(operation: Operation) -> dict[str, object]:
         "summary": operation.summary,
         "description": "Passes to upstream as it is; any parameter of OpenAI's is taken.",
         "tags": [TAG],
-        "security": [{"Bearer": []}],
+        "security": [{BEARER: []}],
         "parameters": parameters,
         "responses": {
             "200": {"description": "Upstream's answer, unchanged", "content": answers},
