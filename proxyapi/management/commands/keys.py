@@ -1,8 +1,14 @@
-"""`python manage.py keys …`: makes, lists, rotates and revokes keys, for scripts."""
+"""`python manage.py keys …`: makes, lists, rotates and revokes keys, for scripts.
+
+Each change is an entry of the admin's audit log, as a change in the admin is. An entry needs an account: that of the
+command, which cannot sign in, is made with its first entry.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import re
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -10,6 +16,10 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
+from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
+from django.contrib.auth.hashers import make_password
+from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db import InterfaceError, OperationalError, transaction
@@ -23,6 +33,8 @@ FIELDS = (
     "tokens_per_minute", "parallel_calls", "budget_day", "budget_month", "budget_total", "max_output_tokens",
     "min_output_tokens", "log_bodies",
 )  # fmt: skip
+ACCOUNT = "manage.py"  # the name of the account of the audit log's entries
+COLUMNS = ("KEY", "STATE", "CREATED", "NAME", "OWNER")
 SHOWN_ONCE = "It is shown once, and is kept nowhere. Every worker knows it within two seconds."
 
 
@@ -84,30 +96,43 @@ class Command(BaseCommand):
         """Creates an access key with the given options, and prints its secret."""
         upstream_key = _read(options.upstream_key_file)
         fields = {name: getattr(options, name) for name in FIELDS}
-        self._print_text(*AccessKey.objects.issue(options.name, upstream_key=upstream_key, **fields), options)
+        with transaction.atomic():
+            key, text = AccessKey.objects.issue(options.name, upstream_key=upstream_key, **fields)
+            _log(key, ADDITION, "Created")
+        self._print_text(key, text, options)
 
     def rotate(self, options: Namespace) -> None:
         """Gives an access key a new secret, and prints the new secret."""
         with transaction.atomic():
             key = self._get(options.name)
             text = key.rotate(options.grace)
+            end = key.previous_valid_until
+            old = f"valid until {end:%Y-%m-%d %H:%M} UTC" if end else "no longer valid"
+            _log(key, CHANGE, f"Rotated; the old key is {old}")
         self._print_text(key, text, options)
 
     def revoke(self, options: Namespace) -> None:
         """Revokes an access key for ever, and prints a confirmation."""
         with transaction.atomic():
-            self._get(options.name).revoke()
+            key = self._get(options.name)
+            key.revoke()
+            _log(key, CHANGE, "Revoked")
         self.stdout.write(f"{options.name} is revoked; every worker refuses it within two seconds")
 
     def list(self, options: Namespace) -> None:
-        """Prints all access keys, each in a line or all as JSON, without their secrets."""
+        """Prints all access keys, without their secrets: as a table with the names of its columns, or as JSON."""
         keys = [_facts(key) for key in AccessKey.objects.all()]
         if options.json:
             self.stdout.write(json.dumps(keys, indent=2))
             return
+        rows = [COLUMNS]
         for key in keys:
-            head = f"{key['hint']:<14}{key['state']:<9}{str(key['created_at'])[:10]}"
-            self.stdout.write(f"{head}  {key['name']}  {key['owner']}".rstrip())
+            created = str(key["created_at"])[: len("2026-11-30")]
+            rows.append((str(key["hint"]), str(key["state"]), created, str(key["name"]), str(key["owner"])))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            self.stdout.write("  ".join(cells).rstrip())
 
     def _get(self, name: str) -> AccessKey:
         """Returns the access key with this name, with its row locked until the transaction ends.
@@ -131,6 +156,33 @@ class Command(BaseCommand):
         else:
             self.stdout.write(text)
             self.stderr.write(SHOWN_ONCE)
+
+
+def _log(key: AccessKey, action: int, words: str) -> None:
+    """Adds a change of an access key to the admin's audit log: what was done, by this command, and by which user of
+    the operating system.
+
+    Call it in the transaction of the change, so that neither is there without the other.
+    """
+    account, _ = User.objects.get_or_create(
+        username=ACCOUNT, defaults={"is_active": False, "password": make_password(None)}
+    )
+    LogEntry.objects.create(
+        user=account,
+        content_type=ContentType.objects.get_for_model(AccessKey),
+        object_id=str(key.pk),
+        object_repr=str(key),
+        action_flag=action,
+        change_message=f"{words}, with `manage.py keys` by the system user {_system_user()}.",
+    )
+
+
+def _system_user() -> str:
+    """Returns the name of the operating system's user that runs this process; its number, if it has no name there."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def _facts(key: AccessKey) -> dict[str, object]:

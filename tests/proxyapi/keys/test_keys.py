@@ -6,6 +6,8 @@ Over 300 lines, since the life of a key is followed over one server: made, used,
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import re
 import threading
 import uuid
@@ -17,6 +19,7 @@ from typing import Any
 import httpx2
 import psycopg
 import pytest
+from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError
@@ -271,8 +274,40 @@ def test_the_command_makes_lists_rotates_and_revokes(gateway: Gateway) -> None:
     assert listed["by command"]["state"] == "revoked"
     assert "key" not in listed["by command"]
     table = gateway.manage("keys", "list").stdout
-    line = rf"^{re.escape(rotated['hint'])} +revoked +\d{{4}}-\d\d-\d\d  by command  Ada$"
+    assert re.match(r"KEY +STATE +CREATED +NAME +OWNER\n", table)
+    line = rf"^{re.escape(rotated['hint'])} +revoked +\d{{4}}-\d\d-\d\d  by command +Ada$"
     assert re.search(line, table, re.MULTILINE)
+
+
+@pytest.mark.django_db
+def test_what_the_command_changes_is_in_the_audit_log() -> None:
+    """As what is changed in the admin is; the account that it names can sign in nowhere."""
+    call_command("keys", "create", "by command")
+    call_command("keys", "rotate", "by command")
+    call_command("keys", "rotate", "by command", "--grace", "1h")
+    call_command("keys", "revoke", "by command")
+    call_command("keys", "list")
+    with pytest.raises(CommandError):
+        call_command("keys", "rotate", "by command")
+    with pytest.raises(CommandError):
+        call_command("keys", "create", "by command")
+    entries = list(LogEntry.objects.order_by("pk").select_related("user"))
+
+    words = [entry.change_message.partition(", with ")[0] for entry in entries]
+    assert words[:2] == ["Created", "Rotated; the old key is no longer valid"]
+    assert re.fullmatch(r"Rotated; the old key is valid until \d{4}-\d\d-\d\d \d\d:\d\d UTC", words[2])
+    assert words[3:] == ["Revoked"]
+    user = pwd.getpwuid(os.getuid()).pw_name
+    assert {entry.change_message.partition(", with ")[2] for entry in entries} == {
+        f"`manage.py keys` by the system user {user}."
+    }
+    assert [entry.action_flag for entry in entries] == [ADDITION, CHANGE, CHANGE, CHANGE]
+    assert {(entry.object_repr, entry.get_edited_object()) for entry in entries} == {
+        ("by command", AccessKey.objects.get())
+    }
+    [account] = {entry.user for entry in entries}
+    assert (account.username, account.is_active, account.is_staff) == ("manage.py", False, False)
+    assert not account.has_usable_password()
 
 
 @pytest.mark.parametrize(
