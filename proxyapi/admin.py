@@ -95,6 +95,7 @@ class AccessKeyAdmin(GuardedAdmin):
     search_fields = ("name", "owner", "note", "=last_four")
     search_help_text = "A part of the name, the owner or the note, or the last four characters."
     list_per_page = 25
+    empty_words = "A key lets a person or a program make calls, within limits that you set. Add one for each."
     formfield_overrides = {  # noqa: RUF012  (Django's attribute)
         ArrayField: {"form_class": LinesField, "widget": UnfoldAdminTextareaWidget({"rows": 3})},
         TextField: {"widget": UnfoldAdminTextareaWidget({"rows": 3})},
@@ -237,7 +238,7 @@ class AccessKeyAdmin(GuardedAdmin):
 
     def _ask(self, request: HttpRequest, key: AccessKey, verb: str, template: str, **more: object) -> HttpResponse:
         """Renders an admin page that asks something about one access key, for example whether to revoke it."""
-        context = {**self.admin_site.each_context(request), "opts": self.opts, "key": key, **more}
+        context = {**self.admin_site.each_context(request), "opts": self.opts, "original": key, "key": key, **more}
         return TemplateResponse(
             request,
             f"admin/proxyapi/accesskey/{template}",

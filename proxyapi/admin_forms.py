@@ -22,10 +22,18 @@ GRACES = {
 
 
 class LinesField(SimpleArrayField):
-    """A form field for a list, with one item in each line; commas separate items, too, and empty lines are ignored."""
+    """A form field for a list, with one item in each line; commas separate items, too, and empty lines are ignored.
 
-    def __init__(self, base_field: forms.Field, *, max_length: int | None = None, **options: object) -> None:
-        super().__init__(base_field, delimiter="\n", max_length=max_length, min_length=None, **options)
+    Its help text begins with that, before what the column of the table says.
+    """
+
+    def __init__(
+        self, base_field: forms.Field, *, max_length: int | None = None, help_text: str = "", **options: object
+    ) -> None:
+        help_text = f"One in each line. {help_text}".strip()
+        super().__init__(
+            base_field, delimiter="\n", max_length=max_length, min_length=None, help_text=help_text, **options
+        )
 
     def clean(self, value: str | None) -> Sequence[object]:
         """Splits the text of the field at line ends and commas, and returns the items as a list, without empty ones."""

@@ -52,6 +52,10 @@ class ModelPriceAdmin(GuardedAdmin):
         "output",
     )
     search_fields = ("model",)
+    empty_words = (
+        "Calls are billed by the published price list. Add a price for a model that the list does not have, or that"
+        " costs you something else."
+    )
     fieldsets = (
         (None, {"fields": ("model", "service_tier", "every_tier", "valid_from", "valid_until", "multiplier")}),
         (
@@ -111,9 +115,20 @@ class ModelPriceAdmin(GuardedAdmin):
 class LogEntryAdmin(ReadOnlyAdmin):
     """The admin's page of past changes: who has changed what in the admin. Nobody can change the entries."""
 
-    list_display = ("action_time", "user", "content_type", "object_repr", "action_flag", "change_message")
+    list_display = ("time", "user", "content_type", "object_repr", "change")
+    fields = readonly_fields = list_display
     list_filter = ("action_flag", "content_type")
     allowed_lookups = ("action_flag__exact", "content_type__id__exact", "content_type__isnull")
     search_fields = ("object_repr", "change_message")
+    empty_words = "What is changed in the admin, and by manage.py keys, will be listed here."
     list_select_related = ("user", "content_type")
     show_full_result_count = False
+
+    @admin.display(description="time (UTC)", ordering="action_time")
+    def time(self, entry: LogEntry) -> str:
+        return f"{entry.action_time:%Y-%m-%d %H:%M:%S}"
+
+    @admin.display(description="change")
+    def change(self, entry: LogEntry) -> str:
+        """Returns what was changed, in words: Django stores it as JSON, and nothing at all for a deletion."""
+        return entry.get_change_message() or str(entry.get_action_flag_display())

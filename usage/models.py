@@ -443,7 +443,7 @@ class ModelPrice(models.Model):
     every_tier = models.BooleanField(
         default=False, db_default=True, help_text="Applies the price to every tier; then leave the service tier empty."
     )
-    valid_from = models.DateTimeField()
+    valid_from = models.DateTimeField(help_text="In UTC. Calls that begin from then on have this price.")
     valid_until = models.DateTimeField(null=True, blank=True, help_text="Leave empty if the price has no end.")
     multiplier = models.DecimalField(
         "multiple of the list price",

@@ -26,6 +26,7 @@ class GuardedAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     """
 
     allowed_lookups: tuple[str, ...] = ()
+    empty_words = ""  # what the list is for and what to do, where it has no row yet
 
     def lookup_allowed(self, lookup: str, value: object, request: HttpRequest | None = None) -> bool:
         return lookup in self.allowed_lookups

@@ -155,8 +155,8 @@ def cost_remark(call: Request) -> str:
 
     It says why there is no cost, or that the cost is not exact; it is empty if the cost is exact.
     """
-    if (call.price or {}).get("source") == NOT_COUNTED:
-        return "not counted"
+    if (source := (call.price or {}).get("source")) in (NOT_BILLED, NOT_COUNTED):
+        return str(source)
     if call.cost is not None:
         return call.cost_kind if call.cost_kind in (CostKind.ESTIMATED, CostKind.PROVISIONAL) else ""
     return "needs a price" if call.price is None else "counted when it ends"
@@ -168,13 +168,11 @@ def bill_summary(call: Request) -> str:
     It says how certain the token counts and the cost are, or why the call has no cost.
     """
     price: Mapping[str, object] = call.price or {}
-    if price.get("source") == NOT_BILLED:
-        return "not billed"
-    if price.get("source") == NOT_COUNTED:
-        return "not counted"
+    remark = cost_remark(call)
+    if price.get("source") in (NOT_BILLED, NOT_COUNTED):
+        return remark
     if price in (COUNTED_BEFORE, COUNTED_LATER):
         return "counted elsewhere"
-    remark = cost_remark(call)
     if call.cost is None:
         return remark
     return f"usage {call.get_usage_source_display()}, cost {call.cost_kind or CostKind.EXACT}"

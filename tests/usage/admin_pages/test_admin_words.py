@@ -1,0 +1,61 @@
+"""The words of the admin's lists and headings, where the theme's own would mislead."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.admin.models import ADDITION, DELETION, LogEntry
+from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
+from django.test import Client
+
+from proxyapi.models import AccessKey
+from tests.support.ledger.pages import REQUESTS, make_call, text_of
+
+pytestmark = pytest.mark.django_db
+KEYS, PRICES, AUDIT = "/admin/proxyapi/accesskey/", "/admin/usage/modelprice/", "/admin/admin/logentry/"
+
+
+def seen(admin: Client, path: str) -> str:
+    return text_of(admin.get(path).content.decode())
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [(KEYS, "Add one for each."), (PRICES, "Add a price for a model"), (AUDIT, "will be listed here")],
+)
+def test_an_empty_list_says_what_it_is_for(admin: Client, path: str, words: str) -> None:
+    empty, without_matches = seen(admin, path), seen(admin, f"{path}?q=nothing-like-this")
+
+    assert words in empty
+    assert "Reset filters" not in empty
+    assert words not in without_matches
+    assert "Reset filters" in without_matches
+
+
+def test_a_name_in_the_heading_is_as_it_is_written(admin: Client) -> None:
+    key, _ = AccessKey.objects.issue("support-bot")
+    for page in ("change/", "usage/", "rotate/", "revoke/"):
+        assert "Support-bot" not in seen(admin, f"{KEYS}{key.pk}/{page}")
+
+
+def test_the_audit_log_says_changes_in_words(admin: Client) -> None:
+    key, _ = AccessKey.objects.issue("a key")
+    common = {
+        "user": User.objects.get(), "content_type": ContentType.objects.get_for_model(AccessKey),
+        "object_id": str(key.pk), "object_repr": "a key",
+    }  # fmt: skip
+    entries = [
+        LogEntry.objects.create(**common, action_flag=flag, change_message=message)
+        for flag, message in ((ADDITION, '[{"added": {}}]'), (DELETION, ""))
+    ]
+    for page in (AUDIT, f"{AUDIT}{entries[0].pk}/change/"):
+        assert "Added." in seen(admin, page)
+        assert "added&quot;" not in seen(admin, page)
+    assert "Deletion" in seen(admin, AUDIT)
+
+
+def test_a_call_that_nobody_billed_is_marked_so_in_the_list(admin: Client) -> None:
+    make_call(outcome="rejected", status=400, response_model="", usage=None, usage_source="unknown",
+              input_tokens=None, cached_tokens=None, output_tokens=None)  # fmt: skip
+    assert "not billed" in seen(admin, REQUESTS)
+    assert "price" not in seen(admin, REQUESTS).lower().replace("custom prices", "")

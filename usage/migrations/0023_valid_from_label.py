@@ -1,0 +1,18 @@
+"""Changes a label only: no SQL."""
+
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+
+    dependencies = [
+        ('usage', '0022_leases'),
+    ]
+
+    operations = [
+        migrations.AlterField(
+            model_name='modelprice',
+            name='valid_from',
+            field=models.DateTimeField(help_text='In UTC. Calls that begin from then on have this price.'),
+        ),
+    ]
