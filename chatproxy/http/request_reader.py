@@ -216,8 +216,8 @@ class RequestReader(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Marks the body of a request as complete, and wakes the call that waits for it; the HTTP parser calls this.
 
-        Does nothing at a head that offers to switch protocols: the parser stops there and reports an end, but the body
-        is still to come (`chatproxy.http.upgrades`).
+        Does nothing if the request's head offers to switch protocols. The parser stops after such a head, and reports
+        an end although the body is still to come (`chatproxy.http.upgrades`).
         """
         if not self.parser.should_upgrade() and not self.cycle.response_complete:
             self.cycle.more_body = False

@@ -114,8 +114,9 @@ class Cluster(NamedTuple):
     def _launch(self, postgres: Postgres) -> None:
         """Starts the PostgreSQL server by the program pg_ctl, which waits until the server answers.
 
-        pg_ctl gives the server a session of its own, so Ctrl-C does not stop the server. pg_ctl runs a shell; it is
-        given `.` for the cluster's directory, whose name might need quoting in a shell.
+        pg_ctl gives the server a session of its own, so Ctrl-C does not stop the server. pg_ctl also runs a shell, in
+        which the name of the cluster's directory might need quoting. So pg_ctl is run in this directory and gets `.`
+        for it.
 
         Raises:
             BundledPostgresError: the server does not start.

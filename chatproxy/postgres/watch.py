@@ -37,10 +37,10 @@ class PostgresWatch(KeepRunning):
         self._postgres.stop()
 
     def is_running(self) -> bool:
-        """Returns whether the server runs and can be reached.
+        """Returns whether the server runs and can be reached by its socket.
 
-        Its socket counts as lost when two checks in a row do not find it: a server that is stopped by hand removes the
-        socket before it ends.
+        The result is true after a single check that does not find the socket, and false after two in a row. The reason
+        is that a server which is stopped by hand removes the socket before it ends.
         """
         if not self._postgres.running:
             return False

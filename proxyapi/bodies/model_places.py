@@ -145,7 +145,7 @@ def in_query(query: str) -> NamedModels:
 
 
 def is_model_name(name: str) -> bool:
-    """Returns whether a server may take the value of a member or field with this name for the name of a model."""
+    """Returns whether a member or field with this name, such as `model`, may name a model for some server."""
     return len(name) < 64 and _is_model_name(name)
 
 

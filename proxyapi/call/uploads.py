@@ -179,10 +179,10 @@ class FormUpload:
         return passing
 
     async def _decoded(self) -> AsyncGenerator[bytes, None]:
-        """Yields the form's bytes without their Content-Encoding: first those received before, then those that arrive.
+        """Yields the form's bytes without their Content-Encoding: first those received earlier, then those that arrive.
 
-        A small piece may become very large by decoding. It is therefore decoded in steps, between which the event loop
-        runs. Raises `BodyTooLarge`, `BadRequest` and what `IncomingBody.pieces_in_time` raises.
+        A small piece may become very large by decoding. So the piece is decoded in steps, between which the event loop
+        runs. Raises `BodyTooLarge`, `BadRequest`, and the errors of `IncomingBody.pieces_in_time`.
         """
         received, self._received = self._received, b""
         for number, at in enumerate(range(0, len(received), STEP_BYTES), 1):

@@ -65,8 +65,8 @@ class OutputLimit:
     def tokens(self, most: int) -> int:
         """Returns the most output tokens that one answer can have: the highest limit that the body states.
 
-        Returns `most`, the most that the model can put out, if the body states no limit or one that is not a positive
-        integer.
+        If the body states no limit, or one that is not a positive integer, returns `most`, the highest number of tokens
+        that the model can put out.
         """
         values = [value for _, value in self.stated]
         limits = [value for value in values if is_positive_integer(value)]

@@ -148,9 +148,9 @@ def _read_form(parts: Sequence[PartExcerpt], may_be_odd: bool) -> NamedObjects:
 
 
 async def visibility_test(object_ids: Collection[str], caller: Caller) -> Callable[[str], bool]:
-    """Returns a function that says of each id in `object_ids` whether the caller's key may see that object.
+    """Returns a function that takes one of the ids `object_ids`, and returns whether the caller may see this object.
 
-    It is used to remove the objects of other keys from a list that upstream has sent.
+    The function is used to remove the objects of other keys from a list that upstream has sent.
 
     Raises:
         DatabaseUnavailable: only the database knows the owner of an object, and it is unavailable.

@@ -168,8 +168,8 @@ class Relay(ABC):
     def _pass_on(self, send_now: SendNow, chunk: bytes) -> bytes:
         """Reads a chunk of the answer for the ledger, and sends it to the caller at once, if that is possible.
 
-        Returns the bytes that were not sent: those for which the caller's socket has no room, and the final bytes of
-        the answer, which must wait for the ledger row.
+        Returns the bytes that were not sent. They are bytes for which the caller's socket has no room, or the final
+        bytes of the answer, which must wait for the ledger row.
         """
         ready = self._read_chunk(chunk)
         if not ready or self._is_complete or not send_now(ready):

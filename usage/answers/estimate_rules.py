@@ -66,7 +66,8 @@ def tokens_made_in(seconds: float) -> int:
 def reasoning_tokens(model: str, effort: object) -> int:
     """Estimates how many tokens a model spends on hidden reasoning; 0 for a model that does not reason.
 
-    `effort` is the request's reasoning effort, such as `low`. Without a known one, the model's default effort is taken.
+    `effort` is the request's reasoning effort, such as `low`. If it is missing or not known, the model's default effort
+    is taken.
     """
     name = model.lower().removeprefix("ft:")
     if not name.startswith(REASONING_MODELS) or name.startswith(CHAT_MODELS):

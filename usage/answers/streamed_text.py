@@ -204,10 +204,10 @@ class StreamedText:
             self._add(source, "function call", called.get("arguments") or "", called.get("name"))
 
     def _read_choice_error(self, error: object) -> None:
-        """Remembers in `choice_error` the error with which a choice of a chat has ended, as OpenRouter reports it.
+        """Stores in `choice_error` the error with which a choice of a chat has ended, as OpenRouter reports it.
 
-        The choice's `finish_reason` is then "error", and the choice or the chunk has an object with the error's
-        message.
+        The choice's `finish_reason` is then "error". `error` is the choice's object or text with the error's message;
+        None if the chunk has this object instead.
         """
         if isinstance(error, dict):
             self.choice_error = error

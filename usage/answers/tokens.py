@@ -63,7 +63,7 @@ def states_usage(usage: Mapping[str, object], counts: Counts) -> bool:
 def sum_of(first: Mapping[str, object], second: Mapping[str, object]) -> dict[str, object]:
     """Returns the sum of two usage objects: adds counts of the same name, also in the objects inside them.
 
-    Of any other member that both have, such as a text, the value of `second` is taken.
+    If both have another member of the same name, such as a text, the value in `second` is taken.
     """
     found: dict[str, object] = {**first, **second}
     for name in first.keys() & second.keys():

@@ -41,9 +41,11 @@ def frame(record: Mapping[str, object]) -> bytes:
 
 
 def scan(data: bytes) -> Scan:
-    """Reads all journal records in `data`, which begins at the start of a line, and returns them.
+    """Reads the journal records in `data`, which begins at the start of a line, and returns them as a `Scan`.
 
-    Damaged lines are returned, too; no error is raised because of them.
+    A damaged line raises no error: the `Scan` has the line in `damaged`, and in `records` the whole record that may
+    stand at the end of the line. Records of a newer version are in `newer`, as lines. An unfinished line at the end of
+    `data` is left out.
     """
     size = data.rfind(b"\n") + 1
     records: list[CallRecord] = []

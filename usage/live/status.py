@@ -44,9 +44,9 @@ class ServerStatus:
 
     @property
     def upstream(self) -> str:
-        """The state of upstream: `ok`, `unreachable` if the newest call did not reach it, or `unknown`.
+        """The state of upstream: `unknown` before the first call, `ok`, or `unreachable`.
 
-        It is `unknown` before the first call.
+        It is `unreachable` if the newest call did not reach upstream.
         """
         if self.upstream_answered_at is None and self.upstream_failed_at is None:
             return "unknown"

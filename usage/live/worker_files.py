@@ -183,10 +183,11 @@ def has_living_worker() -> bool:
 
 
 def leave_counts() -> None:
-    """Leaves the counters of this process, a command such as `ledger`, in a file, so that the metrics include them.
+    """Writes the counters of this process to a file, from which `/metrics` learns them after the process has ended.
 
-    The next process that reads the workers' reports adds the counters to those of dead workers, once, and deletes the
-    file. The file has no lock, so the process that wrote it counts as dead.
+    A process that is no worker calls this, such as the command `ledger`. The next process that reads the workers'
+    reports adds the counters to those of dead workers, once, and deletes the file. The file has no lock, so the process
+    that wrote it counts as dead.
 
     Raises:
         OSError: DATA_DIR cannot be written.
@@ -240,9 +241,10 @@ def _locked_dead_counts() -> Iterator[_DeadWorkerCounts]:
 
 
 def _open_lock(path: Path) -> int:
-    """Opens a file in order to lock it, and makes the file if there is none; returns its descriptor.
+    """Opens a file that the caller of this function is going to lock; returns the file's descriptor.
 
-    A file that exists is opened for reading only, so it can be locked even on a disk that is full or read-only.
+    If there is no such file, it is made. A file that exists is opened for reading only, so it can be locked even on a
+    disk that is full or read-only.
     """
     try:
         return os.open(path, os.O_RDONLY)

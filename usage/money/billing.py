@@ -124,7 +124,7 @@ def _highest_of_model(name: str, most: MaxUsage, at: datetime, custom_prices: Se
 
 
 def dearest_picture_model(most: MaxUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> str:
-    """Returns the model with the dearest pictures, of those that a request names for the hosted image tool."""
+    """Returns the dearest one of the models that a request names for the pictures of the hosted image tool."""
     costs = {name: _highest_of_model(name, most, at, custom_prices) for name in sorted(most.picture_models)}
     return max(costs, key=lambda name: costs[name] or NOTHING)
 

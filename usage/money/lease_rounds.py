@@ -127,10 +127,10 @@ class LeaseRounds:
             await AsyncConnectionPool.check_connection(connection)
 
     async def _write(self, planned: Round) -> None:
-        """Sends the statements of the round trip `planned` to the database in one message, and stores its answers.
+        """Sends the statements of the round trip `planned` in one message; stores the database's answers in `planned`.
 
-        Dollars are given back before others are asked for. Each lease that needs dollars has a transaction of its own,
-        so no two processes ever wait for the locks of each other's keys.
+        First dollars are given back, then others are asked for. Each lease that needs dollars has a transaction of its
+        own, so no two processes ever wait for the locks of each other's keys.
         """
         assert self._pool is not None  # noqa: S101  (it is open while calls are served)
         async with self._pool.connection() as connection, connection.cursor() as cursor:
@@ -147,7 +147,7 @@ class LeaseRounds:
 
 
 def statements_of(planned: Round, mogrify: Mogrify) -> list[str]:
-    """Returns the SQL statements of a round trip; if there is nothing to send, a single one without effect."""
+    """Returns the SQL statements of a round trip; if nothing is to be sent, returns one statement without effect."""
     found = give_back(planned.given, planned.version, mogrify) if planned.given else []
     for need in planned.needs:
         found += grant(need, planned.writer, planned.version, mogrify)

@@ -193,8 +193,8 @@ def _plan(filters: Filters, before: UUID | None) -> list[IndexScan]:
     """Returns the scans (`IndexScan`) that together find all calls which match the filters and are older than `before`.
 
     Without a text to search for, one scan suffices, or one for each name of a model that has several. With a text,
-    there is one scan for each key and each model whose name contains the text. A further one is for failed calls,
-    because the text may be in their errors.
+    there are these scans: one for each key whose name contains the text, one for each such model, and one for failed
+    calls, because the text may be in their errors.
     """
     floor = first_id(filters.since) if filters.since else None
     until = first_id(filters.until) if filters.until else None

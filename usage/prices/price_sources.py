@@ -243,7 +243,7 @@ def cached_rates(_prices: PriceList, model: str, tier: str, at: datetime) -> Mod
 def _in_tier(model: str, tier: str, at: datetime) -> ModelRates | None:
     """Returns the price of a model in a service tier, by the model's exact name; None if there is none.
 
-    If no price is listed for the tier, the price is a multiple of that in the default tier.
+    If no price is listed for the tier, the price is a multiple of the model's price in the default tier.
     """
     listed = _listed(model, tier, at) or _listed(model, SAME_TIER.get(tier, tier), at)
     if listed is not None or tier == "default":

@@ -129,7 +129,7 @@ def range_labels(chosen: str = "") -> dict[str, str]:
 
 
 def _unit_of(name: str) -> CalendarUnit | None:
-    """Returns "day" or "month" if a range's name, such as `today`, means a calendar day or month; otherwise None."""
+    """Returns "day" or "month" if the range called `name`, such as `today`, is a calendar day or month; else None."""
     if name in ("today", "yesterday"):
         return "day"
     if name in ("this_month", "last_month"):
