@@ -21,10 +21,15 @@ class KeepRunning(ABC):
     def __init__(self, name: str) -> None:
         self.name = name
         self.stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"{name} watch", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def watch(self) -> None:
-        """Starts the thread, which from then on checks every second whether the process runs."""
+        """Starts the thread, which from then on checks every second whether the process runs.
+
+        May be called again after `end_watch`.
+        """
+        self.stopping.clear()
+        self._thread = threading.Thread(target=self._run, name=f"{self.name} watch", daemon=True)
         self._thread.start()
 
     def end_watch(self, seconds: float) -> None:
@@ -33,7 +38,7 @@ class KeepRunning(ABC):
         Waits `seconds` at most for a start that is under way.
         """
         self.stopping.set()
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join(seconds)
 
     @abstractmethod

@@ -46,7 +46,7 @@ _values = setting_reader.load()
 _master = os.getpid()
 _signals = MasterSignals(_values["DRAIN_SECONDS"])
 _shipper = ShipperWatch()
-_upgrade = Upgrade(_shipper.kill)
+_upgrade = Upgrade(_shipper)
 _postgres = _bundled_postgres()
 
 proc_name = "chatproxy"

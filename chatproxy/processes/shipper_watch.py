@@ -3,7 +3,8 @@
 The shipper's standard input is a pipe into which nobody writes, its *lifeline*. The master and all workers have the
 other end open, so the pipe ends when the last of them has ended, however they have: then nothing more will be written
 to the journals, and the shipper ships the rest and exits. For the same reason the shipper is started with the signals
-to stop blocked: a supervisor or a terminal sends them to all processes at once, and the calls in flight come first.
+to stop blocked: a supervisor or a terminal sends them to all processes at once, and the calls in flight come first. The
+signals that replace workers are blocked, too, because they would end it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from subprocess import Popen, TimeoutExpired
 
 from chatproxy.configuration import setting_reader
 from chatproxy.keep_running import LOOK_SECONDS, KeepRunning
-from chatproxy.processes.unix_signals import STOP_SIGNALS
+from chatproxy.processes.unix_signals import HELD_SIGNALS
 
 logger = logging.getLogger(__name__)
 
@@ -72,11 +73,16 @@ class ShipperWatch(KeepRunning):
             self._process.wait()
 
     def kill(self) -> None:
-        """Ends the shipper at once, and for good. What it has not shipped, the next one ships."""
+        """Ends the shipper at once, until `resume`. What it has not shipped, the next one ships."""
         self.end_watch(STOP_SECONDS)
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+    def resume(self) -> None:
+        """Starts the shipper, and the thread that watches it, again after `kill`."""
+        self.start_again()
+        self.watch()
 
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
@@ -94,7 +100,7 @@ class ShipperWatch(KeepRunning):
         is_long_ago = time.monotonic() - self._started_at > LONG_LIFE_SECONDS
         self._pause = LOOK_SECONDS if is_long_ago else min(self._pause * 2, LONGEST_PAUSE)
         self._started_at = time.monotonic()
-        mask = signal.pthread_sigmask(signal.SIG_SETMASK, STOP_SIGNALS | {signal.SIGQUIT})  # inherited
+        mask = signal.pthread_sigmask(signal.SIG_SETMASK, HELD_SIGNALS | {signal.SIGQUIT})  # inherited
         try:
             with _forking:
                 self._process = Popen(  # noqa: S603  (our own command, no shell)

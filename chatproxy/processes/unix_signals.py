@@ -1,15 +1,16 @@
 """What each signal does to gunicorn's master and to its workers.
 
     signal             sent to the master                        sent to a worker
-    SIGTERM            drains; a second one does not wait for    drains
-                       DRAIN_SECONDS; a later one cancels
+    SIGTERM            drains; a later one ends the wait of      drains
+                       DRAIN_SECONDS or, if there is none or
+                       it is over, cancels
     SIGINT (Ctrl-C)    the first drains without the wait; a      is ignored
                        later one cancels
     SIGHUP             drains without the wait, however often    is ignored
                        it comes
     SIGQUIT            cancels (gunicorn's own handler)          cancels
-    SIGUSR1            replaces all workers (`REPLACE_WORKERS`)  is not used
-    SIGUSR2            starts the code that is now on the disk   is not used
+    SIGUSR1            replaces all workers (`REPLACE_WORKERS`)  is ignored
+    SIGUSR2            starts the code that is now on the disk   is ignored
 
 *Draining*: for DRAIN_SECONDS everything is served as before, but each answer ends its connection, and `/readyz` has
 status 503, so that a load balancer sends its calls elsewhere. Then there are no new connections, accepted calls are
@@ -17,9 +18,9 @@ finished, the ledger is written, the process exits. *Cancelling*: the same witho
 cancelled. `chatproxy.processes.draining_server` does both. `chatproxy.processes.upgrade` does what the last two signals
 ask for.
 
-A worker ignores SIGINT and SIGHUP because Ctrl-C and the end of a terminal reach the whole process group: the master
-alone decides what they mean. A supervisor may send SIGTERM to all processes at once, so a worker takes it too. The
-shipper ignores all of them, and ends after the workers (`chatproxy.processes.shipper_watch`).
+Signals may reach all processes at once: Ctrl-C and the end of a terminal reach the whole process group, and
+supervisors can send any. So a worker ignores those of which the master alone decides what they mean. It takes SIGTERM
+too. The shipper blocks all of them, and ends after the workers (`chatproxy.processes.shipper_watch`).
 """
 
 from __future__ import annotations
@@ -41,9 +42,10 @@ logger = logging.getLogger(__name__)
 
 STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 REPLACE_WORKERS, UPGRADE = signal.SIGUSR1, signal.SIGUSR2
+REPLACEMENT_SIGNALS = frozenset({REPLACE_WORKERS, UPGRADE})
 # `manage.py serve` blocks these signals before it becomes gunicorn. Otherwise one that comes in between would be lost,
 # or would leave the bundled PostgreSQL running. The master unblocks them once its handlers are installed.
-HELD_SIGNALS = STOP_SIGNALS | {REPLACE_WORKERS, UPGRADE}
+HELD_SIGNALS = STOP_SIGNALS | REPLACEMENT_SIGNALS
 
 
 class StopMoment:
@@ -103,7 +105,7 @@ class MasterSignals:
         """Handles SIGTERM, SIGINT and SIGHUP in gunicorn's master: tells all workers to finish their calls and exit.
 
         After SIGTERM the workers wait for DRAIN_SECONDS before they close the port, so that load balancers learn of it.
-        A second SIGTERM or Ctrl-C ends that wait; one that comes after it cancels the calls in flight.
+        Another SIGTERM or Ctrl-C ends that wait; one that comes when no wait is left cancels the calls in flight.
         """
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the end of one terminal may be reported more than once
         now = time.monotonic()
@@ -135,11 +137,11 @@ def reset_in_new_worker(master: Arbiter, worker: Worker) -> None:
     Exits if the master received a signal to stop just after the fork: the worker has a copy of the queue with that
     signal, which nobody else reads.
     """
+    # The default action of these signals ends the process, and is set here, and again by gunicorn's base class. While
+    # they are blocked, they cannot end the worker before `init_signals` makes the worker ignore them again.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, *REPLACEMENT_SIGNALS})
     for number in worker.SIGNALS:
         signal.signal(number, signal.SIG_DFL)
-    # gunicorn's base class will set SIGHUP to its default again, which ends the process. While SIGHUP is blocked, it
-    # cannot end the worker before `init_signals` makes the worker ignore it again.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     ignore_in_worker()
     while not master.SIG_QUEUE.empty():
         if master.SIG_QUEUE.get_nowait() in {*STOP_SIGNALS, signal.SIGQUIT}:
@@ -147,8 +149,8 @@ def reset_in_new_worker(master: Arbiter, worker: Worker) -> None:
 
 
 def ignore_in_worker() -> None:
-    """Makes a worker ignore SIGINT and SIGHUP, which a terminal sends to the whole process group."""
-    for number in (signal.SIGINT, signal.SIGHUP):
+    """Makes a worker ignore the signals that are for the master, but may be sent to all processes at once."""
+    for number in (signal.SIGINT, signal.SIGHUP, *REPLACEMENT_SIGNALS):
         signal.signal(number, signal.SIG_IGN)
 
 

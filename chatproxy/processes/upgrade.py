@@ -11,6 +11,7 @@ At SIGUSR1, only the workers are replaced; a worker asks for it whose ids run ah
 from __future__ import annotations
 
 import logging
+import mmap
 import os
 import select
 import signal
@@ -18,7 +19,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from math import inf
 
@@ -26,13 +26,21 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
 from chatproxy.configuration import setting_reader
-from chatproxy.processes.unix_signals import HELD_SIGNALS, UPGRADE, stop_moment, unblock_signals
+from chatproxy.processes.shipper_watch import ShipperWatch
+from chatproxy.processes.unix_signals import (
+    HELD_SIGNALS,
+    REPLACEMENT_SIGNALS,
+    UPGRADE,
+    stop_moment,
+    unblock_signals,
+)
 
 logger = logging.getLogger(__name__)
 
 REPLACE_SECONDS = 60.0  # several workers may ask at once; after the first, requests are ignored for so long
 OLD_WORKERS = "CHATPROXY_OLD_WORKERS"  # environment variable: the process ids of the workers that the new master gets
 PREPARED = "chatproxy: prepared"  # the last line of `manage.py serve --prepare`, if it has succeeded
+NO_STATUS = -1  # an exit status that no process has
 
 
 class StartReports:
@@ -45,9 +53,20 @@ class StartReports:
         self._read, self._write = os.pipe()
         os.set_blocking(self._read, False)
         os.set_blocking(self._write, False)
+        self._memory = mmap.mmap(-1, 1)  # shared with all workers; not 0 once one of them has started to serve
+
+    @property
+    def has_any(self) -> bool:
+        """True if a worker of this master has ever reported that it serves, or had before its code was replaced."""
+        return self._memory[0] != 0
+
+    def mark(self) -> None:
+        """Makes `has_any` true."""
+        self._memory[0] = 1
 
     def report(self) -> None:
         """Reports to the master that this worker process has started to serve."""
+        self.mark()
         with suppress(BlockingIOError):  # full of reports that nobody has waited for
             os.write(self._write, b".")
 
@@ -61,7 +80,8 @@ class StartReports:
         """Waits until `count` more workers have reported that they serve."""
         while count > 0:
             select.select([self._read], [], [])
-            count -= len(os.read(self._read, count))
+            with suppress(BlockingIOError):  # `forget` has read it
+                count -= len(os.read(self._read, count))
 
 
 start_reports = StartReports()
@@ -90,13 +110,14 @@ class AdoptedWorker:
 class Upgrade:
     """The handlers of SIGUSR1 and SIGUSR2 in gunicorn's master, and the state of a replacement that is under way.
 
-    `leave_shipper` ends the shipper at once; the new master starts one of its own code. All methods are called in the
-    main thread.
+    `shipper` is ended before the master becomes new code, which starts a shipper of its own. All methods are called in
+    the main thread, but `_retire` and `_wait`.
     """
 
-    def __init__(self, leave_shipper: Callable[[], None]) -> None:
-        self._leave_shipper = leave_shipper
+    def __init__(self, shipper: ShipperWatch) -> None:
+        self._shipper = shipper
         self._retiring: set[int] = set()
+        self._retirement: threading.Thread | None = None
         self._replaced_at = -inf
         self._preparing: subprocess.Popen[str] | None = None
         self._is_prepared = False
@@ -106,8 +127,10 @@ class Upgrade:
         self._master = master
         master.handle_usr1 = self._replace_workers_on_request
         master.handle_usr2 = self._upgrade
+        _go_on_without_failed_workers(master)
         old = [int(pid) for pid in os.environ.pop(OLD_WORKERS, "").split(",") if pid]
         if old:
+            start_reports.mark()
             master.WORKERS.update({pid: AdoptedWorker(pid) for pid in old})
             self._replace_workers(master.cfg.workers)
             master.SIG_QUEUE.put_nowait(signal.SIGCHLD)  # one of them may have ended meanwhile
@@ -119,8 +142,9 @@ class Upgrade:
             self._master.num_workers -= 1
 
     def _replace_workers_on_request(self) -> None:
-        """Replaces all workers, at most once in `REPLACE_SECONDS`."""
-        if time.monotonic() - self._replaced_at >= REPLACE_SECONDS:
+        """Replaces all workers, at most once in `REPLACE_SECONDS`, and not while that is under way."""
+        is_under_way = self._retirement is not None and self._retirement.is_alive()
+        if not is_under_way and time.monotonic() - self._replaced_at >= REPLACE_SECONDS:
             self._replace_workers(self._master.num_workers - len(self._retiring))
 
     def _replace_workers(self, count: int) -> None:
@@ -134,7 +158,10 @@ class Upgrade:
         self._retiring |= old
         self._master.num_workers += len(old)
         start_reports.forget()
-        threading.Thread(target=self._retire, args=(old, count), name="retiring workers", daemon=True).start()
+        self._retirement = threading.Thread(
+            target=self._retire, args=(old, count), name="retiring workers", daemon=True
+        )
+        self._retirement.start()
 
     def _retire(self, old: set[int], count: int) -> None:
         """Waits until `count` new workers serve, and then ends the old ones."""
@@ -150,14 +177,22 @@ class Upgrade:
             self._become_new_code()
         elif self._preparing is None:
             logger.info("SIGUSR2: the code on the disk is prepared, and takes over if it can start")
-            # stdout is read to its end: gunicorn may learn of the exit first, and then the status is lost.
-            self._preparing = subprocess.Popen(
-                [sys.executable, "manage.py", "serve", "--prepare"],
-                cwd=setting_reader.BASE_DIR,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
+            # Inherited, since the signal may be sent to all processes, and once more.
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, REPLACEMENT_SIGNALS)
+            try:
+                # stdout is read to its end: gunicorn may learn of the exit first, and then the status is lost.
+                self._preparing = subprocess.Popen(
+                    [sys.executable, "manage.py", "serve", "--prepare"],
+                    cwd=setting_reader.BASE_DIR,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            except OSError as error:  # no memory or process is left, or the code is being exchanged
+                logger.error("the code on the disk cannot be run: %s; the server goes on as it is", error.strerror)
+                return
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             threading.Thread(target=self._wait, args=(self._preparing,), name="upgrade", daemon=True).start()
 
     def _wait(self, preparing: subprocess.Popen[str]) -> None:
@@ -174,15 +209,17 @@ class Upgrade:
     def _become_new_code(self) -> None:
         """Replaces the master by `manage.py serve` of the code on the disk, in the same process.
 
-        Returns only if the server is stopping. The port is passed on in the variables in which gunicorn passes it on to
-        a new master of its own. Signals wait until the new master handles them.
+        Returns only if the server is stopping, or if the code cannot be executed; then the server goes on as it is. The
+        port is passed on in the variables in which gunicorn passes it on to a new master of its own. Signals wait until
+        the new master handles them.
         """
+        self._is_prepared = False
         signal.pthread_sigmask(signal.SIG_BLOCK, HELD_SIGNALS)
         if stop_moment.at < inf:  # a signal to stop came before they were blocked, and would be lost
             unblock_signals()
             return
         logger.info("the code on the disk takes over")
-        self._leave_shipper()
+        self._shipper.kill()
         for listener in self._master.LISTENERS:
             os.set_inheritable(listener.fileno(), True)
         variables = {
@@ -191,10 +228,31 @@ class Upgrade:
             OLD_WORKERS: ",".join(str(pid) for pid in self._master.WORKERS),
         }
         options = ["--reload"] if self._master.cfg.reload else []
-        os.chdir(setting_reader.BASE_DIR)
-        os.execve(  # noqa: S606  (no shell is the point)
-            sys.executable, [sys.executable, "manage.py", "serve", *options], {**os.environ, **variables}
-        )
+        try:
+            os.chdir(setting_reader.BASE_DIR)
+            os.execve(  # noqa: S606  (no shell is the point)
+                sys.executable, [sys.executable, "manage.py", "serve", *options], {**os.environ, **variables}
+            )
+        except OSError as error:
+            logger.error("the code on the disk cannot be run: %s; the server goes on as it is", error.strerror)
+            self._shipper.resume()
+            unblock_signals()
+
+
+def _go_on_without_failed_workers(master: Arbiter) -> None:
+    """Lets gunicorn try again when a worker cannot start, once any worker has served.
+
+    gunicorn itself stops the server when a worker cannot load the application. That is right for a server that has
+    never served. Later it would cut the calls of all other workers, because the disk is full for example.
+    """
+    reap_workers = master.reap_workers
+
+    def reap_workers_and_go_on() -> None:
+        if start_reports.has_any:  # gunicorn compares the exit status of each worker that has ended with these
+            master.WORKER_BOOT_ERROR = master.APP_LOAD_ERROR = NO_STATUS
+        reap_workers()
+
+    master.reap_workers = reap_workers_and_go_on
 
 
 def is_taking_over() -> bool:

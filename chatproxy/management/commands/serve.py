@@ -26,7 +26,7 @@ from chatproxy.doctor.host_checks import not_a_directory
 from chatproxy.logs import without_secrets
 from chatproxy.postgres.binaries import BundledPostgresError
 from chatproxy.postgres.bundled import BundledPostgres
-from chatproxy.processes.unix_signals import HELD_SIGNALS, exit_on_stop_signals
+from chatproxy.processes.unix_signals import HELD_SIGNALS, REPLACEMENT_SIGNALS, exit_on_stop_signals
 from chatproxy.processes.upgrade import PREPARED, is_taking_over
 from chatproxy.start.first_start import create_first_admin, generate_secrets, has_admin
 from chatproxy.start.secret_canary import record_secrets
@@ -37,6 +37,10 @@ from chatproxy.start.startup import (
     raise_open_files,
     wait_for_database,
 )
+
+# The modules that load all of a worker's code. The master's own, `chatproxy.processes.gunicorn_conf`, is not among
+# them: a process that loads it stops the bundled PostgreSQL at its exit.
+LOADED_BY_WORKERS = ("chatproxy.asgi", "chatproxy.http.protocol", "chatproxy.processes.worker", "uvloop")
 
 
 class Command(BaseCommand):
@@ -57,11 +61,13 @@ class Command(BaseCommand):
         reload = bool(options["reload"])
         self.skipped_checks = {checkup.DEBUG} if reload or options["demo"] else set()
         self.skipped_checks |= {checkup.SECRETS} if options["new_secrets"] else set()
+        signal.pthread_sigmask(signal.SIG_BLOCK, REPLACEMENT_SIGNALS)  # until gunicorn handles them
         exit_on_stop_signals(0)
         # A failure, or a signal to stop, undoes what was done so far. `exec` never returns, so then nothing is undone.
         try:
             make_data_dir()
-            obey(run_checks(checkup.OF_HOST, self.skipped_checks), self.stderr)
+            if not is_taking_over():
+                obey(run_checks(checkup.OF_HOST, self.skipped_checks), self.stderr)
             if options["prepare"]:
                 self.prepare_beside_server()
                 sys.exit(0)
@@ -75,7 +81,9 @@ class Command(BaseCommand):
     def prepare_start(self, undo: ExitStack) -> None:
         """Does all that must be done before the server starts: port, database, and what `prepare` does.
 
-        Adds functions to `undo` that undo the steps, in case a later step fails.
+        Adds functions to `undo` that undo the steps, in case a later step fails. When this code takes over from a
+        running server, `--prepare` has just done the checks and `prepare`. They are not done again: they could fail
+        now, or wait for the database, and signals to stop are blocked.
         """
         if not is_taking_over():
             check_port(settings.HOST, settings.PORT, self.stderr)
@@ -85,7 +93,8 @@ class Command(BaseCommand):
             postgres.start()
             undo.callback(postgres.stop)
             postgres.keep_lock_through_exec()
-        self.prepare()
+        if not is_taking_over():
+            self.prepare()
 
     def prepare_beside_server(self) -> None:
         """Checks that the server could start, and migrates the database, while another server of DATA_DIR runs.
@@ -94,7 +103,8 @@ class Command(BaseCommand):
         """
         if settings.DATABASE_IS_BUNDLED:
             BundledPostgres(settings.DATA_DIR).check_version()
-        import_module("chatproxy.asgi")  # what workers load
+        for name in LOADED_BY_WORKERS:
+            import_module(name)
         self.prepare()
         self.stdout.write(PREPARED)
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import httpx2
 import psycopg
 import pytest
+from gunicorn.arbiter import Arbiter
 
 from chatproxy.configuration.setting_reader import BASE_DIR
 from chatproxy.postgres.bundled import BundledPostgres
+from chatproxy.processes.shipper_watch import ShipperWatch
+from chatproxy.processes.upgrade import Upgrade
 from chatproxy.version import VERSION
 from tests.simulator.server import Simulator
 from tests.support.calls.held_streams import STREAMS, read_streams
@@ -108,9 +115,12 @@ def running_again(gateway: Gateway) -> Iterator[str]:
         postgres.stop()
 
 
-def test_code_that_cannot_start_does_not_take_over(simulator: Simulator, gateway_database: str, checkout: Path) -> None:
+@pytest.mark.parametrize("module", ["entry.py", "http/protocol.py", "processes/worker.py"])
+def test_code_that_cannot_start_does_not_take_over(
+    simulator: Simulator, gateway_database: str, checkout: Path, module: str
+) -> None:
     with running(simulator, checkout, gateway_database) as gateway:
-        entry = checkout / "chatproxy" / "entry.py"
+        entry = checkout / "chatproxy" / module
         text = entry.read_text()
         put_new_version(checkout)
         entry.write_text(text + "\nimport no_such_module\n")
@@ -125,6 +135,75 @@ def test_code_that_cannot_start_does_not_take_over(simulator: Simulator, gateway
         wait_until(lambda: versions(gateway) == {NEW})
         assert gateway.stop() == 0
         assert_nothing_is_left(gateway)
+
+
+def test_code_that_is_away_does_not_take_over(simulator: Simulator, gateway_database: str, checkout: Path) -> None:
+    with running(simulator, checkout, gateway_database) as gateway:
+        put_new_version(checkout)
+        away = checkout.rename(checkout.parent / "away")
+        gateway.process.send_signal(signal.SIGUSR2)
+        gateway.wait_for_log("cannot be run: No such file or directory; the server goes on as it is")
+        assert versions(gateway) == {VERSION}
+
+        away.rename(checkout)
+        gateway.process.send_signal(signal.SIGUSR2)
+        wait_until(lambda: versions(gateway) == {NEW})
+
+
+def test_a_worker_that_cannot_start_ends_no_other_one(
+    simulator: Simulator, gateway_database: str, checkout: Path
+) -> None:
+    with running(simulator, checkout, gateway_database) as gateway:
+        entry = checkout / "chatproxy" / "entry.py"
+        text = entry.read_text()
+        put_new_version(checkout)
+        entry.write_text(text + "\nimport no_such_module\n")
+        gateway.process.send_signal(signal.SIGUSR1)  # replaces the workers unprepared
+        gateway.wait_for_log("(?s)exited with code.*exited with code")
+        assert versions(gateway) == {VERSION}
+
+        entry.write_text(text)
+        wait_until(lambda: versions(gateway) == {NEW})
+        assert gateway.stop() == 0
+        assert_nothing_is_left(gateway)
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+def test_the_signals_may_go_to_all_processes(
+    simulator: Simulator, gateway_database: str, checkout: Path, number: int
+) -> None:
+    with running(simulator, checkout, gateway_database) as gateway:
+        shipper_of(gateway)
+
+        def replace() -> None:
+            put_new_version(checkout)
+            os.killpg(gateway.process.pid, number)
+            wait_until(lambda: versions(gateway) == {NEW})
+
+        streams = read_streams(gateway, simulator, replace)
+        assert all(stream.endswith(b"data: [DONE]\n\n") for stream in streams)
+        assert len(gateway.worker_pids) == 2
+        assert "the shipper has ended" not in gateway.log
+
+
+def test_code_that_cannot_be_executed_leaves_the_server_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
+    def refuse(*_: object) -> None:
+        said.append("executed")
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(os, "execve", refuse)
+    monkeypatch.setattr(os, "chdir", lambda _: None)
+    shipper = SimpleNamespace(kill=lambda: said.append("ended"), resume=lambda: said.append("resumed"))
+    master = SimpleNamespace(LISTENERS=[], WORKERS={}, cfg=SimpleNamespace(reload=False), reap_workers=None)
+    upgrade = Upgrade(cast(ShipperWatch, shipper))
+    upgrade.install(cast(Arbiter, master))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    upgrade._become_new_code()
+
+    assert said == ["ended", "executed", "resumed"]
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
 
 
 @pytest.mark.parametrize("moment", ["is prepared", "code on the disk takes over"])
