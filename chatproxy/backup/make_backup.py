@@ -14,6 +14,7 @@ import psycopg
 from django.conf import settings
 from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
+from psycopg.rows import TupleRow
 
 from chatproxy.backup.archive import PART_BYTES, ArchiveWriter, Manifest
 from chatproxy.backup.data_files import read_data_files
@@ -32,7 +33,7 @@ def write_backup(file: BinaryIO, output: Output, *, with_secrets: bool) -> Manif
     backup, if there is such a file.
 
     Raises:
-        StartError: the database cannot be reached.
+        StartError: the database cannot be reached, or only through a connection pooler.
         ClientProgramError: pg_dump is missing, too old, or has failed.
         OSError: the file cannot be written.
     """
@@ -41,6 +42,7 @@ def write_backup(file: BinaryIO, output: Output, *, with_secrets: bool) -> Manif
     except psycopg.Error as error:
         raise StartError(f"the database cannot be reached; is the server running? ({reason_of(error)})") from None
     with database:
+        check_is_direct(database)
         [(schema,)] = database.execute("SELECT current_schema()").fetchall()
         major = database.info.server_version // 10_000
         pg_dump = ClientProgram.find_pg_dump(major, is_bundled=settings.DATABASE_IS_BUNDLED)
@@ -64,3 +66,19 @@ def write_backup(file: BinaryIO, output: Output, *, with_secrets: bool) -> Manif
         archive.add(DATABASE, pg_dump.dump(connection_parameters(), schema, PART_BYTES, assumed_role()))
         archive.close()
     return manifest
+
+
+def check_is_direct(database: psycopg.Connection[TupleRow]) -> None:
+    """Checks that a connection leads to PostgreSQL itself, since pg_dump and pg_restore need a session of their own.
+
+    They change the settings of a session. A pooler would lend that session to the server's calls afterwards, which then
+    find no tables. It is noticed because it tells its clients another process id than that of the session.
+
+    Raises:
+        StartError: it leads to a pooler, such as PgBouncer.
+    """
+    [(session,)] = database.execute("SELECT pg_backend_pid()").fetchall()
+    if session != database.info.backend_pid:
+        raise StartError(
+            "DATABASE_URL leads to a connection pooler; run this command with a DATABASE_URL of the database itself"
+        )

@@ -16,7 +16,7 @@ from psycopg.rows import TupleRow
 
 from chatproxy.backup.archive import Manifest, check_archive, read_parts
 from chatproxy.backup.data_files import write_data_files
-from chatproxy.backup.make_backup import DATABASE
+from chatproxy.backup.make_backup import DATABASE, check_is_direct
 from chatproxy.configuration import setting_reader
 from chatproxy.doctor.checkup import check_database, obey
 from chatproxy.postgres.bundled import BundledPostgres
@@ -49,7 +49,7 @@ def restore_backup(path: Path, output: Output) -> Manifest:
     Raises:
         BadArchive: the file is no whole backup; nothing was written.
         RestoreRefused: the place is not empty, or the backup is of a newer version; nothing was written.
-        StartError: the database cannot be reached, or cannot hold the ledger.
+        StartError: the database cannot be reached, or only through a connection pooler, or cannot hold the ledger.
         BundledPostgresError: the bundled PostgreSQL does not start.
         ClientProgramError: pg_restore is missing, too old, or has failed.
         OSError: the backup cannot be read, or a file cannot be written.
@@ -63,13 +63,12 @@ def restore_backup(path: Path, output: Output) -> Manifest:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         if postgres:
             postgres.start()
-            undo.callback(postgres.stop)
+            undo.callback(_delete, postgres)  # there was none before: `_check_directory`
         undo.callback(close_connections)
         obey(wait_for_database(output, check_database), output)
         with wait_for_lock(MIGRATION_LOCK, lambda: _say_waiting(output)), connect() as database:
+            check_is_direct(database)
             _check_database(database, manifest)
-            if postgres:
-                undo.callback(_delete, postgres)
             major = database.info.server_version // 10_000
             pg_restore = ClientProgram.find_pg_restore(
                 major, manifest.dumped_by, is_bundled=settings.DATABASE_IS_BUNDLED

@@ -42,16 +42,17 @@ def _read_secret(variable: str, path: Path) -> str:
     """Returns the secret in the file at `path`, which the variable `variable` names: its only line.
 
     Raises:
-        ImproperlyConfigured: the file does not exist, cannot be read, is empty, or has more than one line.
+        ImproperlyConfigured: the file does not exist, cannot be read, is empty, or has more than one line. The message
+            has the path only if there is such a file: otherwise the text may be the secret itself.
     """
     try:
         content = read_regular_file(path)
     except OSError as error:
-        raise ImproperlyConfigured(f"{variable}: {path} cannot be read: {error.strerror}") from None
+        raise ImproperlyConfigured(f"{variable}: its file cannot be read: {error.strerror}") from None
     except EnvFileError as error:
         raise ImproperlyConfigured(f"{variable}: {error}") from None
     if content is None:
-        raise ImproperlyConfigured(f"{variable}: {path} does not exist")
+        raise ImproperlyConfigured(f"{variable} must be the path of a file, and there is no such file")
     try:
         lines = content.decode("utf-8-sig").strip().splitlines()
     except UnicodeDecodeError:

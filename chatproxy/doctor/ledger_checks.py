@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from django.conf import settings
 from django.db.utils import ProgrammingError
+from psycopg.errors import UndefinedColumn, UndefinedTable
 
 from chatproxy.configuration import setting_reader
 from chatproxy.doctor.finding import Finding, Level, fault, warning
@@ -27,5 +28,8 @@ def check_secrets_of_database() -> Iterator[Finding]:
         check_secrets(setting_reader.load(), settings.DATA_DIR / setting_reader.SECRETS_FILE)
     except SecretsDiffer as difference:
         yield fault(str(difference))
-    except ProgrammingError:  # of `doctor` before the first start, or before the first one of a newer version
+    except ProgrammingError as error:
+        if not isinstance(error.__cause__, UndefinedTable | UndefinedColumn):
+            raise
+        # `doctor` runs before the first start, or before the first one of a newer version.
         yield Finding(Level.OK, "not compared, since the database has not been migrated; the next start does both")

@@ -26,6 +26,7 @@ from chatproxy.postgres.binaries import PACKAGE
 
 STRICT_MAJOR = 17  # of PostgreSQL, which has brought `transaction_timeout`
 OPTIONS = ("--no-owner", "--no-privileges", "--no-password")
+SECRET_PARAMETERS = {"sslpassword", "oauth_client_secret"}  # beside the password, for which there is a variable
 
 
 class ClientProgramError(Exception):
@@ -124,8 +125,10 @@ class ClientProgram(NamedTuple):
         """Runs the program on a database during the `with` block, and waits for its end; kills it if the block fails.
 
         Raises:
-            ClientProgramError: the program cannot be run, or has failed.
+            ClientProgramError: the program cannot be run, has failed, or would show a secret to the whole machine.
         """
+        if shown := sorted(SECRET_PARAMETERS & database.keys()):
+            raise ClientProgramError(f"{shown[0]} in DATABASE_URL would stand in the list of processes; leave it out")
         place = make_conninfo(**{name: value for name, value in database.items() if name != "password"})
         arguments = [*OPTIONS, *([f"--role={role}"] if role else []), *options, f"--dbname={place}"]
         password = {"PGPASSWORD": database["password"]} if "password" in database else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -43,9 +44,12 @@ def private_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def _sync_directory(path: Path) -> None:
-    """Waits until the names of the files in a directory would survive a power cut."""
+    """Waits until the names of the files in a directory would survive a power cut, if its file system can do that."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.ENOTSUP}:
+            raise
     finally:
         os.close(descriptor)

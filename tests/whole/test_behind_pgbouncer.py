@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -138,6 +139,7 @@ COMMANDS: dict[str, tuple[list[str], str]] = {
     "ledger verify": (["ledger", "verify"], ""),
     "prices update": (["prices", "update"], "genai-prices"),
     "prices status": (["prices", "status"], "genai-prices"),
+    "doctor": (["doctor"], "^ok"),
 }
 MAKE_OLD_CALLS = """
 from datetime import UTC, datetime, timedelta
@@ -159,7 +161,16 @@ def actions() -> Iterator[str]:
 
 
 def test_the_table_has_every_command() -> None:
-    assert {*COMMANDS, "serve", "ship"} == set(actions())
+    assert {*COMMANDS, "backup", "restore", "serve", "ship"} == set(actions())
+
+
+@pytest.mark.usefixtures("nothing_is_left")
+def test_a_dump_is_refused(gateway: Gateway, tmp_path: Path) -> None:
+    """It would leave a search path in the pooler's connections with which no table is found."""
+    done = gateway.manage("backup", str(tmp_path / "backup.tar"))
+    assert done.returncode == 1
+    assert "connection pooler" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("nothing_is_left")

@@ -221,7 +221,7 @@ def _usage_row(name: str, totals: Totals, total: Totals, group: RankedGroup | No
         share=round(100 * totals.cost / total.cost) if total.cost else 0,
         errors=formatting.share(totals.errors, totals.calls),
         tokens=totals.input_tokens + totals.output_tokens,
-        cost=formatting.dollars(totals.cost if totals.unpriced_calls < totals.calls else None),
+        cost=formatting.dollars(totals.cost if totals.cost or totals.unpriced_calls < totals.calls else None),
         uncertain=_uncertain(totals),
         average=formatting.duration(ratio(totals.duration_ms, totals.calls)),
     )

@@ -54,9 +54,11 @@ def check_target(path: Path) -> None:
     """Checks that a file can be made at `path`, before the database is dumped.
 
     Raises:
-        CommandError: there is a directory, or no directory for it.
+        CommandError: there is something else than a file, such as a directory or a device, or no directory for it.
     """
     if path.is_dir():
         raise CommandError(f"{path} is a directory; name a file in it")
+    if path.exists() and not path.is_file():
+        raise CommandError(f"{path} is no file; `-` is the standard output")
     if not path.parent.is_dir():
         raise CommandError(f"there is no directory {path.parent}; create it")

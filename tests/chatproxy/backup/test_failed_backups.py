@@ -75,8 +75,12 @@ def test_a_backup_without_a_server_says_so(new: Callable[..., Place], tmp_path: 
 
 def test_a_file_that_cannot_be_made_is_refused_with_words(new: Callable[..., Place], tmp_path: Path) -> None:
     place = new("old")
-    said = {name: place.manage("backup", str(tmp_path / name)).stderr.decode() for name in (".", "none/backup.tar")}
+    said = {
+        name: place.manage("backup", str(tmp_path / name)).stderr.decode()
+        for name in (".", "none/backup.tar", "/dev/null")
+    }
     assert said["."] == f"CommandError: {tmp_path} is a directory; name a file in it\n"
+    assert said["/dev/null"] == "CommandError: /dev/null is no file; `-` is the standard output\n"
     assert said["none/backup.tar"] == f"CommandError: there is no directory {tmp_path}/none; create it\n"
 
 
@@ -97,6 +101,13 @@ def test_a_full_disk_leaves_nothing_behind(new: Callable[..., Place], tmp_path: 
         assert len(list(directory.iterdir())) == 1
 
 
+OBEYING = """
+import os, signal, sys
+signal.signal(int(sys.argv[1]), signal.SIG_DFL)
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_backup_that_is_ended_leaves_nothing_behind(
     new: Callable[..., Place], tmp_path: Path, number: signal.Signals
@@ -108,8 +119,9 @@ def test_a_backup_that_is_ended_leaves_nothing_behind(
         f"#!/bin/sh\ntest $1 = --version && echo '(PostgreSQL) 99' && exit\ntouch {dumping}\nsleep 1000\n"
     )
     pg_dump.chmod(0o755)
+    # A shell lets the processes that it starts in the background ignore SIGINT, perhaps also these tests.
     command = subprocess.Popen(
-        [sys.executable, "manage.py", "backup", str(directory / "backup.tar")],
+        [sys.executable, "-c", OBEYING, str(number.value), "manage.py", "backup", str(directory / "backup.tar")],
         cwd=settings.BASE_DIR,
         env=variables(place.data_dir, DATABASE_URL=place.url, PATH=f"{tmp_path}:{os.environ['PATH']}"),
         start_new_session=True,
