@@ -288,6 +288,11 @@ class Protocol(RequestReader):
         else:
             self.end_after_answer()
 
+    def close_between_requests(self) -> None:
+        """Closes this connection if no call runs on it, even if a request is arriving: calls are being cancelled."""
+        if self._is_between_requests:
+            self.transport.close()
+
     def end_after_answer(self) -> None:
         """Lets the running answer announce the end of the connection, because its worker is to end.
 

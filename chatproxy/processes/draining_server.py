@@ -73,6 +73,7 @@ class DrainingServer(Server):
         self._connections = connections
         self._closes_at = math.inf  # when the port closes at the latest, as a time of `time.monotonic()`
         self._knows_of_stop = False
+        self._is_cancelling = False
         self._ticks_until_check = TICKS_PER_SECOND
 
     @contextlib.contextmanager
@@ -137,11 +138,28 @@ class DrainingServer(Server):
     def cancel_calls(self) -> None:
         """Closes the port and cancels the calls in flight, after which the process exits.
 
-        The parts of the worker are still ended in order, so the rows of the cancelled calls are written too.
+        The parts of the worker are still ended in order, so the rows of the cancelled calls are written too. `shutdown`
+        cancels the calls that begin after this one.
         """
+        self._is_cancelling = True
         self._stop_at_once()
+        self._cancel_what_runs()
+
+    def _cancel_what_runs(self) -> None:
+        """Closes the idle connections, and cancels the calls in flight in the next round of the event loop.
+
+        Until then, a call that has just been read begins. One that is cancelled before never runs, and so never ends
+        its connection.
+        """
+        for connection in cast("set[Protocol]", self.server_state.connections.copy()):
+            connection.close_between_requests()
+        asyncio.get_running_loop().call_soon(self._cancel_tasks)
+
+    def _cancel_tasks(self) -> None:
+        """Cancels each call in flight, unless that was done before."""
         for task in self.server_state.tasks:
-            task.cancel("the server was told to stop at once")
+            if not task.cancelling():  # a second time would disturb its end
+                task.cancel("the server was told to stop at once")
 
     def _stop_at_once(self) -> None:
         """Begins to drain, and closes the port without waiting for DRAIN_SECONDS, because the whole server ends."""
@@ -172,15 +190,17 @@ class DrainingServer(Server):
         """Closes the port, finishes everything that was accepted, and ends the parts of the worker.
 
         Connections in the port's queue are accepted first: their clients may have sent their requests already, and
-        nobody could tell them that these were not served.
+        nobody could tell them that these were not served. If the calls are to be cancelled, nothing more is accepted.
         """
-        queued = queued_connections(sockets or [])
+        queued = [] if self._is_cancelling else queued_connections(sockets or [])
         for server in self.servers:
             server.close()  # nothing was awaited since the last look into the queue
         for connection in queued:
             with contextlib.suppress(OSError):  # the client has left
                 await asyncio.get_running_loop().connect_accepted_socket(self._make_protocol, connection)
         await self._receive_requests()
+        if self._is_cancelling:
+            self._cancel_what_runs()
         await super().shutdown(sockets)
 
     def _make_protocol(self) -> asyncio.Protocol:
@@ -189,12 +209,17 @@ class DrainingServer(Server):
         return factory(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     async def _receive_requests(self) -> None:
-        """Waits until each connection has sent what it has begun to send, for `ARRIVING_SECONDS` at most."""
+        """Waits until each connection has sent what it has begun to send, for `ARRIVING_SECONDS` at most.
+
+        Does not wait if the calls are to be cancelled.
+        """
         connections = cast("set[Protocol]", self.server_state.connections)
         deadline = time.monotonic() + ARRIVING_SECONDS
         await asyncio.sleep(0)  # what the loop has noticed by now is read
         # No event tells of bytes in a socket before they are read.
-        while time.monotonic() < deadline and any(each.awaits_request for each in connections):  # noqa: ASYNC110
+        while (  # noqa: ASYNC110
+            not self._is_cancelling and time.monotonic() < deadline and any(each.awaits_request for each in connections)
+        ):
             await asyncio.sleep(LOOK_SECONDS)
 
 

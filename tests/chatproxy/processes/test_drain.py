@@ -6,13 +6,13 @@ import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import httpx2
 import pytest
 
 from tests.simulator.server import Simulator
-from tests.support.callers.wire import connect, json_call
+from tests.support.callers.wire import connect, head, json_call
 from tests.support.servers.disks import wait_until
 from tests.support.servers.gateway import PATIENCE, SECURITY_KEY, Gateway
 from tests.support.servers.processes import assert_nothing_is_left, is_running
@@ -96,6 +96,29 @@ def test_a_second_signal_ends_calls_in_flight(start_gateway: Callable[..., Gatew
     assert len(gateway.rows("WHERE incoming_request_id = 'ended-by-a-second-signal'", at_least=1)) == 1
     # A worker that takes more than two seconds is killed by gunicorn, which does not wait for its end.
     wait_until(lambda: not any(map(is_running, gateway.worker_pids)))
+    assert_nothing_is_left(gateway)
+
+
+def test_calls_that_arrive_with_the_order_to_cancel_end_too(
+    start_gateway: Callable[..., Gateway], simulator: Simulator
+) -> None:
+    """On idle connections and in the port's queue; the worker stands still until it finds all of it at once."""
+    gateway = start_gateway()
+    (worker,) = gateway.worker_pids
+    with ExitStack() as stack:
+        idle = [stack.enter_context(connect(gateway)) for _ in range(5)]
+        for wire in idle:
+            wire.send(head("GET", "/healthz"))
+            assert wire.read_answer().status == 200
+        os.kill(worker, signal.SIGSTOP)
+        queued = [stack.enter_context(connect(gateway)) for _ in range(5)]
+        for wire in (*idle, *queued):
+            wire.send(json_call("/openai", {**CALL, "model": "fault:hang"}))
+        gateway.process.send_signal(signal.SIGQUIT)
+        gateway.wait_for_log("Handling signal: quit")
+        os.kill(worker, signal.SIGCONT)
+        assert gateway.process.wait(PATIENCE) == 0
+    assert "was sent SIGKILL" not in gateway.log
     assert_nothing_is_left(gateway)
 
 
