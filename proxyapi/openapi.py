@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+from drf_spectacular.drainage import set_override
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.types import OpenApiTypes
@@ -284,6 +285,8 @@ class _BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-
     name = BEARER
 
     def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, object]:
+        # Otherwise each further class that has the scheme of this name is a warning on the server's console.
+        set_override(type(self.target), "suppress_collision_warning", True)
         words = "A key. For pages about the server, the access token (`ACCESS_TOKEN`) instead."
         return {"type": "http", "scheme": "bearer", "description": words}
 
