@@ -285,8 +285,7 @@ class _BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-
     name = BEARER
 
     def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, object]:
-        # Otherwise each further class that has the scheme of this name is a warning on the server's console.
-        set_override(type(self.target), "suppress_collision_warning", True)
+        set_override(type(self.target), "suppress_collision_warning", True)  # several classes have this one scheme
         words = "A key. For pages about the server, the access token (`ACCESS_TOKEN`) instead."
         return {"type": "http", "scheme": "bearer", "description": words}
 
