@@ -437,13 +437,21 @@ async def test_always_returns_only_after_a_sync_that_came_after_the_write(disk: 
 
 async def test_always_lets_many_calls_share_a_sync(disk: PretendedOS, tmp_path: Path) -> None:
     with running(tmp_path, sync="always") as journal:
-
-        async def call() -> None:
+        await journal.wait_until_durable()
+        while disk.sync_entered.acquire(blocking=False):
+            pass
+        disk.sync_may_go.clear()
+        before = disk.synced
+        journal.end(new_id(), FACTS)
+        calls = [asyncio.create_task(journal.wait_until_durable())]
+        await asyncio.to_thread(disk.sync_entered.acquire)
+        for _ in range(200):  # they come while that sync is running, and the next one covers all of them
             journal.end(new_id(), FACTS)
-            await journal.wait_until_durable()
-
-        await asyncio.gather(*(call() for _ in range(200)))
-        assert 1 <= disk.synced <= 20
+            calls.append(asyncio.create_task(journal.wait_until_durable()))
+        await asyncio.sleep(0)
+        disk.sync_may_go.set()
+        await asyncio.gather(*calls)
+        assert disk.synced == before + 2
 
 
 async def test_always_covers_a_write_before_a_rotation(disk: PretendedOS, tmp_path: Path) -> None:
