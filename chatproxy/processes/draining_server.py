@@ -216,8 +216,7 @@ class DrainingServer(Server):
         connections = cast("set[Protocol]", self.server_state.connections)
         deadline = time.monotonic() + ARRIVING_SECONDS
         await asyncio.sleep(0)  # what the loop has noticed by now is read
-        # No event tells of bytes in a socket before they are read.
-        while (  # noqa: ASYNC110
+        while (  # noqa: ASYNC110  (no event tells of bytes in a socket before they are read)
             not self._is_cancelling and time.monotonic() < deadline and any(each.awaits_request for each in connections)
         ):
             await asyncio.sleep(LOOK_SECONDS)

@@ -415,13 +415,18 @@ def test_what_the_disk_has_not_kept_of_a_live_segment_is_handed_back_and_passed(
 # Syncing.
 
 
+async def hold_next_sync(journal: Journal, disk: PretendedOS) -> int:
+    """Lets the next sync wait until `disk.sync_may_go` is set; returns the number of syncs that there have been."""
+    await journal.wait_until_durable()
+    while disk.sync_entered.acquire(blocking=False):
+        pass
+    disk.sync_may_go.clear()
+    return disk.synced
+
+
 async def test_always_returns_only_after_a_sync_that_came_after_the_write(disk: PretendedOS, tmp_path: Path) -> None:
     with running(tmp_path, sync="always") as journal:
-        await journal.wait_until_durable()
-        while disk.sync_entered.acquire(blocking=False):
-            pass
-        disk.sync_may_go.clear()
-        before = disk.synced
+        before = await hold_next_sync(journal, disk)
         journal.end(new_id(), FACTS)
         first = asyncio.create_task(journal.wait_until_durable())
         await asyncio.to_thread(disk.sync_entered.acquire)
@@ -437,11 +442,7 @@ async def test_always_returns_only_after_a_sync_that_came_after_the_write(disk: 
 
 async def test_always_lets_many_calls_share_a_sync(disk: PretendedOS, tmp_path: Path) -> None:
     with running(tmp_path, sync="always") as journal:
-        await journal.wait_until_durable()
-        while disk.sync_entered.acquire(blocking=False):
-            pass
-        disk.sync_may_go.clear()
-        before = disk.synced
+        before = await hold_next_sync(journal, disk)
         journal.end(new_id(), FACTS)
         calls = [asyncio.create_task(journal.wait_until_durable())]
         await asyncio.to_thread(disk.sync_entered.acquire)
