@@ -6,16 +6,16 @@ import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 
 import httpx2
 import pytest
 
 from tests.simulator.server import Simulator
-from tests.support.callers.wire import connect, head, json_call
+from tests.support.callers.wire import connect, json_call
 from tests.support.servers.disks import wait_until
 from tests.support.servers.gateway import PATIENCE, SECURITY_KEY, Gateway
-from tests.support.servers.processes import assert_nothing_is_left, is_running
+from tests.support.servers.processes import assert_nothing_is_left, is_running, requests_with_signal
 
 CALL = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
 STREAM = {"security_key": SECURITY_KEY, "model": "fault:gate-stream", "input": "hi", "stream": True}
@@ -104,19 +104,8 @@ def test_calls_that_arrive_with_the_order_to_cancel_end_too(
 ) -> None:
     """On idle connections and in the port's queue; the worker stands still until it finds all of it at once."""
     gateway = start_gateway()
-    (worker,) = gateway.worker_pids
-    with ExitStack() as stack:
-        idle = [stack.enter_context(connect(gateway)) for _ in range(5)]
-        for wire in idle:
-            wire.send(head("GET", "/healthz"))
-            assert wire.read_answer().status == 200
-        os.kill(worker, signal.SIGSTOP)
-        queued = [stack.enter_context(connect(gateway)) for _ in range(5)]
-        for wire in (*idle, *queued):
-            wire.send(json_call("/openai", {**CALL, "model": "fault:hang"}))
-        gateway.process.send_signal(signal.SIGQUIT)
-        gateway.wait_for_log("Handling signal: quit")
-        os.kill(worker, signal.SIGCONT)
+    request = json_call("/openai", {**CALL, "model": "fault:hang"})
+    with requests_with_signal(gateway, signal.SIGQUIT, request, queued=5):
         assert gateway.process.wait(PATIENCE) == 0
     assert "was sent SIGKILL" not in gateway.log
     assert_nothing_is_left(gateway)

@@ -6,16 +6,16 @@ import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 
 import httpx2
 import pytest
 
 from tests.simulator.server import Simulator
-from tests.support.callers.wire import connect, head, json_call
+from tests.support.callers.wire import json_call
 from tests.support.polling import wait_until
 from tests.support.servers.gateway import PATIENCE, SECURITY_KEY, Gateway
-from tests.support.servers.processes import assert_nothing_is_left, is_running
+from tests.support.servers.processes import assert_nothing_is_left, is_running, requests_with_signal
 
 CALL = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
 LONG = "3600"
@@ -87,20 +87,8 @@ def test_what_was_accepted_is_served(start_gateway: Callable[..., Gateway], simu
     The worker stands still meanwhile, so that it finds the signal and the requests at the same time.
     """
     gateway = start_gateway()
-    (worker,) = gateway.worker_pids
-    with ExitStack() as stack:
-        idle = [stack.enter_context(connect(gateway)) for _ in range(5)]
-        for wire in idle:
-            wire.send(head("GET", "/healthz"))
-            assert wire.read_answer().status == 200
-        os.kill(worker, signal.SIGSTOP)
-        queued = [stack.enter_context(connect(gateway)) for _ in range(20)]
-        for wire in (*idle, *queued):
-            wire.send(json_call("/openai", CALL))
-        gateway.process.send_signal(signal.SIGTERM)
-        gateway.wait_for_log("Handling signal: term")
-        os.kill(worker, signal.SIGCONT)
-        answers = [wire.read_answer() for wire in (*idle, *queued)]
+    with requests_with_signal(gateway, signal.SIGTERM, json_call("/openai", CALL), queued=20) as wires:
+        answers = [wire.read_answer() for wire in wires]
 
     assert [answer.status for answer in answers] == [200] * 25
     assert gateway.process.wait(PATIENCE) == 0

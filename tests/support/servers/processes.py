@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,6 +14,7 @@ import orjson
 import pytest
 
 from tests.chaos.processes import is_alive
+from tests.support.callers.wire import Wire, connect, head
 from tests.support.polling import wait_until
 from tests.support.servers.gateway import Gateway
 
@@ -47,3 +50,26 @@ def shipper_of(gateway: Gateway) -> int:
 
     wait_until(look)
     return found[0]
+
+
+@contextmanager
+def requests_with_signal(gateway: Gateway, number: signal.Signals, request: bytes, queued: int) -> Iterator[list[Wire]]:
+    """Sends a signal to a server, and a `request` on 5 idle connections and on `queued` new ones.
+
+    The worker stands still meanwhile, so that it finds the signal and all requests at once; the new connections are in
+    the port's queue. Yields the connections, which are open until the block ends.
+    """
+    (worker,) = gateway.worker_pids
+    with ExitStack() as stack:
+        wires = [stack.enter_context(connect(gateway)) for _ in range(5)]
+        for wire in wires:
+            wire.send(head("GET", "/healthz"))
+            assert wire.read_answer().status == 200
+        os.kill(worker, signal.SIGSTOP)
+        wires += [stack.enter_context(connect(gateway)) for _ in range(queued)]
+        for wire in wires:
+            wire.send(request)
+        gateway.process.send_signal(number)
+        gateway.wait_for_log(f"Handling signal: {number.name.removeprefix('SIG').lower()}")
+        os.kill(worker, signal.SIGCONT)
+        yield wires
