@@ -23,10 +23,9 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def parse_address(text: str) -> Address | None:
-    """Returns the IP address that a text states; None if the text is not an IP address.
+    """Parses an IP address; returns None for any other text.
 
-    An IPv4 address in one of the forms that IPv6 has for it is returned as IPv4. The interface in a link-local address
-    (`%eth0`) is dropped.
+    `::ffff:192.0.2.1` becomes the IPv4 address `192.0.2.1`, and `fe80::1%eth0` becomes `fe80::1`.
     """
     try:
         parsed = ipaddress.ip_address(text.partition("%")[0])
@@ -53,11 +52,9 @@ def mapped_address(address: str) -> str:
 
 
 def both_forms(network: str) -> list[str]:
-    """Returns the two forms in which a network of IPv4 addresses can be written, as a list.
+    """Returns a network of IPv4 addresses in both notations: `["10.0.0.0/8", "::ffff:10.0.0.0/104"]`.
 
-    One form is that of IPv4, such as `10.0.0.0/8`, the other that of IPv6, such as `::ffff:10.0.0.0/104`. `network` may
-    be in either form, or be a single IPv4 address. For any other text, such as an IPv6 network, the list has only that
-    text.
+    `network` may be in either notation. An IPv6 network, or any other text, is returned alone: `["2001:db8::/32"]`.
     """
     try:
         parsed = ipaddress.ip_network(network)

@@ -89,7 +89,7 @@ class ModelPriceAdmin(GuardedAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: ModelPrice | None = None) -> Any:
         """Returns the groups of fields in the form of a price.
 
-        If the page's address fills in a proposed price, a note above the fields says so.
+        If the query string proposes a price, the first group has a note that says so.
         """
         fieldsets = super().get_fieldsets(request, obj)
         if obj is not None or PROPOSED not in request.GET:
@@ -99,9 +99,9 @@ class ModelPriceAdmin(GuardedAdmin):
         return ((title, {**options, "description": words}), *others)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, object]:
-        """Returns the values with which the form of a new price opens: those in the query string of the page's address.
+        """Returns the initial values of the form for a new price, from the page's query string.
 
-        Times are parsed; a text that states no time is left out.
+        Texts of times are parsed, and texts that are no times are left out.
         """
         initial: dict[str, object] = dict(super().get_changeform_initial_data(request))
         for name in ("valid_from", "valid_until"):
@@ -130,5 +130,6 @@ class LogEntryAdmin(ReadOnlyAdmin):
 
     @admin.display(description="change")
     def change(self, entry: LogEntry) -> str:
-        """Returns what was changed, in words: Django stores it as JSON, and nothing at all for a deletion."""
+        """Returns a description of a change for the audit log, such as "Added." or "Deletion"."""
+        # Django stores no description of a deletion, so the name of the action is shown.
         return entry.get_change_message() or str(entry.get_action_flag_display())

@@ -218,9 +218,9 @@ CALLED_MODEL_SQL = "COALESCE(NULLIF(response_model, ''), request_model)"
 
 
 def called_model(row: CallRecord | SummedRow) -> str:
-    """Returns the name of the model that answered a call or, if that is unknown, of the model that the call asked for.
+    """Returns the name of the model that answered a call or, if unknown, of the model that the request named.
 
-    Returns an empty text if the call names no model.
+    Returns an empty text without either.
     """
     return row.get("response_model") or row.get("request_model") or ""
 

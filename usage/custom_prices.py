@@ -14,9 +14,9 @@ from fnmatch import fnmatchcase
 
 
 def service_tier(named: str | None) -> str:
-    """Returns the service tier in which a call is billed, from the tier that upstream, a request or a price names.
+    """Returns the name of the service tier by which a call is billed, for a tier's name in a request, answer or price.
 
-    `auto`, `standard` and no tier at all count as `default`. Upper and lower case, and spaces around, do not matter.
+    `Priority` becomes `priority`; `auto`, `standard` and None become `default`.
     """
     tier = (named or "").strip().lower()
     return "default" if tier in ("", "auto", "standard") else tier
@@ -67,7 +67,7 @@ class CustomPrice:
     per_file_search: Decimal | None = None
 
     def applies(self, model: str, tier: str, at: datetime) -> bool:
-        """Returns whether this price is for a model (in lower case) and service tier, and valid at the time `at`."""
+        """Returns whether this price is for the given model (in lower case) and service tier at the time `at`."""
         return (
             (service_tier(self.service_tier) == tier or (self.every_tier and not self.service_tier))
             and self.valid_from <= at
@@ -76,16 +76,15 @@ class CustomPrice:
         )
 
     def rank(self, model: str) -> tuple[bool, int, bool, datetime]:
-        """Returns this price's rank: of all prices that apply to a model, the price of the highest rank is used.
+        """Returns the rank of this price for a model: of several prices for the model, the highest rank is used.
 
-        A price for one tier is more specific than a price for every tier, and ranks higher. The default tier is one
-        tier.
+        A price for one tier (also the default tier) ranks above one for every tier.
         """
         one_tier = self.service_tier != "" or not self.every_tier
         return self.model.lower() == model, len(self.model), one_tier, self.valid_from
 
     def stated(self, names: Iterable[str]) -> dict[str, Decimal]:
-        """Returns the prices that the administrator has filled in, of the fields `names`, as a map from field names."""
+        """Returns those of the fields `names` that the administrator has filled in, with their prices."""
         return {name: price for name in names if (price := getattr(self, name)) is not None}
 
 

@@ -13,7 +13,7 @@ from uuid_utils import uuid7
 
 
 def first_id(moment: datetime) -> UUID:
-    """Returns the lowest UUIDv7 that can be made at a point in time; every id that was made before it is lower."""
+    """Returns the lowest UUIDv7 of a point in time: every id made before that time is lower."""
     return UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
@@ -23,9 +23,9 @@ def time_of(request_id: UUID) -> datetime:
 
 
 def started_at(request_id: str) -> datetime:
-    """Returns the time at which the call with the given request id began, in UTC, to the millisecond.
+    """Returns the time at which a call began, in UTC, to the millisecond, read from its request id.
 
-    Returns the start of 1970 if the text is not a UUID.
+    Returns the start of 1970 for a text that is not a UUID.
     """
     try:
         return time_of(UUID(request_id))
@@ -34,9 +34,9 @@ def started_at(request_id: str) -> datetime:
 
 
 def seconds_ahead() -> float:
-    """Returns by how many seconds the request ids that this process makes are ahead of its clock.
+    """Returns by how many seconds the next request id of this process would be ahead of the clock; about 0 as a rule.
 
-    A new id is never lower than the last one. So after the clock was set back, ids have times in the future until the
-    clock has caught up, or until the process starts again.
+    After the clock was set back, ids stay ahead until the clock has caught up or the process starts again.
     """
+    # A new id is never lower than the last one.
     return uuid7().timestamp / 1000 - time.time()

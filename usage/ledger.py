@@ -39,7 +39,7 @@ class Ledger:
         self._journal.open()
 
     def stop(self) -> None:
-        """Closes this process's journal; the shipper writes what is in it to the database."""
+        """Closes this process's journal. The shipper writes the rest of the journal to the database."""
         self.journal.close()
 
     @property
@@ -49,22 +49,21 @@ class Ledger:
         return self._journal
 
     def refresh_prices(self) -> None:
-        """Reads the custom prices from the database, and the price list from its file, unless that was done lately.
-
-        A worker needs the prices to know beforehand what a call can cost, and only if it serves a key with a budget.
+        """Reads custom prices from the database, and the price list from its file, unless that was done lately.
 
         Raises:
             django.db.Error: the custom prices cannot be read.
         """
+        # Workers need prices only for keys with a budget: to know beforehand what a call can cost.
         self._pricer.refresh()
 
     @property
     def custom_prices(self) -> Sequence[CustomPrice] | None:
-        """The prices that the administrator has set for models; None until they have been read from the database."""
+        """The administrator's prices for models; None until they have been read from the database."""
         return self._pricer.own
 
     def begin(self, request_id: str, facts: CallRecord) -> None:
-        """Writes to the journal that a call has begun. Call this method before the request is sent upstream.
+        """Writes to the journal that a call has begun. Must be called before the request is sent upstream.
 
         Raises:
             usage.journal.full_disk.JournalFull: the disk is full, so the request must not be sent.
@@ -72,26 +71,25 @@ class Ledger:
         self.journal.begin(request_id, facts)
 
     def end(self, request_id: str, row: CallRecord) -> None:
-        """Writes the row of a call that has ended to the journal, and counts the call for `/metrics`. Never fails.
+        """Writes the row of an ended call to the journal, and counts the call for `/metrics`. Never fails.
 
-        Call this method before the last byte of the answer is sent to the client.
+        Must be called before the last byte of the answer is sent to the client.
         """
         self.journal.end(request_id, row)
         counters.count_call(row)
 
     def record_poll(self, request_id: str, row: CallRecord) -> None:
-        """Writes to the journal the row of a poll: the gateway's own request for a background response.
+        """Writes the row of a poll (the gateway's own request for a background response) to the journal.
 
-        The row has the usage of the response, which some earlier call has created. In the numbers of calls that pages
-        and `/metrics` show, polls are left out.
+        The row has the response's usage. Polls do not count as calls on pages and in `/metrics`.
         """
         self.journal.end(request_id, {**row, "by_gateway": True})
         counters.count_poll()
 
     async def wait_until_durable(self) -> None:
-        """Waits until all journal records that were written so far would survive a power cut.
+        """Waits until all journal records so far would survive a power cut.
 
-        Returns at once unless the setting `JOURNAL_SYNC` is `always`.
+        Does not wait unless the setting `JOURNAL_SYNC` is `always`.
         """
         await self.journal.wait_until_durable()
 

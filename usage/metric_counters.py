@@ -73,9 +73,9 @@ class WorkerCounters:
         self._lock = threading.Lock()
 
     def count_call(self, row: CallRecord) -> None:
-        """Counts a call that has ended, by route, model and outcome, and adds its durations to the histograms.
+        """Counts an ended call by route, model and outcome, and adds its durations to the histograms.
 
-        Also remembers when upstream has last answered, and when a call last failed to reach upstream.
+        Also sets `upstream_answered_at` or `upstream_failed_at`.
         """
         route, outcome = row["route"], str(row["outcome"])
         with self._lock:
@@ -96,15 +96,15 @@ class WorkerCounters:
                 self.upstream_answered_at = time.monotonic()
 
     def count_refusal(self, reason: str) -> None:
-        """Counts a request or connection that the gateway has refused, by the code of the error.
+        """Counts a request or connection that the gateway has refused, by the error code `reason`.
 
-        `reason` is that code, and never a text that the client has sent, because it becomes a label in `/metrics`.
+        `reason` becomes a label in `/metrics`, so it must not be a text that the client has sent.
         """
         with self._lock:
             self._add(("refused", reason), 1)
 
     def count_poll(self) -> None:
-        """Counts a background response whose end the gateway has learnt by polling upstream."""
+        """Counts a poll that has found a background response ended."""
         with self._lock:
             self._add(("background_looks",), 1)
 
@@ -114,19 +114,15 @@ class WorkerCounters:
             self._add(("dead_letters",), 1)
 
     def count_damaged_records(self, records: int) -> None:
-        """Counts journal records that cannot be read; `records` is how many."""
+        """Counts unreadable journal records; `records` is their number."""
         with self._lock:
             self._add(("damaged_records",), records)
 
     def count_usage(self, rows: Iterable[SummedRow], replaced: Mapping[str, Sequence[SummedRow]] | None = None) -> None:
-        """Counts the tokens and dollars of rows that were just inserted into the table, and the rows without a price.
+        """Counts the tokens and dollars of rows that were just inserted, and the rows without a price.
 
-        `replaced` maps the request id of a new row to the older rows that the new row replaces: less complete rows of
-        the same call, or rows with an estimate of the same response. Older rows were counted before, so only the
-        difference is added. Counters cannot fall:
-
-        * If the older rows had more dollars, the difference is added to a second counter, of dollars taken back.
-        * If the older rows had more tokens, the tokens in excess stay counted.
+        `replaced` has the older rows that a new row replaces, by the new row's request id. These were counted before,
+        so only the difference counts.
         """
         with self._lock:
             for row in rows:
@@ -136,6 +132,7 @@ class WorkerCounters:
                     count = row[column] or 0
                     if before:
                         count -= sum(one.get(column) or 0 for one in before)
+                    # Counters cannot fall: tokens in excess stay counted, dollars go to a second counter.
                     if count > 0:
                         self._add(("tokens", route, model, kind), count)
                 dollars = row["cost"] or Decimal(0)
@@ -146,7 +143,7 @@ class WorkerCounters:
                     self._add(("unpriced_calls", route, model), 1)
 
     def count_repricing(self, before: Iterable[SummedRow], after: Iterable[SummedRow]) -> None:
-        """Counts changes of cost: increases in the counter of dollars, decreases in the counter of dollars taken back.
+        """Counts changed costs: increases as dollars spent, decreases as dollars taken back.
 
         `before` and `after` are the same rows with their old and new costs, in any order.
         """
@@ -157,9 +154,9 @@ class WorkerCounters:
                 self._add_dollars(row["route"], self._label(row), dollars)
 
     def snapshot(self) -> dict[str, object]:
-        """Returns a copy of this process's counters and histograms as values that JSON can contain.
+        """Returns a copy of this process's counters and histograms for a JSON report.
 
-        `ServerCounters.add` reads it.
+        `ServerCounters.add` reads the copy.
         """
         with self._lock:
             return {
@@ -177,10 +174,8 @@ class WorkerCounters:
         return name if not name or name in self._models else OTHER
 
     def _add_dollars(self, route: str, model: str, dollars: Decimal) -> None:
-        """Adds dollars to the counter of costs or, if `dollars` is negative, to the counter of dollars taken back.
-
-        There are two counters because a counter cannot fall.
-        """
+        """Adds dollars to the counter of costs; a negative amount to the counter of dollars taken back."""
+        # Two counters, because a counter cannot fall.
         if dollars:
             name = "cost_dollars" if dollars > 0 else "cost_taken_back_dollars"
             key = name, route, model

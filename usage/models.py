@@ -482,9 +482,9 @@ class ModelPrice(models.Model):
         return f"{self.model} from {self.valid_from:%Y-%m-%d}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Saves the price, with the service tier spelled as answers spell it: `priority`, not `Priority`.
+        """Saves the price with its service tier in standard spelling: `Priority` as `priority`, the default tier as "".
 
-        The default tier, by whatever name, is stored as an empty text. A price with any tier is not one for every tier.
+        A price with a tier is not one for every tier.
         """
         if self.service_tier:
             tier = service_tier(self.service_tier)
@@ -492,7 +492,7 @@ class ModelPrice(models.Model):
         super().save(*args, **kwargs)
 
     def clean(self) -> None:
-        """Checks the rules for a price that concern several of its fields together.
+        """Checks the fields of the price together.
 
         Raises:
             ValidationError: nothing is priced, a price is negative, or both a service tier and every tier are chosen.

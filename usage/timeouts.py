@@ -13,14 +13,12 @@ T = TypeVar("T")
 async def result_within(task: asyncio.Task[T], seconds: float) -> T:
     """Waits up to `seconds` for a task that reads a socket; returns the task's result or raises its error.
 
-    The time is divided into slices, which are waited for one by one. While the whole process stands still, time passes
-    but nobody reads the socket. Such a pause uses up only one slice; the task has the others to read the socket.
-
-    After a time-out the task still runs; the caller has to cancel it.
+    After a time-out the task still runs; the caller must cancel it.
 
     Raises:
         TimeoutError: the task has not ended in time.
     """
+    # While the whole process stands still, time passes, but nobody reads the socket. Such a pause uses up one slice only.
     for _ in range(SLICES):
         await asyncio.wait({task}, timeout=seconds / SLICES)
         if task.done():

@@ -17,9 +17,9 @@ ELLIPSIS = "…"
 
 
 def escape_invisible(text: str, max_length: int = 0) -> str:
-    """Returns a text in which each invisible character is replaced by its code, such as `<U+202E>`.
+    """Replaces each invisible character in a text by its code, such as `<U+202E>`.
 
-    A text that is longer than `max_length` characters is cut first, and gets an ellipsis. With 0, nothing is cut.
+    A text of more than `max_length` characters is cut first, and gets an ellipsis. With 0, nothing is cut.
     """
     if max_length and len(text) > max_length:
         text = text[:max_length].rstrip() + ELLIPSIS
@@ -27,7 +27,7 @@ def escape_invisible(text: str, max_length: int = 0) -> str:
 
 
 def csv_cell(value: object) -> str:
-    """Returns a value as the text of a CSV cell. Text that would be taken for a formula begins with an apostrophe."""
+    """Returns a value as the text of a CSV cell. An apostrophe is put before text that looks like a formula."""
     if value is None:
         return ""
     if isinstance(value, int | float) and not isinstance(value, bool):

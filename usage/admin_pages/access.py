@@ -36,9 +36,9 @@ def may_see_bodies(request: HttpRequest) -> bool:
 
 
 def admin_page(view: View[P]) -> View[P]:
-    """Decorates a view of the admin: only people who are signed in and may view logged requests get the page.
+    """Decorates a view of the admin, so that only people who may view logged requests get the page.
 
-    People who are not signed in get the login page. For those who may not view requests, `PermissionDenied` is raised.
+    People who are not signed in are sent to the login page. Others without the right get `PermissionDenied`.
     """
 
     @wraps(view)
@@ -53,7 +53,7 @@ def admin_page(view: View[P]) -> View[P]:
 def render_page(request: HttpRequest, template: str, title: str, **context: object) -> HttpResponseBase:
     """Renders a page of the admin, and returns the HTTP response.
 
-    `context` is what the template of the page needs in addition to what each page of the admin has.
+    `context` has the values that only this page's template needs.
     """
     own = {"title": title, "sees_bodies": may_see_bodies(request), **context}
     return render(request, template, {**admin.site.each_context(request), **own})

@@ -32,9 +32,9 @@ class GrantingAdmin(GuardedAdmin, Generic[Holder]):
     """Base class of the admin of users and of groups, where people can give only permissions that they hold."""
 
     def may_change(self, request: HttpRequest, obj: Holder) -> bool:
-        """Returns whether the signed-in person may change the user or group `obj`; each subclass implements this.
+        """Returns whether the signed-in person may change the user or group `obj`; subclasses implement this.
 
-        The person may do so if the person holds all permissions of that user or group.
+        A person may change only users and groups whose permissions the person holds as well.
         """
         raise NotImplementedError
 
@@ -49,7 +49,10 @@ class GrantingAdmin(GuardedAdmin, Generic[Holder]):
     def formfield_for_manytomany(
         self, db_field: ManyToManyField[Model, Model], request: HttpRequest, **options: object
     ) -> ModelMultipleChoiceField | None:  # type: ignore[type-arg]  # not subscriptable when it runs
-        """Offers in the form of a user or group only the groups and permissions that the signed-in person may give."""
+        """Returns the form field in which a person chooses groups or permissions for a user or group.
+
+        The field offers only groups and permissions that the signed-in person may give.
+        """
         field: ModelMultipleChoiceField | None  # type: ignore[type-arg]  # likewise
         field = super().formfield_for_manytomany(db_field, request, **options)
         if field is not None and field.queryset is not None and not request.user.is_superuser:
@@ -58,9 +61,11 @@ class GrantingAdmin(GuardedAdmin, Generic[Holder]):
         return field
 
     def save_related(self, request: HttpRequest, form: ModelForm, formsets: object, change: bool) -> None:  # type: ignore[type-arg]  # not subscriptable when it runs
-        """Saves the permissions of a user or group, and checks again that the signed-in person may change this row.
+        """Saves the groups and permissions that were chosen for a user or group.
 
-        If they may not, PermissionDenied is raised, which rolls back the transaction.
+        Raises:
+            PermissionDenied: the signed-in person may not change the saved user or group; the transaction is rolled
+                back.
         """
         super().save_related(request, form, formsets, change)
         if not self.may_change(request, form.instance):
@@ -86,13 +91,11 @@ class UserAdmin(DjangoUserAdmin, GrantingAdmin[User]):  # type: ignore[type-arg]
         return fields if request.user.is_superuser else (*fields, "is_superuser")
 
     def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
-        """Returns the fields of a user's form, without the password for people who may only view the user.
-
-        The field of the password would show them the start of its hash.
-        """
+        """Returns the groups of fields in a user's form; people who may only view the user see no password field."""
         fieldsets = super().get_fieldsets(request, obj)
         if obj is None or self.has_change_permission(request, obj):
             return fieldsets
+        # The field of the password would show the start of its hash.
         return [
             (title, {**options, "fields": tuple(name for name in options["fields"] if name != "password")})
             for title, options in fieldsets
@@ -105,9 +108,10 @@ class UserAdmin(DjangoUserAdmin, GrantingAdmin[User]):  # type: ignore[type-arg]
         form_url: str = "",
         extra_context: dict[str, object] | None = None,
     ) -> HttpResponse:
-        """Shows or saves a user's form as Django does, but lets only superusers send the field `is_superuser`.
+        """Shows a user's form, or saves it when it is sent.
 
-        Anybody else who sends the field gets PermissionDenied; the form that is shown to them has no such field.
+        Raises:
+            PermissionDenied: somebody who is no superuser has sent the field `is_superuser`.
         """
         if "is_superuser" in request.POST and not request.user.is_superuser:
             raise PermissionDenied

@@ -35,10 +35,10 @@ Context = dict[str, object]
 
 
 def show(request: HttpRequest, context: Context) -> Context:
-    """Adds the dashboard of all calls to the template context of the admin's first page, and returns the result.
+    """Adds the dashboard of all calls to the template context of the admin's first page; returns the new context.
 
-    unfold, the theme of the admin, calls this function with the context that each page of the admin has. For people who
-    may not view requests, that context is returned unchanged.
+    People who may not view requests get the context without the dashboard. The admin's theme, unfold, calls this
+    function.
     """
     if not may_see(request):
         return context
@@ -54,9 +54,9 @@ def show(request: HttpRequest, context: Context) -> Context:
 
 
 def dashboard_context(request: HttpRequest, data_url: str, key: str | None = None) -> Context:
-    """Reads a dashboard, of all calls or of one key, and returns the template context of the page that shows it.
+    """Reads the dashboard of a key, or of all calls, and returns the template context for its page.
 
-    `data_url` is the address from which the open page is refreshed; it answers with `refresh_response`.
+    The page's script refreshes the page from `data_url`, a view that returns `refresh_response`.
     """
     now = datetime.now(UTC)
     time_range, fault = range_or_default(request.GET, now)
@@ -77,18 +77,18 @@ def dashboard_context(request: HttpRequest, data_url: str, key: str | None = Non
 
 @admin_page
 def data(request: HttpRequest) -> JsonResponse:
-    """Answers with the newest data of the dashboard of all calls, as JSON, from which an open page is refreshed."""
+    """Answers with the newest data of the dashboard of all calls, as JSON; a script refreshes the open page with it."""
     return refresh_response(request, {name: {"sees_bodies": may_see_bodies(request)} for name in FRAGMENTS})
 
 
 def refresh_response(
     request: HttpRequest, fragments: Mapping[str, Mapping[str, object]], key: str | None = None
 ) -> JsonResponse:
-    """Answers with the newest data of a dashboard, as JSON. With it, the script of the open page refreshes the page.
+    """Returns the newest data of a dashboard as JSON, by which a script refreshes the open page.
 
-    The dashboard is that of the key `key`, or of all calls if `key` is None. The data are the values of the charts, and
-    parts of the page as HTML. Each part has a template: `fragments` maps the template's name to the values that it
-    needs in addition to the dashboard. The status is 400 if the range of time in the query cannot be shown.
+    The JSON has the charts' values, and parts of the page as HTML. `fragments` names the template of each part, with
+    the values that only this template needs. Without a `key`, the dashboard is that of all calls. The status is 400 if
+    the query states no valid range of time.
     """
     now = datetime.now(UTC)
     try:
@@ -110,7 +110,7 @@ def _read(time_range: TimeRange, now: datetime, key: str | None) -> Dashboard:
 
 
 def _context(dashboard: Dashboard, now: datetime, key: str | None) -> Context:
-    """Returns the part of the template context that all parts of a dashboard have in common."""
+    """Returns the values that the templates of all parts of a dashboard need."""
     return {
         "dashboard": dashboard,
         "key_name": key,
@@ -121,5 +121,5 @@ def _context(dashboard: Dashboard, now: datetime, key: str | None) -> Context:
 
 
 def range_query(time_range: TimeRange) -> str:
-    """Returns the query string that selects a range of time in the address of a page."""
+    """Returns a range of time as a query string for links."""
     return "&".join(f"{name}={value}" for name, value in time_range.as_query().items())

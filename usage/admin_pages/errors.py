@@ -21,9 +21,10 @@ STATES = ("all", "new", "known")
 
 @admin_page
 def show(request: HttpRequest) -> HttpResponseBase:
-    """Answers with the page of errors: the failed calls of a range of time, in one group for each kind of error.
+    """Answers with the page of errors: the failed calls of a range of time, grouped by kind of error.
 
-    The query parameter `state` selects the kinds that somebody has looked into, or those that nobody has.
+    The query parameter `state` shows only the kinds that somebody has looked into (`known`), or only the others
+    (`new`).
     """
     now = datetime.now(UTC)
     time_range, fault = range_or_default(request.GET, now)

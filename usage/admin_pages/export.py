@@ -49,10 +49,8 @@ def _download(pieces: Iterator[bytes], kind: str, name: str) -> HttpResponseBase
 
 
 async def _one_by_one(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Yields the pieces of an export asynchronously, so that each is made only after the piece before has been sent.
-
-    An ordinary iterator would be read into a list by Django first, so that the whole export would be in memory.
-    """
+    """Converts the pieces of an export to an asynchronous iterator, which makes each piece when it is asked for."""
+    # Django reads an ordinary iterator into a list first, so the whole export would be in memory.
     take = sync_to_async(lambda: next(pieces, None))
     while (piece := await take()) is not None:
         yield piece

@@ -25,9 +25,9 @@ def permissions_of(person: Person) -> QuerySet[Permission]:
 
 
 def groups_grantable_by(person: Person) -> QuerySet[Group]:
-    """Returns the groups that a person may change and put users into.
+    """Returns the groups that a person may change or put users into.
 
-    They are the groups of which the person holds all permissions.
+    A person may do so if the person holds all permissions of the group.
     """
     if getattr(person, "is_superuser", False):
         return Group.objects.all()

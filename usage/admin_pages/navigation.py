@@ -33,7 +33,7 @@ class Section(TypedDict):
 def sections(_request: HttpRequest) -> list[Section]:
     """Returns the groups of links in the side bar of the admin.
 
-    unfold, the theme of the admin, calls this function, which its setting SIDEBAR names.
+    The admin's theme, unfold, calls this function: the setting SIDEBAR names it.
     """
     return [
         {
@@ -60,7 +60,7 @@ def sections(_request: HttpRequest) -> list[Section]:
 def _entry(title: str, icon: str, name: str, permission: str = "") -> Entry:
     """Returns one link for the side bar of the admin.
 
-    Only people who have `permission` see the link; if none is named, everybody does.
+    With a `permission`, only people who hold it see the link.
     """
 
     def is_seen(request: HttpRequest) -> bool:

@@ -32,7 +32,7 @@ class NeededPriceLine:
 
 @admin_page
 def show(request: HttpRequest) -> HttpResponseBase:
-    """Answers with the page that lists the calls of a range of time that need a price, by model and service tier."""
+    """Answers with the page *Needs a price*: how many calls of each model and service tier lack a price."""
     time_range, fault = range_or_default(request.GET, datetime.now(UTC))
     needed = read_needed_prices(time_range)
     return render_page(

@@ -19,9 +19,9 @@ from usage.sums.ranges import range_labels
 
 
 def show_list(request: HttpRequest) -> HttpResponseBase:
-    """Answers with one page of the list of logged requests: those that match the filters in the address, newest first.
+    """Answers with a page of the list of logged requests, newest first, filtered by the query parameters.
 
-    If the query parameter `before` has a request id, the page begins with the next older request.
+    With the query parameter `before`, a request id, the page has only requests older than this one.
     """
     if not may_see(request):
         raise PermissionDenied
@@ -82,7 +82,7 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
 
 
 def _bodies_context(request: HttpRequest, call: Request) -> dict[str, object]:
-    """Returns the part of the template context with a call's content: its bodies, and commands that repeat it."""
+    """Returns the part of the template context with a call's bodies, and with the commands that repeat the call."""
     url = base_url(request)
     return {
         "bodies": call_page.bodies(call),
@@ -93,12 +93,12 @@ def _bodies_context(request: HttpRequest, call: Request) -> dict[str, object]:
 
 
 def _day_of(call: Request) -> str:
-    """Returns the query string that selects the day of a call, in UTC, in the address of a page."""
+    """Returns a query string that selects the day of a call, in UTC."""
     return urlencode({"range": f"{call.started_at:%Y-%m-%d}"})
 
 
 def _same_error(call: Request) -> Filters:
-    """Returns filters for the list of requests that select the calls which failed with the same error as this call."""
+    """Returns filters for the list of requests that select all calls with the same error as this failed call."""
     return Filters(
         outcome=call.outcome,
         status=str(call.status or "none"),
@@ -109,10 +109,7 @@ def _same_error(call: Request) -> Filters:
 
 
 def _cursor(request: HttpRequest) -> UUID | None:
-    """Returns the request id in the query parameter `before`, which tells where a page of the list begins.
-
-    Returns None if the parameter is missing or is no id. The page begins with the next older call.
-    """
+    """Returns the request id in the query parameter `before`; None if the parameter is missing or no id."""
     try:
         return UUID(request.GET["before"])
     except (KeyError, ValueError):

@@ -41,12 +41,12 @@ _DURATION = re.compile(rb'(?<!\\)"duration"\s{0,9}:\s{0,9}"?(\d{1,9}(?:\.\d{1,20
 
 
 def length_in_transcript(body: bytes) -> float | None:
-    """Returns the length in seconds of transcribed audio, as its transcript (JSON or subtitles) states it.
+    """Returns the length of transcribed audio in seconds, read from the transcript (JSON or subtitles).
 
-    Returns None if the transcript states no length. Of a long transcript only the beginning and the end are read: in
-    JSON, `duration` stands before the text; in subtitles, the last time is at the end.
+    Returns None if the transcript states no length.
     """
     if body[:1] == b"{":
+        # `duration` stands before the text, so the ends of a long transcript suffice.
         if len(body) > MAX_PARSED_TRANSCRIPT_BYTES:
             found = _DURATION.search(body[:_LOOKED_AT_BYTES]) or _DURATION.search(body[-_LOOKED_AT_BYTES:])
             return None if found is None else _plausible(float(found[1]))
@@ -55,6 +55,7 @@ def length_in_transcript(body: bytes) -> float | None:
             return _plausible(float(str(stated)))
         except ValueError:
             return None
+    # The last cue ends where the audio ends.
     cues = _CUE_END.findall(body[-_MAX_CUE_BYTES:])
     if not cues:
         return None
@@ -63,9 +64,9 @@ def length_in_transcript(body: bytes) -> float | None:
 
 
 def length_of_file(head: bytes, size: int) -> float | None:
-    """Returns the length in seconds of the sound in a file of `size` bytes, computed from the file's first bytes.
+    """Computes the length of an audio file in seconds, from its first `HEAD_BYTES` bytes and its size in bytes.
 
-    `head` are the first `HEAD_BYTES` bytes. Returns None if the length cannot be computed from them.
+    Returns None if the first bytes (`head`) do not tell.
     """
     try:
         if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
@@ -83,7 +84,7 @@ def length_of_file(head: bytes, size: int) -> float | None:
 
 
 def _plausible(seconds: float) -> float | None:
-    """Returns `seconds` if it can be the length of a sound, that is finite and more than 0; otherwise None."""
+    """Returns `seconds` if a recording can be that long (finite, more than 0); otherwise None."""
     return seconds if math.isfinite(seconds) and seconds > 0 else None
 
 
@@ -96,19 +97,15 @@ def _length_of_wav(head: bytes, size: int) -> float:
 
 
 def _length_of_flac(head: bytes) -> float:
-    """Returns the length in seconds of the sound in a FLAC file, computed from the first bytes of the file.
-
-    The first block, STREAMINFO, has the sample rate in 20 bits and, 8 bits later, the number of samples in 36 bits.
-    """
+    """Returns the length in seconds of the sound in a FLAC file, read from the file's first bytes."""
+    # The block STREAMINFO: 20 bits of sample rate, 8 bits of other facts, 36 bits for the number of samples.
     (packed,) = struct.unpack_from(">Q", head, 18)
     return float((packed & 0xF_FFFF_FFFF) / (packed >> 44))
 
 
 def _length_of_mp4(head: bytes) -> float:
-    """Returns the length in seconds of the sound in an MP4 file; NaN if the first bytes of the file do not state it.
-
-    The movie header (`mvhd`) states a time scale and a duration. It is read only if it is near the start of the file.
-    """
+    """Returns the length in seconds of the sound in an MP4 file; NaN if `head`, the file's start, does not state it."""
+    # The movie header `mvhd` has a time scale and a duration. It may stand at the end of the file instead.
     at = head.find(b"mvhd") + 4
     if at < 4:
         return math.nan

@@ -85,9 +85,9 @@ class CreatedIds:
         self._seen: set[str] = set()
 
     def read(self, answer: Mapping[str, object]) -> None:
-        """Reads the ids of the objects that the call has created from a whole answer, and adds them to `new`.
+        """Reads the ids of the objects that the call has created from an answer, and adds them to `new`.
 
-        An object inside an event of a stream is read in the same way as a whole answer.
+        `answer` is a whole answer, or an object inside an event of a stream.
         """
         kind = answer.get("object", "")
         if self._is_creating and self._is_stored and kind != "list":
@@ -98,7 +98,7 @@ class CreatedIds:
                     self._add(value)
 
     def read_event(self, event: Mapping[str, object]) -> None:
-        """Adds to `new` the ids of stored objects, such as responses, whose creation one event of a stream reports."""
+        """Reads the ids of the objects that the call has created from an event of a stream, and adds them to `new`."""
         kind, inner = event.get("type"), event.get("response")
         if isinstance(inner, dict):
             self.read(inner)
@@ -111,14 +111,14 @@ class CreatedIds:
             self.read(event)
 
     def read_location(self, location: str) -> None:
-        """Reads the id of the object that the call has created from a `Location` header, and adds the id to `new`.
+        """Reads the id of a created object from a `Location` header, and adds the id to `new`.
 
-        The id is the last part of the path in the header.
+        For `/v1/realtime/calls/rtc_1`, the id is `rtc_1`.
         """
         self._add(unquote(urlsplit(location).path.rstrip("/").rpartition("/")[2]))
 
     def take_new(self) -> list[str]:
-        """Returns the ids of created objects that were read since the last call of this method, and empties `new`."""
+        """Returns the ids in `new`, and empties `new`."""
         new, self.new = self.new, []
         return new
 
@@ -129,9 +129,9 @@ class CreatedIds:
 
 
 def _values_at(value: object, path: Path) -> Iterator[object]:
-    """Yields the values to which `path` leads in the JSON value `value`; an empty path leads to `value` itself.
+    """Yields the values inside a JSON value to which `path` leads.
 
-    Each element of `path` is the name of a member to go into, or `EACH` for every element of a list.
+    The path `("data", EACH, "id")`, for example, leads to the member `id` of every element of the list `data`.
     """
     if not path:
         yield value

@@ -68,11 +68,10 @@ NO_ERROR: ErrorFacts = {"type": "", "code": "", "message": ""}
 
 
 def is_error_value(value: object) -> bool:
-    """Returns whether the value of an answer's JSON member `error` reports an error.
+    """Returns whether `value`, the member `error` of an answer, reports an error.
 
-    Many servers send this member in good answers, too, with nothing in it: `null`, or `{"code": null, "message": ""}`.
-    A value reports an error if it is a text that is not empty, a number other than 0, or an object or list with any
-    such value in it.
+    Many servers send `"error": null` or `{"code": null, "message": ""}` in good answers, too. A value with a text or
+    number in it, other than "" and 0, reports an error.
     """
     if isinstance(value, dict):
         return any(map(is_error_value, value.values()))
@@ -84,7 +83,7 @@ def is_error_value(value: object) -> bool:
 def error_in_object(body: Mapping[str, object]) -> ErrorFacts | None:
     """Returns the type, code and message of the error that a JSON object from upstream reports; None without an error.
 
-    The object reports an error by a member `error` that is not empty, or by `"object": "error"`.
+    The object reports an error by a member `error` with some text or number in it, or by `"object": "error"`.
     """
     return _from_json(body, 0) if is_error_value(body.get("error")) or body.get("object") == "error" else None
 
@@ -92,17 +91,16 @@ def error_in_object(body: Mapping[str, object]) -> ErrorFacts | None:
 def error_in_event(event: Mapping[str, object], data: bytes) -> ErrorFacts:
     """Returns the type, code and message of the error that one event of a streamed answer reports.
 
-    `data` is the event's data, and `event` is the JSON object in this data. If `event` is empty, there is no such
-    object. Then the data itself is the message.
+    `event` is the JSON object in `data`. If `event` is empty, `data` itself is the message.
     """
     return _from_json(event, 0) if event else _from_text(data)
 
 
 def error_in_body(body: bytes, status: int) -> ErrorFacts:
-    """Returns the type, code and message of the error that the whole body of an error response reports, in any format.
+    """Returns the type, code and message of the error in the body of an error response, in whatever format.
 
-    If there is no message, the message is the reason phrase of `status`. If there is neither a type nor a code, the
-    code is `http_<status>`.
+    A missing message becomes the phrase for `status`, such as "Bad Gateway". Without a type and a code, the code
+    becomes `http_502`, for example.
     """
     facts = _from_body(body)
     if not facts["type"] and not facts["code"]:
@@ -140,10 +138,7 @@ def _from_body(body: bytes) -> ErrorFacts:
 
 
 def _from_text(data: bytes) -> ErrorFacts:
-    """Converts `data`, which is a JSON string or plain text, to an error with this text as its message.
-
-    The error's type and code are empty.
-    """
+    """Makes an error without type and code, whose message is `data`: a JSON string or plain text."""
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -153,10 +148,10 @@ def _from_text(data: bytes) -> ErrorFacts:
 
 
 def _from_json(value: object, depth: int) -> ErrorFacts:
-    """Returns the type, code and message of the error that a JSON value reports; objects and lists in it may be nested.
+    """Returns the type, code and message of the error in a JSON value.
 
-    What the innermost object does not state is taken from the object around it. If no object states it, it is an empty
-    text. `depth` is the number of objects and lists around `value`.
+    Facts that an inner object lacks are taken from the object around it. Missing facts are empty texts. `depth` counts
+    the objects and lists around `value`.
     """
     if isinstance(value, list) and value and depth < MAX_DEPTH:
         return _from_json(value[0], depth + 1)
@@ -189,9 +184,9 @@ def _from_members(error: Mapping[str, object]) -> ErrorFacts:
 
 
 def _first_text(error: Mapping[str, object], names: tuple[str, ...]) -> str:
-    """Returns the first text or whole number that an error object has in its members `names`, as text.
+    """Returns, as text, the first of the members `names` that has a text or whole number in it.
 
-    An empty text and the number 0 are passed over. The result is an empty text if no member has such a value.
+    Empty texts and 0 do not count. Without any such member, the result is an empty text.
     """
     return next((_as_text(error[name]) for name in names if isinstance(error.get(name), str | int) and error[name]), "")
 
@@ -256,10 +251,10 @@ def _page_text(page: str) -> str:
 
 
 def is_error_event(event: Mapping[str, object]) -> bool:
-    """Returns whether an event of a stream reports an error; not made for the chunks of a chat, which have `choices`.
+    """Returns whether an event of a stream reports an error; must not be called for chunks of a chat.
 
-    An error is recognised by the event's type or by the names of its members: `{"type": "BadRequestError", "message":
-    …}`, `{"object": "error", …}`, `{"detail": …}`, `{"code": 1, "msg": …}`.
+    Examples of errors: `{"type": "BadRequestError", "message": …}`, `{"object": "error", …}`, `{"detail": …}`,
+    `{"code": 1, "msg": …}`.
     """
     kind, named = event.get("type"), event.get("object")
     if named or isinstance(kind, str):
@@ -277,14 +272,14 @@ def _states_success(event: Mapping[str, object]) -> bool:
 
 
 def names_error(kind: bytes) -> bool:
-    """Returns whether the type or name of an event is that of an error, because it ends with `error` or `exception`."""
+    """Returns whether the type or name of an event ends with `error` or `exception`."""
     return kind.lower().endswith((b"error", b"exception"))
 
 
 def error_without_object(data: bytes) -> dict[str, object]:
-    """Returns the error that an event reports in data that is no JSON object; an empty dict if it reports none.
+    """Returns the error in an event's data that is a list or plain text; an empty dict if there is none.
 
-    Gemini sends a list with the error's object in it; other servers send a text that begins with "error".
+    Gemini sends a list with the error's object in it. Other servers send a text that begins with "error".
     """
     if data.lstrip()[:1] == b"[":
         try:

@@ -54,20 +54,19 @@ PRO_EFFORT = "high"
 
 
 def tokens_of_text(size: int) -> int:
-    """Estimates how many tokens a text of `size` bytes has."""
+    """Estimates the number of tokens in a text of `size` bytes."""
     return math.ceil(size / USUAL_BYTES_PER_TOKEN)
 
 
 def tokens_made_in(seconds: float) -> int:
-    """Returns the highest number of output tokens that a model can make in `seconds` seconds; at least 1."""
+    """Returns the most output tokens that a model can make in `seconds` seconds; at least 1."""
     return math.ceil(max(seconds, 0.001) * TOKENS_PER_SECOND)
 
 
 def reasoning_tokens(model: str, effort: object) -> int:
     """Estimates how many tokens a model spends on hidden reasoning; 0 for a model that does not reason.
 
-    `effort` is the request's reasoning effort, such as `low`. If it is missing or not known, the model's default effort
-    is taken.
+    `effort` is the request's reasoning effort, such as `low`. For any other value, the model's default effort is taken.
     """
     name = model.lower().removeprefix("ft:")
     if not name.startswith(REASONING_MODELS) or name.startswith(CHAT_MODELS):
@@ -81,12 +80,12 @@ def reasoning_tokens(model: str, effort: object) -> int:
 
 
 def limited_to_time(supposed: SupposedUsage, seconds: float) -> SupposedUsage:
-    """Returns an estimate of a call's usage, with no more output tokens than a model can make in `seconds` seconds.
+    """Limits the output tokens in an estimate of a call's usage to what a model can make in `seconds` seconds.
 
-    `supposed` is the estimate before; it counts as long as upstream has not stated the real usage. Its use of hosted
-    tools is not limited, because tools work beside the model.
+    Returns a changed copy of `supposed`.
     """
     counts = supposed.copy()
+    # The use of hosted tools stays, because tools work beside the model.
     made = tokens_made_in(seconds)
     output = counts.get("output_tokens") or 0
     if output > made:
@@ -97,10 +96,9 @@ def limited_to_time(supposed: SupposedUsage, seconds: float) -> SupposedUsage:
 
 
 def at_least(supposed: SupposedUsage, seen: Counts, seen_use: OtherUsage | None = None) -> SupposedUsage:
-    """Returns the estimate `supposed` of a call's usage, with each count raised to what the call's answer has shown.
+    """Raises the counts in an estimate of a call's usage to what the answer has shown; returns a changed copy.
 
-    No count is lowered. `seen` has the counts of tokens that the answer has shown so far, and `seen_use` the use of
-    hosted tools.
+    `seen` has the token counts that the answer has shown, and `seen_use` its use of hosted tools.
     """
     raised = supposed.copy()
     more = {name: count for name in COUNTS if (count := seen.get(name) or 0) > (supposed.get(name) or 0)}
@@ -111,11 +109,8 @@ def at_least(supposed: SupposedUsage, seen: Counts, seen_use: OtherUsage | None 
 
 
 def _larger_use(supposed: OtherUsage, seen: OtherUsage) -> OtherUsage:
-    """Returns, for each hosted tool such as web search, the larger of two uses: the estimated one and the one seen.
-
-    `supposed` is the estimate. If `supposed` and `seen` both name a model or a type of tool, the result has the one in
-    `supposed`, because it is the dearest that the request allows.
-    """
+    """Returns, for each hosted tool, the larger of the estimated use and the use that the answer has shown."""
+    # A model or a type of tool is taken from the estimate: the dearest that the request allows.
     larger: OtherUsage = {**seen, **supposed}
     if file_searches := max(supposed.get("file_searches", 0), seen.get("file_searches", 0)):
         larger["file_searches"] = file_searches
@@ -132,14 +127,13 @@ def _output(pictures: Mapping[str, object]) -> int:
 
 
 def estimate_interrupted(begin: CallRecord) -> CallRecord:
-    """Estimates the token counts of a call whose process was killed, from the journal's record of the call's start.
+    """Estimates the token counts of a call whose process was killed, from `begin`, the journal's record of its start.
 
-    If the call had a reservation, the record (`begin`) has the usage for which the budget was reserved. That usage is
-    the estimate, but its output tokens are cut to what a model can make between the start of the call and now.
+    * If `begin` has a `supposed` usage, that is the estimate, limited to what a model can output from the start until
+      now.
+    * Otherwise, the input tokens are estimated from the size of the request, and the output counts as 0.
 
-    Without a reservation, only the size of the request is known: the input tokens are estimated from the size, and the
-    output counts as 0. The use of hosted tools is left out, because `begin` has it already. The result is empty if
-    there is nothing to estimate from.
+    Returns the columns of the call's row; an empty dict if nothing can be estimated.
     """
     if (supposed := begin.get("supposed")) is not None:
         seconds = (datetime.now(UTC) - started_at(begin["request_id"])).total_seconds()

@@ -47,17 +47,15 @@ _STATED_USAGE = re.compile(rb'"usage"\s*+:\s*+(?!null)')
 
 
 def ends_response(kind: str, response: object) -> bool:
-    """Returns whether an event is the last of a response's stream, because the response in it has a final status.
-
-    The event's type alone does not tell, because some servers name their last event differently: `response.done`.
-    """
+    """Returns whether an event ends a response's stream: whether the response in the event has a final status."""
+    # The type alone does not tell: some servers name their last event `response.done`.
     return isinstance(response, Mapping) and response.get("status") in TERMINAL_STATUSES and kind not in _FIRST_TYPES
 
 
 def may_matter(data: bytes) -> bool:
-    """Returns whether a large event of a stream may have something that the ledger needs, so that it must be parsed.
+    """Returns whether a large event of a stream must be parsed, because the ledger may need something in it.
 
-    The check only searches the event's bytes, which is fast.
+    Only the bytes of the event are searched, which is fast.
     """
     found = _TYPE.search(data, 0, 300)
     if found:
@@ -67,19 +65,17 @@ def may_matter(data: bytes) -> bool:
 
 
 def is_text_delta(name: bytes, data: bytes) -> bool:
-    """Returns whether an event of a stream is a small piece of text, with nothing else that the ledger needs.
+    """Returns whether an event of a stream is a small text delta (`TEXT_DELTAS`): the ledger needs only its text.
 
-    Such an event has one of the types `TEXT_DELTAS`. `name` and `data` are the event's. Returns False if the type is
-    not the first member of the data.
+    Returns False if the event's type is not the first member of `data`.
     """
     return len(data) <= LARGE_BYTES and _DELTA.match(data) is not None
 
 
 def is_text_chunk(name: bytes, data: bytes) -> bool:
-    """Returns whether an event of a stream is a small chunk of a chat that tells the ledger nothing new except text.
+    """Returns whether an event of a stream is a small chunk of a chat from which the ledger needs only the text.
 
-    `name` and `data` are those of the event. Members that every chunk of a chat repeats, such as the model, are not
-    new.
+    An error or a usage object in the chunk, for example, makes the result False.
     """
     return (
         not name

@@ -56,13 +56,11 @@ class Event(NamedTuple):
 
 
 def read(stream: bytes) -> list[tuple[bytes, bytes]]:
-    """Returns the name and the data of each server-sent event in `stream`, which must consist of whole events.
-
-    Nearly all events have one data line, with or without a name. These are found with a few comparisons, because this
-    function runs for every piece of every stream.
-    """
+    """Returns the name and the data of each server-sent event in `stream`, which must consist of whole events."""
     if stream.find(b"\r") >= 0:  # `in` takes thrice as long: it tries a number first
         return [(event.name, event.data) for event in split(stream)]
+    # This runs for every piece of every stream. Nearly all events have one data line, with or without a name, and are
+    # found with a few comparisons.
     line_end, last = stream.find(b"\n"), len(stream) - 2
     if line_end == last:
         if stream[:6] == b"data: ":
@@ -87,7 +85,7 @@ def read(stream: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def split(stream: bytes) -> list[Event]:
-    """Splits `stream` into server-sent events, and returns each with its position; events without data are left out."""
+    """Splits `stream` into server-sent events; returns each event that has data, with its position."""
     builder = _Builder(stream)
     for line in _LINE.finditer(stream):
         builder.add_line(line.start(), line.end(1), line.end())
@@ -108,10 +106,10 @@ def is_whole(data: bytes) -> bool:
 
 
 def parse(data: bytes) -> dict[str, object]:
-    """Parses the data of a server-sent event and returns the JSON object in it.
+    """Parses the data of a server-sent event, and returns the JSON object in it.
 
-    Returns an empty dict if the data is other JSON than an object. If it is no valid JSON, returns the members that can
-    still be read, except those with large values (`usage.answers.json_outline`).
+    Returns an empty dict for JSON that is no object. From invalid JSON, the small members that can be read are
+    returned.
     """
     try:
         event = orjson.loads(data)
@@ -121,9 +119,9 @@ def parse(data: bytes) -> dict[str, object]:
 
 
 def parse_each(data: Sequence[bytes]) -> list[dict[str, object]]:
-    """Parses the data of several server-sent events at once, and returns one JSON object for each, as `parse` does.
+    """Parses the data of several server-sent events in one step; returns one JSON object for each.
 
-    The data of each event must begin as a JSON object.
+    The data of each event must begin with `{`.
     """
     try:
         events = orjson.loads(b"[%b]" % b",".join(data))
@@ -134,10 +132,7 @@ def parse_each(data: Sequence[bytes]) -> list[dict[str, object]]:
 
 
 def begins_stream(start: bytes) -> bool | None:
-    """Returns whether a body that begins with the bytes `start` is a stream of server-sent events.
-
-    Returns False for JSON and everything else, and None if more bytes are needed to tell.
-    """
+    """Returns whether `start` begins a stream of server-sent events; None if more bytes are needed to tell."""
     if start != BOM and BOM.startswith(start):
         return None
     text = start.removeprefix(BOM).lstrip(b"\r\n")
@@ -161,8 +156,8 @@ class _Builder:
     def add_line(self, start: int, end: int, line_end: int) -> None:
         """Adds one line of the stream to the server-sent event that is being built. A blank line ends the event.
 
-        The arguments are positions in the stream. The text of the line is from `start` to `end`, and its line end from
-        `end` to `line_end`.
+        The line's text is between the positions `start` and `end` of the stream, its line end between `end` and
+        `line_end`.
         """
         if start == end:
             if line_end > start:  # a blank line, not the end of the stream
@@ -185,9 +180,9 @@ class _Builder:
             self._lines.append(DataLine(start, start, end, line_end))
 
     def end(self, at: int) -> None:
-        """Ends the server-sent event that is being built, and begins the next one at position `at` of the stream.
+        """Adds the server-sent event that is being built to `events`, unless it lacks data, and begins the next event.
 
-        An event without data is not added to the list.
+        `at` is the position in the stream where the next event begins.
         """
         if self._lines:
             self._add(self._name if self._later_name is None else self._later_name, at)
@@ -214,17 +209,14 @@ class _Builder:
         return self._first_is_whole
 
     def _split(self) -> None:
-        """Ends the event that is being built and begins the next one, where the server has left out a blank line.
-
-        The border between the two is behind the last `data` line so far. An event name that came after that line
-        belongs to the next event.
-        """
+        """Ends the event that is being built and begins the next one, where the server has left out a blank line."""
+        # The border is behind the last `data` line. An event name behind that line is the next event's.
         end, name = self._lines[-1].line_end, self._later_name
         self._add(self._name, end)
         self._begin(end, name or b"")
 
     def _add(self, name: bytes, end: int) -> None:
-        """Adds the server-sent event that is being built to the list `events`, with the given name and end position."""
+        """Adds the server-sent event that is being built to `events`, with the given name and end position."""
         lines = tuple(self._lines)
         data = b"\n".join([self._stream[line.start : line.end] for line in lines])
         self.events.append(Event(name, data, self._start, end, lines))

@@ -30,11 +30,10 @@ class _GivenUp(Exception):
 
 
 def read_outline(body: bytes, wanted: Collection[str] | None = None) -> dict[str, object]:
-    """Returns the members of the JSON object in `body`, but without large values such as long strings.
+    """Returns the members of the JSON object in `body`; large values, such as long strings, become None.
 
-    Only the members in `wanted` are returned, or all if `wanted` is None. If the text is broken at some point, the
-    members before that point are returned. The result is empty for a body that is no object. If two members have the
-    same name, the last one counts.
+    With `wanted`, only these members are returned. From broken JSON, the members before the fault are returned. A body
+    that is no object gives an empty dict.
     """
     return _Outline(body).read_object(0, MAX_DEPTH, wanted)
 
@@ -50,9 +49,9 @@ class _Outline:
         self._steps = 0
 
     def read_object(self, at: int, depth: int, wanted: Collection[str] | None = None) -> dict[str, object]:
-        """Returns the members of the JSON object at position `at`, without large values.
+        """Returns the members of the JSON object at position `at`; large values become None.
 
-        If the text is broken at some point, the members before that point are returned.
+        From broken JSON, the members before the fault are returned.
         """
         members: dict[str, object] = {}
         try:
@@ -70,9 +69,9 @@ class _Outline:
         return members
 
     def _array(self, at: int, depth: int) -> list[object]:
-        """Returns the elements of the JSON array at position `at`, up to the first element that is not an object.
+        """Returns the objects at the start of the JSON array at position `at`; large values in them become None.
 
-        That element and all elements behind it are left out. So are large values within the returned elements.
+        The list ends before the first element that is not an object.
         """
         items: list[object] = []
         try:
@@ -86,10 +85,9 @@ class _Outline:
         return items
 
     def _value(self, at: int, end: int, depth: int) -> object:
-        """Returns the JSON value between the positions `at` and `end` of the body, without its large parts.
+        """Returns the JSON value between the positions `at` and `end` of the body; large values in it become None.
 
-        A value of at most `SMALL_BYTES` is returned whole. Of a larger object or array, the small values in it are
-        returned, down to `depth` levels; any other larger value becomes None.
+        Values of up to `SMALL_BYTES` are returned whole. Larger objects and arrays are read down to `depth` levels.
         """
         first = self._body[at : at + 1]
         value = None
@@ -102,9 +100,9 @@ class _Outline:
         return value
 
     def _expect(self, mark: bytes, at: int) -> int:
-        """Checks that the character `mark` comes next in the JSON body, at `at` or after white space there.
+        """Returns the position of the next token behind `mark`, a JSON character that must come next at position `at`.
 
-        Returns the position behind `mark` and behind the white space that follows it.
+        White space before and behind `mark` is skipped.
 
         Raises:
             _GivenUp: another character comes next.
@@ -170,18 +168,15 @@ class _Outline:
 
 
 def _end(pattern: re.Pattern[bytes], body: bytes, at: int) -> int:
-    """Returns the position of the first byte, from `at` on, that does not match `pattern`.
-
-    `pattern` says of each byte by itself whether it matches. The search goes in steps of at most `_STEP_BYTES`, because
-    other threads do not run during one step.
-    """
+    """Returns the position of the first byte, from `at` on, that does not match `pattern`, a class of bytes."""
+    # In steps, because other threads stand still during one.
     while (end := pattern.match(body, at, at + _STEP_BYTES).end()) - at == _STEP_BYTES:  # type: ignore[union-attr]  # there is always a match, if only an empty one
         at = end
     return end
 
 
 def _parse(data: bytes) -> object:
-    """Parses JSON, even with invalid UTF-8 or control characters in it; returns None if Python cannot parse it."""
+    """Parses JSON, even with invalid UTF-8 or control characters in it; returns None for invalid JSON."""
     try:
         parsed: object = json.loads(data.decode("utf-8", "surrogateescape"), strict=False)
     except (ValueError, RecursionError):

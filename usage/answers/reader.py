@@ -106,7 +106,7 @@ class AnswerReader:
 
     @property
     def other_usage(self) -> OtherUsage:
-        """The billed usage that is not in upstream's usage object, such as web searches; empty if there is none."""
+        """The billed usage that upstream's usage object does not state, such as web searches; empty without any."""
         return OtherUsage() if self.tools is None else self.tools.other_usage()
 
     @property
@@ -121,7 +121,7 @@ class AnswerReader:
 
     @property
     def lacks_end(self) -> bool:
-        """True if the event that must end the stream has not come, so that the stream is cut off if it stops here."""
+        """True if the stream counts as cut off when it stops now, because the event that must end it has not come."""
         if self.has_ended or self._pictures or not (self._has_last_event or (self.must_end and not self.has_events)):
             return False
         return self.text is None or not self.text.has_finished_choices
@@ -136,10 +136,9 @@ class AnswerReader:
                 self._has_only_text = self._find_text_test()
 
     def _find_text_test(self) -> Callable[[bytes, bytes], bool] | None:
-        """Returns a function that tests, by an event's name and data, whether the event has nothing but text in it.
+        """Returns a function that tells by an event's name and data whether the event has only text.
 
-        An event that passes the test may be parsed later. Instead of a function, None is returned if the next events of
-        the stream must all be parsed at once.
+        Events with only text can be parsed later. Returns None if the next events must all be parsed at once.
         """
         if self.text is None or self.text.choice_error is not None or not (self.model and self._has_last_event):
             return None
@@ -148,7 +147,7 @@ class AnswerReader:
         return is_text_chunk if self.created is None else None
 
     def _read_event(self, name: bytes, data: bytes) -> None:
-        """Reads ids, model, usage and error for the ledger from one event; skips events that can have none of them."""
+        """Reads ids, model, usage and error for the ledger from one event of a stream."""
         self._events += 1
         if data[-1:] != b"}" and data.strip() == event_stream.DONE:
             self.has_done_marker = True
@@ -196,7 +195,7 @@ class AnswerReader:
             self._read_error_event(self.text.choice_error, data)
 
     def _read_picture(self, event: Mapping[str, object]) -> None:
-        """Reads an event that completes one picture, and adds its usage to that of the stream's earlier pictures."""
+        """Reads the usage from an event that completes a picture, and adds it to the usage of the earlier pictures."""
         before = self.usage
         self.usage = None
         self.read(event)
@@ -208,10 +207,9 @@ class AnswerReader:
         self.has_ended = self.has_ended or self._pictures >= self.expected_pictures
 
     def suppose_missing_pictures(self) -> bool:
-        """Adds an estimated usage to the counts for each requested picture that the stream has not brought.
+        """Adds an estimated usage for each requested picture that the stream has not brought.
 
-        A missing picture is taken to have used as much as the last picture that has come. Adds nothing if no picture
-        has come. Returns whether anything was added.
+        A missing picture counts like the last one that came. Returns whether any usage was added.
         """
         missing = self.expected_pictures - self._pictures if self._pictures else 0
         if missing <= 0 or self._picture_usage is None:
@@ -222,18 +220,18 @@ class AnswerReader:
         return True
 
     def _add_usage(self, more: dict[str, object]) -> None:
-        """Adds the counts in the usage object `more` to the counts that have been read from this answer before."""
+        """Adds the counts in the usage object `more` to those that this answer has stated so far."""
         self.usage = more if self.usage is None else sum_of(more, self.usage)
         self.counts.update(read_counts(self.usage))
 
     def _end(self, kind: str) -> None:
-        """Records that an event of type `kind` has ended the stream; sets `error` if a failed response states none."""
+        """Records that an event of type `kind` has ended the stream. A failed response without an error gets one."""
         self.has_ended = True
         if kind == "response.failed" and self.error is None:
             self.error = {"type": "", "code": "response_failed", "message": ""}
 
     def _read_error_event(self, event: Mapping[str, object], data: bytes) -> None:
-        """Reads the error from an event that reports one, and records that the stream has ended with this event."""
+        """Reads the error from an event that reports one, and records that the event has ended the stream."""
         self.has_ended = True
         facts = error_in_event(event, data)
         if self.error is None or not any(self.error.values()):
@@ -242,7 +240,7 @@ class AnswerReader:
             self.text.add_error(facts["message"])
 
     def read(self, answer: Mapping[str, object]) -> None:
-        """Reads ids, model, usage and error from an answer. A value that it does not state stays as it was before."""
+        """Reads ids, model, usage and error for the ledger from an answer. Missing facts keep their earlier value."""
         self.model = _text(answer, "model") or self.model
         self.service_tier = _text(answer, "service_tier") or self.service_tier
         if _text(answer, "object") in {"chat.completion", "chat.completion.chunk", "response", "conversation"}:
@@ -274,10 +272,8 @@ def begins_object(start: bytes) -> bool | None:
 def parse_body(body: bytes, wanted: Collection[str] = READ_MEMBERS_AND_IDS) -> dict[str, object]:
     """Parses the whole body of an answer and returns the JSON object in it; an empty dict if the body is no object.
 
-    In two cases the object is returned without its large values (`usage.answers.json_outline`):
-
-    * The body has more than `MAX_PARSED_BYTES`. Then only the members in `wanted` are returned.
-    * The body is not valid JSON. Then it is read as far as possible.
+    * Of a body over `MAX_PARSED_BYTES`, only the members in `wanted` are returned, without their large values.
+    * Of invalid JSON, the small members before the fault are returned.
     """
     if body[:1] != b"{":
         body = body.removeprefix(codecs.BOM_UTF8).lstrip()

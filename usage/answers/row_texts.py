@@ -36,26 +36,26 @@ def column_text(value: str, length: int, secrets: tuple[str, ...]) -> str:
 
 @lru_cache(maxsize=1024)
 def _cached_column_text(value: str, length: int, secrets: tuple[str, ...]) -> str:
-    """Redacts the secrets in a short text and cuts it to `length` characters; returns the result, from a cache.
+    """Redacts the secrets in a short text, and cuts the text to `length` characters; results are cached.
 
-    A cache helps because the same names of models and clients come again and again.
+    The names of models and clients come again and again.
     """
     return storable_prefix(redact(value, secrets), length)
 
 
 def storable_prefix(value: str, length: int) -> str:
-    """Returns the first `length` characters of a text, with U+FFFD for each character that PostgreSQL cannot store."""
+    """Returns the first `length` characters of a text, each that PostgreSQL cannot store replaced by U+FFFD."""
     return storable(value)[:length]
 
 
 def id_columns(
     answer: AnswerReader, upstream_request_id: str, secrets: tuple[str, ...], *others: str
 ) -> tuple[CallRecord, list[str]]:
-    """Returns a row's columns for upstream's request id and the response id, and the texts `others`, without secrets.
+    """Redacts secrets in the two ids that upstream states, and in further texts (`others`) of the same row.
 
-    `others` are further texts for the same row, such as the bodies. The ids are cut to the length of their columns; the
-    other texts are not cut. All of them are searched for secrets in one pass, which is faster.
+    Returns the columns with the ids, cut to their length, and the further texts, uncut.
     """
+    # One pass over all texts is faster.
     ids = [upstream_request_id, answer.response_id]
     if sum(map(len, ids)) > MAX_CACHED_CHARACTERS:
         ids = [column_text(one, 200, secrets) for one in ids]
@@ -65,7 +65,7 @@ def id_columns(
 
 
 def usage_columns(answer: AnswerReader, secrets: tuple[str, ...]) -> CallRecord:
-    """Returns a row's columns for the service tier and the usage that upstream's answer has stated, without secrets."""
+    """Returns the columns of a row for the service tier and the usage that the answer states, with secrets redacted."""
     columns: CallRecord = {
         "service_tier": column_text(answer.service_tier, 50, secrets),
         "usage": _kept_usage(answer.usage, secrets),
@@ -76,10 +76,9 @@ def usage_columns(answer: AnswerReader, secrets: tuple[str, ...]) -> CallRecord:
 
 
 def _kept_other_usage(usage: OtherUsage, secrets: tuple[str, ...]) -> OtherUsage:
-    """Prepares `usage` for the ledger: redacts secrets in the names of models, and cuts the names; returns `usage`.
+    """Redacts and cuts the names of models in `usage`, and returns the changed `usage`.
 
-    `usage` has what upstream bills in addition to the tokens of its usage object, such as pictures that a hosted tool
-    has made.
+    `usage` has what upstream bills beside tokens, such as pictures that a hosted tool has made.
     """
     if "image_model" in usage:
         usage["image_model"] = column_text(usage["image_model"], 200, secrets)
@@ -89,16 +88,14 @@ def _kept_other_usage(usage: OtherUsage, secrets: tuple[str, ...]) -> OtherUsage
 
 
 def _kept_usage(usage: dict[str, object] | None, secrets: tuple[str, ...]) -> dict[str, object] | None:
-    """Returns upstream's usage object as the ledger stores it: with its secrets redacted, and without NUL characters.
+    """Returns upstream's usage object for the ledger, with secrets redacted; None if it cannot be stored.
 
-    Each NUL becomes U+FFFD, because PostgreSQL's JSON does not take NUL, and the whole row would be lost.
-
-    Returns None if there is no usage object or it cannot be stored: it is nested too deeply, it is too long, or a
-    number in it had to be redacted.
+    It cannot be stored if it is too long, is nested too deeply, or has a secret in place of a number.
     """
     if usage is None or _are_plain_names(tuple(_names(usage)), secrets):
         return usage
     try:
+        # PostgreSQL's JSON does not take NUL: the whole row would be lost.
         encoded = orjson.dumps(usage).replace(b"\\u0000", b"\\ufffd").decode()
         if len(encoded) > MAX_USAGE_BYTES:
             return None
@@ -111,8 +108,7 @@ def _kept_usage(usage: dict[str, object] | None, secrets: tuple[str, ...]) -> di
 def _names(usage: Mapping[str, object]) -> Iterator[str | None]:
     """Yields the names in a usage object, and in the objects directly inside it, to be checked for secrets.
 
-    Yields None for each value that is neither a number nor such an object, because the value itself may be a secret,
-    for example a text.
+    Yields None for a value that may itself be a secret, such as a text.
     """
     for name, value in usage.items():
         yield name
@@ -125,11 +121,9 @@ def _names(usage: Mapping[str, object]) -> Iterator[str | None]:
 
 @lru_cache(maxsize=256)
 def _are_plain_names(names: tuple[str | None, ...], secrets: tuple[str, ...]) -> bool:
-    """Returns whether a usage object has no secrets in it, so that it can be stored as it came.
+    """Returns whether a usage object with these names has no secrets, and can be stored as it came; results are cached.
 
-    `names` are the names in the object, with None for a value that may be a secret itself, such as a text. Returns
-    False if one of `names` is None or may be a secret or the name of a secret, or if the names are too long. The result
-    is cached, because the same names come again and again.
+    `names` comes from `_names`: it has None for a value that may itself be a secret, which makes the result False.
     """
     text = "\n".join(name for name in names if name is not None)
     is_short = None not in names and len(text) < MAX_CACHED_NAMES and "\0" not in text

@@ -39,28 +39,22 @@ class StreamedText:
         self._waiting: list[bytes] = []  # the data of events that are still to be parsed
 
     def feed_later(self, data: bytes) -> None:
-        """Keeps an event that has nothing but text; its `data` is parsed only when the collected text is needed."""
+        """Keeps the `data` of an event that has only text; it is parsed when the collected text is needed."""
         self._waiting.append(data)
         if len(self._waiting) >= _MAX_WAITING:
             self._read_waiting()
 
     def feed(self, event: Mapping[str, object]) -> None:
-        """Adds the text in one event, whose data is already parsed, to the collected text.
-
-        Ignores events of unknown kinds.
-        """
+        """Adds the text in a parsed event to the collected text; ignores events of unknown kinds."""
         self._read_waiting()
         self._read(event)
 
     def _read_waiting(self) -> None:
-        """Parses the events that `feed_later` has put aside, and adds their text to the collected text.
-
-        Most are chunks of a chat with one choice and only text. The texts of such chunks in a row are joined and added
-        at once.
-        """
+        """Parses the events that `feed_later` has put aside, and adds their text to the collected text."""
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, []
+        # Most are chunks of a chat with one choice and only text: these are joined and added at once.
         texts: list[str] = []
         for event in parse_each(waiting):
             text = _text_of_chunk(event)
@@ -89,9 +83,9 @@ class StreamedText:
 
     @property
     def size(self) -> int:
-        """The size in bytes of all text of the answer so far, including text beyond the limit, which is not kept.
+        """The size of the answer's text so far, in bytes, including text that was not kept because of the limit.
 
-        Messages of errors do not count.
+        Error messages do not count.
         """
         self._read_waiting()
         return self._left_out_bytes + sum(
@@ -99,10 +93,9 @@ class StreamedText:
         )
 
     def measure(self, count: Callable[[bytes], int]) -> int:
-        """Returns the size of the answer's text: the sum of `count(text)` over the collected texts.
+        """Returns the size of the answer's text, for example in tokens; `count` measures one text.
 
-        `count` returns the size of one text, for example in tokens. Messages of errors do not count. Each byte that was
-        not collected because of the limit counts as one.
+        Error messages do not count. Each byte that was not kept because of the limit counts as one.
         """
         self._read_waiting()
         texts = (
@@ -113,22 +106,22 @@ class StreamedText:
 
     @property
     def shows_reasoning(self) -> bool:
-        """True if the answer's text includes the reasoning, which some servers send. A summary does not count."""
+        """True if the answer's text includes the full reasoning, as some servers send it, and not just a summary."""
         self._read_waiting()
         return any(part.kind == "reasoning" for part in self._parts.values())
 
     @property
     def has_finished_choices(self) -> bool:
-        """True if a choice of a chat has stated its `finish_reason`, and no choice with text still lacks one."""
+        """True if a choice of a chat has stated its `finish_reason`, and so has every choice with text."""
         self._read_waiting()
         return bool(self._finished) and all(
             part.source in self._finished for part in self._parts.values() if part.source.startswith("choice ")
         )
 
     def text(self, limit: int | None = None) -> str:
-        """Returns the collected text of the answer with its secrets redacted, cut to `limit` bytes.
+        """Returns the collected text of the answer with secrets redacted, cut to `limit` bytes.
 
-        If something was cut off, a remark at the end says how many bytes.
+        The end of a cut text says how many bytes are missing.
         """
         self._read_waiting()
         left_out = self._left_out_bytes
@@ -149,9 +142,8 @@ class StreamedText:
     def _add(self, source: str, kind: str, text: object, name: object = "", number: object = 0) -> None:
         """Adds `text` to one part of the collected answer, as far as the size limit allows.
 
-        `source`, `kind` and `number` say which part. `name` is the name of a tool; it is stored in the part, even if
-        `text` is empty. Nothing happens if both are empty. Ignores a `text` that is no string, because upstream may
-        send anything.
+        `source`, `kind` and `number` identify the part. `name` is the name of a tool, kept with the part. Values of a
+        wrong type are ignored: upstream may send anything.
         """
         if not isinstance(text, str) or not (text or name):
             return
@@ -204,10 +196,10 @@ class StreamedText:
             self._add(source, "function call", called.get("arguments") or "", called.get("name"))
 
     def _read_choice_error(self, error: object) -> None:
-        """Stores in `choice_error` the error with which a choice of a chat has ended, as OpenRouter reports it.
+        """Stores in `choice_error` the error that ended a choice of a chat.
 
-        The choice's `finish_reason` is then "error". `error` is the choice's object or text with the error's message;
-        None if the chunk has this object instead.
+        OpenRouter reports such an error by the `finish_reason` "error". `error` is the object or the message in the
+        choice; it is None if the chunk has the error outside of the choice.
         """
         if isinstance(error, dict):
             self.choice_error = error
@@ -232,9 +224,9 @@ class StreamedText:
             self._read_response(event.get("response"))
 
     def _read_response(self, response: object) -> None:
-        """Adds the error message of a whole `response`, which a stream's last event contains, to the collected text.
+        """Adds the error message in a whole response, as a stream's last event has it, to the collected text.
 
-        The text of the response is added only if no event before had any text.
+        If no text has come before, the response's text is added, too.
         """
         if not isinstance(response, dict):
             return
@@ -278,9 +270,9 @@ class _Part:
 
 
 def _text_of_chunk(event: Mapping[str, object]) -> str | None:
-    """Returns the text of the most common kind of chunk of a chat; None for any other event.
+    """Returns the text in a chunk of a chat of the usual kind; None for any other event.
 
-    Such a chunk has only one choice, the one with index 0. The choice is not finished, and has only text in its delta.
+    The usual kind has one unfinished choice, with only text in its delta.
     """
     match event:
         case {"choices": [{"index": 0, "delta": {"content": str(text)} as delta, "finish_reason": None}]}:

@@ -22,10 +22,10 @@ def is_count(value: object) -> TypeGuard[int | float]:
 
 
 def read_counts(usage: Mapping[str, object]) -> Counts:
-    """Returns the counts of tokens and of seconds of audio in upstream's usage object, by name of the ledger's column.
+    """Reads the counts in upstream's usage object; returns them by the names of the ledger's columns.
 
-    Counts of tokens are whole numbers, and are rounded up if upstream states 5.5; `audio_seconds` is in seconds. A
-    count that upstream does not state is left out, but a stated zero is included.
+    Token counts are rounded up to whole numbers; `audio_seconds` is in seconds. Counts that are not stated are left
+    out.
     """
     into, out = input_details(usage), output_details(usage)
     counts: Counts = {}
@@ -52,18 +52,17 @@ def read_counts(usage: Mapping[str, object]) -> Counts:
 
 
 def states_usage(usage: Mapping[str, object], counts: Counts) -> bool:
-    """Returns whether upstream's usage object says how much was used: by at least one count, or by a total of tokens.
+    """Returns whether upstream's usage object states how much was used; false for an empty one, or one with only nulls.
 
-    `counts` are the counts that were read from the object `usage`. Some servers send an empty object, or one whose
-    counts are all null.
+    `counts` are the counts that were read from the object.
     """
     return bool(counts) or whole_count(usage.get("total_tokens")) > 0
 
 
 def sum_of(first: Mapping[str, object], second: Mapping[str, object]) -> dict[str, object]:
-    """Returns the sum of two usage objects: adds counts of the same name, also in the objects inside them.
+    """Returns the sum of two usage objects: counts of the same name are added, also in nested objects.
 
-    If both have another member of the same name, such as a text, the value in `second` is taken.
+    Of other values, such as texts, the one in `second` is taken.
     """
     found: dict[str, object] = {**first, **second}
     for name in first.keys() & second.keys():
@@ -76,22 +75,22 @@ def sum_of(first: Mapping[str, object], second: Mapping[str, object]) -> dict[st
 
 
 def whole_count(value: object) -> int:
-    """Rounds a count from upstream up to a whole number and returns it; returns 0 if `value` is not a count."""
+    """Rounds a count from upstream up to a whole number, and returns it; 0 for anything else."""
     return math.ceil(value) if is_count(value) else 0
 
 
 def input_details(usage: Mapping[str, object]) -> Mapping[str, object]:
-    """Returns the part of upstream's usage object that splits the input tokens by kind, such as cached tokens.
+    """Returns the object in upstream's usage that splits the input tokens by kind, such as cached tokens.
 
-    Returns an empty dict if there is no such part.
+    Returns an empty dict without such an object.
     """
     return _first_object(usage, "prompt_tokens_details", "input_tokens_details", "input_token_details")
 
 
 def output_details(usage: Mapping[str, object]) -> Mapping[str, object]:
-    """Returns the part of upstream's usage object that splits the output tokens by kind, such as reasoning tokens.
+    """Returns the object in upstream's usage that splits the output tokens by kind, such as reasoning tokens.
 
-    Returns an empty dict if there is no such part.
+    Returns an empty dict without such an object.
     """
     return _first_object(usage, "completion_tokens_details", "output_tokens_details", "output_token_details")
 
@@ -105,7 +104,7 @@ def _first_object(usage: Mapping[str, object], *names: str) -> Mapping[str, obje
 
 
 def _first(usage: Mapping[str, object], *names: str) -> object:
-    """Returns the first of the members `names` of a usage object that is there and not null; None if there is none."""
+    """Returns the first of the members `names` of a usage object whose value is not null; None without one."""
     for name in names:
         if (count := usage.get(name)) is not None:
             return count

@@ -63,10 +63,9 @@ class ToolUse:
 
     @classmethod
     def of_response(cls, response: Mapping[str, object]) -> ToolUse:
-        """Reads from a response which hosted tools were used, and how much, and returns that use.
+        """Reads from a response how much each hosted tool was used.
 
-        The response may be complete or unfinished. An unfinished one lists its configured tools already, but not yet
-        all items of its output.
+        The response may be unfinished: it then lists its configured tools, but not yet its whole output.
         """
         use = cls()
         use._tools = _objects(response.get("tools"))
@@ -83,14 +82,11 @@ class ToolUse:
 
     @property
     def searches(self) -> int:
-        """The number of billed web searches, including those that began in a stream and whose end has not been read."""
+        """The number of billed web searches. In a stream, a search counts from its begin event on."""
         return self._searches + self._count_begun("web_search_call")
 
     def read_event(self, kind: str, event: Mapping[str, object]) -> None:
-        """Counts the use of a hosted tool if an event of a stream says that a call of the tool begins or is complete.
-
-        Other events are ignored.
-        """
+        """Counts the use of a hosted tool if an event of a stream reports that a tool call begins or ends."""
         item = event.get("item")
         if kind == BEGIN_EVENT and isinstance(item, dict):
             if (begun := _text(item, "type")) in BILLED_ITEMS and len(self._begun) < MAX_ITEMS:
@@ -104,7 +100,7 @@ class ToolUse:
             self.read_item(item)  # the events of pictures are mostly too large to be read
 
     def read_item(self, item: Mapping[str, object]) -> None:
-        """Counts the use of a hosted tool that a complete item of a response's output reports; ignores other items."""
+        """Counts the use of a hosted tool that a complete output item of a response reports."""
         kind = item.get("type")
         if kind == "web_search_call":
             self._searches += _is_billed_search(item)
@@ -117,15 +113,15 @@ class ToolUse:
             self._read_container(item)
 
     def read_svg(self, usage: object) -> None:
-        """Adds the use of a model that has drawn an SVG picture: its name and token counts, from its usage object.
+        """Adds the model that has drawn an SVG picture, with its token counts, from its usage object.
 
-        Ignores `usage` if it names no model.
+        A usage object without a model is ignored.
         """
         if isinstance(usage, dict) and len(self._svg) < MAX_KEPT and isinstance(usage.get("model"), str):
             self._svg.append({**_counts(usage), "model": usage["model"]})
 
     def other_usage(self) -> OtherUsage:
-        """Returns the use of hosted tools in the form in which the ledger's row of the call stores it; may be empty."""
+        """Returns the use of hosted tools in the form in which the call's row stores it; empty if none was used."""
         found: OtherUsage = {}
         begun = self._count_begun("image_generation_call")
         if self._image_usage or self._pictures or begun:
@@ -154,32 +150,29 @@ class ToolUse:
         return sum(one == kind for one in self._begun.values())
 
     def _add_picture(self, picture: Mapping[str, object]) -> None:
-        """Adds a picture that the image generation tool has made, with its estimated tokens.
+        """Adds a picture that the image generation tool has made, with an estimate of its tokens.
 
-        `picture` is the picture's item in the output, or the event that says that it is complete.
+        `picture` is the picture's output item, or the event that reports the picture as complete.
         """
         if len(self._pictures) < MAX_ITEMS:
             tokens = tokens_of_picture(self._image_model, _text(picture, "quality"), _text(picture, "size"))
             self._pictures.append(tokens)
 
     def _read_container(self, item: Mapping[str, object]) -> None:
-        """Counts the container in which a tool runs, as its item in a response's output states it; ignores other items.
-
-        A container in which tools run several times counts once.
-        """
+        """Counts the container in which a tool ran, if an output item names one. Each container counts once."""
         place: object = {"code_interpreter_call": item, "shell_call": item.get("environment")}.get(_text(item, "type"))
         container_id = place.get("container_id") if isinstance(place, dict) else None
         if isinstance(container_id, str) and container_id and len(self._containers) < MAX_KEPT:
             self._containers.add(container_id)
 
     def _search_tool(self) -> str:
-        """Returns the type of the tool by whose price the response's web searches are billed.
+        """Returns the type of the tool by which the response's web searches are billed.
 
-        This is the preview tool if the response has this tool and no other search tool. Otherwise it is the newer tool,
-        because every model can search with that one.
+        This is the preview tool if the response has no other search tool; otherwise the newer tool.
         """
         kinds = {_text(tool, "type") for tool in self._tools}
         searching = {kind for kind in kinds if kind.startswith(SEARCH_TOOL)}
+        # Every model can search with the newer tool.
         only_preview = searching and all(kind.startswith(PREVIEW_TOOL) for kind in searching)
         return PREVIEW_TOOL if only_preview else SEARCH_TOOL
 
@@ -199,8 +192,7 @@ class ToolUse:
 def tokens_of_picture(model: str, quality: str, size: str) -> int:
     """Estimates how many output tokens a picture costs.
 
-    `size` is in pixels, as `WIDTHxHEIGHT`. If the model, the quality or the size is not known, a dear one is assumed:
-    one of the newest models, high quality, or the dearest of the usual sizes.
+    `size` is in pixels, such as `1024x1536`. An unknown model, quality or size counts as a dear one.
     """
     if model.startswith(FIRST_MODELS):
         by_shape = TOKENS_BY_QUALITY.get(quality, TOKENS_BY_QUALITY[_UNKNOWN_QUALITY])
@@ -217,7 +209,7 @@ def tokens_of_picture(model: str, quality: str, size: str) -> int:
 def _tokens_by_patches(patches: int, width: int, height: int) -> int:
     """Returns how many tokens a picture of `width` by `height` pixels has, by OpenAI's formula.
 
-    The formula divides the picture into patches. `patches` is the number of them along the longer side.
+    `patches` is the number of patches along the longer side.
     """
     longer, shorter = max(width, height), min(width, height)
     on_shorter = max((2 * patches * shorter + longer) // (2 * longer), 1)
@@ -225,16 +217,14 @@ def _tokens_by_patches(patches: int, width: int, height: int) -> int:
 
 
 def _is_billed_search(item: Mapping[str, object]) -> bool:
-    """Returns whether a `web_search_call` item is a search that is billed.
-
-    Opening a page and searching in it are such items too, but cost nothing (OpenAI's pricing page).
-    """
+    """Returns whether a `web_search_call` item is billed: a search is; opening a page, or searching in one, is not."""
+    # The source is OpenAI's pricing page.
     action = item.get("action")
     return not isinstance(action, dict) or _text(action, "type") in {"", "search"}
 
 
 def _counts(usage: Mapping[str, object]) -> dict[str, object]:
-    """Returns a copy of a usage object with only its counts, and the counts in the objects that split them by kind."""
+    """Returns a copy of a usage object with only its counts, by themselves and in nested objects."""
     found: dict[str, object] = {name: count for name in _COUNTS if is_count(count := usage.get(name))}
     for name in _DETAILS:
         if isinstance(details := usage.get(name), dict):

@@ -31,7 +31,7 @@ def database_now() -> datetime:
 
 
 def check_clocks() -> datetime:
-    """Checks that this machine's clock agrees with the database's; returns the current time by the database's clock.
+    """Checks that this machine's clock agrees with the database's clock; returns the database's time.
 
     Raises:
         ClocksDiffer: the clocks are more than `MAX_DIFFERENCE` apart.
@@ -48,7 +48,7 @@ def check_clocks() -> datetime:
 
 
 def clock_difference() -> float:
-    """Returns by how many seconds this machine's clock is ahead of the database's; a negative number if it is behind.
+    """Returns by how many seconds this machine's clock is ahead of the database's clock; negative if behind.
 
     Raises:
         django.db.Error: the database does not answer.
@@ -58,12 +58,9 @@ def clock_difference() -> float:
 
 
 def _compare_clocks() -> tuple[datetime, float]:
-    """Returns the time by the database's clock, and the seconds by which this machine's clock is ahead of that.
-
-    The time that the query takes does not count as a difference: the clocks agree if the database's time lies between
-    the times before and after the query.
-    """
+    """Returns the database's time, and by how many seconds this machine's clock is ahead of it."""
     asked_at = time.time()
     now = database_now()
+    # The clocks agree if the database's time lies between the times before and after the query.
     ahead, behind = asked_at - now.timestamp(), now.timestamp() - time.time()
     return now, max(ahead, 0.0) - max(behind, 0.0)

@@ -35,7 +35,7 @@ OTHER = "the log says more"
 def words_of(error: BaseException) -> str:
     """Returns the name of a database error and what it means, such as "OperationalError: it cannot be reached".
 
-    `error` is psycopg's, psycopg_pool's or Django's, which has psycopg's as its cause.
+    `error` is an error of psycopg or psycopg_pool, or Django's error that psycopg's has caused.
     """
     causes = [error, error.__cause__]
     sqlstate = next((one.sqlstate for one in causes if isinstance(one, psycopg.Error) and one.sqlstate), "")

@@ -36,7 +36,9 @@ TRY = "SELECT pg_try_advisory_xact_lock(%s)"
 
 @contextmanager
 def try_lock(number: int) -> Iterator[bool]:
-    """Takes PostgreSQL's advisory lock `number` for the `with` block if the lock is free; yields whether it was free.
+    """Context manager that takes PostgreSQL's advisory lock `number`, if free; yields whether it was free.
+
+    The lock is held until the end of the block.
 
     Raises:
         django.db.Error: the database cannot be reached.
@@ -47,9 +49,9 @@ def try_lock(number: int) -> Iterator[bool]:
 
 @contextmanager
 def wait_for_lock(number: int, notice: Callable[[], None]) -> Iterator[None]:
-    """Waits for PostgreSQL's advisory lock `number`, and holds the lock until the end of the `with` block.
+    """Context manager that waits for PostgreSQL's advisory lock `number`, and holds the lock during the block.
 
-    The function `notice` is called after a second of waiting, and then every minute.
+    `notice` is called after a second of waiting, and then every minute.
 
     Raises:
         django.db.Error: the database cannot be reached.
@@ -66,9 +68,9 @@ def wait_for_lock(number: int, notice: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def _connected() -> Iterator[psycopg.Connection[TupleRow]]:
-    """Opens a database connection outside Django's pool and yields it to the `with` block.
+    """Context manager that yields a database connection outside of Django's pool.
 
-    Afterwards rolls back the connection's transaction and closes the connection.
+    At the end, the connection's transaction is rolled back, and the connection is closed.
     """
     with connection.wrap_database_errors:
         lock = psycopg.connect(**connection.get_connection_params(), autocommit=True)
@@ -82,14 +84,12 @@ def _connected() -> Iterator[psycopg.Connection[TupleRow]]:
 
 
 def _take(lock: psycopg.Connection[TupleRow], number: int) -> bool:
-    """Tries to take PostgreSQL's advisory lock `number` in a new transaction; returns whether the lock was free.
-
-    If it was not free, the transaction ends at once, so that a pooler can lend its connection to others.
-    """
+    """Tries to take PostgreSQL's advisory lock `number` in a new transaction; returns whether the lock was free."""
     with connection.wrap_database_errors:
         lock.execute(BEGIN)
         lock.execute(CONFIGURE)
         [is_mine] = lock.execute(TRY, [number]).fetchone() or [False]
         if not is_mine:
+            # A pooler can lend the connection to others only after the end of the transaction.
             lock.execute("ROLLBACK")
     return bool(is_mine)

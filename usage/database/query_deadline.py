@@ -37,9 +37,9 @@ _allowance: ContextVar[Allowance | None] = ContextVar("allowance", default=None)
 
 @contextmanager
 def limit_query_time(seconds: float | None = None) -> Iterator[None]:
-    """Limits how long all database queries in the `with` block together may wait: `seconds`, by default `PAGE_SECONDS`.
+    """Context manager that limits how long all database queries in its block together may wait.
 
-    A query that has no answer by then raises `OperationalError`.
+    The limit is `seconds`, by default `PAGE_SECONDS`. A query beyond it raises `OperationalError`.
     """
     token = _allowance.set(Allowance(PAGE_SECONDS if seconds is None else seconds))
     try:
@@ -52,10 +52,10 @@ class DeadlineConnection(psycopg.Connection[TupleRow]):
     """Connection to PostgreSQL that cancels a query that waits longer than `limit_query_time` allows."""
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        """Waits for PostgreSQL's answer to a query; after too long, cancels the query and closes the connection.
+        """Waits for PostgreSQL's answer to a query, up to the limit of `limit_query_time`.
 
         Raises:
-            psycopg.OperationalError: the database has not answered in time.
+            psycopg.OperationalError: no answer came in time; the query is cancelled and the connection closed.
         """
         allowance = _allowance.get()
         if allowance is None:

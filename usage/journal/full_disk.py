@@ -43,26 +43,21 @@ class FullDisk:
 
     @property
     def has_kept(self) -> bool:
-        """True while end records of calls wait in memory for room on the disk.
-
-        Further end records must then wait, too, so that all are written in their order.
-        """
+        """True while end records of calls wait in memory for room on the disk."""
+        # Further end records must then wait, too, so that all are written in their order.
         return bool(self._kept)
 
     def keep(self, request_id: str, line: bytes) -> None:
-        """Keeps the record of a call's end in memory until there is room, because the disk did not take it."""
+        """Keeps the end record of a call in memory, because the disk did not take it."""
         self.is_full = True
         self._kept[request_id] = line
 
     def drop(self) -> None:
-        """Counts one row that is dropped, not written: the row of a call that was refused because the disk is full."""
+        """Counts a refused call that gets no row, because the disk is full."""
         self._dropped += 1
 
     def write_kept(self) -> Iterator[str]:
-        """Writes the end records of calls that wait in memory, until the disk refuses one again.
-
-        Yields the request id of each call whose record is written.
-        """
+        """Writes the end records that wait in memory, until the disk refuses one; yields their request ids."""
         for request_id, line in list(self._kept.items()):
             if not self._write(line):
                 return
@@ -70,10 +65,9 @@ class FullDisk:
             yield request_id
 
     def check(self) -> Iterator[str]:
-        """Writes the end records that wait in memory to the journal, and then decides whether new calls are refused.
+        """Writes the end records that wait in memory; yields the request id of each written one.
 
-        Yields the request id of each call whose end record is written. New calls are refused (`is_full` is True) if the
-        disk has too little space, or if it has refused an end record again.
+        Then sets `is_full`, by which new calls are refused: True if the disk has too little space or refuses records.
         """
         disk = os.statvfs(self._directory)
         lacks_files = disk.f_files > 0 and disk.f_favail < LEAST_FILES  # some file systems count no files
@@ -87,7 +81,7 @@ class FullDisk:
             self._log_dropped()
 
     def log_lost(self) -> None:
-        """Logs, when the journal closes, which calls' end records are lost, and how many refused calls have no row."""
+        """Logs at the journal's end the calls whose end records are lost, and how many refused calls got no row."""
         self._log_dropped()
         if self._kept:
             logger.error(
@@ -97,7 +91,7 @@ class FullDisk:
             )
 
     def _log_dropped(self) -> None:
-        """Logs how many refused calls are not in the ledger because the disk was full, and starts to count anew."""
+        """Logs how many refused calls got no row because the disk was full, and resets this number to 0."""
         if self._dropped:
             logger.warning("%d refused calls are not in the ledger, because the disk was full", self._dropped)
             self._dropped = 0

@@ -41,11 +41,11 @@ def frame(record: Mapping[str, object]) -> bytes:
 
 
 def scan(data: bytes) -> Scan:
-    """Reads the journal records in `data`, which begins at the start of a line, and returns them as a `Scan`.
+    """Parses the journal lines in `data`, which must begin at the start of a line, and returns them as a `Scan`.
 
-    A damaged line raises no error: the `Scan` has the line in `damaged`, and in `records` the whole record that may
-    stand at the end of the line. Records of a newer version are in `newer`, as lines. An unfinished line at the end of
-    `data` is left out.
+    * Damaged lines are in `damaged`. If a damaged line ends with a whole record, this one is in `records`.
+    * Lines of a newer format version are in `newer`.
+    * An unfinished last line is left out.
     """
     size = data.rfind(b"\n") + 1
     records: list[CallRecord] = []
@@ -72,7 +72,7 @@ def damaged_id(line: bytes) -> str | None:
 
 
 def _read(line: bytes) -> CallRecord | None:
-    """Parses one line of the journal and returns its record; None if the line is damaged."""
+    """Parses a line of the journal and returns its record; None for a damaged line."""
     if not FRAME_START.match(line) or int(line[:8], 16) != zlib.crc32(line[9:]):
         return None
     record: CallRecord = orjson.loads(line[HEADER_BYTES:])
@@ -80,9 +80,7 @@ def _read(line: bytes) -> CallRecord | None:
 
 
 def _read_last(line: bytes) -> CallRecord | None:
-    """Returns the whole record at the end of a damaged line of the journal; None if there is none.
-
-    A damaged line may end with a whole record, because two lines become one when a newline is lost.
-    """
+    """Returns the whole record at the end of a damaged line of the journal; None if there is none."""
+    # When a newline is lost, two lines become one.
     starts = (match.start() for match in FRAME_START.finditer(line, 1))
     return next((record for start in starts if (record := _read(line[start:])) is not None), None)

@@ -21,10 +21,8 @@ READ_BYTES = 4 * 1024 * 1024
 def read_from(path: Path, offset: int, limit: int | None = None) -> Scan:
     """Reads the next few MiB of a journal file, from byte `offset` on, and returns the whole records in them.
 
-    * With a `limit`, the file is known to have been written up to that position. Bytes behind it are not read. If there
-      is no whole record between `offset` and `limit`, the disk has lost what was written, and these bytes are returned
-      as damaged.
-    * Without a limit, the last record may be unfinished, because it is being written. Such a record is left out.
+    With `limit`, the file has been written up to this position: if no whole record comes before it, the bytes count as
+    damaged. Without it, the last record may still be written, and is left out while unfinished.
     """
     size = READ_BYTES
     while True:
@@ -41,10 +39,7 @@ def read_from(path: Path, offset: int, limit: int | None = None) -> Scan:
 
 
 def read_all(path: Path) -> Iterator[Scan]:
-    """Reads a whole journal file and yields its records, some MiB at a time.
-
-    An unfinished line at the end of the file is left out.
-    """
+    """Yields the records of a whole journal file, some MiB at a time. An unfinished last line is left out."""
     offset = 0
     while (found := read_from(path, offset)).size:
         yield found
@@ -52,10 +47,8 @@ def read_all(path: Path) -> Iterator[Scan]:
 
 
 def writers(directory: Path) -> list[str]:
-    """Returns the ids of all processes that have a lock file or a journal file in `directory`, the oldest first.
-
-    The ids are UUIDv7, whose order is that of their time.
-    """
+    """Returns the ids of all processes with a lock file or a journal file in `directory`, the oldest process first."""
+    # The ids are UUIDv7, whose order is that of their time.
     return sorted({path.name.partition(".")[0] for kind in ("lock", "journal") for path in directory.glob(f"*.{kind}")})
 
 
@@ -65,10 +58,9 @@ def segments_of(directory: Path, writer: str) -> list[Path]:
 
 
 def waiting_bytes(directory: Path, shipped: Mapping[str, int]) -> int:
-    """Returns how many bytes of all journal files in `directory` are not in the database yet.
+    """Returns how many bytes of the journal files in `directory` are not in the database yet.
 
-    `shipped` maps a file's name to the number of its bytes that are in the database. A file that it does not name has
-    none there.
+    `shipped` has the number of bytes in the database, by the name of the file.
     """
     waiting = 0
     with suppress(FileNotFoundError):
@@ -80,21 +72,17 @@ def waiting_bytes(directory: Path, shipped: Mapping[str, int]) -> int:
 
 
 def copy_all(directory: Path, chunk_bytes: int) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Yields the name and the content of each file of all journals, while the journals are being written and shipped.
+    """Copies all journals while they are written and shipped: yields the name of each file, and its content in chunks.
 
-    Then yields the files of lines that could not be delivered. The content of a file comes in chunks, and must be read
-    before the next file is.
-
-    The yielded files together have each record that was written before the first file is yielded, unless the record is
-    in the database before the last file is yielded:
-
-    * A file that vanishes before it is opened has been delivered. The begin records of its open calls were copied to
-      the next file of the journal, which had its name before that. So the directory is read again until all files in it
-      are known.
-    * A record that the database refuses is in the file of dead letters before its segment vanishes. So the files of
-      lines that could not be delivered come last.
+    The content of a file must be read before the next file is asked for. The files of lines that could not be
+    delivered, such as dead letters, come last. A record from before the start is in a copied file, or in the database
+    by the end.
     """
     for patterns in (("*.journal",), ("*.log", "*.retried")):
+        # A file that vanishes before it is opened has been delivered. The begin records of its open calls were copied
+        # to the next file of the journal, which had its name before that. So the directory is read again until all
+        # files in it are known. A record that the database refuses is in the dead letters before its segment vanishes,
+        # so these come last.
         known: set[Path] = set()
         while new := sorted({path for pattern in patterns for path in directory.glob(pattern)} - known):
             for path in new:
@@ -104,7 +92,7 @@ def copy_all(directory: Path, chunk_bytes: int) -> Iterator[tuple[str, Iterator[
 
 
 def is_alive(directory: Path, writer: str) -> bool:
-    """Returns whether the process with the id `writer` is alive, that is, still locks its lock file."""
+    """Returns whether the process with the id `writer` is alive: whether its lock file is locked."""
     try:
         return is_locked(directory / f"{writer}.lock")
     except OSError:
@@ -112,7 +100,7 @@ def is_alive(directory: Path, writer: str) -> bool:
 
 
 def is_locked(path: Path) -> bool:
-    """Returns whether a process holds a lock on the file at `path`; False if there is no such file.
+    """Returns whether a process holds a lock on the file at `path`; False for a missing file.
 
     Raises:
         OSError: the file cannot be opened.
@@ -133,9 +121,9 @@ def is_locked(path: Path) -> bool:
 
 @contextmanager
 def adopted(directory: Path, writer: str) -> Iterator[list[Path]]:
-    """Locks a dead process's journal until the end of the `with` block, and yields the paths of the journal's files.
+    """Context manager that locks the journal of a dead process, and yields the paths of its files.
 
-    Yields an empty list if the process is still alive. Afterwards deletes the lock file if all journal files are gone.
+    Yields an empty list if the process is alive. At the end, the lock file is deleted if all journal files are gone.
     """
     lock = directory / f"{writer}.lock"
     try:
@@ -158,7 +146,7 @@ def adopted(directory: Path, writer: str) -> Iterator[list[Path]]:
 
 
 def _chunks(file: BinaryIO, size: int, chunk_bytes: int) -> Iterator[bytes]:
-    """Yields the first `size` bytes of a file in chunks; fewer, if the file has become shorter."""
+    """Yields the first `size` bytes of a file in chunks; ends early if the file has become shorter."""
     while size > 0 and (chunk := file.read(min(size, chunk_bytes))):
         yield chunk
         size -= len(chunk)

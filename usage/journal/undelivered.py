@@ -27,7 +27,7 @@ NEWER_RETRIED = "newer.retried"
 
 
 def append(path: Path, lines: Iterable[bytes]) -> None:
-    """Appends lines to a file beside the journal, such as `damaged.log`, and returns when they are on the disk.
+    """Appends lines to a file beside the journal, such as `damaged.log`, and syncs the file to the disk.
 
     Raises:
         OSError: the disk does not take the lines; the file is then unchanged.
@@ -52,12 +52,10 @@ def append(path: Path, lines: Iterable[bytes]) -> None:
 
 
 def begin_retry(directory: Path, name: str = DEAD_LETTERS, retried_name: str = RETRIED) -> Path:
-    """Renames a file of lines that could not be delivered to the database, to try them again; returns the new path.
+    """Renames a file of undelivered lines, by default the dead letters, to try them again; returns the new path.
 
-    The file `name`, by default that of dead letters, becomes `retried_name`. In two cases nothing is renamed:
-
-    * If there is no file `name`. There may then be no file at the returned path.
-    * If `retried_name` exists already. A replay that was killed has left that file, and its lines are delivered first.
+    A file with the new name is left by a replay that was killed. It is kept, and nothing is renamed. Without either
+    file, there is none at the returned path.
     """
     kept, retried = directory / name, directory / retried_name
     if kept.exists() and not retried.exists():
@@ -67,10 +65,7 @@ def begin_retry(directory: Path, name: str = DEAD_LETTERS, retried_name: str = R
 
 
 def read_letter(line: bytes) -> CallRecord | None:
-    """Parses a line of the dead-letter file and returns the row of a call that the database has refused.
-
-    Returns None if the line is cut off or is no dead letter.
-    """
+    """Parses a line of the dead-letter file, and returns the refused row of a call; None for a torn line."""
     try:
         letter = orjson.loads(line)
     except orjson.JSONDecodeError:
@@ -82,7 +77,7 @@ def read_letter(line: bytes) -> CallRecord | None:
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[int]:
-    """Locks the journal's directory until the end of the `with` block, and yields a file descriptor for it."""
+    """Context manager that locks the journal's directory, and yields a file descriptor of the directory."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)

@@ -67,7 +67,7 @@ class Journal:
         return self._full_disk.is_full
 
     def open(self) -> None:
-        """Creates and locks this process's lock file, starts the first journal file, and starts the thread that syncs.
+        """Creates and locks this process's lock file, and starts the first journal file and the syncing thread.
 
         Raises:
             OSError: the directory cannot be written.
@@ -89,10 +89,10 @@ class Journal:
         self._thread.start()
 
     def begin(self, request_id: str, record: CallRecord) -> None:
-        """Writes to the journal that a call has begun; from then on the ledger will have a row for the call.
+        """Writes the begin record of a call to the journal, so that the ledger will have a row for the call.
 
         Raises:
-            JournalFull: the disk does not take the record, or has less free space than the reserve.
+            JournalFull: the disk is full, or has less free space than the reserve.
         """
         line = frame({"version": RECORD_VERSION, "kind": "begin", "request_id": request_id, **record})
         with self._lock:
@@ -103,13 +103,13 @@ class Journal:
             self._rotate_if_large()
 
     def end(self, request_id: str, record: CallRecord) -> None:
-        """Writes the row of a call that has ended to the journal, or keeps it in memory until the disk takes it.
+        """Writes the row of an ended call to the journal; keeps the row in memory if the disk does not take it.
 
-        While the disk is full, the rows of calls that were refused before they began are dropped: there may be many,
-        and these calls cost nothing. Their number is logged when the disk has room again.
+        While the disk is full, the rows of refused calls are dropped. They are counted, and the number is logged later.
         """
         line = frame({"version": RECORD_VERSION, "kind": "end", "request_id": request_id, **record})
         with self._lock:
+            # Refused calls cost nothing, and there may be many.
             was_refused = request_id not in self._open_begins and not record.get("by_gateway")
             if was_refused and self._full_disk.is_full:
                 self._full_disk.drop()
@@ -122,10 +122,7 @@ class Journal:
             self._rotate_if_large()
 
     async def wait_until_durable(self) -> None:
-        """Waits until all journal records so far would survive a power cut.
-
-        Returns at once unless `sync` is `always`.
-        """
+        """Waits until all journal records so far would survive a power cut; does not wait unless `sync` is `always`."""
         if self._sync != "always" or self._stopping:
             return
         loop = asyncio.get_running_loop()
@@ -136,15 +133,14 @@ class Journal:
         await waiter
 
     def rotate(self) -> None:
-        """Closes the current journal file and starts the next one, so that the closed one can be deleted."""
+        """Closes the current journal file and starts the next one. The shipper can then delete the closed file."""
         with self._lock:
             self._rotate()
 
     def close(self) -> None:
-        """Stops the syncing thread, writes the end records that the disk has refused before, and closes the last file.
+        """Writes the end records that wait in memory, syncs and closes the journal, and unlocks it.
 
-        Then unlocks the journal. From then on, a shipper may write the rest of the journal to the database and delete
-        it.
+        A shipper may then write the rest of the journal to the database, and delete it.
         """
         self._stopping = True
         self._sync_wanted.set()
@@ -160,7 +156,7 @@ class Journal:
     # Below, the caller holds the lock.
 
     def _write(self, line: bytes) -> bool:
-        """Appends a line to the current journal file; returns False, and changes nothing, if the disk refuses it."""
+        """Appends a line to the current journal file; returns False if the disk refuses the line."""
         try:
             count = os.write(self._fd, line)
         except OSError as error:
@@ -189,13 +185,12 @@ class Journal:
         self._retired.append(old)  # synced and closed by the journal's thread, because here a call would wait for it
 
     def _open_segment(self) -> None:
-        """Creates the next journal file, and copies the begin records of all open calls to its start.
-
-        The copies are needed because the file before may be deleted as soon as the new file has its name.
+        """Creates the next journal file, which begins with copies of the begin records of all open calls.
 
         Raises:
             OSError: the disk does not take the file; the current one stays in use.
         """
+        # The file before may be deleted as soon as the new one has its name.
         carried = b"".join(self._open_begins.values())
         name = f"{self.writer}.{self._next_number:08d}"
         unnamed = self.directory / f".{name}.new"
@@ -215,18 +210,18 @@ class Journal:
         self._opened_at = time.monotonic()
 
     def _check_room(self) -> None:
-        """Writes end records that the disk refused before, and decides by its free space whether to refuse calls."""
+        """Writes the end records that wait in memory, then decides whether the disk has room for new calls."""
         self._forget_begins(self._full_disk.check())
 
     def _forget_begins(self, request_ids: Iterable[str]) -> None:
-        """Stops copying begin records to new journal files: those of the given calls, whose end records are written."""
+        """Removes the begin records of ended calls from those that are copied to each new journal file."""
         for request_id in request_ids:
             self._open_begins.pop(request_id, None)
 
     # The journal's own thread.
 
     def _run_thread(self) -> None:
-        """Runs as the journal's thread: syncs the files, checks the free disk space, starts a new file each minute."""
+        """Runs as the journal's thread: syncs files, checks the free disk space, and starts a new file each minute."""
         checked = 0.0
         while not self._stopping:
             self._sync_wanted.wait(SYNC_SECONDS)
@@ -245,17 +240,14 @@ class Journal:
         self._sync_now()
 
     def _sync_now(self) -> None:
-        """Syncs to the disk the journal files that were written to since the last time.
-
-        Then wakes the tasks that wait for this sync. The journal's lock is not held during the sync, because a slow
-        disk must not delay the writes of calls.
-        """
+        """Syncs the journal files that were written since the last sync, then wakes the tasks that wait for it."""
         with self._lock:
             waiters, self._waiters = self._waiters, []
             wanted = self._dirty and self._sync != "off"
             self._dirty = False
             retired, self._retired = self._retired, []
             current = self._fd if wanted else -1
+        # Without the lock: a slow disk must not delay the writes of calls.
         for fd in retired:
             if self._sync != "off":
                 _sync_file(fd)
@@ -267,7 +259,8 @@ class Journal:
 
 
 def _sync_file(fd: int) -> None:
-    """Syncs a journal file to the disk. An error is only logged, because no call may fail for it."""
+    """Syncs a journal file to the disk; logs an error instead of raising it."""
+    # No call may fail for it.
     try:
         os.fdatasync(fd)
     except OSError as error:
@@ -275,6 +268,6 @@ def _sync_file(fd: int) -> None:
 
 
 def _release(waiter: asyncio.Future[None]) -> None:
-    """Wakes the task that waits for `waiter` until its journal records are synced, unless the task was cancelled."""
+    """Wakes the task that waits for `waiter`, unless that task was cancelled."""
     if not waiter.done():
         waiter.set_result(None)

@@ -69,12 +69,12 @@ class Settled(NamedTuple):
 
 
 def settle_responses(rows: Iterable[CallRecord]) -> Settled:
-    """Chooses one row to be billed for each response's usage, and sets the usage to zero in the response's other rows.
+    """Chooses the one row of each response that is billed, and sets the usage in the response's other rows to zero.
 
-    Several calls may have created or read the same response. The result has the rows as they are to be written. It also
-    names the older rows in the table whose estimates must be removed. Call this function in the transaction that writes
-    the rows.
+    Returns the rows as they must be written, and the older rows whose estimates must be removed. Call this function in
+    the transaction that writes the rows.
     """
+    # Several calls may have created or read the same response.
     every = list(rows)
     own = [row for row in every if not _has_unshared_usage(row)]
     if not own:
@@ -101,7 +101,7 @@ def settle_responses(rows: Iterable[CallRecord]) -> Settled:
 
 
 def _ids_by_response(rows: Iterable[CallRecord]) -> dict[str, str]:
-    """Returns a map from each response id in the rows to the request id of the oldest row with that response."""
+    """Returns, for each response in the rows, the request id of its oldest row."""
     found: dict[str, str] = {}
     for row in rows:
         found[row["response_id"]] = min(_id(row), found.get(row["response_id"], _id(row)))
@@ -109,11 +109,9 @@ def _ids_by_response(rows: Iterable[CallRecord]) -> dict[str, str]:
 
 
 def _claim(stated: dict[str, str]) -> dict[str, str]:
-    """Records in the table `CountedResponse` which row is billed for the usage of a response, where none is recorded.
+    """Records in the table `CountedResponse` which row is billed for a response, unless one is recorded already.
 
-    `stated` maps the ids of responses to the request ids of rows that state their usage. Only one row is billed for
-    each response: if another row is recorded already, that record stays. Returns a map from each response id to the
-    request id of the row that is now recorded.
+    `stated` maps response ids to request ids. Returns such a map of the rows that are recorded now.
     """
     if not stated:
         return {}
@@ -125,9 +123,9 @@ def _claim(stated: dict[str, str]) -> dict[str, str]:
 
 
 def _owners(response_ids: Iterable[str]) -> dict[str, str]:
-    """Reads from the table `CountedResponse` which call is billed for the usage of each of the given responses.
+    """Reads from the table `CountedResponse` which row is billed for each of the given responses.
 
-    Returns a map from response ids to request ids; a response for which no call is billed yet is absent.
+    Returns a map from response ids to request ids, without the responses for which no row is billed yet.
     """
     ids = list(response_ids)
     if not ids:
@@ -137,19 +135,14 @@ def _owners(response_ids: Iterable[str]) -> dict[str, str]:
 
 
 def _replace_estimates(exact: dict[str, str], owners: dict[str, str], rows: Sequence[CallRecord]) -> dict[str, str]:
-    """Lets rows that state a response's usage exactly replace older rows that were billed for an estimate of it.
+    """Lets new rows with exact usage replace older rows that are billed for an estimate of the same response.
 
-    * `exact` maps response ids to the request ids of the rows with exact usage.
-    * `owners` maps response ids to the request ids of the rows billed so far, and is updated here.
-    * `rows` are all rows that are being written.
-
-    Returns a map from the request id of each older row to the request id of the row that replaces it.
-
-    The older rows are found by a query. No query is made if each row in `exact` has created its response and is billed
-    for it already.
+    `exact` and `owners` map response ids to request ids: of the rows with exact usage, and of the rows billed so far.
+    Updates `owners`. Returns the request id of the new row by that of each older row.
     """
     read_again = {row["response_id"] for row in rows if row.get("response_id") in exact and not _is_creation(row)}
     wanted = {key: value for key, value in exact.items() if key in read_again or owners.get(key) != value}
+    # Each row with exact usage has created its response, and is billed for it already: no query is needed.
     if not wanted:
         return {}
     creations = {_id(row) for row in rows if _is_creation(row)}
@@ -172,78 +165,67 @@ def _id(row: CallRecord) -> str:
 
 
 def _is_creation(row: CallRecord) -> bool:
-    """Returns whether a call has created the response that its row names; False if the call has only read the response.
+    """Returns whether a call has created the response that its row names, and not just read it.
 
-    A call has only read the response if its route contains `{id}`, or if it was a poll by the gateway itself
-    (`by_gateway`).
+    Reading calls have a route with `{id}`, or are polls of the gateway (`by_gateway`).
     """
     return "{id}" not in str(row.get("route")) and not row.get("by_gateway")
 
 
 def _has_unshared_usage(row: CallRecord) -> bool:
-    """Returns True if no other row can state the usage in a call's row.
+    """Returns whether no other row can state the same usage as this row, so that the rows need not be compared.
 
-    Several rows state the same usage if, for example, one call creates a response and others read it. Such rows must be
-    compared with each other. This check is quick, and spares most chats the comparison.
+    Rows share their usage if one call creates a response and another reads it, for example.
     """
+    # This check is quick, and spares most chats the comparison.
     if str(row.get("route")).startswith(RETRIEVABLE):
         return False
     return not row.get("response_id") or row.get("usage_source") == UsageSource.EXACT
 
 
 def _is_of_response(row: CallRecord) -> bool:
-    """Returns whether the row is of a call that has created or read a response of the Responses API."""
+    """Returns whether a call has created or read a response of the Responses API."""
     return bool(row.get("response_id")) and str(row.get("route", "")).startswith(ROUTES)
 
 
 def _is_final(row: CallRecord) -> bool:
-    """Returns whether the usage in a call's row is exact or unknown, and not an estimate.
-
-    An estimate is not final: another row may later state the exact usage of the same response.
-    """
+    """Returns whether the usage in a row is exact or unknown, and not an estimate."""
     return row.get("usage_source") != UsageSource.ESTIMATED
 
 
 def _states_usage(row: CallRecord) -> bool:
-    """Returns whether a row states the final usage of a response of the Responses API; no other row will correct it.
+    """Returns whether a row states the final usage of a response of the Responses API.
 
-    The usage is final in three cases:
-
-    * Upstream has stated the exact usage.
-    * The response was cancelled, upstream will never state its usage, and the row has the gateway's estimate.
-    * The response failed, and the row has no usage, because a failed response is not billed.
+    The usage is final if upstream has stated it, if the response has failed (which costs nothing), or if the gateway
+    has estimated a cancelled response.
     """
     return (_has_exact_usage(row) or _has_ended_without_usage(row)) and _is_of_response(row)
 
 
 def _has_ended_without_usage(row: CallRecord) -> bool:
-    """Returns whether a row shows that its response has ended and that upstream will never state the response's usage.
+    """Returns whether a row shows that its response has ended, and that upstream will never state the usage.
 
-    The row of a failed response shows this, because a failed response is not billed. A cancelled response may be
-    billed. So the gateway polls it and estimates its usage, and only the row of that poll shows this.
+    Such a row is that of a failed response, or that of the poll that found a response cancelled.
     """
     if row.get("usage") is not None:
         return False
     status = row.get("response_status")
+    # A failed response is not billed. A cancelled one may be: the gateway polls it and estimates its usage.
     return status == "failed" or (status == "cancelled" and row.get("usage_source") == UsageSource.ESTIMATED
                                   and row.get("by_gateway") is True)  # fmt: skip
 
 
 def _has_exact_usage(row: CallRecord) -> bool:
-    """Returns whether upstream has stated the usage in a call's row.
-
-    This is also true if the answer was too long to be parsed. Then the row has upstream's token counts, but no usage
-    object.
-    """
+    """Returns whether a row has the usage that upstream has stated."""
+    # An answer that was too long to be parsed has upstream's token counts, but no usage object.
     is_counted = row.get("usage_source") == UsageSource.EXACT and row.get("response_status") not in UNFINISHED_STATUSES
     return _is_final(row) and (row.get("usage") is not None or is_counted)
 
 
 def _is_estimate(row: CallRecord) -> bool:
-    """Returns whether a row has an estimate of a response's usage that an exact usage may still replace.
+    """Returns whether a row estimates the usage of a response, so that exact usage may still replace it.
 
-    That is so only for responses of the Responses API, and not for a cancelled one whose usage upstream will never
-    state.
+    The estimate of a cancelled response is final, so the result is False.
     """
     return _is_of_response(row) and not _is_final(row) and not _has_ended_without_usage(row)
 
@@ -251,8 +233,8 @@ def _is_estimate(row: CallRecord) -> bool:
 def _is_provisional(row: CallRecord) -> bool:
     """Returns whether a row is billed only until another row states the usage of the same response exactly.
 
-    This holds for a row whose usage is an estimate. It also holds for a row whose usage is unknown: its cost is missing
-    or not counted. The SQL statement `FIND_PROVISIONAL` finds such rows in the table by the same rule.
+    Such a row has estimated usage, or no cost, or a cost that is not counted. `FIND_PROVISIONAL` is the same rule in
+    SQL.
     """
     if not row.get("response_id") or row.get("usage_source") == UsageSource.EXACT:
         return False
@@ -261,17 +243,14 @@ def _is_provisional(row: CallRecord) -> bool:
 
 
 def _is_pending(row: CallRecord) -> bool:
-    """Returns whether the response in a call's row has not ended, and the gateway may poll upstream for its end."""
+    """Returns whether the response of a call is unfinished, and the gateway may poll it."""
     is_unfinished = row.get("response_id") and row.get("response_status") in UNFINISHED_STATUSES
     return bool(is_unfinished and row.get("pollable") and not _states_usage(row))
 
 
 def _is_stored_completion(row: CallRecord) -> bool:
-    """Returns whether a call has only read a stored chat completion, and its row states the exact usage of that.
-
-    Normally the call that created the completion is billed for this usage. If the row of that call has an estimate, the
-    row of the reading call is billed instead.
-    """
+    """Returns whether a call has read a stored chat completion, and its row states the completion's exact usage."""
+    # The call that created the completion is billed; if that row has an estimate, the reading call's is.
     return (
         _has_exact_usage(row)
         and bool(row.get("response_id"))
@@ -280,11 +259,10 @@ def _is_stored_completion(row: CallRecord) -> bool:
 
 
 def _with_its_share(row: CallRecord, owners: dict[str, str]) -> CallRecord:
-    """Returns a call's row as it is to be written: with a cost only if no other row is billed for the same usage.
+    """Returns a call's row as it must be written: with token counts and cost only if the row is billed.
 
-    Several rows may have the usage of the same response, and one of them is billed. `owners` maps response ids to the
-    request ids of the billed rows. In the other rows the token counts are removed, and the cost is $0. Upstream's usage
-    object stays in the column `usage` of every row.
+    `owners` maps response ids to the request ids of the billed rows. Other rows cost $0; they keep upstream's usage
+    object in the column `usage`.
     """
     owner = owners.get(row.get("response_id") or "")
     if owner == _id(row) or (owner is not None and _is_creation(row) and owner < _id(row)):

@@ -71,9 +71,9 @@ class Delivery:
         self.pricer = Pricer()
 
     def deliver(self, rows: Sequence[CallRecord]) -> None:
-        """Writes the rows of calls to the database. Returns once no row is left to write.
+        """Writes the rows of calls to the database, and waits until all are written.
 
-        A row that the database refuses is appended to the dead-letter file instead.
+        A row that the database refuses goes to the dead-letter file.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.
@@ -82,33 +82,31 @@ class Delivery:
             self._deliver(rows[start : start + BATCH_SIZE])
 
     def refresh_prices(self) -> None:
-        """Reads the prices that the administrator has set from the database, unless it was done lately.
-
-        The shipper does this even without calls, so that the first call can be priced at once. An error of the database
-        is ignored here, because `deliver` meets the same outage and waits for its end.
-        """
+        """Reads the administrator's prices from the database, unless that was done lately; ignores database errors."""
+        # The shipper reads them even without calls, so that the first call can be priced at once.
         self._asked_at = time.monotonic()
         try:
             self.pricer.refresh()
         except Error:
+            # `deliver` meets the same outage, and waits for its end.
             connections.close_all()
         finally:
             self._asked_at = None
 
     @property
     def database_fault(self) -> str:
-        """The error with which writes to the database fail at present, by name and in words; empty without an error.
+        """The present error of writes to the database, such as "OperationalError: it cannot be reached"; else empty.
 
-        It is `NO_ANSWER` if the database has not answered the current statement for `SILENCE_SECONDS`.
+        It is `NO_ANSWER` if a statement has had no answer for `SILENCE_SECONDS`.
         """
         asked_at = self._asked_at
         silent = asked_at is not None and time.monotonic() - asked_at > SILENCE_SECONDS
         return self.database_error or (NO_ANSWER if silent else "")
 
     def set_aside(self, damaged: Sequence[bytes]) -> list[CallRecord]:
-        """Appends journal lines that cannot be read to the file `damaged.log`, so that they are not lost.
+        """Appends unreadable journal lines to the file `damaged.log`.
 
-        Returns a row with the outcome `interrupted` for each call whose request id can still be read in those lines.
+        Returns a row with the outcome `interrupted` for each request id that the lines still show.
         """
         if not damaged:
             return []
@@ -120,11 +118,10 @@ class Delivery:
         return [interrupted({"request_id": request_id}) for request_id in sorted(ids)]
 
     def set_aside_newer(self, lines: Sequence[bytes]) -> list[CallRecord]:
-        """Appends `lines`, journal records that a newer version of chatproxy has written, to the file `newer.log`.
+        """Appends journal lines of a newer version of chatproxy to the file `newer.log`.
 
-        Returns a row with the outcome `interrupted` for each call of these records. The newer version brings the
-        records from `newer.log` into the database by its command `ledger replay`, which replaces these rows by the
-        calls' real ones.
+        Returns a row with the outcome `interrupted` for each call. The newer version's `ledger replay` replaces these
+        rows by the real ones.
         """
         if not lines:
             return []
@@ -140,11 +137,8 @@ class Delivery:
         return [interrupted({"request_id": request_id}) for request_id in sorted(ids)]
 
     def set_aside_letters(self, torn: Sequence[bytes]) -> None:
-        """Appends lines of the dead-letter file that cannot be read to the file `damaged.log`.
-
-        No rows are written for their calls, because each of them got a stub (a shortened row) when the database refused
-        its real row.
-        """
+        """Appends unreadable lines of the dead-letter file to the file `damaged.log`."""
+        # Their calls need no row: each got a stub when the database refused its real row.
         if not torn:
             return
         self.damaged += len(torn)
@@ -153,10 +147,9 @@ class Delivery:
         undelivered.append(self._directory / DAMAGED, torn)
 
     def load_pruned(self) -> None:
-        """Reads from the database which rows of calls were deleted for their age, and stores this for `without_pruned`.
+        """Reads from the database which rows of calls were pruned (deleted for their age), for use by `without_pruned`.
 
-        A request id is read and stored. All rows with a lower one were deleted: request ids are in the order of time.
-        Call this method before the journal of a dead process is delivered. Its calls may be as old as the deleted rows.
+        Call this method before a dead process's journal is delivered: its calls may be that old.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.
@@ -164,13 +157,9 @@ class Delivery:
         self._when_database_is_there(self._ask_for_pruned)
 
     def without_pruned(self, rows: Sequence[CallRecord]) -> list[CallRecord]:
-        """Returns the given rows without those of pruned calls: those whose rows the database deleted for their age.
+        """Returns the rows, except those of calls whose rows were pruned (deleted for their age).
 
-        The sums by hour, day, key and so on still count the pruned calls. Writing their rows again would count them
-        twice. So these rows are left out, and are appended to the file `pruned.log`.
-
-        A row may seem as old although it was never in the database, because a wrong clock has made its request id. Such
-        a row is returned. The sums of its hour show the difference: they count only calls that have had rows.
+        The left-out rows are appended to the file `pruned.log`: the sums count their calls already.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.
@@ -178,6 +167,7 @@ class Delivery:
         old = {row["request_id"]: _hour(row) for row in rows if str(row["request_id"]) < self._pruned_end}
         if not old:
             return list(rows)
+        # An id may seem old because a wrong clock made it. The sums tell: they count only calls that have had rows.
         self._when_database_is_there(lambda: self._ask_for_hours({*old.values()}))
         pruned = {request_id for request_id, hour in old.items() if hour in self._pruned_hours}
         if not pruned:
@@ -193,25 +183,16 @@ class Delivery:
         return [row for row in rows if row["request_id"] not in pruned]
 
     def _ask_for_pruned(self) -> None:
-        """Reads from the database the request id before which the rows of calls have been deleted because of their age.
-
-        That id is remembered for `without_pruned`.
-        """
+        """Reads from the database below which request id all rows were pruned; stores the id for `without_pruned`."""
         end = pruned_ids_end()
         self._pruned_end = str(end) if end else ""
 
     def _ask_for_hours(self, hours: set[datetime]) -> None:
-        """Finds out which of `hours` have pruned calls, and remembers these hours for `without_pruned`.
-
-        The sums of such an hour in the database count calls whose rows were deleted because of their age.
-        """
+        """Finds out in which of the given hours calls were pruned, and stores these hours for `without_pruned`."""
         self._pruned_hours = hours_with_pruned_calls(hours)
 
     def _deliver(self, rows: Sequence[CallRecord]) -> None:
-        """Writes one batch of calls' rows to the database, in one transaction.
-
-        If the database refuses one of the rows, the two halves of the batch are written one after the other instead.
-        """
+        """Writes one batch of rows to the database, in one transaction; bisects a batch that the database refuses."""
         try:
             self._when_database_is_there(lambda: write_rows(self.pricer.priced(rows)))
         except POISON as error:
@@ -220,12 +201,10 @@ class Delivery:
             self.delivered += len(rows)
 
     def _bisect(self, rows: Sequence[CallRecord], error: Exception) -> None:
-        """Delivers a batch of rows that the database has refused with `error`, and replaces the bad rows by stubs.
+        """Delivers a batch that the database has refused with `error`: each half by itself, down to single rows.
 
-        * A batch of several rows is halved, and each half is delivered by itself.
-        * A single row is bad: it is appended to the dead-letter file, and a stub (a shortened row) is delivered in its
-          place.
-        * A stub that the database refuses is replaced by a smaller one.
+        A refused single row goes to the dead-letter file, and a stub (a shortened row) is delivered instead. A refused
+        stub is replaced by a smaller one.
         """
         if len(rows) > 1:
             middle = len(rows) // 2
@@ -248,11 +227,11 @@ class Delivery:
         self._deliver([stub(row)])
 
     def _when_database_is_there(self, write: Callable[[], object]) -> None:
-        """Calls the function `write`, which uses the database, until it succeeds, with growing pauses after failures.
+        """Calls `write` until it succeeds, with growing pauses while the database cannot be reached.
 
         Raises:
             GaveUp: the next attempt would be after the deadline.
-            Exception: one of `POISON`, at once, because the data are at fault and not the database.
+            Exception: one of `POISON`: the data are at fault.
         """
         backoff = FIRST_BACKOFF
         while True:
@@ -281,5 +260,5 @@ class Delivery:
 
 
 def _hour(row: CallRecord) -> datetime:
-    """Returns the start of the hour in which a call began. The time of the call is in its request id."""
+    """Returns the start of the hour in which a call began, by its request id."""
     return started_at(str(row["request_id"])).replace(minute=0, second=0, microsecond=0)

@@ -42,16 +42,15 @@ VERSIONS: tuple[DigestVersion, ...] = (_FIRST, _WITH_COST_KIND, _WITH_OUTPUT_LIM
 
 
 def digest_sql(version: DigestVersion) -> str:
-    """Returns the SQL expression that computes the digest of a call's row: MD5 in hex, of the columns of `version`."""
+    """Returns the SQL expression for the digest of a call's row: an MD5 in hex, of the columns of `version`."""
     marks = "".join(f" || CASE WHEN {name} THEN ' {name}' ELSE '' END" for name in version.marks)
     return f"md5(ROW({', '.join(version.columns)})::text{marks})"
 
 
 def is_unchanged_sql(versions: Sequence[DigestVersion]) -> str:
-    """Returns an SQL condition that is true for a call's row if the row has not been changed since it was written.
+    """Returns an SQL condition that is true for rows of calls that nobody has changed since they were written.
 
-    A digest is stored in the row. It is compared with digests of the row's present values, one by each of the given
-    versions of the digest. The row is unchanged if one of them equals the stored digest.
+    The condition compares the stored digest of a row with digests of its present values, one for each of `versions`.
     """
     return f"digest IN ({', '.join(map(digest_sql, versions))})"
 

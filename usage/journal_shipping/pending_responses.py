@@ -53,9 +53,9 @@ class Written(NamedTuple):
 
 
 def remember_pending(rows: Sequence[CallRecord]) -> None:
-    """Stores the responses of the given rows as unfinished, so that the gateway polls their status.
+    """Stores the unfinished responses of calls in the table `PendingResponse`, so that the gateway polls them.
 
-    Each row is that of a call with one such response. The response becomes a row of the table `PendingResponse`.
+    Each of `rows` is that of a call with one such response.
     """
     # In one order: two hosts that insert the same responses in different ones would wait for each other.
     pending = [
@@ -71,7 +71,7 @@ def remember_pending(rows: Sequence[CallRecord]) -> None:
 
 
 def settle_pending(pending: QuerySet[PendingResponse]) -> None:
-    """Ends the polling of unfinished responses: deletes their rows `pending`, and their calls' budget reservations.
+    """Ends the polling of the given responses: deletes their rows and their calls' budget reservations.
 
     Call this function in a transaction.
     """
@@ -82,18 +82,14 @@ def settle_pending(pending: QuerySet[PendingResponse]) -> None:
 
 
 def forget_pending(response: PendingResponse, *, is_gone: bool = False, has_ended: bool = False) -> None:
-    """Ends the polling of a background response whose usage upstream will never state, and counts an estimate instead.
+    """Ends the polling of a background response without exact usage, and counts its stored estimate instead.
 
-    The estimate is stored with the response. It is written to the row of the call and added to the sums by hour, day,
-    key and so on. If the row has an estimate already, the row's estimate is raised to the stored one.
-
-    `has_ended` means that upstream has said that the response ended. Then the row's own estimate is kept as it is,
-    unless the call has a reservation.
-
-    `is_gone` means that upstream no longer has the response. Nobody knows whether upstream went on with the response
-    after its deletion. So if the call has a reservation, all of the reserved usage counts.
+    * `has_ended`: upstream has said that the response ended. If nothing is reserved, an estimate in the call's row
+      stays.
+    * `is_gone`: upstream no longer has the response. If usage is reserved, all of it counts.
     """
     with transaction.atomic():
+        # Nobody knows whether upstream went on with a response after its deletion.
         is_reserved = _is_reserved(response)
         written = _count_supposed(response, is_whole=is_gone and is_reserved, is_raised=is_reserved or not has_ended)
         settle_pending(PendingResponse.objects.filter(pk=response.pk))
@@ -101,16 +97,14 @@ def forget_pending(response: PendingResponse, *, is_gone: bool = False, has_ende
 
 
 def suppose_usage(response: PendingResponse) -> None:
-    """Counts an estimate of a background response's usage, because upstream refuses at present to state its status.
+    """Counts the stored estimate of a background response's usage, while upstream refuses to state its status.
 
-    The estimate is stored with the response. If the call has a budget reservation, all of the reserved usage counts,
-    since upstream may go on with the response, and the reservation is deleted. Without a reservation, an estimate that
-    the row has already stays as it is, so that further refusals do not change it.
-
-    The response is still polled, because upstream may state the exact usage later.
+    If the call has a budget reservation, all reserved usage counts, and the reservation is deleted. The response is
+    still polled, because upstream may state the exact usage later.
     """
     with transaction.atomic():
         is_reserved = _is_reserved(response)
+        # Without a reservation, an estimate in the row stays, so that further refusals do not change it.
         written = _count_supposed(response, is_whole=is_reserved, is_raised=is_reserved)
         Hold.objects.filter(pk=response.request_id).delete()
     _count_in_metrics(written)
@@ -118,14 +112,12 @@ def suppose_usage(response: PendingResponse) -> None:
 
 
 def suppose_unasked(limit: int) -> int:
-    """Counts an estimate of the usage of unfinished responses while the polling of responses is switched off.
+    """Counts estimates of the usage of unfinished responses, for use while the polling of responses is switched off.
 
-    Without polling, the gateway does not learn when a response ends, and pages would show "counted when it ends" for
-    ever. The estimate is written to the rows of the calls that created the responses, and to the sums.
-
-    An exact usage replaces the estimate if upstream states one later: when a caller fetches the response, or when
-    polling is switched on again. At most `limit` responses get an estimate. Returns how many got one.
+    At most `limit` responses get an estimate. Returns how many got one. Exact usage that upstream states later, to a
+    caller or to a poll, replaces the estimate.
     """
+    # Otherwise pages would show "counted when it ends" for ever: without polls nobody learns of the end.
     now = database_now()
     for response in PendingResponse.objects.filter(created_at__lt=now - GIVE_UP_AFTER)[:limit]:
         forget_pending(response)
@@ -143,12 +135,12 @@ def _is_reserved(response: PendingResponse) -> bool:
 
 
 def lease_pending(limit: int) -> list[PendingResponse]:
-    """Returns background responses that this process is to poll now, and leases them so that no other process does.
+    """Returns at most `limit` background responses for this process to poll, and reserves them for a minute.
 
-    At most `limit` are returned. The lease ends after a minute. Upstream keeps no response longer than 30 days. Older
-    ones are not polled any more: an estimate of their usage is counted instead.
+    Responses older than 30 days are not polled any more: an estimate of their usage is counted.
     """
     now = database_now()
+    # Upstream keeps no response longer.
     for response in PendingResponse.objects.filter(created_at__lt=now - GIVE_UP_AFTER)[:limit]:
         forget_pending(response)
     with transaction.atomic():
@@ -159,32 +151,26 @@ def lease_pending(limit: int) -> list[PendingResponse]:
 
 
 def postpone(response: PendingResponse) -> None:
-    """Sets when to poll an unfinished background response again: after half of its age, at most a minute from now."""
+    """Sets when to poll an unfinished background response again: after half of its age, at most after a minute."""
     now = database_now()
     ask_at = now + min(LEASE, (now - response.created_at) / 2)
     PendingResponse.objects.filter(pk=response.pk).update(ask_at=ask_at)  # none, if it was settled meanwhile
 
 
 def _count_supposed(response: PendingResponse, *, is_whole: bool, is_raised: bool) -> list[Written]:
-    """Writes an estimate of a background response's usage to the row of the call that created it, and to the sums.
+    """Writes the stored estimate of a background response's usage to its call's row and to the sums.
 
-    The estimate is the one that is stored with the response. Unless `is_whole`, its output tokens are limited to what a
-    model can make in the time since the response was created.
+    * Exact usage in the row stays. Unknown usage is replaced.
+    * An estimate in the row stays. With `is_raised`, its lower counts are raised to the stored estimate.
+    * With `is_whole`, all of the stored estimate counts; otherwise only what a model can output in the time so far.
 
-    What is written depends on the usage that the row has:
-
-    * An exact usage stays as it is.
-    * An unknown usage without a cost is replaced by the estimate.
-    * An estimate stays as it is, such as that of a stream that its caller has left while the response went on. Only
-      with `is_raised`, counts that are lower than those of the stored estimate are raised to them.
-
-    Nothing is written if the response is no longer pending, or if another row is billed for its usage.
-
-    Returns the changes that were written. They must be counted in the metrics after the end of the transaction.
+    Returns the changes, which the caller must count in the metrics after the transaction.
     """
+    # Nothing is written if the response is no longer pending, or another row is billed for it.
     if not PendingResponse.objects.select_for_update().filter(pk=response.pk).exists():
         return []
     wanted = Q(usage_source=UsageSource.UNKNOWN, cost__isnull=True)
+    # An estimate in the row is, for example, that of a stream that its caller has left.
     if is_raised and response.supposed is not None:
         wanted |= Q(usage_source=UsageSource.ESTIMATED)
     rows = Request.objects.select_for_update().filter(wanted, pk=response.request_id)
@@ -203,10 +189,9 @@ def _count_supposed(response: PendingResponse, *, is_whole: bool, is_raised: boo
 
 
 def _with_supposed(row: CallRecord, response: PendingResponse, *, is_whole: bool) -> CallRecord:
-    """Returns a call's row with the estimated usage of its background response, and with the cost of that usage.
+    """Returns a call's row with the estimated usage of its background response, and the cost of this usage.
 
-    The estimate is the one stored with the response. With `is_whole`, all of it counts: the usage for which the call's
-    budget was reserved. Otherwise its output tokens are limited to what a model can have made until now.
+    With `is_whole`, all of the stored estimate counts; otherwise only what a model can have output until now.
     """
     if is_whole and response.supposed is not None:
         supposed: SupposedUsage = response.supposed
@@ -220,11 +205,10 @@ def _with_supposed(row: CallRecord, response: PendingResponse, *, is_whole: bool
 def supposed_by(
     response: PendingResponse, began: datetime | None, request_bytes: int, moment: datetime
 ) -> SupposedUsage:
-    """Returns the estimated usage of a background response on which upstream has worked until `moment` at most.
+    """Returns the usage that a background response can have had up to `moment`: its stored estimate, limited by time.
 
-    The work began at `began`. The time at which the gateway stored the response as pending is taken instead if it is
-    earlier, or if `began` is None. `request_bytes` is the size of the request. If no estimate was stored with the
-    response, the input is estimated from this size.
+    The time runs from `began`, or from when the gateway stored the response, if that was earlier. Without a stored
+    estimate, the input is estimated from `request_bytes`, the size of the request.
     """
     if response.supposed is None:  # written by code of before
         return {"input_tokens": tokens_of_text(request_bytes), "output_tokens": 0}
@@ -233,9 +217,9 @@ def supposed_by(
 
 
 def _write_usage(row: CallRecord) -> Written:
-    """Replaces the usage and cost of a call's row in the table by those in `row`, and corrects the sums accordingly.
+    """Replaces the usage and cost in the table's row of a call by those in `row`, and corrects the sums.
 
-    Returns the row of the table as it was before the change, and as it is after it.
+    Returns the table's row as it was before, and as it is now.
     """
     request_id = row["request_id"]
     known = {name: row.get(name) for name in ("request_id", *SET_COLUMNS)}
@@ -253,6 +237,6 @@ def _write_usage(row: CallRecord) -> Written:
 
 
 def _count_in_metrics(written: Sequence[Written]) -> None:
-    """Adds to this process's metrics the tokens and dollars that rows have gained because their usage was replaced."""
+    """Adds the tokens and dollars of changed rows to this process's metrics."""
     for before, after in written:
         counters.count_usage(after, {str(row["request_id"]): before for row in after})

@@ -70,10 +70,9 @@ UPDATE_DIGESTS = f"UPDATE usage_request SET digest = {DIGEST} WHERE request_id =
 
 
 def write_rows(rows: Sequence[CallRecord]) -> int:
-    """Writes the rows of calls to the database, with their bodies and all sums, in one transaction.
+    """Writes the rows of calls, their bodies and all sums to the database, in one transaction.
 
-    If the table has a row of the same call already, the more complete of the two is kept. Returns how many rows were
-    inserted.
+    Of two rows of the same call, the more complete one is kept. Returns how many rows were inserted.
 
     Raises:
         django.db.Error: the database has failed or has refused a row, and nothing was written.
@@ -106,10 +105,10 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
 
 
 def _take_estimates_back(cursor: CursorWrapper, replaced: Mapping[str, str], rollup: Rollup) -> list[Replaced]:
-    """Removes the estimated usage of older rows from the table and the sums, because newer rows state the exact usage.
+    """Removes the estimates in older rows from the table and the sums, because newer rows have the exact usage.
 
-    `replaced` maps the request id of each older row to that of the newer row. Returns a pair for each older row: the
-    request id of the newer row, and the older row as it was before.
+    `replaced` maps the request ids of older rows to those of newer rows. Returns pairs: the newer row's request id, and
+    the older row as it was before.
     """
     if not replaced:
         return []
@@ -123,15 +122,15 @@ def _take_estimates_back(cursor: CursorWrapper, replaced: Mapping[str, str], rol
 
 
 def _estimated(rows: Iterable[CallRecord], inserted: Iterable[SummedRow]) -> list[str]:
-    """Returns the request ids of those inserted rows whose usage is an estimate."""
+    """Returns the request ids of the inserted rows with estimated usage."""
     found = {str(row["request_id"]) for row in rows if row.get("usage_source") == UsageSource.ESTIMATED}
     return [str(row["request_id"]) for row in inserted if str(row["request_id"]) in found] if found else []
 
 
 def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[SummedRow]]:
-    """Writes the new cost, cost kind and price of each given row to the table of calls.
+    """Writes the new cost, cost kind and price of the given rows to the table of calls.
 
-    Returns the rows as they were before, and the rows as they are now. Call this function in a transaction.
+    Returns the table's rows before and after. Call this function in a transaction.
     """
     with connection.cursor() as cursor:
         cursor.execute(READ_ROWS, [[row["request_id"] for row in rows]])
@@ -144,15 +143,12 @@ def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[Sum
 
 
 def _rank(row: CallRecord) -> int:
-    """Returns how complete a call's row is. Of several rows of one call, the one with the highest number is kept.
+    """Returns how complete a call's row is. Of two rows of one call, the one with the higher rank is kept.
 
-    * 3: the row that was written when the call ended
-    * 2: the shortened row (a stub) in place of such a row
-    * 1: a row that was made because the call's end is unknown
-    * 0: the stub in place of such a row
-
-    The SQL expression `RANK` computes the same number for a row in the table.
+    * 3: the row that was written when the call ended; 2: a stub (a shortened row) in its place
+    * 1: a row that was made because the call's end is unknown; 0: a stub in its place
     """
+    # `RANK` is the same rule in SQL.
     if (code := row.get("error_code")) == STUB:
         return 2 * int(row["outcome"] != Outcome.INTERRUPTED)
     return 1 if code == GUESS else 3
@@ -169,7 +165,7 @@ def _insert_bodies(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
 
 
 def _columns(row: CallRecord) -> dict[str, object]:
-    """Returns a row's values for all columns of the table of calls, with a default where the row has no value."""
+    """Returns a row's values for all columns of the table of calls, with defaults for missing ones."""
     columns: dict[str, object] = {**DEFAULTS, **row}
     for name in columns.keys() - FIELDS.keys():  # a few; looking at each of the row's fields in Python takes longer
         del columns[name]
@@ -177,9 +173,9 @@ def _columns(row: CallRecord) -> dict[str, object]:
 
 
 def interrupted(begin: CallRecord) -> CallRecord:
-    """Returns a row with the outcome `interrupted` for a call whose end is unknown, with an estimate of its usage.
+    """Makes a row with the outcome `interrupted`, and estimated usage, for a call whose end is unknown.
 
-    `begin` is what the journal has of the call: the record of its beginning, or only its request id.
+    `begin` is the call's begin record in the journal, or has just the request id.
     """
     return {
         "started_at": started_at(begin["request_id"]).isoformat(),

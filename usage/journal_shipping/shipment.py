@@ -35,23 +35,21 @@ class JournalShipment:
 
     @property
     def shipped_bytes(self) -> Mapping[str, int]:
-        """The number of delivered bytes of each journal file, by the file's name. Any thread may ask."""
+        """The number of bytes of each journal file that are in the database, by the file's name. Any thread may ask."""
         return {path.name: offset for path, offset in self._offsets.copy().items()}
 
     def ship_new(self, paths: Sequence[Path]) -> None:
-        """Writes to the database what a living process has added to its journal, and deletes the files that are done.
+        """Writes the new records in a living process's journal to the database.
 
         `paths` are all files of the journal, the oldest first. All but the last one are finished, and are deleted once
-        all their records have been delivered.
-
-        Records that the process adds meanwhile are left for the next run of this method, whose batches they help to
-        fill.
+        they are delivered.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.
         """
         for path, successor in zip(paths, [*paths[1:], None], strict=True):
             is_closed = successor is not None
+            # What the process adds meanwhile is left for the next run, whose batches it helps to fill.
             size = path.stat().st_size
             while (offset := self._offsets.get(path, 0)) < size:
                 found = segments.read_from(path, offset, size if is_closed else None)
@@ -68,8 +66,8 @@ class JournalShipment:
     def ship_rest(self, paths: Iterable[Path], between: Callable[[], object]) -> None:
         """Writes the rest of a dead process's journal to the database.
 
-        A call that has begun and has not ended gets a row with the outcome `interrupted`. The function `between` is
-        called after each part of the journal, so that others need not wait for the end of a long one.
+        Calls without an end get a row with the outcome `interrupted`. `between` is called after each part of the
+        journal.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.
@@ -81,6 +79,7 @@ class JournalShipment:
                     self._begun.setdefault(guess["request_id"], guess)
                 self._delivery.deliver(self._delivery.without_pruned(_ends(found)))
                 self._advance(path, found)
+                # Others need not wait for the end of a long journal.
                 between()
         if self._begun:
             logger.warning("%d calls may have been interrupted by the end of their process", len(self._begun))
@@ -88,21 +87,17 @@ class JournalShipment:
         self._delivery.deliver(self._delivery.without_pruned(rows))
 
     def _set_aside(self, found: Scan) -> list[CallRecord]:
-        """Appends the damaged lines and the records of a newer version in `found` to the files for such lines.
+        """Appends the damaged and the newer lines in `found` to the files for such lines.
 
-        `found` is what was read from a part of the journal. Returns a row with the outcome `interrupted` for each call
-        of these lines and records.
+        Returns a row with the outcome `interrupted` for each call in these lines.
         """
         return self._delivery.set_aside(found.damaged) + self._delivery.set_aside_newer(found.newer)
 
     def _advance(self, path: Path, found: Scan) -> None:
-        """Records that a part of the journal file `path` has been delivered, and which calls begin or end in that part.
-
-        `found` is what was read from that part. If the facts of a call were guessed from a damaged record, a begin
-        record of the call replaces them, because the begin record has more facts.
-        """
+        """Records that the part `found` of a journal file is delivered, and which calls it begins and ends."""
         for record in found.records:
             if record["kind"] == "begin":
+                # Replaces facts that were guessed from a damaged record, which are fewer.
                 self._begun[record["request_id"]] = record
         for record in _ends(found):
             self._begun.pop(record["request_id"], None)

@@ -53,10 +53,9 @@ class Shipper:
         self._thread.start()
 
     def stop(self, seconds: float) -> bool:
-        """Writes the rest of the journals to the database and stops the thread, within `seconds` at most.
+        """Writes the rest of the journals to the database and stops the thread; waits at most `seconds`.
 
-        Returns True if the thread has ended in time. Returns False if it has not, because the database does not answer.
-        The next shipper then writes what is left in the journals.
+        Returns whether the thread has ended in time. If the database does not answer, the next shipper writes the rest.
         """
         self.delivery.deadline = time.monotonic() + seconds
         self._stopping.set()
@@ -74,23 +73,20 @@ class Shipper:
 
     @property
     def lag_bytes(self) -> int:
-        """The number of bytes, in all journals together, that have not been written to the database yet."""
+        """The number of bytes in all journals that are not in the database yet."""
         return segments.waiting_bytes(self._directory, self.shipped_bytes)
 
     def _run(self) -> None:
-        """Runs in the shipper's thread: writes the journals to the database until the thread is stopped.
-
-        At the end, the thread's database connections are closed.
-        """
+        """Runs as the shipper's thread: writes the journals to the database until the thread is stopped."""
         try:
             self._ship_until_stopped()
         finally:
             connections.close_all()
 
     def _ship_until_stopped(self) -> None:
-        """Writes the journals to the database in rounds until the thread is stopped.
+        """Writes the journals to the database, round after round, until the thread is told to stop; then once more.
 
-        The last round begins after the stop. The pauses between rounds grow while rounds fail.
+        While rounds fail, the pauses between them grow.
         """
         backoff = IDLE_SECONDS
         while True:
@@ -114,15 +110,11 @@ class Shipper:
             self._stopping.wait(backoff * pauses)
 
     def _ship_once(self) -> None:
-        """Writes all new records in the journals to the database.
-
-        The journals of living processes come before those of dead ones. The journal of a dead process may be long, and
-        the calls of the living ones should not wait for its end. So the journals of the living are looked at again
-        after each part of a dead one's. An error with one journal does not keep the others from being shipped.
+        """Writes all new records to the database: first from the journals of living processes, then of dead ones.
 
         Raises:
             GaveUp: the time to stop is over.
-            Exception: the first error with a journal, after all others have been shipped.
+            Exception: the first error with a journal, after all other journals have been shipped.
         """
         if self.fault:
             connections.close_all()
@@ -130,6 +122,8 @@ class Shipper:
         writers = segments.writers(self._directory)
         living = {writer: self._shipment(writer) for writer in writers if segments.is_alive(self._directory, writer)}
         faults = self._ship_living(living)
+        # A dead process's journal may be long. Calls of living processes do not wait for its end: their journals are
+        # read again after each part.
         for writer in (one for one in writers if one not in living):
             try:
                 if ship_dead(self._directory, writer, self._shipment(writer), lambda: self._ship_living(living)):
@@ -151,10 +145,9 @@ class Shipper:
         return self._shipments.setdefault(writer, JournalShipment(self.delivery))
 
     def _ship_living(self, living: Mapping[str, JournalShipment]) -> list[Exception]:
-        """Writes to the database all records that are now in the journals of living processes.
+        """Writes all records that are now in the journals of living processes to the database.
 
-        Returns one error for each journal that could not be read or written to the end; its rest is tried again in the
-        next round.
+        Returns one error for each journal that failed; the next round tries its rest again.
 
         Raises:
             GaveUp: the time to stop is over.
@@ -178,10 +171,10 @@ class Shipper:
 def ship_dead(
     directory: Path, writer: str, shipment: JournalShipment, between: Callable[[], object] = lambda: None
 ) -> bool:
-    """Writes the rest of a dead process's journal to the database, ends its budget leases, and deletes the files.
+    """Writes the rest of a dead process's journal to the database, ends its budget leases, and deletes its files.
 
-    Does nothing if the process is still alive. Returns whether it was dead. `shipment` knows how much of the journal
-    has been delivered before. The function `between` is called after each part of the journal.
+    Returns False, and does nothing, if the process is alive. `shipment` knows which part is delivered already.
+    `between` is called after each part.
     """
     with segments.adopted(directory, writer) as paths:
         if paths:
@@ -193,24 +186,19 @@ def ship_dead(
 
 
 def adopt_dead(directory: Path, delivery: Delivery) -> None:
-    """Writes the journals that dead processes have left in `directory` to the database, and deletes them."""
+    """Writes the journals that dead processes have left in `directory` to the database, and deletes these journals."""
     for writer in segments.writers(directory):
         ship_dead(directory, writer, JournalShipment(delivery))
 
 
 def replay(directory: Path, *, adopts: bool = True) -> Delivery:
-    """Tries again to write to the database what could not be written before; the command `ledger replay` calls it.
+    """Tries to write dead letters, records of newer versions, and dead processes' journals to the database again.
 
-    Three kinds of records are tried:
+    * Rows that are refused again stay dead letters. Unreadable letters go to `damaged.log`.
+    * Records of a version that is still unknown stay in `newer.log`.
+    * Set `adopts` to false while a shipper runs: it brings in the journals of dead processes itself.
 
-    * Dead letters, the rows that the database has refused. A row that is refused again becomes a dead letter again. A
-      dead letter that cannot be read goes to `damaged.log`.
-    * Records of a newer version of chatproxy. A record whose version is still unknown stays in `newer.log`.
-    * The journals of dead processes, if `adopts` is true. `adopts` must be false while the shipper runs, which brings
-      in these journals itself. It would think that a journal which this process has locked is that of a living process.
-
-    Returns the `Delivery` that has done this. Its counters say how many rows were written or refused, and how many
-    records were damaged or of a newer version.
+    Returns the `Delivery` with the numbers of written, refused, damaged and newer records.
 
     Raises:
         GaveUp: the database cannot be reached.
@@ -229,15 +217,16 @@ def replay(directory: Path, *, adopts: bool = True) -> Delivery:
         delivery.set_aside_letters(torn)
         retried.unlink()
     _replay_newer(directory, delivery)
+    # A running shipper would take a journal that this process has locked for that of a living process.
     if adopts:
         adopt_dead(directory, delivery)
     return delivery
 
 
 def _replay_newer(directory: Path, delivery: Delivery) -> None:
-    """Writes to the database those records of the file `newer.log` whose format version this code can read.
+    """Writes the records in the file `newer.log` to the database, if this code can read their format version.
 
-    Records of a version that this code cannot read are appended to `newer.log` again.
+    Other records stay in `newer.log`.
     """
     retried = undelivered.begin_retry(directory, NEWER, NEWER_RETRIED)
     if not retried.exists():

@@ -17,10 +17,9 @@ MAKING_ROUTES = ("/openai2", "/v1/responses", "/v1/conversations", "/v1/chat/com
 
 
 def write_objects(rows: Iterable[CallRecord]) -> None:
-    """Inserts a row into the table of stored objects for each object that the given calls have created upstream.
+    """Inserts a row into the table of stored objects for each object that the given calls have created.
 
-    The row names the key that created the object. Call this function in the transaction that writes the rows of the
-    calls.
+    Call this function in the transaction that writes the calls' rows.
     """
     making = [row for row in rows if row.get("objects")]
     objects = {
@@ -38,21 +37,19 @@ def write_objects(rows: Iterable[CallRecord]) -> None:
 
 
 def object_ids(row: CallRecord) -> list[str]:
-    """Returns the ids of the objects that a call has created upstream, from the call's record, without invalid ids."""
+    """Returns the valid ids of the objects that a call has created upstream, from the call's row."""
     given: object = row.get("objects")  # in a dead letter it may be anything
     return list(filter(is_object_id, given)) if isinstance(given, list) else []
 
 
 def makers(wanted: Collection[str]) -> dict[str, str]:
-    """Finds which key created each of the given objects that upstream stores; returns a map from ids to names of keys.
-
-    Objects that no key of this gateway has created are absent. Old responses and completions have no row of their own
-    in the table of objects; for them, the key of the first call with that response id is returned.
+    """Returns the name of the key that created each stored object, by the object's id. Unknown objects are absent.
 
     Raises:
         django.db.Error: the database cannot be read.
     """
     known = dict(StoredObject.objects.filter(pk__in=wanted).values_list("object_id", "key_name"))
+    # Old responses and completions have no row among the objects: the first call with the id made them.
     others = [object_id for object_id in wanted if object_id not in known]
     if others:
         rows = Request.objects.filter(response_id__in=others, method="POST", route__in=MAKING_ROUTES)

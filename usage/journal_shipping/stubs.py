@@ -41,9 +41,9 @@ def is_stub(row: CallRecord) -> bool:
 
 
 def stub(row: CallRecord) -> CallRecord:
-    """Makes a shortened row, to be written in place of a row that the database has refused, and returns it.
+    """Makes a stub: a shortened row, to be written in place of a row that the database has refused.
 
-    It has those of the refused row's values that the database can store, so the call is still priced and counted.
+    The stub has all values of the row that the database can store, so the call is still priced and counted.
     """
     kept = _sound_columns(row, STUB_COLUMNS)
     if row.get("usage") is not None:
@@ -56,30 +56,26 @@ def stub(row: CallRecord) -> CallRecord:
 
 
 def least_stub(row: CallRecord) -> CallRecord:
-    """Makes a very short row of a call, for when the database has also refused the shortened row that `stub` makes.
+    """Makes a very short row of a call, for a call whose stub the database has refused as well.
 
-    It has only ids, the numbers that the sums count, key, method, route and created objects.
+    It has ids, the numbers that the sums count, key, method, route and created objects.
     """
     return {**bare_stub(row), **_sound_columns(row, SUMS)}
 
 
 def bare_stub(row: CallRecord) -> CallRecord:
-    """Makes the shortest row of a call, for when the database has refused all longer ones, and returns it.
+    """Makes the shortest row of a call, for a call whose longer stubs the database has refused as well.
 
-    It has only ids, key, method, route and created objects.
+    It has ids, key, method, route and created objects.
     """
     mark: CallRecord = {"by_gateway": True} if row.get("by_gateway") is True else {}
     return {**_stub_of(row), **_sound_columns(row, LEAST_TEXTS), **_made_by(row), **mark}
 
 
 def _made_by(row: CallRecord) -> CallRecord:
-    """Returns those fields of a call's record that a stub (a shortened row) must have, and that are no table columns.
+    """Returns the fields of a call's record that every stub needs, and that are no columns of the table.
 
-    * The created objects, and whether upstream keeps them until they are deleted.
-    * The state of the call's response, and whether the gateway may poll the response.
-    * The usage to assume if upstream never states one.
-    * Whether upstream does not bill the call.
-    * The call's part of a budget lease.
+    They are, for example, the created objects, the state of the response, and the call's share of a budget lease.
     """
     lease: CallRecord = {"lease": share} if (share := _sound_share(row.get("lease"))) is not None else {}
     supposed: CallRecord = {}
@@ -98,10 +94,8 @@ def _made_by(row: CallRecord) -> CallRecord:
 
 
 def _sound_share(share: object) -> LeaseShare | None:
-    """Returns a call's share of a budget lease (the lease's id and the used dollars) if it is valid; otherwise None.
-
-    The database could not subtract the dollars of an invalid share from the lease.
-    """
+    """Returns a call's share of a budget lease (the lease's id, and dollars) if it is valid; else None."""
+    # The database could not subtract the dollars of an invalid share from the lease.
     if not isinstance(share, dict):
         return None
     try:
@@ -112,10 +106,8 @@ def _sound_share(share: object) -> LeaseShare | None:
 
 
 def _has_owner(row: CallRecord) -> bool:
-    """Returns whether the table can store the whole name of a row's API key.
-
-    A name that is cut to the column's length could be the name of another key.
-    """
+    """Returns whether a row's key name fits into its column uncut."""
+    # A cut name could be that of another key.
     name = row.get("key_name")
     return _is_sound("key_name", name) and _fitted("key_name", name) == name
 
@@ -133,9 +125,9 @@ def _stub_of(row: CallRecord) -> CallRecord:
 
 
 def _is_sound(name: str, value: object) -> bool:
-    """Returns whether the column `name` can store `value`, by type and bounds, and without control characters.
+    """Returns whether the column `name` can store `value`: type, bounds, and no control characters.
 
-    A text may be too long if its column is one whose texts are cut before they are stored.
+    Too long texts are sound in columns whose texts are cut (`CUT_TEXTS`).
     """
     field = FIELDS[name]
     if isinstance(field, models.CharField):
@@ -155,7 +147,7 @@ def _is_sound(name: str, value: object) -> bool:
 
 
 def _is_sound_json(value: object) -> bool:
-    """Returns whether a JSON column of PostgreSQL can store a value: it can be serialized, and has no NUL character."""
+    """Returns whether a JSON column of PostgreSQL can store a value: serializable, and without NUL characters."""
     try:
         return b"\\u0000" not in orjson.dumps(value)
     except TypeError:  # lone surrogates, whole numbers beyond 64 bits

@@ -52,20 +52,20 @@ _SIGNATURES = (
 
 
 def elide(body: bytes, budget: int) -> tuple[bytes, int]:
-    """Returns a copy of `body` with placeholders such as `<base64 image/png, 34 bytes>` for base64 and vectors.
+    """Copies the start of `body` with placeholders such as `<base64 image/png, 34 bytes>` for base64 and vectors.
 
-    The copy ends after `budget` bytes; only the last placeholder may exceed the budget. Also returns how many bytes of
-    `body` the copy stands for.
+    Returns the copy, of about `budget` bytes, and the number of bytes of `body` for which it stands.
     """
     if len(body) < MIN_RUN and len(body) <= budget and not _has_heads(body):
         return body, len(body)
+    # Only the last placeholder may exceed the budget.
     return _Elision(body, budget).run()
 
 
 def _has_heads(body: bytes) -> bool:
-    """Returns whether `body` may contain a name or a `data:` URL that base64 or a vector follows (a match of `_HEAD`).
+    """Returns whether `body` may have a match of `_HEAD`: a name or `data:` before base64 or a vector.
 
-    Searches only for bytes that every match of `_HEAD` contains, because that is much faster than the pattern itself.
+    The check is rough and fast.
     """
     for mark in _HEAD_MARKS:  # noqa: SIM110  (half the time of `any`, for every call)
         if mark in body:
@@ -87,10 +87,9 @@ class _Elision:
         self._next: dict[bytes, int] = {}
 
     def run(self) -> tuple[bytes, int]:
-        """Copies the body from its start, with placeholders instead of base64 and vectors, and returns the copy.
+        """Copies the start of the body, with placeholders for base64 and vectors, until the budget is used.
 
-        The copy ends when it has as many bytes as the budget allows; only the last placeholder may exceed the budget.
-        Also returns how many bytes of the body were copied or replaced by placeholders.
+        Returns the copy, and the number of bytes of the body for which it stands.
         """
         body = self._body
         first = body[: self._room]
@@ -109,10 +108,9 @@ class _Elision:
         return b"".join(self._kept), self._at
 
     def _find_head(self, window: int) -> re.Match[bytes] | None:
-        """Finds the next place after which base64 or a vector may follow: a name such as `"b64_json"`, or `data:`.
+        """Returns the next match of `_HEAD` before position `window`: a name such as `"b64_json"`, or `data:`.
 
-        Searches the body from the current position up to position `window`. Returns the match of the name or of
-        `data:`, or None if there is none.
+        Base64 or a vector may follow the match. Returns None without a match.
         """
         if self._head is None or self._head.start() < self._at:
             self._head = None
@@ -123,10 +121,9 @@ class _Elision:
         return self._head if self._head is not None and self._head.start() < window else None
 
     def _keep_to(self, stop: int) -> bool:
-        """Copies the body to the result, up to position `stop` or to a long run of base64 that begins before `stop`.
+        """Copies the body up to position `stop`, or up to the first long run of base64; returns whether there was one.
 
-        If there is such a run, adds a placeholder for the run and returns True. Otherwise returns False. In this way,
-        base64 is found that has no name and no `data:` URL before it.
+        A placeholder for the run is added to the copy. This finds base64 without a name or a `data:` URL before it.
         """
         body, start = self._body, self._at
         for at in range(start, stop - _BLOCK_BYTES + 1, _BLOCK_BYTES):
@@ -143,21 +140,21 @@ class _Elision:
         return False
 
     def _keep(self, stop: int) -> None:
-        """Copies the bytes of the body up to position `stop` to the result, unchanged."""
+        """Copies the bytes of the body up to position `stop` to the result."""
         self._kept.append(self._body[self._at : stop])
         self._room -= stop - self._at
         self._at = stop
 
     def _skip(self, placeholder: bytes, stop: int) -> None:
-        """Adds a placeholder to the result instead of the bytes of the body up to position `stop`."""
+        """Adds a placeholder to the result, in place of the body's bytes up to position `stop`."""
         self._kept.append(placeholder)
         self._room -= len(placeholder)
         self._at = stop
 
     def _placeholder_behind(self, head: re.Match[bytes]) -> tuple[bytes | None, int]:
-        """Returns the placeholder for the base64 or vector behind `head`, and the position where it ends.
+        """Returns the placeholder for the base64 or vector behind `head`, a match of `_HEAD`, and its end.
 
-        `head` matches a name or a `data:` URL. Returns None instead of a placeholder if something else follows.
+        The placeholder is None if neither base64 nor a vector follows.
         """
         body, name, start = self._body, head["name"], head.end()
         if name is None:
@@ -177,12 +174,12 @@ class _Elision:
         return body[self._at : start] + _describe(body, start, end), end
 
     def _read_vector(self, head: re.Match[bytes]) -> tuple[bytes | None, int]:
-        """Returns the placeholder for the list of numbers (a vector) behind the name `head`, and the list's end.
+        """Returns the placeholder for the vector (a list of numbers) behind the name `head`, and the end of the vector.
 
-        Returns None instead of a placeholder if something else follows. A vector is recognised by samples at its start
-        and in its middle, because reading all of it would take too long.
+        The placeholder is None if no vector follows.
         """
         body, start = self._body, head.end()
+        # Samples at the start and in the middle, because reading all of a vector would take too long.
         sample = _NUMBERS.match(body, start)
         end = self._find(b"]", start)
         if head["name"] != b"embedding" or sample is None or end == len(body):
@@ -196,16 +193,13 @@ class _Elision:
         return body[self._at : start] + b"<%d numbers>" % count, end
 
     def _base64_end(self, start: int) -> int:
-        """Returns the position where the base64 that begins at `start` ends.
-
-        Base64 longer than `_STEP_BYTES` is not read as a whole, because that would take too long. The search goes on in
-        steps instead, and tests a sample after each step. The steps end when a sample is not base64, or when one of the
-        bytes `_ENDS` comes. The exact end is then searched for behind the last sample that is base64.
-        """
+        """Returns the position where the base64 that begins at `start` ends."""
         body = self._body
         end = _BASE64.match(body, start, start + _STEP_BYTES).end()  # type: ignore[union-attr]  # always matches
         if end < start + _STEP_BYTES - 128:
             return end
+        # Long base64 is read in steps, a sample each, because reading all of it would take too long. The exact end is
+        # behind the last sample that is base64.
         stop = min(self._find(byte, start) for byte in _ENDS)
         step = max(_STEP_BYTES, (stop - start) // 256)
         at = end
@@ -214,10 +208,11 @@ class _Elision:
         return _BASE64.match(body, at, min(at + step + _STEP_BYTES, stop)).end()  # type: ignore[union-attr]  # matches
 
     def _find(self, byte: bytes, start: int) -> int:
-        """Returns the position of the next `byte` in the body from `start` on, or the end of the body if there is none.
+        """Returns the position of the first `byte` in the body at or behind `start`; without one, the end of the body.
 
-        `start` must never decrease, so that all searches together read the body only once.
+        `start` must not be lower than in earlier calls.
         """
+        # All searches for a byte together read the body once.
         if self._next.get(byte, -1) < start:
             found = self._body.find(byte, start)
             self._next[byte] = len(self._body) if found < 0 else found
@@ -225,9 +220,9 @@ class _Elision:
 
 
 def _is_base64(block: bytes) -> bool:
-    r"""Returns whether a block of letters that base64 can have is really base64.
+    """Returns whether a block of base64's letters is base64, and not escaped text or a ruled line.
 
-    It is not if it has escaped letters such as `\u4e2d`, or if it is a line of signs such as `-----`.
+    Examples that are none: `\\u4e2d`, `-----`.
     """
     if b"\\" in block and b"\\" in block.replace(b"\\/", b"").rstrip(b"\\"):
         return False  # escaped letters such as \u4e2d
@@ -235,10 +230,9 @@ def _is_base64(block: bytes) -> bool:
 
 
 def _describe(body: bytes, start: int, end: int, media_type: bytes = b"") -> bytes:
-    """Returns the placeholder for the base64 in `body` from `start` to `end`: `<base64 image/png, 34,560 bytes>`.
+    """Returns the placeholder for base64 between two positions of the body, such as `<base64 image/png, 34,560 bytes>`.
 
-    The media type is `media_type` or, if that is empty, the one that the first bytes show. The size is the size of the
-    decoded bytes.
+    The size is that of the decoded bytes. Without a `media_type`, the first bytes show the type.
     """
     sampled = min(end, start + _MAX_COUNTED_BYTES)
     escapes = body.count(b"\\/", start, sampled)
@@ -253,10 +247,7 @@ def _describe(body: bytes, start: int, end: int, media_type: bytes = b"") -> byt
 
 
 def _sniff(letters: bytes) -> str:
-    """Returns the media type of a file in base64 by the signature in its first bytes; an empty text if that is unknown.
-
-    `letters` is the start of the base64.
-    """
+    """Returns the media type of a file by its first bytes, given in base64; an empty text for unknown types."""
     letters = letters.replace(b"\\", b"").replace(b"-", b"+").replace(b"_", b"/").rstrip(b"=")
     try:
         data = binascii.a2b_base64(letters[: len(letters) // 4 * 4])

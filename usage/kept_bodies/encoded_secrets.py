@@ -50,29 +50,24 @@ class Base64Form(NamedTuple):
     pattern: re.Pattern[str]
 
     def find(self, text: str) -> Iterator[TextRange]:
-        """Yields each range of `text` in which the secret is written in this base64 form.
-
-        The range also has the letter before the form and the letter behind it, because these two hold bits of the
-        secret's first or last byte.
-        """
+        """Yields the start and end of each place in `text` where the secret is written in this base64 form."""
         for match in self.pattern.finditer(text):
+            # One letter more on each side: these have bits of the secret's first and last byte.
             start, end = match.span()
             yield start - text[start - 1 : start].isalnum(), _LAST.match(text, end).end()  # type: ignore[union-attr]  # `_LAST` always matches
 
 
 def encoded_forms(secret: str) -> EncodedForms | None:
-    """Returns the ways in which a secret can be written in base64 and in hexadecimal digits.
-
-    Returns None if the secret is too short, because texts would then contain its forms by chance.
-    """
+    """Returns the ways to write a secret in base64 and in hexadecimal digits; None for a very short secret."""
+    # Texts would contain the forms of a short secret by chance.
     data = secret.encode("utf-8", "surrogatepass")
     return None if len(data) < MIN_SECRET_BYTES else EncodedForms(data.hex(), tuple(map(_form, _inner_letters(data))))
 
 
 def find_encoded_tokens(text: str, lower: str, has_token: Callable[[str], object]) -> Iterator[TextRange]:
-    """Yields each range of base64 or hexadecimal digits in `text` that contains a secret token once it is decoded.
+    """Yields each range of base64 or hexadecimal digits in `text` that decodes to a text with a secret token.
 
-    `has_token` is a function that returns whether a text contains such a token. `lower` is `text` in lower case.
+    `has_token` tells whether a decoded text has such a token. `lower` is `text` in lower case.
     """
     if _IN_BASE64.any_in(text):
         for match in _RUN.finditer(text):
@@ -124,21 +119,18 @@ def find_basic(text: str, lower: str) -> Iterator[TextRange]:
 
 
 def _inner_letters(data: bytes) -> Iterator[str]:
-    """Yields the three texts of which one stands for `data` in the base64 of a longer text.
-
-    Base64 encodes groups of three bytes, and `data` may begin at each of the three. Each text has only the letters that
-    depend on `data` alone: letters that also depend on a byte beside `data` are left out.
-    """
+    """Yields three texts, one of which stands in the base64 of every longer text that contains `data`."""
+    # Base64 encodes groups of three bytes, and `data` may begin at each of the three. Letters that also depend on a
+    # byte beside `data` are left out.
     for before in range(3):
         letters = b64encode(bytes(before) + data).decode()
         yield letters[(0, 2, 3)[before] : 8 * (before + len(data)) // 6]
 
 
 def _form(letters: str) -> Base64Form:
-    """Builds the `Base64Form` of a secret: a pattern, and two parts to search for.
+    """Builds the `Base64Form` of a secret from its `letters` in base64.
 
-    `letters` is the secret in base64. The pattern also matches the secret with line ends between the letters, and with
-    the letters `-` and `_` of base64 for URLs.
+    The form also matches base64 for URLs, and base64 with line ends.
     """
     parts = sorted(re.findall(r"[A-Za-z0-9]+", letters), key=len) or [""]
     first = letters[:_PART_LETTERS] if letters[:_PART_LETTERS].isalnum() else parts[-1][:_PART_LETTERS]
@@ -153,33 +145,29 @@ _IN_BASE64, _IN_HEX = LiteralSet(TOKEN_MARKS), LiteralSet(TOKEN_MARKS_IN_HEX)
 
 
 def _decodings(run: str) -> Iterator[str]:
-    """Yields the four texts that letters of base64 may stand for: decoded from the 1st, 2nd, 3rd and 4th letter on.
-
-    Up to three letters at the start of `run` may belong to something else that stands before the base64. So nobody
-    knows at which letter the base64 begins.
-    """
+    """Yields the four texts that a run of base64 letters may stand for."""
     if not run.isalnum():
         run = re.sub(r"\\+[rn]?|[\r\n]", "", run).rstrip("=").translate(_TO_STANDARD)
+    # Up to three letters at the start may belong to something else, so nobody knows where the base64 begins.
     return (_from_letters(run[start:]) for start in range(4))
 
 
 def _from_base64(letters: str) -> str:
-    """Decodes base64 to a text of one character per byte (Latin-1), and returns the text.
+    """Decodes base64, or base64 for URLs, to a text with one character per byte (Latin-1).
 
-    The padding may be missing. The letters `-` and `_` of base64 for URLs are decoded, too. An incomplete last group of
-    letters is left out. The text is empty if other letters than those of base64 are given.
+    Padding may be missing. The text is empty for invalid base64.
     """
     return _from_letters(letters.rstrip("=").translate(_TO_STANDARD))
 
 
 def _from_letters(letters: str) -> str:
-    """Decodes letters of standard base64 without padding; returns a text of one character per byte (Latin-1).
+    """Decodes standard base64 without padding to a text with one character per byte (Latin-1).
 
-    If the last group of letters has only one letter, which stands for no whole byte, this letter is left out. If the
-    letters are not base64, the result is an empty text.
+    The text is empty for invalid base64.
     """
     try:
         if len(letters) % 4 == 1:
+            # A single letter in the last group stands for no whole byte.
             letters = letters[:-1]
         return binascii.a2b_base64(letters + "==").decode("latin-1")
     except ValueError:  # binascii.Error, or a character beyond ASCII whose lower case is an ASCII letter
@@ -187,5 +175,5 @@ def _from_letters(letters: str) -> str:
 
 
 def _from_hex(digits: str) -> str:
-    """Decodes hexadecimal digits into a text of one character per byte (Latin-1); leaves out an odd last digit."""
+    """Decodes hexadecimal digits to a text with one character per byte (Latin-1); ignores an odd last digit."""
     return bytes.fromhex(digits[: len(digits) // 2 * 2]).decode("latin-1")

@@ -39,10 +39,7 @@ _MEANINGS = _Meanings()
 
 
 def has_escapes(text: str) -> bool:
-    """Returns whether `text` may contain escapes such as `%41`.
-
-    The check is fast, and may also return True for a text without escapes.
-    """
+    """Returns whether `text` may have escapes such as `%41`, by a rough and fast check."""
     return (
         ("\\" in text and ("\\u00" in text or "\\x" in text))  # a character is found much faster than two
         or ("%" in text and _URL_ESCAPE.search(text) is not None)
@@ -65,10 +62,9 @@ class Unescaped:
         self._origins: list[int] = []  # the same ends in the escaped text, after a 0
 
     def escaped_range(self, found: TextRange) -> TextRange:
-        """Converts the place of a part of the unescaped text to the part's place in the escaped text.
+        """Converts the start and end of a part of the unescaped text to the part's start and end in the escaped text.
 
-        `found` is the start and end of the part in the unescaped text, and must not be empty. Returns the start and end
-        in the escaped text.
+        The part must not be empty.
         """
         if not self._ends:
             self._ends = [0, *accumulate(map(len, self._pieces))]
@@ -82,17 +78,15 @@ class Unescaped:
 
 
 def unescape(text: str, depth: int) -> str:
-    """Returns `text` with its escapes, such as `%41`, undone; at most `depth` times in all.
-
-    Undoing escapes may produce new ones. So they are undone again, until there are none or `depth` is reached.
-    """
+    """Undoes the escapes in a text: `%41` becomes `A`. Repeats this `depth` times at most, while escapes are left."""
+    # Undoing escapes may produce new ones.
     while depth and has_escapes(text):
         text, depth = Unescaped(text).text, depth - 1
     return text
 
 
 def _meaning(escape: str) -> str:
-    """Returns the character for which an escape stands if that is printable ASCII, else the escape itself."""
+    """Returns the character for which an escape stands if this is printable ASCII; otherwise the escape itself."""
     if escape.startswith("&"):
         character = _entity(escape[1:].removesuffix(";"))
         return character if len(character) == 1 and character.isascii() and character.isprintable() else escape
@@ -105,9 +99,9 @@ def _meaning(escape: str) -> str:
 
 
 def _entity(name: str) -> str:
-    """Returns the text for which an HTML character reference stands: "&" for `amp`, "A" for `#65` and `#x41`.
+    """Returns the text of an HTML character reference: "&" for `amp`, "A" for `#65` and `#x41`.
 
-    `name` is the reference without its first `&` and its last `;`. An unknown name stands for an empty text.
+    Returns an empty text for an unknown name.
     """
     if name.startswith(("#x", "#X")):
         return chr(int(name[2:], 16))

@@ -48,12 +48,12 @@ class Draft(NamedTuple):
     def excerpt(self, redacted: str, limit: int, secrets: Sequence[str]) -> str:
         """Returns the excerpt of the body to store: the text `redacted`, cut to `limit` bytes.
 
-        `redacted` is the text of this draft without its secrets. If the draft left out bytes of the body, the end of
-        the text is dropped, because half a secret may stand there.
+        `redacted` is this draft's text with its secrets redacted.
         """
         if not self.left_out and len(redacted) * 4 <= max(limit, 0):
             return redacted
         data = redacted.encode()
+        # Of an incomplete draft, the end is dropped: half a secret may stand there.
         end = min(limit, max(0, len(data) - margin_for(secrets))) if self.left_out else limit
         return truncate(data, end, self.left_out)
 
@@ -61,16 +61,12 @@ class Draft(NamedTuple):
 def body_draft(
     body: bytes, content_type: str, limit: int, secrets: Sequence[str] = (), *, size: int | None = None
 ) -> Draft:
-    """Reads the start of a request's or an answer's body as text, for an excerpt of at most `limit` bytes.
+    """Makes the draft of an excerpt from a request's or an answer's body; `limit` is the excerpt's size in bytes.
 
-    Returns a `Draft`, whose text is neither redacted nor cut yet:
+    The draft is readable, but neither redacted nor cut yet. JSON and text stay, with placeholders for base64. A form
+    becomes lines of `name: value`. Other bodies become `<audio/mpeg, 123 bytes>`, for example.
 
-    * JSON and text stay as they came, but a placeholder replaces base64.
-    * A form becomes lines of `name: value`.
-    * Anything else becomes a placeholder such as `<audio/mpeg, 123 bytes>`.
-
-    `secrets` are the configured ones. If `body` is only the start of the whole body, `size` is the size in bytes of the
-    whole body.
+    `size` is the size of the whole body in bytes, if `body` is only its start.
     """
     size = len(body) if size is None else size
     if not body or limit <= 0:
@@ -80,20 +76,18 @@ def body_draft(
 
 
 def text_size(body: bytes, content_type: str) -> int:
-    """Estimates how many bytes of text a body has, without files, base64 and vectors.
-
-    Up to `MEASURED_BYTES` of text are measured, and the rest of the body is taken to have the same share of text.
-    """
+    """Estimates how many bytes of text a body has, without files, base64 and vectors."""
     if not body:
         return 0
+    # The rest of a long body is taken to have the same share of text.
     kept, seen = _read_start(body, content_type, MEASURED_BYTES, len(body))
     return len(kept) + (len(body) - seen) * len(kept) // max(seen, 1)
 
 
 def _read_start(body: bytes, content_type: str, budget: int, size: int) -> tuple[bytes, int]:
-    """Returns readable text for the start of a body, in about `budget` bytes, and how many bytes of the body it covers.
+    """Makes readable text of about `budget` bytes from the start of a body; also returns how many bytes were read.
 
-    Base64 is replaced by placeholders, a form by lines of `name: value`, and a binary body by its type and size.
+    Base64 becomes placeholders, a form becomes lines of `name: value`, a binary body becomes its type and size.
     """
     media_type = _media_type(content_type)
     if media_type == "multipart/form-data":
@@ -122,17 +116,16 @@ class PartExcerpt:
 
 
 def form_draft(parts: Iterable[PartExcerpt], limit: int, secrets: Sequence[str] = ()) -> Draft:
-    """Writes the start of a form that was passed on in pieces as lines of `name: value`, for an excerpt of its body.
+    """Makes the draft of an excerpt from a form that was passed on in pieces, as lines of `name: value`.
 
-    Returns a `Draft`, whose text is neither redacted nor cut yet. The excerpt is the same as if the form's body had
-    been received as a whole.
+    The draft is neither redacted nor cut yet. The excerpt equals that of a form that was received as a whole.
     """
     lines, left_out = _read_parts(parts if limit > 0 else (), limit + margin_for(secrets) + SLACK)
     return Draft(storable(b"\n".join(lines).decode("utf-8", "replace")), left_out)
 
 
 def text_size_of_parts(parts: Iterable[PartExcerpt]) -> int:
-    """Returns how many bytes of text a form that was passed on in pieces has, counted up to about `MEASURED_BYTES`."""
+    """Returns how many bytes of text a form has that was passed on in pieces; stops at about `MEASURED_BYTES`."""
     lines, _ = _read_parts(parts, MEASURED_BYTES)
     return sum(map(len, lines))
 
@@ -140,7 +133,7 @@ def text_size_of_parts(parts: Iterable[PartExcerpt]) -> int:
 def _read_parts(parts: Iterable[PartExcerpt], budget: int) -> tuple[list[bytes], int]:
     """Returns the parts of a form as lines of `name: value`, in about `budget` bytes.
 
-    Also returns how many bytes of the parts' content were left out.
+    Also returns how many bytes of content were left out.
     """
     lines: list[bytes] = []
     left_out = 0
@@ -156,9 +149,9 @@ def _read_parts(parts: Iterable[PartExcerpt], budget: int) -> tuple[list[bytes],
 
 
 def truncate(data: bytes, end: int, left_out: int) -> str:
-    """Returns the first `end` bytes of `data` as text, with a remark on how many bytes were cut off.
+    """Returns the first `end` bytes of `data` as text, with a remark such as `… <1,234 bytes cut>`.
 
-    The remark also counts the `left_out` bytes that were cut off before.
+    The remark counts the `left_out` bytes, too, which were cut off before.
     """
     kept = data[:end].decode("utf-8", "ignore")
     left_out += max(0, len(data) - end)
@@ -166,20 +159,16 @@ def truncate(data: bytes, end: int, left_out: int) -> str:
 
 
 def storable(text: str) -> str:
-    """Returns `text` with a replacement character (U+FFFD) for each character that PostgreSQL does not take.
-
-    These are NUL and lone surrogates.
-    """
+    """Returns `text` with U+FFFD for each character that PostgreSQL refuses: NUL, and lone surrogates."""
     if "\0" in text:
         text = text.replace("\0", "\ufffd")
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def margin_for(secrets: Sequence[str]) -> int:
-    """Returns how many bytes at the end of a cut text must be dropped, because they may be the first half of a secret.
+    """Returns how many bytes to drop at the end of a cut text, so that no half secret stays.
 
-    The number is large enough for the longest of `secrets`, and for any secret that is known by its form, such as
-    `sk-…`.
+    The margin suits the longest of `secrets`, and all secrets of a known form, such as `sk-…`.
     """
     return _margin(tuple(secrets))
 
@@ -190,13 +179,13 @@ def _margin(secrets: tuple[str, ...]) -> int:
 
 
 def _media_type(content_type: str) -> str:
-    """Returns the media type in a `Content-Type` header in lower case, without parameters; empty if there is none."""
+    """Returns the media type in a `Content-Type` header: `text/html` for `Text/HTML; charset=utf-8`."""
     match = _MEDIA_TYPE.match(content_type)
     return match[1].lower() if match else ""
 
 
 def _is_binary(body: bytes, media_type: str) -> bool:
-    """Returns whether a body is not text: by its media type, or because much of its start cannot be decoded."""
+    """Returns whether a body is not text: by its media type, or because its start cannot be decoded."""
     if _BINARY.match(media_type):
         return True
     head = body[:256]
@@ -215,9 +204,9 @@ def _size_placeholder(name: str, size: int) -> bytes:
 
 
 def _read_query(body: bytes, budget: int) -> tuple[bytes, int]:
-    """Returns the start of a urlencoded form with the values of secret fields replaced by `[redacted]`.
+    """Returns the start of a urlencoded form, with `[redacted]` as the value of secret fields.
 
-    Also returns how many bytes of `body` the result stands for.
+    Also returns how many bytes of `body` were read.
     """
     kept, seen = elide(body, budget)
     fields = []
@@ -232,9 +221,9 @@ def _read_query(body: bytes, budget: int) -> tuple[bytes, int]:
 
 
 def _read_form(body: bytes, content_type: str, budget: int) -> tuple[bytes, int]:
-    """Returns the parts of a multipart form as lines of `name: value`, and how many bytes of `body` they cover.
+    """Returns the parts of a multipart form as lines of `name: value`, and how many bytes of `body` were read.
 
-    A form that cannot be read is replaced by its size, because the secrets in it could not be found.
+    An unreadable form becomes its size, because the secrets in it could not be found.
     """
     found = _BOUNDARY.search(content_type)
     boundary = b"--" + (found[1] or found[2]).encode("utf-8", "replace") if found else b""
@@ -261,9 +250,9 @@ def _read_form(body: bytes, content_type: str, budget: int) -> tuple[bytes, int]
 
 
 def _read_part(head: bytes, body: bytes, start: int, end: int, budget: int) -> tuple[bytes, int]:
-    """Returns a part of a form as one line, in about `budget` bytes, and how many bytes of its content the line covers.
+    """Returns a part of a form as a line of about `budget` bytes, and how many bytes of its content were read.
 
-    `head` has the headers of the part, and `body[start:end]` is its content.
+    `head` has the part's headers, and `body[start:end]` its content.
     """
     disposition = _DISPOSITION.search(head)
     about = disposition[1] if disposition else b""
@@ -279,9 +268,9 @@ def _read_part(head: bytes, body: bytes, start: int, end: int, budget: int) -> t
 
 
 def _part_line(part: PartExcerpt, budget: int) -> tuple[bytes, int]:
-    """Returns a part of a form as one line: `name: value` for a field, `name: <file name, type, size>` for a file.
+    """Returns a part of a form as a line, and how many bytes of its content were read.
 
-    Also returns how many bytes of the part's content the line stands for.
+    The line is `name: value` for a field, and `name: <file name, type, size>` for a file.
     """
     if is_secret_name(part.name.decode("utf-8", "replace")):
         return part.name + b": " + REDACTED.encode(), part.size
@@ -294,5 +283,5 @@ def _part_line(part: PartExcerpt, budget: int) -> tuple[bytes, int]:
 
 
 def _first_group(match: re.Match[bytes] | None) -> bytes:
-    """Returns the first group that took part in a regular expression's match; empty bytes if none did."""
+    """Returns the first group that took part in a regular expression's match; empty bytes without one."""
     return next((group for group in match.groups() if group is not None), b"") if match else b""

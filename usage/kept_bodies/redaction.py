@@ -65,12 +65,12 @@ _LOOKS_RANDOM = r"(?=[A-Za-z_-]{0,64}+[0-9])(?=[a-z0-9_-]{0,64}+[A-Z])"
 
 
 def _token(prefix: str, length: int) -> tuple[str, re.Pattern[str]]:
-    """Returns `prefix`, with which a kind of secret begins, and a pattern that finds such secrets in a text.
+    """Returns a pair: the `prefix` of a kind of secret token, and the pattern that finds such tokens.
 
-    At least `length` letters, digits, `-` or `_` follow the prefix. Inside of a longer word the prefix may stand by
-    chance, as in `disk-`: there at least 20 of these characters must follow, a digit and a capital letter among them.
+    A token has at least `length` letters, digits, `-` or `_` behind the prefix.
     """
     apart = "|".join(before.format(prefix) for before in _BEFORE)
+    # Inside a longer word the prefix may stand by chance, as in `disk-`.
     inside = rf"{_LOOKS_RANDOM}[A-Za-z0-9_-]{{{max(length, 20)}}}"
     return prefix, re.compile(rf"{prefix}(?:(?:{apart})[A-Za-z0-9_-]{{{length},}}+|{inside}[A-Za-z0-9_-]*+)")
 
@@ -82,22 +82,22 @@ _LOWER_LITERALS = ("key", "authorization", "access", "bearer", "basic", *TOKEN_M
 
 
 def redact(text: str, secrets: Sequence[str] = ()) -> str:
-    """Returns `text` with each secret replaced by `[redacted]`: the given `secrets`, and others known by their form.
+    """Replaces secrets in `text` by `[redacted]`: the given `secrets`, and all that are known by their form.
 
-    Known by their form are, for example, tokens that begin with `sk-`, and the values of fields named `api_key`.
+    Known forms are, for example, tokens that begin with `sk-`, and values of fields named `api_key`.
     """
     return _redact(text, secrets, _find)
 
 
 def redact_exact(text: str, secrets: Sequence[str]) -> str:
-    """Returns `text` with only the given `secrets` replaced by `[redacted]`, in whatever way they are written."""
+    """Replaces the given `secrets` in `text` by `[redacted]`, however they are written, such as escaped."""
     return _redact(text, secrets, _find_exact)
 
 
 def redact_answer(body: bytes, secrets: Sequence[str]) -> bytes:
-    """Returns the bytes of an answer with the given `secrets` replaced by `[redacted]` and every other byte unchanged.
+    """Replaces the given `secrets` in the bytes of an answer by `[redacted]`; all other bytes stay.
 
-    Secrets are also found in UTF-16.
+    Secrets in UTF-16 are found, too.
     """
     text = body.decode("utf-8", "surrogateescape")
     redacted = redact_exact(text, secrets)
@@ -111,12 +111,8 @@ def redact_answer(body: bytes, secrets: Sequence[str]) -> bytes:
 
 
 def redact_each(texts: Sequence[str], secrets: Sequence[str]) -> list[str]:
-    """Redacts secrets in each of `texts` as `redact` does, but in less time; returns the redacted texts.
-
-    Nearly always no text has a secret. So short texts are joined and searched once. Only if this search finds a secret,
-    each text is searched again by itself. Long texts are not joined, because searching them twice would take longer
-    than joining saves.
-    """
+    """Redacts secrets in each of `texts` as `redact` does, but in less time."""
+    # Nearly always no text has a secret. Long texts are not joined: searching them twice would cost more.
     if sum(map(len, texts)) <= MAX_JOINED_CHARACTERS:
         joined = " ".join(texts)
         if redact(joined, secrets) == joined:
@@ -125,14 +121,14 @@ def redact_each(texts: Sequence[str], secrets: Sequence[str]) -> list[str]:
 
 
 def is_secret_name(name: str) -> bool:
-    """Returns whether a field with this name, such as `api_key`, has a secret as its value."""
+    """Returns whether a field with this name, such as `api_key`, holds a secret."""
     return _NAME.search(unescape(name, UNESCAPE_DEPTH).lower()) is not None
 
 
 def _redact(text: str, secrets: Sequence[str], find: Recogniser) -> str:
-    """Returns `text` with the ranges that the function `find` finds in it replaced by `[redacted]`.
+    """Replaces the ranges that the function `find` finds in `text` by `[redacted]`.
 
-    `find` searches `text` as it is, and also with up to `UNESCAPE_DEPTH` levels of its escapes undone.
+    `find` searches `text` as it is, and with its escapes undone, up to `UNESCAPE_DEPTH` times.
     """
     if not text:
         return text
@@ -153,7 +149,7 @@ def _redact(text: str, secrets: Sequence[str], find: Recogniser) -> str:
 
 
 def _find(text: str, exact: _ExactSecrets) -> list[TextRange]:
-    """Returns the ranges of all secrets in `text`, given ones and those known by their form; the ranges may overlap."""
+    """Returns the ranges of all secrets in `text`: of given secrets, and of a known form. Ranges may overlap."""
     lower = _lower(text)
     if not exact.may_have_secrets(text, lower):
         return []
@@ -174,12 +170,12 @@ def _find(text: str, exact: _ExactSecrets) -> list[TextRange]:
 
 
 def _find_exact(text: str, exact: _ExactSecrets) -> list[TextRange]:
-    """Returns the ranges of the given secrets in `text`; secrets that are only known by their form are not searched."""
+    """Returns the ranges of only the given secrets in `text`."""
     return exact.find(text, _lower(text))
 
 
 def _lower(text: str) -> str:
-    """Returns `text` in lower case, with every character at the same position, so that ranges fit both texts."""
+    """Returns `text` in lower case and in the same length, so that positions fit both texts."""
     return text.lower() if text.isascii() else text.replace("\u0130", "i").lower()
 
 
@@ -213,19 +209,16 @@ class _ExactSecrets:
         self._all_lower_literals = LiteralSet([*self._in_hex, *_LOWER_LITERALS])
 
     def may_have_secrets(self, text: str, lower: str) -> bool:
-        """Returns False if a fast search shows that `text` has no secret, neither a given one nor one of a known form.
+        """Returns whether `text` may have a secret, given or of a known form, by a rough and fast search.
 
-        `lower` is `text` in lower case. True means that a closer search is needed.
+        `lower` is `text` in lower case.
         """
         if self._all_literals.any_in(text) or self._all_lower_literals.any_in(lower):
             return True
         return _has_line_end(text) and self._second_literals.any_in(text)
 
     def find(self, text: str, lower: str) -> list[TextRange]:
-        """Returns the ranges (start, end) of `text` in which one of the finder's secrets is written.
-
-        `lower` is `text` in lower case.
-        """
+        """Returns the start and end of each given secret in `text`; `lower` is `text` in lower case."""
         has_lines = _has_line_end(text)
         may_have = self._literals.any_in(text) or self._hex_literals.any_in(lower)
         if not may_have and not (has_lines and self._second_literals.any_in(text)):
@@ -242,27 +235,24 @@ class _ExactSecrets:
 
 
 def _has_line_end(text: str) -> bool:
-    """Returns whether `text` has a line end, plain or escaped, so that base64 in it may be broken into lines."""
+    """Returns whether `text` has a line end, plain or escaped, so that base64 in it may be broken."""
     return "\n" in text or ("\\" in text and ("\\n" in text or "\\r" in text))  # a character is found much faster
 
 
 @lru_cache(maxsize=64)
 def _exact_secrets(secrets: tuple[str, ...]) -> _ExactSecrets:
-    """Returns the object that finds the given secrets in texts, from a cache; too short secrets are left out."""
+    """Returns the finder of the given secrets, without too short ones; finders are cached."""
     return _ExactSecrets({secret for secret in secrets if len(secret) >= MIN_SECRET_CHARACTERS})
 
 
 def _literal(secret: str) -> str:
-    """Returns the longest part of `secret` that is the same in every spelling of the secret.
-
-    JSON and URLs need not escape any character of this part, and needless escapes in a text are undone before the part
-    is searched for. The part is empty if the secret has no such character.
-    """
+    """Returns the longest part of `secret` that every spelling of the secret contains; empty if there is none."""
+    # JSON and URLs need not escape these, and needless escapes are undone before the search.
     return max(re.findall(r"[A-Za-z0-9_.~-]+", secret), key=len, default="")
 
 
 def _spellings(character: str) -> str:
-    """Returns a pattern that matches one character of a secret, plain, escaped as in JSON, or percent-encoded."""
+    """Returns a pattern for one character of a secret: plain, escaped as in JSON, or percent-encoded."""
     if re.match(r"[A-Za-z0-9_.~-]", character):
         return re.escape(character)
     if character == " ":
@@ -279,12 +269,12 @@ def _spellings(character: str) -> str:
 
 
 def _is_token(word: str) -> bool:
-    """Returns whether the word after `Bearer` is a token, and not a word of English as in "bearer authentication"."""
+    """Returns whether the word after `Bearer` is a token, and not an English word as in "bearer authentication"."""
     return len(word) > _MAX_WORD or any(map(str.isdigit, word)) or any(map(str.isupper, word[1:]))
 
 
 def _replace(text: str, ranges: list[TextRange]) -> str:
-    """Returns `text` with each of the `ranges`, which may overlap and are in any order, replaced by `[redacted]`."""
+    """Replaces the given ranges of `text` by `[redacted]`. They may overlap, and come in any order."""
     pieces: list[str] = []
     done, hidden = 0, -1
     for start, end in sorted(ranges):

@@ -122,7 +122,7 @@ class _Collector:
 
 
 def render() -> bytes:
-    """Builds the page `/metrics` from the reports of all workers, and returns it in Prometheus's text format."""
+    """Builds the page `/metrics` from the reports of all workers, in Prometheus's text format."""
     registry = CollectorRegistry(auto_describe=False)
     status = read_status()
     registry.register(_Collector(status))
@@ -130,10 +130,8 @@ def render() -> bytes:
 
 
 def _dollar_lines(dollars: Dollars) -> Iterator[str]:
-    """Yields the lines of the counters of dollars, in Prometheus's text format.
-
-    prometheus_client would convert the dollars to floating-point numbers, which have no eighth decimal above millions.
-    """
+    """Yields the lines of the dollar counters in Prometheus's text format."""
+    # Not by prometheus_client: its floating-point numbers have no eighth decimal above millions.
     for name in DOLLARS:
         full_name = f"chatproxy_{name}_total"
         yield f"# HELP {full_name} {MEANINGS[name]}\n# TYPE {full_name} counter\n"
@@ -145,5 +143,5 @@ def _dollar_lines(dollars: Dollars) -> Iterator[str]:
 
 
 def _escaped(text: str) -> str:
-    """Returns a label's value as Prometheus's text format writes it between quotes."""
+    """Returns a label's value escaped for Prometheus's text format, without quotes."""
     return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")

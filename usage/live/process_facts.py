@@ -18,10 +18,7 @@ class ProcessFacts(NamedTuple):
 
 
 def read_process_facts(pid: int) -> ProcessFacts | None:
-    """Returns the resources that the process `pid` uses; None if it has ended, or if this system has no `/proc`.
-
-    `allowed_files` is the limit of the calling process, since all processes of the gateway raise it alike.
-    """
+    """Returns the resources that the process `pid` uses; None if it has ended, or without a `/proc`."""
     directory = Path("/proc") / str(pid)
     try:
         resident = int((directory / "statm").read_text().split()[1])
@@ -31,5 +28,6 @@ def read_process_facts(pid: int) -> ProcessFacts | None:
     except (OSError, IndexError, ValueError):
         return None
     ticks = int(fields[11]) + int(fields[12])  # utime and stime, proc(5)
+    # The limit of this process: all processes of the gateway raise it alike.
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return ProcessFacts(resident * resource.getpagesize(), ticks / os.sysconf("SC_CLK_TCK"), open_files, soft)

@@ -49,14 +49,14 @@ class ShippingState:
 
     @classmethod
     def read(cls) -> ShippingState:
-        """Reads the shipper's report and the sizes of the journals, and returns the state of the shipping."""
+        """Reads the shipper's report and the sizes of the journals; returns the state of the shipping."""
         return cls.of(read_shipper_report())
 
     @classmethod
     def of(cls, report: WorkerReport | None) -> ShippingState:
-        """Builds the state of the shipping from the shipper's report and the sizes of the journals.
+        """Returns the state of the shipping by the shipper's report and the sizes of the journals.
 
-        `report` is None if no shipper runs; then nothing is known of the database.
+        Without a `report`, no shipper runs, and the state says nothing of the database.
         """
         if report is None:
             report = {"shipper": NOT_RUNNING, "shipped_until": _last_shipped()}
@@ -84,13 +84,13 @@ def report_shipping(
     clock_difference: float | None = None,
     budgets: Sequence[BudgetUse] = (),
 ) -> WorkerReport:
-    """Builds the shipper's report on its own state; other processes read it through `ShippingState`.
+    """Builds the shipper's report on its state, which other processes read through `ShippingState`.
 
-    `complete_at` is the moment of `time.monotonic()` until which everything was shipped. This function also sets this
-    moment as the modification time of the shipper's lock file, so that it is known after the shipper's death. `lock` is
-    the descriptor of that file.
+    Everything up to `complete_at`, a moment of `time.monotonic()`, is shipped. `lock` is the file descriptor of the
+    shipper's lock file.
     """
     until = unix_time(complete_at)
+    # The lock file keeps this time after the shipper's death.
     os.utime(lock, (until, until))
     return {
         "shipped_bytes": shipped_bytes,
@@ -103,16 +103,13 @@ def report_shipping(
 
 
 def shipper_lock() -> Path:
-    """Returns the path of the file that a host's shipper keeps locked, so that no second one ships the journals."""
+    """Returns the path of the lock file that lets only one shipper run on a host."""
     return Path(settings.DATA_DIR) / "shipper.lock"
 
 
 @contextmanager
 def no_shipper_runs() -> Iterator[bool]:
-    """Tells the `with` block whether no shipper runs on this host.
-
-    If none runs, this keeps any shipper from starting to ship before the end of the block.
-    """
+    """Context manager that yields whether no shipper runs on this host, and keeps one from starting meanwhile."""
     with shipper_lock().open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -123,11 +120,8 @@ def no_shipper_runs() -> Iterator[bool]:
 
 
 def unix_time(moment: float) -> float:
-    """Converts a moment of `time.monotonic()` to Unix time, by the present clock.
-
-    The times are converted anew for each report. So when this machine's clock has been set, the times of all workers
-    agree again with the clock by which they are read.
-    """
+    """Converts a moment of `time.monotonic()` to Unix time, by the present clock."""
+    # Converted anew for each report: so the times stay right when the clock is set.
     return time.time() - (time.monotonic() - moment)
 
 
@@ -136,10 +130,9 @@ def _journal() -> Path:
 
 
 def _last_shipped() -> float | None:
-    """Returns the Unix time up to which the last shipper on this host has shipped all records.
+    """Returns the Unix time up to which this host's last shipper has shipped everything.
 
-    If no shipper has ever run here, returns the time at which the first writer of a journal began; None if there is no
-    journal.
+    If no shipper has run yet, this is the time when the oldest journal began; None without a journal.
     """
     try:
         return shipper_lock().stat().st_mtime

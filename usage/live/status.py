@@ -36,15 +36,15 @@ class ServerStatus:
 
     @property
     def redis_away_seconds(self) -> float | None:
-        """The longest time in seconds for which any worker has been without Redis.
+        """The longest time in seconds that any worker has been without Redis.
 
-        It is 0 if no worker is without Redis, and None if Redis is not configured.
+        It is 0 if all workers reach Redis, and None if Redis is not configured.
         """
         return self.gauges.get("redis_away_seconds")
 
     @property
     def upstream(self) -> str:
-        """The state of upstream: `unknown` before the first call, `ok`, or `unreachable`.
+        """The state of upstream: `unknown` before the first call, then `ok` or `unreachable`.
 
         It is `unreachable` if the newest call did not reach upstream.
         """
@@ -54,9 +54,9 @@ class ServerStatus:
 
 
 def read_status() -> ServerStatus:
-    """Reads the reports of all workers of this host, and returns the state of the server that they add up to.
+    """Reads the reports of all workers of this host, and adds them up to the state of the server.
 
-    A field that is missing, because a worker is of another version, counts as 0.
+    A missing field, as in the report of a worker of another version, counts as 0.
     """
     reports = read_worker_reports()
     alive = reports.alive
@@ -75,7 +75,7 @@ def read_status() -> ServerStatus:
 
 
 def _processes(reports: WorkerReports) -> Iterator[tuple[tuple[str, int], ProcessFacts]]:
-    """Yields the kind and the id of each process that has written a report, with the resources that it uses."""
+    """Yields the kind, id and used resources of each process that has written a report."""
     shippers = [reports.shipper] if reports.shipper is not None else []
     for kind, found in (("worker", reports.alive), ("shipper", shippers)):
         for report in found:
@@ -85,9 +85,9 @@ def _processes(reports: WorkerReports) -> Iterator[tuple[tuple[str, int], Proces
 
 
 def _numbers(reports: Iterable[WorkerReport], name: str) -> Iterator[float]:
-    """Yields the number that each worker's report has in the field `name`; true counts as 1.
+    """Yields the number in the field `name` of each worker's report; true counts as 1.
 
-    Reports without a number in that field are passed over.
+    Reports without such a number are left out.
     """
     for report in reports:
         value = report.get(name)
@@ -96,7 +96,7 @@ def _numbers(reports: Iterable[WorkerReport], name: str) -> Iterator[float]:
 
 
 def _largest_gauges(reports: Iterable[WorkerReport]) -> dict[str, float]:
-    """Returns the largest value that any worker reports for each gauge, such as `redis_away_seconds`, by its name."""
+    """Returns the largest value of each gauge, such as `redis_away_seconds`, among the workers' reports."""
     largest: dict[str, float] = {}
     for report in reports:
         gauges = report.get("gauges")
@@ -107,9 +107,9 @@ def _largest_gauges(reports: Iterable[WorkerReport]) -> dict[str, float]:
 
 
 def build_report(*, in_flight: int, draining: bool, gauges: Mapping[str, float | None]) -> dict[str, object]:
-    """Builds the report on the state of this worker: calls in flight, whether the journal is full, and upstream.
+    """Builds this worker's report: calls in flight, whether the journal is full, the state of upstream, gauges.
 
-    The dashboard and `/metrics` are made from the reports of all workers, and leave out a gauge that is None.
+    A gauge that is None is left out of the dashboard and `/metrics`.
     """
     answered, failed = counters.upstream_answered_at, counters.upstream_failed_at
     return {

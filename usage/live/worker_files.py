@@ -65,7 +65,7 @@ class WorkerFile:
         self._thread = threading.Thread(target=self._run, name="worker file", daemon=True)
 
     def start(self) -> None:
-        """Locks this worker's lock file, writes the first report, and starts the thread that writes all later ones.
+        """Locks this worker's lock file, writes the first report, and starts the thread that writes the later ones.
 
         Raises:
             OSError: DATA_DIR cannot be written.
@@ -87,10 +87,8 @@ class WorkerFile:
         self._thread.start()
 
     def stop(self) -> None:
-        """Writes this worker's last report, and unlocks its lock file, so that other workers know that it has ended.
-
-        The next process that reads the reports adds this worker's counters to the sums of the dead workers.
-        """
+        """Writes this worker's last report, and unlocks its lock file: other processes see that it has ended."""
+        # The next process that reads the reports adds the counters to those of dead workers.
         self._stopping.set()
         self._thread.join(REPORT_SECONDS)
         WorkerFile.of_this_process = None
@@ -106,7 +104,7 @@ class WorkerFile:
     def write_report(self) -> WorkerReport:
         """Writes this worker's report to its file, and returns the report.
 
-        If the disk does not take the report, the file stays as it was, and the report is still returned.
+        If the disk refuses the report, the file keeps the earlier one.
         """
         with self._writing:
             report = {"id": self._id, "pid": os.getpid(), "at": time.time(), **self._state(), **counters.snapshot()}
@@ -142,8 +140,7 @@ class WorkerReports:
 def read_worker_reports() -> WorkerReports:
     """Reads and returns the reports of all workers of this host.
 
-    Adds the counters of workers that have died to the file `departed.json`. A disk that is full, or that can only be
-    read, causes no error.
+    Adds the counters of dead workers to the file `departed.json`. A full or read-only disk causes no error.
     """
     workers = WorkerReports()
     if not directory().exists():
@@ -183,16 +180,14 @@ def has_living_worker() -> bool:
 
 
 def leave_counts() -> None:
-    """Writes the counters of this process to a file, from which `/metrics` learns them after the process has ended.
-
-    A process that is no worker calls this, such as the command `ledger`. The next process that reads the workers'
-    reports adds the counters to those of dead workers, once, and deletes the file. The file has no lock, so the process
-    that wrote it counts as dead.
+    """Writes the counters of this process, such as the command `ledger`, to a file for `/metrics`.
 
     Raises:
         OSError: DATA_DIR cannot be written.
     """
     directory().mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Without a lock file, the process counts as a dead worker: the next process that reads the reports adds its
+    # counters to those of dead workers, once, and deletes the file.
     name = str(uuid7())
     _write(directory() / f"{name}.json", {"id": name, **counters.snapshot()})
 
@@ -213,7 +208,7 @@ class _DeadWorkerCounts:
         self._ids: list[object] = ids if isinstance(ids, list) else []
 
     def take_over(self, path: Path, report: WorkerReport | None) -> None:
-        """Adds a dead worker's counts to the stored sums of all dead workers; then deletes that worker's files."""
+        """Adds a dead worker's counters to the stored sums of all dead workers, then deletes its files."""
         if report and report.get("id") not in self._ids:
             self.counted.add(report)
             self._ids = [*self._ids, report.get("id")][-MAX_REMEMBERED_IDS:]
@@ -228,10 +223,7 @@ class _DeadWorkerCounts:
 
 @contextmanager
 def _locked_dead_counts() -> Iterator[_DeadWorkerCounts]:
-    """Locks the file with the counts of dead workers for the `with` block, and reads and yields the counts.
-
-    The lock lets only one process at a time change them.
-    """
+    """Context manager that locks the file with the counters of dead workers, and yields these counters."""
     fd = _open_lock(directory() / DEAD_COUNTS_LOCK)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -241,24 +233,21 @@ def _locked_dead_counts() -> Iterator[_DeadWorkerCounts]:
 
 
 def _open_lock(path: Path) -> int:
-    """Opens a file that the caller of this function is going to lock; returns the file's descriptor.
-
-    If there is no such file, it is made. A file that exists is opened for reading only, so it can be locked even on a
-    disk that is full or read-only.
-    """
+    """Opens a file that is to be locked, and returns its descriptor; creates the file if it is missing."""
     try:
+        # Only for reading, so that it can be locked on a full or read-only disk.
         return os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
 
 
 def _is_alive(path: Path) -> bool:
-    """Returns whether the worker that wrote the report at `path` is alive, that is, still locks its lock file."""
+    """Returns whether the worker that wrote the report at `path` is alive: whether its lock file is locked."""
     return is_locked(path.with_suffix(".lock"))
 
 
 def _read(path: Path) -> WorkerReport | None:
-    """Reads a worker's report from the file `path`; returns None if the file is missing or has no report in it."""
+    """Returns the worker's report in the file `path`; None if the file is missing or unreadable."""
     try:
         report = orjson.loads(path.read_bytes())
     except (FileNotFoundError, orjson.JSONDecodeError):
@@ -267,7 +256,7 @@ def _read(path: Path) -> WorkerReport | None:
 
 
 def _write(path: Path, report: WorkerReport) -> None:
-    """Replaces a worker's report file in one step, so that a reader finds either the old report or the new one."""
+    """Replaces a worker's report file in one step: readers find either the old report or the new one."""
     unnamed = path.with_name(f".{path.name}.{threading.get_ident()}.new")
     fd = os.open(unnamed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(fd, "wb") as file:

@@ -59,7 +59,7 @@ FAILURES = f"""
 
 
 def histogram_of_hours(name):
-    """Returns the SQL statement that fills the histogram `name` in the totals of all calls of each hour and day."""
+    """Returns the SQL statement that fills the histogram `name` of the hourly and daily totals of all calls."""
     return f"""
         UPDATE usage_usagetotal AS total SET {name}_histogram = counted.histogram FROM (
             SELECT span, start, array_agg(calls ORDER BY bucket) AS histogram FROM (
@@ -73,9 +73,9 @@ def histogram_of_hours(name):
 
 
 def histogram_of_minutes(name):
-    """Returns the SQL statement that fills the histogram `name` in the totals of all calls of each minute.
+    """Returns the SQL statement that fills the histogram `name` of the totals of all calls by minute.
 
-    The statement's parameter is the list of the ends of the buckets, in milliseconds.
+    The statement's parameter is the list of bucket ends in milliseconds.
     """
     return f"""
         WITH counted AS (

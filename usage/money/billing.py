@@ -91,12 +91,12 @@ class MaxUsage:
 def highest_cost(
     model: str, tier: str, at: datetime, most: MaxUsage, custom_prices: Sequence[CustomPrice]
 ) -> Decimal | None:
-    """Returns the most that a call can cost in dollars if it uses at most `most`; None if the price is not known.
+    """Returns the most dollars that a call can cost if it uses `most`; None without a known price.
 
-    All tokens are taken to be of the dearest kind, because nobody knows before the call which of them will be audio,
-    image or cached ones. The result is the cost in `tier` or that in the default tier, whichever is higher, because
-    upstream may answer a call for another tier in the default one.
+    All tokens count as the dearest kind, and the dearer of `tier` and the default tier counts.
     """
+    # Nobody knows before the call which tokens will be audio, image or cached ones, and upstream may answer a call for
+    # another tier in the default one.
     asked = service_tier(tier)
     prices = {one: find_rates(model.lower(), one, at, custom_prices) for one in (asked, "default")}
     if prices[asked] is None:
@@ -108,14 +108,14 @@ def highest_cost(
 
 
 def _highest_of_pictures(most: MaxUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> Decimal | None:
-    """Returns the most in dollars that the hosted image tool's pictures can cost a call; None without a price."""
+    """Returns the most dollars that a call's pictures by the hosted image tool can cost; None without a known price."""
     costs = [_highest_of_model(name, most, at, custom_prices) for name in most.picture_models or {DEFAULT_IMAGE_MODEL}]
     known = [cost for cost in costs if cost is not None]
     return max(known) if len(known) == len(costs) else None
 
 
 def _highest_of_model(name: str, most: MaxUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> Decimal | None:
-    """Returns the most that the pictures of the hosted image tool can cost if the model `name` makes all of them."""
+    """Returns the most dollars that the pictures of the hosted image tool can cost, if the model `name` makes them."""
     read, made = most.pictures * MOST_PICTURE_TOKENS, most.pictures * MOST_MADE_TOKENS
     usage = MaxUsage(read, made, kinds=frozenset({"image_input", "image_output"}))
     rates = (find_rates(one, "default", at, custom_prices) for one in (name.lower(), LISTED_IMAGE_MODEL))
@@ -124,15 +124,15 @@ def _highest_of_model(name: str, most: MaxUsage, at: datetime, custom_prices: Se
 
 
 def dearest_picture_model(most: MaxUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> str:
-    """Returns the dearest one of the models that a request names for the pictures of the hosted image tool."""
+    """Returns the dearest of the models that a request names for the hosted image tool."""
     costs = {name: _highest_of_model(name, most, at, custom_prices) for name in sorted(most.picture_models)}
     return max(costs, key=lambda name: costs[name] or NOTHING)
 
 
 def _highest(model: str, price: ModelRates, most: MaxUsage) -> Decimal | None:
-    """Returns the most that a call can cost in dollars at the given `price`, if the call uses at most `most`.
+    """Returns the most dollars that a call can cost at the given `price` if it uses `most`.
 
-    Returns None if the price has no rate for something that the call may use.
+    Returns None if the price lacks a rate that the call may need.
     """
     if price.is_free:
         return Decimal(0)
@@ -155,20 +155,15 @@ def _highest(model: str, price: ModelRates, most: MaxUsage) -> Decimal | None:
 
 
 def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
-    """Computes the cost of a call in dollars from its row; returns the cost, and the price behind the cost as JSON.
+    """Computes the cost of a call from its row; returns the dollars and the bill, which explains them (column `price`).
 
-    Dollars have 8 decimals, half rounded up. The items of the price add up to the cost exactly, so the last digit of an
-    item may be off by one. The price has these rates:
+    * The items of the bill add up to the dollars exactly (8 decimals).
+    * Its rates are `per_million` tokens, `per_minute` and `per_web_search`; an item with another rate has its own
+      `rate`.
+    * Without a known price, the result is `(None, None)`. While the response goes on in the background, only the
+      dollars are None.
 
-    * `per_million`: the dollars for a million tokens, for a prompt as long as the call's.
-    * `per_minute` and `per_web_search`: only if minutes or searches were used.
-    * `rate` in an item: if none of the other rates applies to the item.
-
-    If the price is unknown, cost and price are None. While the call's response goes on in the background, only the cost
-    is None.
-
-    The token counts of the row are priced. A call that retrieves a stored response has the counts of the call that
-    created the response, so the caller of this function must know whether these have been billed before.
+    The caller must know whether the usage was billed before, as it is when a call reads a stored response.
     """
     tier = service_tier(row.get("service_tier"))
     if reason := why_unbilled(row):
@@ -204,12 +199,11 @@ def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
 
 
 def _rates_of(row: CallRecord, model: str, at: datetime, custom_prices: Sequence[CustomPrice]) -> ModelRates | None:
-    """Returns the price of a call's own model in the call's service tier; None if there is none.
+    """Returns the price of a call's model in its service tier; None without a price.
 
-    The tier is the one that the answer states. The tier that the request named is taken instead if no answer has come,
-    or if the call was a compaction, whose answer never states a tier. The price is then marked as provisional, because
-    upstream may have answered in another tier.
+    The answer states the tier. Where it cannot, the request's tier is taken, and the price is marked as provisional.
     """
+    # No answer came, or it was a compaction, which never states a tier. Upstream may have used another tier.
     stated, asked = row.get("service_tier"), (row.get("other_usage") or {}).get("asked_tier")
     is_unstated = row.get("usage_source") == UsageSource.ESTIMATED or row.get("route") == COMPACTION
     if asked and not stated and is_unstated and (price := find_rates(model, asked, at, custom_prices)) is not None:
@@ -218,9 +212,9 @@ def _rates_of(row: CallRecord, model: str, at: datetime, custom_prices: Sequence
 
 
 def _lines(counts: UnitCounts, price: ModelRates, input_tokens: int, picture_format: str = "") -> Iterator[Line]:
-    """Yields the lines of a call's bill for its own model: one line for each unit that was used, such as input tokens.
+    """Yields the lines of a call's bill for its own model, one for each unit that it used, such as input tokens.
 
-    `input_tokens` is the length of the prompt, on which the rates may depend.
+    Rates may depend on `input_tokens`, the length of the prompt.
     """
     for unit, count in counts:
         if unit == "audio_seconds":
@@ -232,9 +226,9 @@ def _lines(counts: UnitCounts, price: ModelRates, input_tokens: int, picture_for
 
 
 def _lines_of_other_models(used: OtherUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> Iterator[Line]:
-    """Yields the lines of a call's bill for the models that its hosted tools have run, at the prices of these models.
+    """Yields the lines of a call's bill for models that its hosted tools have run, at the prices of these models.
 
-    If the model of the image tool has no price, the price of `LISTED_IMAGE_MODEL` is taken, and marked as provisional.
+    An image model without a price is billed like `LISTED_IMAGE_MODEL`, marked as provisional.
     """
     if pictures := used.get("image_tokens"):
         name = used.get("image_model", DEFAULT_IMAGE_MODEL).lower()
@@ -250,9 +244,9 @@ def _lines_of_other_models(used: OtherUsage, at: datetime, custom_prices: Sequen
 
 
 def _lines_of_model(name: str, price: ModelRates | None, row: CallRecord, kind: str) -> Iterator[Line]:
-    """Yields the lines of a call's bill for a model other than the call's own, such as the model of a tool.
+    """Yields the lines of a call's bill for another model than its own, such as a tool's model.
 
-    If the model has no price, yields a single line without a rate.
+    A model without a price gets one line without a rate.
     """
     counts, is_certain = (None, True) if price is None else count_units(row, price)
     if price is None or counts is None:
@@ -264,10 +258,9 @@ def _lines_of_model(name: str, price: ModelRates | None, row: CallRecord, kind: 
 
 
 def cost_kind(row: CallRecord, price: Price | None) -> str:
-    """Returns how certain the cost of a call is, as a value of `CostKind`; an empty text for a call without a cost.
+    """Returns how certain the cost of a call is (`CostKind`); an empty text without a cost.
 
-    `price` is the one that `price_call` has returned for the row. If both the counts are estimated and the price is
-    assumed, returns the kind for estimated counts.
+    `price` is what `price_call` has returned. "Estimated" comes before "provisional" if both are true.
     """
     if price is None or price == COUNTED_AT_END:
         return ""
@@ -283,12 +276,10 @@ def cost_kind(row: CallRecord, price: Price | None) -> str:
 
 
 def _bill(price: ModelRates, input_tokens: int, lines: Sequence[Line]) -> Priced:
-    """Returns the cost of a call, and its bill: one item per line, with the line's count multiplied by its rate.
+    """Returns the cost of a call and its bill, with one item for each line: its count times its rate.
 
-    If a line has no rate, returns None for both. A cost that reaches the limit `TOO_MUCH` is returned as that limit.
-    `input_tokens` is the length of the prompt, on which the rates in the bill depend. Only the running total is
-    rounded, and an item is the difference of two such totals. So the items add up to the cost, and rounding errors do
-    not accumulate.
+    Returns None for both if a line has no rate. A cost of `TOO_MUCH` or more is returned as `TOO_MUCH`. Rates may
+    depend on `input_tokens`, the length of the prompt.
     """
     per_million = {**price.rate_texts(input_tokens)}
     bill: Price = {"source": price.source, "model": price.model, "tier": price.tier}
@@ -300,6 +291,7 @@ def _bill(price: ModelRates, input_tokens: int, lines: Sequence[Line]) -> Priced
         exact += line.rate * Decimal(str(line.count)) / line.per
         if exact >= TOO_MUCH:
             return TOO_MUCH, bill
+        # Only the running total is rounded, and an item is the difference of two: so items add up to the cost.
         total = exact.quantize(SMALLEST, ROUND_HALF_UP)
         item: PricedItem = {"unit": line.unit, "count": line.count, "dollars": f"{total - cost:f}"}
         cost = total
@@ -321,7 +313,7 @@ def _bill(price: ModelRates, input_tokens: int, lines: Sequence[Line]) -> Priced
 
 
 def _with_origin(item: PricedItem, line: Line) -> PricedItem:
-    """Copies the model, price source and cost kind that a bill's line states to one of its items; returns the item."""
+    """Adds the model, price source and cost kind of a bill's line to the line's item; returns the item."""
     if line.model:
         item["model"] = line.model
     if line.source:

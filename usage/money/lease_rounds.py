@@ -64,7 +64,7 @@ class LeaseRounds:
         self._tasks: set[asyncio.Task[None]] = set()  # the round that runs, and any late ones
 
     async def open(self) -> None:
-        """Opens the pool of database connections. The pool makes its first connection when a round trip needs one."""
+        """Opens the pool of database connections; the first connection is made when it is needed."""
         parameters = connections["default"].get_connection_params()
         del parameters["context"]  # Django's conversions of times
         parameters |= {
@@ -94,18 +94,17 @@ class LeaseRounds:
             await self._pool.close(timeout=PATIENCE)
 
     async def make(self, planned: Round) -> None:
-        """Makes one round trip to the database for a worker's leases; `planned` has what to send, and gets the answers.
-
-        The round trip is given up after `PATIENCE` seconds: psycopg itself would give up only after ten seconds.
+        """Makes one round trip to the database for a worker's leases; stores the answers in `planned`.
 
         Raises:
-            TimeoutError: the round trip takes longer.
+            TimeoutError: the round trip takes longer than `PATIENCE` seconds.
             psycopg.Error, psycopg_pool.PoolTimeout, OSError: the database is away.
         """
         task = asyncio.create_task(self._write(planned))
         self._tasks.add(task)
         task.add_done_callback(self._task_ended)
         try:
+            # psycopg itself would give up only after ten seconds.
             await result_within(task, PATIENCE)
         except TimeoutError:
             task.cancel()
@@ -113,28 +112,24 @@ class LeaseRounds:
         self._answered_at = time.monotonic()
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
-        """Forgets the task of an ended round trip.
-
-        The task's error is read here, because asyncio logs an error that nobody has read.
-        """
+        """Forgets the task of an ended round trip."""
+        # asyncio logs an error that nobody has read, so it is read here.
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # `make` has raised it, if it was still waiting
 
     async def _check(self, connection: AsyncConnection[TupleRow]) -> None:
-        """Checks by a query that a connection is open, unless the database has answered in the last few seconds."""
+        """Checks a connection by a query, unless the database has answered in the last few seconds."""
         if time.monotonic() - self._answered_at > FRESH_SECONDS:
             await AsyncConnectionPool.check_connection(connection)
 
     async def _write(self, planned: Round) -> None:
-        """Sends the statements of the round trip `planned` in one message; stores the database's answers in `planned`.
-
-        First dollars are given back, then others are asked for. Each lease that needs dollars has a transaction of its
-        own, so no two processes ever wait for the locks of each other's keys.
-        """
+        """Sends the statements of the round trip `planned` in one message, and stores the answers in `planned`."""
         assert self._pool is not None  # noqa: S101  (it is open while calls are served)
         async with self._pool.connection() as connection, connection.cursor() as cursor:
             assert isinstance(cursor, AsyncClientCursor)  # noqa: S101  (it was asked for)
+            # First dollars are given back, then others are asked for. Each lease that needs dollars has its own
+            # transaction, so no two processes ever wait for the locks of each other's keys.
             await cursor.execute("; ".join(statements_of(planned, cursor.mogrify)).encode())
             while True:
                 columns = [column.name for column in cursor.description or ()]
@@ -147,7 +142,7 @@ class LeaseRounds:
 
 
 def statements_of(planned: Round, mogrify: Mogrify) -> list[str]:
-    """Returns the SQL statements of a round trip; if nothing is to be sent, returns one statement without effect."""
+    """Returns the SQL statements of a round trip. If nothing is to be sent, this is one statement without effect."""
     found = give_back(planned.given, planned.version, mogrify) if planned.given else []
     for need in planned.needs:
         found += grant(need, planned.writer, planned.version, mogrify)

@@ -119,17 +119,17 @@ class Grant:
 
     @classmethod
     def from_row(cls, row: Sequence[object]) -> Grant:
-        """Makes a `Grant` of the one row that the SQL statement `GRANT` returns."""
+        """Makes a `Grant` from the row that the SQL statement `GRANT` returns."""
         *sums, others, spare, granted = row
         spent, held = (dict(zip(SPANS, three, strict=True)) for three in (sums[:3], sums[3:]))
         return cls(spent, held, others, spare, granted)  # type: ignore[arg-type]  # a row of a driver is untyped
 
 
 def grant(need: Need, writer: str, version: int, mogrify: Mogrify) -> list[str]:
-    """Returns the SQL statements of a transaction that grants a lease the dollars that `need` asks for.
+    """Returns the SQL statements of the transaction that grants dollars to a lease, as `need` asks.
 
-    `writer` is the id of the worker that has the lease, and `version` the number of this worker's round trip. `mogrify`
-    puts values into SQL.
+    `writer` is the id of the lease's worker, `version` the number of the worker's round trip. `mogrify` puts values
+    into SQL.
     """
     lease = need.lease
     month_start = lease.day.replace(day=1)
@@ -147,10 +147,10 @@ def grant(need: Need, writer: str, version: int, mogrify: Mogrify) -> list[str]:
 
 
 def give_back(given: Mapping[Lease, Decimal], version: int, mogrify: Mogrify) -> list[str]:
-    """Returns the SQL statements of a transaction that gives dollars of leases back to the budgets; renews the leases.
+    """Returns the SQL statements of the transaction that renews leases, and gives dollars back to the budgets.
 
-    `given` maps each lease to the dollars to give back, which may be 0. `version` is the number of the worker's round
-    trip; `mogrify` puts values into SQL.
+    `given` has the dollars that each lease gives back, perhaps 0. `version` is the number of the worker's round trip.
+    `mogrify` puts values into SQL.
     """
     values = {
         "ids": [lease.id for lease in given],
@@ -162,10 +162,9 @@ def give_back(given: Mapping[Lease, Decimal], version: int, mogrify: Mogrify) ->
 
 
 def look(leases: Sequence[Lease], over: Sequence[Lease], mogrify: Mogrify) -> list[str]:
-    """Returns the SQL statements of a transaction that reads the rows of `leases` in the database.
+    """Returns the SQL statements of the transaction that reads the rows of `leases`.
 
-    No call will use the leases in `over` any more. Before it reads, the transaction deletes each of these leases whose
-    calls have all been shipped.
+    The leases in `over` are used no more: those whose calls have all been shipped are deleted before.
     """
     deletion = [mogrify(DELETE_SHIPPED, [[lease.id for lease in over]])] if over else []
     return [BEGIN, *deletion, mogrify(LOOK, [[lease.id for lease in leases]]), COMMIT]

@@ -73,16 +73,17 @@ class Reservations:
     async def open(self, writer: str) -> None:
         """Starts the task that gets, renews and gives back this worker's leases (parts of key budgets).
 
-        `writer` is the id of this worker's journal. Whoever ships the last record of that journal deletes its leases.
+        `writer` is the id of this worker's journal.
         """
+        # Whoever ships the last record of that journal deletes its leases.
         self._writer = writer
         await self._rounds.open()
         self._keeper = asyncio.create_task(self._keep())
 
     async def close(self) -> None:
-        """Gives back the dollars of all leases that no call uses, and closes the connections to the database.
+        """Gives back the free dollars of all leases, and closes the connections to the database.
 
-        The dollars that calls have used are taken off the leases later, when the rows of the calls are written.
+        The used dollars are taken off the leases later, when the rows of the calls are written.
         """
         if self._keeper is not None:
             self._keeper.cancel()
@@ -96,8 +97,7 @@ class Reservations:
     def take_at_once(self, wanted: Wanted) -> CallShare | None:
         """Reserves a call's cost ceiling from this worker's lease of the key, without waiting; returns the reservation.
 
-        Returns None if too little of the lease is free, or if other calls wait for dollars of the key: then only `take`
-        can tell whether the budgets have room.
+        Returns None if the lease has too few free dollars, or if other calls wait for it. Then only `take` can tell.
         """
         lease = self._lease_for(wanted)
         share = None if lease in self._waiting else lease.reserve(wanted)
@@ -106,10 +106,9 @@ class Reservations:
         return share
 
     async def take(self, wanted: Wanted) -> BudgetState:
-        """Reserves a call's cost ceiling (the most that it can cost), if all budgets of its key have room for it.
+        """Reserves a call's cost ceiling (the most that it can cost) if the key's budgets have room for it.
 
-        The database is asked only if this worker's lease of the key has too few free dollars. Returns the state of the
-        budgets, which includes the reservation if there was room.
+        Returns the state of the budgets, which has the reservation if there was room.
 
         Raises:
             ReservationsUnavailable: the database does not say whether there is room.
@@ -130,7 +129,7 @@ class Reservations:
             raise
 
     def settle(self, share: CallShare, dollars: Decimal) -> None:
-        """Replaces an ended call's reservation by its cost in memory; in the database, the row of the call does so."""
+        """Replaces an ended call's reservation by its cost, in memory. In the database, the row of the call does so."""
         lease = share.lease
         lease.settle(share, dollars)
         lease.used_at = time.monotonic()
@@ -138,7 +137,7 @@ class Reservations:
             asyncio.get_running_loop().call_later(SETTLE_SECONDS, self._work.set)
 
     def _lease_for(self, wanted: Wanted) -> Lease:
-        """Returns a usable lease for a call's key, UTC day and budgets; makes an empty one if there is none."""
+        """Returns a usable lease for a call's key, UTC day and budgets; makes an empty lease if there is none."""
         now = time.monotonic()
         place = (wanted.key_name, wanted.day)
         lease = self._leases.get(place)
@@ -151,7 +150,7 @@ class Reservations:
         return lease
 
     def _retire(self, lease: Lease) -> None:
-        """Excludes a lease from further calls; the next round trip to the database gives back its free dollars."""
+        """Excludes a lease from further calls. The next round trip to the database gives its free dollars back."""
         if not lease.is_retired:
             lease.is_retired = True
             del self._leases[lease.key_name, lease.day]
@@ -161,10 +160,10 @@ class Reservations:
     # --- rounds
 
     async def _keep(self) -> None:
-        """Makes round trips to the database, as a task that runs until it is cancelled.
+        """Runs as a task until it is cancelled: makes round trips to the database for the leases.
 
-        A round trip is made when calls wait for dollars, a lease is low, or leases have dollars to give back. While
-        there are leases, one is also made each second.
+        A round trip is made when calls or leases need dollars, when leases give dollars back, and each second while
+        there are leases.
         """
         try:
             while True:
@@ -182,7 +181,7 @@ class Reservations:
     async def _round(self) -> None:
         """Makes one round trip to the database, if there is anything to send, and answers the waiting calls.
 
-        If the round trip fails, these calls get the error `ReservationsUnavailable`.
+        After a failure, the waiting calls get the error `ReservationsUnavailable`.
         """
         waiting = dict(islice(self._waiting.items(), LEASES_AT_ONCE))
         for lease in waiting:
@@ -211,9 +210,9 @@ class Reservations:
                 del self._waiting[lease]
 
     def _plan(self, waiting: dict[Lease, list[Waiting]]) -> Round:
-        """Plans the next round trip to the database, for the calls `waiting` and all leases; returns the plan.
+        """Plans the next round trip to the database, for all leases and for the calls `waiting`.
 
-        The dollars that the round trip is to give back are subtracted from the leases now, before it is made.
+        Dollars that are to be given back are subtracted from the leases at once.
         """
         now = time.monotonic()
         self._version += 1
@@ -238,16 +237,14 @@ class Reservations:
         return Round(self._writer, self._version, given, sorted(needs, key=lambda need: need.lease.key_name), looked)
 
     def _is_to_renew(self, lease: Lease, now: float) -> bool:
-        """Returns whether a lease must be renewed now; otherwise it would run out in the database.
-
-        A retired lease without calls is not renewed. So it runs out even if its row is not deleted as it should be.
-        """
+        """Returns whether a lease must be renewed now, before it runs out in the database."""
+        # A retired lease without calls is not renewed: it runs out even if its row is not deleted.
         return now - lease.renewed_at >= RENEW_SECONDS and bool(lease.in_flight or not lease.is_retired)
 
     def _read_answers(self, done: Round, waiting: dict[Lease, list[Waiting]]) -> None:
-        """Updates the leases by the database's answers in the round trip `done`, then answers the calls in `waiting`.
+        """Updates the leases by the answers in the round trip `done`, then answers the calls in `waiting`.
 
-        A call waits on if its lease took no part in this round trip and has too few free dollars left.
+        A call must wait on if its lease was not in this round trip and lacks free dollars.
         """
         now = time.monotonic()
         if self.fault:
@@ -274,10 +271,9 @@ class Reservations:
             self._read_rows(done)
 
     def _read_rows(self, done: Round) -> None:
-        """Updates the leases in memory; `done` is the round trip that has read the leases' rows in the database.
+        """Updates the leases in memory by their rows in the database, which the round trip `done` has read.
 
-        A row has the dollars granted to its lease, and whether another worker needs some of them. A lease whose row is
-        gone is retired.
+        A row has the lease's dollars, and whether another worker needs some of them. A lease without a row is retired.
         """
         for lease in done.looked:
             if (row := done.rows.get(lease.id)) is not None:
@@ -299,10 +295,11 @@ class Reservations:
         ]
 
     def _gone(self, fault: str, planned: Round | None) -> None:
-        """Handles a failed round trip: stores its error in `fault`, and logs it when an outage of the database begins.
+        """Records that a round trip has failed: sets `fault`, and marks the leases of the round trip as in doubt.
 
-        Nobody knows whether the statements of the round trip were executed, so their leases are marked as in doubt.
+        A new outage is logged.
         """
+        # Nobody knows whether the statements were executed.
         if planned is not None:
             for lease in [*planned.given, *(need.lease for need in planned.needs)]:
                 lease.is_in_doubt, lease.doubted_at = True, time.monotonic()
@@ -314,7 +311,7 @@ class Reservations:
         self._work.set()
 
     def _fail(self, waiting: Mapping[Lease, list[Waiting]]) -> None:
-        """Raises `ReservationsUnavailable` in each of the calls `waiting` for a budget reservation."""
+        """Raises `ReservationsUnavailable` in each call in `waiting`."""
         for calls in waiting.values():
             for _, future in calls:
                 if not future.done():
@@ -322,10 +319,9 @@ class Reservations:
 
 
 def reserve(lease: Lease, wanted: Wanted, answer: Grant | None) -> BudgetState:
-    """Reserves dollars of a lease for a call that has waited; returns the reservation and the state of the budgets.
+    """Reserves dollars of a lease for a call that has waited; returns the state of the budgets with the reservation.
 
-    `answer` is the database's answer to the lease's request for more dollars, for which the call has waited. It is None
-    if the lease had enough dollars and made no request.
+    `answer` is the database's answer about the lease; None if the lease has asked for nothing.
     """
     if answer is None:
         return BudgetState(lease.reserve(wanted))

@@ -36,7 +36,7 @@ class Pricer:
     def refresh(self) -> None:
         """Reads the prices again, unless that was done in the last half minute.
 
-        The administrator's prices come from the database; the price list comes from its file, if that has changed.
+        The administrator's prices come from the database, the price list from its file.
 
         Raises:
             django.db.Error: the prices cannot be read.
@@ -47,7 +47,7 @@ class Pricer:
             self._read_at = time.monotonic()
 
     def priced(self, rows: Iterable[CallRecord]) -> list[CallRecord]:
-        """Returns the rows of calls, each with its `cost` in dollars, the `cost_kind`, and the `price` behind the cost.
+        """Returns the rows of calls with `cost` in dollars, `cost_kind`, and `price`, which explains the cost.
 
         Raises:
             django.db.Error: the administrator's prices cannot be read.
@@ -64,15 +64,15 @@ class Pricer:
         return {**row, "cost": None if cost is None else str(cost), "cost_kind": kind, "price": price}
 
     def _alert(self, model: str, tier: str) -> None:
-        """Writes a warning to the log on the first call of a model that has no price.
+        """Logs a warning on the first call of a model without a price.
 
-        No warning is written if the sums of recent days already count a call of this model without a price. Then
-        another process, or this worker before its restart, has written the warning. The check costs a query for each
-        such model, in the thread that writes rows.
+        Nothing is logged if the sums of recent days have such calls of the model: the warning was logged then.
         """
         if model in self._alerted or len(self._alerted) >= MOST_ALERTS:
             return
         self._alerted.add(model)
+        # By another process, or before a restart. This costs a query for each such model, in the thread that writes
+        # rows.
         days = UsageTotal.objects.filter(
             span=Span.DAY, dimension=Dimension.MODEL, value=model, start__gte=datetime.now(UTC) - ALERTED
         )
@@ -82,10 +82,9 @@ class Pricer:
 
 
 def lacking_prices(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> list[tuple[str, str]]:
-    """Returns the models whose missing price leaves a call without a cost, each as a pair of name and service tier.
+    """Returns the models, as pairs of name and service tier, whose missing price leaves a call without a cost.
 
-    This is the call's own model, if it has no price. If it has one, these are the models without a price that hosted
-    tools of the call have run.
+    This is the call's own model or, if that has a price, the models that its hosted tools have run.
     """
     own, tier, started_at = called_model(row), row.get("service_tier") or "default", row["started_at"]
     at = started_at if isinstance(started_at, datetime) else datetime.fromisoformat(started_at)
@@ -101,12 +100,11 @@ def lacking_prices(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> lis
 
 
 def with_windows(rows: list[CallRecord]) -> list[CallRecord]:
-    """Returns the rows of calls, with the completion window of their background response added where it is missing.
+    """Returns the rows of calls, with missing completion windows (such as `2h`) of background responses added.
 
-    The price of a response depends on the window. Only the request that creates the response names the window. So it is
-    missing in the rows of later calls that state the response's usage. It is taken from the row of the call that
-    created the response, in the table or among `rows`. This costs a query if a row lacks the window, which is rare.
+    A missing window is taken from the row of the call that created the response, in `rows` or in the table.
     """
+    # The price depends on the window, which only the creating request names. Rows that lack it are rare.
     later = [row for row in rows if row.get("response_id") and row.get("usage") and _is_of_earlier_response(row)]
     if not later:
         return rows
@@ -126,6 +124,6 @@ def with_windows(rows: list[CallRecord]) -> list[CallRecord]:
 
 
 def _is_of_earlier_response(row: CallRecord) -> bool:
-    """Returns whether the call or poll in a row has only read a response that an earlier call created."""
+    """Returns whether a row's call or poll has read a response that an earlier call created."""
     route = str(row.get("route"))
     return route.startswith(("/openai2", "/v1/responses")) and ("{id}" in route or bool(row.get("by_gateway")))

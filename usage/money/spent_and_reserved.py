@@ -93,9 +93,9 @@ class Spent:
 
 
 def spent_by(keys: Collection[str], today: date) -> dict[str, Spent]:
-    """Returns the dollars that each of `keys` has spent on the UTC day `today`, in the month of that day, and in total.
+    """Returns the dollars that each of `keys` has spent on the UTC day `today`, in its month, and in all.
 
-    The result maps each key's name to its `Spent`. Reserved dollars count as spent. One query reads everything.
+    Reserved dollars count as spent. The result maps names of keys to `Spent`.
     """
     none = Decimal(0)
     with connection.cursor() as cursor:
@@ -108,15 +108,14 @@ def spent_by(keys: Collection[str], today: date) -> dict[str, Spent]:
 
 
 def responses_are_polled() -> bool:
-    """Returns whether the gateway asks upstream about responses that go on in the background."""
+    """Returns whether the gateway polls upstream for background responses."""
     return bool(settings.BACKGROUND_POLL_SECONDS and settings.OPENAI_API_KEY)
 
 
 def take_off_leases(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
-    """Subtracts what ended calls have used from their workers' leases, in the transaction that inserts the calls' rows.
+    """Subtracts what ended calls have used from their leases. Call this in the transaction that inserts their rows.
 
-    If a call's response goes on in the background, and the gateway polls for its end, the call's dollars stay reserved:
-    outside of the lease, in a reservation for this call alone.
+    If a call's response goes on in the background and is polled, its dollars become a reservation of its own.
     """
     shares = [(row, share) for row in rows if (share := row.get("lease")) is not None]
     if not shares:
@@ -135,32 +134,30 @@ def take_off_leases(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
 
 
 def end_leases(writer: str) -> None:
-    """Deletes the leases of a worker that has ended. Call it once all records of the worker's journal are shipped."""
+    """Deletes the leases of an ended worker. Call this when all records of the worker's journal are shipped."""
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM usage_hold WHERE writer = %s AND writer <> ''", [writer])
 
 
 def settle_reservations(cursor: CursorWrapper, ids: Iterable[str], estimated: Collection[str] = ()) -> None:
-    """Deletes the budget reservations of the calls `ids`, in the transaction that has written the rows of these calls.
+    """Deletes the calls' reservations outside of leases, in the transaction that has written the calls' rows.
 
-    This concerns reservations outside of leases only. The reservation of a call with a background response stays as
-    long as the gateway polls for the end of the response.
-
-    `estimated` are the ids of calls whose estimated cost this transaction has added to the sums. If the reservation of
-    such a call stays, it is reduced by this cost. Otherwise the budget would count the same dollars twice.
+    A reservation stays while the call's background response is polled. `estimated` are the calls whose estimated cost
+    this transaction has added to the sums.
     """
     cursor.execute(SETTLE, {"ids": list(ids), "are_polled": responses_are_polled()})
+    # The sums have their estimated cost now. A reservation that stays is reduced by it: otherwise the budget would
+    # count the same dollars twice.
     if estimated:
         cursor.execute(SHRINK, [list(estimated)])
 
 
 def drop_orphans(now: datetime | None = None) -> int:
-    """Deletes abandoned leases and reservations, which nothing else will delete; returns how many were deleted.
+    """Deletes abandoned leases and reservations; returns how many were deleted.
 
-    * A reservation is abandoned if its call has a row already, or was lost in a crash.
     * A lease is abandoned if it was not renewed for long.
-    * A reservation for a background response that is still polled stays, unless it is so old that upstream has deleted
-      the response.
+    * A reservation is abandoned if its call has a row, or was lost in a crash.
+    * A reservation for a background response stays while the response is polled and young enough to exist upstream.
 
     `now` is the database's time by default.
     """
@@ -173,10 +170,9 @@ def drop_orphans(now: datetime | None = None) -> int:
 
 
 def find_strays() -> list[str]:
-    """Returns the ids of calls that have both a row and a budget reservation, so that their cost counts twice.
+    """Returns the ids of at most 100 calls whose cost counts twice: by a row, and by a reservation.
 
-    Calls whose background response is still polled are left out, because they rightly have both. At most 100 ids are
-    returned.
+    Calls whose background response is still polled rightly have both, and are left out.
     """
     with connection.cursor() as cursor:
         cursor.execute(FIND_STRAYS, {"are_polled": responses_are_polled()})

@@ -26,12 +26,8 @@ _CHECKED: tuple[TokenCount, ...] = (
 def count_units(row: CallRecord, price: ModelRates) -> tuple[UnitCounts | None, bool]:
     """Counts how much a call used of each unit that has a price, such as `input` tokens.
 
-    Returns two values:
-
-    * The counts by unit. No token counts twice, and units of which nothing was used are left out. None if nothing is
-      known of the usage.
-    * Whether the counts are certain. False if the counts in the row are not enough or contradict each other: then the
-      returned counts are an estimate.
+    Returns the counts, and whether they are certain. They are an estimate if the row's counts are incomplete or
+    contradict each other. The counts are None if nothing is known of the usage.
     """
     if (units := _stated_units(row, price)) is not None:
         return units, True
@@ -57,9 +53,9 @@ def count_units(row: CallRecord, price: ModelRates) -> tuple[UnitCounts | None, 
 
 
 def _stated_units(row: CallRecord, price: ModelRates) -> UnitCounts | None:
-    """Computes from a call's row how much the call used of each unit that has a price, such as `input` tokens.
+    """Counts how much a call used of each unit that has a price, by the counts in its row.
 
-    Returns None if the counts in the row do not say enough, or contradict each other.
+    Returns None if the counts in the row are incomplete or contradict each other.
     """
     stated_input, seconds = row.get("input_tokens"), row.get("audio_seconds")
     used = row.get("other_usage") or {}
@@ -84,7 +80,7 @@ def _stated_units(row: CallRecord, price: ModelRates) -> UnitCounts | None:
 
 
 def picture_row(usage: Mapping[str, object]) -> CallRecord:
-    """Converts the usage object of a tool that makes pictures to token counts, as the row of an image call has them."""
+    """Converts a picture tool's usage object to the token counts of a row."""
     cached = usage.get("cached_tokens_details")
     by_kind = None
     if isinstance(cached, dict):
@@ -99,10 +95,9 @@ def picture_row(usage: Mapping[str, object]) -> CallRecord:
 
 
 def _input_counts(row: CallRecord, price: ModelRates, total: int) -> list[tuple[str, int]] | None:
-    """Returns how many of a call's `total` input tokens are billed in each unit, such as `input` and `cached_input`.
+    """Splits a call's `total` input tokens into units with a price of their own, such as `input` and `cached_input`.
 
-    Returns None if the counts contradict each other. If upstream has not stated whether the cached tokens are text,
-    audio or image, they count as text first, because a cache lowers the price of text least.
+    Returns None if the row's counts contradict each other.
     """
     cached, written = row.get("cached_tokens") or 0, row.get("cache_write_tokens") or 0
     if not (cached or written or row.get("audio_input_tokens") or "input" in price.splits):
@@ -121,6 +116,7 @@ def _input_counts(row: CallRecord, price: ModelRates, total: int) -> list[tuple[
         cached_image = min(whole_count(by_kind.get("image_tokens")), image)
         cached_text = cached - cached_audio - cached_image
     else:
+        # Upstream has not stated of which kind they are. A cache lowers the price of text least.
         cached_text = min(cached, text)
         cached_audio = min(cached - cached_text, audio)
         cached_image = cached - cached_text - cached_audio
@@ -141,9 +137,9 @@ def _input_counts(row: CallRecord, price: ModelRates, total: int) -> list[tuple[
 
 
 def _output_counts(row: CallRecord, price: ModelRates, total: int) -> list[tuple[str, int]] | None:
-    """Returns how many of a call's `total` output tokens are billed in each unit, such as `output` and `audio_output`.
+    """Splits a call's `total` output tokens into units with a price of their own, such as `audio_output`.
 
-    Returns None if the counts contradict each other. Reasoning tokens cost as much as other output tokens.
+    Reasoning tokens count as `output`. Returns None if the row's counts contradict each other.
     """
     if (row.get("reasoning_tokens") or 0) > total:
         return None
@@ -162,17 +158,12 @@ def _audio_and_image(
 ) -> tuple[int, int] | None:
     """Returns how many of a call's `total` input or output tokens are billed as audio, and how many as image.
 
-    The rest is billed as text. Returns None if upstream has not stated enough to tell, or if its counts contradict each
-    other.
-
-    * If `price` has no rate for image tokens, their number is 0. Most models bill images as text.
-    * If upstream does not split the output of an image model, all of it counts as image tokens. Events of a stream do
-      not split it.
-    * Estimated tokens are not split: all of them count as the dearest kind.
+    The rest is billed as text. Returns None if upstream's counts do not tell, or contradict each other.
     """
     audio = row.get("audio_input_tokens") if direction == "input" else row.get("audio_output_tokens")
     text_rate = price.rates.get(direction)
     audio_apart = price.rates.get(f"audio_{direction}", text_rate) != text_rate
+    # Most models bill images as text: they have no image rate.
     image_apart = f"image_{direction}" in price.rates
     has_details = "text_tokens" in details or "image_tokens" in details
     is_stated = audio is not None or has_details
@@ -181,9 +172,11 @@ def _audio_and_image(
             return (audio, 0) if audio_apart and f"audio_{direction}" in price.rates else (0, 0)
         units = (direction, f"audio_{direction}", f"image_{direction}")
         rates = [price.rate(unit, total) or 0 if unit in price.rates else -1 for unit in units]
+        # Estimated tokens all count as the dearest kind.
         dearest = rates.index(max(rates))
         return (total if dearest == 1 else 0), (total if dearest == 2 else 0)
     if total and (audio_apart or image_apart) and not is_stated:
+        # Events of a stream do not split the output of an image model: all of it is image.
         return (0, total) if direction == "output" and not audio_apart else None
     image = whole_count(details.get("image_tokens")) if image_apart else 0
     audio = audio or 0

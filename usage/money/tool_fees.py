@@ -66,19 +66,19 @@ class Line:
 
 
 def is_billed_by_characters(model: str) -> bool:
-    """Returns whether a text-to-speech model is billed by the characters of its text, and not by tokens."""
+    """Returns whether a text-to-speech model is billed by the characters of its text instead of tokens."""
     return model.lower().startswith(_BY_CHARACTERS)
 
 
 def is_billed_by_pictures(model: str) -> bool:
-    """Returns whether a model of OpenAI's is billed by the number of the pictures that it makes, and not by tokens."""
+    """Returns whether a model of OpenAI's is billed by the number of its pictures instead of tokens."""
     return model.lower().startswith(_BY_PICTURES)
 
 
 def in_window(price: ModelRates, window: str | None) -> ModelRates:
-    """Applies the discount for a background response's completion window, such as `2h`, to a price; returns the result.
+    """Returns a price with the discount for a completion window of background responses, such as `2h`.
 
-    The price is returned unchanged without a window, or outside the default tier.
+    There is no discount without a window, or outside the default tier.
     """
     factor = WINDOW_FACTORS.get(window or "")
     if factor is None or price.tier != "default":
@@ -87,11 +87,10 @@ def in_window(price: ModelRates, window: str | None) -> ModelRates:
 
 
 def tool_lines(row: CallRecord, model: str, price: ModelRates) -> Iterator[Line]:
-    """Yields the lines of a call's bill for web searches, for file searches and for containers.
+    """Yields the lines of a call's bill for web searches, file searches and containers.
 
-    `model` is the name of the call's model, in lower case. A price that the administrator has set for a search comes
-    first. If there is none, and the model is another vendor's than OpenAI's, only the price list's fee is known. If the
-    list has no fee either, the fee is 0, as an estimate.
+    `model` is the call's model, in lower case. The administrator's fee comes first, then the listed or built-in one. An
+    unknown fee of another vendor counts as 0, as an estimate.
     """
     used = row.get("other_usage") or {}
     is_openais = _is_openais(model)
@@ -121,7 +120,7 @@ def tool_lines(row: CallRecord, model: str, price: ModelRates) -> Iterator[Line]
 def _fee_line(unit: str, count: int, fee: Decimal | None) -> Line:
     """Makes the line of a bill for `count` searches at `fee` dollars each.
 
-    If `fee` is None, the fee is not known. It then counts as 0, and the line is marked as an estimate.
+    An unknown fee (None) counts as 0, as an estimate.
     """
     return Line(unit, count, NO_FEE, per=1, kind=CostKind.ESTIMATED) if fee is None else Line(unit, count, fee, per=1)
 
@@ -129,10 +128,9 @@ def _fee_line(unit: str, count: int, fee: Decimal | None) -> Line:
 def highest_fees(
     model: str, price: ModelRates, searches: int, file_searches: int, containers: Sequence[str]
 ) -> Decimal:
-    """Returns the most in dollars that the searches and containers of one call can cost, whichever tool searches.
+    """Returns the most dollars that the searches and containers of one call can cost, whichever tool searches.
 
-    Each container is given by its memory, and is taken to run for `CONTAINER_MINUTES`. Some models search in each call:
-    such a model costs its search fee even if the call asks for no search.
+    `containers` has the memory of each, such as `4g`. A model that searches in each call costs its fee in any case.
     """
     fee = _fee_of_search_model(model, price)
     if fee is None and not (searches or file_searches or containers):
@@ -147,35 +145,32 @@ def highest_fees(
     else:
         dollars = searches * (price.per_web_search or Decimal(0))
     dollars += file_searches * (FILE_SEARCH if price.per_file_search is None else price.per_file_search)
+    # Containers are taken to run for `CONTAINER_MINUTES`.
     return dollars + sum((CONTAINERS[size] for size in containers), Decimal(0))
 
 
 def _is_openais(model: str) -> bool:
-    """Returns whether a model, given by its name in lower case, is OpenAI's own."""
+    """Returns whether the model with this name (in lower case) is OpenAI's own."""
     return model.startswith(_OPENAI_NAMES) and not model.startswith("gpt-oss")
 
 
 def _is_billed_by_blocks(model: str) -> bool:
-    """Returns whether the content found by each web search of a model is billed as `BLOCK_TOKENS` input tokens."""
+    """Returns whether the content of each web search of a model is billed as `BLOCK_TOKENS` input tokens."""
     return model.removeprefix("ft:").startswith(BLOCK_MODELS)
 
 
 def _fee_of_search_model(model: str, price: ModelRates) -> Decimal | None:
-    """Returns the dollars for one search, if the model searches the web in each call; None for any other model.
+    """Returns the dollars for one search by a model that searches the web in each call; None for other models.
 
-    A fee that an administrator has set comes first, then the built-in fee of the model. The fee in the published price
-    list is not used. The list may state it for the whole family of the model, and searches by the rest of that family
-    cost less.
+    An administrator's fee comes before the built-in one.
     """
     fee = next((fee for name, fee in SEARCH_MODELS.items() if model.startswith(name)), None)
+    # The list's fee may be that of the model's family, which searches for less.
     return price.per_web_search if fee is not None and price.has_own_search_fee else fee
 
 
 def _search_fee(model: str, price: ModelRates, tool: str | None) -> Decimal | None:
-    """Returns the fee in dollars for one search of the web with one of OpenAI's models.
-
-    The fee depends on `tool`, the type of the tool that has searched.
-    """
+    """Returns the dollars for one web search by the search tool of type `tool`, with a model of OpenAI's."""
     if price.has_own_search_fee and price.per_web_search is not None:
         return price.per_web_search
     if tool == PREVIEW_TOOL and model.startswith(_NOT_REASONING):

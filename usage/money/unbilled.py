@@ -62,22 +62,20 @@ _COUNTING_ROUTES = ("/openai2/input_tokens", "/v1/responses/input_tokens")  # th
 
 
 def is_free(method: str, route: str) -> bool:
-    """Returns whether calls of a method and route are free: upstream bills nothing for them, at once or later.
-
-    A POST to a path that OpenAI's reference does not have is free only if it belongs to the account's administration.
-    """
+    """Returns whether upstream bills nothing for calls of a method and route, at once or later."""
     if method in {"GET", "HEAD", "DELETE"}:
         return not route.startswith("/health")  # of these, a GET makes a model answer
     if route in FREE_ROUTES:
         return True
     family, _, rest = route.removeprefix("/v1/").partition("/")
+    # A POST to an unknown path is free only if it belongs to the account's administration.
     return family in FREE_FAMILIES and (rest != "*" or family in ADMINISTRATION)
 
 
 def not_counted(row: CallRecord) -> Price:
-    """Makes the price to store for a call that costs 0 because its usage is unknown, or is stated but cannot be true.
+    """Makes the stored price of a call that costs 0 because its usage is unknown or cannot be true.
 
-    The price has a note that says why, and no items.
+    The price has a note with the reason, and no items.
     """
     if is_usage_known(row):
         reason = "The stated counts are missing, or cannot be true."
@@ -89,7 +87,7 @@ def not_counted(row: CallRecord) -> Price:
 
 
 def is_usage_known(row: CallRecord) -> bool:
-    """Returns whether a call's usage is known at all: from upstream, from the request, or by an estimate."""
+    """Returns whether a call's usage is known: from upstream, from the request, or by an estimate."""
     return (
         row.get("usage_source") in (UsageSource.EXACT, UsageSource.ESTIMATED)
         or row.get("usage") is not None
@@ -99,28 +97,22 @@ def is_usage_known(row: CallRecord) -> bool:
 
 
 def has_counts(row: CallRecord) -> bool:
-    """Returns whether a call's row states any use of tokens, audio or hosted tools.
-
-    If such a row has no cost, only a price is missing.
-    """
+    """Returns whether a call's row has any usage of tokens, audio or hosted tools."""
     total = (row.get("usage") or {}).get("total_tokens")
     return whole_count(total) > 0 or any(row.get(name) for name in (*TOKEN_COUNTS, "audio_seconds")) or uses_tools(row)
 
 
 def uses_tools(row: CallRecord) -> bool:
-    """Returns whether a call, as its row says, has used hosted tools that cost something beside tokens."""
+    """Returns whether a call has used hosted tools that cost something beside tokens."""
     return bool(row.get("web_searches")) or any(map((row.get("other_usage") or {}).get, TOOL_USES))
 
 
 def why_unbilled(row: CallRecord) -> str:
-    """Returns a sentence that says why upstream does not bill a call; an empty text if upstream may bill it.
-
-    If a call's usage is known or estimated, upstream may bill the call. Only routes on which nothing is ever billed,
-    such as those that only count tokens, are an exception.
-    """
+    """Returns the reason why upstream does not bill a call, as a sentence; an empty text if it may bill the call."""
     route = row.get("route") or ""
     if route in _COUNTING_ROUTES or route.startswith("/v1/conversations"):
         return UNBILLED_ROUTE
+    # Upstream may bill a call whose usage is known or estimated.
     if row.get("usage") is not None or row.get("usage_source") in (UsageSource.EXACT, UsageSource.ESTIMATED):
         return ""
     is_post = row.get("method") == "POST" or row.get("by_gateway") is True
@@ -141,5 +133,5 @@ def why_unbilled(row: CallRecord) -> str:
 
 
 def is_unfinished(row: CallRecord) -> bool:
-    """Returns whether a call has created a response that goes on in the background and has not stated its usage yet."""
+    """Returns whether a call has created a background response that has not stated its usage yet."""
     return row.get("response_status") in UNFINISHED_STATUSES and row.get("usage_source") == UsageSource.UNKNOWN

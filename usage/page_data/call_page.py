@@ -82,9 +82,9 @@ class DisplayedBody:
 
 
 def timeline(call: Request) -> list[Phase]:
-    """Returns the parts of a call's duration, in the order in which they happened, to be drawn as a timeline.
+    """Returns the parts of a call's duration in order of time, to be drawn as a timeline.
 
-    Together they are as long as the call. A part is left out if the call's row has no measurement of its end.
+    The parts add up to the duration. Parts that were not measured are left out.
     """
     total = call.duration_ms
     if call.upstream_ms is None:
@@ -104,10 +104,10 @@ def timeline(call: Request) -> list[Phase]:
 
 
 def _placed(phases: list[tuple[str, str, float]], total: float) -> list[Phase]:
-    """Returns the parts of a call's duration with their places on the drawn timeline, one after another.
+    """Returns the parts of a call's duration with their places on the drawn timeline.
 
-    `phases` has the name, the text and the milliseconds of each part, in the order in which they happened. `total` is
-    the length of the whole call in milliseconds. Each part is drawn at least 2 units wide.
+    `phases` has the name, text and milliseconds of each part. `total` is the call's duration in milliseconds. Parts are
+    at least 2 units wide.
     """
     placed, at = [], 0.0
     for name, text, milliseconds in phases:
@@ -118,18 +118,15 @@ def _placed(phases: list[tuple[str, str, float]], total: float) -> list[Phase]:
 
 
 def outcome_label(call: Request) -> str:
-    """Returns how a call ended as a few words for a page.
-
-    A stream that upstream broke off with an error is called `stream failed`: its HTTP status does not show the failure,
-    because 200 was sent before.
-    """
+    """Returns in a few words how a call ended, such as `stream failed`."""
+    # Its HTTP status does not show the failure, because 200 was sent before.
     if call.stream and call.outcome == Outcome.UPSTREAM_ERROR and call.status == 200:
         return "stream failed"
     return str(call.get_outcome_display())
 
 
 def error_title(call: Request) -> str:
-    """Returns the title of the error on the page of a failed call: its code, or else how the call ended."""
+    """Returns the title of a failed call's error: its code or, without one, how the call ended."""
     if call.outcome == Outcome.CLIENT_CANCELLED:
         sent = f"{formatting.size(call.response_bytes)} sent" if call.response_bytes else "nothing sent"
         return f"Caller left after {formatting.duration(call.duration_ms)} ({sent})"
@@ -137,10 +134,9 @@ def error_title(call: Request) -> str:
 
 
 def error_text(call: Request) -> str:
-    """Returns why a call failed: the error's message or, without one, the status and the first line of the answer.
+    """Returns why a call failed: the error's message or, without one, facts about the answer.
 
-    The text may quote the prompt, so it is only for people who may see bodies. It is empty if nothing is known beyond
-    what `error_title` says, as for a call whose caller left.
+    Only for people who may see bodies, because the text may quote the prompt.
     """
     if call.error_message or call.outcome == Outcome.CLIENT_CANCELLED:
         return call.error_message
@@ -151,9 +147,9 @@ def error_text(call: Request) -> str:
 
 
 def cost_remark(call: Request) -> str:
-    """Returns the remark that a list of calls shows below a call's cost.
+    """Returns the remark below a call's cost in a list: that it is not exact, or why there is none.
 
-    It says why there is no cost, or that the cost is not exact; it is empty if the cost is exact.
+    It is empty for an exact cost.
     """
     if (source := (call.price or {}).get("source")) in (NOT_BILLED, NOT_COUNTED):
         return str(source)
@@ -163,10 +159,7 @@ def cost_remark(call: Request) -> str:
 
 
 def bill_summary(call: Request) -> str:
-    """Returns the text at the head of a call's bill.
-
-    It says how certain the token counts and the cost are, or why the call has no cost.
-    """
+    """Returns the text above a call's bill: how certain the counts and the cost are, or why there is no cost."""
     price: Mapping[str, object] = call.price or {}
     remark = cost_remark(call)
     if price.get("source") in (NOT_BILLED, NOT_COUNTED):
@@ -179,9 +172,9 @@ def bill_summary(call: Request) -> str:
 
 
 def bill(call: Request) -> list[BillItem]:
-    """Returns the lines of a call's bill, made from the price that the call's row stores; they add up to the cost.
+    """Returns the lines of a call's bill from the price in its row; they add up to the call's cost.
 
-    Units of which nothing was used are left out.
+    Units without any use are left out.
     """
     price: Price = call.price or Price()
     return [_bill_item(item, price) for item in price.get("items", []) if Decimal(str(item["count"]))]
@@ -207,7 +200,7 @@ def _bill_item(item: PricedItem, price: Price) -> BillItem:
 
 
 def bill_note(call: Request) -> str:
-    """Returns the sentence that stands below a call's bill: by which price it was billed, or why it has no cost."""
+    """Returns the sentence below a call's bill: by which price the call was billed, or why it has no cost."""
     price: Mapping[str, object] = call.price or {}
     if price == COUNTED_BEFORE:
         return "The usage of this response was counted when it was made; looking at it again costs nothing."
@@ -234,9 +227,9 @@ def bill_note(call: Request) -> str:
 
 
 def bodies(call: Request) -> list[DisplayedBody]:
-    """Returns the logged bodies of a call's request and answer, prepared for display; one that is missing is left out.
+    """Returns the logged bodies of a call for a page: JSON indented, invisible characters visible.
 
-    JSON is indented, and invisible characters are made visible.
+    A body that was not logged is left out.
     """
     kept = getattr(call, "body", None)
     texts = ("Request", kept_request_body(call)), ("Answer", kept.response_body if kept else "")

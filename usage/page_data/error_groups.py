@@ -63,12 +63,12 @@ class ErrorGroup:
 
     @property
     def kind_text(self) -> str:
-        """This group's kind of error as one text, for a field of a form; `read_kind` reads the text back."""
+        """This group's kind of error as text for a form field; `read_kind` parses the text."""
         return json.dumps(self.kind)
 
     @property
     def filters(self) -> dict[str, str]:
-        """The filters by which the list of requests shows exactly the calls of this group."""
+        """The filters for the list of requests that select the calls of this group."""
         return {
             "outcome": self.kind.outcome,
             "status": str(self.kind.status or NO_STATUS),
@@ -79,7 +79,7 @@ class ErrorGroup:
 
     @property
     def trend_path(self) -> str:
-        """The numbers of calls over time as an SVG path: a bar for each bin of time, 3 wide and at most 20 high."""
+        """The numbers of calls over time as an SVG path: one bar for each bin of time, 3 wide and up to 20 high."""
         most = max(self.trend, default=0) or 1
         heights = [max(1.5, 20 * count / most) if count else 0 for count in self.trend]
         return "".join(
@@ -119,11 +119,11 @@ GROUPS_SQL = f"""
 
 
 def read_groups(time_range: TimeRange) -> list[ErrorGroup]:
-    """Reads the failed calls of a range of time from the database, in groups of one kind of error, largest group first.
+    """Reads the failed calls of a range of time from the database, grouped by kind of error, the largest group first.
 
-    At most `MAX_GROUPS` groups are returned. The range is extended to whole hours, because failures are counted by
-    hour.
+    Returns at most `MAX_GROUPS` groups.
     """
+    # Failures are counted by hour.
     start, end = floor(time_range.start, Span.HOUR), ceiling(time_range.end, Span.HOUR)
     stretches = [(Span.HOUR, start, end)] if end - start <= LONGEST_IN_HOURS else list(pieces_of_range(start, end, end))
     within = " OR ".join("(span = %s AND start >= %s AND start < %s)" for _ in stretches)
@@ -138,9 +138,9 @@ def read_groups(time_range: TimeRange) -> list[ErrorGroup]:
 
 
 def in_state(groups: Iterable[ErrorGroup], state: str) -> list[ErrorGroup]:
-    """Selects the groups whose kind of error is in the given state, and returns them.
+    """Returns the groups in a state: `known` if somebody has looked into the error, `new` if not.
 
-    `known`: somebody has looked into it; `new`: nobody has. For any other state, all groups are returned.
+    Any other state stands for all groups.
     """
     return [group for group in groups if state not in ("new", "known") or bool(group.known) == (state == "known")]
 
@@ -156,10 +156,9 @@ def _group(
     bins: Sequence[int],
     counts: Sequence[int],
 ) -> ErrorGroup:
-    """Makes a group of calls that failed in the same way, from one row of the result of `GROUPS_SQL`.
+    """Makes a group of failed calls from a row of `GROUPS_SQL`.
 
-    The group's trend has `TREND_BINS` bins of time. `bins` are the numbers of those bins in which calls failed, and
-    `counts` how many calls did so in each of them.
+    Its trend counts calls in `TREND_BINS` bins of time: `bins` are the numbers of bins, `counts` their calls.
     """
     trend = [0] * TREND_BINS
     for number, count in zip(bins, counts, strict=True):
@@ -168,7 +167,7 @@ def _group(
 
 
 def read_kind(text: str) -> ErrorKind:
-    """Parses a form field's text, which `ErrorGroup.kind_text` has made, and returns the kind of error.
+    """Parses the text of `ErrorGroup.kind_text` in a form field; returns the kind of error.
 
     Raises:
         ValueError: the text describes no kind of error.
@@ -186,9 +185,9 @@ def read_kind(text: str) -> ErrorKind:
 
 
 def mark_known(kind: ErrorKind, note: str, who: str) -> None:
-    """Marks a kind of error as looked into by the person `who`, with the remark `note`, in the database.
+    """Stores in the database that the person `who` has looked into a kind of error, with the remark `note`.
 
-    An earlier mark of the same kind of error is replaced.
+    An earlier mark is replaced.
     """
     KnownError.objects.update_or_create(
         **kind._asdict(), defaults={"note": note, "marked_by": who, "marked_at": timezone.now()}
@@ -196,14 +195,14 @@ def mark_known(kind: ErrorKind, note: str, who: str) -> None:
 
 
 def unmark(kind: ErrorKind) -> None:
-    """Deletes the mark that somebody has looked into a kind of error from the database."""
+    """Deletes the mark of a kind of error from the database, which says that somebody has looked into it."""
     KnownError.objects.filter(**kind._asdict()).delete()
 
 
 def _add_samples(groups: list[ErrorGroup]) -> None:
-    """Adds an example to each of the given groups of failed calls: the newest call of the group.
+    """Adds an example to each group of failed calls: its newest call.
 
-    A group gets no example if the row of that call has been deleted since, or has been corrected to a success.
+    A group gets none if the row of this call has been deleted or corrected to a success.
     """
     calls = Request.objects.filter(pk__in=[group.sample_id for group in groups]).filter(FAILED).in_bulk()
     for group in groups:
@@ -211,7 +210,7 @@ def _add_samples(groups: list[ErrorGroup]) -> None:
 
 
 def _add_known(groups: list[ErrorGroup]) -> None:
-    """Adds to each group of failed calls the mark that somebody has looked into its kind of error, if there is one."""
+    """Adds to each group of failed calls the mark of its kind of error, if somebody has looked into it."""
     known = {
         ErrorKind(*(getattr(error, name) for name in ErrorKind._fields)): error for error in KnownError.objects.all()
     }

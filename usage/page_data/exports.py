@@ -41,9 +41,9 @@ Batches = Iterable[Sequence[Row]]
 
 
 def export_calls(filters: Filters, kind: str) -> Iterator[bytes]:
-    """Returns an export of all calls that match the filters, newest first: the pieces of a CSV or JSON file.
+    """Returns an export of all calls that match the filters, newest first, in pieces of a CSV or JSON file.
 
-    The column `MESSAGE` is left out if the person may not see the messages of errors (`Filters.with_messages`).
+    The column `MESSAGE` is only for people who may see error messages (`Filters.with_messages`).
     """
     columns = [name for name in COLUMNS if name != MESSAGE or filters.with_messages]
     batches = ([_call_row(call, columns) for call in batch] for batch in find_all(filters))
@@ -51,7 +51,7 @@ def export_calls(filters: Filters, kind: str) -> Iterator[bytes]:
 
 
 def export_groups(groups: Sequence[ErrorGroup], kind: str) -> Iterator[bytes]:
-    """Returns an export of groups of failed calls, as the pieces of a file; `kind` is `csv` or `json`."""
+    """Returns an export of groups of failed calls, in pieces of a file; `kind` is `csv` or `json`."""
     return _encode([[_group_row(group) for group in groups]], GROUP_COLUMNS, kind)
 
 
@@ -61,7 +61,7 @@ def _call_row(call: Request, columns: Sequence[str]) -> Row:
 
 
 def _price_row(price: Price) -> Row:
-    """Returns the price of a call as it stands in an export: the source, model, tier and rates (`PRICE_COLUMNS`)."""
+    """Returns a call's price for an export: source, model, tier and rates (`PRICE_COLUMNS`)."""
     rates = dict(price.get("per_million", {}))
     for item in price.get("items", []):
         if "rate" in item:
@@ -88,7 +88,7 @@ def _encode(batches: Batches, columns: Sequence[str], kind: str) -> Iterator[byt
 
 
 def _as_csv(batches: Batches, columns: Sequence[str]) -> Iterator[bytes]:
-    """Yields the rows of an export as CSV: first a line with the names of the columns, then a line for each row."""
+    """Yields the rows of an export as CSV, after a line with the names of the columns."""
     lines = _LineBuffer()
     writer = csv.writer(lines)
     writer.writerow(columns)
@@ -100,10 +100,7 @@ def _as_csv(batches: Batches, columns: Sequence[str]) -> Iterator[bytes]:
 
 
 def _as_json(batches: Batches) -> Iterator[bytes]:
-    """Yields the rows of an export as one JSON list.
-
-    Invisible characters in texts are made visible, as on the pages.
-    """
+    """Yields the rows of an export as one JSON list. Invisible characters in texts are made visible."""
     before = b"["
     for batch in batches:
         rows = [orjson.dumps({name: _json_value(value) for name, value in row.items()}, default=str) for row in batch]
@@ -114,7 +111,7 @@ def _as_json(batches: Batches) -> Iterator[bytes]:
 
 
 def _csv_value(value: object) -> str:
-    """Returns a value as the text of a CSV cell: a list with commas between its items, a time in ISO 8601."""
+    """Returns a value as the text of a CSV cell: times in ISO 8601, lists joined by commas."""
     if isinstance(value, list):
         return csv_cell(", ".join(map(str, value)))
     if isinstance(value, datetime):
@@ -123,7 +120,7 @@ def _csv_value(value: object) -> str:
 
 
 def _json_value(value: object) -> object:
-    """Converts a value of an export to one that JSON can contain, and makes invisible characters in texts visible."""
+    """Converts a value of an export to JSON's types, and makes invisible characters in texts visible."""
     if isinstance(value, str):
         return escape_invisible(value)
     return [escape_invisible(str(item)) for item in value] if isinstance(value, list) else value
@@ -139,6 +136,6 @@ class _LineBuffer:
         self._lines.append(line)
 
     def take(self) -> bytes:
-        """Returns the CSV lines that were written since the last call of this method, and empties the buffer."""
+        """Returns the CSV lines since the last call of this method, and empties the buffer."""
         text, self._lines = "".join(self._lines), []
         return text.encode()

@@ -51,7 +51,7 @@ class Filters:
     with_messages: bool = field(default=False, compare=False)
 
     def as_query(self) -> dict[str, str]:
-        """Returns these filters as the query parameters of a page's address. `read_filters` reads them back."""
+        """Returns these filters as query parameters of a page, which `read_filters` parses."""
         query = {
             item.name: value
             for item in fields(self)
@@ -67,9 +67,9 @@ class Filters:
 
 
 def read_filters(query: Mapping[str, str], now: datetime, *, with_messages: bool = False) -> Filters:
-    """Reads the filters of the list of requests from the query parameters of a page's address.
+    """Reads the filters of the list of requests from a page's query parameters.
 
-    `with_messages` says whether the person may see the messages of errors.
+    `with_messages` says whether the person may see error messages.
     """
     address = _Address(query)
     return Filters(
@@ -98,22 +98,21 @@ class _Address:
         self.faults: list[str] = []
 
     def read_text(self, name: str) -> str:
-        """Returns the query parameter `name` as text, without spaces around it; an empty text if it is missing."""
+        """Returns the query parameter `name` as text, without spaces around it; empty if it is missing."""
         return self._raw(name).strip()
 
     def read_name(self, name: str) -> str | None:
-        """Returns the value of the query parameter `name`, by which calls are filtered; None if there is no filter.
+        """Returns the query parameter `name` as a name to filter by; None without a filter.
 
-        An empty name is a filter, too: for calls without a model, for example. In the address, `NO_NAME` stands for it.
+        `NO_NAME` selects calls with an empty name, for example calls without a model.
         """
         text = self._raw(name)
         return "" if text == NO_NAME else text or None
 
     def read(self, name: str, parse: Callable[[str], str]) -> str:
-        """Returns the query parameter `name`, as the function `parse` has parsed it.
+        """Returns the query parameter `name`, parsed by the function `parse`.
 
-        If `parse` raises a ValueError, the error's text is added to `faults`, and the result is an empty text, which
-        means: no filter.
+        For a ValueError, the error's text is added to `faults`, and the result is empty: no filter.
         """
         try:
             return parse(self.read_text(name))
@@ -122,9 +121,9 @@ class _Address:
             return ""
 
     def read_number(self, name: str) -> str:
-        """Returns the query parameter `name` as text if it is a number from 0 to a billion.
+        """Returns the query parameter `name` as text, if it is a number from 0 to a billion.
 
-        Otherwise the result is an empty text, and a sentence about the parameter is added to `faults`.
+        For another text, a sentence is added to `faults`, and the result is empty: no filter.
         """
         text = self._query.get(name, "").strip()
         try:
@@ -136,10 +135,10 @@ class _Address:
         return text if is_number else ""
 
     def read_times(self, now: datetime) -> dict[str, datetime | None]:
-        """Returns the limits of the time in which calls are selected: `since` and `until`, each None for no limit.
+        """Returns the times `since` and `until` to filter by, each None without a limit.
 
-        The limits come from the query parameter `range`, which names a range of time. Without it, they come from `from`
-        and `to`. If the limits cannot be read, the result is empty, and the reason is added to `faults`.
+        They come from the query parameter `range`, such as `today`, or from `from` and `to`. For unreadable times, the
+        reason is added to `faults`, and the result is empty.
         """
         try:
             if self._query.get("range"):
@@ -181,10 +180,7 @@ def _yes_or_no(text: str) -> str:
 
 
 def read_choices(dimensions: Iterable[Dimension]) -> dict[str, list[str]]:
-    """Returns the names of keys, models and routes that calls have had, for the lists from which a filter is chosen.
-
-    At most `MAX_CHOICES` names of each are returned.
-    """
+    """Returns the names of keys, models and routes that a filter offers, at most `MAX_CHOICES` of each."""
     found: dict[str, list[str]] = {dimension: [] for dimension in dimensions}
     names = UsageTotal.objects.filter(span=Span.DAY, dimension__in=list(found)).order_by("dimension", "value")
     for dimension, value in names.values_list("dimension", "value").distinct():
@@ -215,11 +211,8 @@ UNKNOWN = Condition("unknown_model", has_index=True)
 
 
 def conditions_of(filters: Filters) -> list[Condition]:
-    """Translates the filters to SQL conditions, except for the searched text `q` and the times.
-
-    A search follows the index of the first condition that has one. So the condition that the fewest calls fulfil
-    usually comes first.
-    """
+    """Translates the filters to SQL conditions, except for the searched text `q` and the times."""
+    # A search follows the index of the first condition that has one: most selective first.
     return [
         *_failure_conditions(filters),
         *_name_conditions(filters),
@@ -229,7 +222,7 @@ def conditions_of(filters: Filters) -> list[Condition]:
 
 
 def _failure_conditions(filters: Filters) -> list[Condition]:
-    """Returns the SQL conditions for the filters by outcome, HTTP status, error code, and unknown model."""
+    """Returns the SQL conditions of the filters by outcome, HTTP status, error code, and unknown model."""
     found: list[Condition] = []
     if filters.model == UNKNOWN_MODEL:
         found.append(UNKNOWN)
@@ -252,7 +245,7 @@ def _failure_conditions(filters: Filters) -> list[Condition]:
 
 
 def _name_conditions(filters: Filters) -> list[Condition]:
-    """Returns the SQL conditions for the filters by model, by key and by route."""
+    """Returns the SQL conditions of the filters by model, key and route."""
     found: list[Condition] = []
     if filters.model and filters.model.endswith(ANY_DATE):
         names = _names_of_model(filters.model.removesuffix(ANY_DATE))
@@ -272,13 +265,13 @@ def _name_condition(column: str, name: str, slice_column: str) -> Condition:
 
 
 def _names_of_model(model: str) -> list[str]:
-    """Returns all names of a model under which calls have been counted: with a date at their end, and without."""
+    """Returns all names under which calls of a model were counted: with a date at the end, and without."""
     names = UsageTotal.objects.filter(span=Span.DAY, dimension=Dimension.MODEL, value__startswith=model)
     return [name for name in names.values_list("value", flat=True).distinct() if undated_name(name) == model]
 
 
 def _caller_conditions(filters: Filters) -> list[Condition]:
-    """Returns the SQL conditions for the filters by how a call was made: streamed or not, and from which IP address."""
+    """Returns the SQL conditions of the filters by streaming and by IP address."""
     found: list[Condition] = []
     if filters.stream:
         found.append(Condition("stream" if filters.stream == "yes" else "NOT stream"))
@@ -289,7 +282,7 @@ def _caller_conditions(filters: Filters) -> list[Condition]:
 
 
 def _threshold_conditions(filters: Filters) -> list[Condition]:
-    """Returns the SQL conditions for calls that cost more dollars, or took more seconds, than the filters state."""
+    """Returns the SQL conditions of the filters by least cost in dollars and least duration in seconds."""
     found: list[Condition] = []
     if filters.cost:
         found.append(Condition("cost > %s", (Decimal(filters.cost),), is_threshold=True))

@@ -9,10 +9,7 @@ THIN = "\N{NARROW NO-BREAK SPACE}"
 
 
 def count(value: float | None) -> str:
-    """Returns a number as text: in full below a million (12,345), and with three digits and M, G or T from there on.
-
-    A dash stands for None.
-    """
+    """Returns a number as text: 12,345 in full, and from a million on as 1.23 M, for example. None becomes a dash."""
     if value is None:
         return UNKNOWN
     for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
@@ -22,15 +19,12 @@ def count(value: float | None) -> str:
 
 
 def others(number: int) -> str:
-    """Returns the name of the row or line that adds up `number` groups which have none of their own: "3 others"."""
+    """Returns the name of a row or line for `number` groups together: "3 others"."""
     return f"{count(number)} other{'' if number == 1 else 's'}"
 
 
 def dollars(value: Decimal | None) -> str:
-    """Returns an amount of dollars as text: with two decimals, below a dollar with four, below a cent with six.
-
-    From $100,000 on the amount is shortened as `count` shortens numbers. A dash stands for None.
-    """
+    """Returns dollars as text: $12.34, $0.1234, $0.001234; from $100,000 on shortened. None becomes a dash."""
     if value is None:
         return UNKNOWN
     size = abs(value)
@@ -40,9 +34,9 @@ def dollars(value: Decimal | None) -> str:
 
 
 def call_dollars(value: Decimal | None) -> str:
-    """Returns the dollars of one call as text, always with six decimals, so that a column of them is aligned.
+    """Returns the dollars of one call as text, with six decimals, so that a column is aligned. None becomes a dash.
 
-    Less than a millionth of a dollar is shown as such, and not as zero. A dash stands for None.
+    Less than a millionth of a dollar becomes "under $0.000001".
     """
     if value is None or not value:
         return dollars(value)
@@ -50,25 +44,24 @@ def call_dollars(value: Decimal | None) -> str:
 
 
 def uncertain_parts(total: Decimal, estimated: Decimal, provisional: Decimal) -> list[str]:
-    """Returns the uncertain parts of a sum of dollars as texts: the estimated part, and the part with an assumed price.
+    """Returns the uncertain parts of the sum `total` as texts, such as "$0.30 estimated"; empty if there are none.
 
-    An example of a text is "$0.30 estimated". A part of zero dollars is left out, so the list is empty if the whole sum
-    is exact. `total` is the whole sum. The texts have as many decimals as the function `dollars` shows for `total`.
+    The texts have as many decimals as `dollars(total)`.
     """
     kinds = ((estimated, "estimated"), (provisional, "provisional"))
     return [f"{_part(part, total)} {kind}" for part, kind in kinds if part]
 
 
 def uncertain(total: Decimal, estimated: Decimal, provisional: Decimal) -> str:
-    """Returns how many dollars of a sum are not exact, as text: "of which $0.30 estimated"; empty if all are exact."""
+    """Returns how much of a sum of dollars is uncertain: "of which $0.30 estimated"; empty for an exact sum."""
     parts = uncertain_parts(total, estimated, provisional)
     return f"of which {' and '.join(parts)}" if parts else ""
 
 
 def _part(part: Decimal, total: Decimal) -> str:
-    """Returns a part of a sum of dollars as text, with as many decimals as the sum `total` is shown with.
+    """Returns a part of a sum of dollars as text, with as many decimals as the sum `total` has.
 
-    If these decimals would show zero, the text is like "under $0.01".
+    A small part becomes "under $0.01", for example.
     """
     decimals = _decimals(abs(total))
     least = Decimal(1).scaleb(-decimals)
@@ -76,14 +69,14 @@ def _part(part: Decimal, total: Decimal) -> str:
 
 
 def _decimals(size: Decimal) -> int:
-    """Returns how many decimals an amount of `size` dollars is shown with."""
+    """Returns how many decimals the text of an amount of dollars has."""
     if size >= 100_000:
         return 0
     return 2 if size >= 1 or not size else 4 if size >= Decimal("0.01") else 6
 
 
 def duration(milliseconds: float | None) -> str:
-    """Returns a duration as text, in milliseconds, in seconds, in minutes and seconds, or in hours and minutes."""
+    """Returns a duration as text: in milliseconds, in seconds, in minutes and seconds, or in hours and minutes."""
     if milliseconds is None:
         return UNKNOWN
     if milliseconds < 1:
@@ -102,7 +95,7 @@ def duration(milliseconds: float | None) -> str:
 
 
 def share(part: float, whole: float) -> str:
-    """Returns as text what percentage of `whole` the number `part` is; a dash if `whole` is 0."""
+    """Returns `part` as a percentage of `whole`, as text; a dash if `whole` is 0."""
     if not whole:
         return UNKNOWN
     percent = 100 * part / whole
@@ -120,9 +113,9 @@ def size(number: float | None) -> str:
 
 
 def change(value: float, before: float) -> str:
-    """Returns the change from `before` to `value` as text.
+    """Returns the change from `before` to `value` as text: in percent, or as a factor from 11 times on.
 
-    The change is in percent, or a factor if `value` is at least 11 times `before`. The text is empty if `before` is 0.
+    The text is empty if `before` is 0.
     """
     if not before:
         return ""

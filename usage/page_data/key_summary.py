@@ -52,15 +52,12 @@ class KeySummary:
 
     @property
     def error_rate(self) -> str:
-        """The percentage of the key's calls in the last seven days that failed, as text."""
+        """The percentage of failed calls among the key's calls of the last seven days, as text."""
         return formatting.share(self.errors, self.calls)
 
 
 def read_summaries(keys: Collection[str], now: datetime) -> dict[str, KeySummary]:
-    """Reads the spending and the recent calls of the given keys from the database, and returns a summary by key name.
-
-    A key without calls has a summary, too.
-    """
+    """Reads the spending and the recent calls of keys from the database; returns a summary for each key, by name."""
     first = datetime.combine(now.date(), time.min, EPOCH.tzinfo) - WEEK + timedelta(days=1)
     days = UsageTotal.objects.filter(span=Span.DAY, dimension=Dimension.KEY, start__gte=first, value__in=keys)
     week = {name: sums for name, *sums in days.values_list("value").annotate(Sum("calls"), Sum("errors"))}
@@ -68,11 +65,11 @@ def read_summaries(keys: Collection[str], now: datetime) -> dict[str, KeySummary
 
 
 def budget_bars(spent: Spent, budgets: Mapping[str, Decimal | None]) -> list[BudgetBar]:
-    """Returns the bars that show one key's spending today, this month and in all, each against the key's budget.
+    """Returns the bars of one key's spending against its budgets: today, this month, and in all.
 
-    `budgets` maps each of `SPANS` to the budget in dollars, or to None. Dollars that are reserved for calls count as
-    spent, as they do when the gateway decides whether the budget admits a further call.
+    `budgets` has the dollars for each of `SPANS`, or None. Reserved dollars count as spent.
     """
+    # So they do when the gateway decides whether a budget admits a call.
     return [_budget_bar(span, getattr(spent, span), budgets.get(span)) for span in SPANS]
 
 
@@ -95,6 +92,6 @@ def _budget_bar(span: str, spent: Decimal, budget: Decimal | None) -> BudgetBar:
 
 
 def _budget(dollars: Decimal) -> str:
-    """Returns a budget in dollars as text with two to four decimals: zeros in the last two places are left out."""
+    """Returns a budget in dollars as text, with two to four decimals: $5.00, $0.125."""
     text = f"${dollars:,.4f}"
     return text[:-2] + text[-2:].rstrip("0")

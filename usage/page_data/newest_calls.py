@@ -15,11 +15,9 @@ HOUR = timedelta(hours=1)
 
 
 def read_counters() -> dict[str, float | None]:
-    """Reads the counters of the log pages from the sums of all calls ever, and returns them by name.
+    """Returns the counters of the log pages by name, such as `errors` and `max_ms`, over all calls ever.
 
-    * The number of calls, and of errors.
-    * The total, the average and the longest duration, in milliseconds. None if there are no calls.
-    * The most input, cached and output tokens of one call. None if there are no calls.
+    Durations are in milliseconds. Durations and tokens are None without calls.
     """
     counters = UsageHour.objects.aggregate(
         requests=Sum("calls", default=0),
@@ -34,9 +32,9 @@ def read_counters() -> dict[str, float | None]:
 
 
 def read_newest_calls(*, failed_only: bool) -> list[Request]:
-    """Returns the newest `MAX_CALLS` calls of all keys, the latest first; with `failed_only`, only those that failed.
+    """Returns the newest `MAX_CALLS` calls of all keys, the latest first; polls by the gateway are left out.
 
-    The gateway's own requests for background responses are left out; such a request never counts as failed.
+    With `failed_only`, returns the newest failed calls.
     """
     calls = Request.objects.filter(FAILED) if failed_only else Request.objects.filter(by_gateway=False)
     return list(calls.order_by("-request_id")[:MAX_CALLS])
@@ -50,25 +48,19 @@ def read_newest_failures(time_range: TimeRange, most: int) -> list[Request]:
 def read_newest_calls_of_key(key: str, time_range: TimeRange, most: int) -> list[Request]:
     """Returns the newest `most` calls of one key that began in a range of time, the latest first.
 
-    Polls, which are the gateway's own requests for the key's background responses, are left out.
+    Polls (the gateway's own requests for background responses) are left out.
     """
     return list(_within(time_range).filter(key_name=key, by_gateway=False).order_by("-request_id")[:most])
 
 
 def _within(time_range: TimeRange) -> QuerySet[Request]:
-    """Returns the calls that began in a range of time.
-
-    They are found by their ids, which begin with the time and have an index.
-    """
+    """Returns the calls that began in a range of time, found by their ids, which begin with the time."""
     return Request.objects.filter(pk__gte=first_id(time_range.start), pk__lt=first_id(time_range.end))
 
 
 def read_newest_failures_of_key(key: str, time_range: TimeRange) -> list[Request]:
-    """Returns a key's newest failed calls in a range of time, one for each hour and kind of error; the latest first.
-
-    The table of error counts names the last call of each hour and kind of error. So these calls are found without a
-    search through the key's successful calls.
-    """
+    """Returns a key's newest failed calls in a range of time, the latest first: one for each hour and kind of error."""
+    # The error counts name the last call of each: no search through the successful calls.
     hours = ErrorTotal.objects.filter(
         span=Span.HOUR, start__gt=time_range.start - HOUR, start__lt=time_range.end, key_name=key
     )

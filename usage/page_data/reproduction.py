@@ -38,17 +38,15 @@ class FormField:
 
 
 def as_curl(call: Request, base_url: str) -> str:
-    """Returns a curl command that repeats a call with its logged request body. `$SECURITY_KEY` stands for the key.
+    """Returns a curl command that repeats a call with its logged request body, with `$SECURITY_KEY` as the key.
 
-    Each value is quoted for the shell. A field of a form is sent by `--form-string`, because `-F` would read one of the
-    files of whoever runs the command if the value is `@/etc/passwd` or `</etc/passwd`. Uploaded files have to be
-    supplied: the last line names them as arguments of `:`, the shell's command that does nothing. A comment would not
-    do, because some shells take `#` for an argument, and curl would send the key to a host of that name.
+    All values are quoted for the shell. The last line names uploaded files, which must be supplied.
     """
     note = ""
     lines = [f"curl {shlex.quote(base_url + _path(call))}", f'  -H "Authorization: Bearer ${KEY_VARIABLE}"']
     if call.method != "GET":
         lines[0] = f"curl -X {shlex.quote(call.method)} {shlex.quote(base_url + _path(call))}"
+        # A field is sent by `--form-string`: `-F` would read a file if the value is `@/etc/passwd` or `</etc/passwd`.
         fields = _form_fields(call)
         body = _json_body(call)
         if fields is not None:
@@ -61,6 +59,8 @@ def as_curl(call: Request, base_url: str) -> str:
         elif kept_request_body(call):
             lines += ["  -H 'Content-Type: application/json'", "  -d @body.json"]
             note = PARTLY_KEPT
+    # The note is an argument of `:`, the shell's command that does nothing. Some shells take a comment's `#` for an
+    # argument, and curl would send the key to a host of that name.
     return " \\\n".join(lines) + (f"\n: {shlex.quote(note)}" if note else "")
 
 
@@ -73,8 +73,9 @@ def _curl_field(field: FormField) -> str:
 def as_python(call: Request, base_url: str) -> str:
     """Returns a Python program that repeats a call with its logged request body.
 
-    What the caller sent stands only in literals, so that none of it is run. The key is read from the environment.
+    The program reads the key from the environment.
     """
+    # What the caller sent stands only in literals, so that none of it is run.
     fields = _form_fields(call)
     body = _json_body(call)
     arguments: list[tuple[str, str]] = []  # each with its comment
@@ -96,7 +97,7 @@ def as_python(call: Request, base_url: str) -> str:
 
 
 def _as_literal(body: object) -> str:
-    """Returns a JSON value as a Python literal in ASCII, broken into lines unless it is very long."""
+    """Returns a JSON value as a Python literal in ASCII, on several lines unless it is very long."""
     whole = ascii(body)
     if len(whole) > MAX_BROKEN_CHARACTERS:
         return whole
@@ -105,10 +106,7 @@ def _as_literal(body: object) -> str:
 
 
 def _path(call: Request) -> str:
-    """Returns the path of a call's request, made from the route that its row stores.
-
-    The route has `{id}` in it, which is replaced by the id of the response.
-    """
+    """Returns the path of a call's request: its route, with `{id}` replaced by the id of the response."""
     return quote(call.route.replace("{id}", re.sub(r"[^\w-]", "", call.response_id) or "RESPONSE_ID"))
 
 
@@ -121,7 +119,7 @@ def kept_request_body(call: Request) -> str:
 def _json_body(call: Request) -> object:
     """Returns the logged body of a call's request as a JSON value without secrets.
 
-    Returns None if the body is not JSON, or was not logged completely.
+    Returns None for a body that is not JSON, or was not logged completely.
     """
     try:
         body = json.loads(kept_request_body(call))
@@ -131,7 +129,7 @@ def _json_body(call: Request) -> object:
 
 
 def _without_secrets(value: object) -> object:
-    """Returns a JSON value without the members that were redacted, or whose name is that of a secret."""
+    """Returns a JSON value without members that were redacted or have the name of a secret."""
     if isinstance(value, dict):
         return {
             name: _without_secrets(item)
@@ -144,7 +142,7 @@ def _without_secrets(value: object) -> object:
 
 
 def _form_fields(call: Request) -> list[FormField] | None:
-    """Returns the fields of the form that a call sent, without secrets; None if the logged body is not a form."""
+    """Returns the fields of the form that a call sent, without secrets; None if the logged body is no form."""
     text = kept_request_body(call)
     if text.startswith(("{", "[")) or not text:
         return None
@@ -164,11 +162,9 @@ def _form_fields(call: Request) -> list[FormField] | None:
 
 
 def _placeholder(file_name: str) -> str:
-    """Returns the path of the file that a repeated call sends in place of a file that the caller uploaded.
+    """Returns the file name for a `curl -F file=@…` that repeats an upload: `/etc/passwd` becomes `./passwd`.
 
-    The path is in the current directory, where whoever repeats the call has to put the file. Its name is the last part
-    of the caller's file name, in plain characters and never that of a hidden file. So `/etc/passwd` becomes `./passwd`,
-    and `.env` becomes `./env`.
+    A hidden file becomes a plain one: `.env` becomes `./env`.
     """
     last = re.split(r"[/\\]", file_name)[-1]
     plain = re.sub(r"[^A-Za-z0-9 ._'+-]", "_", last)[:100].lstrip(". -").rstrip()
@@ -176,5 +172,5 @@ def _placeholder(file_name: str) -> str:
 
 
 def _file_list(fields: Sequence[FormField]) -> str:
-    """Returns the names of the files among a form's fields, joined by commas; they are needed to repeat the call."""
+    """Returns the names of the files in a form, joined by commas."""
     return ", ".join(field.file_name for field in fields if field.file_name is not None)

@@ -70,10 +70,9 @@ class IndexScan:
     is_done: bool = False
 
     def scan_slice(self, wanted: int) -> None:
-        """Searches the next slice of the calls, and adds the ids of the matching calls to `found`.
+        """Searches the next slice of calls, and adds the ids of matching calls to `found`, up to `wanted` ids in all.
 
-        `found` gets no more than `wanted` ids, those of earlier slices included. After the last slice, sets `is_done`.
-        If this slice was read quickly, the next one is larger; if slowly, it is smaller.
+        Sets `is_done` after the last slice.
         """
         wanted -= len(self.found)
         started = time.monotonic()
@@ -86,16 +85,14 @@ class IndexScan:
         else:
             self.at = last
             is_quick = time.monotonic() - started < SLICE_SECONDS
+            # A slice that was read quickly is followed by a larger one.
             self.size = min(self.size * 2, MAX_SLICE) if is_quick else max(self.size // 2, FIRST_SLICE)
 
     def _read_slice(self, wanted: int) -> tuple[list[UUID], UUID | None, int]:
-        """Reads the next slice of calls from the database, and finds in it the calls that match all conditions.
+        """Reads the next slice of calls from the database, and searches it for calls that match all conditions.
 
-        Returns three values:
-
-        * the ids of the matching calls, at most `wanted`
-        * the oldest id in the slice
-        * the number of calls in the slice
+        Returns the ids of at most `wanted` matching calls, the oldest id in the slice, and the number of calls in the
+        slice.
         """
         bounds = self._bounds()
         others = " AND ".join(condition.in_slice or condition.sql for condition in self.others) or "TRUE"
@@ -114,10 +111,7 @@ class IndexScan:
         return found, last, seen
 
     def _bounds(self) -> list[Condition]:
-        """Returns the SQL conditions that select the calls of the next slice.
-
-        The conditions in `others` are not among them: they are checked afterwards, on each call of the slice.
-        """
+        """Returns the SQL conditions for the calls of the next slice, without the conditions in `others`."""
         bounds = [self.along] if self.along else []
         if self.at is not None:
             bounds.append(Condition("request_id < %s", (self.at,)))
@@ -138,9 +132,8 @@ def find(
 ) -> Page:
     """Searches for the newest calls that match the filters, and returns one page of them.
 
-    If `before` is given, only calls older than the call with this request id are found. If the searched text `q` is an
-    id, the first page has just the calls with this id. After `max_seconds` no further slice of calls is searched, and
-    the page says how far back the search has come.
+    With `before`, a request id, only older calls are searched. If the searched text `q` is an id, the first page has
+    just its calls. After `max_seconds` the search ends, and the page says how far back it has come.
     """
     if filters.q and before is None and (calls := find_by_id(filters.q)):
         return Page(calls)
@@ -159,7 +152,7 @@ def find(
 
 
 def find_all(filters: Filters, batch: int = 1000) -> Iterator[list[Request]]:
-    """Yields all calls that match the filters, newest first, in batches, for exports. A batch may be empty."""
+    """Yields all calls that match the filters, newest first, in batches for exports. A batch may be empty."""
     before = None
     while True:
         with limit_query_time():
@@ -171,10 +164,9 @@ def find_all(filters: Filters, batch: int = 1000) -> Iterator[list[Request]]:
 
 
 def find_by_id(text: str) -> list[Request]:
-    """Returns the calls that have the given text as an id: as their request id or, if no call has, as another id.
+    """Returns the calls with the given text as an id: as request id or, without a match, as another id.
 
-    The columns of the other ids (`ID_COLUMNS`) are searched one after the other. The result is the calls that match in
-    the first column with any match.
+    The columns of other ids (`ID_COLUMNS`) are tried in order, up to the first with a match.
     """
     try:
         if call := Request.objects.filter(pk=UUID(text)).first():
@@ -190,21 +182,18 @@ def find_by_id(text: str) -> list[Request]:
 
 
 def _plan(filters: Filters, before: UUID | None) -> list[IndexScan]:
-    """Returns the scans (`IndexScan`) that together find all calls which match the filters and are older than `before`.
-
-    Without a text to search for, one scan suffices, or one for each name of a model that has several. With a text,
-    there are these scans: one for each key whose name contains the text, one for each such model, and one for failed
-    calls, because the text may be in their errors.
-    """
+    """Returns the scans that together find all calls that match the filters and are older than `before`."""
     floor = first_id(filters.since) if filters.since else None
     until = first_id(filters.until) if filters.until else None
     at = min(filter(None, (before, until)), default=None)
     conditions = conditions_of(filters)
     if not filters.q:
+        # One scan suffices, or one for each name of a model that has several.
         rare = _find_rare(conditions)
         indexed = (condition for condition in conditions if condition.has_index or condition.any_of)
         along = next(indexed, None) if rare is None else None
         others = [condition for condition in conditions if condition is not along]
+        # One scan for each key or model whose name has the text, and one for failed calls, whose errors may.
         return [IndexScan(one, others, at, floor, rare) for one in (along.any_of if along else ()) or (along,)]
     names = [
         UNKNOWN if name == UNKNOWN_MODEL else Condition(f"{column} = %s", (name,))
@@ -218,9 +207,9 @@ def _plan(filters: Filters, before: UUID | None) -> list[IndexScan]:
 
 
 def _error_text_condition(filters: Filters) -> Condition:
-    """Returns the SQL condition that a call's error code, error message or unknown model contains the searched text.
+    """Returns the SQL condition that a call's error code, message or unknown model contains the searched text.
 
-    A model is unknown if upstream has never answered for it. Messages are searched only if the person may see them.
+    Messages are searched only for people who may see them.
     """
     # A model that upstream has never answered for has no totals of its own, so its name is found in failed calls only.
     texts = ["error_code ILIKE %s", "unknown_model AND model ILIKE %s"]
@@ -229,10 +218,9 @@ def _error_text_condition(filters: Filters) -> Condition:
 
 
 def _find_rare(conditions: Sequence[Condition]) -> Condition | None:
-    """Finds a condition on cost or duration that few calls fulfil, so that a search need read only those calls.
+    """Returns the first condition on cost or duration that fewer than `MAX_RARE_CALLS` calls fulfil; None without one.
 
-    `conditions` are those of the filters. Returns the first one on cost or duration that fewer than `MAX_RARE_CALLS`
-    calls fulfil; None if there is none.
+    A search then needs to read only these calls.
     """
     for condition in conditions:
         if condition.is_threshold:
@@ -246,32 +234,30 @@ def _find_rare(conditions: Sequence[Condition]) -> Condition | None:
 
 
 def _names_like(dimension: Dimension, text: str) -> list[str]:
-    """Returns the names of keys, or of models, that contain the given text; at most `MAX_NAMES`.
-
-    They are read from the table of totals, which has all names in far fewer rows than the table of calls.
-    """
+    """Returns at most `MAX_NAMES` names of keys, or of models, that contain the given text."""
+    # Totals have all names, in far fewer rows than the table of calls.
     names = UsageTotal.objects.filter(span=Span.DAY, dimension=dimension, value__icontains=text).order_by("value")
     return list(names.values_list("value", flat=True).distinct()[:MAX_NAMES])
 
 
 def _found_by_all(scans: Sequence[IndexScan], wanted: int) -> list[UUID]:
-    """Returns the ids of the matching calls, newest first, back to the point in time that all scans have reached.
+    """Returns the ids of the matching calls, newest first, back to the time that all scans have reached.
 
-    A slower scan may still find calls that are newer than a match from before that point. So these older matches are
-    left out. At most `wanted` + 1 ids are returned: the last one shows that there is a further page.
+    At most `wanted` + 1 ids are returned: the last one shows that there is a further page.
     """
     border = _border(scans)
+    # Before that time, a slower scan may still find newer calls.
     found = {request_id for scan in scans for request_id in scan.found if border is None or request_id >= border}
     return sorted(found, reverse=True)[: wanted + 1]
 
 
 def _border(scans: Sequence[IndexScan]) -> UUID | None:
-    """Returns the request id back to which all unfinished scans have searched; None if no scan is unfinished."""
+    """Returns the request id that all unfinished scans have reached; None if all scans are finished."""
     return max((scan.at for scan in scans if not scan.is_done and scan.at is not None), default=None)
 
 
 def _merge(scans: Sequence[IndexScan], wanted: int) -> Page:
-    """Returns one page of the newest calls that all scans together have found; the page has at most `wanted` calls."""
+    """Returns a page of at most `wanted` calls, the newest that all scans together have found."""
     found = _found_by_all(scans, wanted)
     by_id = Request.objects.in_bulk(found[:wanted])
     calls = [by_id[request_id] for request_id in found[:wanted] if request_id in by_id]
@@ -292,5 +278,5 @@ def _values(conditions: Sequence[Condition]) -> list[SQLValue]:
 
 
 def _escaped(text: str) -> str:
-    """Returns a text with the wildcards of SQL's LIKE escaped, so that a pattern matches them literally."""
+    """Returns a text with SQL's wildcards escaped, so that LIKE takes it literally: `50\\%` for `50%`."""
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

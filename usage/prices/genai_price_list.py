@@ -47,12 +47,12 @@ class PriceList:
 
     @property
     def openai(self) -> Provider:
-        """OpenAI's entry in this list: its models with their prices."""
+        """OpenAI's entry in this list, with the prices of its models."""
         return next(vendor for vendor in self.vendors if vendor.id == OPENAI)
 
     @property
     def newest_price(self) -> date:
-        """The latest date from which an OpenAI price in this list is valid; `date.min` if the list states none."""
+        """The latest date on which a price of OpenAI's in this list begins; `date.min` without any date."""
         days = [date.min]
         for info in self.openai.models:
             conditional = info.prices if isinstance(info.prices, list) else []
@@ -88,17 +88,14 @@ def names_in(prices: PriceList) -> frozenset[str]:
 
 
 def file() -> Path:
-    """Returns the path at which a downloaded price list is stored."""
+    """Returns the path of the file that stores a downloaded price list."""
     return Path(settings.DATA_DIR) / FILE_NAME
 
 
 def refresh() -> None:
-    """Makes this process use the downloaded price list as it is now, or the installed package's list if there is none.
+    """Makes this process use the downloaded price list or, without one, the installed package's list.
 
-    * If the file of the downloaded list has changed, the list is read from it.
-    * If the file is gone, the package's list is used.
-    * If the file cannot be read, that is logged, and the present list stays in use.
-    * If nothing has changed, one `stat` of the file is all that is done.
+    An unchanged file costs one `stat`. An unreadable file is logged, and the present list stays in use.
     """
     try:
         found = file().stat()
@@ -117,12 +114,12 @@ def refresh() -> None:
 
 
 def read(content: bytes) -> PriceList | None:
-    """Reads a price list from the content of a file that `as_file` has made.
+    """Parses the content of a stored price list, which `as_file` has made.
 
-    Returns None if the file was made with another version of genai-prices.
+    Returns None if another version of genai-prices has stored it.
 
     Raises:
-        ValueError, KeyError, TypeError: the content is not that of such a file.
+        ValueError, KeyError, TypeError: the content is no stored price list.
     """
     stored = json.loads(content)
     if stored["genai_prices"] != VERSION:
@@ -131,7 +128,7 @@ def read(content: bytes) -> PriceList | None:
 
 
 def parse(raw: Sequence[Mapping[str, Any]], fetched_at: datetime) -> PriceList:
-    """Parses a price list from the JSON that genai-prices publishes; leaves out vendors that the ledger does not know.
+    """Parses the JSON of a published price list of genai-prices; leaves out vendors that the ledger does not use.
 
     Raises:
         ValueError, KeyError, TypeError: it is no list of prices, or OpenAI's are missing.
@@ -143,10 +140,8 @@ def parse(raw: Sequence[Mapping[str, Any]], fetched_at: datetime) -> PriceList:
 
 
 def known_vendors(raw: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the entries of a published price list for the vendors that this ledger uses.
-
-    Their `extractors`, by which genai-prices reads usage from answers, are left out.
-    """
+    """Returns the entries of a published price list for the vendors that this ledger uses."""
+    # `extractors` read usage from answers, which nobody needs here.
     return [
         {name: value for name, value in vendor.items() if name != "extractors"}
         for vendor in raw
@@ -155,6 +150,6 @@ def known_vendors(raw: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def as_file(raw: Sequence[Mapping[str, Any]], fetched_at: datetime) -> bytes:
-    """Returns the content of the file that stores a downloaded price list; the function `read` reads it."""
+    """Makes the bytes of a file for a downloaded price list, which `read` parses."""
     vendors = known_vendors(raw)
     return json.dumps({"genai_prices": VERSION, "fetched_at": fetched_at.isoformat(), "vendors": vendors}).encode()

@@ -53,7 +53,7 @@ class Correction:
     per_picture: Mapping[str, Decimal] | None = None
 
     def applies(self, model: str, tier: str, at: datetime) -> bool:
-        """Returns whether this correction is valid for a model (in lower case) in a service tier at the time `at`."""
+        """Returns whether this correction is for a model (in lower case) in a service tier at the time `at`."""
         return (
             any(fnmatchcase(model, pattern) for pattern in self.models)
             and (tier in self.tiers or "*" in self.tiers)
@@ -63,7 +63,7 @@ class Correction:
 
     @property
     def origin(self) -> str:
-        """The text that a call's row stores as the source of its price, if the price is from this correction."""
+        """The source of a price from this correction, as the row of a call states it."""
         return f"{self.source} (read {self.read})"
 
 
@@ -74,15 +74,14 @@ def corrections() -> Sequence[Correction]:
 
 
 def corrections_of(model: str, tier: str, at: datetime) -> list[Correction]:
-    """Returns the price corrections that are valid for a model (in lower case) in a service tier at the time `at`."""
+    """Returns the price corrections for a model (in lower case) in a service tier at the time `at`."""
     return [correction for correction in corrections() if correction.applies(model, tier, at)]
 
 
 def corrected(model: str, tier: str, listed: ModelRates | None, correction: Correction) -> ModelRates:
-    """Returns the price of a model after a correction.
+    """Applies a correction to the `listed` price of a model: rates of the correction replace listed ones.
 
-    The result has all rates of the correction, and those rates of the `listed` price that the correction lacks. If
-    `listed` is None, the result has the correction's rates only.
+    Without a listed price, the result has just the correction's rates.
     """
     if listed is None:
         return ModelRates(correction.origin, model, tier, correction.rates, per_picture=correction.per_picture)
@@ -113,11 +112,7 @@ def _correction(entry: Mapping[str, Any]) -> Correction:
 
 
 def _rate(text: str, long: str | None) -> Rate:
-    """Returns a rate in dollars, parsed from text.
-
-    `text` is the rate for prompts of usual length. If `long` is not None, it is the rate for long prompts, and the
-    result has both rates.
-    """
+    """Parses a rate in dollars for usual prompts (`text`) and, if given, another one for long prompts (`long`)."""
     rate = Decimal(text)
     return rate if long is None else TieredPrices(rate, [Tier(LONG_PROMPT_TOKENS, Decimal(long))])
 

@@ -85,19 +85,15 @@ def undated_name(model: str) -> str:
 
 
 def listed_models() -> frozenset[str]:
-    """Returns the exact names of the models with a published price: in the price list in use, or in its corrections.
-
-    Of the models in the list, only OpenAI's are returned.
-    """
+    """Returns the exact names of all models with a published price: OpenAI's in the price list, and corrected ones."""
     return names_in(in_use()) | _CORRECTED
 
 
 def billed_model(row: CallRecord) -> str:
     """Returns the name, in lower case, of the model by whose price a call is billed.
 
-    This is the model that has answered; else the one that the request names; else the one that upstream uses by default
-    for the call's route. On the route `/v1/decisions` models have other prices. There the name gets the prefix
-    `DECISIONS`, as in the file of corrections.
+    This is the model that answered, else the requested one, else the route's default. On `/v1/decisions`, where models
+    have prices of their own, the name gets the prefix `DECISIONS`.
     """
     route = row.get("route") or ""
     name = (called_model(row) or IMPLIED_MODELS.get(route, "")).lower()
@@ -105,30 +101,26 @@ def billed_model(row: CallRecord) -> str:
 
 
 def find_rates(model: str, tier: str, at: datetime, custom_prices: Sequence[CustomPrice]) -> ModelRates | None:
-    """Finds the price of a model in a service tier at a time, and returns it; None if there is no price.
+    """Returns the price of a model (in lower case) in a service tier at a time; None without a price.
 
-    An administrator's price comes first, then a listed or assumed one. `model` is in lower case. On the route
-    `/v1/decisions` a model has a price of its own, under a name that begins with `DECISIONS`. If there is no price
-    under this name, the model's usual price is assumed.
+    An administrator's price comes first, then a listed or assumed one.
     """
     found = _custom_rates(custom_prices, model, tier, at) or list_rates(model, tier, _minute(at))
     if found is None and model.startswith(DECISIONS):
+        # On `/v1/decisions` a model has a price of its own; without one, the usual price is assumed.
         usual = find_rates(model.removeprefix(DECISIONS), tier, at, custom_prices)
         return None if usual is None else replace(usual, is_provisional=True)
     return found
 
 
 def _custom_rates(custom_prices: Sequence[CustomPrice], model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the administrator's price that fits a model, service tier and time most closely; None if none fits.
+    """Returns the administrator's price that fits a model, service tier and time best; None without one.
 
-    If that price is a multiple of the listed price, it is computed from the listed price. If the model is not listed,
-    the result is None, too.
-
-    A tier may have two names (`SAME_TIER`). A price that is stated for the other name is used if none is stated for the
-    name `tier`.
+    A price that is a multiple of the listed price needs a listed price.
     """
     fitting = [price for price in custom_prices if price.applies(model, tier, at)]
     if tier in SAME_TIER and not any(price.service_tier for price in fitting):
+        # The price of the tier's other name counts if none names the tier.
         fitting += [price for price in custom_prices if price.applies(model, SAME_TIER[tier], at)]
     if not fitting:
         return None
@@ -146,10 +138,7 @@ def _custom_rates(custom_prices: Sequence[CustomPrice], model: str, tier: str, a
 
 
 def _with_custom_rates(own: CustomPrice, price: ModelRates) -> ModelRates:
-    """Returns a copy of `price` with the rates and fees that the administrator has stated in `own`.
-
-    Rates and fees that `own` does not state are those of `price`.
-    """
+    """Returns a copy of `price` with the rates and fees that the administrator's price `own` states."""
     rates = {**price.rates, **own.stated(TOKEN_UNITS)}
     for name, long in own.stated(f"long_{unit}" for unit in LONG_UNITS).items():
         unit = name.removeprefix("long_")
@@ -169,18 +158,15 @@ def _with_custom_rates(own: CustomPrice, price: ModelRates) -> ModelRates:
 
 
 def _minute(at: datetime) -> datetime:
-    """Returns a time in UTC, cut to the minute, by which cached prices are found.
-
-    Prices begin only at full minutes, so all times within one minute have the same price.
-    """
+    """Returns a time in UTC, cut to the minute, as a key for cached prices."""
+    # Prices begin only at full minutes.
     return at.astimezone(UTC).replace(second=0, microsecond=0)
 
 
 def list_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the listed price of a model or, without one, an assumed (provisional) price; None if there is neither.
+    """Returns the listed price of a model or, without one, an assumed (provisional) price; None without either.
 
-    It is the price at the configured upstream: if this upstream processes data in one region, the price has the extra
-    for regional processing. Custom prices are not considered.
+    If upstream processes data in one region, the extra for this is added. Custom prices are not considered.
     """
     price = global_rates(model, tier, at)
     if price is None or not _may_cost_more(model) or not is_regional(settings.OPENAI_BASE_URL):
@@ -189,7 +175,7 @@ def list_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
 
 
 def is_regional(base_url: str) -> bool:
-    """Returns whether upstream charges the price of regional processing: by `REGIONAL_PRICES`, else by its host."""
+    """Returns whether upstream charges the price of regional processing: by `REGIONAL_PRICES`, or by its host name."""
     if settings.REGIONAL_PRICES is not None:
         return settings.REGIONAL_PRICES
     return _is_region_of_openai(base_url)
@@ -197,22 +183,21 @@ def is_regional(base_url: str) -> bool:
 
 @cache
 def _is_region_of_openai(base_url: str) -> bool:
-    """Returns whether a base URL belongs to OpenAI's API in one region; cached, because it is asked for each row."""
+    """Returns whether a base URL is that of OpenAI's API in one region."""
+    # Cached, because it is asked for each row.
     return (urlsplit(base_url).hostname or "").endswith(f".{OPENAI_HOST}")
 
 
 @lru_cache(maxsize=4096)
 def _may_cost_more(model: str) -> bool:
-    """Returns whether regional processing raises the price of a model; cached, because it is asked for each row."""
+    """Returns whether regional processing raises the price of a model."""
     family = undated_name(model)
+    # Cached, because it is asked for each row.
     return family in REGIONAL_MODELS or family.startswith(SUPPOSED_REGIONAL)
 
 
 def _regional(price: ModelRates, model: str) -> ModelRates:
-    """Returns a model's price with the extra for regional processing added.
-
-    Call it only for models that have this extra (`_may_cost_more`).
-    """
+    """Adds the extra for regional processing to a model's price. Call it only for models with the extra."""
     source = f"{price.source}; regional processing"
     is_provisional = price.is_provisional or undated_name(model) not in REGIONAL_MODELS
     return replace(price.times(REGIONAL_FACTOR), source=source, is_provisional=is_provisional)
@@ -228,11 +213,8 @@ def global_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
 
 @lru_cache(maxsize=4096)
 def cached_rates(_prices: PriceList, model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the listed or assumed price of a model, as `global_rates` does, from a cache.
-
-    The price list `_prices` is part of the cache's key, so no price of an earlier list is returned once another one is
-    in use.
-    """
+    """Returns the listed or assumed price of a model, as `global_rates` does, from a cache."""
+    # `_prices` is a part of the cache's key, so a new list has prices of its own.
     price = _in_tier(model, tier, at)
     if price is None and (family := undated_name(model)) != model:
         price = _in_tier(family, tier, at)
@@ -241,9 +223,9 @@ def cached_rates(_prices: PriceList, model: str, tier: str, at: datetime) -> Mod
 
 
 def _in_tier(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the price of a model in a service tier, by the model's exact name; None if there is none.
+    """Returns the price of a model, by its exact name, in a service tier; None without one.
 
-    If no price is listed for the tier, the price is a multiple of the model's price in the default tier.
+    Without a listed price for the tier, the price is a multiple of that in the default tier.
     """
     listed = _listed(model, tier, at) or _listed(model, SAME_TIER.get(tier, tier), at)
     if listed is not None or tier == "default":

@@ -75,13 +75,13 @@ class ModelRates:
     states_total: bool = False  # upstream states a total, which must be the sum of input and output
 
     def rate(self, unit: str, input_tokens: int) -> Decimal | None:
-        """Returns the price of a unit in dollars per million tokens, for a prompt of `input_tokens`.
+        """Returns the dollars for a million of a unit, such as `input` tokens; None without a price for the unit.
 
-        A long prompt may have another price for all of its tokens. Returns None if there is no price for the unit. If
-        none is listed for writes to the 12-hour cache, their price follows from that of input, by OpenAI's rule.
+        The rate may depend on `input_tokens`, the length of the prompt.
         """
         rate = self.rates.get(unit)
         if rate is None and unit == "cache_write_12h":
+            # None is listed for writes to the 12-hour cache: it follows from that of input, by OpenAI's rule.
             into = self.rate("input", input_tokens)
             return into * LONG_CACHE_FACTOR if into is not None and "cache_write" in self.rates else into
         if rate is None and unit in UNDISCOUNTED:
@@ -91,13 +91,13 @@ class ModelRates:
         return rate
 
     def highest_rates(self, input_tokens: int, kinds: Iterable[str] = ()) -> Mapping[str, Decimal | None]:
-        """Returns the highest price of an input token, and of an output token, in dollars per million.
+        """Returns the highest prices of an input token and of an output token, in dollars per million.
 
-        Text tokens are compared, and tokens of the units in `kinds`, such as `audio_input`. `input_tokens` is the
-        length of the prompt, on which prices may depend. The prices of text in usual prompts are looked up only once,
-        because each call with a budget needs them.
+        Text tokens and the units in `kinds`, such as `audio_input`, are compared. Prices may depend on `input_tokens`,
+        the length of the prompt.
         """
         if not kinds and input_tokens <= self._longest_short_prompt:
+            # Looked up once, because each call with a budget needs them.
             return self._highest_short_rates
         return self._highest_rates(input_tokens, kinds)
 
@@ -115,7 +115,7 @@ class ModelRates:
 
     @cached_property
     def splits(self) -> frozenset[str]:
-        """The sides of a call (`input`, `output`) on which audio or image tokens have another rate than text tokens."""
+        """The sides of a call (`input`, `output`) on which audio or image tokens have other rates than text."""
         return frozenset(kind for kind in ("input", "output") if self._splits(kind))
 
     def _splits(self, kind: str) -> bool:
@@ -123,11 +123,11 @@ class ModelRates:
         return f"image_{kind}" in self.rates or self.rates.get(f"audio_{kind}", text_rate) != text_rate
 
     def rate_texts(self, input_tokens: int) -> Mapping[str, str]:
-        """Returns all rates of this price, in dollars per million as decimal text, by unit.
+        """Returns all rates of this price by unit, as decimal texts in dollars per million.
 
-        `input_tokens` is the length of the prompt, on which the rates may depend. Pricing needs the texts for each row,
-        so those for usual prompts are computed once; those for very long prompts are computed each time.
+        Rates may depend on `input_tokens`, the length of the prompt.
         """
+        # Pricing needs them for each row, so those for usual prompts are computed once.
         return self._short_rate_texts if input_tokens <= self._longest_short_prompt else self._rate_texts(input_tokens)
 
     @cached_property
@@ -144,14 +144,14 @@ class ModelRates:
         return {unit: decimal_text(rate) for unit, rate in rates.items() if rate is not None}
 
     def picture_rate(self, picture_format: str) -> Decimal | None:
-        """Returns the dollars for a picture of this quality and size; None if the price does not state them."""
+        """Returns the dollars for a picture of a quality and size; None without such a price."""
         by_format = (self.per_picture or {}).items()
         return next((rate for pattern, rate in by_format if fnmatchcase(picture_format, pattern)), None)
 
     def times(self, factor: Decimal) -> ModelRates:
         """Returns this price with the rates of tokens, characters, minutes and pictures multiplied by `factor`.
 
-        The fees of searches and containers stay, because hosted tools cost the same in every service tier and region.
+        Fees of searches and containers stay: they are the same in every service tier and region.
         """
         rates = {unit: _times(rate, factor) for unit, rate in self.rates.items()}
         pictures = None if self.per_picture is None else _times_each(self.per_picture, factor)
@@ -165,22 +165,19 @@ def decimal_text(dollars: Decimal) -> str:
 
 
 def _times_each(rates: Mapping[str, Decimal], factor: Decimal) -> Mapping[str, Decimal]:
-    """Returns rates by their names, each multiplied by a factor."""
+    """Returns the given rates, by name, multiplied by `factor`."""
     return {name: rate * factor for name, rate in rates.items()}
 
 
 def _times(rate: Rate, factor: Decimal) -> Rate:
-    """Returns a rate multiplied by a factor; if the rate has several values by the prompt's length, multiplies each."""
+    """Returns a rate multiplied by `factor`, for usual and for long prompts."""
     if isinstance(rate, TieredPrices):
         return TieredPrices(rate.base * factor, [Tier(tier.start, tier.price * factor) for tier in rate.tiers])
     return rate * factor
 
 
 def published_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the price of a model in the list of genai-prices; None if it has none that the ledger can apply.
-
-    `model` is in lower case.
-    """
+    """Returns genai-prices' price of a model, given in lower case; None without a price that the ledger can apply."""
     prices_in_use = in_use()
     found = _find_model(prices_in_use, model)
     if found is None:
@@ -212,9 +209,9 @@ def published_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
 
 @lru_cache(maxsize=1024)
 def _find_model(prices: PriceList, model: str) -> tuple[Provider, ModelInfo] | None:
-    """Finds a model by its name in a list of prices, and returns its vendor and its entry; None if it is not found.
+    """Returns the vendor and the entry of a model in a list of prices; None if the model is not found.
 
-    OpenAI's models are searched first. A model of another vendor is found only if this vendor alone sells it.
+    OpenAI's models are searched first, then those that only their own vendor sells.
     """
     info = prices.openai.find_model(model)
     if info is not None and info.id == "moderation" and not model.startswith(MODERATIONS):
@@ -231,11 +228,9 @@ def _find_model(prices: PriceList, model: str) -> tuple[Provider, ModelInfo] | N
 
 
 def _prices_in_tier(info: ModelInfo, tier: str, at: datetime) -> ModelPrice | None:
-    """Returns the published prices of a model in one service tier; None if genai-prices lists none for that tier.
-
-    Whether they are listed is checked first, because genai-prices would answer with the prices of the default tier.
-    """
+    """Returns the published prices of a model in a service tier; None if genai-prices lists none for the tier."""
     context = {"processing": "batch"} if tier == "batch" else {"service_tier": tier}
+    # Checked first, because genai-prices would answer with the prices of the default tier.
     known = any(
         variant.when.items() <= context.items() and (variant.constraint is None or variant.constraint.active(at))
         for variant in info.price_variants or ()

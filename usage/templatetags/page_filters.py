@@ -37,13 +37,13 @@ def visible(value: object, length: int = 0) -> str:
 
 @register.filter
 def called_model(call: Request) -> str:
-    """Returns the name of the model that answered a call; if that is unknown, of the model that the call asked for."""
+    """Returns the name of the model that answered a call or, if unknown, of the model that the request named."""
     return call.response_model or call.request_model
 
 
 @register.filter
 def tokens(call: Request, column: str) -> str:
-    """Returns, as HTML, the number of tokens in the column `column` of a call; before an estimate stands the sign ≈."""
+    """Returns the number of tokens in a column of a call as HTML. An estimate gets the sign ≈."""
     value = getattr(call, column)
     is_estimate = value is not None and call.usage_source == UsageSource.ESTIMATED
     mark = '<abbr title="estimated: upstream did not state it">≈</abbr>\N{NARROW NO-BREAK SPACE}' if is_estimate else ""
@@ -52,7 +52,7 @@ def tokens(call: Request, column: str) -> str:
 
 @register.filter
 def attribute(value: object, name: str) -> object:
-    """Returns the attribute `name` of an object, for templates that have the name in a variable."""
+    """Returns the attribute `name` of an object, for templates with the name in a variable."""
     return getattr(value, name)
 
 

@@ -38,14 +38,11 @@ def differing_groups(
     wanted: str,
     most: int | None,
 ) -> list[tuple[Any, ...]]:
-    """Returns the groups in a table of sums that differ from the sums of their calls' rows; at most `most` of them.
+    """Compares a table of sums with the rows of calls; returns at most `most` groups that differ.
 
-    Only groups from `since` on are compared, because older rows may have been pruned while the sums still count them.
-
-    * `sums` are the columns that are compared.
-    * `keys` are the columns that name a group, and `groups` is the SQL that computes them from a call's row.
-    * `wanted` is the SQL of the values to return for each group. In it, `a` stands for the sums of the calls' rows, and
-      `b` for the sums in the table.
+    * `sums` are the compared columns. `keys` are the columns that name a group; `groups` computes them from a row.
+    * `wanted` is the SQL of the values to return for a group: `a` has the sums of its rows, `b` the sums in the table.
+    * Only groups from `since` on are compared: older rows may have been deleted.
     """
     counters = ", ".join(f"COALESCE(sum({summed_value(name)}), 0) AS {name}" for name in sums)
     same = " AND ".join(f"a.{key} = b.{key}" for key in keys)
@@ -70,31 +67,23 @@ def differing_groups(
 
 
 def first_row(since: datetime | None) -> UUID:
-    """Returns the request id at which a search for all calls since the time `since` must begin.
-
-    A call's id and its start are read from the clock one after the other, so the id is that of `LEEWAY` before `since`.
-    If `since` is None, the id is the lowest of all.
-    """
+    """Returns the request id from which a search for all calls since a time must begin; the lowest id for None."""
+    # A call's id and start are read from the clock one after the other.
     return first_id(since - LEEWAY) if since else UUID(int=0)
 
 
 def summed_value(name: str) -> str:
-    """Returns the SQL expression for the number that a call's row adds to the sum `name`.
-
-    The expression is null for a row that adds nothing.
-    """
+    """Returns the SQL expression for what a call's row adds to the sum `name`; null if nothing."""
     if kind := COST_PARTS.get(name):
         return f"CASE WHEN cost_kind = '{kind}' THEN cost END"
     return name if name in POLL_SUMS else f"CASE WHEN {IS_CALL} THEN {name} END"
 
 
 def differing_histograms(name: str, since: datetime | None, wanted: str, most: int | None) -> list[tuple[Any, ...]]:
-    """Returns the groups in the table `UsageHour` whose histogram of a latency differs from the rows of their calls.
+    """Compares the histograms in the table `UsageHour` with the rows of calls; returns the groups that differ.
 
-    * `name` is the latency that the histogram counts, such as `duration_ms`.
-    * `since` is the time from which on groups are compared; None for all groups.
-    * `wanted` is the SQL of the values to return for each group.
-    * `most` is the highest number of groups to return; None for no limit.
+    `name` is the latency, such as `duration_ms`. At most `most` groups from `since` on are returned; None means no
+    limit. `wanted` is the SQL of the values to return for a group.
     """
     keys = ", ".join(HOUR_KEYS)
     numbers = ", ".join(str(number + 1) for number in range(len(HOUR_KEYS) + 1))

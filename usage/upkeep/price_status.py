@@ -53,10 +53,7 @@ class LackingPrice:
 
 
 def price_lists() -> PriceLists:
-    """Puts a newly downloaded price list, if there is one, into use in this process.
-
-    Returns the source and the age of the prices that are in use then.
-    """
+    """Returns the source and age of the prices in use, after putting a newly downloaded list into use."""
     refresh()
     prices = in_use()
     return PriceLists(
@@ -69,7 +66,7 @@ def price_lists() -> PriceLists:
 
 
 def lacking_prices(now: datetime | None = None) -> list[LackingPrice]:
-    """Returns the models and tiers of the last 30 days that need a price or have an assumed one; most calls first."""
+    """Returns the models and tiers of the last 30 days whose price is missing or assumed, most calls first."""
     now = now or datetime.now(UTC)
     recent = Request.objects.filter(request_id__gt=first_id(now - RECENT))
     lacking = recent.filter(Q(cost__isnull=True) & (Q(price=None) | ~Q(price=COUNTED_AT_END)))
@@ -78,9 +75,9 @@ def lacking_prices(now: datetime | None = None) -> list[LackingPrice]:
 
 
 def nearest_price(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the price of a model in a tier or, if it has none, the price of the model with the most similar name.
+    """Returns the price of a model in a tier or, without one, that of the model with the most similar name.
 
-    The price is a listed or an assumed one. Returns None if no listed name is similar enough.
+    Returns None if no name is similar enough.
     """
     price = list_rates(model.lower(), tier, at)
     if price is None and (alike := get_close_matches(model.lower(), listed_models(), n=1, cutoff=LEAST_LIKENESS)):
@@ -89,10 +86,7 @@ def nearest_price(model: str, tier: str, at: datetime) -> ModelRates | None:
 
 
 def _grouped(calls: QuerySet[Request], now: datetime, *, is_provisional: bool) -> Iterator[LackingPrice]:
-    """Yields each model and tier of the given calls, with the number of these calls and a proposed price.
-
-    The model and tier with the most calls come first.
-    """
+    """Yields each model and tier of the given calls with the number of calls and a proposed price, most calls first."""
     groups = calls.annotate(called_model=CALLED_MODEL).values_list("called_model", "service_tier")
     for model, tier, number in groups.annotate(number=Count("pk")).order_by("-number"):
         billed = service_tier(tier)

@@ -52,13 +52,13 @@ class UpdateFailed(Exception):
 
 
 def update(url: str = "", *, accepts_changes: bool = False) -> PriceList:
-    """Downloads the price list, checks it, puts it into use for all processes of this host, and returns it.
+    """Downloads the price list, checks it, and puts it into use for all processes of this host; returns the list.
 
-    `url` is by default the setting `PRICES_URL` or, if that is empty, the address that genai-prices' own updater uses.
-    With `accepts_changes`, the list may lack models and have prices that differ very much from those before.
+    `url` is by default `PRICES_URL` or, if that is empty, genai-prices' own address. With `accepts_changes`, models may
+    be missing, and prices may have changed very much.
 
     Raises:
-        UpdateFailed: the list was not downloaded, was refused, or cannot be stored. The list in use stays in use.
+        UpdateFailed: the list was not downloaded, was refused, or cannot be stored; the earlier list stays in use.
     """
     raw = download(url or settings.PRICES_URL or DEFAULT_UPDATE_URL)
     fetched_at = datetime.now(UTC)
@@ -78,10 +78,10 @@ def update(url: str = "", *, accepts_changes: bool = False) -> PriceList:
 
 
 def download(url: str) -> list[dict[str, object]]:
-    """Downloads a price list from the URL `url`, and returns it: a JSON array with an object for each vendor.
+    """Downloads a price list: a JSON array with an object for each vendor.
 
     Raises:
-        UpdateFailed: the download failed, or what came is too large or is no such array.
+        UpdateFailed: the download failed, or its content is too large or no such array.
     """
     content = bytearray()
     try:
@@ -104,9 +104,9 @@ def download(url: str) -> list[dict[str, object]]:
 
 
 def faults(new: PriceList, *, accepts_changes: bool = False) -> list[str]:
-    """Checks a downloaded price list, and returns the reasons to refuse it; empty if the list can be put into use.
+    """Checks a downloaded price list; returns the reasons to refuse it, or an empty list.
 
-    With `accepts_changes`, a list is not refused for lacking models or for prices that have changed very much.
+    With `accepts_changes`, missing models and very much changed prices are no reasons.
     """
     found = []
     newest = max(BUNDLED.newest_price, genai_price_list.in_use().newest_price)
@@ -127,9 +127,9 @@ def faults(new: PriceList, *, accepts_changes: bool = False) -> list[str]:
 
 
 def _large_change(known: ModelInfo, listed: ModelInfo) -> str:
-    """Returns a text about the first price that has changed by more than a factor of `MOST_CHANGE`; empty without one.
+    """Returns a model's first price change by more than a factor of `MOST_CHANGE`: `gpt-5 output_mtok $10 → $1000`.
 
-    An example is `gpt-5 output_mtok $10 → $1000`.
+    Returns an empty text without such a change.
     """
     before, after = _rates(known), _rates(listed)
     for name, rate in before.items():
@@ -140,7 +140,7 @@ def _large_change(known: ModelInfo, listed: ModelInfo) -> str:
 
 
 def _rates(info: ModelInfo) -> dict[str, Decimal]:
-    """Returns the prices that a model has today in the default tier, by the names of genai-prices' fields."""
+    """Returns today's prices of a model in the default tier, by genai-prices' names."""
     prices = info.get_prices(datetime.now(UTC))
     stated = {name: getattr(prices, name, None) for name in (*TOKEN_PRICES.values(), *OTHER_PRICES)}
     rates = {name: rate.base if isinstance(rate, TieredPrices) else rate for name, rate in stated.items()}
@@ -148,13 +148,13 @@ def _rates(info: ModelInfo) -> dict[str, Decimal]:
 
 
 def _some(names: list[str]) -> str:
-    """Returns the first `MOST_NAMED` of some names as text for an error message, with the number of the other names."""
+    """Returns the first `MOST_NAMED` names as text for an error message, and how many others there are."""
     more = len(names) - MOST_NAMED
     return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Replaces the file `path` in one step, so that a process that reads it finds the old content or the new one.
+    """Replaces the content of a file in one step: readers find the old content or the new one.
 
     Raises:
         OSError: the file cannot be written; the old content stays.
@@ -191,12 +191,10 @@ class PriceUpdates:
             self._thread.start()
 
     def stop(self) -> None:
-        """Stops the thread that updates the price list; waits for its end for `STOP_SECONDS` at most.
-
-        A download that takes longer is left to end by itself.
-        """
+        """Stops the thread that updates the price list; waits at most `STOP_SECONDS` for its end."""
         self._stopping.set()
         if self.is_running:
+            # A download that takes longer is left to end by itself.
             self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
@@ -210,9 +208,9 @@ class PriceUpdates:
 
 
 def update_if_due() -> bool:
-    """Updates the price list, unless a process of this host has tried to update it in the last `EVERY_SECONDS`.
+    """Updates the price list, unless a process of this host has tried it in the last `EVERY_SECONDS`.
 
-    Returns whether the list was updated. If the update fails, a line is logged, and no error is raised.
+    Returns whether the list was updated. A failure is logged.
     """
     with _attempt(genai_price_list.file().with_suffix(".lock")) as is_due:
         if not is_due:
@@ -228,11 +226,9 @@ def update_if_due() -> bool:
 
 @contextmanager
 def _attempt(path: Path) -> Iterator[bool]:
-    """Context manager that yields whether this process is to update the price list now.
+    """Context manager that yields whether this process must update the price list now.
 
-    Yields False in two cases: another process is doing it, and therefore has the lock on the file `path`; or the last
-    attempt is less than `EVERY_SECONDS` ago. A lock that this process gets is held until the block ends. The time of
-    the last attempt is stored as the file's modification time.
+    No update is due while another process has locked the file `path`, or within `EVERY_SECONDS` after the last attempt.
     """
     with path.open("ab") as stream:
         try:
@@ -247,5 +243,6 @@ def _attempt(path: Path) -> Iterator[bool]:
             stream.truncate(0)
             stream.write(b"The time of this file is that of the last attempt to update the price list.\n")
             stream.flush()
+            # The file keeps the time of the last attempt.
             os.utime(stream.fileno())
         yield is_due

@@ -29,11 +29,9 @@ BATCH_SIZE = 5000
 
 
 def rebuild_totals(now: datetime | None = None) -> int:
-    """Computes the tables of sums again from the rows of calls; returns the number of hours whose sums were wrong.
+    """Computes the tables of sums from the rows of calls again; returns how many hours had wrong sums.
 
-    * Sums of hours and days are replaced only where they are wrong.
-    * Totals and counts of failures are always replaced. Only the counts of failures of days whose rows have been
-      deleted stay as they are.
+    Failure counts of days whose rows have been deleted stay.
     """
     now = now or database_now()
     with transaction.atomic(), connection.cursor() as cursor:
@@ -41,6 +39,7 @@ def rebuild_totals(now: datetime | None = None) -> int:
         # that are read here have been added to the hours.
         cursor.execute("LOCK TABLE usage_usagehour IN SHARE ROW EXCLUSIVE MODE")
         mended = _mend_hours(cursor)
+        # Hours and days are replaced only where they are wrong; totals and counts of failures always.
         UsageTotal.objects.all().delete()
         days = UsageHour.objects.annotate(day=TruncDay("hour", tzinfo=UTC)).order_by("day")
         for day in days.values_list("day", flat=True).distinct():
@@ -59,11 +58,7 @@ def rebuild_totals(now: datetime | None = None) -> int:
 
 
 def _mend_hours(cursor: CursorWrapper) -> int:
-    """Corrects the tables of hours (`UsageHour`) and of each key's days (`UsageDay`), where their sums are wrong.
-
-    Wrong sums of hours are computed again from the rows of calls, and wrong sums of days from those of hours. Returns
-    the number of hours that were wrong.
-    """
+    """Corrects wrong sums of hours (`UsageHour`) and of keys' days (`UsageDay`); returns how many hours were wrong."""
     since = comparable_since()
     hour, day = (f"COALESCE(a.{key}, b.{key})" for key in ("hour", "day"))
     wrong = differing_groups("usage_usagehour", HOUR_KEYS, HOUR_GROUPS, HOUR_SUMS, since, hour, None)
@@ -72,6 +67,7 @@ def _mend_hours(cursor: CursorWrapper) -> int:
     hours = {hour for (hour,) in wrong}
     wrong_days = differing_groups("usage_usageday", DAY_KEYS, DAY_GROUPS, DAY_SUMS, since, day, None)
     days = {hour.date() for hour in hours} | {day for (day,) in wrong_days}
+    # Hours are computed from the rows of calls, and days from the hours.
     UsageHour.objects.filter(hour__in=hours).delete()
     calls = Request.objects.annotate(hour=TruncHour("started_at", tzinfo=UTC)).filter(hour__in=hours)
     for rollup in _sums_of_rows(calls) if hours else ():
@@ -84,7 +80,7 @@ def _mend_hours(cursor: CursorWrapper) -> int:
 
 
 def _sums_of_hours(hours: Iterable[UsageHour]) -> Rollup:
-    """Adds up rows of the table `UsageHour`, and returns their sums as a `Rollup`."""
+    """Adds up rows of the table `UsageHour`; returns a `Rollup`."""
     rollup = Rollup()
     for hour in hours:
         errors = hour.calls * (hour.outcome != Outcome.SUCCESS)
@@ -97,15 +93,12 @@ def _sums_of_hours(hours: Iterable[UsageHour]) -> Rollup:
 
 
 def summed_rows(calls: QuerySet[Request]) -> Iterable[SummedRow]:
-    """Reads from the rows of the given calls the columns that sums are computed from."""
+    """Reads the columns that sums are computed from, for the given calls."""
     return cast(Iterable[SummedRow], calls.annotate(needs_price=NEEDS_PRICE).values(*SUMMED_NAMES))
 
 
 def _sums_of_rows(calls: QuerySet[Request]) -> Iterable[Rollup]:
-    """Adds up the rows of the given calls, and yields a `Rollup` for every `BATCH_SIZE` rows.
-
-    No more rows than that are in memory at a time.
-    """
+    """Adds up the rows of the given calls; yields a `Rollup` for every `BATCH_SIZE` rows, to save memory."""
     calls = calls.order_by("request_id")
     batch = list(summed_rows(calls[:BATCH_SIZE]))
     while batch:

@@ -24,10 +24,9 @@ BATCH_SIZE = 500
 
 
 def reprice(since: datetime, *, unpriced_only: bool) -> int:
-    """Computes the costs of calls again, and corrects the calls' rows and the tables of sums.
+    """Computes the costs of calls since `since` again, and corrects the calls' rows and all sums.
 
-    This is done for the calls that began at `since` or later; with `unpriced_only`, only for those without a cost.
-    Returns the number of costs that have changed.
+    With `unpriced_only`, only calls without a cost are computed. Returns how many costs have changed.
     """
     pricer = Pricer()
     last = first_id(since)
@@ -51,12 +50,12 @@ def reprice(since: datetime, *, unpriced_only: bool) -> int:
 
 
 def set_missing_kinds() -> int:
-    """Marks as estimated the costs that rest on estimated token counts and that an older version has left unmarked.
+    """Marks costs as estimated if they rest on estimated token counts and an older version has left them unmarked.
 
-    Corrects the sums, too. Other rows whose cost has no kind stay unmarked, because nothing says that their cost is
-    uncertain. Returns the number of changed rows.
+    Corrects the sums, too. Returns how many rows have changed.
     """
     last, changed = str(UUID(int=0)), 0
+    # Nothing says that the cost of other unmarked rows is uncertain.
     unmarked = Request.objects.filter(usage_source=UsageSource.ESTIMATED, cost_kind="", cost__gt=0)
     while True:
         with transaction.atomic():
@@ -70,17 +69,17 @@ def set_missing_kinds() -> int:
 
 
 def _apply(rows: list[CallRecord], pricer: Pricer) -> tuple[list[SummedRow], list[SummedRow]]:
-    """Computes the cost of the given rows again, and corrects the table of calls and the tables of sums.
+    """Computes the costs of the given rows again, and corrects the table of calls and the sums.
 
-    Returns the rows whose cost has changed as they were before, and as they are now.
+    Returns the rows with a changed cost, before and after.
     """
     return _write([row for row, old in zip(pricer.priced(rows), rows, strict=True) if _is_changed(row, old)])
 
 
 def _write(repriced: list[CallRecord]) -> tuple[list[SummedRow], list[SummedRow]]:
-    """Writes the new cost, cost kind and price of rows to the table of calls, and corrects the tables of sums.
+    """Writes the new cost, cost kind and price of rows to the table of calls, and corrects the sums.
 
-    Returns the rows as they were before, and as they are now.
+    Returns the rows before and after.
     """
     before, after = update_prices(repriced)
     rollup = Rollup()
@@ -92,10 +91,10 @@ def _write(repriced: list[CallRecord]) -> tuple[list[SummedRow], list[SummedRow]
 
 
 def _is_changed(row: CallRecord, old: CallRecord) -> bool:
-    """Returns whether a row that was priced again has another cost than before, or a cost of another kind."""
+    """Returns whether a row has another cost, or a cost of another kind, than before it was priced again."""
     return _cost(row) != _cost(old) or row["cost_kind"] != old["cost_kind"]
 
 
 def _cost(row: CallRecord) -> Decimal | None:
-    """Returns the cost in a call's row as a decimal number of dollars; None if the call has no cost."""
+    """Returns the cost in a call's row as a decimal number of dollars; None without a cost."""
     return None if row["cost"] is None else Decimal(row["cost"])

@@ -64,7 +64,7 @@ class Command(BaseCommand):
         repricing.add_argument("--all", action="store_true", help="also price again calls that have a price")
 
     def handle(self, *_args: object, **options: Unpack[Options]) -> None:
-        """Runs the action of `manage.py ledger` that was chosen, such as `status`: the method of the same name."""
+        """Runs the chosen action of `manage.py ledger`, such as `status`, by the method of the same name."""
         self.journal: Path = settings.DATA_DIR / "journal"
         try:
             getattr(self, options["action"])(options)
@@ -73,11 +73,7 @@ class Command(BaseCommand):
             raise CommandError(f"the database cannot be reached; is the server running? ({reason})") from None
 
     def status(self, _options: Options) -> None:
-        """Prints the state of the ledger, one value a line.
-
-        The values are the size of the journals, the number of lines in each file of records that could not be written
-        to the database, the time of the newest call, and the time when old data were last deleted.
-        """
+        """Prints the state of the ledger, one value a line, such as the size of the journals and the newest call."""
         waiting = sum(path.stat().st_size for path in self.journal.glob("*.journal"))
         newest = Request.objects.order_by("-request_id").values_list("started_at", flat=True).first()
         lines = {
@@ -95,10 +91,10 @@ class Command(BaseCommand):
             self.stdout.write(f"{name:<28}{value}")
 
     def verify(self, options: Options) -> None:
-        """Checks the ledger, prints each fault that is found, and exits with status 1 if there is any.
+        """Checks the ledger and prints each fault; exits with status 1 if there is a fault.
 
-        Also says how many records could not be written, and are kept in files; these are no faults. On a terminal, the
-        check that is under way is shown.
+        Also prints how many records are in files beside the ledger, which are no faults. A terminal shows the present
+        check.
         """
         progress = self.show_progress if self.stderr.isatty() else lambda _: None
         faults = 0
@@ -115,18 +111,15 @@ class Command(BaseCommand):
             sys.exit(1)
 
     def show_progress(self, check: str) -> None:
-        """Shows on the terminal which check runs now, in place of the one before; an empty text clears the line."""
+        """Shows the name of the present check on the terminal; an empty text clears the line."""
         self.stderr.write(f"\r\x1b[K{f'checking {check} …' if check else ''}", style_func=str, ending="")
         self.stderr.flush()
 
     def replay(self, _options: Options) -> None:
-        """Writes records to the database that could not be written before, and prints how many were written.
+        """Writes dead letters, records of newer versions, and dead processes' journals to the database.
 
-        * Dead letters: rows that the database has refused.
-        * Records of newer versions.
-        * The journals of dead processes. While the shipper runs, these are left to it.
-
-        Also prints how many records were refused again, cannot be read, or are still of a newer version.
+        Prints how many records were written, refused again, unreadable, or still of a newer version. While the shipper
+        runs, the journals are left to it.
         """
         try:
             with no_shipper_runs() as adopts:
@@ -140,7 +133,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{delivery.newer} records are of a newer version; they are in {self.journal / NEWER}")
 
     def deadletter(self, _options: Options) -> None:
-        """Prints the request id, the start time and the database's error of each call in the dead-letter file."""
+        """Prints the request id, start time and database error of each dead letter."""
         path = self.journal / DEAD_LETTERS
         for line in path.read_bytes().splitlines() if path.exists() else []:
             letter = read_letter(line)
@@ -151,20 +144,19 @@ class Command(BaseCommand):
             self.stdout.write(f"{letter['request_id']}  {letter.get('started_at', '')}  {reason}")
 
     def sum(self, _options: Options) -> None:
-        """Computes the sums of calls again, such as those by hour and by key, and corrects those that are wrong.
+        """Computes the sums of calls from the calls' rows again, and corrects the wrong ones.
 
-        The sums are computed from the rows of the calls. Before that, costs that rest on estimated token counts are
-        marked as estimated, where an older version has not done so. Prints how many hours were wrong, and how many
-        costs were not marked.
+        Prints how many hours were wrong, and how many estimated costs were not marked as such.
         """
+        # Older versions have left some estimated costs unmarked.
         marked = set_missing_kinds()
         mended = rebuild_totals()
         self.stdout.write(f"added up; {mended} hours were wrong, {marked} estimated costs were not marked")
 
     def prune(self, options: Options) -> None:
-        """Deletes the rows and bodies of calls that are older than RETENTION_DAYS and BODY_RETENTION_DAYS.
+        """Deletes calls that are older than RETENTION_DAYS, and bodies that are older than BODY_RETENTION_DAYS.
 
-        Without `--yes`, deletes at most the rows and bodies of a few days. Prints how many were deleted.
+        Prints how many were deleted. Without `--yes`, at most a few days are deleted at once.
         """
         try:
             pruned = retention.prune(all_at_once=options["yes"])
@@ -176,9 +168,9 @@ class Command(BaseCommand):
             self.stdout.write(f"more is past its time; at most {days} days go at once, and all of it with --yes")
 
     def reprice(self, options: Options) -> None:
-        """Computes the cost of calls since the day `--since` again, and prints how many costs have changed.
+        """Computes the costs of calls since the day `--since` again; prints how many costs have changed.
 
-        Without `--all`, only calls that have no cost are computed.
+        Only calls without a cost are computed, unless `--all` is given.
         """
         since = options["since"]
         assert since is not None  # noqa: S101  (the parser requires it)

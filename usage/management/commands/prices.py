@@ -54,7 +54,7 @@ class Command(BaseCommand):
             raise CommandError(f"the database cannot be reached; is the server running? ({reason})") from None
 
     def update(self, url: str, *, accepts_changes: bool) -> None:
-        """Downloads the newest list of genai-prices, puts it into use, and prints its source and newest price's day.
+        """Downloads the newest list of genai-prices and puts it into use; prints the day of its newest price.
 
         Raises:
             CommandError: no list was downloaded, or the list was refused or cannot be stored.
@@ -69,10 +69,9 @@ class Command(BaseCommand):
         self.stdout.write(f"{new.source}, is in use: its newest price is of {newest}; models that are new: {added}")
 
     def status(self) -> None:
-        """Prints the age of the price lists, and the models and service tiers whose price is missing or assumed.
+        """Prints the age of the price lists, and the models whose price is missing or assumed.
 
-        Each model and tier that calls of the last 30 days lack a known price for has one line, below the heading `Needs
-        a price` or `Has an assumed price`.
+        Only models of the last 30 days are listed, one line for each model and service tier.
         """
         lists = price_lists()
         today = datetime.now(UTC).date()
@@ -95,16 +94,13 @@ def _day(day: date, today: date) -> str:
 
 
 def _line(lacking: LackingPrice) -> str:
-    """Returns a line of text about a model and tier that lack a price: the number of calls, and the proposed price."""
+    """Returns a line about a model and tier without a known price: the number of calls, and a proposed price."""
     proposal = "no similar model is listed" if lacking.proposal is None else _proposal(lacking.proposal)
     return f"{lacking.calls:>8,} calls  {lacking.model or '(no model)'}  {lacking.tier}  {proposal}"
 
 
 def _proposal(price: ModelRates) -> str:
-    """Returns a proposed price as text, such as `like gpt-6.2-sol: input $2, output $10 a million`.
-
-    It names the similar model whose price is proposed.
-    """
+    """Returns a proposed price, and the model it is taken from: `like gpt-6.2-sol: input $2, output $10 a million`."""
     rates = [
         f"{unit} ${rate.normalize():f}" for unit in PROPOSED_UNITS if (rate := price.rates and price.rate(unit, 1))
     ]
