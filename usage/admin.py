@@ -101,7 +101,7 @@ class ModelPriceAdmin(GuardedAdmin):
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, object]:
         """Returns the initial values of the form for a new price, from the page's query string.
 
-        Texts of times are parsed, and texts that are no times are left out.
+        The two times are parsed; an unreadable time is left out.
         """
         initial: dict[str, object] = dict(super().get_changeform_initial_data(request))
         for name in ("valid_from", "valid_until"):

@@ -220,7 +220,7 @@ CALLED_MODEL_SQL = "COALESCE(NULLIF(response_model, ''), request_model)"
 def called_model(row: CallRecord | SummedRow) -> str:
     """Returns the name of the model that answered a call or, if unknown, of the model that the request named.
 
-    Returns an empty text without either.
+    Returns an empty text if neither is known.
     """
     return row.get("response_model") or row.get("request_model") or ""
 

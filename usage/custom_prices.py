@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 
 
 def service_tier(named: str | None) -> str:
-    """Returns the name of the service tier by which a call is billed, for a tier's name in a request, answer or price.
+    """Returns the service tier by which a call is billed, from the tier's name in a request, answer or price.
 
     `Priority` becomes `priority`; `auto`, `standard` and None become `default`.
     """

@@ -119,10 +119,10 @@ class WorkerCounters:
             self._add(("damaged_records",), records)
 
     def count_usage(self, rows: Iterable[SummedRow], replaced: Mapping[str, Sequence[SummedRow]] | None = None) -> None:
-        """Counts the tokens and dollars of rows that were just inserted, and the rows without a price.
+        """Counts the tokens and dollars of rows that were just inserted, and the rows that need a price.
 
-        `replaced` has the older rows that a new row replaces, by the new row's request id. These were counted before,
-        so only the difference counts.
+        `replaced` maps the request id of a new row to the older rows that the new row replaces. Older rows were counted
+        before, so only the difference is added.
         """
         with self._lock:
             for row in rows:

@@ -484,7 +484,7 @@ class ModelPrice(models.Model):
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Saves the price with its service tier in standard spelling: `Priority` as `priority`, the default tier as "".
 
-        A price with a tier is not one for every tier.
+        If a service tier is given, `every_tier` becomes False.
         """
         if self.service_tier:
             tier = service_tier(self.service_tier)

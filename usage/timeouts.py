@@ -18,7 +18,8 @@ async def result_within(task: asyncio.Task[T], seconds: float) -> T:
     Raises:
         TimeoutError: the task has not ended in time.
     """
-    # While the whole process stands still, time passes, but nobody reads the socket. Such a pause uses up one slice only.
+    # While the whole process stands still, time passes, but nobody reads the socket. Such a pause uses up only one
+    # slice: the task has the others to read the socket.
     for _ in range(SLICES):
         await asyncio.wait({task}, timeout=seconds / SLICES)
         if task.done():

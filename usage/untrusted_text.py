@@ -19,7 +19,7 @@ ELLIPSIS = "…"
 def escape_invisible(text: str, max_length: int = 0) -> str:
     """Replaces each invisible character in a text by its code, such as `<U+202E>`.
 
-    A text of more than `max_length` characters is cut first, and gets an ellipsis. With 0, nothing is cut.
+    A text of more than `max_length` characters is cut first, and gets an ellipsis. A `max_length` of 0 means no limit.
     """
     if max_length and len(text) > max_length:
         text = text[:max_length].rstrip() + ELLIPSIS

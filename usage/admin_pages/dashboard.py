@@ -84,11 +84,10 @@ def data(request: HttpRequest) -> JsonResponse:
 def refresh_response(
     request: HttpRequest, fragments: Mapping[str, Mapping[str, object]], key: str | None = None
 ) -> JsonResponse:
-    """Returns the newest data of a dashboard as JSON, by which a script refreshes the open page.
+    """Returns the newest data of a dashboard as JSON: the values of the charts, and parts of the page as HTML.
 
-    The JSON has the charts' values, and parts of the page as HTML. `fragments` names the template of each part, with
-    the values that only this template needs. Without a `key`, the dashboard is that of all calls. The status is 400 if
-    the query states no valid range of time.
+    The dashboard is that of `key`, or of all calls if `key` is None. `fragments` maps the name of each part's template
+    to the values that only this template needs. The status is 400 if the query states no valid range of time.
     """
     now = datetime.now(UTC)
     try:

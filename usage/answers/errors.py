@@ -138,7 +138,7 @@ def _from_body(body: bytes) -> ErrorFacts:
 
 
 def _from_text(data: bytes) -> ErrorFacts:
-    """Makes an error without type and code, whose message is `data`: a JSON string or plain text."""
+    """Makes an error from its message: `data`, which is a JSON string or plain text. Type and code are empty."""
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -184,9 +184,9 @@ def _from_members(error: Mapping[str, object]) -> ErrorFacts:
 
 
 def _first_text(error: Mapping[str, object], names: tuple[str, ...]) -> str:
-    """Returns, as text, the first of the members `names` that has a text or whole number in it.
+    """Returns the first text or whole number among the members `names` of an error object, as text.
 
-    Empty texts and 0 do not count. Without any such member, the result is an empty text.
+    Empty texts and 0 do not count. If there is no such member, the result is an empty text.
     """
     return next((_as_text(error[name]) for name in names if isinstance(error.get(name), str | int) and error[name]), "")
 

@@ -96,7 +96,7 @@ def limited_to_time(supposed: SupposedUsage, seconds: float) -> SupposedUsage:
 
 
 def at_least(supposed: SupposedUsage, seen: Counts, seen_use: OtherUsage | None = None) -> SupposedUsage:
-    """Raises the counts in an estimate of a call's usage to what the answer has shown; returns a changed copy.
+    """Increases the counts in an estimate of a call's usage to what the answer has shown; returns a changed copy.
 
     `seen` has the token counts that the answer has shown, and `seen_use` its use of hosted tools.
     """

@@ -100,9 +100,9 @@ class _Outline:
         return value
 
     def _expect(self, mark: bytes, at: int) -> int:
-        """Returns the position of the next token behind `mark`, a JSON character that must come next at position `at`.
+        """Returns the position behind the character `mark`, which must come next in the JSON body at position `at`.
 
-        White space before and behind `mark` is skipped.
+        White space on both sides of `mark` is skipped.
 
         Raises:
             _GivenUp: another character comes next.
@@ -169,14 +169,14 @@ class _Outline:
 
 def _end(pattern: re.Pattern[bytes], body: bytes, at: int) -> int:
     """Returns the position of the first byte, from `at` on, that does not match `pattern`, a class of bytes."""
-    # In steps, because other threads stand still during one.
+    # In steps, because other threads do not run during one.
     while (end := pattern.match(body, at, at + _STEP_BYTES).end()) - at == _STEP_BYTES:  # type: ignore[union-attr]  # there is always a match, if only an empty one
         at = end
     return end
 
 
 def _parse(data: bytes) -> object:
-    """Parses JSON, even with invalid UTF-8 or control characters in it; returns None for invalid JSON."""
+    """Parses JSON, even with invalid UTF-8 or control characters in it; returns None if Python cannot parse it."""
     try:
         parsed: object = json.loads(data.decode("utf-8", "surrogateescape"), strict=False)
     except (ValueError, RecursionError):

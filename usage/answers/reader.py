@@ -106,7 +106,7 @@ class AnswerReader:
 
     @property
     def other_usage(self) -> OtherUsage:
-        """The billed usage that upstream's usage object does not state, such as web searches; empty without any."""
+        """The billed usage that upstream's usage object does not state, such as web searches; may be empty."""
         return OtherUsage() if self.tools is None else self.tools.other_usage()
 
     @property
@@ -225,7 +225,10 @@ class AnswerReader:
         self.counts.update(read_counts(self.usage))
 
     def _end(self, kind: str) -> None:
-        """Records that an event of type `kind` has ended the stream. A failed response without an error gets one."""
+        """Records that an event of type `kind` has ended the stream.
+
+        If a failed response states no error, the error becomes `response_failed`.
+        """
         self.has_ended = True
         if kind == "response.failed" and self.error is None:
             self.error = {"type": "", "code": "response_failed", "message": ""}

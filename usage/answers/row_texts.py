@@ -36,15 +36,15 @@ def column_text(value: str, length: int, secrets: tuple[str, ...]) -> str:
 
 @lru_cache(maxsize=1024)
 def _cached_column_text(value: str, length: int, secrets: tuple[str, ...]) -> str:
-    """Redacts the secrets in a short text, and cuts the text to `length` characters; results are cached.
+    """Redacts the secrets in a short text, and cuts the text to `length` characters.
 
-    The names of models and clients come again and again.
+    Results are cached: the names of models and clients come again and again.
     """
     return storable_prefix(redact(value, secrets), length)
 
 
 def storable_prefix(value: str, length: int) -> str:
-    """Returns the first `length` characters of a text, each that PostgreSQL cannot store replaced by U+FFFD."""
+    """Returns the first `length` characters of a text, with U+FFFD for each that PostgreSQL cannot store."""
     return storable(value)[:length]
 
 
@@ -121,9 +121,10 @@ def _names(usage: Mapping[str, object]) -> Iterator[str | None]:
 
 @lru_cache(maxsize=256)
 def _are_plain_names(names: tuple[str | None, ...], secrets: tuple[str, ...]) -> bool:
-    """Returns whether a usage object with these names has no secrets, and can be stored as it came; results are cached.
+    """Returns whether a usage object with these names has no secrets, so that it can be stored as it came.
 
-    `names` comes from `_names`: it has None for a value that may itself be a secret, which makes the result False.
+    `names` come from `_names`. A None among them stands for a possible secret, and makes the result False. Results are
+    cached: the same names come again and again.
     """
     text = "\n".join(name for name in names if name is not None)
     is_short = None not in names and len(text) < MAX_CACHED_NAMES and "\0" not in text

@@ -24,8 +24,8 @@ def is_count(value: object) -> TypeGuard[int | float]:
 def read_counts(usage: Mapping[str, object]) -> Counts:
     """Reads the counts in upstream's usage object; returns them by the names of the ledger's columns.
 
-    Token counts are rounded up to whole numbers; `audio_seconds` is in seconds. Counts that are not stated are left
-    out.
+    Token counts are rounded up to whole numbers; `audio_seconds` is in seconds. A stated 0 is included, a missing count
+    is not.
     """
     into, out = input_details(usage), output_details(usage)
     counts: Counts = {}
@@ -52,9 +52,9 @@ def read_counts(usage: Mapping[str, object]) -> Counts:
 
 
 def states_usage(usage: Mapping[str, object], counts: Counts) -> bool:
-    """Returns whether upstream's usage object states how much was used; false for an empty one, or one with only nulls.
+    """Returns whether upstream's usage object states how much was used: by any count, or by a total of tokens.
 
-    `counts` are the counts that were read from the object.
+    Some servers send an empty object, or only nulls. `counts` are the counts that were read from the object.
     """
     return bool(counts) or whole_count(usage.get("total_tokens")) > 0
 
@@ -82,7 +82,7 @@ def whole_count(value: object) -> int:
 def input_details(usage: Mapping[str, object]) -> Mapping[str, object]:
     """Returns the object in upstream's usage that splits the input tokens by kind, such as cached tokens.
 
-    Returns an empty dict without such an object.
+    Returns an empty dict if there is no such object.
     """
     return _first_object(usage, "prompt_tokens_details", "input_tokens_details", "input_token_details")
 
@@ -90,7 +90,7 @@ def input_details(usage: Mapping[str, object]) -> Mapping[str, object]:
 def output_details(usage: Mapping[str, object]) -> Mapping[str, object]:
     """Returns the object in upstream's usage that splits the output tokens by kind, such as reasoning tokens.
 
-    Returns an empty dict without such an object.
+    Returns an empty dict if there is no such object.
     """
     return _first_object(usage, "completion_tokens_details", "output_tokens_details", "output_token_details")
 
@@ -104,7 +104,7 @@ def _first_object(usage: Mapping[str, object], *names: str) -> Mapping[str, obje
 
 
 def _first(usage: Mapping[str, object], *names: str) -> object:
-    """Returns the first of the members `names` of a usage object whose value is not null; None without one."""
+    """Returns the first of the members `names` of a usage object whose value is not null; None if there is none."""
     for name in names:
         if (count := usage.get(name)) is not None:
             return count

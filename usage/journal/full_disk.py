@@ -67,7 +67,8 @@ class FullDisk:
     def check(self) -> Iterator[str]:
         """Writes the end records that wait in memory; yields the request id of each written one.
 
-        Then sets `is_full`, by which new calls are refused: True if the disk has too little space or refuses records.
+        Then decides whether new calls are refused (`is_full`): if the disk has too little space, or still refuses
+        records.
         """
         disk = os.statvfs(self._directory)
         lacks_files = disk.f_files > 0 and disk.f_favail < LEAST_FILES  # some file systems count no files

@@ -21,8 +21,9 @@ READ_BYTES = 4 * 1024 * 1024
 def read_from(path: Path, offset: int, limit: int | None = None) -> Scan:
     """Reads the next few MiB of a journal file, from byte `offset` on, and returns the whole records in them.
 
-    With `limit`, the file has been written up to this position: if no whole record comes before it, the bytes count as
-    damaged. Without it, the last record may still be written, and is left out while unfinished.
+    * With `limit`, the file has been written up to this position. If no whole record comes before it, the bytes up to
+      there count as damaged.
+    * Without `limit`, an unfinished last record is left out: the file is still being written.
     """
     size = READ_BYTES
     while True:
@@ -74,9 +75,8 @@ def waiting_bytes(directory: Path, shipped: Mapping[str, int]) -> int:
 def copy_all(directory: Path, chunk_bytes: int) -> Iterator[tuple[str, Iterator[bytes]]]:
     """Copies all journals while they are written and shipped: yields the name of each file, and its content in chunks.
 
-    The content of a file must be read before the next file is asked for. The files of lines that could not be
-    delivered, such as dead letters, come last. A record from before the start is in a copied file, or in the database
-    by the end.
+    The content of a file must be read before the next file is asked for. Every record that was written before the first
+    file was yielded is in one of the files, or in the database before the last file is yielded.
     """
     for patterns in (("*.journal",), ("*.log", "*.retried")):
         # A file that vanishes before it is opened has been delivered. The begin records of its open calls were copied

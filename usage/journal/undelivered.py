@@ -54,8 +54,8 @@ def append(path: Path, lines: Iterable[bytes]) -> None:
 def begin_retry(directory: Path, name: str = DEAD_LETTERS, retried_name: str = RETRIED) -> Path:
     """Renames a file of undelivered lines, by default the dead letters, to try them again; returns the new path.
 
-    A file with the new name is left by a replay that was killed. It is kept, and nothing is renamed. Without either
-    file, there is none at the returned path.
+    Nothing is renamed if the new name exists already: a replay that was killed has left it. If there are no such lines,
+    there may be no file at the returned path.
     """
     kept, retried = directory / name, directory / retried_name
     if kept.exists() and not retried.exists():

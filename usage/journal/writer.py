@@ -105,7 +105,7 @@ class Journal:
     def end(self, request_id: str, record: CallRecord) -> None:
         """Writes the row of an ended call to the journal; keeps the row in memory if the disk does not take it.
 
-        While the disk is full, the rows of refused calls are dropped. They are counted, and the number is logged later.
+        While the disk is full, the rows of refused calls are dropped, and only their number is logged later.
         """
         line = frame({"version": RECORD_VERSION, "kind": "end", "request_id": request_id, **record})
         with self._lock:

@@ -109,9 +109,9 @@ def _ids_by_response(rows: Iterable[CallRecord]) -> dict[str, str]:
 
 
 def _claim(stated: dict[str, str]) -> dict[str, str]:
-    """Records in the table `CountedResponse` which row is billed for a response, unless one is recorded already.
+    """Enters in the table `CountedResponse` which row is billed for each response; earlier entries stay.
 
-    `stated` maps response ids to request ids. Returns such a map of the rows that are recorded now.
+    `stated` maps response ids to request ids. Returns a map of the same form with the entries of the table.
     """
     if not stated:
         return {}
@@ -125,7 +125,7 @@ def _claim(stated: dict[str, str]) -> dict[str, str]:
 def _owners(response_ids: Iterable[str]) -> dict[str, str]:
     """Reads from the table `CountedResponse` which row is billed for each of the given responses.
 
-    Returns a map from response ids to request ids, without the responses for which no row is billed yet.
+    Returns a map from response ids to request ids. Responses for which no row is billed yet are absent.
     """
     ids = list(response_ids)
     if not ids:
@@ -138,7 +138,7 @@ def _replace_estimates(exact: dict[str, str], owners: dict[str, str], rows: Sequ
     """Lets new rows with exact usage replace older rows that are billed for an estimate of the same response.
 
     `exact` and `owners` map response ids to request ids: of the rows with exact usage, and of the rows billed so far.
-    Updates `owners`. Returns the request id of the new row by that of each older row.
+    Updates `owners`. Returns a map from the request ids of older rows to those of the new rows.
     """
     read_again = {row["response_id"] for row in rows if row.get("response_id") in exact and not _is_creation(row)}
     wanted = {key: value for key, value in exact.items() if key in read_again or owners.get(key) != value}
@@ -173,9 +173,9 @@ def _is_creation(row: CallRecord) -> bool:
 
 
 def _has_unshared_usage(row: CallRecord) -> bool:
-    """Returns whether no other row can state the same usage as this row, so that the rows need not be compared.
+    """Returns whether the usage in a call's row belongs to this row alone, so that no other row must be compared.
 
-    Rows share their usage if one call creates a response and another reads it, for example.
+    Rows share their usage, for example, if one call creates a response and another reads it.
     """
     # This check is quick, and spares most chats the comparison.
     if str(row.get("route")).startswith(RETRIEVABLE):
@@ -205,7 +205,7 @@ def _states_usage(row: CallRecord) -> bool:
 def _has_ended_without_usage(row: CallRecord) -> bool:
     """Returns whether a row shows that its response has ended, and that upstream will never state the usage.
 
-    Such a row is that of a failed response, or that of the poll that found a response cancelled.
+    Examples: the row of a failed response; the row of the poll that found a response cancelled.
     """
     if row.get("usage") is not None:
         return False

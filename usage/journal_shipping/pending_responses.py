@@ -55,7 +55,7 @@ class Written(NamedTuple):
 def remember_pending(rows: Sequence[CallRecord]) -> None:
     """Stores the unfinished responses of calls in the table `PendingResponse`, so that the gateway polls them.
 
-    Each of `rows` is that of a call with one such response.
+    Each of the rows is that of a call, and names one response.
     """
     # In one order: two hosts that insert the same responses in different ones would wait for each other.
     pending = [
@@ -84,9 +84,9 @@ def settle_pending(pending: QuerySet[PendingResponse]) -> None:
 def forget_pending(response: PendingResponse, *, is_gone: bool = False, has_ended: bool = False) -> None:
     """Ends the polling of a background response without exact usage, and counts its stored estimate instead.
 
-    * `has_ended`: upstream has said that the response ended. If nothing is reserved, an estimate in the call's row
-      stays.
-    * `is_gone`: upstream no longer has the response. If usage is reserved, all of it counts.
+    * `has_ended`: upstream has said that the response ended. Then an estimate that the call's row has already stays,
+      unless usage is reserved. Otherwise lower counts in the row are raised to the stored ones.
+    * `is_gone`: upstream no longer has the response. Then all reserved usage counts.
     """
     with transaction.atomic():
         # Nobody knows whether upstream went on with a response after its deletion.
@@ -135,7 +135,7 @@ def _is_reserved(response: PendingResponse) -> bool:
 
 
 def lease_pending(limit: int) -> list[PendingResponse]:
-    """Returns at most `limit` background responses for this process to poll, and reserves them for a minute.
+    """Returns at most `limit` background responses for this process to poll; no other process gets them for a minute.
 
     Responses older than 30 days are not polled any more: an estimate of their usage is counted.
     """
@@ -151,7 +151,7 @@ def lease_pending(limit: int) -> list[PendingResponse]:
 
 
 def postpone(response: PendingResponse) -> None:
-    """Sets when to poll an unfinished background response again: after half of its age, at most after a minute."""
+    """Sets when to poll an unfinished background response again: after half of its age, at most a minute from now."""
     now = database_now()
     ask_at = now + min(LEASE, (now - response.created_at) / 2)
     PendingResponse.objects.filter(pk=response.pk).update(ask_at=ask_at)  # none, if it was settled meanwhile

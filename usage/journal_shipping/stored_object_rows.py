@@ -43,7 +43,9 @@ def object_ids(row: CallRecord) -> list[str]:
 
 
 def makers(wanted: Collection[str]) -> dict[str, str]:
-    """Returns the name of the key that created each stored object, by the object's id. Unknown objects are absent.
+    """Returns which key created each stored object, as a map from object ids to names of keys.
+
+    Objects that no key of this gateway has created are absent.
 
     Raises:
         django.db.Error: the database cannot be read.

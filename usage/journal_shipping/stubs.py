@@ -56,7 +56,7 @@ def stub(row: CallRecord) -> CallRecord:
 
 
 def least_stub(row: CallRecord) -> CallRecord:
-    """Makes a very short row of a call, for a call whose stub the database has refused as well.
+    """Makes a very short row, for a call whose stub the database has refused as well.
 
     It has ids, the numbers that the sums count, key, method, route and created objects.
     """
@@ -64,7 +64,7 @@ def least_stub(row: CallRecord) -> CallRecord:
 
 
 def bare_stub(row: CallRecord) -> CallRecord:
-    """Makes the shortest row of a call, for a call whose longer stubs the database has refused as well.
+    """Makes the shortest row, for a call whose longer stubs the database has refused as well.
 
     It has ids, key, method, route and created objects.
     """

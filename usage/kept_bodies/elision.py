@@ -110,7 +110,7 @@ class _Elision:
     def _find_head(self, window: int) -> re.Match[bytes] | None:
         """Returns the next match of `_HEAD` before position `window`: a name such as `"b64_json"`, or `data:`.
 
-        Base64 or a vector may follow the match. Returns None without a match.
+        Base64 or a vector may follow the match. Returns None if there is no match.
         """
         if self._head is None or self._head.start() < self._at:
             self._head = None
@@ -121,9 +121,10 @@ class _Elision:
         return self._head if self._head is not None and self._head.start() < window else None
 
     def _keep_to(self, stop: int) -> bool:
-        """Copies the body up to position `stop`, or up to the first long run of base64; returns whether there was one.
+        """Copies the body up to position `stop`, or up to a long run of base64 that begins before `stop`.
 
-        A placeholder for the run is added to the copy. This finds base64 without a name or a `data:` URL before it.
+        Returns True if there is such a run: then a placeholder for the run is added, too. This finds base64 that has no
+        name and no `data:` URL before it.
         """
         body, start = self._body, self._at
         for at in range(start, stop - _BLOCK_BYTES + 1, _BLOCK_BYTES):
@@ -152,9 +153,9 @@ class _Elision:
         self._at = stop
 
     def _placeholder_behind(self, head: re.Match[bytes]) -> tuple[bytes | None, int]:
-        """Returns the placeholder for the base64 or vector behind `head`, a match of `_HEAD`, and its end.
+        """Returns the placeholder for the base64 or vector behind `head`, and the end of that base64 or vector.
 
-        The placeholder is None if neither base64 nor a vector follows.
+        `head` is a match of `_HEAD`. The placeholder is None if neither base64 nor a vector follows.
         """
         body, name, start = self._body, head["name"], head.end()
         if name is None:
@@ -208,7 +209,7 @@ class _Elision:
         return _BASE64.match(body, at, min(at + step + _STEP_BYTES, stop)).end()  # type: ignore[union-attr]  # matches
 
     def _find(self, byte: bytes, start: int) -> int:
-        """Returns the position of the first `byte` in the body at or behind `start`; without one, the end of the body.
+        """Returns the position of the first `byte` in the body from `start` on; the end of the body if there is none.
 
         `start` must not be lower than in earlier calls.
         """
@@ -220,9 +221,9 @@ class _Elision:
 
 
 def _is_base64(block: bytes) -> bool:
-    """Returns whether a block of base64's letters is base64, and not escaped text or a ruled line.
+    """Returns whether a block of letters that base64 can have is really base64.
 
-    Examples that are none: `\\u4e2d`, `-----`.
+    Returns False for escaped text such as `\\u4e2d`, and for a ruled line such as `-----`.
     """
     if b"\\" in block and b"\\" in block.replace(b"\\/", b"").rstrip(b"\\"):
         return False  # escaped letters such as \u4e2d
@@ -232,7 +233,7 @@ def _is_base64(block: bytes) -> bool:
 def _describe(body: bytes, start: int, end: int, media_type: bytes = b"") -> bytes:
     """Returns the placeholder for base64 between two positions of the body, such as `<base64 image/png, 34,560 bytes>`.
 
-    The size is that of the decoded bytes. Without a `media_type`, the first bytes show the type.
+    The size is that of the decoded bytes. If no `media_type` is given, the first bytes show the type.
     """
     sampled = min(end, start + _MAX_COUNTED_BYTES)
     escapes = body.count(b"\\/", start, sampled)

@@ -283,5 +283,5 @@ def _part_line(part: PartExcerpt, budget: int) -> tuple[bytes, int]:
 
 
 def _first_group(match: re.Match[bytes] | None) -> bytes:
-    """Returns the first group that took part in a regular expression's match; empty bytes without one."""
+    """Returns the first group that took part in a regular expression's match; empty bytes if none did."""
     return next((group for group in match.groups() if group is not None), b"") if match else b""

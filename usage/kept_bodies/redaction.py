@@ -70,7 +70,8 @@ def _token(prefix: str, length: int) -> tuple[str, re.Pattern[str]]:
     A token has at least `length` letters, digits, `-` or `_` behind the prefix.
     """
     apart = "|".join(before.format(prefix) for before in _BEFORE)
-    # Inside a longer word the prefix may stand by chance, as in `disk-`.
+    # Inside a longer word the prefix may stand by chance, as in `disk-`: at least 20 characters must follow there, a
+    # digit and a capital letter among them.
     inside = rf"{_LOOKS_RANDOM}[A-Za-z0-9_-]{{{max(length, 20)}}}"
     return prefix, re.compile(rf"{prefix}(?:(?:{apart})[A-Za-z0-9_-]{{{length},}}+|{inside}[A-Za-z0-9_-]*+)")
 
@@ -90,7 +91,7 @@ def redact(text: str, secrets: Sequence[str] = ()) -> str:
 
 
 def redact_exact(text: str, secrets: Sequence[str]) -> str:
-    """Replaces the given `secrets` in `text` by `[redacted]`, however they are written, such as escaped."""
+    """Replaces the given `secrets` in `text` by `[redacted]`, in whatever way they are written."""
     return _redact(text, secrets, _find_exact)
 
 
@@ -111,7 +112,7 @@ def redact_answer(body: bytes, secrets: Sequence[str]) -> bytes:
 
 
 def redact_each(texts: Sequence[str], secrets: Sequence[str]) -> list[str]:
-    """Redacts secrets in each of `texts` as `redact` does, but in less time."""
+    """Redacts secrets in each of `texts` as `redact` does, but in less time; returns the redacted texts."""
     # Nearly always no text has a secret. Long texts are not joined: searching them twice would cost more.
     if sum(map(len, texts)) <= MAX_JOINED_CHARACTERS:
         joined = " ".join(texts)
@@ -241,7 +242,7 @@ def _has_line_end(text: str) -> bool:
 
 @lru_cache(maxsize=64)
 def _exact_secrets(secrets: tuple[str, ...]) -> _ExactSecrets:
-    """Returns the finder of the given secrets, without too short ones; finders are cached."""
+    """Returns the finder of the given secrets; very short secrets are not searched. Finders are cached."""
     return _ExactSecrets({secret for secret in secrets if len(secret) >= MIN_SECRET_CHARACTERS})
 
 

@@ -18,7 +18,7 @@ class ProcessFacts(NamedTuple):
 
 
 def read_process_facts(pid: int) -> ProcessFacts | None:
-    """Returns the resources that the process `pid` uses; None if it has ended, or without a `/proc`."""
+    """Returns the resources that the process `pid` uses; None if it has ended, or if there is no `/proc`."""
     directory = Path("/proc") / str(pid)
     try:
         resident = int((directory / "statm").read_text().split()[1])

@@ -54,9 +54,9 @@ class ShippingState:
 
     @classmethod
     def of(cls, report: WorkerReport | None) -> ShippingState:
-        """Returns the state of the shipping by the shipper's report and the sizes of the journals.
+        """Returns the state of the shipping, from the shipper's report and the sizes of the journals.
 
-        Without a `report`, no shipper runs, and the state says nothing of the database.
+        `report` is None if no shipper runs. Then nothing is known of the database.
         """
         if report is None:
             report = {"shipper": NOT_RUNNING, "shipped_until": _last_shipped()}
@@ -109,7 +109,10 @@ def shipper_lock() -> Path:
 
 @contextmanager
 def no_shipper_runs() -> Iterator[bool]:
-    """Context manager that yields whether no shipper runs on this host, and keeps one from starting meanwhile."""
+    """Context manager that yields whether no shipper runs on this host.
+
+    If none runs, none can begin to ship before the end of the block.
+    """
     with shipper_lock().open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -132,7 +135,7 @@ def _journal() -> Path:
 def _last_shipped() -> float | None:
     """Returns the Unix time up to which this host's last shipper has shipped everything.
 
-    If no shipper has run yet, this is the time when the oldest journal began; None without a journal.
+    If no shipper has run yet, this is the time when the oldest journal began. If there is no journal, it is None.
     """
     try:
         return shipper_lock().stat().st_mtime

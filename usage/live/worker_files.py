@@ -174,13 +174,15 @@ def read_shipper_report() -> WorkerReport | None:
 
 
 def has_living_worker() -> bool:
-    """Returns whether a worker that uses this DATA_DIR is alive, of whichever server."""
+    """Returns whether any worker that uses this DATA_DIR is alive, even one of another server."""
     locks = [path for path in directory().glob("*.lock") if path.name != DEAD_COUNTS_LOCK]
     return any(is_locked(path) for path in locks if not path.stem.endswith(SHIPPER_SUFFIX))
 
 
 def leave_counts() -> None:
-    """Writes the counters of this process, such as the command `ledger`, to a file for `/metrics`.
+    """Writes the counters of this process to a file, so that `/metrics` counts them after the process has ended.
+
+    For processes that are no workers, such as the command `ledger`.
 
     Raises:
         OSError: DATA_DIR cannot be written.

@@ -91,7 +91,7 @@ class MaxUsage:
 def highest_cost(
     model: str, tier: str, at: datetime, most: MaxUsage, custom_prices: Sequence[CustomPrice]
 ) -> Decimal | None:
-    """Returns the most dollars that a call can cost if it uses `most`; None without a known price.
+    """Returns the most dollars that a call with the usage `most` can cost; None if the price is not known.
 
     All tokens count as the dearest kind, and the dearer of `tier` and the default tier counts.
     """
@@ -108,7 +108,7 @@ def highest_cost(
 
 
 def _highest_of_pictures(most: MaxUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> Decimal | None:
-    """Returns the most dollars that a call's pictures by the hosted image tool can cost; None without a known price."""
+    """Returns the most dollars that a call's pictures by the hosted image tool can cost; None if there is no price."""
     costs = [_highest_of_model(name, most, at, custom_prices) for name in most.picture_models or {DEFAULT_IMAGE_MODEL}]
     known = [cost for cost in costs if cost is not None]
     return max(known) if len(known) == len(costs) else None
@@ -130,7 +130,7 @@ def dearest_picture_model(most: MaxUsage, at: datetime, custom_prices: Sequence[
 
 
 def _highest(model: str, price: ModelRates, most: MaxUsage) -> Decimal | None:
-    """Returns the most dollars that a call can cost at the given `price` if it uses `most`.
+    """Returns the most dollars that a call with the usage `most` can cost at the given `price`.
 
     Returns None if the price lacks a rate that the call may need.
     """
@@ -155,13 +155,12 @@ def _highest(model: str, price: ModelRates, most: MaxUsage) -> Decimal | None:
 
 
 def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
-    """Computes the cost of a call from its row; returns the dollars and the bill, which explains them (column `price`).
+    """Computes the cost of a call from its row; returns the dollars and the bill, which explains the dollars.
 
     * The items of the bill add up to the dollars exactly (8 decimals).
-    * Its rates are `per_million` tokens, `per_minute` and `per_web_search`; an item with another rate has its own
-      `rate`.
-    * Without a known price, the result is `(None, None)`. While the response goes on in the background, only the
-      dollars are None.
+    * The bill has rates `per_million` tokens, `per_minute` and `per_web_search`. An item may have a `rate` of its own.
+    * If the price is not known, both results are None. While the response goes on in the background, only the dollars
+      are None.
 
     The caller must know whether the usage was billed before, as it is when a call reads a stored response.
     """
@@ -199,9 +198,9 @@ def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
 
 
 def _rates_of(row: CallRecord, model: str, at: datetime, custom_prices: Sequence[CustomPrice]) -> ModelRates | None:
-    """Returns the price of a call's model in its service tier; None without a price.
+    """Returns the price of a call's model in its service tier; None if there is no price.
 
-    The answer states the tier. Where it cannot, the request's tier is taken, and the price is marked as provisional.
+    The answer states the tier. If no answer came, the request's tier is taken, and the price is marked as provisional.
     """
     # No answer came, or it was a compaction, which never states a tier. Upstream may have used another tier.
     stated, asked = row.get("service_tier"), (row.get("other_usage") or {}).get("asked_tier")
@@ -258,7 +257,7 @@ def _lines_of_model(name: str, price: ModelRates | None, row: CallRecord, kind: 
 
 
 def cost_kind(row: CallRecord, price: Price | None) -> str:
-    """Returns how certain the cost of a call is (`CostKind`); an empty text without a cost.
+    """Returns how certain the cost of a call is (`CostKind`); an empty text if the call has no cost.
 
     `price` is what `price_call` has returned. "Estimated" comes before "provisional" if both are true.
     """
@@ -291,7 +290,8 @@ def _bill(price: ModelRates, input_tokens: int, lines: Sequence[Line]) -> Priced
         exact += line.rate * Decimal(str(line.count)) / line.per
         if exact >= TOO_MUCH:
             return TOO_MUCH, bill
-        # Only the running total is rounded, and an item is the difference of two: so items add up to the cost.
+        # Only the running total is rounded, and an item is the difference of two. So items add up to the cost, and
+        # rounding errors do not accumulate, but the last digit of an item may be off by one.
         total = exact.quantize(SMALLEST, ROUND_HALF_UP)
         item: PricedItem = {"unit": line.unit, "count": line.count, "dollars": f"{total - cost:f}"}
         cost = total

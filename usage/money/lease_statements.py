@@ -164,7 +164,7 @@ def give_back(given: Mapping[Lease, Decimal], version: int, mogrify: Mogrify) ->
 def look(leases: Sequence[Lease], over: Sequence[Lease], mogrify: Mogrify) -> list[str]:
     """Returns the SQL statements of the transaction that reads the rows of `leases`.
 
-    The leases in `over` are used no more: those whose calls have all been shipped are deleted before.
+    Leases in `over` are used by no call any more. They are deleted first, if all their calls have been shipped.
     """
     deletion = [mogrify(DELETE_SHIPPED, [[lease.id for lease in over]])] if over else []
     return [BEGIN, *deletion, mogrify(LOOK, [[lease.id for lease in leases]]), COMMIT]

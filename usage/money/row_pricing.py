@@ -71,8 +71,8 @@ class Pricer:
         if model in self._alerted or len(self._alerted) >= MOST_ALERTS:
             return
         self._alerted.add(model)
-        # By another process, or before a restart. This costs a query for each such model, in the thread that writes
-        # rows.
+        # Another process, or this worker before its restart, may have logged it. The check costs a query for each such
+        # model, in the thread that writes rows.
         days = UsageTotal.objects.filter(
             span=Span.DAY, dimension=Dimension.MODEL, value=model, start__gte=datetime.now(UTC) - ALERTED
         )
@@ -100,7 +100,7 @@ def lacking_prices(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> lis
 
 
 def with_windows(rows: list[CallRecord]) -> list[CallRecord]:
-    """Returns the rows of calls, with missing completion windows (such as `2h`) of background responses added.
+    """Adds missing completion windows, such as `2h`, to the rows of background responses; returns all rows.
 
     A missing window is taken from the row of the call that created the response, in `rows` or in the table.
     """

@@ -93,7 +93,7 @@ class Spent:
 
 
 def spent_by(keys: Collection[str], today: date) -> dict[str, Spent]:
-    """Returns the dollars that each of `keys` has spent on the UTC day `today`, in its month, and in all.
+    """Returns the dollars that each of `keys` has spent: on the UTC day `today`, in the month of that day, and in all.
 
     Reserved dollars count as spent. The result maps names of keys to `Spent`.
     """
@@ -113,9 +113,9 @@ def responses_are_polled() -> bool:
 
 
 def take_off_leases(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
-    """Subtracts what ended calls have used from their leases. Call this in the transaction that inserts their rows.
+    """Subtracts what ended calls have used from their leases, in the transaction that inserts the calls' rows.
 
-    If a call's response goes on in the background and is polled, its dollars become a reservation of its own.
+    If a call's response goes on in the background and is polled, its dollars become a reservation outside of the lease.
     """
     shares = [(row, share) for row in rows if (share := row.get("lease")) is not None]
     if not shares:
@@ -142,8 +142,8 @@ def end_leases(writer: str) -> None:
 def settle_reservations(cursor: CursorWrapper, ids: Iterable[str], estimated: Collection[str] = ()) -> None:
     """Deletes the calls' reservations outside of leases, in the transaction that has written the calls' rows.
 
-    A reservation stays while the call's background response is polled. `estimated` are the calls whose estimated cost
-    this transaction has added to the sums.
+    A reservation stays while the call's background response is polled. If this transaction has added the call's
+    estimated cost to the sums (`estimated`), the reservation is reduced by this cost.
     """
     cursor.execute(SETTLE, {"ids": list(ids), "are_polled": responses_are_polled()})
     # The sums have their estimated cost now. A reservation that stays is reduced by it: otherwise the budget would

@@ -76,9 +76,9 @@ def is_billed_by_pictures(model: str) -> bool:
 
 
 def in_window(price: ModelRates, window: str | None) -> ModelRates:
-    """Returns a price with the discount for a completion window of background responses, such as `2h`.
+    """Applies the discount for a background response's completion window, such as `2h`, to a price.
 
-    There is no discount without a window, or outside the default tier.
+    The price stays the same if there is no window, and in other tiers than the default one.
     """
     factor = WINDOW_FACTORS.get(window or "")
     if factor is None or price.tier != "default":

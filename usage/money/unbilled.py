@@ -99,6 +99,7 @@ def is_usage_known(row: CallRecord) -> bool:
 def has_counts(row: CallRecord) -> bool:
     """Returns whether a call's row has any usage of tokens, audio or hosted tools."""
     total = (row.get("usage") or {}).get("total_tokens")
+    # If such a row has no cost, only a price is missing.
     return whole_count(total) > 0 or any(row.get(name) for name in (*TOKEN_COUNTS, "audio_seconds")) or uses_tools(row)
 
 

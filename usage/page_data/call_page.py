@@ -126,7 +126,7 @@ def outcome_label(call: Request) -> str:
 
 
 def error_title(call: Request) -> str:
-    """Returns the title of a failed call's error: its code or, without one, how the call ended."""
+    """Returns the title of a failed call's error: its code or, if there is none, how the call ended."""
     if call.outcome == Outcome.CLIENT_CANCELLED:
         sent = f"{formatting.size(call.response_bytes)} sent" if call.response_bytes else "nothing sent"
         return f"Caller left after {formatting.duration(call.duration_ms)} ({sent})"
@@ -134,9 +134,9 @@ def error_title(call: Request) -> str:
 
 
 def error_text(call: Request) -> str:
-    """Returns why a call failed: the error's message or, without one, facts about the answer.
+    """Returns why a call failed: the error's message or, if there is none, facts about the answer.
 
-    Only for people who may see bodies, because the text may quote the prompt.
+    Show it only to people who may see bodies: the text may quote the prompt.
     """
     if call.error_message or call.outcome == Outcome.CLIENT_CANCELLED:
         return call.error_message
@@ -147,9 +147,9 @@ def error_text(call: Request) -> str:
 
 
 def cost_remark(call: Request) -> str:
-    """Returns the remark below a call's cost in a list: that it is not exact, or why there is none.
+    """Returns the remark below a call's cost in a list: that the cost is not exact, or why there is no cost.
 
-    It is empty for an exact cost.
+    The remark is empty for an exact cost.
     """
     if (source := (call.price or {}).get("source")) in (NOT_BILLED, NOT_COUNTED):
         return str(source)
@@ -174,7 +174,7 @@ def bill_summary(call: Request) -> str:
 def bill(call: Request) -> list[BillItem]:
     """Returns the lines of a call's bill from the price in its row; they add up to the call's cost.
 
-    Units without any use are left out.
+    Units that were not used are left out.
     """
     price: Price = call.price or Price()
     return [_bill_item(item, price) for item in price.get("items", []) if Decimal(str(item["count"]))]

@@ -195,7 +195,7 @@ def mark_known(kind: ErrorKind, note: str, who: str) -> None:
 
 
 def unmark(kind: ErrorKind) -> None:
-    """Deletes the mark of a kind of error from the database, which says that somebody has looked into it."""
+    """Deletes from the database the mark that somebody has looked into a kind of error."""
     KnownError.objects.filter(**kind._asdict()).delete()
 
 

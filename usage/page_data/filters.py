@@ -102,7 +102,7 @@ class _Address:
         return self._raw(name).strip()
 
     def read_name(self, name: str) -> str | None:
-        """Returns the query parameter `name` as a name to filter by; None without a filter.
+        """Returns the query parameter `name` as a name to filter by; None if there is no filter.
 
         `NO_NAME` selects calls with an empty name, for example calls without a model.
         """
@@ -135,7 +135,7 @@ class _Address:
         return text if is_number else ""
 
     def read_times(self, now: datetime) -> dict[str, datetime | None]:
-        """Returns the times `since` and `until` to filter by, each None without a limit.
+        """Returns the times `since` and `until` to filter by; None stands for no limit.
 
         They come from the query parameter `range`, such as `today`, or from `from` and `to`. For unreadable times, the
         reason is added to `faults`, and the result is empty.
@@ -212,7 +212,7 @@ UNKNOWN = Condition("unknown_model", has_index=True)
 
 def conditions_of(filters: Filters) -> list[Condition]:
     """Translates the filters to SQL conditions, except for the searched text `q` and the times."""
-    # A search follows the index of the first condition that has one: most selective first.
+    # A search follows the index of the first condition that has one, so the most selective come first.
     return [
         *_failure_conditions(filters),
         *_name_conditions(filters),

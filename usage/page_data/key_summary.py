@@ -69,7 +69,7 @@ def budget_bars(spent: Spent, budgets: Mapping[str, Decimal | None]) -> list[Bud
 
     `budgets` has the dollars for each of `SPANS`, or None. Reserved dollars count as spent.
     """
-    # So they do when the gateway decides whether a budget admits a call.
+    # Reserved dollars count as they do when the gateway decides whether a budget admits a call.
     return [_budget_bar(span, getattr(spent, span), budgets.get(span)) for span in SPANS]
 
 

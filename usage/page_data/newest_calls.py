@@ -17,7 +17,7 @@ HOUR = timedelta(hours=1)
 def read_counters() -> dict[str, float | None]:
     """Returns the counters of the log pages by name, such as `errors` and `max_ms`, over all calls ever.
 
-    Durations are in milliseconds. Durations and tokens are None without calls.
+    Durations are in milliseconds. Durations and tokens are None if there are no calls.
     """
     counters = UsageHour.objects.aggregate(
         requests=Sum("calls", default=0),

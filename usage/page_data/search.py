@@ -164,7 +164,7 @@ def find_all(filters: Filters, batch: int = 1000) -> Iterator[list[Request]]:
 
 
 def find_by_id(text: str) -> list[Request]:
-    """Returns the calls with the given text as an id: as request id or, without a match, as another id.
+    """Returns the calls with the given text as an id: as request id or, if no call matches, as another id.
 
     The columns of other ids (`ID_COLUMNS`) are tried in order, up to the first with a match.
     """
@@ -193,13 +193,13 @@ def _plan(filters: Filters, before: UUID | None) -> list[IndexScan]:
         indexed = (condition for condition in conditions if condition.has_index or condition.any_of)
         along = next(indexed, None) if rare is None else None
         others = [condition for condition in conditions if condition is not along]
-        # One scan for each key or model whose name has the text, and one for failed calls, whose errors may.
         return [IndexScan(one, others, at, floor, rare) for one in (along.any_of if along else ()) or (along,)]
     names = [
         UNKNOWN if name == UNKNOWN_MODEL else Condition(f"{column} = %s", (name,))
         for dimension, column in ((Dimension.KEY, "key_name"), (Dimension.MODEL, CALLED_MODEL_SQL))
         for name in _names_like(dimension, filters.q)
     ]
+    # One scan for each key or model whose name has the text, and one for failed calls, whose errors may have it.
     return [
         *(IndexScan(name, conditions, at, floor) for name in names),
         IndexScan(FAILED, [_error_text_condition(filters), *conditions], at, floor),
@@ -218,9 +218,9 @@ def _error_text_condition(filters: Filters) -> Condition:
 
 
 def _find_rare(conditions: Sequence[Condition]) -> Condition | None:
-    """Returns the first condition on cost or duration that fewer than `MAX_RARE_CALLS` calls fulfil; None without one.
+    """Returns the first condition on cost or duration that fewer than `MAX_RARE_CALLS` calls fulfil.
 
-    A search then needs to read only these calls.
+    A search then needs to read only these calls. Returns None if there is no such condition.
     """
     for condition in conditions:
         if condition.is_threshold:

@@ -52,7 +52,7 @@ class PriceList:
 
     @property
     def newest_price(self) -> date:
-        """The latest date on which a price of OpenAI's in this list begins; `date.min` without any date."""
+        """The latest date on which a price of OpenAI's in this list begins; `date.min` if the list has no dates."""
         days = [date.min]
         for info in self.openai.models:
             conditional = info.prices if isinstance(info.prices, list) else []
@@ -93,7 +93,7 @@ def file() -> Path:
 
 
 def refresh() -> None:
-    """Makes this process use the downloaded price list or, without one, the installed package's list.
+    """Makes this process use the downloaded price list or, if there is none, the installed package's list.
 
     An unchanged file costs one `stat`. An unreadable file is logged, and the present list stays in use.
     """

@@ -81,7 +81,7 @@ def corrections_of(model: str, tier: str, at: datetime) -> list[Correction]:
 def corrected(model: str, tier: str, listed: ModelRates | None, correction: Correction) -> ModelRates:
     """Applies a correction to the `listed` price of a model: rates of the correction replace listed ones.
 
-    Without a listed price, the result has just the correction's rates.
+    If no price is listed, the result has just the correction's rates.
     """
     if listed is None:
         return ModelRates(correction.origin, model, tier, correction.rates, per_picture=correction.per_picture)

@@ -101,7 +101,7 @@ def billed_model(row: CallRecord) -> str:
 
 
 def find_rates(model: str, tier: str, at: datetime, custom_prices: Sequence[CustomPrice]) -> ModelRates | None:
-    """Returns the price of a model (in lower case) in a service tier at a time; None without a price.
+    """Returns the price of a model (in lower case) in a service tier at a time; None if there is no price.
 
     An administrator's price comes first, then a listed or assumed one.
     """
@@ -114,9 +114,9 @@ def find_rates(model: str, tier: str, at: datetime, custom_prices: Sequence[Cust
 
 
 def _custom_rates(custom_prices: Sequence[CustomPrice], model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the administrator's price that fits a model, service tier and time best; None without one.
+    """Returns the administrator's price that fits a model, service tier and time best; None if none fits.
 
-    A price that is a multiple of the listed price needs a listed price.
+    Also returns None for a multiple of the listed price if no price is listed.
     """
     fitting = [price for price in custom_prices if price.applies(model, tier, at)]
     if tier in SAME_TIER and not any(price.service_tier for price in fitting):
@@ -164,9 +164,10 @@ def _minute(at: datetime) -> datetime:
 
 
 def list_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the listed price of a model or, without one, an assumed (provisional) price; None without either.
+    """Returns the listed price of a model or else an assumed (provisional) price; None if there is neither.
 
-    If upstream processes data in one region, the extra for this is added. Custom prices are not considered.
+    If upstream processes data in one region, the extra for regional processing is added. Custom prices are not
+    considered.
     """
     price = global_rates(model, tier, at)
     if price is None or not _may_cost_more(model) or not is_regional(settings.OPENAI_BASE_URL):
@@ -197,7 +198,7 @@ def _may_cost_more(model: str) -> bool:
 
 
 def _regional(price: ModelRates, model: str) -> ModelRates:
-    """Adds the extra for regional processing to a model's price. Call it only for models with the extra."""
+    """Returns a model's price plus the extra for regional processing. Call it only for models with this extra."""
     source = f"{price.source}; regional processing"
     is_provisional = price.is_provisional or undated_name(model) not in REGIONAL_MODELS
     return replace(price.times(REGIONAL_FACTOR), source=source, is_provisional=is_provisional)
@@ -223,9 +224,9 @@ def cached_rates(_prices: PriceList, model: str, tier: str, at: datetime) -> Mod
 
 
 def _in_tier(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the price of a model, by its exact name, in a service tier; None without one.
+    """Returns the price of a model, by its exact name, in a service tier; None if there is none.
 
-    Without a listed price for the tier, the price is a multiple of that in the default tier.
+    If no price is listed for the tier, the price is a multiple of that in the default tier.
     """
     listed = _listed(model, tier, at) or _listed(model, SAME_TIER.get(tier, tier), at)
     if listed is not None or tier == "default":

@@ -75,7 +75,7 @@ class ModelRates:
     states_total: bool = False  # upstream states a total, which must be the sum of input and output
 
     def rate(self, unit: str, input_tokens: int) -> Decimal | None:
-        """Returns the dollars for a million of a unit, such as `input` tokens; None without a price for the unit.
+        """Returns the dollars for a million of a unit, such as `input` tokens; None if the unit has no price.
 
         The rate may depend on `input_tokens`, the length of the prompt.
         """
@@ -144,7 +144,7 @@ class ModelRates:
         return {unit: decimal_text(rate) for unit, rate in rates.items() if rate is not None}
 
     def picture_rate(self, picture_format: str) -> Decimal | None:
-        """Returns the dollars for a picture of a quality and size; None without such a price."""
+        """Returns the dollars for a picture of a quality and size; None if the price does not state them."""
         by_format = (self.per_picture or {}).items()
         return next((rate for pattern, rate in by_format if fnmatchcase(picture_format, pattern)), None)
 
@@ -177,7 +177,7 @@ def _times(rate: Rate, factor: Decimal) -> Rate:
 
 
 def published_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns genai-prices' price of a model, given in lower case; None without a price that the ledger can apply."""
+    """Returns genai-prices' price of a model, given in lower case; None if it has none that the ledger can apply."""
     prices_in_use = in_use()
     found = _find_model(prices_in_use, model)
     if found is None:

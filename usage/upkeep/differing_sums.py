@@ -67,13 +67,13 @@ def differing_groups(
 
 
 def first_row(since: datetime | None) -> UUID:
-    """Returns the request id from which a search for all calls since a time must begin; the lowest id for None."""
+    """Returns the request id from which a search for all calls since a time must begin; for None, the lowest id."""
     # A call's id and start are read from the clock one after the other.
     return first_id(since - LEEWAY) if since else UUID(int=0)
 
 
 def summed_value(name: str) -> str:
-    """Returns the SQL expression for what a call's row adds to the sum `name`; null if nothing."""
+    """Returns the SQL expression for what a call's row adds to the sum `name`; it is null if the row adds nothing."""
     if kind := COST_PARTS.get(name):
         return f"CASE WHEN cost_kind = '{kind}' THEN cost END"
     return name if name in POLL_SUMS else f"CASE WHEN {IS_CALL} THEN {name} END"
@@ -82,8 +82,8 @@ def summed_value(name: str) -> str:
 def differing_histograms(name: str, since: datetime | None, wanted: str, most: int | None) -> list[tuple[Any, ...]]:
     """Compares the histograms in the table `UsageHour` with the rows of calls; returns the groups that differ.
 
-    `name` is the latency, such as `duration_ms`. At most `most` groups from `since` on are returned; None means no
-    limit. `wanted` is the SQL of the values to return for a group.
+    `name` is the latency, such as `duration_ms`. Only groups from `since` on are compared, and at most `most` are
+    returned; None means all. `wanted` is the SQL of the values to return for a group.
     """
     keys = ", ".join(HOUR_KEYS)
     numbers = ", ".join(str(number + 1) for number in range(len(HOUR_KEYS) + 1))

@@ -75,7 +75,7 @@ def lacking_prices(now: datetime | None = None) -> list[LackingPrice]:
 
 
 def nearest_price(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the price of a model in a tier or, without one, that of the model with the most similar name.
+    """Returns the price of a model in a tier or, if it has none, that of the model with the most similar name.
 
     Returns None if no name is similar enough.
     """

@@ -129,7 +129,7 @@ def faults(new: PriceList, *, accepts_changes: bool = False) -> list[str]:
 def _large_change(known: ModelInfo, listed: ModelInfo) -> str:
     """Returns a model's first price change by more than a factor of `MOST_CHANGE`: `gpt-5 output_mtok $10 → $1000`.
 
-    Returns an empty text without such a change.
+    Returns an empty text if there is no such change.
     """
     before, after = _rates(known), _rates(listed)
     for name, rate in before.items():
@@ -228,7 +228,7 @@ def update_if_due() -> bool:
 def _attempt(path: Path) -> Iterator[bool]:
     """Context manager that yields whether this process must update the price list now.
 
-    No update is due while another process has locked the file `path`, or within `EVERY_SECONDS` after the last attempt.
+    Yields False while another process has locked the file `path`, and for `EVERY_SECONDS` after the last attempt.
     """
     with path.open("ab") as stream:
         try:

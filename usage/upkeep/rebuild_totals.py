@@ -31,7 +31,7 @@ BATCH_SIZE = 5000
 def rebuild_totals(now: datetime | None = None) -> int:
     """Computes the tables of sums from the rows of calls again; returns how many hours had wrong sums.
 
-    Failure counts of days whose rows have been deleted stay.
+    Failure counts of days whose rows have been deleted stay as they are.
     """
     now = now or database_now()
     with transaction.atomic(), connection.cursor() as cursor:

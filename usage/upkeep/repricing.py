@@ -96,5 +96,5 @@ def _is_changed(row: CallRecord, old: CallRecord) -> bool:
 
 
 def _cost(row: CallRecord) -> Decimal | None:
-    """Returns the cost in a call's row as a decimal number of dollars; None without a cost."""
+    """Returns the cost in a call's row as a decimal number of dollars; None if the call has no cost."""
     return None if row["cost"] is None else Decimal(row["cost"])

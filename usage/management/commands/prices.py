@@ -54,7 +54,9 @@ class Command(BaseCommand):
             raise CommandError(f"the database cannot be reached; is the server running? ({reason})") from None
 
     def update(self, url: str, *, accepts_changes: bool) -> None:
-        """Downloads the newest list of genai-prices and puts it into use; prints the day of its newest price.
+        """Downloads the newest list of genai-prices, and puts the list into use.
+
+        Prints the list's source, and the day of its newest price.
 
         Raises:
             CommandError: no list was downloaded, or the list was refused or cannot be stored.
@@ -100,7 +102,7 @@ def _line(lacking: LackingPrice) -> str:
 
 
 def _proposal(price: ModelRates) -> str:
-    """Returns a proposed price, and the model it is taken from: `like gpt-6.2-sol: input $2, output $10 a million`."""
+    """Returns a proposed price as text, with its model: `like gpt-6.2-sol: input $2, output $10 a million`."""
     rates = [
         f"{unit} ${rate.normalize():f}" for unit in PROPOSED_UNITS if (rate := price.rates and price.rate(unit, 1))
     ]
