@@ -76,7 +76,7 @@ def is_billed_by_pictures(model: str) -> bool:
 
 
 def in_window(price: ModelRates, window: str | None) -> ModelRates:
-    """Applies the discount for a background response's completion window, such as `2h`, to a price.
+    """Returns a price after the discount for a background response's completion window, such as `2h`.
 
     The price stays the same if there is no window, and in other tiers than the default one.
     """

@@ -79,7 +79,7 @@ def corrections_of(model: str, tier: str, at: datetime) -> list[Correction]:
 
 
 def corrected(model: str, tier: str, listed: ModelRates | None, correction: Correction) -> ModelRates:
-    """Applies a correction to the `listed` price of a model: rates of the correction replace listed ones.
+    """Returns the price of a model after a correction: rates of the correction replace those of the `listed` price.
 
     If no price is listed, the result has just the correction's rates.
     """
