@@ -27,11 +27,10 @@ Fields = Mapping[str, Sequence[object]]  # all values that are given under each 
 
 
 def read_asked_usage(route: Route | None, fields: Fields, model: str) -> OtherUsage | None:
-    """Reads the values in a request's body by which upstream bills besides tokens; returns None if there are none.
+    """Reads from a request's body what upstream bills apart from tokens; returns None if the body has nothing of the
+    kind.
 
-    These values depend on the route:
-
-    * Chats and responses: the completion window of a background response, and the service tier.
+    * Chats and responses: the service tier, and the completion window of a background response.
     * Speech: the number of characters to speak, if the model is billed by characters.
     * Images: the number and the format of the pictures to make.
 
@@ -57,19 +56,22 @@ def read_asked_usage(route: Route | None, fields: Fields, model: str) -> OtherUs
 
 
 def states_whole_bill(asked: OtherUsage | None, route: Route | None, model: str) -> bool:
-    """Returns whether the request alone says all that upstream will bill, so that no usage must be estimated.
+    """Returns whether the request alone shows all that upstream will bill, for example the number of characters to
+    speak.
 
-    That is so for speech that is billed by characters, and for images that are billed by the picture. `asked` is what
-    `read_asked_usage` has returned for the request.
+    `asked` is the result of `read_asked_usage` for the request.
     """
     if asked is None:
         return False
     implied = "" if route is None else IMPLIED_MODELS.get(route.name, "")
+    # No usage must be estimated for speech billed by characters, and for images billed by the picture.
     return "characters" in asked or ("pictures" in asked and is_billed_by_pictures(model or implied))
 
 
 def count_pictures(route: Route | None, fields: Fields) -> int:
-    """Returns how many pictures a request asks the Images API to make; 1 if it does not say, or asks another API."""
+    """Returns how many pictures a request to the Images API asks for; 1 if the request does not say, or uses another
+    API.
+    """
     if route is None or not route.name.startswith(IMAGES):
         return 1
     wanted = _last(fields, "n")

@@ -23,13 +23,13 @@ PIECE_BYTES = 4096  # small, because the rest of a piece is copied when a member
 class Decoder:
     """Incremental decoder of gzip or deflate: `feed` takes compressed bytes, and `step` returns decoded ones.
 
-    Accepts gzip with any number of members, and deflate with a zlib wrapper or, as some senders make it, without one.
-    `members` is the number of gzip members that have begun. `encoding` is `gzip` or `deflate`. If the data is in the
-    other of the two encodings, it is decoded all the same, unless `is_strict` is true: then `step` raises `zlib.error`.
+    `encoding` is `gzip` or `deflate`. With `is_strict`, data in the other of these encodings makes `step` raise
+    `zlib.error`; otherwise such data is decoded as well. `members` is the number of gzip members that have begun.
     """
 
     def __init__(self, encoding: str, *, is_strict: bool = False) -> None:
         self.members = 0
+        # Some senders make deflate data without its zlib wrapper.
         self._may_be_bare = encoding == "deflate"
         strict = zlib.MAX_WBITS if self._may_be_bare else WITH_GZIP_HEADER
         self._wrapped_bits = strict if is_strict else WITH_HEADER

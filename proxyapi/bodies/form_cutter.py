@@ -13,33 +13,32 @@ from usage.kept_bodies.excerpts import PartExcerpt
 
 
 class FormEdits:
-    """The changes to make in a multipart form on its way to upstream. This base class changes nothing."""
+    """Base class of the changes that the gateway makes in a multipart form for upstream; this class changes nothing."""
 
     def is_cut(self, part: PartExcerpt, *, is_whole: bool) -> bool | None:
-        """Returns whether a part (a field or a file) must be taken out of the form before upstream gets it.
+        """Returns whether to remove this part (a field or a file) from the form that goes upstream.
 
-        Returns None if bytes that have not arrived yet decide this. With `is_whole`, all bytes of the part have
-        arrived.
+        Returns None if only later bytes of the part can tell. `is_whole` says that all bytes of the part have arrived.
         """
         return False
 
     def added_header(self, part: PartExcerpt) -> bytes:
-        """Returns a header line to add to this part of the form, without its line end; empty if none is to be added."""
+        """Returns a header line, without its line end, to add to this part of the form; empty to add none."""
         return b""
 
     def added_fields(self, parts: Sequence[PartExcerpt]) -> list[PartExcerpt]:
-        """Returns the text fields to add at the end of the form.
+        """Returns the text fields to add at the end of the form that goes upstream.
 
-        `parts` are the parts of the form that upstream gets. Parts that `is_cut` has taken out are not among them.
+        `parts` are the parts that stay in the form, without those removed by `is_cut`.
         """
         return []
 
 
 class FormCutter:
-    """Editor of one multipart form on its way to upstream: takes bytes as they arrive, and returns those to send on.
+    """Editor of a multipart form on its way to upstream: takes bytes as they arrive, and returns those to send on.
 
-    Without `edits`, all bytes are sent on unchanged. The form's last boundary and all bytes behind it are sent on only
-    at `end`.
+    `edits` are the changes to make; without `edits`, the form is sent unchanged. The form's last boundary is held back
+    until `end` is called.
     """
 
     def __init__(self, reader: FormReader, edits: FormEdits | None = None) -> None:
@@ -50,17 +49,18 @@ class FormCutter:
         self._number = -1  # of the part at that place; -1 in front of the first boundary
 
     def feed(self, piece: bytes, *, may_be_last: bool) -> bytes:
-        """Reads the next piece of the form, and returns the bytes that may go upstream now.
+        """Takes the next bytes of the form, and returns the bytes that may go upstream now.
 
-        `may_be_last` is true if the body may end with this piece, even as an invalid form. Then the last byte is held
-        back, so that upstream does not get the whole form before `end` is called. Raises `BadForm`.
+        `may_be_last` says that the body may end with this piece, even as an invalid form; the last byte is then held
+        back. Raises `BadForm`.
         """
         self._reader.feed(piece)
         self._held += piece  # copies nothing if nothing is held
+        # Upstream must not get the whole form before `end` is called.
         return self._take(self._reader.size - (self._reader.end_size or self._reader.behind_mark or may_be_last))
 
     def end(self) -> bytes:
-        """Checks that the form has arrived whole, and returns the rest of its bytes for upstream, with added fields.
+        """Checks that the whole form has arrived, and returns the last bytes for upstream, with the added fields.
 
         Raises `BadForm` if the form is cut off.
         """
@@ -70,9 +70,9 @@ class FormCutter:
         return b"".join((staying, *added, self._move(self._reader.size)))
 
     def passing_parts(self) -> list[PartExcerpt]:
-        """Returns the form's parts as upstream gets them: those that are not taken out, then the added fields.
+        """Returns the parts that upstream gets: those that stay in the form, then the added fields.
 
-        The form must have arrived whole.
+        Call this only after the whole form has arrived.
         """
         return [*self._staying(), *self._added()]
 
@@ -84,15 +84,15 @@ class FormCutter:
         return [] if self._edits is None else self._edits.added_fields(self._staying())
 
     def _written(self, field: PartExcerpt) -> bytes:
-        """Encodes a text field as one more part of this form: the part's bytes and the boundary behind them."""
+        """Encodes a text field as bytes to add to the form: its header, its value, and a boundary."""
         head = b'Content-Disposition: form-data; name="%b"' % field.name
         return b"".join((CRLF, head, CRLF * 2, field.content, CRLF, self._reader.mark))
 
     def _take(self, most: int) -> bytes:
-        """Removes bytes from those that wait here, up to position `most` of the form; returns those that go upstream.
+        """Removes the bytes up to position `most` of the form from those held back; returns the ones that go upstream.
 
-        The bytes of a part that is taken out of the form are dropped. While it is not decided whether a part is taken
-        out, the bytes of this part go on waiting, with all bytes behind them.
+        Parts that `edits` removes from the form are dropped. From the first undecided part on, all bytes stay held
+        back.
         """
         if self._edits is None:
             return self._move(most)
@@ -118,7 +118,7 @@ class FormCutter:
         return taken[0] if len(taken) == 1 else b"".join(taken)
 
     def _move(self, end: int) -> bytes:
-        """Takes those bytes that wait here and stand before position `end` of the form, and returns them."""
+        """Removes the bytes up to position `end` of the form from those held back, and returns them."""
         size = max(0, end - self._at)
         moved, self._held = self._held[:size], self._held[size:]  # copies nothing if all is moved
         self._at += size
@@ -126,5 +126,5 @@ class FormCutter:
 
 
 def text_field(name: str, value: str) -> PartExcerpt:
-    """Creates a part for a form: a text field with this name and value."""
+    """Creates a text field with this name and value, to be added to a multipart form."""
     return PartExcerpt(name=name.encode(), media_type=b"", content=value.encode(), size=len(value.encode()))

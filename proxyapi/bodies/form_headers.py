@@ -90,10 +90,10 @@ def read_boundary(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 
 class PartHead(NamedTuple):
-    """The facts that the headers of one part of a multipart form state.
+    """The parsed headers of one part of a multipart form.
 
     `part` has the part's name, file name and media type, and no content yet. `size` is the content's size in bytes, or
-    None if it is not stated. `is_ascii` is true if the content must be ASCII, because its charset is not UTF-8.
+    None if the headers do not say. `is_ascii` says that the content must be ASCII, since its charset is not UTF-8.
     """
 
     part: PartExcerpt
@@ -102,7 +102,7 @@ class PartHead(NamedTuple):
 
 
 def read_part_head(block: bytes) -> PartHead:
-    """Parses the headers of one part of a multipart form, and returns what they state.
+    """Parses the headers of one part of a multipart form.
 
     `block` has the bytes of these headers, without the empty line after them.
 
@@ -127,10 +127,7 @@ def read_part_head(block: bytes) -> PartHead:
 
 
 def _read_headers(block: bytes) -> dict[str, str]:
-    """Parses the headers of one part of a form; returns a dictionary of their values, by names in lower case.
-
-    Raises `BadForm`.
-    """
+    """Parses the headers of one part of a form into a dictionary such as `{"content-type": …}`; raises `BadForm`."""
     try:
         lines = block.decode().split("\r\n")
     except UnicodeDecodeError:
@@ -151,7 +148,7 @@ def _read_headers(block: bytes) -> dict[str, str]:
 def _read_disposition(text: str) -> tuple[bytes, bytes | None]:
     """Parses the Content-Disposition header of a form's part; returns the part's name and its file name.
 
-    The file name is None if the part is a field and not a file. Raises `BadForm`.
+    The file name is None for a text field. Raises `BadForm`.
     """
     if not text.startswith("form-data"):
         raise BadForm("a Content-Disposition is not form-data")
@@ -174,9 +171,9 @@ def _read_disposition(text: str) -> tuple[bytes, bytes | None]:
 
 
 def _read_option(key: str, quoted: str | None, plain: str | None, *, is_last: bool) -> str:
-    """Checks one option of a part's Content-Disposition header, such as `filename`, and returns its value.
+    """Checks an option of a Content-Disposition header, such as `filename="a.txt"`, and returns its value.
 
-    The value is in `quoted` if it came in quotes, and otherwise in `plain`; the other one is None. Raises `BadForm`.
+    `quoted` is the value if it was in quotes, `plain` if it was not; the other one is None. Raises `BadForm`.
     """
     if key == "filename*":
         if plain is None or not _EXTENDED.fullmatch(plain):
@@ -195,7 +192,7 @@ def _read_option(key: str, quoted: str | None, plain: str | None, *, is_last: bo
 
 
 def _read_charsets(media_type: str, *, is_file: bool) -> set[str]:
-    """Reads the charsets, in lower case, from the Content-Type of a form's field; returns none for a file.
+    """Reads the charsets in a form field's Content-Type, such as `utf-8`; returns an empty set for a file.
 
     Raises `BadForm` for an unknown charset, and for the Content-Types `multipart/…` and `message/…`.
     """

@@ -39,12 +39,14 @@ _CONTROLS = re.compile("[\x00-\x1f\x7f]")
 
 
 class FormReader:
-    """Reader of one multipart form, which arrives in pieces; checks that the form follows this module's strict grammar.
+    """Reader and strict checker of one multipart form, which arrives in pieces.
 
-    `parts` are the parts whose headers have arrived so far, and `head_ends` the places in the form at which these
-    headers end. `boundaries` has the place behind each boundary that has arrived, the last one too, so that part `n` is
-    between `boundaries[n]` and `boundaries[n + 1]`. `size` is the number of bytes that have arrived. `feed` and `end`
-    raise `BadForm`, and the reader must not be used after that.
+    * `parts`: the parts whose headers have arrived.
+    * `head_ends`: for each of these parts, the position in the form at which its headers end.
+    * `boundaries`: the position behind each boundary; part `n` is between `boundaries[n]` and `boundaries[n + 1]`.
+    * `size`: the number of bytes that have arrived.
+
+    After `feed` or `end` has raised `BadForm`, the reader must not be used.
     """
 
     def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
@@ -68,9 +70,9 @@ class FormReader:
         self._seen: set[tuple[str, ...]] = set()
 
     def fields(self) -> list[tuple[str, str]]:
-        """Returns the text fields that have arrived so far, as pairs of name and value, in their order.
+        """Returns the text fields that have arrived so far, as pairs of name and value, in order.
 
-        Of a long value only the beginning is returned.
+        A long value is cut after `MAX_KEPT_BYTES` bytes.
         """
         return fields_of(self.parts)
 
@@ -96,16 +98,16 @@ class FormReader:
         self._rest = data[at:]
 
     def end(self) -> None:
-        """Checks that the form is complete, once all pieces have been fed. Raises `BadForm` if the form is cut off."""
+        """Checks that the form is complete, after its last piece; raises `BadForm` if the form is cut off."""
         if not self.end_size:
             raise BadForm("it ends before its last boundary")
         if self._rest not in (b"", CRLF, CRLF * 2):
             raise BadForm("there is text behind its last boundary")
 
     def _read_as_content(self, piece: bytes) -> bool:
-        """Reads a large piece of the form without copying it, if all of it is content of one part.
+        """Reads a large piece of the form without copying, if all of the piece is content of one part.
 
-        Returns whether it has been read. If not, the piece must be searched for boundaries and headers.
+        Returns False if the piece was not read and must be searched for boundaries and headers.
         """
         mark, rest = self.mark, self._rest
         stays = len(mark) + 1
@@ -117,15 +119,15 @@ class FormReader:
         return True
 
     def _check_tail(self, tail: bytes) -> None:
-        """Checks that only line ends follow the form's last boundary; raises `BadForm` if anything else does."""
+        """Checks the bytes behind the form's last boundary; raises `BadForm` for anything but line ends."""
         if not (CRLF * 2).startswith(tail):
             raise BadForm("there is text behind its last boundary")
 
     def _read_part_headers(self, data: bytes, at: int) -> int | None:
-        """Reads the headers of one part from `data`, where they begin at position `at`; adds the part to `parts`.
+        """Parses the headers of one part, which begin at position `at` of `data`, and adds the part to `parts`.
 
-        Returns the position in `data` at which the part's content begins. Returns None if the end of the headers has
-        not arrived yet.
+        Returns the position in `data` at which the part's content begins, or None if the headers have not arrived
+        whole.
         """
         end = data.find(CRLF * 2, at, at + MAX_HEAD_BYTES + 4)
         block = data[at : end if end >= 0 else at + MAX_HEAD_BYTES + 4]
@@ -150,7 +152,7 @@ class FormReader:
     def _read_content(self, data: bytes, at: int) -> int | None:
         """Reads the content of one part, from position `at` of `data` up to the next boundary.
 
-        Returns the position behind the boundary; None if the boundary has not arrived yet.
+        Returns the position behind the boundary, or None if the boundary has not arrived yet.
         """
         mark = self.mark
         found = data.find(mark, at)
@@ -181,10 +183,10 @@ class FormReader:
         return after + 2
 
     def _keep(self, data: bytes, start: int, end: int) -> None:
-        """Adds the bytes `data[start:end]` to the content of the current part: counts all, and stores the first ones.
+        """Adds the bytes `data[start:end]` to the content of the current part; stores only the first bytes of a part.
 
-        A field is stored up to `MAX_KEPT_BYTES`, a file up to `HEAD_BYTES`, which show its format. Raises `BadForm` for
-        bytes in front of the form's first boundary, because they belong to no part.
+        All bytes are counted. A text field keeps `MAX_KEPT_BYTES`, a file `HEAD_BYTES`. Raises `BadForm` for text
+        before the form's first boundary.
         """
         if self._head is None:
             self._before += data[start : min(end, start + 3)]
@@ -195,13 +197,15 @@ class FormReader:
         part.size += end - start
         if part.file_name is None and (room := MAX_KEPT_BYTES - len(part.content)) > 0:
             part.content += data[start : min(end, start + room)]
+        # The first bytes of a file show its format.
         elif part.file_name is not None and (room := HEAD_BYTES - len(part.head)) > 0:
             part.head += data[start : min(end, start + room)]
 
     def _end_part(self) -> None:
-        """Checks the part whose content has just ended: its size, its charset, and the value of a policy field.
+        """Checks the part that has just ended: its size, its charset, and the value of a field in `SINGLE_FIELDS`.
 
-        Policy fields are those in `SINGLE_FIELDS`. Raises `BadForm` if one of these is wrong.
+        Raises:
+            BadForm: one of these is wrong.
         """
         if self._head is None:
             return
@@ -215,15 +219,14 @@ class FormReader:
             self._check_value(name, part)
 
     def _check_name(self, part: PartExcerpt) -> None:
-        """Checks that a part whose name is in `SINGLE_FIELDS` is given once, as text; does nothing for other parts.
-
-        These fields decide whose key is used, which account pays, which model runs and what it costs.
+        """Checks that a field such as `model` is a text and is given once; all such fields are in `SINGLE_FIELDS`.
 
         Raises:
-            BadForm: such a field is given twice, or is not text, for example a file.
+            BadForm: the field is given twice, or is a file or another kind of data.
         """
         name = part.name.decode()
         path = field_path(name)
+        # These fields decide whose key is used, which account pays, which model runs and what it costs.
         if path[-1] not in SINGLE_FIELDS:
             return
         if part.file_name is not None:
@@ -236,7 +239,7 @@ class FormReader:
         self._seen.add(path)
 
     def _check_value(self, name: str, part: PartExcerpt) -> None:
-        """Checks the value of one of the `SINGLE_FIELDS`; raises `BadForm` if servers may read it in different ways."""
+        """Checks the value of a field in `SINGLE_FIELDS`; raises `BadForm` if two servers may read different values."""
         try:
             text = part.content.decode()
         except UnicodeDecodeError:
@@ -248,31 +251,26 @@ class FormReader:
 
 
 def fields_of(parts: Iterable[PartExcerpt]) -> list[tuple[str, str]]:
-    """Returns the text fields among a form's `parts`, as pairs of name and value, in their order.
+    """Returns the text fields among a form's `parts`, as pairs of name and value, in order.
 
-    Of a long value only the beginning is returned.
+    A long value is cut after `MAX_KEPT_BYTES` bytes.
     """
     return [(part.name.decode(), part.content.decode("utf-8", "replace")) for part in parts if part.file_name is None]
 
 
 def query_fields(query: str) -> Iterator[tuple[str, str]]:
-    """Yields each field of a query string as a pair of name and value; fields are split at `&` and at `;`.
-
-    Some servers split at `;`, too.
-    """
+    """Yields each field of a query string as a pair of name and value: `a=1&b=2;c=3` has three fields."""
+    # Some servers split a query at `;`, too.
     for field in _QUERY_SEPARATORS.split(query):
         name, _, value = field.partition("=")
         yield unquote_plus(name), unquote_plus(value)
 
 
 def field_path(name: str) -> tuple[str, ...]:
-    """Splits a form field's name into the path that servers may read in it: `A[b][]` becomes `("a", "b")`.
-
-    The name `a.b` gives the same path. Steps that are numbers are left out, and letters become lower-case. So all
-    spellings of one path give the same result.
-    """
+    """Splits the name of a form field into a path in lower case: `A[b][]`, `a.b` and `a[0][b]` become `("a", "b")`."""
     decoded = name
     for _ in range(3 if "%" in name else 0):
         decoded = unquote(decoded)
+    # All spellings that some server reads as the same path must give the same result.
     steps = tuple(step for step in _SEPARATORS.split(decoded.casefold()) if step and not step.isdecimal())
     return steps or ("",)

@@ -15,17 +15,18 @@ from proxyapi.exceptions import BadJSON, UnsupportedMediaType
 
 
 class JSONBody:
-    """The JSON object in a request's body, parsed once for all checks of the call, with the body's bytes.
+    """The JSON object in a request's body, parsed once for all checks of the call.
 
-    `raw` are the body's bytes, decoded if they came with a content encoding; empty for a request without a body.
-    `members` are the object's members in the order of the text, also those whose name is given twice. `text` is `raw`
-    decoded to text, until `drop_text` is called; empty for a body that the gateway has written itself.
+    `raw` are the body's bytes, without their Content-Encoding. `text` is the same body as text, until `drop_text` is
+    called. `members` has the object's members in order; if a name is given twice, it has both.
     """
 
     __slots__ = ("by_name", "members", "raw", "text")
 
     def __init__(self, raw: bytes, members: Sequence[Member], text: str = "") -> None:
+        # Empty for a request without a body.
         self.raw = raw
+        # Empty for a body that the gateway itself has written.
         self.text = text
         self.members = members
         self.by_name: dict[str, list[object]] = {}  # the values under each name; several, if it is given twice
@@ -37,11 +38,11 @@ class JSONBody:
 
     @classmethod
     def parse(cls, raw: bytes) -> JSONBody:
-        """Creates a `JSONBody` from the bytes of a body, which must be exactly one JSON object.
+        """Parses the bytes of a request's body, which must be exactly one JSON object.
 
         Raises:
-            ValueError: the body is not a JSON object, or has too many members or digits; the message quotes nothing of
-                it.
+            ValueError: the body is not a JSON object, or has too many members or digits. The message quotes nothing of
+                the body.
             RecursionError: the object is nested too deep.
             BodyTooLarge: the object has more values than `proxyapi.bodies.large_bodies` allows.
         """
@@ -54,42 +55,38 @@ class JSONBody:
     def written(cls, raw: bytes, values: Mapping[str, object]) -> JSONBody:
         """Creates the `JSONBody` of a JSON object that the gateway itself has written.
 
-        `raw` are the bytes of the object, and `values` are its members. Their positions in the text are not known.
+        `raw` are the bytes of the object, and `values` are its members.
         """
+        # Nobody needs the positions of these members in the text.
         return cls(raw, [Member(name, value, 0, 0, 0) for name, value in values.items()])
 
     def with_raw(self, raw: bytes) -> JSONBody:
-        """Returns a copy of this body with the bytes `raw`, which are sent upstream in place of the caller's.
-
-        The parsed members stay the same.
-        """
+        """Returns a copy of this body with other bytes for upstream; the parsed members stay the same."""
         return JSONBody(raw, self.members)
 
     def drop_text(self) -> None:
-        """Frees the memory of the body's decoded text once nobody needs it, since a call may wait for minutes.
-
-        The text takes as much memory as the body's bytes.
-        """
+        """Frees the memory of the body's decoded text."""
+        # The text takes as much memory as the bytes, and a call may wait for minutes.
         self.text = ""
 
     @property
     def size(self) -> int:
-        """The number of bytes of the request's body, decoded if the body came with a content encoding."""
+        """The size of the request's body in bytes, after its Content-Encoding was undone."""
         return len(self.raw)
 
     def values(self, name: str) -> Sequence[object]:
-        """Returns all values of the JSON object's member `name`: none, one, or several if the name is given twice."""
+        """Returns all values of the JSON object's member `name`, in a sequence: several if the name is given twice."""
         return self.by_name.get(name, ())
 
     @property
     def model(self) -> str:
-        """The model that the request's body names, by its last member `model`; empty if the body names none."""
+        """The value of the body's last member `model`; an empty text if the body has none."""
         model = self.values("model")[-1:]
         return model[0] if model and isinstance(model[0], str) else ""
 
     @property
     def stream(self) -> bool | None:
-        """The request's member `stream`: whether it asks for a streamed answer; None if the body does not say."""
+        """The value of the body's member `stream`: true for a streamed answer, None if the body does not say."""
         stream = self.values("stream")[-1:]
         return stream[0] is True if stream else None
 
@@ -98,7 +95,7 @@ NO_BODY = JSONBody(b"", ())
 
 
 async def read_json_body(raw: bytes, content_type: str) -> JSONBody:
-    """Parses a request's body as a JSON object, in a thread if it is large; an empty body counts as an empty object.
+    """Parses a request's body as a JSON object; an empty body counts as `{}`. A large body is parsed in a thread.
 
     Raises:
         UnsupportedMediaType: the Content-Type is not that of JSON.
@@ -119,10 +116,8 @@ async def read_json_body(raw: bytes, content_type: str) -> JSONBody:
 
 
 def fault_of(error: ValueError) -> str:
-    """Describes, for an error message, what is wrong with a JSON text for which the parser has raised `error`.
-
-    The result quotes nothing of the text, which may be secret.
-    """
+    """Describes an error of the JSON parser for an error message: `Expecting value at line 1 column 9`."""
+    # Nothing of the parsed text is quoted, since the text may be secret.
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg} at line {error.lineno} column {error.colno}"
     if isinstance(error, UnicodeDecodeError):

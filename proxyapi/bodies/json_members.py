@@ -24,16 +24,16 @@ _LONGEST_SPACE = 65536  # characters searched at a time: the event loop may run 
 
 
 class JSONFault(ValueError):
-    """Error for a text that is not a JSON object, or that has too many members or a number that is refused.
+    """Error for JSON text that the gateway refuses: not an object, too many members, or a number out of range.
 
     The message quotes nothing of the text.
     """
 
 
 class Doubled(dict[str, object]):
-    """A JSON object in which a member's name is given twice, or more often.
+    """A JSON object in which some name is given twice, or more often.
 
-    As a dictionary it has the last value of each name; `pairs` has all members, as names and values.
+    As a dictionary it has the last value of each name; `pairs` has all members, as pairs of name and value.
     """
 
     def __init__(self, pairs: list[tuple[str, object]]) -> None:
@@ -42,10 +42,9 @@ class Doubled(dict[str, object]):
 
 
 def make_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Makes a dictionary from the members of a JSON object, which are given as pairs of name and value.
+    """Makes a dictionary from the members of a JSON object; serves as the `object_pairs_hook` of `json`.
 
-    If a name is given twice, the dictionary is a `Doubled`, which keeps all the pairs. Serves as the
-    `object_pairs_hook` of `json`.
+    If a name is given twice, the result is a `Doubled`, which keeps all members.
     """
     made = dict(pairs)
     return made if len(made) == len(pairs) else Doubled(pairs)
@@ -75,32 +74,28 @@ def pairs_of(body: dict[str, object]) -> Iterable[tuple[str, object]]: ...
 @overload
 def pairs_of(body: JSONObject) -> Iterable[tuple[str, object] | Member]: ...
 def pairs_of(body: JSONObject) -> Iterable[tuple[str, object] | Member]:
-    """Returns the name and the value of each member of a JSON object. A name that is given twice is returned twice."""
+    """Returns the members of a JSON object as pairs of name and value; `{"a": 1, "a": 2}` gives two pairs."""
     if isinstance(body, Doubled):
         return body.pairs
     return body.items() if isinstance(body, dict) else body
 
 
 def decode(data: bytes) -> str:
-    """Decodes the bytes of a JSON text to a `str`, from which `encode` makes the same bytes again.
-
-    Bytes that are not UTF-8 are preserved, too, as surrogates (`surrogateescape`).
-    """
+    """Decodes the bytes of a JSON text to a `str`, from which `encode` makes exactly the same bytes."""
+    # Bytes that are not UTF-8 become surrogates.
     return large_bodies.decode(data, "surrogateescape")
 
 
 def encode(text: str) -> bytes:
-    """Converts a text from the function `decode` back to exactly the bytes from which it was decoded."""
+    """Converts the result of `decode` back to the original bytes."""
     return text.encode("utf-8", "surrogateescape")
 
 
 def read_members(text: str, at: int = 0, decoder: json.JSONDecoder | None = None) -> list[Member]:
-    """Parses the JSON object that begins at position `at` of `text`; returns its members and their positions in `text`.
-
-    The members are in the order of the text. `decoder` parses their names and values.
+    """Parses the JSON object at position `at` of `text`; returns its members in order, with their positions in `text`.
 
     Raises:
-        ValueError: there is no JSON object, or it has more than `MAX_MEMBERS` members; the message quotes nothing of
+        ValueError: there is no JSON object, or it has more than `MAX_MEMBERS` members. The message quotes nothing of
             the text.
         RecursionError: the object is nested too deep.
     """
@@ -130,9 +125,9 @@ def read_members(text: str, at: int = 0, decoder: json.JSONDecoder | None = None
 
 
 def read_object(text: str, decoder: json.JSONDecoder | None = None) -> list[Member]:
-    """Parses a text that must be exactly one JSON object, and returns the object's members with their places.
+    """Parses a text that is exactly one JSON object; returns the object's members with their positions in the text.
 
-    Raises what `read_members` raises.
+    Raises the errors of `read_members`.
     """
     members = read_members(text, decoder=decoder)
     end = text.index("}", members[-1].end if members else 0) + 1
@@ -142,14 +137,14 @@ def read_object(text: str, decoder: json.JSONDecoder | None = None) -> list[Memb
 
 
 def _decoder_for(text: str) -> json.JSONDecoder:
-    """Returns the JSON decoder for a text of this size: a fast one for small texts, a safe one for large texts.
+    """Returns the JSON decoder for this text: a fast one for a small text, a safe one for a large text.
 
-    Large texts are decoded in a thread. The safe decoder gives up the interpreter lock between numbers, so that the
-    event loop goes on meanwhile. It refuses a text whose long numbers have too many digits in sum. It is half as fast
-    as the other decoder.
+    The safe decoder raises `ValueError` if the text's long numbers have too many digits.
     """
     if len(text) <= large_bodies.LARGE_BYTES:
         return DECODER
+    # A large text is decoded in a thread. This decoder gives up the interpreter lock between numbers, so the event loop
+    # goes on. It takes twice the time of the other one.
     numbers = large_bodies.Numbers()
     return json.JSONDecoder(
         strict=False,
@@ -160,7 +155,7 @@ def _decoder_for(text: str) -> json.JSONDecoder:
 
 
 def past_space(text: str, at: int) -> int:
-    """Returns the position of the first character of a JSON text, from `at` on, that is not white space."""
+    """Skips white space in a JSON text from position `at` on; returns the position behind the white space."""
     if text[at : at + 1] not in _SPACES:
         return at
     end = _SPACE.match(text, at, at + _LONGEST_SPACE).end()  # type: ignore[union-attr]  # it always matches
@@ -171,9 +166,9 @@ def past_space(text: str, at: int) -> int:
 
 
 def _past_colon(text: str, at: int) -> int:
-    """Skips white space, a colon and more white space, from `at` on in a JSON text; returns the position behind.
+    """Skips a colon, and white space around it, in a JSON text; returns the position behind.
 
-    Raises `json.JSONDecodeError` if there is no colon.
+    Raises `json.JSONDecodeError` if no colon comes first.
     """
     at = past_space(text, at)
     if text[at : at + 1] != ":":
@@ -182,5 +177,5 @@ def _past_colon(text: str, at: int) -> int:
 
 
 def _fault(words: str, text: str, at: int) -> json.JSONDecodeError:
-    """Builds the error for a mistake in a JSON text: `words` say what is wrong at position `at`."""
+    """Creates the error for a mistake at position `at` of a JSON text; `words` say what is wrong."""
     return json.JSONDecodeError(words, text, at)

@@ -35,11 +35,9 @@ _one_thread = ThreadPoolExecutor(1, thread_name_prefix="large body")
 
 
 async def run(size: int, work: Callable[..., T], *arguments: object) -> T:
-    """Calls `work` with the arguments, and returns its result.
+    """Calls `work` with the arguments and returns its result; if `size` is over `LARGE_BYTES`, calls it in a thread.
 
-    `size` is the size in bytes of the body on which `work` works. Up to `LARGE_BYTES`, `work` is called directly. For a
-    larger body, `work` is called in a thread. All large bodies share one thread, so they are worked on one after
-    another.
+    `size` is the number of bytes of the body that `work` reads. All large bodies share one thread and take turns.
     """
     if size <= LARGE_BYTES:
         return work(*arguments)
@@ -47,10 +45,10 @@ async def run(size: int, work: Callable[..., T], *arguments: object) -> T:
 
 
 async def run_to_the_end(size: int, work: Callable[..., T], *arguments: object, then: Callable[[T], None]) -> None:
-    """Calls `work` with the arguments, and then `then` with its result, even if the awaiting task is cancelled.
+    """Calls `work` with the arguments, then `then` with the result, even if the awaiting task is cancelled.
 
-    `size` is the size in bytes of the body on which `work` works; for a large body, `work` runs in a thread, as in
-    `run`. The cancellation is raised after `then` has returned.
+    A cancellation is raised after `then` has returned. If `size`, the bytes that `work` reads, is over `LARGE_BYTES`,
+    `work` runs in a thread.
     """
     if size <= LARGE_BYTES:
         then(work(*arguments))
@@ -68,13 +66,12 @@ async def run_to_the_end(size: int, work: Callable[..., T], *arguments: object, 
 
 
 def check_bounds(body: bytes) -> None:
-    """Checks, without parsing, that a JSON body is not so complex that parsing it would block the event loop.
-
-    Its values, escapes, strings, members, objects and arrays are counted. `body` is in UTF-8.
+    """Checks that a JSON body, in UTF-8, is simple enough to be parsed without blocking the event loop.
 
     Raises:
-        BodyTooLarge: the body has more of one of these than may be parsed.
+        BodyTooLarge: the body has too many values, escapes, strings, members, objects or arrays.
     """
+    # The body is counted, not parsed.
     if _count(body, b"\\") > MAX_ESCAPES:
         raise BodyTooLarge(f"The request body has more than {MAX_ESCAPES:,} escapes in its strings.")
     marks = _count(body, b'"') // 2 + sum(_count(body, mark) for mark in (b":", b"[", b"{"))
@@ -93,7 +90,9 @@ def check_bounds(body: bytes) -> None:
 
 
 def outside_strings(body: bytes) -> Iterator[bytes]:
-    """Yields a JSON body slice by slice, with only one quote in place of each string."""
+    """Yields the bytes of a JSON body in slices, with each string shortened to one quote: `{"a": "b"}` gives `{":
+    "}`.
+    """
     is_inside, held = False, b""
     for piece in _slices(body):
         text = (held + piece).replace(rb"\\", b"")
@@ -104,25 +103,23 @@ def outside_strings(body: bytes) -> Iterator[bytes]:
 
 
 def decode(data: bytes, errors: str) -> str:
-    """Decodes the bytes of a body from UTF-8, and returns the text.
-
-    A large body is decoded slice by slice, so that the event loop may run in between. `errors` is the argument of that
-    name of `bytes.decode`, such as `strict`.
-    """
+    """Decodes bytes from UTF-8 to text; `errors` is as in `bytes.decode`, for example `strict`."""
     if len(data) <= LARGE_BYTES or data.isascii():  # ASCII is decoded as fast as it is copied
         return data.decode("utf-8", errors)
+    # A large body is decoded slice by slice, so that the event loop may run in between.
     decoder = codecs.getincrementaldecoder("utf-8")(errors)
     return "".join([*map(decoder.decode, _slices(data)), decoder.decode(b"", final=True)])
 
 
 def in_utf_8(body: bytes) -> bytes:
-    """Returns a JSON body in UTF-8, converted if it came in UTF-16 or UTF-32, which `json.loads` accepts, too."""
+    """Converts the bytes of a JSON body from UTF-16 or UTF-32 to UTF-8; returns a body in UTF-8 as it is."""
+    # `json.loads` accepts these encodings, too.
     encoding = json.detect_encoding(body)
     return body if encoding == "utf-8" else body.decode(encoding, "surrogatepass").encode("utf-8", "surrogatepass")
 
 
 class Numbers:
-    """Parser of the numbers in one large JSON text, in Python code, so that the event loop can run meanwhile.
+    """Parser of the numbers in one large JSON text.
 
     Raises `ValueError` if the text's long numbers together have more than `MAX_LONG_DIGITS` digits.
     """
@@ -132,15 +129,14 @@ class Numbers:
         self._digits_left = MAX_LONG_DIGITS
 
     def parse_int(self, digits: str) -> int:
-        """Parses an integer in a JSON text; serves as the `parse_int` of `json.JSONDecoder`."""
+        """Parses the digits of a JSON integer; serves as the `parse_int` of `json.JSONDecoder`."""
         if len(digits) > LONG_NUMBER:
             self._count(digits)
         return int(digits)
 
     def parse_float(self, digits: str) -> float:
-        """Parses a number with a fraction or an exponent, and returns it as a float.
-
-        Serves as the `parse_float` of `json.JSONDecoder`.
+        """Parses the digits of a JSON number such as `1.5` or `1e3`; serves as the `parse_float` of
+        `json.JSONDecoder`.
         """
         if len(digits) > LONG_NUMBER:
             self._count(digits)
@@ -153,15 +149,13 @@ class Numbers:
 
 
 def _count(body: bytes, mark: bytes) -> int:
-    """Counts how often the byte `mark`, such as `{`, occurs in a body.
-
-    This goes slice by slice, so that the event loop may run meanwhile. A slice is counted only if it has the byte at
-    all: base64 has none of the bytes that are counted, and to look for one takes a twentieth of the time of counting.
-    """
+    """Counts how often the byte `mark`, such as `{`, occurs in a body."""
+    # Slice by slice, so that the event loop may run in between. Each slice is searched before it is counted: base64 has
+    # none of the marks, and a search takes a twentieth of the time of counting.
     places = range(0, len(body), SLICE_BYTES)
     return sum(body.count(mark, at, at + SLICE_BYTES) for at in places if body.find(mark, at, at + SLICE_BYTES) >= 0)
 
 
 def _slices(body: bytes) -> Iterator[bytes]:
-    """Yields a body in slices of `SLICE_BYTES`; between two of them, the event loop may run."""
+    """Yields a body in slices of `SLICE_BYTES`, so that the event loop may run in between."""
     return (body[at : at + SLICE_BYTES] for at in range(0, len(body), SLICE_BYTES))

@@ -84,8 +84,7 @@ UNSEEN_MODELS = frozenset({
 class NamedModels:
     """The names of the models in one request: `main` from its field `model`, `others` from other places such as tools.
 
-    `main` has several values if the field is given twice. None stands for a value that is not text, and for a field of
-    a form that could not be parsed.
+    `main` has two values if the field is given twice. None stands for a value that is not text or cannot be parsed.
     """
 
     main: tuple[str | None, ...] = ()
@@ -99,12 +98,12 @@ _MAY_NAME = re.compile(r"model|fallback|\\u")
 
 
 def in_request(body: JSONObject, query: str) -> NamedModels:
-    """Finds the models that a request names in its JSON object and in its query."""
+    """Returns the models that a request names in its JSON body and in its query string."""
     return in_body(body) + in_query(query)
 
 
 def in_body(body: JSONObject) -> NamedModels:
-    """Returns the names of models in a JSON object: in its own member `model`, and in other members at any depth."""
+    """Returns the models that a JSON object names: in its member `model`, and in members at any depth."""
     main: list[str | None] = []
     others: list[str | None] = []
     for name, value, *_ in pairs_of(body):
@@ -116,10 +115,9 @@ def in_body(body: JSONObject) -> NamedModels:
 
 
 def in_fields(fields: Iterable[tuple[str, str]]) -> NamedModels:
-    """Finds the models that the text fields of a form name.
+    """Returns the models that the text fields of a form name, given as pairs of name and text.
 
-    `fields` are pairs of a field's name and its text. Names of fields are understood in any spelling, such as `Model`
-    or `tools[0][model]`. If the text of a field is JSON, it is searched for models, too.
+    Names of fields count in any spelling, such as `Model` or `tools[0][model]`. A text that is JSON is searched, too.
     """
     main: list[str | None] = []
     others: list[str | None] = []
@@ -137,7 +135,7 @@ def in_fields(fields: Iterable[tuple[str, str]]) -> NamedModels:
 
 
 def in_query(query: str) -> NamedModels:
-    """Returns the models that a query string names, in fields whose names may have any spelling, such as `Model`."""
+    """Returns the models that a query string names, in fields of any spelling such as `model=…` or `Model=…`."""
     if not query:
         return NamedModels()
     named = [value for name, value in query_fields(query) if any(map(is_model_name, field_path(name)))]
@@ -145,7 +143,7 @@ def in_query(query: str) -> NamedModels:
 
 
 def is_model_name(name: str) -> bool:
-    """Returns whether a member or field with this name, such as `model`, may name a model for some server."""
+    """Returns whether some server may read a model from a field of this name: true for `model` and `Model`."""
     return len(name) < 64 and _is_model_name(name)
 
 
@@ -155,10 +153,9 @@ def _is_model_name(name: str) -> bool:
 
 
 def _in_json(name: str, text: str) -> list[str | None]:
-    """Returns the models that are named in the text of a form's field, which looks like JSON.
+    """Returns the models that a form field names, if its text looks like JSON; `name` is the field's name.
 
-    `name` is the name of the field. If the text cannot be parsed, the result is [None] if the text may name a model,
-    and empty if it cannot.
+    If the text cannot be parsed, the result is `[None]` where the text may name a model, and `[]` otherwise.
     """
     try:
         return list(_search([(name, DECODER.decode(text))]))
@@ -167,10 +164,10 @@ def _in_json(name: str, text: str) -> list[str | None]:
 
 
 def _search(waiting: list[tuple[str, object]]) -> Iterator[str | None]:
-    """Yields the models that are named by JSON members, or by members nested in these at any depth.
+    """Yields the models that JSON members name, at any depth.
 
-    The list `waiting` has the JSON members to search, as pairs of name and value; the search empties it. Members with
-    text of the caller's own (`TEXT_MEMBERS`) are not searched.
+    `waiting` has the members as pairs of name and value, and is empty afterwards. The members in `TEXT_MEMBERS`, which
+    have text of the caller, are left out.
     """
     while waiting:
         name, value = waiting.pop()
@@ -195,9 +192,9 @@ def _search(waiting: list[tuple[str, object]]) -> Iterator[str | None]:
 
 
 def _named(value: object) -> Iterator[str | None]:
-    """Yields the models in `value`, which is the value of a JSON member that names models.
+    """Yields the models in the value of a JSON member such as `models`.
 
-    The value is a text, a list, an object with a `model`, or an object whose values are models.
+    The value may be a text, a list, an object with a member `model`, or an object whose values are models.
     """
     waiting = [value]
     while waiting:

@@ -19,10 +19,10 @@ from proxyapi.exceptions import BadJSON
 
 
 class ReceivedObject(dict[str, object]):
-    """The JSON object in a request's body: a dictionary with the last value of each member, and its original text.
+    """The JSON object in a request's body: a dictionary that also has the original text.
 
-    `raw` are the bytes of the text, in UTF-8. `members` are the object's members with their places in `text`, also
-    those whose name is given twice. `forget_text` drops all three.
+    `raw` are the bytes of the text, in UTF-8. `members` has all members with their positions in `text`; if a name is
+    given twice, it has both, and the dictionary has the last value. `forget_text` drops all three.
     """
 
     def __init__(self, raw: bytes = b"{}", text: str = "{}", members: Sequence[Member] = ()) -> None:
@@ -32,17 +32,15 @@ class ReceivedObject(dict[str, object]):
         self.members = members
 
     def forget_text(self) -> None:
-        """Frees the memory of the object's text, once the body for upstream has been made of it.
+        """Frees the memory of the object's text; the dictionary keeps the values.
 
-        The values of the object's members stay in this dictionary.
+        Call this after the body for upstream has been made from the text.
         """
         self.raw, self.text, self.members = b"{}", "{}", ()
 
 
 def parse_object(body: bytes) -> ReceivedObject:
-    """Parses a request's body as JSON and returns the object in it; an empty body counts as an empty object.
-
-    The text may be in UTF-8, UTF-16 or UTF-32.
+    """Parses a request's body, which must be one JSON object in UTF-8, UTF-16 or UTF-32; an empty body counts as `{}`.
 
     Raises:
         BadJSON: the body is not JSON (RFC 8259), is not an object, is nested too deep, has more members than
@@ -68,20 +66,20 @@ def parse_object(body: bytes) -> ReceivedObject:
 
 
 def edited(received: ReceivedObject, wanted: Mapping[str, object]) -> JSONBody:
-    """Returns the body for upstream: the text of the object `received`, changed to have exactly the members `wanted`.
+    """Returns the body for upstream: the text of the object `received`, with exactly the members `wanted`.
 
-    `wanted` maps names to values. If a wanted value is the received one (the same Python object), the text of this
-    member is left as it came. If the caller gave a name twice, only the last of these members stays, because the
-    gateway has checked the value of that one.
+    `wanted` maps names to values. A member whose wanted value is the received Python object keeps its original text. If
+    the caller gave a name twice, only the last one stays.
     """
+    # Of a name given twice, the gateway has checked the last value.
     edits = list(_edits(received, wanted))
     return JSONBody.written(_apply(received, edits) if edits else received.raw, wanted)
 
 
 def _edits(received: ReceivedObject, wanted: Mapping[str, object]) -> Iterator[tuple[int, int, str]]:
-    """Yields the edits, in text order, by which a received object's text gets the members `wanted` and no others.
+    """Yields the edits that leave exactly the members `wanted` in the text of a received object, in text order.
 
-    An edit is the start and the end of a range of the text, and the text that replaces the range.
+    An edit is `(start, end, new text)`, for the range of the text to replace.
     """
     members = received.members
     last = {member.name: at for at, member in enumerate(members)}
@@ -102,10 +100,9 @@ def _edits(received: ReceivedObject, wanted: Mapping[str, object]) -> Iterator[t
 
 
 def _apply(received: ReceivedObject, edits: Sequence[tuple[int, int, str]]) -> bytes:
-    """Makes edits in the text of a received object, and returns the bytes of the new text, in UTF-8.
+    """Makes edits in the text of a received object; returns the new text as bytes in UTF-8.
 
-    An edit has three items: the start and the end of a range of the text, and the new text for this range. The edits
-    must be in the order of their ranges.
+    An edit is `(start, end, new text)`, for the range of the text to replace. The edits must be in text order.
     """
     text, whole = received.text, memoryview(received.raw)
     starts = [0, *(end for _, end, _ in edits)]
@@ -120,14 +117,16 @@ def _apply(received: ReceivedObject, edits: Sequence[tuple[int, int, str]]) -> b
 
 
 def _encode(text: str) -> bytes:
-    """Encodes a JSON text in UTF-8, and writes a lone surrogate, which only strings can have, as a JSON escape."""
+    """Encodes a JSON text in UTF-8; a lone surrogate becomes a JSON escape."""
+    # Only strings can have a lone surrogate.
     return text.encode("utf-8", "backslashreplace")
 
 
 def _decoder_for(raw: bytes) -> json.JSONDecoder:
-    """Returns the strict JSON decoder for a body; for a large body, one that lets the event loop run meanwhile."""
+    """Returns the strict JSON decoder for a body."""
     if len(raw) <= large_bodies.LARGE_BYTES:
         return _DECODER
+    # This decoder of large bodies lets the event loop run meanwhile.
     numbers = large_bodies.Numbers(_finite)
     return json.JSONDecoder(
         object_pairs_hook=make_object,
@@ -138,12 +137,12 @@ def _decoder_for(raw: bytes) -> json.JSONDecoder:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    """Raises `JSONFault` for `NaN` and `Infinity`, which are not JSON although Python's parser accepts them."""
+    """Raises `JSONFault` for `NaN` or `Infinity`, which Python's JSON parser accepts."""
     raise JSONFault(f"{name} is not a JSON number")
 
 
 def _finite(digits: str) -> float:
-    """Converts the text of a JSON number to a float; raises `JSONFault` if it is beyond the range of a double."""
+    """Converts the text of a JSON number to a float; raises `JSONFault` for a number out of range, such as `1e999`."""
     value = float(digits)
     if value in (float("inf"), float("-inf")):
         raise JSONFault("a number is out of range")

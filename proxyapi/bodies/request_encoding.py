@@ -27,13 +27,13 @@ KEY_FIRST = (
 
 
 class TooLarge(Exception):
-    """Error for a request's body that is larger, when decoded, than its limit."""
+    """Error for a request's body that has more bytes, after decoding, than are allowed."""
 
 
 def encoding_of(headers: Mapping[str, object]) -> str:
-    """Returns the content encoding of a request's body, such as `gzip`; an empty string if the body is not encoded.
+    """Returns the content encoding of a request's body, such as `gzip`; an empty text if the body is not encoded.
 
-    `headers` are those of the request, by their WSGI names (`HTTP_CONTENT_ENCODING`).
+    `headers` have WSGI names, such as `HTTP_CONTENT_ENCODING`.
 
     Raises:
         UnsupportedMediaType: the gateway does not accept this encoding, or several encodings are named.
@@ -58,14 +58,11 @@ def encoding_of(headers: Mapping[str, object]) -> str:
 
 
 async def decode(body: bytes, encoding: str, limit: int) -> bytes:
-    """Undoes the Content-Encoding of a request's body, and returns the decoded body.
-
-    A body that has more than `large_bodies.LARGE_BYTES` bytes, before or after decoding, is decoded in a thread.
+    """Decodes a request's body from its Content-Encoding, such as `gzip`; works on a large body in a thread.
 
     Raises:
         TooLarge: the decoded body has more than `limit` bytes.
-        BadRequest: the body is not valid data of this encoding, is incomplete, has bytes after its end, or can be
-            decoded in two ways with different results.
+        BadRequest: the body is invalid, is incomplete, has bytes after its end, or can be decoded in two ways.
     """
     small = large_bodies.LARGE_BYTES
     if len(body) <= small:
@@ -78,9 +75,9 @@ async def decode(body: bytes, encoding: str, limit: int) -> bytes:
 
 
 def decode_now(body: bytes, encoding: str, limit: int) -> bytes:
-    """Undoes the Content-Encoding of a request's body like `decode`, but always in the calling thread.
+    """Decodes a request's body from its Content-Encoding in the calling thread.
 
-    Raises `TooLarge` and `BadRequest` as `decode` does.
+    Raises the errors of `decode`.
     """
     decoder = BodyDecoder(encoding, limit)
     decoded = b"".join(decoder.steps(body))
@@ -89,9 +86,9 @@ def decode_now(body: bytes, encoding: str, limit: int) -> bytes:
 
 
 class BodyDecoder:
-    """Decoder of one request's body, which arrives in pieces; refuses a body that can be decoded in two ways.
+    """Decoder of one request's body, which arrives in pieces, from its Content-Encoding.
 
-    `size` is the number of decoded bytes so far. Raises `TooLarge` and `BadRequest` as the function `decode` does.
+    `size` is the number of decoded bytes so far. The methods raise the errors of the function `decode`.
     """
 
     def __init__(self, encoding: str, limit: int) -> None:
@@ -103,16 +100,16 @@ class BodyDecoder:
 
     @property
     def members(self) -> int:
-        """The number of gzip members that have begun so far; a gzip body is a sequence of one or more members."""
+        """The number of gzip members that have begun so far; a gzip body has one or more of them."""
         return self._decoder.members
 
     @property
     def has_more(self) -> bool:
-        """True while some of the body's bytes that have arrived are still to be decoded."""
+        """True while some bytes that have arrived are not decoded yet."""
         return self._decoder.has_more
 
     def steps(self, data: bytes) -> Iterator[bytes]:
-        """Decodes the next bytes of the body; yields the result in pieces of bounded size, some of them empty.
+        """Decodes the next bytes of the body; yields the result in small pieces, some of them empty.
 
         Raises `TooLarge` and `BadRequest`.
         """
@@ -134,7 +131,7 @@ class BodyDecoder:
             yield piece
 
     def end(self) -> None:
-        """Checks, once all of the body is decoded, that it is complete; raises `BadRequest` if it is not."""
+        """Checks that the body is complete, after its last bytes were decoded; raises `BadRequest` if it is cut off."""
         if not self._decoder.is_whole or not self._decoder.members:
             raise self._bad("it ends too early")
         if self._encoding == "deflate" and self._decoder.members > 1:
@@ -145,13 +142,13 @@ class BodyDecoder:
 
 
 class _OtherReading:
-    """Test whether deflate data in zlib's wrapper can also be read as deflate data without a wrapper.
+    """Test whether deflate data with zlib's wrapper can also be read as deflate data without a wrapper.
 
-    Some servers try to read them without a wrapper first. Bytes can be made that are valid both ways; `is_possible` is
-    then true. Other bodies nearly always fail at the first block.
+    `is_possible` is true if both readings are valid. Nearly all bodies fail the second one at their first block.
     """
 
     def __init__(self, limit: int) -> None:
+        # Some servers first try to read the data without a wrapper.
         self.is_possible = False
         self._limit = limit
         self._size = 0
@@ -181,5 +178,5 @@ class _OtherReading:
 
 
 def _printable(encoding: str) -> str:
-    """Returns an encoding's name in a form that an error message may quote: printable characters only, at most 50."""
+    """Returns at most 50 printable characters of an encoding's name, for an error message."""
     return "".join(filter(str.isprintable, encoding))[:50]
