@@ -59,10 +59,7 @@ REFUSALS = {400, 401, 403, 405}  # this account may not ask, now or ever
 
 
 async def watch_pending() -> None:
-    """Polls upstream for the unfinished background responses, round after round, until this task is cancelled.
-
-    In each round, the responses that are due are marked in the database as this host's (leased), so that no two hosts
-    ask about the same one.
+    """Polls upstream for unfinished background responses, round after round, until this task is cancelled.
 
     Returns at once if `BACKGROUND_POLL_SECONDS` is 0 or no upstream key is configured.
     """
@@ -71,6 +68,7 @@ async def watch_pending() -> None:
         while responses_are_polled():
             await asyncio.sleep(settings.BACKGROUND_POLL_SECONDS)
             try:
+                # The due responses are marked in the database as this host's, so that no other host asks about them.
                 due = await in_own_thread(lambda: _lease(BATCH - len(asked)))
             except Exception:  # the border: whatever the error is, the loop must go on
                 logger.exception("background responses could not be leased")
@@ -82,10 +80,7 @@ async def watch_pending() -> None:
 
 
 async def _poll(response: PendingResponse, asked: set[str]) -> None:
-    """Asks upstream about one background response; an error is logged, so that other polls go on.
-
-    Afterwards removes the response's id from `asked`, the ids of the responses that are being polled.
-    """
+    """Asks upstream about one background response, then removes the response's id from `asked`; logs errors."""
     try:
         await ask(response)
     except DatabaseError as error:  # the response is asked about again when its lease has expired
@@ -97,13 +92,12 @@ async def _poll(response: PendingResponse, asked: set[str]) -> None:
 
 
 async def ask(response: PendingResponse) -> None:
-    """Asks upstream whether a background response has ended; if so, writes its usage into a row of the ledger.
+    """Asks upstream whether a background response has ended, and writes the usage of an ended one to the ledger.
 
-    * A response that goes on is scheduled to be polled again.
-    * A response that upstream does not know, or that ended without any usage, is polled no more.
-    * If upstream refuses to state the response's status, an estimate of the usage counts, and the polling goes on.
-    * If upstream gives no usable answer, nothing changes. The response is polled again when this host's right to poll
-      it (its lease) has expired.
+    * The response goes on: it will be polled again later.
+    * Upstream does not know the response, or it ended without usage: it is polled no more.
+    * Upstream refuses to tell: an estimate of the usage counts, and the polling goes on.
+    * No usable answer came: the response is polled again when this host's lease of it has expired.
     """
     started, started_at = time.perf_counter(), datetime.now(UTC)
     deadline = asyncio.get_running_loop().time() + POLL_TIMEOUT_SECONDS
@@ -149,10 +143,9 @@ async def ask(response: PendingResponse) -> None:
 
 
 def _lease(limit: int) -> list[PendingResponse]:
-    """Claims for this process up to `limit` background responses that are due to be polled, and returns them.
+    """Claims up to `limit` background responses that are due to be polled, and returns them.
 
-    A claim is a lease: a mark in the database that expires after a time. While the database is away, the result is an
-    empty list.
+    A claim is a lease: a mark in the database that expires. While the database is away, the result is empty.
     """
     if limit <= 0:
         return []
@@ -168,11 +161,10 @@ def _lease(limit: int) -> list[PendingResponse]:
 def _maker_of(response: PendingResponse) -> Request:
     """Returns the ledger row of the call that created a background response.
 
-    If that row has been deleted because of its age, returns an unsaved row that has only the route of the Responses
-    API.
+    If that row was deleted because of its age, returns an unsaved row with nothing but the Responses API's route.
 
     Raises:
-        django.db.Error: the database is away; the response is polled again when its lease has expired.
+        django.db.Error: the database is away.
     """
     try:
         maker = Request.objects.filter(pk=response.request_id).only(*MAKER_COLUMNS).first()
@@ -182,11 +174,9 @@ def _maker_of(response: PendingResponse) -> Request:
 
 
 def _change_in_database(change: Callable[[], None]) -> None:
-    """Runs `change`, a function that changes a row of the database, and then closes this thread's connection.
-
-    It is called in a thread of its own, which ends afterwards.
-    """
+    """Runs `change`, which changes a database row, then closes this thread's database connection."""
     try:
         change()
     finally:
+        # This thread was started for this change alone.
         connection.close()

@@ -49,9 +49,9 @@ STATED_OUTCOMES = {Outcome.SUCCESS, Outcome.UPSTREAM_ERROR, Outcome.REJECTED}
 
 
 class Call:
-    """One request of a client to the API, with upstream's answer to it; it writes the ledger row that records both.
+    """One request of a client to the API with upstream's answer; writes the ledger row that records both.
 
-    A request without a valid key has no row in the ledger.
+    A request without a valid key gets no row.
     """
 
     def __init__(self, request: CallRequest) -> None:
@@ -65,9 +65,9 @@ class Call:
         self._texts: CallRecord | None = None  # the row's ids and bodies, if `keep_bodies` has made them
 
     def begin(self) -> None:
-        """Writes to the journal on disk that the call begins; this comes before the call is sent upstream.
+        """Writes a begin record of the call to the journal on disk, before the call is sent upstream.
 
-        From then on the ledger is sure to get a row for the call, even if this process dies.
+        From now on the ledger gets a row for the call, even if this process dies.
 
         Raises:
             StorageFull: the disk has no room for the record, so the call must not be sent upstream.
@@ -81,24 +81,22 @@ class Call:
             self.request.incoming_body.call_goes_on = not self.facts.stream
 
     def begin_reserved(self) -> None:
-        """Writes the call's beginning to the journal again, now with the dollars that have been reserved for it.
+        """Writes the call's begin record again, now with the dollars that have been reserved for the call.
 
-        This is for a form: it is read while it goes upstream, so its price is known only after `begin`. Raises as
-        `begin` does.
+        Raises `StorageFull`, as `begin` does.
         """
+        # For a form, which is read while it goes upstream: its price is known only after `begin`.
         if self._begun is not None and self.facts.most_usage is not None and not self.has_ended:
             self._write_begin(self._begun | late_facts(self.facts))
             self.request.incoming_body.call_goes_on = not self.facts.stream
 
     def _write_begin(self, row: CallRecord) -> None:
-        """Writes the begin record `row` to the journal, with the most that the call can use and the call's reservation.
-
-        If the process is killed, the call's usage is estimated from this upper limit, and the reservation is given
-        back.
+        """Writes the begin record `row` to the journal, with the call's highest possible usage and its reservation.
 
         Raises:
             StorageFull: the disk has no room for the record.
         """
+        # If the process is killed, the usage is estimated from this limit, and the reservation is given back.
         if self.facts.most_usage is not None:
             row = {**row, "supposed": supposed_usage(self.facts.most_usage, self.facts.model)}
         elif self.facts.tool_use:
@@ -109,14 +107,15 @@ class Call:
             raise StorageFull from None
 
     def read_head(self, answer: UpstreamAnswer) -> None:
-        """Reads the status and headers of upstream's answer: its request id and Content-Type go to the ledger row.
+        """Stores the request id and the Content-Type of upstream's answer for the ledger row.
 
-        If the header `Location` names an object that the call has created, the call's key becomes the object's owner.
-        The body of an error or a redirect is not searched for new objects. If upstream refuses a field that the gateway
-        has added, the call is sent again and has two answers: then the head of the second one counts.
+        If the header `Location` names an object that the call has created, records the call's key as its owner.
         """
+        # Called again for a second answer, when upstream has refused a field that the gateway had added: the last head
+        # counts.
         self.facts.was_refused = answer.status >= 300
         if self.facts.was_refused:
+            # the body of an error or a redirect is not searched for new objects
             self.answer.created = None
         elif (created := self.answer.created) is not None and created.is_in_location:
             created.read_location(answer.passed_headers().get("location", ""))
@@ -125,7 +124,7 @@ class Call:
         self.facts.response_type = answer.content_type
 
     def expect_stream(self) -> None:
-        """Prepares for an answer that is a stream of events, whose text is collected while the events pass."""
+        """Prepares to read an answer that is a stream of events, and to collect the text of the events."""
         self.facts.stream = True
         if self.facts.asked is not None and self.facts.asked.is_of_text and self.facts.form is None:
             self.facts.asked = None  # a stream may take minutes, and the request's members take memory
@@ -133,13 +132,10 @@ class Call:
         self.answer.text = StreamedText(limit, self.facts.secrets)
 
     async def read_answer(self, body: bytes) -> None:
-        """Reads usage, text and new objects' ids from the body of an answer that was received whole.
-
-        A large body is parsed in a thread, and to its end even if the caller leaves meanwhile, so that its usage is
-        counted.
-        """
+        """Reads usage, text and ids of new objects from the body of an answer that has arrived whole."""
         self.facts.keep_body(body)
         wanted = READ_MEMBERS if self.answer.created is None else READ_MEMBERS_AND_IDS
+        # A large body is parsed to its end even if the caller leaves meanwhile: its usage counts.
         await large_bodies.run_to_the_end(len(body), parse_body, body, wanted, then=self._read_parsed)
 
     def _read_parsed(self, answer: dict[str, object]) -> None:
@@ -147,28 +143,30 @@ class Call:
         self._claim_stored_object()
 
     def read_plain(self, body: bytes) -> None:
-        """Reads usage and new objects' ids from a whole JSON answer that upstream has labelled as an event stream."""
+        """Reads usage and ids of new objects from a JSON answer that upstream has wrongly labelled as an event
+        stream.
+        """
         self.answer.text = None
         self.facts.keep_body(body)
         self._read_parsed(parse_body(body))
 
     def read_events(self, events: bytes) -> None:
-        """Reads usage, text and new objects' ids from events of a streamed answer, before they go to the caller."""
+        """Reads usage, text and ids of new objects from events of a streamed answer, before the caller gets the
+        events.
+        """
         self.answer.read_events(events)
         if self.answer.created is not None:
             self._claim_stored_object()
 
     def _claim_stored_object(self) -> None:
-        """Records the call's key as the owner of the objects that the call has created upstream.
-
-        This comes before the ids of the objects are sent to the caller, who may use them at once.
-        """
+        """Records the call's key as the owner of the objects that the call has just created upstream."""
+        # Before the caller gets the ids, who may use them at once.
         created = self.answer.created
         if created is not None and created.new:
             self.created_objects.record(created, self.facts.key_name)
 
     def fail(self, error: ProxyError, *, status: int | None) -> None:
-        """Ends the call with an error of the gateway: writes the error into the ledger row, and does what `end` does.
+        """Ends the call with an error of the gateway: stores the error for the ledger row, then calls `end`.
 
         `status` is the HTTP status that the caller saw.
         """
@@ -179,11 +177,11 @@ class Call:
         self.end(error.outcome, status, may_be_billed=stated is None and not is_ours_alone)
 
     def end(self, outcome: Outcome, status: int | None, *, may_be_billed: bool | None = None) -> None:
-        """Ends the call: writes its ledger row to the journal, and settles its key's limits and reserved dollars.
+        """Ends the call: writes its ledger row to the journal, and settles its key's limits and its reservation.
 
-        Only the first call of this method has an effect, and only if the request had a valid key. `status` is the HTTP
-        status that the caller saw; None if there was no answer. `may_be_billed` says whether upstream may have worked
-        on the call. If it is None, upstream may have, unless upstream has stated an error.
+        Does nothing if the call has ended already, or had no valid key. `status` is the HTTP status that the caller
+        saw, or None. `may_be_billed` says whether upstream may have worked on the call; None means: unless it stated an
+        error.
         """
         facts = self.facts
         if self.has_ended or not facts.key_name:
@@ -212,16 +210,15 @@ class Call:
         self.request.incoming_body.call_goes_on = False
 
     def _has_reached_upstream(self) -> bool:
-        """Returns whether upstream has been sent the whole request and has not refused it, as far as is known."""
+        """Returns whether the whole request was sent upstream and upstream has not refused it."""
         if self._begun is None or self.facts.was_refused:
             return False
         return self.facts.form is None or self.facts.form.complete
 
     def _as_the_caller_saw_it(self, outcome: Outcome, status: int | None) -> tuple[Outcome, int | None]:
-        """Returns the outcome and the HTTP status of the call as its caller saw them.
+        """Returns the call's outcome and HTTP status from the caller's view: a caller who left saw `client_cancelled`.
 
-        They differ from those at upstream if the caller left, or got status 504, while the call went on. Then an error
-        that says so is put into the call's ledger row, too.
+        If the call went on upstream without its caller, the error for the ledger row says so.
         """
         body, stated = self.request.incoming_body, self.answer.error
         if self.timed_out is not None:
@@ -237,10 +234,9 @@ class Call:
         return Outcome.CLIENT_CANCELLED, None
 
     async def keep_bodies(self) -> None:
-        """Prepares the ledger row's excerpts of large request and answer bodies in a thread, before the call ends.
+        """Makes the excerpts of large request and answer bodies for the ledger row, in a thread, before the call ends.
 
-        If both bodies are small and `LOG_BODY_BYTES` is at most `MAX_REDACTED_AT_ONCE_BYTES`, this does nothing: `end`
-        then makes the excerpts quickly enough.
+        Small excerpts of small bodies are left to `end`.
         """
         limit = call_settings().LOG_BODY_BYTES
         size = max(len(self.request.decoded_body), self.facts.response_size)
@@ -257,18 +253,18 @@ class Call:
         self._texts = texts
 
     async def wait_until_recorded(self) -> None:
-        """Waits, after `end`, until the call's ledger row is on disk and its key's limits know its usage.
+        """Waits until the ended call's ledger row is on disk and the limits of its key have counted its usage.
 
-        The last byte of the answer may be sent only then.
+        Only afterwards may the last byte of the answer be sent.
         """
         await ledger.wait_until_durable()
         await self.request.resources.wait_until_settled()
 
     def headers_down(self, answer: UpstreamAnswer) -> dict[str, str]:
-        """Returns the headers of upstream's answer as the caller gets them, without secrets.
+        """Returns the headers for the caller: those of upstream's answer, without secrets.
 
-        A `Location` at upstream becomes one at the gateway. The rate-limit headers are upstream's, or those of the
-        caller's key if the key has less left than upstream states, or if upstream states nothing.
+        A `Location` then names the gateway. Rate-limit headers state the key's own limits where these leave less than
+        upstream's.
         """
         facts, passed = self.facts, answer.passed_headers()
         if "location" in passed:
@@ -288,7 +284,7 @@ class Call:
         return passed if ticket is None else limit_headers.tightened(passed, ticket.limit_states)
 
     def redacted(self, body: bytes) -> bytes:
-        """Returns the body of an error answer without secrets: upstream may quote the API key that it got."""
+        """Removes secrets from the body of an error answer: upstream may quote the API key with which it was called."""
         return redact_answer(body, self.facts.secrets)
 
 

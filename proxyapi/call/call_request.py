@@ -46,7 +46,7 @@ META_NAMES = {
 
 
 class EarlyAnswer(Protocol):
-    """Interface of a stream to the caller that may begin before upstream answers, so that the connection is not silent.
+    """Interface of a stream to the caller that can begin before upstream answers, so that the connection is not silent.
 
     `has_begun` is true once the head has been sent. `proxyapi.streams.early_stream` implements this interface.
     """
@@ -54,35 +54,37 @@ class EarlyAnswer(Protocol):
     has_begun: bool
 
     async def stop(self) -> None:
-        """Stops the early stream's keep-alive comments, and the timer that begins the early stream.
+        """Stops the early stream: no more keep-alive comments are sent, and a stream that has not begun never does.
 
-        From then on, only the call's handler sends to the caller.
+        Afterwards only the call's handler sends to the caller.
         """
 
     def event_of(self, response: HttpResponse) -> bytes:
-        """Converts a whole response to one server-sent event, because the answer has already begun as a stream."""
+        """Converts a whole response to one server-sent event, for a caller whose answer has begun as a stream."""
 
     def error_event(self, error: ProxyError) -> bytes:
-        """Converts a gateway error to one server-sent event, because the answer has already begun as a stream."""
+        """Converts an error of the gateway to one server-sent event, for a caller whose answer has begun as a
+        stream.
+        """
 
 
 class AnswerTimer(Protocol):
-    """Interface of the timer for the time limit that the caller has set: when it is over, the caller gets status 504.
+    """Interface of a timer for the time limit that a caller has set: the caller gets status 504 when the time is over.
 
     The call goes on upstream until its usage is known. `proxyapi.dispatch.caller_deadline` implements this interface.
     """
 
     async def stop(self) -> None:
-        """Stops the timer of the caller's time limit. If status 504 is being sent just now, waits until it is sent."""
+        """Stops the timer of the caller's time limit; waits if the answer with status 504 is just being sent."""
 
 
 class CallRequest(ASGIRequest):
-    """Django's request object for one call of the API, with the request's body in memory and the call's ids and times.
+    """Django's request object for one call of the API, with the call's body, ids and times.
 
-    `arrived_at` is Unix time; `started`, and `received` (when the body was complete), are `time.perf_counter()`
-    seconds. `raw_path` and `raw_query` are as they came over the wire. `raw_body` is the body as it came, once a view
-    has asked for it; `decoded_body` is the same body without its content encoding, if it had one
-    (`proxyapi.bodies.request_encoding`). `sender_is_known` is true once a valid key has been seen.
+    * `arrived_at`: Unix time. `started`, and `received` for the body: seconds of `time.perf_counter()`.
+    * `raw_path`, `raw_query`: the bytes that were sent.
+    * `raw_body`: the body as it was sent, once a view has asked for it; `decoded_body`: without its Content-Encoding.
+    * `sender_is_known`: true once a valid key has been seen.
     """
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,11 +114,9 @@ class CallRequest(ASGIRequest):
         self.incoming_request_id: str = next(filter(INCOMING_ID.fullmatch, offered), "")
 
     def _read_head(self, scope: Scope) -> None:
-        """Sets the attributes that the constructor of Django's request sets, in half as many bytecodes.
-
-        If a header is given twice, calls Django's constructor instead. `tests/proxyapi/call/test_call_request.py`
-        checks that both ways set the same attributes.
-        """
+        """Sets the attributes that the constructor of Django's request sets, faster."""
+        # In half as many bytecodes. If a header is given twice, Django's constructor does the work (below).
+        # `tests/proxyapi/call/test_call_request.py` checks that both ways set the same attributes.
         self.scope = scope
         self.method = scope["method"].upper()
         self.path = self.path_info = scope["path"]
@@ -148,15 +148,13 @@ class CallRequest(ASGIRequest):
 
     @cached_property
     def GET(self) -> QueryDict:  # type: ignore[override]  # in Django's type stubs it is a plain attribute
-        """The parameters of the request's query string, as in any request of Django's.
-
-        All calls without a query, which most are, share one empty object, because parsing an empty query costs 5 µs.
-        """
+        """The parameters of the request's query string, as in any Django request."""
+        # Most calls have no query, and share one empty object: parsing an empty query costs 5 µs.
         return cast(QueryDict, super().GET) if self.raw_query else NO_QUERY
 
     @property
     def root_path(self) -> str:
-        """The path prefix under which clients reach the gateway, for example `/ai`; an empty string if none."""
+        """The path prefix under which clients reach the gateway, such as `/ai`; empty if there is none."""
         return root_path_of(self.scope)
 
     @property
@@ -165,7 +163,7 @@ class CallRequest(ASGIRequest):
         return str(self.META.get("CONTENT_TYPE", "")).lower().startswith("multipart/")
 
     def mark_body_received(self) -> None:
-        """Records the current time as the time at which the request's body had arrived completely."""
+        """Records that the request's body has arrived whole at this moment."""
         self.received = time.perf_counter()
 
     @property
@@ -175,29 +173,31 @@ class CallRequest(ASGIRequest):
 
     @property
     def body_can_be_skipped(self) -> bool:
-        """True if the connection can stay open though nobody reads the request's body: it is short and sure to arrive.
+        """True if the request's body is so short that the connection can stay open without anyone reading the body.
 
-        A client that waits for status 100 before it sends the body may never send the body: it need not do so once it
-        has the answer (RFC 9110, 10.1.1).
+        False if the client may never send the body, because it sent `Expect: 100-continue`.
         """
+        # A client that waits for status 100 need not send the body once it has the answer (RFC 9110, 10.1.1).
         announced = self.incoming_body.announced
         return announced is not None and announced <= SMALL_BODY_BYTES and "HTTP_EXPECT" not in self.META
 
     def mark_sender_known(self) -> None:
-        """Records that the request has brought a valid key: limits for senders without a key no longer apply."""
+        """Records that the request has a valid key, which ends the limits for unknown senders."""
         self.sender_is_known = True
         self.connection.mark_known()
 
     def leave_body(self) -> None:
-        """Leaves the request's body unread, and sets Content-Length to 0, so that views see a request without body."""
+        """Leaves the request's body unread, and sets Content-Length to 0, so that views see a request without a
+        body.
+        """
         self.incoming_body.leave()
         self.META["CONTENT_LENGTH"] = "0"
 
     async def read_body(self, search: KeySearch | None = None) -> None:
-        """Receives the request's whole body, undoes its Content-Encoding, and sets `raw_body` and `decoded_body`.
+        """Receives the request's whole body, and sets `raw_body` and, without the Content-Encoding, `decoded_body`.
 
-        `search`, if given, looks for a valid key in the body while the body arrives; without a key, an error is raised.
-        Raises what `IncomingBody.read` and `request_encoding.decode` raise.
+        `search` looks for a valid key while the body arrives. Raises `InvalidKey` if the search finds none, and the
+        other errors of `IncomingBody.read` and `request_encoding.decode`.
         """
         self.decoded_body = self.raw_body = await self.incoming_body.read(search)
         self.mark_body_received()
@@ -207,7 +207,7 @@ class CallRequest(ASGIRequest):
         self.META["CONTENT_LENGTH"] = str(len(self.decoded_body))  # a chunked body came without this header
 
     async def _decode_body(self) -> None:
-        """Undoes the Content-Encoding of the request's body, if it has one: decodes `raw_body` into `decoded_body`.
+        """Decodes `raw_body` from its Content-Encoding, and stores the result in `decoded_body`.
 
         Raises:
             BodyTooLarge: the decoded body is over the size limit.
@@ -222,9 +222,9 @@ class CallRequest(ASGIRequest):
 
 
 class ProxyRequest(Request):
-    """Django REST framework's request object, as the views of the API get it; it wraps a `CallRequest`.
+    """Request object of Django REST framework for the views of the API; wraps a `CallRequest`.
 
-    `caller` has the facts about the key in the request, once the key has been checked.
+    `caller` has the facts about the request's key, once the key has been checked.
     """
 
     _request: CallRequest
@@ -232,12 +232,10 @@ class ProxyRequest(Request):
 
     @cached_property
     def data(self) -> Any:
-        """The parsed body of the request: the JSON object, or the fields and files of the form.
-
-        JSON, which nearly every body is, is parsed here: letting DRF choose a parser and call it takes a twentieth of
-        the time of a call.
-        """
+        """The request's parsed body: a JSON object, or the fields and files of a form."""
         content_type, body = self._request.META.get("CONTENT_TYPE"), self._request.decoded_body
+        # JSON, which nearly every body is, is parsed here: letting DRF choose a parser takes a twentieth of a call's
+        # time.
         for parser in self.parsers or ():
             if body and parser.media_type == content_type == "application/json":
                 return parser.parse(BytesIO(body))
@@ -245,5 +243,5 @@ class ProxyRequest(Request):
 
     @property
     def call_request(self) -> CallRequest:
-        """The wrapped Django request, which has the call's body, its ids and its times."""
+        """The `CallRequest` inside this request object, with the call's body, ids and times."""
         return self._request

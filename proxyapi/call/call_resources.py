@@ -16,11 +16,10 @@ from usage.call_record import CallRecord
 
 
 class CallResources:
-    """What one call holds until it ends: its slot among the calls in flight, and what it uses of limits and budgets.
+    """What one call holds until it ends: its slot among the calls in flight, and its share of limits and budgets.
 
-    The handler closes this object once the answer has been sent, however the call ends; this gives the slot back.
-    `ticket` is what the call uses of its key's limits, None for a key without limits. `reservation` is what it uses of
-    its key's budgets, None for a key without budgets.
+    As a context manager it gives everything back, however the call ends. `ticket` is the share of the key's limits,
+    `reservation` the dollars of the key's budgets; each is None for a key without such limits.
     """
 
     def __init__(self) -> None:
@@ -29,11 +28,11 @@ class CallResources:
         self.reservation: Reservation | None = None
 
     def reserved(self) -> CallRecord:
-        """Returns the dollars reserved for the call, as a field for its journal record; without any, an empty dict."""
+        """Returns the call's reserved dollars as a field for its journal record, or an empty dict."""
         return {} if self.reservation is None else self.reservation.record()
 
     def at_end(self, give_back: Callable[[], None]) -> None:
-        """Registers a function that will be called when the call ends, to give back something that the call holds."""
+        """Registers a function to be called when the call ends, which gives back something that the call holds."""
         self._at_end.append(give_back)
 
     def __enter__(self) -> Self:
@@ -42,7 +41,9 @@ class CallResources:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Gives back everything that the call holds, the last taken first, even if giving one thing back fails."""
+        """Gives back everything that the call holds, the last taken first, and goes on if giving back one thing
+        fails.
+        """
         try:
             while self._at_end:
                 self._at_end.pop()()
@@ -51,31 +52,29 @@ class CallResources:
                 self.__exit__(kind, error, traceback)
 
     def hold(self, reservation: Reservation) -> None:
-        """Stores the reservation of dollars for this call, and registers its `give_up` to be called when the call ends.
-
-        `give_up` has an effect only if an error has kept the reservation from being settled.
-        """
+        """Stores the call's reservation of dollars, to be given back when the call ends."""
         self.reservation = reservation
+        # This has an effect only if an error has kept the reservation from being settled.
         self.at_end(reservation.give_up)
 
     def settle_reservation(self, row: CallRecord) -> CallRecord:
-        """Replaces the dollars that were reserved for the call by its cost, which is computed from its ledger `row`.
+        """Replaces the dollars reserved for the call by its real cost, computed from its ledger `row`.
 
-        Returns a dict with one field to add to the row: what the call has used of its worker's lease (the dollars that
-        the worker has reserved in advance). Whoever writes the row to the tables needs this field. Without a
-        reservation, the dict is empty.
+        Returns a field to add to the row: the dollars that the call has used of its worker's lease. Without a
+        reservation, the result is an empty dict.
         """
         return {} if self.reservation is None else self.reservation.settle(row)
 
     def count_tokens(self, tokens: int) -> None:
-        """Counts the tokens of the ended call against its key's limit per minute, and frees its slot there."""
+        """Counts the ended call's tokens against its key's limit per minute, and frees its slot among the key's
+        calls.
+        """
         if self.ticket is not None:
             self.ticket.settle(tokens)
 
     async def wait_until_settled(self) -> None:
-        """Waits until the limits of the call's key have counted its tokens and freed its slot.
-
-        Returns at once if the key has no limits.
+        """Waits until the key's limits have counted the call's tokens and freed its slot; a key without limits needs no
+        wait.
         """
         if self.ticket is not None:
             await self.ticket.wait_until_settled()

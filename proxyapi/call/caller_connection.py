@@ -16,7 +16,7 @@ Send = Callable[[Mapping[str, object]], Awaitable[None]]
 
 
 class CallerConnection(Protocol):
-    """Interface to the client's connection on which a request came, and on which its answer is sent."""
+    """Interface of the client's connection, on which the request came and the answer goes."""
 
     @property
     def is_known(self) -> bool:
@@ -24,72 +24,68 @@ class CallerConnection(Protocol):
 
     @property
     def has_whole_body(self) -> bool:
-        """True once receiving the request's body does not wait: the body has arrived whole, or the client has left."""
+        """True once the request's body can be read without waiting: it has arrived whole, or the client has left."""
 
     @property
     def takes_bytes(self) -> bool:
-        """True while bytes can be sent at once, because the client has read enough of those that were sent before."""
+        """True while more bytes can be sent at once, because the client keeps reading."""
 
     @property
     def is_trusted_proxy(self) -> bool:
         """True if the connection comes from one of the proxies that the setting `TRUSTED_PROXIES` lists."""
 
     def mark_known(self) -> None:
-        """Records that a valid key was sent on this connection, which may therefore be idle for longer."""
+        """Records that a valid key was sent on this connection, which may then be idle for longer."""
 
     def watch_departure(self, departed: Callable[[], None]) -> None:
-        """Makes the connection call the function `departed` if the client hangs up before its answer is complete."""
+        """Asks the connection to call `departed` if the client hangs up before its answer is complete."""
 
     def forget_departure(self, departed: Callable[[], None]) -> None:
-        """Cancels `watch_departure`: the function `departed` is no longer called when the client hangs up."""
+        """Cancels `watch_departure`: the connection no longer calls `departed`."""
 
     def send_whole(self, status: int, lines: bytes, body: bytes) -> bool:
-        """Sends a whole answer, if that is possible without waiting for the client; else sends nothing.
+        """Sends a whole answer if the client can take it without a wait; returns whether the answer was sent.
 
-        `lines` are the header lines, each with its line end; Content-Length is among them. Returns whether the answer
-        was sent.
+        `lines` are the header lines, each with its line end, Content-Length among them.
         """
 
     def send_now(self, chunk: bytes) -> bool:
-        """Sends a piece of an answer that has begun, if that is possible without waiting for the client.
-
-        Returns whether the piece was sent; if not, nothing was.
+        """Sends the next piece of an answer if the client can take it without a wait; returns whether the piece was
+        sent.
         """
 
     def close_behind_answer(self, *, discard: bool) -> None:
-        """Makes the connection close after the answer, because the rest of the request's body is not wanted.
+        """Makes the connection close after the answer, because the request's body was not read to its end.
 
-        With `discard`, that rest is read for a while and dropped, so that a client that is still sending sees the
-        answer; without it, the rest stays unread.
+        With `discard`, the rest of the body is first read and dropped for a while: a client that is still sending then
+        sees the answer.
         """
 
     def abort(self) -> None:
-        """Closes the connection at once, even in the middle of an answer.
-
-        Bytes that the client has not read yet are lost.
-        """
+        """Closes the connection at once, even in the middle of an answer; bytes that were not read are lost."""
 
     def answer_until_close(self) -> None:
-        """Makes the answer end where the connection closes: it states no length and has no chunks (RFC 9112, 6.3)."""
+        """Makes the answer end where the connection closes, without a Content-Length and without chunks (RFC 9112,
+        6.3).
+        """
 
 
 def close_if_unread(connection: CallerConnection) -> None:
-    """Makes the connection close after the answer if the request's body has not arrived whole.
-
-    The rest of the body is not read.
+    """Makes the connection close after the answer if the request's body has not arrived whole; the rest stays
+    unread.
     """
     if not connection.has_whole_body:
         connection.close_behind_answer(discard=False)
 
 
 def connection_of(scope: Scope) -> CallerConnection:
-    """Returns the client's connection from a request's ASGI scope, into which the HTTP server has put it."""
+    """Returns the client's connection from a request's ASGI scope, where the HTTP server has stored it."""
     return cast(CallerConnection, scope["extensions"]["chatproxy"]["connection"])
 
 
 def root_path_of(scope: Scope) -> str:
-    """Returns, from a request's ASGI scope, the path under which clients reach the gateway, such as `/ai`; else empty.
+    """Returns the path prefix under which clients reach the gateway, such as `/ai`, from a request's ASGI scope.
 
-    It has no slash at its end. `chatproxy.root_path` has put it into the scope.
+    The result is empty if there is no prefix. `chatproxy.root_path` stores the prefix in the scope.
     """
     return cast(str, scope["extensions"]["chatproxy"].get("root_path", ""))

@@ -15,11 +15,11 @@ DRAINED_BODY_SECONDS = 20.0
 
 
 class Capacity:
-    """The number of calls in flight in this process, with its limit.
+    """The number of calls in flight in this process, with its limit; for use from the event loop only.
 
-    `peak` is the highest number of calls in flight so far. `stopping` is true once the whole server is stopping, and no
-    new calls should be sent to it; those that come are served. `draining` is true once this process takes no new
-    connections. Used from the event loop only.
+    * `peak`: the highest number so far.
+    * `stopping`: the whole server is stopping. New calls should go elsewhere; those that come are served.
+    * `draining`: this process takes no new connections.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Capacity:
         self._receiving: set[asyncio.Timeout] = set()
 
     def take_slot(self) -> None:
-        """Counts one more call as in flight, once its key has been accepted; `give_slot` takes it off the count.
+        """Counts one more call in flight; `give_slot` takes the call off the count again.
 
         Raises:
             Overloaded: `MAX_PARALLEL_REQUESTS` calls are in flight already.
@@ -40,7 +40,7 @@ class Capacity:
         self.peak = max(self.peak, self.in_flight)
 
     def give_slot(self) -> None:
-        """Counts one call fewer as in flight: the last byte of its answer has been sent, or its caller has left."""
+        """Counts one call in flight fewer, after its answer has been sent or its caller has left."""
         self.in_flight -= 1
 
     def check_room(self) -> None:
@@ -54,9 +54,10 @@ class Capacity:
 
     @contextmanager
     def receiving(self, timeout: asyncio.Timeout) -> Iterator[None]:
-        """Context manager for the time in which a request's body arrives, so that `drain` can shorten its time limit.
+        """Context manager for the time in which a request's body arrives: lets `drain` shorten the time limit
+        `timeout`.
 
-        `timeout` is that limit. If this process is draining already, it is shortened at once.
+        If this process is draining already, the limit is shortened at once.
         """
         if self.draining:
             self._hurry(timeout)
@@ -71,9 +72,9 @@ class Capacity:
         self.stopping = True
 
     def drain(self) -> None:
-        """Records that this process takes no new connections. What was accepted goes on.
+        """Records that this process takes no new connections; accepted calls go on.
 
-        Request bodies that are still arriving have at most `DRAINED_BODY_SECONDS` left.
+        Request bodies that are still arriving get at most `DRAINED_BODY_SECONDS` more.
         """
         self.draining = True
         for timeout in self._receiving:
@@ -81,7 +82,7 @@ class Capacity:
 
     @staticmethod
     def _hurry(timeout: asyncio.Timeout) -> None:
-        """Lowers the time limit of a body that is still arriving to at most `DRAINED_BODY_SECONDS` from now."""
+        """Lowers the time limit of an arriving body to at most `DRAINED_BODY_SECONDS` from now."""
         if timeout.expired():  # it cannot be changed any more; the task that it cancels has not run yet
             return
         deadline, drained_at = timeout.when(), asyncio.get_running_loop().time() + DRAINED_BODY_SECONDS

@@ -19,7 +19,7 @@ from usage.money.billing import MaxUsage
 
 @dataclass(slots=True)
 class CallFacts:
-    """The facts of one call from which its ledger row is made; each field is set as soon as its value is known.
+    """The facts of one call for its ledger row; each field is set as soon as its value is known.
 
     Times are `time.perf_counter()` seconds.
     """
@@ -57,62 +57,62 @@ class CallFacts:
 
     @classmethod
     def of(cls, request: CallRequest) -> CallFacts:
-        """Creates the facts of a call from its request, before the key in the request has been checked."""
+        """Creates the facts of a call from its request, before the request's key is checked."""
         given = call_settings()
         return cls(request, given.LOG_BODIES, given.secrets)
 
     def identify(self, caller: Caller) -> None:
-        """Sets who makes the call: its key's name, tags and secrets, and which bodies the ledger keeps for this key."""
+        """Stores who makes the call: the key's name, tags and secrets, and which bodies the ledger keeps for this
+        key.
+        """
         self.key_name, self.tags = caller.name, caller.tags
         self.log_bodies = call_settings().LOG_BODIES if caller.log_bodies == "inherit" else caller.log_bodies
         if caller.upstream_key:
             self.secrets = (*self.secrets, caller.upstream_key)
 
     def suppose(self, most: MaxUsage) -> None:
-        """Records the most that the call can use (tokens, pictures, …), for which dollars are reserved.
-
-        If upstream never states the call's usage, the usage is estimated by these limits.
-        """
+        """Stores the most that the call can use (tokens, pictures, …), for which dollars are reserved."""
+        # If upstream never states the usage, it is estimated by these limits.
         self.most_usage = with_one_picture_model(most, self.secrets)
 
     def use_account(self, credentials: Credentials) -> None:
-        """Records the upstream account that pays for the call.
+        """Stores which upstream account pays for the call; its API key will be removed from the ledger row and from
+        errors.
 
-        The account's API key becomes one of the secrets that are removed from the call's ledger row and errors. A
-        response that goes on in the background can be polled later only if the account is that of the configured
-        upstream key, because the gateway polls with that key.
+        A background response can be polled later only if this account's key is the configured one.
         """
         if credentials.api_key not in self.secrets:
             self.secrets = (*self.secrets, credentials.api_key)
+        # The gateway polls with the configured key.
         self.is_pollable = credentials.api_key == call_settings().OPENAI_API_KEY
 
     def keep_body(self, body: bytes) -> None:
-        """Stores in these facts the body of upstream's answer, which was received whole, and its size in bytes."""
+        """Stores the body of upstream's answer, which has arrived whole, and its size in bytes."""
         self.response_body, self.response_size = body, len(body)
         self.response_is_whole = True
 
     def keep_beginning(self, chunk: bytes) -> None:
-        """Counts the next bytes of an answer that is passed on unparsed, and stores the beginning of the answer.
-
-        The stored beginning has `LOG_BODY_BYTES` or a little more, because the ledger keeps that many bytes of a body.
+        """Counts the bytes of the next chunk of an answer, and stores the first `LOG_BODY_BYTES` of the answer, or a
+        little more.
         """
         self.response_size += len(chunk)
+        # The ledger keeps that many bytes of a body.
         if len(self.response_body) <= call_settings().LOG_BODY_BYTES:
             self.response_body += chunk
 
     def count_sent(self, size: int) -> None:
-        """Counts bytes of the answer that are sent to the caller, and records the time at which the first were sent."""
+        """Counts bytes of the answer that go to the caller, and records when the first ones went."""
         if self.first_chunk_at is None:
             self.first_chunk_at = time.perf_counter()
         self.response_bytes += size
 
     @property
     def upstream_seconds(self) -> float:
-        """The seconds from the sending of the call upstream to the end of upstream's answer, or to now before that."""
+        """The seconds that upstream has taken for the call, until now if its answer has not ended."""
         if self.sent_upstream_at is None:
             return 0.0
         return (self.upstream_ended_at or time.perf_counter()) - self.sent_upstream_at
 
     def mark_upstream_ended(self) -> None:
-        """Records the current time as the time at which upstream's answer was complete."""
+        """Records that upstream's answer is complete at this moment."""
         self.upstream_ended_at = time.perf_counter()

@@ -33,32 +33,29 @@ T = TypeVar("T")
 
 
 def upstream_body(data: Mapping[str, object]) -> dict[str, object]:
-    """Returns the members of a request's body that go upstream: all but those for the gateway (`GATEWAY_FIELDS`).
-
-    An example of a member for the gateway is `timeout`.
-    """
+    """Returns the members of a request's body that go upstream, without those for the gateway, such as `timeout`."""
     return {name: value for name, value in data.items() if name not in GATEWAY_FIELDS}
 
 
 def upstream_query(query: QueryDict) -> str:
-    """Returns the query string that goes upstream: the caller's, in its order, without the gateway's own fields.
-
-    These are `GATEWAY_FIELDS`, such as `timeout`.
+    """Returns the caller's query string without the fields for the gateway, such as `timeout`; the rest keeps its
+    order.
     """
     pairs = [(name, value) for name, values in query.lists() if name not in GATEWAY_FIELDS for value in values]
     return urlencode(pairs)
 
 
 def passed_query(raw_query: bytes) -> str:
-    """Returns the query string of a `/v1` call for upstream: as it came, but without secrets (`QUERY_SECRETS`).
+    """Removes secrets such as `security_key=…` from the query string of a `/v1` call; returns the query for upstream.
 
-    A field counts as a secret whatever the letter case, percent-encoding and brackets of its name. Fields are separated
-    by `;` as well as by `&`. The reason is that nobody knows which of these spellings upstream reads, or writes to its
-    log. If a secret was removed, the rest is encoded anew.
+    A query without secrets stays unchanged; otherwise the rest is encoded anew. `Security_Key[]` counts as a secret,
+    too.
     """
     if not raw_query:
         return ""
     text = raw_query.decode("latin-1")
+    # Letter case, percent-encoding and brackets of a name do not matter, and fields end at `;` as well as at `&`:
+    # nobody knows which of these spellings upstream reads, or writes to its log.
     pairs = re.split("[&;]", text)
     kept = [pair for pair in pairs if QUERY_SECRETS.isdisjoint(field_path(unquote_plus(pair.partition("=")[0])))]
     if len(kept) == len(pairs):
@@ -70,23 +67,19 @@ def passed_query(raw_query: bytes) -> str:
 def credentials(data: Mapping[str, object], query: QueryDict, caller: Caller) -> Credentials:
     """Returns the upstream account that pays for a call of the simple API: its key, project and organization.
 
-    The upstream key is the first of these that is given:
-
-    * the one in the call's body or query
-    * the key of the caller
-    * the configured key, with the configured project and organization, which belong to its account
-
-    A project or an organization in the call's body or query is used with any of these keys.
+    The upstream key is the first of these: the one in the call's body or query, the caller's own, the configured one. A
+    project or an organization in the call's body or query is used with any of them.
 
     Raises:
         BadRequest: the key, the project or the organization is not printable ASCII text, or is too long for a header.
-        UpstreamKeyMissing: neither the call nor the caller nor the configuration has an upstream key.
+        UpstreamKeyMissing: there is no upstream key.
     """
     api_key = _header_field(data, query, "openai_api_key")
     project = _header_field(data, query, "project")
     organization = _header_field(data, query, "organization")
     if api_key:
         return Credentials(api_key, project, organization)
+    # The configured project and organization belong to the account of the configured key, and go with that key only.
     account = caller_credentials(caller)
     if not project and not organization:
         return account
@@ -94,9 +87,9 @@ def credentials(data: Mapping[str, object], query: QueryDict, caller: Caller) ->
 
 
 def deadline(data: Mapping[str, object], query: QueryDict) -> float:
-    """Returns the time at which a call must have ended, on the event loop's clock.
+    """Returns the time, on the event loop's clock, at which a call must have ended.
 
-    The call may take as long as its field `timeout` says, in milliseconds, but at most `REQUEST_TIMEOUT`.
+    The request's field `timeout`, in milliseconds, can only shorten `REQUEST_TIMEOUT`.
 
     Raises:
         BadRequest: `timeout` is not a positive number.
@@ -115,14 +108,14 @@ def deadline(data: Mapping[str, object], query: QueryDict) -> float:
 
 
 def gives_timeout(data: Mapping[str, object], query: QueryDict) -> bool:
-    """Returns whether a call of the simple API sets its own time limit, by the field `timeout`."""
+    """Returns whether a call of the simple API sets its own time limit with the field `timeout`."""
     return _given(data, query, "timeout") not in (None, "")
 
 
 def require(data: Mapping[str, object], name: str, kind: type[T] | tuple[type[T], ...], words: str) -> T:
-    """Returns the value of a field that a request's body must have, after checking the value's type.
+    """Returns the value of the required field `name` of a request's body, after checking its type.
 
-    `words` say in the error's message what was expected, such as "a non-empty string".
+    `words` describe the expected value for the error's message, such as "a non-empty string".
 
     Raises:
         BadRequest: the field is missing, empty or not of the type `kind`; the error's `param` names the field.
@@ -136,11 +129,10 @@ def require(data: Mapping[str, object], name: str, kind: type[T] | tuple[type[T]
 
 
 def check_number(data: Mapping[str, object], name: str, low: float, high: float, *, whole: bool = False) -> None:
-    """Checks that a field of a request's body, if the body has it, is a number from `low` to `high`.
+    """Checks that an optional field of a request's body is a number from `low` to `high`; with `whole`, an integer.
 
     Raises:
-        BadRequest: the field is not such a number, or is not whole although `whole` is true; the error's `param` names
-            the field.
+        BadRequest: the field is another value; the error's `param` names the field.
     """
     value = data.get(name)
     if value is None:
@@ -153,13 +145,13 @@ def check_number(data: Mapping[str, object], name: str, low: float, high: float,
 
 
 def _given(data: Mapping[str, object], query: QueryDict, name: str) -> object:
-    """Returns the value of a field from the request's body or, if it is not there, from the query."""
+    """Returns the value of a field from the request's body, else from its query."""
     value = data.get(name)
     return query.get(name) if value is None and query else value
 
 
 def _header_field(data: Mapping[str, object], query: QueryDict, name: str) -> str | None:
-    """Returns the value of a request's field that goes upstream as a header; None if the request does not have it.
+    """Returns a field of the request, such as `organization`, that goes upstream as a header; None if it is not given.
 
     Raises:
         BadRequest: the value is not printable ASCII text, or is too long for a header.

@@ -42,7 +42,7 @@ from usage.money.spent_and_reserved import responses_are_polled
 
 
 def begin_row(facts: CallFacts) -> CallRecord:
-    """Returns what is known of a call before it goes upstream, as fields of its ledger row, for the journal."""
+    """Returns the fields of a call's ledger row that are known before the call goes upstream."""
     request = facts.request
     added: CallRecord = {} if facts.output_limit is None else {"output_limit": facts.output_limit.tokens}
     return {
@@ -60,11 +60,12 @@ def begin_row(facts: CallFacts) -> CallRecord:
 
 
 def begin_with_tools(begun: CallRecord, tool_use: SupposedUsage) -> CallRecord:
-    """Returns a copy of `begun`, a call's first journal row, with the highest use of the call's hosted tools added.
+    """Returns a copy of `begun`, a call's begin record, with the most that the call's hosted tools can use.
 
-    Only a call without a reservation needs the copy. It counts only if the process dies before it has written the row
-    of the call's end. That row is made from `begun` itself, because there the use that the answer states counts.
+    Needed for a call without a reservation.
     """
+    # The copy counts only if the process dies before it has written the row of the call's end. That row is made from
+    # `begun` itself: there the use that the answer states counts.
     asked = begun.get("other_usage") or {}
     used: OtherUsage = {**asked, **tool_use.get("other_usage", {})}
     searches: CallRecord = {"web_searches": tool_use["web_searches"]} if "web_searches" in tool_use else {}
@@ -74,7 +75,7 @@ def begin_with_tools(begun: CallRecord, tool_use: SupposedUsage) -> CallRecord:
 def late_facts(facts: CallFacts) -> CallRecord:
     """Returns the fields of a call's ledger row that may become known only while the request goes upstream.
 
-    For example, the model of a form may be in its last field, and a form goes upstream while it arrives.
+    For example, a form may have its model in the last field.
     """
     asked: CallRecord = {} if facts.asked_usage is None else {"other_usage": facts.asked_usage}
     return {
@@ -93,11 +94,10 @@ def end_row(
     status: int | None,
     usage: tuple[SupposedUsage, UsageSource],
 ) -> CallRecord:
-    """Builds the ledger row of a call that has ended, without its texts, which `text_columns` returns.
+    """Builds the ledger row of a call that has ended, without the columns of `text_columns`.
 
-    `begun` is what `begin_row` returned for the call, or None if the call was never sent upstream. `status` is the HTTP
-    status that the caller saw; None if there was no answer. `usage` has the token counts, and where they come from
-    (stated, estimated or unknown).
+    `begun` is the result of `begin_row`, or None for a call that was never sent upstream. `status` is the HTTP status
+    that the caller saw, or None. `usage` has the token counts, and their source (stated, estimated or unknown).
     """
     error = answer.error or NO_ERROR
     facts_of_answer = _answer_facts(answer, facts.secrets, usage)
@@ -131,12 +131,12 @@ def poll_row(
     seconds: float,
     size: int,
 ) -> CallRecord:
-    """Builds the ledger row of a poll, by which the gateway itself has learnt that a background response has ended.
+    """Builds the ledger row of a poll, in which the gateway has learnt that a background response has ended.
 
-    A poll is no call of a key. Its row is therefore filed under the key, model and route of the call that created the
-    response; `maker` is the row of that call. `answer` is upstream's answer to the poll, and its body has `size` bytes.
-    The poll took `seconds`.
+    The row gets the key, model and route of `maker`, the row of the call that created the response. `answer` is
+    upstream's answer to the poll, which has `size` bytes and took `seconds`.
     """
+    # A poll is no call of a key.
     usage = cast(SupposedUsage, answer.counts)
     source = UsageSource.EXACT if answer.usage is not None else UsageSource.UNKNOWN
     # A stream that is not in the background ends with its connection: what had come of it is estimated already.
@@ -168,10 +168,8 @@ def poll_row(
 
 
 def _sound_seconds(facts: CallFacts) -> float | None:
-    """Returns the length in seconds of the audio that the caller has sent; None if it is not known.
-
-    Upstream's answer states it; if not, it is read from the audio files.
-    """
+    """Returns the length in seconds of the audio that the caller has sent, or None if it is not known."""
+    # Upstream's answer may state it; else it is read from the audio files.
     stated = length_in_transcript(facts.response_body) if facts.response_is_whole else None
     if stated is not None:
         return stated
@@ -185,12 +183,12 @@ def _answer_facts(
 ) -> CallRecord:
     """Returns the fields of a ledger row that come from upstream's answer: model, service tier and usage.
 
-    `usage` has the usage to write, and how exact it is. Hosted tools get the larger counts: those in `usage`, or those
-    that the answer states.
+    `usage` has the usage to write and its source (stated, estimated or unknown).
     """
     used, source = usage
     stated = usage_columns(answer, secrets)
     if "other_usage" in used and (seen := stated.get("other_usage")):
+        # of hosted tools, the larger count: that in `usage`, or that which the answer states
         used = at_least(used, {}, seen)
     return {
         **stated,
@@ -203,15 +201,11 @@ def _answer_facts(
 def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> tuple[SupposedUsage, UsageSource]:
     """Returns a call's usage, as fields of its ledger row, and the usage's source: stated, estimated or unknown.
 
-    A usage that upstream has stated is returned as it is. Only if a stream of pictures broke off, the missing pictures
-    are estimated from those that came. Any other call is estimated if it `may_be_billed`, or if some text of its answer
-    was relayed. Three kinds of calls are never estimated:
-
-    * a `GET`, because the tokens of a response belong to the call that created it
-    * a call whose usage the gateway is going to poll for
-    * a response that failed without a usage, because it is not billed
+    If upstream has stated none, the usage is estimated for a call that `may_be_billed` or has sent the caller some
+    text. These calls are never estimated: a `GET`, a failed response, and a call whose usage will be polled for.
     """
     if answer.usage is not None:
+        # When a stream of pictures breaks off, the missing pictures are estimated from those that came.
         is_broken_off = may_be_billed and facts.upstream_ended_at is None
         is_estimated = is_broken_off and answer.suppose_missing_pictures()
         return cast(SupposedUsage, answer.counts), UsageSource.ESTIMATED if is_estimated else UsageSource.EXACT
@@ -220,8 +214,10 @@ def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> 
         return cast(SupposedUsage, answer.counts), UsageSource.EXACT
     method = facts.request.method if facts.asked is None else facts.asked.method
     if answer.has_failed:
+        # a response that has failed without a usage is not billed
         return cast(SupposedUsage, answer.counts), UsageSource.UNKNOWN  # only searches; it has stated no tokens
     if method == "GET":
+        # the tokens of a response belong to the call that created it
         return {}, UsageSource.UNKNOWN
     has_text = answer.text is not None and answer.text.size > 0
     if (has_text or may_be_billed) and not is_counted_later(facts, answer):
@@ -239,7 +235,7 @@ def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> 
 
 
 def is_counted_later(facts: CallFacts, answer: AnswerReader) -> bool:
-    """Returns whether the gateway will ask upstream later for the call's usage, because its response still goes on."""
+    """Returns whether the gateway will ask upstream later for the call's usage, because its response is unfinished."""
     return _is_unfinished(facts, answer) and _may_be_polled(facts)
 
 
@@ -248,21 +244,22 @@ def _may_be_polled(facts: CallFacts) -> bool:
 
 
 def _is_unfinished(facts: CallFacts, answer: AnswerReader) -> bool:
-    """Returns whether the call's answer is whole and states that the response object goes on in the background."""
+    """Returns whether the call's answer has arrived whole and says that the response goes on in the background."""
     return facts.response_is_whole and answer.response_status in UNFINISHED_STATUSES
 
 
 def goes_on(facts: CallFacts, answer: AnswerReader) -> bool:
-    """Returns whether the call's background response probably goes on upstream after its stream has ended.
+    """Returns whether the call's background response may go on upstream after its stream has ended.
 
-    It goes on if the stream's last event has not come. For a call with reserved dollars the result is always true. The
-    text that has come is not enough to compute the call's cost without a stated usage, so what was reserved counts.
+    Always true for a call with reserved dollars.
     """
+    # Without its last event, a stream was left before its end. For a call with reserved dollars, the text that has come
+    # is not enough to compute the cost without a stated usage: what was reserved counts.
     return answer.is_background and (facts.most_usage is not None or not answer.has_ended)
 
 
 def whole_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage:
-    """Estimates the usage of a background response that upstream finishes after its caller has left."""
+    """Estimates the usage of a background response that upstream finishes although its caller has left."""
     model = answer.model or facts.model
     if facts.most_usage is not None:
         return supposed_usage(facts.most_usage, model)
@@ -271,7 +268,7 @@ def whole_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage:
 
 
 def estimated_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage | None:
-    """Estimates the usage of a call for which upstream has stated none; None if it cannot have used anything.
+    """Estimates the usage of a call when upstream has stated none; returns None if the call cannot have used anything.
 
     The rule is in `usage.answers.estimate_rules`.
     """
@@ -307,27 +304,22 @@ def estimated_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage | N
 
 
 def limited_tokens(facts: CallFacts, answer: AnswerReader, counts: Counts) -> int:
-    """Returns the number of tokens by which a call counts against its key's limit.
+    """Returns how many tokens of a call count against its key's limit: input and output; 0 unless it is a POST.
 
-    This is the higher of two numbers:
-
-    * the sum of input and output tokens in `counts`, which has the counts of the call's row;
-    * the total that upstream has stated. Some servers state only a total, and some leave reasoning out of the output.
-
-    Only a POST counts; the number is 0 for other calls. A later GET of a stored response repeats the usage of the call
-    that created the response. This usage must not be counted twice.
+    If upstream has stated a higher total, the total counts.
     """
+    # A later GET of a stored response repeats the usage of the call that created the response.
     if facts.request.method != "POST":
         return 0
+    # Some servers state only a total, and some leave reasoning out of the output.
     stated = whole_count((answer.usage or {}).get("total_tokens"))
     return max(stated, (counts.get("input_tokens") or 0) + (counts.get("output_tokens") or 0))
 
 
 def text_columns(facts: CallFacts, answer: AnswerReader, limit: int) -> CallRecord:
-    """Returns the text columns of a call's ledger row: upstream's ids, and excerpts of both bodies, without secrets.
+    """Returns the text columns of a call's ledger row, without secrets: upstream's ids, and excerpts of both bodies.
 
-    An excerpt has at most `limit` bytes; with a limit of 0, it is empty. The texts are searched for secrets together,
-    because one search costs little more in a longer text. Only the text of a stream is searched by itself.
+    An excerpt has at most `limit` bytes; with a limit of 0, it is empty.
     """
     secrets = facts.secrets
     if answer.text is not None:
@@ -335,6 +327,8 @@ def text_columns(facts: CallFacts, answer: AnswerReader, limit: int) -> CallReco
     else:
         response = body_draft(facts.response_body, facts.response_type, limit, secrets, size=facts.response_size)
         stream_text = ""
+    # The texts are searched for secrets together, since one search costs little more in a longer text; only the text of
+    # a stream is searched by itself.
     request = _request_draft(facts, limit)
     columns, texts = id_columns(answer, facts.upstream_request_id, secrets, request.text, response.text)
     columns["request_body"] = request.excerpt(texts[0], limit, secrets)
@@ -349,7 +343,7 @@ def _request_draft(facts: CallFacts, limit: int) -> Draft:
 
 
 def _request_text_size(facts: CallFacts) -> int:
-    """Estimates how many bytes of a request's body are text, from which the call's input tokens are estimated."""
+    """Estimates how many bytes of a request's body are text; the call's input tokens are estimated from this."""
     if facts.form is not None:
         return text_size_of_parts(facts.form.parts)
     return text_size(facts.request.decoded_body, _request_type(facts))
@@ -362,10 +356,11 @@ def _request_type(facts: CallFacts) -> str:
 def _timings(facts: CallFacts) -> CallRecord:
     """Returns the columns of a call's ledger row that say how long the call took, in milliseconds.
 
-    `overhead_ms` is the time that the gateway has added to upstream's. If the caller left or got status 504 while the
-    call went on upstream, `duration_ms` ends at that time. Then `upstream_ms` may be longer than `duration_ms`.
+    `duration_ms` is the caller's time, `upstream_ms` is upstream's, and `overhead_ms` is what the gateway added.
     """
     request, now = facts.request, time.perf_counter()
+    # If the caller left, or got status 504, while the call went on, its time ends there; `upstream_ms` may then be
+    # longer.
     seen_until = request.incoming_body.left_at or now
     timings: CallRecord = {"duration_ms": _milliseconds(seen_until - request.started)}
     if facts.first_chunk_at is not None:

@@ -11,7 +11,7 @@ from proxyapi.bodies.received_object import ReceivedObject, parse_object
 
 
 class JSONObjectParser(BaseParser):
-    """Parser of Django REST framework for request bodies that are one JSON object."""
+    """Parser for Django REST framework of request bodies that are one JSON object."""
 
     media_type = "application/json"
 
@@ -22,9 +22,9 @@ class JSONObjectParser(BaseParser):
 
 
 class FormType(BaseParser):
-    """Placeholder for a parser: it names the media type of multipart forms, for views that take a form.
+    """Placeholder for a parser, which only names the media type of multipart forms; for views that take a form.
 
-    It parses nothing: a view reads its form while it arrives (`proxyapi.call.uploads`).
+    A view reads its form by itself while the form arrives (`proxyapi.call.uploads`).
     """
 
     media_type = "multipart/form-data"

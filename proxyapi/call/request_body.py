@@ -32,9 +32,9 @@ SEARCHED_BYTES = 64 * 1024
 
 @dataclass(frozen=True)
 class MinimumSpeed:
-    """The least speed at which a request's body must arrive: `size` bytes in every `seconds` seconds.
+    """The lowest speed at which a request's body may arrive: `size` bytes in every `seconds` seconds.
 
-    If less than `size` bytes are missing, all of them must arrive in that time.
+    If fewer than `size` bytes are missing, all of them must arrive in that time.
     """
 
     size: int
@@ -58,17 +58,16 @@ class BodyClock:
     def demand(self, speed: MinimumSpeed, received: int) -> None:
         """Sets the body's time limit: the next `speed.size` bytes must arrive within `speed.seconds` from now.
 
-        `received` is the number of the body's bytes that have arrived already.
+        `received` is the number of bytes that have arrived already.
         """
         self._wanted = received + speed.size
         if not capacity.draining:  # otherwise `Capacity.drain` has set a shorter time already
             self._timeout.reschedule(min(self._last_moment, self._loop.time() + speed.seconds))
 
     def extend_if_met(self, speed: MinimumSpeed, received: int) -> None:
-        """Gives the body `speed.seconds` from now for its next `speed.size` bytes, if all bytes due so far have come.
+        """Starts a new time limit for the next `speed.size` bytes of the body, if all bytes due so far have arrived.
 
-        Otherwise the time limit stays as it is. It never goes beyond `REQUEST_TIMEOUT`. `received` is the number of the
-        body's bytes that have arrived.
+        The limit never goes beyond `REQUEST_TIMEOUT`. `received` is the number of bytes that have arrived.
         """
         if received >= self._wanted:
             self.demand(speed, received)
@@ -77,10 +76,10 @@ class BodyClock:
 class IncomingBody:
     """The body of one request while it arrives from the client.
 
-    `size` is the number of bytes that have come, `limit` the most that may come, `announced` the request's
-    Content-Length, if there is one. `complete` is true once the whole body has come. `caller_gone` is true once the
-    client has hung up; this cancels the call, unless `call_goes_on` is true. `left_at` is the time
-    (`time.perf_counter()` seconds) at which the client hung up, or got status 504 while the call went on.
+    * `size`: the bytes that have arrived. `limit`: the most that may arrive. `announced`: the Content-Length, or None.
+    * `complete`: true once the whole body has arrived.
+    * `caller_gone`: true once the client has hung up, which cancels the call unless `call_goes_on` is true.
+    * `left_at`: when the client hung up, or got status 504 while the call went on; `time.perf_counter()` seconds.
     """
 
     def __init__(
@@ -101,35 +100,31 @@ class IncomingBody:
         self._call = asyncio.current_task()
 
     def lower_limit(self, limit: int) -> None:
-        """Lowers the limit of the body's size to `limit` bytes, unless the present limit is lower already."""
+        """Lowers the size limit of the body to `limit` bytes; a limit that is lower already stays."""
         if limit < self.limit:
             self.limit, self._setting = limit, ""
 
     def allow_large_form(self) -> None:
-        """Lets the body have up to `MAX_FORM_BYTES` bytes.
-
-        This is for a form that is passed upstream while it arrives, and is never in memory as a whole.
-        """
+        """Raises the size limit of the body to `MAX_FORM_BYTES`, for a form that goes upstream while it arrives."""
+        # Such a form is never in memory as a whole.
         self.limit, self._setting = call_settings().MAX_FORM_BYTES, "MAX_FORM_BYTES"
 
     def leave(self) -> None:
         """Leaves the request's body unread, for a view that needs no body.
 
-        If the body has arrived whole, a hang-up of the client cancels the call from now on. If the body is still
-        arriving, the handler closes the connection after the answer, unless the body is short.
+        From now on a hang-up of the client cancels the call, if the body has arrived whole.
         """
+        # If the body is still arriving, and is not short, the handler closes the connection after the answer.
         if self._connection.has_whole_body:
             self._connection.watch_departure(self._departed)
 
     async def read(self, search: KeySearch | None = None) -> bytes:
-        """Receives the request's whole body and returns it.
-
-        If `search` is given, it looks for a valid key in the body while the body arrives, and must find one.
+        """Receives the request's whole body and returns it; `search` looks for a valid key while the body arrives.
 
         Raises:
             BodyTooLarge: the body, or its Content-Length, is over the size limit.
             RequestTimeout: the body has not arrived within REQUEST_TIMEOUT, or comes too slowly.
-            InvalidKey: the search has found no valid key in the whole body.
+            InvalidKey: `search` was given and has found no valid key in the whole body.
             TooManyStrangers: no key has been found yet, and the memory for bodies of senders without a key is used up.
             ShuttingDown: the process is draining, and the body has not arrived in the time that is left.
             CallerGone: the client has hung up.
@@ -156,9 +151,9 @@ class IncomingBody:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _read_until_known(self, search: KeySearch, pieces: list[bytes], clock: BodyClock) -> None:
-        """Receives the body, and appends its bytes to `pieces`, until `search` has found a valid key in them.
+        """Receives the body until `search` has found a valid key in it, and appends the received bytes to `pieces`.
 
-        `clock` is the body's time limit. Raises what `read` raises.
+        `clock` is the body's time limit. Raises the errors of `read`.
         """
         clock.demand(STRANGER_START_SPEED, 0)
         unsearched = bytearray()  # joins small pieces: each object takes memory that is not counted
@@ -190,13 +185,9 @@ class IncomingBody:
                 yield piece
 
     async def pieces_in_time(self) -> AsyncIterator[bytes]:
-        """Yields the body in pieces as they arrive, and demands a minimum speed; for a body that is passed upstream.
+        """Yields the request's body in pieces as they arrive, for sending upstream; the client must send fast enough.
 
-        The speed is `CALLER_SPEED`. Only the time spent waiting for the client counts, because upstream may be slow in
-        taking the bytes. Also raises what `pieces` raises.
-
-        Raises:
-            RequestTimeout: the body comes too slowly.
+        Raises `RequestTimeout` if the client is slower than `CALLER_SPEED`, and the errors of `pieces`.
         """
         loop = asyncio.get_running_loop()
         self.check_announced()
@@ -204,6 +195,7 @@ class IncomingBody:
         while not self.complete:
             began = loop.time()
             try:
+                # Only the time spent waiting for the client counts: upstream may be slow in taking the bytes.
                 async with asyncio.timeout(seconds):
                     piece = await self._next_piece()
             except TimeoutError:
@@ -215,10 +207,9 @@ class IncomingBody:
                 yield piece
 
     async def _next_piece(self) -> bytes:
-        """Waits for the next piece of the request's body, and returns the piece, which may be empty.
+        """Waits for the next piece of the request's body and returns it; the piece may be empty.
 
-        Once the last piece has come, the call is cancelled if the client hangs up. Raises `BodyTooLarge` and
-        `CallerGone`.
+        After the last piece, a hang-up of the client cancels the call. Raises `BodyTooLarge` and `CallerGone`.
         """
         message = await self._receive()
         if message["type"] == "http.disconnect":
@@ -234,33 +225,30 @@ class IncomingBody:
         return piece
 
     def close(self) -> None:
-        """Stops watching for the client's hang-up, because the call has ended and nothing is left to cancel."""
+        """Stops watching for the client's hang-up, after the call has ended."""
         self._connection.forget_departure(self._departed)
 
     def check_announced(self) -> None:
-        """Checks that the request's Content-Length is within the size limit; `read` and `pieces` do so themselves.
+        """Checks that the request's Content-Length is within the size limit.
 
         Raises:
-            BodyTooLarge: it is not.
+            BodyTooLarge: it is over the limit.
         """
         if self.announced is not None and self.announced > self.limit:
             raise self.too_large()
 
     def too_large(self, what: str = "The request body") -> BodyTooLarge:
-        """Builds the error for a body that is over its size limit.
-
-        The message names the limit and, if there is one, its setting.
+        """Creates the error for a body over its size limit; the message names the limit and the setting that limits the
+        body.
         """
         reason = f"; the gateway's setting {self._setting} limits it" if self._setting else ""
         return BodyTooLarge(f"{what} is larger than {self.limit} bytes{reason}.")
 
     def _departed(self) -> None:
-        """Records that the client has hung up, and cancels the call's task.
-
-        A call that is to go on until its usage is known (`call_goes_on`) is not cancelled.
-        """
+        """Records that the client has hung up, and cancels the call's task unless `call_goes_on` is true."""
         self.caller_gone = True
         if self.left_at is None:
             self.left_at = time.perf_counter()
+        # A call with `call_goes_on` runs until its usage is known.
         if self._call is not None and not self.call_goes_on:
             self._call.cancel()

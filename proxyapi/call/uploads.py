@@ -29,18 +29,17 @@ STEP_BYTES = 64 * 1024
 
 
 class FormUpload:
-    """A multipart form that is sent upstream while it arrives from the caller, and is read and checked meanwhile.
+    """A multipart form that is read and checked, and sent upstream, while it arrives from the caller.
 
-    `headers` are those of the request, with their names in lower case; `encoding` is the Content-Encoding of the form.
-    `check` is called once, when the whole form has been read. If it raises an error, upstream never gets the form's
-    end. `edits` are changes to the form; an edited form goes upstream decoded. `received` is the decoded form, if it
-    has been received already.
-
-    `content_type` is the Content-Type of the request. `is_whole` is true if all of the form has been received and read
-    before anything goes upstream.
+    * `headers`: the request's, with names in lower case; `content_type` is one of them.
+    * `encoding`: the form's Content-Encoding.
+    * `check`: called once with the whole form. If it raises an error, upstream never gets the end of the form.
+    * `edits`: changes to make in the form; an edited form goes upstream decoded.
+    * `received`: the decoded form, if it has arrived already.
+    * `is_whole`: true if the form was read to its end before anything goes upstream.
 
     Raises:
-        BadForm: the Content-Type states no boundary between the form's parts, or not clearly.
+        BadForm: the Content-Type states no boundary, or states it ambiguously.
     """
 
     def __init__(
@@ -74,52 +73,53 @@ class FormUpload:
 
     @property
     def size(self) -> int | None:
-        """The number of bytes that go upstream; None if the number is known only after the whole form has been read."""
+        """The number of bytes that go upstream; None if this is known only after the whole form has been read."""
         if not self._is_edited:
             return self._body.announced
         return sum(map(len, self._ready)) if self.is_whole else None
 
     @property
     def parts(self) -> list[PartExcerpt]:
-        """The parts of the form (fields and files) that have arrived so far, whether or not they go upstream.
+        """The form's parts (fields and files) that have arrived so far, also those that do not go upstream.
 
-        A field's `content` is the beginning of its text; a file's is empty. The `size` of a part is the number of its
-        bytes that have arrived.
+        A field's `content` is the beginning of its text; a file's is empty. `size` counts the bytes that have arrived.
         """
         return self._reader.parts
 
     @property
     def passing_parts(self) -> list[PartExcerpt]:
-        """The form's fields and files as upstream gets them, after the edits; the whole form must have arrived."""
+        """The form's fields and files that upstream gets, after the edits; use it once the whole form has arrived."""
         return self._cutter.passing_parts()
 
     def received_fields(self) -> dict[str, str]:
-        """Returns the text fields of the form that have arrived whole so far, as a dict from names to texts.
+        """Returns the form's text fields that have arrived whole so far, as a dict from name to text.
 
-        The dict has all of these fields, also those that do not go upstream.
+        Fields that do not go upstream are included.
         """
         return dict(fields_of(self._reader.parts[: len(self._reader.boundaries) - 1]))
 
     def fields(self) -> list[tuple[str, str]]:
-        """Returns the text fields that upstream gets, as pairs of name and value, in their order.
+        """Returns the text fields that upstream gets, as pairs of name and value, in order.
 
-        Of a long value only the beginning is returned.
+        A long value is cut.
         """
         return fields_of(self.passing_parts)
 
     def field(self, name: str) -> list[str]:
-        """Returns all values of the text field `name` that upstream gets, in their order."""
+        """Returns all values of the text field `name` that upstream gets, in order."""
         return [value for other, value in self.fields() if other == name]
 
     def sizes(self) -> Form:
-        """Returns what the call's price depends on: the texts of the form's fields, and its files' sizes in bytes."""
+        """Returns what the call's price depends on: the texts of the form's fields, and the sizes of its files in
+        bytes.
+        """
         return Form.of(self.fields(), [part.size for part in self.parts if part.file_name is not None])
 
     async def receive(self, size: int) -> None:
-        """Receives and reads the first bytes of the form, about `size` of them, before anything goes upstream.
+        """Receives and reads about `size` bytes of the form, before anything goes upstream.
 
-        The form is read whole if it is shorter, or if all of it has arrived already. Raises what `pieces` raises, but
-        not the errors of `check`.
+        Reads the whole form if it is shorter or has all arrived. Raises the errors of `pieces`, except those of
+        `check`.
         """
         async with aclosing(self._decoded()) as arriving:
             async for piece in arriving:
@@ -132,23 +132,24 @@ class FormUpload:
         self.is_whole = True
 
     async def check(self) -> None:
-        """Runs the function `check`, with which this object was made, on the whole form; only the first call does so.
+        """Runs the constructor's function `check` on the whole form; does so only once.
 
-        The whole form must have been read. Raises what that function raises.
+        Call this after the whole form has been read. Raises the errors of that function.
         """
         if not self._is_checked:
             self._is_checked = True
             await self._check(self)
 
     def forget(self) -> None:
-        """Frees the memory of bytes that were read but not sent upstream; called when the call ends."""
+        """Frees the memory of bytes that were not sent upstream, when the call ends."""
         self._ready.clear()
         self._received = b""
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Yields the bytes to send upstream while the form arrives; the last ones only after all of it was checked.
+        """Yields the bytes to send upstream while the form arrives; the last bytes come after the whole form was
+        checked.
 
-        Raises `BadForm`, `BodyTooLarge` for a file, and what `check` and `IncomingBody.pieces_in_time` raise.
+        Raises `BadForm`, `BodyTooLarge` for a file, and the errors of `check` and `IncomingBody.pieces_in_time`.
         """
         if self.is_whole:
             await self.check()
@@ -168,7 +169,7 @@ class FormUpload:
         yield last
 
     def _read(self, piece: bytes) -> bytes:
-        """Reads the next bytes of the form, and returns those bytes that may go upstream now.
+        """Reads the next bytes of the form, and returns the bytes that may go upstream now.
 
         Raises `BadForm` and `BodyTooLarge`.
         """
@@ -179,10 +180,10 @@ class FormUpload:
         return passing
 
     async def _decoded(self) -> AsyncGenerator[bytes, None]:
-        """Yields the form's bytes without their Content-Encoding: first those received earlier, then those that arrive.
+        """Yields the form's bytes without their Content-Encoding: first the received ones, then the others as they
+        arrive.
 
-        A small piece may become very large by decoding. So the piece is decoded in steps, between which the event loop
-        runs. Raises `BodyTooLarge`, `BadRequest`, and the errors of `IncomingBody.pieces_in_time`.
+        Raises `BodyTooLarge`, `BadRequest`, and the errors of `IncomingBody.pieces_in_time`.
         """
         received, self._received = self._received, b""
         for number, at in enumerate(range(0, len(received), STEP_BYTES), 1):
@@ -199,8 +200,9 @@ class FormUpload:
             self._decoder.end()
 
     async def _steps(self, decoder: BodyDecoder, piece: bytes) -> AsyncIterator[bytes]:
-        """Decodes a piece of an encoded form, and yields the result in small steps, so that the event loop can run."""
+        """Decodes a piece of a form from its Content-Encoding, and yields the result in small steps."""
         try:
+            # A small piece may become very large by decoding: the event loop runs between the steps.
             for number, decoded in enumerate(decoder.steps(piece), 1):
                 yield decoded
                 if number % STEPS_AT_ONCE == 0:
@@ -211,8 +213,7 @@ class FormUpload:
     async def _encoded_pieces(self, decoder: BodyDecoder) -> AsyncIterator[bytes]:
         """Yields the bytes of a compressed form for upstream, still compressed; decodes them only to check the form.
 
-        A piece is kept back while the bytes decoded from it may belong to the form's end, which goes upstream only once
-        the whole form has been checked.
+        The form's end comes after the whole form has been checked.
         """
         held: deque[tuple[bytes, int]] = deque()  # pieces, and the decoded size of the form up to the end of each
         async for piece in self._body.pieces_in_time():
@@ -221,6 +222,7 @@ class FormUpload:
                 self._check_files()
             held.append((piece, decoder.size))
             stays = self._reader.end_size or 1
+            # A piece stays here while the bytes decoded from it may belong to the form's end.
             while held[0][1] <= decoder.size - stays:
                 yield held.popleft()[0]
         decoder.end()
@@ -231,7 +233,7 @@ class FormUpload:
         yield b"".join(piece for piece, _ in held)
 
     def _check_files(self) -> None:
-        """Checks the sizes of the files that have arrived since the last check, and of the file that is arriving.
+        """Checks the sizes of the files that have arrived since the last check, and of the file that is still arriving.
 
         Raises:
             BodyTooLarge: a file is larger than `MAX_UPLOAD_BYTES`.
