@@ -27,8 +27,7 @@ Fields = Mapping[str, Sequence[object]]  # all values that are given under each 
 
 
 def read_asked_usage(route: Route | None, fields: Fields, model: str) -> OtherUsage | None:
-    """Reads from a request's body what upstream bills apart from tokens; returns None if the body has nothing of the
-    kind.
+    """Reads from a request's body what upstream bills apart from tokens; returns None if there is nothing of the kind.
 
     * Chats and responses: the service tier, and the completion window of a background response.
     * Speech: the number of characters to speak, if the model is billed by characters.
@@ -56,8 +55,7 @@ def read_asked_usage(route: Route | None, fields: Fields, model: str) -> OtherUs
 
 
 def states_whole_bill(asked: OtherUsage | None, route: Route | None, model: str) -> bool:
-    """Returns whether the request alone shows all that upstream will bill, for example the number of characters to
-    speak.
+    """Returns whether the request alone shows all that upstream will bill, such as the number of characters to speak.
 
     `asked` is the result of `read_asked_usage` for the request.
     """
@@ -69,9 +67,7 @@ def states_whole_bill(asked: OtherUsage | None, route: Route | None, model: str)
 
 
 def count_pictures(route: Route | None, fields: Fields) -> int:
-    """Returns how many pictures a request to the Images API asks for; 1 if the request does not say, or uses another
-    API.
-    """
+    """Returns how many pictures a request to the Images API asks for; 1 if it does not say, and for other requests."""
     if route is None or not route.name.startswith(IMAGES):
         return 1
     wanted = _last(fields, "n")

@@ -90,9 +90,7 @@ def check_bounds(body: bytes) -> None:
 
 
 def outside_strings(body: bytes) -> Iterator[bytes]:
-    """Yields the bytes of a JSON body in slices, with each string shortened to one quote: `{"a": "b"}` gives `{":
-    "}`.
-    """
+    """Yields the bytes of a JSON body in slices, with each string shortened to one quote: `["a"]` gives `["]`."""
     is_inside, held = False, b""
     for piece in _slices(body):
         text = (held + piece).replace(rb"\\", b"")
@@ -135,9 +133,7 @@ class Numbers:
         return int(digits)
 
     def parse_float(self, digits: str) -> float:
-        """Parses the digits of a JSON number such as `1.5` or `1e3`; serves as the `parse_float` of
-        `json.JSONDecoder`.
-        """
+        """Parses a JSON number such as `1.5` or `1e3`; serves as the `parse_float` of `json.JSONDecoder`."""
         if len(digits) > LONG_NUMBER:
             self._count(digits)
         return self._read_float(digits)

@@ -143,17 +143,13 @@ class Call:
         self._claim_stored_object()
 
     def read_plain(self, body: bytes) -> None:
-        """Reads usage and ids of new objects from a JSON answer that upstream has wrongly labelled as an event
-        stream.
-        """
+        """Reads usage and ids of new objects from a JSON answer that upstream has wrongly labelled as a stream."""
         self.answer.text = None
         self.facts.keep_body(body)
         self._read_parsed(parse_body(body))
 
     def read_events(self, events: bytes) -> None:
-        """Reads usage, text and ids of new objects from events of a streamed answer, before the caller gets the
-        events.
-        """
+        """Reads usage, text and ids of new objects from events of a streamed answer, before the caller gets them."""
         self.answer.read_events(events)
         if self.answer.created is not None:
             self._claim_stored_object()

@@ -63,9 +63,7 @@ class EarlyAnswer(Protocol):
         """Converts a whole response to one server-sent event, for a caller whose answer has begun as a stream."""
 
     def error_event(self, error: ProxyError) -> bytes:
-        """Converts an error of the gateway to one server-sent event, for a caller whose answer has begun as a
-        stream.
-        """
+        """Converts a gateway error to one server-sent event, for a caller whose answer has begun as a stream."""
 
 
 class AnswerTimer(Protocol):
@@ -187,9 +185,7 @@ class CallRequest(ASGIRequest):
         self.connection.mark_known()
 
     def leave_body(self) -> None:
-        """Leaves the request's body unread, and sets Content-Length to 0, so that views see a request without a
-        body.
-        """
+        """Leaves the request's body unread, and sets Content-Length to 0: views see a request without a body."""
         self.incoming_body.leave()
         self.META["CONTENT_LENGTH"] = "0"
 

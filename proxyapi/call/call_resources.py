@@ -41,9 +41,7 @@ class CallResources:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Gives back everything that the call holds, the last taken first, and goes on if giving back one thing
-        fails.
-        """
+        """Gives back everything that the call holds, the last taken first, even if giving back one thing fails."""
         try:
             while self._at_end:
                 self._at_end.pop()()
@@ -66,15 +64,11 @@ class CallResources:
         return {} if self.reservation is None else self.reservation.settle(row)
 
     def count_tokens(self, tokens: int) -> None:
-        """Counts the ended call's tokens against its key's limit per minute, and frees its slot among the key's
-        calls.
-        """
+        """Counts the ended call's tokens against its key's limit per minute, and frees its slot of the key."""
         if self.ticket is not None:
             self.ticket.settle(tokens)
 
     async def wait_until_settled(self) -> None:
-        """Waits until the key's limits have counted the call's tokens and freed its slot; a key without limits needs no
-        wait.
-        """
+        """Waits until the key's limits, if it has any, have counted the call's tokens and freed its slot."""
         if self.ticket is not None:
             await self.ticket.wait_until_settled()

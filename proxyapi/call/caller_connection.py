@@ -50,9 +50,7 @@ class CallerConnection(Protocol):
         """
 
     def send_now(self, chunk: bytes) -> bool:
-        """Sends the next piece of an answer if the client can take it without a wait; returns whether the piece was
-        sent.
-        """
+        """Sends the next piece of an answer if the client can take it without a wait; returns whether it was sent."""
 
     def close_behind_answer(self, *, discard: bool) -> None:
         """Makes the connection close after the answer, because the request's body was not read to its end.
@@ -65,14 +63,13 @@ class CallerConnection(Protocol):
         """Closes the connection at once, even in the middle of an answer; bytes that were not read are lost."""
 
     def answer_until_close(self) -> None:
-        """Makes the answer end where the connection closes, without a Content-Length and without chunks (RFC 9112,
-        6.3).
-        """
+        """Makes the answer end where the connection closes: it has no Content-Length and no chunks (RFC 9112, 6.3)."""
 
 
 def close_if_unread(connection: CallerConnection) -> None:
-    """Makes the connection close after the answer if the request's body has not arrived whole; the rest stays
-    unread.
+    """Makes the connection close after the answer if the request's body has not arrived whole.
+
+    The rest of the body stays unread.
     """
     if not connection.has_whole_body:
         connection.close_behind_answer(discard=False)

@@ -54,10 +54,9 @@ class Capacity:
 
     @contextmanager
     def receiving(self, timeout: asyncio.Timeout) -> Iterator[None]:
-        """Context manager for the time in which a request's body arrives: lets `drain` shorten the time limit
-        `timeout`.
+        """Context manager for the time in which a request's body arrives: lets `drain` shorten its time limit.
 
-        If this process is draining already, the limit is shortened at once.
+        `timeout` is this limit. If the process is draining already, the limit is shortened at once.
         """
         if self.draining:
             self._hurry(timeout)

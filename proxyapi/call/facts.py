@@ -62,9 +62,7 @@ class CallFacts:
         return cls(request, given.LOG_BODIES, given.secrets)
 
     def identify(self, caller: Caller) -> None:
-        """Stores who makes the call: the key's name, tags and secrets, and which bodies the ledger keeps for this
-        key.
-        """
+        """Stores who makes the call (the key's name, tags, secrets), and which bodies the ledger keeps for the key."""
         self.key_name, self.tags = caller.name, caller.tags
         self.log_bodies = call_settings().LOG_BODIES if caller.log_bodies == "inherit" else caller.log_bodies
         if caller.upstream_key:
@@ -76,11 +74,11 @@ class CallFacts:
         self.most_usage = with_one_picture_model(most, self.secrets)
 
     def use_account(self, credentials: Credentials) -> None:
-        """Stores which upstream account pays for the call; its API key will be removed from the ledger row and from
-        errors.
+        """Stores which upstream account pays for the call; its API key becomes one of the secrets to remove.
 
         A background response can be polled later only if this account's key is the configured one.
         """
+        # Secrets are removed from the call's ledger row and from errors.
         if credentials.api_key not in self.secrets:
             self.secrets = (*self.secrets, credentials.api_key)
         # The gateway polls with the configured key.
@@ -92,9 +90,7 @@ class CallFacts:
         self.response_is_whole = True
 
     def keep_beginning(self, chunk: bytes) -> None:
-        """Counts the bytes of the next chunk of an answer, and stores the first `LOG_BODY_BYTES` of the answer, or a
-        little more.
-        """
+        """Counts the bytes of the next chunk of an answer, and stores the answer's first `LOG_BODY_BYTES` or so."""
         self.response_size += len(chunk)
         # The ledger keeps that many bytes of a body.
         if len(self.response_body) <= call_settings().LOG_BODY_BYTES:

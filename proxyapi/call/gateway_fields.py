@@ -38,9 +38,7 @@ def upstream_body(data: Mapping[str, object]) -> dict[str, object]:
 
 
 def upstream_query(query: QueryDict) -> str:
-    """Returns the caller's query string without the fields for the gateway, such as `timeout`; the rest keeps its
-    order.
-    """
+    """Returns the caller's query string, in its order, without the fields for the gateway, such as `timeout`."""
     pairs = [(name, value) for name, values in query.lists() if name not in GATEWAY_FIELDS for value in values]
     return urlencode(pairs)
 

@@ -110,9 +110,7 @@ class FormUpload:
         return [value for other, value in self.fields() if other == name]
 
     def sizes(self) -> Form:
-        """Returns what the call's price depends on: the texts of the form's fields, and the sizes of its files in
-        bytes.
-        """
+        """Returns what the call's price depends on: the texts of the form's fields, and its files' sizes in bytes."""
         return Form.of(self.fields(), [part.size for part in self.parts if part.file_name is not None])
 
     async def receive(self, size: int) -> None:
@@ -146,8 +144,7 @@ class FormUpload:
         self._received = b""
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Yields the bytes to send upstream while the form arrives; the last bytes come after the whole form was
-        checked.
+        """Yields the bytes to send upstream while the form arrives; the last ones come after the form was checked.
 
         Raises `BadForm`, `BodyTooLarge` for a file, and the errors of `check` and `IncomingBody.pieces_in_time`.
         """
@@ -180,8 +177,7 @@ class FormUpload:
         return passing
 
     async def _decoded(self) -> AsyncGenerator[bytes, None]:
-        """Yields the form's bytes without their Content-Encoding: first the received ones, then the others as they
-        arrive.
+        """Yields the form's bytes without their Content-Encoding: first the received ones, then others as they arrive.
 
         Raises `BodyTooLarge`, `BadRequest`, and the errors of `IncomingBody.pieces_in_time`.
         """

@@ -35,7 +35,7 @@ LONGEST_KEPT_PATH = 200
 
 
 class CallHandler:
-    """The ASGI application that answers requests to all paths in `proxyapi.urls`: the API, and the pages beside it."""
+    """ASGI application for all paths in `proxyapi.urls`: the API, and the pages beside it."""
 
     def __init__(self) -> None:
         self._resolver = get_resolver("proxyapi.urls")
@@ -43,25 +43,23 @@ class CallHandler:
         self._cors = CorsMiddleware(call_view)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one HTTP request; the ASGI server calls this method for each request.
-
-        What the call holds, such as its slot among the calls in flight, is given back when the answer has been sent.
-        """
+        """Answers one HTTP request, then gives back what the call holds, such as its slot among the calls in flight."""
         request = CallRequest(scope, receive, send)
         request.resolver_match = self._resolve(request.path_info)
         with request.resources:
             await self._exchange(request, send)
 
     def _resolve(self, path: str) -> ResolverMatch:
-        """Finds the view for a path, whether or not the path ends with a slash; returns it as a `ResolverMatch`."""
+        """Returns the view for a path, as a `ResolverMatch`; a slash at the end of the path does not matter."""
         path = "/" + path.removeprefix("/").rstrip("/")  # `OPTIONS *` has no leading slash
         return self._resolve_kept(path) if len(path) <= LONGEST_KEPT_PATH else self._resolver.resolve(path)
 
     async def _exchange(self, request: CallRequest, send: Send) -> None:
-        """Gets the response to one request from its view, and sends the response to the client.
+        """Runs the view for one request, and sends the view's response to the client.
 
-        Whatever goes wrong, the client gets an error or the connection is closed, so that nobody waits for ever.
+        On any failure the client gets an error, or its connection is closed.
         """
+        # Nobody may wait for ever, whatever goes wrong.
         response: HttpResponseBase | None = None
         try:
             try:
@@ -96,17 +94,15 @@ class CallHandler:
                 request.caller_deadline = None  # else a reference cycle would keep the call's body
 
     async def _answer(self, request: CallRequest) -> HttpResponseBase:
-        """Returns the view's response to a request, with CORS headers if a page of another origin makes the request."""
+        """Returns the view's response to a request; a page of another origin gets CORS headers with it."""
         if request.method == "OPTIONS" or "HTTP_ORIGIN" in request.META:
             return await cast(Awaitable[HttpResponseBase], self._cors(request))
         return await call_view(request)
 
     async def _send(self, request: CallRequest, response: HttpResponseBase, send: Send) -> None:
-        """Sends a response to the client: whole, or as a stream if it is one.
+        """Sends a response to the client, whole or as a stream.
 
-        To a client without a valid key the response may be sent late, at the pace of
-        `proxyapi.unauthenticated.answer_pace`. Nothing is sent if the caller left, or got status 504, while the call
-        went on upstream.
+        Sends nothing if the caller left, or got status 504, while the call went on upstream.
         """
         if request.caller_deadline is not None:
             await request.caller_deadline.stop()
@@ -141,9 +137,9 @@ class CallHandler:
     ) -> None:
         """Sends a response to a client that has already got the head of an event stream.
 
-        That head was sent because upstream did not answer soon (`proxyapi.streams.early_stream`). A stream of events is
-        passed on; any other response, or an error in its place, is sent as one event.
+        A stream of events is passed on. Any other response is sent as one event.
         """
+        # The head was sent because upstream did not answer soon (`proxyapi.streams.early_stream`).
         if isinstance(response, RelayResponse) and isinstance(response.relay, EventRelay):
             response.relay.has_commented = True
             await EventStream(response.relay, send, request.connection, request.scope["http_version"]).run(None)
@@ -160,7 +156,7 @@ class CallHandler:
 
 
 async def call_view(request: HttpRequest) -> HttpResponseBase:
-    """Runs the view that `request.resolver_match` names, and returns the view's response."""
+    """Runs the view in `request.resolver_match`, and returns the view's response."""
     match = request.resolver_match
     assert match is not None  # noqa: S101  (the handler set it: the last route matches everything)
     # The view class is used directly: `func` is a wrapper around it that only Django's stock handler needs.

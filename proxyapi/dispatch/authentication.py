@@ -21,8 +21,8 @@ T = TypeVar("T")
 class SecurityKeyAuthentication(BaseAuthentication):
     """Authentication of a call of the simple API by its security key.
 
-    The key is the first that is given of: `security_key` in the body or the form, `security_key` in the query, the
-    header `X-Security-Key`, and the bearer token.
+    The key is the first of these: `security_key` in the body or form, `security_key` in the query, the header
+    `X-Security-Key`, the bearer token.
     """
 
     def authenticate(self, request: Request) -> tuple[Caller, None]:
@@ -36,7 +36,7 @@ class SecurityKeyAuthentication(BaseAuthentication):
 
 
 class BearerAuthentication(BaseAuthentication):
-    """Authentication of a call to `/v1`, by its bearer token, where clients of OpenAI's API send their key."""
+    """Authentication of a call to `/v1` by its bearer token, as clients of OpenAI's API send their key."""
 
     def authenticate(self, request: Request) -> tuple[Caller, None]:
         try:
@@ -46,9 +46,9 @@ class BearerAuthentication(BaseAuthentication):
 
 
 class AccessTokenAuthentication(BaseAuthentication):
-    """Authentication of a request for a page about the server's state, by the token in the setting `ACCESS_TOKEN`.
+    """Authentication of a request for a status page by the token in the setting `ACCESS_TOKEN`.
 
-    The request must have this token as `access_token` in its query, or as its bearer token.
+    The request has the token as `access_token` in its query, or as its bearer token.
     """
 
     def authenticate(self, request: Request) -> tuple[Caller, None]:
@@ -57,13 +57,13 @@ class AccessTokenAuthentication(BaseAuthentication):
 
 
 def find_caller(candidates: tuple[object, ...]) -> Caller:
-    """Returns the facts about the key in a request, as a `Caller`.
+    """Returns the caller to whom a request's key belongs.
 
-    A request may have its key in several places. `candidates` has the value in each place; None where there is none.
-    The first value that is not None is taken as the key.
+    `candidates` are the values in all places where a request may have a key, None for an empty place. The first value
+    that is not None is the key.
 
     Raises:
-        InvalidKey: no key is given, or the key is unknown, expired or revoked; the error does not say which.
+        InvalidKey: there is no key, or it is unknown, expired or revoked; the error does not say which.
     """
     given = _first_given(candidates)
     caller = keyring.find(given if isinstance(given, str) else "")
@@ -73,13 +73,12 @@ def find_caller(candidates: tuple[object, ...]) -> Caller:
 
 
 def check_secret(candidates: tuple[object, ...], secret: str | None) -> None:
-    """Checks that the secret in a request is the configured `secret`.
+    """Checks that a request has the configured `secret`; always fails if no secret is configured.
 
-    `candidates` are the values found in the places where a request may have the secret; the first that is not None
-    counts. If no secret is configured, the check always fails.
+    `candidates` are the values in all places where a request may have the secret; the first that is not None counts.
 
     Raises:
-        InvalidKey: no value is given, or the value is wrong; the error does not say which.
+        InvalidKey: there is no value, or it is wrong; the error does not say which.
     """
     given = _first_given(candidates)
     expected = (secret or "").encode()
@@ -89,10 +88,8 @@ def check_secret(candidates: tuple[object, ...], secret: str | None) -> None:
 
 
 def caller_without_body(request: ProxyRequest) -> Caller | None:
-    """Finds the caller by the key in the request's query or headers; returns None if there is no valid key.
-
-    This needs no body. If the body has another key, that one takes precedence (`names_another_key` finds out).
-    """
+    """Returns the caller to whom the key in the request's query or headers belongs; None if there is no valid key."""
+    # Another key in the body takes precedence (`names_another_key`).
     call = request.call_request  # faster than DRF's request, which looks each attribute up twice
     candidates = (call.GET.get("security_key"), call.META.get("HTTP_X_SECURITY_KEY"), _bearer(call))
     given = _first_given(candidates)
@@ -100,19 +97,19 @@ def caller_without_body(request: ProxyRequest) -> Caller | None:
 
 
 def names_another_key(request: ProxyRequest, caller: Caller) -> bool:
-    """Returns whether the request's body has a `security_key` that is not a valid key of `caller`."""
+    """Returns whether the request's body has a `security_key` that is not one of `caller`'s."""
     given = request.data.get("security_key")
     return given is not None and not is_key_of(given, caller)
 
 
 def is_key_of(given: object, caller: Caller) -> bool:
-    """Returns whether a value in a request is a valid key that belongs to `caller`."""
+    """Returns whether a value from a request is a valid key of `caller`."""
     found = keyring.find(given) if isinstance(given, str) else None
     return found is not None and found.name == caller.name
 
 
 def _first_given(candidates: Iterable[T | None]) -> T | str:
-    """Returns the first candidate that is not None; an empty string if all candidates are None."""
+    """Returns the first candidate that is not None, or else an empty string."""
     return next((candidate for candidate in candidates if candidate is not None), "")
 
 

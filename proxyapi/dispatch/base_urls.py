@@ -25,9 +25,9 @@ BASE_URL = "The base URL for a client is this gateway's address and /v1, once, w
 
 
 def meant_path(raw_path: str) -> str:
-    """Guesses which path of `/v1` a client with a wrong base URL means when it requests `raw_path`.
+    """Guesses the path of `/v1` that a client with a wrong base URL means: `/v1/v1/models` means `/v1/models`.
 
-    Returns an empty string if that is not clear, or if `raw_path` is right. Both paths are as they come over the wire.
+    Returns an empty string if `raw_path` is right, or if its meaning is not clear.
     """
     segments = [segment for segment in raw_path.split("/") if segment]
     if len(raw_path) > LONGEST_PATH or len(segments) > MAX_SEGMENTS or ".." in segments or _is_known_endpoint(raw_path):
@@ -44,35 +44,31 @@ def meant_path(raw_path: str) -> str:
 
 
 def _is_known_endpoint(raw_path: str) -> bool:
-    """Returns whether `raw_path` is the path of a known endpoint, which shows that the client's base URL is right."""
+    """Returns whether `raw_path` is a known endpoint, such as `/v1/models`: the client's base URL is then right."""
     route = find_route(raw_path.removeprefix("/v1")) if raw_path.startswith("/v1/") else None
     return route is not None and not has_endpoint_twice(route) and _is_known(route)
 
 
 def _is_known(route: Route) -> bool:
-    """Returns whether OpenAI's API is known to have the path of this route.
-
-    `find_route` also accepts unknown paths below a known one; the names of their routes end with `/*`.
-    """
+    """Returns whether the route is a known one of OpenAI's API; the name of an unknown one ends with `/*`."""
+    # `find_route` also accepts unknown paths below a known one.
     return not route.name.endswith("/*")
 
 
 def has_endpoint_twice(route: Route) -> bool:
-    """Returns whether a path names its endpoint twice, like `/v1/embeddings/embeddings`.
-
-    The client's base URL then ends with the endpoint by mistake. Paths below `models/` are never reported, because on
-    some servers the ids of models begin with `models/`.
-    """
+    """Returns whether a path names its endpoint twice, like `/v1/embeddings/embeddings`."""
     if not route.object_id and not route.unknown_segments:
         return False  # nearly all paths end here
+    # The client's base URL then ends with the endpoint by mistake. `/v1/models/models/…` is left out: on some servers
+    # the ids of models begin with `models/`.
     size = len(route.family.segments)
     return route.segments[:size] == route.segments[size : 2 * size] and route.family.name != "models"
 
 
 def unknown_endpoint(method: str | None, path: str, raw_path: str, root_path: str) -> NotFound:
-    """Builds the 404 error for a path without an endpoint, with a hint if it is clear which path the client means.
+    """Creates the 404 error for a path without an endpoint; the message may suggest the path that the client means.
 
-    `root_path` is what clients have in front of every path of the gateway, such as `/ai`; it may be empty.
+    `root_path` is the prefix under which clients reach the gateway, such as `/ai`, or empty.
     """
     words = f"Unknown endpoint: {method} {path}"
     if raw_path.rstrip("/") == "/v1":
@@ -85,9 +81,9 @@ def unknown_endpoint(method: str | None, path: str, raw_path: str, root_path: st
 
 
 class KnownSegment:
-    """A node in the tree of the known paths of `/v1`: one segment of a path, and the segments that may follow it.
+    """A node in the tree of the known paths of `/v1`: one segment of a path.
 
-    It also says whether a path may end here.
+    `below` has the segments that may follow. `is_end` says that a path may end here.
     """
 
     __slots__ = ("below", "is_end")
@@ -98,10 +94,10 @@ class KnownSegment:
 
 
 def nearest_path(raw_path: str) -> str:
-    """Guesses which known path of `/v1` a client means by `raw_path`, which is misspelt or incomplete.
+    """Guesses the known path of `/v1` that a client means by a misspelt or incomplete one: `/v1/models` by `/v1/model`.
 
-    Returns an empty string if no known path is similar. If `raw_path` is the beginning of several paths, returns this
-    beginning, spelt right, followed by `/...`. Both paths are as they come over the wire.
+    If several known paths begin as `raw_path` does, the result is their beginning and `/...`. If none is similar, it is
+    empty.
     """
     if not raw_path.startswith("/v1/") or len(raw_path) > LONGEST_MISSPELT_PATH:
         return ""
@@ -124,10 +120,10 @@ def nearest_path(raw_path: str) -> str:
 
 
 def _nearest_segment(segment: str, known: dict[str, KnownSegment]) -> str:
-    """Returns the known segment of a path that a client most likely means by `segment`, which may be misspelt.
+    """Returns the known segment of a path that a client most likely means by `segment`: `models` for `model`.
 
-    `known` maps the segments that may stand at this place of a path to their nodes. Where an id may stand, the result
-    may be `{id}`. It is an empty string if no segment is similar.
+    `known` maps the segments that may stand here to their nodes. The result is `{id}` where an id may stand, and empty
+    if no segment is similar.
     """
     spelt = segment.lower().replace("-", "_")
     if segment in known or spelt in known:
@@ -139,7 +135,7 @@ def _nearest_segment(segment: str, known: dict[str, KnownSegment]) -> str:
 
 @cache
 def _known_paths() -> KnownSegment:
-    """Builds the tree of the paths that OpenAI's API is known to have below `/v1`."""
+    """Builds the tree of all known paths of OpenAI's API below `/v1`."""
     root = KnownSegment()
     for family in FAMILIES:
         for path in family.paths:

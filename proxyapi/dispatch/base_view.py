@@ -47,7 +47,7 @@ NEGOTIATOR = DefaultContentNegotiation()  # chooses parsers; has no state, so al
 
 
 class BodyUse(Enum):
-    """How much of its request's body a view reads: nothing, a small body only, or the whole body."""
+    """How much of a request's body a view reads: nothing, only a small body, or all."""
 
     NONE = auto()  # nothing: the view answers as if there were no body
     SMALL = auto()  # at most `SMALL_BODY_BYTES`, since nothing but the key is expected in it
@@ -57,8 +57,7 @@ class BodyUse(Enum):
 class ProxyView(APIView):
     """Base class of all views of the gateway: an `APIView` of Django REST framework whose `dispatch` is async.
 
-    Authentication, permissions and throttles work as in Django REST framework; there is no thread and no content
-    negotiation.
+    Authentication, permissions and throttles work as in Django REST framework. There is no content negotiation.
     """
 
     parser_classes: tuple[type[BaseParser], ...] = (JSONObjectParser,)
@@ -69,7 +68,7 @@ class ProxyView(APIView):
     takes_capacity: ClassVar[bool] = False
 
     def initialize_request(self, request: HttpRequest, *args: object, **kwargs: object) -> ProxyRequest:
-        """Wraps Django's request in a `ProxyRequest`, the request object for the view, and returns it."""
+        """Wraps Django's request in a `ProxyRequest` for the view."""
         return ProxyRequest(
             request,
             parsers=self.get_parsers(),
@@ -78,9 +77,10 @@ class ProxyView(APIView):
         )
 
     async def dispatch(self, request: CallRequest, *args: object, **kwargs: object) -> HttpResponseBase:  # type: ignore[override]  # async, as Django allows
-        """Answers a request: returns the view's response or, if an error was raised, the response for that error.
+        """Answers a request: returns the view's response, or the response for an error that was raised.
 
-        If the caller leaves meanwhile, there is no response: `CallerGone` or `asyncio.CancelledError` is raised.
+        Raises:
+            CallerGone, asyncio.CancelledError: the caller has left, so there is no response.
         """
         self.args, self.kwargs = args, kwargs
         self.request = proxy_request = self.initialize_request(request, *args, **kwargs)
@@ -97,11 +97,9 @@ class ProxyView(APIView):
             vars(self).pop("head", None)
 
     async def _refusal(self, fault: Exception, request: CallRequest) -> HttpResponse:
-        """Builds the response for an error that was raised while a request was answered, and logs or counts the error.
-
-        A separate method on purpose: holding the exception in `dispatch`'s frame would form a reference cycle and keep
-        the request body alive until a garbage collection.
-        """
+        """Builds the response for an error that a request has raised, and logs or counts the error."""
+        # A method of its own: holding the exception in `dispatch`'s frame would form a reference cycle and keep the
+        # request body alive until a garbage collection.
         error = from_framework(fault)
         if isinstance(error, InternalError):
             logger.error("a view failed", exc_info=fault, extra={"request_id": request.request_id})
@@ -116,9 +114,9 @@ class ProxyView(APIView):
         return render(error, request)
 
     async def _handle(self, request: ProxyRequest, **kwargs: object) -> HttpResponseBase:
-        """Checks a request, runs the view's method for its HTTP method (`get`, `post`, …), and returns the response.
+        """Checks a request, runs the view's method for it (`get`, `post`, …), and returns the response.
 
-        OPTIONS is answered with the allowed methods, without a key.
+        OPTIONS needs no key: the response lists the allowed methods.
         """
         method = (request.call_request.method or "").lower()
         if method == "options":
@@ -131,9 +129,9 @@ class ProxyView(APIView):
         return response
 
     async def admit(self, request: ProxyRequest) -> None:
-        """Receives a request's body, if the view reads one, and checks the request's key and the key's limits.
+        """Checks a request's key and the key's limits, and receives the body if the view reads one.
 
-        Raises an error if the request may not go on.
+        Raises an error for a request that must be refused.
         """
         if self.takes_capacity:
             capacity.check_room()  # before the body is received; the slot is taken later, with a valid key
@@ -146,8 +144,7 @@ class ProxyView(APIView):
     async def receive_body(self, request: ProxyRequest) -> None:
         """Receives and parses the request's body, and checks the key, which is in a header, the query or the body.
 
-        The limits of a key in a header or in the query are counted before the body is parsed, so that the body of a
-        call that exceeds them is not parsed.
+        Raises an error for a request that must be refused.
         """
         call = request.call_request
         is_encoded = bool(request_encoding.encoding_of(call.META))
@@ -165,24 +162,25 @@ class ProxyView(APIView):
         await self.receive(call, None if call.sender_is_known else KeySearch(is_form=call.is_form))
         if caller is not None:
             request.caller, request.auth = caller, None
+            # before parsing: a body beyond the key's limits is not parsed
             await self.check_policies(request)
         await self.parse(request)
         if caller is None or names_another_key(request, caller):
             await self.authorize(request)
 
     async def receive(self, call: CallRequest, search: KeySearch | None) -> None:
-        """Receives the request's body.
+        """Receives the request's body; `search` looks for a valid key in the arriving bytes.
 
-        If `search` is given, it looks for a valid key in the body while the body arrives. If it finds none,
-        `InvalidKey` is raised.
+        Raises:
+            InvalidKey: `search` was given and has found no valid key.
         """
         await call.read_body(search)
 
     def perform_authentication(self, request: Request) -> None:
-        """Finds the caller to whom the key in the request belongs, and sets `request.caller`.
+        """Finds the caller to whom the request's key belongs, and stores the result in `request.caller`.
 
-        Raises the authenticator's error if there is no valid key. Unlike in Django REST framework, no request is
-        anonymous. A view without authenticators needs no key.
+        Raises the authenticator's error without a valid key: no request is anonymous, unlike in Django REST framework.
+        A view without authenticators needs no key.
         """
         for authenticator in self.get_authenticators():
             proxy_request = cast(ProxyRequest, request)
@@ -190,36 +188,27 @@ class ProxyView(APIView):
             proxy_request.call_request.mark_sender_known()
 
     async def authorize(self, request: ProxyRequest) -> None:
-        """Finds the caller by the request's key, and checks that this key may make the request.
-
-        Raises an error if it may not.
-        """
+        """Finds the caller by the request's key; raises an error if this key may not make the request."""
         self.perform_authentication(request)
         await self.check_policies(request)
 
     async def check_policies(self, request: ProxyRequest) -> None:
-        """Checks a request against the permissions and the limits of the caller's key.
-
-        Raises an error if the request may not go on. Waits only for limits that are counted in Redis; all other checks
-        are made in memory.
-        """
+        """Checks a request against the permissions and limits of its key; raises an error for a request to refuse."""
         self.on_authenticated(request)
         self.check_permissions(request)
         for throttle in cast(list[Throttle], self.get_throttles()):
+            # Waits only if the limits are counted in Redis; all else is in memory.
             await throttle.check(request, self)
 
     async def parse(self, request: ProxyRequest) -> None:
-        """Parses the request's body, in a thread if it is large; `request.data` then has the result."""
+        """Parses the request's body, a large one in a thread, and stores the result in `request.data`."""
         await large_bodies.run(len(request.call_request.decoded_body), lambda: request.data)
 
     def on_authenticated(self, request: ProxyRequest) -> None:
-        """Hook for subclasses, called when the request's key has been found valid; does nothing by default."""
+        """Hook for subclasses, called when the request's key was found valid; does nothing by default."""
 
     async def before_error(self) -> None:
-        """Hook for subclasses, called before `on_error`, for work that takes too long for the event loop.
-
-        Does nothing by default.
-        """
+        """Hook for subclasses, called before `on_error`, for slow work that needs a thread; does nothing by default."""
 
     def on_error(self, error: ProxyError) -> None:
         """Hook for subclasses, called when the gateway answers with an error of its own; does nothing by default."""

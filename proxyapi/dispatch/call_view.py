@@ -57,10 +57,9 @@ from usage.models import Outcome
 
 
 class CallView(ProxyView):
-    """Base class of the views whose requests are sent upstream and recorded in the ledger.
+    """Base class of the views whose requests go upstream and are recorded in the ledger.
 
-    `route` is the name under which the ledger files the view's requests. `caller` has the facts about the key in the
-    request, once the key has been checked.
+    `route` is the view's name in the ledger. `caller` has the facts about the request's key, once it has been checked.
     """
 
     authentication_classes: tuple[type[BaseAuthentication], ...] = (SecurityKeyAuthentication,)
@@ -72,7 +71,7 @@ class CallView(ProxyView):
     caller: Caller
 
     def setup(self, request: HttpRequest, *args: object, **kwargs: object) -> None:
-        """Creates the `Call` object for a new request, and sets the route of the request; called before `dispatch`."""
+        """Creates the `Call` object for a new request, and sets the request's route; runs before `dispatch`."""
         super().setup(request, *args, **kwargs)
         call_request = cast(CallRequest, request)
         call_request.route = self.route
@@ -81,12 +80,11 @@ class CallView(ProxyView):
     def on_authenticated(self, request: ProxyRequest) -> None:
         """Records the caller of the request, and takes a slot among the calls in flight.
 
-        This is called a second time if the body has a key that takes precedence over the one in a header. The call then
-        keeps the slot that it has.
-
         Raises:
             Overloaded: all slots are taken.
         """
+        # Called a second time for a key in the body that takes precedence over one in a header. The call keeps its
+        # slot.
         has_slot = bool(self.call.facts.key_name)  # false, unless a key in the body is checked after one in a header
         self.caller = request.caller
         self.call.facts.identify(self.caller)
@@ -109,11 +107,10 @@ class CallView(ProxyView):
         dialect: Dialect | None = None,
         rewrite: Callable[[bytes], bytes] | None = None,
     ) -> HttpResponseBase:
-        """Sends a request upstream, after all checks of the call, and returns upstream's answer as a response.
+        """Checks a call, sends its request upstream, and returns upstream's answer as a response for the caller.
 
-        `dialect` has the rules for this route's event streams. If it is given, an answer that is an event stream is
-        passed on as it arrives. Any other answer is read whole first. Its body is then converted by the function
-        `rewrite`, if that is given and upstream's status is 200.
+        `dialect` has the rules for this route's event streams; with it, an event stream is passed on as it arrives. Any
+        other answer is read whole. If its status is 200, `rewrite` converts its body.
         """
         answer = await self.check_and_send(request, dialect)
         if dialect is not None and await self.is_stream(answer):
@@ -121,24 +118,21 @@ class CallView(ProxyView):
         return await self.respond_whole(answer, rewrite)
 
     async def is_stream(self, answer: UpstreamAnswer) -> bool:
-        """Returns whether upstream's answer is a stream of events, by its Content-Type or by its first bytes.
+        """Returns whether upstream's answer is a stream of events.
 
-        The first bytes count only if the call asked for a stream: some servers label streams as application/json,
-        text/plain or application/octet-stream.
+        The Content-Type tells. If the call asked for a stream, the first bytes tell, too.
         """
         if answer.status >= 300:
             return False
+        # Some servers label streams as application/json, text/plain or application/octet-stream.
         return answer.is_event_stream or (self.call.facts.stream and await answer.begins_as(begins_stream))
 
     async def check_and_send(self, request: UpstreamRequest, dialect: Dialect | None = None) -> UpstreamAnswer:
-        """Checks that the caller may make the call, writes its beginning to the journal, and sends it upstream.
+        """Checks a call, writes its begin record to the journal, and sends it upstream.
 
-        Returns upstream's answer once its head has arrived; the body has not been read then. If a check fails, the
-        error of `check_models`, `ownership_check.check`, `self_calls.check` or `reserve` is raised, and nothing has
-        been sent upstream.
-
-        `dialect` has the rules for this route's event streams, if it has any. With it, a caller that has asked for a
-        stream gets keep-alive comments until upstream answers.
+        Returns upstream's answer as soon as its head has arrived. Raises the errors of `check_models`,
+        `ownership_check.check`, `self_calls.check` and `reserve`, all before anything is sent upstream. With a
+        `dialect`, a caller who wants a stream gets keep-alive comments meanwhile.
         """
         call, facts, caller = self.call, self.call.facts, self.caller
         may_stream = (facts.stream and call.request.method != "HEAD") or request.upload is not None
@@ -172,17 +166,15 @@ class CallView(ProxyView):
         return await self.send(request)
 
     def answer_in_time(self, request: UpstreamRequest) -> None:
-        """Starts a timer for the time limit that the caller has set, if any; at its end, the caller gets status 504.
-
-        With such a limit, the call itself may go on upstream for `REQUEST_TIMEOUT` seconds, counted from now.
-        """
+        """Starts a timer if the caller has set a time limit; when it is over, the caller gets status 504."""
         request_fields = cast(ProxyRequest, self.request)
         if gateway_fields.gives_timeout(request_fields.data, request_fields.query_params):
             self.call.request.caller_deadline = CallerDeadline(self.call, request.deadline)
+            # The call itself may go on upstream, for this long from now.
             request.deadline = asyncio.get_running_loop().time() + call_settings().REQUEST_TIMEOUT
 
     async def limit_output(self, request: UpstreamRequest) -> None:
-        """Adds a limit of output tokens to the request for upstream, if the gateway has chosen one for the call."""
+        """Adds a limit of output tokens to the request for upstream, if the gateway has chosen one for this call."""
         limit = self.call.facts.output_limit
         if limit is None or request.json is None:
             return
@@ -192,31 +184,32 @@ class CallView(ProxyView):
             request.headers = without_encoding(request.headers)
 
     async def send(self, request: UpstreamRequest) -> UpstreamAnswer:
-        """Sends a request upstream, and returns upstream's answer, of which only the head has been read.
+        """Sends a request upstream, and returns upstream's answer as soon as its head has arrived.
 
-        The beginning of the call must have been written to the journal before.
+        Call this after the begin record of the call has been written to the journal.
         """
         answer = await client.send(request)
         self.call.read_head(answer)
         return answer
 
     async def check_models(self, request: UpstreamRequest) -> None:
-        """Checks that the caller's key may use the models that a request to upstream names.
+        """Checks that the caller's key may use the models in a request to upstream.
 
-        Most keys may use all models. A form that is passed on while it arrives is not checked here, but when all of it
-        has been read. Raises what `model_policy.check_models` raises.
+        Raises the errors of `model_policy.check_models`.
         """
         caller = self.caller
+        # Most keys may use all models. A form that is passed on while it arrives is checked when all of it has been
+        # read.
         if caller.allowed_models and request.upload is None:
             members = request.json.members if request.json is not None else ()
             named = await large_bodies.run(request.text_size, model_places.in_request, members, request.query)
             model_policy.check_models(request.route, request.method, named, caller)
 
     async def reserve(self, method: str, route: Route | None, body: JSONBody | Form | None) -> None:
-        """Reserves in the budgets of the call's key the dollars that the call can cost at most; the call holds them.
+        """Reserves the most dollars that the call can cost in the budgets of its key, if the key has budgets.
 
-        Does nothing for a key without budgets, or for a call that costs nothing. If the budgets pay only for a shorter
-        answer, the limit of output tokens that they pay for is stored in the call's facts (`output_limit`).
+        If the budgets pay only for a shorter answer, stores that limit of output tokens in the call's facts
+        (`output_limit`).
 
         Raises:
             BudgetExceeded, BudgetUnavailable, ModelNotPriced, RouteNotAllowed: nothing was reserved, so nothing may be
@@ -245,8 +238,8 @@ class CallView(ProxyView):
     ) -> HttpResponse:
         """Reads upstream's answer to its end, ends the call, and returns the response for the caller.
 
-        The call's ledger row is on disk before this returns. `rewrite` is a function that changes the body for the
-        caller; it is applied only if upstream's status is 200.
+        If the answer's status is 200, `rewrite` converts its body. The call's ledger row is on disk before this
+        returns.
         """
         call = self.call
         try:
@@ -270,10 +263,11 @@ class CallView(ProxyView):
         return response
 
     def outcome(self, status: int) -> Outcome:
-        """Returns the outcome of a call, once its answer has been read whole: success, or an error of upstream.
+        """Returns the outcome of a call whose answer was read whole: success, or an error of upstream.
 
-        Some servers send an error with status 200; a POST has then failed. A GET that returns a stored response with an
-        error in it has succeeded.
+        A POST has also failed if an answer with status 200 states an error.
         """
+        # Some servers send an error with status 200. A GET that returns a stored response with an error in it has
+        # succeeded.
         failed = status >= 300 or (self.call.answer.error is not None and self.call.request.method == "POST")
         return Outcome.UPSTREAM_ERROR if failed else Outcome.SUCCESS

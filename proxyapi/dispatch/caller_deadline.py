@@ -19,7 +19,7 @@ TIME_IS_OVER = "Upstream did not answer within this call's timeout. The call goe
 
 
 class CallerDeadline:
-    """The time limit that the caller has set for a call. When it is over, the caller gets status 504."""
+    """Timer of the time limit that the caller has set for a call; when it is over, the caller gets status 504."""
 
     def __init__(self, call: Call, deadline: float) -> None:
         self._call = call
@@ -27,17 +27,17 @@ class CallerDeadline:
         self._timer = asyncio.get_running_loop().call_at(deadline, self._expire)
 
     async def stop(self) -> None:
-        """Stops the timer of the caller's time limit; if it is just sending status 504, waits until that is sent.
+        """Stops the timer of the caller's time limit; waits if the answer with status 504 is just being sent.
 
-        After this, only the call's handler sends to the caller. `IncomingBody.left_at` then tells the handler whether
-        it still may: it is not None if the caller has got status 504 or has left.
+        Afterwards `IncomingBody.left_at` is None if the caller still waits for an answer.
         """
+        # From now on only the call's handler sends to the caller, and `left_at` tells it whether it still may.
         self._timer.cancel()
         if self._task is not None:
             await asyncio.wait({self._task})
 
     def _expire(self) -> None:
-        """Starts sending status 504 to the caller, whose time limit is over.
+        """Starts to send status 504 to the caller, whose time limit is over.
 
         Does nothing if the call has ended or the caller has left.
         """
@@ -49,7 +49,7 @@ class CallerDeadline:
         self._task = asyncio.create_task(self._answer(self._call.timed_out))
 
     async def _answer(self, error: UpstreamTimeout) -> None:
-        """Sends `error` to the caller as the answer (status 504), with CORS headers if a browser made the call."""
+        """Sends `error` (status 504) to the caller; a call from a browser gets CORS headers with it."""
         request = self._call.request
         response = render(error, request)
         if "HTTP_ORIGIN" in request.META:

@@ -12,18 +12,15 @@ from proxyapi.routes import Route
 
 
 class FormView(CallView):
-    """Base class of the views that may pass a form to upstream while it arrives."""
+    """Base class of the views that may pass a form upstream while it arrives."""
 
     async def admit_form(self, form: FormUpload, route: Route, query: str) -> None:
-        """Checks that the key may use the models and objects that a form names, and reserves dollars for the call.
+        """Checks that the key may use the models and objects named in a form, and reserves dollars for the call.
 
-        The whole form has been read by then, but its end has not been sent. So upstream cannot have acted on the form.
-
-        Raises the errors of `check_models`, `ownership_check.check_form` and `reserve`. After an error the end of the
-        form is not sent.
-
-        `query` is the query string of the request, which may name models, too.
+        `query` is the query string of the request, which may name models, too. Raises the errors of `check_models`,
+        `ownership_check.check_form` and `reserve`; the end of the form must then not be sent.
         """
+        # The whole form has been read, but its end has not been sent: upstream cannot have acted on it.
         call, caller = self.call, self.caller
         call.facts.model = next(iter(form.field("model")), "")
         call.facts.stream = "true" in map(str.lower, form.field("stream"))

@@ -14,13 +14,10 @@ from proxyapi.routes import Route
 
 
 def check_models(route: Route | None, method: str, named: NamedModels, caller: Caller) -> None:
-    """Checks all models that a request to upstream names, for a caller whose key is limited to some models.
-
-    A POST must name a model in its member `model`, unless its route is known not to run any model. Otherwise upstream
-    would choose the model: from a prompt template, or as the default of a path that the gateway does not know.
+    """Checks the models in a request to upstream, for a caller whose key is limited to some models.
 
     Raises:
-        ModelNotAllowed: one of the models is not allowed, or no model is named.
+        ModelNotAllowed: one of the models is not allowed, or a POST that needs a model names none.
         RouteNotAllowed: the request runs models that it does not name.
         NotFound: the path is that of a model that is not allowed.
     """
@@ -34,6 +31,8 @@ def check_models(route: Route | None, method: str, named: NamedModels, caller: C
         return
     if name in UNSEEN_MODELS:
         raise RouteNotAllowed(f"This key is limited to some models, and those of {name} cannot be seen in advance.")
+    # A POST must name a model unless its route is known to run none. Otherwise upstream would choose: from a prompt
+    # template, or as the default of a path that the gateway does not know.
     for model in named.main or (() if name in WITHOUT_MODEL else ("",)):
         check_model(caller, model or "")
     for model in named.others:

@@ -15,10 +15,7 @@ from proxyapi.keys.keyring import Caller
 
 
 class RouteAllowed(BasePermission):
-    """Permission of Django REST framework: allows a request if the caller's key may use the request's route.
-
-    Routes have the names that they have in the ledger, such as `/v1/responses/{id}`.
-    """
+    """Permission of Django REST framework: allows a request if its key may use the route."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         call = cast(ProxyRequest, request)
@@ -27,7 +24,7 @@ class RouteAllowed(BasePermission):
 
 
 def check_route(caller: Caller, route: str) -> None:
-    """Checks that the caller's key may use `route`, the name of a route in the ledger, such as `/v1/responses/{id}`.
+    """Checks that the caller's key may use a route, such as `/v1/responses/{id}`.
 
     Raises:
         RouteNotAllowed: the key may not use the route.
@@ -37,14 +34,14 @@ def check_route(caller: Caller, route: str) -> None:
 
 
 def check_model(caller: Caller, model: str) -> None:
-    """Checks that the caller's key may use `model`: the model that a call names, or else the gateway's default model.
+    """Checks that the caller's key may use `model`: the model that a call names, or the gateway's default model.
 
-    `model` is empty if the call names none and the gateway has no default model. Upstream would then choose the model,
-    for example from a prompt template. So a key that is limited to some models is refused.
+    An empty `model` means that neither names one; a key limited to some models is then refused.
 
     Raises:
         ModelNotAllowed: the key may not use the model; the error's `param` is `model`.
     """
+    # Without a name, upstream would choose the model, for example from a prompt template.
     if not is_allowed(model, caller.allowed_models):
         words = f"This key may not use the model '{model[:200]}'."
         raise ModelNotAllowed(words if model else "This key must name a model that it may use.", param="model")

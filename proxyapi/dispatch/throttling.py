@@ -16,14 +16,11 @@ PAGE_INTERVAL_SECONDS = 10
 
 
 class Throttle(BaseThrottle):
-    """Base class of the checks that count requests against a limit: Django REST framework's throttles, but async.
-
-    The check may wait for Redis, which counts for several processes together.
-    """
+    """Base class of the checks that count a request against a limit: Django REST framework's throttles, but async."""
 
     @abstractmethod
     async def check(self, request: ProxyRequest, view: APIView) -> None:
-        """Counts a request against this throttle's limit.
+        """Counts a request against this throttle's limit; may wait for Redis, if it counts for several processes.
 
         Raises:
             RateLimited: the request exceeds the limit.
@@ -31,10 +28,7 @@ class Throttle(BaseThrottle):
 
 
 class KeyLimits(Throttle):
-    """Throttle that counts a call against its key's limits: requests a minute, tokens a minute, and calls at once.
-
-    A call of a key without limits is not counted.
-    """
+    """Throttle that counts a call against its key's limits: requests a minute, tokens a minute, parallel calls."""
 
     async def check(self, request: ProxyRequest, view: APIView) -> None:
         if request.caller.is_limited:
@@ -43,9 +37,9 @@ class KeyLimits(Throttle):
 
 
 class PageThrottle(Throttle):
-    """Throttle that lets a page be requested once in `PAGE_INTERVAL_SECONDS`, by all clients together.
+    """Throttle for a page that may be requested once in `PAGE_INTERVAL_SECONDS`, by all clients together.
 
-    Each process counts its own requests unless `REDIS_URL` is set. A refused request does not start the interval anew.
+    With `REDIS_URL`, all processes count together. A refused request does not start a new interval.
     """
 
     async def check(self, request: ProxyRequest, view: APIView) -> None:

@@ -15,22 +15,22 @@ MAX_COMPILED = 1024  # lists of globs, of which a key has one or two
 
 
 def matches_any(name: str, globs: Iterable[str]) -> bool:
-    """Returns whether at least one of the patterns (globs such as `gpt-4o*`) matches the whole name."""
+    """Returns whether one of the patterns, such as `gpt-4o*`, matches the whole name."""
     return _compiled(tuple(globs)).match(name) is not None
 
 
 def is_allowed(name: str, globs: Collection[str]) -> bool:
-    """Returns whether a key may use a route or a model; `name` is that of the route or model.
+    """Returns whether a key may use the route or model called `name`.
 
-    `globs` are the patterns of names to which the key is limited. A key without patterns may use all routes or models.
+    `globs` are the patterns of allowed names, such as `gpt-4o*`; an empty collection allows all names.
     """
     return not globs or matches_any(name, globs)
 
 
 @lru_cache(maxsize=MAX_COMPILED)
 def _compiled(globs: tuple[str, ...]) -> re.Pattern[str]:
-    """Compiles globs (patterns such as `gpt-4o*`) into one regular expression that matches what any of them matches.
+    """Compiles patterns such as `gpt-4o*` into one regular expression, which matches if any of the patterns does.
 
-    Without globs it matches nothing.
+    No patterns match nothing.
     """
     return re.compile("|".join(map(fnmatch.translate, globs)) or r"(?!)")

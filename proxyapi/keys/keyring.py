@@ -37,7 +37,7 @@ MIN_OUTPUT_TOKENS = 1000  # of a key that has no number of its own
 
 @dataclass(frozen=True)
 class Budgets:
-    """The budgets of a key: the dollars that it may spend per day, per month and in all. None means no limit."""
+    """The dollars that a key may spend per day, per month and in all; None means no limit."""
 
     day: Decimal | None = None
     month: Decimal | None = None
@@ -45,7 +45,7 @@ class Budgets:
 
     @property
     def tightest(self) -> Decimal | None:
-        """The smallest of the key's budgets in dollars, be it for a day, a month or in all; None if there is none."""
+        """The smallest of the three budgets, in dollars; None if the key has none."""
         return min((dollars for dollars in (self.day, self.month, self.total) if dollars is not None), default=None)
 
 
@@ -54,10 +54,10 @@ UNLIMITED = Budgets()
 
 @dataclass(frozen=True)
 class Caller:
-    """Whoever sends a call: the name of the access key that came with the call, and what this key may do.
+    """Whoever sends a call: the name of the call's access key, and what this key may do.
 
-    An empty `allowed_models` or `allowed_routes` allows all, and a limit of None means no limit. `upstream_key` is None
-    if the gateway's own upstream key pays for the key's calls.
+    An empty `allowed_models` or `allowed_routes` allows all. A limit of None means no limit. With an `upstream_key` of
+    None, the gateway's own upstream key pays.
     """
 
     name: str
@@ -76,27 +76,22 @@ class Caller:
 
     @property
     def is_limited(self) -> bool:
-        """True if the key has a limit of requests, tokens or parallel calls, so that its calls must be counted.
-
-        Budgets do not matter here, because dollars are reserved separately and need none of these counts.
-        """
+        """True if the key has a limit of requests, tokens or parallel calls, so that its calls must be counted."""
+        # Budgets need none of these counts: dollars are reserved separately.
         limits = (self.requests_per_minute, self.tokens_per_minute, self.parallel_calls)
         return any(limit is not None for limit in limits)
 
 
 @dataclass(frozen=True)
 class KeyInForce:
-    """One secret of an access key: the caller who sends it, and the Unix time at which it expires.
-
-    The keyring has one for each secret, under the digest of the secret.
-    """
+    """One secret of an access key: the caller who sends the secret, and the Unix time at which it expires."""
 
     caller: Caller | None
     valid_until: float
 
     @property
     def ends_at(self) -> datetime | None:
-        """The time (UTC) at which the secret of the key expires; None if it never does."""
+        """The time (UTC) at which the secret expires; None if it never does."""
         return None if self.valid_until == inf else datetime.fromtimestamp(self.valid_until, UTC)
 
 
@@ -106,8 +101,7 @@ NOBODY = KeyInForce(None, -inf)
 class Keyring:
     """The access keys in the memory of this process, found by the digests of their secrets.
 
-    `start` runs in each worker: a thread reads the keys, and looks for changes in the database every second, even after
-    errors.
+    After `start`, a thread looks for changed keys in the database every second.
     """
 
     def __init__(self) -> None:
@@ -122,26 +116,23 @@ class Keyring:
         self._thread: threading.Thread | None = None
 
     def find(self, text: str) -> Caller | None:
-        """Returns the caller whose key has this secret.
-
-        Returns None for a secret that is empty, unknown, expired or revoked.
-        """
+        """Returns the caller whose key has this secret; None if the secret is empty, unknown, expired or revoked."""
         entry = self._entries.get(sealing.digest(text), NOBODY)
         return entry.caller if time.time() < entry.valid_until else None
 
     def in_force(self, name: str) -> dict[str, KeyInForce]:
-        """Returns the valid secrets of the access key `name`: a dict of `KeyInForce`, by the digests of the secrets.
+        """Returns the valid secrets of the access key `name`, as a dict from each secret's digest to its `KeyInForce`.
 
-        It is empty if the key is invalid, and has two entries if the key was rotated and its old secret is still valid.
+        An invalid key has none. A rotated key has two while its old secret is valid.
         """
         now = time.time()
         found = ((digest, self._entries.get(digest, NOBODY)) for digest in self._digests.get(name, ()))
         return {digest: entry for digest, entry in found if now < entry.valid_until}
 
     def start(self) -> None:
-        """Reads the keys from the copy on the disk, and starts the thread that reads them from the database.
+        """Reads the keys from their copy on the disk, and starts the thread that reads them from the database.
 
-        Waits until the thread has tried once, or for `START_SECONDS` at most.
+        Waits until the thread has tried once, at most `START_SECONDS`.
         """
         try:
             self._replace_keys(key_snapshots.read())
@@ -155,26 +146,27 @@ class Keyring:
         self._looked.wait(START_SECONDS)
 
     def stop(self) -> None:
-        """Stops the thread that reads the keys; waits for `STOP_SECONDS` at most, in case the database hangs."""
+        """Stops the thread that reads the keys; waits at most `STOP_SECONDS` for its end."""
         self._stopping.set()
         if self._thread is not None:
+            # the database may hang
             self._thread.join(STOP_SECONDS)
 
     @property
     def loaded(self) -> bool:
-        """True once the keys have been read, from the database or the disk; before, only `SECURITY_KEY` is accepted."""
+        """True once the keys were read, from the database or the disk; before, only `SECURITY_KEY` is accepted."""
         return self._snapshot is not None
 
     @property
     def age(self) -> float:
-        """The seconds since the database last confirmed that the keys in memory are current; infinite if never."""
+        """The seconds since the database last confirmed the keys in memory; infinite if it never has."""
         return time.monotonic() - self._confirmed_at
 
     @property
     def state(self) -> str:
-        """A text for the status pages: whether the keys in memory are current (`loaded`, `stale since …` or `missing`).
+        """The state of the keys in memory, as a text for status pages: `loaded`, `stale since …` or `missing`.
 
-        They are stale while the database does not answer, and missing if they could not be read from anywhere.
+        Stale means that the database does not answer. Missing means that the keys were never read.
         """
         if self._snapshot is None:
             return "missing"
@@ -183,7 +175,7 @@ class Keyring:
         return f"stale since {datetime.fromtimestamp(time.time() - age, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
     def _run(self) -> None:
-        """Looks for changed keys in the database every `REFRESH_SECONDS`, in a thread, until `stop` is called."""
+        """Looks for changed keys in the database every `REFRESH_SECONDS` until `stop` is called; runs in a thread."""
         try:
             key_snapshots.leave_pool()
             while not self._stopping.is_set():
@@ -196,7 +188,7 @@ class Keyring:
     def _refresh(self) -> None:
         """Reads the keys from the database if they have changed, and writes a copy of them to the disk.
 
-        If the database or the disk fails, logs the error; the keys in memory stay valid.
+        Errors of the database or the disk are logged; the keys in memory stay valid.
         """
         try:
             marker = key_snapshots.marker()
@@ -224,10 +216,9 @@ class Keyring:
         self._log_fault(fault, unexpected)
 
     def _log_fault(self, fault: str, unexpected: Exception | None = None) -> None:
-        """Logs a fault in reading the keys when it begins, and once more when it is over; an empty `fault` means none.
+        """Logs a fault in reading the keys once when it begins and once when it is over; an empty `fault` means none.
 
-        A fault that goes on is not logged again every second. `unexpected` is an error that neither the database nor
-        the disk causes; it is logged with its traceback.
+        `unexpected` is an error in the gateway's own code, to be logged with its traceback.
         """
         if fault and fault != self._fault:
             logger.warning("%s", fault, exc_info=unexpected)
@@ -236,7 +227,7 @@ class Keyring:
         self._fault = fault
 
     def _replace_keys(self, snapshot: Snapshot | None) -> None:
-        """Replaces all keys in memory by those of `snapshot`; if that is None, only the key `SECURITY_KEY` remains."""
+        """Replaces all keys in memory by those of `snapshot`; with None, only the key `SECURITY_KEY` remains."""
         records = snapshot.records if snapshot else []
         entries = dict(_entries(records))
         digests: dict[str, tuple[str, ...]] = {}
@@ -249,10 +240,9 @@ class Keyring:
 
 
 def _entries(records: Iterable[Record]) -> Iterable[tuple[str, KeyInForce]]:
-    """Yields a pair for each secret of the keys: the secret's digest, and the caller with the secret's time of expiry.
+    """Yields the digest of each secret with its `KeyInForce`, for the keys in `records` and `SECURITY_KEY`.
 
-    The secret `SECURITY_KEY` of the settings is included. A key whose upstream key cannot be decrypted is left out, and
-    so refused.
+    A key is left out, and so refused, if its upstream key cannot be decrypted.
     """
     for record in records:
         try:
@@ -269,7 +259,7 @@ def _entries(records: Iterable[Record]) -> Iterable[tuple[str, KeyInForce]]:
 
 
 def _caller(record: Record) -> Caller:
-    """Builds the `Caller` of an access key from the key's `record`: the columns of its row, with values as in JSON.
+    """Builds the `Caller` of an access key from `record`, the columns of its database row with values as in JSON.
 
     Raises:
         CannotUnseal: the upstream key in the record cannot be decrypted.
@@ -293,7 +283,7 @@ def _caller(record: Record) -> Caller:
 
 
 def _unsealed(sealed: str) -> str | None:
-    """Decrypts the upstream key in an access key's record; returns None for an empty text, which means no key."""
+    """Decrypts the upstream key in an access key's record; returns None for an empty text."""
     return sealing.unseal(sealed) if sealed else None
 
 

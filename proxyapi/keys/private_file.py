@@ -12,20 +12,17 @@ from typing import BinaryIO
 
 
 def write_private(path: Path, text: str) -> None:
-    """Writes a text to a file that only its owner may read, and replaces the file if it exists.
-
-    Nobody ever sees the file half written, or readable for others.
-    """
+    """Writes a text to a file that only its owner may read; replaces an existing file in one step."""
     with private_file(path) as file:
         file.write(text.encode())
 
 
 @contextmanager
 def private_file(path: Path) -> Iterator[BinaryIO]:
-    """Context manager that writes the file `path`: yields a temporary file of mode 0600, for the block to write to.
+    """Context manager that writes the file `path`, readable for its owner only: yields a temporary file to write to.
 
-    After the block, the content is forced to the disk. Only then is the temporary file renamed to `path`, which
-    replaces an older file there. If the block fails, the temporary file is deleted, and an older file stays.
+    After the block, the temporary file is synced to the disk and replaces `path`. If the block fails, `path` stays as
+    it was.
 
     Raises:
         OSError: the file cannot be written.
@@ -44,11 +41,12 @@ def private_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def _sync_directory(path: Path) -> None:
-    """Waits until the names of the files in a directory would survive a power cut, if its file system can do that."""
+    """Syncs a directory to the disk, so that the names of its files survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     except OSError as error:
+        # some file systems cannot do that
         if error.errno not in {errno.EINVAL, errno.ENOTSUP}:
             raise
     finally:

@@ -40,9 +40,9 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All access keys that are neither off nor revoked, as the database had them at one time (`loaded_at`, Unix time).
+    """All access keys in use (neither off nor revoked), as the database had them at `loaded_at` (Unix time).
 
-    `marker` is a text that identifies this state of the table of keys: any change of the table gives another marker.
+    `marker` is a text that changes with every change in the table of keys.
     """
 
     marker: str
@@ -52,7 +52,7 @@ class Snapshot:
 
 
 def marker() -> str:
-    """Returns a text that changes with every change in the table of access keys: the cheap way to notice one.
+    """Returns a text that changes with every change in the table of access keys; cheaper than reading the keys.
 
     Raises:
         django.db.Error: the database cannot be read.
@@ -63,39 +63,38 @@ def marker() -> str:
 
 
 def load(marker: str) -> Snapshot:
-    """Reads from the database all access keys that are neither off nor revoked, as a `Snapshot`.
+    """Reads all access keys in use (neither off nor revoked) from the database.
 
-    `marker` is a text that the function `marker` has returned before this call. A key that changes in between is then
-    noticed, because it changes the next marker.
+    `marker` is the result of the function `marker`, called before this function.
 
     Raises:
         django.db.Error: the keys cannot be read.
     """
+    # A key that changes after the marker was read is noticed by the next one.
     rows = AccessKey.objects.filter(active=True, revoked_at=None).values(*FIELDS)
     return Snapshot(marker, time.time(), [{name: _plain(value) for name, value in row.items()} for row in rows])
 
 
 def read_prices(records: Iterable[Record]) -> None:
-    """Reads the administrator's model prices from the database, if one of the keys in `records` has a budget.
+    """Reads the administrator's model prices from the database into `ledger`, if a key in `records` has a budget.
 
-    The prices are stored in `ledger`. The gateway needs them to know beforehand what a call of such a key can cost.
-    Prices that were read lately are not read again. An error of the database is ignored here: the keys are read from
-    the same database every second, and an error in this is reported.
+    Prices that were read lately are not read again. An error of the database is ignored.
     """
     if any(record[f"budget_{span}"] is not None for record in records for span in ("day", "month", "total")):
         try:
+            # needed to know beforehand what a call of such a key can cost
             ledger.refresh_prices()
+        # the keys are read from the same database every second, and an error in that is reported
         except Error:
             connections.close_all()
 
 
 def leave_pool() -> None:
-    """Gives the current thread a database connection of its own, outside of the connection pool.
+    """Gives this thread a database connection of its own, outside of the connection pool.
 
-    After an outage, the pool waits longer and longer before it connects again; a thread with its own connection need
-    not. If the database server vanishes without closing the thread's own connection, this connection fails after ten
-    seconds.
+    The connection fails after ten seconds if the database server vanishes.
     """
+    # After an outage, the pool waits longer and longer before it connects again.
     own = connections["default"].copy()
     options = own.settings_dict["OPTIONS"]
     options.pop("pool", None)
@@ -106,7 +105,7 @@ def leave_pool() -> None:
 def write(snapshot: Snapshot) -> None:
     """Writes the access keys to `DATA_DIR/keyring.json`, for workers that start while the database is away.
 
-    The file has digests of the keys' secrets, not the secrets.
+    The file has digests of the keys' secrets.
 
     Raises:
         OSError: the file cannot be written.
@@ -117,7 +116,7 @@ def write(snapshot: Snapshot) -> None:
 def read() -> Snapshot | None:
     """Reads the access keys from `DATA_DIR/keyring.json`.
 
-    Returns None if there is no such file, or if it cannot be read or was written by another version.
+    Returns None if the file is missing, cannot be read, or is of another version.
     """
     try:
         snapshot = Snapshot(**orjson.loads(keyring_file().read_bytes()))
@@ -130,7 +129,7 @@ def read() -> Snapshot | None:
 
 
 def keyring_file() -> Path:
-    """Returns the path of the file to which the access keys are copied: `DATA_DIR/keyring.json`."""
+    """Returns the path of the copy of the access keys: `DATA_DIR/keyring.json`."""
     return Path(settings.DATA_DIR) / "keyring.json"
 
 

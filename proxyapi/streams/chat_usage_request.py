@@ -23,41 +23,38 @@ NAMES = (b"stream_options", b"include_usage")
 
 
 class UsageRequests:
-    """The decision whether the gateway asks upstream for the usage of streamed chats whose callers have not asked.
+    """The decision of one process whether to ask upstream for the usage of streamed chats, for callers who did not ask.
 
-    It asks by adding `stream_options.include_usage` to the request. One decision is enough for all calls of a process,
-    because they have the same upstream.
+    The gateway asks by adding `stream_options.include_usage` to a request.
     """
 
     def __init__(self) -> None:
+        # For all calls alike, since all have the same upstream.
         self.refused = False
 
     @property
     def are_made(self) -> bool:
-        """True while the gateway adds `stream_options.include_usage` to streamed chats."""
+        """True while the gateway asks upstream for the usage of streamed chats."""
         return bool(settings.INJECT_STREAM_USAGE) and not self.refused
 
     @property
     def state(self) -> str:
-        """Whether upstream is asked for the usage of streamed chats, as `/readyz` shows it.
-
-        The text is "on", "off" or "refused by upstream".
-        """
+        """The decision as text for `/readyz`: "on", "off" or "refused by upstream"."""
         if self.refused:
             return "refused by upstream"
         return "on" if settings.INJECT_STREAM_USAGE else "off"
 
     def may_be_refusal(self, status: int, body: bytes) -> bool:
-        """Returns whether an error answer of upstream's may mean that it refuses `stream_options.include_usage`.
+        """Returns whether upstream's error may be caused by the field `stream_options.include_usage`.
 
-        That is so if the status is 400 or 422 (`REFUSALS`) and the body of the error names this field.
+        True if the status is 400 or 422 and the error's body names the field.
         """
         return status in REFUSALS and any(name in body for name in NAMES)
 
     def give_up(self) -> None:
-        """Stops adding `stream_options.include_usage` to streamed chats until the process ends, and logs that.
+        """Stops adding `stream_options.include_usage` to streamed chats until the process ends, and logs a warning.
 
-        The reason is that upstream has refused a body with this field, and accepted the same body without it.
+        Call this when upstream has refused a body with the field and accepted the same body without it.
         """
         if not self.refused:
             self.refused = True
@@ -72,19 +69,19 @@ usage_requests = UsageRequests()
 
 
 def ask_for_usage(body: JSONBody) -> JSONBody | None:
-    """Returns a copy of a streamed chat's body that asks upstream for the usage (`stream_options.include_usage`).
+    """Returns a copy of a streamed chat's body with `stream_options.include_usage` set to true, for upstream.
 
-    Returns None if nothing can be added: the caller asks for usage already, or `stream_options` is invalid, which
-    upstream then reports.
+    Returns None if the caller asks for usage already, or if `stream_options` is invalid.
     """
     asked = _ask_in(body.text, body.members)
+    # An invalid value passes, and upstream reports it.
     return None if asked is None else body.with_raw(encode(asked))
 
 
 def _ask_in(text: str, members: Sequence[Member]) -> str | None:
-    """Returns the JSON text of a chat's body with `stream_options.include_usage` set to true.
+    """Sets `stream_options.include_usage` to true in the JSON text of a chat's body; `members` are the parsed members.
 
-    `members` are the members of the JSON object. Returns None if nothing can be added (see `ask_for_usage`).
+    Returns None if the caller asks for usage already, or if `stream_options` is invalid.
     """
     options = [member for member in members if member.name == "stream_options"]
     if not options:

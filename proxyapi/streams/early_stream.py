@@ -31,10 +31,10 @@ HEADERS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": 
 
 
 class EarlyStream:
-    """The beginning of an event stream that a caller gets while upstream is still silent: a head, and then comments.
+    """The beginning of an event stream that a caller gets while upstream is silent: a head, then keep-alive comments.
 
-    They keep the caller's connection open. The stream begins, at the earliest, `SSE_KEEPALIVE_SECONDS` after this
-    object was made, unless `stop` is called before. `has_begun` is True from then on.
+    The stream begins `SSE_KEEPALIVE_SECONDS` after this object was made, or later, unless `stop` is called before.
+    `has_begun` tells.
     """
 
     def __init__(self, call: Call, dialect: Dialect) -> None:
@@ -45,9 +45,9 @@ class EarlyStream:
         self._timer = self._start_timer()
 
     async def stop(self) -> None:
-        """Stops the timer that begins the early stream, and the comments in it, because upstream has answered.
+        """Stops the comments and the timer of the early stream, after upstream has answered.
 
-        From then on, only the call's own handler sends the caller anything.
+        Afterwards only the call's handler sends to the caller.
         """
         self._timer.cancel()
         if self._task is not None:
@@ -55,9 +55,9 @@ class EarlyStream:
             await asyncio.wait({self._task})
 
     def event_of(self, response: HttpResponse) -> bytes:
-        """Converts a whole response to one server-sent event, because the caller has already got the head of a stream.
+        """Converts a whole response to one server-sent event, for a caller whose answer has begun as a stream.
 
-        The body of a success becomes the data of the event; an error of upstream's becomes an error event.
+        The body of a success becomes the event's data; an error becomes an error event.
         """
         body = bytes(response.content)
         if response.status_code < HTTPStatus.MULTIPLE_CHOICES:
@@ -69,30 +69,27 @@ class EarlyStream:
         return self.error_event(UpstreamFailure(facts["message"], code=code))
 
     def error_event(self, error: ProxyError) -> bytes:
-        """Converts an error of the gateway to one server-sent event, since a stream's head has already been sent."""
+        """Converts a gateway error to one server-sent event, for a caller whose answer has begun as a stream."""
         return self._dialect.error_event(error, self._call.request.request_id, b"")
 
     def _start_timer(self) -> asyncio.TimerHandle:
         return asyncio.get_running_loop().call_later(settings.SSE_KEEPALIVE_SECONDS, self._begin)
 
     def _begin(self) -> None:
-        """Starts the task that sends the caller a head and comments or, if it is too early, starts the timer again.
+        """Starts the early stream or, if it is too early, starts the timer again.
 
-        It is too early in two cases. The caller's socket takes no bytes, or the request has not arrived whole: the last
-        field of a form may be the one that asks for a stream. A call that asks for no stream never gets this head.
+        Too early means that the caller's socket takes no bytes, or that the request has not arrived whole.
         """
         connection = self._call.request.connection
+        # The last field of a form may be the one that asks for a stream. A call that asks for none never gets this
+        # head.
         if self._call.facts.stream and connection.has_whole_body and connection.takes_bytes:
             self._task = asyncio.create_task(self._run(self._call.request))
         else:
             self._timer = self._start_timer()
 
     async def _run(self, request: CallRequest) -> None:
-        """Sends the caller the head of a stream, and then a comment every `SSE_KEEPALIVE_SECONDS`, until cancelled.
-
-        When upstream has answered, `stop` cancels the task in which this method runs. The cancellation could cut in
-        half a comment that waits for the caller's socket. So a comment that would have to wait is not sent.
-        """
+        """Sends the caller the head of a stream, then a comment every `SSE_KEEPALIVE_SECONDS`, until cancelled."""
         try:
             self.has_begun = True
             self._call.facts.early_status = HTTPStatus.OK.value
@@ -100,6 +97,8 @@ class EarlyStream:
                 request.connection.answer_until_close()
             await request.send(self._head(request))
             while True:
+                # A comment that waits for the caller's socket could be cut in half when `stop` cancels this task: it is
+                # left out.
                 if request.connection.takes_bytes:
                     await request.send({"type": "http.response.body", "body": sse.KEEP_ALIVE, "more_body": True})
                 await asyncio.sleep(settings.SSE_KEEPALIVE_SECONDS)
@@ -107,9 +106,9 @@ class EarlyStream:
             pass  # the connection tells the call that its caller has left
 
     def _head(self, request: CallRequest) -> Head:
-        """Builds the ASGI message with the head of an event stream (status 200) that begins before upstream answers.
+        """Builds the ASGI message that begins an event stream before upstream has answered: status 200 and headers.
 
-        For a call from a browser the head has CORS headers.
+        A call from a browser gets CORS headers, too.
         """
         response = HttpResponse(headers=HEADERS)
         if (limit := self._call.facts.output_limit) is not None:

@@ -43,17 +43,16 @@ SendNow = Callable[[bytes], bool]
 
 
 def unchanged(events: bytes) -> bytes:
-    """Returns `events` as they are: the default for streams that pass to the caller as upstream sends them."""
+    """Returns `events` unchanged; the default for streams that the gateway does not edit."""
     return events
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """The rules of one kind of event streams, such as those of chats: how they report an error, and how they end.
+    """The rules of one kind of event stream, such as a chat's.
 
-    `error_event` makes the bytes of an event from an error of the gateway's, the id of the call and the events that the
-    caller got last. `trailer` is the last event that such a stream should have; it is appended to a stream without it.
-    `to_caller` changes events before they are sent to the caller.
+    `error_event` builds an event from an error of the gateway, the call's id, and the events that the caller got last.
+    `trailer` is the stream's last event, added if upstream leaves it out. `to_caller` edits events for the caller.
     """
 
     error_event: Callable[[ProxyError, str, bytes], bytes]
@@ -71,19 +70,17 @@ CHAT = Dialect(sse.error_object, must_end=True)
 
 @cache
 def resumed(dialect: Dialect) -> Dialect:
-    """Returns a copy of a stream's rules (`dialect`) for a stream that a caller resumes in the middle.
-
-    Such a stream may have no events left to send. So it does not count as cut off if it ends without any event.
-    """
+    """Returns a copy of a stream's rules for a stream that is resumed in the middle: it may end without any event."""
+    # It may have no events left to send, and does not count as cut off.
     return replace(dialect, must_end=False)
 
 
 class Relay(ABC):
-    """Base class of objects that pass one answer of upstream's to the caller while the answer still arrives.
+    """Base class of objects that pass one answer of upstream to the caller while it arrives.
 
-    `end` ends the call and writes its ledger row, before the last bytes are sent. `may_comment` is True while a comment
-    may follow the bytes that have been sent, and `has_commented` once a comment has been sent. `last_sent` is the time
-    when bytes were last sent, by `time.perf_counter()`.
+    `end` ends the call and writes its ledger row, before the last bytes are sent. `may_comment` says whether a comment
+    may be sent now, and `has_commented` whether one has been sent. `last_sent` is the time (`time.perf_counter()`) when
+    bytes were last sent.
     """
 
     may_comment = False
@@ -104,19 +101,19 @@ class Relay(ABC):
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers of upstream's answer that the caller gets."""
+        """The headers for the caller, made from those of upstream's answer."""
         return self._call.headers_down(self._answer)
 
     async def chunks(self, send_now: SendNow) -> AsyncGenerator[bytes, None]:
-        """Passes the answer to the caller: sends most bytes at once by `send_now`, and yields those that must wait.
+        """Passes the answer to the caller: sends bytes by `send_now` where possible, and yields those still to be sent.
 
-        Bytes must wait if the caller's socket has no room now. The final bytes always wait, for the ledger row.
-        `send_now` returns whether it has sent the bytes.
+        `send_now` returns whether it has sent the bytes. It sends none while the caller's socket has no room.
         """
         pass_on = partial(self._pass_on, send_now)
         try:
             while unsent := await self._answer.chunk(pass_on):
                 if self._is_complete:
+                    # the final bytes are always yielded, since they wait for the ledger row
                     await self.end.finish()
                 yield unsent
                 self.may_comment = self._between_events
@@ -134,16 +131,13 @@ class Relay(ABC):
 
     @property
     def comment(self) -> bytes:
-        """The bytes of an event-stream comment, which keeps the caller's connection alive in a pause.
-
-        It may be sent while `may_comment` is True.
-        """
+        """The bytes of a comment that keeps the caller's connection alive; may be sent while `may_comment` is true."""
         return sse.KEEP_ALIVE
 
     @property
     @abstractmethod
     def _is_complete(self) -> bool:
-        """True once upstream's final bytes have arrived; they are sent only after the ledger row is written."""
+        """True once upstream's final bytes have arrived."""
 
     @abstractmethod
     def _read_chunk(self, chunk: bytes) -> bytes:
@@ -151,25 +145,24 @@ class Relay(ABC):
 
     @property
     def _between_events(self) -> bool:
-        """True while a comment may be sent to the caller, because the last event has been sent whole."""
+        """True while the bytes sent to the caller end with a whole event, so that a comment may follow."""
         return False
 
     def _error_event(self, error: ProxyError) -> bytes:
-        """Returns the event that tells the caller why the answer ends early; empty bytes if none may be sent."""
+        """Returns the event that tells the caller why the answer ends early; empty bytes if none may be sent now."""
         return b""
 
     def _final_pieces(self) -> list[bytes]:
-        """Returns the last pieces of the answer for the caller, after upstream's stream has ended; often there is none.
+        """Returns the last pieces of the answer for the caller after upstream's stream has ended; often there is none.
 
-        They are bytes that were held back, the last event if the stream lacks it, or an error event.
+        They are bytes that were held back, a missing last event, or an error event.
         """
         return []
 
     def _pass_on(self, send_now: SendNow, chunk: bytes) -> bytes:
-        """Reads a chunk of the answer for the ledger, and sends it to the caller at once, if that is possible.
+        """Reads a chunk of the answer for the ledger, and sends it to the caller if that is possible at once.
 
-        Returns the bytes that were not sent. They are bytes for which the caller's socket has no room, or the final
-        bytes of the answer, which must wait for the ledger row.
+        Returns the bytes that were not sent: the caller's socket has no room, or they are the answer's final bytes.
         """
         ready = self._read_chunk(chunk)
         if not ready or self._is_complete or not send_now(ready):
@@ -178,13 +171,13 @@ class Relay(ABC):
         return b""
 
     def _count_sent(self, size: int) -> None:
-        """Adds `size` to the number of bytes sent to the caller, and sets `last_sent` to now."""
+        """Adds `size` to the bytes sent to the caller, and sets `last_sent` to now."""
         self.last_sent = time.perf_counter()
         self._call.facts.count_sent(size)
 
 
 class EventRelay(Relay):
-    """Object that passes server-sent events to the caller while they arrive; part of one is held until it is whole."""
+    """Object that passes server-sent events to the caller while they arrive, each event as a whole."""
 
     def __init__(self, call: Call, answer: UpstreamAnswer, dialect: Dialect) -> None:
         super().__init__(call, answer)
@@ -204,9 +197,9 @@ class EventRelay(Relay):
         return self._read_events(events) if events else b""
 
     def _read_events(self, events: bytes) -> bytes:
-        """Reads whole events for the ledger, and returns them as the caller gets them.
+        """Reads whole events for the ledger, and returns the bytes for the caller.
 
-        The stream's dialect may change them, and secrets in error events are redacted.
+        The dialect may edit events. Secrets in error events are removed.
         """
         self._call.read_events(events)
         passed = self._dialect.to_caller(events)
@@ -250,13 +243,13 @@ class EventRelay(Relay):
         return [piece for piece in pieces if piece]
 
     def _after_event(self, event: bytes) -> bytes:
-        """Returns the gateway's own `event`, after a blank line if the bytes sent before do not end with one."""
+        """Returns an event of the gateway, with a blank line in front if the bytes sent before do not end with one."""
         return event if sse.ends_event(self._last_events) else b"\n\n" + event
 
     def _read_json(self, body: bytes) -> bytes:
-        """Reads for the ledger a whole JSON body that upstream has labelled as a stream of events.
+        """Reads a JSON body, which upstream has wrongly labelled as an event stream, for the ledger.
 
-        Returns the body for the caller; if it is an error, secrets in it are redacted.
+        Returns the body for the caller, without secrets if it is an error.
         """
         self._call.read_plain(body)
         self._count_sent(len(body))
@@ -264,7 +257,7 @@ class EventRelay(Relay):
 
 
 def ends_with_whole_event(events: bytes) -> bool:
-    """Returns whether the last bytes of a stream, after its last blank line, are a whole event."""
+    """Returns whether the last event in these bytes is whole, although no blank line ends it."""
     found = event_stream.split(events)
     return not found or event_stream.is_whole(found[-1].data)
 
@@ -274,7 +267,8 @@ class BodyRelay(Relay):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Upstream's headers for the caller, and the body's length if known: by it, a caller notices missing bytes."""
+        """The headers for the caller, with a Content-Length if upstream has stated one."""
+        # By the length, a caller notices missing bytes.
         length = self._answer.length
         return super().headers | ({} if length is None else {"content-length": str(length)})
 
@@ -289,7 +283,7 @@ class BodyRelay(Relay):
 
 
 class RelayResponse(HttpResponseBase):
-    """A Django response whose body a `Relay` supplies; only `proxyapi.dispatch.asgi_handler` can send it."""
+    """A Django response whose body comes from a `Relay`; only `proxyapi.dispatch.asgi_handler` can send it."""
 
     streaming = True
 

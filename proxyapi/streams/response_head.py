@@ -24,23 +24,21 @@ class Head(TypedDict):
 
 
 def set_passed_headers(response: HttpResponseBase, headers: Mapping[str, str]) -> None:
-    """Replaces all headers of a Django response by `headers`, those of upstream's answer.
+    """Replaces all headers of a Django response by `headers`, which come from upstream's answer.
 
-    The names are in lower case, and `passed_headers.pass_down` has checked the values. Django would check and encode
-    each header once more, which takes 9 µs for eight headers. So this sets the private store in which Django keeps
-    headers: `tests/proxyapi/streams/test_response_head.py` fails if Django keeps them in another way.
+    Names are in lower case. The values must have passed `passed_headers.pass_down`.
     """
+    # The private store in which Django keeps headers: Django would check and encode each header once more, which takes
+    # 9 µs for eight headers. `tests/proxyapi/streams/test_response_head.py` fails if Django keeps them in another way.
     response.headers._store = dict(zip(headers, headers.items(), strict=True))
 
 
 class PassedAnswer(HttpResponse):
-    """A Django response with upstream's status, headers and whole body; its content type is upstream's, or none.
-
-    Django's constructor is not called, because most of what it does is for pages.
-    `tests/proxyapi/streams/test_response_head.py` fails if Django's constructor sets other attributes.
-    """
+    """A Django response with upstream's status, headers and whole body; its content type is upstream's, or none."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        # Django's constructor is not called: most of what it does is for pages.
+        # `tests/proxyapi/streams/test_response_head.py` fails if Django's constructor sets other attributes.
         self.status_code = status
         self.headers = ResponseHeaders({})
         set_passed_headers(self, headers)
@@ -52,9 +50,9 @@ class PassedAnswer(HttpResponse):
 
 
 def fields_of(request: CallRequest, response: HttpResponseBase) -> HeaderFields:
-    """Returns the headers of the answer to a call, as pairs of a name in lower case and a value.
+    """Returns the headers of the answer to a call, as pairs of name (in lower case) and value.
 
-    These are the headers of `response`, and those that every answer has, such as `x-proxy-request-id`.
+    Adds to those of `response` what every answer has, such as `x-proxy-request-id`.
     """
     stored = response.headers._store  # {"vary": ("Vary", "origin")}; reading `items()` takes 15 times as long
     fields = [(name, value) for name, (_, value) in stored.items()]
@@ -69,7 +67,7 @@ def fields_of(request: CallRequest, response: HttpResponseBase) -> HeaderFields:
 
 
 def lines_of(fields: HeaderFields) -> bytes:
-    """Converts headers to header lines of HTTP/1.1.
+    """Converts headers, given as pairs of name and value, to header lines of HTTP/1.1.
 
     Raises:
         ValueError: a header has a line break or a zero byte in it.
@@ -81,14 +79,14 @@ def lines_of(fields: HeaderFields) -> bytes:
 
 
 def head_of(request: CallRequest, response: HttpResponseBase) -> Head:
-    """Returns the ASGI message that begins the answer to `request`: its status and its headers.
+    """Returns the ASGI message that begins the answer to `request`: the status and headers of `response`.
 
-    The headers are those of `response`, and those that every answer has, such as `x-proxy-request-id`.
+    Adds the headers that every answer has, such as `x-proxy-request-id`.
     """
     return message_of(response.status_code, fields_of(request, response))
 
 
 def message_of(status: int, fields: HeaderFields) -> Head:
-    """Builds the ASGI message that begins an answer, from a status and headers."""
+    """Builds the ASGI message that begins an answer, from its status and headers."""
     headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in fields]
     return {"type": "http.response.start", "status": status, "headers": headers}

@@ -28,7 +28,7 @@ NO_TIMEOUT = nullcontext()
 
 
 async def send_whole(request: CallRequest, response: HttpResponse) -> None:
-    """Sends the caller a response whose body is complete in memory: its head and its body."""
+    """Sends the caller a response with its whole body, which is in memory."""
     status, fields, body = response.status_code, fields_of(request, response), response.content
     if status not in NO_BODY_STATUSES:
         if not response.has_header("content-length"):
@@ -41,21 +41,18 @@ async def send_whole(request: CallRequest, response: HttpResponse) -> None:
 
 
 def time_limit(request: CallRequest) -> AbstractAsyncContextManager[object]:
-    """Returns a context manager that limits the time for sending a whole answer, if the sending may have to wait.
+    """Returns a context manager that limits the time for sending a whole answer.
 
-    The sending may have to wait if the caller has sent several requests on one connection, and does not read the answer
-    to an earlier one. Answers to HEAD get the limit, too. For all other answers the context manager does nothing,
-    because setting a limit takes a thirtieth of the time of a call.
+    Only an answer to HEAD, or to a client whose socket takes no bytes now, gets a limit: other answers need no wait.
     """
+    # A client that has sent several requests on one connection may not read the answer to an earlier one. Setting a
+    # limit takes a thirtieth of the time of a call.
     waits = not request.connection.takes_bytes or request.method == "HEAD"
     return asyncio.timeout(settings.REQUEST_TIMEOUT) if waits else NO_TIMEOUT
 
 
 class EventStream:
-    """Sender of an answer that passes to the caller while it arrives: a stream of events, or another body.
-
-    A `Relay` supplies its bytes.
-    """
+    """Sender of an answer that passes to the caller while it arrives; a `Relay` supplies the bytes."""
 
     def __init__(self, relay: Relay, send: Send, connection: CallerConnection, http_version: str) -> None:
         self._relay = relay
@@ -64,7 +61,7 @@ class EventStream:
         self._has_chunks = http_version != "1.0"
 
     async def run(self, start: Head | None) -> None:
-        """Sends the caller the head `start`, if given, and then the whole answer; ends the call in any case."""
+        """Sends the caller the head `start`, if given, then the whole answer; ends the call in any case."""
         relay = self._relay
         if not self._has_chunks:
             self._connection.answer_until_close()
@@ -95,7 +92,7 @@ class EventStream:
     async def _comments(self) -> AsyncIterator[None]:
         """Context manager that sends the caller keep-alive comments until the `with` block ends.
 
-        It does nothing if `SSE_KEEPALIVE_SECONDS` is 0.
+        Sends none if `SSE_KEEPALIVE_SECONDS` is 0.
         """
         comments = asyncio.create_task(self._send_comments()) if settings.SSE_KEEPALIVE_SECONDS else None
         try:
@@ -106,11 +103,7 @@ class EventStream:
                 await asyncio.wait({comments})
 
     async def _send_comments(self) -> None:
-        """Sends the caller a comment whenever nothing was sent for `SSE_KEEPALIVE_SECONDS`.
-
-        Runs until its task is cancelled. No comment is sent while the caller's socket takes no bytes, because the
-        comment could end up inside an event.
-        """
+        """Sends the caller a comment whenever nothing was sent for `SSE_KEEPALIVE_SECONDS`, until cancelled."""
         pause = settings.SSE_KEEPALIVE_SECONDS
         while True:
             await asyncio.sleep(pause)
@@ -119,6 +112,7 @@ class EventStream:
             if quiet < pause:
                 pause -= quiet
                 continue
+            # A comment that had to wait for the caller's socket could end up inside an event.
             if self._relay.may_comment and self._connection.takes_bytes:
                 self._relay.has_commented = True
                 await self._send({"type": "http.response.body", "body": self._relay.comment, "more_body": True})

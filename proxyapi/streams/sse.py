@@ -24,10 +24,10 @@ SEQUENCE_NUMBER = re.compile(rb'"sequence_number":\s*([0-9]{1,18})')
 
 
 class EventFramer:
-    """Splitter that cuts a stream of bytes behind whole server-sent events, where comments or errors can be inserted.
+    """Splitter of a byte stream that returns whole server-sent events: comments or errors can be put between them.
 
-    No byte is changed, added or lost: all bytes that are fed come out, in order. `inside_event` is true if the bytes
-    that have come out end within an event, which is too long to be held.
+    All bytes come out unchanged and in order. `inside_event` is true if the bytes returned so far end within an event
+    that is too long to be held.
     """
 
     def __init__(self) -> None:
@@ -38,10 +38,9 @@ class EventFramer:
         self.inside_event = False
 
     def feed(self, chunk: bytes) -> bytes:
-        """Adds the next bytes of a stream of events, and returns all bytes up to the end of the last whole event.
+        """Takes the next bytes of an event stream, and returns all bytes up to the end of the last whole event.
 
-        The bytes after that are held until their event is whole. An event that is longer than `MAX_HELD_BYTES` is
-        returned in pieces.
+        The rest is held until its event is whole. An event longer than `MAX_HELD_BYTES` is returned in pieces.
         """
         if not self._held and chunk.endswith(b"\n\n"):  # as nearly all are
             self.inside_event = False
@@ -63,18 +62,18 @@ class EventFramer:
         return ready
 
     def flush(self) -> bytes:
-        """Returns, once the stream has ended, the bytes that are still held: those behind its last whole event."""
+        """Returns the bytes that are still held after the stream has ended."""
         rest = bytes(self._held)
         self._held.clear()
         return rest
 
     def _end_by_single_line_ends(self, chunk: bytes) -> int:
-        """Returns the end of the last whole event in the held bytes, if single line ends separate the stream's events.
+        """Returns the end of the last whole event in the held bytes, in a stream without blank lines between events.
 
-        The first data line shows whether a stream is of this kind. The result of this test is kept, because an event
-        may have many lines. The last event in the held bytes does not count as whole, because more of it may follow. So
-        returns 0 if fewer than two events are held. Also returns 0 for other streams.
+        Returns 0 for other streams, and if fewer than two events are held.
         """
+        # The first data line shows whether a stream is of this kind. The answer is kept, since an event may have many
+        # lines.
         if self._has_single_line_ends is None:
             if not (b"\n" in chunk or b"\r" in chunk):
                 return 0
@@ -84,16 +83,15 @@ class EventFramer:
             self._has_single_line_ends = event_stream.is_whole(first[1])
         if not self._has_single_line_ends:
             return 0
+        # More of the last event may follow, so it does not count as whole.
         events = event_stream.split(bytes(self._held))
         return events[-2].end if len(events) > 1 else 0
 
 
 def _end_of_last_blank_line(held: bytearray, start: int) -> int:
-    """Returns the position just after the last blank line in `held` that ends after `start`; 0 if there is none.
-
-    LF CR may be the beginning of LF CR LF. So LF CR counts as a blank line only once the next byte has arrived.
-    """
+    """Returns the position behind the last blank line in `held` that ends after `start`; 0 if there is none."""
     end = max(at + len(blank) if (at := held.rfind(blank, start)) >= 0 else 0 for blank in _BLANK_LINES)
+    # LF CR may be the beginning of LF CR LF, so it counts only once the next byte has arrived.
     at = held.rfind(b"\n\r", start)
     if 0 <= at < len(held) - 2:
         end = max(end, at + 2)
@@ -106,27 +104,23 @@ def ends_event(events: bytes) -> bool:
 
 
 def comment_after(events: bytes) -> bytes:
-    """Returns an event-stream comment that can be sent after `events`, the whole events that were sent last.
+    """Returns a comment that can be sent behind `events`, the whole events that were sent last.
 
-    The comment must not change what the events mean to the caller, so its end depends on theirs:
-
-    * If the events end with a blank line, or there are none, the comment ends with a blank line, too.
-    * Otherwise the stream separates its events by single line ends, and the comment has no blank line. To clients that
-      follow the grammar, all these events are one event, which a blank line would cut in two.
+    The comment ends with a blank line, unless the events have no blank lines between them.
     """
+    # To clients that follow the grammar, events with single line ends between them are one event, which a blank line
+    # would cut in two.
     return KEEP_ALIVE if ends_event(events) else KEEP_ALIVE_LINE
 
 
 def event_of(data: bytes) -> bytes:
-    """Builds a server-sent event with this data, on as many `data:` lines as the data has lines."""
+    """Builds a server-sent event with this data, with a `data:` line for each line of the data."""
     return b"".join(b"data: " + line + b"\n" for line in data.splitlines() or [b""]) + b"\n"
 
 
 def is_error_object(data: bytes) -> bool:
-    """Returns whether a body is OpenAI's error object, `{"error": {…}}`.
-
-    Clients of chats also understand this object as the data of an event.
-    """
+    """Returns whether a body is OpenAI's error object, `{"error": {…}}`."""
+    # Clients of chats also understand this object as the data of an event.
     try:
         value = json.loads(data)
     except ValueError:
@@ -135,12 +129,12 @@ def is_error_object(data: bytes) -> bool:
 
 
 def responses_error(error: ProxyError, request_id: str, last_events: bytes) -> bytes:
-    """Converts an error of the gateway to an error event of the Responses API, and returns the event's bytes.
+    """Converts an error of the gateway to the bytes of an error event of the Responses API.
 
-    The event has the shape of the SDK's `ResponseErrorEvent`. Its sequence number is the next one after that of the
-    last event in `last_events`, which are the events that the caller got last.
+    The event's sequence number follows that of the last event in `last_events`, the events that the caller got last.
     """
     numbers = SEQUENCE_NUMBER.findall(last_events)
+    # the shape of the SDK's `ResponseErrorEvent`
     event = {
         "type": "error",
         "sequence_number": int(numbers[-1]) + 1 if numbers else 0,
@@ -153,8 +147,6 @@ def responses_error(error: ProxyError, request_id: str, last_events: bytes) -> b
 
 
 def error_object(error: ProxyError, request_id: str, last_events: bytes) -> bytes:
-    """Converts an error of the gateway to `data: {"error": …}`, the error event of chats and transcripts.
-
-    The SDK raises it as `APIError`.
-    """
+    """Converts an error of the gateway to the error event of a chat or a transcript: the bytes `data: {"error": …}`."""
+    # the SDK raises it as `APIError`
     return b"data: " + json.dumps(error.body(request_id)).encode() + b"\n\n"

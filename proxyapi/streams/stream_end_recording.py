@@ -14,10 +14,10 @@ from usage.models import Outcome
 
 
 class StreamEnd:
-    """The end of one call whose answer passes to the caller while it arrives; it records how the call has ended.
+    """The end of one call whose answer passes to the caller while it arrives; records how the call has ended.
 
-    Only the first end counts. `is_broken` is True if the caller does not get all of the answer: then the connection
-    must be cut instead of ended cleanly.
+    Only the first end counts. `is_broken` is true if the caller does not get the whole answer: then the connection must
+    be cut.
     """
 
     def __init__(self, call: Call, answer: UpstreamAnswer) -> None:
@@ -26,7 +26,7 @@ class StreamEnd:
         self._answer = answer
 
     async def finish(self) -> None:
-        """Ends a call whose answer has arrived whole, and waits until its ledger row is on disk."""
+        """Ends a call whose answer has arrived whole, and waits until the call's ledger row is on disk."""
         self._call.facts.mark_upstream_ended()
         await self._call.keep_bodies()
         outcome = Outcome.UPSTREAM_ERROR if self._call.answer.error is not None else Outcome.SUCCESS
@@ -34,18 +34,18 @@ class StreamEnd:
         await self._call.wait_until_recorded()
 
     async def finish_without_body(self) -> None:
-        """Ends a HEAD call, whose caller gets no body, without reading the answer, and waits for its ledger row."""
+        """Ends a HEAD call without reading upstream's answer, and waits until the call's ledger row is on disk."""
         self._call.facts.mark_upstream_ended()
         self._call.end(Outcome.SUCCESS, self._answer.status)
         self._answer.close()
         await self._call.wait_until_recorded()
 
     def fail(self, error: ProxyError) -> None:
-        """Ends the call with `error`, and marks the answer as broken: the caller does not get all of it."""
+        """Ends the call with `error`, and marks the answer as broken: the caller gets only a part of it."""
         self.is_broken = True
         self._call.fail(error, status=self._answer.status)
 
     def close(self) -> None:
-        """Closes upstream's answer, and ends the call as cancelled by its caller if it has not ended yet."""
+        """Closes upstream's answer; a call that has not ended ends as cancelled by its caller."""
         self._call.end(Outcome.CLIENT_CANCELLED, self._answer.status)
         self._answer.close()

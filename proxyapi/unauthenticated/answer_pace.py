@@ -22,9 +22,9 @@ WAITING_PER_DELAY = 500
 
 
 class StrangerPace:
-    """The pace of one worker's answers to clients without a valid key: those beyond a number per second are late.
+    """The pace of one worker's answers to clients without a valid key: answers beyond a number per second are late.
 
-    Used from the worker's event loop only.
+    For use from the worker's event loop only.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -35,10 +35,7 @@ class StrangerPace:
         self.waiting = 0
 
     def delay(self, address: str) -> float:
-        """Counts an answer to the client at `address`, which has no key; returns the seconds by which to delay it.
-
-        That is 0 for most answers.
-        """
+        """Counts an answer to a client without a valid key; returns the seconds to delay it, which are mostly 0."""
         second = int(self._clock())
         if second != self._second:
             self._second, self._prompt = second, 0
@@ -53,7 +50,7 @@ class StrangerPace:
         return DELAY_SECONDS * (1 + self.waiting / WAITING_PER_DELAY)
 
     async def wait(self, address: str) -> None:
-        """Counts an answer to the client at `address`, which has no key, and waits until the answer may be sent."""
+        """Counts an answer to a client without a valid key, and waits until the answer may be sent."""
         seconds = self.delay(address)
         if not seconds:
             return

@@ -17,10 +17,10 @@ from proxyapi.unauthenticated.client_network import client_network
 
 
 class StrangerBudget:
-    """The bytes of memory that one worker may use for request bodies whose senders have shown no valid key yet.
+    """The memory that one worker may use for request bodies whose senders have shown no valid key yet.
 
-    `limit` is the number of bytes that may be in use, and `bytes_in_use` the number that are. In `bytes_in_use` one
-    client's network counts with at most half of `limit`.
+    `limit` is the most bytes that may be in use, and `bytes_in_use` the bytes that are. A client's network counts there
+    with at most half of `limit`.
     """
 
     def __init__(self, limit: int) -> None:
@@ -30,9 +30,9 @@ class StrangerBudget:
 
     @contextmanager
     def share(self, address: str) -> Iterator[Share]:
-        """Context manager that gives one request's body a share of the memory for bodies of senders without a key.
+        """Context manager that counts the memory of one request's body while its sender has shown no valid key.
 
-        `address` is the client's. At the end of the `with` block, the bytes of the share are free again.
+        `address` is the client's. After the `with` block, the memory counts as free again.
         """
         share = Share(self, client_network(address))
         try:
@@ -41,35 +41,33 @@ class StrangerBudget:
             self.change(share.network, -share.size)
 
     def change(self, network: str, size: int) -> None:
-        """Adds `size` bytes of request bodies to the memory that `network` uses; a negative `size` frees bytes.
-
-        Also updates `bytes_in_use`, the sum for all networks. In this sum a network that uses more than half of the
-        budget counts as half, so that no client can use up the budget of the others.
-        """
+        """Adds `size` bytes to the memory that the request bodies of `network` use; a negative `size` frees bytes."""
         before = self._by_network.get(network, 0)
         after = before + size
         if after:
             self._by_network[network] = after
         else:
             self._by_network.pop(network, None)
+        # A network that uses more than half of the budget counts as half: no client can use up the budget of the
+        # others.
         self.bytes_in_use += min(after, self._half) - min(before, self._half)
 
     def has_room(self, network: str) -> bool:
-        """Returns whether one more piece of a body may be read from a client of `network`, the network of its address.
+        """Returns whether one more piece of a body may be read from a client of `network` that has shown no valid key.
 
-        Two sums decide, both of bodies whose senders have shown no valid key. The bodies of all networks must be within
-        the memory for such bodies, and those of this network within half of that memory.
+        False if all such bodies together use more than the memory for them, or those of this network use more than
+        half.
         """
         return self.bytes_in_use <= self.limit and self._by_network.get(network, 0) <= self._half
 
     @property
     def _half(self) -> int:
-        """The bytes of the memory budget that one client's network may use: half of it."""
+        """The number of bytes that one client's network may use: half of the limit."""
         return self.limit // 2
 
 
 class Share:
-    """The memory that the body of one request uses, out of the budget for senders without a valid key."""
+    """The memory that one request's body uses while its sender has shown no valid key."""
 
     def __init__(self, budget: StrangerBudget, network: str) -> None:
         self.network = network
@@ -77,16 +75,16 @@ class Share:
         self._budget = budget
 
     def add(self, size: int) -> None:
-        """Counts `size` more bytes of a request's body as memory used by a sender without a valid key."""
+        """Counts `size` more bytes of this request's body as used memory."""
         self.size += size
         self._budget.change(self.network, size)
 
     def check_room(self) -> None:
-        """Checks that there is memory for more of the body of a request whose sender has shown no valid key yet.
+        """Checks that there is memory for more of this request's body, whose sender has shown no valid key yet.
 
         Raises:
-            TooManyStrangers: such bodies use up the memory budget for them, or those of this client's network use up
-                half of it.
+            TooManyStrangers: such bodies use up the memory for them, or those of this client's network use more than
+                half.
         """
         if not self._budget.has_room(self.network):
             raise TooManyStrangers

@@ -16,22 +16,22 @@ MAX_TEXT_CHARACTERS = 64  # of a text that is no address
 
 @lru_cache(maxsize=4096)
 def client_network(address: str) -> str:
-    """Returns, as text, the network of a client's address: the unit in which limits on unknown clients are counted.
+    """Returns the network of a client's address as text: `192.0.2.7` itself for IPv4, `2001:db8::/64` for IPv6.
 
-    That is the address itself for IPv4, in whichever form it is written, and the /64 network, such as `2001:db8::/64`,
-    for IPv6. A text that is no address, such as a socket's path, is returned as it is, cut at `MAX_TEXT_CHARACTERS`.
+    Limits on clients without a valid key are counted for each network. A text that is no address, such as a socket's
+    path, is cut at `MAX_TEXT_CHARACTERS`.
     """
     return _network(address, 64)
 
 
 @lru_cache(maxsize=4096)
 def client_site(address: str) -> str:
-    """Returns, as text, the /48 network of an IPv6 address; for any other text, returns `client_network(address)`."""
+    """Returns the /48 network of an IPv6 address as text; for any other text, returns `client_network(address)`."""
     return _network(address, 48)
 
 
 def _network(address: str, prefix: int) -> str:
-    """Returns as text the network to which an IPv6 address belongs, of `prefix` bits; for IPv4, the address itself."""
+    """Returns the network of `prefix` bits around an IPv6 address, as text; for IPv4, the address itself."""
     parsed = parse_address(address)
     if parsed is None:
         return address[:MAX_TEXT_CHARACTERS]

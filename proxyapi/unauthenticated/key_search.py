@@ -31,10 +31,7 @@ FORM_FIELD = re.compile(rb'name="?security_key"?(?![^\r\n]*filename)[^\r\n]*\r\n
 
 
 class KeySearch:
-    """A search for a valid key in the body of one request, while the body arrives in pieces.
-
-    Of the bytes that have been searched only the last ones are kept, where a key may begin that ends in the next piece.
-    """
+    """A search for a valid key in the body of one request, which arrives in pieces."""
 
     def __init__(self, *, is_form: bool) -> None:
         self._name, self._field = (FORM_NAME, FORM_FIELD) if is_form else (JSON_NAME, JSON_MEMBER)
@@ -44,10 +41,9 @@ class KeySearch:
         self._longest = MAX_GAP_BYTES + MAX_ESCAPE_BYTES * max(len(settings.SECURITY_KEY or ""), KEY_LENGTH)
 
     def finds_key(self, data: bytes, *, is_last: bool) -> bool:
-        """Searches `data`, the next piece of a request's body, and returns whether this search has found a valid key.
+        """Searches the next piece of a request's body for a valid key; returns whether one has been found.
 
-        A name or value at the end of `data` may be incomplete. It is kept, and searched again together with the next
-        piece. `is_last` means that no piece follows.
+        `is_last` says that no piece follows.
         """
         text = self._kept + data
         self._kept = b""
@@ -70,7 +66,7 @@ class KeySearch:
         return False
 
     def _value(self, raw: bytes) -> str:
-        """Converts the value of a member or field, which may be a key, to text; in JSON, decodes its escapes, too."""
+        """Converts the value of a JSON member or form field, which may be a key, to text; decodes JSON escapes."""
         text = raw.decode("utf-8", "replace")
         if self._is_form or "\\" not in text:
             return text

@@ -31,9 +31,9 @@ MAX_LINES = 20  # per sweep: a client with many addresses must not fill the log
 
 @dataclass
 class RefusalWindow:
-    """The number of requests from one network that were refused for a missing or wrong key since `began`.
+    """How many requests of one network were refused for a missing or wrong key within a minute.
 
-    `began` is the time of the first of them, in seconds of `time.monotonic`. A window ends after `WINDOW_SECONDS`.
+    The minute begins at `began`, with the first of them; `time.monotonic` seconds.
     """
 
     began: float
@@ -41,9 +41,9 @@ class RefusalWindow:
 
 
 class RefusalPace:
-    """The counts, by client network, of requests refused for a missing or wrong key; after too many, 429 is sent.
+    """Counter of the requests that are refused for a missing or wrong key, by client network; too many get status 429.
 
-    Used from the event loop only.
+    For use from the event loop only.
     """
 
     def __init__(self) -> None:
@@ -51,9 +51,9 @@ class RefusalPace:
         self._sweep: asyncio.TimerHandle | None = None
 
     def refuse(self, error: InvalidKey, address: str) -> ProxyError:
-        """Counts a request with a missing or wrong key from the client at `address`; returns the error to answer with.
+        """Counts a request with a missing or wrong key, and returns the error to answer with.
 
-        That is `error` or, after too many such requests, a 429.
+        After too many such requests from one network, this is a 429; before, it is `error`.
         """
         _forget_frames(error)
         seconds = self.count(address)
@@ -65,9 +65,9 @@ class RefusalPace:
         return too_many
 
     def count(self, address: str) -> float:
-        """Counts a request with a missing or wrong key from the client at `address`.
+        """Counts a request with a missing or wrong key; returns 0 while there are few from this network.
 
-        Returns 0 or, after too many such requests, the seconds until the count starts again.
+        After too many, returns the seconds until the count starts again.
         """
         now = time.monotonic()
         network = client_network(address)
@@ -86,14 +86,14 @@ class RefusalPace:
         return max(1.0, window.began + WINDOW_SECONDS - now)
 
     def _schedule_sweep(self) -> None:
-        """Schedules `_log_ended`, which logs the counts of refusals, for later, unless it is scheduled already."""
+        """Schedules `_log_ended` for later, unless it is scheduled already."""
         if self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._log_ended)
 
     def _log_ended(self) -> None:
-        """Logs, and then forgets, the number of refused requests of each network whose minute is over.
+        """Logs and forgets the number of refused requests for each network whose minute is over.
 
-        Schedules itself again if the minutes of other networks are not over yet.
+        Schedules itself again while some network's minute goes on.
         """
         self._sweep = None
         now = time.monotonic()
@@ -114,10 +114,8 @@ class RefusalPace:
 
 
 def _forget_frames(fault: BaseException | None) -> None:
-    """Removes the tracebacks from an error and its causes, because their frames would keep a request's body in memory.
-
-    The error is kept until the request is answered, and this answer may be delayed for long.
-    """
+    """Removes the tracebacks from an error and its causes, to free the memory of the request's body."""
+    # The frames would keep the body until the request is answered, which may be delayed for long.
     while fault is not None:
         fault.__traceback__ = None
         fault = fault.__context__
