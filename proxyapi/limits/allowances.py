@@ -13,10 +13,9 @@ OUTAGE_CALLS = 20
 
 
 class Allowances:
-    """Small amounts of dollars, one per key, that keys may spend while the database cannot be asked about budgets.
+    """The small amounts of dollars that keys with budgets may spend in this process while the database is away.
 
-    A key may spend the part `OUTAGE_PART` of its smallest budget, in at most `OUTAGE_CALLS` calls. Each worker process
-    counts by itself, and begins anew with every outage of the database.
+    In each outage, a key may spend `OUTAGE_PART` of its smallest budget, in at most `OUTAGE_CALLS` calls.
     """
 
     def __init__(self) -> None:
@@ -24,14 +23,12 @@ class Allowances:
         self._used: dict[str, tuple[Decimal, int]] = {}
 
     def use(self, caller: Caller, dollars: Decimal, least: Decimal) -> Decimal:
-        """Takes the price of one call from the small allowance that the caller's key has while the database is away.
+        """Takes the price of a call from the allowance that its key has while the database is away, and returns it.
 
-        The price is `dollars` or, if the allowance has less left, all that is left. Returns the dollars that were
-        taken, which are at least `least`.
+        The price is `dollars`, or all that is left if this is less, but at least `least`.
 
         Raises:
-            BudgetUnavailable: less than `least` is left, or the key has made all calls that it may make in this outage.
-                Nothing was taken.
+            BudgetUnavailable: less than `least` is left, or the key has made all its calls of this outage.
         """
         if self._outage != reservations.outages:
             self._outage = reservations.outages

@@ -22,14 +22,13 @@ WINDOW_SECONDS = 60
 
 
 class CountersUnavailable(Exception):
-    """Error: the counters of keys' limits in Redis, which all processes share, cannot be used now."""
+    """Error: the counters in Redis, which all processes share, cannot be used now."""
 
 
 class LimitState(NamedTuple):
     """How much of a key's limit per minute is left: `remaining` of `limit` requests or tokens.
 
-    `reset` is in seconds. For requests it is the time until one more is allowed; for tokens it is the time until the
-    current minute of the key ends and the count starts anew.
+    `reset` is a number of seconds: for requests, until one more is allowed; for tokens, until a new minute begins.
     """
 
     limit: int
@@ -39,10 +38,10 @@ class LimitState(NamedTuple):
 
 @dataclass(frozen=True)
 class Verdict:
-    """The decision whether a call is within the limits of its key.
+    """The decision whether a call is within its key's limits.
 
-    `refused_by` names the limit that refuses the call; it is empty if the call is admitted. `limit_states` tells what
-    is left of the key's limits per minute.
+    `refused_by` names the limit that refuses the call; it is empty for an admitted call. `limit_states` says how much
+    is left of the limits per minute.
     """
 
     limit_states: dict[LimitKind, LimitState] = field(default_factory=dict)
@@ -50,15 +49,16 @@ class Verdict:
 
 
 class LimitCounters(ABC):
-    """Base class for counters of what keys use: requests and tokens per minute, and slots for parallel calls.
+    """Base class of counters of what keys use: requests and tokens per minute, and slots for parallel calls.
 
-    Counts are stored under the key's name, which never changes, so they remain when an administrator changes a limit.
+    The counts of a key remain when its limits change.
     """
 
+    # Counts are stored under the key's name, which never changes.
     async def count_call(self, caller: Caller, lease: str) -> Verdict:
-        """Counts a new call under all limits of its key, or under none if one refuses it; returns the decision.
+        """Counts a new call against all limits of its key, or against none if one refuses it; returns the decision.
 
-        If the key has a limit of parallel calls, the call also takes a slot, which is stored under the id `lease`.
+        With a limit of parallel calls, the call also takes a slot, which is stored under the id `lease`.
         """
         limit_states: dict[LimitKind, LimitState] = {}
         if caller.tokens_per_minute is not None:
@@ -77,9 +77,9 @@ class LimitCounters(ABC):
         return Verdict(limit_states)
 
     async def settle(self, caller: Caller, lease: str, tokens: int) -> None:
-        """Counts the tokens of an ended call, even beyond its key's limit, and frees its slot for a parallel call.
+        """Counts the tokens of an ended call, even beyond its key's limit, and frees the call's slot.
 
-        `lease` is the id under which the slot is stored.
+        `lease` is the id of the slot.
         """
         if caller.parallel_calls is not None:
             await self.release_slot(caller.name, lease)
@@ -95,61 +95,55 @@ class LimitCounters(ABC):
 
     @abstractmethod
     async def remaining_tokens(self, name: str, limit: int) -> LimitState:
-        """Returns how much of its `limit` of tokens per minute the key `name` has left."""
+        """Returns how many tokens of its `limit` per minute the key `name` has left."""
 
     @abstractmethod
     async def add_tokens(self, name: str, limit: int, tokens: int) -> None:
-        """Adds `tokens` to those that the key `name` has used in its current minute.
-
-        If that minute is over, or none has begun yet, a new minute begins with these tokens.
-        """
+        """Adds `tokens` to the count of the key `name` for the current minute; begins a new minute if it is over."""
 
     @abstractmethod
     async def pace(self, name: str, seconds: int) -> float:
-        """Returns 0 if the event `name`, such as a request for one page, may happen now; else the seconds until it may.
+        """Returns 0 if the event `name`, such as a request for a page, may happen now, else the seconds until then.
 
-        The event may happen at most once in `seconds` seconds. All callers share this limit. If the result is 0, the
-        time is remembered as that of the event.
+        All callers together may have the event once in `seconds` seconds. A result of 0 counts as the event.
         """
 
     @abstractmethod
     async def take_slot(self, name: str, lease: str, limit: int) -> bool:
-        """Takes one of the `limit` slots that the key `name` has for parallel calls, and stores it under `lease`.
+        """Takes one of the `limit` slots of the key `name` for parallel calls; returns whether one was free.
 
-        Returns whether there was a free slot.
+        The slot is stored under the id `lease`.
         """
 
     @abstractmethod
     async def release_slot(self, name: str, lease: str) -> None:
-        """Frees the slot for a parallel call that the key `name` has under the id `lease`, if there is one."""
+        """Frees the slot of the key `name` with the id `lease`, if there is one."""
 
 
 class ProcessCounters(LimitCounters):
-    """Counters of keys' limits in the memory of this process, used on the event loop.
-
-    No method lets another call run between the check of a limit and its count. For each key that has called, at most as
-    many timestamps and slots are stored as the key's limits allow.
-    """
+    """Counters of keys' limits in the memory of this process; for use on the event loop."""
 
     def __init__(self) -> None:
+        # No method lets another call run between the check of a limit and its count. For each key that has called, at
+        # most as many timestamps and slots are stored as its limits allow.
         self.slots: defaultdict[str, set[str]] = defaultdict(set)
         self._hits: defaultdict[str, deque[float]] = defaultdict(deque)  # times of requests (`time.monotonic()`)
         self._spent: dict[str, tuple[int, float]] = {}  # tokens, and when their minute ends
         self._paced: dict[str, float] = {}  # when the next event may happen
 
     async def record_admitted_elsewhere(self, caller: Caller, lease: str) -> None:
-        """Counts in this process a call that Redis has admitted, so that this process can count alone if Redis fails.
+        """Counts a call that Redis has admitted in this process, too, which must count alone if Redis fails.
 
-        The call's slot, whose id is `lease`, is always recorded. The request is counted, too, unless this process would
-        have refused it.
+        `lease` is the id of the call's slot.
         """
         if caller.parallel_calls is not None:
             self.slots[caller.name].add(lease)
         if caller.requests_per_minute is not None:
+            # not counted if this process would have refused it
             await self.count_request(caller.name, caller.requests_per_minute)
 
     def settle_now(self, caller: Caller, lease: str, tokens: int) -> None:
-        """Counts the tokens of an ended call and frees its slot: `settle` for callers that cannot await."""
+        """Counts the tokens of an ended call and frees its slot, as `settle` does, for callers that cannot await."""
         if caller.parallel_calls is not None:
             self.slots[caller.name].discard(lease)
         if tokens and caller.tokens_per_minute is not None:
@@ -201,10 +195,10 @@ class ProcessCounters(LimitCounters):
 
 
 def _until_free(hits: deque[float], limit: int) -> float:
-    """Returns the time at which the number of requests that a key has left in its minute next grows by one.
+    """Returns the time at which a key will have one more request left for its minute.
 
-    It grows when an earlier request becomes a minute old. `hits` has the times of the key's requests in the last
-    minute, in seconds and oldest first. The result is a time of the same clock; 0 if there are no requests. `limit` is
-    the number of requests per minute.
+    `hits` has the times of the key's requests in the last minute, oldest first. The result is a time of the same clock,
+    or 0 without requests.
     """
+    # one more is left when this request is a minute old
     return hits[max(0, len(hits) - max(1, limit))] + WINDOW_SECONDS if hits else 0.0

@@ -51,10 +51,9 @@ end
 
 
 class SharedCounters(LimitCounters):
-    """Counters of keys' limits in Redis, which all processes and hosts share.
+    """Counters of keys' limits in Redis, which all processes and hosts share; raises the errors of the Redis client.
 
-    `slots` has, for each key by name, the ids of the slots that the running calls of this process have. Methods raise
-    the errors of the client of Redis.
+    `slots` maps the name of a key to the ids of the slots that this process's running calls have.
     """
 
     def __init__(self, client: Redis, slots: Mapping[str, Set[str]]) -> None:
@@ -103,21 +102,18 @@ class SharedCounters(LimitCounters):
         self._unconfirmed.pop((name, lease), None)
 
     def mark_released(self, caller: Caller, lease: str) -> None:
-        """Remembers the slot of an ended call, which must still be freed in Redis. `lease` is the id of the slot.
-
-        `renew` frees the slot, if nothing else has done so before.
-        """
+        """Remembers that the slot `lease` of an ended call must still be freed in Redis, which `renew` does."""
         if caller.parallel_calls is not None:
             self._unconfirmed[caller.name, lease] = time.monotonic()
 
     async def renew(self) -> None:
-        """Renews in Redis the slots of this process's running calls, and removes the slots of its ended calls.
+        """Renews the slots of this process's running calls in Redis, and frees those of its ended calls.
 
-        * Slots expire after `LEASE_SECONDS`, so that the slots of a dead process become free.
-        * If Redis has lost its data, the slots of running calls are written again.
-        * One entry is written even if no call runs. A Redis that is full, or a replica, refuses this write with an
-          error, which shows that it cannot count.
+        Raises an error if Redis cannot count, for example because it is full.
         """
+        # Slots expire after `LEASE_SECONDS`, so that those of a dead process become free. If Redis has lost its data,
+        # the slots of running calls are written again. One entry is written even if no call runs: a Redis that is full,
+        # or a replica, refuses this write.
         held = {name: list(leases) for name, leases in self._slots.items() if leases}
         arguments: list[str | int] = [LEASE_SECONDS]
         for leases in held.values():
@@ -132,22 +128,22 @@ class SharedCounters(LimitCounters):
             self._unconfirmed.pop(place, None)
 
     def forget_ended(self) -> None:
-        """Drops from memory the slots of ended calls that have expired in Redis, and so need no removal there."""
+        """Drops the slots of ended calls from memory once they have expired in Redis."""
         begin = time.monotonic() - LEASE_SECONDS
         self._unconfirmed = {place: since for place, since in self._unconfirmed.items() if since > begin}
 
 
 class MinuteLimit(RateLimitItemPerMinute):
-    """A limit per minute. Its count is stored under the key's name alone, so a change of the limit keeps the count."""
+    """A limit per minute whose count is stored under the key's name alone: a change of the limit keeps the count."""
 
     def key_for(self, *identifiers: bytes | str | int | float) -> str:
         return "/".join((self.namespace, *map(str, identifiers)))
 
 
 class PreciseRedisStorage(RedisStorage):
-    """The Redis storage of the Python library `limits`, adapted to this gateway.
+    """The Redis storage of the Python library `limits`, with the gateway's own client of Redis.
 
-    It uses the gateway's own client of Redis, and reads the times at which counts expire to the millisecond.
+    Unlike in the library, the times at which counts expire are read to the millisecond.
     """
 
     STORAGE_SCHEME = None  # type: ignore[assignment]  # the library need not find this class by a URL
@@ -175,8 +171,6 @@ def _limit_state(item: RateLimitItem, reset_at: float, remaining: int) -> LimitS
 
 
 def _seconds_until(reset_at: float, most: float) -> float:
-    """Returns the seconds from now until the Unix time `reset_at`, but at least 0 and at most `most`.
-
-    More than `most` would come out if the clock has been put back meanwhile.
-    """
+    """Returns the seconds from now until the Unix time `reset_at`, but at least 0 and at most `most`."""
+    # It would be more than `most` if the clock has been put back meanwhile.
     return min(max(0.0, reset_at - time.time()), most)

@@ -24,15 +24,14 @@ _NAMES: dict[LimitKind, Names] = {
 
 
 def headers(limit_states: Mapping[LimitKind, LimitState]) -> dict[str, str]:
-    """Returns the `x-ratelimit-*` headers that report how much a key has left of its requests and tokens per minute."""
+    """Returns the `x-ratelimit-*` headers that say how many requests and tokens per minute a key has left."""
     return {name: value for window, state in limit_states.items() for name, value in _headers(window, state)}
 
 
 def tightened(passed: Mapping[str, str], limit_states: Mapping[LimitKind, LimitState]) -> dict[str, str]:
-    """Returns upstream's headers, with the rate-limit headers of the caller's key where those are stricter.
+    """Returns upstream's headers for the caller, with the rate limits of the caller's key where the key has less left.
 
-    `passed` has upstream's headers, by name. `limit_states` tells what the key has left. Requests and tokens are
-    compared separately: the key's headers are taken if the key has less left, or if upstream states nothing.
+    `limit_states` says what the key has left, of requests and of tokens. A limit that upstream does not state is added.
     """
     tight = dict(passed)
     for window, state in limit_states.items():
@@ -45,7 +44,7 @@ def tightened(passed: Mapping[str, str], limit_states: Mapping[LimitKind, LimitS
 def duration(interval: float) -> str:
     """Formats a number of seconds as OpenAI's headers do (Go's format): `12ms`, `8.64s`, `6m0s`, `1h0m0s`.
 
-    `interval` is rounded up to the millisecond.
+    Rounds up to the millisecond.
     """
     milliseconds = math.ceil(round(interval * 1000, 3))
     if 0 < milliseconds < 1000:

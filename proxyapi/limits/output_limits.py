@@ -32,11 +32,12 @@ DEFAULT_LIMITS = {"/v1/completions": 16}
 
 @dataclass(frozen=True)
 class OutputLimit:
-    """The limits of output tokens that the body of a call states, and the limit that the gateway may add to the body.
+    """The limits of output tokens in a call's body, and the limit that the gateway may add there.
 
-    `stated` has the limits in the body, as names and values. `member` is the name of the JSON member by which the
-    gateway may add a limit. `answers` is the number of answers that the call asks for. If the body states no limit,
-    each answer may have `default` tokens; if `default` is None, as many as the model can put out.
+    * `stated`: the limits in the body, as names and values.
+    * `member`: the JSON member for a limit that the gateway adds.
+    * `answers`: how many answers the call asks for.
+    * `default`: the tokens of each answer if the body states no limit; None for the most that the model can put out.
     """
 
     member: str
@@ -45,7 +46,7 @@ class OutputLimit:
     default: int | None = None
 
     def capped(self, tokens: int) -> int:
-        """Computes the output limit for each answer that keeps all answers together within `tokens` output tokens.
+        """Returns the output limit for each answer that keeps all answers together within `tokens` output tokens.
 
         Raises:
             OutputLimitExceeded: the call asks for more answers than it may have tokens.
@@ -56,17 +57,14 @@ class OutputLimit:
         return self.at_most(tokens // self.answers)
 
     def at_most(self, tokens: int) -> int:
-        """Returns the smaller one of `tokens` and upstream's default limit for such calls.
-
-        So a limit that the gateway adds never makes an answer longer than it would be without the added limit.
-        """
+        """Returns `tokens` or, if it is smaller, upstream's default limit for such calls."""
+        # An added limit must not make an answer longer than it would be without.
         return tokens if self.default is None else min(tokens, self.default)
 
     def tokens(self, most: int) -> int:
-        """Returns the most output tokens that one answer can have: the highest limit that the body states.
+        """Returns the most output tokens that one answer can have: the highest limit in the body, or else `most`.
 
-        If the body states no limit, or one that is not a positive integer, returns `most`, the highest number of tokens
-        that the model can put out.
+        `most` is what the model can put out. It also counts if a limit in the body is no positive integer.
         """
         values = [value for _, value in self.stated]
         limits = [value for value in values if is_positive_integer(value)]
@@ -91,14 +89,14 @@ class OutputLimit:
 
 @dataclass(frozen=True)
 class AddedLimit:
-    """An output limit that the gateway adds to a call's body: the JSON member's name, and the tokens of each answer."""
+    """An output limit that the gateway adds to a call's body: the JSON member's name, and the tokens per answer."""
 
     member: str
     tokens: int
 
 
 def limit_by_key(route: Route | None, body: JSONBody | None, cap: int) -> AddedLimit | None:
-    """Returns the output limit to add to a call because its key may have at most `cap` output tokens per call.
+    """Returns the output limit to add to a call whose key allows `cap` output tokens per call.
 
     Returns None if the body already states a limit, or if the output of such calls cannot be limited.
 
@@ -115,7 +113,7 @@ def limit_by_key(route: Route | None, body: JSONBody | None, cap: int) -> AddedL
 
 
 def output_limit_of(route: Route | None, body: JSONBody | None) -> OutputLimit | None:
-    """Reads from a call's body which output limits it states and which one the gateway may add.
+    """Reads from a call's body which output limits it states, and how the gateway may add one.
 
     Returns None if the output of such calls cannot be limited.
     """
@@ -128,9 +126,9 @@ def output_limit_of(route: Route | None, body: JSONBody | None) -> OutputLimit |
 
 
 def count_answers(fields: Mapping[str, Sequence[object]]) -> int:
-    """Computes how many answers a request asks for, at most: its number of prompts times the choices for each prompt.
+    """Returns the most answers that a request asks for: the number of prompts times the choices for each prompt.
 
-    `fields` has the values of the request's members (or form fields), by name.
+    `fields` has the values of the request's members, or form fields, by name.
     """
     lists = [prompt for prompt in fields.get("prompt", ()) if isinstance(prompt, list)]
     prompts = [sum(isinstance(one, str | list) for one in prompt) or 1 for prompt in lists]  # else tokens of one
@@ -139,9 +137,9 @@ def count_answers(fields: Mapping[str, Sequence[object]]) -> int:
 
 
 def add_output_limit(body: JSONBody, limit: AddedLimit) -> JSONBody:
-    """Returns a copy of a JSON body with an output limit as its first member; every other byte stays as it was.
+    """Returns a copy of a JSON body with an output limit as its first member; all other bytes stay the same.
 
-    If the body has that member with the value null, the limit replaces the null instead.
+    A member of this name with the value null gets the limit as its value instead.
     """
     member, tokens = limit.member, limit.tokens
     text = body.text or decode(body.raw)
@@ -156,21 +154,21 @@ def add_output_limit(body: JSONBody, limit: AddedLimit) -> JSONBody:
 
 
 def _stated(names: Sequence[str], fields: Mapping[str, Sequence[object]]) -> Iterator[tuple[str, object]]:
-    """Yields the name and the value of each output limit that a body states in the members called `names`.
+    """Yields the name and the value of each output limit in a body; `names` are the members that can have one.
 
-    A member that is given once, with the value null, states no limit. If a member is given several times, all of its
-    values are yielded, because upstream decides which of them counts.
+    A member that is null states no limit. A member that is given twice yields both values.
     """
     for name in names:
         values = fields.get(name, ())
         if list(values) != [None]:
+            # upstream decides which of them counts
             yield from ((name, value) for value in values)
 
 
 def count_in(value: object) -> int:
-    """Converts a value in a request, such as that of `n`, to the whole number that upstream may take it for.
+    """Converts a value in a request, such as that of `n`, to the whole number that upstream may read: `"5"` becomes 5.
 
-    Upstream may read `5.0` and `"5"` as 5. A fraction is rounded up. Returns 0 for a value that is no positive number.
+    A fraction is rounded up. All but positive numbers become 0.
     """
     if is_positive_integer(value):
         return value
@@ -183,5 +181,5 @@ def count_in(value: object) -> int:
 
 
 def is_positive_integer(value: object) -> TypeGuard[int]:
-    """Returns whether a value in a request is a positive integer, and so can be a number of answers or tokens."""
+    """Returns whether a value in a request is a positive integer."""
     return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -30,9 +30,9 @@ T = TypeVar("T")
 
 
 class RedisLink:
-    """The connection of this process to Redis, which remembers whether Redis is available.
+    """The connection of this process to Redis, which remembers whether Redis answers.
 
-    `away_since` is the time at which an outage of Redis began; None while Redis answers.
+    `away_since` is the time at which an outage began; None while Redis answers.
     """
 
     def __init__(self, url: str) -> None:
@@ -42,16 +42,15 @@ class RedisLink:
 
     @property
     def may_probe(self) -> bool:
-        """True when Redis may be probed again, because `REST_SECONDS` have passed since its last failure."""
+        """True once `REST_SECONDS` have passed since the last failure of Redis, which may then be probed again."""
         return time.monotonic() >= self._rested_at
 
     async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
         """Runs `question`, a function that sends commands to Redis, and returns its result.
 
-        During an outage of Redis, it is not run, so that no call waits.
-
         Raises:
-            CountersUnavailable: Redis failed, did not answer in time, or is known to be away.
+            CountersUnavailable: Redis failed, did not answer in time, or is known to be away. In the last case
+                `question` is not run, so that no call waits.
         """
         if self.away_since is not None:
             raise CountersUnavailable
@@ -62,9 +61,9 @@ class RedisLink:
             raise CountersUnavailable from fault
 
     async def probe(self, question: Callable[[], Awaitable[None]]) -> None:
-        """Runs `question`, a function that sends commands to Redis, even while Redis is thought to be away.
+        """Runs `question`, a function that sends commands to Redis, even during an outage.
 
-        Its success ends an outage; its failure begins one, and raises nothing.
+        A success ends the outage. A failure begins one, and raises nothing.
         """
         try:
             await question()
@@ -76,12 +75,10 @@ class RedisLink:
             self.away_since = None
 
     def _record_failure(self, fault: Exception) -> None:
-        """Records a failure of Redis, and logs a warning if it is the first one of an outage.
-
-        An error that neither Redis nor the network causes is a bug of the gateway, and is logged with its traceback.
-        """
+        """Records a failure of Redis, and logs a warning if an outage begins with it."""
         self._rested_at = time.monotonic() + REST_SECONDS
         if not isinstance(fault, RedisError | OSError):
+            # a bug of the gateway: neither Redis nor the network has caused it
             logger.error("limits could not be counted in Redis", exc_info=fault)
         if self.away_since is None:
             self.away_since = datetime.now(UTC)
@@ -90,21 +87,19 @@ class RedisLink:
 
 
 class PipelinedRedis(Redis):
-    """A client of Redis that sends commands in batches, over one connection.
-
-    Commands that arrive while a batch is on its way are sent together as the next one. So a thousand simultaneous calls
-    cost a few round trips, and none of them waits for a connection.
-    """
+    """A client of Redis that sends commands in batches, over one connection."""
 
     def __init__(self, url: str) -> None:
         # The client has no retries and no timeout: that of `_answers_of` allows for a process that stood still.
         options: dict[str, object] = {"retry": Retry(NoBackoff(), 0), "socket_timeout": None, "protocol": 2}
         super().__init__(connection_pool=ConnectionPool.from_url(url, max_connections=2, **options))
+        # Commands that arrive while a batch is on its way form the next one. So a thousand simultaneous calls cost a
+        # few round trips, and none of them waits for a connection.
         self._waiting: list[tuple[tuple[object, ...], dict[str, object], asyncio.Future[object]]] = []
         self._sending: asyncio.Task[None] | None = None
 
     async def execute_command(self, *args: object, **options: object) -> object:
-        """Sends a command to Redis in the next batch and returns Redis's answer.
+        """Sends a command to Redis in the next batch, and returns Redis's answer.
 
         Raises:
             redis.exceptions.RedisError, OSError, TimeoutError: Redis refused the command, failed, or answered too late.
@@ -123,7 +118,7 @@ class PipelinedRedis(Redis):
         await self.aclose(close_connection_pool=True)
 
     async def _send_all(self) -> None:
-        """Sends the waiting commands to Redis, batch after batch, and hands out the answers, until no command waits."""
+        """Sends the waiting commands to Redis, batch after batch, and hands out the answers, until none waits."""
         while self._waiting:
             batch, self._waiting = self._waiting, []
             pipe = self.pipeline(transaction=False)
@@ -148,7 +143,7 @@ class PipelinedRedis(Redis):
 
 
 async def _answers_of(question: Coroutine[object, None, T]) -> T:
-    """Awaits `question`, which sends a batch of commands to Redis, and returns Redis's answers.
+    """Runs `question`, which sends a batch of commands to Redis, and returns Redis's answers.
 
     Raises:
         TimeoutError: no answers came within `ANSWER_SECONDS`; the batch was cancelled.

@@ -24,14 +24,14 @@ _ORDINARY = b"abcdefghijklmnopqrstuvwxyz \n"
 
 @dataclass(frozen=True)
 class Form:
-    """The parts of a multipart form that its call's cost depends on: the texts of fields, and file sizes in bytes."""
+    """What a multipart form's cost depends on: the texts of its fields, and the sizes of its files in bytes."""
 
     fields: Mapping[str, Sequence[str]]
     files: Sequence[int]
 
     @classmethod
     def of(cls, texts: Iterable[tuple[str, str]], files: Sequence[int]) -> Form:
-        """Builds a `Form` from the text fields, as pairs of name and text, and from the sizes of the files in bytes."""
+        """Creates a `Form` from text fields, as pairs of name and text, and from the sizes of the files in bytes."""
         fields: dict[str, list[str]] = {}
         for name, text in texts:
             fields.setdefault(name, []).append(text)
@@ -39,12 +39,12 @@ class Form:
 
     @property
     def size(self) -> int:
-        """The number of bytes in the texts of the form's fields; names and files do not count."""
+        """The number of bytes in the texts of the fields, without their names and without files."""
         return sum(len(value.encode()) for values in self.fields.values() for value in values)
 
 
 def most_tokens(text: bytes) -> int:
-    """Computes, without a tokenizer, an upper limit of the number of tokens in a text (UTF-8 bytes)."""
+    """Returns the most tokens that a text (UTF-8 bytes) can have; needs no tokenizer."""
     dense = len(text.translate(None, _ORDINARY))
     return dense - (dense - len(text)) // LEAST_BYTES_PER_TOKEN
 
@@ -59,7 +59,7 @@ def most_tokens_of_file(inline: str) -> int:
 
 
 def dictionaries(values: Iterable[object]) -> Iterator[dict[str, object]]:
-    """Yields every JSON object that occurs in these JSON values, at any depth."""
+    """Yields every JSON object in these JSON values, at any depth."""
     waiting = list(values)
     while waiting:
         value = waiting.pop()
@@ -71,54 +71,48 @@ def dictionaries(values: Iterable[object]) -> Iterator[dict[str, object]]:
 
 
 def check_names(objects: Iterable[Mapping[str, object]]) -> None:
-    """Checks that none of these JSON objects has two members with the same name.
-
-    Upstream may use either of the two. If only one of the two asks for a tool, for example, nobody knows what the call
-    costs.
+    """Checks that each of these JSON objects has every name only once.
 
     Raises:
         BadRequest: an object has a name twice.
     """
+    # Upstream may use either of the two members. If only one of them asks for a tool, nobody knows what the call costs.
     if any(isinstance(one, Doubled) for one in objects):
         raise BadRequest("This key has a budget, and a JSON object in the request has a name twice.")
 
 
 def is_one_of(part: Mapping[str, object], kinds: set[str]) -> bool:
-    """Returns whether the `type` member of a tool or of a message part is one of `kinds`."""
+    """Returns whether the member `type` of a tool or a message part is one of `kinds`."""
     kind = part.get("type")
     return isinstance(kind, str) and kind in kinds
 
 
 def inline_data(part: object) -> str:
-    """Returns the image, sound or file that a message part contains, as base64 or a data URL; an empty string if none.
-
-    A link (`http…`) is not returned, since its data is elsewhere.
-    """
+    """Returns the image, sound or file inside a message part, as base64 or a data URL; empty if there is none."""
     if isinstance(part, dict):
         values = [part.get(name) for name in ("image_url", "file_data", "data", "file")]
         nested = [value.get(name) for value in values if isinstance(value, dict) for name in ("url", "file_data")]
+        # The data of a link is elsewhere.
         texts = [value for value in (*values, *nested) if isinstance(value, str) and not value.startswith("http")]
         return max(texts, key=len, default="")
     return ""
 
 
 def tokens_if_text(texts: Iterable[str]) -> int:
-    """Estimates the tokens that base64 strings of images, sound or files would have if they were text.
+    """Estimates how many tokens the base64 of images, sound or files would have if it were text.
 
-    An estimate that took the whole body for text counts these tokens by mistake. They can then be subtracted from it.
+    An estimate that took the whole body for text can be lowered by this number.
     """
     return sum(most_tokens(text.encode("utf-8", "surrogatepass")) for text in texts)
 
 
 def containers_of(tools: Iterable[object]) -> Iterator[str]:
-    """Yields the memory size, such as `4g`, of each container in which a request's hosted tools may run.
-
-    The request does not state the size of a container that was created before; for it, the default size is assumed.
-    """
+    """Yields the memory size, such as `4g`, of each container in which a request's hosted tools may run."""
     for tool in dictionaries(tools):
         kind = tool.get("type")
         place = tool.get(CONTAINER_MEMBERS.get(kind, "")) if isinstance(kind, str) else None
         if place is None or (isinstance(place, dict) and place.get("type") == "local"):  # the caller's own computer
             continue
+        # The request states no size for a container that was created before: the default counts.
         size = place.get("memory_limit") if isinstance(place, dict) else None
         yield size if isinstance(size, str) and size in CONTAINER_SIZES else CONTAINER_SIZES[0]

@@ -53,14 +53,14 @@ BILLED_BY_LENGTH = "whisper-"  # their usage is a duration (`openai.types.audio.
 
 
 def most_usage(method: str, route: Route | None, body: JSONBody | Form | None, text_size: int) -> MaxUsage | None:
-    """Computes the highest possible usage of a request's call; None if the call is free or its cost cannot be computed.
+    """Computes the most that a call can use; None if the call is free or its cost cannot be computed.
 
-    It would take long to search a large JSON body. Of such a body, only its plain members (neither objects nor lists)
-    are read, and `tools` unless that is large, too. Its text is then taken to be `text_size` bytes long.
+    `text_size` is the number of bytes of text to assume for a large JSON body.
     """
     if route is not None and route.name == SPEECH and isinstance(body, JSONBody):
         return _speech(body)
     added = 0
+    # To search a large body would take long: only its plain members are read, and `tools` unless that is large, too.
     if isinstance(body, JSONBody) and body.size > large_bodies.LARGE_BYTES:
         members = [member for member in body.members if _is_soon_read(member)]
         body, added = JSONBody(b"", members), text_size // LEAST_BYTES_PER_TOKEN
@@ -80,9 +80,9 @@ def _is_soon_read(member: Member) -> bool:
 
 
 def with_length(most: MaxUsage, seconds: float) -> MaxUsage:
-    """Returns a copy of `most`, the highest possible usage of a transcription, lowered to the audio's real length.
+    """Returns a copy of `most`, the most that a transcription can use, lowered to its audio's real length.
 
-    The real length is `seconds`. No count of the copy is higher than the same count of `most`.
+    `seconds` is this length.
     """
     length = min(math.ceil(seconds), most.audio_seconds)
     tokens = math.floor((most.audio_seconds - length) * SOUND_TOKENS_PER_SECOND)
@@ -91,9 +91,9 @@ def with_length(most: MaxUsage, seconds: float) -> MaxUsage:
 
 
 def length_of_files(files: Iterable[tuple[bytes, int]]) -> float | None:
-    """Returns the total length of audio files in seconds; None if the length of one of them cannot be found out.
+    """Returns the total length of audio files in seconds; None if the length of one of them is unknown.
 
-    `files` has the first bytes of each file and its size in bytes.
+    `files` has the first bytes and the size in bytes of each file.
     """
     lengths = [length_of_file(head, size) for head, size in files]
     known = [length for length in lengths if length is not None]
@@ -101,23 +101,21 @@ def length_of_files(files: Iterable[tuple[bytes, int]]) -> float | None:
 
 
 def _speech(body: JSONBody) -> MaxUsage:
-    """Estimates the tokens of a request to turn text into speech, from the length of its text.
-
-    Upstream states the usage of such requests only in streams of events.
-    """
+    """Estimates the tokens of a request to turn text into speech, from the length of the text."""
+    # Upstream states this usage only in streams of events.
     characters = sum(len(text) for text in body.values("input") if isinstance(text, str))
     output = math.ceil(characters * SPEECH_TOKENS_PER_CHARACTER)
     return MaxUsage(tokens_of_text(characters), output, kinds=frozenset({"audio_output"}))
 
 
 def with_one_picture_model(most: MaxUsage, secrets: tuple[str, ...]) -> MaxUsage:
-    """Returns a copy of a call's highest possible usage with at most one model for generated images: the dearest.
+    """Returns a copy of the most that a call can use, with only the dearest of the picture models it names.
 
-    A request may name several. The remaining name goes to the ledger if upstream does not state the usage. So the name
-    is shortened, and redacted as far as it contains one of `secrets`.
+    The model's name is shortened, and cleared of `secrets`, for the ledger.
     """
     if not most.picture_models:
         return most
+    # The name goes to the ledger if upstream does not state the usage.
     if len(most.picture_models) == 1:
         [name] = most.picture_models
     else:
@@ -128,10 +126,10 @@ def with_one_picture_model(most: MaxUsage, secrets: tuple[str, ...]) -> MaxUsage
 def supposed_tool_use(
     method: str, route: Route | None, body: JSONBody | None, secrets: tuple[str, ...]
 ) -> SupposedUsage:
-    """Computes the most that a request's hosted tools can use beyond tokens, such as web searches and containers.
+    """Computes the most that a request's hosted tools can use besides tokens, such as web searches and containers.
 
-    Returns fields of the call's ledger row: `web_searches`, and `other_usage` for the rest. Most requests name no
-    hosted tool that is billed, and the result is empty. `secrets` are texts to redact.
+    Returns fields of the call's ledger row: `web_searches`, and `other_usage` for the rest; mostly there are none.
+    `secrets` are texts to remove.
     """
     tools = [tool for value in ([] if body is None else body.values("tools")) if isinstance(value, list)
              for tool in value if isinstance(tool, dict)]  # fmt: skip
@@ -148,11 +146,11 @@ def supposed_tool_use(
 
 
 def supposed_usage(most: MaxUsage, model: str) -> SupposedUsage:
-    """Converts `most`, the most that a call can use, to usage fields of the call's ledger row, and returns the fields.
+    """Converts `most`, the most that a call can use, to usage fields of the call's ledger row.
 
-    With these fields the row is priced as if the call had used all of `most`. All tokens count as the dearest kind that
-    the call can have, such as audio. Image tokens have no count of their own: pricing assumes their dearest kind.
+    The row is then priced as if the call had used all of it. All tokens count as the dearest kind, such as audio.
     """
+    # Image tokens have no count of their own: pricing assumes their dearest kind.
     usage = cast(SupposedUsage, _counts(most, model))
     if (other := _other_usage(most)) is not None:
         usage["other_usage"] = other
@@ -160,10 +158,9 @@ def supposed_usage(most: MaxUsage, model: str) -> SupposedUsage:
 
 
 def _other_usage(most: MaxUsage) -> OtherUsage | None:
-    """Converts the most that hosted tools can use, without web searches, to the ledger field `other_usage`.
+    """Converts the most that hosted tools can use, except web searches, to the ledger field `other_usage`.
 
-    Returns None if they can use nothing. A container counts once, at the least time for which upstream bills one
-    (`usage.money.tool_fees`).
+    Returns None if they can use nothing.
     """
     found: OtherUsage = {}
     if most.pictures:
@@ -177,6 +174,7 @@ def _other_usage(most: MaxUsage) -> OtherUsage | None:
             found["image_model"] = model
     if most.file_searches:
         found["file_searches"] = most.file_searches
+    # Each counts once, at the least time for which upstream bills one (`usage.money.tool_fees`).
     if most.containers:
         found["containers"] = [*most.containers]
     if most.search_tool:
@@ -185,10 +183,9 @@ def _other_usage(most: MaxUsage) -> OtherUsage | None:
 
 
 def _counts(most: MaxUsage, model: str) -> Counts:
-    """Returns a call's highest possible usage as counts of its ledger row: tokens, audio seconds and web searches.
+    """Returns the most that a call can use as fields of its ledger row: tokens, audio seconds and web searches.
 
-    The result's keys are the names of the row's fields. If the model is billed by the length of audio, the result has
-    only the audio seconds.
+    For a model billed by the length of audio, only the audio seconds are returned.
     """
     if most.audio_seconds and model.lower().startswith(BILLED_BY_LENGTH):
         return {"audio_seconds": most.audio_seconds}
@@ -202,19 +199,18 @@ def _counts(most: MaxUsage, model: str) -> Counts:
 
 
 def usage_without_answer(most: MaxUsage, model: str, seconds: float) -> SupposedUsage:
-    """Estimates the usage of a call that upstream worked on for `seconds` without sending any of its answer.
+    """Estimates the usage of a call that upstream worked on for `seconds` without sending any answer.
 
-    `most` is the most that the call can have used; the result has the usage fields of the call's ledger row.
+    `most` is the most that the call can use. Returns usage fields of the call's ledger row.
     """
     return limited_to_time(supposed_usage(most, model), seconds)
 
 
 def usage_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str, Sequence[object]]) -> SupposedUsage:
-    """Estimates the usage of a call whose whole answer has arrived without stating the call's usage.
+    """Estimates the usage of a call whose whole answer states none, as usage fields of the call's ledger row.
 
-    The output is estimated from the answer's `size` in bytes and from `request`, the values of the request's members by
-    name. It is no more than in `most`, the call's highest possible usage. All else is as in `most`. Returns fields of
-    the call's ledger row.
+    The output follows from the answer's `size` in bytes, up to the limit in `most`; all else is as in `most`. `request`
+    has the values of the request's members by name.
     """
     counts = supposed_usage(most, model)
     if (limit := counts.get("output_tokens")) is not None:
@@ -226,11 +222,10 @@ def usage_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str,
 
 
 def counts_of_streamed_text(model: str, request_size: int, size: int, body: bytes, *, shows_reasoning: bool) -> Counts:
-    """Estimates the tokens of a call whose streamed answer was cut, or left by its caller, before it stated its usage.
+    """Estimates the tokens of a call whose streamed answer ended too early to state them: cut, or left by its caller.
 
-    Returns the numbers of input and output tokens, by name. `request_size` is the number of bytes of text in the
-    request, and `body` is the request's whole body. `size` is the number of bytes of the answer's text that has come,
-    perhaps 0. If `shows_reasoning` is true, this text includes the model's reasoning, so no hidden reasoning is added.
+    Returns the input and output tokens, by name. `request_size` and `size` are the bytes of text in the request and in
+    the answer so far. With `shows_reasoning`, the latter includes the model's reasoning. `body` is the request's body.
     """
     request = _limits_in(body)
     reasoned = 0 if shows_reasoning else reasoning_tokens(model, effort_in(request))
@@ -243,15 +238,15 @@ def counts_of_streamed_text(model: str, request_size: int, size: int, body: byte
 def counts_of_whole_stream(model: str, request_size: int, body: bytes) -> Counts:
     """Estimates the tokens of a call whose streamed response goes on upstream after its caller has left.
 
-    Returns the numbers of input and output tokens, by name. The output tokens are all that the request allows, because
-    nobody reads how much text there will be. `request_size` is the number of bytes of text in the request; `body` is
-    the whole body of the request.
+    Returns the input and output tokens, by name; the output is all that the request allows. `request_size` is the
+    number of bytes of text in the request, and `body` its whole body.
     """
+    # Nobody reads how much text there will be.
     return {"input_tokens": tokens_of_text(request_size), "output_tokens": _most_output(model, _limits_in(body))}
 
 
 def _most_output(model: str, request: Mapping[str, Sequence[object]]) -> int:
-    """Computes the most output tokens that a request allows for all of its choices: its limit, else the model's."""
+    """Returns the most output tokens of all choices that a request allows: by its own limit, or else by the model's."""
     limits = [limit for name in OUTPUT_LIMITS for limit in request.get(name, ()) if is_positive_integer(limit)]
     choices = [count for count in request.get("n", ()) if is_positive_integer(count)]
     return max(limits, default=output_ceiling(model)) * max(choices, default=1)
@@ -260,8 +255,7 @@ def _most_output(model: str, request: Mapping[str, Sequence[object]]) -> int:
 def _limits_in(body: bytes) -> Mapping[str, Sequence[object]]:
     """Reads from a request's body its limits of output tokens, its number of choices and its reasoning effort.
 
-    Returns a list of values for each member's name. The result is empty for a body of more than `MAX_OUTLINED_BYTES`,
-    because reading it would hold up the event loop.
+    Returns a list of values for each member's name; empty for a body of more than `MAX_OUTLINED_BYTES`.
     """
     parsed = parse_body(body, READ_MEMBERS) if len(body) <= MAX_OUTLINED_BYTES else {}
     return {name: [value] for name, value in parsed.items()}
@@ -272,19 +266,17 @@ def most_of_stream(
 ) -> SupposedUsage:
     """Computes the most that a call can have used if its streamed answer was cut, or left by its caller.
 
-    Returns the usage fields of the call's ledger row. `most` is the most that the whole call can use, for which dollars
-    were reserved; `body` is the request's whole body. If the answer was no stream, `text` is None and `whole_size` is
-    the answer's size in bytes.
-
-    * The `text` that has come counts as the most tokens that it can be.
-    * A model that does not show its reasoning may have reasoned during all of the `seconds` that upstream had.
-    * Hosted tools count as in `most`, because they may have begun to work after the last event that came.
-    * Audio counts as the most that a model can make in `seconds`, because it is not known how much was made.
+    Returns usage fields of the call's ledger row. `most` is the most that the whole call can use, `text` what has come,
+    and `seconds` the time that upstream had. For an answer that was no stream, `text` is None and `whole_size` its
+    bytes.
     """
     counts = supposed_usage(most, model)
     if "audio_output" in most.kinds:
+        # as much as a model can make in this time: how much was made is not known
         return limited_to_time(counts, seconds)
     made = tokens_of_text(whole_size) if text is None else text.measure(most_tokens)
+    # Hosted tools count as in `most`: they may have begun after the last event. A model with hidden reasoning may have
+    # reasoned all the time.
     is_hidden = text is None or not text.shows_reasoning
     if is_hidden and (reasoned := reasoning_tokens(model, effort_in(_limits_in(body)))):
         made = max(made + reasoned, math.ceil(seconds * REASONING_TOKENS_PER_SECOND))

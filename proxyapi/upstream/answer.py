@@ -15,10 +15,9 @@ MAX_WHOLE_BYTES = 256 * 1024 * 1024  # decoded, of an answer that is read whole
 
 
 class UpstreamAnswer:
-    """The answer of upstream to one request. Its head has arrived; its body can be read whole or piece by piece.
+    """Upstream's answer to one request: its head has arrived, and its body can be read whole or piece by piece.
 
-    `content_type` is its Content-Type header, empty if it has none. `is_event_stream` is true if that header says that
-    the body is a stream of server-sent events.
+    `content_type` is the Content-Type, or empty. `is_event_stream` is true if that is the type of server-sent events.
     """
 
     def __init__(self, exchange: Exchange, request: UpstreamRequest) -> None:
@@ -32,36 +31,31 @@ class UpstreamAnswer:
 
     @property
     def is_text(self) -> bool:
-        """True if the Content-Type of upstream's answer says JSON or other text, or is missing.
-
-        The gateway reads such an answer whole before it passes it on; sound, files and streams of events pass while
-        they arrive.
-        """
+        """True if the answer's Content-Type is JSON or other text, or is missing."""
+        # Such an answer is read whole before it is passed on; sound, files and streams of events pass while they
+        # arrive.
         kind = self.content_type.lower()
         return not kind or (kind.startswith(("application/json", "text/")) and not self.is_event_stream)
 
     @property
     def length(self) -> int | None:
-        """The length in bytes of the body of upstream's answer, from its Content-Length.
-
-        None if upstream does not state it, or if the body is encoded: the gateway decodes such a body, so its length
-        changes.
-        """
+        """The length of the answer's body in bytes, by its Content-Length; None if unknown or the body is encoded."""
         stated = self._exchange.headers.get("content-length", "")
+        # The gateway decodes such a body, which changes its length.
         encoded = "content-encoding" in self._exchange.headers
         return int(stated) if stated.isdecimal() and not encoded else None
 
     @property
     def request_id(self) -> str:
-        """The header X-Request-Id of upstream's answer, OpenAI's id of the request; empty if there is none."""
+        """OpenAI's id of the request, from the answer's header X-Request-Id; empty if there is none."""
         return self._exchange.headers.get("x-request-id", "")
 
     def passed_headers(self) -> dict[str, str]:
-        """Returns those headers of upstream's answer that the caller gets, by their names in lower case."""
+        """Returns the headers of upstream's answer that the caller gets, as a dict with names in lower case."""
         return pass_down(self._exchange.headers.items())
 
     async def read(self) -> bytes:
-        """Reads upstream's answer to its end, and returns its whole body, decoded.
+        """Reads upstream's answer to its end, and returns the whole body, decoded.
 
         Raises:
             UpstreamUnreachable: the connection broke before the end of the body.
@@ -85,13 +79,10 @@ class UpstreamAnswer:
         return self._body
 
     async def begins_as(self, reads: Callable[[bytes], bool | None]) -> bool:
-        """Tests the beginning of upstream's body with the function `reads`, and returns the function's verdict.
+        """Tests the beginning of upstream's body with the function `reads`, and returns the verdict.
 
-        `reads` gets all bytes of the body that have come so far. It returns True, False or, if these bytes are too few
-        to decide, None. After None, it is called again with more bytes. If the body ends before `reads` has decided,
-        the result is False. `chunk` and `read` return the tested bytes, too, when they are called later.
-
-        If the connection fails, the answer is closed, and the errors of `chunk` are raised.
+        `reads` gets the first bytes of the body, and returns True, False or, to get more of them, None. A body that
+        ends too early gives False. `chunk` and `read` return the tested bytes later. Raises the errors of `chunk`.
         """
         try:
             while (begins := reads(self._start)) is None and (piece := await self._chunk(bytes)):
@@ -102,11 +93,10 @@ class UpstreamAnswer:
         return bool(begins)
 
     async def chunk(self, sink: Sink = bytes) -> bytes:
-        """Waits for bytes of upstream's body, offers them to the function `sink`, and returns what `sink` leaves.
+        """Gives the pieces of upstream's body to `sink` as they arrive; returns what `sink` first leaves.
 
-        `sink` gets each piece of the body when the piece arrives, and returns the rest that it did not take. While it
-        takes all, the wait goes on (`Exchange.chunk`). Returns empty bytes at the end of the body. Raises
-        `UpstreamUnreachable` if the connection breaks, and `UpstreamTimeout` if the bytes do not arrive in time.
+        `sink` gets a piece and returns the rest that it did not take. The result is empty at the end of the body.
+        Raises `UpstreamUnreachable` if the connection breaks, and `UpstreamTimeout` if the bytes come too late.
         """
         if self._start:
             start, self._start = self._start, b""
@@ -115,10 +105,9 @@ class UpstreamAnswer:
         return await self._chunk(sink)
 
     async def _chunk(self, sink: Sink) -> bytes:
-        """Waits for bytes from the connection, offers them to the function `sink`, and returns what `sink` leaves.
+        """Does the work of `chunk` for bytes that come from the connection.
 
-        The bytes that `begins_as` has read before are not offered here, but by `chunk`. A fault of the connection is
-        raised as the error that the caller gets.
+        An error of the connection is raised as the error that the caller gets.
         """
         try:
             return await self._exchange.chunk(sink)
@@ -136,8 +125,6 @@ class UpstreamAnswer:
             ) from fault
 
     def close(self) -> None:
-        """Frees the connection to upstream.
-
-        If the answer has not arrived whole, the connection is closed, so that upstream stops its work.
-        """
+        """Frees the connection to upstream; closes it if the answer has not arrived whole."""
+        # closed, so that upstream stops its work
         self._exchange.close()

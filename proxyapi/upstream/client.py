@@ -41,12 +41,10 @@ RETRY_PAUSE = 0.1  # seconds, times the number of attempts
 
 @cache
 def client() -> AsyncOpenAI:
-    """Returns this process's client of the OpenAI SDK, which supplies the base URL and the SDK's own headers.
-
-    Its API key is a placeholder, which `account_headers` replaces by the key of the account that pays for the request.
-    """
+    """Returns this process's client of the OpenAI SDK, which only supplies the base URL and the SDK's headers."""
     # The variable could add a header to every call, and no argument switches it off.
     os.environ.pop("OPENAI_CUSTOM_HEADERS", None)
+    # The key is a placeholder, which `account_headers` replaces by that of the account that pays for the request.
     return AsyncOpenAI(
         api_key="sk-set-per-account",
         admin_api_key="",
@@ -60,16 +58,14 @@ def client() -> AsyncOpenAI:
 
 
 def refuse(request: httpx2.Request) -> httpx2.Response:
-    """Raises RuntimeError for every request: it stands in for the HTTP transport of the OpenAI SDK's client.
-
-    The client must send nothing itself, because requests go upstream only through `proxyapi.upstream.transport`.
-    """
+    """Raises RuntimeError for every request; replaces the HTTP transport of the OpenAI SDK's client."""
+    # The SDK's client must send nothing itself.
     raise RuntimeError("calls go through proxyapi.upstream.transport")
 
 
 @cache
 def transport() -> Transport:
-    """Returns this process's only pool of connections to upstream."""
+    """Returns the pool of this process's connections to upstream; there is only one."""
     base_url = str(client().base_url).rstrip("/")
     silence = SilenceLimits(settings.FIRST_BYTE_TIMEOUT, settings.IDLE_TIMEOUT)
     return Transport(base_url, connect_timeout=CONNECT_TIMEOUT, silence=silence)
@@ -83,7 +79,7 @@ async def close() -> None:
 
 @lru_cache(maxsize=256)
 def account_headers(credentials: Credentials) -> Headers:
-    """Returns the headers, with the account's API key, that the OpenAI SDK sends with every request on an account."""
+    """Returns the headers that the OpenAI SDK sends with every request of this account, with the account's API key."""
     account = client().copy(
         api_key=credentials.api_key, organization=credentials.organization, project=credentials.project
     )
@@ -92,22 +88,22 @@ def account_headers(credentials: Credentials) -> Headers:
 
 
 async def send(request: UpstreamRequest) -> UpstreamAnswer:
-    """Sends `request` to upstream, and returns the answer, whatever its status, once its head has arrived.
+    """Sends a request to upstream, and returns the answer as soon as its head has arrived, whatever its status.
 
-    If the connection fails, a GET or DELETE is sent up to `RETRIES` times more. If the answer to it is text, the answer
-    is read whole here. So a connection that breaks within the answer is a reason to send the request again, too.
+    If the connection fails, a GET or DELETE is sent up to `RETRIES` times more.
 
     Raises:
         UpstreamUnreachable: no connection could be opened, or it broke before the head of an answer.
         UpstreamTimeout: no connection was opened, or no head of an answer arrived, in time.
         RequestTimeout: the deadline passed while the caller was still sending the body.
-        UpstreamAnswerTooLarge: the answer is read here, and is too large (see `UpstreamAnswer.read`).
+        UpstreamAnswerTooLarge: the answer to a GET or DELETE is text, was read here, and is too large.
     """
     # An upload arrives only once, so it cannot be sent again.
     attempts = 1 + (RETRIES if request.method in SAFE_METHODS and request.upload is None else 0)
     for attempt in range(1, attempts + 1):
         try:
             answer = await _send_once(request)
+            # Read whole here: a connection that breaks within the answer is a reason to send the request again, too.
             if attempts > 1 and answer.is_text:
                 try:
                     await answer.read()  # a body that breaks off is a fault of the connection, too
@@ -123,9 +119,9 @@ async def send(request: UpstreamRequest) -> UpstreamAnswer:
 
 
 async def _send_once(request: UpstreamRequest) -> UpstreamAnswer:
-    """Sends `request` to upstream once, and returns the answer as soon as its head has arrived.
+    """Sends a request to upstream once, and returns the answer as soon as its head has arrived.
 
-    Raises `UpstreamUnreachable`, `UpstreamTimeout` or `RequestTimeout` as `send` does.
+    Raises `UpstreamUnreachable`, `UpstreamTimeout` or `RequestTimeout`, as `send` does.
     """
     headers, body = _head_and_body(request)
     target = f"{request.path}?{request.query}" if request.query else request.path
@@ -137,7 +133,7 @@ async def _send_once(request: UpstreamRequest) -> UpstreamAnswer:
 
 
 def _head_and_body(request: UpstreamRequest) -> tuple[Headers, Body]:
-    """Returns what goes upstream for `request`: its headers, with the account's credentials, and its body."""
+    """Returns the headers, with the account's credentials, and the body that go upstream for a request."""
     credentials = request.credentials
     headers = account_headers(credentials).copy() if request.headers is None else request.headers.copy()
     headers["Authorization"] = f"Bearer {credentials.api_key}"

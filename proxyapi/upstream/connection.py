@@ -11,7 +11,7 @@ from proxyapi.upstream.exchange import UNLIMITED, Body, Exchange, SilenceLimits
 class Connection(asyncio.Protocol):
     """One connection to upstream: a socket that carries one exchange after another.
 
-    It calls `vacant` when it is free for another exchange, and `lost` when it is closed.
+    The connection calls `vacant` when it is free for another exchange, and `lost` when it is closed.
     """
 
     _transport: asyncio.Transport
@@ -26,11 +26,11 @@ class Connection(asyncio.Protocol):
 
     @property
     def closing(self) -> bool:
-        """True if the connection to upstream is closed or about to be."""
+        """True if the connection is closed or about to be."""
         return self._transport.is_closing()
 
     async def exchange(self, head: bytes, body: Body, deadline: float, silence: SilenceLimits = UNLIMITED) -> Exchange:
-        """Sends a request on this connection to upstream; returns the exchange when the answer's head has arrived.
+        """Sends a request on this connection; returns the exchange when the answer's head has arrived.
 
         Raises:
             TransportFault: the head did not arrive. An exception that `body` raises is raised unchanged.
@@ -69,7 +69,7 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def ended(self, *, reusable: bool) -> None:
-        """Frees this connection after an exchange: keeps it for another one if it is `reusable`, else closes it."""
+        """Frees this connection after an exchange: keeps a `reusable` one for another exchange, closes any other."""
         self._exchange = None
         # While bytes of this request still wait to be sent, upstream may close without reading them.
         if reusable and not self.closing and not self._transport.get_write_buffer_size():
@@ -89,10 +89,8 @@ class Connection(asyncio.Protocol):
             self._exchange.data_received(data)
 
     def eof_received(self) -> None:
-        """Ends the current exchange and closes the connection, because upstream has closed its end of the connection.
-
-        With TLS this method is called only after upstream's closing alert (RFC 9112, 9.8).
-        """
+        """Ends the current exchange and closes the connection, because upstream has closed its side."""
+        # With TLS this is called only after upstream's closing alert (RFC 9112, 9.8).
         if self._exchange is not None:
             self._exchange.eof_received()
         self.close()  # at once: upstream may not read the bytes that still wait to be sent

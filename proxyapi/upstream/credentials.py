@@ -20,9 +20,7 @@ class Credentials:
 
 
 def caller_credentials(caller: Caller) -> Credentials:
-    """Returns the upstream account that pays for a caller's calls.
-
-    That is the account of the caller's own upstream key or, without one, the gateway's account from the settings.
+    """Returns the upstream account that pays for a caller's calls: the caller's own, or else the gateway's.
 
     Raises:
         UpstreamKeyMissing: neither the caller nor the settings have an upstream key.
@@ -44,8 +42,6 @@ def configured_credentials() -> Credentials:
 
 @lru_cache(maxsize=1)
 def _one_account(api_key: str, project: str | None, organization: str | None) -> Credentials:
-    """Returns the account with these fields; equal fields always give the same object.
-
-    So a cache whose keys are accounts finds the account by its identity, without comparing the fields.
-    """
+    """Returns the account with these fields, always as the same object for equal fields."""
+    # A cache by account then finds it by its identity, without comparing the fields.
     return Credentials(api_key, project, organization)

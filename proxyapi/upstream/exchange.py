@@ -42,9 +42,9 @@ BODILESS = {204, 304}
 
 
 class State(IntEnum):
-    """The states of an exchange (one request to upstream and its answer); the module's docstring draws them.
+    """The states of an exchange (one request to upstream and its answer); from `FAILED` on, nothing more arrives.
 
-    They are ordered: from `FAILED` on, nothing more arrives from upstream.
+    The module's docstring draws them.
     """
 
     HEAD = 0
@@ -56,7 +56,7 @@ class State(IntEnum):
 
 
 class ExchangeConnection(Protocol):
-    """Interface of a connection to upstream, as the exchange (a request and its answer) on it uses the connection."""
+    """Interface of a connection to upstream, for the exchange (one request and its answer) that uses it."""
 
     async def write(self, data: bytes) -> None: ...
     def pause(self) -> None: ...
@@ -66,9 +66,9 @@ class ExchangeConnection(Protocol):
 
 
 class SilenceLimits(NamedTuple):
-    """The longest times, in seconds, for which upstream may send nothing: before its answer's head, and after it.
+    """The longest times in seconds for which upstream may send nothing, before and after the head of its answer.
 
-    None stands for no limit.
+    None means no limit.
     """
 
     first_byte: float | None = None
@@ -79,7 +79,7 @@ UNLIMITED = SilenceLimits()
 
 
 class Exchange:
-    """One request to upstream and the answer to it, while they are in progress on one connection.
+    """One request to upstream and its answer, in progress on one connection.
 
     `status` is 0 until the head of the answer has arrived.
     """
@@ -112,7 +112,7 @@ class Exchange:
     def send(self, head: bytes, body: AsyncIterator[bytes]) -> None:
         """Starts a task that sends upstream a request whose body comes in pieces.
 
-        The head goes with the first piece. So nothing is sent if the body raises an exception before that.
+        Nothing is sent if the body raises an exception before its first piece.
         """
         self._sent = False
         self._sending = self._loop.create_task(self._send(head, body))
@@ -127,12 +127,10 @@ class Exchange:
             await self._wait()
 
     async def chunk(self, sink: Sink = bytes) -> bytes:
-        """Waits for decoded bytes of the answer's body, offers them to `sink`, and returns what `sink` leaves.
+        """Gives decoded pieces of the answer's body to `sink` as they arrive; returns what `sink` first leaves.
 
-        `sink` is a function that gets a piece of the body and returns the rest that it did not take. While `sink` takes
-        all bytes, the wait goes on. Bytes that have arrived already are given to `sink` here. Later bytes are given to
-        it in a callback of the event loop, at the moment they arrive. An exception that `sink` raises in this callback
-        ends the exchange, and is raised here. Returns empty bytes at the end of the body.
+        `sink` gets a piece and returns the rest that it did not take. An exception of `sink` ends the exchange, and is
+        raised. The result is empty at the end of the body.
 
         Raises:
             TransportFault: the body did not arrive whole.
@@ -144,6 +142,7 @@ class Exchange:
             elif self._state >= State.COMPLETE:
                 return b""
             else:
+                # from now on called by the event loop, at the moment when bytes arrive
                 self._sink = sink
                 await self._wait()
                 self._sink = None
@@ -151,9 +150,9 @@ class Exchange:
         return rest
 
     def close(self) -> None:
-        """Ends the exchange, and frees its connection for another one, or closes it if it cannot be used again.
+        """Ends the exchange, and frees its connection for another one.
 
-        It cannot be used again if the request or the answer is incomplete, or if upstream does not keep the connection
+        The connection is closed instead if the request or the answer is incomplete, or if upstream does not keep it
         open.
         """
         if self._state is State.CLOSED:
@@ -171,12 +170,10 @@ class Exchange:
         del self._parser
 
     async def _send(self, head: bytes, body: AsyncIterator[bytes]) -> None:
-        """Sends upstream the head of a request and the pieces of its body.
-
-        If the body raises an exception, the exchange fails with that exception.
-        """
+        """Sends upstream the head of a request and the pieces of its body; an error of the body fails the exchange."""
         try:
             async for piece in body:
+                # The head goes with the first piece.
                 await self._connection.write(head + piece)
                 head = b""
             if head:
@@ -187,10 +184,7 @@ class Exchange:
             self._fail(fault)
 
     async def _wait(self) -> None:
-        """Waits until bytes of the answer have arrived or the state of the exchange has changed.
-
-        If the exchange has failed already, raises the fault instead.
-        """
+        """Waits until bytes of the answer arrive or the exchange's state changes; raises the fault of a failed one."""
         if self._fault is not None:
             raise self._fault
         self._waiter = self._loop.create_future()
@@ -200,11 +194,7 @@ class Exchange:
             self._waiter = None
 
     def _start_timer(self) -> asyncio.TimerHandle:
-        """Starts the timer that checks the deadline and the length of upstream's silence, and returns the timer.
-
-        The timer fires at the deadline. It fires earlier if upstream's silence would become too long before the
-        deadline.
-        """
+        """Starts the timer for the call's deadline and for the longest silence of upstream, and returns the timer."""
         if self._silence is None:
             return self._loop.call_at(self._deadline, self._fail, Late())
         limit = self._silence.idle if self.status else self._silence.first_byte
@@ -212,9 +202,8 @@ class Exchange:
         return self._loop.call_at(moment, self._check_clock)
 
     def _check_clock(self) -> None:
-        """Marks the exchange as failed if its deadline has passed or upstream was silent for too long.
-
-        Otherwise starts the timer again.
+        """Fails the exchange if its deadline has passed or upstream was silent for too long; else restarts the
+        timer.
         """
         assert self._silence is not None  # noqa: S101  (else there is a deadline only)
         now = self._loop.time()
@@ -231,21 +220,16 @@ class Exchange:
             self._timer = self._start_timer()
 
     def _restart_silence(self) -> None:
-        """Starts to measure upstream's silence anew, from this moment.
-
-        Before, upstream had to wait for the gateway: for the end of the request, or for the gateway to go on reading.
-        """
+        """Measures upstream's silence from this moment on, because upstream had to wait for the gateway before."""
         if self._silence is not None:
             self._heard_at = self._loop.time()
 
     def _pop_buffered(self) -> bytes:
-        """Empties the buffer of the answer's body and returns the bytes that were in it.
-
-        Decoding, or reading from upstream, goes on if it had stopped because the buffer was full.
-        """
+        """Empties the buffer of the answer's body, and returns the bytes that were in it."""
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces = []
         self._buffered = 0
+        # Decoding, or reading from upstream, goes on if a full buffer had stopped it.
         if self._decoder is not None and self._decoder.has_more:
             self._schedule_step()
         elif self._paused:
@@ -253,29 +237,28 @@ class Exchange:
         return data
 
     def _buffer(self, piece: bytes) -> None:
-        """Adds a piece of the answer's body to the buffer, where it waits until `chunk` takes it."""
+        """Adds a piece of the answer's body to the buffer, from which `chunk` takes it."""
         if piece:
             self._pieces.append(piece)
             self._buffered += len(piece)
 
     def _pause(self) -> None:
-        """Stops reading from upstream until `_resume`, because enough bytes wait to be decoded or passed on."""
+        """Stops reading from upstream, because enough bytes wait to be decoded or passed on."""
         if not self._paused:
             self._paused = True
             self._connection.pause()
 
     def _resume(self) -> None:
-        """Starts to read from upstream again after `_pause`; the pause does not count as upstream's silence."""
+        """Reads from upstream again after `_pause`; the pause does not count as upstream's silence."""
         if self._paused:
             self._paused = False
             self._restart_silence()
             self._connection.resume()
 
     def _decode(self, decoder: Decoder) -> None:
-        """Decodes the next piece of an encoded answer, and adds the result to the buffer.
+        """Decodes one step of an encoded answer into the buffer; pauses reading from upstream if more is left.
 
-        If more is left to decode, reading from upstream is paused. If the buffer has room, the next step of decoding is
-        scheduled. Raises `zlib.error` for bytes that are wrongly encoded.
+        Raises `zlib.error` for bytes that are wrongly encoded.
         """
         self._buffer(decoder.step())
         if not decoder.has_more:
@@ -285,15 +268,14 @@ class Exchange:
             self._schedule_step()
 
     def _schedule_step(self) -> None:
-        """Schedules one step of decoding the answer for the event loop's next turn, unless one is scheduled already."""
+        """Schedules one step of decoding for the event loop's next turn, unless one is scheduled already."""
         if self._next_step is None:
             self._next_step = self._loop.call_soon(self._decode_step)
 
     def _decode_step(self) -> None:
-        """Decodes one more step of an encoded answer, and wakes the task that waits for its bytes.
+        """Decodes one more step of an encoded answer, and wakes the task that waits for the bytes.
 
-        If nothing is left to decode, ends the exchange, provided that the whole answer has arrived. If the buffer has
-        room then, reading from upstream goes on.
+        After the last step, ends the exchange if the whole answer has arrived.
         """
         self._next_step = None
         decoder = self._decoder
@@ -312,20 +294,16 @@ class Exchange:
         self._wake()
 
     def _end(self) -> None:
-        """Ends the exchange, after the last byte of its answer has arrived and been decoded.
-
-        Marks the exchange as failed if the encoded body is incomplete, and as complete otherwise.
-        """
+        """Marks the exchange as complete after its answer's last byte; as failed if the encoded body is incomplete."""
         if self._decoder is not None and not self._decoder.is_whole:
             self._fail(Broken("its encoded answer is not whole"))
         if self._state < State.FAILED:
             self._state = State.COMPLETE
 
     def _wake(self) -> None:
-        """Wakes the task that waits in `chunk`, unless the function `sink` of this task takes all buffered bytes.
+        """Offers the buffered bytes to the waiting task's `sink`; wakes the task if the sink leaves some or fails.
 
-        The buffered bytes are first offered to `sink`, which the task has given to `chunk`. The task is woken if the
-        sink leaves some of them or fails, if there is no sink, if nothing is buffered, or at the end of the answer.
+        Also wakes it if nothing is buffered, if there is no sink, and at the end of the answer.
         """
         if self._waiter is None or self._waiter.done():
             return
@@ -340,9 +318,9 @@ class Exchange:
         self._waiter.set_result(None)
 
     def _fail(self, fault: Exception) -> None:
-        """Marks the exchange as failed with `fault` and closes its connection, unless it has failed or ended already.
+        """Marks the exchange as failed with `fault` and closes its connection; does nothing if it has already ended.
 
-        `chunk` still returns the bytes that are buffered, before it raises the fault.
+        `chunk` first returns the buffered bytes, and then raises the fault.
         """
         if self._state < State.FAILED:
             self._state, self._fault = State.FAILED, fault
@@ -352,7 +330,7 @@ class Exchange:
     # Called by the connection.
 
     def data_received(self, data: bytes) -> None:
-        """Parses bytes of upstream's answer that have arrived, and wakes the task that waits for them."""
+        """Parses bytes of upstream's answer that have just arrived, and wakes the task that waits for them."""
         if self._silence is not None:
             self._heard_at = self._loop.time()
         if not self.status:
@@ -367,48 +345,44 @@ class Exchange:
         self._wake()
 
     def eof_received(self) -> None:
-        """Handles the end of upstream's connection: completes an answer that ends there because it states no length.
-
-        An answer that states its length is left to `connection_lost`, which checks whether all of it has arrived.
-        """
+        """Completes an answer without a stated length, because upstream has closed its side of the connection."""
+        # Any other answer is left to `connection_lost`, which checks whether all of it has arrived.
         if self.status and self._ends_with_connection():
             self.on_message_complete()
             self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Marks the exchange as failed because its connection is gone, unless the whole answer has arrived before."""
+        """Fails the exchange because its connection is gone, unless the whole answer has arrived."""
         if self._state < State.DECODING:
             self._fail(lost(exc))
 
     def _ends_with_connection(self) -> bool:
-        """Returns whether the answer ends with the connection, because it states no length (RFC 9112, 6.3)."""
+        """Returns whether the answer states no length, and so ends when its connection is closed (RFC 9112, 6.3)."""
         has_length = "content-length" in self.headers or "transfer-encoding" in self.headers
         return not has_length and self.status not in BODILESS
 
     # Called by the parser. An exception stops the parser, which raises an error with that exception as its context.
 
     def on_message_begin(self) -> None:
-        """Checks that the answer that begins is the first one of this exchange; raises `Broken` for a second one."""
+        """Raises `Broken` if a second answer begins in this exchange."""
         if self.status:
             raise Broken("a second answer follows")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Adds a header from the head of upstream's answer to `headers`.
-
-        Headers behind the body (trailers) are left out, because no request has asked for them (RFC 9110, 6.5.1).
-        """
+        """Adds a header of the answer's head to `headers`, and drops headers behind the body (trailers)."""
+        # No request has asked for trailers (RFC 9110, 6.5.1).
         if not self.status:
             self.headers.add(name.decode("latin-1"), value.decode("latin-1"))
 
     def on_headers_complete(self) -> None:
-        """Records the status of an answer whose head is complete, and prepares to decode its body.
+        """Stores the status of an answer whose head has arrived, and prepares to decode the body.
 
-        The head of an interim answer (status 1xx) is dropped, because the real one follows. Raises `InvalidStatus` for
-        a status that HTTP does not have, and `Broken` for an encoding that cannot be decoded.
+        Raises `InvalidStatus` for a status that HTTP does not have, and `Broken` for an unknown encoding.
         """
         status = self._parser.get_status_code()
         if not 100 <= status < 600:
             raise InvalidStatus(status)
+        # an interim answer: the real one follows
         if status < 200:
             self.headers.clear()
             return
@@ -425,10 +399,9 @@ class Exchange:
         self._keep_alive = self._parser.should_keep_alive()
 
     def on_body(self, data: bytes) -> None:
-        """Takes a piece of the answer's body: adds it to the buffer or, if the answer is encoded, feeds the decoder.
+        """Adds a piece of the answer's body to the buffer, decoded if the answer is encoded.
 
-        The decoder's output is added to the buffer. If the buffer then has more than `MAX_BUFFERED_BYTES`, reading from
-        upstream stops.
+        Pauses reading from upstream when the buffer has more than `MAX_BUFFERED_BYTES`.
         """
         decoder = self._decoder
         if decoder is None:
@@ -442,10 +415,7 @@ class Exchange:
             self._pause()
 
     def on_message_complete(self) -> None:
-        """Handles the arrival of the answer's last byte.
-
-        If nothing is left to decode, marks the exchange as complete. Otherwise the last step of decoding does so.
-        """
+        """Records that the answer's last byte has arrived, and ends the exchange if nothing is left to decode."""
         if self._state is not State.BODY:  # this is the end of an interim answer, or the exchange has failed
             return
         self._state = State.DECODING

@@ -26,17 +26,15 @@ MAYBE_BILLED = "The call may have reached upstream and may have been billed."
 
 
 class UnreachableLog:
-    """Log of the reasons why upstream gives no answer: each at most once a minute, with the system's own words.
-
-    Reasons that differ only in words that upstream has chosen count as the same reason. So upstream can fill neither
-    the log nor the memory.
-    """
+    """Log of the reasons why upstream gives no answer; each kind of reason is logged at most once a minute."""
 
     def __init__(self) -> None:
+        # Kinds are told apart without words that upstream has chosen, so upstream can fill neither the log nor the
+        # memory.
         self._logged_at: dict[str, float] = {}  # in the order of time, within the last minute
 
     def add(self, fault: NotConnected | Broken) -> None:
-        """Logs why upstream gives no answer, unless the same reason was logged within the last minute."""
+        """Logs why upstream gives no answer, in the system's words, unless the reason was logged within a minute."""
         what = "no connection to upstream" if isinstance(fault, NotConnected) else "no usable answer from upstream"
         words = f"{what}: {fault}"
         systems_words = str(fault.__cause__ or "")
@@ -44,10 +42,9 @@ class UnreachableLog:
         self.add_reason(f"{words}{details}", f"{what}: {fault.kind}")
 
     def add_reason(self, words: str, kind: str = "") -> None:
-        """Logs `words`, the reason why upstream gives no answer, at most once a minute for each kind of reason.
+        """Logs `words`, a reason why upstream gives no answer, unless one of this `kind` was logged within a minute.
 
-        `kind` names the kind. If it is empty, each text is a kind of its own. At most `MAX_LOGGED_REASONS` kinds are
-        logged a minute.
+        Without a `kind`, each text is a kind of its own. At most `MAX_LOGGED_REASONS` kinds are logged a minute.
         """
         kind = kind or words
         now = time.monotonic()
@@ -64,10 +61,9 @@ unreachable_log = UnreachableLog()
 
 
 def error_of(fault: TransportFault, request: UpstreamRequest) -> ProxyError:
-    """Converts `fault`, which ended a request before an answer's head arrived, to the error that the caller gets.
+    """Converts a fault of the connection to upstream, before an answer's head arrived, to the error for the caller.
 
-    The error is a `RequestTimeout` if the deadline passed while the caller was still sending the body. The message of
-    any other error says whether upstream may have billed the call. A connection that fails or breaks is logged, too.
+    The error's message says whether upstream may have billed the call. A failed connection is also logged.
     """
     match fault:
         case ConnectTimeout():
@@ -91,6 +87,7 @@ def error_of(fault: TransportFault, request: UpstreamRequest) -> ProxyError:
             return UpstreamTimeout(
                 f"Upstream did not begin to answer within {fault.seconds:g} seconds ({fault.setting}). {MAYBE_BILLED}"
             )
+        # the caller was still sending the body
         case _ if request.upload is not None and not request.upload.complete:
             return RequestTimeout()
         case _:

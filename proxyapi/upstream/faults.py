@@ -54,18 +54,18 @@ TLS_RECORDS = (b"\x15\x03", b"\x16\x03")  # the first bytes of an alert and of a
 
 
 class ProxyRefused(ConnectionError):
-    """Error: the proxy on the way to upstream refused to open a tunnel, or its URL is not an http:// URL."""
+    """Error: the proxy on the way to upstream refused to open a tunnel, or has no http:// URL."""
 
 
 class TransportFault(Exception):
-    """Base class of the errors for a failed exchange with upstream; each subclass is one way of failing."""
+    """Base class of the errors of a failed exchange with upstream; each subclass is one way to fail."""
 
 
 class NotConnected(TransportFault):
     """Error: no connection to upstream could be opened, so upstream has received nothing of the call.
 
-    `reason` says why, in words for a caller, without host, address or key. `kind` is the part of it that the gateway
-    itself has written, so that faults can be told apart without words that a proxy has chosen.
+    `reason` says why, in words for a caller, without host, address or key. `kind` leaves out words that a proxy has
+    chosen.
     """
 
     def __init__(self, reason: str = "", kind: str = "") -> None:
@@ -79,21 +79,15 @@ class ConnectTimeout(NotConnected):
 
 
 class NoFileLeft(NotConnected):
-    """Error: no connection to upstream could be opened, because the system allows no further open file."""
+    """Error: no connection to upstream could be opened, because the system allows no more open files."""
 
 
 class Late(TransportFault):
-    """Error: upstream's answer did not end before the deadline of the call.
-
-    The subclass `Silent` is for an upstream that sent nothing for too long.
-    """
+    """Error: upstream's answer did not end before the deadline of the call."""
 
 
 class Silent(Late):
-    """Error: upstream sent nothing for longer than a setting allows.
-
-    `setting` is the name of this setting, and `seconds` its value.
-    """
+    """Error: upstream sent nothing for longer than the setting `setting` allows, which is `seconds`."""
 
     def __init__(self, setting: str, seconds: float) -> None:
         super().__init__(f"{setting}, {seconds:g} seconds")
@@ -102,28 +96,29 @@ class Silent(Late):
 
 
 class Broken(TransportFault):
-    """Error: the connection to upstream broke before the end of the answer, or the answer breaks the rules of HTTP.
+    """Error: the connection broke before the end of upstream's answer, or the answer breaks HTTP's rules.
 
-    Its text says why, in words for a caller, without host, address or key. `kind` is the same text without the words
-    that upstream has chosen, so that there are only few kinds to log, whatever upstream sends.
+    Its text says why, in words for a caller, without host, address or key. `kind` leaves out words that upstream has
+    chosen.
     """
 
     def __init__(self, reason: str = "", kind: str = "") -> None:
         super().__init__(reason)
+        # so there are only few kinds to log, whatever upstream sends
         self.kind = kind or reason
 
 
 class InvalidStatus(Broken):
-    """Error: upstream's answer has a status that HTTP does not have, below 100 or above 599."""
+    """Error: upstream's answer has a status that HTTP does not have, such as 99 or 600."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"its answer has the status {status:03}, which is none", "its answer has an invalid status")
 
 
 def not_connected(fault: OSError | UnicodeError, *, is_proxy: bool) -> NotConnected:
-    """Builds the error `NotConnected`, whose text tells a caller why a connection could not be opened.
+    """Creates the error `NotConnected`, whose text tells a caller why no connection could be opened.
 
-    `fault` is the system's error while connecting to upstream or, if `is_proxy`, to the proxy on the way to upstream.
+    `fault` is the system's error. It concerns the proxy on the way to upstream if `is_proxy` is true, else upstream.
     """
     match fault:
         case ProxyRefused():
@@ -146,9 +141,9 @@ def not_connected(fault: OSError | UnicodeError, *, is_proxy: bool) -> NotConnec
 
 
 def lost(fault: Exception | None) -> Broken:
-    """Builds the error `Broken`, whose text tells a caller how an open connection to upstream was lost.
+    """Creates the error `Broken`, whose text tells a caller how an open connection to upstream was lost.
 
-    `fault` is the system's error; None if upstream has closed the connection in an orderly way.
+    `fault` is the system's error, or None if upstream has closed the connection in an orderly way.
     """
     match fault:
         case None:
@@ -165,15 +160,12 @@ def lost(fault: Exception | None) -> Broken:
 
 
 def unreadable(start: bytes, fault: httptools.HttpParserError | httptools.HttpParserUpgrade) -> Broken:
-    """Returns the error `Broken`, whose text tells a caller why the parser could not read upstream's answer.
+    """Creates the error `Broken`, whose text tells a caller why the parser could not read upstream's answer.
 
-    `fault` is the parser's error. `start` has the first bytes from upstream if no head of an answer came.
-
-    The parser calls functions of the gateway, such as `on_body`. If one of them has raised an exception, that exception
-    is the reason; the parser's error only says in which function. If none has, the parser's error is the reason.
-
-    An exception that upstream cannot cause is a fault of the gateway's own. It is logged with its traceback.
+    `fault` is the parser's error. `start` has the first bytes from upstream if no head of an answer has come.
     """
+    # If a function of the gateway that the parser calls, such as `on_body`, has raised an exception, that is the
+    # reason; the parser's error only says in which function.
     cause: BaseException = fault.__context__ or fault
     match cause:
         case Broken():
@@ -187,6 +179,7 @@ def unreadable(start: bytes, fault: httptools.HttpParserError | httptools.HttpPa
         case httptools.HttpParserError():  # its text is one of the parser's phrases, without anything of upstream's
             broken = Broken(f"its answer breaks HTTP's rules ({cause})")
         case _:
+            # upstream cannot cause this
             logger.error("an answer of upstream's cannot be read, by an error of the gateway's own", exc_info=cause)
             broken = Broken("the gateway could not read its answer, by an error of its own")
     broken.__cause__ = cause
@@ -194,7 +187,7 @@ def unreadable(start: bytes, fault: httptools.HttpParserError | httptools.HttpPa
 
 
 def damaged(fault: zlib.error) -> Broken:
-    """Builds the error `Broken` for an encoded answer that cannot be decoded. It quotes zlib's error `fault`."""
+    """Creates the error `Broken` for an encoded answer that cannot be decoded, with the words of zlib's error."""
     kind = "its encoded answer is damaged"
     broken = Broken(f"{kind} ({fault})", kind)
     broken.__cause__ = fault

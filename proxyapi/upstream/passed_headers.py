@@ -52,10 +52,10 @@ READING_METHODS = frozenset({"GET", "HEAD"})
 
 
 def pass_up(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
-    """Returns those headers of the caller's request that go upstream, in their order; repeated ones stay repeated.
+    """Returns the headers of the caller's request that go upstream, in their order; a repeated header stays repeated.
 
-    Left out are those that identify or authenticate the caller, and those that belong to the caller's connection. The
-    names in `headers` must be in lower case.
+    Headers that identify or authenticate the caller, or belong to its connection, are left out. The names in `headers`
+    are in lower case.
     """
     listed = {word.strip().lower() for name, value in headers if name == b"connection" for word in value.split(b",")}
     kept_back = KEPT_BACK | listed if listed else KEPT_BACK
@@ -69,16 +69,16 @@ def pass_up(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
 
 
 def without_encoding(headers: Headers | None) -> Headers:
-    """Returns a copy of `headers` without Content-Encoding, to be sent with a body that has been decoded."""
+    """Returns a copy of `headers` without Content-Encoding, for a body that has been decoded."""
     kept = Headers(headers or {})
     kept.popall("content-encoding", None)
     return kept
 
 
 def pass_down(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Returns those headers of upstream's answer that the caller may get, by their names in lower case.
+    """Returns the headers of upstream's answer that the caller may get, as a dict with names in lower case.
 
-    The values of a repeated header are joined by commas (RFC 9110, 5.3).
+    A repeated header has its values joined by commas (RFC 9110, 5.3).
     """
     passed: dict[str, str] = {}
     for cased, value in headers:
@@ -89,15 +89,10 @@ def pass_down(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def location_down(location: str, *, base_url: str, root_path: str, method: str, status: int) -> str | None:
-    """Converts upstream's header `Location` to the one that the caller gets; None if the caller gets none.
+    """Converts upstream's header `Location` to the one for the caller; returns None if the caller gets none.
 
-    * A location below upstream's `base_url` becomes the same path below the gateway's own `/v1`. Otherwise a client
-      that follows a redirect to upstream itself would bypass policies, budgets and the ledger.
-    * A redirect to another server gives None if it would make the client send its request's body there.
-    * A location that is no URL gives None.
-    * Any other location passes unchanged.
-
-    `root_path` is the prefix under which clients reach the gateway. `method` is the request's, `status` the answer's.
+    A location below upstream's `base_url` becomes the same path below the gateway's `/v1`: `/v1/files/x`, or
+    `/ai/v1/files/x` if clients reach the gateway below the `root_path` `/ai`. `method` and `status` are the call's.
     """
     base = urlsplit(base_url.rstrip("/"))
     try:
@@ -106,24 +101,22 @@ def location_down(location: str, *, base_url: str, root_path: str, method: str, 
     except ValueError:
         return None
     rest = found.path.removeprefix(base.path)
+    # A client that followed a redirect to upstream itself would bypass policies, budgets and the ledger.
     if is_upstreams and found.path.startswith(base.path) and rest[:1] in {"", "/"}:
         return found._replace(scheme="", netloc="", path=f"{root_path}/v1{rest}").geturl()
+    # The client would send its request's body to another server.
     if 300 <= status < 400 and method not in READING_METHODS and (found.netloc or found.scheme):
         return None
     return location
 
 
 def _is_value(value: str) -> bool:
-    """Returns whether `value` can be sent to the caller as a header's value: printable ASCII and tabs only.
-
-    Nearly all values have no tab, and that case is checked first because it is faster.
-    """
+    """Returns whether a header's value can be sent to the caller: only printable ASCII and tabs."""
+    # Nearly all values have no tab, and the first test is faster.
     return (value.isascii() and value.isprintable()) or VALUE.fullmatch(value) is not None
 
 
 def _text(value: bytes) -> str:
-    """Decodes the value of a caller's header as UTF-8, and returns the text, which goes upstream encoded as UTF-8.
-
-    Bytes that are not UTF-8 become `?`, because no other replacement is sure to be accepted everywhere.
-    """
+    """Decodes the value of a caller's header from UTF-8; other bytes become `?`."""
+    # The text goes upstream encoded as UTF-8. No other replacement is sure to be accepted everywhere.
     return value.decode("ascii") if value.isascii() else value.decode("utf-8", "replace").replace("\ufffd", "?")

@@ -13,10 +13,9 @@ PROXY_SCHEMES = ("http",)  # of the proxies that the gateway can use
 
 
 def environment_proxy(url: str) -> SplitResult | None:
-    """Returns the URL of the proxy that the environment variables name for requests to `url`; None without a proxy.
+    """Returns the URL of the proxy that the environment variables name for requests to `url`.
 
-    If `NO_PROXY` exempts the host of `url`, the result is None. A proxy that is named without a scheme is an http://
-    one.
+    Returns None if there is none, or if `NO_PROXY` exempts the host. A proxy without a scheme is an http:// one.
     """
     parts, named = urlsplit(url), getproxies()
     proxy = named.get(parts.scheme) or named.get("all")
@@ -29,8 +28,7 @@ def environment_proxy(url: str) -> SplitResult | None:
 def is_bypassed(host: str, port: int, no_proxy: str) -> bool:
     """Returns whether requests to `host` and `port` bypass the proxy, because `no_proxy` lists them.
 
-    `no_proxy` is the value of the environment variable NO_PROXY. An entry of this list is a name, a domain, an address
-    or a network, or `*` for all hosts. An entry with a port is for that port only.
+    `no_proxy` is the value of NO_PROXY, such as `example.com, 10.0.0.0/8, localhost:8000` or `*` for all hosts.
     """
     name = host.rstrip(".").lower()
     address = _address(name)
@@ -46,9 +44,9 @@ def is_bypassed(host: str, port: int, no_proxy: str) -> bool:
 
 
 def proxy_fault(url: str) -> str:
-    """Says why requests to `url` cannot go through the proxy that the environment variables name for them.
+    """Returns why the proxy in the environment variables cannot be used for requests to `url`; empty if it can.
 
-    Returns an empty text if they can, or if there is no proxy.
+    Also empty if there is no proxy.
     """
     proxy = environment_proxy(url)
     if proxy is None:
@@ -66,9 +64,9 @@ def proxy_fault(url: str) -> str:
 
 
 def proxy_authorization(proxy: SplitResult) -> list[str]:
-    """Returns the header line with which the gateway logs in at `proxy`, in a list of one.
+    """Returns a list with the header line `Proxy-Authorization: …`, made of the user and password in the proxy's URL.
 
-    The line has the user and the password of the proxy's URL. If the URL has no user, the list is empty.
+    The list is empty if the URL has no user.
     """
     if not proxy.username:
         return []
@@ -77,9 +75,9 @@ def proxy_authorization(proxy: SplitResult) -> list[str]:
 
 
 def _split_port(entry: str) -> tuple[str, int | None]:
-    """Splits an entry of NO_PROXY, such as `example.com:443` or `[::1]:443`, into its host and its port.
+    """Splits an entry of NO_PROXY, such as `example.com:443` or `[::1]:443`, into host and port; the port may be None.
 
-    The port is None if there is none. An IPv6 address without brackets has no port.
+    An IPv6 address without brackets has no port.
     """
     if found := re.fullmatch(r"\[([^\]]*)\](?::(\d{1,5}))?", entry) or re.fullmatch(r"([^:]*):(\d{1,5})", entry):
         return found[1], int(found[2]) if found[2] else None
@@ -87,9 +85,9 @@ def _split_port(entry: str) -> tuple[str, int | None]:
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Parses `text` as an IP address, without an IPv6 zone; returns None if the text is a name.
+    """Parses an IP address, without its IPv6 zone; returns None for any other text.
 
-    An IPv4 address that is written as IPv6 (`::ffff:192.0.2.1`) is returned as IPv4.
+    `::ffff:192.0.2.1` is returned as the IPv4 address.
     """
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
@@ -99,16 +97,16 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def _is_in_domain(name: str, entry: str) -> bool:
-    """Returns whether the host `name` is the domain in an entry of NO_PROXY, or lies below that domain.
+    """Returns whether a host is in the domain that an entry of NO_PROXY names: `a.example.com` is in `example.com`.
 
-    The entry may be written as `example.com`, `.example.com` or `*.example.com`.
+    `.example.com` and `*.example.com` mean the same domain.
     """
     domain = entry.removeprefix("*").strip(".")
     return bool(domain) and f".{name}".endswith(f".{domain}")
 
 
 def _includes(entry: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Returns whether an entry of NO_PROXY is this IP address, or a network that contains it."""
+    """Returns whether an entry of NO_PROXY is this IP address, or a network with this address in it."""
     try:
         network = ipaddress.ip_network(entry, strict=False)
     except ValueError:

@@ -13,27 +13,27 @@ from proxyapi.upstream.passed_headers import Headers
 
 
 class Upload(Protocol):
-    """Interface of a request body that goes upstream while it is still arriving (`proxyapi.call.uploads`)."""
+    """Interface of a request body that goes upstream while it arrives (`proxyapi.call.uploads`)."""
 
     content_type: str
 
     @property
     def complete(self) -> bool:
-        """True once all of the body has arrived from the caller."""
+        """True once the whole body has arrived from the caller."""
 
     @property
     def size(self) -> int | None:
-        """The number of bytes that go upstream; None while it is not known."""
+        """The number of bytes that go upstream; None while this is not known."""
 
     @property
     def is_whole(self) -> bool:
-        """True if all of the body was received and read before anything goes upstream."""
+        """True if the whole body was read before anything goes upstream."""
 
     async def check(self) -> None:
-        """Checks, once all of the body has been read, whether the caller may send it; only the first call does so."""
+        """Checks whether the caller may send this body, after the whole body has been read; does so only once."""
 
     def pieces(self) -> AsyncIterator[bytes]:
-        """Yields the pieces of the caller's body while it arrives, each as soon as it may be sent upstream.
+        """Yields the caller's body in pieces while it arrives, each as soon as it may go upstream.
 
         Raises `ProxyError` or `CallerGone`, both of which end the call.
         """
@@ -43,15 +43,12 @@ class Upload(Protocol):
 class UpstreamRequest:
     """One HTTP request to upstream, before it is written as bytes.
 
-    `path` is below the base URL, and `query` is already encoded. `deadline` is the moment when the whole call ends, in
-    seconds of the event loop's clock.
-
-    `content` has the bytes of a body that was received whole, and `json` the object in them, which policies read.
-    `upload` is a form, which goes upstream while it arrives. A request has only one of the two, or no body.
-
-    If `headers` are given, these are sent, with the account's credentials; otherwise those that the SDK would send.
-
-    `route` is the route of `/v1` to which the path belongs; None if `/v1` has no such route.
+    * `path` is below the base URL; `query` is encoded already.
+    * `deadline`: the end of the whole call, in seconds of the event loop's clock.
+    * `content`: the bytes of a body that has arrived whole; `json` is the object in it, for the policies.
+    * `upload`: a form that goes upstream while it arrives, instead of `content`.
+    * `headers`: sent with the account's credentials; None for those of the SDK.
+    * `route`: the route of `/v1` for this path, or None.
     """
 
     method: str
@@ -70,10 +67,10 @@ class UpstreamRequest:
 
     @property
     def is_of_text(self) -> bool:
-        """True if a streamed answer to this request consists of text, and not of pictures or sound."""
+        """True if a streamed answer to this request is text, not pictures or sound."""
         return not self.path.startswith(("/images/", "/audio/"))
 
     @property
     def text_size(self) -> int:
-        """The size in bytes of the JSON body that the policies read; 0 if the request has none."""
+        """The size in bytes of the JSON body, for the policies that read it; 0 if there is none."""
         return 0 if self.json is None else self.json.size

@@ -39,7 +39,7 @@ CAME_BACK = (
 def is_own_address(base_url: str, host: str, port: int) -> bool:
     """Returns whether a request to `base_url` would reach the gateway itself, which listens on `host` and `port`.
 
-    Names are resolved for that, so this may wait for DNS.
+    May wait for DNS, since names are resolved.
     """
     parts = urlsplit(base_url)
     if (parts.port or PORTS.get(parts.scheme)) != port:
@@ -51,10 +51,12 @@ def is_own_address(base_url: str, host: str, port: int) -> bool:
 
 
 def check(api_key: str, via: str) -> None:
-    """Checks that upstream is not this gateway itself, and that the call has not passed this gateway before.
+    """Checks that a call does not come back to this gateway: that upstream is another server, and no ring of gateways.
 
-    `api_key` is the upstream key with which the call is to be sent, and `via` the value of the request's header `Via`,
-    or empty. Raises `LoopDetected` if the key is a key of this gateway, or if the header names this gateway.
+    `api_key` is the upstream key for the call, `via` the request's header `Via` or empty.
+
+    Raises:
+        LoopDetected: the key is a key of this gateway, or the header names this gateway.
     """
     may_be_ours = api_key.startswith(PREFIX) or api_key == call_settings().SECURITY_KEY
     if may_be_ours and keyring.find(api_key) is not None:
@@ -66,28 +68,23 @@ def check(api_key: str, via: str) -> None:
 
 
 def own_entry() -> str:
-    """Returns this gateway's entry for the header `Via` of requests to upstream; empty if upstream is OpenAI.
-
-    By it, the gateway recognises a call that comes back to it.
-    """
+    """Returns this gateway's name in the header `Via` of requests to upstream; empty if upstream is OpenAI."""
+    # By it, the gateway recognises a call that comes back.
     return _entry(call_settings().OPENAI_BASE_URL)
 
 
 def gateways_passed(via: str) -> str:
-    """Returns those entries of a call's header `Via` that go upstream: they name the gateways that the call has passed.
+    """Returns the header `Via` for upstream: the entries in `via` that name a gateway of this software.
 
-    `via` is the value of the header. Entries of other proxies are the caller's, and upstream does not learn of them.
-    The result is empty if upstream is OpenAI.
+    Entries of other proxies are left out. The result is empty if upstream is OpenAI.
     """
+    # Entries of other proxies are the caller's, and upstream does not learn of them.
     return ", ".join(_entries(via)) if own_entry() else ""
 
 
 @cache
 def _entry(base_url: str) -> str:
-    """Returns the entry in the header `Via` by which a gateway whose upstream is `base_url` names itself.
-
-    It is empty for OpenAI.
-    """
+    """Returns the name in `Via` of a gateway whose upstream is `base_url`: `1.1 chatproxy-…`, or empty for OpenAI."""
     host = urlsplit(base_url).hostname or ""
     if any(host == domain or host.endswith(f".{domain}") for domain in OPENAI_DOMAINS):
         return ""
@@ -95,12 +92,12 @@ def _entry(base_url: str) -> str:
 
 
 def _entries(via: str) -> list[str]:
-    """Returns those entries of a header `Via` that name a gateway of this software."""
+    """Returns the entries of a header `Via` that name a gateway of this software."""
     return [entry for entry in map(str.strip, via.split(",")) if GATEWAY.fullmatch(entry)]
 
 
 def _addresses(host: str) -> set[ipaddress.IPv4Address | ipaddress.IPv6Address]:
-    """Resolves a host name to the host's IP addresses; returns an empty set if the name is not known."""
+    """Returns the IP addresses of a host, given by its name; an empty set if the name is unknown."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
@@ -110,7 +107,8 @@ def _addresses(host: str) -> set[ipaddress.IPv4Address | ipaddress.IPv6Address]:
 
 
 def _is_local(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Returns whether an IP address belongs to this machine: a socket can be bound to it."""
+    """Returns whether an IP address belongs to this machine."""
+    # A socket can be bound to a local address only.
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
         with socket.socket(family) as probe:

@@ -32,10 +32,7 @@ NO_CONNECTION_IN_TIME = {False: "it does not answer", True: "the proxy on the wa
 
 
 class Transport:
-    """The pool of connections to one upstream: it reuses those that are free, and opens new ones.
-
-    Their number has no limit here, because `proxyapi.call.capacity` limits the calls.
-    """
+    """The pool of connections to one upstream: reuses free connections, and opens new ones without a limit."""
 
     def __init__(self, base_url: str, *, connect_timeout: float, silence: SilenceLimits = UNLIMITED) -> None:
         self._url = urlsplit(base_url)
@@ -44,13 +41,14 @@ class Transport:
         self._tls = httpx2.create_ssl_context() if self._url.scheme == "https" else None
         self._connect_timeout = connect_timeout
         self._silence = silence
+        # `proxyapi.call.capacity` limits the calls, and so the connections.
         self._open: set[Connection] = set()
         self._vacant: list[Connection] = []  # the one used last stands last, and is used first
 
     async def open(self, method: str, target: str, headers: Headers, body: Body, deadline: float) -> Exchange:
-        """Sends a request to upstream on a free or new connection; returns the exchange when the answer's head is here.
+        """Sends a request on a free or new connection to upstream; returns the exchange when the answer's head is here.
 
-        `target` is the path and query below the base URL, encoded. The whole exchange ends at `deadline`, in seconds of
+        `target` is the path and query below the base URL, encoded. `deadline` ends the whole exchange, in seconds of
         the event loop's clock.
 
         Raises:
@@ -72,15 +70,17 @@ class Transport:
         return await connection.exchange(head, body, deadline, self._silence)
 
     async def close(self) -> None:
-        """Closes all connections of the pool to upstream, those in use, too."""
+        """Closes all connections to upstream, also those in use."""
         for connection in list(self._open):
             connection.close()
 
     def _head(self, method: str, target: str, headers: Headers, framing: list[str]) -> bytes:
-        """Builds the bytes of a request's head: its request line, `headers`, and the header lines in `framing`.
+        """Builds the bytes of a request's head: the request line, `headers`, and the header lines `framing`.
 
-        Those in `framing` say how the body is delimited. Raises `ValueError` if a header has a line break or a zero
-        byte in it, or if `target`, the path and query, has a space in it.
+        `framing` says how the body is delimited, such as `Content-Length: 5`.
+
+        Raises:
+            ValueError: a header has a line break or a zero byte in it, or `target` (path and query) has a space in it.
         """
         place = f"{self._url.path}{target}"
         if self._proxy is not None and self._tls is None:
@@ -95,10 +95,7 @@ class Transport:
         return head.encode()
 
     def _take_vacant(self) -> Connection | None:
-        """Takes a free connection to upstream out of the pool and returns it; returns None if there is none.
-
-        Closes the connections that have been free for more than `VACANT_SECONDS`.
-        """
+        """Takes a free connection out of the pool and returns it, or None; closes those that were free for too long."""
         oldest = asyncio.get_running_loop().time() - VACANT_SECONDS
         while self._vacant and self._vacant[0].vacant_since < oldest:
             self._vacant.pop(0).close()
@@ -108,20 +105,20 @@ class Transport:
         return None
 
     def _put_back(self, connection: Connection) -> None:
-        """Puts a connection to upstream that has become free back into the pool, for a later request."""
+        """Puts a connection back into the pool after its exchange, for a later request."""
         connection.vacant_since = asyncio.get_running_loop().time()
         self._vacant.append(connection)
 
     def _discard(self, connection: Connection) -> None:
-        """Removes a closed connection to upstream from the pool."""
+        """Removes a closed connection from the pool."""
         self._open.discard(connection)
         if connection in self._vacant:
             self._vacant.remove(connection)
 
     async def _connect(self, deadline: float) -> Connection:
-        """Opens a connection to upstream and returns it.
+        """Opens a connection to upstream within the time limits.
 
-        Raises `NotConnected` if that fails, and `ConnectTimeout` if it takes too long or passes `deadline`.
+        Raises `NotConnected` if that fails, and `ConnectTimeout` if it takes too long or the `deadline` passes.
         """
         latest = asyncio.get_running_loop().time() + self._connect_timeout
         try:
@@ -137,10 +134,9 @@ class Transport:
         return connection
 
     async def _connected(self) -> Connection:
-        """Opens a connection to upstream, without a time limit, and returns it.
+        """Opens a connection to upstream, through a proxy if one is configured; has no time limit.
 
-        The steps: look up the addresses, connect a socket, ask a proxy for a tunnel if one is used, start TLS. Raises
-        OSError, or UnicodeError for an impossible host name.
+        Raises OSError, or UnicodeError for an impossible host name.
         """
         loop = asyncio.get_running_loop()
         place = self._url if self._proxy is None else self._proxy
@@ -165,9 +161,10 @@ class Transport:
         return connection
 
     async def _tunnel(self, opened: socket.socket, proxy: SplitResult) -> None:
-        """Asks an HTTP proxy, over the socket `opened`, for a tunnel to upstream (RFC 9110, 9.3.6).
+        """Asks an HTTP proxy for a tunnel to upstream, over the open socket `opened` (RFC 9110, 9.3.6).
 
-        Raises `ProxyRefused` if the proxy does not open the tunnel.
+        Raises:
+            ProxyRefused: the proxy does not open the tunnel.
         """
         loop = asyncio.get_running_loop()
         place = self._host if self._url.port else f"{self._host.rstrip(':')}:{PORTS[self._url.scheme]}"
@@ -184,11 +181,8 @@ class Transport:
 
 
 def keep_alive(opened: socket.socket) -> None:
-    """Switches on TCP keep-alive for `opened`, a socket to upstream.
-
-    The system then sends a probe when the connection has been silent for `KEEPALIVE_IDLE_SECONDS`, so that no NAT
-    gateway on the way forgets the connection.
-    """
+    """Switches on TCP keep-alive for a socket to upstream, with a probe after `KEEPALIVE_IDLE_SECONDS` of silence."""
+    # So no NAT gateway on the way forgets the connection.
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     idle = getattr(socket, "TCP_KEEPIDLE", None) or getattr(socket, "TCP_KEEPALIVE", None)  # macOS has the second
     if idle is not None:
@@ -197,7 +191,7 @@ def keep_alive(opened: socket.socket) -> None:
 
 
 async def in_chunks(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yields the bytes of a request's body in HTTP's chunked transfer coding, with its end (RFC 9112, 7.1)."""
+    """Yields the bytes of a request's body in HTTP's chunked transfer coding, from first to last (RFC 9112, 7.1)."""
     async for piece in pieces:
         if piece:
             yield b"%x\r\n%b\r\n" % (len(piece), piece)
