@@ -53,10 +53,7 @@ EXAMPLE_BODY = '{"model": "%s", "messages": [{"role": "user", "content": "Hello"
 
 class KeyChangeList(ChangeList):  # type: ignore[misc]  # unfold has no types
     def get_results(self, request: HttpRequest) -> None:
-        """Loads the access keys on one page of the admin's list, and the usage of each key, in two queries.
-
-        The usage is loaded only for people who may see it.
-        """
+        """Loads the access keys for one page of the admin's list, and their usage if the person may see it."""
         super().get_results(request)
         if may_see(request):
             summaries = read_summaries([key.name for key in self.result_list], timezone.now())
@@ -146,10 +143,8 @@ class AccessKeyAdmin(GuardedAdmin):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Mapping[str, object] | None = None
     ) -> HttpResponse:
-        """Shows the form for a new access key, with Save as its only button.
-
-        The other buttons would skip the next page, which is the only one that shows the key's secret.
-        """
+        """Shows the form for a new access key, with Save as its only button."""
+        # The other buttons would skip the next page, which alone shows the key's secret.
         context = {"show_save_and_continue": False, "show_save_and_add_another": False, **(extra_context or {})}
         answer: HttpResponse = super().add_view(request, form_url, context)
         return answer
@@ -172,11 +167,9 @@ class AccessKeyAdmin(GuardedAdmin):
         return [path("<path:object_id>/usage.json", data, name=USAGE_DATA), *super().get_urls()]
 
     def has_usage_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
-        """Returns whether the person may see the usage of access keys in the admin.
-
-        This is a method because django-unfold would look up a permission that is given by name in the database, and
-        `manage.py check` runs without one.
-        """
+        """Returns whether the person may see the usage of access keys in the admin."""
+        # A method, since django-unfold would look up a permission given by name in the database, and `manage.py check`
+        # has none.
         return may_see(request)
 
     @action(description="Usage", url_path="usage", permissions=["view", "usage"])  # type: ignore[untyped-decorator]  # unfold's
@@ -230,14 +223,14 @@ class AccessKeyAdmin(GuardedAdmin):
         return self._ask(request, key, "Revoke", "revoke_key.html")
 
     def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[UnfoldAction]:
-        """Returns the actions that the admin's page of one access key offers; for a revoked key, only Usage."""
+        """Returns the actions on the admin's page of one access key; a revoked key has only Usage."""
         actions: list[UnfoldAction] = super().get_actions_detail(request, object_id)
         if _key_or_404(object_id).revoked_at is None:
             return actions
         return [one for one in actions if one.action_name == USAGE]
 
     def _ask(self, request: HttpRequest, key: AccessKey, verb: str, template: str, **more: object) -> HttpResponse:
-        """Renders an admin page that asks something about one access key, for example whether to revoke it."""
+        """Renders an admin page with a question about one access key, for example whether to revoke it."""
         context = {**self.admin_site.each_context(request), "opts": self.opts, "original": key, "key": key, **more}
         return TemplateResponse(
             request,
@@ -246,7 +239,7 @@ class AccessKeyAdmin(GuardedAdmin):
         )
 
     def _show(self, request: HttpRequest, key: AccessKey, text: str, words: str) -> HttpResponse:
-        """Renders the admin page that shows the new secret of an access key, which is shown only this once."""
+        """Renders the admin page with an access key's new secret, which is shown only once."""
         return self._ask(request, key, "Key", "show_key.html", text=text, words=words, curl=_curl(request, key, text))
 
     # Columns of the list, and fields of a key's page that cannot be edited
@@ -269,9 +262,9 @@ class AccessKeyAdmin(GuardedAdmin):
 
     @admin.display(description="spent")
     def spending(self, key: AccessKey) -> str:
-        """Renders a key's spending for the admin's list: for each budget, one bar of the dollars spent and reserved.
+        """Renders a key's spending for the admin's list: a bar for each budget, with the dollars spent and reserved.
 
-        For a key without budgets, renders the dollars that it has spent and reserved this month.
+        A key without budgets gets a bar for this month.
         """
         found = budget_bars(self._summary(key).spent, key.budgets)
         shown_bars = [bar for bar in found if bar.budget] or [bar for bar in found if bar.span == "month"]
@@ -325,10 +318,9 @@ def _key_or_404(object_id: str) -> AccessKey:
 
 
 def _curl(request: HttpRequest, key: AccessKey, text: str) -> str:
-    """Returns a `curl` command with which the holder of a new key can make a first call; `text` is the key's secret.
+    """Returns a `curl` command for a first call with a new key; `text` is the key's secret.
 
-    The command names a route and a model that the key may use. If the key may use none of the example routes, the
-    command names the first of them. If no model is known that the key may use, the command names the default model.
+    The command names a route and a model that the key may use, as far as one is known, or else the default ones.
     """
     route = next((route for route in EXAMPLES if is_allowed(route, key.allowed_routes)), EXAMPLES[0])
     named = (name for name in key.allowed_models if not set(name) & set("*?[]'\"\\"))

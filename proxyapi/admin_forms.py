@@ -22,10 +22,7 @@ GRACES = {
 
 
 class LinesField(SimpleArrayField):
-    """A form field for a list, with one item in each line; commas separate items, too, and empty lines are ignored.
-
-    Its help text begins with that, before what the column of the table says.
-    """
+    """A form field for a list with one item in each line; commas separate items, too."""
 
     def __init__(
         self, base_field: forms.Field, *, max_length: int | None = None, help_text: str = "", **options: object
@@ -36,7 +33,7 @@ class LinesField(SimpleArrayField):
         )
 
     def clean(self, value: str | None) -> Sequence[object]:
-        """Splits the text of the field at line ends and commas, and returns the items as a list, without empty ones."""
+        """Splits the field's text at line ends and commas; returns the items that are not empty."""
         items = (item.strip() for item in re.split(r"[\n,]", value or ""))
         return super().clean("\n".join(filter(None, items)))
 
@@ -66,17 +63,15 @@ class AccessKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscript
 
     @property
     def changed_columns(self) -> list[str]:
-        """The names of the access key's database columns whose values the person has changed in the form.
-
-        Changed form fields that are no column, such as the upstream key, are not among them.
-        """
+        """The names of the access key's database columns that the person has changed in the form."""
         columns = {field.name for field in AccessKey._meta.concrete_fields}
+        # Other fields, such as the upstream key, are no columns.
         return [name for name in self.changed_data if name in columns]
 
     def set_upstream_key(self, key: AccessKey) -> bool:
-        """Sets or removes the upstream key of an access key, as the form asks, without saving the key.
+        """Sets or removes an access key's upstream key, if the form asks for it; does not save the key.
 
-        Returns whether the form has asked for either.
+        Returns whether the form asks for either.
         """
         text = self.cleaned_data.get("upstream_key", "")
         if text or self.cleaned_data.get("forget_upstream_key"):
@@ -86,7 +81,7 @@ class AccessKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscript
 
 
 class RotateForm(forms.Form):
-    """The form by which the admin rotates an access key; it asks how long the old secret stays valid."""
+    """The form for rotating an access key; asks how long the old secret stays valid."""
 
     grace = forms.ChoiceField(
         label="Keep the old key valid for",
@@ -98,5 +93,5 @@ class RotateForm(forms.Form):
 
     @property
     def chosen(self) -> timedelta:
-        """The time, as chosen in the form, for which the old secret of the rotated key stays valid."""
+        """The time for which the rotated key's old secret stays valid, as chosen in the form."""
         return timedelta(seconds=int(self.cleaned_data["grace"]))

@@ -16,7 +16,7 @@ from django.dispatch import receiver
 
 @dataclass
 class CallSettings:
-    """The values of the settings that are needed to handle a call, under the settings' own names."""
+    """The settings needed to handle a call, under their own names."""
 
     ACCESS_TOKEN: str | None
     KEY_SECRET: str | None
@@ -37,23 +37,18 @@ class CallSettings:
 
     @cached_property
     def secrets(self) -> tuple[str, ...]:
-        """The secrets in the settings, which must not appear in the ledger or in an error that a caller gets."""
+        """The secrets in the settings, which no ledger row and no error for a caller may contain."""
         return tuple(filter(None, (self.SECURITY_KEY, self.ACCESS_TOKEN, self.OPENAI_API_KEY)))
 
 
 @cache
 def call_settings() -> CallSettings:
-    """Returns the settings that are needed to handle a call.
-
-    They are gathered once, because a server's settings never change.
-    """
+    """Returns the settings needed to handle a call; reads them only once."""
+    # A server's settings never change.
     return CallSettings(**{field.name: getattr(settings, field.name) for field in fields(CallSettings)})
 
 
 @receiver(setting_changed)
 def _gather_again(**_: object) -> None:
-    """Discards the cached settings after a test has changed one, so that the next use reads them anew.
-
-    Django sends this signal in tests only.
-    """
+    """Discards the cached settings after a test has changed a setting; Django sends this signal in tests only."""
     call_settings.cache_clear()

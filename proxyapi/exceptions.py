@@ -60,10 +60,10 @@ logger = logging.getLogger(__name__)
 
 
 class ProxyError(exceptions.APIException):
-    """Base class of the errors that the gateway itself answers with, as OpenAI's error objects.
+    """Base class of the errors with which the gateway itself answers, as OpenAI's error objects.
 
-    `headers` are added to the answer; `outcome` is what the ledger states as the outcome of the call. `is_unbilled` is
-    True if upstream has received nothing of the call, so that the call costs nothing.
+    `headers` are added to the answer; `outcome` goes to the ledger. `is_unbilled` is true if upstream has received
+    nothing of the call, which then costs nothing.
     """
 
     status_code = 500
@@ -89,7 +89,7 @@ class ProxyError(exceptions.APIException):
         self.headers = {"Retry-After": str(retry_after)} if retry_after else {}
 
     def body(self, request_id: str | None) -> dict[str, Any]:
-        """Returns the JSON object for the answer with this error: one like OpenAI's errors, with the `request_id`."""
+        """Returns the JSON object of the answer with this error, like those of OpenAI, with the `request_id`."""
         error = {"message": self.words, "type": self.type, "param": self.param, "code": self.code}
         return {"error": {**error, "request_id": request_id}}
 
@@ -385,7 +385,7 @@ class CallerGone(Exception):
 def from_framework(error: Exception) -> ProxyError:
     """Converts an exception of Django or Django REST framework to an error of the gateway.
 
-    Any other exception becomes an `InternalError`; an error of the gateway is returned as it is.
+    An error of the gateway is returned unchanged; any other exception becomes an `InternalError`.
     """
     if isinstance(error, ProxyError):
         return error
@@ -399,11 +399,9 @@ def from_framework(error: Exception) -> ProxyError:
 
 
 def render(error: ProxyError, request: HttpRequest) -> HttpResponse:
-    """Builds the JSON answer for an error of the gateway, with its status and headers.
-
-    The header `x-request-id` is added, because OpenAI's SDKs read the id of a failed request from it.
-    """
+    """Builds the JSON answer for an error of the gateway, with status and headers."""
     request_id = str(getattr(request, "request_id", ""))
     body = json.dumps(error.body(request_id))
+    # OpenAI's SDKs read the id of a failed request from this header.
     headers = {"x-request-id": request_id, **error.headers}
     return HttpResponse(body, status=error.status_code, content_type="application/json", headers=headers)

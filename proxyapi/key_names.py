@@ -23,21 +23,17 @@ _UNSEEN = re.compile(
 
 
 def normalised(name: str) -> str:
-    """Converts the name of a new access key to the form in which it will be stored: Unicode's NFKC.
+    """Converts the name of a new access key to the form to be stored, Unicode's NFKC: `ｋｅｙ` becomes `key`.
 
-    This form has ordinary letters in place of full-width ones, for example. A name with unprintable characters is
-    returned unchanged, because `check_name` will refuse it.
+    A name with unprintable characters is returned unchanged; `check_name` refuses it.
     """
     return unicodedata.normalize("NFKC", name) if name.isprintable() else name
 
 
 def comparable(name: str) -> str:
-    """Converts a key's name to a form that is equal for all names that look the same to a reader.
-
-    Differences of case, of the number of spaces and of invisible characters are removed. The form is at most three
-    times as long as the name in NFKC.
-    """
+    """Converts a key's name to a form that is equal for names that look the same: `My  Key` and `my key`."""
     folded = unicodedata.normalize("NFKC", _UNSEEN.sub("", unicodedata.normalize("NFKC", name)).casefold())
+    # at most three times as long as the name in NFKC
     return " ".join(_UNSEEN.sub("", folded).split())
 
 

@@ -37,7 +37,7 @@ _DOLLARS: dict[str, Any] = {
 
 
 class LogBodies(models.TextChoices):
-    """The choice of those calls of an access key whose bodies (request and answer) the ledger stores."""
+    """The choice of the calls of an access key whose bodies (request and answer) the ledger stores."""
 
     INHERIT = "inherit", "server default"
     ALL = "all", "all"
@@ -46,7 +46,7 @@ class LogBodies(models.TextChoices):
 
 
 def check_routes(globs: list[str]) -> None:
-    """Checks the patterns of routes, such as `/v1/responses*`, to which an access key is to be limited.
+    """Checks the patterns of routes, such as `/v1/responses*`, to which an access key will be limited.
 
     Raises:
         ValidationError: a pattern can match no route, because it begins with neither `/` nor `*`.
@@ -58,7 +58,7 @@ def check_routes(globs: list[str]) -> None:
 
 
 def check_upstream_key(text: str) -> None:
-    """Checks that a text can be an API key for upstream, which is sent in a header.
+    """Checks that a text can be an API key for upstream.
 
     Raises:
         ValidationError: the text is too short or too long, or has spaces or characters outside of ASCII.
@@ -68,12 +68,10 @@ def check_upstream_key(text: str) -> None:
 
 
 class AccessKeyManager(models.Manager["AccessKey"]):
-    """Django's manager of access keys: it creates them in the database, and finds them by name."""
+    """Django's manager of access keys: creates them in the database, and finds them by name."""
 
     def issue(self, name: str, *, upstream_key: str = "", **fields: object) -> tuple[AccessKey, str]:
-        """Creates an access key in the database, and returns it together with its secret.
-
-        The secret is stored nowhere, so it cannot be read again.
+        """Creates an access key in the database; returns the key and its secret, which is stored nowhere.
 
         Raises:
             ValidationError: a field is wrong, or another key has the name.
@@ -86,22 +84,19 @@ class AccessKeyManager(models.Manager["AccessKey"]):
         return key, text
 
     def is_taken(self, name: str) -> bool:
-        """Returns whether an access key has this name, or a name that looks the same.
-
-        Keys that an older version of the gateway created have no `comparable_name`. They are few, and their names are
-        compared one by one.
-        """
+        """Returns whether an access key has this name, or one that looks the same."""
         wanted = comparable(name)
         if self.filter(comparable_name=wanted).exists():
             return True
+        # Keys that an older version of the gateway created have no `comparable_name`. They are few.
         return any(
             comparable(other) == wanted for other in self.filter(comparable_name=None).values_list("name", flat=True)
         )
 
     def find(self, name: str) -> AccessKey | None:
-        """Returns the access key with this name, with its row locked until the transaction ends; None if there is none.
+        """Returns the access key with this name, and locks its row until the transaction ends; None if there is none.
 
-        The name is searched for as it was typed, and then in the form in which new names are stored.
+        The name may also be given in another Unicode form than the stored one.
         """
         keys = self.select_for_update()
         return keys.filter(name=name).first() or keys.filter(name=normalised(name)).first()
@@ -191,7 +186,7 @@ class AccessKey(models.Model):
         using: str | None = None,
         update_fields: Iterable[str] | None = None,
     ) -> None:
-        """Saves the access key with a new `changed_at`; a key that has been saved before keeps its name."""
+        """Saves the access key with a new `changed_at`; the name of a saved key stays the same."""
         if self._state.adding:
             self.comparable_name = comparable(self.name)
         else:
@@ -200,31 +195,26 @@ class AccessKey(models.Model):
         super().save(force_insert=force_insert, force_update=force_update, using=using, update_fields=update_fields)
 
     def clean_fields(self, exclude: Collection[str] | None = None) -> None:
-        """Brings the name of a new access key into the form in which it is stored, and then checks each field.
-
-        In this order, the checks see the name as it will be stored.
-        """
+        """Brings the name of a new access key into the form to be stored, then checks each field."""
         if self._state.adding:
             self.name = normalised(self.name)
         super().clean_fields(exclude)
 
     def clean(self) -> None:
-        """Checks that the name of this new access key does not look the same as that of another key.
-
-        Forms cannot check this by themselves: they check uniqueness only of the columns that they show, and they do not
-        show `comparable_name`.
+        """Checks that the name of a new access key does not look like that of another key.
 
         Raises:
             ValidationError: there is such a key.
         """
         super().clean()
+        # Forms check uniqueness only of the columns that they show, and `comparable_name` is none of them.
         if self._state.adding and type(self).objects.is_taken(self.name):
             raise ValidationError({"name": "Key with this Name already exists, perhaps in another spelling."})
 
     def rotate(self, grace: timedelta = timedelta(0)) -> str:
         """Gives the access key a new secret, saves the key, and returns the secret.
 
-        The previous secret stays valid for the time `grace`. A secret from an earlier rotation is no longer valid.
+        The previous secret stays valid for the time `grace`, and an older one ends now.
 
         Raises:
             ValidationError: the key is revoked, or `grace` is too long or negative.
@@ -240,23 +230,21 @@ class AccessKey(models.Model):
         return text
 
     def revoke(self) -> None:
-        """Revokes the access key for ever, and saves it; an old secret that a rotation has left valid ends, too."""
+        """Revokes the access key for ever, with all its secrets, and saves it."""
         if self.revoked_at is None:
             self.active, self.revoked_at = False, timezone.now()
             self.previous_digest, self.previous_valid_until = "", None
             self.save(update_fields=["active", "revoked_at", "previous_digest", "previous_valid_until"])
 
     def renew(self) -> str:
-        """Replaces the secret of the access key by a new random one, and returns it; does not save the key."""
+        """Gives the access key a new random secret and returns the secret; does not save the key."""
         text = PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
         self.digest = sealing.digest(text)
         self.prefix, self.last_four = text[:MASKED_PREFIX_LENGTH], text[-4:]
         return text
 
     def set_upstream_key(self, text: str) -> None:
-        """Sets the upstream key that pays for calls with this access key, or removes it; does not save the access key.
-
-        An empty text removes it.
+        """Sets the upstream key that pays for this access key's calls; an empty text removes it. Does not save the row.
 
         Raises:
             ValidationError: the text cannot be sent in a header.
@@ -266,7 +254,7 @@ class AccessKey(models.Model):
         self.sealed_upstream_key = sealing.seal(text) if text else ""
 
     def state(self, now: datetime | None = None) -> str:
-        """Returns the access key's state at a given time (by default now): `active`, `off`, `expired` or `revoked`."""
+        """Returns the access key's state at a time (by default now): `active`, `off`, `expired` or `revoked`."""
         if self.revoked_at is not None:
             return "revoked"
         if self.expires_at is not None and self.expires_at <= (now or timezone.now()):
@@ -280,5 +268,5 @@ class AccessKey(models.Model):
 
     @property
     def masked(self) -> str:
-        """The part of the access key's secret that may be shown: its beginning and its last four characters."""
+        """The beginning and the last four characters of the access key's secret, for people to recognise it."""
         return f"{self.prefix}…{self.last_four}"

@@ -82,11 +82,9 @@ def body(required: list[str], **properties: Schema) -> Schema:
 
 
 def form(required: list[str], **properties: Schema) -> Schema:
-    """Builds the OpenAPI schema of a multipart form with these fields.
-
-    The gateway's own fields, such as `security_key`, are left out: /docs would fill them in, and a wrong `security_key`
-    in the form wins over a right one in a header.
-    """
+    """Builds the OpenAPI schema of a multipart form with these fields."""
+    # The gateway's own fields, such as `security_key`, are left out: /docs would fill them in, and a wrong
+    # `security_key` in the form wins over a right one in a header.
     return {"type": "object", "required": required, "properties": properties}
 
 
@@ -102,7 +100,7 @@ def operation(
 ) -> Callable[[Method], Method]:
     """Returns a decorator that describes a view's method in `/openapi.json`: its request, answers and errors.
 
-    `request` and `answers` map media types to schemas; `query` maps the names of parameters to their descriptions.
+    `request` and `answers` map media types to schemas. `query` maps the names of parameters to descriptions.
     """
     responses = {(200, media_type): schema for media_type, schema in (answers or {JSON: ANY}).items()}
     decorator: Callable[[Method], Method] = extend_schema(
@@ -279,11 +277,9 @@ usage = operation(
 
 
 class _BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # its base has no types
-    """Base of the extensions by which drf-spectacular describes how a request is authenticated: always in one way.
+    """Base class of the authentication schemes in `/openapi.json`: each one says that a key is a bearer token."""
 
-    With a scheme for each class, /docs would have several fields that look alike, each for a part of the operations.
-    """
-
+    # With a scheme for each class, /docs would have several fields that look alike, each for a part of the operations.
     name = BEARER
 
     def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, object]:

@@ -38,7 +38,7 @@ class Family:
 
     @property
     def paths(self) -> Mapping[str, tuple[str, ...]]:
-        """The paths of the family that OpenAI's reference has, each with its HTTP methods."""
+        """The family's paths in OpenAI's reference, each with its HTTP methods."""
         return _PATHS[self.name]
 
 
@@ -91,12 +91,12 @@ _UNSAFE = re.compile(r"(?:^|[/\\])\.{0,2}(?:$|[/\\])|[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The route of one call: what its path below `/v1` stands for in OpenAI's API.
+    """The route of one call: what its path below `/v1` means in OpenAI's API.
 
-    `name` is the name of the route in the ledger, such as `/v1/files/{id}`. `path` is what is sent to upstream, below
-    its base URL. `object_id` is the id of the stored object in the path; empty if there is none, as in the path of a
-    list. `unknown_segments` are the last segments of a path that OpenAI's reference does not have: those after the part
-    that it does have. They are empty if the path has an `object_id`.
+    * `name`: the route in the ledger, such as `/v1/files/{id}`.
+    * `path`: the path for upstream, below its base URL.
+    * `object_id`: the id of the stored object in the path, or empty.
+    * `unknown_segments`: the end of a path that OpenAI's reference has only in part; empty if there is an `object_id`.
     """
 
     family: Family
@@ -108,7 +108,7 @@ class Route:
 
     @property
     def last_id(self) -> str:
-        """The last segment of the route's path, percent-decoded: the id `resp_1` in `/responses/resp_1`."""
+        """The last segment of the route's path, decoded: `resp_1` for `/responses/resp_1`."""
         return self.segments[-1]
 
     @property
@@ -118,13 +118,13 @@ class Route:
 
     @property
     def is_collection(self) -> bool:
-        """True if a GET of the route returns, or may return, a list of stored objects."""
+        """True if a GET of this route may return a list of stored objects."""
         has_objects = not self.family.is_catalogue and not self.family.is_administration
         return has_objects and not self.object_id and not self.unknown_segments
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """The HTTP methods that OpenAI's API has on this route; GET, POST and DELETE for a route that is not known."""
+        """The HTTP methods of this route in OpenAI's API; GET, POST and DELETE for an unknown route."""
         return self.family.paths.get(self.name.removeprefix("/v1"), METHODS)
 
     @property
@@ -134,11 +134,10 @@ class Route:
 
 
 def find_route(raw_path: str) -> Route | None:
-    """Finds the route that a call's path below `/v1` stands for; None if the path belongs to no family of routes.
+    """Finds the route of a call by its path below `/v1`, as it was sent; None if the path belongs to no family.
 
-    `raw_path` is the path as it came over the wire, and upstream gets it unchanged. A path that could be read in two
-    ways (`..`, also as `%2e%2e`, `//`, and parameters as in `a;b=c`) has no route. The route's name is that of the
-    decoded path: needless escapes such as `%61` and a `/` at the end make no difference.
+    A path that servers may read in two ways, such as `/files/../models` or `/files//x`, has no route. `/f%69les` and
+    `/files/` are the same route as `/files`.
     """
     if len(raw_path) <= LONGEST_KEPT_PATH:
         return _find_kept_route(raw_path)
@@ -147,14 +146,14 @@ def find_route(raw_path: str) -> Route | None:
 
 @lru_cache(maxsize=1024)
 def _find_kept_route(raw_path: str) -> Route | None:
-    """Returns the route of a path as `_find_route` does, and caches it."""
+    """Returns the result of `_find_route` for a path, from a cache."""
     return _find_route(raw_path)
 
 
 def _find_route(raw_path: str) -> Route | None:
-    """Finds the route of a path: follows the path's segments down the tree of all paths in OpenAI's reference.
+    """Finds the route of a path in the tree of all paths in OpenAI's reference.
 
-    Returns None if the path could be read in two ways, or belongs to no family.
+    Returns None if the path can be read in two ways, or belongs to no family.
     """
     raw_segments = raw_path.removeprefix("/").removesuffix("/").split("/")
     if not all(map(_is_safe, raw_segments)):
@@ -178,21 +177,18 @@ def _find_route(raw_path: str) -> Route | None:
 
 
 def _is_safe(segment: str) -> bool:
-    """Returns whether all servers read this segment of a path, as it came over the wire, in the same way.
-
-    A segment that is `..` or has an escaped `/`, for example, is not safe: servers treat these differently.
-    """
+    """Returns whether all servers read this segment of a path in the same way; false for `..` or an escaped `/`."""
     decoded = unquote(segment)
     return bool(_SEGMENT.fullmatch(segment)) and not _UNSAFE.search(decoded) and ";" not in decoded
 
 
 def _parent(segments: tuple[str, ...]) -> Family | None:
-    """Finds the family of routes to which a path belongs, by the path's first segments; None if there is none."""
+    """Returns the family of routes to which a path belongs, by its first segments; None if there is none."""
     return next((family for family in FAMILIES if segments[: len(family.segments)] == family.segments), None)
 
 
 def _read_paths() -> Mapping[str, Mapping[str, tuple[str, ...]]]:
-    """Reads `openai_paths.txt`, and returns the HTTP methods of each path of OpenAI's reference, by family."""
+    """Reads `openai_paths.txt`; returns for each family a dict from path to HTTP methods."""
     paths: dict[str, dict[str, tuple[str, ...]]] = {family.name: {} for family in FAMILIES}
     for line in Path(__file__).with_name("openai_paths.txt").read_text("ascii").splitlines():
         if line.startswith("/"):
@@ -207,8 +203,8 @@ def _read_paths() -> Mapping[str, Mapping[str, tuple[str, ...]]]:
 class _Node:
     """A node in the tree of the paths of OpenAI's reference: one segment of a path.
 
-    `below` maps each segment that may come next to its node. `family` and `name` are those of the route whose path ends
-    here; None and empty if no path does.
+    `below` maps the segments that may follow to their nodes. `family` and `name` are those of the route whose path ends
+    here, if there is one.
     """
 
     below: dict[str, _Node] = field(default_factory=dict)
@@ -217,7 +213,7 @@ class _Node:
 
 
 def _tree() -> _Node:
-    """Builds the tree of the paths that OpenAI's reference has, and returns its root."""
+    """Builds the tree of the paths in OpenAI's reference, and returns its root."""
     tree = _Node()
     for family in FAMILIES:
         for path in family.paths:

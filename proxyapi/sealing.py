@@ -29,24 +29,22 @@ class CannotUnseal(Exception):
 
 
 def digest(text: str) -> str:
-    """Computes the HMAC-SHA256 of an access key's secret, in hex, which is stored instead of the secret.
-
-    Any text has a digest, even one with lone surrogates, which UTF-8 does not allow.
-    """
+    """Computes the HMAC-SHA256 of an access key's secret, in hex, to be stored instead of the secret."""
+    # Any text has a digest, even one with lone surrogates, which UTF-8 does not allow.
     return hmac.digest(_derive(_secret(), PEPPER), text.encode("utf-8", "surrogatepass"), "sha256").hex()
 
 
 def pseudonym(text: str) -> str:
-    """Computes a pseudonym for `text`: an HMAC in hex, the same in every process that has the gateway's secret.
+    """Computes a pseudonym for `text`: a short HMAC in hex, from which neither `text` nor the gateway's secret follows.
 
-    Neither the text nor the secret can be computed from the pseudonym. A pseudonym has only `PSEUDONYM_DIGITS` digits.
-    These are enough, because pseudonyms protect nothing and need only differ from each other.
+    All processes with the same secret compute the same pseudonym.
     """
+    # Few digits are enough: pseudonyms protect nothing and need only differ from each other.
     return hmac.digest(_derive(_secret(), NAME), text.encode(), "sha256").hex()[:PSEUDONYM_DIGITS]
 
 
 def seal(text: str) -> str:
-    """Encrypts an upstream key for the database and the disk (with Fernet), and returns it as text."""
+    """Encrypts an upstream key (with Fernet) for the database and the disk."""
     return _fernet(_secret()).encrypt(text.encode()).decode()
 
 
@@ -63,13 +61,13 @@ def unseal(sealed: str) -> str:
 
 
 def _secret() -> str:
-    """Returns the secret from the settings, from which the keys for digests and for encryption are derived.
+    """Returns the secret in the settings, from which the keys for digests and for encryption are derived.
 
     Raises:
-        ImproperlyConfigured: the settings have none, because `serve` has not prepared this process. Such a process must
-            not create access keys, because the server would not recognise them.
+        ImproperlyConfigured: there is none, because `serve` has not prepared this process.
     """
     secret = call_settings().KEY_SECRET
+    # Such a process must not create access keys: the server would not recognise them.
     if not secret:
         raise ImproperlyConfigured(
             "neither KEY_ENCRYPTION_KEY nor DJANGO_SECRET_KEY is set; start the server once, or set one"
@@ -79,11 +77,11 @@ def _secret() -> str:
 
 @cache
 def _derive(secret: str, label: bytes) -> bytes:
-    """Derives a key of 32 bytes from the gateway's `secret`; each purpose has a `label`, and so a different key."""
+    """Derives a key of 32 bytes from the gateway's `secret`; each purpose has a `label`, and so a key of its own."""
     return HKDF(SHA256(), length=32, salt=None, info=label).derive(secret.encode())
 
 
 @cache
 def _fernet(secret: str) -> Fernet:
-    """Returns the cipher for upstream keys (Fernet), whose key is derived from the secret in the settings."""
+    """Returns the cipher (Fernet) for upstream keys, with a key derived from the gateway's `secret`."""
     return Fernet(base64.urlsafe_b64encode(_derive(secret, SEAL)))

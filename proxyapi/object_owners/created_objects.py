@@ -10,24 +10,22 @@ from usage.call_record import CallRecord
 
 
 class CreatedObjects:
-    """The ids of the objects that one call has created upstream; it records the call's key as their owner.
-
-    Ids that the request names are not among them, although answers repeat such ids.
-    """
+    """The ids of the objects that one call has created upstream; records the call's key as their owner."""
 
     def __init__(self) -> None:
         self._named: frozenset[str] = frozenset()
         self._made: list[str] = []
 
     def exclude(self, named: Collection[str]) -> None:
-        """Remembers the ids that the request names, so that `record` does not take them for ids of new objects."""
+        """Remembers ids that the request names, so that they are not taken for ids of new objects."""
+        # Answers repeat such ids.
         if named:
             self._named = self._named.union(named)
 
     def record(self, objects: CreatedIds, key_name: str) -> None:
-        """Records the key `key_name` as the owner of the new objects whose ids were found in the answer so far.
+        """Records the key `key_name` as the owner of the new objects whose ids the answer has shown so far.
 
-        Ids that have been recorded before are not recorded again.
+        An id that was recorded before is left out.
         """
         for object_id in objects.take_new():
             if object_id not in self._named:
@@ -35,10 +33,9 @@ class CreatedObjects:
                 self._made.append(object_id)
 
     def columns(self, objects: CreatedIds | None) -> CallRecord:
-        """Returns the ids of the objects that the call has created, as columns of its record in the ledger.
+        """Returns the ids of the objects that the call has created, as columns of its ledger row; mostly none.
 
-        `objects` is the reader that found the ids in the answer. The result has no columns if the call has created
-        nothing, as is so for most calls.
+        `objects` is the reader that has found the ids in the answer.
         """
         if not self._made or objects is None:
             return {}

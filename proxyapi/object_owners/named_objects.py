@@ -41,11 +41,11 @@ MENTION: Final = Reference("")  # a place whose id is refused only if another ke
 
 
 class NamedObjects:
-    """The ids of stored objects that one request names, such as the file in `file_id`; each `add_` method adds some.
+    """The ids of stored objects in one request, such as the file in `file_id`; each `add_` method adds some.
 
-    `references` has the ids that upstream looks up, each with its place in the request and its member's name.
-    `mentions` has those that upstream need not look up, as in an earlier answer that is sent back. `family` is the
-    route's family, such as `files`. With `skips_faults`, values that cannot be ids are skipped and not refused.
+    `references` are the ids that upstream looks up, each with its place and its member's name. `mentions` are other
+    ids, such as those in an earlier answer that is sent back. With `skips_faults`, invalid ids are skipped, not
+    refused. The route's `family`, such as `files`, says what some names mean.
     """
 
     def __init__(self, family: str = "", *, skips_faults: bool = False) -> None:
@@ -58,7 +58,7 @@ class NamedObjects:
         return bool(self.references or self.mentions)
 
     def add_body(self, body: JSONObject) -> None:
-        """Adds to this collection the ids of stored objects that the JSON object `body` names, at any depth.
+        """Adds the ids of stored objects in the JSON object `body`, at any depth.
 
         Raises:
             BadRequest: a value in the place of an id cannot be an id, or there are more than `MOST_NAMED` ids.
@@ -74,10 +74,10 @@ class NamedObjects:
                 self._read_members(pairs_of(value), stack, weak=weak, ids=ids)
 
     def add_field(self, name: str, value: str | None, *, is_whole: bool = True) -> None:
-        """Adds the ids of stored objects that a form's field names: its value is an id, or JSON that contains ids.
+        """Adds the ids of stored objects in a form's field: its value is an id, or JSON that contains ids.
 
-        `file_ids[]` and `image[file_id]` mean what `file_ids` and `file_id` mean in JSON. The value None stands for a
-        file. With `is_whole` false, `value` is only the beginning of the field's text.
+        The name `image[file_id]` means what `file_id` means in JSON. None as the value stands for a file. With
+        `is_whole` false, `value` is only the beginning of the field's text.
 
         Raises:
             BadRequest: as `add_body`; also if a file stands in the place of an id, or JSON is cut off or too deep.
@@ -97,9 +97,7 @@ class NamedObjects:
         self.add_body({path[0]: inner})
 
     def add_query(self, query: str, *, is_list: bool) -> None:
-        """Adds the ids of stored objects that the query string of a request names.
-
-        If the request asks for a list (`is_list`), its cursors `after` and `before` are such ids, too.
+        """Adds the ids of stored objects in a query string; if the request asks for a list, also `after` and `before`.
 
         Raises:
             BadRequest: a value in the place of an id cannot be an id, or there are more than `MOST_NAMED` ids.
@@ -115,8 +113,8 @@ class NamedObjects:
     ) -> None:
         """Adds the ids in the members of one JSON object, and puts nested values on `stack`, to be searched later.
 
-        The ids go to `references` or, if `weak` is true, to `mentions`: upstream need not look those up. If `ids` is
-        true, the object is a tool call. Its `id` is left out, because it is not the id of a stored object.
+        The ids go to `references` or, with `weak`, to `mentions`. `ids` says that the object is a tool call, whose own
+        `id` is not the id of a stored object.
         """
         for pair in pairs:
             value = pair[1]
@@ -153,10 +151,9 @@ class NamedObjects:
                 self._refer(one, place, name)
 
     def _read_items(self, value: object, stack: _Stack, *, weak: bool) -> None:
-        """Adds the ids of stored objects that the items in a request's input name.
+        """Adds the ids of stored objects in the items of a request's input; an item without content is a stored item.
 
-        An item without content is a stored item, named by its `id`. If `weak` is true, the items belong to an earlier
-        answer, and this `id` is left out: upstream looks up no item there. Other members are read as in any object.
+        With `weak`, the items belong to an earlier answer, of which upstream looks up no item.
         """
         items = value if isinstance(value, list) else [value]
         for item in () if _is_plain(items) else items:
@@ -176,7 +173,7 @@ class NamedObjects:
                 self._read_members(((name, one),), stack, weak=weak or name in mentioned, ids=False)
 
     def _refer(self, value: object, place: Reference, name: str) -> None:
-        """Stores an id and its place in `references`. If `value` can be no id, calls `_fault`, which may raise."""
+        """Stores an id with its place in `references`; refuses a value that cannot be an id, by `_fault`."""
         if not is_object_id(value):
             self._fault(f"Invalid '{_shown(name)}': this can be no id.", param=_shown(name), code="invalid_value")
             return
@@ -189,15 +186,14 @@ class NamedObjects:
             self._check_number()
 
     def _check_number(self) -> None:
-        """Raises `BadRequest` if more than `MOST_NAMED` stored objects are named, unless `skips_faults` is set."""
+        """Raises `BadRequest` if the request names more than `MOST_NAMED` objects, unless `skips_faults` is set."""
         if len(self.references) + len(self.mentions) > MOST_NAMED:
             self._fault(f"The request names more than {MOST_NAMED:,} stored objects.")
 
     def _parsed(self, name: str, text: str) -> object:
-        """Parses the text of a form's field as JSON, and returns the value; the text itself if it is not JSON.
+        """Parses the text of a form's field as JSON, and returns the value; returns other text unchanged.
 
-        Raises:
-            BadRequest: the JSON is nested too deep; with `skips_faults` the text is returned instead.
+        Raises `BadRequest` if the JSON is nested too deep; with `skips_faults` the text is returned instead.
         """
         try:
             return DECODER.decode(text)
@@ -218,7 +214,7 @@ _PLAIN = _NO_TEXT | {str}
 
 @dataclass(frozen=True, slots=True)
 class _Role:
-    """What a member's name says of its value in a JSON body, for example that it is the id of a file (`place`).
+    """What a member's name says about its value in a JSON body, for example that it is the id of a file (`place`).
 
     The tables of `object_places`, such as `OWN_CONTENT` and `ITEMS`, explain the other meanings.
     """
@@ -254,9 +250,9 @@ def _role(name: str) -> _Role:
 
 
 def _place(folded: str) -> Reference | None:
-    """Returns the kind of stored object to which a member refers by id; None if members of this name have no such id.
+    """Returns the kind of stored object whose id a member of this name has; None if it has no such id.
 
-    `folded` is the name in lower case. `MENTION` stands for any kind, named by an id that upstream need not look up.
+    `folded` is the name in lower case. `MENTION` stands for an id that upstream need not look up.
     """
     if folded in REFERENCES:
         return REFERENCES[folded]
@@ -265,12 +261,12 @@ def _place(folded: str) -> Reference | None:
 
 
 def _is_plain(values: list[object]) -> bool:
-    """Returns whether a list is long and has no lists or objects in it, so that it need not be searched for ids."""
+    """Returns whether a list is long and has only plain values, so that searching it for ids is needless."""
     return len(values) > _LONG_LIST and set(map(type, values)) <= _PLAIN
 
 
 def _ids_in(value: object) -> Iterable[tuple[object, bool]]:
-    """Yields each id in a member's value: with True for a plain string, with False for the `id` of an object."""
+    """Yields the ids in a member's value, each with True for a plain string, and with False for an object's `id`."""
     values = [value]
     while values:
         one = values.pop()
@@ -285,9 +281,9 @@ def _ids_in(value: object) -> Iterable[tuple[object, bool]]:
 
 
 def _has_content(kind: str, item: dict[str, object]) -> bool:
-    """Returns whether an item of a request's input has content; one without content only refers to a stored item.
+    """Returns whether an item of a request's input has content; without content, it only refers to a stored item.
 
-    A message that has a role has content even if its `content` is an empty list.
+    A message with a role has content even if its `content` is `[]`.
     """
     content = ITEM_CONTENT.get(kind)
     if content is None:

@@ -20,7 +20,7 @@ from enum import Enum
 
 
 class PlainString(Enum):
-    """The possible meanings of a plain string where a request may have either a string or an object with an `id`."""
+    """What a plain string means where a request may have either a string or an object with an `id`."""
 
     REFERENCE = "an id that the caller must own"
     MENTION = "an id, or a name that everybody may use"
@@ -29,10 +29,10 @@ class PlainString(Enum):
 
 @dataclass(frozen=True)
 class Reference:
-    """A place in requests where a stored object is named, such as the member `file_id`.
+    """A place in requests that names a stored object, such as the member `file_id`.
 
-    `words` is OpenAI's message for an object that does not exist, and `code` its error code; `text` says what a plain
-    string means in this place.
+    `words` and `code` are OpenAI's message and error code for an object that does not exist. `text` says what a plain
+    string means here.
     """
 
     words: str

@@ -47,11 +47,12 @@ _unknown_until: dict[str, float] = {}
 def record_owner(object_id: str, key_name: str) -> None:
     """Records on this host's disk and in memory that the key `key_name` has created a stored object.
 
-    An object that has an owner already keeps this owner. Takes some 40 µs, and raises nothing. If the disk is full,
-    only this process knows the owner at first. About a second later the call's row brings the owner into the database.
+    An object that has an owner keeps this owner. Raises nothing, even if the disk is full.
     """
     if object_id in _owners:
         return
+    # This takes some 40 µs. If the disk is full, only this process knows the owner at first: about a second later the
+    # call's row brings the owner into the database.
     link, target = _link(object_id), f"{quote(object_id, safe='')}/{key_name}"
     try:
         try:
@@ -71,7 +72,7 @@ def record_owner(object_id: str, key_name: str) -> None:
 
 
 async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> dict[str, str]:
-    """Returns the names of the keys that created these objects, as a dict by object id.
+    """Returns which keys have created these objects, as a dict from object id to the key's name.
 
     Objects that no key of this gateway has created are left out.
 
@@ -101,19 +102,19 @@ async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> di
 
 
 async def sweep_forever() -> None:
-    """Keeps up the symbolic links that record the owners of stored objects, until it is cancelled.
+    """Deletes needless links to the owners of stored objects once a minute, until cancelled.
 
-    First, the folders of the links are made readable for this user only. Then, once a minute, needless links are
-    deleted: those whose owners the database has as well.
+    Before that, makes the folders of the links readable for this user only.
     """
     await _maintain(close_folders)
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
+        # needless links: their owners are in the database as well
         await _maintain(sweep)
 
 
 async def _maintain(work: Callable[[], None]) -> None:
-    """Runs `work`, a piece of maintenance of the recorded owners, in a thread; logs an error instead of raising it."""
+    """Runs `work`, which maintains the links to owners, in a thread; logs its errors."""
     try:
         await in_own_thread(work)
     except DatabaseError as error:
@@ -123,15 +124,14 @@ async def _maintain(work: Callable[[], None]) -> None:
 
 
 def sweep(now: float | None = None) -> None:
-    """Deletes the symbolic links that are needless, because the database has the recorded owners as well.
+    """Deletes the links to owners of stored objects that the database knows as well.
 
-    Each link records which key owns an object that upstream stores, until the row of the call that made the object is
-    in the database. Links younger than `MIN_LINK_AGE_SECONDS` stay, because the rows of their calls may not be there
-    yet.
+    Links younger than `MIN_LINK_AGE_SECONDS` stay.
 
     Raises:
         django.db.Error: the database cannot be read.
     """
+    # A link records which key owns an object until the row of the call that made it is in the database.
     now = time.time() if now is None else now
     batch: dict[str, Path] = {}
     for link in _folder().glob("*/*"):
@@ -145,60 +145,57 @@ def sweep(now: float | None = None) -> None:
 
 
 def close_folders() -> None:
-    """Lets only this user read the folders in which the owners of stored objects are recorded.
-
-    Older versions created them with the rights that the umask left, so that other users of the host could read them.
-    """
+    """Makes the folders with the owners of stored objects readable for this user only."""
+    # Older versions created them with the rights that the umask left: other users of the host could read them.
     for folder in (_folder(), *_folder().glob("*/")):
         with suppress(OSError):
             folder.chmod(FOLDER_MODE)
 
 
 def _make_folder(folder: Path) -> None:
-    """Creates a folder that only this user may read, under any umask. Does nothing if the folder exists."""
+    """Creates a folder that only this user may read, whatever the umask is, unless the folder exists."""
     with suppress(FileExistsError):
         folder.mkdir(FOLDER_MODE, parents=True)
         folder.chmod(FOLDER_MODE)
 
 
 def _remove(links: dict[str, Path]) -> None:
-    """Deletes the symbolic links of those objects whose owners the database has; `links` has the paths by object id."""
+    """Deletes the links of objects whose owners the database has; `links` maps object ids to the links' paths."""
     for object_id in _makers(links) if links else ():
         links[object_id].unlink(missing_ok=True)
 
 
 def _makers(object_ids: Collection[str]) -> dict[str, str]:
-    """Reads from the database which keys created these objects; returns the keys' names by object id.
+    """Reads from the database which keys have created these objects; returns a dict from object id to the key's name.
 
-    Objects whose owner the database does not have are left out. Must run in a thread of its own, because it closes the
-    thread's database connection.
+    Objects without an owner in the database are left out. Run it in a thread of its own.
     """
     try:
         return makers(object_ids)
     finally:
+        # the connection of this thread
         connection.close()
 
 
 async def _read_owners(object_ids: Collection[str], known: dict[str, str]) -> list[str]:
-    """Looks up the owners of objects in memory and on this host's disk.
+    """Looks up the owners of objects in memory and on this host's disk; returns the ids without a known owner.
 
-    Adds each owner that is found to `known`, by the object's id. Returns the ids of which no owner was found. Lets the
-    event loop run after every `LINKS_PER_TURN` ids, because each may be read from the disk, and a request may name
-    thousands.
+    Adds each owner to `known`, by object id.
     """
     unknown: list[str] = []
     for number, object_id in enumerate(object_ids, 1):
         if not _read_owner(object_id, known):
             unknown.append(object_id)
         if number % LINKS_PER_TURN == 0:
+            # each id may be read from the disk, and a request may name thousands
             await asyncio.sleep(0)
     return unknown
 
 
 def _read_owner(object_id: str, known: dict[str, str]) -> bool:
-    """Looks up the owner of one object in memory and on this host's disk; returns whether it was found there.
+    """Looks up the owner of one object in memory and on this host's disk; returns whether it was found.
 
-    Adds the owner to `known`, by the object's id.
+    Adds the owner to `known`, by object id.
     """
     owner = _owners.get(object_id)
     if owner is None:
@@ -214,7 +211,7 @@ def _read_owner(object_id: str, known: dict[str, str]) -> bool:
 
 
 def _cache_owner(object_id: str, owner: str) -> None:
-    """Stores the owner of an object in this process's memory; if that is full, forgets all others first."""
+    """Stores the owner of an object in this process's memory; a full memory is emptied first."""
     if len(_owners) >= MAX_CACHED:
         _owners.clear()
     _owners[object_id] = owner
@@ -222,7 +219,7 @@ def _cache_owner(object_id: str, owner: str) -> None:
 
 
 def _read_target(link: str | Path) -> tuple[str, str]:
-    """Reads the symbolic link that records the owner of an object; returns the object's id and the owner's name.
+    """Reads a symbolic link that records an owner; returns the object's id and the owner's name.
 
     Raises:
         OSError: there is no such link.
@@ -232,12 +229,12 @@ def _read_target(link: str | Path) -> tuple[str, str]:
 
 
 def _link(object_id: str) -> str:
-    """Returns the path of the symbolic link for an object's owner; its name is a hash of the object's id."""
+    """Returns the path of the symbolic link that records the owner of an object."""
     name = hashlib.blake2b(object_id.encode("utf-8", "replace"), digest_size=16).hexdigest()
     return f"{settings.DATA_DIR}/owners/{name[:2]}/{name[2:]}"
 
 
 def _folder() -> Path:
-    """Returns the folder of the links that record the owners of objects, `DATA_DIR/owners`."""
+    """Returns the folder of the links that record the owners of objects: `DATA_DIR/owners`."""
     folder: Path = settings.DATA_DIR / "owners"
     return folder

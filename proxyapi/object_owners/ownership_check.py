@@ -46,10 +46,10 @@ IN_LOCATION = frozenset({"/v1/realtime/calls"})
 
 @dataclass(frozen=True, slots=True)
 class CheckedObjects:
-    """The result of checking the stored objects of one request, which is allowed.
+    """The stored objects of one allowed request.
 
-    `named` has the ids of those that the request names. `made` is the reader that finds the ids of new objects in the
-    answer; None if the call creates none.
+    `named` are the ids in the request. `made` is the reader that finds the ids of new objects in the answer, or None if
+    the call creates none.
     """
 
     named: frozenset[str] = frozenset()
@@ -66,11 +66,10 @@ ADMINISTRATION = (
 async def check(request: UpstreamRequest, caller: Caller) -> CheckedObjects:
     """Checks that the caller's key may use every stored object that the request names.
 
-    Returns the ids of these objects, and a reader, which is to find the ids of new objects in upstream's answer.
+    Returns the ids of these objects, and the reader that will find the ids of new objects in upstream's answer.
 
     Raises:
-        NotFound: an object belongs to another key, or to none. The message is the same as for an object that does not
-            exist.
+        NotFound: an object belongs to another key, or to none; the message is that for an object that does not exist.
         BadRequest: the value in the place of an id cannot be an id.
         RouteNotAllowed: the call would change a shared object or a model, or administer the upstream account.
         DatabaseUnavailable: only the database knows the owner of an object, and it is unavailable.
@@ -96,14 +95,11 @@ async def check(request: UpstreamRequest, caller: Caller) -> CheckedObjects:
 
 
 async def _see_all(route: Route, request: UpstreamRequest) -> CheckedObjects:
-    """Makes the check of stored objects (`check`) for the built-in key, which may use all objects.
-
-    If the call can create objects, the ids in the request are read all the same. They are not taken for ids of new
-    objects if the answer repeats them.
-    """
+    """Returns the result of `check` for the built-in key, which may use all objects."""
     access = _access(route, request, frozenset(filter(None, [route.object_id])), is_own=False)
     if access.made is None:
         return access
+    # The ids in the request are read all the same: if the answer repeats them, they are no ids of new objects.
     named = NamedObjects(route.family.name, skips_faults=True)
     await _read(request, route, named)
     return CheckedObjects(access.named.union(named.references, named.mentions), access.made)
@@ -122,11 +118,12 @@ async def _read(request: UpstreamRequest, route: Route, named: NamedObjects) -> 
 
 
 async def check_form(parts: Sequence[PartExcerpt], caller: Caller) -> frozenset[str]:
-    """Checks that the caller's key may use every stored object that a form names; returns the ids of these objects.
+    """Checks that the caller's key may use every stored object that a form names, and returns the objects' ids.
 
-    `parts` are the form's parts, without the contents of files, and with only the beginning of a long field. More is
-    not in memory, because the form is sent on while it arrives. Raises the same errors as `check`.
+    `parts` are the form's parts, without the contents of files, and with only the beginning of a long field. Raises the
+    errors of `check`.
     """
+    # More of the form is not in memory, because it is sent on while it arrives.
     size = sum(len(part.content) for part in parts)
     named = await large_bodies.run(size, _read_form, parts, caller.name == SECURITY_KEY_NAME)
     if named and caller.name != SECURITY_KEY_NAME:
@@ -136,9 +133,9 @@ async def check_form(parts: Sequence[PartExcerpt], caller: Caller) -> frozenset[
 
 
 def _read_form(parts: Sequence[PartExcerpt], may_be_odd: bool) -> NamedObjects:
-    """Returns the ids of stored objects that the fields of a form name.
+    """Returns the ids of stored objects in the fields of a form.
 
-    With `may_be_odd`, values that cannot be ids are skipped instead of raising `BadRequest`.
+    A value that cannot be an id raises `BadRequest`; with `may_be_odd`, it is skipped.
     """
     named = NamedObjects(skips_faults=may_be_odd)
     for part in parts:
@@ -148,9 +145,7 @@ def _read_form(parts: Sequence[PartExcerpt], may_be_odd: bool) -> NamedObjects:
 
 
 async def visibility_test(object_ids: Collection[str], caller: Caller) -> Callable[[str], bool]:
-    """Returns a function that takes one of the ids `object_ids`, and returns whether the caller may see this object.
-
-    The function is used to remove the objects of other keys from a list that upstream has sent.
+    """Returns a function that takes one of `object_ids`, and returns whether the caller may see this object.
 
     Raises:
         DatabaseUnavailable: only the database knows the owner of an object, and it is unavailable.
@@ -162,14 +157,14 @@ async def visibility_test(object_ids: Collection[str], caller: Caller) -> Callab
 
 
 def is_shared(object_id: str, caller: Caller) -> bool:
-    """Returns whether an administrator has shared the object with the caller's key, by its id or a pattern."""
+    """Returns whether an administrator has shared the object with the caller's key, by its id or by a pattern."""
     return matches_any(object_id, caller.shared_objects)
 
 
 async def _check_owners(route: Route, request: UpstreamRequest, named: NamedObjects, caller: Caller) -> CheckedObjects:
     """Looks up the owners of all objects that a request names, and checks that the caller may use the objects.
 
-    Returns the ids of these objects, and the reader that finds the ids of new objects. Raises the errors of `check`.
+    Returns and raises what `check` does.
     """
     in_path = [one for one in (route.object_id, *route.unknown_segments[:2]) if one]
     missing = NotFound(IN_PATHS.get(route.family.name, OTHER).words.format(in_path[0][:200] if in_path else ""))
@@ -195,10 +190,8 @@ async def _check_owners(route: Route, request: UpstreamRequest, named: NamedObje
 
 
 def _brings_account(request: UpstreamRequest, caller: Caller) -> bool:
-    """Returns whether the caller sends the request with an upstream key of its own, which came with the request.
-
-    Whoever has that key may see everything in its account, so the gateway need not protect the objects there.
-    """
+    """Returns whether the request has brought an upstream key of its own, which will be used for the call."""
+    # Whoever has that key may see everything in its account, so the gateway need not protect the objects there.
     return request.credentials.api_key not in {settings.OPENAI_API_KEY, caller.upstream_key}
 
 
@@ -206,7 +199,7 @@ def _check_named(named: NamedObjects, owners: dict[str, str], caller: Caller) ->
     """Checks that the caller's key may use every object that a request's body, form or query names.
 
     Raises:
-        NotFound: the key may not use one of the objects. The message is the same as for an object that does not exist.
+        NotFound: the key may not use one of the objects; the message is that for an object that does not exist.
     """
     for object_id, (place, name) in named.references.items():
         if owners.get(object_id) != caller.name and not is_shared(object_id, caller):
@@ -219,16 +212,13 @@ def _check_named(named: NamedObjects, owners: dict[str, str], caller: Caller) ->
 def _may_follow(route: Route, method: str, owners: dict[str, str], caller: Caller) -> bool:
     """Returns whether the caller may use a path that OpenAI's reference does not have.
 
-    Each of the path's unknown segments, which the reference does not have, may be the id of an object. The caller may
-    use the path if two rules hold for the first two of these segments:
-
-    * Neither is the id of another key's object. With GET, an object that is shared with the caller's key is allowed.
-    * One of them is the id of an object of the caller's key or, with GET, of an object shared with this key. This rule
-      does not hold for a POST with only one unknown segment: such a segment is the name of an action.
+    One of the path's first two unknown segments must be the id of an object of the caller's key, and none that of
+    another key's object. With GET, objects shared with the caller's key count as its own.
     """
     first = route.unknown_segments[:2]
     if any(_is_foreign(one, method, owners, caller) for one in first):
         return False
+    # The only unknown segment of a POST is the name of an action.
     if method == "POST" and len(route.unknown_segments) == 1:
         return True
     return any(owners.get(one) == caller.name or (method == "GET" and is_shared(one, caller)) for one in first)
@@ -237,22 +227,21 @@ def _may_follow(route: Route, method: str, owners: dict[str, str], caller: Calle
 def _is_foreign(object_id: str, method: str, owners: dict[str, str], caller: Caller) -> bool:
     """Returns whether an object belongs to another key, and the caller's key may not use it with this HTTP method.
 
-    `owners` maps object ids to the names of keys. An object that it lacks belongs to no other key. An object that is
-    shared with the caller's key may be used with GET, and with no other method.
+    `owners` maps object ids to the names of keys. A shared object may be used with GET.
     """
+    # An object without a known owner belongs to no other key.
     if owners.get(object_id, caller.name) == caller.name:
         return False
     return method != "GET" or not is_shared(object_id, caller)
 
 
 def _further_segments(route: Route) -> list[str]:
-    """Returns those segments of an unknown path that may be ids of objects and that no other check looks at.
+    """Returns the segments of an unknown path that may be ids of objects and that no other check looks at.
 
-    An unknown path is one that OpenAI's reference does not have. The caller of this function checks that no returned
-    segment is the id of another key's object. Other checks look at the id in the path (`object_id`) and, by
-    `_may_follow`, at the first two segments that the reference does not have.
+    An unknown path is one that OpenAI's reference does not have.
     """
     if not route.is_known:
+        # `_may_follow` checks the first two unknown segments.
         checked = {route.object_id, *route.unknown_segments[:2]}
         behind = route.segments[len(route.family.segments) :]
         return [one for one in behind if one not in checked and is_object_id(one)]
@@ -260,15 +249,12 @@ def _further_segments(route: Route) -> list[str]:
 
 
 def _missing(place: Reference, object_id: str, name: str | None) -> NotFound:
-    """Builds the 404 error for an object that the caller may not name, as if no such object existed."""
+    """Creates the 404 error for an object that the caller may not name, as if no such object existed."""
     return NotFound(place.words.format(object_id[:200]), param=name, code=place.code)
 
 
 def _access(route: Route, request: UpstreamRequest, named: frozenset[str], *, is_own: bool) -> CheckedObjects:
-    """Builds the result of the check of stored objects for a request that is allowed.
-
-    The result has `named`, the ids that the request names, and the reader that will find the ids of new objects.
-    """
+    """Builds the result of `check` for an allowed request; `named` are the ids that the request names."""
     made = _made(route, request, is_own=is_own)
     return CheckedObjects(named, made) if named or made else NOTHING
 
@@ -276,8 +262,8 @@ def _access(route: Route, request: UpstreamRequest, named: frozenset[str], *, is
 def _made(route: Route, request: UpstreamRequest, *, is_own: bool) -> CreatedIds | None:
     """Returns the reader that will find the ids of new stored objects in upstream's answer to `request`.
 
-    Returns None if the call creates nothing that upstream stores. `is_own` says whether the object in the request's
-    path belongs to the caller's key.
+    Returns None if the call stores nothing new at upstream. `is_own` says whether the object in the path belongs to the
+    caller's key.
     """
     if request.method != "POST":
         is_growing = request.method == "GET" and is_own and route.name in GROWING

@@ -24,7 +24,7 @@ class DocsView(ProxyView):
 
 
 class OpenAPIView(ProxyView):
-    """View of `GET /openapi.json`: the API's description as JSON, with the path under which the gateway is reached."""
+    """View of `GET /openapi.json`: the API's description as JSON, with the path prefix of this gateway."""
 
     @openapi.unlisted
     async def get(self, request: ProxyRequest) -> HttpResponse:
@@ -36,9 +36,6 @@ class OpenAPIView(ProxyView):
 
 @cache
 def describe_api() -> bytes:
-    """Returns the OpenAPI 3.1 document of the gateway's API as JSON.
-
-    The document is generated once for all requests, because that takes a moment.
-    """
+    """Returns the OpenAPI 3.1 document of the gateway's API as JSON; generates it only once."""
     schema = SchemaGenerator(urlconf="proxyapi.urls").get_schema(public=True)  # type: ignore[no-untyped-call]  # it has no types
     return json.dumps(schema).encode()

@@ -29,7 +29,7 @@ class IndexView(ProxyView):
 
 
 class LivenessView(ProxyView):
-    """View of `GET /healthz`: shows that the process answers. It uses neither the database nor upstream."""
+    """View of `GET /healthz`: shows that the process answers, without asking the database or upstream."""
 
     @openapi.liveness
     async def get(self, request: ProxyRequest) -> HttpResponse:
@@ -37,11 +37,10 @@ class LivenessView(ProxyView):
 
 
 class ReadinessView(ProxyView):
-    """View of `GET /readyz`: says whether calls may be sent to this server, by status 200 or 503.
+    """View of `GET /readyz`: status 200 if calls may be sent to this server, and 503 if not.
 
-    A database outage, or a shipper that does not run, makes the server `degraded` only, because calls go on. A web page
-    of another origin gets the status only, because the details are for whoever runs the server, and for the server's
-    orchestrator.
+    If the database or the shipper is down, the server is only `degraded`, since calls go on. A web page of another
+    origin sees the status and no details.
     """
 
     @openapi.readiness
@@ -68,7 +67,7 @@ class ReadinessView(ProxyView):
 
 
 class NotFoundView(ProxyView):
-    """View that answers 404 to every path that no other view serves, whatever the method."""
+    """View that answers 404 to all paths without a view of their own, whatever the method."""
 
     http_method_names = ["get", "post", "put", "patch", "delete", "head", "options", "trace"]  # noqa: RUF012  (Django's attribute)
 
@@ -80,4 +79,4 @@ class NotFoundView(ProxyView):
     post = put = patch = delete = trace = get
 
     async def admit(self, request: ProxyRequest) -> None:
-        """Lets every request pass, with any body and without a key, because the answer is 404 anyway."""
+        """Accepts every request, with any body and without a key: the answer is 404 anyway."""

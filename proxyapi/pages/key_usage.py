@@ -29,9 +29,9 @@ NEWEST_CALLS = 20
 
 @dataclass(frozen=True)
 class KeyFacts:
-    """The facts about a key that its usage page shows besides the usage: name, budgets and limits.
+    """What the usage page of a key shows besides the usage: the key's name, budgets and limits.
 
-    `is_own` is true if the key's holder has opened the page, and false if an administrator has.
+    `is_own` is true if the key's holder has opened the page, and false for an administrator.
     """
 
     name: str
@@ -41,15 +41,15 @@ class KeyFacts:
 
     @classmethod
     def of(cls, key: AccessKey | Caller, *, is_own: bool = False) -> KeyFacts:
-        """Builds `KeyFacts` from an access key: from its row in the database, or from its `Caller` in memory."""
+        """Creates `KeyFacts` from an access key: from its database row, or from its `Caller` in memory."""
         budgets = key.budgets if isinstance(key, AccessKey) else vars(key.budgets)
         return cls(key.name, budgets, tuple(_limits(key)), is_own)
 
 
 def page_context(request: HttpRequest, key: KeyFacts, data_url: str) -> dict[str, object]:
-    """Returns the values with which the template of a key's usage page is rendered.
+    """Returns the template's values for the usage page of a key.
 
-    The open page refreshes itself from the address `data_url`, which answers with `data_response`.
+    The open page refreshes itself from `data_url`, which answers with `data_response`.
     """
     context = dashboard.dashboard_context(request, data_url, key.name)
     for own in _fragments(request, key).values():
@@ -58,15 +58,14 @@ def page_context(request: HttpRequest, key: KeyFacts, data_url: str) -> dict[str
 
 
 def data_response(request: HttpRequest, key: KeyFacts) -> JsonResponse:
-    """Returns the newest parts of a key's usage page as JSON, with which the open page refreshes itself."""
+    """Returns the newest data of a key's usage page as JSON; the open page refreshes itself with it."""
     return dashboard.refresh_response(request, _fragments(request, key), key.name)
 
 
 def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, object]]:
-    """Returns the parts of a key's usage page that are refreshed while the page is open.
+    """Returns the refreshed parts of a key's usage page, as a dict from each part's template to its own values.
 
-    The result maps the name of each part's template to the values that only this template needs. Values that the whole
-    page needs are not among them.
+    Values that the whole page needs are not among them.
     """
     now = datetime.now(UTC)
     spent = spent_by([key.name], now.date())[key.name]
@@ -83,7 +82,7 @@ def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, objec
 
 
 def _limits(key: AccessKey | Caller) -> list[tuple[str, str]]:
-    """Returns the rate limits, models and routes of a key for its usage page, as pairs of a label and a text."""
+    """Returns a key's rate limits, models and routes for its usage page, as pairs of label and text."""
     numbers = (
         ("Requests per minute", key.requests_per_minute),
         ("Tokens per minute", key.tokens_per_minute),

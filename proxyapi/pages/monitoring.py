@@ -50,7 +50,7 @@ class LogView(ProxyView):
 
 
 class LogErrorsView(LogView):
-    """View of `GET /log_errors`: a plain page with the counters of all calls and a table of the newest failed calls."""
+    """View of `GET /log_errors`: a plain page with the counters of all calls, and a table of the newest errors."""
 
     failed_only = True
 
@@ -60,7 +60,7 @@ class LogErrorsView(LogView):
 
 
 class RuntimeView(ProxyView):
-    """View of `GET /debug/runtime`: the versions of the gateway and its packages, and its limits; no secrets."""
+    """View of `GET /debug/runtime`: the versions of the gateway and its packages, and its limits, without secrets."""
 
     authentication_classes = (AccessTokenAuthentication,)
     throttle_classes = (PageThrottle,)

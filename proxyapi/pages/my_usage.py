@@ -34,10 +34,7 @@ PageView = Callable[[HttpRequest], HttpResponse]
 
 
 def private_page(view: PageView) -> PageView:
-    """Decorator for a view of the site My usage: its headers keep the page private.
-
-    Browsers do not store the page, and run only the gateway's own scripts in it.
-    """
+    """Decorator for a view of the site My usage: no browser stores the page, or runs foreign scripts in it."""
 
     @wraps(view)
     def answered(request: HttpRequest) -> HttpResponse:
@@ -53,7 +50,7 @@ def private_page(view: PageView) -> PageView:
 @require_safe
 @private_page
 def show(request: HttpRequest) -> HttpResponse:
-    """Shows the usage of the key whose holder is signed in to the site My usage, or else the form to sign in."""
+    """Shows the usage of the key whose holder is signed in to the site My usage, or the form to sign in."""
     entry = find_signed_in(request)
     if entry is None or entry.caller is None:
         return render(request, "my_usage/sign_in.html", {"has_left": COOKIE in request.COOKIES})
@@ -64,7 +61,7 @@ def show(request: HttpRequest) -> HttpResponse:
 @require_safe
 @private_page
 def data(request: HttpRequest) -> HttpResponse:
-    """Returns the JSON from which an open page of the site My usage is refreshed; 401 once the sign-in has ended."""
+    """Returns the newest data for an open page of the site My usage as JSON; 401 once the sign-in has ended."""
     entry = find_signed_in(request)
     if entry is None or entry.caller is None:
         return JsonResponse({"error": "Sign in again."}, status=401)
@@ -75,11 +72,11 @@ def data(request: HttpRequest) -> HttpResponse:
 @sensitive_post_parameters("key")
 @private_page
 def sign_in(request: HttpRequest) -> HttpResponse:
-    """Signs a person in to the site My usage, if the form has sent the valid secret of a key.
+    """Signs a person in to the site My usage with the secret of a key, sets a cookie, and redirects to the usage.
 
-    Then sets a cookie and redirects to the key's usage. If the secret is not valid, shows the form again. The project's
-    middleware limits how often a secret may be tried.
+    Shows the form again if the secret is not valid.
     """
+    # The project's middleware limits how often a secret may be tried.
     text = request.POST.get("key", "").strip()[:MAX_KEY_CHARACTERS]
     caller = keyring.find(text)
     if caller is None:
@@ -107,25 +104,21 @@ def sign_out(request: HttpRequest) -> HttpResponse:
 
 
 def find_caller(text: str) -> Caller | None:
-    """Returns the caller whose key has the secret that the sign-in form has sent; None if no key has it."""
+    """Returns the caller whose key has the secret in the sign-in form; None if no key has it."""
     return keyring.find(text.strip()[:MAX_KEY_CHARACTERS])
 
 
 def digests_in_force(name: str) -> list[str]:
     """Returns the digests of the secrets with which the holder of the key `name` can sign in to My usage now.
 
-    There are none if the key is invalid, and two if the key was rotated and its old secret is still valid.
+    An invalid key has none. A rotated key has two while its old secret is valid.
     """
     return list(keyring.in_force(name))
 
 
 def find_signed_in(request: HttpRequest) -> KeyInForce | None:
-    """Returns the key whose holder is signed in to My usage; None if nobody is signed in.
-
-    The request's cookie is signed with a secret of the key, and is checked against the secrets that are valid now. So
-    the cookie becomes invalid together with its secret. The result has the caller of the key, and the time at which the
-    secret expires.
-    """
+    """Returns the key whose holder is signed in to My usage, with the expiry of its secret; None if nobody is."""
+    # The cookie is signed with a secret of the key, and becomes invalid together with it.
     cookie = request.COOKIES.get(COOKIE, "")
     for digest, entry in keyring.in_force(_claimed_name(cookie)).items():
         try:
@@ -137,10 +130,8 @@ def find_signed_in(request: HttpRequest) -> KeyInForce | None:
 
 
 def _claimed_name(cookie: str) -> str:
-    """Reads the key's name from a cookie of My usage, without checking it; returns an empty text if there is none.
-
-    The signature must still be checked, because anybody can write any name into a cookie.
-    """
+    """Reads the key's name from a cookie of My usage without checking the signature; empty if there is none."""
+    # Anybody can write any name into a cookie: the signature must still be checked.
     try:
         name = signing.JSONSerializer().loads(signing.b64_decode(cookie.partition(":")[0].encode()))
     except (ValueError, RecursionError):
@@ -149,10 +140,7 @@ def _claimed_name(cookie: str) -> str:
 
 
 def _salt(digest: str) -> str:
-    """Returns the salt for signing the cookies of My usage that belong to one secret of a key.
-
-    `digest` is that of the secret.
-    """
+    """Returns the salt for signing the cookies that belong to the secret with this digest."""
     return f"{SALT} {digest}"
 
 

@@ -26,12 +26,12 @@ PAGE_HEADERS = {
 
 
 def page_response(html: str) -> HttpResponse:
-    """Returns a response with this HTML and with the security headers that all of the gateway's pages have."""
+    """Returns a response with this HTML and with the security headers of all the gateway's pages."""
     return HttpResponse(html, headers=PAGE_HEADERS)
 
 
 def render(request: CallRequest, template: str, context: Mapping[str, object] | None = None) -> str:
-    """Renders a template as HTML, in which links begin with the path under which clients reach the gateway."""
+    """Renders a template as HTML; links get the path prefix under which clients reach the gateway."""
     before = get_script_prefix()
     set_script_prefix(f"{request.root_path}/")
     try:

@@ -35,7 +35,7 @@ Answer = TypeVar("Answer")
 class AccessTokenOrKey(BaseAuthentication):
     """Authentication of a request for a report, by `ACCESS_TOKEN` or by an access key.
 
-    The token may see the usage of all keys; a key may see its own usage only.
+    The token may see the usage of all keys, and a key its own usage.
     """
 
     def authenticate(self, request: Request) -> tuple[Caller, str]:
@@ -46,7 +46,7 @@ class AccessTokenOrKey(BaseAuthentication):
 
 
 class UsageView(ProxyView):
-    """View of `GET /usage`: the calls, tokens and dollars of a range of time as JSON, in all and by group."""
+    """View of `GET /usage`: the calls, tokens and dollars of a time range as JSON, in total and by group."""
 
     authentication_classes = (AccessTokenOrKey,)
 
@@ -65,9 +65,9 @@ class UsageView(ProxyView):
 
 
 class MetricsView(ProxyView):
-    """View of `GET /metrics`: the counters of all workers of this host, in the text format of Prometheus.
+    """View of `GET /metrics`: the counters of all workers of this host, in Prometheus' text format.
 
-    It may be requested often, because it does not use the database.
+    Cheap enough to be requested often: the database is not used.
     """
 
     authentication_classes = (AccessTokenAuthentication,)
@@ -78,7 +78,7 @@ class MetricsView(ProxyView):
 
 
 async def read_from_database(read: Callable[[], Answer]) -> Answer:
-    """Runs `read`, a function that queries the database, in a thread of its own, and returns its result.
+    """Runs `read`, which queries the database, in a thread of its own, and returns its result.
 
     Raises:
         DatabaseUnavailable: the database failed, or `read` took longer than `MAX_DATABASE_SECONDS`.

@@ -38,10 +38,7 @@ BEGINNING_BYTES = 1024 * 1024
 
 
 class TranscriptionEdits(FormEdits):
-    """The changes to make in a form with audio on its way upstream.
-
-    The fields meant for the gateway are removed, and the default model is added if the form names no model.
-    """
+    """The changes to make in a form with audio for upstream: no fields for the gateway, and a default model."""
 
     def is_cut(self, part: PartExcerpt, *, is_whole: bool) -> bool | None:
         name = part.name.decode()
@@ -50,13 +47,11 @@ class TranscriptionEdits(FormEdits):
         return part.file_name is None and name in gateway_fields.GATEWAY_FIELDS
 
     def added_header(self, part: PartExcerpt) -> bytes:
-        """Returns the line `Content-Type: …` to add to the headers of a file that has none; empty for other parts.
-
-        The type is guessed from the suffix of the file's name, as OpenAI's SDK guesses it.
-        """
+        """Returns the line `Content-Type: …` to add to the headers of a file without one; empty for other parts."""
         if part.file_name is None or part.media_type:
             return b""
         # By the suffix alone: `mimetypes` reads a name such as `data:…` or `//[…` as a URL, and may raise an error.
+        # As OpenAI's SDK guesses it.
         known = mimetypes.guess_type("file" + PurePosixPath(part.file_name.decode()).suffix)[0]
         return b"Content-Type: " + (known or "application/octet-stream").encode()
 
@@ -74,15 +69,12 @@ class TranscriptionsView(FormView):
     form: FormUpload
 
     async def receive(self, call: CallRequest, search: KeySearch | None) -> None:
-        """Receives the whole body if `search` must look for the key in it; otherwise does nothing.
-
-        In the latter case, `parse` receives the body.
-        """
+        """Receives the whole body if `search` must look for the key in it; otherwise leaves the body to `parse`."""
         if search is not None:
             await super().receive(call, search)
 
     async def parse(self, request: ProxyRequest) -> None:
-        """Receives and reads the beginning of the form, or all of a short one; `request.data` has its fields."""
+        """Reads the beginning of the form, or all of a short one, and stores its fields in `request.data`."""
         call = request.call_request
         self.call.facts.form = self.form = FormUpload(
             call.incoming_body,
@@ -109,10 +101,9 @@ class TranscriptionsView(FormView):
         return await self.forward(upstream_request, ERROR_OBJECT)
 
     async def check_form(self, form: FormUpload) -> None:
-        """Checks that the form has one file, named `file`, and that the key may make the call; reserves dollars for it.
+        """Checks a whole form: one file called `file`, and a key that may make the call; reserves dollars for the call.
 
-        Called when the whole form has been read. Raises `BadRequest` and `BodyTooLarge` for what is wrong with the form
-        itself, and the errors of `admit_form`.
+        Raises `BadRequest` and `BodyTooLarge` for a fault of the form, and the errors of `admit_form`.
         """
         files = [part for part in form.parts if part.file_name is not None]
         if not any(part.name == b"file" and part.file_name for part in files):
@@ -129,15 +120,15 @@ class TranscriptionsView(FormView):
         await self.admit_form(form, route, "")
 
     def check_late_fields(self, form: FormUpload) -> None:
-        """Checks that each field for the gateway, such as `timeout`, has come early enough in the form to be used.
+        """Checks that each field for the gateway, such as `timeout`, stands in the beginning of the form.
 
-        Such a field says who calls, who pays or how long the call may take. It must be in the beginning of the form,
-        which is read before anything goes upstream. Only a `security_key` may come late, if it is a key of the same
-        caller.
+        A later `security_key` is accepted if it is a key of the same caller.
 
         Raises:
             BadRequest: a field has come too late.
         """
+        # The beginning is read before anything goes upstream. These fields say who calls, who pays, or how long the
+        # call may take.
         in_time = self.request.data
         for name, value in form.received_fields().items():
             if not value or name in in_time or name not in gateway_fields.NEEDED_FIRST:

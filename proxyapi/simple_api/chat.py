@@ -20,16 +20,15 @@ DEFAULT_EMBEDDING_MODEL = "text-embedding-3-large"
 
 
 class JSONCallView(CallView):
-    """Base class of the views that send upstream a JSON object made from the caller's."""
+    """Base class of the views that send upstream a JSON object made from the caller's one."""
 
     body_use = BodyUse.WHOLE
     upstream_path: ClassVar[str]
 
     async def upstream_request(self, request: ProxyRequest, body: dict[str, object]) -> UpstreamRequest:
-        """Builds the request for upstream; its JSON object has just the members in `body`.
+        """Builds the request for upstream from the caller's JSON text, edited to have just the members in `body`.
 
-        The JSON text is the caller's own, edited where necessary. For the ledger, records the model in `body`, and
-        whether `body` asks for a stream.
+        Also records for the ledger which model `body` names, and whether it asks for a stream.
         """
         model = body.get("model")
         self.call.facts.model = model if isinstance(model, str) else ""

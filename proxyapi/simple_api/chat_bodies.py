@@ -20,7 +20,7 @@ IMAGE_SIGNATURES = ((b"\x89PNG", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), 
 
 
 def refuse_stream(data: Mapping[str, object]) -> None:
-    """Raises `BadRequest` if the body of a request asks for a stream, which this endpoint does not have."""
+    """Raises `BadRequest` if the body of a request asks for a stream; for endpoints without streams."""
     if data.get("stream"):
         raise BadRequest("Streaming is not supported on this endpoint.", param="stream", code="stream_not_supported")
 
@@ -57,7 +57,7 @@ def image_url(image: object) -> str:
 
 
 def media_type(encoded: str) -> str:
-    """Finds the media type of an image in base64 by its first bytes; returns that of PNG if the format is unknown."""
+    """Returns the media type of an image in base64, by the image's first bytes; `image/png` if unknown."""
     try:
         start = base64.b64decode(encoded[:16])
     except (binascii.Error, ValueError):
@@ -68,14 +68,14 @@ def media_type(encoded: str) -> str:
 
 
 def _parts(content: object) -> list[object]:
-    """Returns the content of a chat message as a list of parts: a text becomes one part, no content becomes none."""
+    """Returns the content of a chat message as a list of parts: a text becomes one part, and None an empty list."""
     if isinstance(content, list):
         return content
     return [{"type": "text", "text": content}] if content else []
 
 
 def chatgpt_body(data: Mapping[str, object]) -> dict[str, object]:
-    """Converts the body of a request to `/chatgpt` to a body for upstream's chat completions.
+    """Converts the body of a request to `/chatgpt` to the body of a chat completion for upstream.
 
     Raises:
         BadRequest: a field is missing, of a wrong type or out of range.
@@ -101,12 +101,12 @@ def chatgpt_body(data: Mapping[str, object]) -> dict[str, object]:
 
 
 def chatgpt_answer(completion: bytes) -> bytes:
-    """Converts upstream's chat completion to the answer of `/chatgpt`, a message as the npm library `chatgpt` has it.
+    """Converts upstream's chat completion to the answer of `/chatgpt`: a message as in the npm library `chatgpt`.
 
-    An answer that is not a chat completion is returned unchanged. So is an answer with more values than a request's
-    body may have, because reading it would take too long.
+    An answer that is no chat completion is returned unchanged, and so is a very large one.
     """
     try:
+        # Reading more values than a request's body may have would take too long.
         if len(completion) > large_bodies.LARGE_BYTES:
             large_bodies.check_bounds(completion)
         detail = json.loads(completion)

@@ -17,7 +17,7 @@ PROMPT = "Answer with the one word: ok"
 
 
 class HealthView(JSONCallView):
-    """View of `GET /health`: checks upstream by sending it a short chat, made as for `/chatgpt`."""
+    """View of `GET /health`: tests upstream with a short chat, made as for `/chatgpt`."""
 
     authentication_classes = (AccessTokenAuthentication,)
     throttle_classes = (PageThrottle,)
@@ -32,7 +32,7 @@ class HealthView(JSONCallView):
 
 
 class Health2View(HealthView):
-    """View of `GET /health2`: checks upstream by sending it a short chat, made as for `/openai`."""
+    """View of `GET /health2`: tests upstream with a short chat, made as for `/openai`."""
 
     route = "/health2"
 

@@ -62,16 +62,16 @@ class InputTokensView(CompactView):
 class StoredResponseView(CallView):
     """Base class of the views that read, cancel or delete one stored response, whose id is in the URL.
 
-    The body of such a call can only have fields for the gateway, such as the key; they do not go upstream.
+    The body of such a call has only fields for the gateway, such as the key, and does not go upstream.
     """
 
     body_use = BodyUse.SMALL
     suffix: ClassVar[str] = ""
 
     async def forward_about(self, request: ProxyRequest, response_id: str, method: str) -> HttpResponseBase:
-        """Sends upstream a request about one stored response, and returns the response for the caller.
+        """Sends upstream a request about the stored response `response_id`, and returns the response for the caller.
 
-        `response_id` is the stored response's id. The attribute `suffix`, such as `/cancel`, is appended to its path.
+        The attribute `suffix`, such as `/cancel`, ends the request's path.
         """
         self.call.facts.stream = request.query_params.get("stream", "").lower() in {"true", "1"}
         upstream_request = UpstreamRequest(

@@ -202,9 +202,7 @@ class Exchange:
         return self._loop.call_at(moment, self._check_clock)
 
     def _check_clock(self) -> None:
-        """Fails the exchange if its deadline has passed or upstream was silent for too long; else restarts the
-        timer.
-        """
+        """Fails the exchange if its deadline has passed or upstream was silent for too long; else sets a new timer."""
         assert self._silence is not None  # noqa: S101  (else there is a deadline only)
         now = self._loop.time()
         if not self._sent or self._paused:  # upstream waits for us, or for the caller

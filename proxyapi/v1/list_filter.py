@@ -28,7 +28,7 @@ Item = tuple[str, int, int]  # its id, and its place in the text
 
 
 def _refuse(name: str) -> NoReturn:
-    """Raises ValueError for `NaN` and `Infinity` in the text of a list, because they are not JSON."""
+    """Raises ValueError for `NaN` or `Infinity` in the text of a list, which JSON does not have."""
     raise ValueError(f"{name} is not JSON")
 
 
@@ -36,10 +36,7 @@ _DECODER = json.JSONDecoder(strict=False, object_pairs_hook=make_object, parse_c
 
 
 class _Reader(json.JSONDecoder):
-    """JSON decoder for a page of a list: in place of an array's items, it gives their ids and positions in the text.
-
-    Values that are not arrays are decoded as usual.
-    """
+    """JSON decoder for a page of a list: gives the ids and the positions of an array's items, instead of the items."""
 
     def raw_decode(self, text: str, idx: int = 0) -> tuple[object, int]:
         return _read_items(text, idx) if text[idx : idx + 1] == "[" else _DECODER.raw_decode(text, idx)
@@ -49,10 +46,9 @@ _READER = _Reader()
 
 
 class ListPage:
-    """One page of a list of objects from upstream: its text, and the positions of its items in the text.
+    """One page of a list of objects from upstream: its text, with the positions of its items in the text.
 
-    Raises `UnreadableList` if the body is no list, or if a client could find items in it that the gateway does not
-    find.
+    Raises `UnreadableList` if the body is no list, or if a client could find other items in it than the gateway does.
     """
 
     def __init__(self, body: bytes, content_type: str) -> None:
@@ -72,15 +68,14 @@ class ListPage:
         return any(member.value is True for member in self._members if member.name == "has_more")
 
     def kept(self, keeps: Callable[[str], bool]) -> list[Item]:
-        """Returns the items of the page whose ids the function `keeps` accepts: those that the caller may see."""
+        """Returns the items of the page whose ids the function `keeps` accepts."""
         return [item for item in self.items if keeps(item[0])]
 
     def with_items(self, kept: Sequence[Item]) -> bytes:
-        """Returns the bytes of the page, cut so that only the items `kept` remain.
+        """Returns the bytes of the page with only the items `kept`.
 
-        The page's `first_id` and `last_id` become the ids of the first and the last of these items. If no item is left,
-        both become null, and `has_more` becomes false. If `has_more` stayed true, a client that goes on from `last_id`
-        would ask for ever.
+        The page's `first_id` and `last_id` become the ids of the first and the last of these items. Without items, both
+        become null, and `has_more` becomes false.
         """
         edits: list[tuple[int, int, str]] = []
         if len(kept) < len(self.items):
@@ -101,7 +96,7 @@ class ListPage:
         """Returns the member `data` of the page's JSON object, which has the list of items.
 
         Raises:
-            ValueError: there is no such list, or another member may have items, which a client would find unfiltered.
+            ValueError: there is no such list, or another member may have items, which would pass unfiltered.
         """
         names = [member.name.casefold() for member in self._members]
         data = next((member for member in self._members if member.name == "data"), None)
@@ -118,14 +113,10 @@ class ListPage:
 async def read_visible_page(
     request: UpstreamRequest, answer: UpstreamAnswer, keeps: Keeps
 ) -> tuple[UpstreamAnswer, bytes | None]:
-    """Reads pages of upstream's list until a page has an item that the caller may see.
+    """Reads pages of upstream's list until one has an item that the caller may see; `answer` has the first page.
 
-    `answer` is upstream's answer with the first page. Returns upstream's answer with the last page that was read, and
-    the bytes of this page with only the items that the caller may see.
-
-    * If none of the next `MAX_PAGES` pages has such an item, the returned page is the last of them, without items.
-    * If upstream answers the request for a further page with an error, returns this error answer, whose body has not
-      been read, and None instead of a page. A page without items would tell the caller that the list has ended.
+    Returns upstream's last answer, and the page's bytes with only the visible items. After `MAX_PAGES` pages, these
+    have no items. If upstream answers with an error, that answer is returned, unread, with None.
 
     Raises:
         UnreadableList: upstream's answer cannot be filtered.
@@ -147,6 +138,7 @@ async def read_visible_page(
             break
         answer = await client.send(following)
         if answer.status >= 300:
+            # A page without items would tell the caller that the list has ended.
             return answer, None
     return answer, await large_bodies.run(len(body), page.with_items, kept)
 
@@ -164,10 +156,9 @@ def _following(request: UpstreamRequest, page: ListPage) -> UpstreamRequest | No
 
 
 def _read_items(text: str, start: int) -> tuple[list[Item], int]:
-    """Reads one page of a list: the JSON array that begins at position `start` of `text`.
+    """Reads the JSON array at position `start` of `text`; returns its items, and the position behind the array.
 
-    Returns the array's items, and the position behind the array. Each item is a tuple: the id of the item, and the
-    positions in `text` where the item begins and ends.
+    An item is a tuple: its id, and the positions in `text` where it begins and ends.
 
     Raises:
         ValueError, RecursionError: the array cannot be read.
@@ -186,7 +177,7 @@ def _read_items(text: str, start: int) -> tuple[list[Item], int]:
 
 
 def _id_of(item: object) -> str:
-    """Returns the id of one item of a list; the item is a decoded JSON value.
+    """Returns the id of a decoded item of a list.
 
     Raises:
         ValueError: the item has no id, or two members that a client could take for its id, such as `id` and `ID`.

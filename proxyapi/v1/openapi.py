@@ -34,11 +34,11 @@ HELLO = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say h
 
 
 class Operation(NamedTuple):
-    """What is known of one operation of `/v1`, from which its entry in `/openapi.json` is made.
+    """The description of one operation of `/v1`, for its entry in `/openapi.json`.
 
-    `body` is an example of the JSON body; if `form` is true, the body is a form, and `body` has the schemas of its
-    fields. `answers` are the media types that an answer may have. `query` has the names of the operation's query
-    parameters.
+    * `body`: an example of the JSON body or, if `form` is true, the schemas of the form's fields.
+    * `answers`: the media types that an answer may have.
+    * `query`: the names of the query parameters.
     """
 
     method: str
@@ -122,9 +122,9 @@ OPERATIONS = (
 
 
 def add_paths(result: dict[str, Any], **_: object) -> dict[str, Any]:
-    """Adds the open routes of `/v1` to `result`, the OpenAPI description of the gateway, and returns it.
+    """Adds the open routes of `/v1` to `result`, the gateway's OpenAPI description, and returns `result`.
 
-    It is a post-processing hook of drf-spectacular.
+    A post-processing hook of drf-spectacular.
     """
     for operation in OPERATIONS:
         route = find_route(operation.path.replace("{", "").replace("}", ""))

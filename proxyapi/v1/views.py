@@ -65,7 +65,7 @@ DIALECTS = {"responses": RESPONSES, "chat/completions": CHAT, "completions": CHA
 class PassThroughView(FormView):
     """View of all routes under `/v1`: passes requests upstream, and upstream's answers back.
 
-    `found` is the route of the request; None if `/v1` has no such route.
+    `found` is the request's route; None if `/v1` has no such route.
     """
 
     authentication_classes: tuple[type[BaseAuthentication], ...] = (BearerAuthentication,)
@@ -75,7 +75,7 @@ class PassThroughView(FormView):
     found: Route | None = None
 
     def setup(self, request: HttpRequest, *args: object, **kwargs: object) -> None:
-        """Prepares the view as Django does, and finds the route to which the request's path below `/v1` belongs."""
+        """Prepares the view as Django does, and finds the route of the request by its path."""
         super().setup(request, *args, **kwargs)
         self.raw_path = self.call.request.raw_path.decode("ascii", "replace")
         self.found = find_route(self.raw_path.removeprefix("/v1"))
@@ -86,10 +86,8 @@ class PassThroughView(FormView):
             self.call.answer.states_usage = self.found.family.states_usage
 
     async def admit(self, request: ProxyRequest) -> None:
-        """Checks that there is room for one more call and that the key is valid, before any of the body is received.
-
-        The body of a sender without a valid key is not received at all.
-        """
+        """Checks that one more call may run and that the key is valid, before the body is received."""
+        # The body of a sender without a valid key is not received at all.
         capacity.check_room()
         await self.authorize(request)
 
@@ -137,15 +135,12 @@ class PassThroughView(FormView):
 
     @property
     def allowed_methods(self) -> list[str]:
-        """The HTTP methods that OpenAI's API has at the path of the request.
-
-        For a path that the gateway does not know these are all methods that OpenAI's API has anywhere.
-        """
+        """The HTTP methods that the request's path has in OpenAI's API; all methods for an unknown path."""
         known = METHODS if self.found is None else self.found.methods
         return [*known[:1], *(["HEAD"] if "GET" in known else []), *known[1:], "OPTIONS"]
 
     def open_route(self, request: CallRequest) -> Route:
-        """Returns the route of `/v1` that the request is for, if that route is open on this gateway.
+        """Returns the request's route, if it is open on this gateway.
 
         Raises:
             NotFound: `/v1` has no such route, or the route's family is closed.
@@ -163,10 +158,13 @@ class PassThroughView(FormView):
         return route
 
     def send_form(self, upstream_request: UpstreamRequest, encoding: str) -> None:
-        """Prepares `upstream_request` to pass the caller's form on while it arrives, encoded as it came.
+        """Prepares `upstream_request` to pass the caller's form on while it arrives; sends nothing yet.
 
-        Nothing is sent yet. `encoding` is the form's Content-Encoding. Raises `BodyTooLarge` if the announced size of
-        the form is too large, and `BadForm` if its Content-Type does not clearly state the boundary between its parts.
+        `encoding` is the form's Content-Encoding.
+
+        Raises:
+            BodyTooLarge: the Content-Length is over the size limit.
+            BadForm: the Content-Type states no boundary, or states it ambiguously.
         """
         call = self.call.request
         call.incoming_body.allow_large_form()
@@ -176,9 +174,9 @@ class PassThroughView(FormView):
         )
 
     async def check_form(self, form: FormUpload) -> None:
-        """Checks that the caller's key may use what the form names, and reserves dollars for the call (`admit_form`).
+        """Checks that the caller's key may use what a form names, and reserves dollars for the call.
 
-        It is called when the whole form has been read, before the form's end is sent upstream.
+        Called after the whole form was read, and before its end is sent upstream. Raises the errors of `admit_form`.
         """
         self.call.request.mark_body_received()
         assert self.found is not None  # noqa: S101  (it is open)
@@ -187,11 +185,10 @@ class PassThroughView(FormView):
     async def relay_answer(
         self, request: UpstreamRequest, dialect: Dialect, as_it_came: UpstreamRequest | None = None
     ) -> HttpResponseBase:
-        """Sends `request` upstream, and returns the response for the caller: a stream to pass on, or a whole answer.
+        """Sends a request upstream, and returns the response for the caller: a stream to pass on, or a whole answer.
 
-        `as_it_came` is the caller's request as it came. It is given if the gateway has added a field that asks for
-        usage to `request`, and is sent instead if upstream refuses that field. `dialect` has the rules for this route's
-        event streams.
+        `dialect` has the rules for this route's event streams. `as_it_came` is the caller's own request, if `request`
+        has an added field that asks for usage: it is sent if upstream refuses that field.
         """
         answer = await self.check_and_send(request, dialect)
         if as_it_came is not None and answer.status in REFUSALS:
@@ -214,25 +211,15 @@ class PassThroughView(FormView):
     async def is_object(self, answer: UpstreamAnswer) -> bool:
         """Returns whether upstream's answer begins as a JSON object, whatever its Content-Type says.
 
-        Returns False, without looking at the answer, if it can state no usage: because the call is no POST, or because
-        answers of its route never state one.
+        False without a look at the answer if it can state no usage, as for a GET.
         """
         return self.call.answer.states_usage and self.method == "POST" and await answer.begins_as(begins_object)
 
     async def ask_without_usage(self, refusal: UpstreamAnswer, request: UpstreamRequest) -> UpstreamAnswer:
-        """Sends a call upstream again, without the field that asks for usage, if upstream has refused this field.
+        """Sends a call upstream again as it came, if upstream has refused the added field that asks for usage.
 
-        The gateway had added the field to the caller's own `request`. Upstream has answered with the error `refusal`:
-
-        * If the error does not name the field, `refusal` is returned, and nothing is sent.
-        * Otherwise `request` is sent without the field, and its answer is returned.
-
-        No other POST is ever sent twice. This one may be, because upstream has refused it before doing any work, so
-        nothing was billed.
-
-        If upstream accepts `request`, the field is no longer added to other calls. If upstream refuses it again, the
-        field is not the cause, and is still added to other calls. Without this check, any caller could stop the adding
-        by causing an error that names the field.
+        `refusal` is upstream's error, and `request` the caller's own request. Returns the new answer or, if the error
+        does not name the field, `refusal`.
         """
         try:
             body = await refusal.read()
@@ -241,13 +228,16 @@ class PassThroughView(FormView):
         if not usage_requests.may_be_refusal(refusal.status, body):
             return refusal
         await self.limit_output(request)
+        # No other POST is ever sent twice. This one was refused before upstream did any work, so nothing was billed.
         answer = await self.send(request)
         if answer.status < 300:
+            # Only now: if upstream refuses the call again, the field is not the cause. Any caller could otherwise stop
+            # the adding, by an error that names the field.
             usage_requests.give_up()
         return answer
 
     def listing_filter(self) -> Keeps | None:
-        """Returns the filter for the list that the request asks for: it keeps the items that the caller may see.
+        """Returns the filter for a list that the request asks for: it keeps the items that the caller may see.
 
         Returns None if the request asks for no list, or if the caller may see every item.
         """
@@ -262,7 +252,7 @@ class PassThroughView(FormView):
 
 
 def models_of(caller: Caller) -> Keeps:
-    """Returns a filter for upstream's list of models; it keeps the models that the caller's key may use."""
+    """Returns a filter for upstream's list of models: it keeps those that the caller's key may use."""
 
     async def keeps(model_ids: Sequence[str]) -> Callable[[str], bool]:
         return lambda model_id: is_allowed(model_id, caller.allowed_models)
@@ -271,16 +261,13 @@ def models_of(caller: Caller) -> Keeps:
 
 
 def objects_of(caller: Caller) -> Keeps:
-    """Returns a filter for lists of stored objects; it keeps the objects that the caller's key may see."""
+    """Returns a filter for a list of stored objects: it keeps those that the caller's key may see."""
     return lambda object_ids: ownership_check.visibility_test(object_ids, caller)
 
 
 def asks_for_stream(query: bytes) -> bool:
-    """Returns whether the query of a request asks for a stream, by `stream=true` or `stream=1`.
-
-    Django's parser is not used, because it refuses a query with many fields, and only upstream is to decide about
-    those.
-    """
+    """Returns whether a query string asks for a stream, by `stream=true` or `stream=1`."""
+    # Django's parser would refuse a query with many fields, about which only upstream is to decide.
     if not query:
         return False
     given = [value for name, value in parse_qsl(query.decode("latin-1")) if name == "stream"]

@@ -77,7 +77,7 @@ class Command(BaseCommand):
         actions.add_parser("revoke", help="refuse a key for ever").add_argument("name")
 
     def handle(self, *_args: object, **options: object) -> None:
-        """Runs the action of `manage.py keys` that the command line names: `create`, `rotate`, `revoke` or `list`.
+        """Runs an action of `manage.py keys`: `create`, `rotate`, `revoke` or `list`.
 
         Raises:
             CommandError: the action failed. The message says what to correct.
@@ -120,7 +120,7 @@ class Command(BaseCommand):
         self.stdout.write(f"{options.name} is revoked; every worker refuses it within two seconds")
 
     def list(self, options: Namespace) -> None:
-        """Prints all access keys, without their secrets: as a table with the names of its columns, or as JSON."""
+        """Prints all access keys, without their secrets, as a table or as JSON."""
         keys = [_facts(key) for key in AccessKey.objects.all()]
         if options.json:
             self.stdout.write(json.dumps(keys, indent=2))
@@ -135,7 +135,7 @@ class Command(BaseCommand):
             self.stdout.write("  ".join(cells).rstrip())
 
     def _get(self, name: str) -> AccessKey:
-        """Returns the access key with this name, with its row locked until the transaction ends.
+        """Returns the access key with this name, and locks its row until the transaction ends.
 
         Raises:
             CommandError: there is no such key.
@@ -146,7 +146,7 @@ class Command(BaseCommand):
         return key
 
     def _print_text(self, key: AccessKey, text: str, options: Namespace) -> None:
-        """Prints the new secret of an access key alone on standard output, so that scripts can read it.
+        """Prints the new secret of an access key alone on standard output, for scripts.
 
         A remark for people goes to standard error. With `--json`, prints one JSON object with the secret and the key's
         facts.
@@ -159,10 +159,9 @@ class Command(BaseCommand):
 
 
 def _log(key: AccessKey, action: int, words: str) -> None:
-    """Adds a change of an access key to the admin's audit log: what was done, by this command, and by which user of
-    the operating system.
+    """Adds a change of an access key to the admin's audit log, with the user of the operating system who made it.
 
-    Call it in the transaction of the change, so that neither is there without the other.
+    Call this in the transaction of the change, so that there is both or none.
     """
     account, _ = User.objects.get_or_create(
         username=ACCOUNT, defaults={"is_active": False, "password": make_password(None)}
@@ -178,7 +177,7 @@ def _log(key: AccessKey, action: int, words: str) -> None:
 
 
 def _system_user() -> str:
-    """Returns the name of the operating system's user that runs this process; its number, if it has no name there."""
+    """Returns the name of the operating system's user that runs this process, or the user's number."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
@@ -186,10 +185,11 @@ def _system_user() -> str:
 
 
 def _facts(key: AccessKey) -> dict[str, object]:
-    """Returns the facts about an access key that `--json` prints, as values by name, without the key's secret.
+    """Returns the facts about an access key for `--json`, by name, without the secret.
 
-    Times are texts in ISO 8601. Dollars are texts, too, so that no digit of them is lost.
+    Times are in ISO 8601. Dollars are texts.
     """
+    # No digit of the dollars may be lost.
     return {
         "name": key.name,
         "hint": key.masked,
@@ -210,7 +210,7 @@ def _as_json(value: object) -> object:
 
 
 def _faults(error: ValidationError) -> list[str]:
-    """Returns the messages of a validation error as a list, each with the name of the field that is wrong."""
+    """Returns the messages of a validation error, each with the name of the wrong field."""
     if not hasattr(error, "error_dict"):
         return error.messages
     return [f"{name}: {words}" for name, faults in error.message_dict.items() for words in faults]
@@ -219,11 +219,10 @@ def _faults(error: ValidationError) -> list[str]:
 def _read(path: str | None) -> str:
     """Reads an upstream key from a file, or from standard input if the path is `-`; returns "" without a path.
 
-    The key is not taken from the command line, because other users of the host can see that.
-
     Raises:
         CommandError: the file cannot be read.
     """
+    # Not from the command line, which other users of the host can see.
     if path is None:
         return ""
     try:
@@ -245,7 +244,7 @@ def _span(text: str) -> timedelta:
 
 
 def _moment(text: str) -> datetime:
-    """Parses a time in an option of the command line: an ISO time (UTC if it names no zone), or a span from now.
+    """Parses a time in an option of the command line: an ISO time (UTC without a zone), or a span from now, such as 7d.
 
     Raises:
         ArgumentTypeError: the text is neither a time nor a duration.
@@ -258,7 +257,7 @@ def _moment(text: str) -> datetime:
 
 
 def _dollars(text: str) -> Decimal:
-    """Parses the number of dollars in an option of the command line.
+    """Parses a number of dollars in an option of the command line.
 
     Raises:
         ArgumentTypeError: the text is no number.
