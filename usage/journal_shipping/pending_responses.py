@@ -217,7 +217,7 @@ def supposed_by(
 
 
 def _write_usage(row: CallRecord) -> Written:
-    """Replaces the usage and cost in the table's row of a call by those in `row`, and corrects the sums.
+    """Writes the usage and cost in `row` to the call's row in the table, and corrects the sums.
 
     Returns the table's row as it was before, and as it is now.
     """

@@ -153,9 +153,9 @@ class _Elision:
         self._at = stop
 
     def _placeholder_behind(self, head: re.Match[bytes]) -> tuple[bytes | None, int]:
-        """Returns the placeholder for the base64 or vector behind `head`, and the end of that base64 or vector.
+        """Reads the base64 or vector behind `head`, a match of `_HEAD`; returns a placeholder and the end position.
 
-        `head` is a match of `_HEAD`. The placeholder is None if neither base64 nor a vector follows.
+        The placeholder is None if neither base64 nor a vector follows.
         """
         body, name, start = self._body, head["name"], head.end()
         if name is None:
@@ -175,7 +175,7 @@ class _Elision:
         return body[self._at : start] + _describe(body, start, end), end
 
     def _read_vector(self, head: re.Match[bytes]) -> tuple[bytes | None, int]:
-        """Returns the placeholder for the vector (a list of numbers) behind the name `head`, and the end of the vector.
+        """Reads the vector (a list of numbers) behind the name `head`; returns a placeholder and the end position.
 
         The placeholder is None if no vector follows.
         """

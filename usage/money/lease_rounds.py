@@ -119,7 +119,7 @@ class LeaseRounds:
             task.exception()  # `make` has raised it, if it was still waiting
 
     async def _check(self, connection: AsyncConnection[TupleRow]) -> None:
-        """Checks a connection by a query, unless the database has answered in the last few seconds."""
+        """Checks by a query that a connection works, unless the database has answered in the last few seconds."""
         if time.monotonic() - self._answered_at > FRESH_SECONDS:
             await AsyncConnectionPool.check_connection(connection)
 
