@@ -51,8 +51,8 @@ class FormCutter:
     def feed(self, piece: bytes, *, may_be_last: bool) -> bytes:
         """Takes the next bytes of the form, and returns the bytes that may go upstream now.
 
-        `may_be_last` says that the body may end with this piece, even as an invalid form; the last byte is then held
-        back. Raises `BadForm`.
+        If `may_be_last`, the body may end with this piece, even as an invalid form: then its last byte is held back.
+        Raises `BadForm`.
         """
         self._reader.feed(piece)
         self._held += piece  # copies nothing if nothing is held

@@ -176,8 +176,8 @@ class Call:
         """Ends the call: writes its ledger row to the journal, and settles its key's limits and its reservation.
 
         Does nothing if the call has ended already, or had no valid key. `status` is the HTTP status that the caller
-        saw, or None. `may_be_billed` says whether upstream may have worked on the call; None means: unless it stated an
-        error.
+        saw, or None. `may_be_billed` says whether upstream may have worked on the call. By default it may, unless it
+        stated an error.
         """
         facts = self.facts
         if self.has_ended or not facts.key_name:
@@ -257,10 +257,9 @@ class Call:
         await self.request.resources.wait_until_settled()
 
     def headers_down(self, answer: UpstreamAnswer) -> dict[str, str]:
-        """Returns the headers for the caller: those of upstream's answer, without secrets.
+        """Returns the headers of upstream's answer for the caller, without secrets; a `Location` names the gateway.
 
-        A `Location` then names the gateway. Rate-limit headers state the key's own limits where these leave less than
-        upstream's.
+        If the caller's key has less left of a rate limit than upstream states, the headers state the key's limit.
         """
         facts, passed = self.facts, answer.passed_headers()
         if "location" in passed:

@@ -32,7 +32,7 @@ class CallResources:
         return {} if self.reservation is None else self.reservation.record()
 
     def at_end(self, give_back: Callable[[], None]) -> None:
-        """Registers a function to be called when the call ends, which gives back something that the call holds."""
+        """Registers a function that gives back something that the call holds; it is called when the call ends."""
         self._at_end.append(give_back)
 
     def __enter__(self) -> Self:
@@ -58,7 +58,7 @@ class CallResources:
     def settle_reservation(self, row: CallRecord) -> CallRecord:
         """Replaces the dollars reserved for the call by its real cost, computed from its ledger `row`.
 
-        Returns a field to add to the row: the dollars that the call has used of its worker's lease. Without a
+        Returns a field to add to the row: the dollars that the call has used of its worker's lease. If the call has no
         reservation, the result is an empty dict.
         """
         return {} if self.reservation is None else self.reservation.settle(row)

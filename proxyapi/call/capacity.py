@@ -54,9 +54,9 @@ class Capacity:
 
     @contextmanager
     def receiving(self, timeout: asyncio.Timeout) -> Iterator[None]:
-        """Context manager for the time in which a request's body arrives: lets `drain` shorten its time limit.
+        """Context manager for receiving a request's body: `drain` can meanwhile shorten the time limit `timeout`.
 
-        `timeout` is this limit. If the process is draining already, the limit is shortened at once.
+        If the process is draining already, the limit is shortened at once.
         """
         if self.draining:
             self._hurry(timeout)

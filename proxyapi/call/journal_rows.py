@@ -201,8 +201,8 @@ def _answer_facts(
 def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> tuple[SupposedUsage, UsageSource]:
     """Returns a call's usage, as fields of its ledger row, and the usage's source: stated, estimated or unknown.
 
-    If upstream has stated none, the usage is estimated for a call that `may_be_billed` or has sent the caller some
-    text. These calls are never estimated: a `GET`, a failed response, and a call whose usage will be polled for.
+    Usage that upstream has not stated is estimated if the call `may_be_billed` or has sent the caller some text. It
+    stays unknown for a `GET`, for a failed response, and for a call whose usage will be polled for.
     """
     if answer.usage is not None:
         # When a stream of pictures breaks off, the missing pictures are estimated from those that came.

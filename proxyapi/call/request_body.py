@@ -100,7 +100,7 @@ class IncomingBody:
         self._call = asyncio.current_task()
 
     def lower_limit(self, limit: int) -> None:
-        """Lowers the size limit of the body to `limit` bytes; a limit that is lower already stays."""
+        """Lowers the size limit of the body to `limit` bytes; never raises it."""
         if limit < self.limit:
             self.limit, self._setting = limit, ""
 

@@ -94,10 +94,10 @@ class KnownSegment:
 
 
 def nearest_path(raw_path: str) -> str:
-    """Guesses the known path of `/v1` that a client means by a misspelt or incomplete one: `/v1/models` by `/v1/model`.
+    """Guesses the known path of `/v1` that a client means: `/v1/models` for the misspelt `/v1/model`.
 
-    If several known paths begin as `raw_path` does, the result is their beginning and `/...`. If none is similar, it is
-    empty.
+    If `raw_path` is the beginning of several known paths, the result ends with `/...`. If no known path is similar, it
+    is empty.
     """
     if not raw_path.startswith("/v1/") or len(raw_path) > LONGEST_MISSPELT_PATH:
         return ""

@@ -177,11 +177,11 @@ class ProxyView(APIView):
         await call.read_body(search)
 
     def perform_authentication(self, request: Request) -> None:
-        """Finds the caller to whom the request's key belongs, and stores the result in `request.caller`.
+        """Finds the caller to whom the request's key belongs, and stores the caller in `request.caller`.
 
-        Raises the authenticator's error without a valid key: no request is anonymous, unlike in Django REST framework.
-        A view without authenticators needs no key.
+        Raises the error of the authenticator if there is no valid key. A view without authenticators needs no key.
         """
+        # No request is anonymous, unlike in Django REST framework.
         for authenticator in self.get_authenticators():
             proxy_request = cast(ProxyRequest, request)
             proxy_request.caller, proxy_request.auth = cast(tuple[Caller, None], authenticator.authenticate(request))

@@ -31,6 +31,6 @@ def is_allowed(name: str, globs: Collection[str]) -> bool:
 def _compiled(globs: tuple[str, ...]) -> re.Pattern[str]:
     """Compiles patterns such as `gpt-4o*` into one regular expression, which matches if any of the patterns does.
 
-    No patterns match nothing.
+    If there are no patterns, the expression matches nothing.
     """
     return re.compile("|".join(map(fnmatch.translate, globs)) or r"(?!)")

@@ -123,7 +123,7 @@ class Keyring:
     def in_force(self, name: str) -> dict[str, KeyInForce]:
         """Returns the valid secrets of the access key `name`, as a dict from each secret's digest to its `KeyInForce`.
 
-        An invalid key has none. A rotated key has two while its old secret is valid.
+        The dict is empty for an invalid key. It has two secrets for a rotated key whose old secret is still valid.
         """
         now = time.time()
         found = ((digest, self._entries.get(digest, NOBODY)) for digest in self._digests.get(name, ()))

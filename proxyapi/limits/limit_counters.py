@@ -99,7 +99,10 @@ class LimitCounters(ABC):
 
     @abstractmethod
     async def add_tokens(self, name: str, limit: int, tokens: int) -> None:
-        """Adds `tokens` to the count of the key `name` for the current minute; begins a new minute if it is over."""
+        """Adds `tokens` to the count of the key `name` for the current minute.
+
+        When a minute is over, the count begins anew.
+        """
 
     @abstractmethod
     async def pace(self, name: str, seconds: int) -> float:
@@ -132,7 +135,7 @@ class ProcessCounters(LimitCounters):
         self._paced: dict[str, float] = {}  # when the next event may happen
 
     async def record_admitted_elsewhere(self, caller: Caller, lease: str) -> None:
-        """Counts a call that Redis has admitted in this process, too, which must count alone if Redis fails.
+        """Counts a call in this process that Redis has admitted: if Redis fails, this process must count alone.
 
         `lease` is the id of the call's slot.
         """
@@ -198,7 +201,7 @@ def _until_free(hits: deque[float], limit: int) -> float:
     """Returns the time at which a key will have one more request left for its minute.
 
     `hits` has the times of the key's requests in the last minute, oldest first. The result is a time of the same clock,
-    or 0 without requests.
+    or 0 if there are no requests.
     """
     # one more is left when this request is a minute old
     return hits[max(0, len(hits) - max(1, limit))] + WINDOW_SECONDS if hits else 0.0

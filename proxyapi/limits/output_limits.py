@@ -46,7 +46,7 @@ class OutputLimit:
     default: int | None = None
 
     def capped(self, tokens: int) -> int:
-        """Returns the output limit for each answer that keeps all answers together within `tokens` output tokens.
+        """Returns the output limit for each single answer, so that all answers together stay within `tokens`.
 
         Raises:
             OutputLimitExceeded: the call asks for more answers than it may have tokens.
@@ -139,7 +139,7 @@ def count_answers(fields: Mapping[str, Sequence[object]]) -> int:
 def add_output_limit(body: JSONBody, limit: AddedLimit) -> JSONBody:
     """Returns a copy of a JSON body with an output limit as its first member; all other bytes stay the same.
 
-    A member of this name with the value null gets the limit as its value instead.
+    If the body has this member with the value null, the limit replaces the null.
     """
     member, tokens = limit.member, limit.tokens
     text = body.text or decode(body.raw)

@@ -224,8 +224,8 @@ def usage_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str,
 def counts_of_streamed_text(model: str, request_size: int, size: int, body: bytes, *, shows_reasoning: bool) -> Counts:
     """Estimates the tokens of a call whose streamed answer ended too early to state them: cut, or left by its caller.
 
-    Returns the input and output tokens, by name. `request_size` and `size` are the bytes of text in the request and in
-    the answer so far. With `shows_reasoning`, the latter includes the model's reasoning. `body` is the request's body.
+    Returns the input and output tokens, by name. `request_size` is the number of bytes of text in the request, and
+    `size` that in the answer so far: with the model's reasoning, if `shows_reasoning`. `body` is the request's body.
     """
     request = _limits_in(body)
     reasoned = 0 if shows_reasoning else reasoning_tokens(model, effort_in(request))
@@ -267,8 +267,8 @@ def most_of_stream(
     """Computes the most that a call can have used if its streamed answer was cut, or left by its caller.
 
     Returns usage fields of the call's ledger row. `most` is the most that the whole call can use, `text` what has come,
-    and `seconds` the time that upstream had. For an answer that was no stream, `text` is None and `whole_size` its
-    bytes.
+    and `seconds` the time that upstream had. If the answer was no stream, `text` is None, and `whole_size` is the
+    answer's size in bytes.
     """
     counts = supposed_usage(most, model)
     if "audio_output" in most.kinds:

@@ -153,7 +153,7 @@ class NamedObjects:
     def _read_items(self, value: object, stack: _Stack, *, weak: bool) -> None:
         """Adds the ids of stored objects in the items of a request's input; an item without content is a stored item.
 
-        With `weak`, the items belong to an earlier answer, of which upstream looks up no item.
+        With `weak`, the items are those of an earlier answer, which upstream does not look up.
         """
         items = value if isinstance(value, list) else [value]
         for item in () if _is_plain(items) else items:
@@ -281,7 +281,7 @@ def _ids_in(value: object) -> Iterable[tuple[object, bool]]:
 
 
 def _has_content(kind: str, item: dict[str, object]) -> bool:
-    """Returns whether an item of a request's input has content; without content, it only refers to a stored item.
+    """Returns whether an item of a request's input has content of its own, instead of referring to a stored item.
 
     A message with a role has content even if its `content` is `[]`.
     """

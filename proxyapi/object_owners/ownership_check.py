@@ -69,7 +69,7 @@ async def check(request: UpstreamRequest, caller: Caller) -> CheckedObjects:
     Returns the ids of these objects, and the reader that will find the ids of new objects in upstream's answer.
 
     Raises:
-        NotFound: an object belongs to another key, or to none; the message is that for an object that does not exist.
+        NotFound: an object belongs to another key or to none, which the message does not tell from a missing object.
         BadRequest: the value in the place of an id cannot be an id.
         RouteNotAllowed: the call would change a shared object or a model, or administer the upstream account.
         DatabaseUnavailable: only the database knows the owner of an object, and it is unavailable.
@@ -199,7 +199,7 @@ def _check_named(named: NamedObjects, owners: dict[str, str], caller: Caller) ->
     """Checks that the caller's key may use every object that a request's body, form or query names.
 
     Raises:
-        NotFound: the key may not use one of the objects; the message is that for an object that does not exist.
+        NotFound: the key may not use one of the objects; the message is the same as for a missing object.
     """
     for object_id, (place, name) in named.references.items():
         if owners.get(object_id) != caller.name and not is_shared(object_id, caller):
@@ -212,8 +212,8 @@ def _check_named(named: NamedObjects, owners: dict[str, str], caller: Caller) ->
 def _may_follow(route: Route, method: str, owners: dict[str, str], caller: Caller) -> bool:
     """Returns whether the caller may use a path that OpenAI's reference does not have.
 
-    One of the path's first two unknown segments must be the id of an object of the caller's key, and none that of
-    another key's object. With GET, objects shared with the caller's key count as its own.
+    One of the path's first two unknown segments must be the id of an object of the caller's key. Neither may be the id
+    of another key's object. With GET, objects shared with the caller's key count as its own.
     """
     first = route.unknown_segments[:2]
     if any(_is_foreign(one, method, owners, caller) for one in first):

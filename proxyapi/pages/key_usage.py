@@ -63,10 +63,7 @@ def data_response(request: HttpRequest, key: KeyFacts) -> JsonResponse:
 
 
 def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, object]]:
-    """Returns the refreshed parts of a key's usage page, as a dict from each part's template to its own values.
-
-    Values that the whole page needs are not among them.
-    """
+    """Returns the refreshed parts of a key's usage page: a dict from each part's template to its own values."""
     now = datetime.now(UTC)
     spent = spent_by([key.name], now.date())[key.name]
     held = dollars(spent.held) if spent.held else ""

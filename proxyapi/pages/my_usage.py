@@ -111,7 +111,7 @@ def find_caller(text: str) -> Caller | None:
 def digests_in_force(name: str) -> list[str]:
     """Returns the digests of the secrets with which the holder of the key `name` can sign in to My usage now.
 
-    An invalid key has none. A rotated key has two while its old secret is valid.
+    The list is empty for an invalid key. It has two digests for a rotated key whose old secret is still valid.
     """
     return list(keyring.in_force(name))
 

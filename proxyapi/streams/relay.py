@@ -243,7 +243,7 @@ class EventRelay(Relay):
         return [piece for piece in pieces if piece]
 
     def _after_event(self, event: bytes) -> bytes:
-        """Returns an event of the gateway, with a blank line in front if the bytes sent before do not end with one."""
+        """Returns an event of the gateway for sending now: after an incomplete event, with a blank line in front."""
         return event if sse.ends_event(self._last_events) else b"\n\n" + event
 
     def _read_json(self, body: bytes) -> bytes:

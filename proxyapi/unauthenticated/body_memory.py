@@ -53,9 +53,9 @@ class StrangerBudget:
         self.bytes_in_use += min(after, self._half) - min(before, self._half)
 
     def has_room(self, network: str) -> bool:
-        """Returns whether one more piece of a body may be read from a client of `network` that has shown no valid key.
+        """Returns whether more of a body may be read from a client of `network` that has shown no valid key.
 
-        False if all such bodies together use more than the memory for them, or those of this network use more than
+        Returns False if the bodies of all such clients use more than `limit` bytes, or those of this network more than
         half.
         """
         return self.bytes_in_use <= self.limit and self._by_network.get(network, 0) <= self._half
@@ -83,8 +83,9 @@ class Share:
         """Checks that there is memory for more of this request's body, whose sender has shown no valid key yet.
 
         Raises:
-            TooManyStrangers: such bodies use up the memory for them, or those of this client's network use more than
-                half.
+            TooManyStrangers: bodies of such senders use more memory than they may in all, or more than half of it from
+                this
+            network.
         """
         if not self._budget.has_room(self.network):
             raise TooManyStrangers

@@ -53,7 +53,7 @@ class RefusalPace:
     def refuse(self, error: InvalidKey, address: str) -> ProxyError:
         """Counts a request with a missing or wrong key, and returns the error to answer with.
 
-        After too many such requests from one network, this is a 429; before, it is `error`.
+        The result is `error` or, after too many such requests from one network, an error with status 429.
         """
         _forget_frames(error)
         seconds = self.count(address)

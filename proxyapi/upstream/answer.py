@@ -93,9 +93,9 @@ class UpstreamAnswer:
         return bool(begins)
 
     async def chunk(self, sink: Sink = bytes) -> bytes:
-        """Gives the pieces of upstream's body to `sink` as they arrive; returns what `sink` first leaves.
+        """Gives the pieces of upstream's body to `sink`, until `sink` leaves some bytes; returns these bytes.
 
-        `sink` gets a piece and returns the rest that it did not take. The result is empty at the end of the body.
+        `sink` gets a piece and returns the bytes that it did not take. The result is empty at the end of the body.
         Raises `UpstreamUnreachable` if the connection breaks, and `UpstreamTimeout` if the bytes come too late.
         """
         if self._start:

@@ -127,10 +127,10 @@ class Exchange:
             await self._wait()
 
     async def chunk(self, sink: Sink = bytes) -> bytes:
-        """Gives decoded pieces of the answer's body to `sink` as they arrive; returns what `sink` first leaves.
+        """Gives decoded pieces of the answer's body to `sink`, until `sink` leaves some bytes; returns these bytes.
 
-        `sink` gets a piece and returns the rest that it did not take. An exception of `sink` ends the exchange, and is
-        raised. The result is empty at the end of the body.
+        `sink` gets a piece and returns the bytes that it did not take. The result is empty at the end of the body. If
+        `sink` raises an exception, the exchange ends, and the exception is raised here.
 
         Raises:
             TransportFault: the body did not arrive whole.
@@ -299,9 +299,9 @@ class Exchange:
             self._state = State.COMPLETE
 
     def _wake(self) -> None:
-        """Offers the buffered bytes to the waiting task's `sink`; wakes the task if the sink leaves some or fails.
+        """Gives the buffered bytes to the `sink` of the waiting task; wakes the task if `sink` leaves some or fails.
 
-        Also wakes it if nothing is buffered, if there is no sink, and at the end of the answer.
+        The task is also woken if nothing is buffered, if it has no sink, and at the end of the answer.
         """
         if self._waiter is None or self._waiter.done():
             return

@@ -51,7 +51,7 @@ def is_own_address(base_url: str, host: str, port: int) -> bool:
 
 
 def check(api_key: str, via: str) -> None:
-    """Checks that a call does not come back to this gateway: that upstream is another server, and no ring of gateways.
+    """Checks that a call does not come back to this gateway, directly or through other gateways.
 
     `api_key` is the upstream key for the call, `via` the request's header `Via` or empty.
 

@@ -74,8 +74,8 @@ class ListPage:
     def with_items(self, kept: Sequence[Item]) -> bytes:
         """Returns the bytes of the page with only the items `kept`.
 
-        The page's `first_id` and `last_id` become the ids of the first and the last of these items. Without items, both
-        become null, and `has_more` becomes false.
+        The page's `first_id` and `last_id` become the ids of the first and the last of these items. If `kept` is empty,
+        both become null, and `has_more` becomes false.
         """
         edits: list[tuple[int, int, str]] = []
         if len(kept) < len(self.items):
@@ -115,8 +115,8 @@ async def read_visible_page(
 ) -> tuple[UpstreamAnswer, bytes | None]:
     """Reads pages of upstream's list until one has an item that the caller may see; `answer` has the first page.
 
-    Returns upstream's last answer, and the page's bytes with only the visible items. After `MAX_PAGES` pages, these
-    have no items. If upstream answers with an error, that answer is returned, unread, with None.
+    Returns upstream's last answer, and the bytes of its page with only the visible items; without items after
+    `MAX_PAGES` pages. If upstream answers with an error, returns that answer, not read yet, and None.
 
     Raises:
         UnreadableList: upstream's answer cannot be filtered.

@@ -187,8 +187,8 @@ class PassThroughView(FormView):
     ) -> HttpResponseBase:
         """Sends a request upstream, and returns the response for the caller: a stream to pass on, or a whole answer.
 
-        `dialect` has the rules for this route's event streams. `as_it_came` is the caller's own request, if `request`
-        has an added field that asks for usage: it is sent if upstream refuses that field.
+        `dialect` has the rules for this route's event streams. If `request` has an added field that asks for usage,
+        `as_it_came` is the caller's own request, which is sent if upstream refuses the field.
         """
         answer = await self.check_and_send(request, dialect)
         if as_it_came is not None and answer.status in REFUSALS:
@@ -211,7 +211,7 @@ class PassThroughView(FormView):
     async def is_object(self, answer: UpstreamAnswer) -> bool:
         """Returns whether upstream's answer begins as a JSON object, whatever its Content-Type says.
 
-        False without a look at the answer if it can state no usage, as for a GET.
+        Returns False at once for an answer that can state no usage, such as that of a GET.
         """
         return self.call.answer.states_usage and self.method == "POST" and await answer.begins_as(begins_object)
 

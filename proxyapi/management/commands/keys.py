@@ -161,7 +161,7 @@ class Command(BaseCommand):
 def _log(key: AccessKey, action: int, words: str) -> None:
     """Adds a change of an access key to the admin's audit log, with the user of the operating system who made it.
 
-    Call this in the transaction of the change, so that there is both or none.
+    Call this in the transaction of the change, so that both or neither are stored.
     """
     account, _ = User.objects.get_or_create(
         username=ACCOUNT, defaults={"is_active": False, "password": make_password(None)}
@@ -217,7 +217,9 @@ def _faults(error: ValidationError) -> list[str]:
 
 
 def _read(path: str | None) -> str:
-    """Reads an upstream key from a file, or from standard input if the path is `-`; returns "" without a path.
+    """Reads an upstream key from a file, or from standard input if the path is `-`.
+
+    Returns an empty text if there is no path.
 
     Raises:
         CommandError: the file cannot be read.
