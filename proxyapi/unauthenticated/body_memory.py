@@ -83,9 +83,7 @@ class Share:
         """Checks that there is memory for more of this request's body, whose sender has shown no valid key yet.
 
         Raises:
-            TooManyStrangers: bodies of such senders use more memory than they may in all, or more than half of it from
-                this
-            network.
+            TooManyStrangers: such bodies use up all their memory, or those of this network more than half of it.
         """
         if not self._budget.has_room(self.network):
             raise TooManyStrangers
