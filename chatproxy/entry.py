@@ -29,10 +29,7 @@ DJANGO_FOLDERS = ("/admin/", "/my-usage/", "/static/")
 
 
 async def application(scope: HTTPScope | LifespanScope, receive: Receive, send: Send) -> None:
-    """Answers one HTTP request, or starts and later ends the parts of a worker (scope type `lifespan`).
-
-    This is the server's ASGI application (ASGI 3.0).
-    """
+    """Answers one HTTP request, or starts and ends the parts of a worker (scope `lifespan`): the ASGI application."""
     if scope["type"] == "lifespan":
         await run_lifespan(receive, send)
         return

@@ -13,9 +13,9 @@ LOOK_SECONDS = 1.0  # between two checks of whether the process runs
 
 
 class KeepRunning(ABC):
-    """The thread that checks every second whether a process runs, and starts it again if it does not.
+    """Base class of a thread that checks a process every second, and starts it again if it has ended.
 
-    A subclass says which process that is. `name` is that of the thread, and of the process in the log.
+    `name` is the name of the thread, and of the process in the log.
     """
 
     def __init__(self, name: str) -> None:
@@ -24,19 +24,13 @@ class KeepRunning(ABC):
         self._thread: threading.Thread | None = None
 
     def watch(self) -> None:
-        """Starts the thread, which from then on checks every second whether the process runs.
-
-        May be called again after `end_watch`.
-        """
+        """Starts the thread, which checks every second whether the process runs; also again after `end_watch`."""
         self.stopping.clear()
         self._thread = threading.Thread(target=self._run, name=f"{self.name} watch", daemon=True)
         self._thread.start()
 
     def end_watch(self, seconds: float) -> None:
-        """Stops the thread that checks the process, so that nothing starts the process again.
-
-        Waits `seconds` at most for a start that is under way.
-        """
+        """Stops the thread, so that nothing starts the process again; waits at most `seconds` for a start under way."""
         self.stopping.set()
         if self._thread is not None:
             self._thread.join(seconds)
@@ -47,7 +41,7 @@ class KeepRunning(ABC):
 
     @abstractmethod
     def start_again(self) -> float:
-        """Starts the watched process after it has ended; returns the seconds until the thread is to check it again."""
+        """Starts the process again after its end; returns the seconds until the thread should check it."""
 
     def _run(self) -> None:
         # If this thread received a signal, Python would handle it in the main thread, but only after that has waited.

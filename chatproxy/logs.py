@@ -38,10 +38,9 @@ _CONTEXT = "\nDuring handling of the above exception, another exception occurred
 
 
 def config(loggers: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
-    """Returns the logging configuration of a process, for `logging.config.dictConfig`.
+    """Returns the logging configuration of a process: JSON lines on standard error, from level INFO on.
 
-    Every line goes to the standard error stream as JSON, from level INFO on. `loggers` has the configuration of loggers
-    that need another one, by name.
+    The result is for `logging.config.dictConfig`. `loggers` has other configurations, by the logger's name.
     """
     return {
         "version": 1,
@@ -54,7 +53,7 @@ def config(loggers: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
 
 
 class JsonFormatter(logging.Formatter):
-    """Log formatter that writes each record as one line of JSON, with secrets replaced."""
+    """Log formatter that writes each record as one line of JSON, without secrets."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -71,19 +70,17 @@ class JsonFormatter(logging.Formatter):
 
 
 class CutConnections(logging.Filter):
-    """Log filter that drops uvicorn's error message about an answer that was not completed.
+    """Log filter that drops uvicorn's error about an answer that was not completed."""
 
-    That is no error here: when the stream from upstream breaks, the gateway cuts the client's connection on purpose.
-    """
-
+    # That is no error here: when the stream from upstream breaks, the gateway cuts the client's connection on purpose.
     def filter(self, record: logging.LogRecord) -> bool:
         return "without completing response" not in record.getMessage()
 
 
 def log_everything() -> None:
-    """Makes Python log warnings and uncaught exceptions, which it would otherwise print to the standard error stream.
+    """Makes Python log warnings and uncaught exceptions, instead of printing them to standard error.
 
-    The exceptions are those that nobody has caught in a thread or a finalizer.
+    These are exceptions in threads and finalizers.
     """
     logger = logging.getLogger(__name__)
     logging.captureWarnings(True)
@@ -99,13 +96,13 @@ def log_everything() -> None:
 
 
 def without_secrets(text: str) -> str:
-    """Returns `text` with the server's own secrets, and all that looks like a secret, replaced by placeholders."""
+    """Replaces the server's own secrets in a text, and all that looks like a secret, by placeholders."""
     return redact(text, _own_secrets())
 
 
 @lru_cache(maxsize=1)
 def _own_secrets() -> tuple[str, ...]:
-    """Returns the secrets among the server's settings, which are read once in each process."""
+    """Returns the secrets in the server's settings; reads them once in each process."""
     try:
         return setting_reader.own_secrets(setting_reader.load())
     except ImproperlyConfigured:  # a file has become unreadable since the start; the next start will report that
@@ -113,10 +110,7 @@ def _own_secrets() -> tuple[str, ...]:
 
 
 def message_of(record: logging.LogRecord) -> str:
-    """Returns the message of a log record, without parts that may be a caller's data.
-
-    In Django's messages about a request, the path and the query are redacted.
-    """
+    """Returns the message of a log record, without parts that may be a caller's data, such as a query."""
     try:
         message = record.getMessage()
     except (TypeError, ValueError):
@@ -132,15 +126,15 @@ def message_of(record: logging.LogRecord) -> str:
 
 
 def redacted_path(path: str) -> str:
-    """Returns the first ten segments of a URL's path, with each segment that could be a secret replaced by `…`."""
+    """Returns the first ten segments of a URL's path; a segment that may be a secret becomes `…`."""
     return "/".join(segment if _PLAIN_SEGMENT.fullmatch(segment) else ELIDED for segment in path.split("/")[:10])
 
 
 def describe_exception(error: BaseException, seen: set[int]) -> Iterator[str]:
-    """Yields the traceback of an exception as text, as Python prints it, but with a shortened message.
+    """Yields the traceback of an exception in pieces of text, as Python prints it, with shortened messages.
 
-    The exception's causes, and the members of an exception group, are included. `seen` has the ids of the exceptions
-    that were described already, because each is described only once.
+    Causes, and the members of an exception group, are included. `seen` has the ids of exceptions to leave out, because
+    they were described already.
     """
     seen.add(id(error))
     before, sentence = error.__cause__, _CAUSE
@@ -158,10 +152,7 @@ def describe_exception(error: BaseException, seen: set[int]) -> Iterator[str]:
 
 
 def exception_words(error: BaseException) -> str:
-    """Returns the first line of an exception's message, with quoted texts replaced by `…`.
-
-    The other lines and the quoted texts may be a caller's data.
-    """
+    """Returns the first line of an exception's message, with `…` for quoted texts, which may be a caller's data."""
     try:
         first = str(error).strip().partition("\n")[0]
     except Exception:  # the border: an exception's own method, of whatever library
@@ -170,8 +161,9 @@ def exception_words(error: BaseException) -> str:
 
 
 def without_quoted_text(words: str) -> str:
-    """Returns an error message with each quoted text replaced by `…`, since it may be a caller's data.
+    """Replaces each quoted text in an error message by `…`, since it may be a caller's data.
 
-    A short quoted identifier is kept: Python and PostgreSQL quote the names of attributes and columns.
+    A short quoted identifier stays.
     """
+    # Python and PostgreSQL quote the names of attributes and columns.
     return _QUOTED.sub(lambda quoted: quoted[1] or f'"{ELIDED}"', words)

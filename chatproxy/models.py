@@ -24,10 +24,10 @@ FORGET = """DELETE FROM chatproxy_loginattempts WHERE subject IN (
 
 
 class LoginLimit(NamedTuple):
-    """A limit on login attempts: how many a subject (a network, a user name or a device) may make in a period of time.
+    """A limit on login attempts: how many a subject (a network, a user name or a device) may make in a time.
 
-    `is_own`: the subject is the user's own device, or the user's name from one network, so that a successful login
-    starts the subject's count anew.
+    `is_own` says that a successful login starts the count anew: for the user's own device, or the user's name from one
+    network.
     """
 
     subject: str
@@ -41,11 +41,11 @@ class LoginAttemptsManager(models.Manager["LoginAttempts"]):
     def add(self, limits: Sequence[LoginLimit], window: timedelta) -> float | None:
         """Counts one login attempt under each of `limits` in turn, up to the first limit that is exceeded.
 
-        Returns the seconds until the period of this limit ends, or None if no limit is exceeded. `window` is the length
-        of a period. After it, the count starts anew. The time is that of the database's clock, which all hosts share.
-
-        All counting is done in one SQL statement, so that attempts made at the same time are all counted.
+        Returns the seconds until that limit allows attempts again, or None if no limit is exceeded. Each count starts
+        anew after `window`, by the database's clock.
         """
+        # All counting is one SQL statement, so that attempts made at the same time are all counted. All hosts share the
+        # database's clock.
         steps: list[str] = []
         values: dict[str, str | int] = {"window": _interval(window)}
         for n, limit in enumerate(limits):
@@ -67,17 +67,17 @@ class LoginAttemptsManager(models.Manager["LoginAttempts"]):
 
 
 def _interval(length: timedelta) -> str:
-    """Returns a length of time as text that PostgreSQL reads as an `interval`."""
+    """Formats a length of time as PostgreSQL's `interval`: `900.0 seconds`."""
     return f"{length.total_seconds()} seconds"
 
 
 class LoginAttempts(models.Model):
-    """The count of login attempts that one subject has made since the start of its present period of time.
+    """How many login attempts one subject has made since its present period of time began.
 
-    `subject` is the digest of a network, a user name or a device. It is a digest because people sometimes type their
-    password into the field of the name.
+    `subject` is the digest of a network, a user name or a device.
     """
 
+    # A digest, because people sometimes type their password into the field of the name.
     subject = models.CharField(max_length=64, primary_key=True)
     attempts = models.PositiveIntegerField()
     since = models.DateTimeField(db_index=True)
@@ -92,10 +92,7 @@ class LoginAttempts(models.Model):
 
 
 class SecretCanary(models.Model):
-    """The digest of a secret with which the database was used: a starting server compares its own secret with it.
-
-    The digest does not reveal the secret (`chatproxy.start.secret_canary`).
-    """
+    """The digest of a secret with which the database was used; a starting server compares its own secret with it."""
 
     name = models.CharField(max_length=100, primary_key=True)
     canary = models.CharField(max_length=64)

@@ -36,9 +36,7 @@ WARNING_SECONDS = 60.0
 
 
 def normal_root_path(text: str) -> str:
-    """Checks a root path, the path under which clients reach the gateway, such as `/ai`.
-
-    Returns it without a slash at its end, and so "" for `/`.
+    """Checks a path prefix such as `/ai`, and returns it without a slash at its end: "" for `/`.
 
     Raises:
         ValueError: `text` is no plain path, or its first segment is one of the gateway's own (`OWN_NAMES`), such as
@@ -55,9 +53,9 @@ def normal_root_path(text: str) -> str:
 
 
 class RootPath:
-    """Finder of the path under which clients reach the gateway, such as `/ai`: each request's root path.
+    """Finder of a request's root path: the path prefix under which clients reach the gateway, such as `/ai`.
 
-    `configured` is the setting ROOT_PATH; None means that trusted proxies name the root path in a header.
+    `configured` is the setting ROOT_PATH; with None, trusted proxies name the root path in a header.
     """
 
     def __init__(self, configured: str | None) -> None:
@@ -65,20 +63,14 @@ class RootPath:
         self._warned_at = -WARNING_SECONDS
 
     def strip(self, scope: HTTPScope) -> HTTPScope:
-        """Returns the scope of a request with the root path removed from the request's path.
-
-        The root path stays in the scope, where `root_path_of` reads it.
-        """
+        """Removes the root path from a request's path, and returns the new scope, in which `root_path_of` finds it."""
         root_path = self._configured
         if root_path is None:
             root_path = self._forwarded(scope) if connection_of(scope).is_trusted_proxy else ""
         return with_root_path(scope, root_path) if root_path else scope
 
     def _forwarded(self, scope: HTTPScope) -> str:
-        """Returns the root path that a trusted proxy names in the request's `X-Forwarded-Prefix`.
-
-        Returns "" if there is no such header or it is malformed.
-        """
+        """Returns the root path in a trusted proxy's `X-Forwarded-Prefix`; "" if the header is missing or malformed."""
         values = [value.decode("latin-1") for name, value in scope["headers"] if name == HEADER]
         if not values:
             return ""
@@ -93,13 +85,11 @@ class RootPath:
 
 
 def with_root_path(scope: HTTPScope, root_path: str) -> HTTPScope:
-    """Returns a copy of a request's scope in which `root_path` is recorded, and removed from the request's path.
-
-    If the path does not begin with `root_path`, it is not changed: the proxy has removed the root path already.
-    """
+    """Returns a copy of a request's scope that records `root_path` and has a path without it."""
     path, raw_path = scope["path"], scope["raw_path"]
     # Both forms of the path begin alike: nothing in a root path needs to be percent-encoded.
     encoded = root_path.encode()
+    # Otherwise the proxy has removed the root path already.
     if raw_path == encoded or raw_path.startswith(encoded + b"/"):
         path, raw_path = path[len(root_path) :] or "/", raw_path[len(encoded) :] or b"/"
     return {
@@ -114,21 +104,17 @@ def with_root_path(scope: HTTPScope, root_path: str) -> HTTPScope:
 
 
 def own_cookies_last(header: bytes) -> bytes:
-    """Returns a Cookie header with its cookies in reverse order, so that Django reads the gateway's own cookies.
-
-    Another application may have set a cookie of the same name for the whole host. Browsers send the cookies with the
-    longest path first (RFC 6265, 5.4), and of cookies with the same name Django takes the last one.
-    """
+    """Reverses the cookies in a Cookie header: of two with the same name, Django then reads the gateway's own."""
+    # Another application may have set the other one for the whole host. Browsers send the cookies with the longest path
+    # first (RFC 6265, 5.4), and Django takes the last one.
     return b"; ".join(pair.strip() for pair in reversed(header.split(b";")))
 
 
 def django_scope(scope: HTTPScope) -> dict[str, object]:
-    """Returns a copy of a request's scope as Django expects it: the paths in the copy begin with the root path.
-
-    Django also reads the root path by itself from the scope, as the script name.
-    """
+    """Returns a copy of a request's scope for Django: its paths begin with the root path."""
     root_path = root_path_of(scope)
     if not root_path:
         return dict(scope)
+    # Django also reads the root path by itself from the scope, as the script name.
     path, raw_path = root_path + scope["path"], root_path.encode() + scope["raw_path"]
     return {**scope, "root_path": root_path, "path": path, "raw_path": raw_path}

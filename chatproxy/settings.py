@@ -140,7 +140,7 @@ KNOWN_OPTIONS = {option.keyword.decode() for option in Conninfo.get_defaults()} 
 
 
 def _database(url: str | None) -> dict[str, object]:
-    """Returns Django's settings for the database at `url` or, if that is None, for the bundled PostgreSQL.
+    """Returns Django's settings for the database at `url` or, with None, for the bundled PostgreSQL.
 
     The bundled PostgreSQL runs only while `manage.py serve` does.
 

@@ -31,13 +31,13 @@ _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 
 
 class EnvFileError(ImproperlyConfigured):
-    """Error for an `.env` file that cannot be read; its message is one line without any of the file's text."""
+    """Error for an `.env` file that cannot be read; its message is one line that quotes nothing of the file."""
 
 
 def read_env_file(path: Path) -> dict[str, str]:
-    """Returns the variables of an `.env` file by name; the last one counts if a name occurs twice.
+    """Reads the variables of an `.env` file, as a dict; of a name that occurs twice, the last value counts.
 
-    Returns no variables if there is no such file.
+    The dict is empty if there is no such file.
 
     Raises:
         EnvFileError: the file or one of its lines cannot be read, or a directory, pipe or socket has its name.
@@ -56,7 +56,7 @@ def read_env_file(path: Path) -> dict[str, str]:
 
 
 def read_regular_file(path: Path) -> bytes | None:
-    """Returns the bytes of a file of settings; None if there is no file of this name.
+    """Reads the bytes of a file of settings; returns None if there is no file of this name.
 
     Raises:
         EnvFileError: `path` is a directory, a pipe, a socket, or a symbolic link to a file that does not exist.
@@ -78,9 +78,9 @@ def read_regular_file(path: Path) -> bytes | None:
 
 
 def _variables(path: Path, text: str) -> Iterator[tuple[str, str]]:
-    """Yields the name and the value of each variable in `text`, the content of an `.env` file.
+    """Yields the name and the value of each variable in `text`, which is the content of an `.env` file.
 
-    `path` is the path of the file, which error messages name.
+    `path` is the file's path, for error messages.
     """
 
     def fault(at: int, words: str) -> EnvFileError:
@@ -124,10 +124,9 @@ def _variables(path: Path, text: str) -> Iterator[tuple[str, str]]:
 
 
 def _unescaped(value: str, quote: str) -> str:
-    """Returns a quoted value of an `.env` file, its escape sequences replaced by the characters that they stand for.
+    """Replaces the escape sequences in a quoted value of an `.env` file: in double quotes, `\\n` becomes a line feed.
 
-    `quote` is the quotation mark around the value. Between single quotes, only an escaped single quote is replaced.
-    Between double quotes, every backslash begins an escape sequence.
+    `quote` is the quotation mark around the value. In single quotes, only an escaped single quote is replaced.
     """
     if quote == "'":
         return value.replace("\\'", "'")
@@ -135,15 +134,15 @@ def _unescaped(value: str, quote: str) -> str:
 
 
 def _end(match: re.Match[str] | None) -> int:
-    """Returns the position in a text at which the match of a pattern ends.
+    """Returns the position in a text at which a pattern's match ends.
 
     Raises:
-        AssertionError: there is no match, which would be a bug, since the patterns of this module match any text.
+        AssertionError: there is no match: a bug, since the patterns of this module match any text.
     """
     assert match is not None  # noqa: S101  (these patterns match everywhere)
     return match.end()
 
 
 def _fault(path: Path, line: int, fault: str) -> EnvFileError:
-    """Makes the error for line number `line` (from 1) of an `.env` file; `fault` says what is wrong there."""
+    """Creates the error for line number `line` (from 1) of an `.env` file; `fault` says what is wrong there."""
     return EnvFileError(f"{path}, line {line} {fault}")

@@ -22,7 +22,7 @@ MAX_ERRORS = 2
 
 
 def find_misspelt_names() -> Iterator[str]:
-    """Yields one line for each variable in the `.env` files and the environment that looks like a misspelt setting."""
+    """Yields a warning for each variable in the `.env` files and the environment that looks like a misspelt setting."""
     known = {setting.name for setting in SETTINGS} | FILE_NAMES
     for path in env_files():
         for name, value in read_env_file(path).items():
@@ -38,17 +38,15 @@ def find_misspelt_names() -> Iterator[str]:
 
 
 def nearest_name(name: str, known: set[str]) -> str:
-    """Returns the setting, one of the names `known`, that the misspelt `name` probably means; "" if there is none."""
+    """Returns the name among `known` that a misspelt name probably means, or ""."""
     distance, nearest = min(((count_errors(name.upper(), one), one) for one in sorted(known)), default=(99, ""))
     allowed = min(MAX_ERRORS, max(1, len(nearest) // LETTERS_FOR_AN_ERROR))
     return nearest if distance <= allowed else ""
 
 
 def count_errors(one: str, other: str) -> int:
-    """Counts the typing errors that turn one word into another: their optimal string alignment distance.
-
-    An error is a letter that is missing, one too many, or wrong, or two neighbours in the wrong order.
-    """
+    """Counts the typing errors that turn one word into another: missing, additional, wrong and exchanged letters."""
+    # This is the optimal string alignment distance.
     before: list[int] = []
     row = list(range(len(other) + 1))
     for i, letter in enumerate(one, 1):

@@ -19,10 +19,9 @@ MAX_BYTES = 64 * 1024
 
 
 def read_secret_files(variables: Mapping[str, str], base: Path) -> dict[str, str]:
-    """Reads the files that variables such as `OPENAI_API_KEY_FILE` name, and returns their values by setting.
+    """Reads the files named by variables such as `OPENAI_API_KEY_FILE`; returns their values by setting.
 
-    `variables` are the settings from the environment and the `.env` files, by name. A relative path is relative to
-    `base`.
+    `variables` are the settings from the environment and the `.env` files, by name. Relative paths begin at `base`.
 
     Raises:
         ImproperlyConfigured: a setting is given both itself and as a file, or a file has no value of one line; the
@@ -39,11 +38,10 @@ def read_secret_files(variables: Mapping[str, str], base: Path) -> dict[str, str
 
 
 def _read_secret(variable: str, path: Path) -> str:
-    """Returns the secret in the file at `path`, which the variable `variable` names: its only line.
+    """Reads the secret in a file, its only line; `variable` is the variable that names the file.
 
     Raises:
-        ImproperlyConfigured: the file does not exist, cannot be read, is empty, or has more than one line. The message
-            has the path only if there is such a file: otherwise the text may be the secret itself.
+        ImproperlyConfigured: the file does not exist, cannot be read, is empty, or has more than one line.
     """
     try:
         content = read_regular_file(path)
@@ -52,6 +50,7 @@ def _read_secret(variable: str, path: Path) -> str:
     except EnvFileError as error:
         raise ImproperlyConfigured(f"{variable}: {error}") from None
     if content is None:
+        # The message has no path: the text may be the secret itself.
         raise ImproperlyConfigured(f"{variable} must be the path of a file, and there is no such file")
     try:
         lines = content.decode("utf-8-sig").strip().splitlines()

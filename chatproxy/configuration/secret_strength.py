@@ -16,18 +16,16 @@ MAX_READ_LENGTH = 200  # characters; the work is quadratic
 
 
 def is_easily_guessed(text: str) -> bool:
-    """Returns whether a guesser would soon find a secret, because it has fewer than `MIN_CHOICES` parts to guess.
+    """Returns whether a secret has fewer than `MIN_CHOICES` parts to guess.
 
-    A part is a character, a run such as `1234`, or a repetition. The secret's length is checked elsewhere.
+    A part is a character, a run such as `1234`, or a repetition.
     """
+    # The secret's length is checked elsewhere.
     return count_choices(text[:MAX_READ_LENGTH].lower()) < MIN_CHOICES
 
 
 def count_choices(text: str) -> int:
-    """Measures how hard a text is to guess: returns how many choices somebody had to make to write `text`.
-
-    A choice is a single character, a run such as `1234` or `aaaa`, or the repetition of an earlier part.
-    """
+    """Returns how many choices it took to write a text: a choice is a letter, a run such as `1234`, or a repetition."""
     choices = at = 0
     while at < len(text):
         pattern = max(_length_of_run(text, at), _length_of_repetition(text, at))
@@ -37,10 +35,7 @@ def count_choices(text: str) -> int:
 
 
 def _length_of_run(text: str, start: int) -> int:
-    """Returns the length of the run at position `start` of `text`, such as `1234`, `4321` or `aaaa`.
-
-    In a run, each character is one more than the one before, or each is one less, or all are the same.
-    """
+    """Returns the length of the run at position `start` of `text`, such as `1234`, `4321` or `aaaa`."""
     end = start + 1
     while end < len(text):
         step = ord(text[end]) - ord(text[end - 1])

@@ -84,10 +84,9 @@ def redis_url(value: str) -> str:
 
 
 def passwords_of(url: str) -> Iterator[str]:
-    """Yields the passwords in a URL, so that they can be redacted in texts.
+    """Yields the passwords in a URL, as written and percent-decoded, so that they can be removed from texts.
 
-    Each password is yielded as it is written, and also percent-decoded. A password is left out if it is short, or
-    equals the user's name.
+    A short password, and one that equals the user's name, is left out.
     """
     parts = _split(url)
     if parts is None:
@@ -100,7 +99,7 @@ def passwords_of(url: str) -> Iterator[str]:
 
 
 def _split(value: str) -> SplitResult | None:
-    """Returns the parts of a URL; None if the URL is malformed or its port is not valid."""
+    """Splits a URL into its parts; returns None if it is malformed or its port is invalid."""
     if not value.isprintable() or " " in value:
         return None
     try:
@@ -111,10 +110,8 @@ def _split(value: str) -> SplitResult | None:
 
 
 def _split_of_several_hosts(value: str) -> SplitResult | None:
-    """Returns the parts of a URL with several hosts, as PostgreSQL allows it; None if the URL has only one host.
-
-    Used for a URL whose port `urlsplit` could not read: of the hosts `a:1,b:2`, it takes `1,b:2` for the port.
-    """
+    """Splits a URL with several hosts, as PostgreSQL allows it; returns None if there is only one host."""
+    # `urlsplit` could not read its port: of the hosts `a:1,b:2`, it takes `1,b:2` for the port.
     try:
         parts = urlsplit(value)
     except ValueError:
@@ -123,9 +120,9 @@ def _split_of_several_hosts(value: str) -> SplitResult | None:
 
 
 def _has_plain_credentials(parts: SplitResult) -> bool:
-    """Returns whether the user and password in a URL are written so that every parser splits the URL in the same way.
+    """Returns whether every parser finds the same user and password in a URL.
 
-    For that, `@`, `/`, `?` and `#` must be percent-encoded in the user and the password.
+    In both, `@`, `/`, `?` and `#` must be percent-encoded.
     """
     credentials, _, hosts = parts.netloc.rpartition("@")
     escaped = (parts.netloc, parts.path, parts.query)

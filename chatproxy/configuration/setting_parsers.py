@@ -19,7 +19,7 @@ MAX_QUOTED_LENGTH = 15  # characters; a longer wrong value is not quoted in a me
 
 
 def text(value: str) -> str:
-    """Checks a setting for which any text is allowed, except control characters, and returns it unchanged.
+    """Checks a text setting, and returns it unchanged.
 
     Raises:
         ValueError: `value` contains control characters.
@@ -47,12 +47,12 @@ TOO_SHORT = f"is too short; {STRONG}"
 def strong_secret(value: str) -> str:
     """Checks that strangers cannot guess a secret over the network, and returns the secret unchanged.
 
-    A secret of fewer than `MIN_LENGTH_ON_LOOPBACK` characters is refused here. One of fewer than `MIN_LENGTH` is
-    refused later, by `chatproxy.configuration.setting_reader.read`, if other machines can reach the server.
-
     Raises:
-        ValueError: the secret is too short or easily guessed; the message does not contain it.
+        ValueError: the secret has fewer than `MIN_LENGTH_ON_LOOPBACK` characters, or is easily guessed; the message
+            does not contain it.
     """
+    # `chatproxy.configuration.setting_reader.read` refuses fewer than `MIN_LENGTH` if other machines can reach the
+    # server.
     if len(header_value(value)) < MIN_LENGTH_ON_LOOPBACK:
         raise ValueError(TOO_SHORT)
     if is_easily_guessed(value):
@@ -85,20 +85,16 @@ def key_secret(value: str) -> str:
 
 
 def quoted(value: str) -> str:
-    """Returns the wrong value of a setting in quotes, as error messages show it.
-
-    For a long value, returns only its length, because somebody may have put a secret in the wrong place.
-    """
+    """Returns the wrong value of a setting in quotes, for error messages; of a long value, returns only the length."""
+    # Somebody may have put a secret in the wrong place.
     return repr(value) if len(value) <= MAX_QUOTED_LENGTH else f"a text of {len(value)} characters"
 
 
 def switch(value: str) -> bool:
-    """Parses a setting that is on or off, and returns a bool: True for true, yes, on and 1, False for their opposites.
-
-    Upper and lower case do not matter.
+    """Parses a setting such as `true`, `yes`, `on` or `1`, in any letter case, to a bool.
 
     Raises:
-        ValueError: `value` is none of these words.
+        ValueError: `value` is none of these words, and no opposite of one.
     """
     words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
     if value.lower() not in words:
@@ -109,7 +105,7 @@ def switch(value: str) -> bool:
 def one_of(*choices: str) -> Callable[[str], str]:
     """Returns a parser for a setting that must be one of `choices`.
 
-    The parser returns the setting's text unchanged, and raises `ValueError` if it is none of the choices.
+    The parser returns the text unchanged, or raises `ValueError`.
     """
 
     def parse(value: str) -> str:
@@ -123,7 +119,7 @@ def one_of(*choices: str) -> Callable[[str], str]:
 def whole_number(low: int, high: int) -> Callable[[str], int]:
     """Returns a parser for a setting that is a whole number from `low` to `high`.
 
-    The parser turns the setting's text into an int, and raises `ValueError` if it is no such number.
+    The parser returns an int, or raises `ValueError`.
     """
 
     def parse(value: str) -> int:
@@ -137,7 +133,7 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
 def seconds(low: float, high: float) -> Callable[[str], float]:
     """Returns a parser for a setting that is a number of seconds from `low` to `high`, with or without decimals.
 
-    The parser turns the setting's text into a float, and raises `ValueError` if it is no such number.
+    The parser returns a float, or raises `ValueError`.
     """
 
     def parse(value: str) -> float:
@@ -149,7 +145,7 @@ def seconds(low: float, high: float) -> Callable[[str], float]:
 
 
 def comma_separated(value: str) -> list[str]:
-    """Splits a comma-separated setting, and returns its items; empty items are left out.
+    """Splits a comma-separated setting into its items, without empty ones.
 
     Raises:
         ValueError: all items are empty.
@@ -161,7 +157,7 @@ def comma_separated(value: str) -> list[str]:
 
 
 def host_names(value: str) -> list[str]:
-    """Returns the host names in a comma-separated setting, each as Django's ALLOWED_HOSTS takes it.
+    """Parses a comma-separated setting of host names, for Django's ALLOWED_HOSTS.
 
     Raises:
         ValueError: an item has a scheme, a port or a path, or is no host name.
@@ -176,7 +172,7 @@ def host_names(value: str) -> list[str]:
 
 
 def listen_address(value: str) -> str:
-    """Checks the address that the server listens on, an IP address or a host name, and returns it unchanged.
+    """Checks the IP address or host name that the server listens on, and returns it unchanged.
 
     Raises:
         ValueError: `value` has a scheme or a port, or is neither.
@@ -193,7 +189,7 @@ def listen_address(value: str) -> str:
 
 
 def origins(value: str) -> list[str]:
-    """Parses a comma-separated setting, and returns its web origins, each a scheme, host and port.
+    """Parses a comma-separated setting of web origins, such as `https://example.com:8443`.
 
     Raises:
         ValueError: an item is no origin.
@@ -205,7 +201,7 @@ def origins(value: str) -> list[str]:
 
 
 def networks(value: str) -> list[str]:
-    """Parses a comma-separated setting, and returns its IP addresses and CIDR networks.
+    """Parses a comma-separated setting of IP addresses and networks, such as `10.0.0.0/8`.
 
     Raises:
         ValueError: an item is neither an address nor a network.
@@ -221,7 +217,7 @@ def networks(value: str) -> list[str]:
 
 
 def root_path(value: str) -> str:
-    """Checks a setting that is a plain path of this host, such as `/ai`, and returns it without a slash at its end.
+    """Checks a path prefix such as `/ai`, and returns it without a slash at its end.
 
     Raises:
         ValueError: `value` is no plain path, or its first segment is one of the gateway's own (`chatproxy.root_path`);
@@ -234,9 +230,9 @@ def root_path(value: str) -> str:
 
 
 def route_families(value: str) -> list[str]:
-    """Parses a comma-separated setting, and returns its route families: groups of routes of `/v1`, such as `files`.
+    """Parses a comma-separated setting of families of `/v1`, such as `files`; returns each family once.
 
-    `default` and `all` stand for several families. Each family is returned once.
+    `default` and `all` stand for several families.
 
     Raises:
         ValueError: an item is no name of a family.

@@ -49,7 +49,7 @@ SettingValues = dict[str, Any]
 
 
 class Setting(NamedTuple):
-    """A setting of the server, with its name (an environment variable), its default, and how its text is parsed.
+    """A setting of the server: its name (an environment variable), its default, and its parser.
 
     `parse` turns the variable's text into a typed value, or raises `ValueError("fault; what is allowed")`.
     """
@@ -136,9 +136,9 @@ FILE_NAMES = frozenset(name + SUFFIX for name in SECRETS | URLS_WITH_PASSWORDS)
 
 
 def read(environment: Mapping[str, str]) -> SettingValues:
-    """Parses environment variables, and returns the typed value of every setting by name.
+    """Parses environment variables; returns the typed values of all settings by name.
 
-    A setting whose variable is missing or empty gets its default.
+    A missing or empty variable gives the default.
 
     Raises:
         ImproperlyConfigured: a value is bad; the message is one line.
@@ -156,17 +156,17 @@ def read(environment: Mapping[str, str]) -> SettingValues:
 
 
 def short_secrets(values: SettingValues) -> list[str]:
-    """Returns the names of the settings among SECURITY_KEY and ACCESS_TOKEN whose values are too short.
+    """Returns which of SECURITY_KEY and ACCESS_TOKEN are too short for a server that other machines can reach.
 
-    They are too short for a server that other machines can reach. A setting that is not set is not returned.
+    A setting that is not set is left out.
     """
     return [name for name in ("SECURITY_KEY", "ACCESS_TOKEN") if 0 < len(values[name] or "") < MIN_LENGTH]
 
 
 def own_secrets(values: SettingValues) -> tuple[str, ...]:
-    """Returns the values of all secrets among the settings, so that they can be redacted in texts.
+    """Returns the values of all secrets in the settings, so that they can be removed from texts.
 
-    The passwords in URLs are among them, in every spelling in which a library may repeat them.
+    The passwords in URLs are among them, also percent-decoded.
     """
     found = {str(values[name]) for name in SECRETS if values[name]}
     for name in URLS_WITH_PASSWORDS:
@@ -175,9 +175,7 @@ def own_secrets(values: SettingValues) -> tuple[str, ...]:
 
 
 def data_dir(environment: Mapping[str, str]) -> Path:
-    """Returns the directory of the server's data, which `DATA_DIR` in `environment` names.
-
-    A relative path is relative to the project's folder.
+    """Returns the directory that `DATA_DIR` in `environment` names; a relative path begins at the project's folder.
 
     Raises:
         ImproperlyConfigured: the path leads through a symbolic link to itself; the message is one line.
@@ -190,10 +188,10 @@ def data_dir(environment: Mapping[str, str]) -> Path:
 
 
 def load() -> SettingValues:
-    """Reads the settings from the environment and the `.env` files, and returns their typed values by name.
+    """Reads the settings from the environment and the `.env` files; returns their typed values by name.
 
-    A variable in the environment takes precedence over one in `.env.local`, then come `.env` and
-    `DATA_DIR/secrets.env`. A variable `NAME_FILE` names a file that contains the secret `NAME` (`secret_files`).
+    The first of these counts: the environment, `.env.local`, `.env`, `DATA_DIR/secrets.env`. A variable `NAME_FILE`
+    names a file with the secret `NAME`.
 
     Raises:
         ImproperlyConfigured: a value is bad, or a file cannot be read; the message is one line.
@@ -207,15 +205,14 @@ def load() -> SettingValues:
 
 
 def env_files() -> list[Path]:
-    """Returns the paths of the `.env` files that a person may write, whether they exist or not; the first one wins."""
+    """Returns the paths of the `.env` files for people to write, the most important first; they need not exist."""
     return [] if os.environ.get(NO_ENV_FILES) else [BASE_DIR / ".env.local", BASE_DIR / ".env"]
 
 
 def read_file(path: Path, names: set[str]) -> dict[str, str]:
-    """Returns the settings that an `.env` file contains, as a dict of the values by name.
+    """Reads those settings from an `.env` file whose names are in `names` and whose values are not empty.
 
-    The dict has only variables whose value is not empty and whose name is among `names`. If there is no such file, the
-    dict is empty.
+    The dict is empty if there is no such file.
     """
     found = read_env_file(path)
     return {name: value for name, value in found.items() if name in names and value.strip()}

@@ -26,10 +26,10 @@ _ID_LINE = re.compile(rb"^%b: ([0-9a-f-]+)\r$" % ID_HEADER.encode(), re.IGNORECA
 
 
 class LoggedProtocol(Protocol):
-    """A client connection that writes the status of each answer into the scope of its request, for `AccessLog`."""
+    """A client connection that stores the status of each answer in the ASGI scope of its request, for `AccessLog`."""
 
     def send_whole(self, status: int, lines: bytes, body: bytes) -> bool:
-        """Sends a whole answer as `Protocol` does, and stores its status and its id for the access log."""
+        """Sends a whole answer as `Protocol` does, and stores the answer's status and id for the access log."""
         running = self._running  # the next request may have begun when the answer is sent
         is_sent = super().send_whole(status, lines, body)
         if is_sent and running is not None:
@@ -39,13 +39,13 @@ class LoggedProtocol(Protocol):
 
 
 class AccessLog:
-    """ASGI application that wraps another one, and writes a line to the log for each answered request."""
+    """ASGI application that wraps another one, and logs a line for each answered request."""
 
     def __init__(self, application: Any) -> None:
         self._application = application
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Lets the wrapped application answer a request, and logs the request; passes on what is no request."""
+        """Lets the wrapped application answer a request, and logs a line for it; other ASGI scopes just pass."""
         if scope["type"] != "http":
             await self._application(scope, receive, send)
             return
@@ -64,14 +64,14 @@ class AccessLog:
 
 
 def _note(scope: MutableMapping[str, Any], status: int, request_id: str) -> None:
-    """Stores the status of the answer to a request, and the id of the request, in the request's ASGI scope."""
+    """Stores the status of an answer, and the request's id, in the request's ASGI scope."""
     scope[STATUS], scope[REQUEST_ID] = status, request_id
 
 
 def _log(scope: Mapping[str, Any], seconds: float) -> None:
-    """Writes the line of a request: method, path, status (`-` without an answer), milliseconds and client address.
+    """Logs one request: method, path, status (`-` without an answer), milliseconds and client address.
 
-    Segments of the path that could be a secret are replaced by `…`.
+    A segment of the path that may be a secret is logged as `…`.
     """
     address = scope["client"][0] if scope.get("client") else "-"
     logger.info(

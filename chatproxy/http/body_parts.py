@@ -10,10 +10,10 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 
 def put_without_copy(cycle: RequestResponseCycle, part: bytes) -> bool:
-    """Hands a part of a request's body to the call without copying it, if the call has taken all earlier parts.
+    """Hands a part of a request's body to the call without copying it; returns whether it was handed over.
 
-    Returns whether the part was handed over. If not, uvicorn has to append the part to those that wait for the call,
-    and to stop reading from the client while these are many.
+    Returns False if the call has not taken all earlier parts. uvicorn must then append the part to these, and may stop
+    reading from the client.
     """
     if not cycle.body and not cycle.response_complete:
         cycle.body = part  # type: ignore[assignment]  # uvicorn converts it to bytes, which copies nothing

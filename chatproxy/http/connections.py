@@ -33,10 +33,7 @@ WARNING_SECONDS = 60.0
 
 
 def files_needed(parallel_calls: int) -> int:
-    """Returns how many file descriptors a worker needs for `parallel_calls` calls at once.
-
-    That is two for each call, and a reserve.
-    """
+    """Returns how many file descriptors a worker needs for `parallel_calls` calls: two for each, and a reserve."""
     return 2 * parallel_calls + RESERVED_FILES
 
 
@@ -47,10 +44,10 @@ def allowed_files() -> int:
 
 
 def connection_limit(files: int, parallel_calls: int, wanted: int | None = None) -> int:
-    """Returns how many client connections a worker may keep open, by the file descriptors that it may have open.
+    """Returns how many client connections a worker may keep open; each needs two file descriptors.
 
-    `files`: the number of these file descriptors; `parallel_calls`: MAX_PARALLEL_REQUESTS; `wanted`: MAX_CONNECTIONS,
-    or None for the default. Each connection needs two descriptors.
+    `files` is the number of descriptors that the worker may have. `parallel_calls` is MAX_PARALLEL_REQUESTS. `wanted`
+    is MAX_CONNECTIONS, or None for the default.
     """
     reserved = min(RESERVED_FILES, files // 2)
     possible = max(1, (files - reserved) // 2)
@@ -58,7 +55,7 @@ def connection_limit(files: int, parallel_calls: int, wanted: int | None = None)
 
 
 class Closable(Protocol):
-    """Interface of a client connection, as far as the limits on the number of connections use it.
+    """Interface of a client connection for the limits on the number of connections.
 
     `chatproxy.http.protocol.Protocol` implements it.
     """
@@ -67,29 +64,26 @@ class Closable(Protocol):
     network: Network | None
 
     def close_idle(self) -> bool:
-        """Closes this connection, which is idle, and returns True.
-
-        Returns False, and does not close, while bytes of its last answer are still unsent.
-        """
+        """Closes this idle connection and returns True; returns False while bytes of its last answer are unsent."""
 
 
 @dataclass(eq=False)
 class IdleConnections:
     """The idle connections of a worker or of a client network, in the order in which they became idle.
 
-    `known` are those on which a valid key was sent, `strangers` the others. Both are dictionaries without values,
-    because a dictionary keeps the order and removes an entry in constant time.
+    `known` are those on which a valid key was sent, `strangers` the others.
     """
 
+    # Dictionaries without values, which keep the order and remove an entry in constant time.
     strangers: dict[Closable, None] = field(default_factory=dict)
     known: dict[Closable, None] = field(default_factory=dict)
 
     def add(self, connection: Closable) -> None:
-        """Adds a client connection, which has just become idle, to the end of the list of idle connections."""
+        """Adds a connection that has just become idle to the end."""
         (self.known if connection.is_known else self.strangers)[connection] = None
 
     def discard(self, connection: Closable) -> None:
-        """Removes a client connection from the list of idle connections, if the list has it."""
+        """Removes a connection, if it is among the idle ones."""
         if connection in self.known:
             del self.known[connection]
         else:
@@ -98,7 +92,7 @@ class IdleConnections:
     def close_longest(self) -> Closable | None:
         """Closes the connection that has been idle for longest, and returns it; None if none can be closed.
 
-        A connection on which no valid key was sent is closed before any other.
+        Connections without a valid key come first.
         """
         for connections in (self.strangers, self.known):
             for _ in range(min(MAX_CANDIDATES, len(connections))):
@@ -111,9 +105,9 @@ class IdleConnections:
 
 @dataclass(eq=False)
 class Network:
-    """The group of all open connections from one client network, which is an IPv4 address or a /64 of IPv6.
+    """All open connections from one client network: an IPv4 address, or a /64 of IPv6.
 
-    `limit`: how many connections the network may have.
+    `limit` is how many connections the network may have.
     """
 
     name: str
@@ -123,18 +117,16 @@ class Network:
 
 
 class Connections:
-    """The open client connections of one worker, with the limits on their number.
+    """The open client connections of one worker, with the limits on their number; for use from the event loop only.
 
-    Every method takes constant time. Used from the event loop only.
-
-    limit: how many connections the worker may have.
-    limit_per_network: how many a client network may have. `trusted_proxies` have no such limit, because each proxy
-        stands for many clients.
-    descriptor_end: a new connection whose file descriptor has this number or a higher one exceeds the limit as well.
-        The system gives the lowest free number, so a high one means that nearly all descriptors are in use.
-    count_refusal: called with the reason whenever a connection is refused or dropped.
+    * `limit`: how many connections the worker may have.
+    * `limit_per_network`: how many a client network may have. `trusted_proxies` have no such limit.
+    * `descriptor_end`: a connection whose file descriptor has this number, or a higher one, exceeds the limit.
+    * `count_refusal`: called with the reason when a connection is refused or dropped.
     """
 
+    # Every method takes constant time. A proxy stands for many clients. The system gives the lowest free descriptor, so
+    # a high one means that nearly all are in use.
     def __init__(
         self,
         limit: int = sys.maxsize,
@@ -155,7 +147,7 @@ class Connections:
         self._warned_at = -WARNING_SECONDS
 
     def trusts(self, address: str) -> bool:
-        """Returns whether the IP address `address` is that of a trusted proxy (TRUSTED_PROXIES)."""
+        """Returns whether an IP address is that of a trusted proxy (TRUSTED_PROXIES)."""
         if not self._trusted:
             return False
         try:
@@ -165,10 +157,10 @@ class Connections:
         return any(parsed in network for network in self._trusted)
 
     def admit(self, connection: Closable, address: str, descriptor: int) -> bool:
-        """Registers a new client connection, and returns True; returns False if there are too many connections.
+        """Registers a new client connection; returns False if there are too many connections and none of them is idle.
 
-        Both the worker and the client's network have a limit. If a limit is reached, the connection that has been idle
-        for longest is closed to make room for the new one; False means that no connection is idle.
+        At a limit, the connection that has been idle for longest is closed to make room. The worker and the client's
+        network each have a limit.
         """
         name = client_network(address)
         network = self._networks.get(name)
@@ -187,25 +179,25 @@ class Connections:
         return True
 
     def is_short_of_files(self, descriptor: int) -> bool:
-        """Returns whether nearly all file descriptors are in use, by the number of a new connection's `descriptor`."""
+        """Returns whether nearly all file descriptors are in use, by the number of a new connection's descriptor."""
         return descriptor >= self._descriptor_end
 
     def add_idle(self, connection: Closable) -> None:
-        """Registers a client connection as idle, because it is new or its last call has been answered."""
+        """Registers a connection as idle: it is new, or its last call has been answered."""
         if connection.network is not None:
             connection.network.idle.add(connection)
             self._idle.add(connection)
 
     def remove_idle(self, connection: Closable) -> None:
-        """Removes a client connection from those that are idle, because a call has begun on it or it was closed."""
+        """Removes a connection from the idle ones: a call has begun on it, or it was closed."""
         if connection.network is not None:
             connection.network.idle.discard(connection)
             self._idle.discard(connection)
 
     def remove(self, connection: Closable) -> None:
-        """Removes a closed client connection from the counts of the worker and of its client network.
+        """Removes a closed connection from the counts of the worker and of its network.
 
-        Does nothing for a connection that was refused, or was removed before.
+        Does nothing for a connection that was refused, or removed before.
         """
         network = connection.network
         if network is None:
@@ -218,17 +210,14 @@ class Connections:
             self._networks.pop(network.name, None)
 
     def _make_room(self, idle: IdleConnections) -> bool:
-        """Closes the connection of `idle` that has been idle for longest, to make room for a new connection.
-
-        Returns whether one was closed; False if none can be closed.
-        """
+        """Closes the connection that has been idle for longest; returns False if none can be closed."""
         closed = idle.close_longest()
         if closed is not None:
             self.remove(closed)  # at once, because more connections may come before the socket is closed
         return closed is not None
 
     def _refuse(self, reason: str) -> bool:
-        """Counts one refused client connection, and logs the `reason`, at most once a minute. Always returns False."""
+        """Counts one refused connection, and logs the `reason` at most once a minute; always returns False."""
         self.count_refusal("too_many_connections")
         now = time.monotonic()
         if now - self._warned_at >= WARNING_SECONDS:
@@ -237,9 +226,9 @@ class Connections:
         return False
 
     def _limit_of(self, name: str) -> int:
-        """Returns how many connections the client network called `name` may have.
+        """Returns how many connections a client network, such as `2001:db8::/64`, may have.
 
-        A network with trusted proxies has no limit.
+        A network with trusted proxies in it has no limit.
         """
         try:
             address = ipaddress.ip_network(name)

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 
 class LingeringTransport:
-    """Transport to a client that can delay its close while the client still sends the body of a request.
+    """Wrapper of asyncio's transport to a client, which can delay its close while the client still sends a body.
 
-    It wraps asyncio's transport. uvicorn closes the transport after an answer; a client that is still sending might
-    then lose the answer. `closes_slowly` is called when the connection is closed while bytes are still unsent.
+    `closes_slowly` is called if bytes are unsent at the close.
     """
 
+    # uvicorn closes the transport after an answer; a client that is still sending might then lose the answer.
     def __init__(self, transport: asyncio.Transport, closes_slowly: Callable[[], None]) -> None:
         self._transport = transport
         self._closes_slowly = closes_slowly
@@ -22,17 +22,14 @@ class LingeringTransport:
         self.writelines = transport.writelines
 
     def linger(self, linger: Callable[[], None]) -> None:
-        """Delays the closing: the next `close` only ends the sending, and calls the function `linger`.
+        """Delays the next `close`: it only ends the sending, and calls the function `linger`.
 
-        That function must later call `close` a second time, which closes the connection.
+        `linger` must arrange for a second `close`, which really closes the connection.
         """
         self._linger = linger
 
     def close(self) -> None:
-        """Closes the connection, in two steps if `linger` was called before.
-
-        The first call of `close` then only ends the sending, and the second call closes the connection.
-        """
+        """Closes the connection; after `linger`, the first call only ends the sending, and the second one closes."""
         if self._linger is not None and not self.is_closing():
             self._lingers = True
             self._transport.write_eof()
@@ -43,21 +40,15 @@ class LingeringTransport:
             self._closes_slowly()
 
     def forget_callbacks(self) -> None:
-        """Drops the references to the callbacks of a lost connection, so that its memory is freed at once.
-
-        The callbacks refer to the connection and the connection refers to this transport: a cycle that would keep both
-        in memory.
-        """
+        """Drops the callbacks of a lost connection, so that the connection's memory is freed at once."""
+        # They refer to the connection, which refers to this transport: a cycle that would keep both in memory.
         self._linger = None
         self._closes_slowly = lambda: None
 
     def is_closing(self) -> bool:
-        """Returns whether the connection is closed or being closed.
-
-        That is so from the first `close` on, even if the connection is to be closed later (`linger`).
-        """
+        """Returns whether the connection is closed or being closed, also if `linger` delays the close."""
         return self._lingers or self._transport.is_closing()
 
     def __getattr__(self, name: str) -> object:
-        """Returns an attribute of the wrapped transport, for every name that the wrapper does not define."""
+        """Returns an attribute of the wrapped transport, if this wrapper does not define the name."""
         return getattr(self._transport, name)

@@ -43,8 +43,7 @@ STRANGER_KEEPALIVE_SECONDS = 15
 class Protocol(RequestReader):
     """One client connection over HTTP/1.1, with the calls that are made on it.
 
-    Each is counted among the worker's connections and watched for the client's departure. The memory of a connection is
-    freed as soon as it is lost.
+    The connection counts among the worker's connections, and notices when the client leaves.
     """
 
     # State of a connection, beside the reader's. `connection_made` adds `_stall_watch` and `_lingering_transport`.
@@ -53,7 +52,7 @@ class Protocol(RequestReader):
     is_lost = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Admits a new client connection, or answers it with status 503 if there are too many connections."""
+        """Admits a new client connection; answers with status 503 if there are too many connections."""
         self.timeout_keep_alive = min(STRANGER_KEEPALIVE_SECONDS, self.config.timeout_keep_alive)
         self._stall_watch = StallWatch(self.loop, transport, self._least_speed, self._count_stalled)
         self._lingering_transport = LingeringTransport(transport, self._stall_watch.start)
@@ -73,11 +72,8 @@ class Protocol(RequestReader):
             self._answer_and_close(TooManyConnections())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Ends the call that runs on a lost client connection, and frees all that belongs to the connection.
-
-        uvicorn tells only the newest request that the connection is lost. So without this method, a call that runs
-        while other requests wait behind it would go on.
-        """
+        """Ends the call that runs on a lost client connection, and frees the connection's memory."""
+        # uvicorn tells only the newest request of the loss: a call with other requests behind it would go on.
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
             self._running.message_event.set()
@@ -92,11 +88,9 @@ class Protocol(RequestReader):
         self._break_cycles()
 
     def _break_cycles(self) -> None:
-        """Removes this protocol's references to a lost connection's objects, so that their memory is freed at once.
-
-        The protocol and these objects refer to each other, and Python's collector of such cycles runs too rarely. A
-        call that still runs has references of its own to its scope and to its `RequestResponseCycle`.
-        """
+        """Drops the objects of a lost connection, so that their memory is freed at once."""
+        # This object and those refer to each other, and Python's collector of such cycles runs too rarely. A call that
+        # still runs has references of its own to its scope and to its `RequestResponseCycle`.
         self.is_lost = True
         self._unread.clear()
         self._drop_body()
@@ -111,19 +105,18 @@ class Protocol(RequestReader):
 
     @property
     def has_whole_body(self) -> bool:
-        """True if the running request's body is complete, or will never be because the connection is lost."""
+        """True if the running request's body has arrived whole, or cannot arrive because the connection is lost."""
         return self.is_lost or (self._running is not None and not self._running.more_body)
 
     @property
     def takes_bytes(self) -> bool:
-        """True if bytes of an answer can be sent at once, without waiting for the client to read earlier ones."""
+        """True if bytes of an answer can be sent without waiting for the client to read earlier ones."""
         return not self.flow.write_paused
 
     def mark_known(self) -> None:
-        """Records that a valid key was sent on this client connection.
+        """Records that a valid key was sent on this connection, which may then be idle for longer.
 
-        From then on the connection may be idle for longer, and its bytes are parsed at once, without queueing behind
-        those of strangers.
+        Its bytes are then parsed at once, without queueing.
         """
         if not self.is_known:
             self.is_known = True
@@ -132,9 +125,9 @@ class Protocol(RequestReader):
                 self.loop.call_soon(self._read_next_piece)  # parses its waiting bytes now, before those of strangers
 
     def watch_departure(self, departed: Callable[[], None]) -> None:
-        """Calls the function `departed` once the client hangs up, or at once if the client has left already.
+        """Registers a function to be called when the client hangs up; calls it at once if the client has left.
 
-        Only one function is stored: a new one replaces the one before.
+        A new function replaces the one before.
         """
         if self.is_lost:
             departed()
@@ -143,19 +136,16 @@ class Protocol(RequestReader):
         self.flow.resume_reading()  # a large body has paused reading, and a hang-up is noticed only while reading
 
     def forget_departure(self, departed: Callable[[], None]) -> None:
-        """Removes the function `departed` that `watch_departure` has stored, so that a hang-up no longer calls it.
-
-        If another function is stored, that one stays.
-        """
+        """Removes the function `departed`, if it is the one that `watch_departure` has registered."""
         if self._on_departure == departed:
             self._on_departure = None
 
     def send_whole(self, status: int, lines: bytes, body: bytes) -> bool:
-        """Sends a whole answer in one write and returns True; returns False if the answer would have to wait.
+        """Sends a whole answer in one write and returns True; returns False if the answer must go through uvicorn.
 
-        `lines` are the answer's header lines, among them its Content-Length. After False, the call sends the answer
-        through uvicorn, which is slower: it checks and writes each header by itself.
+        `lines` are the header lines, Content-Length among them. False means that the write would have to wait.
         """
+        # uvicorn is slower: it checks and writes each header by itself.
         running = self._running
         if running is None or running.disconnected or running.response_started or self.flow.write_paused:
             return False
@@ -170,10 +160,7 @@ class Protocol(RequestReader):
         return True
 
     def send_now(self, chunk: bytes) -> bool:
-        """Sends a piece of a chunked answer and returns True; returns False if the piece would have to wait.
-
-        It would have to wait if the client must read earlier pieces first.
-        """
+        """Sends a piece of a chunked answer; returns False, and sends nothing, if the piece would have to wait."""
         running = self._running
         if running is None or running.disconnected or not running.chunked_encoding or self.flow.write_paused:
             return False
@@ -182,10 +169,7 @@ class Protocol(RequestReader):
         return True
 
     def answer_until_close(self) -> None:
-        """Allows the running answer to have neither a Content-Length nor chunks (RFC 9112, 6.3).
-
-        The close of the connection is then the end of the answer.
-        """
+        """Lets the running answer end with the connection, without a Content-Length and chunks (RFC 9112, 6.3)."""
         if self._running is None:  # the connection was lost
             return
         self._running.keep_alive = False
@@ -193,9 +177,9 @@ class Protocol(RequestReader):
         self._running.expected_content_length = sys.maxsize
 
     def close_behind_answer(self, *, discard: bool) -> None:
-        """Makes the connection close once the running answer has been sent.
+        """Makes the connection close after the running answer has been sent.
 
-        With `discard`, what the client is still sending is read and dropped before the close.
+        With `discard`, whatever the client still sends is read and dropped before.
         """
         if self._running is None:  # the connection was lost
             return
@@ -204,15 +188,15 @@ class Protocol(RequestReader):
         self._lingering_transport.linger(self._linger)
 
     def abort(self) -> None:
-        """Closes the client connection at once; bytes that are still unsent are lost."""
+        """Closes the client connection at once; unsent bytes are lost."""
         self.transport.abort()
 
     # How a connection ends whose last request has an unread body.
 
     def _linger(self) -> None:
-        """Closes the connection after a delay, in which a client that is still sending a body can read the answer.
+        """Closes the connection after a delay, so that a client that is still sending a body can read the answer.
 
-        If `close_behind_answer` was called with `discard`, the bytes that arrive in the meantime are read and dropped.
+        After `close_behind_answer` with `discard`, the bytes that arrive meanwhile are read and dropped.
         """
         self._ignores_input = True
         self._unread.clear()
@@ -226,7 +210,7 @@ class Protocol(RequestReader):
         self._delay_timer = self.loop.call_later(seconds, self.transport.close)
 
     def _drop_body(self) -> None:
-        """Frees the received bytes of request bodies that nobody will read."""
+        """Frees the memory of request bodies that nobody will read."""
         for cycle in (self._running, self.cycle):
             if cycle is not None:
                 cycle.body = bytearray()
@@ -234,11 +218,9 @@ class Protocol(RequestReader):
     # Requests are answered one after the other; in between, the connection is registered as idle.
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        """Starts the call of a request, or queues the request while the client has not read the answers before it.
-
-        Without the queue, unread answers would pile up in memory.
-        """
+        """Starts the call of a request; queues it while the client has not read the answers before."""
         if self.flow.write_paused and not self.transport.is_closing():
+            # Otherwise unread answers would pile up in memory.
             self.pipeline.append((cycle, app))  # the next one to start
             self.flow.pause_reading()
             return
@@ -249,19 +231,14 @@ class Protocol(RequestReader):
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
-        """Registers the connection as idle after an answer is complete, if no further request waits on it.
-
-        uvicorn's own method, which is called first, starts a request that waits.
-        """
+        """Registers the connection as idle after an answer, if no further request waits."""
+        # uvicorn's own method starts a request that waits.
         super().on_response_complete()
         if self.timeout_keep_alive_task is not None:
             self._connections.add_idle(self)
 
     def close_idle(self) -> bool:
-        """Closes this connection, which is idle, to make room for a new one, and returns True.
-
-        Returns False, and does not close, while bytes of its last answer are still unsent.
-        """
+        """Closes this idle connection and returns True; returns False while bytes of its last answer are unsent."""
         if self.transport.get_write_buffer_size():
             return False
         self.transport.close()
@@ -271,17 +248,15 @@ class Protocol(RequestReader):
 
     @property
     def awaits_request(self) -> bool:
-        """True if a request is arriving on this connection, or none has come since the connection was opened."""
+        """True if a request is arriving, or none has come since the connection was opened."""
         if self.transport.is_closing() or not self._is_between_requests:
             return False
         return self.cycle is None or self._is_in_head or self._has_unread_bytes
 
     def shutdown(self) -> None:
-        """Ends this connection, because its worker ends: now if it is idle, else after its last answer.
-
-        uvicorn calls this once. A request that has just arrived is answered as well: its bytes are in the socket while
-        this worker still takes the connection for an idle one.
-        """
+        """Ends this connection because its worker ends: at once if it is idle, else after its last answer."""
+        # uvicorn calls this once. A request that has just arrived is answered as well: its bytes are in the socket
+        # while this worker still takes the connection for an idle one.
         if self._is_between_requests:
             if not self._has_unread_bytes:
                 self.transport.close()
@@ -289,21 +264,21 @@ class Protocol(RequestReader):
             self.end_after_answer()
 
     def close_between_requests(self) -> None:
-        """Closes this connection if no call runs on it, even if a request is arriving: calls are being cancelled."""
+        """Closes this connection if no call runs on it, even if a request is arriving; for cancelling all calls."""
         if self._is_between_requests:
             self.transport.close()
 
     def end_after_answer(self) -> None:
-        """Lets the running answer announce the end of the connection, because its worker is to end.
+        """Ends this connection after the running answer, because its worker ends.
 
-        If the answer has begun, its client was told that it may send another request, and can be sending one when the
-        answer ends. So the connection is closed only after `LAST_IDLE_SECONDS`.
+        The answer says so or, if it has begun already, the connection stays open for `LAST_IDLE_SECONDS` behind it.
         """
         if self._is_between_requests:
             return
         if not self.cycle.response_started:
             self.cycle.keep_alive = False
         else:
+            # The client was told that it may send another request, and can be sending one when the answer ends.
             self.timeout_keep_alive = LAST_IDLE_SECONDS
 
     @property
@@ -312,7 +287,7 @@ class Protocol(RequestReader):
 
     @property
     def _has_unread_bytes(self) -> bool:
-        """True if the client's bytes, or the end of the connection, have arrived and were not parsed yet."""
+        """True if bytes from the client, or the end of the connection, have arrived but were not parsed."""
         opened = self.transport.get_extra_info("socket")
         if self._unread or opened is None:
             return bool(self._unread)
@@ -328,7 +303,7 @@ class Protocol(RequestReader):
         self._stall_watch.start()
 
     def resume_writing(self) -> None:
-        """Ends the watch of a slow client, and starts a request that has waited because the client was slow.
+        """Ends the watch of a slow client, and starts a request that has waited for it.
 
         asyncio calls this when the write buffer has room again.
         """
@@ -340,12 +315,9 @@ class Protocol(RequestReader):
             self._start_asgi_task(*self.pipeline.pop())
 
     def _least_speed(self) -> float:
-        """Returns how many bytes of its answer this client must read in a second; 0 if it has sent a valid key."""
+        """Returns how many bytes of its answer this client must read in a second: 0 after a valid key."""
         return 0 if self.is_known else MIN_STRANGER_BYTES_PER_SECOND
 
     def _count_stalled(self) -> None:
-        """Counts a client that is cut off because it reads its answer too slowly, as a refusal `slow_reader`.
-
-        It is called when this connection is being aborted.
-        """
+        """Counts a client that is cut off for reading its answer too slowly, as the refusal `slow_reader`."""
         self._connections.count_refusal("slow_reader")

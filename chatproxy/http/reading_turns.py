@@ -15,33 +15,31 @@ ReadPiece = Callable[[], bool]
 
 
 class ReadingTurns:
-    """A queue of client connections whose received bytes wait to be parsed, in the order of their arrival.
+    """A queue of client connections whose received bytes wait to be parsed, first come first served.
 
-    In each turn of the event loop, a piece of one connection's bytes is parsed. Used from one event loop only.
+    Each turn of the event loop parses a piece of one connection's bytes. For use from one event loop only.
     """
 
     def __init__(self) -> None:
         self._waiting: deque[ReadPiece] = deque()
 
     def add(self, read_piece: ReadPiece) -> None:
-        """Puts a connection whose received bytes wait to be parsed at the end of the queue of such connections.
+        """Adds a connection to the end of the queue; `read_piece` parses one piece of its received bytes.
 
-        `read_piece` is a function that parses one piece of these bytes, and returns whether more of them wait. It is
-        called once in each turn of the connection, in later passes of the event loop, until it returns False.
+        `read_piece` is called again and again, each time in a later turn of the event loop, until it returns False.
         """
         self._waiting.append(read_piece)
         if len(self._waiting) == 1:
             self._schedule()
 
     def _schedule(self) -> None:
-        """Asks the event loop to parse one more piece in its next turn."""
+        """Makes the event loop parse one more piece in its next turn."""
         asyncio.get_running_loop().call_soon(self._read)
 
     def _read(self) -> None:
         """Parses one piece of the bytes of the first connection in the queue.
 
-        If more bytes of this connection wait, the connection moves to the end of the queue. Otherwise it leaves the
-        queue.
+        The connection then moves to the end of the queue or, if it has no more bytes, leaves the queue.
         """
         has_more = False
         try:

@@ -48,9 +48,9 @@ INERT_LINES = b"".join(b"%b: %b\r\n" % pair for pair in INERT)
 
 
 class RequestReader(HttpToolsProtocol):
-    """The part of a client connection that reads requests: it parses the bytes that the client sends, within limits.
+    """The part of a client connection that parses the client's requests, within limits.
 
-    `connections` are the worker's open connections, this one among them; the other arguments are uvicorn's.
+    `connections` are the worker's open connections; the other arguments are uvicorn's.
     """
 
     def __init__(
@@ -81,15 +81,13 @@ class RequestReader(HttpToolsProtocol):
         self._content_bytes = 0  # bytes of the body without framing
 
     def data_received(self, data: bytes) -> None:
-        """Parses the bytes that a client has sent, or queues them to be parsed later.
-
-        The bytes of a stranger are queued, except for a short head, so that strangers cannot occupy the event loop.
-        """
+        """Parses the bytes that a client has sent, or queues them to be parsed later."""
         if self._ignores_input:
             self._discardable_bytes -= len(data)
             if self.transport.is_closing() and self._discardable_bytes < 0:
                 self.transport.close()
             return
+        # A stranger's bytes, except for a short head, are queued, so that strangers cannot occupy the event loop.
         if self._unread or not (self.is_known or self._is_short_head(data)):
             is_first = not self._unread
             self._unread += data
@@ -100,14 +98,14 @@ class RequestReader(HttpToolsProtocol):
         self._read(data)
 
     def _is_short_head(self, data: bytes) -> bool:
-        """Returns whether bytes may be parsed at once: at most `STRANGER_READ_BYTES`, while no body is incomplete."""
+        """Returns whether a stranger's bytes may be parsed at once: there are few, and none belong to a body."""
         is_body = self.cycle is not None and self.cycle.more_body
         return len(data) <= STRANGER_READ_BYTES and not is_body
 
     def _read_next_piece(self) -> bool:
-        """Parses the next piece of this connection's queued bytes, or all of them if a valid key was sent on it.
+        """Parses the next piece of this connection's queued bytes; returns whether bytes remain in the queue.
 
-        Returns whether bytes remain in the queue.
+        After a valid key, one piece has all the bytes.
         """
         if not self._unread:
             return False
@@ -123,9 +121,9 @@ class RequestReader(HttpToolsProtocol):
         return bool(self._unread)
 
     def _read(self, data: bytes) -> None:
-        """Parses received bytes as HTTP, within limits on the size of a head and on the framing of a body.
+        """Parses received bytes as HTTP; answers with status 400 and closes the connection if they are none.
 
-        If the bytes are not HTTP or exceed a limit, answers with status 400 and closes the connection.
+        The same happens if a head is too large, or a body has too much framing.
         """
         if self._is_in_head:  # began in an earlier read; the read in which a head begins may start with a body
             self._head_bytes += len(data)
@@ -150,10 +148,7 @@ class RequestReader(HttpToolsProtocol):
             self._start_head_timer()
 
     def _has_too_much_framing(self) -> bool:
-        """Returns whether an incomplete body has more framing around its content than `MAX_FRAMING_BYTES` allows.
-
-        Framing is what surrounds the content of a chunked body: chunk sizes, extensions and trailers.
-        """
+        """Returns whether a chunked body has too much framing (chunk sizes, extensions, trailers) for its content."""
         framing = self._wire_bytes - self._content_bytes
         if framing <= MAX_FRAMING_BYTES // STRANGER_FRAMING_SHARE or self.cycle is None or not self.cycle.more_body:
             return False
@@ -163,8 +158,6 @@ class RequestReader(HttpToolsProtocol):
     def _parse(self, data: bytes) -> None:
         """Passes received bytes to the HTTP parser, which calls the `on_…` methods of this class.
 
-        At a head that offers to switch protocols (`Upgrade`) the parser stops, and a new parser reads what follows.
-
         Raises:
             httptools.HttpParserError: these bytes are not HTTP, or one of the `on_…` methods has raised an error.
         """
@@ -172,6 +165,7 @@ class RequestReader(HttpToolsProtocol):
         while True:
             try:
                 self.parser.feed_data(rest)
+            # The parser stops at a head that offers to switch protocols (`Upgrade`); a new one reads what follows.
             except httptools.HttpParserUpgrade as offer:
                 rest = memoryview(rest)[offer.args[0] :]  # what follows the head
                 head = head_without_offer(self.parser.get_http_version(), self.headers)
@@ -183,13 +177,13 @@ class RequestReader(HttpToolsProtocol):
     # The HTTP parser calls the following methods.
 
     def on_message_begin(self) -> None:
-        """Begins to count the bytes of a new request's head; the parser calls this at the start of each request."""
+        """Starts to count the bytes of a new request's head; the parser calls this at the start of each request."""
         self._is_in_head = True
         self._head_bytes = 0
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Adds a header to the request; drops a trailer (RFC 9110, 6.5.1), because the call has its headers already."""
+        """Adds a header to the request, and drops a trailer: the call has its headers already (RFC 9110, 6.5.1)."""
         if self._is_in_head:
             self.headers.append((name := name.lower(), value))
             self.expect_100_continue |= name == b"expect" and value.lower() == b"100-continue"
@@ -197,7 +191,7 @@ class RequestReader(HttpToolsProtocol):
                 raise ValueError  # the parser raises HttpParserError instead
 
     def on_headers_complete(self) -> None:
-        """Starts or queues the call of a request whose head is complete, with this connection in the call's scope."""
+        """Starts or queues the call of a request after its last header, with this connection in the call's scope."""
         self._is_in_head = False
         self._wire_bytes = self._content_bytes = 0
         self._cancel_head_timer()
@@ -208,17 +202,15 @@ class RequestReader(HttpToolsProtocol):
             self.flow.resume_reading()
 
     def on_body(self, body: bytes) -> None:
-        """Counts the bytes of a part of a request's body, and passes them on to the call that reads the body."""
+        """Counts the bytes of a part of a request's body, and passes the part on to the call."""
         self._content_bytes += len(body)
         if not put_without_copy(self.cycle, body):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Marks the body of a request as complete, and wakes the call that waits for it; the HTTP parser calls this.
-
-        Does nothing if the request's head offers to switch protocols. The parser stops after such a head, and reports
-        an end although the body is still to come (`chatproxy.http.upgrades`).
-        """
+        """Marks the body of a request as complete, and wakes the call that waits for it; the HTTP parser calls this."""
+        # After a head that offers to switch protocols, the parser stops and reports an end although the body is still
+        # to come (`chatproxy.http.upgrades`).
         if not self.parser.should_upgrade() and not self.cycle.response_complete:
             self.cycle.more_body = False
             self.cycle.message_event.set()
@@ -226,19 +218,19 @@ class RequestReader(HttpToolsProtocol):
     # A connection on which no request comes is closed.
 
     def _start_head_timer(self) -> None:
-        """Starts the timer that closes the connection if the next request's head takes longer than `HEAD_SECONDS`."""
+        """Starts a timer that closes the connection if the next head takes longer than `HEAD_SECONDS`."""
         self._cancel_head_timer()
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_timed_out)
 
     def _head_timed_out(self) -> None:
-        """Closes the connection because the next request's head is late; waits again if a request is being answered."""
+        """Closes the connection because the next head is late; restarts the timer if a request is being answered."""
         if self.cycle is None or self.cycle.response_complete:
             self.transport.close()
         else:
             self._start_head_timer()
 
     def _cancel_head_timer(self) -> None:
-        """Stops the timer of the next request's head, because the head is complete or the connection is lost."""
+        """Stops the timer of the next request's head."""
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
@@ -248,15 +240,15 @@ class RequestReader(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Ends the connection after bytes that are no valid request, with an answer of status 400 if possible.
 
-        uvicorn calls this method, too. The client must not take the 400 for the answer to an earlier request. So the
-        place of the fault in the received bytes decides what happens:
-
-            behind complete requests that are not answered yet       they are answered, then the connection is closed
-            in the body of a request that waits for its turn         only those before it are answered, then closed
-            in the body of a request whose answer has begun          closed at once, in the middle of the answer
-            in the body of a request that is not answered yet        answered with 400, and closed
-            in a head, with nothing unanswered before it             answered with 400, and closed
+        uvicorn calls this method, too.
         """
+        # The client must not take the 400 for the answer to an earlier request. By the place of the fault:
+        #
+        #     behind complete requests that are not answered yet       they are answered, then the connection is closed
+        #     in the body of a request that waits for its turn         only those before it are answered, then closed
+        #     in the body of a request whose answer has begun          closed at once, in the middle of the answer
+        #     in the body of a request that is not answered yet        answered with 400, and closed
+        #     in a head, with nothing unanswered before it             answered with 400, and closed
         if (last := self._take_last_whole_request()) is not None:
             last.keep_alive = False
             self._ignores_input = True
@@ -268,7 +260,10 @@ class RequestReader(HttpToolsProtocol):
             self._refuse_request(BadRequest(msg))
 
     def _take_last_whole_request(self) -> RequestResponseCycle | None:
-        """Removes an incomplete request from the queue; returns the newest of the complete unanswered ones, or None."""
+        """Returns the newest request that has arrived whole and is not answered, or None.
+
+        Removes an incomplete request from the queue.
+        """
         running = self._running
         if self.pipeline and self.cycle.more_body:
             self.pipeline.popleft()  # the newest request; those in front of it are complete
@@ -280,7 +275,7 @@ class RequestReader(HttpToolsProtocol):
     def _refuse_request(self, error: ProxyError) -> None:
         """Answers bytes that are no valid request with an error, and closes the connection.
 
-        The answer has no request id: there is no request. It is delayed if the client gets many (`stranger_pace`).
+        The answer has no request id, and is delayed if the client gets many (`stranger_pace`).
         """
         self._connections.count_refusal("bad_request")
         refuse = partial(self._answer_and_close, error)
@@ -291,7 +286,7 @@ class RequestReader(HttpToolsProtocol):
             refuse()
 
     def _answer_and_close(self, error: ProxyError) -> None:
-        """Sends an error to the client as JSON, without calling the ASGI application, and closes the connection."""
+        """Sends an error to the client as JSON, without the ASGI application, and closes the connection."""
         body = json.dumps(error.body(None)).encode()
         status = HTTPStatus(error.status_code)
         own = "".join(f"{name.lower()}: {value}\r\n" for name, value in error.headers.items())

@@ -16,20 +16,20 @@ MIN_STRANGER_BYTES_PER_SECOND = 1024
 
 
 class WritableTransport(Protocol):
-    """Interface of an asyncio transport, as far as the watch of slow clients (`StallWatch`) uses it."""
+    """Interface of an asyncio transport for `StallWatch`, the watch over slow clients."""
 
     def get_write_buffer_size(self) -> int:
-        """Returns how many bytes of the answer are still in memory because the socket has not accepted them yet."""
+        """Returns how many bytes of the answer the socket has not accepted yet."""
 
     def abort(self) -> None:
-        """Closes the client connection at once; bytes that are still unsent are lost."""
+        """Closes the client connection at once; unsent bytes are lost."""
 
 
 class StallWatch:
-    """Watch over one client that reads its answer: aborts the connection if the client reads too slowly.
+    """Watch over one client that reads an answer; aborts the connection if the client reads too slowly.
 
-    `least_speed` returns how many bytes a second the client must read; reading more slowly counts as not reading.
-    `aborted` is called before the connection is aborted.
+    `least_speed` returns how many bytes a second the client must read. `aborted` is called before the connection is
+    aborted.
     """
 
     def __init__(
@@ -48,41 +48,37 @@ class StallWatch:
         self._size = 0
 
     def start(self) -> None:
-        """Starts the timer that checks whether the client reads its answer, unless the timer runs already."""
+        """Starts the timer that checks whether the client reads its answer, unless it runs already."""
         if self._timer is None:
             self._mark()
             self._schedule()
 
     def stop(self) -> None:
-        """Stops the timer that checks whether the client reads its answer, because the write buffer has room again."""
+        """Stops the timer, because the write buffer has room again."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def forget_callbacks(self) -> None:
-        """Stops the timer and drops the references to the callbacks of a lost connection, so that its memory is freed.
-
-        The callbacks refer to the connection and the connection refers to this watch: a cycle that would keep both in
-        memory.
-        """
+        """Stops the timer and drops the callbacks of a lost connection, so that its memory is freed at once."""
+        # The callbacks refer to the connection, which refers to this watch: a cycle that would keep both in memory.
         self.stop()
         self._least_speed = lambda: 0.0
         self._aborted = lambda: None
 
     def _mark(self) -> None:
-        """Begins to measure how much the client reads: stores the present size of the write buffer, and the time."""
+        """Stores the present size of the write buffer and the time, from which the client's speed is measured."""
         self._since = self._loop.time()
         self._size = self._transport.get_write_buffer_size()
 
     def _schedule(self) -> None:
-        """Sets the timer for the next check of whether the client reads its answer."""
+        """Sets the timer for the next check of the client."""
         self._timer = self._loop.call_later(STALL_SECONDS / CHECKS_PER_STALL, self._check)
 
     def _check(self) -> None:
-        """Aborts the connection if the client has read too little of its answer for `STALL_SECONDS`.
+        """Aborts the connection if the client has read nothing, or read too slowly, for `STALL_SECONDS`.
 
-        The timer calls this. Too little means that the client has read nothing, or more slowly than `least_speed`
-        demands. When the client has read enough, the measurement starts anew.
+        The timer calls this. After enough was read, the measurement starts anew.
         """
         waited = self._loop.time() - self._since
         taken = self._size - self._transport.get_write_buffer_size()

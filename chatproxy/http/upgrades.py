@@ -17,10 +17,7 @@ import httptools
 
 
 class Callbacks(Protocol):
-    """Interface of a connection for the HTTP parser: the methods that the parser calls while it reads a request.
-
-    They are a subset of `httptools.HTTPProtocol`.
-    """
+    """Interface of a connection for the HTTP parser: a part of `httptools.HTTPProtocol`."""
 
     def on_message_begin(self) -> None: ...
     def on_url(self, url: bytes) -> None: ...
@@ -31,12 +28,13 @@ class Callbacks(Protocol):
 
 
 class BehindHead:
-    """Callbacks for the second parser of a request whose head offers to switch protocols (`Upgrade`, CONNECT).
+    """Callbacks for the second parser of a request that offers to switch protocols (`Upgrade`, CONNECT).
 
-    The first parser has reported the head already, and stopped behind it. The second parser must read the head again,
-    to know where the body ends. So these callbacks drop the head, and pass on to `protocol` all that follows.
+    They drop the head, and pass all that follows on to `protocol`.
     """
 
+    # The first parser has reported the head, and stopped behind it. The second one must read the head again, to know
+    # where the body ends.
     def __init__(self, protocol: Callbacks) -> None:
         self._protocol = protocol
         self._is_head_over = False
@@ -62,21 +60,19 @@ class BehindHead:
 
 
 def make_parser(callbacks: Callbacks) -> httptools.HttpRequestParser:
-    """Returns a new HTTP parser that calls the methods of `callbacks`.
-
-    The parser is strict with one exception: like uvicorn's parser, it accepts a further request after one with
-    `Connection: close`.
-    """
+    """Returns a strict HTTP parser that calls the methods of `callbacks`."""
     parser = httptools.HttpRequestParser(callbacks)
+    # Like uvicorn's parser, it accepts a further request after one with `Connection: close`.
     parser.set_dangerous_leniencies(lenient_data_after_close=True)
     return parser
 
 
 def head_without_offer(http_version: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Returns the bytes of a request head that has the given headers, except `Upgrade`, which offers another protocol.
+    """Returns the bytes of a request head with the given headers, but without `Upgrade`.
 
-    A second parser reads this head to learn how the body is framed. The method is always POST and the path always `/`,
-    because neither changes how a body is read. The one exception is CONNECT: such a request always ends at its head.
+    A second parser reads this head to learn how the body is framed.
     """
     lines = [b"%b: %b" % header for header in headers if header[0].lower() != b"upgrade"]
+    # Method and path do not change how a body is read. The one exception is CONNECT, whose request always ends at its
+    # head.
     return b"\r\n".join([b"POST / HTTP/%b" % http_version.encode(), *lines, b"", b""])

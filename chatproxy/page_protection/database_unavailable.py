@@ -22,10 +22,7 @@ RETRY_SECONDS = 10
 
 
 class DatabaseUnavailablePages:
-    """Middleware that shows a page with status 503 when the connection to the database fails or hangs.
-
-    Other errors of a page are passed on.
-    """
+    """Middleware that shows a page with status 503 if the database connection of a page fails or hangs."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
@@ -39,10 +36,7 @@ class DatabaseUnavailablePages:
 
 
 def unavailable_page(error: Exception) -> HttpResponse:
-    """Returns the page with status 503 that tells a person that the database does not answer.
-
-    Logs the class of `error`, the exception that the database connection raised.
-    """
+    """Returns the page with status 503 that says that the database does not answer; logs the class of `error`."""
     logger.warning("a page needs the database, which does not answer: %s", type(error).__name__)
     answer = HttpResponse(render_to_string("database_unavailable.html"), status=503)
     answer["Retry-After"] = str(RETRY_SECONDS)

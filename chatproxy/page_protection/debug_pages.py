@@ -45,12 +45,12 @@ DEBUG_STATUSES = frozenset({400, 404, 500})
 
 
 class LocalDebugPages:
-    """Middleware that removes secrets from Django's debug pages, and shows them to clients on this machine only.
+    """Middleware that removes secrets from Django's debug pages, and shows them only to clients on this machine.
 
-    Other clients get the name of the status as plain text. This middleware stands in front of all other middleware that
-    may fail, so that the debug pages of their errors pass through it.
+    Other clients get the name of the status as plain text.
     """
 
+    # It stands in front of all other middleware that may fail: the debug pages of their errors pass through it.
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
 
@@ -67,9 +67,9 @@ class LocalDebugPages:
 
 
 def is_local(request: HttpRequest) -> bool:
-    """Returns whether a request comes from this machine: from a local address, with this machine's own name as Host.
+    """Returns whether a request comes from this machine: from a loopback address, with a Host such as `localhost`.
 
-    A request that was passed on by a proxy does not count as local.
+    A request that was passed on by a proxy is not local.
     """
     if any(name in request.META for name in FORWARDED):
         return False
@@ -77,10 +77,8 @@ def is_local(request: HttpRequest) -> bool:
 
 
 def host_name(request: HttpRequest) -> str:
-    """Returns the name in a request's `Host` header, without the port.
-
-    Django's `get_host` would raise an error for a name that is not in ALLOWED_HOSTS.
-    """
+    """Returns the name in a request's `Host` header, without the port."""
+    # Django's `get_host` would raise an error for a name that is not in ALLOWED_HOSTS.
     host: str = request.META.get("HTTP_HOST", "").lower()
     return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
 
@@ -88,8 +86,7 @@ def host_name(request: HttpRequest) -> str:
 class AllowListFilter(SafeExceptionReporterFilter):
     """Filter of Django's debug pages that shows only values known to be harmless.
 
-    Of every other setting, header, cookie or field, the page shows only the name; of every other variable, only the
-    type.
+    All other settings, headers, cookies and fields are shown by name, and other variables by type.
     """
 
     def get_safe_settings(self) -> dict[str, object]:
@@ -113,7 +110,7 @@ class AllowListFilter(SafeExceptionReporterFilter):
 class Reporter(ExceptionReporter):
     """Writer of Django's debug page that leaves out the values of query, form and cookies.
 
-    It also leaves out quoted texts in the message of the exception.
+    Texts in quotes in the exception's message are left out, too.
     """
 
     def get_traceback_data(self) -> dict[str, object]:
@@ -132,12 +129,13 @@ class Reporter(ExceptionReporter):
 
 
 def shown_variable(value: object) -> object:
-    """Returns what a debug page shows for a variable: its value if the type cannot hold a secret, else its type."""
+    """Returns what a debug page shows for a variable: the value of a number, say, and the type of a text."""
+    # a number cannot hold a secret
     return value if isinstance(value, SHOWN_TYPES) else _Elided(type(value).__name__)
 
 
 class _Elided:
-    """Stand-in on a debug page for a variable whose value is not shown: its `repr` is the name of the type."""
+    """Placeholder on a debug page for a hidden value; its `repr` is the name of the value's type."""
 
     def __init__(self, type_name: str) -> None:
         self._type_name = type_name

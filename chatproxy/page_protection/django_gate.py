@@ -34,9 +34,9 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")  # RFC 9110, 9.2.1
 
 
 class DjangoGate:
-    """ASGI application in front of Django's pages: checks a request, receives its body, and passes both on to Django.
+    """ASGI application in front of Django's pages: checks a request, receives its body, and passes both to Django.
 
-    The request of a client that has not signed in waits until it may run (`chatproxy.page_protection.page_pace`).
+    The request of a client without a login waits until it may run (`chatproxy.page_protection.page_pace`).
     """
 
     def __init__(self, application: ASGIHandler) -> None:
@@ -64,10 +64,8 @@ class DjangoGate:
             close_if_unread(connection)
 
             async def send_after_turn(message: Mapping[str, object]) -> None:
-                """Sends a part of Django's answer to the client, after letting the next request for a page run.
-
-                Django has made the page by then, so the next request need not wait until this client has read it.
-                """
+                """Sends a part of Django's answer to the client, after letting the next request for a page run."""
+                # Django has made the page by now: the next request need not wait until this client has read it.
                 await turn.aclose()
                 await send(message)
 
@@ -75,13 +73,10 @@ class DjangoGate:
 
 
 async def receive_body(scope: HTTPScope, receive: Receive) -> bytes:
-    """Checks the Host and the method of a request for a page, and returns the request's body.
-
-    Only the body of a POST is received; that of any other request counts as empty. Static files are served to any Host,
-    since `/docs` needs them.
+    """Checks the Host and the method of a request for a page, and returns the body of a POST, else empty bytes.
 
     Raises:
-        BadRequest: the Host is not in ALLOWED_HOSTS.
+        BadRequest: the Host is not in ALLOWED_HOSTS, and no static file is requested.
         MethodNotAllowed: a static file is requested with a method other than GET, HEAD or OPTIONS.
         BodyTooLarge: the body, or its Content-Length, is more than `MAX_PAGE_BODY_BYTES`.
         RequestTimeout: the body was not complete within `BODY_SECONDS`.
@@ -91,6 +86,7 @@ async def receive_body(scope: HTTPScope, receive: Receive) -> bytes:
     if scope["path"].startswith(STATIC):
         if method not in SAFE_METHODS:
             raise MethodNotAllowed([*SAFE_METHODS])
+        # for any Host, since `/docs` needs them
         return b""
     check_host(scope)
     if method != "POST":
@@ -118,13 +114,13 @@ async def receive_body(scope: HTTPScope, receive: Receive) -> bytes:
 
 
 def client_address(scope: HTTPScope) -> str:
-    """Returns the IP address of a request's client; "" if the client has left already."""
+    """Returns the IP address of a request's client, or "" if the client has left already."""
     client = scope.get("client")
     return client[0] if client else ""
 
 
 def too_large() -> BodyTooLarge:
-    """Returns the error for a page's request whose body is too large: more than `MAX_PAGE_BODY_BYTES`."""
+    """Creates the error for a page's request with a body of more than `MAX_PAGE_BODY_BYTES`."""
     return BodyTooLarge(f"The request body is larger than {MAX_PAGE_BODY_BYTES} bytes.")
 
 
@@ -132,7 +128,7 @@ def check_host(scope: HTTPScope) -> None:
     """Checks that the Host of a request is one of ALLOWED_HOSTS, as Django does for each page.
 
     Raises:
-        BadRequest: the Host is another one. Django would raise `DisallowedHost`.
+        BadRequest: the Host is another one (where Django would raise `DisallowedHost`).
     """
     hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
     request = HttpRequest()
@@ -146,9 +142,9 @@ def check_host(scope: HTTPScope) -> None:
 
 
 class Replay:
-    """The `receive` function (ASGI) that Django gets with a request whose body has already been received.
+    """The `receive` function (ASGI) for Django: the first call returns the body, which has arrived already.
 
-    It returns the body at the first call; at the next call it waits until the client leaves.
+    The next call waits until the client leaves.
     """
 
     def __init__(self, body: bytes, receive: Receive, connection: CallerConnection) -> None:
@@ -170,10 +166,8 @@ class Replay:
 
 
 async def refuse(error: ProxyError, send: Send) -> None:
-    """Answers a request for a page with the words and the status of `error`, as plain text.
-
-    There is no page for such an error, because a person who uses the pages never causes one.
-    """
+    """Answers a request for a page with the status and the words of `error`, as plain text."""
+    # A person who uses the pages never causes such an error, so it has no page.
     body = f"{error.words}\n".encode()
     headers = {
         "Content-Type": "text/plain; charset=utf-8",

@@ -31,8 +31,8 @@ MAX_COOKIE_LENGTH = 1000  # characters; a longer cookie is cut, so that its sign
 class Device:
     """The contents of the cookie that marks a device on which somebody has signed in.
 
-    `owner` is the primary key of the user, or the name of the access key, that signed in. `fingerprint` is a digest of
-    the password or secret that was used.
+    `owner` is the user's primary key, or the access key's name. `fingerprint` is a digest of the password or secret
+    that was used.
     """
 
     owner: str
@@ -42,23 +42,21 @@ class Device:
 
 @dataclass(frozen=True)
 class DeviceCookie:
-    """A kind of cookie that marks a device on which somebody has signed in: its name, its path and its lifetime.
+    """A kind of cookie that marks a device on which somebody has signed in: its name, path and lifetime.
 
-    Login attempts from such a device are counted separately. So strangers who use up the attempts of a user name or a
-    network do not lock out the owner of the device. The cookie grants no access.
-
-    `path` is the folder of the login form: the admin's, or that of "My usage".
+    The cookie grants no access. Login attempts with it are counted separately. `path` is the folder of the login form:
+    the admin's, or that of "My usage".
     """
 
+    # So strangers who use up the attempts of a user name or a network do not lock out the owner of the device.
     name: str
     path: str
     days: int
 
     def read(self, cookies: Mapping[str, str]) -> Device | None:
-        """Returns the contents of the device cookie among a request's `cookies`; None if there is no valid one.
+        """Returns the contents of the device cookie in a request; None if it is missing, forged or too old.
 
-        A valid cookie has our signature and is not too old. But the password or key with which somebody signed in may
-        have changed since the cookie was set: `user_of` and `has_valid_key` check that.
+        The password or key may have changed since: `user_of` and `has_valid_key` check this.
         """
         text = cookies.get(self.name)
         if not text:
@@ -74,9 +72,9 @@ class DeviceCookie:
     def write(self, response: HttpResponseBase, owner: str, secret: str) -> None:
         """Sets the device cookie on a response, with a new random device id.
 
-        `owner` is the user or key that has signed in, `secret` the password's hash or the key's digest. Because the id
-        is new, no login attempts are counted for the device yet.
+        `owner` is the user or key that has signed in; `secret` is the password's hash or the key's digest.
         """
+        # No login attempts are counted yet for a new id.
         contents = [owner, secrets.token_urlsafe(16), fingerprint_of(secret)]
         response.set_cookie(
             self.name,
@@ -94,17 +92,14 @@ KEY_DEVICE = DeviceCookie("chatproxy_key_device", "/my-usage/", days=30)
 
 
 def fingerprint_of(secret: str) -> str:
-    """Returns a digest of `secret` that a cookie may store, because `secret` cannot be computed from it.
-
-    `secret` is the hash of a password, or the digest of an access key.
-    """
+    """Returns a digest of a password's hash, or of an access key's digest, that a cookie may store."""
     return salted_hmac(SALT, secret, algorithm="sha256").hexdigest()[:32]
 
 
 def user_of(device: Device | None) -> AbstractBaseUser | None:
-    """Finds the user who signed in on `device`, by one query to the database; returns the user.
+    """Reads the user who signed in on `device` from the database; None if the password has changed since.
 
-    Returns None if the user no longer exists, or has another password than at the sign-in.
+    Also None if the user no longer exists.
     """
     if device is None or not device.owner.isdecimal():
         return None
@@ -115,11 +110,9 @@ def user_of(device: Device | None) -> AbstractBaseUser | None:
 
 
 def has_valid_key(device: Device | None) -> bool:
-    """Returns whether the access key that signed in on `device` is still valid, with the secret that was used then.
-
-    Makes no query to the database: the keys are in memory.
-    """
+    """Returns whether the access key that signed in on `device` is still valid, with the same secret."""
     if device is None:
         return False
+    # This makes no query: the keys are in memory.
     digests = my_usage.digests_in_force(device.owner)
     return any(constant_time_compare(fingerprint_of(digest), device.fingerprint) for digest in digests)

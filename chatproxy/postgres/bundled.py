@@ -29,7 +29,7 @@ MAX_SOCKET_PATH = 107  # bytes, sun_path in unix(7)
 
 
 class BundledPostgres:
-    """The bundled PostgreSQL server of one `DATA_DIR`: starts and stops it, and locks its data (cluster)."""
+    """The bundled PostgreSQL server of one `DATA_DIR`: starts and stops the server, and locks its data (cluster)."""
 
     def __init__(self, data_dir: Path) -> None:
         self._link = data_dir.absolute() / "postgres"
@@ -43,16 +43,16 @@ class BundledPostgres:
 
     @property
     def running(self) -> bool:
-        """True if the bundled PostgreSQL server runs, whichever process started the server."""
+        """True if the server runs, whichever process started it."""
         return self._cluster.pid() is not None
 
     @property
     def has_socket(self) -> bool:
-        """True if the file of the PostgreSQL server's socket exists. Without it, nobody can connect to the server."""
+        """True if the file of the server's socket exists, by which clients connect to the server."""
         return (self._socket_dir / SOCKET_NAME).exists()
 
     def start(self) -> None:
-        """Starts the bundled PostgreSQL server, and creates its cluster and database if there are none.
+        """Starts the bundled PostgreSQL server; creates its cluster and database if there are none.
 
         A server that still runs because its parent was killed is taken over.
 
@@ -84,15 +84,14 @@ class BundledPostgres:
         self._cluster.check_version(Postgres.for_account(Account.of(self.cluster)))
 
     def revive(self) -> None:
-        """Starts the PostgreSQL server again after it was killed, or when it runs but cannot be reached.
+        """Starts the PostgreSQL server again after it was killed; one that runs but cannot be reached is stopped first.
 
-        A server that still runs is stopped first. Only the process that has had the cluster's lock since `start` may
-        call this; it may have become another program by `exec`. The lock is not touched, because to close any
-        descriptor of the lock's file would release the lock.
+        Only the process that has had the cluster's lock since `start`, perhaps as another program, may call this.
 
         Raises:
             BundledPostgresError: the server does not start; the message is one line.
         """
+        # The lock is not touched: closing any descriptor of its file would release it.
         account = Account.of(self.cluster)
         postgres = Postgres.for_account(account)
         if self.running:
@@ -101,7 +100,7 @@ class BundledPostgres:
         self._cluster.run(postgres, DATABASE)
 
     def stop(self) -> None:
-        """Stops the bundled PostgreSQL server if it runs, waits until it has ended, and releases the cluster's lock."""
+        """Stops the bundled PostgreSQL server if it runs, waits for its end, and releases the cluster's lock."""
         if self.running:
             self._cluster.stop(Postgres.for_account(Account.of(self.cluster)))
         if self._lock is not None:
@@ -118,19 +117,16 @@ class BundledPostgres:
             self._link.unlink()
 
     def _check_is_ours(self) -> None:
-        """Checks that `DATA_DIR` has not lost its database, because a lost one must not be replaced by an empty one.
+        """Checks that `DATA_DIR` has not lost its database, which must not be replaced by an empty one.
 
         `DATA_DIR/postgres` may be missing, or be the cluster, an empty directory, or a symbolic link to the cluster.
-        Anything else is refused:
-
-        * A link to no cluster, or a directory with other contents, is the result of an incomplete backup or move. An
-          interrupted start leaves neither, because a cluster gets its name when it is complete, and the link is made
-          after that.
-        * A file was not made by this server.
 
         Raises:
-            BundledPostgresError: `DATA_DIR/postgres` is refused.
+            BundledPostgresError: `DATA_DIR/postgres` is something else.
         """
+        # A link to no cluster, or a directory with other contents, is the result of an incomplete backup or move. An
+        # interrupted start leaves neither: a cluster gets its name when it is complete, and the link is made after
+        # that.
         is_cluster = (self.cluster / "PG_VERSION").exists()
         if self._link.is_symlink() and not is_cluster:
             raise BundledPostgresError(
@@ -148,9 +144,9 @@ class BundledPostgres:
             )
 
     def _locate(self) -> Path:
-        """Returns the directory in which the PostgreSQL cluster is, or will be created.
+        """Returns the directory of the PostgreSQL cluster, which may not exist yet: `DATA_DIR/postgres`.
 
-        That is `DATA_DIR/postgres`; for root, unless that directory exists already, it is one in /var/lib/chatproxy.
+        For root, it is a directory in /var/lib/chatproxy unless `DATA_DIR/postgres` is a directory.
         """
         if os.geteuid() != 0 or (self._link.is_dir() and not self._link.is_symlink()):
             return self._link
@@ -160,11 +156,8 @@ class BundledPostgres:
 
     @property
     def _socket_dir(self) -> Path:
-        """The directory of the PostgreSQL server's socket.
-
-        It is the cluster's directory, or one in /tmp if libpq cannot use the cluster's path (too long, or with a
-        comma).
-        """
+        """The directory of the PostgreSQL server's socket: the cluster's, or one in /tmp."""
+        # libpq cannot use a path that is too long, or has a comma.
         path = self.cluster / SOCKET_NAME
         if len(os.fsencode(path)) <= MAX_SOCKET_PATH and "," not in str(path):
             return self.cluster
@@ -173,12 +166,12 @@ class BundledPostgres:
 
     @property
     def _cluster(self) -> Cluster:
-        """The object for the PostgreSQL cluster of this `DATA_DIR`, with the directories of its data and its socket."""
+        """The PostgreSQL cluster of this `DATA_DIR`, with the directories of its data and its socket."""
         return Cluster(self.cluster, self._socket_dir)
 
     @property
     def _lock_file(self) -> Path:
-        """The file beside the cluster whose lock shows that a process uses the cluster."""
+        """The file beside the cluster that is locked while a process uses the cluster."""
         return self.cluster.with_name(self.cluster.name + ".lock")
 
     def _make_link(self) -> None:
@@ -201,10 +194,8 @@ class BundledPostgres:
         self._lock = descriptor
 
     def keep_lock_through_exec(self) -> None:
-        """Lets the program that replaces this process by `exec` keep the lock of the cluster.
-
-        Children of `subprocess` do not get the lock.
-        """
+        """Lets the program that replaces this process by `exec` keep the lock of the cluster."""
+        # Children of `subprocess` do not get the lock.
         if self._lock is not None:
             os.set_inheritable(self._lock, True)
 
@@ -212,19 +203,19 @@ class BundledPostgres:
         """Creates the directory of the PostgreSQL server's socket, if that is not the cluster's directory.
 
         Raises:
-            BundledPostgresError: something of this name exists that is not a directory of `account` with mode 0700;
-                another user may have prepared it.
+            BundledPostgresError: something else of this name exists than a directory of `account` with mode 0700.
         """
         if self._socket_dir == self.cluster:
             return
         with suppress(FileExistsError):
             self._socket_dir.mkdir(mode=0o700)
             os.chown(self._socket_dir, *account, follow_symlinks=False)
+        # Another user may have prepared it.
         found = self._socket_dir.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != account.uid or stat.S_IMODE(found.st_mode) != 0o700:
             raise BundledPostgresError(f"{self._socket_dir} is not a directory of ours with mode 0700; remove it")
 
 
 def _digest(path: Path) -> str:
-    """Returns a digest of a path, 16 characters long, for use as a file name."""
+    """Returns a digest of a path as a file name of 16 characters."""
     return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]

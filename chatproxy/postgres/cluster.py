@@ -43,7 +43,7 @@ class _StillInUse(BundledPostgresError):
 class Cluster(NamedTuple):
     """A PostgreSQL cluster: the data of one server (in the directory `path`), and its socket (in `socket_dir`).
 
-    Both directories are the same, unless a socket cannot be in `path`.
+    Both are the same directory if the socket can be in `path`.
     """
 
     path: Path
@@ -51,24 +51,22 @@ class Cluster(NamedTuple):
 
     @property
     def unfinished(self) -> Path:
-        """The directory in which a new cluster is created, before it gets its final name by a rename."""
+        """The directory in which a new cluster is created, before it is renamed to its final name."""
         return self.path.with_name(self.path.name + ".new")
 
     def create(self, postgres: Postgres) -> None:
-        """Creates the PostgreSQL cluster in a new directory, by the program initdb.
-
-        The directory gets its final name when it is complete, so an interrupted one is not taken for a cluster.
-        """
+        """Creates the PostgreSQL cluster with the program initdb."""
         shutil.rmtree(self.unfinished, ignore_errors=True)
         self.unfinished.mkdir(mode=0o700)
         os.chown(self.unfinished, *postgres.account, follow_symlinks=False)
         options = ("--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-instructions")
         locale = ("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
         postgres.call("initdb", "-D", ".", *options, *locale, cwd=self.unfinished)
+        # Only now: an interrupted one is not taken for a cluster.
         self.unfinished.rename(self.path)
 
     def check_version(self, postgres: Postgres) -> None:
-        """Checks that the bundled PostgreSQL can read the cluster: the same major version must have created it.
+        """Checks that the bundled PostgreSQL has the major version that created the cluster.
 
         Raises:
             BundledPostgresError: another major version has created the cluster.
@@ -81,7 +79,7 @@ class Cluster(NamedTuple):
             )
 
     def run(self, postgres: Postgres, database: str) -> None:
-        """Starts the PostgreSQL server if none runs, waits until the server answers, and creates `database` if missing.
+        """Starts the PostgreSQL server if none runs, waits for its answer, and creates `database` if it is missing.
 
         Raises:
             BundledPostgresError: the server does not start, or does not answer within `READY_SECONDS`.
@@ -101,10 +99,7 @@ class Cluster(NamedTuple):
         raise BundledPostgresError(f"the bundled PostgreSQL in {self.path} did not become ready: {fault}")
 
     def stop(self, postgres: Postgres) -> None:
-        """Stops the PostgreSQL server and waits until it has ended.
-
-        Stops it by force if that takes longer than a minute.
-        """
+        """Stops the PostgreSQL server and waits for its end; by force after a minute."""
         try:
             postgres.call("pg_ctl", "stop", "-D", ".", "-m", "fast", "-t", "60", cwd=self.path)
         except BundledPostgresError:
@@ -112,11 +107,7 @@ class Cluster(NamedTuple):
                 postgres.call("pg_ctl", "stop", "-D", ".", "-m", "immediate", cwd=self.path)
 
     def _launch(self, postgres: Postgres) -> None:
-        """Starts the PostgreSQL server by the program pg_ctl, which waits until the server answers.
-
-        pg_ctl gives the server a session of its own, so Ctrl-C does not stop the server. pg_ctl also runs a shell, in
-        which the name of the cluster's directory might need quoting. So pg_ctl is run in this directory and gets `.`
-        for it.
+        """Starts the PostgreSQL server with the program pg_ctl, and waits until the server answers.
 
         Raises:
             BundledPostgresError: the server does not start.
@@ -129,6 +120,9 @@ class Cluster(NamedTuple):
         log = self.path / "start.log"
         log.unlink(missing_ok=True)
         try:
+            # pg_ctl gives the server a session of its own, so Ctrl-C does not stop it. pg_ctl also runs a shell, in
+            # which the name of the cluster's directory might need quoting: so it runs in this directory and gets `.`
+            # for it.
             postgres.call("pg_ctl", *start, cwd=self.path)
         except BundledPostgresError as error:
             lines = log.read_text(errors="replace").splitlines() if log.exists() else []
@@ -137,12 +131,10 @@ class Cluster(NamedTuple):
             raise fault(f"the bundled PostgreSQL in {self.path} does not start: {reason}") from None
 
     def _disown_pid_file(self) -> None:
-        """Makes `postmaster.pid`, the file that a dead server has left, name a process id that no process can have.
-
-        Another program may have the server's process id by now, and PostgreSQL would take that program for a running
-        server. Only the id is changed: the file also names the shared memory, by which PostgreSQL finds out whether
-        processes of the dead server still write to the cluster.
-        """
+        """Replaces the process id in `postmaster.pid`, left by a dead server, with one that no process can have."""
+        # Another program may have the server's process id by now, and PostgreSQL would take that program for a running
+        # server. Only the id is changed: the file also names the shared memory, by which PostgreSQL finds out whether
+        # processes of the dead server still write to the cluster.
         with suppress(FileNotFoundError):
             # Root may do this in another user's directory, and that user could have put a link here.
             descriptor = os.open(self.path / "postmaster.pid", os.O_RDWR | os.O_NOFOLLOW)
@@ -161,14 +153,12 @@ class Cluster(NamedTuple):
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
 
     def pid(self) -> int | None:
-        """Returns the process id of the running PostgreSQL server; None if no server runs.
-
-        The file with the process id may be a dead server's, and another program may have the id by now. So the process
-        must also have the cluster as its working directory.
-        """
+        """Returns the process id of the running PostgreSQL server; None if no server runs."""
         try:
             pid = int((self.path / "postmaster.pid").read_text().splitlines()[0])
             os.kill(pid, 0)
+            # The file may be a dead server's, and another program may have the id by now: the process must also have
+            # the cluster as its working directory.
             same = not Path("/proc/self/cwd").exists() or Path(f"/proc/{pid}/cwd").samefile(self.path)
         except (OSError, ValueError, IndexError):
             return None

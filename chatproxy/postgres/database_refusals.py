@@ -29,18 +29,16 @@ _PLACE = re.compile(r".*(?:connection is bad|failed): +|(?:FATAL|ERROR): +")
 
 
 def reason_of(error: psycopg.Error) -> str:
-    """Returns why a connection to the database failed, as one line without addresses and secrets.
-
-    If libpq gives several reasons, the first one is returned.
-    """
+    """Returns why a connection to the database failed, as one line without addresses and secrets."""
+    # libpq may give several reasons.
     first = str(error).strip().partition("\n")[0]
     return without_secrets(_PLACE.sub("", first).strip()) or type(error).__name__
 
 
 def is_lasting(error: psycopg.Error) -> bool:
-    """Returns whether a connection to the database failed for a reason that waiting does not remove.
+    """Returns whether a connection to the database failed for a lasting reason, such as a wrong password.
 
-    If several hosts were tried, every one of them must have given such a reason.
+    If several hosts were tried, all reasons must be lasting.
     """
     if isinstance(error, psycopg.ProgrammingError):  # an option's value cannot be read
         return True

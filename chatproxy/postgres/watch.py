@@ -21,29 +21,24 @@ TRY_AGAIN_SECONDS = 5.0  # after a failed start
 
 
 class PostgresWatch(KeepRunning):
-    """The thread that starts the bundled PostgreSQL server again when it was killed, or has lost its socket.
+    """The thread that starts the bundled PostgreSQL server again when it was killed or has lost its socket."""
 
-    Programs that clean up temporary directories delete sockets; then the server runs, and nobody can connect to it.
-    """
-
+    # Programs that clean up temporary directories delete sockets; then the server runs, and nobody can connect to it.
     def __init__(self, postgres: BundledPostgres) -> None:
         super().__init__("the bundled PostgreSQL")
         self._postgres = postgres
         self._lacked_socket = False  # at the last look
 
     def stop(self) -> None:
-        """Stops the thread that watches the PostgreSQL server, then the server, and waits until both have ended."""
+        """Stops the thread that watches the PostgreSQL server, then the server; waits for the end of both."""
         self.end_watch(READY_SECONDS)
         self._postgres.stop()
 
     def is_running(self) -> bool:
-        """Returns whether the server runs and can be reached by its socket.
-
-        The result is true after a single check that does not find the socket, and false after two in a row. The reason
-        is that a server which is stopped by hand removes the socket before it ends.
-        """
+        """Returns whether the server runs and has its socket; the socket must be missing twice in a row to count."""
         if not self._postgres.running:
             return False
+        # A server that is stopped by hand removes the socket before it ends.
         lacked_socket, self._lacked_socket = self._lacked_socket, not self._postgres.has_socket
         return not (lacked_socket and self._lacked_socket)
 

@@ -24,7 +24,7 @@ BUDGETS = {"day": "budget_day", "month": "budget_month", "total": "budget_total"
 
 
 class DatabaseWatch:
-    """The thread that measures the difference of the clocks and the use of budgets, once a minute.
+    """The thread that compares this machine's clock with the database's, and reads the use of budgets, once a minute.
 
     `clock_difference` is in seconds, positive if this machine is ahead; None before the first measurement.
     """
@@ -39,10 +39,7 @@ class DatabaseWatch:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stops the thread that measures clocks and budgets.
-
-        Waits for its end for `STOP_SECONDS` at most, since the database may hang.
-        """
+        """Stops the thread that measures clocks and budgets; waits at most `STOP_SECONDS` for its end."""
         self._stopping.set()
         self._thread.join(STOP_SECONDS)
 
@@ -62,7 +59,7 @@ class DatabaseWatch:
 
 
 def fullest_budgets(most: int) -> list[BudgetUse]:
-    """Returns the `most` budgets of active keys of which the largest part is spent or reserved, the fullest first.
+    """Returns the `most` budgets of active keys with the largest part spent or reserved, the fullest first.
 
     Raises:
         django.db.Error: the database does not answer.

@@ -41,11 +41,9 @@ LOOK_SECONDS = 0.02
 
 @contextlib.asynccontextmanager
 async def heartbeats(beat: Callable[[], object]) -> AsyncIterator[None]:
-    """Context manager that calls the function `beat` once a second from the event loop, until its block ends.
+    """Context manager that calls `beat` once a second from the event loop, until its block ends."""
 
-    gunicorn replaces a worker that sends no heartbeat. uvicorn would send them only until the worker begins to drain.
-    """
-
+    # gunicorn replaces a worker that sends no heartbeat. uvicorn would send them only until the worker begins to drain.
     async def beat_forever() -> None:
         while True:
             beat()
@@ -60,10 +58,10 @@ async def heartbeats(beat: Callable[[], object]) -> AsyncIterator[None]:
 
 
 class DrainingServer(Server):
-    """uvicorn's server, which finishes what it has accepted when it is told to stop ("drains").
+    """uvicorn's server that drains when it is told to stop: it finishes the requests that it has accepted.
 
-    It drains at SIGTERM and when the master process has died, and cancels the calls at SIGQUIT. `parent` is the process
-    id of the master; `connections` are the worker's open connections.
+    SIGTERM, and the death of the master process `parent`, make it drain; SIGQUIT cancels the calls. `connections` are
+    the worker's open connections.
     """
 
     def __init__(self, config: Config, parent: int, drain_seconds: float, connections: Connections) -> None:
@@ -78,25 +76,22 @@ class DrainingServer(Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Context manager that installs this worker's handlers of SIGTERM and SIGQUIT in place of uvicorn's.
-
-        uvicorn's own version raises a received signal again after the shutdown, which would end the process by that
-        signal.
-        """
+        """Context manager that installs this worker's handlers of SIGTERM and SIGQUIT instead of uvicorn's."""
+        # uvicorn's own version raises a received signal again after the shutdown, which would end the process by that
+        # signal.
         unix_signals.handle_in_worker(self.drain, self.cancel_calls)
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Starts the parts of the worker, takes connections from now on, and reports that to the master."""
+        """Starts the parts of the worker, takes connections from now on, and tells the master so."""
         await super().startup(sockets)
         if self.started:
             start_reports.report()
 
     async def on_tick(self, counter: int) -> bool:
-        """Checks, ten times a second, whether to drain because the master process has died, or to close the port.
+        """Does what is due: drains if the master has died, closes the port in time, checks the ids once a second.
 
-        Checks once a second whether the times in new ids are ahead of the clock (`_check_ids`). Returns what uvicorn's
-        own method returns: whether the server should exit.
+        uvicorn calls this ten times a second. Returns whether the server should exit.
         """
         if os.getppid() != self._parent and not self.should_exit:
             logger.warning("the master process is gone")
@@ -109,11 +104,9 @@ class DrainingServer(Server):
         return await super().on_tick(counter)
 
     def _check_ids(self) -> None:
-        """Asks the master process to replace the workers if new request ids are more than a minute ahead of the clock.
-
-        Each id has a time in it, by which rows are listed, filtered and pruned. The time in new ids never goes back. So
-        when the clock is put back, new ids are ahead of the clock. A new process takes the time from the clock again.
-        """
+        """Asks the master to replace the workers if new request ids have times over a minute ahead of the clock."""
+        # Rows are listed, filtered and pruned by the time in their id, which never goes back. So when the clock is put
+        # back, new ids are ahead of it; a new process takes the time from the clock again.
         ahead = ids.seconds_ahead()
         if ahead <= MAX_SECONDS_AHEAD or self._closes_at < math.inf:
             return
@@ -125,8 +118,9 @@ class DrainingServer(Server):
     def drain(self) -> None:
         """Begins to drain: from now on each answer ends its connection, and after DRAIN_SECONDS the port is closed.
 
-        May be called more than once: gunicorn repeats SIGTERM until a worker that it replaces has ended.
+        May be called more than once.
         """
+        # gunicorn repeats SIGTERM until a worker that it replaces has ended.
         if self._closes_at == math.inf:
             self._closes_at = time.monotonic() + self._drain_seconds
             self._connections.is_draining = True
@@ -136,40 +130,36 @@ class DrainingServer(Server):
         self._do_what_is_due()
 
     def cancel_calls(self) -> None:
-        """Closes the port and cancels the calls in flight, after which the process exits.
-
-        The parts of the worker are still ended in order, so the rows of the cancelled calls are written too. `shutdown`
-        cancels the calls that begin after this one.
-        """
+        """Closes the port and cancels the calls in flight; the process then exits."""
+        # The parts of the worker are still ended in order, so the rows of the cancelled calls are written, too.
+        # `shutdown` cancels the calls that begin after this one.
         self._is_cancelling = True
         self._stop_at_once()
         self._cancel_what_runs()
 
     def _cancel_what_runs(self) -> None:
-        """Closes the idle connections, and cancels the calls in flight in the next round of the event loop.
-
-        Until then, a call that has just been read begins. One that is cancelled before never runs, and so never ends
-        its connection.
-        """
+        """Closes the idle connections, and cancels the calls in flight in the event loop's next round."""
         for connection in cast("set[Protocol]", self.server_state.connections.copy()):
             connection.close_between_requests()
+        # Until then, a call that has just been read begins. If it were cancelled before, it would never run, and so
+        # never end its connection.
         asyncio.get_running_loop().call_soon(self._cancel_tasks)
 
     def _cancel_tasks(self) -> None:
-        """Cancels each call in flight, unless that was done before."""
+        """Cancels each call in flight that is not cancelled yet."""
         for task in self.server_state.tasks:
             if not task.cancelling():  # a second time would disturb its end
                 task.cancel("the server was told to stop at once")
 
     def _stop_at_once(self) -> None:
-        """Begins to drain, and closes the port without waiting for DRAIN_SECONDS, because the whole server ends."""
+        """Begins to drain, and closes the port without waiting for DRAIN_SECONDS; for the end of the whole server."""
         self.drain()
         self._closes_at = 0
         self._learn_of_stop()
         self._do_what_is_due()
 
     def _do_what_is_due(self) -> None:
-        """Tells the application if the whole server is stopping, and begins to close the port when it is time."""
+        """Tells the application when the whole server is stopping, and closes the port when it is time."""
         stop_moment = unix_signals.stop_moment.at
         if stop_moment < math.inf:
             self._learn_of_stop()
@@ -187,11 +177,9 @@ class DrainingServer(Server):
                 tell()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Closes the port, finishes everything that was accepted, and ends the parts of the worker.
-
-        Connections in the port's queue are accepted first: their clients may have sent their requests already, and
-        nobody could tell them that these were not served. If the calls are to be cancelled, nothing more is accepted.
-        """
+        """Closes the port, finishes all accepted requests, and ends the parts of the worker."""
+        # Connections in the port's queue are accepted first: their clients may have sent their requests already, and
+        # nobody could tell them that these were not served. If the calls are to be cancelled, nothing more is accepted.
         queued = [] if self._is_cancelling else queued_connections(sockets or [])
         for server in self.servers:
             server.close()  # nothing was awaited since the last look into the queue
@@ -204,12 +192,12 @@ class DrainingServer(Server):
         await super().shutdown(sockets)
 
     def _make_protocol(self) -> asyncio.Protocol:
-        """Returns the object of a new client connection, as uvicorn makes it for those that it accepts itself."""
+        """Creates the object of a new client connection, as uvicorn does."""
         factory = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
         return factory(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     async def _receive_requests(self) -> None:
-        """Waits until each connection has sent what it has begun to send, for `ARRIVING_SECONDS` at most.
+        """Waits until each connection has sent the request that it has begun to send, at most `ARRIVING_SECONDS`.
 
         Does not wait if the calls are to be cancelled.
         """

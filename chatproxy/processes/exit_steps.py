@@ -23,21 +23,15 @@ on_port_close: list[Callable[[], None]] = []
 
 
 class ShutdownSteps(AsyncExitStack):
-    """A list of the steps of a worker's shutdown, used as a context manager.
-
-    When its block ends, the steps run, the last one first.
-    """
+    """The steps of a worker's shutdown: a context manager that runs them at its end, the last one first."""
 
     def add(self, name: str, step: Callable[[], Awaitable[object] | None]) -> None:
-        """Adds a step to the worker's shutdown: a function or coroutine function (`step`), and its name for the log."""
+        """Adds a step to the worker's shutdown: a function or coroutine function, and its name for the log."""
         self.push_async_callback(run_step, name, step)
 
 
 async def run_step(name: str, step: Callable[[], Awaitable[object] | None]) -> None:
-    """Runs one step of a worker's shutdown, and logs any error, so that the next steps still run.
-
-    A step that waits is cancelled after `STEP_SECONDS`.
-    """
+    """Runs one step of a worker's shutdown, for at most `STEP_SECONDS`, and logs its errors."""
     try:
         waiting = step()
         if inspect.isawaitable(waiting):

@@ -29,13 +29,11 @@ if TYPE_CHECKING:
 
 
 def _bundled_postgres() -> PostgresWatch | None:
-    """Returns the thread that restarts the bundled PostgreSQL when needed; None if DATABASE_URL names another database.
-
-    `manage.py serve` has started the bundled PostgreSQL before. The modules are imported only if needed: they import
-    psycopg, which would take half of the memory of gunicorn's master process.
-    """
+    """Returns the thread that restarts the bundled PostgreSQL when needed; None if DATABASE_URL is set."""
     if _values["DATABASE_URL"] is not None:
         return None
+    # Imported only if needed: they import psycopg, which would take half of the memory of gunicorn's master process.
+    # `manage.py serve` has started the server before.
     from chatproxy.postgres.bundled import BundledPostgres
     from chatproxy.postgres.watch import PostgresWatch
 
@@ -78,10 +76,9 @@ SPARED_SECONDS = 20.0
 
 
 def spare_workers_after_standstill(server: Arbiter) -> None:
-    """Lets gunicorn kill no worker for a missing heartbeat soon after the master itself has stood still.
-
-    Then all processes may have been stopped, by Ctrl-Z or with their virtual machine, and no worker could send one.
-    """
+    """Keeps gunicorn from killing workers for missing heartbeats just after the master itself has stood still."""
+    # All processes may have been stopped, by Ctrl-Z or with their virtual machine: then no worker could send a
+    # heartbeat.
     kill_silent_workers = server.murder_workers
     last_round_at, spared_until = time.monotonic(), 0.0
 
@@ -98,10 +95,9 @@ def spare_workers_after_standstill(server: Arbiter) -> None:
 
 
 def when_ready(server: Arbiter) -> None:
-    """Hook of gunicorn, called once the master process listens on its port.
+    """Hook of gunicorn, called once the master listens on its port: starts the shipper and installs signal handlers.
 
-    Installs the master's signal handlers, and starts the shipper and the threads that watch it and the bundled
-    PostgreSQL.
+    Also starts the threads that watch the shipper and the bundled PostgreSQL.
     """
     spare_workers_after_standstill(server)
     _signals.install(server)
@@ -113,30 +109,25 @@ def when_ready(server: Arbiter) -> None:
 
 
 def post_fork(server: Arbiter, worker: Worker) -> None:
-    """Hook of gunicorn, called first in each new worker: removes the signal handlers inherited from the master."""
+    """Hook of gunicorn, called first in each new worker: removes the master's signal handlers."""
     reset_in_new_worker(server, worker)
 
 
 def child_exit(_server: Arbiter, worker: Worker) -> None:
-    """Hook of gunicorn, called in the master for each worker that has ended."""
+    """Hook of gunicorn, called in the master for each worker that has ended: tells `Upgrade`."""
     _upgrade.worker_has_ended(worker)
 
 
 def worker_int(_worker: Worker) -> None:
-    """Hook of gunicorn, called in a worker whose code has changed: ends the worker by SIGQUIT.
-
-    gunicorn then starts a new worker. gunicorn's own way to end a worker does not end uvicorn.
-    """
+    """Hook of gunicorn, called in a worker whose code has changed: ends the worker, and gunicorn starts a new one."""
+    # gunicorn's own way to end a worker does not end uvicorn.
     os.kill(os.getpid(), signal.SIGQUIT)
 
 
 @atexit.register
 def _end() -> None:
-    """Ends the shipper and then the bundled PostgreSQL when gunicorn's master process exits, for whatever reason.
-
-    The workers have ended by then. Does nothing when a worker exits, which has inherited this exit function from the
-    master.
-    """
+    """Ends the shipper and then the bundled PostgreSQL when gunicorn's master exits; does nothing in a worker."""
+    # A worker has inherited this exit function. When the master exits, the workers have ended.
     if os.getpid() == _master:
         with ExitStack() as steps:  # PostgreSQL is stopped whatever becomes of the shipper
             if _postgres is not None:

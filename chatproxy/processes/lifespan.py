@@ -33,12 +33,10 @@ GC_YOUNG_THRESHOLD = 10_000
 
 
 async def run_lifespan(receive: Receive, send: Send) -> None:
-    """Starts all parts of a worker process, and ends them at its shutdown (the `lifespan` scope of ASGI).
-
-    The first message from uvicorn asks for the start, the second for the end.
-    """
+    """Starts all parts of a worker process, and ends them at its shutdown (the `lifespan` scope of ASGI)."""
     on_server_stop.append(capacity.stop)
     on_port_close.append(capacity.drain)
+    # uvicorn's first message asks for the start, the second for the end.
     await receive()
     async with ShutdownSteps() as steps:
         try:
@@ -54,7 +52,7 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
 
 
 def start_ledger(steps: ShutdownSteps) -> None:
-    """Starts the ledger and the status file of this worker; adds the steps that end both to `steps`.
+    """Starts the ledger and the status file of this worker, and adds the steps that end both to `steps`.
 
     Raises:
         OSError: the journal or the status file cannot be written. Nothing was added to `steps`.
@@ -67,10 +65,9 @@ def start_ledger(steps: ShutdownSteps) -> None:
 
 
 async def start_parts(steps: ShutdownSteps) -> None:
-    """Starts all parts of this worker but the ledger, which must be started before: keys, budgets, limits and a sweep.
+    """Starts the other parts of this worker: keys, budgets, limits and a sweep.
 
-    The sweep deletes the files that record owners of stored objects, once the database has these owners as well. Adds
-    to `steps` the steps that end the parts, and one that closes the connections to upstream.
+    Adds the steps that end these parts to `steps`. Call this after `start_ledger`.
     """
     keyring.start()
     steps.add("keyring", keyring.stop)
@@ -79,6 +76,7 @@ async def start_parts(steps: ShutdownSteps) -> None:
     await limiter.start()
     steps.add("limits", limiter.stop)
     steps.add("upstream's connections", upstream.close)  # opened by the first call that needs one
+    # deletes the files that record owners of stored objects, once the database has these owners as well
     sweep = asyncio.create_task(owner_store.sweep_forever())
 
     async def end_sweep() -> None:
@@ -89,11 +87,9 @@ async def start_parts(steps: ShutdownSteps) -> None:
 
 
 def freeze_loaded_objects() -> None:
-    """Turns Python's garbage collection on, but only for objects that are made from now on.
-
-    Nearly all objects that exist now stay until the process ends, so searching them again and again would only cost
-    time.
-    """
+    """Turns Python's garbage collection on, for objects made from now on."""
+    # Nearly all objects that exist now stay until the process ends: searching them again and again would only cost
+    # time.
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_YOUNG_THRESHOLD)
@@ -101,16 +97,16 @@ def freeze_loaded_objects() -> None:
 
 
 def pool_gauges() -> dict[str, float]:
-    """Returns how many connections to the database the pages of this worker have open, and how many threads wait."""
+    """Returns how many database connections this worker's pages have open, and how many threads wait for one."""
     found = connection.pool.get_stats()  # type: ignore[attr-defined]  # the PostgreSQL backend's
     return {"pool_connections": found["pool_size"], "pool_waiting": found["requests_waiting"]}
 
 
 def worker_report() -> WorkerReport:
-    """Returns the state of this worker, which it writes to its status file once a second.
+    """Returns the state of this worker for its status file, as a dictionary for JSON.
 
-    The state is a dictionary for JSON: the calls in flight, whether the worker drains, gauges, and the state of the
-    journal and of upstream. The dashboard and `/metrics` show it.
+    It has the calls in flight, whether the worker drains, gauges, and the state of the journal and of upstream. The
+    dashboard and `/metrics` show it.
     """
     gauges = {
         "keyring_age_seconds": keyring.age,

@@ -31,9 +31,9 @@ UNASKED_SECONDS, UNASKED_BATCH = 60.0, 1000  # journals of earlier processes may
 
 
 class BackgroundPolls:
-    """The thread that polls upstream: it asks about background responses that have not ended, to learn their usage.
+    """The thread that asks upstream about unfinished background responses, to learn their usage (polls).
 
-    If the settings do not allow it to ask, it estimates their usage instead.
+    If the settings do not allow polls, the thread estimates the usage.
     """
 
     def __init__(self) -> None:
@@ -45,10 +45,7 @@ class BackgroundPolls:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread that polls background responses, and cancels the polls that are under way.
-
-        Waits for the end of the thread, for `STOP_SECONDS` at most.
-        """
+        """Ends the thread and cancels the polls under way; waits at most `STOP_SECONDS`."""
         self._stopping.set()
         with suppress(RuntimeError):  # the event loop has ended by itself
             self._wake()

@@ -35,12 +35,12 @@ os.register_at_fork(before=_forking.acquire, after_in_parent=_forking.release, a
 
 
 class ShipperWatch(KeepRunning):
-    """The shipper process as gunicorn's master controls it: starts it, watches it, and ends it at last.
+    """The shipper process, as gunicorn's master starts it, watches it and ends it.
 
-    Create this object before the first worker is forked: the workers must inherit the pipe whose end tells the shipper
-    that all of them have ended.
+    Create this object before the first worker is forked.
     """
 
+    # The workers must inherit the pipe whose end tells the shipper that all of them have ended.
     def __init__(self) -> None:
         super().__init__("the shipper")
         self._lifeline, self._other_end = os.pipe()
@@ -50,16 +50,16 @@ class ShipperWatch(KeepRunning):
         self._pause = LOOK_SECONDS
 
     def start(self, *, reload: bool) -> None:
-        """Starts the shipper, and the thread that watches it; with `reload`, the shipper ends when its code changes."""
+        """Starts the shipper and the thread that watches it; with `reload`, the shipper ends when its code changes."""
         if reload:
             self._command.append("--reload")
         self.start_again()
         self.watch()
 
     def stop(self) -> None:
-        """Lets the shipper ship what is left, and waits for its end; all workers must have ended before.
+        """Lets the shipper ship what is left, and waits for its end; kills a shipper that takes too long.
 
-        A shipper that does not end by itself is killed; the rest of the journals is then shipped after the next start.
+        Call this after all workers have ended.
         """
         self.end_watch(STOP_SECONDS)
         os.close(self._other_end)
@@ -69,18 +69,19 @@ class ShipperWatch(KeepRunning):
             self._process.wait(STOP_SECONDS)
         except TimeoutExpired:
             logger.warning("the shipper does not end, and is killed")
+            # The rest of the journals is shipped after the next start.
             self._process.kill()
             self._process.wait()
 
     def kill(self) -> None:
-        """Ends the shipper at once, until `resume`. What it has not shipped, the next one ships."""
+        """Kills the shipper, until `resume`; the next shipper ships the rest of the journals."""
         self.end_watch(STOP_SECONDS)
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     def resume(self) -> None:
-        """Starts the shipper, and the thread that watches it, again after `kill`."""
+        """Starts the shipper and the thread that watches it again, after `kill`."""
         self.start_again()
         self.watch()
 
@@ -88,10 +89,10 @@ class ShipperWatch(KeepRunning):
         return self._process is not None and self._process.poll() is None
 
     def start_again(self) -> float:
-        """Starts the shipper; returns the seconds after which the thread should check that the shipper still lives.
+        """Starts the shipper; returns the seconds after which the thread should check that the shipper lives.
 
-        The seconds are `LOOK_SECONDS` at first. They double, up to `LONGEST_PAUSE`, each time the last shipper did not
-        live for `LONG_LIFE_SECONDS` or could not be started.
+        The seconds are `LOOK_SECONDS`. They double, up to `LONGEST_PAUSE`, while shippers die within
+        `LONG_LIFE_SECONDS`.
         """
         if self._process is not None:
             logger.warning(

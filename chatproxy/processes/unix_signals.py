@@ -49,12 +49,13 @@ HELD_SIGNALS = STOP_SIGNALS | REPLACEMENT_SIGNALS
 
 
 class StopMoment:
-    """The moment at which the workers of a stopping server close its port: one number, which all processes share.
+    """The moment at which the workers of a stopping server close its port: a number in memory that all processes share.
 
-    `at` is a time of `time.monotonic()`, and infinite while the server is not stopping. It is in memory that workers
-    inherit from the master, because a worker cannot tell from SIGTERM whether it alone is to end, or the server.
+    `at` is a time of `time.monotonic()`, and infinite while the server is not stopping.
     """
 
+    # A worker cannot tell from SIGTERM whether it alone is to end, or the server. It inherits this memory from the
+    # master.
     def __init__(self) -> None:
         self._memory = memoryview(mmap.mmap(-1, 8)).cast("d")
         self.at = math.inf
@@ -72,11 +73,9 @@ stop_moment = StopMoment()  # made when the master loads this module, before it 
 
 
 def exit_on_stop_signals(code: int) -> None:
-    """Lets this process exit with `code` on each of `STOP_SIGNALS`, so that it can undo what it has begun.
-
-    A signal that the process ignores is still ignored, because the command `nohup` starts processes that ignore SIGHUP.
-    """
+    """Makes this process exit with `code` on each of `STOP_SIGNALS`, so that it can undo what it has begun."""
     for number in STOP_SIGNALS:
+        # The command `nohup` starts processes that ignore SIGHUP.
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, lambda *_: sys.exit(code))
 
@@ -84,12 +83,12 @@ def exit_on_stop_signals(code: int) -> None:
 class MasterSignals:
     """The gateway's signal handlers in gunicorn's master process.
 
-    Create this object before gunicorn sets its own handlers: afterwards nobody can see whether `nohup` has set SIGHUP
-    to be ignored. If it has, SIGHUP stays ignored. `drain_seconds` is the setting DRAIN_SECONDS.
+    Create this object before gunicorn sets its own handlers. `drain_seconds` is the setting DRAIN_SECONDS.
     """
 
     def __init__(self, drain_seconds: float) -> None:
         self._drain_seconds = drain_seconds
+        # Afterwards nobody can see whether `nohup` has set SIGHUP to be ignored. If so, it stays ignored.
         self._ignores_hangups = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
     def install(self, master: Arbiter) -> None:
@@ -104,12 +103,13 @@ class MasterSignals:
     def _stop(self, number: int, _frame: object) -> None:
         """Handles SIGTERM, SIGINT and SIGHUP in gunicorn's master: tells all workers to finish their calls and exit.
 
-        After SIGTERM the workers wait for DRAIN_SECONDS before they close the port, so that load balancers learn of it.
-        Another SIGTERM or Ctrl-C ends that wait; one that comes when no wait is left cancels the calls in flight.
+        Another SIGTERM or SIGINT makes the workers close the port at once and, if it is closed already, cancel their
+        calls.
         """
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the end of one terminal may be reported more than once
         now = time.monotonic()
         if stop_moment.at == math.inf:
+            # After SIGTERM the port stays open for DRAIN_SECONDS, so that load balancers learn of it.
             stop_moment.at = now + (self._drain_seconds if number == signal.SIGTERM else 0)
             self._queue.put_nowait(signal.SIGHUP if number == signal.SIGHUP else signal.SIGTERM)
         elif number != signal.SIGHUP and stop_moment.at > now:
@@ -118,15 +118,15 @@ class MasterSignals:
             self._queue.put_nowait(signal.SIGQUIT)
 
     def _hang_up(self) -> NoReturn:
-        """Ends the server after SIGHUP; gunicorn's main loop calls this instead of its own reload."""
+        """Ends the server after SIGHUP; replaces gunicorn's reload."""
         logger.warning("SIGHUP ends this server, as the end of a terminal does; it reloads nothing")
         raise StopIteration  # as gunicorn's handler of SIGTERM does
 
 
 def unblock_signals() -> None:
-    """Unblocks the signals in `HELD_SIGNALS` in gunicorn's master, once the master's handlers are installed.
+    """Unblocks the signals in `HELD_SIGNALS` in gunicorn's master, after the master's handlers were installed.
 
-    `manage.py serve` blocked these signals before it became gunicorn. Those that came meanwhile are handled now.
+    Signals that came meanwhile are handled now.
     """
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_SIGNALS)
 
@@ -134,8 +134,7 @@ def unblock_signals() -> None:
 def reset_in_new_worker(master: Arbiter, worker: Worker) -> None:
     """Removes the master's signal handlers from a worker process that has just been forked.
 
-    Exits if the master received a signal to stop just after the fork: the worker has a copy of the queue with that
-    signal, which nobody else reads.
+    Exits if the master had just received a signal to stop.
     """
     # The default action of these signals ends the process, and is set here, and again by gunicorn's base class. While
     # they are blocked, they cannot end the worker before `init_signals` makes the worker ignore them again.
@@ -143,19 +142,20 @@ def reset_in_new_worker(master: Arbiter, worker: Worker) -> None:
     for number in worker.SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     ignore_in_worker()
+    # The worker has a copy of the queue with that signal, which nobody else reads.
     while not master.SIG_QUEUE.empty():
         if master.SIG_QUEUE.get_nowait() in {*STOP_SIGNALS, signal.SIGQUIT}:
             sys.exit(0)
 
 
 def ignore_in_worker() -> None:
-    """Makes a worker ignore the signals that are for the master, but may be sent to all processes at once."""
+    """Makes a worker ignore the signals for the master, which may be sent to all processes at once."""
     for number in (signal.SIGINT, signal.SIGHUP, *REPLACEMENT_SIGNALS):
         signal.signal(number, signal.SIG_IGN)
 
 
 def handle_in_worker(drain: Callable[[], None], cancel: Callable[[], None]) -> None:
-    """Makes the running event loop of a worker call the function `drain` at SIGTERM, and `cancel` at SIGQUIT."""
+    """Makes the event loop of a worker call `drain` at SIGTERM, and `cancel` at SIGQUIT."""
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, drain)
     loop.add_signal_handler(signal.SIGQUIT, cancel)

@@ -44,11 +44,9 @@ NO_STATUS = -1  # an exit status that no process has
 
 
 class StartReports:
-    """The pipe in which each worker reports that it has started to serve, and from which the master reads.
+    """The pipe in which each worker reports to the master that it has started to serve."""
 
-    Created when the master loads this module, before it forks a worker.
-    """
-
+    # Made when the master loads this module, before it forks a worker.
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
         os.set_blocking(self._read, False)
@@ -57,7 +55,7 @@ class StartReports:
 
     @property
     def has_any(self) -> bool:
-        """True if a worker of this master has ever reported that it serves, or had before its code was replaced."""
+        """True if a worker has ever reported that it serves, also before an upgrade of the master's code."""
         return self._memory[0] != 0
 
     def mark(self) -> None:
@@ -71,7 +69,7 @@ class StartReports:
             os.write(self._write, b".")
 
     def forget(self) -> None:
-        """Drops the reports that have come so far."""
+        """Drops the reports that have arrived so far."""
         with suppress(BlockingIOError):
             while os.read(self._read, 4096):
                 pass
@@ -88,10 +86,9 @@ start_reports = StartReports()
 
 
 class AdoptedWorker:
-    """Stand-in, in gunicorn's table of workers, for a worker that the master has started before it became new code.
+    """Stand-in in gunicorn's table of workers for a worker that was started before the master became new code.
 
-    It has what gunicorn uses of a worker. Its heartbeats do not reach the new master, so it counts as alive until its
-    process has ended.
+    The stand-in counts as alive until its process has ended.
     """
 
     age = 0
@@ -101,6 +98,7 @@ class AdoptedWorker:
         self.pid = pid
         self.tmp = self
 
+    # A worker's heartbeats do not reach the new master.
     def last_update(self) -> float:
         return time.monotonic()
 
@@ -108,13 +106,13 @@ class AdoptedWorker:
 
 
 class Upgrade:
-    """The handlers of SIGUSR1 and SIGUSR2 in gunicorn's master, and the state of a replacement that is under way.
+    """The handlers of SIGUSR1 and SIGUSR2 in gunicorn's master, which replace the workers or the whole code.
 
-    `shipper` is ended before the master becomes new code, which starts a shipper of its own. All methods are called in
-    the main thread, but `_retire` and `_wait`.
+    All methods are called in the main thread, except `_retire` and `_wait`.
     """
 
     def __init__(self, shipper: ShipperWatch) -> None:
+        # ended before the master becomes new code, which starts a shipper of its own
         self._shipper = shipper
         self._retiring: set[int] = set()
         self._retirement: threading.Thread | None = None
@@ -123,7 +121,7 @@ class Upgrade:
         self._is_prepared = False
 
     def install(self, master: Arbiter) -> None:
-        """Makes this object the master's handler of SIGUSR1 and SIGUSR2, and adopts the workers of the old code."""
+        """Makes this object the master's handler of SIGUSR1 and SIGUSR2, and takes over the workers of the old code."""
         self._master = master
         master.handle_usr1 = self._replace_workers_on_request
         master.handle_usr2 = self._upgrade
@@ -136,26 +134,24 @@ class Upgrade:
             master.SIG_QUEUE.put_nowait(signal.SIGCHLD)  # one of them may have ended meanwhile
 
     def worker_has_ended(self, worker: Worker) -> None:
-        """Keeps gunicorn from starting a successor of a worker that was to end; called for each that has ended."""
+        """Keeps gunicorn from replacing a worker that was to end; called for each worker that has ended."""
         if worker.pid in self._retiring:
             self._retiring.discard(worker.pid)
             self._master.num_workers -= 1
 
     def _replace_workers_on_request(self) -> None:
-        """Replaces all workers, at most once in `REPLACE_SECONDS`, and not while that is under way."""
+        """Replaces all workers, at most once in `REPLACE_SECONDS`, and not while a replacement is under way."""
         is_under_way = self._retirement is not None and self._retirement.is_alive()
         if not is_under_way and time.monotonic() - self._replaced_at >= REPLACE_SECONDS:
             self._replace_workers(self._master.num_workers - len(self._retiring))
 
     def _replace_workers(self, count: int) -> None:
-        """Lets gunicorn start `count` workers, and ends those that there are now once the new ones serve.
-
-        gunicorn keeps as many workers as `num_workers` says. That is raised by the old workers until each has ended, so
-        that a new worker that dies has a successor although old ones are finishing their calls.
-        """
+        """Lets gunicorn start `count` workers, and ends the present ones once the new ones serve."""
         self._replaced_at = time.monotonic()
         old = set(self._master.WORKERS) - self._retiring
         self._retiring |= old
+        # gunicorn keeps as many workers as this says. It counts the old ones until each has ended: so a new worker that
+        # dies has a successor although old ones are finishing their calls.
         self._master.num_workers += len(old)
         start_reports.forget()
         self._retirement = threading.Thread(
@@ -164,7 +160,7 @@ class Upgrade:
         self._retirement.start()
 
     def _retire(self, old: set[int], count: int) -> None:
-        """Waits until `count` new workers serve, and then ends the old ones."""
+        """Waits until `count` new workers serve, then ends the old ones."""
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # as in `chatproxy.keep_running`
         start_reports.wait_for(count)
         for pid in old & self._retiring:
@@ -172,7 +168,7 @@ class Upgrade:
                 os.kill(pid, signal.SIGTERM)
 
     def _upgrade(self) -> None:
-        """Handles SIGUSR2: starts a process that prepares the new code; once it has, becomes that code."""
+        """Handles SIGUSR2: starts a process that prepares the new code and, once it is prepared, becomes that code."""
         if self._is_prepared:
             self._become_new_code()
         elif self._preparing is None:
@@ -196,7 +192,7 @@ class Upgrade:
             threading.Thread(target=self._wait, args=(self._preparing,), name="upgrade", daemon=True).start()
 
     def _wait(self, preparing: subprocess.Popen[str]) -> None:
-        """Waits for the process that prepares the new code; if it succeeds, lets the main thread call `_upgrade`."""
+        """Waits for the process that prepares the new code; if it succeeds, makes the main thread call `_upgrade`."""
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         said, _ = preparing.communicate()
         self._is_prepared = said.rstrip().endswith(PREPARED)
@@ -209,9 +205,7 @@ class Upgrade:
     def _become_new_code(self) -> None:
         """Replaces the master by `manage.py serve` of the code on the disk, in the same process.
 
-        Returns only if the server is stopping, or if the code cannot be executed; then the server goes on as it is. The
-        port is passed on in the variables in which gunicorn passes it on to a new master of its own. Signals wait until
-        the new master handles them.
+        Returns only if the server is stopping, or if the code cannot be executed: then the server goes on as it is.
         """
         self._is_prepared = False
         signal.pthread_sigmask(signal.SIG_BLOCK, HELD_SIGNALS)
@@ -222,6 +216,8 @@ class Upgrade:
         self._shipper.kill()
         for listener in self._master.LISTENERS:
             os.set_inheritable(listener.fileno(), True)
+        # gunicorn passes the port on to a new master of its own in these variables. Signals wait until the new master
+        # handles them.
         variables = {
             "GUNICORN_FD": ",".join(str(listener.fileno()) for listener in self._master.LISTENERS),
             "GUNICORN_PID": str(os.getpid()),
@@ -240,11 +236,9 @@ class Upgrade:
 
 
 def _go_on_without_failed_workers(master: Arbiter) -> None:
-    """Lets gunicorn try again when a worker cannot start, once any worker has served.
-
-    gunicorn itself stops the server when a worker cannot load the application. That is right for a server that has
-    never served. Later it would cut the calls of all other workers, because the disk is full for example.
-    """
+    """Makes gunicorn try again when a worker cannot start, if any worker has ever served."""
+    # gunicorn itself stops the server when a worker cannot load the application. That is right for a server that has
+    # never served. Later it would cut the calls of all other workers, because the disk is full for example.
     reap_workers = master.reap_workers
 
     def reap_workers_and_go_on() -> None:
@@ -256,5 +250,5 @@ def _go_on_without_failed_workers(master: Arbiter) -> None:
 
 
 def is_taking_over() -> bool:
-    """Returns whether this process was a server's master, and has its port, because its code is being replaced."""
+    """Returns whether this process was a server's master before its code was replaced, and still has the port."""
     return os.environ.get("GUNICORN_PID") == str(os.getpid())

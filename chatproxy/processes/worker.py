@@ -52,17 +52,15 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
         sys.setswitchinterval(SWITCH_SECONDS)
 
     def init_process(self) -> None:
-        """Loads the application in the new process, and serves it.
-
-        Until the start is over, garbage collection is switched off. Loading modules leaves no garbage, but searching
-        for it would take a sixth of the start. The collection is switched on again by `chatproxy.processes.lifespan`.
-        """
+        """Loads the application in the new process, and serves it."""
+        # Until the start is over: loading modules leaves no garbage, but searching for it would take a sixth of the
+        # start. `chatproxy.processes.lifespan` switches it on again.
         gc.disable()
         keep_freed_memory()
         super().init_process()
 
     def init_signals(self) -> None:
-        """Installs gunicorn's signal handlers in this worker process, then ignores the signals that a terminal sends.
+        """Installs gunicorn's signal handlers in this worker process, but ignores the signals that a terminal sends.
 
         `chatproxy.processes.unix_signals` says what each signal does.
         """
@@ -90,10 +88,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
 
 
 def protocol_factory(connections: Connections) -> Callable[..., asyncio.Protocol]:
-    """Returns the function that uvicorn calls for each new client connection, and that creates the connection's object.
-
-    All of these objects share `connections`.
-    """
+    """Returns a function that creates the object of a new client connection, for uvicorn; all share `connections`."""
     from django.conf import settings
 
     from chatproxy.http.access_log import LoggedProtocol
@@ -103,7 +98,7 @@ def protocol_factory(connections: Connections) -> Callable[..., asyncio.Protocol
 
 
 def open_connections() -> Connections:
-    """Returns the object in which a worker's client connections are registered, with the limits on their number."""
+    """Creates the register of a worker's client connections, with the limits on their number."""
     from django.conf import settings
 
     from usage.metric_counters import counters

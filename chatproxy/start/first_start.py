@@ -28,9 +28,9 @@ GENERATORS: dict[str, Callable[[], str]] = {
 
 
 def generate_secrets(data_dir: Path, *, with_password: bool = True) -> dict[str, str]:
-    """Generates the secrets that have no value yet, writes them to `DATA_DIR/secrets.env`, and returns them by name.
+    """Generates the missing secrets, writes them to `DATA_DIR/secrets.env`, and returns them by name.
 
-    ADMIN_PASSWORD is only generated if `with_password` is true, that is if no admin has a password yet.
+    `with_password` says that ADMIN_PASSWORD may be generated, too, because no admin has a password yet.
     """
     path = data_dir / setting_reader.SECRETS_FILE
     with _locked(data_dir):
@@ -53,8 +53,6 @@ def has_admin() -> bool:
 def create_first_admin(values: setting_reader.SettingValues) -> bool:
     """Creates the superuser `ADMIN_USERNAME` if there is no active superuser; returns whether one was created.
 
-    An existing account of that name is not made a superuser: its owner did not ask for more rights.
-
     Raises:
         ValueError: an account of that name exists, or the password is weak; the message is one line without the
             password.
@@ -64,6 +62,7 @@ def create_first_admin(values: setting_reader.SettingValues) -> bool:
         return False
     name = values["ADMIN_USERNAME"]
     if users.filter(username=name).exists():
+        # The account is not made a superuser: its owner did not ask for more rights.
         raise ValueError(f"ADMIN_USERNAME {name!r} is the name of an account that is no active superuser; another name")
     check_password(name, values["ADMIN_PASSWORD"])
     users.create_superuser(username=name, password=values["ADMIN_PASSWORD"])
@@ -71,7 +70,7 @@ def create_first_admin(values: setting_reader.SettingValues) -> bool:
 
 
 def check_password(name: str, password: str) -> None:
-    """Checks the first admin's password by the rules that hold for all passwords (`AUTH_PASSWORD_VALIDATORS`).
+    """Checks the first admin's password by the rules for all passwords (`AUTH_PASSWORD_VALIDATORS`).
 
     Raises:
         ValueError: the password breaks rules; the message names them in one line, without the password.
@@ -87,10 +86,8 @@ def check_password(name: str, password: str) -> None:
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    """Locks a directory until the block ends, so that only one process at a time generates secrets in it.
-
-    Containers that share a DATA_DIR may start at the same time, and must get the same secrets.
-    """
+    """Context manager that locks a directory, so that only one process at a time generates secrets in it."""
+    # Containers that share a DATA_DIR may start at the same time, and must get the same secrets.
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

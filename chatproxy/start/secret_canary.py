@@ -19,26 +19,23 @@ SHARED = ("DJANGO_SECRET_KEY", "SECURITY_KEY", "ACCESS_TOKEN")
 
 
 class SecretsDiffer(Exception):
-    """Error: this server lacks secrets with which its database was used, or has other ones.
+    """Error: this server lacks a secret with which its database was used, or has another one.
 
     Its message is one line for a person.
     """
 
 
 def check_secrets(values: SettingValues, path: Path) -> None:
-    """Checks that this server has the secrets with which its database was used, before any secret is generated.
+    """Checks that this server has the secrets with which its database was used; call it before generating secrets.
 
-    The database has digests of these secrets ("canaries"). They are compared with the secrets in `values`. Two changes
-    are accepted:
-
-    * of SECURITY_KEY or ACCESS_TOKEN, because nothing in the database depends on them;
-    * of DJANGO_SECRET_KEY, if KEY_ENCRYPTION_KEY is set.
-
-    `path` is the file of generated secrets, which the error message names.
+    `values` are the settings. `path` is the file of generated secrets, for the error message.
 
     Raises:
-        SecretsDiffer: a secret with a canary is not set, or the secret with which keys are digested has changed.
+        SecretsDiffer: a secret that the database knows is not set, or the secret with which keys are digested has
+            changed.
     """
+    # The database has digests of its secrets ("canaries"). SECURITY_KEY and ACCESS_TOKEN may change, since nothing in
+    # the database depends on them, and so may DJANGO_SECRET_KEY if KEY_ENCRYPTION_KEY is set.
     canaries, secrets = _canaries(), _secrets(values)
     missing = [name for name, secret in secrets.items() if secret is None and name in canaries]
     if not canaries and secrets[KEY_SECRET] is None and AccessKey.objects.exists():  # of a version without canaries
@@ -61,9 +58,9 @@ def check_secrets(values: SettingValues, path: Path) -> None:
 
 
 def record_secrets(values: SettingValues) -> list[str]:
-    """Stores a digest ("canary") of each secret in the database, for comparison at the next start of the server.
+    """Stores a digest of each secret in the database (a "canary"), for comparison at the next start.
 
-    Returns the names of the secrets that have changed since the last digests were stored.
+    Returns the names of the secrets that have changed since the last start.
     """
     canaries = _canaries()
     changed = []
@@ -76,19 +73,16 @@ def record_secrets(values: SettingValues) -> list[str]:
 
 
 def _secrets(values: SettingValues) -> dict[str, str | None]:
-    """Selects, from the settings `values`, the secrets for which the database keeps a digest (a "canary"), by name.
-
-    A secret that is not set is None.
-    """
+    """Returns the secrets in the settings `values` for which the database keeps digests, by name; None if not set."""
     key_secret = values["KEY_ENCRYPTION_KEY"] or values["DJANGO_SECRET_KEY"]
     return {KEY_SECRET: key_secret, **{name: values[name] for name in SHARED}}
 
 
 def _canary(name: str, secret: str) -> str:
-    """Returns the canary of a secret: a digest (an HMAC, in hex) by which the database recognizes the secret."""
+    """Returns a digest (HMAC, in hex) of a secret, by which the database recognises the secret."""
     return hmac.digest(secret.encode(), f"chatproxy canary of {name}".encode(), "sha256").hex()
 
 
 def _canaries() -> dict[str, str]:
-    """Reads the stored digests of secrets (the "canaries") from the database; returns them by the secret's name."""
+    """Reads the stored digests of secrets from the database, as a dict by the secret's name."""
     return dict(SecretCanary.objects.values_list("name", "canary"))

@@ -43,21 +43,19 @@ class Output(Protocol):
 
 
 def raise_open_files() -> None:
-    """Raises the limit of open files of this process to the most that the system allows (the hard limit)."""
+    """Raises this process's limit of open files to the most that the system allows (the hard limit)."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def check_port(host: str, port: int, output: Output) -> None:
-    """Checks that the server can listen on its port, before anything else is started.
-
-    gunicorn would report a port in use later, and at length. Waits for workers of the same DATA_DIR whose server was
-    killed, and says so in a line to `output`.
+    """Checks that the server can listen on its port; waits a while for workers of a killed server to leave it.
 
     Raises:
-        StartError: the address cannot be listened on, or is in use for longer than `PORT_SECONDS`, or
-            `WORKERS_SECONDS` if workers of the same DATA_DIR are alive.
+        StartError: the address cannot be listened on, or is in use for longer than `PORT_SECONDS`, or `WORKERS_SECONDS`
+            if workers of the same DATA_DIR are alive.
     """
+    # gunicorn would report a port in use later, and at length.
     began_at = time.monotonic()
     has_written = False
     while True:
@@ -82,14 +80,12 @@ def check_port(host: str, port: int, output: Output) -> None:
 
 
 def wait_for_database(output: Output, ask: Callable[[psycopg.Connection[TupleRow]], T]) -> T:
-    """Waits until the database answers, and returns what the function `ask` returns for a connection to it.
-
-    The database may start after this server, because compose and Kubernetes keep no order.
+    """Waits until the database answers, then calls `ask` with a connection to it and returns the result.
 
     Raises:
-        StartError: the database did not answer within `DATABASE_SECONDS`, or refuses for a reason that does not pass by
-            itself (`database_refusals`).
+        StartError: the database did not answer within `DATABASE_SECONDS`, or refuses for a lasting reason.
     """
+    # The database may start after this server: compose and Kubernetes keep no order.
     deadline = time.monotonic() + DATABASE_SECONDS
     has_written = False
     while True:
@@ -110,10 +106,9 @@ def wait_for_database(output: Output, ask: Callable[[psycopg.Connection[TupleRow
 
 @contextmanager
 def migrated_database(output: Output) -> Iterator[None]:
-    """Migrates the database's schema, and holds a lock in the database until the block ends.
+    """Context manager that migrates the database's schema, and holds a lock in the database until its block ends.
 
-    So servers that start at the same time migrate one after the other. A server that waits for another one, or for a
-    table that a long transaction uses, writes a line to `output`.
+    Servers that start at the same time migrate one after the other. A server that waits writes a line to `output`.
 
     Raises:
         StartError: a migration failed; the message is one line.
@@ -141,16 +136,14 @@ def migrated_database(output: Output) -> Iterator[None]:
 
 
 def close_connections() -> None:
-    """Closes all of Django's connections to the database, those that are in the pool, too."""
+    """Closes all of Django's database connections, also those in the pool."""
     connections.close_all()
     connection.close_pool()  # type: ignore[attr-defined]  # the PostgreSQL backend's
 
 
 def connect() -> psycopg.Connection[TupleRow]:
-    """Makes a new connection to the database, and returns it. The connection does not come from Django's pool.
-
-    If the pool made the connection, the pool's own time-out would hide why the connection fails.
-    """
+    """Opens a new connection to the database, outside of Django's pool."""
+    # The pool's own time-out would hide why a connection fails.
     probe = psycopg.connect(**connection.get_connection_params(), autocommit=True)
     if role := assumed_role():  # as Django does
         probe.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
@@ -158,16 +151,14 @@ def connect() -> psycopg.Connection[TupleRow]:
 
 
 def connection_parameters() -> dict[str, str]:
-    """Returns libpq's parameters of a connection to the database, for a program that is no part of this process.
-
-    Only those that are set: a program with an older libpq does not know all others.
-    """
+    """Returns libpq's parameters for a connection to the database, for another program such as pg_dump."""
+    # Only those that are set: a program with an older libpq does not know all others.
     keywords = {option.keyword.decode() for option in Conninfo.get_defaults()}
     given = connection.get_connection_params()
     return {name: str(value) for name, value in given.items() if name in keywords and value not in {None, ""}}
 
 
 def assumed_role() -> str | None:
-    """Returns the role that each connection to the database takes by `SET ROLE`; None without one."""
+    """Returns the role that each database connection takes by `SET ROLE`, or None."""
     role: str | None = connection.settings_dict["OPTIONS"].get("assume_role")
     return role

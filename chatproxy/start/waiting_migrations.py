@@ -38,12 +38,12 @@ COMMITTED_MEANWHILE = (psycopg.errors.DuplicateTable, psycopg.errors.DuplicateCo
 
 
 class OneTransactionExecutor(MigrationExecutor):
-    """Executor of Django's that applies a migration and records it as applied in one transaction.
+    """Django's executor of migrations that applies a migration and records it as applied in one transaction.
 
-    So a server that is killed in between leaves no applied migration unrecorded. A migration with `atomic = False` runs
-    as Django runs it.
+    A migration with `atomic = False` runs as in Django.
     """
 
+    # A server that is killed in between leaves no applied migration unrecorded.
     def apply_migration(
         self, state: ProjectState, migration: Migration, fake: bool = False, fake_initial: bool = False
     ) -> ProjectState:
@@ -57,9 +57,9 @@ migrate_command.MigrationExecutor = OneTransactionExecutor  # type: ignore[attr-
 
 
 def migrate(notice: Callable[[], None]) -> None:
-    """Applies the migrations that the database lacks, and tries again while other transactions use the tables.
+    """Applies the missing migrations, and tries again while other transactions use the tables.
 
-    The function `notice` is called when the first try has failed because of such transactions, and then once a minute.
+    `notice` is called when such transactions are in the way, then once a minute.
 
     Raises:
         django.db.Error: a migration failed for another reason.
@@ -87,14 +87,12 @@ def migrate(notice: Callable[[], None]) -> None:
 
 
 def _limit_wait(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
-    """Runs one SQL statement of a migration; within a transaction, it waits for a locked table for a limited time.
-
-    The limit is `LOCK_TIMEOUT_MS`. `LIMITS` are set before each statement, since a migration may set others, and hold
-    until the transaction ends, so that a connection that a pooler reuses does not keep them. After a failed statement
-    they are not set, because PostgreSQL then accepts only a rollback, which waits for nothing.
-    """
+    """Runs one SQL statement of a migration; within a transaction, it waits at most `LOCK_TIMEOUT_MS` for a table."""
     database = context["connection"]
     has_failed = database.connection.info.transaction_status == psycopg.pq.TransactionStatus.INERROR
+    # Before each statement, since a migration may set other limits. They hold until the transaction ends, so that a
+    # connection that a pooler reuses does not keep them. After a failed statement, PostgreSQL accepts only a rollback,
+    # which waits for nothing.
     if database.in_atomic_block and not has_failed:
         database.connection.execute(LIMITS)
     return execute(sql, params, many, context)

@@ -44,7 +44,7 @@ LOADED_BY_WORKERS = ("chatproxy.asgi", "chatproxy.http.protocol", "chatproxy.pro
 
 
 class Command(BaseCommand):
-    """The command `manage.py serve`: prepares the server, and then becomes gunicorn's master process."""
+    """The command `manage.py serve`: prepares the server, then becomes gunicorn's master process."""
 
     help = "Starts the server, with the bundled PostgreSQL when DATABASE_URL is unset."
     requires_system_checks = ()
@@ -79,12 +79,12 @@ class Command(BaseCommand):
             sys.exit(f"chatproxy: {without_secrets(str(error))}")
 
     def prepare_start(self, undo: ExitStack) -> None:
-        """Does all that must be done before the server starts: port, database, and what `prepare` does.
+        """Prepares the start of the server: checks the port, starts the bundled PostgreSQL, and calls `prepare`.
 
-        Adds functions to `undo` that undo the steps, in case a later step fails. When this code takes over from a
-        running server, `--prepare` has just done the checks and `prepare`. They are not done again: they could fail
-        now, or wait for the database, and signals to stop are blocked.
+        Adds the functions that undo these steps to `undo`, in case a later step fails.
         """
+        # When this code takes over from a running server, `--prepare` has just done the checks and `prepare`. They are
+        # not done again: they could fail now, or wait for the database, and signals to stop are blocked.
         if not is_taking_over():
             check_port(settings.HOST, settings.PORT, self.stderr)
         raise_open_files()
@@ -99,7 +99,7 @@ class Command(BaseCommand):
     def prepare_beside_server(self) -> None:
         """Checks that the server could start, and migrates the database, while another server of DATA_DIR runs.
 
-        That server waits for the line `PREPARED` (`chatproxy.processes.upgrade`).
+        Then prints the line `PREPARED`, for which that server waits (`chatproxy.processes.upgrade`).
         """
         if settings.DATABASE_IS_BUNDLED:
             BundledPostgres(settings.DATA_DIR).check_version()
@@ -123,12 +123,9 @@ class Command(BaseCommand):
         self.stdout.flush()
 
     def find_secrets(self) -> dict[str, str]:
-        """Generates the secrets that the server lacks, and returns these new secrets by name.
-
-        Also stores a digest (a "canary") of every secret, old or new, in the database. By the digest the next start
-        recognizes the secret.
-        """
+        """Generates the missing secrets, and returns them by name; stores digests of all secrets in the database."""
         generated = generate_secrets(settings.DATA_DIR, with_password=not has_admin())
+        # By the digests (canaries), the next start recognises the secrets.
         if changed := record_secrets(setting_reader.load()):
             self.stderr.write(
                 f"chatproxy: changed since the last start: {', '.join(changed)}; other hosts need the same"
@@ -137,7 +134,7 @@ class Command(BaseCommand):
 
 
 def make_data_dir() -> None:
-    """Creates the directory `DATA_DIR` if there is none.
+    """Creates the directory `DATA_DIR` if it is missing.
 
     Raises:
         StartError: the directory cannot be created.
@@ -152,7 +149,7 @@ def make_data_dir() -> None:
 
 
 def banner(values: setting_reader.SettingValues, generated: dict[str, str], *, admin_made: bool) -> str:
-    """Returns the text that is printed at the start: the server's addresses, and the secrets just generated."""
+    """Returns the text to print at the start: the server's addresses, and the secrets just generated."""
     host = "localhost" if values["HOST"] in {"0.0.0.0", "::"} else values["HOST"]  # noqa: S104  (compared)
     url = f"http://[{host}]:{values['PORT']}" if ":" in host else f"http://{host}:{values['PORT']}"
     url += values["ROOT_PATH"] or ""
@@ -169,7 +166,7 @@ def banner(values: setting_reader.SettingValues, generated: dict[str, str], *, a
 
 
 def become_gunicorn(*, reload: bool) -> NoReturn:
-    """Replaces this process by gunicorn's master process, and so never returns.
+    """Replaces this process by gunicorn's master process; never returns.
 
     With `reload`, gunicorn restarts its worker when the code changes.
 

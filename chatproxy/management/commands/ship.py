@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 class Command(BaseCommand):
     """The command `manage.py ship`: runs the shipper, which brings the journals into the database.
 
-    It ends when its standard input ends.
+    The command ends when its standard input ends.
     """
 
     help = "Ships the journals into the database until the standard input ends. `serve` starts it by itself."
