@@ -1,92 +1,121 @@
-"""Fills an empty database with millions of calls of the last 30 days, through COPY, and with all sums of them.
+"""Fills an empty database with millions of calls, with their sums and digests, and with the bodies of the newest.
 
-The rows are in the order of time. They have twenty keys that each prefer certain models and routes, and two failures in
-a hundred calls. They have no digests: `ledger verify` would report that, but the pages, which are what is measured, do
-not read them.
+The calls of the last seven days (UTC), and of today, are made up here, and written by the code that writes real calls
+(`usage.journal_shipping.rows`). PostgreSQL copies that week into each of the weeks before
+(`bench.ledger.copied_weeks`). So millions of rows take minutes, and `ledger verify` finds no fault in them.
+
+As in real ledgers, a few keys make most of the calls, each key prefers one model and one route, most calls are made in
+working hours, and two in a hundred fail.
 """
 
 from __future__ import annotations
 
+import math
 import random
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from itertools import accumulate, islice
 from typing import Any
 from uuid import UUID
 
-from bench.ledger.shipper import records
+from bench.ledger.shipper import MODELS, ROUTES, records
 
-DAYS = 30
-POOL = 20_000  # distinct calls; each becomes many rows, with another time and another id in each
-BODIES_OF_LAST = timedelta(hours=3)  # older bodies would only fill the disk: no page reads them
-RARE_KEY, RARE_MODEL = "team-rare", "gpt-4.5-preview-2025-02-27"
+HOUR, WEEK = timedelta(hours=1), timedelta(days=7)
+POOL = 20_000  # distinct calls; each becomes many rows, with another time, id and key in each
+MODEL_COUNT = 40
+PREFERENCE = 0.8  # of a key's calls go to the model that it prefers
+ZIPF = 1.2  # the n-th key makes n ** -1.2 times as many calls as the first
+WORKING_HOURS = range(7, 19)  # UTC
+WEEKEND, NIGHT = 0.4, 0.2  # the calls in an hour, where an hour of work has 1
+RESPONSE_ROUTES = ("/openai2", "/v1/responses")  # upstream stores what they make
+BATCH_SIZE = 2000
+RARE_KEY, RARE_MODEL, RARE_ID = "team-rare", "gpt-4.5-preview-2025-02-27", "needle-in-the-hay"
+RARE_AGES = (0.5, 0.8)  # of the two rare calls, where the ledger's age is 1
 
 
-def fill(count: int) -> None:
-    """Writes `count` made-up calls and their sums into a database, which must have the tables and no rows.
+def fill(count: int, *, weeks: int = 52, keys: int = 2000, bodies: int = 200_000) -> None:
+    """Writes `count` made-up calls and all sums of them into a database, which must have the tables and no rows.
 
-    The indexes of `usage.page_data.search` should be created afterwards, because with them COPY takes much longer.
-    Raises `django.db.Error` if the database fails.
+    The calls are of today and of the `weeks` before, by keys with the names `team-0`, `team-1`, … Two of them are rare
+    calls, for which the pages search (`RARE_KEY`). The newest `bodies` calls have bodies, but none from before the last
+    week.
+
+    Raises:
+        django.db.Error: the database fails.
     """
-    from django.db import connection
-
-    from usage.journal_shipping.rows import COLUMNS
-    from usage.models import Span
-    from usage.sums.adding_up import Rollup
-    from usage.sums.totals_reader import MINUTES_KEPT
+    from bench.ledger.copied_weeks import copy_back
 
     chance = random.Random(1)
-    pool = list(_pool(chance))
-    end = datetime.now(UTC)
-    start = end - timedelta(days=DAYS)
-    hours = DAYS * 24
-    began = time.perf_counter()
-    copying = f"COPY usage_request ({', '.join(COLUMNS)}, digest) FROM STDIN"
-    made = 0
-    for hour in range(hours):
-        first = start + timedelta(hours=hour)
-        wanted = count * (hour + 1) // hours - made
-        rollup = Rollup()
-        rows: list[Any] = []
-        for number in range(wanted):
-            moment = first + timedelta(hours=1) * (number / wanted)
-            row = {**pool[chance.randrange(POOL)], "started_at": moment, "request_id": _id(moment, chance)}
-            if made + number in (count // 2, count // 5):  # two rare rows, for which the pages search
-                row |= {"key_name": RARE_KEY, "response_model": RARE_MODEL, "incoming_request_id": "needle-in-the-hay"}
-            rows.append(row)
-        made += wanted
-        # Sums by minute exist only for the recent past. Calls of older hours are counted in the hour's first minute.
-        has_minutes = first > end - MINUTES_KEPT
-        summed: list[Any] = [{**row, "needs_price": row["cost"] is None} for row in rows]
-        if not has_minutes:
-            summed = [{**row, "started_at": first.replace(minute=0)} for row in summed]
-        rollup.add(summed)
-        with connection.cursor() as cursor:
-            with cursor.copy(copying) as copy:
-                for row in rows:
-                    copy.write_row([*(_value(row[name]) for name in COLUMNS), ""])
-            rollup.write_hours(cursor)
-            rollup.write_totals(cursor, set(Span) if has_minutes else {Span.HOUR, Span.DAY})
-            rollup.write_failures(cursor)
-            if first > end - BODIES_OF_LAST:
-                with cursor.copy("COPY usage_requestbody (request_id, request_body, response_body) FROM STDIN") as copy:
-                    for row in rows:
-                        copy.write_row([row["request_id"], row["request_body"], row["response_body"]])
-        if hour % 72 == 71:
-            print(f"{made:>12,} rows, {made / (time.perf_counter() - began):,.0f} a second", flush=True)
+    now = datetime.now(UTC)
+    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    last_week = today - WEEK
+    of_a_week = int((count - len(RARE_AGES)) / (weeks + (now - today) / WEEK))
+    moments = _moments(last_week, today, of_a_week, chance)
+    moments += _moments(today, now, count - len(RARE_AGES) - of_a_week * weeks, chance)
+    maker = _CallMaker(keys, chance)
+    without_bodies = len(moments) - bodies
+    _write(maker.call(moment, has_bodies=nth >= without_bodies) for nth, moment in enumerate(moments))
+    copy_back(last_week, weeks - 1)
+    _write(maker.rare_call(now - age * (WEEK * weeks)) for age in RARE_AGES)
+
+
+class _CallMaker:
+    """Maker of the rows of made-up calls: each is one of `POOL` priced calls, with an id, a time and a key of its own."""
+
+    def __init__(self, keys: int, chance: random.Random) -> None:
+        self._chance = chance
+        self._keys = range(keys)
+        self._shares = list(accumulate((key + 1) ** -ZIPF for key in self._keys))
+        self._pool = list(_pool(chance))
+
+    def call(self, moment: datetime, *, has_bodies: bool) -> Any:
+        chance = self._chance
+        (key,) = chance.choices(self._keys, cum_weights=self._shares)
+        model = key % MODEL_COUNT if chance.random() < PREFERENCE else chance.randrange(MODEL_COUNT)
+        route = ROUTES[key % len(ROUTES)]
+        row = self._pool[chance.randrange(POOL // MODEL_COUNT) * MODEL_COUNT + model]
+        made = {
+            **row,
+            "request_id": _id(moment, chance),
+            "started_at": moment,
+            "key_name": f"team-{key}",
+            "route": route,
+            "upstream_request_id": f"req_{chance.getrandbits(128):032x}",
+        }
+        if row["response_id"]:
+            unique = f"{chance.getrandbits(128):032x}"
+            made["response_id"] = f"chatcmpl-{unique}"
+            if route in RESPONSE_ROUTES:
+                made["response_id"] = f"resp_{unique}"
+                made |= {"objects": [made["response_id"], f"msg_{unique}"], "objects_last": False}
+        if not has_bodies:
+            made |= {"request_body": "", "response_body": ""}
+        return made
+
+    def rare_call(self, moment: datetime) -> Any:
+        names = {"key_name": RARE_KEY, "request_model": RARE_MODEL, "response_model": RARE_MODEL}
+        return {**self.call(moment, has_bodies=False), **names, "incoming_request_id": RARE_ID}
+
+
+def _moments(start: datetime, end: datetime, count: int, chance: random.Random) -> list[datetime]:
+    """Returns the times of `count` calls from `start` until `end`, in order: most of them in working hours."""
+    hours = [start + number * HOUR for number in range(math.ceil((end - start) / HOUR))]
+    ends = {hour: min(hour + HOUR, end) for hour in hours}
+    weights = [_busyness(hour) * ((ends[hour] - hour) / HOUR) for hour in hours]
+    drawn = chance.choices(hours, weights, k=count) if count else []
+    return sorted(hour + chance.random() * (ends[hour] - hour) for hour in drawn)
+
+
+def _busyness(hour: datetime) -> float:
+    return (1 if hour.hour in WORKING_HOURS else NIGHT) * (1 if hour.weekday() < 5 else WEEKEND)
 
 
 def _pool(chance: random.Random) -> Iterator[Any]:
-    """Yields made-up calls as priced rows of the ledger, of which all rows of the benchmark are copies.
-
-    Each copy gets a time and an id of its own.
-    """
-    from usage.journal_shipping.stubs import FIELDS
+    """Yields made-up calls as priced rows of the ledger; the n-th has the model number n modulo `MODEL_COUNT`."""
     from usage.money.row_pricing import Pricer
 
     pricer = Pricer()
-    defaults = {name: None if field.null else field.get_default() for name, field in FIELDS.items()}
+    models = _models()
     errors = (
         ("upstream_error", 429, "rate_limit_exceeded", "Rate limit reached for requests per min (RPM): Limit 500."),
         ("upstream_error", 500, "server_error", "The server had an error while processing your request."),
@@ -96,29 +125,34 @@ def _pool(chance: random.Random) -> Iterator[Any]:
     )
     for number in range(POOL):
         _, row = records(str(UUID(int=number)), datetime.now(UTC), chance)
-        row = {**defaults, **pricer.priced([row])[0]}
+        row["request_model"] = models[number % MODEL_COUNT]
+        row["response_model"] = row["response_model"] and row["request_model"]
+        (priced,) = pricer.priced([row])
         if row["outcome"] != "success":
             outcome, status, code, message = chance.choice(errors)
-            row |= {"outcome": outcome, "status": status, "error_code": code, "error_message": message}
-        if number % 1000 == 0:
-            row |= {"duration_ms": 120_000.0 + number, "cost": "1.5"}
-        row["cost"] = None if row["cost"] is None else Decimal(row["cost"])
-        row["usage"], row["price"] = _json(row["usage"]), _json(row["price"])
-        yield row
+            priced |= {"outcome": outcome, "status": status, "error_code": code, "error_message": message}
+        if number % 999 == 0:
+            priced |= {"duration_ms": 120_000.0 + number, "cost": "1.5"}
+        yield priced
 
 
-def _json(value: Any) -> Any:
-    """Converts a value to PostgreSQL's JSONB; None stays None."""
-    from psycopg.types.json import Jsonb
+def _models() -> Sequence[str]:
+    """Returns the names of `MODEL_COUNT` models: first those of `bench.ledger.shipper`, then others with a price."""
+    from usage.prices.price_sources import listed_models
 
-    return None if value is None else Jsonb(value)
-
-
-def _value(value: Any) -> Any:
-    """Converts a field's value for COPY: an outcome to its text; everything else stays unchanged."""
-    return str(value) if value.__class__.__name__ == "Outcome" else value
+    others = sorted(name for name in listed_models() if name.startswith("gpt-") and name != RARE_MODEL)
+    return list(dict.fromkeys((*MODELS, *others)))[:MODEL_COUNT]
 
 
-def _id(moment: datetime, chance: random.Random) -> UUID:
+def _write(rows: Iterable[Any]) -> None:
+    """Writes the rows of calls into the ledger, with bodies, digests and sums, as the shipper writes them."""
+    from usage.journal_shipping.rows import write_rows
+
+    remaining = iter(rows)
+    while batch := list(islice(remaining, BATCH_SIZE)):
+        write_rows(batch)
+
+
+def _id(moment: datetime, chance: random.Random) -> str:
     """Makes a version 7 UUID for the time `moment`, with random bits from the generator `chance`."""
-    return UUID(int=(int(moment.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62) | chance.getrandbits(62))
+    return str(UUID(int=(int(moment.timestamp() * 1000) << 80) | (7 << 76) | (2 << 62) | chance.getrandbits(62)))

@@ -1,8 +1,10 @@
-"""How fast the admin's pages are over a full ledger: `python -m bench.ledger.pages [--rows 5000000] [--rounds 40]`.
+"""How fast all pages are over a ledger of twenty million calls: `python -m bench.ledger.pages [--rounds 20]`.
 
 It needs only the development requirements: PostgreSQL is the bundled one, in a temporary directory that is removed
 afterwards (with `--directory` it is kept, and used again by the next run). Each page is requested over HTTP from the
-real server, one at a time: three times to warm up, then once in each of the rounds.
+real server, one at a time: three times to warm up, then once in each of the rounds. Besides, it measures what the
+ledger takes of the disk, and how long `ledger verify` takes for a day. The figures are written to `bench/results.json`
+and `bench/RESULTS.md`.
 """
 
 from __future__ import annotations
@@ -13,79 +15,111 @@ import re
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
-from urllib.parse import urlencode
+from typing import Any, NamedTuple, cast
 
 import httpx2
 
-from bench.ledger.ledger_rows import RARE_KEY, RARE_MODEL, fill
+from bench.ledger.ledger_rows import fill
+from bench.ledger.page_addresses import SampleKeys, exports, pages
 from bench.ledger.shipper import cpu_of_tree, set_up
+from bench.ledger.space import megabytes
+from bench.measures.rounds import figures
+from bench.reporting import results
 from chatproxy.postgres.bundled import BundledPostgres
-from tests.support.servers.gateway import ACCESS_TOKEN, ADMIN_PASSWORD, Gateway, run_gateway
+from tests.support.servers.gateway import ADMIN_PASSWORD, Gateway, run_gateway
 
 WARM_UP = 3
-REQUESTS = "/admin/usage/request/"
-KEYS = "/admin/proxyapi/accesskey/"
-# Makes a key for each team of the ledger, with budgets near what the team has spent, and keys that were never used, so
-# that there are more than a page of the list shows. Prints the id and the secret of the key team-3.
+VERIFICATIONS = 5
+# Makes a key for each key of the ledger that has none, with budgets near what it has spent. Prints the ids of a key
+# that makes many calls and of one that makes few, and the secret of the first.
 ISSUING = """
 from datetime import UTC, datetime
 from decimal import Decimal
+from proxyapi.key_names import comparable
 from proxyapi.models import AccessKey
+from usage.models import UsageDay
 from usage.money.spent_and_reserved import spent_by
-names = [f"team-{number}" for number in range(20)] + ["team-rare"] + [f"new-{number}" for number in range(60)]
-missing = set(names) - set(AccessKey.objects.values_list("name", flat=True))
+names = set(UsageDay.objects.values_list("key_name", flat=True).distinct())
+missing = names - set(AccessKey.objects.values_list("name", flat=True))
+keys = []
 for name, spent in spent_by(sorted(missing), datetime.now(UTC).date()).items():
     part = Decimal(len(name) * 7 % 10 + 6) / 10
-    budgets = {span: round(getattr(spent, span) * part + 1, 2) for span in ("day", "month", "total")}
-    AccessKey.objects.issue(name, owner="Ada", **{f"budget_{span}": budget for span, budget in budgets.items()})
-key = AccessKey.objects.get(name="team-3")
-print(key.pk, key.rotate())
+    budgets = {f"budget_{span}": round(getattr(spent, span) * part + 1, 2) for span in ("day", "month", "total")}
+    key = AccessKey(name=name, comparable_name=comparable(name), owner="Ada", **budgets)
+    key.renew()
+    keys.append(key)
+AccessKey.objects.bulk_create(keys)
+busy, quiet = (AccessKey.objects.get(name=name) for name in ("team-3", "team-rare"))
+print(busy.pk, quiet.pk, busy.rotate())
 """
+
+
+class Shape(NamedTuple):
+    """The shape of a ledger to measure: its calls, the weeks and keys that they are of, and how many have bodies."""
+
+    calls: int = 20_000_000
+    weeks: int = 52
+    keys: int = 2000
+    bodies: int = 200_000
+
+
+class Verification(NamedTuple):
+    """How long `ledger verify` took."""
+
+    seconds: float
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.ledger.pages", description=__doc__.partition("\n")[0])
-    parser.add_argument("--rows", type=int, default=5_000_000)
-    parser.add_argument("--rounds", type=int, default=40)
+    for name, most in Shape()._asdict().items():
+        parser.add_argument(f"--{name}", type=int, default=most)
+    parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--directory", type=Path, help="where the database is kept between runs")
+    parser.add_argument("--fill-only", action="store_true", help="fill the database, and measure nothing")
+    parser.add_argument("--print-only", action="store_true", help="do not write the figures into the results")
     arguments = parser.parse_args()
+    shape = Shape(*(getattr(arguments, name) for name in Shape._fields))
     with ExitStack() as stack:
         directory = arguments.directory or Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="chatproxy-bench-"))
         )
         directory.mkdir(parents=True, exist_ok=True)
-        run(directory, arguments.rows, arguments.rounds, keep=arguments.directory is not None)
+        run(directory, shape, arguments)
 
 
-def run(directory: Path, rows: int, rounds: int, *, keep: bool) -> None:
-    """Starts PostgreSQL and the gateway over a ledger of `rows` rows, and measures how fast all pages are.
+def run(directory: Path, shape: Shape, arguments: argparse.Namespace) -> None:
+    """Starts PostgreSQL and the gateway over a ledger of this shape, and measures it.
 
-    Deletes the database at the end unless `keep` is set.
+    Deletes the database at the end, unless the directory in which it is was given.
     """
+    start = results.surroundings()
     postgres = BundledPostgres(directory)
     postgres.start()
     try:
-        prepare(directory, postgres.url, rows)
+        taken = prepare(directory, postgres.url, shape)
+        if arguments.fill_only:
+            return
         data_dir = directory / "data"
         with run_gateway("http://127.0.0.1:9", postgres.url, data_dir, ADMIN_PASSWORD=ADMIN_PASSWORD) as gateway:
-            client = gateway.sign_in()
-            key_id, key_text = issue_keys(gateway)
-            open_my_usage(client, key_text)
             server = int((postgres.cluster / "postmaster.pid").read_text().splitlines()[0])
-            measure(client, pages(client, key_id), rounds, (gateway.process.pid, server))
+            found = measure(gateway, arguments.rounds, (gateway.process.pid, server))
+        if not arguments.print_only:
+            results.note("ledger", start, **shape._asdict(), megabytes=taken, **found)
     finally:
         postgres.stop()
-        if not keep:
+        if arguments.directory is None:
             postgres.delete()
 
 
-def prepare(directory: Path, url: str, rows: int) -> None:
-    """Fills a database with all tables, `rows` rows and all indexes; prints their sizes.
+def prepare(directory: Path, url: str, shape: Shape) -> dict[str, float]:
+    """Fills a database with all tables and with calls; prints what they take of the disk, in MB, and returns that.
 
-    A database that has rows already gets no more.
+    A database that has calls already gets no more.
     """
     set_up(directory, url)
     from django.db import connection, connections
@@ -93,26 +127,49 @@ def prepare(directory: Path, url: str, rows: int) -> None:
     from usage.models import Request
 
     if not Request.objects.exists():
-        fill(rows)
+        fill(shape.calls, weeks=shape.weeks, keys=shape.keys, bodies=shape.bodies)
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE")
-        cursor.execute(
-            "SELECT reltuples::bigint, pg_size_pretty(pg_table_size(oid)), pg_size_pretty(pg_indexes_size(oid))"
-            " FROM pg_class WHERE relname = 'usage_request'"
-        )
-        count, table, indexes = cursor.fetchone()
-    print(f"{count:,} rows: {table}, indexes {indexes}")
+        taken = megabytes(cursor)
+    print(f"{Request.objects.count():,} rows; MB: {', '.join(f'{name} {size:,.0f}' for name, size in taken.items())}")
     connections.close_all()
-    cast(Any, connections["default"]).pool.close()
+    cast(Any, connections["default"]).close_pool()
+    return taken
 
 
-def issue_keys(gateway: Gateway) -> list[str]:
-    """Makes a key for each team in the ledger, and some more; returns the id and the secret of the key `team-3`."""
+def measure(gateway: Gateway, rounds: int, processes: tuple[int, ...]) -> dict[str, Any]:
+    """Measures all pages, exports and the verification of a day; prints the figures, and returns them for the results.
+
+    `processes` are the gateway and PostgreSQL, whose CPU is measured with the times.
+    """
+    client = gateway.sign_in()
+    keys, key_text = issue_keys(gateway)
+    open_my_usage(client, key_text)
+    requests: dict[str, Callable[[], None]] = {
+        **{name: partial(get, client, address) for name, address in pages(client, keys).items()},
+        **{name: partial(get_beginning, client, address) for name, address in exports().items()},
+    }
+    times, cpu = time_in_rounds(requests, rounds, processes)
+    lines = [
+        {"what": name, "p50": statistics.median(taken), "p95": p95(taken), "cpu_ms": cpu[name]}
+        for name, taken in times.items()
+    ]
+    print(f"{'':44}{'median':>10}{'p95':>10}{'CPU':>10}  ms")
+    for one in lines:
+        print(f"{one['what']:44}{one['p50']:>10.0f}{one['p95']:>10.0f}{one['cpu_ms']:>10.0f}")
+    slowest = max(times, key=lambda name: statistics.median(times[name]))
+    verified = figures([verify_a_day(gateway) for _ in range(VERIFICATIONS)])
+    print(f"verify of a day: {verified['seconds']:.1f} s")
+    return {"pages": lines, "slowest": {"what": slowest, "rounds": {"ms": times[slowest]}}, "verify_day": verified}
+
+
+def issue_keys(gateway: Gateway) -> tuple[SampleKeys, str]:
+    """Makes the access keys of all keys in the ledger; returns the ids of two of them, and the secret of the first."""
     said = gateway.manage("shell", "--no-imports", "-c", ISSUING)
     assert said.returncode == 0, said.stderr
-    key_id, text = said.stdout.split()
+    busy, quiet, text = said.stdout.split()
     gateway.wait_until_known(text)
-    return [key_id, text]
+    return SampleKeys(busy, quiet), text
 
 
 def open_my_usage(client: httpx2.Client, text: str) -> None:
@@ -122,76 +179,53 @@ def open_my_usage(client: httpx2.Client, text: str) -> None:
     client.post("/my-usage/sign-in", data={"key": text, "csrfmiddlewaretoken": token[1]}).raise_for_status()
 
 
-def pages(client: httpx2.Client, key_id: str) -> dict[str, str]:
-    """Returns the addresses of all web pages to measure, by the description that is printed for each."""
-    listing = client.get(REQUESTS).text
-    one = re.search(r"request/([0-9a-f-]{36})/change", listing)
-    older = re.search(r'href="\?([^"]*before=[^"]*)"', client.get(f"{REQUESTS}?to=2999-01-01T00:00&key=team-3").text)
-    assert one
-    assert older
-    lists = {
-        "newest": {},
-        "a key": {"key": "team-3"},
-        "a rare key": {"key": RARE_KEY},
-        "a rare model": {"model": RARE_MODEL},
-        "a model": {"model": "gpt-4.1-2025-04-14"},
-        "a key that never had that model": {"key": "team-3", "model": RARE_MODEL},
-        "a route": {"route": "/v1/embeddings"},
-        "failed": {"outcome": "failed"},
-        "timeouts": {"outcome": "timeout"},
-        "status 429": {"status": "429"},
-        "status 418, none": {"status": "418"},
-        "streamed": {"stream": "yes"},
-        "cost above $1": {"cost": "1"},
-        "cost above $100, none": {"cost": "100"},
-        "slower than a minute": {"slower": "60"},
-        "last hour": {"range": "hour"},
-        "a key's failures, streamed": {"key": "team-3", "outcome": "failed", "stream": "yes"},
-        "text: an error": {"q": "took longer"},
-        "text: nobody": {"q": "nobody-has-said-this"},
-        "text: a key": {"q": "team-rar"},
-        "an incoming id": {"q": "needle-in-the-hay"},
-        "a request id": {"q": one[1]},
-    }
-    return {
-        **{f"dashboard, {name}": f"/admin/?range={name}" for name in ("hour", "day", "week", "month")},
-        "dashboard's JSON, day": "/admin/usage/dashboard.json?range=day",
-        **{f"requests, {name}": f"{REQUESTS}?{urlencode(query)}" for name, query in lists.items()},
-        "requests, second page of a key": f"{REQUESTS}?{older[1].replace('&amp;', '&')}",
-        "one request": f"{REQUESTS}{one[1]}/change/",
-        **{f"errors, {name}": f"/admin/usage/errors/?range={name}" for name in ("hour", "day", "week", "month")},
-        "keys": KEYS,
-        "keys, searched": f"{KEYS}?q=team",
-        "a key": f"{KEYS}{key_id}/change/",
-        **{f"a key's usage, {name}": f"{KEYS}{key_id}/usage/?range={name}" for name in ("day", "week", "month")},
-        **{f"My usage, {name}": f"/my-usage/?range={name}" for name in ("day", "month")},
-        "My usage's JSON, day": "/my-usage/data?range=day",
-        "/usage, month by day and model": f"/usage?range=month&group_by=day,model&access_token={ACCESS_TOKEN}",
-        "/metrics": f"/metrics?access_token={ACCESS_TOKEN}",
-        "/": "/",
-    }
+def get(client: httpx2.Client, address: str) -> None:
+    client.get(address).raise_for_status()
 
 
-def measure(client: httpx2.Client, addresses: dict[str, str], rounds: int, processes: tuple[int, ...]) -> None:
-    """Requests every page in turn; prints the median and 95th percentile of its time, and the CPU that it took.
+def get_beginning(client: httpx2.Client, address: str) -> None:
+    """Requests an export, and leaves as soon as its first bytes are there."""
+    with client.stream("GET", address) as answer:
+        answer.raise_for_status()
+        assert next(answer.iter_raw())
 
-    The CPU is that of the gateway and of PostgreSQL (`processes`); on a busy machine it is the only figure to trust.
+
+def time_in_rounds(
+    requests: Mapping[str, Callable[[], None]], rounds: int, processes: tuple[int, ...]
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Makes all requests in turn, in a few rounds to warm up and then in `rounds` more.
+
+    Returns the times of each, in milliseconds, and the CPU of `processes` that each has taken on average, in
+    milliseconds. On a busy machine the CPU is the only figure to trust.
     """
-    times: dict[str, list[float]] = {name: [] for name in addresses}
-    used: dict[str, float] = dict.fromkeys(addresses, 0.0)
+    times: dict[str, list[float]] = {name: [] for name in requests}
+    used: dict[str, float] = dict.fromkeys(requests, 0.0)
     for number in range(rounds + WARM_UP):
-        for name, address in addresses.items():
+        for name, request in requests.items():
             before, started = sum(map(cpu_of_tree, processes)), time.perf_counter()
-            answer = client.get(address)
+            request()
             milliseconds = 1000 * (time.perf_counter() - started)
-            answer.raise_for_status()
             if number >= WARM_UP:
                 times[name].append(milliseconds)
-                used[name] += sum(map(cpu_of_tree, processes)) - before
-    print(f"{'':44}{'median':>10}{'p95':>10}{'CPU':>10}  ms")
-    for name, taken in times.items():
-        p95 = sorted(taken)[math.ceil(len(taken) * 0.95) - 1]
-        print(f"{name:44}{statistics.median(taken):>10.0f}{p95:>10.0f}{1000 * used[name] / rounds:>10.0f}")
+                used[name] += 1000 * (sum(map(cpu_of_tree, processes)) - before) / rounds
+    return times, used
+
+
+def p95(values: list[float]) -> float:
+    return sorted(values)[math.ceil(len(values) * 0.95) - 1]
+
+
+def verify_a_day(gateway: Gateway) -> Verification:
+    """Runs `ledger verify` for the calls since the beginning of yesterday, and measures how long it takes.
+
+    Raises:
+        AssertionError: the ledger has a fault, and no figure of it is worth anything.
+    """
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    started = time.perf_counter()
+    said = gateway.manage("ledger", "verify", "--since", f"{yesterday:%Y-%m-%d}")
+    assert said.returncode == 0, said.stdout + said.stderr
+    return Verification(time.perf_counter() - started)
 
 
 if __name__ == "__main__":

@@ -263,4 +263,8 @@ GOALS = (
     ),
     at_most("of 2,000 streams at once, delay of events, p99", 100, "ms", measured("crowds", "p99", CHAT), ".0f"),
     at_most("cost of a call over a full ledger, against an empty one", 1.05, "times", growth),
+    at_most("the slowest page over a full ledger", 300, "ms", measured("slowest", "ms", section="ledger"), ".0f"),
+    at_most(
+        "`ledger verify` of a day of a full ledger", 10, "s", measured("verify_day", "seconds", section="ledger"), ".1f"
+    ),
 )

@@ -11,3 +11,5 @@ BUILT_IN, BUDGETS = "the built-in key", "a key with limits and three budgets"
 ONE_AT_A_TIME = ", one connection"
 IMAGE, FORM = ", 5 MB image", ", 24 MB form"
 MANY_STREAMS, FEW_STREAMS = ", 200 streams", ", 10 streams"
+# The parts of the ledger whose size on the disk is measured:
+CALLS, INDEXES, RESPONSES, BODIES, SUMS = "rows", "indexes of rows", "owners of responses", "bodies", "sums"

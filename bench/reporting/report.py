@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from bench.reporting.goals import ENOUGH, GOALS, Found, line
-from bench.reporting.names import EMPTY
+from bench.reporting.names import BODIES, EMPTY
 
 INTRODUCTION = f"""# Benchmarks
 
-What `make bench`, `make bench-peers`, `make bench-hostility` and `python -m bench.ledger.growth` found last; the notes
-at the end are by hand, from `bench/NOTES.md`. One core has the server and PostgreSQL, the other the load and upstream.
+What `make bench`, `make bench-peers`, `make bench-hostility`, `python -m bench.ledger.growth` and
+`python -m bench.ledger.pages` found last; the notes at the end are by hand, from `bench/NOTES.md`. One core has the server and PostgreSQL, the other the load and upstream.
 CPU is what the operating system accounts to the processes, so it depends less than calls/s on what else runs on the
 machine.
 
@@ -33,6 +33,8 @@ def render(found: Found, notes: str) -> str:
         parts += bench(found["bench"])
     if "growth" in found:
         parts += ["## A growing ledger", table(("rows", *CALLS[2:], "B"), growth_rows(found["growth"]["ledgers"]))]
+    if "ledger" in found:
+        parts += full_ledger(found["ledger"])
     if "peers" in found:
         parts += peers(found["peers"])
     if "hostility" in found:
@@ -78,6 +80,29 @@ def bench(found: Found) -> Iterator[str]:
     )
     yield "## Memory, idleness, workers"
     yield table(("figure", ""), other_rows(found))
+
+
+def full_ledger(found: Found) -> Iterator[str]:
+    yield (
+        f"## A ledger of {found['calls'] / 1e6:g} million calls\n\n"
+        f"They are of {found['weeks']} weeks and {found['keys']:,} keys. Milliseconds of each page, one at a time and"
+        " warm; CPU is that of the gateway and of PostgreSQL together."
+    )
+    yield table(
+        ("page", "p50", "p95", "CPU"),
+        ([one["what"], *(f"{one[name]:.0f}" for name in ("p50", "p95", "cpu_ms"))] for one in found["pages"]),
+    )
+    yield table(("figure", ""), full_ledger_rows(found))
+
+
+def full_ledger_rows(found: Found) -> Iterator[Sequence[str]]:
+    parts = {**found["megabytes"]}
+    bodies = parts.pop(BODIES)
+    millions = found["calls"] / 1e6
+    yield ["disk, a million calls without bodies", f"{sum(parts.values()) / millions:,.0f} MB"]
+    yield from ([f"of it {part}", f"{size / millions:,.0f} MB"] for part, size in parts.items())
+    yield ["disk, the bodies of a million calls, 2 KB each", f"{bodies / found['bodies'] * 1e6:,.0f} MB"]
+    yield ["`ledger verify --since` yesterday", f"{found['verify_day']['seconds']:.1f} s"]
 
 
 def peers(found: Found) -> Iterator[str]:

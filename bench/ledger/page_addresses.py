@@ -1,0 +1,103 @@
+"""The addresses of all pages to measure, by the words that describe each in the results."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+import httpx2
+
+from bench.ledger.ledger_rows import RARE_ID, RARE_KEY, RARE_MODEL
+from tests.support.servers.gateway import ACCESS_TOKEN
+
+REQUESTS = "/admin/usage/request/"
+KEYS = "/admin/proxyapi/accesskey/"
+RANGES = ("hour", "day", "week", "month")
+TOKEN = f"access_token={ACCESS_TOKEN}"
+
+
+class SampleKeys(NamedTuple):
+    """The keys whose pages are measured: the id of one that makes many calls, and of one that makes few."""
+
+    busy: str
+    quiet: str
+
+
+def pages(client: httpx2.Client, keys: SampleKeys) -> dict[str, str]:
+    """Returns the addresses of all pages to measure, by the description of each; `client` is signed in to the admin."""
+    listing = client.get(REQUESTS).text
+    one = re.search(r"request/([0-9a-f-]{36})/change", listing)
+    older = re.search(r'href="\?([^"]*before=[^"]*)"', client.get(f"{REQUESTS}?to=2999-01-01T00:00&key=team-3").text)
+    assert one
+    assert older
+    ranges = {**{name: f"range={name}" for name in RANGES}, "year": _year()}
+    lists = {
+        "newest": {},
+        "a key": {"key": "team-3"},
+        "a rare key": {"key": RARE_KEY},
+        "a rare model": {"model": RARE_MODEL},
+        "a model": {"model": "gpt-4.1-2025-04-14"},
+        "a model, any date": {"model": "gpt-4.1 (any date)"},
+        "a key that never had that model": {"key": "team-3", "model": RARE_MODEL},
+        "a route": {"route": "/v1/embeddings"},
+        "failed": {"outcome": "failed"},
+        "timeouts": {"outcome": "timeout"},
+        "status 429": {"status": "429"},
+        "status 418, none": {"status": "418"},
+        "streamed": {"stream": "yes"},
+        "an address, none": {"caller": "192.0.2.1"},
+        "cost above $1": {"cost": "1"},
+        "cost above $100, none": {"cost": "100"},
+        "slower than a minute": {"slower": "60"},
+        "last hour": {"range": "hour"},
+        "a key's failures, streamed": {"key": "team-3", "outcome": "failed", "stream": "yes"},
+        "text: an error": {"q": "took longer"},
+        "text: nobody": {"q": "nobody-has-said-this"},
+        "text: a key": {"q": "team-rar"},
+        "text: all keys": {"q": "team"},
+        "an incoming id": {"q": RARE_ID},
+        "a request id": {"q": one[1]},
+    }
+    return {
+        **{f"dashboard, {name}": f"/admin/?{query}" for name, query in ranges.items()},
+        "dashboard's JSON, day": "/admin/usage/dashboard.json?range=day",
+        **{f"requests, {name}": f"{REQUESTS}?{urlencode(query)}" for name, query in lists.items()},
+        "requests, second page of a key": f"{REQUESTS}?{older[1].replace('&amp;', '&')}",
+        "one request": f"{REQUESTS}{one[1]}/change/",
+        **{f"errors, {name}": f"/admin/usage/errors/?{query}" for name, query in ranges.items()},
+        **{f"needs a price, {name}": f"/admin/usage/needed-prices/?{query}" for name, query in ranges.items()},
+        "keys": KEYS,
+        "keys, the last page": f"{KEYS}?p=80",
+        "keys, searched": f"{KEYS}?q=team-19",
+        "keys, active ones": f"{KEYS}?state=active",
+        "a key": f"{KEYS}{keys.busy}/change/",
+        **{f"a key's usage, {name}": f"{KEYS}{keys.busy}/usage/?{query}" for name, query in ranges.items()},
+        "a quiet key's usage, year": f"{KEYS}{keys.quiet}/usage/?{_year()}",
+        **{f"My usage, {name}": f"/my-usage/?range={name}" for name in ("day", "month")},
+        "My usage's JSON, day": "/my-usage/data?range=day",
+        "/usage, day by key": f"/usage?range=day&group_by=key&{TOKEN}",
+        "/usage, month": f"/usage?range=month&{TOKEN}",
+        "/usage, month by day and model": f"/usage?range=month&group_by=day,model&{TOKEN}",
+        "/usage, month of a key by day": f"/usage?range=month&group_by=day&key=team-3&{TOKEN}",
+        "/log": f"/log?{TOKEN}",
+        "/log_errors": f"/log_errors?{TOKEN}",
+        "/metrics": f"/metrics?{TOKEN}",
+        "/": "/",
+    }
+
+
+def exports() -> dict[str, str]:
+    """Returns the addresses of exports, of which the time until the first calls arrive is measured."""
+    return {
+        "export, all calls": f"{REQUESTS}export.json",
+        "export, a key's failures": f"{REQUESTS}export.json?key=team-3&outcome=failed",
+        "export, errors of a month": "/admin/usage/errors/export.json?range=month",
+    }
+
+
+def _year() -> str:
+    """Returns the query string that selects the last 365 days."""
+    now = datetime.now(UTC)
+    return urlencode({"from": f"{now - timedelta(days=365):%Y-%m-%dT%H:%M}", "to": f"{now:%Y-%m-%dT%H:%M}"})
