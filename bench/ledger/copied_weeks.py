@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.db import connection, models
 from django.db.backends.utils import CursorWrapper
@@ -52,7 +53,12 @@ def copy_back(start: datetime, weeks: int) -> None:
         django.db.Error: the database fails.
     """
     began = time.perf_counter()
-    ends = {"start": start, "end": start + WEEK, "first_id": first_id(start), "end_id": first_id(start + WEEK)}
+    ends: dict[str, datetime | UUID] = {
+        "start": start,
+        "end": start + WEEK,
+        "first_id": first_id(start),
+        "end_id": first_id(start + WEEK),
+    }
     with connection.cursor() as cursor:
         cursor.execute("SET synchronous_commit = off")
         cursor.execute("SET maintenance_work_mem = '1GB'")
@@ -78,25 +84,25 @@ def copy_back(start: datetime, weeks: int) -> None:
 def _copy(cursor: CursorWrapper, model: type[models.Model], week: int) -> int:
     """Copies the rows of one table into the week that many weeks before; returns how many there are."""
     fields = [field for field in model._meta.concrete_fields if field.name != "digest"]
-    names = ", ".join(field.column for field in fields)
+    names = ", ".join(str(field.column) for field in fields)
     moved = ", ".join(f"{_moved(field)} AS {field.column}" for field in fields)
     table = model._meta.db_table
     into, values = (f"{names}, digest", f"{names}, {DIGEST}") if model is Request else (names, names)
-    age = week * WEEK
+    milliseconds = week * WEEK // timedelta(milliseconds=1)
     cursor.execute(
         f"INSERT INTO {table} ({into}) SELECT {values} FROM (SELECT {moved} FROM week_of_{table} OFFSET 0) AS moved",
-        {"age": age, "milliseconds": age // timedelta(milliseconds=1), "week": week},
+        {"milliseconds": milliseconds, "week": week},
     )
     return int(cursor.rowcount)
 
 
 def _moved(field: models.Field[Any, Any]) -> str:
     """Returns the SQL expression for a column's value in a copy: times and ids are those of another week."""
-    column = field.column
+    column = str(field.column)
     if isinstance(field, models.DateTimeField):
-        return f"{column} - %(age)s"
+        return f"{column} - %(week)s * interval '7 days'"
     if isinstance(field, models.DateField):
-        return f"({column} - %(age)s)::date"
+        return f"{column} - %(week)s * 7"
     if isinstance(field, models.UUIDField):
         return MOVED_ID.format(column)
     if column in UNIQUE_TEXTS:

@@ -60,7 +60,7 @@ def fill(count: int, *, weeks: int = 52, keys: int = 2000, bodies: int = 200_000
 
 
 class _CallMaker:
-    """Maker of the rows of made-up calls: each is one of `POOL` priced calls, with an id, a time and a key of its own."""
+    """Maker of made-up calls' rows: each is one of `POOL` priced calls, with an id, a time and a key of its own."""
 
     def __init__(self, keys: int, chance: random.Random) -> None:
         self._chance = chance

@@ -13,9 +13,9 @@ from bench.reporting.names import BODIES, EMPTY
 INTRODUCTION = f"""# Benchmarks
 
 What `make bench`, `make bench-peers`, `make bench-hostility`, `python -m bench.ledger.growth` and
-`python -m bench.ledger.pages` found last; the notes at the end are by hand, from `bench/NOTES.md`. One core has the server and PostgreSQL, the other the load and upstream.
-CPU is what the operating system accounts to the processes, so it depends less than calls/s on what else runs on the
-machine.
+`python -m bench.ledger.pages` found last; the notes at the end are by hand, from `bench/NOTES.md`. One core has the
+server and PostgreSQL, the other the load and upstream. CPU is what the operating system accounts to the processes, so
+it depends less than calls/s on what else runs on the machine.
 
 **B** is the CPU of a call of Django's stock ASGI handler with an empty view (two middlewares, uvicorn-worker), in the
 same run. Ledger, authentication, limits, redaction and metrics are on. The CPU of the gateway is that of all its

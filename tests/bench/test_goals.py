@@ -9,7 +9,7 @@ import pytest
 from bench.measures.rounds import figures, in_turns, line
 from bench.reporting import report, results
 from bench.reporting.goals import ENOUGH, GOALS, Goal, at_least, at_most, difference, measured, ratio, total, within
-from bench.reporting.names import CHAT, EMPTY
+from bench.reporting.names import BODIES, CHAT, EMPTY
 
 
 class Pair(NamedTuple):
@@ -104,6 +104,22 @@ def test_results_of_before_rounds_were_kept_are_still_shown_and_judged_no_more()
     ]
     assert [row[0] for row in report.growth_rows(growth["ledgers"])] == ["0"]
     assert GOALS[0].reached({"bench": {"calls": [{**one, **costs} for one in old]}}) == ("not measured yet", "")
+
+
+def test_the_page_has_the_pages_and_the_size_of_a_full_ledger() -> None:
+    pages = [{"what": "one request", "p50": 20.4, "p95": 31.0, "cpu_ms": 15.0}]
+    megabytes = {"rows": 2000.0, BODIES: 170.0, "sums": 100.0}
+    shape = {"calls": 2_000_000, "weeks": 52, "keys": 2000, "bodies": 100_000}
+
+    text = "\n".join(
+        report.full_ledger({**shape, "pages": pages, "megabytes": megabytes, "verify_day": {"seconds": 7.04}})
+    )
+
+    assert text.startswith("## A ledger of 2 million calls")
+    assert "| one request | 20 | 31 | 15 |" in text
+    assert "| disk, a million calls without bodies | 1,050 MB |" in text
+    assert "| disk, the bodies of a million calls, 2 KB each | 1,700 MB |" in text
+    assert "| 7.0 s |" in text
 
 
 def test_every_goal_stands_in_the_page_once() -> None:
