@@ -25,7 +25,7 @@ import pathlib, sys
 from bench.ledger.shipper import set_up
 set_up(pathlib.Path(sys.argv[1]), sys.argv[2])
 from bench.ledger.ledger_rows import fill
-fill(int(sys.argv[3]), weeks=5, keys=20)
+fill(int(sys.argv[3]), weeks=4, keys=20)
 """
 # Keys whose calls are in the ledger already, with room in their budgets, little of it, and none; the last text is said.
 # A budget is a part of what was spent, and a cent at least: shortly after midnight a day has no call yet.
