@@ -33,7 +33,7 @@ from usage.sums.pruned import hours_with_pruned_calls, pruned_ids_end
 
 logger = logging.getLogger(__name__)
 
-BATCH_SIZE = 500
+BATCH_SIZE = 1000  # 500 take a fifth more CPU a row; 2,000 gain little, and workers wait longer for their leases
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.1, 5.0
 NO_ANSWER = "NoAnswer: it does not answer"
 SILENCE_SECONDS = 5.0  # a database that needs longer for one batch counts as unreachable

@@ -102,7 +102,8 @@ class Shipper:
                 logger.warning("the shipper ends; %d bytes stay in the journals", self.lag_bytes)
                 return
             except Exception as fault:  # the border: everything is still in the journal, so it is tried again
-                logger.exception("the shipper failed and tries again")
+                if self.fault != type(fault).__name__:  # once, and not at each attempt
+                    _log(fault)
                 self.fault = type(fault).__name__
                 backoff = min(backoff * 2, LONGEST_BACKOFF)
             if is_last:
@@ -166,6 +167,14 @@ class Shipper:
         if not faults:
             self.complete_at = began
         return faults
+
+
+def _log(fault: Exception) -> None:
+    """Logs the error that has ended a round: in words if the operating system has refused something, as a full disk."""
+    if isinstance(fault, OSError) and fault.strerror:
+        logger.error("the shipper cannot go on, and tries again: %s", fault.strerror)
+    else:
+        logger.error("the shipper failed and tries again", exc_info=fault)
 
 
 def ship_dead(

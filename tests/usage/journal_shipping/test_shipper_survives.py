@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,28 +33,48 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_unexpected_fault_is_seen_and_passes(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("fault", "words", "has_traceback"),
+    [
+        (RuntimeError("nobody expected this"), "the shipper failed", True),
+        (OSError(errno.ENOSPC, "No space left on device"), "tries again: No space left on device", False),
+    ],
+)
+def test_a_fault_is_seen_and_passes(
+    journal: Journal,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    fault: Exception,
+    words: str,
+    has_traceback: bool,
+) -> None:
     monkeypatch.setattr(shipper_module, "IDLE_SECONDS", 0.005)
     shipper = Shipper(journal.directory)
     deliver = shipper.delivery.deliver
     broken = threading.Event()
     broken.set()
+    attempts = 0
 
     def sometimes(rows: Any) -> None:
+        nonlocal attempts
+        attempts += 1
         if broken.is_set():
-            raise RuntimeError("nobody expected this")
+            raise fault
         deliver(rows)
 
     monkeypatch.setattr(shipper.delivery, "deliver", sometimes)
     shipper.start()
     try:
         write(journal, [call()])
-        wait_until(lambda: shipper.fault == "RuntimeError")
+        wait_until(lambda: shipper.fault == type(fault).__name__ and attempts > 2)
         broken.clear()
         wait_until(lambda: Request.objects.count() == 1)
         wait_until(lambda: not shipper.fault)
     finally:
         assert shipper.stop(PATIENCE)
+    [record] = [record for record in caplog.records if record.name == shipper_module.__name__]
+    assert words in record.getMessage()
+    assert bool(record.exc_info) is has_traceback
 
 
 @pytest.mark.django_db(transaction=True)
