@@ -1,7 +1,7 @@
 """Owns the prices that an administrator sets: what such a price contains, and which calls it is for, by their tier.
 
-It is not part of `usage.prices.price_sources`, because the list prices there take a third of a second to import, and
-the tables (`usage.models`), which import this module, need none of them.
+It is not part of `usage.prices.price_sources`, because the tables (`usage.models`), which import this module, need no
+list prices.
 """
 
 from __future__ import annotations

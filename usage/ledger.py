@@ -15,6 +15,7 @@ from usage.custom_prices import CustomPrice
 from usage.journal.writer import Journal
 from usage.metric_counters import counters
 from usage.money.row_pricing import Pricer
+from usage.prices import genai_price_list
 
 
 class Ledger:
@@ -56,6 +57,10 @@ class Ledger:
         """
         # Workers need prices only for keys with a budget: to know beforehand what a call can cost.
         self._pricer.refresh()
+
+    def load_price_list(self) -> None:
+        """Loads the published prices into memory, so that no call has to wait for that."""
+        genai_price_list.refresh()
 
     @property
     def custom_prices(self) -> Sequence[CustomPrice] | None:

@@ -1,4 +1,8 @@
-"""The directory of one PostgreSQL cluster: its creation, and the start and stop of the server on it."""
+"""The directory of one PostgreSQL cluster: its creation, and the start and stop of the server on it.
+
+psycopg is imported only where a server is started: gunicorn's master, which watches one that runs, does without its
+8 MB.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
-
-import psycopg
-from psycopg import sql
 
 from chatproxy.postgres.binaries import BundledPostgresError, Postgres
 
@@ -84,6 +85,8 @@ class Cluster(NamedTuple):
         Raises:
             BundledPostgresError: the server does not start, or does not answer within `READY_SECONDS`.
         """
+        import psycopg
+
         deadline = time.monotonic() + READY_SECONDS
         fault = "it does not answer"
         while time.monotonic() < deadline:
@@ -147,6 +150,9 @@ class Cluster(NamedTuple):
 
     def _create_database(self, name: str) -> None:
         """Creates the database `name` in the running PostgreSQL server, if there is none."""
+        import psycopg
+        from psycopg import sql
+
         host = str(self.socket_dir)
         with psycopg.connect(host=host, user="postgres", dbname="postgres", autocommit=True) as connection:
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone():

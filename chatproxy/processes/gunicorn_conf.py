@@ -32,8 +32,7 @@ def _bundled_postgres() -> PostgresWatch | None:
     """Returns the thread that restarts the bundled PostgreSQL when needed; None if DATABASE_URL is set."""
     if _values["DATABASE_URL"] is not None:
         return None
-    # Imported only if needed: they import psycopg, which would take half of the memory of gunicorn's master process.
-    # `manage.py serve` has started the server before.
+    # Imported only if needed. `manage.py serve` has started the server before.
     from chatproxy.postgres.bundled import BundledPostgres
     from chatproxy.postgres.watch import PostgresWatch
 

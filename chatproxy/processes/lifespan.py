@@ -75,7 +75,8 @@ async def start_parts(steps: ShutdownSteps) -> None:
     steps.add("reservations", reservations.close)
     await limiter.start()
     steps.add("limits", limiter.stop)
-    steps.add("upstream's connections", upstream.close)  # opened by the first call that needs one
+    await asyncio.to_thread(upstream.prepare)
+    steps.add("upstream's connections", upstream.close)
     # deletes the files that record owners of stored objects, once the database has these owners as well
     sweep = asyncio.create_task(owner_store.sweep_forever())
 

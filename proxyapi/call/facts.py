@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from proxyapi.cached_settings import call_settings
 from proxyapi.call.call_request import CallRequest
 from proxyapi.call.uploads import FormUpload
+from proxyapi.keys.credentials import Credentials
 from proxyapi.keys.keyring import Caller
 from proxyapi.limits.output_limits import AddedLimit
 from proxyapi.limits.usage_estimates import with_one_picture_model
-from proxyapi.upstream.credentials import Credentials
 from proxyapi.upstream.request import UpstreamRequest
 from usage.call_record import OtherUsage, SupposedUsage
 from usage.money.billing import MaxUsage

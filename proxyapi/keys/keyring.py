@@ -78,8 +78,7 @@ class Caller:
     def is_limited(self) -> bool:
         """True if the key has a limit of requests, tokens or parallel calls, so that its calls must be counted."""
         # Budgets need none of these counts: dollars are reserved separately.
-        limits = (self.requests_per_minute, self.tokens_per_minute, self.parallel_calls)
-        return any(limit is not None for limit in limits)
+        return not (self.requests_per_minute is None and self.tokens_per_minute is None and self.parallel_calls is None)
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,8 @@ class Keyring:
         Waits until the thread has tried once, at most `START_SECONDS`.
         """
         try:
-            self._replace_keys(key_snapshots.read())
+            self._replace_keys(snapshot := key_snapshots.read())
+            key_snapshots.load_price_list(snapshot.records if snapshot else ())
         except (LookupError, TypeError, ValueError, ArithmeticError) as error:
             logger.warning("the copy of the keys on disk is damaged: %s", type(error).__name__)
             self._replace_keys(None)

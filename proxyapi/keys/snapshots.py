@@ -80,13 +80,26 @@ def read_prices(records: Iterable[Record]) -> None:
 
     Prices that were read lately are not read again. An error of the database is ignored.
     """
-    if any(record[f"budget_{span}"] is not None for record in records for span in ("day", "month", "total")):
+    if _is_any_budgeted(records):
         try:
             # needed to know beforehand what a call of such a key can cost
             ledger.refresh_prices()
         # the keys are read from the same database every second, and an error in that is reported
         except Error:
             connections.close_all()
+
+
+def load_price_list(records: Iterable[Record]) -> None:
+    """Loads the published prices, if one of the keys in `records` has a budget, so that no call waits for that.
+
+    It is for keys that do not come from the database; with those, `read_prices` loads the list, too.
+    """
+    if _is_any_budgeted(records):
+        ledger.load_price_list()
+
+
+def _is_any_budgeted(records: Iterable[Record]) -> bool:
+    return any(record[f"budget_{span}"] is not None for record in records for span in ("day", "month", "total"))
 
 
 def leave_pool() -> None:

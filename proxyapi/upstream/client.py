@@ -1,29 +1,31 @@
 """Sends requests to upstream, each on an account.
 
-The official SDK supplies the base URL and, once for each account, the headers of a client; `transport` moves the bytes.
-(The SDK's own machinery takes four times as much CPU for a call, and would parse what must pass unchanged.)
+The official SDK supplies the base URL and the headers of a client (`sdk`); `transport` moves the bytes. (The SDK's own
+machinery takes four times as much CPU for a call, and would parse what must pass unchanged.)
 
-Invariants: one client and one pool of connections per process; the host never comes from a caller; a call that creates
-something is sent once; each setting that the SDK would read from the environment by itself is passed explicitly.
+Invariants: one pool of connections per process; the host never comes from a caller; a call that creates something is
+sent once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
-import os
-from functools import cache, lru_cache
+import subprocess
+import sys
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
 
-import httpx2
 from django.conf import settings
-from openai import AsyncOpenAI
 
 from proxyapi.exceptions import (
     UpstreamUnreachable,
 )
 from proxyapi.upstream import self_calls
 from proxyapi.upstream.answer import UpstreamAnswer
-from proxyapi.upstream.credentials import Credentials
 from proxyapi.upstream.exchange import Body, SilenceLimits
 from proxyapi.upstream.failures import error_of
 from proxyapi.upstream.faults import TransportFault
@@ -33,58 +35,54 @@ from proxyapi.upstream.transport import Transport
 
 logger = logging.getLogger(__name__)
 
+ROOT = Path(__file__).resolve().parents[2]
 CONNECT_TIMEOUT = 5.0  # seconds
 SAFE_METHODS = {"GET", "DELETE"}
 RETRIES = 2
 RETRY_PAUSE = 0.1  # seconds, times the number of attempts
 
 
+class SDKClient(NamedTuple):
+    """What the OpenAI SDK says of its client: the base URL, and the headers of each request but those of an account."""
+
+    base_url: str
+    headers: Headers
+
+
 @cache
-def client() -> AsyncOpenAI:
-    """Returns this process's client of the OpenAI SDK, which only supplies the base URL and the SDK's headers."""
-    # The variable could add a header to every call, and no argument switches it off.
-    os.environ.pop("OPENAI_CUSTOM_HEADERS", None)
-    # The key is a placeholder, which `account_headers` replaces by that of the account that pays for the request.
-    return AsyncOpenAI(
-        api_key="sk-set-per-account",
-        admin_api_key="",
-        organization="",
-        project="",
-        webhook_secret="",
-        base_url=settings.OPENAI_BASE_URL,
-        max_retries=0,
-        http_client=httpx2.AsyncClient(transport=httpx2.MockTransport(refuse)),
-    )
+def sdk_client() -> SDKClient:
+    """Asks the OpenAI SDK for its base URL and its headers; takes half a second when it is called first.
 
-
-def refuse(request: httpx2.Request) -> httpx2.Response:
-    """Raises RuntimeError for every request; replaces the HTTP transport of the OpenAI SDK's client."""
-    # The SDK's client must send nothing itself.
-    raise RuntimeError("calls go through proxyapi.upstream.transport")
+    Raises:
+        subprocess.CalledProcessError: the SDK cannot be asked. It has said why in this process's own error output.
+    """
+    command = [sys.executable, "-m", "proxyapi.upstream.sdk", settings.OPENAI_BASE_URL]
+    printed = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout  # noqa: S603  (no shell)
+    found = json.loads(printed)
+    return SDKClient(found["base_url"], Headers(found["headers"]))
 
 
 @cache
 def transport() -> Transport:
     """Returns the pool of this process's connections to upstream; there is only one."""
-    base_url = str(client().base_url).rstrip("/")
     silence = SilenceLimits(settings.FIRST_BYTE_TIMEOUT, settings.IDLE_TIMEOUT)
-    return Transport(base_url, connect_timeout=CONNECT_TIMEOUT, silence=silence)
+    return Transport(sdk_client().base_url.rstrip("/"), connect_timeout=CONNECT_TIMEOUT, silence=silence)
+
+
+def prepare() -> None:
+    """Asks the SDK, and reads the certificates of TLS, for which the first call would otherwise have to wait.
+
+    To be called in a thread. If the certificates cannot be read, each call tries again, and its error says so.
+    """
+    sdk_client()
+    with suppress(OSError):
+        transport()
 
 
 async def close() -> None:
     """Closes all connections of this process to upstream."""
     await transport().close()
     transport.cache_clear()
-
-
-@lru_cache(maxsize=256)
-def account_headers(credentials: Credentials) -> Headers:
-    """Returns the headers that the OpenAI SDK sends with every request of this account, with the account's API key."""
-    account = client().copy(
-        api_key=credentials.api_key, organization=credentials.organization, project=credentials.project
-    )
-    headers = {**account.default_headers, **account.auth_headers}
-    return Headers({name: value for name, value in headers.items() if isinstance(value, str) and value})
 
 
 async def send(request: UpstreamRequest) -> UpstreamAnswer:
@@ -135,7 +133,7 @@ async def _send_once(request: UpstreamRequest) -> UpstreamAnswer:
 def _head_and_body(request: UpstreamRequest) -> tuple[Headers, Body]:
     """Returns the headers, with the account's credentials, and the body that go upstream for a request."""
     credentials = request.credentials
-    headers = account_headers(credentials).copy() if request.headers is None else request.headers.copy()
+    headers = (sdk_client().headers if request.headers is None else request.headers).copy()
     headers["Authorization"] = f"Bearer {credentials.api_key}"
     if credentials.organization:
         headers.setdefault("OpenAI-Organization", credentials.organization)

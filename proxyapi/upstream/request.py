@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from proxyapi.bodies.json_body import JSONBody
+from proxyapi.keys.credentials import Credentials
 from proxyapi.routes import Route, find_route
-from proxyapi.upstream.credentials import Credentials
 from proxyapi.upstream.passed_headers import Headers
 
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from urllib.parse import SplitResult, urlsplit
 
 import aiohappyeyeballs
-import httpx2
 
 from proxyapi.upstream.connection import Connection
 from proxyapi.upstream.exchange import UNLIMITED, Body, Exchange, SilenceLimits
@@ -38,7 +38,7 @@ class Transport:
         self._url = urlsplit(base_url)
         self._host = self._url.netloc.rpartition("@")[2]
         self._proxy = environment_proxy(base_url)
-        self._tls = httpx2.create_ssl_context() if self._url.scheme == "https" else None
+        self._tls = tls_context() if self._url.scheme == "https" else None
         self._connect_timeout = connect_timeout
         self._silence = silence
         # `proxyapi.call.capacity` limits the calls, and so the connections.
@@ -196,3 +196,14 @@ async def in_chunks(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         if piece:
             yield b"%x\r\n%b\r\n" % (len(piece), piece)
     yield b"0\r\n\r\n"
+
+
+def tls_context() -> ssl.SSLContext:
+    """Returns the TLS settings for upstream: trusted are the system's authorities, or those that `SSL_CERT_FILE` names.
+
+    Raises:
+        OSError: the file, or the directory `SSL_CERT_DIR`, cannot be read.
+    """
+    import httpx2  # it knows where systems keep their certificates; a gateway whose upstream is local needs none of it
+
+    return httpx2.create_ssl_context()

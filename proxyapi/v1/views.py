@@ -32,6 +32,7 @@ from proxyapi.dispatch.base_urls import has_endpoint_twice, unknown_endpoint
 from proxyapi.dispatch.form_view import FormView
 from proxyapi.exceptions import NotFound, WebSocketRefused
 from proxyapi.key_names import SECURITY_KEY_NAME
+from proxyapi.keys.credentials import caller_credentials
 from proxyapi.keys.globs import is_allowed
 from proxyapi.keys.keyring import Caller
 from proxyapi.object_owners import ownership_check
@@ -49,7 +50,6 @@ from proxyapi.streams.relay import (
     resumed,
 )
 from proxyapi.upstream.answer import UpstreamAnswer
-from proxyapi.upstream.credentials import caller_credentials
 from proxyapi.upstream.passed_headers import pass_up, without_encoding
 from proxyapi.upstream.request import UpstreamRequest
 from proxyapi.upstream.self_calls import gateways_passed

@@ -1,5 +1,8 @@
 """The list of genai-prices from which prices are taken: the installed package's, or a newer one that was downloaded.
 
+The package is loaded when the first price is needed, and not with this module: it takes 10 MB and a third of a second,
+and a worker that serves no key with a budget prices nothing.
+
 `usage.upkeep.price_update` downloads a list, checks it and replaces the file `DATA_DIR/prices.json`, which every
 process of the host reads (`refresh`): when it starts, and whenever the file has changed. A file that was downloaded
 with another version of the package is left aside, because a new version of the package brings a newer list of its own.
@@ -12,23 +15,20 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import genai_prices
 from django.conf import settings
-from genai_prices.data import providers
-from genai_prices.types import (
-    Provider,
-    StartDateConstraint,
-    _providers_from_raw,  # what genai-prices' own updater parses a list with; there is no public name for it
-)
+
+if TYPE_CHECKING:
+    from genai_prices.types import Provider
 
 logger = logging.getLogger(__name__)
 
 FILE_NAME = "prices.json"
-VERSION = genai_prices.__version__
+VERSION = metadata.version("genai-prices")
 OPENAI = "openai"
 SOLE_SELLERS = frozenset({"anthropic", "google", "x-ai"})  # vendors of models that nobody else sells by their names
 
@@ -53,6 +53,8 @@ class PriceList:
     @property
     def newest_price(self) -> date:
         """The latest date on which a price of OpenAI's in this list begins; `date.min` if the list has no dates."""
+        from genai_prices.types import StartDateConstraint  # loaded already, since its list is
+
         days = [date.min]
         for info in self.openai.models:
             conditional = info.prices if isinstance(info.prices, list) else []
@@ -62,22 +64,29 @@ class PriceList:
         return max(days)
 
 
-BUNDLED = PriceList(providers, f"genai-prices {VERSION}")
+@cache
+def bundled() -> PriceList:
+    """Returns the price list of the installed package genai-prices, which the first call loads."""
+    from genai_prices.data import providers
+
+    return PriceList(providers, f"genai-prices {VERSION}")
 
 
 class _InUse:
     """Holder of the price list that this process uses (`prices`), and of the state of the file from which it was read.
 
-    `file_state` has the modification time, size and inode that the downloaded list's file had; None if there is no such
-    file, and the list is that of the installed package.
+    `prices` is None until a list is needed. `file_state` has the modification time, size and inode that the downloaded
+    list's file had; None if there is no such file, and the list is that of the installed package.
     """
 
-    prices = BUNDLED
+    prices: PriceList | None = None
     file_state: tuple[int, int, int] | None = None
 
 
 def in_use() -> PriceList:
-    """Returns the price list that this process uses now."""
+    """Returns the price list that this process uses now; if it has loaded none yet, the installed package's."""
+    if _InUse.prices is None:
+        _InUse.prices = bundled()
     return _InUse.prices
 
 
@@ -95,20 +104,27 @@ def file() -> Path:
 def refresh() -> None:
     """Makes this process use the downloaded price list or, if there is none, the installed package's list.
 
-    An unchanged file costs one `stat`. An unreadable file is logged, and the present list stays in use.
+    An unchanged file costs one `stat`. An unreadable file is logged, and the present list stays in use. Afterwards a
+    list is loaded, so that no call has to wait for that.
     """
+    _read_file()
+    in_use()
+
+
+def _read_file() -> None:
+    """Reads the downloaded price list from its file, if the file has changed; `refresh` says what is done otherwise."""
     try:
         found = file().stat()
     except OSError:
         if _InUse.file_state is not None:
-            _InUse.prices, _InUse.file_state = BUNDLED, None
+            _InUse.prices, _InUse.file_state = bundled(), None
         return
     state = (found.st_mtime_ns, found.st_size, found.st_ino)
     if state == _InUse.file_state:
         return
     _InUse.file_state = state
     try:
-        _InUse.prices = read(file().read_bytes()) or BUNDLED
+        _InUse.prices = read(file().read_bytes()) or bundled()
     except (OSError, ValueError, KeyError, TypeError) as error:
         logger.warning("the downloaded price list cannot be read: %s", type(error).__name__)
 
@@ -133,6 +149,9 @@ def parse(raw: Sequence[Mapping[str, Any]], fetched_at: datetime) -> PriceList:
     Raises:
         ValueError, KeyError, TypeError: it is no list of prices, or OpenAI's are missing.
     """
+    # What genai-prices' own updater parses a list with; there is no public name for it.
+    from genai_prices.types import _providers_from_raw
+
     vendors = _providers_from_raw(known_vendors(raw))
     if OPENAI not in {vendor.id for vendor in vendors}:
         raise ValueError("it has no prices of OpenAI's")

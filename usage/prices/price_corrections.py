@@ -26,9 +26,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from genai_prices.types import Tier, TieredPrices
-
-from usage.prices.published_prices import ModelRates, Rate
+from usage.prices.published_prices import LongRate, ModelRates, Rate, TieredRate
 
 FILE = Path(__file__).with_name("price_corrections.json")
 LONG_PROMPT_TOKENS = 272_000
@@ -114,7 +112,7 @@ def _correction(entry: Mapping[str, Any]) -> Correction:
 def _rate(text: str, long: str | None) -> Rate:
     """Parses a rate in dollars for usual prompts (`text`) and, if given, another one for long prompts (`long`)."""
     rate = Decimal(text)
-    return rate if long is None else TieredPrices(rate, [Tier(LONG_PROMPT_TOKENS, Decimal(long))])
+    return rate if long is None else TieredRate(rate, (LongRate(LONG_PROMPT_TOKENS, Decimal(long)),))
 
 
 def _day(text: str) -> datetime:

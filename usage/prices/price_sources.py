@@ -25,13 +25,19 @@ from functools import cache, lru_cache
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from genai_prices.types import Tier, TieredPrices
 
 from usage.call_record import CallRecord, called_model
 from usage.custom_prices import CustomPrice
 from usage.prices.genai_price_list import PriceList, in_use, names_in
 from usage.prices.price_corrections import LONG_PROMPT_TOKENS, corrected, corrections, corrections_of
-from usage.prices.published_prices import TOKEN_PRICES, UNDISCOUNTED, ModelRates, published_rates
+from usage.prices.published_prices import (
+    TOKEN_PRICES,
+    UNDISCOUNTED,
+    LongRate,
+    ModelRates,
+    TieredRate,
+    published_rates,
+)
 
 _CORRECTED = frozenset(name for correction in corrections() for name in correction.models if "*" not in name)
 # How much a tier costs, as a multiple of the default one. Flex and batch: developers.openai.com/api/docs/guides/
@@ -144,8 +150,8 @@ def _with_custom_rates(own: CustomPrice, price: ModelRates) -> ModelRates:
         unit = name.removeprefix("long_")
         short = rates.get(unit, rates.get(UNDISCOUNTED.get(unit, "")))
         if short is not None:
-            base = short.base if isinstance(short, TieredPrices) else short
-            rates[unit] = TieredPrices(base, [Tier(LONG_PROMPT_TOKENS, long)])
+            base = short.base if isinstance(short, TieredRate) else short
+            rates[unit] = TieredRate(base, (LongRate(LONG_PROMPT_TOKENS, long),))
     return replace(
         price,
         rates=rates,

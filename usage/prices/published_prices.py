@@ -17,13 +17,12 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
 from math import inf
-from typing import TypeAlias
-
-from genai_prices.types import ModelInfo, ModelPrice, Provider, Tier, TieredPrices
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from usage.prices.genai_price_list import SOLE_SELLERS, PriceList, in_use
 
-Rate: TypeAlias = Decimal | TieredPrices
+if TYPE_CHECKING:
+    from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
 
 OPEN_WEIGHTS = "gpt-oss-"
 # genai-prices takes any name with "moderation" in it for a moderation model, even a fine-tuned model's.
@@ -57,6 +56,26 @@ LONG_CACHE_FACTOR = 2
 TEXT_UNITS = {"input": ("input", "cached_input", "cache_write", "cache_write_12h"), "output": ("output",)}
 
 
+class LongRate(NamedTuple):
+    """The rate of all tokens of a prompt that is longer than `start` tokens; a part of a `TieredRate`."""
+
+    start: int
+    price: Decimal
+
+
+class TieredRate(NamedTuple):
+    """A rate that depends on the length of the prompt: `base`, or that of the last of `tiers` which the prompt exceeds.
+
+    Rates are dollars per million tokens. The first of `tiers` begins with the shortest prompts.
+    """
+
+    base: Decimal
+    tiers: tuple[LongRate, ...]
+
+
+Rate: TypeAlias = Decimal | TieredRate
+
+
 @dataclass(frozen=True)
 class ModelRates:
     """The price of one model in one service tier at one time. `rates` has dollars per million tokens, by unit."""
@@ -86,7 +105,7 @@ class ModelRates:
             return into * LONG_CACHE_FACTOR if into is not None and "cache_write" in self.rates else into
         if rate is None and unit in UNDISCOUNTED:
             rate = self.rates.get(UNDISCOUNTED[unit])
-        if isinstance(rate, TieredPrices):
+        if isinstance(rate, TieredRate):
             return next((tier.price for tier in reversed(rate.tiers) if input_tokens > tier.start), rate.base)
         return rate
 
@@ -132,7 +151,7 @@ class ModelRates:
 
     @cached_property
     def _longest_short_prompt(self) -> float:
-        tiers = [tier for rate in self.rates.values() if isinstance(rate, TieredPrices) for tier in rate.tiers]
+        tiers = [tier for rate in self.rates.values() if isinstance(rate, TieredRate) for tier in rate.tiers]
         return min((tier.start for tier in tiers), default=inf)
 
     @cached_property
@@ -171,9 +190,16 @@ def _times_each(rates: Mapping[str, Decimal], factor: Decimal) -> Mapping[str, D
 
 def _times(rate: Rate, factor: Decimal) -> Rate:
     """Returns a rate multiplied by `factor`, for usual and for long prompts."""
-    if isinstance(rate, TieredPrices):
-        return TieredPrices(rate.base * factor, [Tier(tier.start, tier.price * factor) for tier in rate.tiers])
+    if isinstance(rate, TieredRate):
+        return TieredRate(rate.base * factor, tuple(LongRate(start, price * factor) for start, price in rate.tiers))
     return rate * factor
+
+
+def _as_rate(listed: Decimal | TieredPrices) -> Rate:
+    """Converts a price per million tokens, as genai-prices has it, to a rate."""
+    if isinstance(listed, Decimal):
+        return listed
+    return TieredRate(listed.base, tuple(LongRate(tier.start, tier.price) for tier in listed.tiers))
 
 
 def published_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
@@ -190,7 +216,8 @@ def published_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
     prices = _prices_in_tier(info, tier, at)
     if prices is None:
         return None
-    rates = {unit: rate for unit, key in TOKEN_PRICES.items() if (rate := getattr(prices, key)) is not None}
+    listed = ((unit, getattr(prices, key)) for unit, key in TOKEN_PRICES.items())
+    rates = {unit: _as_rate(price) for unit, price in listed if price is not None}
     hour = prices.input_audio_hours if prices.audio_hours is None else prices.audio_hours
     searches, file_searches = prices.web_searches_kcount, prices.storage_searches_kcount
     if not rates and hour is None:

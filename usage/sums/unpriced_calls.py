@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import Any, cast
 
 from django.db.models import Count, Max, Min, Q
-from genai_prices.types import TieredPrices
 
 from usage.call_record import CallRecord, called_model
 from usage.custom_prices import service_tier
@@ -18,7 +17,7 @@ from usage.models import CALLED_MODEL, NEEDS_PRICE, ModelPrice, Request
 from usage.money.row_pricing import lacking_prices
 from usage.prices import genai_price_list
 from usage.prices.price_sources import LONG_UNITS, TOKEN_UNITS, find_rates
-from usage.prices.published_prices import ModelRates
+from usage.prices.published_prices import ModelRates, TieredRate
 from usage.sums.ranges import TimeRange
 
 MOST_GROUPS = 200
@@ -139,8 +138,8 @@ def _fields_of(price: ModelRates) -> dict[str, Decimal]:
     for unit, rate in price.rates.items():
         if unit not in TOKEN_UNITS or rate is None:
             continue
-        found[unit] = rate.base if isinstance(rate, TieredPrices) else rate
-        if unit in LONG_UNITS and isinstance(rate, TieredPrices) and rate.tiers:
+        found[unit] = rate.base if isinstance(rate, TieredRate) else rate
+        if unit in LONG_UNITS and isinstance(rate, TieredRate) and rate.tiers:
             found[f"long_{unit}"] = rate.tiers[-1].price
     fees = {
         "per_minute": price.per_minute,

@@ -32,7 +32,7 @@ from genai_prices.types import ModelInfo, TieredPrices
 from genai_prices.update_prices import DEFAULT_UPDATE_URL
 
 from usage.prices import genai_price_list
-from usage.prices.genai_price_list import BUNDLED, PriceList
+from usage.prices.genai_price_list import PriceList, bundled
 from usage.prices.published_prices import TOKEN_PRICES
 
 logger = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ def faults(new: PriceList, *, accepts_changes: bool = False) -> list[str]:
     With `accepts_changes`, missing models and very much changed prices are no reasons.
     """
     found = []
-    newest = max(BUNDLED.newest_price, genai_price_list.in_use().newest_price)
+    newest = max(bundled().newest_price, genai_price_list.in_use().newest_price)
     if new.newest_price < newest:
         found.append(f"it is older than the one in use: its newest price is of {new.newest_price}, not of {newest}")
     high = [info.id for info in new.openai.models if any(rate > HIGHEST_RATE for rate in _rates(info).values())]
@@ -118,7 +118,7 @@ def faults(new: PriceList, *, accepts_changes: bool = False) -> list[str]:
     if accepts_changes:
         return found
     by_id = {info.id: info for info in new.openai.models}  # an id need not be a name that the model answers to
-    pairs = [(known, by_id.get(known.id) or new.openai.find_model(known.id)) for known in BUNDLED.openai.models]
+    pairs = [(known, by_id.get(known.id) or new.openai.find_model(known.id)) for known in bundled().openai.models]
     if missing := [known.id for known, listed in pairs if listed is None]:
         found.append(f"it lacks {_some(missing)}")
     if moved := [text for known, listed in pairs if listed is not None and (text := _large_change(known, listed))]:

@@ -38,9 +38,17 @@ from chatproxy.start.startup import (
     wait_for_database,
 )
 
-# The modules that load all of a worker's code. The master's own, `chatproxy.processes.gunicorn_conf`, is not among
-# them: a process that loads it stops the bundled PostgreSQL at its exit.
-LOADED_BY_WORKERS = ("chatproxy.asgi", "chatproxy.http.protocol", "chatproxy.processes.worker", "uvloop")
+# The modules that load all of a worker's code, with what it loads when it needs it, or in a process of its own. The
+# master's own, `chatproxy.processes.gunicorn_conf`, is not among them: a process that loads it stops the bundled
+# PostgreSQL at its exit.
+LOADED_BY_WORKERS = (
+    "chatproxy.asgi",
+    "chatproxy.http.protocol",
+    "chatproxy.processes.worker",
+    "uvloop",
+    "proxyapi.upstream.sdk",
+    "genai_prices.data",
+)
 
 
 class Command(BaseCommand):

@@ -17,9 +17,9 @@ from pytest_django.fixtures import Settings
 from proxyapi.call import background_polling
 from proxyapi.call.background_polling import BATCH, POLL_TIMEOUT_SECONDS, ask, watch_pending
 from proxyapi.exceptions import DatabaseUnavailable, UpstreamTimeout
+from proxyapi.keys.credentials import Credentials
 from proxyapi.upstream import client
 from proxyapi.upstream.answer import UpstreamAnswer
-from proxyapi.upstream.credentials import Credentials
 from proxyapi.upstream.request import UpstreamRequest
 from proxyapi.v1.list_filter import read_visible_page
 from tests.simulator.server import Simulator

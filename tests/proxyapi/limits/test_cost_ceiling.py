@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from proxyapi.bodies.json_body import JSONBody
 from proxyapi.exceptions import BadRequest, RouteNotAllowed
+from proxyapi.keys.credentials import Credentials
 from proxyapi.limits.budgets import price_of
 from proxyapi.limits.cost_ceiling import (
     DEAREST_IMAGE_TOKENS,
@@ -33,7 +34,6 @@ from proxyapi.limits.cost_ceiling import (
 from proxyapi.limits.output_limits import OutputLimit
 from proxyapi.limits.request_content import Form, most_tokens
 from proxyapi.routes import FAMILIES, find_route
-from proxyapi.upstream.credentials import Credentials
 from proxyapi.upstream.request import UpstreamRequest
 from tests.simulator.content.tokens import estimate_chat_prompt_tokens
 from tests.simulator.server import Simulator

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
+from proxyapi.keys.credentials import Credentials
 from proxyapi.upstream import failures
-from proxyapi.upstream.credentials import Credentials
 from proxyapi.upstream.failures import MAX_LOGGED_REASONS, MAYBE_BILLED, NOT_BILLED, UnreachableLog, error_of
 from proxyapi.upstream.faults import (
     CERTIFICATE_FAULTS,

@@ -10,13 +10,13 @@ from typing import Any
 
 from genai_prices.types import ModelPrice
 
-from usage.prices.genai_price_list import BUNDLED
+from usage.prices.genai_price_list import bundled
 
 
 def published() -> list[dict[str, Any]]:
     """Returns a copy of the installed price list that a test may change: its vendors, as JSON."""
     vendors = [
-        {name: value for name, value in vars(vendor).items() if name != "extractors"} for vendor in BUNDLED.vendors
+        {name: value for name, value in vars(vendor).items() if name != "extractors"} for vendor in bundled().vendors
     ]
     return list(json.loads(json.dumps([_raw(vendor) for vendor in vendors])))
 

@@ -11,7 +11,7 @@ import pytest
 
 from usage.custom_prices import CustomPrice
 from usage.models import ModelPrice
-from usage.prices.genai_price_list import BUNDLED, names_in
+from usage.prices.genai_price_list import bundled, names_in
 from usage.prices.price_sources import find_rates
 from usage.prices.published_prices import ModelRates
 from usage.sums.unpriced_calls import propose_custom_price
@@ -49,7 +49,7 @@ def named_by_sdk() -> set[str]:
 
 
 def listed() -> set[str]:
-    return set(names_in(BUNDLED))
+    return set(names_in(bundled()))
 
 
 def test_the_search_finds_models_of_every_kind() -> None:

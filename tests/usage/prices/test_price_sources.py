@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from usage.custom_prices import PRICES, CustomPrice
 from usage.models import Request
 from usage.money.billing import cost_kind, price_call
-from usage.prices.genai_price_list import BUNDLED
+from usage.prices.genai_price_list import bundled
 
 NOW = datetime(2026, 11, 1, 12, 30, 15, tzinfo=UTC)
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -55,7 +55,7 @@ def test_it_works() -> None:
     dollars, price = price_call(row("gpt-4o-mini-2024-07-18", **counts), [])
     assert dollars == Decimal("0.00043500")
     assert price == {
-        "source": BUNDLED.source,
+        "source": bundled().source,
         "model": "gpt-4o-mini",
         "tier": "default",
         "per_million": {"input": "0.15", "cached_input": "0.075", "output": "0.6"},
@@ -65,7 +65,7 @@ def test_it_works() -> None:
             {"unit": "output", "count": 500, "dollars": "0.00030000"},
         ],
     }
-    assert BUNDLED.source.startswith("genai-prices 0.")
+    assert bundled().source.startswith("genai-prices 0.")
 
 
 PUBLISHED: list[tuple[str, dict[str, Any], str]] = [

@@ -10,7 +10,7 @@ import pytest
 from django.core.management import call_command
 
 from tests.support.ledger.ledgers import call, end, ship
-from usage.prices.genai_price_list import BUNDLED
+from usage.prices.genai_price_list import bundled
 from usage.upkeep.price_status import RECENT, lacking_prices, nearest_price, price_lists
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -44,7 +44,7 @@ def test_it_works(tmp_path: Path) -> None:
     call_command("prices", "status", stdout=shown)
     lines = shown.getvalue().splitlines()
     assert lines[1] == "Downloaded: never; automatic updates: off (PRICES_UPDATE)"
-    assert lines[0].startswith(f"{BUNDLED.source}: its newest price is of 20")
+    assert lines[0].startswith(f"{bundled().source}: its newest price is of 20")
     sol = "gpt-6.3-sol  default  like gpt-6.2-sol: input $2, cached_input $0.1, output $10 a million"
     assert f"       3 calls  {sol}" in lines
     assert "       1 calls  local-llama  default  no similar model is listed" in lines

@@ -21,7 +21,7 @@ from tests.support.servers.disks import wait_until
 from tests.support.servers.gateway import run_gateway
 from tests.support.upstreams.fixed import FixedUpstream, run_fixed_upstream
 from usage.prices import genai_price_list
-from usage.prices.genai_price_list import BUNDLED, in_use
+from usage.prices.genai_price_list import bundled, in_use
 from usage.prices.price_sources import find_rates, listed_models
 from usage.upkeep.price_update import EVERY_SECONDS, PriceUpdates, UpdateFailed, update, update_if_due
 
@@ -44,7 +44,7 @@ def host(tmp_path: Path, settings: LazySettings, site: FixedUpstream) -> Iterato
     yield tmp_path
     (tmp_path / genai_price_list.FILE_NAME).unlink(missing_ok=True)
     genai_price_list.refresh()
-    assert in_use() is BUNDLED
+    assert in_use() is bundled()
 
 
 def publish(site: FixedUpstream, vendors: Any) -> None:
@@ -78,7 +78,7 @@ def test_it_works(site: FixedUpstream, host: Path) -> None:
 
 def test_the_same_list_says_the_same() -> None:
     """Also of other vendors, and in each tier."""
-    names = [info.id for vendor in BUNDLED.vendors for info in vendor.models]
+    names = [info.id for vendor in bundled().vendors for info in vendor.models]
     tiers = ("default", "flex", "priority", "batch")
 
     def prices() -> dict[tuple[str, str], Any]:
@@ -87,7 +87,7 @@ def test_the_same_list_says_the_same() -> None:
 
     before = prices()
     update()
-    assert in_use() is not BUNDLED
+    assert in_use() is not bundled()
     assert prices() == before
 
 
@@ -136,13 +136,13 @@ def test_what_is_refused(
     with pytest.raises(UpdateFailed, match=words) as refused:
         update()
     assert "\n" not in str(refused.value)
-    assert in_use() is BUNDLED
+    assert in_use() is bundled()
     assert os.listdir(host) == []
     if is_certain:
         with pytest.raises(UpdateFailed, match=words):
             update(accepts_changes=True)
     else:
-        assert update(accepts_changes=True) is not BUNDLED
+        assert update(accepts_changes=True) is not bundled()
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b"[1]", b'{"a": [', b"null"])
@@ -209,14 +209,14 @@ def test_another_process_takes_the_list_and_its_absence(site: FixedUpstream, hos
 def test_a_damaged_file_is_no_list(host: Path, content: bytes) -> None:
     (host / genai_price_list.FILE_NAME).write_bytes(content)
     genai_price_list.refresh()
-    assert in_use() is BUNDLED
+    assert in_use() is bundled()
 
 
 def test_another_version_of_the_package_begins_with_its_own_list(host: Path) -> None:
     stored = json.loads(genai_price_list.as_file(with_new_model(), NOW))
     (host / genai_price_list.FILE_NAME).write_text(json.dumps({**stored, "genai_prices": "0.0.1"}))
     genai_price_list.refresh()
-    assert in_use() is BUNDLED
+    assert in_use() is bundled()
 
 
 def test_it_is_off_by_default(settings: LazySettings, site: FixedUpstream) -> None:
@@ -236,7 +236,7 @@ def test_the_thread_updates_and_stops(
     publish(site, with_new_model())
     updates = PriceUpdates()
     updates.start()
-    wait_until(lambda: in_use() is not BUNDLED)
+    wait_until(lambda: in_use() is not bundled())
     updates.stop()
     assert not updates.is_running
     assert price_of("gpt-77") == 12
