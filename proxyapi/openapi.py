@@ -2,8 +2,6 @@
 
 Each lower-case name, such as `embeddings`, is a decorator for the view's method that it describes. Fields of OpenAI's
 API are described as far as the simple API checks them; all others pass unchanged.
-
-Over 300 lines, since it is one description, of which each operation has a part.
 """
 
 from __future__ import annotations

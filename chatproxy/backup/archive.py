@@ -29,10 +29,10 @@ class BadArchive(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """The facts about a backup that must be known before it is restored.
+    """The facts about a backup that a restore must know first.
 
-    `schema` is the database schema that was dumped, `dumped_by` the major version of the pg_dump that has done it, and
-    `migrations` are the names of the migrations (`app.name`) that the database had.
+    `schema` is the dumped database schema, `dumped_by` the major version of pg_dump. `migrations` are the names
+    (`app.name`) of the database's migrations.
     """
 
     version: str  # of chatproxy
@@ -71,12 +71,12 @@ class ArchiveWriter:
         self._add_member(MANIFEST, orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
 
     def add(self, name: str, chunks: Iterable[bytes]) -> None:
-        """Adds a file to the archive; its content comes in chunks of at most `PART_BYTES`, and each becomes a part."""
+        """Adds a file to the archive, one part for each chunk of its content; a chunk has at most `PART_BYTES`."""
         for number, chunk in enumerate(chunks, 1):
             self._add_member(f"{name}/{number:06}", chunk)
 
     def close(self) -> None:
-        """Writes the end of the archive, which proves that it is whole."""
+        """Writes the end of the archive; an archive without this end is not whole."""
         self._add_member(END, self._digest.hexdigest().encode())
         self._file.write(bytes(2 * tarfile.BLOCKSIZE))
 
@@ -90,9 +90,9 @@ class ArchiveWriter:
 
 
 def read_parts(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Reads the archive of a backup in one pass, and yields the name and the content of each part, the manifest first.
+    """Yields the name and the content of each part of a backup's archive, the manifest first, in one pass.
 
-    The name is that of the file, without the number of the part. Whether the archive is whole is known only at its end.
+    The name is that of the file, without the part's number. A fault may be found only at the archive's end.
 
     Raises:
         BadArchive: the file is no backup, is cut off, or was changed.
@@ -116,7 +116,7 @@ def read_parts(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def check_archive(path: Path) -> Manifest:
-    """Reads a whole archive, checks that all of it is as it was written, and returns its manifest.
+    """Reads a whole archive, checks that it is undamaged, and returns its manifest.
 
     Raises:
         BadArchive: the file is no backup of a known format, is cut off, or was changed.
@@ -140,6 +140,6 @@ def _content_of(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 
 def _feed(digest: hashlib._Hash, name: str, content: bytes) -> None:
-    """Adds a member of an archive, its name and content, to the digest that covers all members."""
+    """Adds the name and content of an archive's member to the digest of all members."""
     digest.update(f"{name} {len(content)}\n".encode())
     digest.update(content)

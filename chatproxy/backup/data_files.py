@@ -26,11 +26,9 @@ OWNER_LINK = re.compile(r"[0-9a-f]{2}/[0-9a-f]+")
 
 
 def read_data_files(data_dir: Path, *, with_secrets: bool) -> Iterator[tuple[str, Iterable[bytes]]]:
-    """Yields the files in `data_dir` that belong into a backup, each as its name and its content in chunks.
-
-    The links that record the owners of new objects are yielded as one file, in JSON.
-    """
+    """Yields the name and the content, in chunks, of each file in `data_dir` that belongs into a backup."""
     # Before the journal, whose records have the owners, too: a link is removed when its record is in the database.
+    # all links that record the owners of new objects, as one file
     links = {str(path.relative_to(data_dir / OWNERS)): target for path, target in _links(data_dir / OWNERS)}
     yield OWNERS, _chunks(orjson.dumps(links))
     for name, chunks in copy_all(data_dir / JOURNAL, PART_BYTES):
@@ -41,10 +39,9 @@ def read_data_files(data_dir: Path, *, with_secrets: bool) -> Iterator[tuple[str
 
 
 def write_data_files(parts: Iterable[tuple[str, bytes]], data_dir: Path, undo: ExitStack) -> None:
-    """Writes the files in a backup to `data_dir`.
+    """Writes the files of a backup to `data_dir`; `parts` are the names and contents from the archive.
 
-    `parts` are the parts of the archive, each a name and bytes. Parts that are no files of `DATA_DIR`, such as the
-    database, are skipped. For each file or directory that is made, a function that deletes it is added to `undo`.
+    Other parts, such as the database, are skipped. Adds a function that deletes each new file and directory to `undo`.
 
     Raises:
         BadArchive: a part of the journal has a name that no file of a journal has.
@@ -73,7 +70,7 @@ def _write(path: Path, contents: Iterable[bytes], undo: ExitStack) -> None:
 
 
 def _links(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Yields the symbolic links that record the owners of stored objects, each as its path and its target."""
+    """Yields the path and the target of each symbolic link that records the owner of a stored object."""
     for path in folder.glob("*/*"):
         with suppress(OSError):  # removed in the meantime
             yield path, os.readlink(path)
@@ -91,7 +88,7 @@ def _make_links(links: dict[str, str], folder: Path, undo: ExitStack) -> None:
 
 
 def _make_directory(path: Path, undo: ExitStack) -> None:
-    """Creates a directory that only its owner may read, if there is none."""
+    """Creates a directory that only its owner may read, unless it exists."""
     if not path.is_dir():
         path.mkdir(mode=0o700)
         undo.callback(path.rmdir)

@@ -41,10 +41,9 @@ class RestoreRefused(Exception):
 
 
 def restore_backup(path: Path, output: Output) -> Manifest:
-    """Restores the backup in the file `path` into this server's `DATA_DIR` and database; returns the facts about it.
+    """Restores a backup from the file `path` into this server's empty `DATA_DIR` and database; returns its facts.
 
-    The server must not be running. The bundled PostgreSQL is started, and stopped again. A line is written to `output`
-    if the server lacks the secrets with which the keys in the database were made.
+    The server must not be running. The bundled PostgreSQL is started, and stopped again.
 
     Raises:
         BadArchive: the file is no whole backup; nothing was written.
@@ -78,6 +77,7 @@ def restore_backup(path: Path, output: Output) -> Manifest:
             pg_restore.restore(connection_parameters(), manifest.schema, dump, assumed_role())
         undo.pop_all()
     try:
+        # the secrets with which the keys in the database were made may be missing here
         check_secrets(setting_reader.load(), data_dir / setting_reader.SECRETS_FILE)
     except SecretsDiffer as fault:
         output.write(f"chatproxy: before the start: {fault}")
@@ -89,7 +89,7 @@ def restore_backup(path: Path, output: Output) -> Manifest:
 
 
 def _check_version(manifest: Manifest) -> None:
-    """Checks that this code knows all migrations that the database in the backup had.
+    """Checks that this code knows all migrations of the backup's database.
 
     Raises:
         RestoreRefused: a newer version has made the backup.
@@ -104,9 +104,9 @@ def _check_version(manifest: Manifest) -> None:
 
 
 def _check_directory(data_dir: Path, backup: Path, manifest: Manifest, postgres: BundledPostgres | None) -> None:
-    """Checks that `DATA_DIR` is empty apart from a few files, and has no database of the bundled PostgreSQL.
+    """Checks that `DATA_DIR` is empty, and that it has no database of the bundled PostgreSQL elsewhere.
 
-    These files may be in it: the backup itself, `lost+found` and, if the backup has no secrets, a file of secrets.
+    The backup itself, `lost+found` and, if the backup has no secrets, a file of secrets may be in it.
 
     Raises:
         RestoreRefused: there is something else.
@@ -124,7 +124,7 @@ def _check_directory(data_dir: Path, backup: Path, manifest: Manifest, postgres:
 
 
 def _check_database(database: psycopg.Connection[TupleRow], manifest: Manifest) -> None:
-    """Checks that a backup can be restored into the database: no server has used it, and its schema is the backup's.
+    """Checks that the database has never been used by a server, and has the backup's schema.
 
     Raises:
         RestoreRefused: the database has tables of ours, or new tables would be made in another schema.

@@ -85,7 +85,7 @@ def key_secret(value: str) -> str:
 
 
 def quoted(value: str) -> str:
-    """Returns the wrong value of a setting in quotes, for error messages; of a long value, returns only the length."""
+    """Puts a setting's wrong value in quotes, for an error message; replaces a long value by its length."""
     # Somebody may have put a secret in the wrong place.
     return repr(value) if len(value) <= MAX_QUOTED_LENGTH else f"a text of {len(value)} characters"
 

@@ -24,11 +24,11 @@ SCARCE_BYTES = 1024 * MIB  # of free disk space beyond the reserve
 
 
 def check_data_dir() -> Iterator[Finding]:
-    """Yields a fault if no file can be written in DATA_DIR, or in a directory in it that workers write to.
+    """Yields a fault if files cannot be written in DATA_DIR, or in a directory in it that workers write to.
 
-    Without this check, a worker would fail later, with a traceback. If there is no DATA_DIR yet, the directory in which
-    the first start will create it is checked instead.
+    If there is no DATA_DIR yet, the directory in which the first start will create it is checked.
     """
+    # Otherwise a worker would fail later, with a traceback.
     workers = [settings.DATA_DIR / name for name in WORKERS_DIRECTORIES]
     for path in (_existing(settings.DATA_DIR), *filter(os.path.lexists, workers)):
         try:
@@ -40,12 +40,12 @@ def check_data_dir() -> Iterator[Finding]:
 
 
 def not_a_directory(path: Path) -> str:
-    """Returns the message for a path where DATA_DIR needs a directory, but has a file or a link that leads nowhere."""
+    """Returns the error message for a DATA_DIR that is a file, or a link that leads nowhere."""
     return f"DATA_DIR cannot be used: {path} is no directory, or a link to none; move it away, or name another DATA_DIR"
 
 
 def check_permissions() -> Iterator[Finding]:
-    """Yields a warning for each file with secrets that every account of this machine may read, or DATA_DIR write to."""
+    """Yields a warning for each file with secrets that all accounts may read, and for a DATA_DIR open for writing."""
     if _mode(settings.DATA_DIR) & stat.S_IWOTH:
         yield warning(f"every account of this machine may write to DATA_DIR {settings.DATA_DIR}; chmod 700 it")
     secret_names = setting_reader.SECRETS | setting_reader.URLS_WITH_PASSWORDS
@@ -59,11 +59,10 @@ def check_permissions() -> Iterator[Finding]:
 def check_open_files() -> Iterator[Finding]:
     """Yields a warning if the system allows too few open files for MAX_PARALLEL_REQUESTS calls at once.
 
-    Yields a fault if they are so few that some calls at once leave none by which a connection could be accepted.
-
-    The system's hard limit is what counts, because a start raises the limit of the server's processes up to that.
+    Yields a fault if there are so few that some calls leave none for new connections.
     """
     calls = settings.MAX_PARALLEL_REQUESTS
+    # The hard limit counts: a start raises the limit of the server's processes up to it.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     files, needed = sys.maxsize if hard == resource.RLIM_INFINITY else hard, files_needed(calls)
     if files < MIN_FILES:
@@ -84,12 +83,12 @@ def check_free_disk() -> Iterator[Finding]:
 
 
 def _existing(path: Path) -> Path:
-    """Returns `path` or, if nothing of this name exists, the nearest directory above it that exists."""
+    """Returns `path` or, if it does not exist, the nearest directory above it that does."""
     return next((one for one in (path, *path.parents) if os.path.lexists(one)), path)
 
 
 def _mode(path: Path) -> int:
-    """Returns the permission bits of a file; 0 if there is none."""
+    """Returns the permission bits of a file, or 0 if it does not exist."""
     try:
         return path.stat().st_mode
     except OSError:

@@ -16,10 +16,8 @@ PATIENCE_SECONDS = 2.0
 
 
 def check_redis() -> Iterator[Finding]:
-    """Yields a warning if Redis does not answer, or if there is none for several workers to share.
-
-    It is no fault: without Redis each process counts limits for itself, and looks for Redis again every few seconds.
-    """
+    """Yields a warning if Redis does not answer, or if several workers have none to share."""
+    # Not a fault: without Redis each process counts limits for itself, and looks for Redis again every few seconds.
     if not settings.REDIS_URL:
         if settings.WEB_CONCURRENCY > 1:
             yield warning("WEB_CONCURRENCY is more than 1 without REDIS_URL, so each worker counts limits for itself")

@@ -27,30 +27,27 @@ def check_debug() -> Iterator[Finding]:
 
 
 def check_debug_address() -> Iterator[Finding]:
-    """Yields a fault if the setting DEBUG is on where other people could see a debug page.
-
-    Such a page shows code, routes and some settings.
-    """
+    """Yields a fault if DEBUG is on where other people could see a debug page."""
+    # Such a page shows code, routes and some settings.
     if settings.DEBUG and not is_loopback(settings.HOST):
         yield fault(f"DEBUG is true and HOST {settings.HOST} can be reached by others; 127.0.0.1 or ::1 only")
 
 
 def check_short_secrets() -> Iterator[Finding]:
-    """Yields a warning for each secret that is accepted only because no other machine can reach the server."""
+    """Yields a warning for each secret that would be too short if other machines could reach the server."""
     for name in setting_reader.short_secrets(setting_reader.load()):
         yield warning(f"{name} is short, and so taken on the loopback only; set {setting_parsers.STRONG}")
 
 
 def check_upstream() -> Iterator[Finding]:
-    """Yields findings about the upstream's URL, OPENAI_BASE_URL, for a server that listens on HOST and PORT."""
+    """Yields findings about OPENAI_BASE_URL, the upstream's URL, for this server."""
     yield from check_upstream_url(settings.OPENAI_BASE_URL, settings.HOST, settings.PORT)
 
 
 def check_upstream_url(base_url: str, host: str, port: int) -> Iterator[Finding]:
     """Yields findings about the upstream's URL `base_url` for a server that listens on `host` and `port`.
 
-    It is a fault if the URL is the server's own, or is reached through a proxy that cannot be used. A URL without a
-    path gets a warning, because most servers have the API under `/v1`.
+    The server's own URL, and an unusable proxy on the way, are faults. A URL without a path gets a warning.
     """
     if words := proxy_fault(base_url):
         yield fault(words)
@@ -60,6 +57,7 @@ def check_upstream_url(base_url: str, host: str, port: int) -> Iterator[Finding]
             "(the address and the key of clients are not for the gateway's own environment)"
         )
     elif not urlsplit(base_url).path:
+        # Most servers have the API under `/v1`.
         yield warning(
             "OPENAI_BASE_URL has no path, and most servers have the API under /v1; is /v1 missing at its end?"
         )

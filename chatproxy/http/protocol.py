@@ -114,10 +114,8 @@ class Protocol(RequestReader):
         return not self.flow.write_paused
 
     def mark_known(self) -> None:
-        """Records that a valid key was sent on this connection, which may then be idle for longer.
-
-        Its bytes are then parsed at once, without queueing.
-        """
+        """Records that a valid key was sent on this connection, which may then be idle for longer."""
+        # The connection's bytes are then parsed at once, without queueing behind those of strangers.
         if not self.is_known:
             self.is_known = True
             self.timeout_keep_alive = self.config.timeout_keep_alive

@@ -54,7 +54,7 @@ class StallWatch:
             self._schedule()
 
     def stop(self) -> None:
-        """Stops the timer, because the write buffer has room again."""
+        """Stops the timer that checks whether the client reads its answer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

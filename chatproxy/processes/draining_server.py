@@ -83,7 +83,7 @@ class DrainingServer(Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Starts the parts of the worker, takes connections from now on, and tells the master so."""
+        """Starts the parts of the worker, takes connections from now on, and reports this to the master."""
         await super().startup(sockets)
         if self.started:
             start_reports.report()

@@ -81,7 +81,7 @@ class ShipperWatch(KeepRunning):
             self._process.wait()
 
     def resume(self) -> None:
-        """Starts the shipper and the thread that watches it again, after `kill`."""
+        """Restarts the shipper and the thread that watches it, after `kill`."""
         self.start_again()
         self.watch()
 

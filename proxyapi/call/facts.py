@@ -74,7 +74,7 @@ class CallFacts:
         self.most_usage = with_one_picture_model(most, self.secrets)
 
     def use_account(self, credentials: Credentials) -> None:
-        """Stores which upstream account pays for the call; its API key becomes one of the secrets to remove.
+        """Stores which upstream account pays for the call; its API key becomes one of the secrets to be redacted.
 
         A background response can be polled later only if this account's key is the configured one.
         """

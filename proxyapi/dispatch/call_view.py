@@ -118,9 +118,9 @@ class CallView(ProxyView):
         return await self.respond_whole(answer, rewrite)
 
     async def is_stream(self, answer: UpstreamAnswer) -> bool:
-        """Returns whether upstream's answer is a stream of events.
+        """Returns whether upstream's answer is a stream of events, by its Content-Type.
 
-        The Content-Type tells. If the call asked for a stream, the first bytes tell, too.
+        If the call asked for a stream, the answer's first bytes count, too.
         """
         if answer.status >= 300:
             return False

@@ -18,7 +18,7 @@ class FormView(CallView):
         """Checks that the key may use the models and objects named in a form, and reserves dollars for the call.
 
         `query` is the query string of the request, which may name models, too. Raises the errors of `check_models`,
-        `ownership_check.check_form` and `reserve`; the end of the form must then not be sent.
+        `ownership_check.check_form` and `reserve`; after an error, the end of the form must not be sent.
         """
         # The whole form has been read, but its end has not been sent: upstream cannot have acted on it.
         call, caller = self.call, self.caller

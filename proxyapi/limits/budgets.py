@@ -4,8 +4,6 @@ The reservation is made in the worker's lease of the key's budgets (`usage.money
 the reserved amount is replaced by the cost of the call. While the database is away, each worker lets a key use what the
 worker has leased, and then a small part of its tightest budget (`allowances`); beyond it the key gets 503. The costs of
 these calls count against the budget as soon as their rows are in the database.
-
-Over 300 lines, since the reservation, its price and the words of its refusal belong together.
 """
 
 from __future__ import annotations
@@ -55,11 +53,10 @@ RETRY_AFTER_HELD_SECONDS = 5  # calls in flight end soon, and most cost less tha
 
 @dataclass(frozen=True)
 class Reservation:
-    """The dollars of a key's budgets that are reserved for one call until it has ended.
+    """The dollars of a key's budgets that are reserved for one call until it ends.
 
-    They are the call's `share` of the dollars that its worker process has reserved for the key in advance (the worker's
-    lease). `share` is None for a call that is made while the database is away: it is paid from the key's small
-    allowance for such times (`Allowances`).
+    `share` is the call's part of its worker's lease: the dollars that the worker has reserved for the key in advance.
+    It is None for a call made while the database is away, which is paid from the key's small allowance (`Allowances`).
     """
 
     share: CallShare | None
@@ -67,42 +64,38 @@ class Reservation:
     def record(self) -> CallRecord:
         """Returns the field `lease` of the call's journal record: the reserved dollars, and the id of their lease.
 
-        Without a share (the database was away), the returned record is empty.
+        Returns an empty record if the database was away.
         """
         return {} if self.share is None else {"lease": self.share.record}
 
     def release(self) -> None:
-        """Gives all reserved dollars back to the key's budgets, because nothing has been sent upstream for the call."""
+        """Gives all reserved dollars back to the key's budgets, because the call was not sent upstream."""
         if self.share is not None:
             reservations.settle(self.share, Decimal(0))
 
     def give_up(self) -> None:
-        """Counts all reserved dollars as spent, if an error has kept the call from being settled.
-
-        Without this, the worker would take the call for one in flight, and renew its lease of the budgets as long as it
-        lives.
-        """
+        """Counts all reserved dollars as spent, if an error has kept the call from being settled."""
+        # Otherwise the worker would take the call for one in flight, and renew its lease as long as it lives.
         if self.share is not None:
             reservations.settle(self.share, self.share.dollars)
 
     def settle(self, row: CallRecord) -> CallRecord:
-        """Replaces the dollars that were reserved for a call by the call's cost, which is computed from its ledger row.
+        """Replaces the dollars reserved for a call by its cost, computed from its ledger row.
 
-        The cost is not known yet if the row cannot be priced, or if the response goes on in the background and the
-        gateway is going to poll it. Then all reserved dollars count as used until the row is in the database.
-
-        Returns the field `lease` for the row: the dollars that the call has used, and the id of the worker's lease from
-        which they come. Without such dollars, the result is empty.
+        Returns the field `lease` for the row: the dollars that the call has used, and the id of their lease. The result
+        is empty if there are none.
         """
         if self.share is None:
             return {}
         cost = self._cost(row)
+        # The cost is not known yet if the row cannot be priced, or if the gateway will poll a response that goes on in
+        # the background: all reserved dollars count as used until the row is in the database.
         used = self.share.dollars if cost is None else cost
         reservations.settle(self.share, used)
         return {"lease": {"id": self.share.lease.id, "dollars": str(used)}} if used else {}
 
     def _cost(self, row: CallRecord) -> Decimal | None:
-        """Returns the cost in dollars of a call that has ended, from its ledger row; None if it is not known yet."""
+        """Returns the cost of an ended call in dollars, from its ledger row; None if it is not known yet."""
         if row["response_status"] in UNFINISHED_STATUSES and row["pollable"] and responses_are_polled():
             return None
         try:
@@ -114,9 +107,7 @@ class Reservation:
 
 
 async def find_ceiling(method: str, route: Route | None, body: JSONBody | Form | None) -> CostCeiling | None:
-    """Estimates the most that a call can consume (its cost ceiling) from its request, in a thread if the body is large.
-
-    Returns None for a call that costs nothing.
+    """Computes the most that a call can use, its cost ceiling, from its request; returns None for a free call.
 
     Raises:
         RouteNotAllowed: the ledger cannot count the cost of such calls, so a key with a budget may not make them.
@@ -125,21 +116,11 @@ async def find_ceiling(method: str, route: Route | None, body: JSONBody | Form |
 
 
 async def reserve(day: date, caller: Caller, ceiling: CostCeiling, dollars: Decimal) -> tuple[Reservation, CostCeiling]:
-    """Reserves the most that a call can cost from the budgets of the caller's key, before the call is sent upstream.
+    """Reserves the most dollars that a call can cost in the budgets of its key, before the call is sent upstream.
 
-    `ceiling` is the most that the call can consume, and `dollars` is its price. `day` is the UTC day on which the call
-    began. Returns the reservation, and the ceiling that holds from now on.
-
-    If all budgets have `dollars` left, these are reserved, and the ceiling stays as it is. If a budget has less left
-    and the gateway may limit the call's output, only what is left is reserved. The returned ceiling then limits the
-    output to as many tokens as that pays for, but never below the key's `min_output_tokens`.
-
-    If the call names no service tier, this least output is priced in the default tier, because that is what upstream
-    mostly charges: a key shall not be refused for a price that is rarely asked. If upstream then answers in a dearer
-    tier, the last call that fits can exceed the key's budget by the difference.
-
-    While the database is away, the dollars come from those that this worker has reserved for the key in advance, and
-    then from the small allowance that the key has for such times (`allowances`).
+    `ceiling` is the most that the call can use, `dollars` its price, `day` the UTC day of the call. Returns the
+    reservation and the new ceiling: if the budgets have less left, it limits the output to what they pay for, but to no
+    less than the key's `min_output_tokens`.
 
     Raises:
         BudgetExceeded: a budget of the key has too little left, even for the least output. Nothing was reserved.
@@ -150,10 +131,14 @@ async def reserve(day: date, caller: Caller, ceiling: CostCeiling, dollars: Deci
     if (share := reservations.take_at_once(wanted)) is not None:
         return Reservation(share), ceiling
     floor = ceiling if limit is None else ceiling.with_output(limit.at_most(caller.min_output_tokens))
+    # If the call names no service tier, the least output is priced in the default tier, which upstream mostly charges:
+    # a key shall not be refused for a price that is rarely asked. If upstream then answers in a dearer tier, the last
+    # call that fits can exceed the budget by the difference.
     least = dollars if limit is None else price_of(floor, in_named_tier=True)
     try:
         standing = await take(replace(wanted, least=least))
     except ReservationsUnavailable:
+        # The database is away, and the worker's lease of the key does not suffice.
         reservation, taken = Reservation(None), allowances.use(caller, dollars, least)
     else:
         if standing.share is None:
@@ -167,13 +152,10 @@ async def reserve(day: date, caller: Caller, ceiling: CostCeiling, dollars: Deci
 
 
 async def take(wanted: Wanted) -> BudgetState:
-    """Tries to reserve dollars for a call from its key's budgets, and returns the result with the state of the budgets.
+    """Tries to reserve dollars for a call in its key's budgets; returns the state of the budgets.
 
-    `wanted` says whose budgets and how many dollars. The result's `share` is the reservation; None if too little was
-    left.
-
-    Other workers may have leased dollars that they do not use, and other calls may be about to give some back. If the
-    call would fit then, waits up to about `RECALL_SECONDS` and tries again.
+    `wanted` says whose budgets, and how many dollars. The result's `share` is the reservation, or None if too little is
+    left. Waits up to about `RECALL_SECONDS` if other calls or workers may give dollars back.
 
     Raises:
         ReservationsUnavailable: the database cannot be asked whether enough is left.
@@ -193,10 +175,8 @@ async def take(wanted: Wanted) -> BudgetState:
 
 
 def _could_fit(wanted: Wanted, standing: BudgetState) -> bool:
-    """Returns whether each of the key's budgets has enough left for a call, if only dollars that are spent count.
-
-    Dollars that are reserved for other calls do not count, since these calls may give them back.
-    """
+    """Returns whether each of the key's budgets has enough left for a call, if nothing but spent dollars counts."""
+    # Calls may give back the dollars that are reserved for them.
     return all(
         standing.spent[span] + wanted.least <= budget
         for span, budget in zip(SPANS, wanted.budgets, strict=True)
@@ -205,10 +185,9 @@ def _could_fit(wanted: Wanted, standing: BudgetState) -> bool:
 
 
 def fit(ceiling: CostCeiling, floor: CostCeiling, dollars: Decimal) -> CostCeiling:
-    """Returns a copy of a call's cost ceiling whose output is limited to as many tokens as `dollars` can pay for.
+    """Returns a copy of a call's cost ceiling with its output limited to as many tokens as `dollars` pay for.
 
-    `floor` is the call's cost ceiling with the least output that the key allows. The limit is never lower than that
-    output, even if `dollars` cannot pay for it.
+    `floor` is the ceiling with the least output that the key allows, and so the lowest result.
     """
     limit = ceiling.adjustable
     assert limit is not None  # noqa: S101  (only such a call has got less than it asked for)
@@ -221,11 +200,10 @@ def fit(ceiling: CostCeiling, floor: CostCeiling, dollars: Decimal) -> CostCeili
 
 
 def price_of(ceiling: CostCeiling, *, in_named_tier: bool = False) -> Decimal:
-    """Returns the dollars that a call costs if it uses all that its cost ceiling allows.
+    """Returns the dollars that a call costs if it uses all of its cost ceiling, at the dearest of its models and tiers.
 
-    The call may name several models and service tiers; the dearest of them counts. A call that names no tier is priced
-    in the default tier. Unless `in_named_tier` is true, such a call is also priced in the tiers that the setting
-    `PROJECT_SERVICE_TIER` allows.
+    A call that names no tier is priced in the default tier and, unless `in_named_tier` is true, in those that the
+    setting `PROJECT_SERVICE_TIER` allows.
 
     Raises:
         ModelNotPriced: a model has no price.
@@ -251,10 +229,7 @@ def price_of(ceiling: CostCeiling, *, in_named_tier: bool = False) -> Decimal:
 
 
 def unpriced_message(model: str, tier: str) -> str:
-    """Returns the error message for a call that names no model, or whose model has no price in the service tier `tier`.
-
-    Only callers whose keys have budgets get it: their calls must have a price.
-    """
+    """Returns the error message for a call of a key with a budget that names no model, or a model without a price."""
     if not model:
         return "This key has a budget, so its calls must name their model."
     in_tier = f" in the service tier '{tier[:50]}'" if tier else ""
@@ -267,14 +242,11 @@ def unpriced_message(model: str, tier: str) -> str:
 def refusal(
     budgets: Budgets, standing: BudgetState, day: date, dollars: Decimal, *, is_limited: bool
 ) -> BudgetExceeded:
-    """Builds the error for a call that may cost more than a budget of its key has left.
+    """Creates the error for a call that may cost more than a budget of its key has left.
 
-    `dollars` is the most that the call can cost. If `is_limited` is true, this is its cost with the least output to
-    which the gateway may limit the call. The message names one of the budgets that would be exceeded: the total one,
-    else that of the month, else that of the day.
-
-    `Retry-After` is short if the call would fit as soon as the calls in flight have ended. Otherwise it is the time
-    until the named budget begins anew, and the error's `is_final` is true.
+    `dollars` is the most that the call can cost; with `is_limited`, that is its cost with the least output. If the call
+    would fit once the calls in flight have ended, `Retry-After` is short. Otherwise it is the time until the budget
+    begins anew, and `is_final` is true.
     """
     amounts = {"total": budgets.total, "month": budgets.month, "day": budgets.day}
     full = [
@@ -286,6 +258,7 @@ def refusal(
         return BudgetExceeded(
             "Other calls hold what this key has left.", retry_after=RETRY_AFTER_HELD_SECONDS, is_final=False
         )
+    # Of several budgets, the total one is named, else that of the month.
     span, amount, spent, held = full[0]
     ends_by_itself = all(spent + dollars <= amount for _, amount, spent, _ in full)
     hint = " even with the least output that this key allows" if is_limited else "; less, if its output is limited"
@@ -301,10 +274,9 @@ def refusal(
 
 
 def seconds_left(span: str, day: date) -> int:
-    """Returns the seconds (at least 1) until a budget begins anew.
+    """Returns the seconds (at least 1) until the budget of a `day` or `month` begins anew; one day for a `total` one.
 
-    `span` is `day`, `month` or `total`. The budget of a day begins anew after the UTC `day`, that of a month after the
-    month of `day`. A total budget never begins anew, but an administrator may raise it: for it, the result is one day.
+    `day` is the present UTC day.
     """
     if span == "total":
         return RETRY_AFTER_TOTAL_SECONDS
@@ -321,9 +293,6 @@ _NAMES = {
 
 
 def _in_dollars(dollars: Decimal) -> str:
-    """Formats an amount of dollars for a message: `$1.50`, or `$0.0012` if it is not a whole number of cents.
-
-    The amount is rounded up to a hundredth of a cent.
-    """
+    """Formats dollars for a message, rounded up to a hundredth of a cent: `$1.50`, or `$0.0012`."""
     exact = dollars.quantize(Decimal("0.0001"), ROUND_UP)
     return f"${exact:.2f}" if exact == exact.quantize(Decimal("0.01")) else f"${exact}"

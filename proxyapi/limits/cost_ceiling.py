@@ -100,7 +100,7 @@ class CostCeiling:
 
     @property
     def added_limit(self) -> AddedLimit | None:
-        """The output limit to add to the call's body, so that the call stays within this ceiling; None for no limit."""
+        """The output limit to add to the call's body, so that the call stays within this ceiling; None to add none."""
         limit = self.adjustable
         return None if limit is None else AddedLimit(limit.member, self.max_usage.output_tokens // limit.answers)
 
@@ -112,7 +112,7 @@ class CostCeiling:
 
 
 def ceiling_of(method: str, route: Route | None, body: JSONBody | Form | None) -> CostCeiling | None:
-    """Computes the most that a request's call can use upstream (its cost ceiling); returns None for a free request.
+    """Computes the most that a call can use, its cost ceiling, from its request; returns None for a free call.
 
     Raises:
         RouteNotAllowed: the ledger cannot count the cost of such calls, so a key with a budget may not make them.
@@ -179,38 +179,38 @@ class RequestedWork:
         self.limit = OutputLimit("", (), count_answers(self._fields))
 
     def values(self, *names: str) -> list[object]:
-        """Returns the values that the request has under these names (of JSON members or form fields), without nulls."""
+        """Returns the values of these members or form fields of the request, without nulls."""
         return [value for name in names for value in self._fields.get(name, []) if value is not None]
 
     def texts(self, name: str) -> frozenset[str]:
-        """Returns the set of the texts that the member `name` has in the request; if none, a set of one empty text."""
+        """Returns the texts in the member `name` of the request, as a set; `{""}` if there is none."""
         return frozenset(value for value in self.values(name) if isinstance(value, str)) or frozenset({""})
 
     @cached_property
     def objects(self) -> Sequence[Mapping[str, object]]:
-        """Every JSON object in the request's members, at any depth; the body itself is not among them."""
+        """All JSON objects inside the request's members, at any depth."""
         return [*dictionaries(self._fields.values())]
 
     @cached_property
     def tools(self) -> Sequence[Mapping[str, object]]:
-        """All tool definitions in the request: those in `tools`, and those in items `tool_search_output` of `input`."""
+        """All tool definitions in the request: in `tools`, and in items `tool_search_output` of `input`."""
         nested = [part["tools"] for part in self.objects if isinstance(part.get("tools"), list)]
         return [*dictionaries([*self.values("tools"), *nested])]
 
     @property
     def models(self) -> frozenset[str]:
-        """The names of all models that the request may run, including those of its tools and fallbacks.
+        """The names of all models that the request may run, also those of its tools and fallbacks.
 
-        If the request names no main model, or one that is not a string, the set has an empty string in its place.
+        An empty text stands for a main model that is missing or no text.
         """
         return frozenset(model or "" for model in (*(self._named.main or ("",)), *self._named.others))
 
     def count(self, *names: str, otherwise: int) -> int:
-        """Returns the highest positive whole number in the request's members `names`; `otherwise` if there is none."""
+        """Returns the highest positive whole number in the request's members `names`, or else `otherwise`."""
         return max(map(count_in, self.values(*names)), default=0) or otherwise
 
     def conversation(self) -> MaxUsage:
-        """Computes the most tokens and hosted tools' work, such as web searches, that a chat or response can use."""
+        """Computes the most that a chat or response can use: tokens, and work of hosted tools such as web searches."""
         parts = self.objects
         images = [part for part in parts if is_one_of(part, IMAGE_PARTS)]
         sounds = [inline_data(part.get("input_audio")) for part in parts if is_one_of(part, {"input_audio"})]
@@ -243,7 +243,7 @@ class RequestedWork:
         )
 
     def _named_by_tool(self, kind: str) -> Iterator[str]:
-        """Yields the model that each hosted tool of type `kind`, such as `image_generation`, names in the request."""
+        """Yields the models in the request's hosted tools of type `kind`, such as `image_generation`."""
         for tool in self.tools:
             if is_one_of(tool, {kind}) and isinstance(model := tool.get("model"), str):
                 yield model
@@ -254,10 +254,7 @@ class RequestedWork:
         return MaxUsage(self.text_tokens, output_tokens=self.limit.answers * self.limit.tokens(most))
 
     def transcription(self) -> MaxUsage:
-        """Computes the most tokens and seconds of sound that a request to transcribe or translate audio files can use.
-
-        They are computed from the sizes of the files.
-        """
+        """Computes the most tokens and seconds of sound of a transcription or translation, from its files' sizes."""
         seconds = math.ceil(sum(self.files) / SOUND_BYTES_PER_SECOND) + 1  # the shortest file is billed as one second
         return MaxUsage(
             input_tokens=self.text_tokens + seconds * SOUND_TOKENS_PER_SECOND,
@@ -267,7 +264,7 @@ class RequestedWork:
         )
 
     def speech(self) -> MaxUsage:
-        """Computes the most tokens that a request to turn text into speech can use, from the size of its body."""
+        """Computes the most tokens that turning text into speech can use, from the size of the request's body."""
         made = self.size * SPEECH_TOKENS_PER_BYTE
         return MaxUsage(input_tokens=self.text_tokens, output_tokens=made, kinds=frozenset({"audio_output"}))
 

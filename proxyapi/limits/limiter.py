@@ -39,9 +39,9 @@ STOP_SECONDS = 2.0
 
 
 class Ticket:
-    """What one running call has taken of its key's limits: a slot for parallel calls and, when it ends, tokens.
+    """What one call has taken of its key's limits: a slot for parallel calls and, at its end, tokens.
 
-    `lease` is the id of the slot; `limit_states` says how much is left of the key's limits per minute.
+    `lease` is the id of the slot. `limit_states` says how much is left of the limits per minute.
     """
 
     def __init__(self, limiter: Limiter, caller: Caller, lease: str) -> None:
@@ -53,11 +53,12 @@ class Ticket:
         self._settling: asyncio.Task[None] | None = None
 
     def settle(self, tokens: int = 0) -> None:
-        """Frees the slot of an ended call, and counts its `tokens` against its key's limit of tokens per minute.
+        """Frees the slot of an ended call, and counts its `tokens` against its key's limit per minute.
 
-        Only the first call of this method has an effect. So a call may be settled early, before its last byte leaves,
-        and once more at its very end, when everything that it has used is closed.
+        Only the first call of this method has an effect.
         """
+        # A call may be settled early, before its last byte leaves, and once more when everything that it has used is
+        # closed.
         if self._ended:
             return
         self._ended = True
@@ -69,17 +70,17 @@ class Ticket:
             self._settling = self._limiter.settle(self, tokens)
 
     async def wait_until_settled(self) -> None:
-        """Waits until the work begun by `settle` is done: the call's slot is free and its tokens are counted."""
+        """Waits until `settle` has done its work: the call's slot is free and its tokens are counted."""
         if self._settling is not None:
             await asyncio.wait({self._settling})
 
     def refuse(self) -> None:
-        """Marks the call as refused by a limit, so that a later `settle` has no effect: there is no slot to free."""
+        """Marks the call as refused by a limit: it has no slot, so a later `settle` does nothing."""
         self._ended = True
 
 
 class Limiter:
-    """Enforcer of the limits of all keys in one worker process: requests and tokens per minute, and parallel calls.
+    """Enforcer of the limits of all keys in one worker: requests and tokens per minute, and parallel calls.
 
     `start` must run on the worker's event loop.
     """
@@ -92,10 +93,9 @@ class Limiter:
         self._settlements: dict[str, set[asyncio.Task[None]]] = {}  # not finished yet, by the key's name
 
     async def start(self) -> None:
-        """Connects to Redis, if `REDIS_URL` is set, and starts the task that prolongs this process's slots there.
+        """Connects to Redis, if `REDIS_URL` is set, and starts the task that renews this process's slots there.
 
-        A slot is the right of one call to run in parallel with others of its key. Returns when Redis has answered, or
-        has failed to answer in time.
+        A slot is the right of one call to run. Returns when Redis has answered, or was too slow to answer.
         """
         if settings.REDIS_URL:
             # Imported here: Redis' client takes a worker 5 MB, which gateways without Redis need not spend.
@@ -108,7 +108,7 @@ class Limiter:
             self._keeper = asyncio.create_task(self._renew_leases(self._link, self._shared))
 
     async def stop(self) -> None:
-        """Closes the connection to Redis, once Redis knows of all ended calls or `STOP_SECONDS` have passed."""
+        """Closes the connection to Redis after all ended calls were reported to Redis; waits at most `STOP_SECONDS`."""
         if pending := set[asyncio.Task[None]]().union(*self._settlements.values()):
             await asyncio.wait(pending, timeout=STOP_SECONDS)
         if self._keeper is not None and self._link is not None:
@@ -118,12 +118,12 @@ class Limiter:
 
     @property
     def degraded(self) -> bool:
-        """True while Redis is unavailable: each process then counts only its own calls against the limits."""
+        """True while Redis does not answer: each process then counts only its own calls."""
         return self._link is not None and self._link.away_since is not None
 
     @property
     def away_seconds(self) -> float | None:
-        """The seconds for which Redis has been unavailable; 0 while Redis answers; None if `REDIS_URL` is not set."""
+        """The seconds for which Redis has not answered: 0 while it answers, None without `REDIS_URL`."""
         if self._link is None:
             return None
         since = self._link.away_since
@@ -131,10 +131,9 @@ class Limiter:
 
     @property
     def state(self) -> str:
-        """A text for the status pages: where limits are counted (`shared`, `per process` or `per process since …`).
+        """Where limits are counted, as a text for status pages: `shared`, `per process` or `per process since …`.
 
-        `shared`: in Redis, for all processes. `per process`: in each process alone, because `REDIS_URL` is not set.
-        `per process since …`: in each process alone, because Redis has been unavailable since that time (UTC).
+        `shared` means Redis. The last text means that Redis has not answered since that time (UTC).
         """
         if self._link is None:
             return "per process"
@@ -143,13 +142,12 @@ class Limiter:
         return f"per process since {self._link.away_since:%Y-%m-%dT%H:%M:%SZ}"
 
     async def admit(self, caller: Caller, request_id: str, at_end: Callable[[Callable[[], None]], None]) -> Ticket:
-        """Counts a new call against the limits of its key; returns a ticket, which states how much the call has taken.
+        """Counts a new call against the limits of its key, and returns a ticket with what the call has taken.
 
-        The ticket's method `settle` frees the call's slot. It is handed to the function `at_end`, which must arrange
-        that `settle` runs when the call ends.
+        `at_end` registers a function to be called when the call ends, which frees the call's slot.
 
         Raises:
-            RateLimited: one of the limits refuses the call. The call is counted under none of them.
+            RateLimited: one of the limits refuses the call, which then counts against none of them.
         """
         ticket = Ticket(self, caller, request_id)
         at_end(ticket.settle)  # at once, because the caller may leave while Redis is asked
@@ -162,10 +160,10 @@ class Limiter:
         return ticket
 
     async def pace(self, name: str, seconds: int) -> float:
-        """Returns 0 if the event `name`, such as a request for one page, may happen now; else the seconds until it may.
+        """Returns 0 if the event `name`, such as a request for a page, may happen now, else the seconds until then.
 
-        The event may happen at most once in `seconds` seconds. With Redis, this limit is for all processes together. If
-        the result is 0, the time is remembered as that of the event.
+        The event may happen once in `seconds` seconds; with Redis, in all processes together. A result of 0 counts as
+        the event.
         """
         if self._link is not None and self._shared is not None:
             shared = self._shared
@@ -176,8 +174,7 @@ class Limiter:
     def settle(self, ticket: Ticket, tokens: int) -> asyncio.Task[None] | None:
         """Frees the slot of an ended call, and counts the tokens that the call has used.
 
-        With Redis, returns the task that does this in this process and in Redis. Without Redis, does it before
-        returning, and returns None.
+        With Redis, returns the task that does this. Without Redis, does it at once, and returns None.
         """
         if self._link is None:
             self._process.settle_now(ticket.caller, ticket.lease, tokens)
@@ -189,7 +186,7 @@ class Limiter:
         return task
 
     async def _count_call(self, caller: Caller, lease: str) -> Verdict:
-        """Counts a call against its key's limits, in Redis or, while Redis is unavailable, in this process alone."""
+        """Counts a call against its key's limits, in Redis or, while Redis does not answer, in this process alone."""
         if self._link is None or self._shared is None:
             return await self._process.count_call(caller, lease)
         shared = self._shared
@@ -205,11 +202,8 @@ class Limiter:
         return verdict
 
     async def _wait_for_settlements(self, caller: Caller) -> None:
-        """Waits until all ended calls of the caller's key are settled: the slots are free, and the tokens counted.
-
-        Otherwise a caller that has just received an answer might be refused, because the answered call still had its
-        slot.
-        """
+        """Waits until all ended calls of the caller's key are settled: slots freed, tokens counted."""
+        # A caller that has just received an answer might otherwise be refused because of the answered call.
         if pending := self._settlements.get(caller.name):
             await asyncio.wait(set(pending))
 
@@ -224,24 +218,22 @@ class Limiter:
                 await self._link.ask(lambda: shared.settle(caller, lease, tokens))
 
     async def _renew_leases(self, link: RedisLink, shared: SharedCounters) -> None:
-        """Prolongs in Redis, every `RENEW_SECONDS`, the slots of this process's running calls, until it is cancelled.
-
-        The commands also show when Redis is back after an outage.
-        """
+        """Renews the slots of this process's running calls in Redis every `RENEW_SECONDS`, until cancelled."""
         while True:
             await asyncio.sleep(RENEW_SECONDS)
             try:
                 shared.forget_ended()
                 if link.may_probe:
+                    # also shows when Redis is back after an outage
                     await link.probe(shared.renew)
             except Exception:  # the border: if this task ended, nobody would notice that Redis is back
                 logger.exception("the shared limits could not be renewed")
 
 
 def _refusal(caller: Caller, verdict: Verdict) -> RateLimited:
-    """Builds the 429 error for a call that a limit of its key refuses.
+    """Creates the 429 error for a call that a limit of its key refuses.
 
-    The message and `Retry-After` say which limit it is and when to try again; the headers report the key's limits.
+    The message and `Retry-After` say which limit it is and when to try again. The headers state the key's limits.
     """
     match verdict.refused_by:
         case "requests" | "tokens" as window:

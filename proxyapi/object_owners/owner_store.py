@@ -145,7 +145,7 @@ def sweep(now: float | None = None) -> None:
 
 
 def close_folders() -> None:
-    """Makes the folders with the owners of stored objects readable for this user only."""
+    """Makes the folders that record the owners of stored objects readable for this user only."""
     # Older versions created them with the rights that the umask left: other users of the host could read them.
     for folder in (_folder(), *_folder().glob("*/")):
         with suppress(OSError):

@@ -89,7 +89,7 @@ def remove_usage(events: bytes) -> bytes:
 def _find_plain(events: bytes) -> tuple[int, int] | None:
     """Returns the start and the end of `,"usage":null` in the plainest kind of chunk; None for all other events.
 
-    The plainest chunk is one event of one line, and the first `}` behind the field is the chunk's last byte.
+    The plainest chunk is one event of one line. Behind the field, its first `}` ends the line.
     """
     # The closing brace shows that the field is in no inner object. These few searches for bytes take a third of the
     # time of the regular expression `_USUAL`.

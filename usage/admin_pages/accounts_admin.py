@@ -34,7 +34,7 @@ class GrantingAdmin(GuardedAdmin, Generic[Holder]):
     def may_change(self, request: HttpRequest, obj: Holder) -> bool:
         """Returns whether the signed-in person may change the user or group `obj`; subclasses implement this.
 
-        A person may change only users and groups whose permissions the person holds as well.
+        The person must hold all permissions of the user or group.
         """
         raise NotImplementedError
 

@@ -25,10 +25,7 @@ def permissions_of(person: Person) -> QuerySet[Permission]:
 
 
 def groups_grantable_by(person: Person) -> QuerySet[Group]:
-    """Returns the groups that a person may change or put users into.
-
-    A person may do so if the person holds all permissions of the group.
-    """
+    """Returns the groups that a person may change or put users into: those whose permissions the person holds."""
     if getattr(person, "is_superuser", False):
         return Group.objects.all()
     beyond = Permission.objects.exclude(pk__in=permissions_of(person).values("pk"))

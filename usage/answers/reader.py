@@ -121,7 +121,7 @@ class AnswerReader:
 
     @property
     def lacks_end(self) -> bool:
-        """True if the stream counts as cut off when it stops now, because the event that must end it has not come."""
+        """True if a stream that stops now is cut off: the event that must end it has not come."""
         if self.has_ended or self._pictures or not (self._has_last_event or (self.must_end and not self.has_events)):
             return False
         return self.text is None or not self.text.has_finished_choices
@@ -138,7 +138,7 @@ class AnswerReader:
     def _find_text_test(self) -> Callable[[bytes, bytes], bool] | None:
         """Returns a function that tells by an event's name and data whether the event has only text.
 
-        Events with only text can be parsed later. Returns None if the next events must all be parsed at once.
+        Events with only text can be parsed later. Returns None if every event must be parsed as soon as it comes.
         """
         if self.text is None or self.text.choice_error is not None or not (self.model and self._has_last_event):
             return None

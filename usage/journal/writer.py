@@ -122,7 +122,7 @@ class Journal:
             self._rotate_if_large()
 
     async def wait_until_durable(self) -> None:
-        """Waits until all journal records so far would survive a power cut; does not wait unless `sync` is `always`."""
+        """Waits until all journal records so far would survive a power cut, if the setting `sync` is `always`."""
         if self._sync != "always" or self._stopping:
             return
         loop = asyncio.get_running_loop()

@@ -69,10 +69,10 @@ class Settled(NamedTuple):
 
 
 def settle_responses(rows: Iterable[CallRecord]) -> Settled:
-    """Chooses the one row of each response that is billed, and sets the usage in the response's other rows to zero.
+    """Chooses which row of each response is billed, and sets the usage in the response's other rows to zero.
 
-    Returns the rows as they must be written, and the older rows whose estimates must be removed. Call this function in
-    the transaction that writes the rows.
+    Returns the rows to write, and the older rows whose estimates must be removed. Call this in the transaction that
+    writes the rows.
     """
     # Several calls may have created or read the same response.
     every = list(rows)

@@ -82,25 +82,27 @@ def settle_pending(pending: QuerySet[PendingResponse]) -> None:
 
 
 def forget_pending(response: PendingResponse, *, is_gone: bool = False, has_ended: bool = False) -> None:
-    """Ends the polling of a background response without exact usage, and counts its stored estimate instead.
+    """Ends the polling of a background response that has stated no exact usage, and counts an estimate instead.
 
-    * `has_ended`: upstream has said that the response ended. Then an estimate that the call's row has already stays,
-      unless usage is reserved. Otherwise lower counts in the row are raised to the stored ones.
-    * `is_gone`: upstream no longer has the response. Then all reserved usage counts.
+    `has_ended` says that upstream has reported the response's end, and `is_gone` that upstream no longer has the
+    response.
     """
     with transaction.atomic():
         # Nobody knows whether upstream went on with a response after its deletion.
         is_reserved = _is_reserved(response)
+        # Of a response that has ended, an estimate in the call's row stays, unless usage is reserved. In all other
+        # cases lower counts in the row are raised to the stored estimate. Of a response that is gone, all reserved
+        # usage counts.
         written = _count_supposed(response, is_whole=is_gone and is_reserved, is_raised=is_reserved or not has_ended)
         settle_pending(PendingResponse.objects.filter(pk=response.pk))
     _count_in_metrics(written)
 
 
 def suppose_usage(response: PendingResponse) -> None:
-    """Counts the stored estimate of a background response's usage, while upstream refuses to state its status.
+    """Counts the stored estimate of a background response's usage, because upstream refuses to state the status.
 
-    If the call has a budget reservation, all reserved usage counts, and the reservation is deleted. The response is
-    still polled, because upstream may state the exact usage later.
+    The response is still polled. If the call has a budget reservation, all reserved usage counts, and the reservation
+    is deleted.
     """
     with transaction.atomic():
         is_reserved = _is_reserved(response)
@@ -108,6 +110,7 @@ def suppose_usage(response: PendingResponse) -> None:
         written = _count_supposed(response, is_whole=is_reserved, is_raised=is_reserved)
         Hold.objects.filter(pk=response.request_id).delete()
     _count_in_metrics(written)
+    # upstream may state the exact usage later
     postpone(response)
 
 
@@ -160,9 +163,9 @@ def postpone(response: PendingResponse) -> None:
 def _count_supposed(response: PendingResponse, *, is_whole: bool, is_raised: bool) -> list[Written]:
     """Writes the stored estimate of a background response's usage to its call's row and to the sums.
 
-    * Exact usage in the row stays. Unknown usage is replaced.
-    * An estimate in the row stays. With `is_raised`, its lower counts are raised to the stored estimate.
-    * With `is_whole`, all of the stored estimate counts; otherwise only what a model can output in the time so far.
+    * Unknown usage in the row is replaced; exact usage stays.
+    * An estimate in the row stays or, with `is_raised`, is raised to the stored estimate.
+    * With `is_whole`, all of the stored estimate counts; otherwise what a model can output in the time so far.
 
     Returns the changes, which the caller must count in the metrics after the transaction.
     """

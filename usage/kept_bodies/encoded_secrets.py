@@ -119,7 +119,7 @@ def find_basic(text: str, lower: str) -> Iterator[TextRange]:
 
 
 def _inner_letters(data: bytes) -> Iterator[str]:
-    """Yields three texts, one of which stands in the base64 of every longer text that contains `data`."""
+    """Yields three texts: the base64 of every longer text that contains `data` contains one of them."""
     # Base64 encodes groups of three bytes, and `data` may begin at each of the three. Letters that also depend on a
     # byte beside `data` are left out.
     for before in range(3):

@@ -109,10 +109,7 @@ def shipper_lock() -> Path:
 
 @contextmanager
 def no_shipper_runs() -> Iterator[bool]:
-    """Context manager that yields whether no shipper runs on this host.
-
-    If none runs, none can begin to ship before the end of the block.
-    """
+    """Context manager that keeps shippers of this host from shipping; yields False if one runs already, else True."""
     with shipper_lock().open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

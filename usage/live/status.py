@@ -36,9 +36,9 @@ class ServerStatus:
 
     @property
     def redis_away_seconds(self) -> float | None:
-        """The longest time in seconds that any worker has been without Redis.
+        """The longest time in seconds for which a worker has been without Redis.
 
-        It is 0 if all workers reach Redis, and None if Redis is not configured.
+        0 if all workers reach Redis, and None if Redis is not configured.
         """
         return self.gauges.get("redis_away_seconds")
 

@@ -129,7 +129,8 @@ class Reservations:
             raise
 
     def settle(self, share: CallShare, dollars: Decimal) -> None:
-        """Replaces an ended call's reservation by its cost, in memory. In the database, the row of the call does so."""
+        """Replaces an ended call's reservation by its cost, in this worker's memory."""
+        # In the database, the writing of the call's row does so.
         lease = share.lease
         lease.settle(share, dollars)
         lease.used_at = time.monotonic()

@@ -112,7 +112,7 @@ class _Address:
     def read(self, name: str, parse: Callable[[str], str]) -> str:
         """Returns the query parameter `name`, parsed by the function `parse`.
 
-        For a ValueError, the error's text is added to `faults`, and the result is empty: no filter.
+        If `parse` raises ValueError, adds the error's text to `faults`, and returns an empty text: no filter.
         """
         try:
             return parse(self.read_text(name))
@@ -123,7 +123,7 @@ class _Address:
     def read_number(self, name: str) -> str:
         """Returns the query parameter `name` as text, if it is a number from 0 to a billion.
 
-        For another text, a sentence is added to `faults`, and the result is empty: no filter.
+        For another text, adds a sentence to `faults`, and returns an empty text: no filter.
         """
         text = self._query.get(name, "").strip()
         try:
@@ -135,10 +135,10 @@ class _Address:
         return text if is_number else ""
 
     def read_times(self, now: datetime) -> dict[str, datetime | None]:
-        """Returns the times `since` and `until` to filter by; None stands for no limit.
+        """Returns the times `since` and `until` to filter by; None means no limit.
 
-        They come from the query parameter `range`, such as `today`, or from `from` and `to`. For unreadable times, the
-        reason is added to `faults`, and the result is empty.
+        They come from the query parameter `range`, such as `today`, or from `from` and `to`. For unreadable times, adds
+        the reason to `faults`.
         """
         try:
             if self._query.get("range"):
