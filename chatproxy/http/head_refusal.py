@@ -14,7 +14,7 @@ from usage.metric_counters import counters
 
 
 async def refuse_head(scope: HTTPScope, send: Send, words: str) -> None:
-    """Answers a request with invalid headers by status 400 and the message `words`, and closes the connection.
+    """Answers a request that has invalid headers with status 400 and the message `words`, and closes the connection.
 
     The rest of the request's body is not read.
     """

@@ -62,7 +62,7 @@ def begin_row(facts: CallFacts) -> CallRecord:
 def begin_with_tools(begun: CallRecord, tool_use: SupposedUsage) -> CallRecord:
     """Returns a copy of `begun`, a call's begin record, with the most that the call's hosted tools can use.
 
-    Needed for a call without a reservation.
+    Only a call without a reservation needs this copy.
     """
     # The copy counts only if the process dies before it has written the row of the call's end. That row is made from
     # `begun` itself: there the use that the answer states counts.

@@ -206,7 +206,7 @@ class CallView(ProxyView):
             model_policy.check_models(request.route, request.method, named, caller)
 
     async def reserve(self, method: str, route: Route | None, body: JSONBody | Form | None) -> None:
-        """Reserves the most dollars that the call can cost in the budgets of its key, if the key has budgets.
+        """Reserves dollars in the budgets of the call's key, if it has budgets: the most that the call can cost.
 
         If the budgets pay only for a shorter answer, stores that limit of output tokens in the call's facts
         (`output_limit`).

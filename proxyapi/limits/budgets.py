@@ -116,7 +116,7 @@ async def find_ceiling(method: str, route: Route | None, body: JSONBody | Form |
 
 
 async def reserve(day: date, caller: Caller, ceiling: CostCeiling, dollars: Decimal) -> tuple[Reservation, CostCeiling]:
-    """Reserves the most dollars that a call can cost in the budgets of its key, before the call is sent upstream.
+    """Reserves dollars in the budgets of a call's key, before the call is sent upstream: the most that it can cost.
 
     `ceiling` is the most that the call can use, `dollars` its price, `day` the UTC day of the call. Returns the
     reservation and the new ceiling: if the budgets have less left, it limits the output to what they pay for, but to no
@@ -274,9 +274,9 @@ def refusal(
 
 
 def seconds_left(span: str, day: date) -> int:
-    """Returns the seconds (at least 1) until the budget of a `day` or `month` begins anew; one day for a `total` one.
+    """Returns the seconds (at least 1) until a budget begins anew; `span` is `day`, `month` or `total`.
 
-    `day` is the present UTC day.
+    A total budget never begins anew: the result is one day. `day` is the present UTC day.
     """
     if span == "total":
         return RETRY_AFTER_TOTAL_SECONDS
