@@ -7,8 +7,10 @@ ENV PYTHONUNBUFFERED=1 \
     PORT=3002 \
     DATA_DIR=/data
 
-RUN useradd --system --user-group --no-create-home --home-dir /app chatproxy \
-    && install --directory --owner=chatproxy --group=chatproxy --mode=0700 /data
+# The number that `useradd --system` gives to the first account of this image, so volumes of older images are its own.
+RUN groupadd --system --gid 999 chatproxy \
+    && useradd --system --uid 999 --gid 999 --no-create-home --home-dir /app chatproxy \
+    && install --directory --owner=999 --group=999 --mode=0700 /data
 
 WORKDIR /app
 COPY requirements/base.txt requirements/base.txt
@@ -16,11 +18,14 @@ RUN pip install --no-cache-dir --disable-pip-version-check --require-hashes --re
 COPY . .
 RUN python -m compileall -q chatproxy proxyapi usage
 
-USER chatproxy
+# A number: Kubernetes cannot tell of a name whether it is root's. Only /data and /tmp are written to.
+USER 999:999
 VOLUME /data
 EXPOSE 3002
 
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-c", \
-    "import os, urllib.request; urllib.request.urlopen(f'http://127.0.0.1:{os.environ[\"PORT\"]}/healthz', timeout=4)"]
+# Healthy as long as calls may be sent here, also while the database is away: a new start would not bring it back.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=120s CMD ["python", "-c", \
+    "import http.client, os; server = http.client.HTTPConnection('127.0.0.1', int(os.environ['PORT']), timeout=4); \
+    server.request('GET', '/readyz'); raise SystemExit(server.getresponse().status != 200)"]
 
 CMD ["python", "manage.py", "serve"]

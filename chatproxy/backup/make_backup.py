@@ -21,7 +21,7 @@ from chatproxy.backup.data_files import read_data_files
 from chatproxy.configuration.setting_reader import SECRETS_FILE
 from chatproxy.postgres.client_programs import STRICT_MAJOR, ClientProgram
 from chatproxy.postgres.database_refusals import reason_of
-from chatproxy.start.startup import Output, StartError, assumed_role, connect, connection_parameters
+from chatproxy.start.startup import Output, StartError, assumed_role, connect, connection_parameters, is_pooled
 
 DATABASE = "database"  # the name of the dump in the archive
 
@@ -72,13 +72,12 @@ def check_is_direct(database: psycopg.Connection[TupleRow]) -> None:
     """Checks that a connection leads to PostgreSQL itself, since pg_dump and pg_restore need a session of their own.
 
     They change the settings of a session. A pooler would lend that session to the server's calls afterwards, which then
-    find no tables. It is noticed because it tells its clients another process id than that of the session.
+    find no tables.
 
     Raises:
         StartError: it leads to a pooler, such as PgBouncer.
     """
-    [(session,)] = database.execute("SELECT pg_backend_pid()").fetchall()
-    if session != database.info.backend_pid:
+    if is_pooled(database):
         raise StartError(
             "DATABASE_URL leads to a connection pooler; run this command with a DATABASE_URL of the database itself"
         )

@@ -16,6 +16,7 @@ from psycopg import sql
 from psycopg.rows import TupleRow
 
 from chatproxy.doctor.finding import Finding, Level, fault, warning
+from chatproxy.start.startup import is_pooled
 from usage.money.lease_rounds import CONNECTIONS as LEASE_CONNECTIONS
 
 KEYRING_CONNECTIONS = 1  # of the thread that keeps the keys of a worker in memory
@@ -76,7 +77,14 @@ def check_digits(database: Database) -> Iterator[Finding]:
 
 
 def check_connections(database: Database) -> Iterator[Finding]:
-    """Yields a warning if the database allows fewer connections than all processes of this server may open."""
+    """Yields a warning if the database allows fewer connections than all processes of this server may open.
+
+    Behind a pooler there is nothing to compare: the pooler shares few connections among many, and refuses none of ours
+    because of what PostgreSQL allows.
+    """
+    if is_pooled(database):
+        yield Finding(Level.OK, "not compared, since a connection pooler shares those of PostgreSQL")
+        return
     needed = connections_needed(settings.WEB_CONCURRENCY)
     query = """
         SELECT least(

@@ -21,7 +21,6 @@ from uvicorn.server import Server
 
 from chatproxy.processes import unix_signals
 from chatproxy.processes.exit_steps import on_port_close, on_server_stop
-from chatproxy.processes.upgrade import start_reports
 from usage import ids
 
 if TYPE_CHECKING:  # gunicorn's master imports this module, and has no Django in it
@@ -61,14 +60,22 @@ class DrainingServer(Server):
     """uvicorn's server that drains when it is told to stop: it finishes the requests that it has accepted.
 
     SIGTERM, and the death of the master process `parent`, make it drain; SIGQUIT cancels the calls. `connections` are
-    the worker's open connections.
+    the worker's open connections; `report_start` is called once this worker serves.
     """
 
-    def __init__(self, config: Config, parent: int, drain_seconds: float, connections: Connections) -> None:
+    def __init__(
+        self,
+        config: Config,
+        parent: int,
+        drain_seconds: float,
+        connections: Connections,
+        report_start: Callable[[], None],
+    ) -> None:
         super().__init__(config)
         self._parent = parent
         self._drain_seconds = drain_seconds
         self._connections = connections
+        self._report_start = report_start
         self._closes_at = math.inf  # when the port closes at the latest, as a time of `time.monotonic()`
         self._knows_of_stop = False
         self._is_cancelling = False
@@ -86,7 +93,7 @@ class DrainingServer(Server):
         """Starts the parts of the worker, takes connections from now on, and reports this to the master."""
         await super().startup(sockets)
         if self.started:
-            start_reports.report()
+            self._report_start()
 
     async def on_tick(self, counter: int) -> bool:
         """Does what is due: drains if the master has died, closes the port in time, checks the ids once a second.

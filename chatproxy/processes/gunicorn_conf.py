@@ -7,25 +7,71 @@ environment by itself, so that `--reload` gives new workers new code and new set
 from __future__ import annotations
 
 import atexit
+import logging
 import math
 import os
 import signal
 import time
 from contextlib import ExitStack
+from math import inf
 from typing import TYPE_CHECKING
 
 from gunicorn.arbiter import Arbiter
-from gunicorn.workers.base import Worker
 
 from chatproxy import logs
 from chatproxy.configuration import setting_reader
 from chatproxy.processes.shipper_watch import ShipperWatch
 from chatproxy.processes.unix_signals import MasterSignals, reset_in_new_worker, unblock_signals
-from chatproxy.processes.upgrade import Upgrade
+from chatproxy.processes.upgrade import AdoptedWorker, Upgrade
+from chatproxy.processes.worker import Worker
 from usage.addresses import both_forms
 
 if TYPE_CHECKING:
     from chatproxy.postgres.watch import PostgresWatch
+
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 30.0
+FORGOTTEN_SECONDS = 120.0  # longer than the longest pause and a start on a busy machine together
+
+
+class StartPauses:
+    """The pauses between two tries to start a worker, while new workers end before they serve.
+
+    gunicorn itself tries again at once, and each try takes CPU from the workers that serve.
+    """
+
+    def __init__(self) -> None:
+        self._pause = 0.0
+        self._failed_at = -inf
+
+    def install(self, server: Arbiter) -> None:
+        """Makes gunicorn's master start no worker during a pause. Its main loop looks again each second."""
+        start_workers = server.spawn_workers
+
+        def start_unless_paused() -> None:
+            if not self._is_pause():
+                start_workers()
+
+        server.spawn_workers = start_unless_paused
+
+    def worker_has_ended(self, worker: Worker | AdoptedWorker) -> None:
+        """Begins a pause if `worker` has ended before it served: of a second, or of twice the last one.
+
+        Workers that were started together, and fail together, cause one pause.
+        """
+        if worker.has_started or self._is_pause():
+            return
+        now = time.monotonic()
+        is_first = now - self._failed_at > FORGOTTEN_SECONDS
+        self._pause = FIRST_PAUSE_SECONDS if is_first else min(self._pause * 2, LONGEST_PAUSE_SECONDS)
+        self._failed_at = now
+        logger.warning("a worker has ended before it served; no other one is started for %.0f s", self._pause)
+
+    def _is_pause(self) -> bool:
+        return time.monotonic() < self._failed_at + self._pause
 
 
 def _bundled_postgres() -> PostgresWatch | None:
@@ -43,6 +89,7 @@ _values = setting_reader.load()
 _master = os.getpid()
 _signals = MasterSignals(_values["DRAIN_SECONDS"])
 _shipper = ShipperWatch()
+_start_pauses = StartPauses()
 _upgrade = Upgrade(_shipper)
 _postgres = _bundled_postgres()
 
@@ -99,6 +146,8 @@ def when_ready(server: Arbiter) -> None:
     Also starts the threads that watch the shipper and the bundled PostgreSQL.
     """
     spare_workers_after_standstill(server)
+    if not server.cfg.reload:  # whoever corrects the code waits for it
+        _start_pauses.install(server)
     _signals.install(server)
     _upgrade.install(server)
     if _postgres is not None:
@@ -112,8 +161,9 @@ def post_fork(server: Arbiter, worker: Worker) -> None:
     reset_in_new_worker(server, worker)
 
 
-def child_exit(_server: Arbiter, worker: Worker) -> None:
-    """Hook of gunicorn, called in the master for each worker that has ended: tells `Upgrade`."""
+def child_exit(_server: Arbiter, worker: Worker | AdoptedWorker) -> None:
+    """Hook of gunicorn, called in the master for each worker that has ended: tells `StartPauses` and `Upgrade`."""
+    _start_pauses.worker_has_ended(worker)
     _upgrade.worker_has_ended(worker)
 
 

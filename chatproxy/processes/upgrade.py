@@ -93,6 +93,7 @@ class AdoptedWorker:
 
     age = 0
     aborted = False
+    has_started = True
 
     def __init__(self, pid: int) -> None:
         self.pid = pid

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import mmap
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -21,6 +22,7 @@ from chatproxy.logs import CutConnections, log_everything
 from chatproxy.processes import unix_signals
 from chatproxy.processes.draining_server import DrainingServer, heartbeats
 from chatproxy.processes.heap import keep_freed_memory
+from chatproxy.processes.upgrade import start_reports
 
 # After this time a thread that computes, for a page for example, lets the event loop run, which needs the interpreter's
 # lock again after each wait. With Python's default of 5 ms, a call would wait several times that long.
@@ -41,6 +43,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
+        self._start = mmap.mmap(-1, 1)  # made in the master and shared with it; not 0 once this worker serves
         # The base class does not pass uvicorn's log on to the root logger, and so to Django's LOGGING. The access
         # log gets no handler, by which uvicorn knows that it is to write none.
         log = logging.getLogger("uvicorn.error")
@@ -50,6 +53,16 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
         log.addFilter(CutConnections())
         log_everything()
         sys.setswitchinterval(SWITCH_SECONDS)
+
+    @property
+    def has_started(self) -> bool:
+        """True once this worker has begun to serve; the master process knows it, too."""
+        return self._start[0] != 0
+
+    def report_start(self) -> None:
+        """Reports to the master that this worker serves."""
+        self._start[0] = 1
+        start_reports.report()
 
     def init_process(self) -> None:
         """Loads the application in the new process, and serves it."""
@@ -79,7 +92,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
         self.config.app = self.wsgi
         self.config.http = protocol_factory(connections)
         self.config.callback_notify = None  # `heartbeats` does it, also while the worker starts and ends
-        server = DrainingServer(self.config, self.ppid, settings.DRAIN_SECONDS, connections)
+        server = DrainingServer(self.config, self.ppid, settings.DRAIN_SECONDS, connections, self.report_start)
         async with heartbeats(self.notify):
             # Plain sockets: gunicorn's wrappers complain when uvicorn closes them once more.
             await server.serve(sockets=[listener.sock for listener in self.sockets])

@@ -150,6 +150,18 @@ def connect() -> psycopg.Connection[TupleRow]:
     return probe
 
 
+def is_pooled(database: psycopg.Connection[TupleRow]) -> bool:
+    """Returns whether a connection leads to a connection pooler, such as PgBouncer, and not to PostgreSQL itself.
+
+    A pooler tells its clients a process id of its own, since the session behind it may be another one each time.
+
+    Raises:
+        psycopg.Error: the database does not answer.
+    """
+    [(session,)] = database.execute("SELECT pg_backend_pid()").fetchall()
+    return bool(session != database.info.backend_pid)
+
+
 def connection_parameters() -> dict[str, str]:
     """Returns libpq's parameters for a connection to the database, for another program such as pg_dump."""
     # Only those that are set: a program with an older libpq does not know all others.

@@ -19,6 +19,7 @@ from chatproxy.postgres.bundled import BundledPostgres
 from tests.simulator.server import Simulator
 from tests.support.servers.databases import new_database
 from tests.support.servers.gateway import launch_gateway
+from tests.support.servers.pgbouncer import run_pgbouncer
 
 # Settings of a database that change nothing for the ledger, all at once.
 HARMLESS = {
@@ -134,7 +135,7 @@ def set_for(url: str, name: str, value: str) -> None:
         )
 
 
-def test_too_few_connections_are_a_warning(gateway_database: str, tmp_path: Path) -> None:
+def test_too_few_connections_are_a_warning(gateway_database: str) -> None:
     """Whether the server, the database or the role limits them."""
     needed = database_checks.connections_needed(settings.WEB_CONCURRENCY)
     assert needed == 13 + 9  # docs/troubleshooting.md says so
@@ -147,6 +148,19 @@ def test_too_few_connections_are_a_warning(gateway_database: str, tmp_path: Path
         [found] = database_checks.check_connections(database)
     assert found.level is Level.WARNING
     assert f"up to {needed} connections, and PostgreSQL allows {needed - 1}" in found.words
+
+
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+def test_connections_of_a_pooler_are_not_compared(gateway_database: str, tmp_path: Path, mode: str) -> None:
+    """Many clients share few connections of PostgreSQL there, so fewer than the processes open are enough."""
+    with new_database(gateway_database, "CONNECTION LIMIT 2") as url, run_pgbouncer(url, tmp_path, mode) as pooled:
+        with psycopg.connect(url, autocommit=True) as database:
+            [found] = database_checks.check_connections(database)
+            assert found.level is Level.WARNING
+        with psycopg.connect(pooled, autocommit=True) as database:
+            [found] = database_checks.check_connections(database)
+            assert found.level is Level.OK
+            assert "connection pooler" in found.words
 
 
 def test_an_old_postgresql_is_a_fault(gateway_database: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,7 +159,7 @@ def test_a_worker_that_cannot_start_ends_no_other_one(
         put_new_version(checkout)
         entry.write_text(text + "\nimport no_such_module\n")
         gateway.process.send_signal(signal.SIGUSR1)  # replaces the workers unprepared
-        gateway.wait_for_log("(?s)exited with code.*exited with code")
+        gateway.wait_for_log("(?s)no other one is started for 1 s.*no other one is started for 2 s")
         assert versions(gateway) == {VERSION}
 
         entry.write_text(text)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +11,7 @@ import yaml
 
 from chatproxy.configuration import setting_reader
 from tests.support.documentation import rows_of
-from tests.support.polling import PATIENCE
+from tests.support.promtool import run_promtool
 
 FILE = setting_reader.BASE_DIR / "docs" / "alerts.yml"
 RULES: dict[str, dict[str, Any]] = {
@@ -101,27 +99,14 @@ def test_every_rule_has_a_scene() -> None:
 def test_a_rule_fires_when_it_should_and_only_then(name: str, tmp_path: Path) -> None:
     scene, rule = SCENES[name], RULES[name]
     alert = {"exp_labels": {**scene.labels, **rule["labels"]}, "exp_annotations": rule["annotations"]}
-    run_promtool(
-        tmp_path,
-        [
-            {
-                "interval": "1m",
-                "input_series": [{"series": series, "values": values} for series, values in found.items()],
-                "alert_rule_test": [{"eval_time": "30m", "alertname": name, "exp_alerts": expected}],
-            }
-            for found, expected in ((scene.firing, [alert]), (scene.calm, []))
-        ],
-    )
-
-
-def run_promtool(directory: Path, tests: list[dict[str, Any]]) -> None:
-    """Runs unit tests of the rules with Prometheus' own tool; skips the test where there is none."""
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("there is no promtool; on Debian and Ubuntu: apt install prometheus")
-    path = directory / "tests.yml"
+    tests = [
+        {
+            "interval": "1m",
+            "input_series": [{"series": series, "values": values} for series, values in found.items()],
+            "alert_rule_test": [{"eval_time": "30m", "alertname": name, "exp_alerts": expected}],
+        }
+        for found, expected in ((scene.firing, [alert]), (scene.calm, []))
+    ]
+    path = tmp_path / "tests.yml"
     path.write_text(yaml.safe_dump({"rule_files": [str(FILE)], "evaluation_interval": "1m", "tests": tests}))
-    done = subprocess.run(
-        [promtool, "test", "rules", str(path)], capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_promtool("test", "rules", path)
