@@ -49,6 +49,7 @@ FILE = re.compile(r"(?<![\w./-])(?:chatproxy|proxyapi|usage|bench|tests)/[\w/]+\
 COMMANDS = {
     "backup": "chatproxy",
     "doctor": "chatproxy",
+    "import": "proxyapi",
     "keys": "proxyapi",
     "ledger": "usage",
     "prices": "usage",

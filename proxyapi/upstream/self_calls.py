@@ -85,10 +85,13 @@ def gateways_passed(via: str) -> str:
 @cache
 def _entry(base_url: str) -> str:
     """Returns the name in `Via` of a gateway whose upstream is `base_url`: `1.1 chatproxy-…`, or empty for OpenAI."""
+    return "" if is_openai(base_url) else f"1.1 chatproxy-{sealing.pseudonym(base_url)}"
+
+
+def is_openai(base_url: str) -> bool:
+    """Returns whether the upstream at `base_url` is OpenAI, or Azure with OpenAI's models."""
     host = urlsplit(base_url).hostname or ""
-    if any(host == domain or host.endswith(f".{domain}") for domain in OPENAI_DOMAINS):
-        return ""
-    return f"1.1 chatproxy-{sealing.pseudonym(base_url)}"
+    return any(host == domain or host.endswith(f".{domain}") for domain in OPENAI_DOMAINS)
 
 
 def _entries(via: str) -> list[str]:

@@ -161,7 +161,7 @@ def actions() -> Iterator[str]:
 
 
 def test_the_table_has_every_command() -> None:
-    assert {*COMMANDS, "backup", "restore", "serve", "ship"} == set(actions())
+    assert {*COMMANDS, "backup", "import litellm", "restore", "serve", "ship"} == set(actions())
 
 
 @pytest.mark.usefixtures("nothing_is_left")

@@ -1,14 +1,11 @@
 """`python manage.py keys …`: makes, lists, rotates and revokes keys, for scripts.
 
-Each change is an entry of the admin's audit log, as a change in the admin is. An entry needs an account: that of the
-command, which cannot sign in, is made with its first entry.
+Each change is an entry of the admin's audit log, as a change in the admin is.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import pwd
 import re
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -16,14 +13,12 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
-from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
-from django.contrib.auth.hashers import make_password
-from django.contrib.auth.models import User
-from django.contrib.contenttypes.models import ContentType
+from django.contrib.admin.models import ADDITION, CHANGE
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db import InterfaceError, OperationalError, transaction
 
+from proxyapi.keys.audit_log import log_change
 from proxyapi.models import AccessKey, LogBodies
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -33,7 +28,6 @@ FIELDS = (
     "tokens_per_minute", "parallel_calls", "budget_day", "budget_month", "budget_total", "max_output_tokens",
     "min_output_tokens", "log_bodies",
 )  # fmt: skip
-ACCOUNT = "manage.py"  # the name of the account of the audit log's entries
 COLUMNS = ("KEY", "STATE", "CREATED", "NAME", "OWNER")
 SHOWN_ONCE = "It is shown once, and is kept nowhere. Every worker knows it within two seconds."
 
@@ -98,7 +92,7 @@ class Command(BaseCommand):
         fields = {name: getattr(options, name) for name in FIELDS}
         with transaction.atomic():
             key, text = AccessKey.objects.issue(options.name, upstream_key=upstream_key, **fields)
-            _log(key, ADDITION, "Created")
+            log_change(key, ADDITION, "Created", "keys")
         self._print_text(key, text, options)
 
     def rotate(self, options: Namespace) -> None:
@@ -108,7 +102,7 @@ class Command(BaseCommand):
             text = key.rotate(options.grace)
             end = key.previous_valid_until
             old = f"valid until {end:%Y-%m-%d %H:%M} UTC" if end else "no longer valid"
-            _log(key, CHANGE, f"Rotated; the old key is {old}")
+            log_change(key, CHANGE, f"Rotated; the old key is {old}", "keys")
         self._print_text(key, text, options)
 
     def revoke(self, options: Namespace) -> None:
@@ -116,7 +110,7 @@ class Command(BaseCommand):
         with transaction.atomic():
             key = self._get(options.name)
             key.revoke()
-            _log(key, CHANGE, "Revoked")
+            log_change(key, CHANGE, "Revoked", "keys")
         self.stdout.write(f"{options.name} is revoked; every worker refuses it within two seconds")
 
     def list(self, options: Namespace) -> None:
@@ -156,32 +150,6 @@ class Command(BaseCommand):
         else:
             self.stdout.write(text)
             self.stderr.write(SHOWN_ONCE)
-
-
-def _log(key: AccessKey, action: int, words: str) -> None:
-    """Adds a change of an access key to the admin's audit log, with the user of the operating system who made it.
-
-    Call this in the transaction of the change, so that both or neither are stored.
-    """
-    account, _ = User.objects.get_or_create(
-        username=ACCOUNT, defaults={"is_active": False, "password": make_password(None)}
-    )
-    LogEntry.objects.create(
-        user=account,
-        content_type=ContentType.objects.get_for_model(AccessKey),
-        object_id=str(key.pk),
-        object_repr=str(key),
-        action_flag=action,
-        change_message=f"{words}, with `manage.py keys` by the system user {_system_user()}.",
-    )
-
-
-def _system_user() -> str:
-    """Returns the name of the operating system's user that runs this process, or the user's number."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
 
 
 def _facts(key: AccessKey) -> dict[str, object]:

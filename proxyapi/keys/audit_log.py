@@ -1,0 +1,45 @@
+"""Records the changes of keys that commands make in the audit log of the admin.
+
+An entry needs an account: that of the commands, which cannot sign in, is made with its first entry.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.hashers import make_password
+from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
+
+from proxyapi.models import AccessKey
+
+ACCOUNT = "manage.py"  # the name of the account of the audit log's entries
+
+
+def log_change(key: AccessKey, action: int, words: str, command: str) -> None:
+    """Adds a change of an access key to the admin's audit log, with the user of the operating system who made it.
+
+    `action` is one of Django's, such as `ADDITION`; `command` is that of `manage.py`. Call this in the transaction of
+    the change, so that both or neither are stored.
+    """
+    account, _ = User.objects.get_or_create(
+        username=ACCOUNT, defaults={"is_active": False, "password": make_password(None)}
+    )
+    LogEntry.objects.create(
+        user=account,
+        content_type=ContentType.objects.get_for_model(AccessKey),
+        object_id=str(key.pk),
+        object_repr=str(key),
+        action_flag=action,
+        change_message=f"{words}, with `manage.py {command}` by the system user {_system_user()}.",
+    )
+
+
+def _system_user() -> str:
+    """Returns the name of the operating system's user that runs this process, or the user's number."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())

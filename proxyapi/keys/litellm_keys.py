@@ -1,0 +1,274 @@
+"""Says which access key is like a key of LiteLLM, and what of it has no counterpart here.
+
+What cannot be the same becomes narrower, never wider: a budget for a week becomes one for a month, and a key that may
+use nothing is switched off. Each such difference is a remark for the person who takes the keys over.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import ROUND_DOWN, Decimal, InvalidOperation
+from hashlib import sha256
+from typing import Any
+
+from proxyapi.keys.globs import matches_any
+from proxyapi.keys.litellm_tables import LiteLLMKey, LiteLLMRow
+
+ALL_MODELS = {"all-proxy-models", "*"}
+TEAM_MODELS = "all-team-models"
+OPENAI_PREFIX = "openai/"  # LiteLLM's name of OpenAI as a provider, in the names of models
+ALL_ROUTES = {"llm_api_routes", "openai_routes"}  # names of groups of LiteLLM's routes
+LONGEST_OWNER = 200  # characters of `AccessKey.owner`
+NOBODY = "default_user_id"  # LiteLLM's name of the owner of keys that no user has made
+# Durations of LiteLLM's budgets: a number and a unit. It lets 30 days be a month of the calendar, and so does this.
+DAYS = {"s": Decimal(1) / 86400, "m": Decimal(1) / 1440, "h": Decimal(1) / 24, "d": Decimal(1), "w": Decimal(7)}
+EXACT = {"1d": "day", "24h": "day", "30d": "month", "1mo": "month"}
+LONGEST_MONTH_DAYS = 31
+SMALLEST_DOLLARS = Decimal("0.0001")
+TOO_MANY_DOLLARS = Decimal(100_000_000)
+LIMITS = {
+    "rpm_limit": "requests_per_minute",
+    "tpm_limit": "tokens_per_minute",
+    "max_parallel_requests": "parallel_calls",
+}
+MOST = {
+    "requests_per_minute": 2**31 - 1,
+    "tokens_per_minute": 2**63 - 1,
+    "parallel_calls": 2**31 - 1,
+}
+# Columns of a key without a counterpart here, which are mentioned if they are set.
+WITHOUT_COUNTERPART = {
+    "aliases": "names of models that it replaces",
+    "model_max_budget": "budgets for each model",
+    "tpd_limit": "tokens per day",
+    "access_group_ids": "access groups",
+    "policies": "policies",
+    "object_permission_id": "permissions for objects",
+    "auto_rotate": "automatic rotation",
+}
+SHARED_LIMITS = (
+    "max_budget",
+    "rpm_limit",
+    "tpm_limit",
+    "max_parallel_requests",
+)  # of a team or a user, for all its keys
+
+
+@dataclass
+class KeyProposal:
+    """An access key that is like a key of LiteLLM: the values of its columns by name, without its secret.
+
+    `shown` is what LiteLLM shows of its key (`sk-...abcd`). `remarks` say what is different. `refusal` says why no key
+    is to be made; it is empty otherwise.
+    """
+
+    name: str
+    shown: str
+    fields: dict[str, Any] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+    refusal: str = ""
+
+
+def propose_key(found: LiteLLMKey, now: datetime, *, upstream_is_openai: bool) -> KeyProposal:
+    """Returns the access key that is like the key `found` of LiteLLM.
+
+    With `upstream_is_openai`, `openai/gpt-4o` becomes `gpt-4o` in the list of its models, as OpenAI names it.
+    """
+    key = found.key
+    shown = str(key.get("key_name") or "")
+    proposal = KeyProposal(_name(key, shown), shown)
+    fields = proposal.fields
+    expires_at = _moment(key.get("expires"))
+    if expires_at is not None and expires_at <= now:
+        proposal.refusal = "has expired"
+    fields["expires_at"] = expires_at
+    fields["owner"] = _owner(found)
+    fields["note"] = _note(key, shown)
+    fields["tags"] = _tags(key)
+    fields["active"] = True
+    _set_models(proposal, found, upstream_is_openai=upstream_is_openai)
+    _set_routes(proposal, key)
+    _set_limits(proposal, found)
+    _set_budgets(proposal, found)
+    if key.get("blocked") or found.team.get("blocked"):
+        _switch_off(proposal, "it is blocked")
+    proposal.remarks += _without_counterpart(found)
+    return proposal
+
+
+def _name(key: LiteLLMRow, shown: str) -> str:
+    """Returns the name of the new key: LiteLLM's alias or, without one, a name that is the same each time."""
+    alias = " ".join(str(key.get("key_alias") or "").split())
+    return alias or f"litellm {shown} {sha256(str(key['token']).encode()).hexdigest()[:8]}"
+
+
+def _owner(found: LiteLLMKey) -> str:
+    """Returns the team of a key, or else its user, by the name that a person knows; empty without both."""
+    team, owner, user_id = found.team, found.owner, found.key.get("user_id")
+    names = (
+        team.get("team_alias"),
+        found.key.get("team_id"),
+        owner.get("user_email"),
+        owner.get("user_alias"),
+        user_id if user_id != NOBODY else None,
+    )
+    return str(next(filter(None, names), ""))[:LONGEST_OWNER]
+
+
+def _note(key: LiteLLMRow, shown: str) -> str:
+    spent = _number(key.get("spend")) or Decimal(0)
+    return f"Taken over from LiteLLM, where its key was {shown or 'without a name'}, and had spent ${spent:.2f}."
+
+
+def _tags(key: LiteLLMRow) -> list[str]:
+    """Returns the tags in a key's metadata, from which LiteLLM copies them onto calls."""
+    metadata = key.get("metadata")
+    tags = metadata.get("tags") if isinstance(metadata, dict) else None
+    return [tag for tag in tags if isinstance(tag, str) and 0 < len(tag) <= 100] if isinstance(tags, list) else []
+
+
+def _set_models(proposal: KeyProposal, found: LiteLLMKey, *, upstream_is_openai: bool) -> None:
+    """Limits the key to the models that LiteLLM's key and its team allow; of a key without a team, its user."""
+    above = found.team if found.key.get("team_id") else found.owner
+    own, shared = _globs(found.key.get("models")), _globs(above.get("models"))
+    own = [] if TEAM_MODELS in own else own
+    models = _common(own, shared)
+    if own and shared and not models:
+        _switch_off(proposal, "none of its models is one of its team's or its user's")
+    if upstream_is_openai:
+        models = [model.removeprefix(OPENAI_PREFIX) for model in models]
+        if others := [model for model in models if "/" in model]:
+            proposal.remarks.append(f"OpenAI has no models of these names: {', '.join(others)}")
+    proposal.fields["allowed_models"] = [] if "*" in models else list(dict.fromkeys(models))
+
+
+def _globs(models: object) -> list[str]:
+    """Returns a list of LiteLLM's names of models as globs; an empty one if all models are allowed.
+
+    In LiteLLM's names only `*` has a meaning of its own, so the other signs of globs are quoted.
+    """
+    names = [str(model) for model in models] if isinstance(models, list) else []
+    if ALL_MODELS & set(names):
+        return []
+    return [name.replace("[", "[[]").replace("?", "[?]") for name in names]
+
+
+def _common(some: Sequence[str], others: Sequence[str]) -> list[str]:
+    """Returns the globs that match what is matched by both lists; an empty list matches everything.
+
+    Of two globs that overlap, neither of which includes the other, there is none.
+    """
+    if not some or not others:
+        return [*some, *others]
+    return [
+        *(glob for glob in some if matches_any(glob, others)),
+        *(glob for glob in others if matches_any(glob, some)),
+    ]
+
+
+def _set_routes(proposal: KeyProposal, key: LiteLLMRow) -> None:
+    """Limits the key to the routes that LiteLLM's key may use; refuses one that may make no calls."""
+    allowed = [str(route) for route in key.get("allowed_routes") or []]
+    paths = [_route(route) for route in allowed if route.startswith("/")]
+    if not allowed or ALL_ROUTES & set(allowed):
+        paths = []
+    elif not paths:
+        proposal.refusal = f"makes no calls: it is for LiteLLM's {', '.join(allowed)}"
+    proposal.fields["allowed_routes"] = paths
+
+
+def _route(path: str) -> str:
+    """Returns the name that a path of LiteLLM's has as a route of the gateway."""
+    whole = path if path.startswith("/v1/") else f"/v1{path}"
+    return re.sub(r"\{[^}]*\}", "{id}", whole)
+
+
+def _set_limits(proposal: KeyProposal, found: LiteLLMKey) -> None:
+    """Sets the limits of requests, tokens and parallel calls; those of the key's budget count where it has none."""
+    for theirs, ours in LIMITS.items():
+        limit = found.key.get(theirs)
+        limit = found.budget.get(theirs) if limit is None else limit
+        if limit is not None and limit < 1:
+            _switch_off(proposal, f"its {theirs} is {limit}")
+        elif limit is not None and limit <= MOST[ours]:
+            proposal.fields[ours] = int(limit)
+
+
+def _set_budgets(proposal: KeyProposal, found: LiteLLMKey) -> None:
+    """Sets the key's budgets: the one of LiteLLM's key, or of the budget to which that refers, and its windows."""
+    key, budget = found.key, found.budget
+    own = key.get("max_budget") is not None
+    duration = key.get("budget_duration") or (None if own else budget.get("budget_duration"))
+    windows: list[tuple[object, object]] = [(key.get("max_budget") if own else budget.get("max_budget"), duration)]
+    more = key.get("budget_limits")
+    for window in more if isinstance(more, list) else []:
+        if isinstance(window, dict):
+            windows.append((window.get("max_budget"), window.get("budget_duration")))
+    spent = _number(key.get("spend")) or Decimal(0)
+    for amount, span in windows:
+        dollars = _number(amount)
+        if dollars is not None and dollars < TOO_MANY_DOLLARS:
+            _set_budget(proposal, dollars, str(span or ""), spent)
+
+
+def _set_budget(proposal: KeyProposal, dollars: Decimal, duration: str, spent: Decimal) -> None:
+    """Sets one budget, of which `spent` dollars are spent, for the span that LiteLLM's duration is or comes next to."""
+    span = _span(duration)
+    left = max(dollars - spent, Decimal(0)) if span == "total" else max(dollars, Decimal(0))
+    left = left.quantize(SMALLEST_DOLLARS, ROUND_DOWN)
+    if duration and duration not in EXACT:
+        words = "in all" if span == "total" else f"a {span}"
+        proposal.remarks.append(f"its budget of ${dollars} for {duration} became ${left} {words}")
+    column = f"budget_{span}"
+    proposal.fields[column] = min(left, proposal.fields.get(column, left))
+
+
+def _span(duration: str) -> str:
+    """Returns the span of a budget that is as long as a duration of LiteLLM's, such as `7d`, or the next longer one."""
+    if duration in EXACT:
+        return EXACT[duration]
+    match = re.fullmatch(r"(\d+)(s|m|h|d|w)", duration)
+    if match is None:
+        return "total"
+    days = int(match[1]) * DAYS[match[2]]
+    return "day" if days <= 1 else "month" if days <= LONGEST_MONTH_DAYS else "total"
+
+
+def _switch_off(proposal: KeyProposal, why: str) -> None:
+    proposal.fields["active"] = False
+    proposal.remarks.append(f"{why}, so the key is switched off")
+
+
+def _without_counterpart(found: LiteLLMKey) -> Iterator[str]:
+    """Yields remarks about what a key of LiteLLM has, and about limits over it, that keys here have not."""
+    left = [words for column, words in WITHOUT_COUNTERPART.items() if found.key.get(column)]
+    if left:
+        yield f"not taken over: {', '.join(left)}"
+    for kind, above in (("team", found.team), ("user", found.owner)):
+        if any(above.get(column) is not None for column in SHARED_LIMITS):
+            yield f"not taken over: the limits and budgets of its {kind} {_label(above)}, for all keys together"
+
+
+def _label(above: LiteLLMRow) -> str:
+    names = ("team_alias", "team_id", "user_email", "user_alias", "user_id")
+    return repr(str(next(filter(None, map(above.get, names)), "")))
+
+
+def _number(value: object) -> Decimal | None:
+    """Returns a number of LiteLLM's rows as a decimal; None if there is none, or if it is infinite."""
+    try:
+        number = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+def _moment(value: object) -> datetime | None:
+    """Returns a time of LiteLLM's rows, which are in UTC and do not say so."""
+    if not isinstance(value, str):
+        return None
+    moment = datetime.fromisoformat(value)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

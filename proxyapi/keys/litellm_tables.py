@@ -1,0 +1,94 @@
+"""Reads the keys of a LiteLLM proxy from its PostgreSQL, with the team, the user and the budget of each.
+
+Nothing is written there. A row is read as JSON: LiteLLM adds columns in most of its versions, so some are missing in
+older ones. The tables are those of its `schema.prisma` (litellm-proxy-extras 0.4.110).
+"""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import psycopg
+from psycopg import sql
+from psycopg.pq import Conninfo
+
+CONNECT_SECONDS = "10"
+# The sessions of LiteLLM's own pages are rows of the same table, with this team.
+SESSIONS = "litellm-dashboard"
+QUERY = """
+SELECT to_jsonb(key)::text, to_jsonb(team)::text, to_jsonb(owner)::text, to_jsonb(budget)::text
+FROM "LiteLLM_VerificationToken" AS key
+LEFT JOIN "LiteLLM_TeamTable" AS team ON team.team_id = key.team_id
+LEFT JOIN "LiteLLM_UserTable" AS owner ON owner.user_id = key.user_id
+LEFT JOIN "LiteLLM_BudgetTable" AS budget ON budget.budget_id = key.budget_id
+WHERE key.team_id IS DISTINCT FROM %s
+ORDER BY key.key_alias, key.token
+"""
+
+LiteLLMRow = dict[str, Any]
+
+
+class LiteLLMError(Exception):
+    """Error: LiteLLM's database cannot be read. The message is one line without a password."""
+
+
+class LiteLLMKey(NamedTuple):
+    """A key of LiteLLM, and the rows to which it refers; each is a dictionary by column, empty if there is no row."""
+
+    key: LiteLLMRow
+    team: LiteLLMRow
+    owner: LiteLLMRow
+    budget: LiteLLMRow
+
+
+def read_litellm_keys(url: str) -> list[LiteLLMKey]:
+    """Reads all keys of the LiteLLM proxy whose DATABASE_URL is `url`, except the sessions of its pages.
+
+    Numbers with a fraction are decimals.
+
+    Raises:
+        LiteLLMError: there is no such database, or it has no tables of LiteLLM.
+    """
+    address, schema = _split_url(url)
+    try:
+        with psycopg.connect(address) as database:
+            database.read_only = True
+            database.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(schema)))
+            rows = database.execute(QUERY, [SESSIONS]).fetchall()
+    except psycopg.errors.UndefinedTable:
+        raise LiteLLMError(f"the schema {schema!r} of this database has no tables of LiteLLM") from None
+    except psycopg.ProgrammingError:  # its words may have parts of the URL
+        raise LiteLLMError("this is no URL of a PostgreSQL database of LiteLLM") from None
+    except psycopg.Error as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise LiteLLMError(f"LiteLLM's database cannot be read: {reason}") from None
+    return [LiteLLMKey(*(_decoded(text) for text in row)) for row in rows]
+
+
+def _split_url(url: str) -> tuple[str, str]:
+    """Returns the URL without those options that only Prisma knows, which LiteLLM uses, and the schema that it names.
+
+    Raises:
+        LiteLLMError: the text is no URL.
+    """
+    known = {option.keyword.decode() for option in Conninfo.get_defaults()}
+    try:
+        parts = urlsplit(url.strip())
+        options = dict(parse_qsl(parts.query))
+        parts.port  # noqa: B018  (ValueError if it is no number: libpq would quote it, and it may be of the password)
+    except ValueError:
+        raise LiteLLMError(
+            "this is no URL; percent-encode the special characters of the password, and name the port by its number"
+        ) from None
+    if parts.scheme not in {"postgresql", "postgres"}:
+        raise LiteLLMError("this is no URL that begins with postgresql://")
+    kept = {"connect_timeout": CONNECT_SECONDS} | {name: value for name, value in options.items() if name in known}
+    return urlunsplit(parts._replace(query=urlencode(kept))), options.get("schema", "public")
+
+
+def _decoded(text: str | None) -> LiteLLMRow:
+    row: LiteLLMRow = json.loads(text, parse_float=Decimal) if text else {}
+    return row
