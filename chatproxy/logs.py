@@ -80,7 +80,7 @@ class CutConnections(logging.Filter):
 def log_everything() -> None:
     """Makes Python log warnings and uncaught exceptions, instead of printing them to standard error.
 
-    These are exceptions in threads and finalizers.
+    Uncaught are, for example, exceptions in threads and finalizers.
     """
     logger = logging.getLogger(__name__)
     logging.captureWarnings(True)

@@ -63,7 +63,10 @@ class RootPath:
         self._warned_at = -WARNING_SECONDS
 
     def strip(self, scope: HTTPScope) -> HTTPScope:
-        """Removes the root path from a request's path, and returns the new scope, in which `root_path_of` finds it."""
+        """Removes the root path from a request's path; returns the new scope.
+
+        The scope keeps the root path for `root_path_of`.
+        """
         root_path = self._configured
         if root_path is None:
             root_path = self._forwarded(scope) if connection_of(scope).is_trusted_proxy else ""

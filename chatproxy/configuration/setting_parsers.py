@@ -94,7 +94,7 @@ def switch(value: str) -> bool:
     """Parses a setting such as `true`, `yes`, `on` or `1`, in any letter case, to a bool.
 
     Raises:
-        ValueError: `value` is none of these words, and no opposite of one.
+        ValueError: `value` is neither such a word nor the opposite of one, such as `off`.
     """
     words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
     if value.lower() not in words:

@@ -210,7 +210,7 @@ def env_files() -> list[Path]:
 
 
 def read_file(path: Path, names: set[str]) -> dict[str, str]:
-    """Reads those settings from an `.env` file whose names are in `names` and whose values are not empty.
+    """Reads the settings in `names` from an `.env` file, as a dict; settings with an empty value are left out.
 
     The dict is empty if there is no such file.
     """

@@ -79,11 +79,11 @@ class IdleConnections:
     known: dict[Closable, None] = field(default_factory=dict)
 
     def add(self, connection: Closable) -> None:
-        """Adds a connection that has just become idle to the end."""
+        """Adds a connection that has just become idle to the end of the list."""
         (self.known if connection.is_known else self.strangers)[connection] = None
 
     def discard(self, connection: Closable) -> None:
-        """Removes a connection, if it is among the idle ones."""
+        """Removes a connection from the list, if the list has it."""
         if connection in self.known:
             del self.known[connection]
         else:

@@ -22,7 +22,7 @@ class LingeringTransport:
         self.writelines = transport.writelines
 
     def linger(self, linger: Callable[[], None]) -> None:
-        """Delays the next `close`: it only ends the sending, and calls the function `linger`.
+        """Makes the next `close` only end the sending, and call the function `linger`.
 
         `linger` must arrange for a second `close`, which really closes the connection.
         """

@@ -269,7 +269,8 @@ class Protocol(RequestReader):
     def end_after_answer(self) -> None:
         """Ends this connection after the running answer, because its worker ends.
 
-        The answer says so or, if it has begun already, the connection stays open for `LAST_IDLE_SECONDS` behind it.
+        If the answer has not begun, its head announces the end. Otherwise the connection stays open for
+        `LAST_IDLE_SECONDS` after the answer.
         """
         if self._is_between_requests:
             return
@@ -301,7 +302,7 @@ class Protocol(RequestReader):
         self._stall_watch.start()
 
     def resume_writing(self) -> None:
-        """Ends the watch of a slow client, and starts a request that has waited for it.
+        """Ends the watch of a slow client, and starts a request that has waited for this client.
 
         asyncio calls this when the write buffer has room again.
         """
@@ -313,7 +314,7 @@ class Protocol(RequestReader):
             self._start_asgi_task(*self.pipeline.pop())
 
     def _least_speed(self) -> float:
-        """Returns how many bytes of its answer this client must read in a second: 0 after a valid key."""
+        """Returns how many bytes of its answer this client must read in a second; 0 if it has sent a valid key."""
         return 0 if self.is_known else MIN_STRANGER_BYTES_PER_SECOND
 
     def _count_stalled(self) -> None:

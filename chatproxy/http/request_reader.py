@@ -121,7 +121,7 @@ class RequestReader(HttpToolsProtocol):
         return bool(self._unread)
 
     def _read(self, data: bytes) -> None:
-        """Parses received bytes as HTTP; answers with status 400 and closes the connection if they are none.
+        """Parses received bytes as HTTP; answers other bytes with status 400, and closes the connection.
 
         The same happens if a head is too large, or a body has too much framing.
         """

@@ -36,8 +36,9 @@ class Account(NamedTuple):
     def of(cls, cluster: Path) -> Account:
         """Returns the system account for the PostgreSQL server of the cluster in the directory `cluster`.
 
-        An ordinary user's own process runs the server. For root, it is the owner of the directory or, for a new one,
-        the system user `chatproxy-postgres`, which is created if necessary.
+        * If an ordinary user has started this process: the account of that user.
+        * If root has: the owner of the directory or, if there is no directory yet, the system user
+          `chatproxy-postgres`, which is created if necessary.
 
         Raises:
             BundledPostgresError: the cluster belongs to root, or the user cannot be created.

@@ -35,7 +35,10 @@ class PostgresWatch(KeepRunning):
         self._postgres.stop()
 
     def is_running(self) -> bool:
-        """Returns whether the server runs and has its socket; the socket must be missing twice in a row to count."""
+        """Returns whether the server runs and has its socket.
+
+        A missing socket counts only if it was missing at the check before, too.
+        """
         if not self._postgres.running:
             return False
         # A server that is stopped by hand removes the socket before it ends.

@@ -96,7 +96,7 @@ class DrainingServer(Server):
             self._report_start()
 
     async def on_tick(self, counter: int) -> bool:
-        """Does what is due: drains if the master has died, closes the port in time, checks the ids once a second.
+        """Does what is due: drains if the master has died, closes the port in time, checks ids once a second.
 
         uvicorn calls this ten times a second. Returns whether the server should exit.
         """

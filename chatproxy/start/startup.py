@@ -49,7 +49,7 @@ def raise_open_files() -> None:
 
 
 def check_port(host: str, port: int, output: Output) -> None:
-    """Checks that the server can listen on its port; waits a while for workers of a killed server to leave it.
+    """Checks that the server can listen on its port; waits a while for workers of a killed server to leave the port.
 
     Raises:
         StartError: the address cannot be listened on, or is in use for longer than `PORT_SECONDS`, or `WORKERS_SECONDS`
