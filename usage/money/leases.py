@@ -79,10 +79,8 @@ class CallShare:
 
     @property
     def record(self) -> LeaseShare:
-        """The reservation as the journal stores it: the lease's id and the dollars.
-
-        When the call's row is written to the database, these dollars are taken off the lease.
-        """
+        """The reservation as the journal stores it: the lease's id and the dollars."""
+        # When the call's row is written to the database, these dollars are taken off the lease.
         return {"id": self.lease.id, "dollars": str(self.dollars)}
 
 
@@ -115,32 +113,32 @@ class Lease:
 
     @property
     def surplus(self) -> Decimal:
-        """The number of free dollars that the lease should give back now; 0 if it should keep them for later calls.
+        """The free dollars that the lease should give back now; 0 if it should keep them for later calls.
 
-        The number is negative if calls have cost more than the whole lease.
+        Negative if calls have cost more than the whole lease.
         """
         free = self.free
         return NOTHING if self.has_spare and not self.is_retired and free > 0 else free
 
     @property
     def is_low(self) -> bool:
-        """True if so few dollars are free that the lease should be topped up, before a call has to wait for that."""
+        """True if so few dollars are free that the lease should get more, before a call has to wait."""
         return self.has_spare and not self.is_retired and self.free < self.low
 
     def is_usable(self, now: float) -> bool:
-        """Returns whether calls may use the lease: it is not retired, not too old, and was renewed recently enough.
+        """Returns whether calls may use the lease: it is not retired, not too old, and was renewed lately.
 
-        If it was not renewed in the last `USABLE_SECONDS`, the lease may have run out in the database. `now` is a
-        moment of `time.monotonic()`.
+        `now` is a moment of `time.monotonic()`.
         """
+        # If it was not renewed in the last `USABLE_SECONDS`, the lease may have run out in the database.
         is_fresh = now - self.renewed_at < USABLE_SECONDS and now - self.made_at < AGE_SECONDS
         return not self.is_retired and is_fresh
 
     def reserve(self, wanted: Wanted, unheld: Decimal | None = None) -> CallShare | None:
         """Reserves dollars of the lease for a call; returns the reservation, or None if too few dollars are free.
 
-        `unheld` is the number of dollars that would be left of the key's budgets if nothing were reserved; None if it
-        is not known. Only if it is known, the call may get less than it asks for, by the rule of `Wanted`.
+        `unheld` is what the key's budgets would have left if nothing were reserved, or None if unknown. If it is known,
+        the call may get less than it asks for, by the rule of `Wanted`.
         """
         free = self.free
         dollars = wanted.dollars
@@ -168,10 +166,11 @@ class Lease:
         * `granted` is the sum of all dollars that the lease has been granted so far; None if the request brought
           nothing.
         * `spare` is the part of the new dollars that is meant for later calls.
-        * `has_waited` says whether calls waited for the answer. If none did, the lease was topped up in the background.
-          If that brought nothing, it is not topped up again before a call has to wait.
+        * `has_waited` says whether calls waited for the answer.
         """
         self.granted = self.granted if granted is None else granted
+        # If a request in the background, for which no calls waited, brought nothing, this is 0: the lease is not topped
+        # up again before a call has to wait.
         self.low = spare / 2
         if has_waited:
             self.has_spare = spare > 0
@@ -192,12 +191,12 @@ class Need:
 
     @property
     def spare(self) -> Decimal:
-        """The dollars that the lease would like to have for later calls, beyond those for the calls that wait."""
+        """The dollars that the lease wants for later calls, beyond those for the waiting calls."""
         return SLICE_CALLS * self.unit
 
     @classmethod
     def of(cls, lease: Lease, waiting: Sequence[Wanted] = ()) -> Need:
-        """Makes a lease's request for the dollars that the calls `waiting` need beyond the free dollars of the lease.
+        """Makes a lease's request for the dollars that the calls `waiting` need beyond the lease's free dollars.
 
         If no calls wait, the request is only for dollars to spare.
         """

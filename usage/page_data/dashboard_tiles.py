@@ -68,8 +68,7 @@ class PartStatus:
 def make_tiles(reading: DashboardNumbers, status: ServerStatus | None, time_range: TimeRange) -> list[Tile]:
     """Returns the tiles at the top of a dashboard, in the order in which they are shown.
 
-    `status` is the state of the server. On the dashboard of one key it is None, and the tiles about the server are left
-    out.
+    `status` is the state of the server. It is None for the dashboard of one key, which has no tiles about the server.
     """
     now, before = reading.totals, reading.before
     minutes = time_range.length.total_seconds() / 60
@@ -86,7 +85,7 @@ def make_tiles(reading: DashboardNumbers, status: ServerStatus | None, time_rang
 
 
 def _pace(calls: int, minutes: float) -> Figure:
-    """Returns the average rate of calls in a range of time that is `minutes` long, for a tile of the dashboard.
+    """Makes the `Figure` of an average rate of calls, in a range of time that is `minutes` long.
 
     The rate is in calls per minute or, below `MIN_CALLS_PER_MINUTE`, in calls per day.
     """
@@ -150,10 +149,10 @@ def _overhead_tile(now: Totals, before: Totals) -> Tile:
 
 
 def _latency(label: str, column: str, share: float, now: Totals, before: Totals) -> Figure:
-    """Makes a `Figure` for a tile of the dashboard: a percentile of latencies, with its change from the range before.
+    """Makes the `Figure` of a percentile of latencies, with its change from the range of time before.
 
-    `column` names the latency, and `share` is the percentile as a number between 0 and 1. `now` has the sums of the
-    shown range of time, and `before` those of the range before it.
+    `column` names the latency, and `share` is the percentile from 0 to 1. `now` and `before` have the sums of the shown
+    range and of the range before it.
     """
     values = now.percentile(column, share), before.percentile(column, share)
     return _figure(label, *values, formatting.duration, bad="up")
@@ -167,10 +166,9 @@ def _figure(
     *,
     bad: str = "",
 ) -> Figure:
-    """Makes a `Figure`: a number in a tile of the dashboard, and its change from `before`, that of the previous range.
+    """Makes a `Figure`: a number in a tile of the dashboard, and its change from the number `before`.
 
-    If `before` is None, no change is shown. `bad` is the direction that is bad news, `up` or `down`; empty if neither
-    is.
+    If `before` is None, no change is shown. `bad` is the direction of bad news: `up`, `down`, or empty.
     """
     text = formatting.UNKNOWN if value is None else show(value)
     if value is None or before is None:
@@ -191,7 +189,7 @@ def ratio(part: float, whole: float) -> float | None:
 
 
 def make_statuses(reading: DashboardNumbers, status: ServerStatus) -> list[PartStatus]:
-    """Returns the states of the server's parts, in the order in which the dashboard shows them above its tiles."""
+    """Returns the states of the server's parts, in the order in which the dashboard shows them."""
     return [
         _upstream_status(status),
         _database_status(status),
@@ -203,9 +201,9 @@ def make_statuses(reading: DashboardNumbers, status: ServerStatus) -> list[PartS
 
 
 def _price_status(reading: DashboardNumbers) -> list[PartStatus]:
-    """Returns, as a list, an alert for the dashboard if some of its calls lack a price; otherwise an empty list.
+    """Returns an alert for the dashboard, in a list, if some of its calls lack a price; otherwise an empty list.
 
-    The alert names those models without a price that have the most calls.
+    The alert names the models without a price that have the most calls.
     """
     if not reading.totals.unpriced_calls:
         return []

@@ -65,7 +65,7 @@ class TimeRange:
         return self.end - self.start
 
     def as_query(self) -> dict[str, str]:
-        """Returns the query parameters that select this range of time in the address of a page."""
+        """Returns this range of time as query parameters of a page."""
         if self.name != CUSTOM:
             return {"range": self.name}
         return {"from": f"{self.start:%Y-%m-%dT%H:%M}", "to": f"{self.end:%Y-%m-%dT%H:%M}"}
@@ -74,10 +74,9 @@ class TimeRange:
     def before(self) -> TimeRange:
         """The earlier range of time with which this one is compared.
 
-        * A whole calendar month or day is compared with the whole month or day before, however long that is.
-        * A month or day that has not ended is compared with the same length of time at the beginning of the month or
-          day before.
-        * Any other range is compared with the time just before it, of the same length.
+        * For a whole month or day: the whole month or day before.
+        * For a month or day that has not ended: the same length of time at the beginning of the month or day before.
+        * For any other range: the time just before the range, of the same length.
         """
         unit = _unit_of(self.name)
         if unit is None:
@@ -87,10 +86,8 @@ class TimeRange:
         return TimeRange(CUSTOM, start, self.start if is_whole else min(start + self.length, self.start))
 
     def bins(self, now: datetime) -> tuple[Span, timedelta]:
-        """Returns which sums a chart of this range reads (by minute, hour or day), and the length of the chart's bins.
-
-        Sums by minute are used only for ranges within the last days, because older sums by minute are deleted.
-        """
+        """Returns which sums a chart of this range reads (by minute, hour or day), and the length of its bins."""
+        # Older sums by minute are deleted.
         coarser = [
             (span, step)
             for longest, span, step in BINS
@@ -100,10 +97,10 @@ class TimeRange:
 
 
 def read_range(query: Mapping[str, str], now: datetime) -> TimeRange:
-    """Returns the range of time that a page's query parameters select: by `range`, or by `from` and `to`.
+    """Returns the range of time in a page's query parameters: `range`, or `from` and `to`.
 
     Raises:
-        ValueError: the parameters select no range of time that can be shown; the message is for the reader of the page.
+        ValueError: the parameters select no range that can be shown; the message is for the reader of the page.
     """
     name = query.get("range") or (CUSTOM if query.get("from") or query.get("to") else DEFAULT)
     if name in NAMED:
@@ -121,9 +118,9 @@ def read_range(query: Mapping[str, str], now: datetime) -> TimeRange:
 
 
 def range_labels(chosen: str = "") -> dict[str, str]:
-    """Returns the ranges of time that a page offers: a map from the name of each range to its label.
+    """Returns the ranges of time that a page offers, as a map from name to label.
 
-    The range named `chosen` is added if it is a calendar month or day, such as `2026-11`.
+    A chosen calendar month or day, such as `2026-11`, is added.
     """
     return LABELS | ({chosen: chosen} if chosen not in LABELS and _unit_of(chosen) else {})
 
@@ -139,10 +136,9 @@ def _unit_of(name: str) -> CalendarUnit | None:
 
 
 def _calendar_range(name: str, unit: CalendarUnit, now: datetime) -> TimeRange:
-    """Returns the range of time, in UTC, that a calendar day or month takes.
+    """Returns the range of time, in UTC, of a calendar day or month, such as `yesterday`, `this_month` or `2026-11`.
 
-    `name` is a word such as `yesterday` or `this_month`, or a date such as `2026-11-28` or `2026-11`. The range of the
-    present day or month ends now.
+    The present day or month ends now.
 
     Raises:
         ValueError: there is no such month or day, or it has not begun; the message is for the page's reader.
@@ -161,7 +157,7 @@ def _calendar_range(name: str, unit: CalendarUnit, now: datetime) -> TimeRange:
 
 
 def _start_of(moment: datetime, unit: CalendarUnit) -> datetime:
-    """Returns the first moment of the calendar day or month in which a moment lies."""
+    """Returns the first moment of the calendar day or month that contains a moment."""
     day = floor(moment, Span.DAY)
     return day if unit == "day" else day.replace(day=1)
 
@@ -172,9 +168,9 @@ def _end_of(start: datetime, unit: CalendarUnit) -> datetime:
 
 
 def range_or_default(query: Mapping[str, str], now: datetime) -> tuple[TimeRange, str]:
-    """Returns the range of time that a page's query parameters select, and a text about what is wrong with them.
+    """Returns the range of time in a page's query parameters, and an empty text.
 
-    The text is empty if nothing is wrong. Otherwise the range is the default one.
+    If the parameters are wrong, returns the default range, and a text that says what is wrong.
     """
     try:
         return read_range(query, now), ""

@@ -45,26 +45,26 @@ Name = tuple[str, str]  # MODEL or CODE, and the name
 def summed_model(row: SummedRow) -> str:
     """Returns the name of the model under which the tables of sums count a call.
 
-    That is `UNKNOWN_MODEL` for all models that have no sums of their own. `SUMMED_MODEL_SQL` is the same rule in SQL.
+    Models without sums of their own are counted as `UNKNOWN_MODEL`.
     """
+    # `SUMMED_MODEL_SQL` is the same rule in SQL.
     return UNKNOWN_MODEL if row["unknown_model"] else called_model(row)
 
 
 def summed_code(row: SummedRow) -> str:
     """Returns the error code under which the tables of sums count a failed call.
 
-    That is the code of the call's error or, if this code has no sums of its own, `OTHER_CODE`. `SUMMED_CODE_SQL` is the
-    same rule in SQL.
+    Error codes without sums of their own are counted as `OTHER_CODE`.
     """
+    # `SUMMED_CODE_SQL` is the same rule in SQL.
     return OTHER_CODE if row["other_code"] else row["error_code"]
 
 
 def mark_unknown(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> list[CallRecord]:
-    """Adds new names of models and error codes to `KnownName`, then marks the rows that have a name which is not known.
+    """Adds new names of models and error codes to `KnownName`, then marks the rows with names that are still unknown.
 
-    A model in the price list or in `KnownName`, and an error code in `KnownName`, has sums of its own. The calls of all
-    other names are added up under one name. At most as many new names are added as the limit of the day allows. Then
-    each row whose model or error code is still unknown is marked in its columns `unknown_model` and `other_code`.
+    Only known names and the models in the price list have sums of their own. A limit for each day bounds how many names
+    become known. The marks are the columns `unknown_model` and `other_code`.
 
     Returns all rows, in their order. Call this function in a transaction.
     """
@@ -98,11 +98,8 @@ def _is_listed(name: Name) -> bool:
 
 
 def _may_be_learnt(row: CallRecord) -> bool:
-    """Returns whether the model in a call's row may get sums of its own, that is, whether `KnownName` may get its name.
-
-    It may if the model has answered or the call has succeeded. Otherwise only the request states the name, which may be
-    any text. This rule is for models only: the row's error code may always get sums of its own.
-    """
+    """Returns whether the model in a call's row may get sums of its own: it has answered, or the call has succeeded."""
+    # Otherwise only the request states the name, which may be any text. Error codes may always get sums of their own.
     return bool(row.get("response_model")) or row["outcome"] == Outcome.SUCCESS
 
 
@@ -117,13 +114,12 @@ def _known(cursor: CursorWrapper, names: Iterable[Name]) -> set[Name]:
 def _learn(cursor: CursorWrapper, unknown: set[Name]) -> set[Name]:
     """Adds new names of models and error codes to the table `KnownName`, as many as the day's limit still allows.
 
-    Returns the given names that are in the table afterwards. A lock is held while names are added, because two
-    processes together could otherwise exceed the limit. If the limit has been reached already, takes no lock and
-    returns an empty set.
+    Returns the given names that are in the table afterwards; none if the limit was reached already.
     """
     wanted = sorted(unknown)
     if not _fitting(cursor, wanted):
         return set()
+    # Otherwise two processes together could exceed the limit.
     cursor.execute(LOCK)
     learnt = _fitting(cursor, wanted)
     cursor.execute(LEARN, [[kind for kind, _ in learnt], [name for _, name in learnt]])
