@@ -162,7 +162,7 @@ def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
     * If the price is not known, both results are None. While the response goes on in the background, only the dollars
       are None.
 
-    A call that reads a stored response repeats usage that was billed before; do not price its row.
+    The usage of a call that reads a stored response may have been billed before; this is not checked here.
     """
     tier = service_tier(row.get("service_tier"))
     if reason := why_unbilled(row):
