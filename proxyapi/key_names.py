@@ -23,7 +23,7 @@ _UNSEEN = re.compile(
 
 
 def normalised(name: str) -> str:
-    """Converts the name of a new access key to the form to be stored, Unicode's NFKC: `ｋｅｙ` becomes `key`.
+    """Converts the name of a new access key to the form to be stored (NFKC), which has no full-width letters.
 
     A name with unprintable characters is returned unchanged; `check_name` refuses it.
     """

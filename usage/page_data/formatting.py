@@ -113,7 +113,7 @@ def size(number: float | None) -> str:
 
 
 def change(value: float, before: float) -> str:
-    """Returns the change from `before` to `value` as text: `+20 %`, or `×12` from a factor of 11 on.
+    """Returns the change from `before` to `value` as text: "+20 %", or the factor from 11 on.
 
     The text is empty if `before` is 0.
     """
