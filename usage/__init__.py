@@ -36,8 +36,8 @@ Exactly once is "at least once" (the shipper reads a segment again after a crash
 only the rows that it really inserted; sums are added from those, in the same transaction).
 
 Before the journal, `kept_bodies` redacts and shortens the bodies of a call, and `answers` reads upstream's answer: its
-text, tokens, errors, new objects. Apart from the journal, `upkeep` deletes old data, verifies the tables and rebuilds
-sums.
+text, tokens, errors, new objects. Apart from the journal, `upkeep` makes partitions of the tables, deletes old data,
+verifies the tables and rebuilds sums.
 
 At this level: the tables (`models`), `ledger`, the counters of this process (`metric_counters`), request ids and their
 time (`ids`), IP addresses in one form (`addresses`), custom prices (`custom_prices`), strangers' text made harmless for

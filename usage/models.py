@@ -163,6 +163,7 @@ class Request(models.Model):
     class Meta:
         ordering = ("-request_id",)
         # A request id is a UUIDv7, so the order of ids is the order of time, and no index of `started_at` is needed.
+        # The table is partitioned by ranges of ids, each of which is a month (`usage.upkeep.months`).
         # Two other ids are only looked up whole. For these a hash index will do, which has a third of a tree's size.
         indexes = (
             models.Index(fields=["response_id"], name="usage_request_response", condition=~models.Q(response_id="")),
@@ -195,7 +196,10 @@ class Request(models.Model):
 class RequestBody(models.Model):
     """The logged bodies of one call's request and answer: without secrets and binary data, cut at LOG_BODY_BYTES."""
 
-    request = models.OneToOneField(Request, on_delete=models.CASCADE, primary_key=True, related_name="body")
+    # No constraint in the database: it would hold up the deletion of a month of calls.
+    request = models.OneToOneField(
+        Request, on_delete=models.CASCADE, primary_key=True, related_name="body", db_constraint=False
+    )
     request_body = models.TextField(blank=True)
     response_body = models.TextField(blank=True, help_text="A streamed answer is its text, put together.")
 

@@ -50,6 +50,7 @@ OF_DATABASE: Mapping[str, Callable[[Database], Iterable[Finding]]] = {
 }
 OF_LEDGER: Mapping[str, Callable[[], Iterable[Finding]]] = {
     "clock": ledger_checks.check_clock,
+    "months": ledger_checks.check_months,
     SECRETS: ledger_checks.check_secrets_of_database,
 }
 

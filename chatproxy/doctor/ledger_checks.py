@@ -1,4 +1,4 @@
-"""Checks of a database that has the ledger's tables: its clock, and the secrets with which it was used."""
+"""Checks of a database that has the ledger's tables: its clock, the months that have partitions, and its secrets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from psycopg.errors import UndefinedColumn, UndefinedTable
 from chatproxy.configuration import setting_reader
 from chatproxy.doctor.finding import Finding, Level, fault, warning
 from chatproxy.start.secret_canary import SecretsDiffer, check_secrets
-from usage.database.clock import ClocksDiffer, check_clocks
+from usage.database.clock import ClocksDiffer, check_clocks, database_now
+from usage.database.partitions import partitions
+from usage.upkeep.months import CALLS, missing_months, tables_with_strays
+
+NOT_MIGRATED = "since the database has not been migrated; the next start does both"
 
 
 def check_clock() -> Iterator[Finding]:
@@ -20,6 +24,20 @@ def check_clock() -> Iterator[Finding]:
         check_clocks()
     except ClocksDiffer as difference:
         yield warning(str(difference))
+
+
+def check_months() -> Iterator[Finding]:
+    """Yields a warning if calls of this month or the next have no partition, or if some calls are in none."""
+    if not partitions(CALLS):
+        yield Finding(Level.OK, f"not made, {NOT_MIGRATED}")
+        return
+    if missing := [partition.name for _, partition in missing_months(database_now())]:
+        yield warning(f"{', '.join(missing)}: a running server makes these partitions within the hour; see its log")
+    for table in tables_with_strays():
+        yield warning(
+            f"{table}_default has rows: a clock was wrong, or calls came while their month had no partition; "
+            "they are read like others, and deleted with RETENTION_DAYS"
+        )
 
 
 def check_secrets_of_database() -> Iterator[Finding]:
@@ -32,4 +50,4 @@ def check_secrets_of_database() -> Iterator[Finding]:
         if not isinstance(error.__cause__, UndefinedTable | UndefinedColumn):
             raise
         # `doctor` runs before the first start, or before the first one of a newer version.
-        yield Finding(Level.OK, "not compared, since the database has not been migrated; the next start does both")
+        yield Finding(Level.OK, f"not compared, {NOT_MIGRATED}")

@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 import psycopg
 from django.db import connection, connections
-from django.db.utils import Error
+from django.db.utils import Error, OperationalError
 from psycopg import sql
 from psycopg.pq import Conninfo
 from psycopg.rows import TupleRow
@@ -20,7 +20,9 @@ from psycopg.rows import TupleRow
 from chatproxy.postgres.database_refusals import is_lasting, reason_of
 from chatproxy.start.waiting_migrations import migrate
 from usage.database.lock import wait_for_lock
+from usage.database.partitions import is_locked
 from usage.live.worker_files import has_living_worker
+from usage.upkeep.months import make_months
 
 PORT_SECONDS = 3.0  # how long a port may stay in use; longer if a worker of a killed server may have it
 WORKERS_SECONDS = 60.0  # how long such workers may take to see that their master is dead, on a busy machine
@@ -127,12 +129,23 @@ def migrated_database(output: Output) -> Iterator[None]:
     try:
         with wait_for_lock(MIGRATION_LOCK, notice):
             migrate(notice_of_table)
+            _make_months()
             yield
     except (Error, psycopg.Error) as error:
         reason = str(error).strip().partition("\n")[0]
         raise StartError(f"the database cannot be migrated: {reason}") from None
     finally:
         close_connections()
+
+
+def _make_months() -> None:
+    """Makes the ledger's partitions of this month and the next, if a server that was off for long has not made them."""
+    try:
+        make_months()
+    except OperationalError as error:
+        if not is_locked(error):
+            raise
+        # The shipper tries again, and no call is lost without them.
 
 
 def close_connections() -> None:

@@ -2,15 +2,31 @@
 
 PostgreSQL leaves an index whose creation was interrupted behind, invalid, under its name: such a one is dropped and
 made anew. A valid one is kept, so a migration that failed half way can be run again.
+
+The index of a partitioned table cannot be made concurrently as a whole. It is made without those of its partitions, in
+which state PostgreSQL calls it invalid; then each partition gets one concurrently, which is attached to it. With the
+last one it becomes valid.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.state import ProjectState
+from django.db.models import Model
 
-INVALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)"
+IS_PARTITIONED = "SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass(%s)"
+IS_VALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)"
+# The partitions of a table that have no part of one of the table's indexes yet.
+LACKING = """
+    SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+    WHERE inhparent = to_regclass(%s) AND NOT EXISTS (
+        SELECT FROM pg_index JOIN pg_inherits AS part ON part.inhrelid = indexrelid
+        WHERE indrelid = pg_class.oid AND part.inhparent = to_regclass(%s))
+    ORDER BY relname
+"""
 
 
 class AddIndex(AddIndexConcurrently):
@@ -18,17 +34,68 @@ class AddIndex(AddIndexConcurrently):
 
     The migration must have `atomic = False`. The operation waits until the transactions that are already writing to the
     table have ended, but new ones may write meanwhile. If a run that failed has left an invalid index, that index is
-    replaced.
+    replaced. The table may be partitioned.
     """
 
     def database_forwards(
         self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
     ) -> None:
-        with schema_editor.connection.cursor() as cursor:
-            cursor.execute(INVALID, [self.index.name])
-            found = cursor.fetchone()
-        if found and found[0]:
+        model = to_state.apps.get_model(app_label, self.model_name)
+        if not self.allow_migrate_model(schema_editor.connection.alias, model):
             return
-        if found:
-            schema_editor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {schema_editor.quote_name(self.index.name)}")
-        super().database_forwards(app_label, schema_editor, from_state, to_state)
+        if _fetch(schema_editor, IS_PARTITIONED, model._meta.db_table) == [True]:
+            self._ensure_not_in_transaction(schema_editor)
+            self._add_to_partitions(schema_editor, model)
+        elif _needs_making(schema_editor, self.index.name):
+            super().database_forwards(app_label, schema_editor, from_state, to_state)
+
+    def database_backwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
+    ) -> None:
+        """Removes the index. That of a partitioned table is removed under a lock: there is no other way."""
+        model = from_state.apps.get_model(app_label, self.model_name)
+        if _fetch(schema_editor, IS_PARTITIONED, model._meta.db_table) == [True]:
+            schema_editor.remove_index(model, self.index)
+        else:
+            super().database_backwards(app_label, schema_editor, from_state, to_state)
+
+    def _add_to_partitions(self, schema_editor: BaseDatabaseSchemaEditor, model: type[Model]) -> None:
+        """Adds the index to a partitioned table, partition by partition."""
+        quote, table, name = schema_editor.quote_name, model._meta.db_table, self.index.name
+        if not _fetch(schema_editor, IS_VALID, name):
+            schema_editor.execute(self._create_sql(schema_editor, model, f"ONLY {quote(table)}", name))
+        for partition in _fetch(schema_editor, LACKING, table, name):
+            of_partition = f"{name}{partition.removeprefix(table)}"
+            if _needs_making(schema_editor, of_partition):
+                schema_editor.execute(
+                    self._create_sql(schema_editor, model, quote(partition), of_partition, concurrently=True)
+                )
+            schema_editor.execute(f"ALTER INDEX {quote(name)} ATTACH PARTITION {quote(of_partition)}")
+
+    def _create_sql(
+        self,
+        schema_editor: BaseDatabaseSchemaEditor,
+        model: type[Model],
+        table: str,
+        name: str,
+        *,
+        concurrently: bool = False,
+    ) -> str:
+        """Returns the SQL that creates the index under another name on another table, whose name is quoted already."""
+        statement = self.index.create_sql(model, schema_editor, concurrently=concurrently)
+        return statement.template % {**statement.parts, "table": table, "name": schema_editor.quote_name(name)}
+
+
+def _needs_making(schema_editor: BaseDatabaseSchemaEditor, index: str) -> bool:
+    """Returns whether there is no valid index of this name. Drops an invalid one, which an interrupted run has left."""
+    found = _fetch(schema_editor, IS_VALID, index)
+    if found == [False]:
+        schema_editor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {schema_editor.quote_name(index)}")
+    return found != [True]
+
+
+def _fetch(schema_editor: BaseDatabaseSchemaEditor, query: str, *names: str) -> list[Any]:
+    """Runs a query that has names as parameters, and returns the first value of each row."""
+    with schema_editor.connection.cursor() as cursor:
+        cursor.execute(query, names)
+        return [value for (value,) in cursor.fetchall()]

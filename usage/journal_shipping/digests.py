@@ -51,8 +51,9 @@ def is_unchanged_sql(versions: Sequence[DigestVersion]) -> str:
     """Returns an SQL condition that is true for rows of calls that nobody has changed since they were written.
 
     The condition compares the stored digest of a row with digests of its present values, one for each of `versions`.
+    The newest is compared first: most rows have it, and PostgreSQL then computes no other.
     """
-    return f"digest IN ({', '.join(map(digest_sql, versions))})"
+    return f"({' OR '.join(f'digest = {digest_sql(version)}' for version in reversed(versions))})"
 
 
 DIGEST = digest_sql(VERSIONS[-1])  # of the rows that this code writes

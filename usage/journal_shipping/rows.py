@@ -49,12 +49,13 @@ RANK = (
 )
 DELETE_LESSER = (
     "DELETE FROM usage_request USING unnest(%s::uuid[], %s::int[]) AS new(id, rank)"
-    f" WHERE request_id = new.id AND {RANK} < new.rank RETURNING {SUMMED_SQL}"
+    # The ids once more, so that PostgreSQL looks at the partitions of these ids only.
+    f" WHERE request_id = ANY(%s::uuid[]) AND request_id = new.id AND {RANK} < new.rank RETURNING {SUMMED_SQL}"
 )
 UPDATE_PRICES = (
     "UPDATE usage_request SET cost = priced.cost, cost_kind = priced.cost_kind, price = priced.price"
     " FROM jsonb_populate_recordset(NULL::usage_request, %s::jsonb) AS priced"
-    " WHERE usage_request.request_id = priced.request_id"
+    " WHERE usage_request.request_id = ANY(%s::uuid[]) AND usage_request.request_id = priced.request_id"
     f" RETURNING {SUMMED_SQL}"
 )
 READ_ROWS = f"SELECT {SUMMED_SQL} FROM usage_request WHERE request_id = ANY(%s::uuid[])"
@@ -80,7 +81,7 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
     by_id = {str(row["request_id"]): row for row in sorted(rows, key=_rank)}  # the most complete row of each call
     rollup = Rollup()
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(DELETE_LESSER, [list(by_id), [_rank(row) for row in by_id.values()]])
+        cursor.execute(DELETE_LESSER, [list(by_id), [_rank(row) for row in by_id.values()], list(by_id)])
         if lesser := fetch_summed_rows(cursor):
             rollup.add(lesser, sign=-1)
             cursor.execute(DELETE_BODIES, [[row["request_id"] for row in lesser]])
@@ -132,13 +133,14 @@ def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[Sum
 
     Returns the table's rows before and after. Call this function in a transaction.
     """
+    ids = [row["request_id"] for row in rows]
     with connection.cursor() as cursor:
-        cursor.execute(READ_ROWS, [[row["request_id"] for row in rows]])
+        cursor.execute(READ_ROWS, [ids])
         before = fetch_summed_rows(cursor)
         priced = [{name: row[name] for name in ("request_id", "cost", "cost_kind", "price")} for row in rows]
-        cursor.execute(UPDATE_PRICES, [orjson.dumps(priced).decode()])
+        cursor.execute(UPDATE_PRICES, [orjson.dumps(priced).decode(), ids])
         updated = fetch_summed_rows(cursor)
-        cursor.execute(UPDATE_DIGESTS, [[row["request_id"] for row in rows]])
+        cursor.execute(UPDATE_DIGESTS, [ids])
     return before, updated
 
 

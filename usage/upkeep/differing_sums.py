@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
+from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
 
 from usage.ids import first_id
 from usage.sums.adding_up import COST_PARTS, HOUR_KEYS, NEEDS_PRICE_SQL, POLL_SUMS
@@ -27,6 +30,17 @@ DOUBLES = {"audio_seconds", "duration_ms"}
 DIFFERS_CLEARLY = "abs(COALESCE(a.{0}, 0) - COALESCE(b.{0}, 0)) > 1e-6 * greatest(1, abs(COALESCE(a.{0}, 0)))"
 IS_CALL = "NOT by_gateway"
 LEEWAY = timedelta(minutes=5)
+# PostgreSQL cannot know how many groups there are, and would sort the rows on the disk instead of adding them up in
+# memory.
+ADDS_IN_MEMORY = "SET LOCAL work_mem = '64MB'; SET LOCAL enable_sort = off"
+
+
+@contextmanager
+def adding_cursor() -> Iterator[CursorWrapper]:
+    """Yields a cursor, in a transaction, for a query that adds up many rows by groups."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(ADDS_IN_MEMORY)
+        yield cursor
 
 
 def differing_groups(
@@ -61,7 +75,7 @@ def differing_groups(
           AND ({differs})
         LIMIT %s
     """
-    with connection.cursor() as cursor:
+    with adding_cursor() as cursor:
         cursor.execute(query, [first_row(since), since, since, most])
         return list(cursor.fetchall())
 
@@ -100,6 +114,6 @@ def differing_histograms(name: str, since: datetime | None, wanted: str, most: i
         WHERE hour >= COALESCE(%s, '-infinity'::timestamptz) AND a.count IS DISTINCT FROM b.count
         LIMIT %s
     """
-    with connection.cursor() as cursor:
+    with adding_cursor() as cursor:
         cursor.execute(query, [ENDS, first_row(since), since, since, most])
         return list(cursor.fetchall())

@@ -1,12 +1,18 @@
-"""Deletes old rows and bodies in small batches, and reservations whose calls have no end. Sums stay for ever.
+"""Deletes old rows and bodies, and reservations whose calls have no end. Sums stay for ever.
 
 A request id is a UUIDv7, so "older than" is a range of the primary key and needs no other index.
+
+* Rows of calls go with the partition of their month, when all of the month is past RETENTION_DAYS. That takes no time,
+  whatever their number, and gives the space back.
+* Bodies are private, and go day by day, in small batches. When all of a month's are due, their partition goes, too.
+* What is in no month's partition goes day by day as well: calls from before the table was partitioned, and those in the
+  default partition.
 
 A wrong clock must not delete the ledger:
 
 * All times are the database's, and nothing is deleted while this machine's clock differs from it by minutes.
-* If the database's own clock is wrong, one prune deletes `PRUNED_AT_ONCE` of calls at most, counted from where the last
-  prune stopped. `ledger prune --yes` deletes more at once.
+* If the database's own clock is wrong, one prune deletes the calls of one month at most, or of `PRUNED_AT_ONCE`,
+  counted from where the last prune stopped. `ledger prune --yes` deletes more at once.
 * The stored time up to which rows were deleted is ignored if it lies in the future, because a wrong clock has left it.
 * Calls that were written with ids from long before the last prune stay, because a wrong clock has made these ids.
 """
@@ -15,20 +21,26 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
 from django.conf import settings
 from django.db import Error, connection, connections, transaction
+from django.db.backends.utils import CursorWrapper
 
 from usage.database.clock import ClocksDiffer, check_clocks
+from usage.database.fault_words import words_of
 from usage.database.lock import try_lock
+from usage.database.partitions import Partition, change_tables, drop_partitions, has_rows, partitions
 from usage.ids import first_id
 from usage.models import LedgerState, Span, UsageTotal
 from usage.money.spent_and_reserved import drop_orphans
 from usage.sums.pruned import credible_mark, oldest_call
 from usage.sums.totals_reader import MINUTES_KEPT
+from usage.upkeep.months import BODIES, CALLS, make_months
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +49,7 @@ PAUSE_SECONDS = 0.05  # between two batches
 FIRST_CHECK_SECONDS, CHECK_SECONDS = 60.0, 3600.0  # until the first check whether pruning is due, and between checks
 STOP_SECONDS = 2.0
 DAY = timedelta(days=1)
-PRUNED_AT_ONCE = timedelta(days=3)  # one prune deletes the calls of so much time at most
+PRUNED_AT_ONCE = timedelta(days=3)  # one prune deletes what began in so much time at most, where it goes day by day
 LOCK = 0x7072756E  # the number of an advisory lock, the same in all processes
 
 
@@ -72,6 +84,17 @@ class Deletion(NamedTuple):
             [(found,)] = cursor.fetchall()
         return bool(found)
 
+    def includes(self, partition: Partition) -> bool:
+        """Returns whether a partition of the table is to be deleted as a whole.
+
+        That of a month is, if the deletion reaches its end. The partition of all calls from before the table was
+        partitioned may have those of years, so its rows go day by day, and it goes when it is empty.
+        """
+        if partition.end > self.until:
+            return False
+        is_reached = self.since is None or (partition.start is not None and partition.end > self.since)
+        return is_reached or not has_rows(partition.name)
+
 
 def prune(now: datetime | None = None, stopping: threading.Event | None = None, *, all_at_once: bool = False) -> Pruned:
     """Deletes rows of calls older than RETENTION_DAYS, and logged bodies older than BODY_RETENTION_DAYS.
@@ -79,14 +102,16 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
     Returns how many rows and bodies were deleted, and whether more must be deleted.
 
     * If one of these settings is 0, nothing of its kind is deleted.
+    * The rows of a month's calls are deleted when all of them are old enough.
     * Old totals of minutes are deleted, too.
-    * At most the calls of a few days (`PRUNED_AT_ONCE`) are deleted, unless `all_at_once` is true.
+    * At most the calls of a month, or of a few days (`PRUNED_AT_ONCE`), are deleted, unless `all_at_once` is true.
     * The deletion ends early when `stopping` is set.
 
     `now` is the database's time by default.
 
     Raises:
         ClocksDiffer: this machine's clock is not the database's; only if `now` is not given.
+        django.db.OperationalError: a dump or an export uses the tables, so that no partition can be deleted.
     """
     now = now or check_clocks()
     stopping = stopping or threading.Event()
@@ -98,51 +123,73 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
     if settings.BODY_RETENTION_DAYS:
         wanted = now - timedelta(days=settings.BODY_RETENTION_DAYS)
         mark = credible_mark(state.bodies_pruned_before, now)
-        deletion = _plan_deletion("usage_requestbody", wanted, mark, all_at_once=all_at_once)
+        deletion = _plan_deletion(BODIES, (), wanted, mark, all_at_once=all_at_once)
         state.bodies_pruned_before = max(mark or deletion.until, deletion.until)
-        state.save(update_fields=["bodies_pruned_before"])
-        bodies = _delete(deletion, stopping)
+        bodies = _delete(deletion, stopping, note=partial(state.save, update_fields=["bodies_pruned_before"]))
         is_more_due = deletion.leaves_more
-    if settings.RETENTION_DAYS:
+    if settings.RETENTION_DAYS and not stopping.is_set():
+        months = [partition for partition in partitions(CALLS) if partition.start]
         wanted = now - timedelta(days=settings.RETENTION_DAYS)
+        wanted = next((month.start for month in months if month.start and month.covers(wanted)), wanted)
         mark = credible_mark(state.pruned_before, now)
-        deletion = _plan_deletion("usage_request", wanted, mark and mark - DAY, all_at_once=all_at_once)
+        deletion = _plan_deletion(CALLS, months, wanted, mark and mark - DAY, all_at_once=all_at_once)
         # The sums of an hour or a day that is partly pruned can no longer be compared with their rows.
         comparable = deletion.until
         # The stored time is in the future: a wrong clock has left it, and has pruned all rows before the oldest one.
         if state.pruned_before and mark is None:
-            comparable = max(comparable, oldest_call("usage_request") or comparable)
+            comparable = max(comparable, oldest_call(CALLS) or comparable)
         state.pruned_before = max(mark or comparable + DAY, comparable + DAY)
-        state.save(update_fields=["pruned_before"])
-        bodies += _delete(deletion._replace(table="usage_requestbody"), stopping)
+        bodies += _delete(deletion._replace(table=BODIES), stopping)
         _delete(deletion._replace(table="usage_countedresponse"), stopping)
         _delete(deletion._replace(table="usage_storedobject"), stopping, condition="NOT lasts")
-        rows = _delete(deletion, stopping)
+        if not stopping.is_set():
+            rows = _delete(deletion, stopping, note=partial(state.save, update_fields=["pruned_before"]))
         is_more_due = is_more_due or deletion.leaves_more
     return Pruned(rows, bodies, is_more_due)
 
 
-def _plan_deletion(table: str, wanted: datetime, mark: datetime | None, *, all_at_once: bool) -> Deletion:
+def _plan_deletion(
+    table: str, months: Iterable[Partition], wanted: datetime, mark: datetime | None, *, all_at_once: bool
+) -> Deletion:
     """Decides which rows of `table` to delete now, and returns this as a `Deletion`.
 
     All rows of calls from before the time `wanted` are old enough to be deleted. With `all_at_once`, all of them are
-    deleted. Otherwise only calls at most `PRUNED_AT_ONCE` (a few days) before or after the time `mark` are deleted.
+    deleted. Otherwise, the deletion begins at the time `mark`, up to which the last deletion went. It reaches to the
+    end of the one of the given `months` in which that time lies, or else `PRUNED_AT_ONCE` (a few days) further. It
+    includes calls from `PRUNED_AT_ONCE` before that time.
 
-    `mark` is the time up to which the last deletion went. It is None if there was no deletion; then the time of the
-    oldest call takes its place.
+    `mark` is None if there was no deletion; then the time of the oldest call takes its place.
     """
     if all_at_once:
         return Deletion(table, None, wanted, wanted)
     begin = mark or oldest_call(table) or wanted
-    return Deletion(table, begin - PRUNED_AT_ONCE, min(wanted, begin + PRUNED_AT_ONCE), wanted)
+    end = next((month.end for month in months if month.covers(begin)), begin + PRUNED_AT_ONCE)
+    return Deletion(table, begin - PRUNED_AT_ONCE, min(wanted, end), wanted)
 
 
-def _delete(deletion: Deletion, stopping: threading.Event, *, condition: str = "true") -> int:
-    """Deletes the rows that a `Deletion` describes, in batches; returns how many were deleted.
+def _delete(
+    deletion: Deletion,
+    stopping: threading.Event,
+    *,
+    condition: str = "true",
+    note: Callable[[], object] = lambda: None,
+) -> int:
+    """Deletes the rows that a `Deletion` describes: whole partitions, then batches; returns how many were deleted.
 
-    No further batch is deleted once `stopping` is set.
+    `note` is called in the first transaction. No further batch is deleted once `stopping` is set.
     """
-    total = 0
+
+    def drop(cursor: CursorWrapper) -> int:
+        names = [partition.name for partition in partitions(deletion.table) if deletion.includes(partition)]
+        rows = 0
+        for name in names:
+            cursor.execute(f"SELECT count(*) FROM {name}")
+            rows += cursor.fetchone()[0]
+        note()
+        drop_partitions(cursor, names)
+        return rows
+
+    total = change_tables(drop)
     since = first_id(deletion.since) if deletion.since else UUID(int=0)
     while True:
         with transaction.atomic(), connection.cursor() as cursor:
@@ -160,7 +207,7 @@ def _delete(deletion: Deletion, stopping: threading.Event, *, condition: str = "
 
 
 class DailyPruning:
-    """The thread that deletes old rows and bodies once a day.
+    """The thread that deletes old rows and bodies once a day, and makes the partitions of coming months.
 
     The shipper of each host has such a thread; a lock in the database lets only one of them delete at a time.
     """
@@ -194,15 +241,16 @@ class DailyPruning:
                 logger.exception("pruning failed and is tried again in an hour")
 
     def _prune(self) -> None:
-        """Deletes abandoned budget reservations each time it is called, and old rows and bodies once a day.
+        """Makes missing partitions and deletes abandoned reservations each time, and old rows and bodies once a day.
 
         An error of the database is logged, and not raised.
         """
         try:
             drop_orphans()
+            make_months()
             prune_if_due(self._stopping)
         except Error as error:
-            logger.warning("pruning failed and is tried again in an hour: %s", type(error).__name__)
+            logger.warning("pruning failed and is tried again in an hour: %s", words_of(error))
         finally:
             connections.close_all()
 
@@ -231,8 +279,5 @@ def prune_if_due(stopping: threading.Event | None = None) -> bool:
         LedgerState.objects.filter(pk=state.pk).update(pruned_at=now)
         logger.info("pruned %d rows and %d bodies", pruned.rows, pruned.bodies)
         if pruned.is_more_due:
-            logger.warning(
-                "more than %d days are past their time, and wait; `manage.py ledger prune --yes` deletes all of them",
-                PRUNED_AT_ONCE.days,
-            )
+            logger.warning("more is past its time, and waits; `manage.py ledger prune --yes` deletes all of it")
         return True

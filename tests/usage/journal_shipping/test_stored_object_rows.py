@@ -85,7 +85,7 @@ class TestInTheDatabase:
     def test_what_lasts_is_kept_and_what_does_not_goes_with_its_row(self, tmp_path: Path, settings: Any) -> None:
         settings.RETENTION_DAYS = 10
         ship(tmp_path, end(call(objects=["msg_1", "rs_1"], objects_last=False)), end(call(objects=["file-1"])))
-        prune(NOON + timedelta(days=11))
+        prune(NOON + timedelta(days=100))
 
         assert set(owners()) == {"file-1"}
         assert list(find_faults(tmp_path)) == []

@@ -13,6 +13,7 @@ from django.db import connection
 from pytest_django.fixtures import Settings
 
 from tests.support.ledger.ledgers import NOON, begin, call, end, leave, ship
+from tests.support.ledger.months import months
 from usage.journal.writer import Journal
 from usage.models import LedgerState, ModelPrice, Request
 from usage.upkeep import verify
@@ -161,13 +162,28 @@ def test_deadletter(journal: Path) -> None:
     assert line == f"{row['request_id']}  2026-11-01T12:00:00+00:00  value too long for type character varying(200)"
 
 
+@pytest.mark.parametrize("number", ["0", "9", "two"])
+def test_verify_refuses_a_number_of_connections_that_it_cannot_have(number: str) -> None:
+    with pytest.raises(CommandError, match="--parallel"):
+        ledger("verify", "--parallel", number)
+
+
+@pytest.mark.parametrize("number", ["1", "2", "8"])
+def test_verify_finds_the_same_with_any_number_of_connections(journal: Path, number: str) -> None:
+    ship(journal, *(end(call()) for _ in range(3)))
+    Request.objects.update(method="PUT")
+    with pytest.raises(SystemExit):
+        ledger("verify", "--parallel", number)
+
+
 def test_prune(journal: Path, settings: Settings) -> None:
     settings.RETENTION_DAYS, settings.BODY_RETENTION_DAYS = 10, 3
     now = datetime.now(UTC)
-    ship(journal, *(end(call(now - timedelta(days=days), request_body="x")) for days in (1, 5, 11, 12)))
-    assert ledger("prune", "--yes") == ["pruned 2 rows and 3 bodies"]
-    assert ledger("prune") == ["pruned 0 rows and 0 bodies"]
-    assert ledger("verify") == ["the ledger is whole"]
+    with months():  # in no month's partition, rows go by the day
+        ship(journal, *(end(call(now - timedelta(days=days), request_body="x")) for days in (1, 5, 11, 12)))
+        assert ledger("prune", "--yes") == ["pruned 2 rows and 3 bodies"]
+        assert ledger("prune") == ["pruned 0 rows and 0 bodies"]
+        assert ledger("verify") == ["the ledger is whole"]
 
 
 def test_reprice(journal: Path) -> None:

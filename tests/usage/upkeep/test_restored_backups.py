@@ -15,6 +15,7 @@ from pytest_django.fixtures import Settings
 from chatproxy.postgres.binaries import BundledPostgresError
 from chatproxy.postgres.bundled import BundledPostgres
 from tests.support.ledger.ledgers import assert_sums_are_right, begin, call, end, leave, letters, ship, stored_sums
+from tests.support.ledger.months import months
 from usage.journal.undelivered import DEAD_LETTERS, PRUNED
 from usage.journal_shipping.delivery import Delivery
 from usage.journal_shipping.shipper import adopt_dead, replay
@@ -96,8 +97,11 @@ def test_a_copy_of_the_data_directory_without_its_database_is_refused(data_dir: 
 
 
 @pytest.fixture
-def _short(settings: Settings) -> None:
+def _short(settings: Settings, transactional_db: None) -> Iterator[None]:
+    """Rows are kept for ten days, to the day: they are in no month's partition."""
     settings.RETENTION_DAYS = 10
+    with months():
+        yield
 
 
 @pytest.mark.django_db(transaction=True)

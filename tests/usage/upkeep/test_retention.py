@@ -1,4 +1,7 @@
-"""Forgetting: what is past its time goes, in small batches, once a day; sums stay and the ledger stays provable."""
+"""Forgetting: what is past its time goes, in small batches, once a day; sums stay and the ledger stays provable.
+
+All rows are in the default partition here; `test_pruned_months` is about the months.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from django.db import connection, connections
 from pytest_django.fixtures import Settings
 
 from tests.support.ledger.ledgers import call, end, ship, stored_sums
+from tests.support.ledger.months import months
 from tests.support.polling import PATIENCE
 from usage.ids import first_id
 from usage.models import LedgerState, Request, RequestBody
@@ -31,11 +35,13 @@ NOW = datetime.now(UTC)
 
 
 @pytest.fixture(autouse=True)
-def _small(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def _small(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     settings.RETENTION_DAYS, settings.BODY_RETENTION_DAYS = 10, 3
     monkeypatch.setattr(retention, "BATCH_SIZE", 4)
     monkeypatch.setattr(retention, "PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(retention, "PRUNED_AT_ONCE", timedelta(days=100))
+    with months():
+        yield
 
 
 @pytest.fixture
@@ -203,6 +209,7 @@ def test_its_thread_prunes_and_survives_a_database_that_fails(
         return done
 
     monkeypatch.setattr(retention, "prune_if_due", due)
+    monkeypatch.setattr(retention, "make_months", list)
     daily.start()
     assert pruned.wait(PATIENCE)
     assert Request.objects.count() == 10

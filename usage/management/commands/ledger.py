@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypedDict, Unpack
@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import InterfaceError, OperationalError
 
 from usage.database.clock import ClocksDiffer
+from usage.database.partitions import is_locked
 from usage.journal import segments
 from usage.journal.undelivered import DAMAGED, DEAD_LETTERS, NEWER, PRUNED, read_letter
 from usage.journal_shipping.delivery import GaveUp
@@ -32,6 +33,8 @@ SET_ASIDE = {
     NEWER: "records of a newer version, which `ledger replay` of that version writes",
 }
 
+MOST_CONNECTIONS = 8  # a command has a pool of so many
+
 
 class Options(TypedDict, total=False):
     """The parsed options of `manage.py ledger`; an option is present only if the chosen action has it."""
@@ -39,6 +42,7 @@ class Options(TypedDict, total=False):
     action: str
     yes: bool
     since: datetime | None
+    parallel: int
     all: bool
 
 
@@ -50,6 +54,9 @@ class Command(BaseCommand):
         actions.add_parser("status", help="show what waits in the journal and what could not be written")
         verification = actions.add_parser("verify", help="prove that rows, sums and journal agree; exit code 1 if not")
         verification.add_argument("--since", type=_day, help="check this day, YYYY-MM-DD (UTC), and later ones only")
+        verification.add_argument(
+            "--parallel", type=_connections, default=2, help="checks that run at the same time, 1 to 8; default: 2"
+        )
         actions.add_parser("replay", help="ship what dead processes have left, and try the dead letters again")
         actions.add_parser("deadletter", help="list the calls that the database refused")
         actions.add_parser("sum", help="compute all sums again: after an update, once no old code runs")
@@ -57,7 +64,7 @@ class Command(BaseCommand):
             "prune", help="delete rows older than RETENTION_DAYS and bodies older than BODY_RETENTION_DAYS, now"
         )
         pruning.add_argument(
-            "--yes", action="store_true", help="delete all of them at once, even if they are of more than a few days"
+            "--yes", action="store_true", help="delete all of them at once, even if they are of more than a month"
         )
         repricing = actions.add_parser("reprice", help="compute the cost of calls again, with today's price table")
         repricing.add_argument("--since", type=_day, required=True, help="first day, YYYY-MM-DD (UTC)")
@@ -98,7 +105,7 @@ class Command(BaseCommand):
         """
         progress = self.show_progress if self.stderr.isatty() else lambda _: None
         faults = 0
-        for fault in find_faults(self.journal, options["since"], progress):
+        for fault in find_faults(self.journal, options["since"], progress, options["parallel"]):
             progress("")
             self.stdout.write(fault)
             faults += 1
@@ -156,16 +163,24 @@ class Command(BaseCommand):
     def prune(self, options: Options) -> None:
         """Deletes calls that are older than RETENTION_DAYS, and bodies that are older than BODY_RETENTION_DAYS.
 
-        Prints how many were deleted. Without `--yes`, at most a few days are deleted at once.
+        Prints how many were deleted. Without `--yes`, at most those of a month, or of a few days, go at once.
         """
         try:
             pruned = retention.prune(all_at_once=options["yes"])
         except ClocksDiffer as fault:
             raise CommandError(str(fault)) from None
+        except OperationalError as error:
+            if not is_locked(error):
+                raise
+            raise CommandError(
+                "a dump, an export or a long query uses the tables; try again when it has ended"
+            ) from None
         self.stdout.write(f"pruned {pruned.rows} rows and {pruned.bodies} bodies")
         if pruned.is_more_due:
             days = retention.PRUNED_AT_ONCE.days
-            self.stdout.write(f"more is past its time; at most {days} days go at once, and all of it with --yes")
+            self.stdout.write(
+                f"more is past its time; at most a month, or {days} days, go at once, and all of it with --yes"
+            )
 
     def reprice(self, options: Options) -> None:
         """Computes the costs of calls since the day `--since` again; prints how many costs have changed.
@@ -185,6 +200,14 @@ class Command(BaseCommand):
 def _day(text: str) -> datetime:
     """Parses a day in the form YYYY-MM-DD, and returns the beginning of that day in UTC."""
     return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+
+
+def _connections(text: str) -> int:
+    """Parses a number of connections to the database, from 1 to `MOST_CONNECTIONS`."""
+    number = int(text)
+    if not 1 <= number <= MOST_CONNECTIONS:
+        raise ArgumentTypeError(f"{number} is not a number from 1 to {MOST_CONNECTIONS}")
+    return number
 
 
 def _count_lines(path: Path) -> int:

@@ -1,0 +1,92 @@
+"""The partitions of coming months: made in time, by one host, and without a call lost where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+from django.db import OperationalError, connection, connections
+
+from tests.support.ledger.ledgers import call, end, ship
+from tests.support.ledger.months import drop, months, names, places
+from usage.database import partitions as partitions_module
+from usage.database.partitions import is_locked, partitions
+from usage.upkeep.months import BODIES, CALLS, TABLES, make_months, month_of, next_month, tables_with_strays
+from usage.upkeep.verify import find_faults
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NOW = datetime.now(UTC)
+LATER = next_month(next_month(NOW)) + timedelta(days=3)  # nobody has made its month
+
+
+@pytest.fixture(autouse=True)
+def _usual_months() -> Iterator[None]:
+    with months(month_of(NOW), next_month(NOW)):
+        yield
+
+
+def test_a_new_ledger_has_this_month_and_the_next() -> None:
+    assert make_months() == []
+    for table in TABLES:
+        assert [one.start for one in partitions(table)] == [month_of(NOW), next_month(NOW)]
+
+
+def test_it_works(tmp_path: Path) -> None:
+    assert make_months(LATER) == [f"{table}_{month:%Y_%m}" for table in TABLES for month in (LATER, next_month(LATER))]
+    assert make_months(LATER) == []
+    row = call(LATER, request_body="asked")
+    ship(tmp_path, end(row))
+    assert places(CALLS) == {row["request_id"]: f"usage_request_{LATER:%Y_%m}"}
+    assert places(BODIES) == {row["request_id"]: f"usage_requestbody_{LATER:%Y_%m}"}
+    assert list(find_faults(Path("/nonexistent"))) == []
+
+
+def test_rows_that_came_before_their_partition_move_to_it(tmp_path: Path) -> None:
+    rows = [call(LATER, request_body="asked"), call(next_month(LATER)), call(LATER + timedelta(days=300))]
+    ship(tmp_path, *map(end, rows))
+    assert set(places().values()) == {"usage_request_default"}
+    assert tables_with_strays() == [CALLS, BODIES]
+    make_months(LATER)
+    assert [places()[row["request_id"]] for row in rows] == [
+        f"usage_request_{LATER:%Y_%m}",
+        f"usage_request_{next_month(LATER):%Y_%m}",
+        "usage_request_default",
+    ]
+    assert tables_with_strays() == [CALLS]
+    assert list(find_faults(Path("/nonexistent"))) == []
+
+
+def test_many_hosts_make_them_once() -> None:
+    def make(_: int) -> None:
+        try:
+            make_months(LATER)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(make, range(4)))
+    assert len(names(CALLS)) == len(names(BODIES)) == 4
+
+
+def test_beside_a_dump_they_wait_and_no_call_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"LOCK_TIMEOUT_MS": 50, "PAUSE_SECONDS": 0.0, "LIMITS": "SET LOCAL lock_timeout = 50"}.items():
+        monkeypatch.setattr(partitions_module, name, value)
+    with psycopg.connect(**connection.get_connection_params() | {"cursor_factory": None}) as dump:
+        dump.execute("LOCK TABLE usage_request, usage_requestbody IN ACCESS SHARE MODE")
+        with pytest.raises(OperationalError) as raised:
+            make_months(LATER)
+        assert is_locked(raised.value)
+        ship(tmp_path, end(call(LATER)))
+    assert len(make_months(LATER)) == 4
+    assert tables_with_strays() == []
+
+
+def test_a_month_that_was_lost_is_made_again() -> None:
+    gone = f"usage_request_{next_month(NOW):%Y_%m}"
+    drop(gone)
+    assert make_months() == [gone]

@@ -1,0 +1,128 @@
+"""Reads and changes the partitions of a table that is partitioned by ranges of UUIDv7, beside readers and writers.
+
+A UUIDv7 begins with its time, so a range of ids is a span of time. Rows of times that no partition has are in the
+default partition, whose name ends in `_default`.
+
+A change waits for a lock for `LOCK_TIMEOUT_MS` only, because whatever comes later waits behind it, and is tried again
+after a pause. Behind a transaction that reads the table for long, such as a dump, it fails.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import NamedTuple, TypeVar
+from uuid import UUID
+
+import psycopg
+from django.db import OperationalError, connection, transaction
+from django.db.backends.utils import CursorWrapper
+
+from usage.ids import first_id, time_of
+
+LOCK_TIMEOUT_MS = 500
+TRIES, PAUSE_SECONDS = 5, 1.0
+LIMITS = f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}; SET LOCAL statement_timeout = 0"
+CHANGING = 0x70617274  # the number of an advisory lock: one process at a time makes partitions
+
+READ = """
+    SELECT relname, substring(bound FROM 'FROM [(]''([0-9a-f-]{36})''[)]')::uuid,
+           substring(bound FROM 'TO [(]''([0-9a-f-]{36})''[)]')::uuid
+    FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid, pg_get_expr(relpartbound, pg_class.oid) AS bound
+    WHERE inhparent = to_regclass(%s) AND bound <> 'DEFAULT' ORDER BY 2 NULLS FIRST
+"""
+
+T = TypeVar("T")
+
+
+class Partition(NamedTuple):
+    """A partition of a table: it has the rows whose ids were made from `start` until before `end`.
+
+    If `start` is None, it has all rows from before `end`.
+    """
+
+    name: str
+    start: datetime | None
+    end: datetime
+
+    def covers(self, moment: datetime) -> bool:
+        """Returns whether rows whose ids were made at the time `moment` are in this partition."""
+        return (self.start is None or self.start <= moment) and moment < self.end
+
+
+def partitions(table: str) -> list[Partition]:
+    """Returns the partitions of a table, the oldest first, without the default one; none if it is not partitioned."""
+    with connection.cursor() as cursor:
+        cursor.execute(READ, [table])
+        rows: list[tuple[str, UUID | None, UUID]] = cursor.fetchall()
+    return [Partition(name, time_of(start) if start else None, time_of(end)) for name, start, end in rows]
+
+
+def has_rows(table: str) -> bool:
+    """Returns whether there is a row in a table, or in one partition of it."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT EXISTS (SELECT FROM {table})")
+        [(found,)] = cursor.fetchall()
+    return bool(found)
+
+
+def make_partition(table: str, partition: Partition) -> None:
+    """Makes a partition of a table, unless there is one for its time.
+
+    Rows of its time that the default partition has are moved to it, in the same transaction.
+
+    Raises:
+        django.db.OperationalError: another transaction has used the table for too long (`is_locked`).
+    """
+    start = partition.start
+    assert start is not None  # noqa: S101  (only a migration makes one without)
+    bounds = first_id(start), first_id(partition.end)
+
+    def make(cursor: CursorWrapper) -> None:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CHANGING])
+        if any(other.covers(start) for other in partitions(table)):
+            return
+        cursor.execute(f"CREATE TABLE {partition.name} (LIKE {table} INCLUDING ALL)")
+        cursor.execute(f"LOCK TABLE {table}_default IN ACCESS EXCLUSIVE MODE")
+        cursor.execute(
+            f"WITH moved AS (DELETE FROM {table}_default WHERE request_id >= %s AND request_id < %s RETURNING *)"
+            f" INSERT INTO {partition.name} SELECT * FROM moved",
+            bounds,
+        )
+        # To attach a table locks the default partition only, and not the others, as to create a partition would.
+        cursor.execute(f"ALTER TABLE {table} ATTACH PARTITION {partition.name} FOR VALUES FROM (%s) TO (%s)", bounds)
+
+    change_tables(make)
+
+
+def drop_partitions(cursor: CursorWrapper, names: Iterable[str]) -> None:
+    """Deletes partitions with all their rows. Call this function in `change_tables`."""
+    for name in names:
+        cursor.execute(f"DROP TABLE {name}")
+
+
+def change_tables(change: Callable[[CursorWrapper], T]) -> T:
+    """Runs the function `change` in a transaction, with a cursor, and returns its result.
+
+    Each of its statements waits for a lock for `LOCK_TIMEOUT_MS` at most. If that is too short, the transaction is
+    rolled back, and tried again after a pause, `TRIES` times.
+
+    Raises:
+        django.db.OperationalError: another transaction has used the tables all the time (`is_locked`).
+    """
+    for number in range(1, TRIES + 1):
+        try:
+            with transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute(LIMITS)
+                return change(cursor)
+        except OperationalError as error:
+            if number == TRIES or not is_locked(error):
+                raise
+            time.sleep(PAUSE_SECONDS)
+    raise AssertionError("unreachable")
+
+
+def is_locked(error: BaseException) -> bool:
+    """Returns whether an error of the database's says that another transaction uses the table."""
+    return isinstance(error.__cause__, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected)

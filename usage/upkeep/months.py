@@ -1,0 +1,62 @@
+"""Makes the monthly partitions of the tables of calls and of their bodies, before their months begin.
+
+Without the partition of a month no call is lost: its row goes to the default partition, and moves when there is one.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+
+from usage.database.clock import database_now
+from usage.database.partitions import Partition, has_rows, make_partition, partitions
+
+logger = logging.getLogger(__name__)
+
+CALLS, BODIES = TABLES = ("usage_request", "usage_requestbody")
+
+
+def month_of(moment: datetime) -> datetime:
+    """Returns the beginning of the month (UTC) in which a time lies."""
+    return moment.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+def next_month(moment: datetime) -> datetime:
+    """Returns the beginning of the month (UTC) after the one in which a time lies."""
+    return month_of(month_of(moment) + timedelta(days=31))
+
+
+def make_months(now: datetime | None = None) -> list[str]:
+    """Makes the partitions of this month and the next one in both tables, where they are missing.
+
+    Returns the names of those that were missing. `now` is the database's time by default.
+
+    Raises:
+        django.db.OperationalError: another transaction uses a table, such as a dump; or the database is away.
+    """
+    now = now or database_now()
+    missing = missing_months(now)
+    for table, partition in missing:
+        make_partition(table, partition)
+        logger.info("made the partition %s", partition.name)
+    return [partition.name for _, partition in missing]
+
+
+def missing_months(now: datetime) -> list[tuple[str, Partition]]:
+    """Returns which partitions are missing at the time `now`, of this month or the next, each with its table."""
+    return [
+        (table, month_partition(table, start))
+        for table in TABLES
+        for start in (month_of(now), next_month(now))
+        if not any(partition.covers(start) for partition in partitions(table))
+    ]
+
+
+def month_partition(table: str, start: datetime) -> Partition:
+    """Returns the partition of a table for the month (UTC) that begins at `start`."""
+    return Partition(f"{table}_{start:%Y_%m}", start, next_month(start))
+
+
+def tables_with_strays() -> list[str]:
+    """Returns those tables whose default partition has rows: of a wrong clock, or of a month without a partition."""
+    return [table for table in TABLES if has_rows(f"{table}_default")]
