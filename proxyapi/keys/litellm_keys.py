@@ -73,9 +73,9 @@ class KeyProposal:
 
 
 def propose_key(found: LiteLLMKey, now: datetime, *, upstream_is_openai: bool) -> KeyProposal:
-    """Returns the access key that is like the key `found` of LiteLLM.
+    """Converts a key of LiteLLM to the access key that should be made instead, with the same rights and limits.
 
-    With `upstream_is_openai`, `openai/gpt-4o` becomes `gpt-4o` in the list of its models, as OpenAI names it.
+    With `upstream_is_openai`, the model `openai/gpt-4o` becomes `gpt-4o`, as OpenAI names it.
     """
     key = found.key
     shown = str(key.get("key_name") or "")
@@ -100,13 +100,13 @@ def propose_key(found: LiteLLMKey, now: datetime, *, upstream_is_openai: bool) -
 
 
 def _name(key: LiteLLMRow, shown: str) -> str:
-    """Returns the name of the new key: LiteLLM's alias or, without one, a name that is the same each time."""
+    """Returns the name of the new key: the alias in LiteLLM or, if there is none, a name made of the key's digest."""
     alias = " ".join(str(key.get("key_alias") or "").split())
     return alias or f"litellm {shown} {sha256(str(key['token']).encode()).hexdigest()[:8]}"
 
 
 def _owner(found: LiteLLMKey) -> str:
-    """Returns the team of a key, or else its user, by the name that a person knows; empty without both."""
+    """Returns the name of a key's team or, if it has none, of its user; empty if it has neither."""
     team, owner, user_id = found.team, found.owner, found.key.get("user_id")
     names = (
         team.get("team_alias"),
@@ -124,14 +124,14 @@ def _note(key: LiteLLMRow, shown: str) -> str:
 
 
 def _tags(key: LiteLLMRow) -> list[str]:
-    """Returns the tags in a key's metadata, from which LiteLLM copies them onto calls."""
+    """Returns the tags in the metadata of a key, which LiteLLM adds to the key's calls."""
     metadata = key.get("metadata")
     tags = metadata.get("tags") if isinstance(metadata, dict) else None
     return [tag for tag in tags if isinstance(tag, str) and 0 < len(tag) <= 100] if isinstance(tags, list) else []
 
 
 def _set_models(proposal: KeyProposal, found: LiteLLMKey, *, upstream_is_openai: bool) -> None:
-    """Limits the key to the models that LiteLLM's key and its team allow; of a key without a team, its user."""
+    """Limits the key to the models that both the key and its team allow in LiteLLM; without a team, its user counts."""
     above = found.team if found.key.get("team_id") else found.owner
     own, shared = _globs(found.key.get("models")), _globs(above.get("models"))
     own = [] if TEAM_MODELS in own else own
@@ -146,23 +146,19 @@ def _set_models(proposal: KeyProposal, found: LiteLLMKey, *, upstream_is_openai:
 
 
 def _globs(models: object) -> list[str]:
-    """Returns a list of LiteLLM's names of models as globs; an empty one if all models are allowed.
-
-    In LiteLLM's names only `*` has a meaning of its own, so the other signs of globs are quoted.
-    """
+    """Converts a list of LiteLLM's names of models to globs; an empty list means that all models are allowed."""
     names = [str(model) for model in models] if isinstance(models, list) else []
     if ALL_MODELS & set(names):
         return []
+    # In LiteLLM's names only `*` has a meaning of its own, so the other signs of globs are quoted.
     return [name.replace("[", "[[]").replace("?", "[?]") for name in names]
 
 
 def _common(some: Sequence[str], others: Sequence[str]) -> list[str]:
-    """Returns the globs that match what is matched by both lists; an empty list matches everything.
-
-    Of two globs that overlap, neither of which includes the other, there is none.
-    """
+    """Returns the globs for the names that both lists match; an empty list matches everything."""
     if not some or not others:
         return [*some, *others]
+    # Of two globs that overlap, neither of which includes the other, there is none.
     return [
         *(glob for glob in some if matches_any(glob, others)),
         *(glob for glob in others if matches_any(glob, some)),
@@ -170,7 +166,7 @@ def _common(some: Sequence[str], others: Sequence[str]) -> list[str]:
 
 
 def _set_routes(proposal: KeyProposal, key: LiteLLMRow) -> None:
-    """Limits the key to the routes that LiteLLM's key may use; refuses one that may make no calls."""
+    """Limits the key to the routes that it may use in LiteLLM; refuses a key that may make no calls."""
     allowed = [str(route) for route in key.get("allowed_routes") or []]
     paths = [_route(route) for route in allowed if route.startswith("/")]
     if not allowed or ALL_ROUTES & set(allowed):
@@ -181,13 +177,13 @@ def _set_routes(proposal: KeyProposal, key: LiteLLMRow) -> None:
 
 
 def _route(path: str) -> str:
-    """Returns the name that a path of LiteLLM's has as a route of the gateway."""
+    """Converts a path of LiteLLM's to the gateway's name of the route: `/files/{file_id}` to `/v1/files/{id}`."""
     whole = path if path.startswith("/v1/") else f"/v1{path}"
     return re.sub(r"\{[^}]*\}", "{id}", whole)
 
 
 def _set_limits(proposal: KeyProposal, found: LiteLLMKey) -> None:
-    """Sets the limits of requests, tokens and parallel calls; those of the key's budget count where it has none."""
+    """Sets the limits of requests, tokens and parallel calls, from the key or else from the budget that it names."""
     for theirs, ours in LIMITS.items():
         limit = found.key.get(theirs)
         limit = found.budget.get(theirs) if limit is None else limit
@@ -198,7 +194,7 @@ def _set_limits(proposal: KeyProposal, found: LiteLLMKey) -> None:
 
 
 def _set_budgets(proposal: KeyProposal, found: LiteLLMKey) -> None:
-    """Sets the key's budgets: the one of LiteLLM's key, or of the budget to which that refers, and its windows."""
+    """Sets the key's budgets: from the key in LiteLLM or else from the budget that it names, and from its windows."""
     key, budget = found.key, found.budget
     own = key.get("max_budget") is not None
     duration = key.get("budget_duration") or (None if own else budget.get("budget_duration"))
@@ -215,7 +211,10 @@ def _set_budgets(proposal: KeyProposal, found: LiteLLMKey) -> None:
 
 
 def _set_budget(proposal: KeyProposal, dollars: Decimal, duration: str, spent: Decimal) -> None:
-    """Sets one budget, of which `spent` dollars are spent, for the span that LiteLLM's duration is or comes next to."""
+    """Sets the budget whose span (a day, a month, in all) comes next to LiteLLM's `duration`.
+
+    `spent` is the number of dollars that the key has spent so far.
+    """
     span = _span(duration)
     left = max(dollars - spent, Decimal(0)) if span == "total" else max(dollars, Decimal(0))
     left = left.quantize(SMALLEST_DOLLARS, ROUND_DOWN)
@@ -227,7 +226,10 @@ def _set_budget(proposal: KeyProposal, dollars: Decimal, duration: str, spent: D
 
 
 def _span(duration: str) -> str:
-    """Returns the span of a budget that is as long as a duration of LiteLLM's, such as `7d`, or the next longer one."""
+    """Returns the span of a budget (`day`, `month` or `total`) that is as long as LiteLLM's `duration`, or longer.
+
+    A week (`7d`) becomes a month, for example.
+    """
     if duration in EXACT:
         return EXACT[duration]
     match = re.fullmatch(r"(\d+)(s|m|h|d|w)", duration)
@@ -243,7 +245,7 @@ def _switch_off(proposal: KeyProposal, why: str) -> None:
 
 
 def _without_counterpart(found: LiteLLMKey) -> Iterator[str]:
-    """Yields remarks about what a key of LiteLLM has, and about limits over it, that keys here have not."""
+    """Yields remarks on what a key of LiteLLM has and an access key cannot have, such as limits of its team."""
     left = [words for column, words in WITHOUT_COUNTERPART.items() if found.key.get(column)]
     if left:
         yield f"not taken over: {', '.join(left)}"
@@ -258,7 +260,7 @@ def _label(above: LiteLLMRow) -> str:
 
 
 def _number(value: object) -> Decimal | None:
-    """Returns a number of LiteLLM's rows as a decimal; None if there is none, or if it is infinite."""
+    """Converts a number in LiteLLM's rows to a decimal; returns None if there is none, or if it is infinite."""
     try:
         number = Decimal(str(value))
     except InvalidOperation:
@@ -267,7 +269,7 @@ def _number(value: object) -> Decimal | None:
 
 
 def _moment(value: object) -> datetime | None:
-    """Returns a time of LiteLLM's rows, which are in UTC and do not say so."""
+    """Parses a time in LiteLLM's rows, which is in UTC if it has no offset; returns None if there is none."""
     if not isinstance(value, str):
         return None
     moment = datetime.fromisoformat(value)

@@ -69,7 +69,7 @@ def read_litellm_keys(url: str) -> list[LiteLLMKey]:
 
 
 def _split_url(url: str) -> tuple[str, str]:
-    """Returns the URL without those options that only Prisma knows, which LiteLLM uses, and the schema that it names.
+    """Splits a database URL into the URL without the options that only Prisma knows, and the schema that it names.
 
     Raises:
         LiteLLMError: the text is no URL.
@@ -85,6 +85,7 @@ def _split_url(url: str) -> tuple[str, str]:
         ) from None
     if parts.scheme not in {"postgresql", "postgres"}:
         raise LiteLLMError("this is no URL that begins with postgresql://")
+    # The other options are those of Prisma, which LiteLLM uses.
     kept = {"connect_timeout": CONNECT_SECONDS} | {name: value for name, value in options.items() if name in known}
     return urlunsplit(parts._replace(query=urlencode(kept))), options.get("schema", "public")
 

@@ -17,12 +17,10 @@ from openai import AsyncOpenAI
 
 
 async def main(base_url: str) -> None:
-    """Prints the SDK's base URL and its headers, without those of an account, for upstream at `base_url`.
-
-    This is a coroutine because a header names the library that runs the event loop.
-    """
+    """Prints the OpenAI SDK's base URL and headers for upstream at `base_url`, without the headers of an account."""
     # The variable could add a header to every call, and no argument switches it off.
     os.environ.pop("OPENAI_CUSTOM_HEADERS", None)
+    # In a coroutine, because a header names the library that runs the event loop.
     async with AsyncOpenAI(
         api_key="unused",
         admin_api_key="",
@@ -37,10 +35,8 @@ async def main(base_url: str) -> None:
 
 
 def refuse(request: httpx2.Request) -> httpx2.Response:
-    """Raises RuntimeError for every request: it stands in for a transport, which would read proxies and certificates.
-
-    Requests go upstream through `proxyapi.upstream.transport` only.
-    """
+    """Raises RuntimeError for every request; replaces the transport of the SDK's client."""
+    # Another transport would read proxies and certificates. Requests go through `proxyapi.upstream.transport` only.
     raise RuntimeError("calls go through proxyapi.upstream.transport")
 
 

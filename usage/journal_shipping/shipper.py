@@ -170,7 +170,7 @@ class Shipper:
 
 
 def _log(fault: Exception) -> None:
-    """Logs the error that has ended a round: in words if the operating system has refused something, as a full disk."""
+    """Logs the error that has ended a round; an error of the operating system, such as a full disk, in words."""
     if isinstance(fault, OSError) and fault.strerror:
         logger.error("the shipper cannot go on, and tries again: %s", fault.strerror)
     else:

@@ -66,7 +66,7 @@ class PriceList:
 
 @cache
 def bundled() -> PriceList:
-    """Returns the price list of the installed package genai-prices, which the first call loads."""
+    """Returns the price list of the installed package genai-prices; the first call loads the list."""
     from genai_prices.data import providers
 
     return PriceList(providers, f"genai-prices {VERSION}")
@@ -84,7 +84,7 @@ class _InUse:
 
 
 def in_use() -> PriceList:
-    """Returns the price list that this process uses now; if it has loaded none yet, the installed package's."""
+    """Returns the price list that this process uses now, by default that of the installed package."""
     if _InUse.prices is None:
         _InUse.prices = bundled()
     return _InUse.prices
@@ -104,15 +104,15 @@ def file() -> Path:
 def refresh() -> None:
     """Makes this process use the downloaded price list or, if there is none, the installed package's list.
 
-    An unchanged file costs one `stat`. An unreadable file is logged, and the present list stays in use. Afterwards a
-    list is loaded, so that no call has to wait for that.
+    An unchanged file costs one `stat`. An unreadable file is logged, and the present list stays in use.
     """
     _read_file()
+    # A list is loaded now, so that no call has to wait for that.
     in_use()
 
 
 def _read_file() -> None:
-    """Reads the downloaded price list from its file, if the file has changed; `refresh` says what is done otherwise."""
+    """Reads the downloaded price list from its file, if the file has changed since the last time."""
     try:
         found = file().stat()
     except OSError:

@@ -45,7 +45,7 @@ class Command(BaseCommand):
         target.add_argument("--keys-file", metavar="FILE", help="a new file for the new keys, as JSON, of mode 0600")
 
     def handle(self, *_args: object, **options: object) -> None:
-        """Makes the keys, or says what would be made.
+        """Makes access keys like those of a LiteLLM proxy, if there is a file for their secrets; reports on each key.
 
         Raises:
             CommandError: nothing was made. The message says what to correct.
@@ -68,9 +68,9 @@ class Command(BaseCommand):
         self._report(proposals, texts, path)
 
     def _make(self, proposals: Iterable[KeyProposal], path: Path | None) -> dict[str, str]:
-        """Makes the keys, and writes their secrets to `path`; without a path, nothing stays.
+        """Makes the proposed keys, and writes their secrets to `path`; returns the secrets by the names of the keys.
 
-        Returns the secrets by the names of the keys. A proposal of which no key can be made gets a refusal.
+        If `path` is None, the keys are rolled back. A proposal that cannot become a key gets a `refusal`.
         """
         texts: dict[str, str] = {}
         entries = []
@@ -96,7 +96,7 @@ class Command(BaseCommand):
         return texts
 
     def _make_one(self, proposal: KeyProposal) -> str:
-        """Makes one key, and returns its secret; if it cannot be made, says why in the proposal, and returns ""."""
+        """Makes one key and returns its secret; stores the reason in `refusal` and returns "" if that fails."""
         if AccessKey.objects.is_taken(proposal.name):
             proposal.refusal = "there is a key of this name already"
             return ""
@@ -109,7 +109,7 @@ class Command(BaseCommand):
         return text
 
     def _report(self, proposals: Iterable[KeyProposal], texts: dict[str, str], path: Path | None) -> None:
-        """Prints a line for each key of LiteLLM, with what is different below it, and how many were made."""
+        """Prints a line for each key of LiteLLM, remarks on what is different below it, and the number of new keys."""
         left_out = 0
         for proposal in proposals:
             left_out += bool(proposal.refusal)
@@ -124,7 +124,7 @@ class Command(BaseCommand):
 
 
 def _facts(proposal: KeyProposal) -> str:
-    """Returns in one line what a new key may do: those of its columns that limit it, by name."""
+    """Returns the limits of a new key as one line, such as `budget_month 20; allowed_models gpt-4o`."""
     shown = {
         name: value
         for name, value in proposal.fields.items()
@@ -135,7 +135,7 @@ def _facts(proposal: KeyProposal) -> str:
 
 
 def _read(path: str) -> str:
-    """Returns the text of the file `path`, or of the standard input.
+    """Returns the text of the file `path` or, for `-`, of the standard input.
 
     Raises:
         CommandError: the file cannot be read.
