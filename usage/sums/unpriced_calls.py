@@ -48,10 +48,8 @@ class NeededPrice:
         return replace(self, family=family, proposed=proposed)
 
     def as_form(self) -> dict[str, str]:
-        """Returns the initial values of the form for a custom price: a map from the form's fields to text.
-
-        The price is valid from the day of the first call that needs it.
-        """
+        """Returns the initial values of the form for a custom price, by the names of the form's fields."""
+        # The price is valid from the day of the first call that needs it.
         tier = service_tier(self.tier)
         return {
             "model": self.model,
@@ -62,13 +60,12 @@ class NeededPrice:
 
 
 def read_needed_prices(time_range: TimeRange) -> list[NeededPrice]:
-    """Returns the models and service tiers that need a price for calls in a range of time, those with most calls first.
+    """Returns the models and service tiers that need a price for calls in a range of time, most calls first.
 
-    A hosted tool may have run another model than the one that was called. If the price of the tool's model is missing,
-    the call counts for the tool's model, and not for the called one. Reads at most `MOST_GROUPS` models and tiers of
-    calls, and `MOST_READ` calls with tools.
+    A call whose tool has run another model without a price counts for the tool's model.
     """
     genai_price_list.refresh()  # a process that prices no calls does not do it by itself
+    # At most `MOST_GROUPS` models and tiers of calls are read, and `MOST_READ` calls with tools.
     calls: Any = Request.objects.filter(
         NEEDS_PRICE, pk__gte=first_id(time_range.start), pk__lt=first_id(time_range.end)
     ).order_by()
@@ -91,9 +88,9 @@ def read_needed_prices(time_range: TimeRange) -> list[NeededPrice]:
 
 
 def _needed_by_tools(calls: Any) -> Iterator[tuple[CallRecord, tuple[str, str]]]:
-    """Yields the calls that lack the price of a model which a hosted tool of the call has run.
+    """Yields the calls whose hosted tool has run a model without a price.
 
-    Each item has the call's row, and a pair: the name and the service tier of the tool's model.
+    Each item has the call's row, and the name and service tier of the tool's model.
     """
     with_tools = calls.filter(Q(other_usage__has_key="svg") | Q(other_usage__has_key="image_model"))
     rows: list[CallRecord] = list(with_tools.values(*LACKING_COLUMNS)[:MOST_READ])
@@ -105,11 +102,10 @@ def _needed_by_tools(calls: Any) -> Iterator[tuple[CallRecord, tuple[str, str]]]
 
 
 def propose_custom_price(model: str, tier: str, at: datetime) -> tuple[str, dict[str, Decimal]]:
-    """Finds a model of the same family as `model` that has a price, so that this price can be proposed for `model`.
+    """Returns a model of the same family as `model` that has a price, and this price, to be proposed for `model`.
 
-    Returns the name of the found model, and its price: dollars by the names of the fields of `ModelPrice`. The price is
-    that in the service tier `tier`, or else in the default tier. Name and price are empty if no model of the family has
-    a price.
+    The price is that in the service tier `tier`, or else in the default tier: dollars by the names of the fields of
+    `ModelPrice`. Both results are empty if no model of the family has a price.
     """
     for name in _family(model.lower()):
         for asked in dict.fromkeys((service_tier(tier), "default")):
@@ -119,10 +115,9 @@ def propose_custom_price(model: str, tier: str, at: datetime) -> tuple[str, dict
 
 
 def _family(model: str) -> Iterator[str]:
-    """Yields shorter names, longest first, under which a price list may have the family of a model.
+    """Yields shorter names under which a price list may have a model's family: `a-b` and `a` for `a-b-c`.
 
-    For `a-b-c`, these are `a-b` and `a`. For `vendor/a-b`, they are `a-b` and `a`: a vendor's name before the last `/`
-    is left out.
+    A vendor's name is left out: for `vendor/a-b`, the names are `a-b` and `a`.
     """
     name = model.rpartition("/")[2]
     if name != model:
