@@ -52,7 +52,7 @@ class AddIndex(AddIndexConcurrently):
     def database_backwards(
         self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
     ) -> None:
-        """Removes the index. That of a partitioned table is removed under a lock: there is no other way."""
+        """Removes the index; if the table is partitioned, under a lock, since there is no other way."""
         model = from_state.apps.get_model(app_label, self.model_name)
         if _fetch(schema_editor, IS_PARTITIONED, model._meta.db_table) == [True]:
             schema_editor.remove_index(model, self.index)
@@ -87,7 +87,7 @@ class AddIndex(AddIndexConcurrently):
 
 
 def _needs_making(schema_editor: BaseDatabaseSchemaEditor, index: str) -> bool:
-    """Returns whether there is no valid index of this name. Drops an invalid one, which an interrupted run has left."""
+    """Returns whether a valid index of this name is missing; drops an invalid one, left by an interrupted run."""
     found = _fetch(schema_editor, IS_VALID, index)
     if found == [False]:
         schema_editor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {schema_editor.quote_name(index)}")
@@ -95,7 +95,7 @@ def _needs_making(schema_editor: BaseDatabaseSchemaEditor, index: str) -> bool:
 
 
 def _fetch(schema_editor: BaseDatabaseSchemaEditor, query: str, *names: str) -> list[Any]:
-    """Runs a query that has names as parameters, and returns the first value of each row."""
+    """Runs a query with names as its parameters, and returns the first value of each row."""
     with schema_editor.connection.cursor() as cursor:
         cursor.execute(query, names)
         return [value for (value,) in cursor.fetchall()]

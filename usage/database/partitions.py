@@ -70,7 +70,7 @@ def has_rows(table: str) -> bool:
 def make_partition(table: str, partition: Partition) -> None:
     """Makes a partition of a table, unless there is one for its time.
 
-    Rows of its time that the default partition has are moved to it, in the same transaction.
+    Rows of the default partition that belong to the new one are moved there, in the same transaction.
 
     Raises:
         django.db.OperationalError: another transaction has used the table for too long (`is_locked`).
@@ -103,10 +103,10 @@ def drop_partitions(cursor: CursorWrapper, names: Iterable[str]) -> None:
 
 
 def change_tables(change: Callable[[CursorWrapper], T]) -> T:
-    """Runs the function `change` in a transaction, with a cursor, and returns its result.
+    """Runs `change` with a cursor in a transaction, and returns the result.
 
-    Each of its statements waits for a lock for `LOCK_TIMEOUT_MS` at most. If that is too short, the transaction is
-    rolled back, and tried again after a pause, `TRIES` times.
+    The transaction is rolled back if a statement waits for a lock longer than `LOCK_TIMEOUT_MS`. It is tried `TRIES`
+    times in all, with pauses.
 
     Raises:
         django.db.OperationalError: another transaction has used the tables all the time (`is_locked`).
@@ -124,5 +124,5 @@ def change_tables(change: Callable[[CursorWrapper], T]) -> T:
 
 
 def is_locked(error: BaseException) -> bool:
-    """Returns whether an error of the database's says that another transaction uses the table."""
+    """Returns whether a database error says that another transaction uses the table."""
     return isinstance(error.__cause__, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected)

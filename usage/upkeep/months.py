@@ -17,22 +17,22 @@ CALLS, BODIES = TABLES = ("usage_request", "usage_requestbody")
 
 
 def month_of(moment: datetime) -> datetime:
-    """Returns the beginning of the month (UTC) in which a time lies."""
+    """Returns the beginning of the month (UTC) that contains a time."""
     return moment.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
 def next_month(moment: datetime) -> datetime:
-    """Returns the beginning of the month (UTC) after the one in which a time lies."""
+    """Returns the beginning of the month (UTC) after that of a time."""
     return month_of(month_of(moment) + timedelta(days=31))
 
 
 def make_months(now: datetime | None = None) -> list[str]:
-    """Makes the partitions of this month and the next one in both tables, where they are missing.
+    """Makes the missing partitions of this month and the next one in both tables; returns their names.
 
-    Returns the names of those that were missing. `now` is the database's time by default.
+    `now` is the database's time by default.
 
     Raises:
-        django.db.OperationalError: another transaction uses a table, such as a dump; or the database is away.
+        django.db.OperationalError: another transaction, such as a dump, uses a table; or the database is away.
     """
     now = now or database_now()
     missing = missing_months(now)
@@ -43,7 +43,7 @@ def make_months(now: datetime | None = None) -> list[str]:
 
 
 def missing_months(now: datetime) -> list[tuple[str, Partition]]:
-    """Returns which partitions are missing at the time `now`, of this month or the next, each with its table."""
+    """Returns which partitions of this month and the next are missing at the time `now`, each with its table."""
     return [
         (table, month_partition(table, start))
         for table in TABLES
@@ -58,5 +58,5 @@ def month_partition(table: str, start: datetime) -> Partition:
 
 
 def tables_with_strays() -> list[str]:
-    """Returns those tables whose default partition has rows: of a wrong clock, or of a month without a partition."""
+    """Returns the tables whose default partition has rows: of a wrong clock, or of a month without a partition."""
     return [table for table in TABLES if has_rows(f"{table}_default")]
