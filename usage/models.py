@@ -213,7 +213,9 @@ class RequestBody(models.Model):
 class UsageHour(models.Model):
     """The sums of all calls of one hour that have the same key, model, route and outcome.
 
-    The histograms count calls by latency (`usage.sums.histogram`). Only `usage.sums.adding_up` writes this table.
+    The histograms count calls by latency (`usage.sums.histogram`). They are emptied after some weeks
+    (`usage.upkeep.old_histograms`), because they take more space than all other columns. Only `usage.sums.adding_up`
+    adds to this table.
     """
 
     pk = models.CompositePrimaryKey("hour", "key_name", "model", "route", "outcome")
@@ -277,8 +279,10 @@ class UsageTotal(models.Model):
     """The sums of all calls of one minute, hour or day (UTC), or of those with one key, model, route or outcome.
 
     The dashboard reads this table: reading a month costs as little as reading an hour, however many keys and models
-    there are. Only the totals of all calls and of a key's days have histograms. Totals of minutes are deleted after a
-    few days. Only `usage.sums.adding_up` writes this table.
+    there are. The totals of all calls have three histograms. Those of a key, a model or a route have one, of durations:
+    it is the sum of the column `durations` and of the column `duration_ms_histogram`, to which older versions have
+    added the calls of a key's days. Totals of minutes are deleted after a few days. Only `usage.sums.adding_up` writes
+    this table.
     """
 
     pk = models.CompositePrimaryKey("span", "dimension", "start", "value")
@@ -300,9 +304,24 @@ class UsageTotal(models.Model):
     duration_ms_histogram = ArrayField(models.BigIntegerField())
     upstream_ms_histogram = ArrayField(models.BigIntegerField())
     overhead_ms_histogram = ArrayField(models.BigIntegerField())
+    durations = ArrayField(models.IntegerField(), default=list, db_default=[], help_text="A packed histogram.")
 
     def __str__(self) -> str:
         return f"{self.span} {self.start:%Y-%m-%d %H:%M} {self.dimension} {self.value}"
+
+
+class SummedName(models.Model):
+    """The name of a key, a model or a route that has sums: what lists of choices offer, without a look at the sums.
+
+    Only `usage.sums.adding_up` writes this table.
+    """
+
+    pk = models.CompositePrimaryKey("dimension", "value")
+    dimension = models.CharField(max_length=7, choices=Dimension)
+    value = models.CharField(max_length=200)
+
+    def __str__(self) -> str:
+        return f"{self.dimension} {self.value}"
 
 
 class ErrorTotal(models.Model):
@@ -519,6 +538,7 @@ class LedgerState(models.Model):
     pruned_at = models.DateTimeField(null=True)
     pruned_before = models.DateTimeField(null=True, help_text="Before it, rows are gone and only sums are left.")
     bodies_pruned_before = models.DateTimeField(null=True, help_text="Before it, bodies are gone.")
+    histograms_emptied_before = models.DateTimeField(null=True, help_text="Before it, hours have no histograms.")
 
     def __str__(self) -> str:
         return f"pruned at {self.pruned_at}"

@@ -74,9 +74,15 @@ def write_as_then(connection: psycopg.Connection[Any], rows: list[Row]) -> None:
 
 
 def totals(connection: psycopg.Connection[Any]) -> list[str]:
-    """All totals and counts of failures; sums of doubles without what depends on their order."""
+    """All totals and counts of failures; sums of doubles without what depends on their order.
+
+    Without what no migration fills: the histograms of single keys, models and routes.
+    """
     query = """
-        SELECT to_jsonb(total) || jsonb_build_object('duration_ms', round(duration_ms::numeric, 3))
+        SELECT to_jsonb(total) - 'durations' || jsonb_build_object('duration_ms', round(duration_ms::numeric, 3))
+               || CASE WHEN dimension = 'key' THEN
+                  '{"duration_ms_histogram": [], "upstream_ms_histogram": [], "overhead_ms_histogram": []}'::jsonb
+                  ELSE '{}' END
         FROM usage_usagetotal AS total
         UNION ALL SELECT to_jsonb(failures) FROM usage_errortotal AS failures
     """
@@ -106,6 +112,28 @@ def test_an_old_database_gets_its_totals(gateway_database: str, tmp_path: Path) 
             assert migrated == totals(connection)
     assert any('"span": "minute"' in total and '"duration_ms_histogram": []' not in total for total in migrated)
     assert any('"sample_id"' in total for total in migrated)
+
+
+def test_an_old_database_gets_its_names(gateway_database: str, tmp_path: Path) -> None:
+    """Those of keys, models and routes that have totals of days."""
+    insert = """
+        INSERT INTO usage_usagetotal SELECT (jsonb_populate_record(NULL::usage_usagetotal, to_jsonb(one) || '{
+            "calls": 1, "errors": 0, "unpriced_calls": 0, "input_tokens": 0, "cached_tokens": 0, "output_tokens": 0,
+            "cost": 0, "estimated_cost": 0, "provisional_cost": 0, "duration_ms": 1, "duration_ms_histogram": [],
+            "upstream_ms_histogram": [], "overhead_ms_histogram": []}')).*
+        FROM (VALUES ('day', 'key', now(), 'ada'), ('day', 'key', now() - interval '1 day', 'ada'),
+                     ('day', 'route', now(), ''), ('day', 'outcome', now(), 'success'), ('hour', 'key', now(), 'x'))
+            AS one (span, dimension, start, value)
+    """
+    with new_database(gateway_database) as url:
+        manage(url, tmp_path, "migrate", "usage", "0023", "-v", "0")
+        with psycopg.connect(url) as connection:
+            connection.execute(insert)
+        manage(url, tmp_path, "migrate", "-v", "0")
+        with psycopg.connect(url) as connection:
+            names = connection.execute("SELECT dimension, value FROM usage_summedname ORDER BY 1").fetchall()
+            assert connection.execute("SELECT DISTINCT durations FROM usage_usagetotal").fetchall() == [([],)]
+    assert names == [("key", "ada"), ("route", "")]
 
 
 def test_an_old_price_stays_for_every_tier(gateway_database: str, tmp_path: Path) -> None:

@@ -25,8 +25,9 @@ from usage.journal_shipping.digests import DIGEST
 from usage.metric_counters import counters
 from usage.models import CountedResponse, Hold, PendingResponse, Request, UsageSource
 from usage.money.row_pricing import Pricer
-from usage.sums.adding_up import SUMMED_SQL, Rollup
+from usage.sums.adding_up import Rollup
 from usage.sums.summed_rows import fetch_summed_rows
+from usage.sums.tables import SUMMED_SQL
 
 LEASE = timedelta(seconds=60)  # one process asks; another may when this has passed
 # When polling is off, a response is taken to have ended after this time. One of a key with a budget counts at once, by

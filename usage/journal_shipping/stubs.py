@@ -19,7 +19,7 @@ from usage.call_record import COUNTS, CallRecord, LeaseShare, SupposedUsage
 from usage.ids import started_at
 from usage.journal_shipping.stored_object_rows import object_ids
 from usage.models import Outcome, Request
-from usage.sums.adding_up import ROW_COLUMNS, SUMS
+from usage.sums.tables import ROW_COLUMNS, SUMS
 
 FIELDS = {field.name: field for field in Request._meta.concrete_fields if field.name != "digest"}
 STUB = "dead_letter"

@@ -6,27 +6,31 @@ Everything but the newest errors is read from totals, so a dashboard costs as mu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import TypedDict
 
+from usage.database.snapshot import one_snapshot
 from usage.live.status import ServerStatus
 from usage.models import Dimension, Outcome, Request, UsageTotal
 from usage.page_data import formatting
-from usage.page_data.dashboard_reader import DashboardNumbers, read_all, read_key
-from usage.page_data.dashboard_tiles import PartStatus, Tile, make_statuses, make_tiles, ratio
+from usage.page_data.dashboard_reader import DashboardNumbers, read_all, read_durations_of_key, read_key
+from usage.page_data.dashboard_tiles import PartStatus, Tile, make_statuses, make_tiles
 from usage.page_data.filters import ANY_DATE, NO_NAME
 from usage.page_data.newest_calls import read_newest_failures, read_newest_failures_of_key
 from usage.sums.ranges import TimeRange
-from usage.sums.ranking import RankedGroup, added_up, dates_of, lines_of_models, rank
-from usage.sums.totals_reader import Totals
+from usage.sums.ranking import RankedGroup, add_durations, all_others, dates_of, lines_of_models, rank
+from usage.sums.tables import DURATION
+from usage.sums.totals_reader import Totals, read_durations
 
 MAX_TABLE_ROWS = 8
 MAX_CHART_SERIES = 5  # models in the chart of dollars; all others are added up to one further series
 MAX_NEWEST_ERRORS = 8
 TotalsByBin = Sequence[Totals | None]
+Names = Mapping[str, Collection[str]]  # of keys, models and routes, by dimension
+Histograms = Mapping[str, Mapping[str, Sequence[int]]]  # by dimension and name
 
 
 class ChartSeries(TypedDict):
@@ -66,7 +70,7 @@ class UsageRow:
     tokens: int
     cost: str
     uncertain: Sequence[str]  # which of these dollars are not exact, such as "$0.30 estimated"; what lacks a price
-    average: str  # the average duration of a call
+    p95: str  # the duration that 95 % of the calls have not exceeded
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class Dashboard:
     is_empty: bool  # no call has ever been made
 
 
+@one_snapshot()
 def read_dashboard(time_range: TimeRange, status: ServerStatus, now: datetime) -> Dashboard:
     """Reads the content of the dashboard of all calls, for a range of time, from the database, and returns it."""
     reading = read_all(time_range, now)
@@ -92,13 +97,14 @@ def read_dashboard(time_range: TimeRange, status: ServerStatus, now: datetime) -
         time_range=time_range,
         tiles=make_tiles(reading, status, time_range),
         charts=_charts(reading, with_overhead=True),
-        used=_usage_tables(reading),
+        used=_usage_tables(reading, lambda shown: read_durations(shown, time_range.start, time_range.end, now)),
         errors=read_newest_failures(time_range, MAX_NEWEST_ERRORS),
         statuses=make_statuses(reading, status),
         is_empty=not reading.totals.calls and not UsageTotal.objects.exists(),
     )
 
 
+@one_snapshot()
 def read_key_dashboard(key: str, time_range: TimeRange, now: datetime) -> Dashboard:
     """Reads the content of one key's dashboard, for a range of time, from the database, and returns it.
 
@@ -109,7 +115,7 @@ def read_key_dashboard(key: str, time_range: TimeRange, now: datetime) -> Dashbo
         time_range=time_range,
         tiles=make_tiles(reading, None, time_range),
         charts=_charts(reading),
-        used=_usage_tables(reading),
+        used=_usage_tables(reading, lambda shown: read_durations_of_key(key, time_range, shown)),
         errors=read_newest_failures_of_key(key, time_range)[:MAX_NEWEST_ERRORS],
         statuses=[],
         is_empty=False,
@@ -187,12 +193,25 @@ def _percentiles(line: TotalsByBin, column: str, share: float) -> list[float | N
 # Tables
 
 
-def _usage_tables(reading: DashboardNumbers) -> dict[str, list[UsageRow]]:
+def _usage_tables(reading: DashboardNumbers, read: Callable[[Names], Histograms]) -> dict[str, list[UsageRow]]:
+    """Returns the rows of the tables of keys, models and routes, by dimension.
+
+    The function `read` reads the histograms of durations, of those keys, models and routes only that have a row.
+    """
     lines = _model_lines(reading)
-    return {
-        dimension: _usage_rows(rank(groups, lines if dimension == Dimension.MODEL else {}), reading.totals)
+    ranked = {
+        dimension: rank(groups, lines if dimension == Dimension.MODEL else {})
         for dimension, groups in reading.by_value.items()
     }
+    durations = read(
+        {
+            dimension: [name for group in groups[:MAX_TABLE_ROWS] for name in group.members]
+            for dimension, groups in ranked.items()
+        }
+    )
+    for dimension, groups in ranked.items():
+        add_durations(groups[:MAX_TABLE_ROWS], durations[dimension])
+    return {dimension: _usage_rows(groups, reading.totals) for dimension, groups in ranked.items()}
 
 
 def _model_lines(reading: DashboardNumbers) -> dict[str, str]:
@@ -202,9 +221,10 @@ def _model_lines(reading: DashboardNumbers) -> dict[str, str]:
 
 def _usage_rows(ranked: Sequence[RankedGroup], total: Totals) -> list[UsageRow]:
     """Returns the rows of a table: the costliest groups, one row for all others, and the total, which a tile shows."""
-    rows = [_usage_row(group.name, group.totals, total, group) for group in ranked[:MAX_TABLE_ROWS]]
+    shown = ranked[:MAX_TABLE_ROWS]
+    rows = [_usage_row(group.name, group.totals, total, group) for group in shown]
     if rest := ranked[MAX_TABLE_ROWS:]:
-        rows.append(_usage_row(formatting.others(len(rest)), added_up(rest), total))
+        rows.append(_usage_row(formatting.others(len(rest)), all_others(rest, shown, total), total))
     if len(rows) > 1:
         rows.append(_usage_row("Total", total, total))
     return rows
@@ -223,7 +243,7 @@ def _usage_row(name: str, totals: Totals, total: Totals, group: RankedGroup | No
         tokens=totals.input_tokens + totals.output_tokens,
         cost=formatting.dollars(totals.cost if totals.cost or totals.unpriced_calls < totals.calls else None),
         uncertain=_uncertain(totals),
-        average=formatting.duration(ratio(totals.duration_ms, totals.calls)),
+        p95=formatting.duration(totals.percentile(DURATION, 0.95)),
     )
 
 

@@ -8,7 +8,7 @@ bin does not contain the whole day.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -40,16 +40,26 @@ USED_BY_KEY = (Dimension.ROUTE, Dimension.MODEL)
 # been added up before.
 LATENCIES = """
     WITH counted AS (
-        SELECT hour AS start, duration_ms_histogram AS histogram FROM usage_usagehour
+        SELECT hour AS start, 0 AS first, duration_ms_histogram AS histogram FROM usage_usagehour
         WHERE key_name = %(key)s AND (hour >= %(start)s AND hour < %(first)s OR hour >= %(last)s AND hour < %(end)s)
         UNION ALL
-        SELECT start, duration_ms_histogram FROM usage_usagetotal
+        SELECT start, one.first, histogram
+        FROM usage_usagetotal, LATERAL (
+            VALUES (0, duration_ms_histogram), (durations[1], durations[2:]::bigint[])
+        ) AS one (first, histogram)
         WHERE span = 'day' AND dimension = 'key' AND value = %(key)s AND start >= %(first)s AND start < %(last)s
     ), sums AS (
-        SELECT date_bin(make_interval(secs => %(step)s), start, %(epoch)s) AS bin, bucket, sum(calls)::bigint AS calls
-        FROM counted, unnest(histogram) WITH ORDINALITY AS counts(calls, bucket) WHERE calls <> 0 GROUP BY 1, 2
+        SELECT date_bin(make_interval(secs => %(step)s), start, %(epoch)s) AS bin, first + number AS bucket,
+               sum(calls)::bigint AS calls
+        FROM counted, unnest(histogram) WITH ORDINALITY AS counts(calls, number) WHERE calls <> 0 GROUP BY 1, 2
     )
     SELECT bin, array_agg(bucket), array_agg(calls) FROM sums GROUP BY bin
+"""
+
+DURATIONS_OF_KEY = """
+    SELECT model, route, number, sum(count)::bigint
+    FROM usage_usagehour, unnest(duration_ms_histogram) WITH ORDINALITY AS counts(count, number)
+    WHERE key_name = %s AND hour >= %s AND hour < %s AND count <> 0 GROUP BY 1, 2, 3
 """
 
 
@@ -105,6 +115,26 @@ def read_key(key: str, time_range: TimeRange, now: datetime) -> DashboardNumbers
         groups.clear()
         groups.update(ranked)
     return reading
+
+
+def read_durations_of_key(
+    key: str, time_range: TimeRange, wanted: Mapping[str, Collection[str]]
+) -> dict[str, dict[str, list[int]]]:
+    """Reads the histograms of the durations of one key's calls by model and by route.
+
+    `wanted` maps each dimension to the models or routes whose histograms are wanted. The range of time is extended to
+    begin at a whole hour, as in `read_key`. Of older hours there are no histograms (`usage.upkeep.old_histograms`).
+    """
+    found: dict[str, dict[str, list[int]]] = {dimension: {} for dimension in wanted}
+    with connection.cursor() as cursor:
+        cursor.execute(DURATIONS_OF_KEY, [key, floor(time_range.start, Span.HOUR), time_range.end])
+        for model, route, number, calls in cursor.fetchall():
+            for dimension, value in ((Dimension.MODEL, model), (Dimension.ROUTE, route)):
+                if value in wanted[dimension]:
+                    histogram = found[dimension].setdefault(value, [])
+                    histogram += [0] * (number - len(histogram))
+                    histogram[number - 1] += calls
+    return found
 
 
 def _add(reading: DashboardNumbers, row: dict[str, Any]) -> None:

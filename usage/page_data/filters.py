@@ -8,9 +8,11 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from uuid import UUID
 
+from django.db.models import QuerySet
+
 from usage.addresses import mapped_address, plain_address
 from usage.call_record import CALLED_MODEL_SQL
-from usage.models import Dimension, Outcome, Span, UsageTotal
+from usage.models import Dimension, Outcome, SummedName
 from usage.prices.price_sources import undated_name
 from usage.sums.ranges import read_moment, read_range
 from usage.sums.summed_names import OTHER_CODE, UNKNOWN_MODEL
@@ -181,12 +183,11 @@ def _yes_or_no(text: str) -> str:
 
 def read_choices(dimensions: Iterable[Dimension]) -> dict[str, list[str]]:
     """Returns the names of keys, models and routes that a filter offers, at most `MAX_CHOICES` of each."""
-    found: dict[str, list[str]] = {dimension: [] for dimension in dimensions}
-    names = UsageTotal.objects.filter(span=Span.DAY, dimension__in=list(found)).order_by("dimension", "value")
-    for dimension, value in names.values_list("dimension", "value").distinct():
-        if len(found[dimension]) < MAX_CHOICES:
-            found[dimension].append(value)
-    return found
+    return {dimension: list(_names(dimension).order_by("value")[:MAX_CHOICES]) for dimension in dimensions}
+
+
+def _names(dimension: Dimension) -> QuerySet[SummedName, str]:
+    return SummedName.objects.filter(dimension=dimension).values_list("value", flat=True)
 
 
 # SQL
@@ -266,8 +267,7 @@ def _name_condition(column: str, name: str, slice_column: str) -> Condition:
 
 def _names_of_model(model: str) -> list[str]:
     """Returns all names under which calls of a model were counted: with a date at the end, and without."""
-    names = UsageTotal.objects.filter(span=Span.DAY, dimension=Dimension.MODEL, value__startswith=model)
-    return [name for name in names.values_list("value", flat=True).distinct() if undated_name(name) == model]
+    return [name for name in _names(Dimension.MODEL).filter(value__startswith=model) if undated_name(name) == model]
 
 
 def _caller_conditions(filters: Filters) -> list[Condition]:

@@ -1,7 +1,8 @@
 """Tables of sums: added up when the rows of calls are written, and read for any range of time.
 
-`adding_up` adds to them in the transaction that writes the rows, which `summed_rows` fetches; `summed_names` says which
-models and errors have sums of their own; `histogram` adds up latencies; `pruned` finds out since when the rows are
+`adding_up` adds to them in the transaction that writes the rows, which `summed_rows` fetches; `tables` has the columns
+of the tables and the statements for it; `summed_names` says which models and errors have sums of their own; `histogram`
+counts latencies; `pruned` finds out since when the rows are
 complete, so that sums can be compared with them. `totals_reader` reads any range of time from days, hours and minutes;
 `ranges` has the ranges of time that a page can show; `ranking` sorts what was read by its cost. `report_reader` reads
 the numbers of `GET /usage`; those of the dashboard are read by `usage.page_data.dashboard_reader`. `unpriced_calls`

@@ -11,33 +11,42 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 import orjson
 from django.db.backends.utils import CursorWrapper
 
-from usage.call_record import COUNTS, CountName, SummedRow
-from usage.models import CostKind, Outcome, Span
-from usage.sums.histogram import bucket
+from usage.call_record import SummedRow
+from usage.models import Dimension, Outcome, Span
+from usage.sums.histogram import bucket, pack
 from usage.sums.summed_names import summed_code, summed_model
-
-SumName = Literal[CountName, "request_bytes", "response_bytes", "cost", "duration_ms"]
-MaxName = Literal["duration_ms", "input_tokens", "cached_tokens", "output_tokens"]
-HistogramName = Literal["duration_ms", "upstream_ms", "overhead_ms"]
-
-SUMS: tuple[SumName, ...] = (*COUNTS, "request_bytes", "response_bytes", "cost", "duration_ms")
-TOKEN_MAXES: tuple[MaxName, ...] = ("input_tokens", "cached_tokens", "output_tokens")
-MAXES: tuple[MaxName, ...] = ("duration_ms", *TOKEN_MAXES)
-# The parts of `cost` that are not exact, and the kind of the dollars in each.
-COST_PARTS = {"estimated_cost": CostKind.ESTIMATED, "provisional_cost": CostKind.PROVISIONAL}
-PART_OF_KIND = {kind.value: name for name, kind in COST_PARTS.items()}
-HOUR_SUMS = (*SUMS, *COST_PARTS)
-DAY_SUMS = ("input_tokens", "output_tokens", "cost", *COST_PARTS)
-# The sums to which a request of the gateway's own for a background response adds. It is no call, and nobody waited.
-POLL_SUMS: tuple[SumName, ...] = (*COUNTS, "cost")
-TOTAL_SUMS = ("input_tokens", "cached_tokens", "output_tokens", "cost", *COST_PARTS, "duration_ms")
-HISTOGRAMS: tuple[HistogramName, ...] = ("duration_ms", "upstream_ms", "overhead_ms")
+from usage.sums.tables import (
+    ADD_DAYS,
+    ADD_FAILURES,
+    ADD_HOURS,
+    ADD_NAMES,
+    ADD_TOTALS,
+    DAY_KEYS,
+    DAY_SUMS,
+    DIMENSIONS,
+    DURATION,
+    DURATIONS,
+    FAILURE_KEYS,
+    HISTOGRAMS,
+    HOUR_KEYS,
+    HOUR_SUMS,
+    MAXES,
+    NAMED,
+    NO_HISTOGRAMS,
+    PART_OF_KIND,
+    POLL_SUMS,
+    SUMS,
+    TOKEN_MAXES,
+    TOTAL_KEYS,
+    TOTAL_SUMS,
+    HistogramName,
+)
 
 
 @dataclass
@@ -74,7 +83,7 @@ class Sums:
             if (milliseconds := row[latency]) is not None:
                 self.histograms[latency][bucket(milliseconds)] += sign
 
-    def merge(self, other: Sums, *, histograms: bool = True) -> None:
+    def merge(self, other: Sums, *, histograms: Collection[HistogramName] = HISTOGRAMS) -> None:
         self.calls += other.calls
         self.errors += other.errors
         self.unpriced += other.unpriced
@@ -82,10 +91,11 @@ class Sums:
             self.totals[name] += total
         for name, most in other.maxima.items():
             self.maxima[name] = max(self.maxima[name], most)
-        for name, counts in other.histograms.items() if histograms else ():
-            mine = self.histograms[name]
-            for number, count in counts.items():
-                mine[number] += count
+        for name in histograms:
+            if counts := other.histograms.get(name):
+                mine = self.histograms[name]
+                for number, count in counts.items():
+                    mine[number] += count
 
 
 LATEST, EARLIEST = datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)
@@ -156,10 +166,14 @@ class Rollup:
         """Adds the sums of this batch of rows to the table of each key's days (`UsageDay`), and to no other table."""
         days = _Groups(Sums)
         for (minute, *group), sums in self.minutes.items():
-            days[minute.date(), group[0]].merge(sums)
+            days[minute.date(), group[0]].merge(sums, histograms=())
         cursor.execute(ADD_DAYS, [_json(_day_columns(days))])
 
     def write_totals(self, cursor: CursorWrapper, spans: Collection[Span]) -> None:
+        """Adds the sums to the totals of minutes, hours and days, of those `spans` only, and the names that they have.
+
+        The table of names (`SummedName`) gets those of keys, models and routes that it lacks.
+        """
         totals = _Groups(Sums)
         for (minute, *group), sums in self.minutes.items():
             hour = minute.replace(minute=0)
@@ -168,10 +182,12 @@ class Rollup:
                     continue
                 totals[span.value, "all", start, ""].merge(sums)
                 for dimension, value in zip(DIMENSIONS, group, strict=True):
-                    has_histograms = (span, dimension) == (Span.DAY, "key")  # for the key's own page
-                    totals[span.value, dimension, start, value].merge(sums, histograms=has_histograms)
+                    histograms = (DURATION,) if dimension in NAMED else ()
+                    totals[span.value, dimension, start, value].merge(sums, histograms=histograms)
         if totals:
             cursor.execute(ADD_TOTALS, [_json(_total_columns(totals))])
+            names = sorted({(dimension, value) for _, dimension, _, value in totals if dimension in NAMED})
+            cursor.execute(ADD_NAMES, [[dimension for dimension, _ in names], [value for _, value in names]])
 
     def write_failures(self, cursor: CursorWrapper) -> None:
         if self.failures:
@@ -200,7 +216,8 @@ def _total_columns(totals: _Groups) -> list[dict[str, object]]:
             **dict(zip(TOTAL_KEYS, key, strict=True)),
             "errors": sums.errors,
             **_columns(sums, TOTAL_SUMS),
-            **_histogram_columns(sums),
+            **(_histogram_columns(sums) if key[1] == Dimension.ALL else NO_HISTOGRAMS),
+            DURATIONS: pack(sums.histograms[DURATION]) if key[1] in NAMED else [],
         }
         for key, sums in sorted(totals.items())
     ]
@@ -208,22 +225,6 @@ def _total_columns(totals: _Groups) -> list[dict[str, object]]:
 
 def _failure_columns(failures: Mapping[FailureGroup, Failures]) -> list[dict[str, object]]:
     return [{**dict(zip(FAILURE_KEYS, key, strict=True)), **vars(group)} for key, group in sorted(failures.items())]
-
-
-# The columns of a call's row that are added up, and those by which they are grouped.
-ROW_COLUMNS = (
-    "request_id", "started_at", "key_name", "request_model", "response_model", "route", "outcome", "status",
-    "error_code", "by_gateway", "unknown_model", "other_code",
-    *dict.fromkeys((*SUMS, *MAXES, *HISTOGRAMS)), "cost_kind",
-)  # fmt: skip
-SUMMED_NAMES = (*ROW_COLUMNS, "needs_price")
-NEEDS_PRICE_SQL = "usage_request.cost IS NULL AND usage_request.price IS NULL"
-SUMMED_SQL = ", ".join([*(f"usage_request.{name}" for name in ROW_COLUMNS), NEEDS_PRICE_SQL])
-HOUR_KEYS = ("hour", "key_name", "model", "route", "outcome")
-DAY_KEYS = ("day", "key_name")
-TOTAL_KEYS = ("span", "dimension", "start", "value")
-FAILURE_KEYS = ("span", "start", "outcome", "status", "error_code", "model", "route", "key_name")
-DIMENSIONS = ("key", "model", "route", "outcome")  # in the order of HOUR_KEYS
 
 
 def _columns(sums: Sums, names: Iterable[str]) -> dict[str, object]:
@@ -238,55 +239,6 @@ def _histogram_columns(sums: Sums) -> dict[str, list[int]]:
         for number, count in counts.items():
             histogram[number] = count
     return columns
-
-
-def _adding(
-    table: str,
-    keys: Iterable[str],
-    counters: Iterable[str],
-    maxima: Iterable[str] = (),
-    histograms: Iterable[str] = (),
-    minima: Iterable[str] = (),
-) -> str:
-    """Returns the SQL statement that adds the sums of groups of calls to the table of sums named `table`.
-
-    Its parameter is a JSON array with one object for each group, by column. `keys` are the columns that identify a
-    group; a group that is not in the table yet is inserted. Counters and histograms are added up. Of `maxima` the
-    larger value stays, of `minima` the smaller one.
-    """
-    columns = [*keys, *counters, *maxima, *histograms, *minima]
-    sums = [f"{name} = {table}.{name} + EXCLUDED.{name}" for name in counters]
-    sums += [f"{name} = greatest({table}.{name}, EXCLUDED.{name})" for name in maxima]
-    sums += [f"{name} = least({table}.{name}, EXCLUDED.{name})" for name in minima]
-    sums += [
-        f"{name} = ARRAY(SELECT COALESCE(a, 0) + COALESCE(b, 0) FROM unnest({table}.{name}, EXCLUDED.{name})"
-        " WITH ORDINALITY AS pairs(a, b, number) ORDER BY number)"
-        for name in histograms
-    ]
-    names = ", ".join(columns)
-    return (
-        f"INSERT INTO {table} ({names}) SELECT {names} FROM jsonb_populate_recordset(NULL::{table}, %s::jsonb)"
-        f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {', '.join(sums)}"
-    )
-
-
-ADD_HOURS = _adding(
-    "usage_usagehour",
-    HOUR_KEYS,
-    ("calls", "unpriced_calls", *HOUR_SUMS),
-    [f"max_{name}" for name in MAXES],
-    [f"{name}_histogram" for name in HISTOGRAMS],
-)
-ADD_DAYS = _adding("usage_usageday", DAY_KEYS, ("calls", "unpriced_calls", *DAY_SUMS))
-ADD_TOTALS = _adding(
-    "usage_usagetotal",
-    TOTAL_KEYS,
-    ("calls", "errors", "unpriced_calls", *TOTAL_SUMS),
-    histograms=[f"{name}_histogram" for name in HISTOGRAMS],
-)
-ADD_FAILURES = _adding(
-    "usage_errortotal", FAILURE_KEYS, ("calls",), maxima=("last_at", "sample_id"), minima=("first_at",)
-)
 
 
 def _json(groups: list[dict[str, object]]) -> str:

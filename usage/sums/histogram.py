@@ -3,13 +3,16 @@
 Bucket 0 ends at 0.01 ms, each further bucket ends at 1.1 times the end of the one before, and the last (from some 15
 minutes on) has no end. Percentiles in the first and in the last bucket are not that precise. A histogram is a list of
 the number of calls in each bucket, without the zeros after the last bucket that has calls.
+
+A packed histogram is also without the zeros before the first bucket that has calls: its first item is the number of
+these zeros, which are most of a histogram. It is empty if there are no calls.
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 FIRST_END = 0.01  # milliseconds
 RATIO = 1.1
@@ -23,6 +26,20 @@ def bucket(milliseconds: float) -> int:
     PostgreSQL computes the same number by `width_bucket(milliseconds, ENDS)`.
     """
     return bisect_right(ENDS, milliseconds)
+
+
+def pack(counts: Mapping[int, int]) -> list[int]:
+    """Returns a packed histogram. `counts` maps numbers of buckets to the numbers of calls in them."""
+    numbers = [number for number, count in counts.items() if count]
+    if not numbers:
+        return []
+    first = min(numbers)
+    return [first, *(counts.get(number, 0) for number in range(first, max(numbers) + 1))]
+
+
+def unpack(packed: Sequence[int]) -> list[int]:
+    """Returns the histogram that a packed histogram stands for."""
+    return [*[0] * packed[0], *packed[1:]] if packed else []
 
 
 def percentile(histogram: Sequence[int], share: float) -> float | None:

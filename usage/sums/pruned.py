@@ -14,7 +14,8 @@ from django.db import connection
 
 from usage.database.clock import database_now
 from usage.ids import first_id, time_of
-from usage.models import LedgerState
+from usage.models import LedgerState, Span
+from usage.sums.totals_reader import ceiling
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 FIRST_CALL = datetime(2020, 1, 1, tzinfo=UTC)  # the API is younger; an older id was made by a wrong clock
@@ -31,6 +32,19 @@ def comparable_since() -> datetime | None:
         return mark
     oldest = oldest_call("usage_request")
     return oldest + DAY if oldest else mark
+
+
+def histograms_since() -> datetime | None:
+    """Returns the day from which on the sums of hours have histograms; None if no histograms have been emptied."""
+    mark = LedgerState.load().histograms_emptied_before
+    now = database_now()
+    # A mark in the future was left by a wrong clock, which may have emptied all histograms that there were.
+    return ceiling(now, Span.DAY) if mark and mark > now else mark
+
+
+def latest(*times: datetime | None) -> datetime | None:
+    """Returns the latest of some times; None stands for the beginning of time."""
+    return max(filter(None, times), default=None)
 
 
 def hours_with_pruned_calls(hours: Collection[datetime]) -> set[datetime]:

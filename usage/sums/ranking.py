@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from usage.prices.price_sources import undated_name
+from usage.sums.tables import DURATION
 from usage.sums.totals_reader import Totals
 
 
@@ -41,10 +42,25 @@ def rank(groups: Mapping[str, Totals], lines: Mapping[str, str]) -> list[RankedG
     return sorted(ranked.values(), key=lambda group: (-group.totals.cost, -group.totals.calls, group.name))
 
 
-def added_up(groups: Iterable[RankedGroup]) -> Totals:
+def add_durations(groups: Iterable[RankedGroup], histograms: Mapping[str, Sequence[int]]) -> None:
+    """Adds to the totals of each group the histograms of durations of all its members. These are given by name."""
+    for group in groups:
+        for name in group.members:
+            group.totals.add_histogram(DURATION, histograms.get(name, []))
+
+
+def all_others(groups: Iterable[RankedGroup], shown: Iterable[RankedGroup], total: Totals) -> Totals:
+    """Returns the sums of `groups`: all groups of calls that are not `shown`. `total` has the sums of both.
+
+    The histogram of their durations is what those shown leave of the total's, so that their own, of which there may be
+    thousands, need not be read.
+    """
     totals = Totals()
     for group in groups:
         totals.merge(group.totals)
+    totals.add_histogram(DURATION, total.histograms.get(DURATION, []))
+    for group in shown:
+        totals.add_histogram(DURATION, [-count for count in group.totals.histograms.get(DURATION, [])])
     return totals
 
 

@@ -14,8 +14,8 @@ from django.db.models import F, Q, QuerySet, Sum
 from django.db.models.functions import TruncDay
 
 from usage.models import Outcome, Span, UsageHour
-from usage.sums.adding_up import COST_PARTS
 from usage.sums.ranges import TimeRange
+from usage.sums.tables import COST_PARTS
 from usage.sums.totals_reader import ceiling, floor
 
 GROUPS = {"key": "key_name", "model": "model", "route": "route", "outcome": "outcome", "hour": "hour", "day": "day"}

@@ -7,7 +7,7 @@ from typing import cast
 from django.db.backends.utils import CursorWrapper
 
 from usage.call_record import SummedRow
-from usage.sums.adding_up import SUMMED_NAMES
+from usage.sums.tables import SUMMED_NAMES
 
 
 def fetch_summed_rows(cursor: CursorWrapper) -> list[SummedRow]:

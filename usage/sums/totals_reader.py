@@ -7,7 +7,7 @@ are deleted after some days; the start and the end of an older range are rounded
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -19,8 +19,8 @@ from django.db.models import IntegerField, Q, Sum
 from django.db.models.functions import Cast, Extract, Floor
 
 from usage.models import Dimension, Span, UsageTotal
-from usage.sums.adding_up import HISTOGRAMS, TOTAL_SUMS
-from usage.sums.histogram import percentile
+from usage.sums.histogram import percentile, unpack
+from usage.sums.tables import DURATION, HISTOGRAMS, TOTAL_SUMS
 
 COUNTERS = ("calls", "errors", "unpriced_calls", *TOTAL_SUMS)
 LENGTHS = {Span.MINUTE: timedelta(minutes=1), Span.HOUR: timedelta(hours=1), Span.DAY: timedelta(days=1)}
@@ -61,10 +61,18 @@ class Totals:
             self.add_histogram(name, counts)
 
     def add_histogram(self, name: str, counts: Sequence[int]) -> None:
-        self.histograms[name] = _added(self.histograms.get(name, []), counts)
+        self.histograms[name] = added(self.histograms.get(name, []), counts)
 
     def percentile(self, name: str, share: float) -> float | None:
-        return percentile(self.histograms.get(name, []), share)
+        """Returns a percentile of one latency of these calls, in milliseconds; None if it is unknown.
+
+        It is unknown also if the durations of a part of the calls are missing in the histogram, because a percentile of
+        the others would pass for one of all calls.
+        """
+        histogram = self.histograms.get(name, [])
+        if name == DURATION and sum(histogram) != self.calls:
+            return None
+        return percentile(histogram, share)
 
 
 def read_totals(start: datetime, end: datetime, now: datetime) -> Totals:
@@ -92,6 +100,27 @@ def read_by_value(
         totals.add(dict(zip(COUNTERS, sums, strict=True)))
         if calls or totals.cost or totals.input_tokens or totals.output_tokens:
             found[dimension][value] = totals
+    return found
+
+
+def read_durations(
+    wanted: Mapping[str, Collection[str]], start: datetime, end: datetime, now: datetime
+) -> dict[str, dict[str, list[int]]]:
+    """Reads the histograms of the durations of the calls that began from `start` until `end`, by key, model or route.
+
+    `wanted` maps each dimension to the values whose histograms are read: the sums of thousands of values are read in a
+    moment, but not their histograms. Returns, for each dimension, a map from its values to their histograms.
+    """
+    found: dict[str, dict[str, list[int]]] = {dimension: {} for dimension in wanted}
+    groups = [Q(dimension=dimension, value__in=list(values)) for dimension, values in wanted.items() if values]
+    if not groups:
+        return found
+    rows = UsageTotal.objects.filter(_within(start, end, now)).filter(reduce(or_, groups))
+    for dimension, value, *histograms in rows.values_list("dimension", "value", "duration_ms_histogram", "durations"):
+        before, packed = histograms  # the sum of both counts
+        for histogram in (before, unpack(packed)):
+            if histogram:
+                found[dimension][value] = added(found[dimension].get(value, []), histogram)
     return found
 
 
@@ -196,7 +225,7 @@ def _within(start: datetime, end: datetime, now: datetime) -> Q:
     )
 
 
-def _added(one: Sequence[int], other: Sequence[int]) -> list[int]:
+def added(one: Sequence[int], other: Sequence[int]) -> list[int]:
     """Returns the sum of two histograms, bucket by bucket.
 
     `map` adds them faster than a loop, and a dashboard adds hundreds of histograms.

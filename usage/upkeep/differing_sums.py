@@ -15,9 +15,9 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from usage.ids import first_id
-from usage.sums.adding_up import COST_PARTS, HOUR_KEYS, NEEDS_PRICE_SQL, POLL_SUMS
 from usage.sums.histogram import ENDS
 from usage.sums.summed_names import SUMMED_MODEL_SQL
+from usage.sums.tables import COST_PARTS, HOUR_KEYS, NEEDS_PRICE_SQL, POLL_SUMS
 
 HOUR = "date_trunc('hour', started_at, 'UTC')"
 DAY = "(started_at AT TIME ZONE 'UTC')::date"

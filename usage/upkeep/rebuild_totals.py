@@ -1,13 +1,15 @@
 """Rebuilds all sums: of hours and days from the rows, totals and the counts of failures from hours and rows.
 
 This is needed after an update, if older code that did not have these tables or columns has written to the database, or
-when `ledger verify` finds them wrong. Meanwhile, writers wait; none of their calls is lost or counted twice. Hours that
-agree with their rows stay as they are, and so do those whose rows may have been pruned.
+when `ledger verify` finds them wrong. Totals are computed again by day. Writers wait for a day's, and for the other
+sums; none of their calls is lost or counted twice. Hours that agree with their rows stay as they are, and so do those
+whose rows may have been pruned.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, time
 from typing import cast
 
@@ -20,12 +22,14 @@ from usage.call_record import SummedRow
 from usage.database.clock import database_now
 from usage.ids import first_id
 from usage.models import FAILED, NEEDS_PRICE, ErrorTotal, Outcome, Request, Span, UsageDay, UsageHour, UsageTotal
-from usage.sums.adding_up import DAY_KEYS, DAY_SUMS, HISTOGRAMS, HOUR_KEYS, HOUR_SUMS, SUMMED_NAMES, Rollup, Sums
-from usage.sums.pruned import DAY, comparable_since
-from usage.sums.totals_reader import MINUTES_KEPT, ceiling
+from usage.sums.adding_up import Rollup, Sums
+from usage.sums.pruned import DAY, comparable_since, histograms_since, latest
+from usage.sums.tables import DAY_KEYS, DAY_SUMS, HISTOGRAMS, HOUR_KEYS, HOUR_SUMS, SUMMED_NAMES, HistogramName
+from usage.sums.totals_reader import COUNTERS, MINUTES_KEPT, ceiling
 from usage.upkeep.differing_sums import DAY_GROUPS, HOUR_GROUPS, differing_groups, differing_histograms
 
 BATCH_SIZE = 5000
+TOTALS_OF_HOURS = (Span.HOUR, Span.DAY)
 
 
 def rebuild_totals(now: datetime | None = None) -> int:
@@ -34,16 +38,13 @@ def rebuild_totals(now: datetime | None = None) -> int:
     Failure counts of days whose rows have been deleted stay as they are.
     """
     now = now or database_now()
-    with transaction.atomic(), connection.cursor() as cursor:
-        # Writers add to the table of hours in the transaction that inserts rows. They wait for this lock, so all rows
-        # that are read here have been added to the hours.
-        cursor.execute("LOCK TABLE usage_usagehour IN SHARE ROW EXCLUSIVE MODE")
+    with _without_writers() as cursor:
         mended = _mend_hours(cursor)
-        # Hours and days are replaced only where they are wrong; totals and counts of failures always.
-        UsageTotal.objects.all().delete()
-        days = UsageHour.objects.annotate(day=TruncDay("hour", tzinfo=UTC)).order_by("day")
-        for day in days.values_list("day", flat=True).distinct():
-            _sums_of_hours(days.filter(day=day)).write_totals(cursor, {Span.HOUR, Span.DAY})
+    # Hours and days are replaced only where they are wrong; totals and counts of failures always.
+    for day in _days():
+        rebuild_day(day)
+    with _without_writers() as cursor:
+        UsageTotal.objects.filter(span=Span.MINUTE).delete()
         minutes = Request.objects.filter(request_id__gte=first_id(now - MINUTES_KEPT))
         for rollup in _sums_of_rows(minutes):
             rollup.write_totals(cursor, {Span.MINUTE})
@@ -57,13 +58,49 @@ def rebuild_totals(now: datetime | None = None) -> int:
     return mended
 
 
+def rebuild_day(day: datetime) -> None:
+    """Computes the totals of one day (UTC), and of its hours, again from the table of hours (`UsageHour`).
+
+    If the hours' histograms have been emptied because of their age, the totals keep those that they have.
+    """
+    with _without_writers() as cursor:
+        totals = UsageTotal.objects.filter(span__in=TOTALS_OF_HOURS, start__gte=day, start__lt=day + DAY)
+        hours = UsageHour.objects.filter(hour__gte=day, hour__lt=day + DAY)
+        emptied_before = histograms_since()
+        has_histograms = emptied_before is None or day >= emptied_before
+        if has_histograms:
+            totals.delete()
+        else:
+            totals.update(**dict.fromkeys(COUNTERS, 0))
+        _sums_of_hours(hours, histograms=HISTOGRAMS if has_histograms else ()).write_totals(cursor, TOTALS_OF_HOURS)
+
+
+@contextmanager
+def _without_writers() -> Iterator[CursorWrapper]:
+    """Runs the `with` block in a transaction for whose end the writers of calls' rows wait; yields a cursor.
+
+    They add to the table of hours in the transaction that inserts the rows, so all rows and sums that are read in the
+    block agree.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE usage_usagehour IN SHARE ROW EXCLUSIVE MODE")
+        yield cursor
+
+
+def _days() -> list[datetime]:
+    """Returns the days (UTC) that have sums of hours or totals, in order."""
+    hours = UsageHour.objects.annotate(day=TruncDay("hour", tzinfo=UTC))
+    totals = UsageTotal.objects.filter(span__in=TOTALS_OF_HOURS).annotate(day=TruncDay("start", tzinfo=UTC))
+    return sorted({day for days in (hours, totals) for day in days.values_list("day", flat=True).distinct()})
+
+
 def _mend_hours(cursor: CursorWrapper) -> int:
     """Corrects wrong sums of hours (`UsageHour`) and of keys' days (`UsageDay`); returns how many hours were wrong."""
     since = comparable_since()
     hour, day = (f"COALESCE(a.{key}, b.{key})" for key in ("hour", "day"))
     wrong = differing_groups("usage_usagehour", HOUR_KEYS, HOUR_GROUPS, HOUR_SUMS, since, hour, None)
     for name in HISTOGRAMS:
-        wrong += differing_histograms(name, since, "hour", None)
+        wrong += differing_histograms(name, latest(since, histograms_since()), "hour", None)
     hours = {hour for (hour,) in wrong}
     wrong_days = differing_groups("usage_usageday", DAY_KEYS, DAY_GROUPS, DAY_SUMS, since, day, None)
     days = {hour.date() for hour in hours} | {day for (day,) in wrong_days}
@@ -79,14 +116,14 @@ def _mend_hours(cursor: CursorWrapper) -> int:
     return len(hours)
 
 
-def _sums_of_hours(hours: Iterable[UsageHour]) -> Rollup:
-    """Adds up rows of the table `UsageHour`; returns a `Rollup`."""
+def _sums_of_hours(hours: Iterable[UsageHour], histograms: Collection[HistogramName] = ()) -> Rollup:
+    """Adds up rows of the table `UsageHour`, with these histograms only; returns a `Rollup`."""
     rollup = Rollup()
     for hour in hours:
         errors = hour.calls * (hour.outcome != Outcome.SUCCESS)
         sums = Sums(calls=hour.calls, errors=errors, unpriced=hour.unpriced_calls)
         sums.totals.update({name: getattr(hour, name) for name in HOUR_SUMS})
-        for name in HISTOGRAMS:
+        for name in histograms:
             sums.histograms[name].update(enumerate(getattr(hour, f"{name}_histogram")))
         rollup.minutes[tuple(getattr(hour, name) for name in HOUR_KEYS)].merge(sums)
     return rollup

@@ -41,6 +41,7 @@ from usage.money.spent_and_reserved import drop_orphans
 from usage.sums.pruned import credible_mark, oldest_call
 from usage.sums.totals_reader import MINUTES_KEPT
 from usage.upkeep.months import BODIES, CALLS, make_months
+from usage.upkeep.old_histograms import empty_old_histograms
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
 
     * If one of these settings is 0, nothing of its kind is deleted.
     * The rows of a month's calls are deleted when all of them are old enough.
-    * Old totals of minutes are deleted, too.
+    * Old totals of minutes are deleted, too, and the histograms of old hours are emptied.
     * At most the calls of a month, or of a few days (`PRUNED_AT_ONCE`), are deleted, unless `all_at_once` is true.
     * The deletion ends early when `stopping` is set.
 
@@ -120,6 +121,7 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
     is_more_due = False
     last = state.pruned_at if state.pruned_at and state.pruned_at <= now and not all_at_once else now
     UsageTotal.objects.filter(span=Span.MINUTE, start__lt=min(now, last + PRUNED_AT_ONCE) - MINUTES_KEPT).delete()
+    empty_old_histograms(now, stopping, all_at_once=all_at_once)
     if settings.BODY_RETENTION_DAYS:
         wanted = now - timedelta(days=settings.BODY_RETENTION_DAYS)
         mark = credible_mark(state.bodies_pruned_before, now)

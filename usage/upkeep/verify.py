@@ -1,44 +1,23 @@
-"""Verifies the ledger: rows are as they were written, sums agree with rows, and calls in the journal have rows.
-
-Over 300 lines, since the checks are one list.
-"""
+"""Verifies the ledger: rows are as they were written, sums agree with rows, and calls in the journal have rows."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from uuid import UUID
 
 from django.db import connection, connections
 
-from usage.database.clock import database_now
-from usage.ids import first_id
 from usage.journal import segments
 from usage.journal_shipping.digests import IS_UNCHANGED
-from usage.models import Span
 from usage.money.spent_and_reserved import find_strays
-from usage.sums.adding_up import (
-    DAY_KEYS,
-    DAY_SUMS,
-    DIMENSIONS,
-    FAILURE_KEYS,
-    HISTOGRAMS,
-    HOUR_KEYS,
-    HOUR_SUMS,
-    NEEDS_PRICE_SQL,
-    TOTAL_KEYS,
-    TOTAL_SUMS,
-)
-from usage.sums.pruned import comparable_since
+from usage.sums.pruned import comparable_since, histograms_since, latest
 from usage.sums.summed_names import SUMMED_CODE_SQL, SUMMED_MODEL_SQL
+from usage.sums.tables import DAY_KEYS, DAY_SUMS, FAILURE_KEYS, HISTOGRAMS, HOUR_KEYS, HOUR_SUMS
 from usage.upkeep.differing_sums import (
     DAY_GROUPS,
-    DIFFERS,
-    DIFFERS_CLEARLY,
-    DOUBLES,
     HOUR,
     HOUR_GROUPS,
     IS_CALL,
@@ -46,8 +25,8 @@ from usage.upkeep.differing_sums import (
     differing_groups,
     differing_histograms,
     first_row,
-    summed_value,
 )
+from usage.upkeep.wrong_totals import missing_names, wrong_histograms_of_totals, wrong_minutes, wrong_totals
 
 MOST_FAULTS = 100  # of one kind; a check ends after so many
 SHIPPING_SECONDS = 15.0  # within this time a running server writes the calls in its journal to the database
@@ -93,13 +72,14 @@ def _run_check(faults: Iterator[str]) -> list[str]:
 def _checks(journal: Path, since: datetime | None) -> Iterator[tuple[str, Iterator[str]]]:
     """Yields the checks of `ledger verify`: what is checked, and an iterator that finds the faults when it is read."""
     yield "rows", changed_rows(since)
-    comparable = max(filter(None, (since, comparable_since())), default=None)
+    comparable, with_histograms = latest(since, comparable_since()), histograms_since()
     yield "sums of hours", wrong_sums("usage_usagehour", HOUR_KEYS, HOUR_GROUPS, HOUR_SUMS, comparable)
     yield "sums of days", wrong_sums("usage_usageday", DAY_KEYS, DAY_GROUPS, DAY_SUMS, comparable)
     for name in HISTOGRAMS:
-        yield f"{name} of hours", wrong_histograms(name, comparable)
-        yield f"{name} of totals", wrong_total_histograms(name, since)
+        yield f"{name} of hours", wrong_histograms(name, latest(comparable, with_histograms))
+        yield f"{name} of totals", wrong_histograms_of_totals(name, latest(since, with_histograms))
     yield "totals of hours and days", wrong_totals(since)
+    yield "names", missing_names()
     yield "totals of minutes", wrong_minutes(comparable)
     yield "failures", wrong_failures(comparable)
     yield "reservations", stray_reservations()
@@ -140,106 +120,6 @@ def wrong_histograms(name: str, since: datetime | None) -> Iterator[str]:
     texts = ", ".join(f"{key}::text" for key in HOUR_KEYS)
     for group in differing_histograms(name, since, texts, MOST_FAULTS):
         yield f"usage_usagehour's histogram of {name} is off for {' / '.join(group)}"
-
-
-def wrong_totals(since: datetime | None) -> Iterator[str]:
-    """Yields a line of text for each wrong total of an hour or of a day on the dashboard (table `UsageTotal`).
-
-    A total is wrong if it is not the sum of the rows for the same hour or day in the table `UsageHour`. Only totals
-    from the time `since` on are checked; all, if it is None.
-    """
-    columns = ", ".join((*HOUR_KEYS, "calls", "unpriced_calls", *TOTAL_SUMS))
-    hours = f"SELECT {columns} FROM usage_usagehour WHERE hour >= COALESCE(%s, '-infinity'::timestamptz)"
-    yield from _wrong_totals((Span.HOUR, Span.DAY), hours, [since], since)
-
-
-def wrong_minutes(since: datetime | None) -> Iterator[str]:
-    """Yields a line of text for each of the dashboard's totals of a minute that is not the sum of the minute's calls.
-
-    The totals are compared with the rows of calls: only totals of the last day, and none from before `since`.
-    """
-    day_ago = database_now() - timedelta(days=1)
-    minutes_since = max(day_ago, since) if since else day_ago
-    columns = ", ".join(f"COALESCE({summed_value(name)}, 0)" for name in TOTAL_SUMS)
-    rows = f"""
-        SELECT started_at AS hour, key_name, {SUMMED_MODEL_SQL} AS model, route, outcome, ({IS_CALL})::int AS calls,
-               ({NEEDS_PRICE_SQL})::int, {columns}
-        FROM usage_request WHERE started_at >= %s AND request_id >= %s
-    """
-    yield from _wrong_totals((Span.MINUTE,), rows, [minutes_since, first_id(minutes_since)], minutes_since)
-
-
-def _wrong_totals(
-    spans: tuple[Span, ...], source: str, values: Sequence[datetime | UUID | None], since: datetime | None
-) -> Iterator[str]:
-    """Yields a line of text for each wrong total on the dashboard, of the given spans, such as hours and days.
-
-    A total is wrong if it is not the sum of its calls. The SQL query `source`, with the parameters `values`, reads the
-    calls from the table of hours or from the table of calls. Only totals of times that begin at `since` or later are
-    compared; all, if it is None.
-    """
-    starts = ", ".join(f"('{span}', date_trunc('{span}', hour, 'UTC'))" for span in spans)
-    groups = ", ".join(
-        f"('{dimension}', {column})" for dimension, column in zip(DIMENSIONS, HOUR_KEYS[1:], strict=True)
-    )
-    differs = " OR ".join(
-        (DIFFERS_CLEARLY if name in DOUBLES else DIFFERS).format(name)
-        for name in ("calls", "errors", "unpriced_calls", *TOTAL_SUMS)
-    )
-    columns = ", ".join(("hour", *HOUR_KEYS[1:], "calls", "unpriced_calls", *TOTAL_SUMS))
-    query = f"""
-        WITH a AS (
-            SELECT span, dimension, start, value, sum(calls) AS calls,
-                   COALESCE(sum(calls) FILTER (WHERE outcome <> 'success'), 0) AS errors,
-                   {", ".join(f"sum({name}) AS {name}" for name in ("unpriced_calls", *TOTAL_SUMS))}
-            FROM ({source}) AS source ({columns}),
-                 LATERAL (VALUES {starts}) AS spans (span, start),
-                 LATERAL (VALUES ('all', ''), {groups}) AS groups (dimension, value)
-            GROUP BY 1, 2, 3, 4
-        ), b AS (
-            SELECT * FROM usage_usagetotal WHERE span = ANY(%s) AND start >= COALESCE(%s, '-infinity'::timestamptz)
-        )
-        SELECT COALESCE(a.span, b.span), COALESCE(a.dimension, b.dimension), COALESCE(a.start, b.start)::text,
-               COALESCE(a.value, b.value)
-        FROM a FULL JOIN b ON {" AND ".join(f"a.{key} = b.{key}" for key in TOTAL_KEYS)}
-        WHERE COALESCE(a.start, b.start) >= COALESCE(%s, '-infinity'::timestamptz)
-          AND ({differs})
-        LIMIT 100
-    """
-    with adding_cursor() as cursor:
-        cursor.execute(query, [*values, [span.value for span in spans], since, since])
-        for group in cursor.fetchall():
-            yield f"usage_usagetotal is not the sum of its calls for {' / '.join(group)}"
-
-
-def wrong_total_histograms(name: str, since: datetime | None) -> Iterator[str]:
-    """Yields a line of text for each wrong latency histogram in the dashboard's totals.
-
-    A total's histogram is wrong if it is not the sum of the histograms of the total's hours. `name` is the latency that
-    the histograms count, such as `duration_ms`. Only the totals of all calls, and the totals of each key's days, have
-    histograms. Totals of minutes, and totals from before `since`, are not compared.
-    """
-    query = f"""
-        WITH a AS (
-            SELECT span, dimension, start, value, number, sum(count) AS count
-            FROM usage_usagehour, unnest({name}_histogram) WITH ORDINALITY AS counts (count, number),
-                 LATERAL (VALUES ('hour', 'all', hour, ''), ('day', 'all', date_trunc('day', hour, 'UTC'), ''),
-                                 ('day', 'key', date_trunc('day', hour, 'UTC'), key_name)
-                 ) AS groups (span, dimension, start, value)
-            WHERE hour >= COALESCE(%(since)s, '-infinity'::timestamptz)
-            GROUP BY 1, 2, 3, 4, 5 HAVING sum(count) <> 0
-        ), b AS (
-            SELECT span, dimension, start, value, number, count
-            FROM usage_usagetotal, unnest({name}_histogram) WITH ORDINALITY AS counts (count, number)
-            WHERE span <> 'minute' AND count <> 0 AND start >= COALESCE(%(since)s, '-infinity'::timestamptz)
-        )
-        SELECT DISTINCT span, start::text, value FROM a FULL JOIN b USING (span, dimension, start, value, number)
-        WHERE a.count IS DISTINCT FROM b.count LIMIT 100
-    """
-    with adding_cursor() as cursor:
-        cursor.execute(query, {"since": since})
-        for group in cursor.fetchall():
-            yield f"usage_usagetotal's histogram of {name} is off for {' / '.join(filter(None, group))}"
 
 
 def wrong_failures(since: datetime | None) -> Iterator[str]:

@@ -20,8 +20,8 @@ from usage.journal.writer import Journal
 from usage.journal_shipping.delivery import Delivery
 from usage.journal_shipping.shipper import Shipper, adopt_dead
 from usage.models import Request, UsageDay, UsageHour
-from usage.sums.adding_up import COST_PARTS, DAY_SUMS, HISTOGRAMS, HOUR_SUMS, MAXES
 from usage.sums.histogram import bucket
+from usage.sums.tables import COST_PARTS, DAY_SUMS, HISTOGRAMS, HOUR_SUMS, MAXES
 from usage.upkeep.verify import find_faults
 
 Row = Any  # tests also make rows that no call would leave

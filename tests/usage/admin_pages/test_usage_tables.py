@@ -9,9 +9,11 @@ from urllib.parse import parse_qsl
 import pytest
 from django.test import Client
 
+from proxyapi.models import AccessKey
 from tests.support.ledger.ledgers import call
 from tests.support.ledger.pages import DASHBOARD, listed, make_call, make_failure, tiles
 from usage.journal_shipping.rows import write_rows
+from usage.models import UsageHour, UsageTotal
 from usage.money.row_pricing import Pricer
 from usage.page_data import formatting
 from usage.page_data.dashboard_content import MAX_TABLE_ROWS, UsageRow
@@ -105,3 +107,65 @@ def test_the_link_of_a_line_without_a_model_leads_to_its_calls(admin: Client) ->
     make_call()
     [row] = [row for row in tables(admin)["model"] if not row.name]
     assert listed(admin, model=str(row.filter_value)) == [call_id]
+
+
+def test_each_row_has_the_duration_that_most_of_its_calls_have_not_exceeded(admin: Client) -> None:
+    """Also the row of the others, and that of a model with several names."""
+    for number in range(MAX_TABLE_ROWS):
+        make_call(key_name=f"team-{number}", output_tokens=10_000_000, duration_ms=10.0 * 2**number)
+    for key, milliseconds in (("a", 70.0), ("b", 90_000.0)):
+        make_call(5, key_name=key, response_model="gpt-4o-mini-2024-07-19", duration_ms=milliseconds)
+    used = tables(admin)
+
+    for row, number in zip(used["key"], range(MAX_TABLE_ROWS), strict=False):
+        assert seconds(row.p95) == pytest.approx(0.01 * 2**number, rel=0.06)
+    others, total = used["key"][-2:]
+    [model] = used["model"]
+    assert others.name == "2 others"
+    assert seconds(others.p95) == seconds(total.p95) == seconds(model.p95) == pytest.approx(90, rel=0.06)
+
+
+@pytest.mark.parametrize("range_name", ["hour", "day", "week", "month"])
+def test_durations_are_those_of_the_time_that_is_shown(admin: Client, range_name: str) -> None:
+    days = {"hour": 0, "day": 0.5, "week": 5, "month": 25}[range_name]
+    make_call(60 * 24 * days, duration_ms=20.0)
+    make_call(60 * 24 * (days + 32), duration_ms=90_000.0)
+    for table in tables(admin, range=range_name).values():
+        assert [seconds(row.p95) for row in table] == [pytest.approx(0.02, rel=0.06)]
+
+
+def test_of_durations_that_are_known_in_part_there_is_no_percentile(admin: Client) -> None:
+    """As after an update, until `ledger sum` has added up those of the older calls; only all calls have theirs."""
+    for number in range(MAX_TABLE_ROWS + 1):
+        make_call(key_name=f"team-{number}")
+    UsageTotal.objects.filter(dimension="key").update(durations=[])
+    for number in range(2):
+        make_call(key_name=f"team-{number}")
+    used = tables(admin)
+
+    assert [row.p95 for row in used["key"][:-1]] == [formatting.UNKNOWN] * (MAX_TABLE_ROWS + 1)
+    assert formatting.UNKNOWN not in {used["key"][-1].p95, *(row.p95 for row in used["model"])}
+
+
+def test_a_key_has_the_durations_of_its_models_and_routes(admin: Client) -> None:
+    key, _ = AccessKey.objects.issue("ada")
+    make_call(key_name="ada", duration_ms=20.0)
+    make_call(key_name="ada", duration_ms=3000.0, response_model="gpt-5", route="/v1/responses")
+    make_call(key_name="other", duration_ms=90_000.0)
+    page = f"/admin/proxyapi/accesskey/{key.pk}/usage/"
+    used = admin.get(page).context["dashboard"].used
+    expected = {"gpt-5": 3.0, "/v1/responses": 3.0, "gpt-4o-mini-2024-07-18": 0.02, "/openai": 0.02, "Total": 3.0}
+    assert {row.name: seconds(row.p95) for table in used.values() for row in table} == {
+        name: pytest.approx(duration, rel=0.06) for name, duration in expected.items()
+    }
+
+    UsageHour.objects.update(duration_ms_histogram=[])  # as of old hours
+    used = admin.get(page).context["dashboard"].used
+    assert {row.p95 for table in used.values() for row in table} == {formatting.UNKNOWN}
+
+
+def seconds(duration: str) -> float:
+    """Returns the number of seconds of a duration as the page shows it, such as "1 min 30 s" or "20 ms"."""
+    units = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
+    words = duration.replace(formatting.THIN, " ").split()
+    return sum(float(number) * units[unit] for number, unit in zip(words[::2], words[1::2], strict=True))

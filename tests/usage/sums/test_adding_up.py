@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from tests.support.ledger.ledgers import NOON, Row, assert_sums_are_right, call, call_id, random_call, stored_sums
 from usage.journal_shipping.rows import interrupted, write_rows
-from usage.models import ErrorTotal, KnownName, Request, UsageDay, UsageHour, UsageTotal
+from usage.models import ErrorTotal, KnownName, Request, SummedName, UsageDay, UsageHour, UsageTotal
 from usage.money.row_pricing import Pricer
 from usage.sums.adding_up import Rollup
+from usage.sums.histogram import unpack
 from usage.upkeep.rebuild_totals import rebuild_totals, summed_rows
 
 pytestmark = pytest.mark.django_db
@@ -129,8 +130,12 @@ def test_totals_are_of_all_calls_and_of_what_tells_them_apart() -> None:
     assert sum(totals["day", "all", day, ""].duration_ms_histogram) == 3
     assert (totals["hour", "key", NOON, "other"].errors, totals["hour", "outcome", NOON, "timeout"].calls) == (1, 1)
     assert totals["day", "model", day, "gpt-4o-mini-2024-07-18"].cost == totals["day", "route", day, "/openai"].cost > 0
-    assert totals["hour", "key", NOON, "other"].duration_ms_histogram == []
-    assert sum(totals["day", "key", day, "other"].duration_ms_histogram) == 1
+    for (_, dimension, _, _), total in totals.items():
+        assert sum(total.duration_ms_histogram) == (total.calls if dimension == "all" else 0)
+        assert sum(unpack(total.durations)) == (0 if dimension in ("all", "outcome") else total.calls)
+    assert set(SummedName.objects.values_list("dimension", "value")) == {
+        ("key", "default"), ("key", "other"), ("model", "gpt-4o-mini-2024-07-18"), ("route", "/openai")
+    }  # fmt: skip
 
 
 def test_failures_are_counted_with_their_moments_and_a_sample() -> None:

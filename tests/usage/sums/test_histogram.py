@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 
 import pytest
 from django.db import connection
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from usage.sums.histogram import ENDS, FIRST_END, LAST, bucket, percentile
+from usage.models import UsageTotal
+from usage.sums.histogram import ENDS, FIRST_END, LAST, bucket, pack, percentile, unpack
+from usage.sums.tables import ADD_TOTALS, NO_HISTOGRAMS
 
 SHARES = [0.01, 0.1, 0.5, 0.9, 0.95, 0.99, 0.999, 1.0]
 LATENCIES = st.floats(FIRST_END, ENDS[-1], exclude_max=True)
@@ -79,3 +83,32 @@ def test_postgresql_puts_every_latency_into_the_same_bucket() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT width_bucket(ms, %s::float8[]) FROM unnest(%s::float8[]) AS ms", [ENDS, latencies])
         assert [number for (number,) in cursor.fetchall()] == [bucket(latency) for latency in latencies]
+
+
+@given(st.dictionaries(st.integers(0, LAST), st.integers(0, 3)))
+def test_a_packed_histogram_stands_for_the_same_calls(counts: dict[int, int]) -> None:
+    packed = pack(counts)
+    assert {number: count for number, count in enumerate(unpack(packed)) if count} == {
+        number: count for number, count in counts.items() if count
+    }
+    assert len(packed) <= max(counts, default=0) - min(counts, default=0) + 2
+
+
+@pytest.mark.django_db
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.dictionaries(st.integers(0, LAST), st.integers(-2, 5)), min_size=1, max_size=5))
+def test_postgresql_adds_packed_histograms_up(parts: list[dict[int, int]]) -> None:
+    UsageTotal.objects.all().delete()
+    with connection.cursor() as cursor:
+        for counts in parts:
+            names = {field.name: 0 for field in UsageTotal._meta.concrete_fields if field.name != "pk"}
+            total = {**names, **NO_HISTOGRAMS, "span": "day", "dimension": "key", "start": "2026-11-01", "value": "ada",
+                     "durations": pack(counts)}  # fmt: skip
+            cursor.execute(ADD_TOTALS, [json.dumps([total])])
+    expected = Counter[int]()
+    for counts in parts:
+        expected.update(counts)
+    found = unpack(UsageTotal.objects.get().durations)
+    assert {number: count for number, count in enumerate(found) if count} == {
+        number: count for number, count in expected.items() if count
+    }

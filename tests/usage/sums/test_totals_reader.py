@@ -20,6 +20,7 @@ from usage.sums.totals_reader import (
     floor,
     pieces_of_range,
     read_by_value,
+    read_durations,
     read_series,
     read_totals,
 )
@@ -64,6 +65,8 @@ def test_a_named_time_has_the_calls_in_it_and_no_others(name: str) -> None:
     assert read_totals(time_range.before.start, time_range.before.end, NOW).calls == 2
     by_key = read_by_value([Dimension.KEY], time_range.start, time_range.end, NOW)
     assert {key: totals.calls for key, totals in by_key["key"].items()} == {"in": 3}
+    durations = read_durations({"key": ["in", "out"]}, time_range.start, time_range.end, NOW)
+    assert durations == {"key": {"in": now.histograms["duration_ms"]}}
 
 
 @pytest.mark.django_db

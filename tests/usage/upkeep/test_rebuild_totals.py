@@ -15,9 +15,9 @@ from django.db.models import F
 
 from tests.support.ledger.ledgers import NOON, assert_sums_are_right, call, random_call, stored_sums
 from usage.journal_shipping.rows import write_rows
-from usage.models import LedgerState, Request, UsageDay, UsageHour, UsageTotal
+from usage.models import LedgerState, Request, SummedName, UsageDay, UsageHour, UsageTotal
 from usage.money.row_pricing import Pricer
-from usage.sums.adding_up import DAY_SUMS, HISTOGRAMS, HOUR_SUMS
+from usage.sums.tables import DAY_SUMS, HISTOGRAMS, HOUR_SUMS
 from usage.upkeep.rebuild_totals import rebuild_totals
 from usage.upkeep.verify import find_faults
 
@@ -28,6 +28,7 @@ CHANGES: list[tuple[Any, dict[str, Any]]] = [
     *((UsageDay, {name: F(name) + 1}) for name in ("calls", "unpriced_calls", *DAY_SUMS)),
     *((UsageHour, {f"{name}_histogram": [5, 5]}) for name in HISTOGRAMS),
     (UsageTotal, {"cost": F("cost") + 1}),
+    (UsageTotal, {"durations": [3, 5]}),
     (UsageHour, {"model": "another"}),
 ]
 
@@ -58,7 +59,7 @@ def test_a_wrong_sum_is_mended(model: Any, change: dict[str, Any]) -> None:
     assert_sums_are_right()
 
 
-@pytest.mark.parametrize("model", [UsageHour, UsageDay, UsageTotal])
+@pytest.mark.parametrize("model", [UsageHour, UsageDay, UsageTotal, SummedName])
 def test_a_missing_sum_is_mended(model: Any) -> None:
     fill(2)
     right = stored_sums()

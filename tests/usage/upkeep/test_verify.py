@@ -17,8 +17,9 @@ from usage.journal_shipping.delivery import Delivery
 from usage.journal_shipping.digests import VERSIONS, DigestVersion, digest_sql, is_unchanged_sql
 from usage.journal_shipping.rows import COLUMNS
 from usage.journal_shipping.shipper import adopt_dead
-from usage.models import ErrorTotal, Request, UsageDay, UsageHour, UsageTotal
-from usage.sums.adding_up import DAY_SUMS, HISTOGRAMS, HOUR_SUMS, TOTAL_SUMS
+from usage.models import ErrorTotal, Request, SummedName, UsageDay, UsageHour, UsageTotal
+from usage.sums.histogram import unpack
+from usage.sums.tables import DAY_SUMS, HISTOGRAMS, HOUR_SUMS, TOTAL_SUMS
 from usage.upkeep import verify
 from usage.upkeep.verify import find_faults
 
@@ -128,7 +129,36 @@ def test_a_changed_total_is_noticed(tmp_path: Path, span: str, column: str) -> N
 
 def test_a_changed_histogram_of_a_total_is_noticed(tmp_path: Path, row: str) -> None:
     UsageTotal.objects.filter(span="day", dimension="all", start__lt=NOON).update(overhead_ms_histogram=[5])
-    assert faults(tmp_path) == ["usage_usagetotal's histogram of overhead_ms is off for day / 2026-11-01 00:00:00+00"]
+    off = "usage_usagetotal's histogram of overhead_ms is off for day / all / 2026-11-01 00:00:00+00 / "
+    assert faults(tmp_path) == [off]
+
+
+@pytest.mark.parametrize("span", ["hour", "day"])
+@pytest.mark.parametrize("dimension", ["key", "model", "route"])
+@pytest.mark.parametrize("change", [[], [0, 1], "moved", "more"], ids=str)
+def test_a_changed_histogram_of_a_key_a_model_or_a_route_is_noticed(
+    tmp_path: Path, row: str, span: str, dimension: str, change: Any
+) -> None:
+    [total] = UsageTotal.objects.filter(span=span, dimension=dimension, start__lte=NOON)
+    first, count = total.durations
+    changed = {"moved": [first + 1, count], "more": [first, count, 1]}.get(str(change), change)
+    UsageTotal.objects.filter(pk=total.pk).update(durations=changed)
+    [fault] = faults(tmp_path)
+    assert fault.startswith(
+        f"usage_usagetotal's histogram of duration_ms is off for {span} / {dimension} / 2026-11-01 "
+    )
+
+
+def test_a_histogram_in_two_columns_is_their_sum(tmp_path: Path, row: str) -> None:
+    """Older versions have the histograms of a key's days in the other column."""
+    for total in UsageTotal.objects.filter(span="day", dimension="key"):
+        UsageTotal.objects.filter(pk=total.pk).update(durations=[], duration_ms_histogram=unpack(total.durations))
+    assert faults(tmp_path) == []
+
+
+def test_a_missing_name_is_noticed(tmp_path: Path, row: str) -> None:
+    SummedName.objects.filter(dimension="key").delete()
+    assert faults(tmp_path) == ["usage_summedname lacks key / default"]
 
 
 @pytest.mark.parametrize("change", [{"calls": 2}, {"error_code": "another"}])
@@ -161,12 +191,15 @@ def test_a_changed_histogram_is_noticed(tmp_path: Path, row: str, name: str, cha
     counts = getattr(hour, column)
     changed = {"moved": [0, *counts], "more": [1, *counts[1:]], "gone": []}[change]
     UsageHour.objects.filter(hour=NOON).update(**{column: changed})
-    assert [fault.partition(" for ")[0] for fault in faults(tmp_path)] == [
-        f"usage_usagehour's histogram of {name} is off",
-        f"usage_usagetotal's histogram of {name} is off",  # of the hour
-        f"usage_usagetotal's histogram of {name} is off",  # of the day
-        f"usage_usagetotal's histogram of {name} is off",  # of the key's day
-    ]
+    groups = ["all", "key", "model", "route"] if name == "duration_ms" else ["all"]
+    assert sorted(fault.partition(" / 2026-")[0] for fault in faults(tmp_path)) == [
+        f"usage_usagehour's histogram of {name} is off for 2026-11-01 12:00:00+00 / default / "
+        "gpt-4o-mini-2024-07-18 / /openai / success",
+        *sorted(
+            f"usage_usagetotal's histogram of {name} is off for {span} / {group}"
+            for span in ("hour", "day") for group in groups
+        ),
+    ]  # fmt: skip
 
 
 def test_a_deleted_hour_and_an_invented_one_are_noticed(tmp_path: Path, row: str) -> None:

@@ -1,0 +1,43 @@
+"""Names of keys, models and routes for lists of choices; histograms by key, model and route, which are small.
+
+`ledger sum` fills the histograms of the past, because a start should not wait for it. Until then pages show a dash
+instead of a percentile. The names are filled here, before the lock on the totals that a new column takes.
+"""
+
+import django.contrib.postgres.fields
+from django.db import migrations, models
+
+LEARN_NAMES = """
+    INSERT INTO usage_summedname (dimension, value)
+    SELECT DISTINCT dimension, value FROM usage_usagetotal
+    WHERE span = 'day' AND dimension IN ('key', 'model', 'route')
+"""
+
+
+class Migration(migrations.Migration):
+
+    dependencies = [
+        ('usage', '0024_months'),
+    ]
+
+    operations = [
+        migrations.CreateModel(
+            name='SummedName',
+            fields=[
+                ('pk', models.CompositePrimaryKey('dimension', 'value', blank=True, editable=False, primary_key=True, serialize=False)),
+                ('dimension', models.CharField(choices=[('all', 'All'), ('key', 'Key'), ('model', 'Model'), ('route', 'Route'), ('outcome', 'Outcome')], max_length=7)),
+                ('value', models.CharField(max_length=200)),
+            ],
+        ),
+        migrations.RunSQL(LEARN_NAMES, ""),
+        migrations.AddField(
+            model_name='ledgerstate',
+            name='histograms_emptied_before',
+            field=models.DateTimeField(help_text='Before it, hours have no histograms.', null=True),
+        ),
+        migrations.AddField(
+            model_name='usagetotal',
+            name='durations',
+            field=django.contrib.postgres.fields.ArrayField(base_field=models.IntegerField(), db_default=[], default=list, help_text='A packed histogram.', size=None),
+        ),
+    ]

@@ -1,0 +1,118 @@
+"""The columns of the tables of sums, and the SQL statements that add to them. `usage.sums.adding_up` executes these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from usage.call_record import COUNTS, CountName
+from usage.models import CostKind, Dimension
+
+SumName = Literal[CountName, "request_bytes", "response_bytes", "cost", "duration_ms"]
+MaxName = Literal["duration_ms", "input_tokens", "cached_tokens", "output_tokens"]
+HistogramName = Literal["duration_ms", "upstream_ms", "overhead_ms"]
+
+SUMS: tuple[SumName, ...] = (*COUNTS, "request_bytes", "response_bytes", "cost", "duration_ms")
+TOKEN_MAXES: tuple[MaxName, ...] = ("input_tokens", "cached_tokens", "output_tokens")
+MAXES: tuple[MaxName, ...] = ("duration_ms", *TOKEN_MAXES)
+# The parts of `cost` that are not exact, and the kind of the dollars in each.
+COST_PARTS = {"estimated_cost": CostKind.ESTIMATED, "provisional_cost": CostKind.PROVISIONAL}
+PART_OF_KIND = {kind.value: name for name, kind in COST_PARTS.items()}
+HOUR_SUMS = (*SUMS, *COST_PARTS)
+DAY_SUMS = ("input_tokens", "output_tokens", "cost", *COST_PARTS)
+# The sums to which a request of the gateway's own for a background response adds. It is no call, and nobody waited.
+POLL_SUMS: tuple[SumName, ...] = (*COUNTS, "cost")
+TOTAL_SUMS = ("input_tokens", "cached_tokens", "output_tokens", "cost", *COST_PARTS, "duration_ms")
+DURATION: HistogramName = "duration_ms"
+HISTOGRAMS: tuple[HistogramName, ...] = (DURATION, "upstream_ms", "overhead_ms")
+NO_HISTOGRAMS: dict[str, list[int]] = {f"{name}_histogram": [] for name in HISTOGRAMS}
+# The totals of one key, model or route have the histogram of durations only, in this column, packed.
+DURATIONS = "durations"
+NAMED = (Dimension.KEY, Dimension.MODEL, Dimension.ROUTE)
+
+# The columns of a call's row that are added up, and those by which they are grouped.
+ROW_COLUMNS = (
+    "request_id", "started_at", "key_name", "request_model", "response_model", "route", "outcome", "status",
+    "error_code", "by_gateway", "unknown_model", "other_code",
+    *dict.fromkeys((*SUMS, *MAXES, *HISTOGRAMS)), "cost_kind",
+)  # fmt: skip
+SUMMED_NAMES = (*ROW_COLUMNS, "needs_price")
+NEEDS_PRICE_SQL = "usage_request.cost IS NULL AND usage_request.price IS NULL"
+SUMMED_SQL = ", ".join([*(f"usage_request.{name}" for name in ROW_COLUMNS), NEEDS_PRICE_SQL])
+HOUR_KEYS = ("hour", "key_name", "model", "route", "outcome")
+DAY_KEYS = ("day", "key_name")
+TOTAL_KEYS = ("span", "dimension", "start", "value")
+FAILURE_KEYS = ("span", "start", "outcome", "status", "error_code", "model", "route", "key_name")
+DIMENSIONS = (*NAMED, Dimension.OUTCOME)  # in the order of HOUR_KEYS
+
+
+def _adding(
+    table: str,
+    keys: Iterable[str],
+    counters: Iterable[str],
+    maxima: Iterable[str] = (),
+    histograms: Iterable[str] = (),
+    packed: Iterable[str] = (),
+    minima: Iterable[str] = (),
+) -> str:
+    """Returns the SQL statement that adds the sums of groups of calls to the table of sums named `table`.
+
+    Its parameter is a JSON array with one object for each group, by column. `keys` are the columns that identify a
+    group; a group that is not in the table yet is inserted. Counters and histograms, also packed ones, are added up. Of
+    `maxima` the larger value stays, of `minima` the smaller one.
+    """
+    columns = [*keys, *counters, *maxima, *histograms, *packed, *minima]
+    sums = [f"{name} = {table}.{name} + EXCLUDED.{name}" for name in counters]
+    sums += [f"{name} = greatest({table}.{name}, EXCLUDED.{name})" for name in maxima]
+    sums += [f"{name} = least({table}.{name}, EXCLUDED.{name})" for name in minima]
+    sums += [
+        f"{name} = ARRAY(SELECT COALESCE(a, 0) + COALESCE(b, 0) FROM unnest({table}.{name}, EXCLUDED.{name})"
+        " WITH ORDINALITY AS pairs(a, b, number) ORDER BY number)"
+        for name in histograms
+    ]
+    sums += [f"{name} = {_packed_sum(f'{table}.{name}', f'EXCLUDED.{name}')}" for name in packed]
+    names = ", ".join(columns)
+    return (
+        f"INSERT INTO {table} ({names}) SELECT {names} FROM jsonb_populate_recordset(NULL::{table}, %s::jsonb)"
+        f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {', '.join(sums)}"
+    )
+
+
+def _packed_sum(one: str, other: str) -> str:
+    """Returns the SQL expression for the sum of two packed histograms (`usage.sums.histogram`), as a packed one.
+
+    Of a packed histogram `h`, the first bucket is number `h[1]`, and the calls in bucket `n` are `h[n - h[1] + 2]`,
+    which is null behind the last bucket.
+    """
+    in_one, in_other = (f"CASE WHEN n >= {h}[1] THEN {h}[n - {h}[1] + 2] END" for h in (one, other))
+    last = ", ".join(f"{h}[1] + cardinality({h}) - 2" for h in (one, other))
+    return (
+        f"CASE WHEN {one} = '{{}}' THEN {other} WHEN {other} = '{{}}' THEN {one}"
+        f" ELSE least({one}[1], {other}[1]) || ARRAY("
+        f"SELECT COALESCE({in_one}, 0) + COALESCE({in_other}, 0)"
+        f" FROM generate_series(least({one}[1], {other}[1]), greatest({last})) AS n ORDER BY n) END"
+    )
+
+
+ADD_HOURS = _adding(
+    "usage_usagehour",
+    HOUR_KEYS,
+    ("calls", "unpriced_calls", *HOUR_SUMS),
+    [f"max_{name}" for name in MAXES],
+    [f"{name}_histogram" for name in HISTOGRAMS],
+)
+ADD_DAYS = _adding("usage_usageday", DAY_KEYS, ("calls", "unpriced_calls", *DAY_SUMS))
+ADD_TOTALS = _adding(
+    "usage_usagetotal",
+    TOTAL_KEYS,
+    ("calls", "errors", "unpriced_calls", *TOTAL_SUMS),
+    histograms=[f"{name}_histogram" for name in HISTOGRAMS],
+    packed=[DURATIONS],
+)
+ADD_FAILURES = _adding(
+    "usage_errortotal", FAILURE_KEYS, ("calls",), maxima=("last_at", "sample_id"), minima=("first_at",)
+)
+ADD_NAMES = """
+    INSERT INTO usage_summedname (dimension, value)
+    SELECT dimension, value FROM unnest(%s::text[], %s::text[]) AS one (dimension, value) ON CONFLICT DO NOTHING
+"""

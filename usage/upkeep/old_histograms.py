@@ -1,0 +1,71 @@
+"""Empties the histograms of old hours, which take more space than all else in the sums. The totals keep theirs.
+
+The histograms of hours are of one key, model, route and outcome each. Pages read them for the latency of one key's
+calls within a day, and by model and route; the older of these are then shown as unknown.
+
+A wrong clock empties little: one prune empties `MOST_DAYS` days that have calls, `ledger prune --yes` all old ones.
+"""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime, timedelta
+
+from django.db import connection, transaction
+
+from usage.models import LedgerState, Span, UsageHour
+from usage.sums.pruned import DAY, FIRST_CALL, credible_mark
+from usage.sums.tables import HISTOGRAMS, NAMED
+from usage.sums.totals_reader import floor
+from usage.upkeep.rebuild_totals import rebuild_day
+
+HISTOGRAMS_KEPT = timedelta(days=63)  # as long as pages call them those of last month
+MOST_DAYS = 3
+
+# Whether totals of a day lack durations: those of calls that a version without this column has added.
+LACKS_DURATIONS = f"""
+    SELECT EXISTS (
+        SELECT FROM usage_usagetotal
+        WHERE span IN ('hour', 'day') AND dimension IN ({", ".join(f"'{dimension}'" for dimension in NAMED)})
+          AND start >= %s AND start < %s
+          AND calls <> (SELECT COALESCE(sum(count), 0)
+                        FROM unnest(duration_ms_histogram || durations[2:]::bigint[]) AS count)
+    )
+"""
+EMPTY = f"""
+    UPDATE usage_usagehour SET {", ".join(f"{name}_histogram = '{{}}'" for name in HISTOGRAMS)}
+    WHERE hour >= %s AND hour < %s
+"""
+
+
+def empty_old_histograms(now: datetime, stopping: threading.Event, *, all_at_once: bool = False) -> int:
+    """Empties the histograms of hours that are older than `HISTOGRAMS_KEPT`; returns of how many days.
+
+    At most `MOST_DAYS` days are emptied, unless `all_at_once` is true. No further day is emptied once `stopping` is
+    set.
+    """
+    end = floor(now - HISTOGRAMS_KEPT, Span.DAY)
+    stored = LedgerState.load().histograms_emptied_before
+    # A stored time in the future was left by a wrong clock, which had emptied the days before it.
+    begin = credible_mark(stored, now) or (end - MOST_DAYS * DAY if stored else FIRST_CALL)
+    days = 0
+    while (all_at_once or days < MOST_DAYS) and not stopping.is_set():
+        hours = UsageHour.objects.filter(hour__gte=begin, hour__lt=end).order_by("hour")
+        first = hours.values_list("hour", flat=True).first()
+        if first is None:
+            break
+        begin = floor(first, Span.DAY) + DAY
+        _empty(begin - DAY)
+        days += 1
+    return days
+
+
+def _empty(day: datetime) -> None:
+    """Empties the histograms of the hours of one day (UTC), after the day's totals have got all of their durations."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(LACKS_DURATIONS, [day, day + DAY])
+        [(lacks_durations,)] = cursor.fetchall()
+        if lacks_durations:
+            rebuild_day(day)
+        cursor.execute(EMPTY, [day, day + DAY])
+        LedgerState.objects.filter(pk=1).update(histograms_emptied_before=day + DAY)

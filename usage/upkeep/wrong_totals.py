@@ -1,0 +1,141 @@
+"""Compares the dashboard's totals with the sums of hours, and those of minutes with the rows of calls.
+
+`usage.upkeep.verify` yields what is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db import connection
+
+from usage.database.clock import database_now
+from usage.ids import first_id
+from usage.models import Dimension, Span
+from usage.sums.summed_names import SUMMED_MODEL_SQL
+from usage.sums.tables import DIMENSIONS, DURATION, HOUR_KEYS, NAMED, NEEDS_PRICE_SQL, TOTAL_KEYS, TOTAL_SUMS
+from usage.upkeep.differing_sums import DIFFERS, DIFFERS_CLEARLY, DOUBLES, IS_CALL, adding_cursor, summed_value
+
+# The column of `UsageHour` in which a dimension of the totals has its values.
+COLUMNS = dict(zip(DIMENSIONS, HOUR_KEYS[1:], strict=True))
+
+
+def wrong_totals(since: datetime | None) -> Iterator[str]:
+    """Yields a line of text for each wrong total of an hour or of a day on the dashboard (table `UsageTotal`).
+
+    A total is wrong if it is not the sum of the rows for the same hour or day in the table `UsageHour`. Only totals
+    from the time `since` on are checked; all, if it is None.
+    """
+    columns = ", ".join((*HOUR_KEYS, "calls", "unpriced_calls", *TOTAL_SUMS))
+    hours = f"SELECT {columns} FROM usage_usagehour WHERE hour >= COALESCE(%s, '-infinity'::timestamptz)"
+    yield from _wrong_totals((Span.HOUR, Span.DAY), hours, [since], since)
+
+
+def wrong_minutes(since: datetime | None) -> Iterator[str]:
+    """Yields a line of text for each of the dashboard's totals of a minute that is not the sum of the minute's calls.
+
+    The totals are compared with the rows of calls: only totals of the last day, and none from before `since`.
+    """
+    day_ago = database_now() - timedelta(days=1)
+    minutes_since = max(day_ago, since) if since else day_ago
+    columns = ", ".join(f"COALESCE({summed_value(name)}, 0)" for name in TOTAL_SUMS)
+    rows = f"""
+        SELECT started_at AS hour, key_name, {SUMMED_MODEL_SQL} AS model, route, outcome, ({IS_CALL})::int AS calls,
+               ({NEEDS_PRICE_SQL})::int, {columns}
+        FROM usage_request WHERE started_at >= %s AND request_id >= %s
+    """
+    yield from _wrong_totals((Span.MINUTE,), rows, [minutes_since, first_id(minutes_since)], minutes_since)
+
+
+def _wrong_totals(
+    spans: tuple[Span, ...], source: str, values: Sequence[datetime | UUID | None], since: datetime | None
+) -> Iterator[str]:
+    """Yields a line of text for each wrong total on the dashboard, of the given spans, such as hours and days.
+
+    A total is wrong if it is not the sum of its calls. The SQL query `source`, with the parameters `values`, reads the
+    calls from the table of hours or from the table of calls. Only totals of times that begin at `since` or later are
+    compared; all, if it is None.
+    """
+    starts = ", ".join(f"('{span}', date_trunc('{span}', hour, 'UTC'))" for span in spans)
+    groups = ", ".join(f"('{dimension}', {column})" for dimension, column in COLUMNS.items())
+    differs = " OR ".join(
+        (DIFFERS_CLEARLY if name in DOUBLES else DIFFERS).format(name)
+        for name in ("calls", "errors", "unpriced_calls", *TOTAL_SUMS)
+    )
+    columns = ", ".join(("hour", *HOUR_KEYS[1:], "calls", "unpriced_calls", *TOTAL_SUMS))
+    query = f"""
+        WITH a AS (
+            SELECT span, dimension, start, value, sum(calls) AS calls,
+                   COALESCE(sum(calls) FILTER (WHERE outcome <> 'success'), 0) AS errors,
+                   {", ".join(f"sum({name}) AS {name}" for name in ("unpriced_calls", *TOTAL_SUMS))}
+            FROM ({source}) AS source ({columns}),
+                 LATERAL (VALUES {starts}) AS spans (span, start),
+                 LATERAL (VALUES ('all', ''), {groups}) AS groups (dimension, value)
+            GROUP BY 1, 2, 3, 4
+        ), b AS (
+            SELECT * FROM usage_usagetotal WHERE span = ANY(%s) AND start >= COALESCE(%s, '-infinity'::timestamptz)
+        )
+        SELECT COALESCE(a.span, b.span), COALESCE(a.dimension, b.dimension), COALESCE(a.start, b.start)::text,
+               COALESCE(a.value, b.value)
+        FROM a FULL JOIN b ON {" AND ".join(f"a.{key} = b.{key}" for key in TOTAL_KEYS)}
+        WHERE COALESCE(a.start, b.start) >= COALESCE(%s, '-infinity'::timestamptz)
+          AND ({differs})
+        LIMIT 100
+    """
+    with adding_cursor() as cursor:
+        cursor.execute(query, [*values, [span.value for span in spans], since, since])
+        for group in cursor.fetchall():
+            yield f"usage_usagetotal is not the sum of its calls for {' / '.join(group)}"
+
+
+def wrong_histograms_of_totals(name: str, since: datetime | None) -> Iterator[str]:
+    """Yields a line of text for each wrong latency histogram in the dashboard's totals.
+
+    A total's histogram is wrong if it is not the sum of the histograms of the total's hours. `name` is the latency that
+    the histograms count, such as `duration_ms`. The totals of all calls have a histogram of each latency, the totals of
+    keys, models and routes only one of durations, in two columns that are added up. Totals of minutes, and totals from
+    before `since`, are not compared.
+    """
+    columns = {Dimension.ALL: "''"}
+    if name == DURATION:
+        columns |= {dimension: COLUMNS[dimension] for dimension in NAMED}
+    groups = ", ".join(f"('{dimension}', {column})" for dimension, column in columns.items())
+    packed = ", (durations[1], durations[2:]::bigint[])" if name == DURATION else ""
+    query = f"""
+        WITH a AS (
+            SELECT span, dimension, start, value, number, sum(count) AS count
+            FROM (SELECT * FROM usage_usagehour WHERE hour >= COALESCE(%(since)s, '-infinity'::timestamptz)) AS hours,
+                 unnest({name}_histogram) WITH ORDINALITY AS counts (count, number),
+                 LATERAL (VALUES ('hour', hour), ('day', date_trunc('day', hour, 'UTC'))) AS spans (span, start),
+                 LATERAL (VALUES {groups}) AS groups (dimension, value)
+            WHERE count <> 0 GROUP BY 1, 2, 3, 4, 5 HAVING sum(count) <> 0
+        ), b AS (
+            SELECT span, dimension, start, value, first + number AS number, sum(count) AS count
+            FROM usage_usagetotal, LATERAL (VALUES (0, {name}_histogram){packed}) AS one (first, histogram),
+                 unnest(histogram) WITH ORDINALITY AS counts (count, number)
+            WHERE span <> 'minute' AND start >= COALESCE(%(since)s, '-infinity'::timestamptz)
+              AND dimension = ANY(%(dimensions)s)
+            GROUP BY 1, 2, 3, 4, 5 HAVING sum(count) <> 0
+        )
+        SELECT DISTINCT span, dimension, start::text, value
+        FROM a FULL JOIN b USING (span, dimension, start, value, number)
+        WHERE a.count IS DISTINCT FROM b.count LIMIT 100
+    """
+    with adding_cursor() as cursor:
+        cursor.execute(query, {"since": since, "dimensions": list(columns)})
+        for group in cursor.fetchall():
+            yield f"usage_usagetotal's histogram of {name} is off for {' / '.join(group)}"
+
+
+def missing_names() -> Iterator[str]:
+    """Yields a line of text for each key, model and route that has totals, but is not in the table of their names."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT dimension, value FROM usage_usagetotal WHERE span = 'day' AND dimension = ANY(%s)"
+            " EXCEPT SELECT dimension, value FROM usage_summedname LIMIT 100",
+            [list(NAMED)],
+        )
+        for name in cursor.fetchall():
+            yield f"usage_summedname lacks {' / '.join(name)}"
