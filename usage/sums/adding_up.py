@@ -34,6 +34,7 @@ from usage.sums.tables import (
     DURATIONS,
     FAILURE_KEYS,
     HISTOGRAMS,
+    HISTOGRAMS_OF,
     HOUR_KEYS,
     HOUR_SUMS,
     MAXES,
@@ -102,6 +103,7 @@ LATEST, EARLIEST = datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo
 NO_ID = UUID(int=0)
 _Groups = defaultdict[tuple[object, ...], Sums]
 MinuteGroup = tuple[datetime, str, str, str, str]  # start, key, model, route, outcome
+TotalGroup = tuple[str, datetime, str]  # dimension, start, value
 FailureGroup = tuple[str, datetime, str, int, str, str, str, str]  # `FAILURE_KEYS`
 
 
@@ -174,24 +176,35 @@ class Rollup:
 
         The table of names (`SummedName`) gets those of keys, models and routes that it lacks.
         """
-        totals = _Groups(Sums)
+        finer: dict[TotalGroup, Sums] = defaultdict(Sums)
         for (minute, *group), sums in self.minutes.items():
-            hour = minute.replace(minute=0)
-            for span, start in ((Span.MINUTE, minute), (Span.HOUR, hour), (Span.DAY, hour.replace(hour=0))):
-                if span not in spans:
-                    continue
-                totals[span.value, "all", start, ""].merge(sums)
-                for dimension, value in zip(DIMENSIONS, group, strict=True):
-                    histograms = (DURATION,) if dimension in NAMED else ()
-                    totals[span.value, dimension, start, value].merge(sums, histograms=histograms)
-        if totals:
-            cursor.execute(ADD_TOTALS, [_json(_total_columns(totals))])
-            names = sorted({(dimension, value) for _, dimension, _, value in totals if dimension in NAMED})
-            cursor.execute(ADD_NAMES, [[dimension for dimension, _ in names], [value for _, value in names]])
+            finer["all", minute, ""].merge(sums)
+            for dimension, value in zip(DIMENSIONS, group, strict=True):
+                finer[dimension, minute, value].merge(sums, histograms=HISTOGRAMS_OF[dimension])
+        if not finer:
+            return
+        names = sorted({(dimension, value) for dimension, _, value in finer if dimension in NAMED})
+        totals: dict[tuple[object, ...], Sums] = {}
+        for span in (Span.MINUTE, Span.HOUR, Span.DAY):  # each from the one before, which has fewer groups than rows
+            if span != Span.MINUTE:
+                finer = _coarser(finer, span)
+            if span in spans:
+                totals |= {(span.value, *group): sums for group, sums in finer.items()}
+        cursor.execute(ADD_TOTALS, [_json(_total_columns(totals))])
+        cursor.execute(ADD_NAMES, [[dimension for dimension, _ in names], [value for _, value in names]])
 
     def write_failures(self, cursor: CursorWrapper) -> None:
         if self.failures:
             cursor.execute(ADD_FAILURES, [_json(_failure_columns(self.failures))])
+
+
+def _coarser(totals: Mapping[TotalGroup, Sums], span: Span) -> dict[TotalGroup, Sums]:
+    """Adds totals up to those of whole hours or days."""
+    added: dict[TotalGroup, Sums] = defaultdict(Sums)
+    for (dimension, start, value), sums in totals.items():
+        whole = start.replace(minute=0) if span == Span.HOUR else start.replace(minute=0, hour=0)
+        added[dimension, whole, value].merge(sums)
+    return added
 
 
 def _hour_columns(hours: _Groups) -> list[dict[str, object]]:
@@ -210,7 +223,7 @@ def _day_columns(days: _Groups) -> list[dict[str, object]]:
     return [{**dict(zip(DAY_KEYS, key, strict=True)), **_columns(sums, DAY_SUMS)} for key, sums in sorted(days.items())]
 
 
-def _total_columns(totals: _Groups) -> list[dict[str, object]]:
+def _total_columns(totals: Mapping[tuple[object, ...], Sums]) -> list[dict[str, object]]:
     return [
         {
             **dict(zip(TOTAL_KEYS, key, strict=True)),

@@ -44,6 +44,7 @@ DAY_KEYS = ("day", "key_name")
 TOTAL_KEYS = ("span", "dimension", "start", "value")
 FAILURE_KEYS = ("span", "start", "outcome", "status", "error_code", "model", "route", "key_name")
 DIMENSIONS = (*NAMED, Dimension.OUTCOME)  # in the order of HOUR_KEYS
+HISTOGRAMS_OF: dict[str, tuple[HistogramName, ...]] = {Dimension.OUTCOME: (), **dict.fromkeys(NAMED, (DURATION,))}
 
 
 def _adding(
