@@ -18,6 +18,7 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,17 +29,17 @@ from bench.stand.streams import quantile
 from chatproxy.postgres.bundled import BundledPostgres
 
 SAMPLE_SECONDS = 0.02
-HEAD_START_SECONDS = 2.0  # in which all writers connect
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 
 
 class Waits(NamedTuple):
     """The work of some writers together: rows and batches a second, the seconds that a batch took, and it waited.
 
-    `postgres_cpu` is how many seconds of CPU PostgreSQL has used per second.
+    `calls` are all rows that were written, `postgres_cpu` the seconds of CPU that PostgreSQL has used per second.
     """
 
     writers: int
+    calls: int
     rows: float
     batches: float
     median: float
@@ -51,14 +52,14 @@ class Waits(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.ledger.writers", description=__doc__.partition("\n")[0])
     parser.add_argument("--writers", type=int, nargs="+", default=[1, 10, 40])
-    parser.add_argument("--seconds", type=int, default=20)
+    parser.add_argument("--batches", type=int, default=20, help="batches of each writer")
     parser.add_argument("--rows", type=int, default=25, help="rows in a batch")
     parser.add_argument("--every", type=float, default=1.0, help="seconds from batch to batch of a writer; 0: no pause")
     arguments = parser.parse_args()
     titles = {"writers": 8, "rows/s": 8, "batches/s": 10, "median": 9, "p95": 9, "longest": 9, "PG CPU": 8, "waited": 9}
     print("".join(f"{title:>{width}}" for title, width in titles.items()))
     with tempfile.TemporaryDirectory(prefix="chatproxy-bench-") as name:
-        for waits in run(Path(name), arguments.writers, arguments.seconds, arguments.rows, arguments.every):
+        for waits in run(Path(name), arguments.writers, arguments.batches, arguments.rows, arguments.every):
             times = "".join(f"{1000 * value:>6.0f} ms" for value in (waits.median, waits.p95, waits.longest))
             print(
                 f"{waits.writers:>8}{waits.rows:>8,.0f}{waits.batches:>10,.1f}{times}{waits.postgres_cpu:>8.2f}"
@@ -67,7 +68,7 @@ def main() -> None:
             )
 
 
-def run(directory: Path, numbers: list[int], seconds: int, rows: int, every: float) -> list[Waits]:
+def run(directory: Path, numbers: list[int], batches: int, rows: int, every: float) -> list[Waits]:
     """Measures the waits of each number of writers in turn, in a new PostgreSQL, and checks that nothing was lost."""
     postgres = BundledPostgres(directory)
     postgres.start()
@@ -75,60 +76,72 @@ def run(directory: Path, numbers: list[int], seconds: int, rows: int, every: flo
         set_up(directory, postgres.url)
         _close_pool()
         server = int((postgres.cluster / "postmaster.pid").read_text().splitlines()[0])
-        found = [measure(postgres.url, server, number, seconds, rows, every) for number in numbers]
-        assert_whole(sum(round(waits.rows * seconds) for waits in found))
+        found = [measure(postgres.url, server, number, batches, rows, every) for number in numbers]
+        assert_whole(sum(waits.calls for waits in found))
         return found
     finally:
         postgres.stop()
         postgres.delete()
 
 
-def measure(url: str, server: int, writers: int, seconds: int, rows: int, every: float) -> Waits:
-    """Lets some writers write for some seconds, and returns how long their batches took."""
+def measure(url: str, server: int, writers: int, batches: int, rows: int, every: float) -> Waits:
+    """Lets each of some writers write so many batches, and returns how long these took."""
     context = multiprocessing.get_context("fork")  # Django is loaded already, and the children share its memory
     queue: SimpleQueue[list[float]] = context.SimpleQueue()
-    start = time.monotonic() + HEAD_START_SECONDS
+    are_ready = context.Barrier(writers + 1)
     processes = [
-        context.Process(target=_write, args=(queue, number, start + every * number / writers, seconds, rows, every))
+        context.Process(target=_write, args=(queue, are_ready, every * number / writers, batches, rows, every))
         for number in range(writers)
     ]
     for process in processes:
         process.start()
+    times: list[list[float]] = []
     samples: list[int] = []
     with psycopg.connect(url, autocommit=True) as watching:
-        time.sleep(max(0.0, start - time.monotonic()))
-        cpu = cpu_of_tree(server)
-        while time.monotonic() < start + seconds:
+        are_ready.wait()
+        start, cpu = time.monotonic(), cpu_of_tree(server)
+        while len(times) < writers:
             [(waiting,)] = watching.execute(WAITING).fetchall()
             samples.append(waiting)
             time.sleep(SAMPLE_SECONDS)
-        cpu = cpu_of_tree(server) - cpu
-    times = [seconds for _ in processes for seconds in queue.get()]
+            has_ended = not any(process.is_alive() for process in processes)
+            while not queue.empty():
+                times.append(queue.get())
+            if has_ended and len(times) < writers:
+                raise SystemExit("a writer has failed")
+        seconds, cpu = time.monotonic() - start, cpu_of_tree(server) - cpu
     for process in processes:
         process.join()
-    batches = len(times) / seconds
+    taken = [one for each in times for one in each]
+    pace = len(taken) / seconds
     return Waits(
-        writers, rows * batches, batches, statistics.median(times), quantile(times, 0.95), max(times), cpu / seconds,
-        statistics.mean(samples) / batches,
+        writers, len(taken) * rows, rows * pace, pace, statistics.median(taken), quantile(taken, 0.95), max(taken),
+        cpu / seconds, statistics.mean(samples) / pace,
     )  # fmt: skip
 
 
-def _write(queue: SimpleQueue[list[float]], number: int, start: float, seconds: int, rows: int, every: float) -> None:
-    """Runs as one writer: writes batches for some seconds, and puts the seconds that each has taken into the queue."""
+def _write(
+    queue: SimpleQueue[list[float]], are_ready: Barrier, late: float, batches: int, rows: int, every: float
+) -> None:
+    """Runs as one writer: writes batches, the first `late` seconds after all are ready.
+
+    Puts the seconds that each batch has taken into the queue.
+    """
     from usage.journal_shipping.rows import write_rows
     from usage.money.row_pricing import Pricer
 
-    chance, pricer = random.Random(number), Pricer()
+    chance, pricer = random.Random(late), Pricer()
     pricer.refresh()
     times: list[float] = []
-    due = start
-    while due < start + seconds:
+    are_ready.wait()
+    due = time.monotonic() + late
+    for _ in range(batches):
         time.sleep(max(0.0, due - time.monotonic()))
         batch = [_row(chance) for _ in range(rows)]
         began = time.perf_counter()
         write_rows(pricer.priced(batch))
         times.append(time.perf_counter() - began)
-        due = due + every if every else time.monotonic()
+        due += every
     queue.put(times)
 
 

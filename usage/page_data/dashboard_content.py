@@ -29,8 +29,8 @@ MAX_TABLE_ROWS = 8
 MAX_CHART_SERIES = 5  # models in the chart of dollars; all others are added up to one further series
 MAX_NEWEST_ERRORS = 8
 TotalsByBin = Sequence[Totals | None]
-Names = Mapping[str, Collection[str]]  # of keys, models and routes, by dimension
-Histograms = Mapping[str, Mapping[str, Sequence[int]]]  # by dimension and name
+NamesByDimension = Mapping[str, Collection[str]]  # of keys, models and routes, by dimension
+HistogramsByDimension = Mapping[str, Mapping[str, Sequence[int]]]  # by dimension and name
 
 
 class ChartSeries(TypedDict):
@@ -193,7 +193,9 @@ def _percentiles(line: TotalsByBin, column: str, share: float) -> list[float | N
 # Tables
 
 
-def _usage_tables(reading: DashboardNumbers, read: Callable[[Names], Histograms]) -> dict[str, list[UsageRow]]:
+def _usage_tables(
+    reading: DashboardNumbers, read: Callable[[NamesByDimension], HistogramsByDimension]
+) -> dict[str, list[UsageRow]]:
     """Returns the rows of the tables of keys, models and routes, by dimension.
 
     The function `read` reads the histograms of durations, of those keys, models and routes only that have a row.

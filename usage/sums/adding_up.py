@@ -7,7 +7,7 @@ a negative sign.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -104,6 +104,7 @@ NO_ID = UUID(int=0)
 _Groups = defaultdict[tuple[object, ...], Sums]
 MinuteGroup = tuple[datetime, str, str, str, str]  # start, key, model, route, outcome
 TotalGroup = tuple[str, datetime, str]  # dimension, start, value
+Statement = tuple[str, list[str | list[str]]]  # SQL, and the values of its parameters
 FailureGroup = tuple[str, datetime, str, int, str, str, str, str]  # `FAILURE_KEYS`
 
 
@@ -150,32 +151,45 @@ class Rollup:
                     self.failures[group].add(row, sign)
 
     def write(self, cursor: CursorWrapper) -> None:
-        """Adds the sums of this batch of rows to the tables of sums: of hours, of days, of totals and of failures."""
-        self.write_hours(cursor)
-        self.write_totals(cursor, set(Span))
-        self.write_failures(cursor)
+        """Adds the sums of this batch of rows to the tables of sums: of hours, of days, of totals and of failures.
+
+        All is computed before the first row is locked, because from there on the shippers of other hosts wait.
+        """
+        _execute(cursor, [*self._hours(), *self._days(), *self._totals(set(Span)), *self._failures()])
 
     def write_hours(self, cursor: CursorWrapper) -> None:
         """Adds the sums of this batch of rows to the tables of hours (`UsageHour`) and of keys' days (`UsageDay`)."""
-        hours = _Groups(Sums)
-        for (minute, *group), sums in self.minutes.items():
-            hours[minute.replace(minute=0), *group].merge(sums)
-        if hours:
-            cursor.execute(ADD_HOURS, [_json(_hour_columns(hours))])
-            self.add_to_days(cursor)
+        _execute(cursor, [*self._hours(), *self._days()])
 
     def add_to_days(self, cursor: CursorWrapper) -> None:
         """Adds the sums of this batch of rows to the table of each key's days (`UsageDay`), and to no other table."""
-        days = _Groups(Sums)
-        for (minute, *group), sums in self.minutes.items():
-            days[minute.date(), group[0]].merge(sums, histograms=())
-        cursor.execute(ADD_DAYS, [_json(_day_columns(days))])
+        _execute(cursor, self._days())
 
     def write_totals(self, cursor: CursorWrapper, spans: Collection[Span]) -> None:
         """Adds the sums to the totals of minutes, hours and days, of those `spans` only, and the names that they have.
 
         The table of names (`SummedName`) gets those of keys, models and routes that it lacks.
         """
+        _execute(cursor, self._totals(spans))
+
+    def write_failures(self, cursor: CursorWrapper) -> None:
+        _execute(cursor, self._failures())
+
+    def _hours(self) -> Iterator[Statement]:
+        hours = _Groups(Sums)
+        for (minute, *group), sums in self.minutes.items():
+            hours[minute.replace(minute=0), *group].merge(sums)
+        if hours:
+            yield ADD_HOURS, [_json(_hour_columns(hours))]
+
+    def _days(self) -> Iterator[Statement]:
+        days = _Groups(Sums)
+        for (minute, *group), sums in self.minutes.items():
+            days[minute.date(), group[0]].merge(sums, histograms=())
+        if days:
+            yield ADD_DAYS, [_json(_day_columns(days))]
+
+    def _totals(self, spans: Collection[Span]) -> Iterator[Statement]:
         finer: dict[TotalGroup, Sums] = defaultdict(Sums)
         for (minute, *group), sums in self.minutes.items():
             finer["all", minute, ""].merge(sums)
@@ -190,12 +204,17 @@ class Rollup:
                 finer = _coarser(finer, span)
             if span in spans:
                 totals |= {(span.value, *group): sums for group, sums in finer.items()}
-        cursor.execute(ADD_TOTALS, [_json(_total_columns(totals))])
-        cursor.execute(ADD_NAMES, [[dimension for dimension, _ in names], [value for _, value in names]])
+        yield ADD_TOTALS, [_json(_total_columns(totals))]
+        yield ADD_NAMES, [[dimension for dimension, _ in names], [value for _, value in names]]
 
-    def write_failures(self, cursor: CursorWrapper) -> None:
+    def _failures(self) -> Iterator[Statement]:
         if self.failures:
-            cursor.execute(ADD_FAILURES, [_json(_failure_columns(self.failures))])
+            yield ADD_FAILURES, [_json(_failure_columns(self.failures))]
+
+
+def _execute(cursor: CursorWrapper, statements: Iterable[Statement]) -> None:
+    for statement, values in statements:
+        cursor.execute(statement, values)
 
 
 def _coarser(totals: Mapping[TotalGroup, Sums], span: Span) -> dict[TotalGroup, Sums]:

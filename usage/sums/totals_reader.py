@@ -112,10 +112,16 @@ def read_durations(
     moment, but not their histograms. Returns, for each dimension, a map from its values to their histograms.
     """
     found: dict[str, dict[str, list[int]]] = {dimension: {} for dimension in wanted}
-    groups = [Q(dimension=dimension, value__in=list(values)) for dimension, values in wanted.items() if values]
+    # Each alternative is a whole range of the primary key: of alternatives within each other PostgreSQL reads far more.
+    groups = [
+        Q(span=span, dimension=dimension, start__gte=first, start__lt=last, value__in=list(values))
+        for span, first, last in pieces_of_range(start, end, now)
+        for dimension, values in wanted.items()
+        if values
+    ]
     if not groups:
         return found
-    rows = UsageTotal.objects.filter(_within(start, end, now)).filter(reduce(or_, groups))
+    rows = UsageTotal.objects.filter(reduce(or_, groups))
     for dimension, value, *histograms in rows.values_list("dimension", "value", "duration_ms_histogram", "durations"):
         before, packed = histograms  # the sum of both counts
         for histogram in (before, unpack(packed)):

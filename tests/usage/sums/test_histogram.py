@@ -95,7 +95,7 @@ def test_a_packed_histogram_stands_for_the_same_calls(counts: dict[int, int]) ->
 
 
 @pytest.mark.django_db
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(st.dictionaries(st.integers(0, LAST), st.integers(-2, 5)), min_size=1, max_size=5))
 def test_postgresql_adds_packed_histograms_up(parts: list[dict[int, int]]) -> None:
     UsageTotal.objects.all().delete()
