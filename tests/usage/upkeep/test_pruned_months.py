@@ -13,12 +13,12 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 from pytest_django.fixtures import Settings
 
-from tests.support.ledger.ledgers import call, end, ship, stored_sums
+from tests.support.ledger.ledgers import call, end, ship
 from tests.support.ledger.months import months, names
 from usage.database import partitions as partitions_module
 from usage.database.partitions import is_locked
 from usage.ids import first_id
-from usage.models import CountedResponse, LedgerState, Request, RequestBody
+from usage.models import CountedResponse, LedgerState, Request, RequestBody, UsageDay
 from usage.sums.pruned import pruned_ids_end
 from usage.upkeep.months import BODIES, CALLS, month_of, next_month
 from usage.upkeep.retention import DAY, prune, prune_if_due
@@ -65,7 +65,7 @@ def before(month: datetime) -> int:
 
 
 def test_a_month_goes_when_all_of_it_is_past(rows: list[dict[str, Any]]) -> None:
-    sums = stored_sums()
+    sums = list(UsageDay.objects.order_by("day").values())
     assert prune(NOW) == (4, 4, True)
     assert f"{CALLS}_{MONTHS[5]:%Y_%m}" not in names(CALLS)
     assert f"{BODIES}_{MONTHS[5]:%Y_%m}" not in names(BODIES)
@@ -75,7 +75,7 @@ def test_a_month_goes_when_all_of_it_is_past(rows: list[dict[str, Any]]) -> None
     assert LedgerState.load().pruned_before == MONTHS[3] + DAY
     assert before(MONTHS[3]) == 4  # partly past
     assert prune(NOW) == (0, 0, False)
-    assert stored_sums() == sums
+    assert list(UsageDay.objects.order_by("day").values()) == sums
     assert faults() == []
 
 
