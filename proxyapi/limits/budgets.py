@@ -211,20 +211,18 @@ def price_of(ceiling: CostCeiling, *, in_named_tier: bool = False) -> Decimal:
     """
     own = ledger.custom_prices
     now = datetime.now(UTC)
+    # The settings of the project at OpenAI name the tier of calls that name none.
+    of_project = () if in_named_tier else PROJECT_TIERS[settings.PROJECT_SERVICE_TIER]
     costs = []
     for model in ceiling.models:
         for tier in ceiling.tiers:
-            cost = highest_cost(model, tier, now, ceiling.max_usage, own or ())
+            possible = of_project if tier in UNNAMED_TIERS else ()
+            cost = highest_cost(model, tier, now, ceiling.max_usage, own or (), possible)
             if cost is None and own is None:
                 raise BudgetUnavailable
             if cost is None:
                 raise ModelNotPriced(unpriced_message(model, tier), param="model")
             costs.append(cost)
-        if in_named_tier or ceiling.tiers.isdisjoint(UNNAMED_TIERS):
-            continue
-        for tier in PROJECT_TIERS[settings.PROJECT_SERVICE_TIER]:  # the settings of the project at OpenAI name one
-            project = highest_cost(model, tier, now, ceiling.max_usage, own or ())
-            costs += [] if project is None else [project]  # the model may not have that tier
     return max(costs)
 
 

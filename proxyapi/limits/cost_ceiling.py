@@ -23,7 +23,6 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from proxyapi.bodies import model_places
 from proxyapi.bodies.billing_parameters import TIERED_ROUTES
@@ -75,6 +74,7 @@ IMAGE_PARTS = {"image_url", "input_image", "computer_screenshot"}
 FILE_PARTS = {"file", "input_file"}
 HOSTED_TOOLS = ("web_search", "file_search", "code_interpreter", "image_generation", "mcp", "computer", "shell")
 EARLIER_TURNS = ("previous_response_id", "conversation", "prompt")
+BEYOND_TEXT = frozenset({"web_search_options", "modalities", *EARLIER_TURNS})
 
 ONE_TIER = frozenset({"default"})
 
@@ -120,12 +120,10 @@ def ceiling_of(method: str, route: Route | None, body: JSONBody | Form | None) -
     """
     if method != "POST" or (route is not None and is_free(method, route.name)):
         return None
-    work = RequestedWork(body)
-    limit = None
+    limit = output_limit_of(route, body) if isinstance(body, JSONBody) else None
+    work = RequestedWork(body, limit)
     if isinstance(body, JSONBody):
         check_names(work.objects)
-        limit = output_limit_of(route, body)
-    work.limit = limit or work.limit
     name = "" if route is None else route.name
     match name:
         case "/v1/chat/completions" | "/v1/responses" | "/v1/responses/compact":
@@ -158,9 +156,12 @@ def output_ceiling(model: str) -> int:
 
 
 class RequestedWork:
-    """The content of one request (a JSON body or a form); its methods compute the most that the request can use."""
+    """The content of one request (a JSON body or a form); its methods compute the most that the request can use.
 
-    def __init__(self, body: JSONBody | Form | None) -> None:
+    `limit` describes how the body limits the output; None if such a body cannot.
+    """
+
+    def __init__(self, body: JSONBody | Form | None, limit: OutputLimit | None) -> None:
         self._fields: Mapping[str, Sequence[object]] = {}
         self._named = NamedModels()
         self.files: Sequence[int] = ()
@@ -176,7 +177,12 @@ class RequestedWork:
             self._fields = body.by_name
             texts = [body.raw]
         self.text_tokens = sum(map(most_tokens, texts)) + FRAME_TOKENS  # as if all of the body were text
-        self.limit = OutputLimit("", (), count_answers(self._fields))
+        # Every JSON object in the request's members, at any depth; the body itself is not among them.
+        self.objects: Sequence[Mapping[str, object]] = [*dictionaries(self._fields.values())]
+        # The names of all models that the request may run, including those of its tools and fallbacks. An empty string
+        # stands for a main model that is not named, or not by a string.
+        self.models = frozenset(model or "" for model in (*(self._named.main or ("",)), *self._named.others))
+        self.limit = limit or OutputLimit("", (), count_answers(self._fields))
 
     def values(self, *names: str) -> list[object]:
         """Returns the values of these members or form fields of the request, without nulls."""
@@ -186,24 +192,10 @@ class RequestedWork:
         """Returns the texts in the member `name` of the request, as a set; `{""}` if there is none."""
         return frozenset(value for value in self.values(name) if isinstance(value, str)) or frozenset({""})
 
-    @cached_property
-    def objects(self) -> Sequence[Mapping[str, object]]:
-        """All JSON objects inside the request's members, at any depth."""
-        return [*dictionaries(self._fields.values())]
-
-    @cached_property
     def tools(self) -> Sequence[Mapping[str, object]]:
-        """All tool definitions in the request: in `tools`, and in items `tool_search_output` of `input`."""
+        """Returns all tool definitions in the request: in `tools`, and in items `tool_search_output` of `input`."""
         nested = [part["tools"] for part in self.objects if isinstance(part.get("tools"), list)]
         return [*dictionaries([*self.values("tools"), *nested])]
-
-    @property
-    def models(self) -> frozenset[str]:
-        """The names of all models that the request may run, also those of its tools and fallbacks.
-
-        An empty text stands for a main model that is missing or no text.
-        """
-        return frozenset(model or "" for model in (*(self._named.main or ("",)), *self._named.others))
 
     def count(self, *names: str, otherwise: int) -> int:
         """Returns the highest positive whole number in the request's members `names`, or else `otherwise`."""
@@ -211,18 +203,22 @@ class RequestedWork:
 
     def conversation(self) -> MaxUsage:
         """Computes the most that a chat or response can use: tokens, and work of hosted tools such as web searches."""
-        parts = self.objects
+        models, tools = self.models, self.tools()
+        output_tokens = self.limit.answers * self.limit.tokens(max(map(output_ceiling, models)))
+        parts = [part for part in self.objects if "type" in part]
+        if not parts and not tools and self._fields.keys().isdisjoint(BEYOND_TEXT):  # as in most requests
+            return MaxUsage(self.text_tokens, output_tokens)
         images = [part for part in parts if is_one_of(part, IMAGE_PARTS)]
         sounds = [inline_data(part.get("input_audio")) for part in parts if is_one_of(part, {"input_audio"})]
         files = [inline_data(part) for part in parts if is_one_of(part, FILE_PARTS)]
         not_text = tokens_if_text([*map(inline_data, images), *sounds, *files])
-        hosted = [kind for tool in self.tools if (kind := str(tool.get("type"))).startswith(HOSTED_TOOLS)]
+        hosted = [kind for tool in tools if (kind := str(tool.get("type"))).startswith(HOSTED_TOOLS)]
         calls = {  # of hosted tools, by kind; `max_tool_calls` is for all of them together
-            kind: self.count("max_tool_calls", otherwise=supposed) if any(one.startswith(kind) for one in hosted) else 0
+            kind: self.count("max_tool_calls", otherwise=supposed)
             for kind, supposed in SUPPOSED_CALLS.items()
+            if any(one.startswith(kind) for one in hosted)
         }
         elsewhere = len(files) + len(hosted) + len(self.values("web_search_options", *EARLIER_TURNS))
-        models = self.models
         small = any(model.lower().removeprefix("ft:").startswith("gpt-4o-mini") for model in models)
         speaks = any("audio" in modalities for modalities in self.values("modalities") if isinstance(modalities, list))
         kinds = {"audio_input": sounds, "image_input": images, "audio_output": speaks}
@@ -232,21 +228,15 @@ class RequestedWork:
             + _sound_tokens(sum(map(len, sounds)) * 3 // 4)
             + sum(map(most_tokens_of_file, files))
             + elsewhere * SUPPOSED_TOKENS,
-            output_tokens=self.limit.answers * self.limit.tokens(max(map(output_ceiling, models))),
-            web_searches=calls["web_search"],
-            file_searches=calls["file_search"],
-            pictures=calls["image_generation"],
-            picture_models=frozenset(self._named_by_tool("image_generation")),
-            containers=tuple(containers_of(self.tools)),
+            output_tokens=output_tokens,
+            web_searches=calls.get("web_search", 0),
+            file_searches=calls.get("file_search", 0),
+            pictures=calls.get("image_generation", 0),
+            picture_models=frozenset(_named_by_tool(tools, "image_generation")),
+            containers=tuple(containers_of(tools)),
             search_tool=PREVIEW_TOOL if any(kind.startswith(PREVIEW_TOOL) for kind in hosted) else "",
             kinds=frozenset(kind for kind, has in kinds.items() if has),
         )
-
-    def _named_by_tool(self, kind: str) -> Iterator[str]:
-        """Yields the models in the request's hosted tools of type `kind`, such as `image_generation`."""
-        for tool in self.tools:
-            if is_one_of(tool, {kind}) and isinstance(model := tool.get("model"), str):
-                yield model
 
     def completion(self) -> MaxUsage:
         """Computes the most tokens that a legacy completion (`/v1/completions`) can use for all of its prompts."""
@@ -280,6 +270,13 @@ class RequestedWork:
             images=number,
             kinds=frozenset({"image_output"} | ({"image_input"} if self.files or links else set())),
         )
+
+
+def _named_by_tool(tools: Iterable[Mapping[str, object]], kind: str) -> Iterator[str]:
+    """Yields the model that each of a request's `tools` of the type `kind`, such as `image_generation`, names."""
+    for tool in tools:
+        if is_one_of(tool, {kind}) and isinstance(model := tool.get("model"), str):
+            yield model
 
 
 def _sound_tokens(size: int) -> int:

@@ -130,6 +130,8 @@ def count_answers(fields: Mapping[str, Sequence[object]]) -> int:
 
     `fields` has the values of the request's members, or form fields, by name.
     """
+    if fields.keys().isdisjoint(("prompt", "n", "best_of")):  # as nearly always
+        return 1
     lists = [prompt for prompt in fields.get("prompt", ()) if isinstance(prompt, list)]
     prompts = [sum(isinstance(one, str | list) for one in prompt) or 1 for prompt in lists]  # else tokens of one
     choices = [count_in(value) for name in ("n", "best_of") for value in fields.get(name, ())]

@@ -89,22 +89,31 @@ class MaxUsage:
 
 
 def highest_cost(
-    model: str, tier: str, at: datetime, most: MaxUsage, custom_prices: Sequence[CustomPrice]
+    model: str,
+    tier: str,
+    at: datetime,
+    most: MaxUsage,
+    custom_prices: Sequence[CustomPrice],
+    possible_tiers: Sequence[str] = (),
 ) -> Decimal | None:
     """Returns the most dollars that a call with the usage `most` can cost; None if the price is not known.
 
-    All tokens count as the dearest kind, and the dearer of `tier` and the default tier counts.
+    All tokens count as the dearest kind, and the dearest of `tier`, the default tier and `possible_tiers` counts; a
+    possible tier without a price is left out.
     """
     # Nobody knows before the call which tokens will be audio, image or cached ones, and upstream may answer a call for
     # another tier in the default one.
-    asked = service_tier(tier)
-    prices = {one: find_rates(model.lower(), one, at, custom_prices) for one in (asked, "default")}
-    if prices[asked] is None:
+    name, asked = model.lower(), service_tier(tier)
+    prices = [find_rates(name, one, at, custom_prices) for one in dict.fromkeys((asked, "default"))]
+    if prices[0] is None:
         return None
-    costs = [_highest(model, price, most) for price in prices.values() if price is not None]
-    known = [cost for cost in costs if cost is not None]
+    costs = [_highest(name, price, most) for price in prices if price is not None]
+    possible = [find_rates(name, one, at, custom_prices) for one in possible_tiers if one not in (asked, "default")]
+    dearer = [_highest(name, price, most) for price in possible if price is not None]
     pictures = _highest_of_pictures(most, at, custom_prices) if most.pictures else NOTHING
-    return min(max(known) + pictures, TOO_MUCH) if len(known) == len(costs) and pictures is not None else None
+    if None in costs or pictures is None:
+        return None
+    return min(max(cost for cost in (*costs, *dearer) if cost is not None) + pictures, TOO_MUCH)
 
 
 def _highest_of_pictures(most: MaxUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> Decimal | None:

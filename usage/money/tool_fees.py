@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 
 from usage.answers.tool_use import PREVIEW_TOOL
 from usage.call_record import CallRecord
@@ -164,9 +165,15 @@ def _fee_of_search_model(model: str, price: ModelRates) -> Decimal | None:
 
     An administrator's fee comes before the built-in one.
     """
-    fee = next((fee for name, fee in SEARCH_MODELS.items() if model.startswith(name)), None)
+    fee = _built_in_search_fee(model)
     # The list's fee may be that of the model's family, which searches for less.
     return price.per_web_search if fee is not None and price.has_own_search_fee else fee
+
+
+@lru_cache(maxsize=1024)
+def _built_in_search_fee(model: str) -> Decimal | None:
+    """Returns the fee in `SEARCH_MODELS` of a model; cached, because it is asked for each call with a budget."""
+    return next((fee for name, fee in SEARCH_MODELS.items() if model.startswith(name)), None)
 
 
 def _search_fee(model: str, price: ModelRates, tool: str | None) -> Decimal | None:

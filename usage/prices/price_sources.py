@@ -111,7 +111,8 @@ def find_rates(model: str, tier: str, at: datetime, custom_prices: Sequence[Cust
 
     An administrator's price comes first, then a listed or assumed one.
     """
-    found = _custom_rates(custom_prices, model, tier, at) or list_rates(model, tier, _minute(at))
+    own = _custom_rates(custom_prices, model, tier, at) if custom_prices else None
+    found = own or list_rates(model, tier, _minute(at))
     if found is None and model.startswith(DECISIONS):
         # On `/v1/decisions` a model has a price of its own; without one, the usual price is assumed.
         usual = find_rates(model.removeprefix(DECISIONS), tier, at, custom_prices)

@@ -67,6 +67,19 @@ def cost(ceiling: CostCeiling | None) -> Decimal:
     return dollars
 
 
+@pytest.mark.parametrize("limits", [{}, {"n": 2}, {"max_completion_tokens": 7, "n": 2}, {"model": "gpt-5"}])
+@pytest.mark.parametrize("content", ["hi", [{"text": "hi"}], [{"text": "hi", "type": "text"}]])
+@pytest.mark.parametrize("path", ["/chat/completions", "/responses"])
+def test_a_request_of_text_alone_is_counted_as_others_are(path: str, content: object, limits: dict[str, Any]) -> None:
+    """It is counted by a shorter way, which `modalities` bars, whatever they are."""
+    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": content}], **limits}
+    longer = {**body, "modalities": ["text"]}
+    text, longer_text = (most_tokens(json.dumps(one).encode()) for one in (body, longer))
+
+    assert most_of(path, body) == replace(most_of(path, longer), input_tokens=text + FRAME_TOKENS)
+    assert most_of(path, longer).input_tokens == longer_text + FRAME_TOKENS
+
+
 @pytest.mark.parametrize(
     "members",
     [
