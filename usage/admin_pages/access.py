@@ -38,7 +38,7 @@ def may_see_bodies(request: HttpRequest) -> bool:
 def admin_page(view: View[P]) -> View[P]:
     """Decorates a view of the admin, so that only people who may view logged requests get the page.
 
-    People who are not signed in are sent to the login page. Others without the right get `PermissionDenied`.
+    Whoever is not signed in as staff is sent to the login page; staff without the right get `PermissionDenied`.
     """
 
     @wraps(view)
@@ -53,7 +53,8 @@ def admin_page(view: View[P]) -> View[P]:
 def render_page(request: HttpRequest, template: str, title: str, **context: object) -> HttpResponseBase:
     """Renders a page of the admin, and returns the HTTP response.
 
-    `context` has the values that only this page's template needs.
+    The template gets `title`, the values in `context`, `sees_bodies` (`may_see_bodies`), and what all pages of the
+    admin need.
     """
     own = {"title": title, "sees_bodies": may_see_bodies(request), **context}
     return render(request, template, {**admin.site.each_context(request), **own})

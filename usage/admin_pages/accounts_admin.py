@@ -32,9 +32,9 @@ class GrantingAdmin(GuardedAdmin, Generic[Holder]):
     """Base class of the admin of users and of groups, where people can give only permissions that they hold."""
 
     def may_change(self, request: HttpRequest, obj: Holder) -> bool:
-        """Returns whether the signed-in person may change the user or group `obj`; subclasses implement this.
+        """Returns whether the signed-in person holds all permissions of the user or group `obj`, and so may change it.
 
-        The person must hold all permissions of the user or group.
+        Subclasses implement this.
         """
         raise NotImplementedError
 
@@ -91,7 +91,7 @@ class UserAdmin(DjangoUserAdmin, GrantingAdmin[User]):  # type: ignore[type-arg]
         return fields if request.user.is_superuser else (*fields, "is_superuser")
 
     def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
-        """Returns the groups of fields in a user's form; people who may only view the user see no password field."""
+        """Returns the fields of a user's form, by their headings; people who may only view the user see no password."""
         fieldsets = super().get_fieldsets(request, obj)
         if obj is None or self.has_change_permission(request, obj):
             return fieldsets

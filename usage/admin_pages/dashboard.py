@@ -54,9 +54,10 @@ def show(request: HttpRequest, context: Context) -> Context:
 
 
 def dashboard_context(request: HttpRequest, data_url: str, key: str | None = None) -> Context:
-    """Reads the dashboard of a key, or of all calls, and returns the template context for its page.
+    """Reads the dashboard of `key`, or of all calls if `key` is None, and returns the template context for its page.
 
-    The page's script refreshes the page from `data_url`, a view that returns `refresh_response`.
+    The query names the range of time. If it is invalid, the default range is shown, and `fault` in the context says
+    why. The page's script refreshes the page from the address `data_url`, whose view returns `refresh_response`.
     """
     now = datetime.now(UTC)
     time_range, fault = range_or_default(request.GET, now)

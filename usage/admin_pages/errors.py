@@ -53,7 +53,10 @@ def show(request: HttpRequest) -> HttpResponseBase:
 @require_POST
 @admin_page
 def mark(request: HttpRequest) -> HttpResponseBase:
-    """Marks a kind of error as looked into, with a remark, or removes that mark; redirects to the page of errors."""
+    """Marks the kind of error that a sent form names as looked into, with a remark, or removes that mark.
+
+    Then redirects to the page of errors. People who may not mark errors get `PermissionDenied`.
+    """
     if not request.user.has_perm("usage.change_knownerror"):
         raise PermissionDenied
     back = HttpResponseRedirect(f"{reverse('pages:errors')}?{request.POST.get('query', '')}")

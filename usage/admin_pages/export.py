@@ -17,7 +17,10 @@ from usage.sums.ranges import range_or_default
 
 @admin_page
 def requests(request: HttpRequest, kind: str) -> HttpResponseBase:
-    """Sends all logged requests that match the filters in the address as a file; `kind` is `csv` or `json`."""
+    """Sends a file with the rows, without bodies, of all logged requests that match the filters in the address.
+
+    `kind` is `csv` or `json`. Only people who may see bodies get error messages.
+    """
     _check(kind)
     now = datetime.now(UTC)
     filters = read_filters(request.GET, now, with_messages=may_see_bodies(request))
@@ -26,7 +29,10 @@ def requests(request: HttpRequest, kind: str) -> HttpResponseBase:
 
 @admin_page
 def errors(request: HttpRequest, kind: str) -> HttpResponseBase:
-    """Sends a file with the groups of failed calls that the page of errors shows; `kind` is `csv` or `json`."""
+    """Sends a file with the groups of failed calls that the page of errors shows for the same query parameters.
+
+    `kind` is `csv` or `json`.
+    """
     _check(kind)
     now = datetime.now(UTC)
     time_range, _fault = range_or_default(request.GET, now)

@@ -21,7 +21,8 @@ from usage.sums.ranges import range_labels
 def show_list(request: HttpRequest) -> HttpResponseBase:
     """Answers with a page of the list of logged requests, newest first, filtered by the query parameters.
 
-    With the query parameter `before`, a request id, the page has only requests older than this one.
+    With the query parameter `before`, a request id, the page has only requests older than the one with that id.
+    People who may not view requests get `PermissionDenied`.
     """
     if not may_see(request):
         raise PermissionDenied
@@ -53,7 +54,8 @@ def show_list(request: HttpRequest) -> HttpResponseBase:
 def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
     """Answers with the page of one logged request; the bodies are shown only to people who may see them.
 
-    `object_id` is the request id, quoted as in the links of Django's admin.
+    `object_id` is the request id, quoted as in the links of Django's admin; status 404 if there is no such request.
+    People who may not view requests get `PermissionDenied`.
     """
     if not may_see(request):
         raise PermissionDenied

@@ -66,7 +66,8 @@ def length_in_transcript(body: bytes) -> float | None:
 def length_of_file(head: bytes, size: int) -> float | None:
     """Computes the length of an audio file in seconds, from its first `HEAD_BYTES` bytes and its size in bytes.
 
-    Returns None if the first bytes (`head`) do not tell.
+    The result is at least what the size takes at the highest usual bit rate of the format, since a caller could state a
+    false length. Returns None if the first bytes (`head`) do not tell.
     """
     try:
         if head[:4] == b"RIFF" and head[8:12] == b"WAVE":

@@ -87,7 +87,8 @@ class CreatedIds:
     def read(self, answer: Mapping[str, object]) -> None:
         """Reads the ids of the objects that the call has created from an answer, and adds them to `new`.
 
-        `answer` is a whole answer, or an object inside an event of a stream.
+        `answer` is a whole answer, or an object inside an event of a stream. An id that was read before is not added
+        again.
         """
         kind = answer.get("object", "")
         if self._is_creating and self._is_stored and kind != "list":

@@ -70,8 +70,8 @@ NO_ERROR: ErrorFacts = {"type": "", "code": "", "message": ""}
 def is_error_value(value: object) -> bool:
     """Returns whether `value`, the member `error` of an answer, reports an error.
 
-    Many servers send `"error": null` or `{"code": null, "message": ""}` in good answers, too. A value with a text or
-    number in it, other than "" and 0, reports an error.
+    Many servers send `"error": null` or `{"code": null, "message": ""}` in good answers, too. Only a value with a text,
+    number or `true` in it, other than "" and 0, reports an error.
     """
     if isinstance(value, dict):
         return any(map(is_error_value, value.values()))
@@ -121,7 +121,8 @@ def status_phrase(status: int) -> str:
 def _from_body(body: bytes) -> ErrorFacts:
     """Reads the type, code and message of an error from the whole body of an answer.
 
-    The body may be JSON, a stream of events, an HTML page or plain text.
+    The body may be JSON, a stream of events (of which the first is read), an HTML page or plain text. Missing facts are
+    empty texts.
     """
     body = body[: 4 * MAX_TEXT_BYTES].strip().removeprefix(b"\xef\xbb\xbf")
     if event_stream.begins_stream(body):
@@ -138,7 +139,7 @@ def _from_body(body: bytes) -> ErrorFacts:
 
 
 def _from_text(data: bytes) -> ErrorFacts:
-    """Makes an error from its message: `data`, which is a JSON string or plain text. Type and code are empty."""
+    """Makes an error whose message is `data`, a JSON string or plain text, and whose type and code are empty."""
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -174,7 +175,10 @@ def _from_json(value: object, depth: int) -> ErrorFacts:
 
 
 def _from_members(error: Mapping[str, object]) -> ErrorFacts:
-    """Reads the type, code and message of an error from the members of one object; nested objects are ignored."""
+    """Reads the type, code and message of an error from the members of one object, without searching inside them.
+
+    A message that is itself an object or a list becomes JSON text.
+    """
     kind = _first_text(error, TYPE_FIELDS)
     return {
         "type": kind if kind != "error" else "",
@@ -210,7 +214,7 @@ def _validation_error(item: Mapping[str, object]) -> str:
 
 
 def _as_text(value: object) -> str:
-    """Returns a JSON value as text: a text as it is, an object or a list as JSON, and null as an empty text."""
+    """Returns a JSON value as text: a text as it is, an object or a list as JSON; empty for null, `false` and 0."""
     if isinstance(value, dict | list):
         try:
             return orjson.dumps(value, default=str).decode()
@@ -277,9 +281,10 @@ def names_error(kind: bytes) -> bool:
 
 
 def error_without_object(data: bytes) -> dict[str, object]:
-    """Returns the error in an event's data that is a list or plain text; an empty dict if there is none.
+    """Returns the error in the data of an event, if the data is a list or plain text; an empty dict if there is none.
 
-    Gemini sends a list with the error's object in it. Other servers send a text that begins with "error".
+    Of a list, as Gemini sends it, the first element is returned if it is an object. A text that begins with "error", as
+    other servers send it, becomes `{"object": "error", "message": …}`.
     """
     if data.lstrip()[:1] == b"[":
         try:

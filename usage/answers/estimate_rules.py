@@ -64,9 +64,10 @@ def tokens_made_in(seconds: float) -> int:
 
 
 def reasoning_tokens(model: str, effort: object) -> int:
-    """Estimates how many tokens a model spends on hidden reasoning; 0 for a model that does not reason.
+    """Estimates how many tokens a model spends on hidden reasoning before one answer; 0 for one that does not reason.
 
-    `effort` is the request's reasoning effort, such as `low`. For any other value, the model's default effort is taken.
+    `effort` is the request's reasoning effort, such as `low`. For an unknown or missing one, the model's default effort
+    is taken.
     """
     name = model.lower().removeprefix("ft:")
     if not name.startswith(REASONING_MODELS) or name.startswith(CHAT_MODELS):
@@ -109,7 +110,7 @@ def at_least(supposed: SupposedUsage, seen: Counts, seen_use: OtherUsage | None 
 
 
 def _larger_use(supposed: OtherUsage, seen: OtherUsage) -> OtherUsage:
-    """Returns, for each hosted tool, the larger of the estimated use and the use that the answer has shown."""
+    """Returns, for each hosted tool, the larger of its estimated use and the use that the answer has shown."""
     # A model or a type of tool is taken from the estimate: the dearest that the request allows.
     larger: OtherUsage = {**seen, **supposed}
     if file_searches := max(supposed.get("file_searches", 0), seen.get("file_searches", 0)):
@@ -131,7 +132,7 @@ def estimate_interrupted(begin: CallRecord) -> CallRecord:
 
     * If `begin` has a `supposed` usage, that is the estimate, limited to what a model can output from the start until
       now.
-    * Otherwise, the input tokens are estimated from the size of the request, and the output counts as 0.
+    * Otherwise, the input tokens of a POST are estimated from the size of its request, and the output counts as 0.
 
     Returns the columns of the call's row; an empty dict if nothing can be estimated.
     """

@@ -47,7 +47,10 @@ _STATED_USAGE = re.compile(rb'"usage"\s*+:\s*+(?!null)')
 
 
 def ends_response(kind: str, response: object) -> bool:
-    """Returns whether an event ends a response's stream: whether the response in the event has a final status."""
+    """Returns whether an event ends a response's stream: whether the response in the event has a final status.
+
+    `kind` is the event's type. Those that begin a stream, such as `response.created`, never end it.
+    """
     # The type alone does not tell: some servers name their last event `response.done`.
     return isinstance(response, Mapping) and response.get("status") in TERMINAL_STATUSES and kind not in _FIRST_TYPES
 

@@ -56,7 +56,10 @@ class Event(NamedTuple):
 
 
 def read(stream: bytes) -> list[tuple[bytes, bytes]]:
-    """Returns the name and the data of each server-sent event in `stream`, which must consist of whole events."""
+    """Returns the name and the data of each server-sent event in `stream`, which must consist of whole events.
+
+    An event without a name has an empty one. Events without data, such as comments, are left out.
+    """
     if stream.find(b"\r") >= 0:  # `in` takes thrice as long: it tries a number first
         return [(event.name, event.data) for event in split(stream)]
     # This runs for every piece of every stream. Nearly all events have one data line, with or without a name, and are

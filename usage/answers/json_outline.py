@@ -30,10 +30,10 @@ class _GivenUp(Exception):
 
 
 def read_outline(body: bytes, wanted: Collection[str] | None = None) -> dict[str, object]:
-    """Returns the members of the JSON object in `body`; large values, such as long strings, become None.
+    """Returns the members of the JSON object in `body` without their large parts, in little time for any body.
 
-    With `wanted`, only these members are returned. From broken JSON, the members before the fault are returned. A body
-    that is no object gives an empty dict.
+    A long string becomes None; of a large array, only the objects at its start stay. With `wanted`, only these members
+    are returned; from broken JSON, those before the fault. A body that is no object gives an empty dict.
     """
     return _Outline(body).read_object(0, MAX_DEPTH, wanted)
 
@@ -49,9 +49,10 @@ class _Outline:
         self._steps = 0
 
     def read_object(self, at: int, depth: int, wanted: Collection[str] | None = None) -> dict[str, object]:
-        """Returns the members of the JSON object at position `at`; large values become None.
+        """Returns the members of the JSON object at position `at`, or only those in `wanted`; long strings become None.
 
-        From broken JSON, the members before the fault are returned.
+        Large objects and arrays in it are read down to `depth` levels, and deeper ones become None. From broken JSON,
+        the members before the fault are returned.
         """
         members: dict[str, object] = {}
         try:
@@ -69,9 +70,9 @@ class _Outline:
         return members
 
     def _array(self, at: int, depth: int) -> list[object]:
-        """Returns the objects at the start of the JSON array at position `at`; large values in them become None.
+        """Returns the objects at the start of the JSON array at position `at`; long strings in large ones become None.
 
-        The list ends before the first element that is not an object.
+        The list ends before the first element that is not an object. `depth` is how many more levels are looked into.
         """
         items: list[object] = []
         try:
@@ -85,9 +86,10 @@ class _Outline:
         return items
 
     def _value(self, at: int, end: int, depth: int) -> object:
-        """Returns the JSON value between the positions `at` and `end` of the body; large values in it become None.
+        """Returns the JSON value between the positions `at` and `end` of the body, without its large parts.
 
-        Values of up to `SMALL_BYTES` are returned whole. Larger objects and arrays are read down to `depth` levels.
+        Values of up to `SMALL_BYTES` are returned whole. Larger objects and arrays are read down to `depth` levels;
+        other large values become None.
         """
         first = self._body[at : at + 1]
         value = None
@@ -113,7 +115,11 @@ class _Outline:
         return self._past_space(at + 1)
 
     def _skip(self, at: int) -> int:
-        """Returns the position right behind the JSON value that begins at `at`, without parsing the value."""
+        """Returns the position right behind the JSON value that begins at `at`, without parsing the value.
+
+        Raises:
+            _GivenUp: there is no value, or it does not end.
+        """
         first = self._body[at : at + 1]
         if first == b'"':
             return self._skip_string(at)
@@ -134,7 +140,11 @@ class _Outline:
         return at
 
     def _next_mark(self, at: int) -> int:
-        """Returns the position of the next bracket or quotation mark in the JSON body, at `at` or later."""
+        """Returns the position of the next bracket or quotation mark in the JSON body, at `at` or later.
+
+        Raises:
+            _GivenUp: there is none, or the reader has taken too many steps.
+        """
         self._count_step()
         end = _end(_NO_MARK, self._body, at)
         if end == len(self._body):
@@ -142,7 +152,11 @@ class _Outline:
         return end
 
     def _skip_string(self, at: int) -> int:
-        """Returns the position right behind the JSON string whose first quotation mark is at `at`."""
+        """Returns the position right behind the JSON string whose first quotation mark is at `at`.
+
+        Raises:
+            _GivenUp: the string does not end, or the reader has taken too many steps.
+        """
         self._count_step()
         at += 1
         quote = self._body.find(b'"', at)
@@ -168,7 +182,10 @@ class _Outline:
 
 
 def _end(pattern: re.Pattern[bytes], body: bytes, at: int) -> int:
-    """Returns the position of the first byte, from `at` on, that does not match `pattern`, a class of bytes."""
+    """Returns the position behind the longest part of `body` that begins at `at` and matches `pattern`.
+
+    `pattern` must match any number of bytes of one kind, also none, such as white space.
+    """
     # In steps, because other threads do not run during one.
     while (end := pattern.match(body, at, at + _STEP_BYTES).end()) - at == _STEP_BYTES:  # type: ignore[union-attr]  # there is always a match, if only an empty one
         at = end

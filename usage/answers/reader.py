@@ -127,7 +127,7 @@ class AnswerReader:
         return self.text is None or not self.text.has_finished_choices
 
     def read_events(self, events: bytes) -> None:
-        """Reads ids, model, usage and error for the ledger from server-sent events, each of which must be whole."""
+        """Reads ids, model, usage, error and text for the ledger from server-sent events, which must all be whole."""
         for name, data in event_stream.read(events):
             if self._has_only_text is not None and self.text is not None and self._has_only_text(name, data):
                 self.text.feed_later(data)
@@ -136,9 +136,9 @@ class AnswerReader:
                 self._has_only_text = self._find_text_test()
 
     def _find_text_test(self) -> Callable[[bytes, bytes], bool] | None:
-        """Returns a function that tells by an event's name and data whether the event has only text.
+        """Returns a function that tells by a next event's name and data whether that event has nothing but text.
 
-        Events with only text can be parsed later. Returns None if every event must be parsed as soon as it comes.
+        Such events can be parsed later. Returns None if every event must be parsed as soon as it comes.
         """
         if self.text is None or self.text.choice_error is not None or not (self.model and self._has_last_event):
             return None
@@ -147,7 +147,7 @@ class AnswerReader:
         return is_text_chunk if self.created is None else None
 
     def _read_event(self, name: bytes, data: bytes) -> None:
-        """Reads ids, model, usage and error for the ledger from one event of a stream."""
+        """Reads ids, model, usage, error and text for the ledger from one event of a stream."""
         self._events += 1
         if data[-1:] != b"}" and data.strip() == event_stream.DONE:
             self.has_done_marker = True
@@ -234,7 +234,7 @@ class AnswerReader:
             self.error = {"type": "", "code": "response_failed", "message": ""}
 
     def _read_error_event(self, event: Mapping[str, object], data: bytes) -> None:
-        """Reads the error from an event that reports one, and records that the event has ended the stream."""
+        """Reads the error of an event that has ended the stream, unless one is known; adds its message to the text."""
         self.has_ended = True
         facts = error_in_event(event, data)
         if self.error is None or not any(self.error.values()):
@@ -243,7 +243,10 @@ class AnswerReader:
             self.text.add_error(facts["message"])
 
     def read(self, answer: Mapping[str, object]) -> None:
-        """Reads ids, model, usage and error for the ledger from an answer. Missing facts keep their earlier value."""
+        """Reads model, service tier, response id and status, usage, tool use and error for the ledger from an answer.
+
+        Missing facts keep their earlier value. The usage of a response that upstream is still making is ignored.
+        """
         self.model = _text(answer, "model") or self.model
         self.service_tier = _text(answer, "service_tier") or self.service_tier
         if _text(answer, "object") in {"chat.completion", "chat.completion.chunk", "response", "conversation"}:

@@ -21,7 +21,10 @@ MAX_CACHED_NAMES = 2000  # characters of all names in a usage object together
 
 
 def column_text(value: str, length: int, secrets: tuple[str, ...]) -> str:
-    """Redacts secrets in a text, cuts it to the `length` characters of a database column, and returns the result."""
+    """Redacts secrets in a text, cuts it to the `length` characters of a database column, and returns the result.
+
+    Characters that PostgreSQL cannot store become U+FFFD.
+    """
     if not value:
         return ""
     if len(value) <= MAX_CACHED_CHARACTERS:
@@ -36,7 +39,7 @@ def column_text(value: str, length: int, secrets: tuple[str, ...]) -> str:
 
 @lru_cache(maxsize=1024)
 def _cached_column_text(value: str, length: int, secrets: tuple[str, ...]) -> str:
-    """Redacts the secrets in a short text, and cuts the text to `length` characters.
+    """Redacts the secrets in a short text, cuts the text to `length` characters, and returns the result.
 
     Results are cached: the names of models and clients come again and again.
     """
@@ -76,7 +79,7 @@ def usage_columns(answer: AnswerReader, secrets: tuple[str, ...]) -> CallRecord:
 
 
 def _kept_other_usage(usage: OtherUsage, secrets: tuple[str, ...]) -> OtherUsage:
-    """Redacts and cuts the names of models in `usage`, and returns the changed `usage`.
+    """Redacts and cuts the names of models in `usage` itself, and returns it.
 
     `usage` has what upstream bills beside tokens, such as pictures that a hosted tool has made.
     """

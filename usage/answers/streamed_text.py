@@ -39,7 +39,7 @@ class StreamedText:
         self._waiting: list[bytes] = []  # the data of events that are still to be parsed
 
     def feed_later(self, data: bytes) -> None:
-        """Keeps the `data` of an event that has only text; it is parsed when the collected text is needed."""
+        """Keeps the `data` of an event that has only text, to be parsed when the text is needed or 16 events wait."""
         self._waiting.append(data)
         if len(self._waiting) >= _MAX_WAITING:
             self._read_waiting()
@@ -119,9 +119,10 @@ class StreamedText:
         )
 
     def text(self, limit: int | None = None) -> str:
-        """Returns the collected text of the answer with secrets redacted, cut to `limit` bytes.
+        """Returns the collected text of the answer with secrets redacted, cut to `limit` bytes, or to the usual limit.
 
-        The end of a cut text says how many bytes are missing.
+        The usual limit, that of this `StreamedText`, is never passed. The end of a cut text says how many bytes are
+        missing.
         """
         self._read_waiting()
         left_out = self._left_out_bytes
@@ -165,7 +166,10 @@ class StreamedText:
             part.pieces.append(text)
 
     def _read_choice(self, choice: Mapping[str, object]) -> None:
-        """Adds the text of one choice, in a chunk of a chat or of an older completion, to the collected text."""
+        """Adds the text of one choice, in a chunk of a chat or of an older completion, to the collected text.
+
+        Also records the choice's `finish_reason` and error, if the chunk has one.
+        """
         source = f"choice {_index(choice.get('index'))}"
         reason, error = choice.get("finish_reason"), choice.get("error")
         if reason or error:  # of the last chunk of a choice only
@@ -207,7 +211,10 @@ class StreamedText:
             self.choice_error = {"code": "error", "message": error if isinstance(error, str) else ""}
 
     def _read_event(self, kind: str, event: Mapping[str, object]) -> None:
-        """Adds the text in an event of a response or transcription to the collected text; `kind` is the event type."""
+        """Adds the text in an event of a response or transcription to the collected text; `kind` is the event type.
+
+        Of an event that begins a tool call, the tool's name is kept for the texts that follow.
+        """
         index = _index(event.get("output_index"))
         if kind == "transcript.text.delta":
             self._add("", "text", event.get("delta"))
@@ -224,7 +231,7 @@ class StreamedText:
             self._read_response(event.get("response"))
 
     def _read_response(self, response: object) -> None:
-        """Adds the error message in a whole response, as a stream's last event has it, to the collected text.
+        """Adds the error message of a whole response, which a stream's last event contains, to the collected text.
 
         If no text has come before, the response's text is added, too.
         """

@@ -121,7 +121,10 @@ class ToolUse:
             self._svg.append({**_counts(usage), "model": usage["model"]})
 
     def other_usage(self) -> OtherUsage:
-        """Returns the use of hosted tools in the form in which the call's row stores it; empty if none was used."""
+        """Returns the use of hosted tools in the form in which the call's row stores it; empty if none was used.
+
+        It names the tool of web searches, but not their number (`searches`), which is a count of its own.
+        """
         found: OtherUsage = {}
         begun = self._count_begun("image_generation_call")
         if self._image_usage or self._pictures or begun:
@@ -192,7 +195,8 @@ class ToolUse:
 def tokens_of_picture(model: str, quality: str, size: str) -> int:
     """Estimates how many output tokens a picture costs.
 
-    `size` is in pixels, such as `1024x1536`. An unknown model, quality or size counts as a dear one.
+    `size` is in pixels, such as `1024x1536`. An unknown model or quality counts as a dear one. An unknown size counts
+    as 1024x1024 or, of the first image models, as a larger one.
     """
     if model.startswith(FIRST_MODELS):
         by_shape = TOKENS_BY_QUALITY.get(quality, TOKENS_BY_QUALITY[_UNKNOWN_QUALITY])
@@ -224,7 +228,7 @@ def _is_billed_search(item: Mapping[str, object]) -> bool:
 
 
 def _counts(usage: Mapping[str, object]) -> dict[str, object]:
-    """Returns a copy of a usage object with only its counts, by themselves and in nested objects."""
+    """Returns a copy of a usage object with only its known counts, also in the objects that split them by kind."""
     found: dict[str, object] = {name: count for name in _COUNTS if is_count(count := usage.get(name))}
     for name in _DETAILS:
         if isinstance(details := usage.get(name), dict):

@@ -50,6 +50,8 @@ def check_clocks() -> datetime:
 def clock_difference() -> float:
     """Returns by how many seconds this machine's clock is ahead of the database's clock; negative if behind.
 
+    A difference that the duration of the query can explain counts as 0.
+
     Raises:
         django.db.Error: the database does not answer.
     """
@@ -58,7 +60,10 @@ def clock_difference() -> float:
 
 
 def _compare_clocks() -> tuple[datetime, float]:
-    """Returns the database's time, and by how many seconds this machine's clock is ahead of it."""
+    """Asks the database for its time; returns that time, and by how many seconds this machine's clock is ahead of it.
+
+    The seconds are 0 if the duration of the query can explain the difference, and negative if the clock is behind.
+    """
     asked_at = time.time()
     now = database_now()
     # The clocks agree if the database's time lies between the times before and after the query.

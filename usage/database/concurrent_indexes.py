@@ -34,7 +34,7 @@ class AddIndex(AddIndexConcurrently):
 
     The migration must have `atomic = False`. The operation waits until the transactions that are already writing to the
     table have ended, but new ones may write meanwhile. If a run that failed has left an invalid index, that index is
-    replaced. The table may be partitioned.
+    made anew or, if the table is partitioned, completed.
     """
 
     def database_forwards(
@@ -60,7 +60,7 @@ class AddIndex(AddIndexConcurrently):
             super().database_backwards(app_label, schema_editor, from_state, to_state)
 
     def _add_to_partitions(self, schema_editor: BaseDatabaseSchemaEditor, model: type[Model]) -> None:
-        """Adds the index to a partitioned table, partition by partition."""
+        """Adds the index to a partitioned table, partition by partition; skips partitions that have it already."""
         quote, table, name = schema_editor.quote_name, model._meta.db_table, self.index.name
         if not _fetch(schema_editor, IS_VALID, name):
             schema_editor.execute(self._create_sql(schema_editor, model, f"ONLY {quote(table)}", name))
@@ -81,7 +81,10 @@ class AddIndex(AddIndexConcurrently):
         *,
         concurrently: bool = False,
     ) -> str:
-        """Returns the SQL that creates the index under another name on another table, whose name is quoted already."""
+        """Returns the SQL that creates the index under the name `name` on `table`, such as a partition.
+
+        `table` is put into the SQL as it is: a name must be quoted already.
+        """
         statement = self.index.create_sql(model, schema_editor, concurrently=concurrently)
         return statement.template % {**statement.parts, "table": table, "name": schema_editor.quote_name(name)}
 
@@ -95,7 +98,7 @@ def _needs_making(schema_editor: BaseDatabaseSchemaEditor, index: str) -> bool:
 
 
 def _fetch(schema_editor: BaseDatabaseSchemaEditor, query: str, *names: str) -> list[Any]:
-    """Runs a query with names as its parameters, and returns the first value of each row."""
+    """Runs a query with names as its parameters, and returns the value in each row; a row must have only one."""
     with schema_editor.connection.cursor() as cursor:
         cursor.execute(query, names)
         return [value for (value,) in cursor.fetchall()]

@@ -36,9 +36,9 @@ TRY = "SELECT pg_try_advisory_xact_lock(%s)"
 
 @contextmanager
 def try_lock(number: int) -> Iterator[bool]:
-    """Context manager that takes PostgreSQL's advisory lock `number`, if free; yields whether it was free.
+    """Context manager that takes PostgreSQL's advisory lock `number` unless another process has it.
 
-    The lock is held until the end of the block.
+    Yields whether the lock was taken. The block runs in either case; a lock that was taken is held until its end.
 
     Raises:
         django.db.Error: the database cannot be reached.
@@ -84,7 +84,10 @@ def _connected() -> Iterator[psycopg.Connection[TupleRow]]:
 
 
 def _take(lock: psycopg.Connection[TupleRow], number: int) -> bool:
-    """Tries to take PostgreSQL's advisory lock `number` in a new transaction; returns whether the lock was free."""
+    """Takes PostgreSQL's advisory lock `number` in a new transaction, if the lock is free; returns whether it was.
+
+    The transaction of a taken lock stays open, and keeps the lock.
+    """
     with connection.wrap_database_errors:
         lock.execute(BEGIN)
         lock.execute(CONFIGURE)

@@ -60,7 +60,7 @@ def partitions(table: str) -> list[Partition]:
 
 
 def has_rows(table: str) -> bool:
-    """Returns whether there is a row in a table, or in one partition of it."""
+    """Returns whether `table`, the name of a table or of a single partition, has any row."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT EXISTS (SELECT FROM {table})")
         [(found,)] = cursor.fetchall()
@@ -97,16 +97,16 @@ def make_partition(table: str, partition: Partition) -> None:
 
 
 def drop_partitions(cursor: CursorWrapper, names: Iterable[str]) -> None:
-    """Deletes partitions with all their rows. Call this function in `change_tables`."""
+    """Deletes partitions with all their rows, through a cursor that `change_tables` has opened."""
     for name in names:
         cursor.execute(f"DROP TABLE {name}")
 
 
 def change_tables(change: Callable[[CursorWrapper], T]) -> T:
-    """Runs `change` with a cursor in a transaction, and returns the result.
+    """Runs `change` with a cursor in a transaction, and returns the result of `change`.
 
-    The transaction is rolled back if a statement waits for a lock longer than `LOCK_TIMEOUT_MS`. It is tried `TRIES`
-    times in all, with pauses.
+    If a statement waits for a lock longer than `LOCK_TIMEOUT_MS`, the transaction is rolled back, and `change` is
+    called again after a pause, up to `TRIES` times in all.
 
     Raises:
         django.db.OperationalError: another transaction has used the tables all the time (`is_locked`).
@@ -124,5 +124,5 @@ def change_tables(change: Callable[[CursorWrapper], T]) -> T:
 
 
 def is_locked(error: BaseException) -> bool:
-    """Returns whether a database error says that another transaction uses the table."""
+    """Returns whether a database error says that another transaction was in the way: a lock timeout or a deadlock."""
     return isinstance(error.__cause__, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected)

@@ -52,7 +52,9 @@ class DeadlineConnection(psycopg.Connection[TupleRow]):
     """Connection to PostgreSQL that cancels a query that waits longer than `limit_query_time` allows."""
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        """Waits for PostgreSQL's answer to a query, up to the limit of `limit_query_time`.
+        """Waits for PostgreSQL's answer to a query, at most as long as `limit_query_time` still allows.
+
+        Outside of `limit_query_time`, it waits as psycopg does.
 
         Raises:
             psycopg.OperationalError: no answer came in time; the query is cancelled and the connection closed.

@@ -10,9 +10,10 @@ from django.db import connection, transaction
 
 @contextmanager
 def one_snapshot() -> Iterator[None]:
-    """Runs the `with` block in a transaction in which all queries see the database as the first of them does.
+    """Context manager that runs its block in a transaction whose queries all see the same moment of the database.
 
-    Nothing can be written in it. Within a transaction that has begun already, the block runs as a part of that.
+    Nothing can be written in that transaction. If a transaction has begun already, the block just runs in it, and its
+    queries see what that transaction sees.
     """
     if connection.in_atomic_block:
         yield

@@ -48,7 +48,7 @@ class FullDisk:
         return bool(self._kept)
 
     def keep(self, request_id: str, line: bytes) -> None:
-        """Keeps the end record of a call in memory, because the disk did not take it."""
+        """Keeps the end record of a call in memory, because the disk did not take it; sets `is_full`."""
         self.is_full = True
         self._kept[request_id] = line
 
@@ -57,7 +57,10 @@ class FullDisk:
         self._dropped += 1
 
     def write_kept(self) -> Iterator[str]:
-        """Writes the end records that wait in memory, until the disk refuses one; yields their request ids."""
+        """Writes the end records that wait in memory, until the disk refuses one; yields their request ids.
+
+        Each is written, and then no longer kept, when the generator is asked for its id.
+        """
         for request_id, line in list(self._kept.items()):
             if not self._write(line):
                 return
@@ -67,8 +70,8 @@ class FullDisk:
     def check(self) -> Iterator[str]:
         """Writes the end records that wait in memory; yields the request id of each written one.
 
-        Then decides whether new calls are refused (`is_full`): if the disk has too little space, or still refuses
-        records.
+        At the generator's end, it decides whether new calls are refused (`is_full`): if the disk has too little space,
+        or still refuses records.
         """
         disk = os.statvfs(self._directory)
         lacks_files = disk.f_files > 0 and disk.f_favail < LEAST_FILES  # some file systems count no files

@@ -80,7 +80,7 @@ def _read(line: bytes) -> CallRecord | None:
 
 
 def _read_last(line: bytes) -> CallRecord | None:
-    """Returns the whole record at the end of a damaged line of the journal; None if there is none."""
+    """Looks for a whole record at the end of a damaged line of the journal, and returns it; None if there is none."""
     # When a newline is lost, two lines become one.
     starts = (match.start() for match in FRAME_START.finditer(line, 1))
     return next((record for start in starts if (record := _read(line[start:])) is not None), None)

@@ -40,7 +40,10 @@ def read_from(path: Path, offset: int, limit: int | None = None) -> Scan:
 
 
 def read_all(path: Path) -> Iterator[Scan]:
-    """Yields the records of a whole journal file, some MiB at a time. An unfinished last line is left out."""
+    """Reads a whole journal file, some MiB at a time; yields the records and damaged lines of each piece as a `Scan`.
+
+    An unfinished last line is left out.
+    """
     offset = 0
     while (found := read_from(path, offset)).size:
         yield found
@@ -73,10 +76,11 @@ def waiting_bytes(directory: Path, shipped: Mapping[str, int]) -> int:
 
 
 def copy_all(directory: Path, chunk_bytes: int) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Copies all journals while they are written and shipped: yields the name of each file, and its content in chunks.
+    """Yields the name and the content, in chunks, of each file of all journals, while they are written and shipped.
 
-    The content of a file must be read before the next file is asked for. Every record that was written before the first
-    file was yielded is in one of the files, or in the database before the last file is yielded.
+    The files of undelivered records, such as dead letters, come last. Each content must be read before the next file is
+    asked for. Every record that was written before the first file was yielded is in one of the files, or in the
+    database before the last file is yielded.
     """
     for patterns in (("*.journal",), ("*.log", "*.retried")):
         # A file that vanishes before it is opened has been delivered. The begin records of its open calls were copied
@@ -92,7 +96,10 @@ def copy_all(directory: Path, chunk_bytes: int) -> Iterator[tuple[str, Iterator[
 
 
 def is_alive(directory: Path, writer: str) -> bool:
-    """Returns whether the process with the id `writer` is alive: whether its lock file is locked."""
+    """Returns whether the process with the id `writer` is alive: whether its lock file is locked.
+
+    Returns False if the lock file is missing or cannot be opened.
+    """
     try:
         return is_locked(directory / f"{writer}.lock")
     except OSError:
@@ -121,9 +128,10 @@ def is_locked(path: Path) -> bool:
 
 @contextmanager
 def adopted(directory: Path, writer: str) -> Iterator[list[Path]]:
-    """Context manager that locks the journal of a dead process, and yields the paths of its files.
+    """Context manager that locks the journal of a dead process, and yields the paths of its files, the oldest first.
 
-    Yields an empty list if the process is alive. At the end, the lock file is deleted if all journal files are gone.
+    Yields an empty list if the process is alive, or another one has locked its journal. At the end, the lock file is
+    deleted if all journal files are gone.
     """
     lock = directory / f"{writer}.lock"
     try:

@@ -65,7 +65,10 @@ def begin_retry(directory: Path, name: str = DEAD_LETTERS, retried_name: str = R
 
 
 def read_letter(line: bytes) -> CallRecord | None:
-    """Parses a line of the dead-letter file, and returns the refused row of a call; None for a torn line."""
+    """Parses a line of the dead-letter file, and returns the refused row of a call; None if the line has none.
+
+    A line that was torn by a crash, for example, has none.
+    """
     try:
         letter = orjson.loads(line)
     except orjson.JSONDecodeError:

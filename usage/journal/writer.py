@@ -92,7 +92,8 @@ class Journal:
         """Writes the begin record of a call to the journal, so that the ledger will have a row for the call.
 
         Raises:
-            JournalFull: the disk is full, or has less free space than the reserve.
+            JournalFull: the disk has refused a record, or has less free space than the reserve. All calls are then
+                refused until a check of the disk, once a second, finds room.
         """
         line = frame({"version": RECORD_VERSION, "kind": "begin", "request_id": request_id, **record})
         with self._lock:
@@ -122,7 +123,10 @@ class Journal:
             self._rotate_if_large()
 
     async def wait_until_durable(self) -> None:
-        """Waits until all journal records so far would survive a power cut, if the setting `sync` is `always`."""
+        """Waits until all journal records so far are synced to the disk, if the journal's `sync` mode is `always`.
+
+        In the other modes it returns at once. An error of the disk is logged, and ends the wait.
+        """
         if self._sync != "always" or self._stopping:
             return
         loop = asyncio.get_running_loop()
@@ -133,14 +137,18 @@ class Journal:
         await waiter
 
     def rotate(self) -> None:
-        """Closes the current journal file and starts the next one. The shipper can then delete the closed file."""
+        """Closes the current journal file and starts the next one. The shipper can delete the closed file once shipped.
+
+        If the disk refuses the new file, the current one stays in use.
+        """
         with self._lock:
             self._rotate()
 
     def close(self) -> None:
         """Writes the end records that wait in memory, syncs and closes the journal, and unlocks it.
 
-        A shipper may then write the rest of the journal to the database, and delete it.
+        Logs the records that the disk still refuses, which are lost. A shipper may then write the rest of the journal
+        to the database, and delete it.
         """
         self._stopping = True
         self._sync_wanted.set()
@@ -221,7 +229,11 @@ class Journal:
     # The journal's own thread.
 
     def _run_thread(self) -> None:
-        """Runs as the journal's thread: syncs files, checks the free disk space, and starts a new file each minute."""
+        """Runs the journal's thread until `close` is called.
+
+        Every 0.2 seconds it syncs the files, and every second it checks the free disk space. It starts a new file when
+        the current one has records and is a minute old.
+        """
         checked = 0.0
         while not self._stopping:
             self._sync_wanted.wait(SYNC_SECONDS)
@@ -240,7 +252,10 @@ class Journal:
         self._sync_now()
 
     def _sync_now(self) -> None:
-        """Syncs the journal files that were written since the last sync, then wakes the tasks that wait for it."""
+        """Syncs what was written to the journal since the last sync, unless the `sync` mode is `off`.
+
+        Then closes files that a newer one has replaced, and wakes the tasks in `wait_until_durable`.
+        """
         with self._lock:
             waiters, self._waiters = self._waiters, []
             wanted = self._dirty and self._sync != "off"
