@@ -78,9 +78,9 @@ class CutConnections(logging.Filter):
 
 
 def log_everything() -> None:
-    """Makes Python log warnings and uncaught exceptions, instead of printing them to standard error.
+    """Makes Python log its warnings, and exceptions that nothing catches in threads and finalizers.
 
-    Uncaught are, for example, exceptions in threads and finalizers.
+    By default, Python prints them to standard error, in another form than the log's.
     """
     logger = logging.getLogger(__name__)
     logging.captureWarnings(True)
@@ -102,7 +102,7 @@ def without_secrets(text: str) -> str:
 
 @lru_cache(maxsize=1)
 def _own_secrets() -> tuple[str, ...]:
-    """Returns the secrets in the server's settings; reads them once in each process."""
+    """Returns the secrets in the server's settings, none if these cannot be read; reads them once in each process."""
     try:
         return setting_reader.own_secrets(setting_reader.load())
     except ImproperlyConfigured:  # a file has become unreadable since the start; the next start will report that
@@ -110,7 +110,11 @@ def _own_secrets() -> tuple[str, ...]:
 
 
 def message_of(record: logging.LogRecord) -> str:
-    """Returns the message of a log record, without parts that may be a caller's data, such as a query."""
+    """Returns the message of a log record, without the parts that may be a caller's data.
+
+    Of a message about a request, these are the query, quoted texts and unusual segments of the path; of asyncio's
+    messages, all lines but the first.
+    """
     try:
         message = record.getMessage()
     except (TypeError, ValueError):

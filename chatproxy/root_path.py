@@ -63,7 +63,7 @@ class RootPath:
         self._warned_at = -WARNING_SECONDS
 
     def strip(self, scope: HTTPScope) -> HTTPScope:
-        """Removes the root path from a request's path; returns the new scope.
+        """Removes the root path, if there is one, from a request's path; returns the scope with the new path.
 
         The scope keeps the root path for `root_path_of`.
         """
@@ -88,7 +88,11 @@ class RootPath:
 
 
 def with_root_path(scope: HTTPScope, root_path: str) -> HTTPScope:
-    """Returns a copy of a request's scope that records `root_path` and has a path without it."""
+    """Returns a copy of a request's scope that records `root_path`, and whose path is without it.
+
+    The cookies in the copy are reversed (`own_cookies_last`). A path from which a proxy has removed the root path
+    already stays.
+    """
     path, raw_path = scope["path"], scope["raw_path"]
     # Both forms of the path begin alike: nothing in a root path needs to be percent-encoded.
     encoded = root_path.encode()

@@ -76,7 +76,7 @@ class ArchiveWriter:
             self._add_member(f"{name}/{number:06}", chunk)
 
     def close(self) -> None:
-        """Writes the end of the archive; an archive without this end is not whole."""
+        """Writes the end of the archive, without which it is not whole; the file stays open."""
         self._add_member(END, self._digest.hexdigest().encode())
         self._file.write(bytes(2 * tarfile.BLOCKSIZE))
 

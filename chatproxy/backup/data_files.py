@@ -26,7 +26,11 @@ OWNER_LINK = re.compile(r"[0-9a-f]{2}/[0-9a-f]+")
 
 
 def read_data_files(data_dir: Path, *, with_secrets: bool) -> Iterator[tuple[str, Iterable[bytes]]]:
-    """Yields the name and the content, in chunks, of each file in `data_dir` that belongs into a backup."""
+    """Yields the name and the content, in chunks, of each file in `data_dir` that belongs into a backup.
+
+    All links that record the owners of new objects are one file of JSON (`OWNERS`). `secrets.env` is among the files
+    only with `with_secrets`.
+    """
     # Before the journal, whose records have the owners, too: a link is removed when its record is in the database.
     # all links that record the owners of new objects, as one file
     links = {str(path.relative_to(data_dir / OWNERS)): target for path, target in _links(data_dir / OWNERS)}
@@ -44,7 +48,7 @@ def write_data_files(parts: Iterable[tuple[str, bytes]], data_dir: Path, undo: E
     Other parts, such as the database, are skipped. Adds a function that deletes each new file and directory to `undo`.
 
     Raises:
-        BadArchive: a part of the journal has a name that no file of a journal has.
+        BadArchive: a file of the journal, or a link that records an owner, has a name that none can have.
         OSError: a file cannot be written.
     """
     for name, group in groupby(parts, lambda part: part[0]):
@@ -88,7 +92,7 @@ def _make_links(links: dict[str, str], folder: Path, undo: ExitStack) -> None:
 
 
 def _make_directory(path: Path, undo: ExitStack) -> None:
-    """Creates a directory that only its owner may read, unless it exists."""
+    """Creates a directory that only its owner may read, unless it exists; then adds its removal to `undo`."""
     if not path.is_dir():
         path.mkdir(mode=0o700)
         undo.callback(path.rmdir)

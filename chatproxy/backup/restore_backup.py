@@ -41,9 +41,10 @@ class RestoreRefused(Exception):
 
 
 def restore_backup(path: Path, output: Output) -> Manifest:
-    """Restores a backup from the file `path` into this server's empty `DATA_DIR` and database; returns its facts.
+    """Restores a backup from the file `path` into this server's empty `DATA_DIR` and database; returns its manifest.
 
-    The server must not be running. The bundled PostgreSQL is started, and stopped again.
+    The server must not be running. The bundled PostgreSQL is started, and stopped again. If the restore fails, what it
+    has written is deleted.
 
     Raises:
         BadArchive: the file is no whole backup; nothing was written.

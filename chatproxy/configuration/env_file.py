@@ -81,6 +81,9 @@ def _variables(path: Path, text: str) -> Iterator[tuple[str, str]]:
     """Yields the name and the value of each variable in `text`, which is the content of an `.env` file.
 
     `path` is the file's path, for error messages.
+
+    Raises:
+        EnvFileError: a line cannot be read.
     """
 
     def fault(at: int, words: str) -> EnvFileError:

@@ -35,7 +35,7 @@ def count_choices(text: str) -> int:
 
 
 def _length_of_run(text: str, start: int) -> int:
-    """Returns the length of the run at position `start` of `text`, such as `1234`, `4321` or `aaaa`."""
+    """Returns the length of the run at position `start` of `text`, such as `1234`, `4321` or `aaaa`; at least 1."""
     end = start + 1
     while end < len(text):
         step = ord(text[end]) - ord(text[end - 1])

@@ -141,7 +141,8 @@ def read(environment: Mapping[str, str]) -> SettingValues:
     A missing or empty variable gives the default.
 
     Raises:
-        ImproperlyConfigured: a value is bad; the message is one line.
+        ImproperlyConfigured: a value is bad, or a secret is too short for a server that other machines can reach; the
+            message is one line.
     """
     values: SettingValues = {}
     for setting in SETTINGS:

@@ -95,7 +95,10 @@ def obey(results: Iterable[tuple[str, Finding]], output: Output) -> None:
 
 
 def examine() -> Iterator[tuple[str, Finding]]:
-    """Runs all checks of all tables, and yields the name of each with what was found. Starts and changes nothing."""
+    """Runs all checks, and yields the name of each with what was found. Starts and changes nothing.
+
+    If the database does not run or answer, one finding says so, in place of the checks that need it.
+    """
     yield from run_checks(OF_HOST, ())
     if settings.DATABASE_IS_BUNDLED and not BundledPostgres(settings.DATA_DIR).running:
         yield "database", warning("the bundled PostgreSQL does not run, so it was not checked; `serve` starts it")

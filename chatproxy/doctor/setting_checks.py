@@ -40,12 +40,12 @@ def check_short_secrets() -> Iterator[Finding]:
 
 
 def check_upstream() -> Iterator[Finding]:
-    """Yields findings about OPENAI_BASE_URL, the upstream's URL, for this server."""
+    """Yields a fault or a warning if OPENAI_BASE_URL, the upstream's URL, is wrong or doubtful for this server."""
     yield from check_upstream_url(settings.OPENAI_BASE_URL, settings.HOST, settings.PORT)
 
 
 def check_upstream_url(base_url: str, host: str, port: int) -> Iterator[Finding]:
-    """Yields findings about the upstream's URL `base_url` for a server that listens on `host` and `port`.
+    """Yields what is wrong or doubtful about the upstream's URL `base_url`, for a server on `host` and `port`.
 
     The server's own URL, and an unusable proxy on the way, are faults. A URL without a path gets a warning.
     """

@@ -39,7 +39,7 @@ class LoggedProtocol(Protocol):
 
 
 class AccessLog:
-    """ASGI application that wraps another one, and logs a line for each answered request."""
+    """ASGI application that wraps another one, and logs a line for each of its requests, answered or not."""
 
     def __init__(self, application: Any) -> None:
         self._application = application

@@ -12,8 +12,8 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 def put_without_copy(cycle: RequestResponseCycle, part: bytes) -> bool:
     """Hands a part of a request's body to the call without copying it; returns whether it was handed over.
 
-    Returns False if the call has not taken all earlier parts. uvicorn must then append the part to these, and may stop
-    reading from the client.
+    Returns False if the call has not taken all earlier parts, or is answered already. uvicorn must then take the part:
+    append it to these, and perhaps stop reading from the client; or drop it.
     """
     if not cycle.body and not cycle.response_complete:
         cycle.body = part  # type: ignore[assignment]  # uvicorn converts it to bytes, which copies nothing

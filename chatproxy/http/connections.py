@@ -157,10 +157,10 @@ class Connections:
         return any(parsed in network for network in self._trusted)
 
     def admit(self, connection: Closable, address: str, descriptor: int) -> bool:
-        """Registers a new client connection; returns False if there are too many connections and none of them is idle.
+        """Registers a new client connection as idle; returns False if there are too many and none can make room.
 
-        At a limit, the connection that has been idle for longest is closed to make room. The worker and the client's
-        network each have a limit.
+        At a limit, that of the worker or of the client's network, the connection that has been idle for longest is
+        closed to make room. A connection that gets no room is counted as refused, and not registered.
         """
         name = client_network(address)
         network = self._networks.get(name)
@@ -210,7 +210,10 @@ class Connections:
             self._networks.pop(network.name, None)
 
     def _make_room(self, idle: IdleConnections) -> bool:
-        """Closes the connection that has been idle for longest; returns False if none can be closed."""
+        """Closes the connection among `idle` that has been idle for longest, and removes it from the counts.
+
+        Returns False if none can be closed.
+        """
         closed = idle.close_longest()
         if closed is not None:
             self.remove(closed)  # at once, because more connections may come before the socket is closed

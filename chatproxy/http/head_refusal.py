@@ -16,7 +16,7 @@ from usage.metric_counters import counters
 async def refuse_head(scope: HTTPScope, send: Send, words: str) -> None:
     """Answers a request that has invalid headers with status 400 and the message `words`, and closes the connection.
 
-    The rest of the request's body is not read.
+    The refusal is counted, and delayed if its client gets many (`stranger_pace`). The rest of the body is not read.
     """
     counters.count_refusal(BadRequest.code)
     close_if_unread(connection_of(scope))

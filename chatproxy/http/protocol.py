@@ -72,7 +72,7 @@ class Protocol(RequestReader):
             self._answer_and_close(TooManyConnections())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Ends the call that runs on a lost client connection, and frees the connection's memory."""
+        """Tells the call that runs on a lost connection that its client has left, and frees the connection's memory."""
         # uvicorn tells only the newest request of the loss: a call with other requests behind it would go on.
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
@@ -141,7 +141,8 @@ class Protocol(RequestReader):
     def send_whole(self, status: int, lines: bytes, body: bytes) -> bool:
         """Sends a whole answer in one write and returns True; returns False if the answer must go through uvicorn.
 
-        `lines` are the header lines, Content-Length among them. False means that the write would have to wait.
+        It must if the write would have to wait, if the client has left, or if an answer has begun. `lines` are the
+        header lines, Content-Length among them.
         """
         # uvicorn is slower: it checks and writes each header by itself.
         running = self._running
@@ -158,7 +159,10 @@ class Protocol(RequestReader):
         return True
 
     def send_now(self, chunk: bytes) -> bool:
-        """Sends a piece of a chunked answer; returns False, and sends nothing, if the piece would have to wait."""
+        """Sends a piece of a chunked answer; returns False, and sends nothing, if it must go through uvicorn.
+
+        It must if the write would have to wait, if the client has left, or if the answer is not chunked.
+        """
         running = self._running
         if running is None or running.disconnected or not running.chunked_encoding or self.flow.write_paused:
             return False
@@ -216,7 +220,10 @@ class Protocol(RequestReader):
     # Requests are answered one after the other; in between, the connection is registered as idle.
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        """Starts the call of a request; queues it while the client has not read the answers before."""
+        """Starts the call of a request; queues it while the client has not read the answers before.
+
+        While the worker drains, the answer of a request behind which no other waits ends the connection.
+        """
         if self.flow.write_paused and not self.transport.is_closing():
             # Otherwise unread answers would pile up in memory.
             self.pipeline.append((cycle, app))  # the next one to start
@@ -252,7 +259,10 @@ class Protocol(RequestReader):
         return self.cycle is None or self._is_in_head or self._has_unread_bytes
 
     def shutdown(self) -> None:
-        """Ends this connection because its worker ends: at once if it is idle, else after its last answer."""
+        """Ends this connection because its worker ends: after the running answer, or at once if it is idle.
+
+        An idle connection on which bytes have arrived stays open, so that the request in them is answered first.
+        """
         # uvicorn calls this once. A request that has just arrived is answered as well: its bytes are in the socket
         # while this worker still takes the connection for an idle one.
         if self._is_between_requests:

@@ -81,7 +81,7 @@ class RequestReader(HttpToolsProtocol):
         self._content_bytes = 0  # bytes of the body without framing
 
     def data_received(self, data: bytes) -> None:
-        """Parses the bytes that a client has sent, or queues them to be parsed later."""
+        """Parses the bytes that a client has sent, queues them for later, or drops them once the connection ends."""
         if self._ignores_input:
             self._discardable_bytes -= len(data)
             if self.transport.is_closing() and self._discardable_bytes < 0:
@@ -183,7 +183,11 @@ class RequestReader(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Adds a header to the request, and drops a trailer: the call has its headers already (RFC 9110, 6.5.1)."""
+        """Adds a header to the request, and drops a trailer: the call has its headers already (RFC 9110, 6.5.1).
+
+        Raises:
+            ValueError: the request has more than `MAX_HEADERS`.
+        """
         if self._is_in_head:
             self.headers.append((name := name.lower(), value))
             self.expect_100_continue |= name == b"expect" and value.lower() == b"100-continue"
@@ -275,7 +279,7 @@ class RequestReader(HttpToolsProtocol):
     def _refuse_request(self, error: ProxyError) -> None:
         """Answers bytes that are no valid request with an error, and closes the connection.
 
-        The answer has no request id, and is delayed if the client gets many (`stranger_pace`).
+        The answer has no request id. It is counted, and delayed if the client gets many (`stranger_pace`).
         """
         self._connections.count_refusal("bad_request")
         refuse = partial(self._answer_and_close, error)

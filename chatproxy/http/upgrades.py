@@ -68,7 +68,7 @@ def make_parser(callbacks: Callbacks) -> httptools.HttpRequestParser:
 
 
 def head_without_offer(http_version: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Returns the bytes of a request head with the given headers, but without `Upgrade`.
+    """Returns the bytes of a request head with the given headers, but without `Upgrade`; its method is always POST.
 
     A second parser reads this head to learn how the body is framed.
     """

@@ -79,7 +79,7 @@ async def receive_body(scope: HTTPScope, receive: Receive) -> bytes:
         BadRequest: the Host is not in ALLOWED_HOSTS, and no static file is requested.
         MethodNotAllowed: a static file is requested with a method other than GET, HEAD or OPTIONS.
         BodyTooLarge: the body, or its Content-Length, is more than `MAX_PAGE_BODY_BYTES`.
-        RequestTimeout: the body was not complete within `BODY_SECONDS`.
+        RequestTimeout: the body was not complete within `BODY_SECONDS`, or in less if the worker drains.
         CallerGone: the client has left before the body was complete.
     """
     method = scope["method"]

@@ -99,7 +99,8 @@ class PagePace:
         """Context manager that waits until a request for a page may run, and counts it as running during the block.
 
         Raises:
-            TooManyPages: the request would have to wait too long.
+            TooManyPages: the request would have to wait, or has waited, too long. The refusal is counted and logged;
+                before the error is raised, the client has waited `REFUSAL_SECONDS` at least.
         """
         is_login = method == "POST" and path == LOGIN_PATH
         try:
@@ -126,7 +127,8 @@ class PagePace:
         Returns the seconds that the request must wait. `cost` is the number of pages that it counts as.
 
         Raises:
-            TooManyPages: the request would wait longer than `MAX_WAIT_SECONDS`, and was not counted.
+            TooManyPages: the request would wait longer than `MAX_WAIT_SECONDS`. It counts against no rate, but as a
+                refusal.
         """
         # A login is much more work than a page, and costs more.
         now = self._clock()
@@ -151,13 +153,13 @@ class PagePace:
         return any(self._good_until.get(_digest(cookies.get(name, "")), 0.0) > now for name in login_cookies())
 
     def remember_cookie(self, cookie: str) -> None:
-        """Stores the digest of a valid login cookie: requests with this cookie are not limited."""
+        """Stores the digest of a valid login cookie, with which requests are not limited for `COOKIE_SECONDS`."""
         if len(self._good_until) >= MAX_COOKIES:
             self._good_until.clear()
         self._good_until[_digest(cookie)] = self._clock() + COOKIE_SECONDS
 
     def _refusal(self, visitor: Visitor, seconds: float) -> TooManyPages:
-        """Counts and logs the refusal of a request for a page; returns the error to raise.
+        """Counts the refusal of a request for a page, logs one a minute at most, and returns the error to raise.
 
         The error tells the client to try again after `seconds`.
         """

@@ -86,7 +86,7 @@ class ClientProgram(NamedTuple):
         """Runs pg_dump on one schema of a database, and yields the dump (custom format) in chunks.
 
         `database` are libpq's parameters of a connection, and `role` is for `SET ROLE`. The dump is of one moment,
-        after the call of this method.
+        after the first chunk was asked for.
 
         Raises:
             ClientProgramError: pg_dump has failed; what was yielded is worth nothing then.

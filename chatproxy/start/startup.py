@@ -82,7 +82,9 @@ def check_port(host: str, port: int, output: Output) -> None:
 
 
 def wait_for_database(output: Output, ask: Callable[[psycopg.Connection[TupleRow]], T]) -> T:
-    """Waits until the database answers, then calls `ask` with a connection to it and returns the result.
+    """Waits until the database answers, then calls `ask` with a connection to it and returns what `ask` returns.
+
+    If `ask` raises a psycopg error that may pass, it is called again. A line about the wait is written to `output`.
 
     Raises:
         StartError: the database did not answer within `DATABASE_SECONDS`, or refuses for a lasting reason.
@@ -110,10 +112,11 @@ def wait_for_database(output: Output, ask: Callable[[psycopg.Connection[TupleRow
 def migrated_database(output: Output) -> Iterator[None]:
     """Context manager that migrates the database's schema, and holds a lock in the database until its block ends.
 
-    Servers that start at the same time migrate one after the other. A server that waits writes a line to `output`.
+    Servers that start at the same time migrate one after the other. A server that waits writes a line to `output`. Also
+    makes the ledger's partitions of this month and the next; closes Django's connections at the end.
 
     Raises:
-        StartError: a migration failed; the message is one line.
+        StartError: a migration, or the database in the block, has failed; the message is one line.
     """
 
     def notice() -> None:
@@ -139,7 +142,10 @@ def migrated_database(output: Output) -> Iterator[None]:
 
 
 def _make_months() -> None:
-    """Makes the ledger's partitions of this month and the next, if a server that was off for long has not made them."""
+    """Makes the ledger's missing partitions of this month and the next, unless other transactions use its tables.
+
+    They are missing if no server has run for long.
+    """
     try:
         make_months()
     except OperationalError as error:
@@ -155,7 +161,11 @@ def close_connections() -> None:
 
 
 def connect() -> psycopg.Connection[TupleRow]:
-    """Opens a new connection to the database, outside of Django's pool."""
+    """Opens a new connection to the database, outside of Django's pool; takes the role that Django would take.
+
+    Raises:
+        psycopg.Error: the database cannot be reached, or refuses.
+    """
     # The pool's own time-out would hide why a connection fails.
     probe = psycopg.connect(**connection.get_connection_params(), autocommit=True)
     if role := assumed_role():  # as Django does

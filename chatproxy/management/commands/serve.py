@@ -87,9 +87,10 @@ class Command(BaseCommand):
             sys.exit(f"chatproxy: {without_secrets(str(error))}")
 
     def prepare_start(self, undo: ExitStack) -> None:
-        """Prepares the start of the server: checks the port, starts the bundled PostgreSQL, and calls `prepare`.
+        """Prepares this process to become the server: checks the port, starts the bundled PostgreSQL, calls `prepare`.
 
-        Adds the functions that undo these steps to `undo`, in case a later step fails.
+        Also raises the limit of open files. Adds the function that stops PostgreSQL to `undo`, in case a later step
+        fails. If this code takes over from a running server, port and database are not checked again.
         """
         # When this code takes over from a running server, `--prepare` has just done the checks and `prepare`. They are
         # not done again: they could fail now, or wait for the database, and signals to stop are blocked.
@@ -131,7 +132,10 @@ class Command(BaseCommand):
         self.stdout.flush()
 
     def find_secrets(self) -> dict[str, str]:
-        """Generates the missing secrets, and returns them by name; stores digests of all secrets in the database."""
+        """Generates the missing secrets, and returns them by name; stores digests of all secrets in the database.
+
+        Writes a line that names the secrets that have changed since the last start.
+        """
         generated = generate_secrets(settings.DATA_DIR, with_password=not has_admin())
         # By the digests (canaries), the next start recognises the secrets.
         if changed := record_secrets(setting_reader.load()):
