@@ -61,7 +61,7 @@ class LoginAttemptsManager(models.Manager["LoginAttempts"]):
         return float(row[0]) if row else None
 
     def forget(self, window: timedelta) -> None:
-        """Deletes the counts of login attempts that are older than `window`, at most a thousand at a time."""
+        """Deletes the counts of login attempts that are older than `window`, at most a thousand in one call."""
         with connection.cursor() as cursor:
             cursor.execute(FORGET, {"window": _interval(window)})
 

@@ -75,7 +75,7 @@ def check_is_direct(database: psycopg.Connection[TupleRow]) -> None:
     find no tables.
 
     Raises:
-        StartError: it leads to a pooler, such as PgBouncer.
+        StartError: the connection leads to a pooler, such as PgBouncer.
     """
     if is_pooled(database):
         raise StartError(

@@ -59,7 +59,7 @@ def check_permissions() -> Iterator[Finding]:
 def check_open_files() -> Iterator[Finding]:
     """Yields a warning if the system allows too few open files for MAX_PARALLEL_REQUESTS calls at once.
 
-    Yields a fault if there are so few that some calls leave none for new connections.
+    Yields a fault if it allows fewer than `MIN_FILES`, with which a few calls leave none for new connections.
     """
     calls = settings.MAX_PARALLEL_REQUESTS
     # The hard limit counts: a start raises the limit of the server's processes up to it.

@@ -16,7 +16,7 @@ PATIENCE_SECONDS = 2.0
 
 
 def check_redis() -> Iterator[Finding]:
-    """Yields a warning if Redis does not answer, or if several workers have none to share."""
+    """Yields a warning if Redis does not answer, or if REDIS_URL is unset although there are several workers."""
     # Not a fault: without Redis each process counts limits for itself, and looks for Redis again every few seconds.
     if not settings.REDIS_URL:
         if settings.WEB_CONCURRENCY > 1:

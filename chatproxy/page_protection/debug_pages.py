@@ -77,7 +77,7 @@ def is_local(request: HttpRequest) -> bool:
 
 
 def host_name(request: HttpRequest) -> str:
-    """Returns the name in a request's `Host` header, without the port."""
+    """Returns the host in a request's `Host` header, in lower case, without the port and the brackets of IPv6."""
     # Django's `get_host` would raise an error for a name that is not in ALLOWED_HOSTS.
     host: str = request.META.get("HTTP_HOST", "").lower()
     return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]

@@ -97,9 +97,9 @@ def fingerprint_of(secret: str) -> str:
 
 
 def user_of(device: Device | None) -> AbstractBaseUser | None:
-    """Reads the user who signed in on `device` from the database; None if the password has changed since.
+    """Reads the user who signed in on `device` from the database, and returns the user.
 
-    Also None if the user no longer exists.
+    Returns None if the password has changed since, if the user no longer exists, or without a device.
     """
     if device is None or not device.owner.isdecimal():
         return None
@@ -110,7 +110,10 @@ def user_of(device: Device | None) -> AbstractBaseUser | None:
 
 
 def has_valid_key(device: Device | None) -> bool:
-    """Returns whether the access key that signed in on `device` is still valid, with the same secret."""
+    """Returns whether the access key that signed in on `device` is still valid, with the same secret.
+
+    Returns False without a device.
+    """
     if device is None:
         return False
     # This makes no query: the keys are in memory.

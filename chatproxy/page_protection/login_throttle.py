@@ -78,9 +78,10 @@ class LoginThrottle:
         return response
 
     def process_view(self, request: HttpRequest, _view: object, _args: object, _kwargs: object) -> HttpResponse | None:
-        """Counts a login attempt before the password or key is checked; refuses it if there were too many.
+        """Counts a login attempt before the password or key is checked; returns a refusal if there were too many.
 
-        A refusal is a page with status 429, or 503 if the database does not answer. Returns None for any other request.
+        The refusal is a page with status 429, or 503 if the database does not answer. Returns None for an attempt that
+        may be made, and for any other request.
         """
         match = request.resolver_match
         if request.method != "POST" or match is None or match.view_name not in LOGIN_VIEWS:
@@ -136,9 +137,9 @@ def limits_of_key(request: HttpRequest) -> list[LoginLimit]:
 
 
 def count_attempt(limits: list[LoginLimit]) -> float:
-    """Counts a login attempt against its limits; returns the seconds that it must wait, or 0.
+    """Counts a login attempt against its limits; returns the seconds that it must wait, or 0 if it may be made.
 
-    Old counts are deleted.
+    First deletes old counts.
     """
     LoginAttempts.objects.forget(WINDOW)
     seconds = LoginAttempts.objects.add(limits, WINDOW)

@@ -182,7 +182,7 @@ def _quoted(name: str) -> str:
 
 
 def _close(pipe: IO[bytes] | None) -> None:
-    """Closes the pipe to a program that may have ended."""
+    """Closes the pipe to a program, if there is one; the program may have ended."""
     if pipe is not None:
         with suppress(BrokenPipeError):
             pipe.close()

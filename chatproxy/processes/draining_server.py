@@ -111,7 +111,10 @@ class DrainingServer(Server):
         return await super().on_tick(counter)
 
     def _check_ids(self) -> None:
-        """Asks the master to replace the workers if new request ids have times over a minute ahead of the clock."""
+        """Asks the master to replace the workers if new request ids have times over a minute ahead of the clock.
+
+        Does nothing while this worker drains.
+        """
         # Rows are listed, filtered and pruned by the time in their id, which never goes back. So when the clock is put
         # back, new ids are ahead of it; a new process takes the time from the clock again.
         ahead = ids.seconds_ahead()
@@ -184,7 +187,10 @@ class DrainingServer(Server):
                 tell()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Closes the port, finishes all accepted requests, and ends the parts of the worker."""
+        """Closes the port, finishes all accepted requests or cancels them (`cancel_calls`), ends the worker's parts.
+
+        First it accepts the connections that wait in the port's queue, unless the calls are to be cancelled.
+        """
         # Connections in the port's queue are accepted first: their clients may have sent their requests already, and
         # nobody could tell them that these were not served. If the calls are to be cancelled, nothing more is accepted.
         queued = [] if self._is_cancelling else queued_connections(sockets or [])

@@ -31,7 +31,10 @@ class ShutdownSteps(AsyncExitStack):
 
 
 async def run_step(name: str, step: Callable[[], Awaitable[object] | None]) -> None:
-    """Runs one step of a worker's shutdown, for at most `STEP_SECONDS`, and logs its errors."""
+    """Runs one step of a worker's shutdown, and logs an error instead of raising it.
+
+    A step that awaits is cancelled after `STEP_SECONDS`.
+    """
     try:
         waiting = step()
         if inspect.isawaitable(waiting):

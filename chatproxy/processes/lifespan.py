@@ -65,9 +65,10 @@ def start_ledger(steps: ShutdownSteps) -> None:
 
 
 async def start_parts(steps: ShutdownSteps) -> None:
-    """Starts the other parts of this worker: keys, budgets, limits and a sweep.
+    """Starts the parts of this worker beside the ledger: keys, budgets, limits, and the connections to upstream.
 
-    Adds the steps that end these parts to `steps`. Call this after `start_ledger`.
+    Also starts a task that deletes outdated records of owners. Adds the steps that end all of these to `steps`. Call
+    this after `start_ledger`.
     """
     keyring.start()
     steps.add("keyring", keyring.stop)
@@ -88,7 +89,7 @@ async def start_parts(steps: ShutdownSteps) -> None:
 
 
 def freeze_loaded_objects() -> None:
-    """Turns Python's garbage collection on, for objects made from now on."""
+    """Exempts all objects that exist now from Python's garbage collection, and turns it on for those made later."""
     # Nearly all objects that exist now stay until the process ends: searching them again and again would only cost
     # time.
     gc.collect()

@@ -74,7 +74,7 @@ class ShipperWatch(KeepRunning):
             self._process.wait()
 
     def kill(self) -> None:
-        """Kills the shipper, until `resume`; the next shipper ships the rest of the journals."""
+        """Kills the shipper, and starts none before `resume`; the next shipper ships the rest of the journals."""
         self.end_watch(STOP_SECONDS)
         if self._process is not None:
             self._process.kill()

@@ -59,7 +59,7 @@ class StartReports:
         return self._memory[0] != 0
 
     def mark(self) -> None:
-        """Makes `has_any` true."""
+        """Records that a worker has served before, so that `has_any` is true."""
         self._memory[0] = 1
 
     def report(self) -> None:
@@ -69,7 +69,7 @@ class StartReports:
             os.write(self._write, b".")
 
     def forget(self) -> None:
-        """Drops the reports that have arrived so far."""
+        """Drops the workers' reports that have arrived so far, so that `wait_for` counts later ones only."""
         with suppress(BlockingIOError):
             while os.read(self._read, 4096):
                 pass
@@ -147,7 +147,7 @@ class Upgrade:
             self._replace_workers(self._master.num_workers - len(self._retiring))
 
     def _replace_workers(self, count: int) -> None:
-        """Lets gunicorn start `count` workers, and ends the present ones once the new ones serve."""
+        """Makes gunicorn start new workers; a thread ends the present ones once `count` of the new ones serve."""
         self._replaced_at = time.monotonic()
         old = set(self._master.WORKERS) - self._retiring
         self._retiring |= old

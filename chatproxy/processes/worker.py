@@ -65,7 +65,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
         start_reports.report()
 
     def init_process(self) -> None:
-        """Loads the application in the new process, and serves it."""
+        """Loads the application in the new process and serves it; turns off the garbage collector while it loads."""
         # Until the start is over: loading modules leaves no garbage, but searching for it would take a sixth of the
         # start. `chatproxy.processes.lifespan` switches it on again.
         gc.disable()

@@ -194,6 +194,6 @@ def connection_parameters() -> dict[str, str]:
 
 
 def assumed_role() -> str | None:
-    """Returns the role that each database connection takes by `SET ROLE`, or None."""
+    """Returns the role that each database connection takes by `SET ROLE`; None if it keeps that of its user."""
     role: str | None = connection.settings_dict["OPTIONS"].get("assume_role")
     return role

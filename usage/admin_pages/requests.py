@@ -95,7 +95,7 @@ def _bodies_context(request: HttpRequest, call: Request) -> dict[str, object]:
 
 
 def _day_of(call: Request) -> str:
-    """Returns a query string that selects the day of a call, in UTC."""
+    """Returns a query string for links to other pages that selects the day of a call, in UTC, as the range of time."""
     return urlencode({"range": f"{call.started_at:%Y-%m-%d}"})
 
 

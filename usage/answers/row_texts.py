@@ -124,10 +124,10 @@ def _names(usage: Mapping[str, object]) -> Iterator[str | None]:
 
 @lru_cache(maxsize=256)
 def _are_plain_names(names: tuple[str | None, ...], secrets: tuple[str, ...]) -> bool:
-    """Returns whether a usage object with these names has no secrets, so that it can be stored as it came.
+    """Returns whether a usage object with these names surely has no secrets, so that it can be stored as it came.
 
-    `names` come from `_names`. A None among them stands for a possible secret, and makes the result False. Results are
-    cached: the same names come again and again.
+    `names` come from `_names`. A None among them stands for a possible secret, and makes the result False, as long
+    names do. Results are cached: the same names come again and again.
     """
     text = "\n".join(name for name in names if name is not None)
     is_short = None not in names and len(text) < MAX_CACHED_NAMES and "\0" not in text

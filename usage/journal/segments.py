@@ -19,7 +19,7 @@ READ_BYTES = 8 * 1024 * 1024  # with bodies kept, about as many calls as are del
 
 
 def read_from(path: Path, offset: int, limit: int | None = None) -> Scan:
-    """Reads the next few MiB of a journal file, from byte `offset` on, and returns the whole records in them.
+    """Reads the next few MiB of a journal file, from byte `offset` on; returns their whole records and damaged lines.
 
     * With `limit`, the file has been written up to this position. If no whole record comes before it, the bytes up to
       there count as damaged.

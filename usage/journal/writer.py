@@ -67,7 +67,7 @@ class Journal:
         return self._full_disk.is_full
 
     def open(self) -> None:
-        """Creates and locks this process's lock file, and starts the first journal file and the syncing thread.
+        """Creates and locks this process's lock file, and starts the first journal file and the journal's thread.
 
         Raises:
             OSError: the directory cannot be written.
@@ -137,9 +137,9 @@ class Journal:
         await waiter
 
     def rotate(self) -> None:
-        """Closes the current journal file and starts the next one. The shipper can delete the closed file once shipped.
+        """Closes the current journal file, which the shipper can then delete, and starts the next one.
 
-        If the disk refuses the new file, the current one stays in use.
+        If the disk refuses the next file, the current one stays in use.
         """
         with self._lock:
             self._rotate()
