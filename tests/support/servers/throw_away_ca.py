@@ -12,6 +12,19 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+# Python 3.13 and later trust no authority whose certificate does not say what its key is for.
+SIGNS_CERTIFICATES = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+
 
 def make_server(directory: Path, name: str) -> tuple[Path, ssl.SSLContext]:
     """Creates a certificate authority, and a server's certificate that it signs.
@@ -31,6 +44,7 @@ def make_server(directory: Path, name: str) -> tuple[Path, ssl.SSLContext]:
         .serial_number(1)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(issuer, critical=False)
+        .add_extension(SIGNS_CERTIFICATES, critical=True)
         .sign(authority_key, hashes.SHA256())
     )
     leaf = (
