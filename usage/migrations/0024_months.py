@@ -22,7 +22,7 @@ import django.db.models.deletion
 from django.db import migrations, models, transaction
 
 CALLS, BODIES = TABLES = ("usage_request", "usage_requestbody")
-BEGIN = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 500"
+BEGIN = "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 500"
 MARGIN = timedelta(days=7)  # for the validation: the first partition ends so much later at least
 FUNCTION = "usage_request_is_locked"
 CREATE_FUNCTION = f"""
