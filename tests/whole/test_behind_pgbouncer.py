@@ -36,8 +36,12 @@ UNION ALL SELECT 'temporary table ' || relname FROM pg_class WHERE relnamespace 
 UNION ALL SELECT 'lock ' || objid FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()
 UNION ALL SELECT 'setting ' || name FROM pg_settings WHERE source = 'session' AND name NOT IN ({known})
 """
-# PgBouncer itself sets them for each client.
-KNOWN = ("application_name", "client_encoding", "DateStyle", "IntervalStyle", "standard_conforming_strings", "TimeZone")
+KNOWN = (
+    # PgBouncer itself sets them for each client.
+    *("application_name", "client_encoding", "DateStyle", "IntervalStyle", "standard_conforming_strings", "TimeZone"),
+    # PostgreSQL sets them for each transaction, whatever was set in the last one.
+    *("transaction_isolation", "transaction_read_only"),
+)
 
 
 @pytest.fixture(scope="module")
