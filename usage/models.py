@@ -257,6 +257,22 @@ class UsageHour(models.Model):
         return f"{self.hour:%Y-%m-%d %H} {self.key_name} {self.model} {self.route} {self.outcome}"
 
 
+class UsagePeak(models.Model):
+    """The highest figures of any call of one day (UTC), which the log pages show for all days together.
+
+    They do not fall when a call is subtracted from the sums. Only `usage.sums.adding_up` writes this table.
+    """
+
+    day = models.DateField(primary_key=True)
+    max_duration_ms = models.FloatField()
+    max_input_tokens = models.BigIntegerField()
+    max_cached_tokens = models.BigIntegerField()
+    max_output_tokens = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.day}"
+
+
 class Span(models.TextChoices):
     """The unit of time that one row of sums covers (`UsageTotal`, `ErrorTotal`), such as an hour."""
 

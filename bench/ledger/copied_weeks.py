@@ -16,10 +16,11 @@ from django.db.backends.utils import CursorWrapper
 
 from usage.ids import first_id
 from usage.journal_shipping.digests import DIGEST
-from usage.models import CountedResponse, ErrorTotal, Request, StoredObject, UsageDay, UsageHour, UsageTotal
+from usage.models import CountedResponse, ErrorTotal, Request, StoredObject, UsageDay, UsageHour, UsagePeak, UsageTotal
 
 WEEK = timedelta(days=7)
 BY_ID = "request_id >= %(first_id)s AND request_id < %(end_id)s"
+BY_DAY = "day >= %(start)s AND day < %(end)s"
 BY_START = "start >= %(start)s AND start < %(end)s"
 # The tables to copy, each with the condition that selects the rows of the week. Totals of minutes are kept for less
 # than a week.
@@ -28,7 +29,8 @@ TABLES: dict[type[models.Model], str] = {
     CountedResponse: BY_ID,
     StoredObject: BY_ID,
     UsageHour: "hour >= %(start)s AND hour < %(end)s",
-    UsageDay: "day >= %(start)s AND day < %(end)s",
+    UsageDay: BY_DAY,
+    UsagePeak: BY_DAY,
     UsageTotal: f"span <> 'minute' AND {BY_START}",
     ErrorTotal: BY_START,
 }

@@ -7,7 +7,7 @@ from datetime import timedelta
 from django.db.models import Max, QuerySet, Sum
 
 from usage.ids import first_id
-from usage.models import FAILED, ErrorTotal, Request, Span, UsageHour
+from usage.models import FAILED, Dimension, ErrorTotal, Request, Span, UsagePeak, UsageTotal
 from usage.sums.ranges import TimeRange
 
 MAX_CALLS = 50
@@ -15,20 +15,23 @@ HOUR = timedelta(hours=1)
 
 
 def read_counters() -> dict[str, float | None]:
-    """Returns the counters of the log pages by name, such as `errors` and `max_ms`, over all calls ever.
+    """Reads the counters of the log pages, which are of all calls ever, from sums by day; returns them by name.
 
-    Durations are in milliseconds. Durations and tokens are None if there are no calls.
+    * The number of calls, and of errors.
+    * The total, the average and the longest duration, in milliseconds. None if there are no calls.
+    * The most input, cached and output tokens of one call. None if there are no calls.
     """
-    counters = UsageHour.objects.aggregate(
-        requests=Sum("calls", default=0),
-        errors=Sum("calls", filter=FAILED, default=0),
-        total_ms=Sum("duration_ms"),
+    counters = UsageTotal.objects.filter(span=Span.DAY, dimension=Dimension.ALL).aggregate(
+        requests=Sum("calls", default=0), errors=Sum("errors", default=0), total_ms=Sum("duration_ms")
+    )
+    peaks = UsagePeak.objects.aggregate(
         max_ms=Max("max_duration_ms"),
         max_prompt_tokens=Max("max_input_tokens"),
         max_cached_tokens=Max("max_cached_tokens"),
         max_completion_tokens=Max("max_output_tokens"),
     )
-    return {**counters, "average_ms": counters["total_ms"] / counters["requests"] if counters["requests"] else None}
+    average = counters["total_ms"] / counters["requests"] if counters["requests"] else None
+    return {**counters, **peaks, "average_ms": average}
 
 
 def read_newest_calls(*, failed_only: bool) -> list[Request]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -26,6 +26,7 @@ from usage.sums.tables import (
     ADD_FAILURES,
     ADD_HOURS,
     ADD_NAMES,
+    ADD_PEAKS,
     ADD_TOTALS,
     DAY_KEYS,
     DAY_SUMS,
@@ -155,15 +156,19 @@ class Rollup:
 
         All is computed before the first row is locked, because from there on the shippers of other hosts wait.
         """
-        _execute(cursor, [*self._hours(), *self._days(), *self._totals(set(Span)), *self._failures()])
+        _execute(cursor, [*self._hours(), *self._days(), *self._peaks(), *self._totals(set(Span)), *self._failures()])
 
     def write_hours(self, cursor: CursorWrapper) -> None:
-        """Adds the sums of this batch of rows to the tables of hours (`UsageHour`) and of keys' days (`UsageDay`)."""
-        _execute(cursor, [*self._hours(), *self._days()])
+        """Adds the sums of this batch of rows to the tables of hours, of keys' days and of days' highest figures."""
+        _execute(cursor, [*self._hours(), *self._days(), *self._peaks()])
 
     def add_to_days(self, cursor: CursorWrapper) -> None:
         """Adds the sums of this batch of rows to the table of each key's days (`UsageDay`), and to no other table."""
         _execute(cursor, self._days())
+
+    def raise_peaks(self, cursor: CursorWrapper) -> None:
+        """Raises the highest figures of each day (`UsagePeak`) to those of this batch, where these are higher."""
+        _execute(cursor, self._peaks())
 
     def write_totals(self, cursor: CursorWrapper, spans: Collection[Span]) -> None:
         """Adds the sums to the totals of minutes, hours and days, of those `spans` only, and the names that they have.
@@ -188,6 +193,15 @@ class Rollup:
             days[minute.date(), group[0]].merge(sums, histograms=())
         if days:
             yield ADD_DAYS, [_json(_day_columns(days))]
+
+    def _peaks(self) -> Iterator[Statement]:
+        days: dict[date, dict[str, float]] = defaultdict(lambda: dict.fromkeys(MAXES, 0))
+        for (minute, *_), sums in self.minutes.items():
+            peaks = days[minute.date()]
+            for name in MAXES:
+                peaks[name] = max(peaks[name], sums.maxima[name])
+        if days:
+            yield ADD_PEAKS, [_json(_peak_columns(days))]
 
     def _totals(self, spans: Collection[Span]) -> Iterator[Statement]:
         finer: dict[TotalGroup, Sums] = defaultdict(Sums)
@@ -240,6 +254,12 @@ def _hour_columns(hours: _Groups) -> list[dict[str, object]]:
 
 def _day_columns(days: _Groups) -> list[dict[str, object]]:
     return [{**dict(zip(DAY_KEYS, key, strict=True)), **_columns(sums, DAY_SUMS)} for key, sums in sorted(days.items())]
+
+
+def _peak_columns(days: Mapping[date, Mapping[str, float]]) -> list[dict[str, object]]:
+    return [
+        {"day": day, **{f"max_{name}": peak for name, peak in peaks.items()}} for day, peaks in sorted(days.items())
+    ]
 
 
 def _total_columns(totals: Mapping[tuple[object, ...], Sums]) -> list[dict[str, object]]:

@@ -102,6 +102,7 @@ ADD_HOURS = _adding(
     [f"max_{name}" for name in MAXES],
     [f"{name}_histogram" for name in HISTOGRAMS],
 )
+ADD_PEAKS = _adding("usage_usagepeak", ("day",), (), [f"max_{name}" for name in MAXES])
 ADD_DAYS = _adding("usage_usageday", DAY_KEYS, ("calls", "unpriced_calls", *DAY_SUMS))
 ADD_TOTALS = _adding(
     "usage_usagetotal",

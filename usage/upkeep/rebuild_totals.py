@@ -24,7 +24,7 @@ from usage.ids import first_id
 from usage.models import FAILED, NEEDS_PRICE, ErrorTotal, Outcome, Request, Span, UsageDay, UsageHour, UsageTotal
 from usage.sums.adding_up import Rollup, Sums
 from usage.sums.pruned import DAY, comparable_since, histograms_since, latest
-from usage.sums.tables import DAY_KEYS, DAY_SUMS, HISTOGRAMS, HOUR_KEYS, HOUR_SUMS, SUMMED_NAMES, HistogramName
+from usage.sums.tables import DAY_KEYS, DAY_SUMS, HISTOGRAMS, HOUR_KEYS, HOUR_SUMS, MAXES, SUMMED_NAMES, HistogramName
 from usage.sums.totals_reader import COUNTERS, MINUTES_KEPT, ceiling
 from usage.upkeep.differing_sums import DAY_GROUPS, HOUR_GROUPS, differing_groups, differing_histograms
 
@@ -61,7 +61,7 @@ def rebuild_totals(now: datetime | None = None) -> int:
 def rebuild_day(day: datetime) -> None:
     """Computes the totals of one day (UTC), and of its hours, again from the table of hours (`UsageHour`).
 
-    If the hours' histograms have been emptied because of their age, the totals keep those that they have.
+    The day's peaks (`UsagePeak`) are raised where an hour has higher ones. If the hours' histograms have been emptied because of their age, the totals keep those that they have.
     """
     with _without_writers() as cursor:
         totals = UsageTotal.objects.filter(span__in=TOTALS_OF_HOURS, start__gte=day, start__lt=day + DAY)
@@ -72,7 +72,9 @@ def rebuild_day(day: datetime) -> None:
             totals.delete()
         else:
             totals.update(**dict.fromkeys(COUNTERS, 0))
-        _sums_of_hours(hours, histograms=HISTOGRAMS if has_histograms else ()).write_totals(cursor, TOTALS_OF_HOURS)
+        rollup = _sums_of_hours(hours, histograms=HISTOGRAMS if has_histograms else ())
+        rollup.write_totals(cursor, TOTALS_OF_HOURS)
+        rollup.raise_peaks(cursor)
 
 
 @contextmanager
@@ -123,6 +125,7 @@ def _sums_of_hours(hours: Iterable[UsageHour], histograms: Collection[HistogramN
         errors = hour.calls * (hour.outcome != Outcome.SUCCESS)
         sums = Sums(calls=hour.calls, errors=errors, unpriced=hour.unpriced_calls)
         sums.totals.update({name: getattr(hour, name) for name in HOUR_SUMS})
+        sums.maxima.update({name: getattr(hour, f"max_{name}") for name in MAXES})
         for name in histograms:
             sums.histograms[name].update(enumerate(getattr(hour, f"{name}_histogram")))
         rollup.minutes[tuple(getattr(hour, name) for name in HOUR_KEYS)].merge(sums)
