@@ -13,6 +13,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -157,6 +158,24 @@ def test_a_search_is_typed_and_entered(loaded: Gateway, sign_in: SignIn) -> None
     search.fill("does not exist or")
     search.press("Enter")
     expect(page.locator(".cp-list tbody tr")).to_have_count(2)
+
+
+def test_of_many_keys_one_is_suggested_and_chosen(loaded: Gateway, sign_in: SignIn) -> None:
+    """With more keys than a list offers."""
+    page = sign_in(loaded)
+    with psycopg.connect(loaded.variables["DATABASE_URL"], autocommit=True) as database:
+        database.execute("INSERT INTO usage_summedname SELECT 'key', 'many-' || n FROM generate_series(0, 300) AS n")
+        try:
+            page.goto(f"{loaded.url}/admin/usage/request/")
+            page.get_by_label("Key").press_sequentially("faul")
+            expect(page.locator("#names-of-key option")).to_have_count(1)
+            assert page.locator("#names-of-key option").get_attribute("value") == "default"
+            page.get_by_label("Key").fill("default")
+            page.get_by_label("Key").press("Enter")
+            page.wait_for_url("**key=default")
+            assert page.locator(".cp-list tbody tr").count() >= 7
+        finally:
+            database.execute("DELETE FROM usage_summedname WHERE value LIKE 'many-%'")
 
 
 def test_the_list_is_exported(loaded: Gateway, sign_in: SignIn, tmp_path: Path) -> None:

@@ -7,15 +7,18 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponseBase
+from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
 
-from usage.admin_pages.access import may_see, may_see_bodies, render_page
+from usage.admin_pages.access import admin_page, may_see, may_see_bodies, render_page
 from usage.admin_pages.base_url import base_url
 from usage.models import Dimension, Outcome, Request
 from usage.page_data import call_page, reproduction
-from usage.page_data.filters import ANY_FAILURE, Filters, read_choices, read_filters
+from usage.page_data.filters import ANY_FAILURE, MAX_TEXT, Filters, find_names, read_choices, read_filters
 from usage.page_data.search import find
 from usage.sums.ranges import range_labels
+
+SUGGESTED = (Dimension.KEY, Dimension.MODEL, Dimension.ROUTE)  # what one chooses a name of
+MAX_SUGGESTIONS = 20
 
 
 def show_list(request: HttpRequest) -> HttpResponseBase:
@@ -40,7 +43,7 @@ def show_list(request: HttpRequest) -> HttpResponseBase:
         page=page,
         calls=page.calls,
         filters=filters,
-        choices=read_choices((Dimension.KEY, Dimension.MODEL, Dimension.ROUTE)),
+        choices=read_choices(SUGGESTED),
         outcomes=[(ANY_FAILURE, "any failure"), *Outcome.choices],
         ranges=ranges,
         chosen_range=query.get("range", ""),
@@ -49,6 +52,16 @@ def show_list(request: HttpRequest) -> HttpResponseBase:
         is_first="before" not in request.GET,
         is_filtered=bool(query),
     )
+
+
+@admin_page
+def suggest_names(request: HttpRequest) -> HttpResponseBase:
+    """Answers with some names that contain the text `q`, as JSON: of keys, or of models or routes if `of` says so."""
+    dimension, text = (request.GET.get(name, default) for name, default in (("of", Dimension.KEY), ("q", "")))
+    if dimension not in SUGGESTED:
+        raise Http404
+    names = find_names(Dimension(dimension), text.replace("\0", "")[:MAX_TEXT], MAX_SUGGESTIONS)
+    return JsonResponse({"names": names}, headers={"Cache-Control": "no-store"})
 
 
 def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:

@@ -13,7 +13,7 @@ from django.contrib import admin
 from django.http import Http404, HttpRequest
 from django.urls import path
 
-from usage.admin_pages import dashboard, errors, export, needed_prices
+from usage.admin_pages import dashboard, errors, export, needed_prices, requests
 
 
 def no_page(_request: HttpRequest, _rest: str) -> NoReturn:
@@ -27,6 +27,7 @@ urlpatterns = [
     path("usage/needed-prices/", needed_prices.show, name="needed_prices"),
     path("usage/errors/", errors.show, name="errors"),
     path("usage/errors/mark/", errors.mark, name="mark_error"),
+    path("usage/request/names.json", requests.suggest_names, name="names"),
     path("usage/request/export.<str:kind>", export.requests, name="export_requests"),
     path("usage/errors/export.<str:kind>", export.errors, name="export_errors"),
 ]

@@ -181,13 +181,22 @@ def _yes_or_no(text: str) -> str:
     return text if text in ("yes", "no") else ""
 
 
-def read_choices(dimensions: Iterable[Dimension]) -> dict[str, list[str]]:
-    """Returns the names of keys, models and routes that a filter offers, at most `MAX_CHOICES` of each."""
-    return {dimension: list(_names(dimension).order_by("value")[:MAX_CHOICES]) for dimension in dimensions}
+def read_choices(dimensions: Iterable[Dimension]) -> dict[str, list[str] | None]:
+    """Returns the names of keys, models and routes that a filter offers; None where there are over `MAX_CHOICES`.
+
+    Of so many names, a page suggests some while one is being typed (`find_names`).
+    """
+    found = {dimension: list(_names(dimension)[: MAX_CHOICES + 1]) for dimension in dimensions}
+    return {dimension: names if len(names) <= MAX_CHOICES else None for dimension, names in found.items()}
+
+
+def find_names(dimension: Dimension, text: str, most: int) -> list[str]:
+    """Returns at most `most` names of keys, models or routes that contain the given text, in alphabetical order."""
+    return list(_names(dimension).filter(value__icontains=text)[:most])
 
 
 def _names(dimension: Dimension) -> QuerySet[SummedName, str]:
-    return SummedName.objects.filter(dimension=dimension).values_list("value", flat=True)
+    return SummedName.objects.filter(dimension=dimension).order_by("value").values_list("value", flat=True)
 
 
 # SQL

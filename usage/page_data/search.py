@@ -19,8 +19,8 @@ from django.db import connection
 from usage.call_record import CALLED_MODEL_SQL
 from usage.database.query_deadline import limit_query_time
 from usage.ids import first_id, time_of
-from usage.models import Dimension, Request, Span, UsageTotal
-from usage.page_data.filters import FAILED, UNKNOWN, Condition, Filters, SQLValue, conditions_of
+from usage.models import Dimension, Request
+from usage.page_data.filters import FAILED, UNKNOWN, Condition, Filters, SQLValue, conditions_of, find_names
 from usage.sums.summed_names import UNKNOWN_MODEL
 
 PAGE_SIZE = 50
@@ -197,7 +197,7 @@ def _plan(filters: Filters, before: UUID | None) -> list[IndexScan]:
     names = [
         UNKNOWN if name == UNKNOWN_MODEL else Condition(f"{column} = %s", (name,))
         for dimension, column in ((Dimension.KEY, "key_name"), (Dimension.MODEL, CALLED_MODEL_SQL))
-        for name in _names_like(dimension, filters.q)
+        for name in find_names(dimension, filters.q, MAX_NAMES)
     ]
     # One scan for each key or model whose name has the text, and one for failed calls, whose errors may have it.
     return [
@@ -231,13 +231,6 @@ def _find_rare(conditions: Sequence[Condition]) -> Condition | None:
             if count < MAX_RARE_CALLS:
                 return condition
     return None
-
-
-def _names_like(dimension: Dimension, text: str) -> list[str]:
-    """Returns at most `MAX_NAMES` names of keys, or of models, that contain the given text."""
-    # Totals have all names, in far fewer rows than the table of calls.
-    names = UsageTotal.objects.filter(span=Span.DAY, dimension=dimension, value__icontains=text).order_by("value")
-    return list(names.values_list("value", flat=True).distinct()[:MAX_NAMES])
 
 
 def _found_by_all(scans: Sequence[IndexScan], wanted: int) -> list[UUID]:

@@ -61,7 +61,8 @@ def rebuild_totals(now: datetime | None = None) -> int:
 def rebuild_day(day: datetime) -> None:
     """Computes the totals of one day (UTC), and of its hours, again from the table of hours (`UsageHour`).
 
-    The day's peaks (`UsagePeak`) are raised where an hour has higher ones. If the hours' histograms have been emptied because of their age, the totals keep those that they have.
+    If the hours' histograms have been emptied because of their age, the totals keep those that they have. The day's
+    peaks (`UsagePeak`) are raised where an hour has higher ones.
     """
     with _without_writers() as cursor:
         totals = UsageTotal.objects.filter(span__in=TOTALS_OF_HOURS, start__gte=day, start__lt=day + DAY)

@@ -41,6 +41,7 @@ TABLE = {
     "app_list auth": (MASTERS, MASTERS),
     "dashboard_data": (ALL, ALL),
     "errors": (ALL, ALL),
+    "names": (ALL, ALL),
     "mark_error": (NOBODY, "AMS"),  # 405 for a GET
     "export_requests": (ALL, ALL),
     "export_errors": (ALL, ALL),
@@ -164,10 +165,15 @@ def test_who_is_not_of_the_staff_sees_nothing(ids: dict[str, Any], page: str) ->
             assert answer.status_code == 405 or leads.startswith("/admin/login/") or page == "logout", path
 
 
+OF_THE_LEDGER = ("usage_", "export", "errors", "needed", "dashboard", "names", "app_list")
+
+
 def test_somebody_on_the_staff_without_a_role_sees_nothing(ids: dict[str, Any]) -> None:
     client = browser_of(User.objects.create_user("no role", is_staff=True))
     for page, (who_looks, _) in TABLE.items():
-        if who_looks != ALL or page.startswith(("usage_", "export", "errors", "needed", "dashboard", "app_list")):
+        if who_looks != ALL or page.startswith(
+            ("usage_", "export", "errors", "needed", "dashboard", "names", "app_list")
+        ):
             if page.endswith("(short)"):
                 continue
             answer = client.get(pages(ids)[page])

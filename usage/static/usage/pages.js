@@ -1,4 +1,4 @@
-// What several pages need: copying text, and forms that send themselves when a choice is made.
+// What several pages need: copying text, forms that send themselves when a choice is made, and names to choose from.
 "use strict";
 
 document.addEventListener("click", async (event) => {
@@ -18,8 +18,22 @@ document.addEventListener("click", async (event) => {
 });
 
 document.addEventListener("change", (event) => {
-  if (event.target.matches("form[data-auto] select")) event.target.form.requestSubmit();
+  if (event.target.matches("form[data-auto] :is(select, [data-names])")) event.target.form.requestSubmit();
 });
+
+// A field for one of very many names offers some of those that contain what has been typed.
+async function suggestNames(field) {
+  const text = field.value;
+  const answer = await fetch(`${field.dataset.names}&q=${encodeURIComponent(text)}`).catch(() => null);
+  if (!answer?.ok || field.value !== text) return;
+  const { names } = await answer.json();
+  field.list.replaceChildren(...names.map((name) => new Option("", name || "(none)")));
+}
+for (const kind of ["focusin", "input"]) {
+  document.addEventListener(kind, (event) => {
+    if (event.target.matches("[data-names]")) suggestNames(event.target);
+  });
+}
 
 // A form does not send fields that are empty: addresses stay short.
 document.addEventListener("submit", (event) => {
