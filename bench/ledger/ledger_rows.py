@@ -44,11 +44,14 @@ def fill(count: int, *, weeks: int = 52, keys: int = 2000, bodies: int = 200_000
         django.db.Error: the database fails.
     """
     from bench.ledger.copied_weeks import copy_back
+    from usage.upkeep.months import make_months
 
     chance = random.Random(1)
     now = datetime.now(UTC)
     today = now.replace(hour=0, minute=0, second=0, microsecond=0)
     last_week = today - WEEK
+    for week in range(weeks + 1):
+        make_months(today - week * WEEK)
     of_a_week = int((count - len(RARE_AGES)) / (weeks + (now - today) / WEEK))
     moments = _moments(last_week, today, of_a_week, chance)
     moments += _moments(today, now, count - len(RARE_AGES) - of_a_week * weeks, chance)

@@ -37,9 +37,11 @@ def test_a_new_database_is_filled_with_rows_and_sums_that_are_right(gateway_data
             calls, different, digests = connection.execute(WEEKS_OF_CALLS).fetchone() or ()
             ((bodies,),) = connection.execute("SELECT count(*) FROM usage_requestbody").fetchall()
             ((indexes,),) = connection.execute(INDEXES).fetchall()
+            ((strays,),) = connection.execute("SELECT count(*) FROM usage_request_default").fetchall()
 
     assert "\n2,000 rows; MB: " in run.stdout
     assert json.loads(run.stdout.splitlines()[-1]) == []
     assert calls == digests == WEEKS * different > 1400
     assert bodies == 100
+    assert strays == 0  # each month has its partition
     assert indexes == 13  # all that the migrations make
