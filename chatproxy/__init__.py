@@ -37,16 +37,18 @@ shipper after them.
 
 The folders, and what a module of each may import (`tests/test_architecture.py` holds it; from the ground up):
 
-    this level          no folder, but for the lines below; `root_path`, `models`, `version` and `keep_running`, a
-                        thread that starts a process again, are here, too
+    this level          no folder, but for the lines below; `root_path`, `models`, `alert_models`, `version` and
+                        `keep_running`, a thread that starts a process again, are here, too
     configuration       this level
     logs                this level, configuration
     http, postgres      what is above this line; not each other
     settings            what is above this line
-    start, processes, page_protection    what is above this line; not each other
+    start, page_protection               what is above this line; not each other
+    alerts                               what is above this line, but page_protection: rules, channels, messages
+    processes                            what is above this line, but start and page_protection
     doctor              what is above this line, but processes and page_protection
     backup              what is above this line
-    entry, asgi, urls, management    everything
+    entry, asgi, urls, management, admin, templatetags    everything
 
 Everything may import `proxyapi` and `usage`, which import nothing of this package.
 """

@@ -1,4 +1,7 @@
-"""The project's own tables: counts of login attempts, shared by all workers and hosts, and the canaries of secrets."""
+"""The project's own tables: counts of login attempts, shared by all workers and hosts, and the canaries of secrets.
+
+Those of alerts are in `chatproxy.alert_models`, which Django finds by way of this module.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from django.db import connection, models
+
+from chatproxy.alert_models import Alert as Alert
 
 # One step of a SQL statement: counts an attempt of one subject, if the step before it has not exceeded its limit.
 COUNT = """step_{n} AS (

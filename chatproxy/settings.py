@@ -65,6 +65,9 @@ WEB_CONCURRENCY: int = _values["WEB_CONCURRENCY"]
 DATA_DIR: Path = setting_reader.data_dir(_values)
 TRUSTED_PROXIES: list[str] = _values["TRUSTED_PROXIES"]
 ROOT_PATH: str | None = _values["ROOT_PATH"]
+PUBLIC_URL: str | None = _values["PUBLIC_URL"]
+EMAIL_URL: str | None = _values["EMAIL_URL"]
+EMAIL_FROM: str = _values["EMAIL_FROM"]
 ADMIN_USERNAME: str = _values["ADMIN_USERNAME"]
 ADMIN_PASSWORD: str | None = _values["ADMIN_PASSWORD"]
 
@@ -290,8 +293,7 @@ UNFOLD = {
 LOGGING = logs.config(
     {
         # These would log a line for each upstream call, with nothing in it that the ledger does not have.
-        "httpx2": {"level": "WARNING"},
-        "openai": {"level": "WARNING"},
+        **{name: {"level": "WARNING"} for name in ("httpx2", "openai")},
         # A client that sends a wrong Host gets a 400; a traceback for each would help nobody.
         "django.security.DisallowedHost": {"level": "CRITICAL"},
     }

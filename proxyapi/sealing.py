@@ -1,4 +1,4 @@
-"""Computes digests and pseudonyms, and encrypts upstream keys for the database and the disk.
+"""Computes digests and pseudonyms, and encrypts secrets (upstream keys, addresses of alerts) for database and disk.
 
 The keys for this are derived (HKDF, RFC 5869) from `KEY_ENCRYPTION_KEY`, or else from `DJANGO_SECRET_KEY`, each
 with a label of its own, so that none reveals another. If that setting changes, the access keys made before become
@@ -25,7 +25,7 @@ PSEUDONYM_DIGITS = 16
 
 
 class CannotUnseal(Exception):
-    """Error: an upstream key cannot be decrypted, because it is damaged or was encrypted with another secret."""
+    """Error: a stored secret cannot be decrypted, because it is damaged or was encrypted with another secret."""
 
 
 def digest(text: str) -> str:
@@ -44,12 +44,12 @@ def pseudonym(text: str) -> str:
 
 
 def seal(text: str) -> str:
-    """Encrypts an upstream key (with Fernet) for the database and the disk."""
+    """Encrypts a secret, such as an upstream key, with Fernet, for the database and the disk."""
     return _fernet(_secret()).encrypt(text.encode()).decode()
 
 
 def unseal(sealed: str) -> str:
-    """Decrypts an upstream key that `seal` has encrypted.
+    """Decrypts a secret that `seal` has encrypted.
 
     Raises:
         CannotUnseal: the text is damaged, or was encrypted with another secret.

@@ -1,4 +1,4 @@
-"""Checks the URLs of other services: of the upstream, PostgreSQL and Redis.
+"""Checks the URLs of other services: of the upstream, PostgreSQL, Redis and the mail server.
 
 Each check returns the URL, or raises `ValueError` with what is wrong and what is allowed.
 
@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 DATABASE_FORM = "postgresql://user:password@host:port/name"
 REDIS_FORM = "redis[s]://[user:password@]host[:port][/number] or unix:///path/to/socket"
+SMTP_FORM = "smtp+tls://user:password@host:587, smtp+ssl://user:password@host:465 or smtp://host:25"
+SMTP_PORTS = {"smtp": 25, "smtp+tls": 587, "smtp+ssl": 465}
 ENCODE = "percent-encode the special characters of the password (/ as %2F, @ as %40), and check the port"
 MIN_REDACTED_LENGTH = 6  # a shorter password may be part of many words; redacting it would make texts unreadable
 
@@ -81,6 +84,47 @@ def redis_url(value: str) -> str:
     if parts is None or not usable or not _has_plain_credentials(parts):
         raise ValueError(f"is not a Redis URL; {ENCODE}; {REDIS_FORM}")
     return value
+
+
+def smtp_url(value: str) -> str:
+    """Checks the URL of a mail server (`smtp`, `smtp+tls` or `smtp+ssl`), and returns it unchanged.
+
+    Raises:
+        ValueError: `value` is no such URL; the message says what is allowed.
+    """
+    parts = _split(value)
+    if parts is None or parts.scheme not in SMTP_PORTS or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise ValueError(f"is not the URL of a mail server; {ENCODE}; {SMTP_FORM}")
+    if not _has_plain_credentials(parts):
+        raise ValueError(f"cannot be read; {ENCODE}; {SMTP_FORM}")
+    return value
+
+
+class MailServer(NamedTuple):
+    """The parts of a mail server's URL. `smtp+tls` begins without TLS (STARTTLS), `smtp+ssl` has TLS from the start."""
+
+    host: str
+    port: int
+    user: str
+    password: str
+    starts_tls: bool
+    has_tls: bool
+
+
+def mail_server(url: str) -> MailServer:
+    """Returns the parts of a mail server's URL that `smtp_url` has accepted.
+
+    A `+` in a password stays one; django-environ's reader would make a space of it.
+    """
+    parts = urlsplit(url)
+    return MailServer(
+        parts.hostname or "",
+        parts.port or SMTP_PORTS[parts.scheme],
+        unquote(parts.username or ""),
+        unquote(parts.password or ""),
+        parts.scheme == "smtp+tls",
+        parts.scheme == "smtp+ssl",
+    )
 
 
 def passwords_of(url: str) -> Iterator[str]:

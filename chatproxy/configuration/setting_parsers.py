@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable
+from email.utils import parseaddr
 
 from chatproxy.configuration.secret_strength import MIN_LENGTH, MIN_LENGTH_ON_LOOPBACK, is_easily_guessed
 from chatproxy.root_path import normal_root_path
@@ -169,6 +170,18 @@ def host_names(value: str) -> list[str]:
                 ".example.com (and all below it), 10.0.0.7, [::1] or *, without https:// and without a port"
             )
     return comma_separated(value)
+
+
+def email_address(value: str) -> str:
+    """Checks a setting that is an e-mail address, perhaps after a name as in `chatproxy <a@b.example>`; returns it.
+
+    Raises:
+        ValueError: `value` is no such address.
+    """
+    _, address = parseaddr(text(value))
+    if not re.fullmatch(r"[^@\s]+@[A-Za-z0-9.-]+", address):
+        raise ValueError(f"{quoted(value)} is not an e-mail address; one such as chatproxy@example.com")
+    return value
 
 
 def listen_address(value: str) -> str:

@@ -18,10 +18,18 @@ from django.core.exceptions import ImproperlyConfigured
 from chatproxy.configuration.env_file import read_env_file
 from chatproxy.configuration.secret_files import SUFFIX, read_secret_files
 from chatproxy.configuration.secret_strength import MIN_LENGTH
-from chatproxy.configuration.service_urls import database_url, http_url, passwords_of, redis_url, upstream_url
+from chatproxy.configuration.service_urls import (
+    database_url,
+    http_url,
+    passwords_of,
+    redis_url,
+    smtp_url,
+    upstream_url,
+)
 from chatproxy.configuration.setting_parsers import (
     TOO_SHORT,
     django_secret,
+    email_address,
     header_value,
     host_names,
     key_secret,
@@ -122,6 +130,9 @@ SETTINGS = (
     Setting("CSRF_TRUSTED_ORIGINS", [], origins, "Origins of the admin behind a TLS proxy."),
     Setting("TRUSTED_PROXIES", [], networks, "Proxies whose `X-Forwarded-For`, `-Proto` and `-Prefix` are believed."),
     Setting("ROOT_PATH", None, root_path, "Path under which it is reached, as `/ai`. Unset: `X-Forwarded-Prefix`."),
+    Setting("PUBLIC_URL", None, http_url, "Where people reach the gateway, for links in alerts. Unset: no links."),
+    Setting("EMAIL_URL", None, smtp_url, "The mail server for alerts. Unset: no e-mail."),
+    Setting("EMAIL_FROM", "chatproxy@localhost", email_address, "The sender of its e-mails."),
     Setting("ADMIN_USERNAME", "admin", text, "The first admin's name."),
     Setting("ADMIN_PASSWORD", None, text, "The first admin's password. Generated at the first start."),
 )
@@ -130,7 +141,7 @@ SETTINGS = (
 SECRETS = frozenset(
     {"OPENAI_API_KEY", "SECURITY_KEY", "ACCESS_TOKEN", "DJANGO_SECRET_KEY", "KEY_ENCRYPTION_KEY", "ADMIN_PASSWORD"}
 )
-URLS_WITH_PASSWORDS = frozenset({"DATABASE_URL", "REDIS_URL"})
+URLS_WITH_PASSWORDS = frozenset({"DATABASE_URL", "REDIS_URL", "EMAIL_URL"})
 # The variables that name a file instead of a secret itself.
 FILE_NAMES = frozenset(name + SUFFIX for name in SECRETS | URLS_WITH_PASSWORDS)
 

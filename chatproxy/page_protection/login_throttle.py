@@ -44,6 +44,7 @@ from proxyapi import sealing
 from proxyapi.pages import my_usage
 from proxyapi.pages.page_headers import CONTENT_SECURITY_POLICY
 from proxyapi.unauthenticated.client_network import client_network, client_site
+from usage.metric_counters import counters
 
 WINDOW = timedelta(minutes=15)
 PER_DEVICE = 10
@@ -51,6 +52,7 @@ PER_SITE = 120
 PER_NETWORK = 30
 PER_NAME_AND_NETWORK = 10
 PER_NAME = 1000
+REFUSED = "login_throttled"  # in chatproxy_refused_total; alerts are about this count, too
 ADMIN_LOGIN, KEY_LOGIN = LOGIN_VIEWS = ("admin:login", "my_usage:sign_in")
 # The forms that change a password: the device on which one is sent gets a new cookie.
 PASSWORD_FORMS = ("admin:password_change", "admin:auth_user_password_change")
@@ -94,6 +96,7 @@ class LoginThrottle:
         if not seconds:
             request.login_limits = limits  # type: ignore[attr-defined]  # read in __call__, once the view has answered
             return None
+        counters.count_refusal(REFUSED)
         facts = {"minutes": math.ceil(seconds / 60)}
         if match.view_name == KEY_LOGIN:
             answer = render(request, "my_usage/throttled.html", facts, status=429)

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from functools import reduce
-from operator import or_
 
 from django.db import Error, connections
-from django.db.models import Q
 
-from proxyapi.models import AccessKey
+from proxyapi.limits.budget_use import read_used_budgets
 from usage.database.clock import clock_difference, database_now
 from usage.live.shipping_state import BudgetUse
-from usage.money.spent_and_reserved import spent_by
 
 logger = logging.getLogger(__name__)
 
 EVERY_SECONDS = 60.0
 MOST_BUDGETS = 20  # that are shown, the fullest first: each is a time series of its own
 STOP_SECONDS = 5.0
-BUDGETS = {"day": "budget_day", "month": "budget_month", "total": "budget_total"}
 
 
 class DatabaseWatch:
@@ -64,16 +59,5 @@ def fullest_budgets(most: int) -> list[BudgetUse]:
     Raises:
         django.db.Error: the database does not answer.
     """
-    has_budget = reduce(or_, (Q(**{f"{column}__isnull": False}) for column in BUDGETS.values()))
-    keys = {
-        key.name: key.budgets
-        for key in AccessKey.objects.filter(has_budget, active=True).only("name", *BUDGETS.values())
-    }
-    spent = spent_by(list(keys), database_now().date()) if keys else {}
-    used = [
-        BudgetUse(name, span, float(getattr(spent[name], span) / budget) if budget else 1.0)
-        for name, budgets in keys.items()
-        for span, budget in budgets.items()
-        if budget is not None
-    ]
+    used = [BudgetUse(one.key, one.span, one.part_used) for one in read_used_budgets(database_now().date())]
     return sorted(used, key=lambda use: (-use.part, use.key, use.span))[:most]

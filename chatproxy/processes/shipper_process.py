@@ -1,8 +1,8 @@
 """The shipper: the one process of a host that brings journals into the tables, and looks after the tables.
 
 It ships the journals of all writers, living or dead, deletes what is older than its retention, updates the price list,
-polls background responses, and measures what `/metrics` says of clocks and budgets. It may be killed at any moment: all
-that it does is repeatable, and its state is in the tables and the files.
+polls background responses, measures what `/metrics` says of clocks and budgets, and sends alerts. It may be killed at
+any moment: all that it does is repeatable, and its state is in the tables and the files.
 
 A lock decides who ships. A second shipper of the same DATA_DIR waits: that of another server, or of a server that was
 started anew while the shipper of a killed one still ships for its last workers. In the latter case the old one leaves
@@ -26,6 +26,8 @@ from pathlib import Path
 
 from django.conf import settings
 
+from chatproxy.alerts.evaluation import AlertEvaluation
+from chatproxy.alerts.outbox import AlertOutbox
 from chatproxy.logs import log_everything
 from chatproxy.processes.database_watch import DatabaseWatch
 from chatproxy.processes.polling_thread import BackgroundPolls
@@ -162,7 +164,7 @@ def _ship_until(ended: threading.Event, turn: _Turn) -> None:
     journal = settings.DATA_DIR / "journal"
     shipper = Shipper(journal, _complete_at(turn.lock) if segments.waiting_bytes(journal, {}) else None)
     watch = DatabaseWatch()
-    others = (PriceUpdates(), DailyPruning(), BackgroundPolls(), watch)
+    others = (PriceUpdates(), DailyPruning(), BackgroundPolls(), watch, AlertOutbox(), AlertEvaluation())
 
     def report() -> WorkerReport:
         return report_shipping(

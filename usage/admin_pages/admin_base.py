@@ -13,8 +13,8 @@ from unfold.admin import ModelAdmin
 
 # Columns that no list, filter, search or order may read, whatever a class allows.
 SECRET_COLUMNS = frozenset({
-    "password", "digest", "previous_digest", "sealed_upstream_key", "session_data", "session_key",
-    "request_body", "response_body",
+    "password", "digest", "previous_digest", "sealed_upstream_key", "sealed_url", "sealed_secret", "session_data",
+    "session_key", "request_body", "response_body",
 })  # fmt: skip
 
 

@@ -45,6 +45,22 @@ def sections(_request: HttpRequest) -> list[Section]:
             ],
         },
         {
+            "title": "Alerts",
+            "items": [
+                _entry("Alerts", "notifications", "admin:chatproxy_alert_changelist", "chatproxy.view_alert"),
+                _entry(
+                    "Messages",
+                    "outgoing_mail",
+                    "admin:chatproxy_alertmessage_changelist",
+                    "chatproxy.view_alertmessage",
+                ),
+                _entry("Rules", "rule", "admin:chatproxy_alertrule_changelist", "chatproxy.view_alertrule"),
+                _entry(
+                    "Channels", "campaign", "admin:chatproxy_alertchannel_changelist", "chatproxy.view_alertchannel"
+                ),
+            ],
+        },
+        {
             "title": "Settings",
             "items": [
                 _entry("Keys", "key", "admin:proxyapi_accesskey_changelist", "proxyapi.view_accesskey"),

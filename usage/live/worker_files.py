@@ -101,6 +101,11 @@ class WorkerFile:
     def path(self) -> Path:
         return directory() / f"{self._id}.json"
 
+    @property
+    def is_shippers(self) -> bool:
+        """True if this process is the shipper, and no worker."""
+        return self._id.endswith(SHIPPER_SUFFIX)
+
     def write_report(self) -> WorkerReport:
         """Writes this worker's report to its file, and returns the report.
 
@@ -148,7 +153,10 @@ def read_worker_reports() -> WorkerReports:
     own = WorkerFile.of_this_process
     if own is not None:
         own_report = own.write_report()
-        workers.alive.append(own_report)
+        if own.is_shippers:
+            workers.shipper = own_report
+        else:
+            workers.alive.append(own_report)
         workers.counted.add(own_report)
     with _locked_dead_counts() as dead:
         for path in sorted(directory().glob("*.json")):

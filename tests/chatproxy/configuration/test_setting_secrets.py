@@ -172,6 +172,7 @@ def test_a_setting_with_the_name_of_a_secret_is_treated_as_one(name: str) -> Non
         "OPENAI_PROJECT_KEY",
         "OPENAI_BASE_URL",
         "PRICES_URL",
+        "PUBLIC_URL",
         "INVALID_KEYS_PER_MINUTE",
     }
     assert bool(looks_secret) == (name in setting_reader.SECRETS | setting_reader.URLS_WITH_PASSWORDS)

@@ -19,6 +19,7 @@ from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
+from chatproxy.alerts.host_conditions import LOGIN_REFUSALS
 from chatproxy.configuration import setting_reader
 from chatproxy.models import LoginAttempts, LoginLimit
 from chatproxy.page_protection import login_throttle
@@ -26,6 +27,7 @@ from chatproxy.page_protection.login_throttle import PER_NAME_AND_NETWORK, PER_N
 from chatproxy.start.first_start import GENERATORS
 from tests.support.polling import PATIENCE
 from tests.support.servers.gateway import Gateway
+from usage.metric_counters import counters
 
 LOGIN = "/admin/login/"
 PASSWORD = "the-right-password"
@@ -55,6 +57,14 @@ def test_a_name_is_tried_so_often_from_one_network(root: User) -> None:
     assert refused.status_code == 429
     assert 0 < int(refused["Retry-After"]) <= WINDOW.total_seconds()
     assert "Try again in 15 minutes." in refused.content.decode()
+
+
+def test_refused_logins_are_counted_as_alerts_count_them(root: User) -> None:
+    before = counters.values.get(LOGIN_REFUSALS, 0)
+    for _ in range(PER_NAME_AND_NETWORK + 2):
+        log_in()
+
+    assert counters.values[LOGIN_REFUSALS] == before + 2
 
 
 @pytest.mark.parametrize("spelling", ["ROOT", " root", "\uff32oot"])

@@ -11,6 +11,7 @@ from django.db import connection
 from django.test import Client
 
 migration = import_module("chatproxy.migrations.0002_roles")
+of_alerts = import_module("chatproxy.migrations.0004_alerts")
 ROLES = ("viewer", "analyst", "key manager", "admin")
 SUPERUSER = "superuser"
 EVERYBODY = (*ROLES, SUPERUSER)
@@ -19,9 +20,10 @@ EVERYBODY = (*ROLES, SUPERUSER)
 def make_groups() -> None:
     """Creates the groups of the admin's roles, such as "viewer", in the database.
 
-    The migration has made them, but they may be missing, because tests with transactions of their own empty the tables.
+    The migrations have made them, but they may be missing: tests with transactions of their own empty the tables.
     """
     migration.make_groups(apps, SimpleNamespace(connection=connection))
+    of_alerts.grant_permissions(apps, SimpleNamespace(connection=connection))
 
 
 def person(role: str, name: str = "") -> User:

@@ -1,4 +1,7 @@
-"""Which page each of the roles that ship may open, and which form it may send. A page missing from the table fails."""
+"""Which page each of the roles that ship may open, and which form it may send. A page missing from the table fails.
+
+Over 300 lines, since the table has a line for each page.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,19 @@ from django.contrib.contenttypes.models import ContentType
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from chatproxy.alert_models import AlertMessage
 from proxyapi.models import AccessKey
-from tests.support.callers.roles import EVERYBODY, ROLES, SUPERUSER, browser_of, make_groups, migration, person
+from tests.support.alerts import GONE, make_alert, make_channel
+from tests.support.callers.roles import (
+    EVERYBODY,
+    ROLES,
+    SUPERUSER,
+    browser_of,
+    make_groups,
+    migration,
+    of_alerts,
+    person,
+)
 from tests.support.ledger.pages import make_call, make_failure, pieces_of
 from usage.models import ModelPrice
 
@@ -45,6 +59,32 @@ TABLE = {
     "mark_error": (NOBODY, "AMS"),  # 405 for a GET
     "export_requests": (ALL, ALL),
     "export_errors": (ALL, ALL),
+    "app_list chatproxy": (ALL, ALL),
+    "chatproxy_alert_changelist": (ALL, ALL),
+    "chatproxy_alert_add": (NOBODY, NOBODY),
+    "chatproxy_alert_change": (ALL, NOBODY),
+    "chatproxy_alert_history": (ALL, ALL),
+    "chatproxy_alert_delete": (NOBODY, NOBODY),
+    "chatproxy_alert (short)": (ALL, ALL),
+    "chatproxy_alertmessage_changelist": (MASTERS, MASTERS),
+    "chatproxy_alertmessage_add": (NOBODY, NOBODY),
+    "chatproxy_alertmessage_change": (MASTERS, NOBODY),
+    "chatproxy_alertmessage_history": (MASTERS, MASTERS),
+    "chatproxy_alertmessage_delete": (NOBODY, NOBODY),
+    "chatproxy_alertmessage (short)": (ALL, ALL),
+    "chatproxy_alertrule_changelist": (MASTERS, MASTERS),
+    "chatproxy_alertrule_add": (MASTERS, MASTERS),
+    "chatproxy_alertrule_change": (MASTERS, MASTERS),
+    "chatproxy_alertrule_history": (MASTERS, MASTERS),
+    "chatproxy_alertrule_delete": (MASTERS, MASTERS),
+    "chatproxy_alertrule (short)": (ALL, ALL),
+    "chatproxy_alertchannel_changelist": (MASTERS, MASTERS),
+    "chatproxy_alertchannel_add": (MASTERS, MASTERS),
+    "chatproxy_alertchannel_change": (MASTERS, MASTERS),
+    "chatproxy_alertchannel_history": (MASTERS, MASTERS),
+    "chatproxy_alertchannel_delete": (MASTERS, MASTERS),
+    "chatproxy_alertchannel_send_test_message": (MASTERS, MASTERS),
+    "chatproxy_alertchannel (short)": (ALL, ALL),
     "proxyapi_accesskey_changelist": (KEYS, KEYS),
     "proxyapi_accesskey_add": (KEYS, KEYS),
     "proxyapi_accesskey_change": (KEYS, KEYS),
@@ -109,7 +149,9 @@ def pages(ids: dict[str, Any]) -> dict[str, str]:
     for name, path in patterns(get_resolver().url_patterns):
         table = "_".join(path.split("/")[1:3])
         if name == "app_list":
-            found |= {f"app_list {label}": f"/admin/{label}/" for label in ("proxyapi", "usage", "admin", "auth")}
+            found |= {
+                f"app_list {label}": f"/admin/{label}/" for label in ("chatproxy", "proxyapi", "usage", "admin", "auth")
+            }
             continue
         if path.endswith("(?P<url>.*)$"):
             name, path = "catch-all", "admin/nowhere/"
@@ -134,9 +176,15 @@ def ids() -> dict[str, Any]:
         object_id=str(key.pk), object_repr="team a", action_flag=CHANGE,
     )  # fmt: skip
     group = Group.objects.create(name="without rights")
+    alert = make_alert()
+    channel = make_channel(GONE)
+    message = AlertMessage.objects.create(
+        alert=alert, channel=channel, event="opened", notice={"title": "A fault"}, made_at=alert.since
+    )
     return {
         "proxyapi_accesskey": key.pk, "usage_request": make_call(), "usage_modelprice": price.pk,
-        "admin_logentry": entry.pk, "auth_user": user.pk, "auth_group": group.pk,
+        "chatproxy_alert": alert.pk, "chatproxy_alertmessage": message.pk, "chatproxy_alertrule": alert.rule.pk,
+        "chatproxy_alertchannel": channel.pk, "admin_logentry": entry.pk, "auth_user": user.pk, "auth_group": group.pk,
     }  # fmt: skip
 
 
@@ -230,7 +278,7 @@ def test_the_groups_are_made_and_hold_what_their_role_says() -> None:
     make_groups()
     held = {group.name: group.permissions.count() for group in Group.objects.filter(name__in=ROLES)}
 
-    assert held == {name: len(permissions) for name, permissions in migration.ROLES.items()}
+    assert held == {name: len(migration.ROLES[name]) + len(of_alerts.ROLES[name][1]) for name in ROLES}
 
 
 def test_what_an_operator_has_changed_in_a_group_stays(db: None) -> None:

@@ -1,0 +1,227 @@
+"""The pages of alerts in the admin: alerts, the messages about them, rules, and channels with a test button.
+
+Whoever may change channels lets the gateway send requests to any address, so these have permissions of their own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.postgres.fields import ArrayField
+from django.db.models import ManyToManyField, OuterRef, QuerySet, Subquery
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.utils.html import format_html, format_html_join
+from unfold.admin import TabularInline
+from unfold.decorators import action, display
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextareaWidget
+
+from chatproxy.alert_models import Alert, AlertAttempt, AlertChannel, AlertKind, AlertMessage, AlertRule, ChannelKind
+from chatproxy.alerts.forms import AlertChannelForm, AlertRuleForm
+from chatproxy.alerts.kinds import KINDS
+from chatproxy.alerts.outbox import send_test
+from proxyapi.admin_forms import LinesField
+from usage.admin_pages.admin_base import GuardedAdmin, ReadOnlyAdmin
+from usage.admin_pages.base_url import own_path
+from usage.untrusted_text import escape_invisible
+
+STATES = {"open": "danger", "resolved": "success"}
+MESSAGE_STATES = {"sent": "success", "waiting": "info", "failed": "danger", "withdrawn": "warning"}
+
+
+class OpenFilter(admin.SimpleListFilter):
+    title, parameter_name = "state", "state"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[Alert]) -> list[tuple[str, str]]:
+        return [(state, state) for state in STATES]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Alert]) -> QuerySet[Alert]:
+        return queryset.filter(resolved_at__isnull=value == "open") if (value := self.value()) in STATES else queryset
+
+
+class MessagesOfAlert(TabularInline):  # type: ignore[misc]  # unfold has no types
+    model = AlertMessage
+    fields = readonly_fields = ("made", "event", "channel", "state_in_words", "attempts")
+    extra = max_num = 0
+    can_delete = False
+    verbose_name_plural = "messages"
+
+    def has_change_permission(self, request: HttpRequest, obj: Alert | None = None) -> bool:
+        return False
+
+    @admin.display(description="written (UTC)")
+    def made(self, message: AlertMessage) -> str:
+        return f"{message.made_at:%Y-%m-%d %H:%M:%S}"
+
+    @admin.display(description="state")
+    def state_in_words(self, message: AlertMessage) -> str:
+        return message.state
+
+
+@admin.register(Alert)
+class AlertAdmin(ReadOnlyAdmin):
+    class Media:
+        css = {"all": ["usage/pages.css"]}  # noqa: RUF012  (Django's attribute)
+
+    list_display = ("what", "kind", "alert_state", "began", "ended")
+    fields = readonly_fields = ("title", "detail", "to_do", "kind", "subject_name", "host", "began", "ended")
+    list_filter = (OpenFilter,)
+    allowed_lookups = (OpenFilter.parameter_name,)
+    list_filter_sheet = False
+    list_select_related = ("rule",)
+    show_full_result_count = False
+    inlines = (MessagesOfAlert,)
+    empty_words = "Faults that the rules find will be listed here, and sent through the channels."
+
+    @admin.display(description="what")
+    def what(self, alert: Alert) -> str:
+        return escape_invisible(alert.title)
+
+    @admin.display(description="kind", ordering="rule__kind")
+    def kind(self, alert: Alert) -> str:
+        return alert.rule.get_kind_display()
+
+    @admin.display(description="subject")
+    def subject_name(self, alert: Alert) -> str:
+        return escape_invisible(alert.subject)
+
+    @admin.display(description="what to do")
+    def to_do(self, alert: Alert) -> str:
+        facts = KINDS[AlertKind(alert.rule.kind)]
+        return format_html(
+            '{} <a class="cp-link" href="{}">Details</a>', facts.action, own_path(alert.page or facts.page)
+        )
+
+    @display(description="state", label=STATES)  # type: ignore[untyped-decorator]  # unfold's
+    def alert_state(self, alert: Alert) -> str:
+        return "open" if alert.resolved_at is None else "resolved"
+
+    @admin.display(description="since (UTC)", ordering="since")
+    def began(self, alert: Alert) -> str:
+        return f"{alert.since:%Y-%m-%d %H:%M}"
+
+    @admin.display(description="resolved (UTC)", ordering="resolved_at")
+    def ended(self, alert: Alert) -> str:
+        return f"{alert.resolved_at:%Y-%m-%d %H:%M}" if alert.resolved_at else ""
+
+
+@admin.register(AlertMessage)
+class AlertMessageAdmin(ReadOnlyAdmin):
+    list_display = ("what", "made", "channel", "message_state", "attempts", "last_result")
+    fields = readonly_fields = ("what", "channel", "made", "message_state", "results")
+    list_select_related = ("channel",)
+    show_full_result_count = False
+    empty_words = "The messages that the channels have sent, or could not send, will be listed here."
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AlertMessage]:
+        newest = AlertAttempt.objects.filter(message=OuterRef("pk")).order_by("-pk")
+        found: QuerySet[AlertMessage] = super().get_queryset(request)
+        return found.annotate(last_result=Subquery(newest.values("result")[:1]))
+
+    @admin.display(description="message")
+    def what(self, message: AlertMessage) -> str:
+        return escape_invisible(str(message.notice.get("title", "")))
+
+    @admin.display(description="written (UTC)", ordering="made_at")
+    def made(self, message: AlertMessage) -> str:
+        return f"{message.made_at:%Y-%m-%d %H:%M:%S}"
+
+    @display(description="state", label=MESSAGE_STATES)  # type: ignore[untyped-decorator]  # unfold's
+    def message_state(self, message: AlertMessage) -> str:
+        return message.state
+
+    @admin.display(description="last result")
+    def last_result(self, message: AlertMessage) -> str:
+        return getattr(message, "last_result", None) or ""
+
+    @admin.display(description="tries (UTC)")
+    def results(self, message: AlertMessage) -> str:
+        tries = ((f"{one.at:%Y-%m-%d %H:%M:%S}", one.result) for one in message.tries.all())
+        return format_html_join("", "{}: {}<br>", tries)
+
+
+@admin.register(AlertRule)
+class AlertRuleAdmin(GuardedAdmin):
+    form = AlertRuleForm
+    list_display = ("rule_name", "window_minutes", "quiet_hours", "repeat_hours", "enabled")
+    empty_words = "Without a rule, no fault is looked for. Add one for each kind of fault."
+    readonly_fields = ("meaning",)
+
+    def get_fieldsets(self, request: HttpRequest, obj: AlertRule | None = None) -> Any:
+        when = ("kind", *(("meaning",) if obj else ()), "threshold", "window_minutes", "enabled")
+        words = "What threshold and window mean depends on the kind: see docs/alerts.md."
+        return (
+            ("When", {"fields": when, "description": "" if obj else words}),
+            ("How often", {"fields": ("quiet_hours", "repeat_hours")}),
+        )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: AlertRule | None = None) -> tuple[str, ...]:
+        return (*self.readonly_fields, *(("kind",) if obj else ()))
+
+    @admin.display(description="rule", ordering="kind")
+    def rule_name(self, rule: AlertRule) -> str:
+        return str(rule)
+
+    @admin.display(description="meaning")
+    def meaning(self, rule: AlertRule) -> str:
+        facts = KINDS[AlertKind(rule.kind)]
+        fields = (("Threshold", facts.threshold), ("Window", facts.window))
+        return " ".join([facts.fires, *(f"{name}: {text}" for name, text in fields if text)])
+
+
+@admin.register(AlertChannel)
+class AlertChannelAdmin(GuardedAdmin):
+    form = AlertChannelForm
+    list_display = ("name", "kind", "goes_to", "quiet_time", "enabled")
+    empty_words = (
+        "A channel sends alerts to a webhook, to Slack, to Teams or by e-mail. Add one, and send a test message."
+    )
+    readonly_fields = ("goes_to",)
+    formfield_overrides = {  # noqa: RUF012  (Django's attribute)
+        ArrayField: {"form_class": LinesField, "widget": UnfoldAdminTextareaWidget({"rows": 3})},
+        ManyToManyField: {"widget": UnfoldAdminCheckboxSelectMultipleWidget},
+    }
+    actions_detail = ("send_test_message",)
+
+    def get_fieldsets(self, request: HttpRequest, obj: AlertChannel | None = None) -> Any:
+        address = (*(("goes_to",) if obj else ()), "url", "secret", "recipients")
+        return (
+            (None, {"fields": ("name", "kind", "enabled")}),
+            ("Where to", {"fields": address}),
+            ("What and when", {"fields": ("rules", "quiet_from", "quiet_until")}),
+        )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: AlertChannel | None = None) -> tuple[str, ...]:
+        return (*self.readonly_fields, *(("kind",) if obj else ()))
+
+    def save_model(self, request: HttpRequest, obj: AlertChannel, form: AlertChannelForm, change: bool) -> None:
+        form.set_secrets(obj)
+        obj.save()
+
+    @action(description="Send a test message", url_path="test", permissions=["change"])  # type: ignore[untyped-decorator]  # unfold's
+    def send_test_message(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        channel = AlertChannel.objects.filter(pk=object_id).first() if object_id.isdecimal() else None
+        if channel is None:
+            raise Http404("There is no such channel.")
+        if request.method != "POST":
+            context = {**self.admin_site.each_context(request), "opts": self.opts, "original": channel}
+            context |= {"channel": channel, "title": f"Test channel {escape_invisible(channel.name, 60)}"}
+            return TemplateResponse(request, "admin/chatproxy/alertchannel/test_channel.html", context)
+        result = send_test(channel)
+        self.log_change(request, channel, f"Test message: {result.words}.")
+        level, verb = (messages.SUCCESS, "sent") if result.was_sent else (messages.ERROR, "not sent")
+        self.message_user(request, f"The test message was {verb}: {result.words}.", level)
+        return redirect("admin:chatproxy_alertchannel_change", channel.pk)
+
+    @admin.display(description="goes to")
+    def goes_to(self, channel: AlertChannel) -> str:
+        """Returns where a channel sends: its recipients, or the host in its address; the rest of that is secret."""
+        return ", ".join(channel.recipients) if channel.kind == ChannelKind.EMAIL else f"{channel.host}/…"
+
+    @admin.display(description="quiet (UTC)")
+    def quiet_time(self, channel: AlertChannel) -> str:
+        if channel.quiet_from is None or channel.quiet_until is None:
+            return ""
+        return f"{channel.quiet_from:%H:%M} to {channel.quiet_until:%H:%M}"

@@ -1,0 +1,295 @@
+"""The tables of alerts: rules, channels, alerts, the messages about them, and the hosts that look for them.
+
+Invariants: of one rule, subject and host at most one alert is open, which a unique constraint holds, so several hosts
+and processes that find the same fault open one alert. The address and the secret of a channel are stored encrypted, and
+are shown nowhere.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, time, timedelta
+from urllib.parse import urlsplit
+
+from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+
+from proxyapi import sealing
+
+MAX_TITLE_LENGTH = MAX_SUBJECT_LENGTH = MAX_HOST_LENGTH = 300  # characters; the last two fit into one index
+MOST_HOURS = 24 * 365
+
+
+class AlertKind(models.TextChoices):
+    """The kinds of faults that a rule can look for; `chatproxy.alerts.kinds` says what each of them means."""
+
+    BUDGET = "budget", "Budget used"
+    BUDGET_REFUSALS = "budget_refusals", "Calls refused by a budget"
+    ERROR_RATE = "error_rate", "Error rate"
+    UPSTREAM_DOWN = "upstream_down", "Upstream unreachable"
+    UPSTREAM_SLOW = "upstream_slow", "Upstream slow"
+    BACKLOG = "backlog", "Journal backlog"
+    SHIPPER = "shipper", "Shipper away"
+    DATABASE = "database", "Database away"
+    DISK = "disk", "Disk space"
+    UNPRICED = "unpriced", "Price missing"
+    KEY_EXPIRY = "key_expiry", "Key about to expire"
+    LOGIN = "login", "Logins throttled"
+
+
+# Of the thresholds, where they are no plain numbers.
+UNITS: dict[str, str] = {
+    AlertKind.BUDGET: " %",
+    AlertKind.ERROR_RATE: " %",
+    AlertKind.UPSTREAM_SLOW: " times",
+    AlertKind.BACKLOG: " seconds",
+    AlertKind.DISK: " %",
+    AlertKind.KEY_EXPIRY: " days",
+}
+
+
+class AlertRule(models.Model):
+    """A rule: the kind of fault to look for, from which threshold on, and how often to send messages about it."""
+
+    kind = models.CharField(max_length=20, choices=AlertKind)
+    threshold = models.DecimalField(
+        max_digits=12, decimal_places=2, null=True, blank=True, validators=[MinValueValidator(0)]
+    )
+    window_minutes = models.PositiveIntegerField(
+        "window in minutes", null=True, blank=True, validators=[MinValueValidator(1), MaxValueValidator(7 * 1440)]
+    )
+    quiet_hours = models.PositiveIntegerField(
+        "quiet hours",
+        default=1,
+        validators=[MaxValueValidator(MOST_HOURS)],
+        help_text="After a message, an alert about the same subject that comes back is not sent for so many hours.",
+    )
+    repeat_hours = models.PositiveIntegerField(
+        "repeat after hours",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(MOST_HOURS)],
+        help_text="An alert that stays open is sent again after so many hours. Leave empty to send it once.",
+    )
+    enabled = models.BooleanField(default=True)
+
+    class Meta:
+        ordering = ("kind", "threshold")
+        verbose_name = "alert rule"
+        constraints = (models.UniqueConstraint(fields=["kind", "threshold"], name="chatproxy_alertrule_once"),)
+
+    def __str__(self) -> str:
+        if self.threshold is None:
+            return self.get_kind_display()
+        return f"{self.get_kind_display()}: {self.threshold.normalize():f}{UNITS.get(self.kind, '')}"
+
+
+class ChannelKind(models.TextChoices):
+    """The ways in which a channel sends messages."""
+
+    WEBHOOK = "webhook", "Webhook (signed JSON)"
+    SLACK = "slack", "Slack"
+    TEAMS = "teams", "Microsoft Teams"
+    EMAIL = "email", "E-mail"
+
+
+class AlertChannel(models.Model):
+    """A channel: where messages about alerts are sent, and the hours of the day in which it is silent.
+
+    Its address and secret are encrypted (`proxyapi.sealing`). `host` is the host name in the address, which may be
+    shown; the rest of the address of a Slack or Teams webhook lets anybody post there.
+    """
+
+    name = models.CharField(max_length=100, unique=True)
+    kind = models.CharField(max_length=10, choices=ChannelKind)
+    enabled = models.BooleanField(default=True)
+    recipients = ArrayField(
+        models.EmailField(), default=list, blank=True, help_text="E-mail addresses. For e-mail only."
+    )
+    rules = models.ManyToManyField(
+        AlertRule, blank=True, help_text="Leave empty to send the alerts of all rules, also of later ones."
+    )
+    quiet_from = models.TimeField(
+        null=True, blank=True, help_text="In UTC. From then until the end of the quiet time, messages wait."
+    )
+    quiet_until = models.TimeField(null=True, blank=True, help_text="In UTC. May be on the next day.")
+    host = models.CharField(max_length=255, blank=True, editable=False)
+    sealed_url = models.TextField(blank=True, editable=False)
+    sealed_secret = models.TextField(blank=True, editable=False)
+
+    class Meta:
+        ordering = ("name",)
+        verbose_name = "alert channel"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        """Checks the quiet time of the channel, which has both a beginning and an end, or neither.
+
+        Raises:
+            ValidationError: only one of them is given, or both are the same.
+        """
+        if (self.quiet_from is None) != (self.quiet_until is None):
+            raise ValidationError({"quiet_until": "Give both times, or neither."})
+        if self.quiet_from is not None and self.quiet_from == self.quiet_until:
+            raise ValidationError({"quiet_until": "The quiet time must end at another time than it begins."})
+
+    def set_url(self, url: str) -> None:
+        """Sets the address to which the channel sends, without saving the channel."""
+        self.host = urlsplit(url).hostname or ""
+        self.sealed_url = sealing.seal(url)
+
+    def set_secret(self, secret: str) -> None:
+        """Sets the secret with which the channel signs its messages, without saving the channel."""
+        self.sealed_secret = sealing.seal(secret)
+
+    @property
+    def url(self) -> str:
+        """The address to which the channel sends, decrypted.
+
+        Raises:
+            CannotUnseal: it was encrypted with another secret of the gateway.
+        """
+        return sealing.unseal(self.sealed_url)
+
+    @property
+    def secret(self) -> str:
+        """The secret with which the channel signs its messages, decrypted.
+
+        Raises:
+            CannotUnseal: it was encrypted with another secret of the gateway.
+        """
+        return sealing.unseal(self.sealed_secret)
+
+    def is_quiet(self, moment: time) -> bool:
+        """Returns whether the channel is silent at a time of the day (UTC)."""
+        if self.quiet_from is None or self.quiet_until is None:
+            return False
+        if self.quiet_from < self.quiet_until:
+            return self.quiet_from <= moment < self.quiet_until
+        return moment >= self.quiet_from or moment < self.quiet_until
+
+    def sends_from(self, now: datetime) -> datetime:
+        """Returns when a message that is written now (UTC) may be sent: now, or at the end of the quiet time."""
+        if self.quiet_until is None or not self.is_quiet(now.time()):
+            return now
+        end = datetime.combine(now.date(), self.quiet_until, tzinfo=now.tzinfo)
+        return end if end > now else end + timedelta(days=1)
+
+
+class AlertHost(models.Model):
+    """A host whose shipper looks for faults, and when it last did so, by the database's clock.
+
+    `stopped_at` is set when the shipper has ended as it should, so that nobody is told that it is away.
+    """
+
+    name = models.CharField(max_length=MAX_HOST_LENGTH, unique=True)
+    seen_at = models.DateTimeField()
+    stopped_at = models.DateTimeField(null=True)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Alert(models.Model):
+    """An alert: a fault that a rule has found, from when until when.
+
+    `subject` is what it is about, such as a key; empty if it is about the whole gateway. `host` is empty unless the
+    fault is one host's. `title`, `detail` and `page` are those of the newest look at it.
+    """
+
+    rule = models.ForeignKey(AlertRule, on_delete=models.CASCADE, related_name="alerts")
+    subject = models.CharField(max_length=MAX_SUBJECT_LENGTH, blank=True)
+    host = models.CharField(max_length=MAX_HOST_LENGTH, blank=True)
+    title = models.CharField(max_length=MAX_TITLE_LENGTH)
+    detail = models.TextField(blank=True)
+    page = models.TextField(blank=True, help_text="The path of the page with details.")
+    since = models.DateTimeField("since (UTC)")
+    resolved_at = models.DateTimeField("resolved (UTC)", null=True)
+    sent_at = models.DateTimeField("sent (UTC)", null=True, help_text="When messages about it were last written.")
+
+    class Meta:
+        ordering = ("-since", "-pk")
+        default_permissions = ("view",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=["rule", "subject", "host"],
+                condition=models.Q(resolved_at=None),
+                name="chatproxy_alert_open_once",
+            ),
+        )
+        indexes = (models.Index(fields=["resolved_at"], name="chatproxy_alert_resolved"),)
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class AlertEvent(models.TextChoices):
+    """The occasions on which a message is sent."""
+
+    OPENED = "opened", "opened"
+    REPEATED = "repeated", "still open"
+    RESOLVED = "resolved", "resolved"
+    TEST = "test", "test"
+
+
+class AlertMessage(models.Model):
+    """A message for one channel: what is to be sent, when, and what became of it.
+
+    It is written in the transaction that opens or resolves the alert, and marked as sent after it was sent; so it is
+    sent at least once, whatever process dies in between. `due_at` is the time of the next try: null when it was sent,
+    when the tries are used up (`failed_at`), or when it was withdrawn before the first one.
+    """
+
+    alert = models.ForeignKey(Alert, on_delete=models.CASCADE, null=True, related_name="messages")
+    channel = models.ForeignKey(AlertChannel, on_delete=models.CASCADE, related_name="messages")
+    event = models.CharField(max_length=10, choices=AlertEvent)
+    notice = models.JSONField(help_text="What it says (chatproxy.alerts.notice).")
+    made_at = models.DateTimeField("written (UTC)")
+    due_at = models.DateTimeField("next try (UTC)", null=True)
+    attempts = models.PositiveIntegerField("tries", default=0)
+    sent_at = models.DateTimeField("sent (UTC)", null=True)
+    failed_at = models.DateTimeField("given up (UTC)", null=True)
+
+    class Meta:
+        ordering = ("-pk",)
+        default_permissions = ("view",)
+        verbose_name = "alert message"
+        indexes = (
+            models.Index(
+                fields=["due_at"], name="chatproxy_alertmessage_due", condition=models.Q(due_at__isnull=False)
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.get_event_display()}: {self.notice.get('title', '')}"
+
+    @property
+    def state(self) -> str:
+        """The state of the message, in one word: sent, failed, withdrawn or waiting."""
+        if self.sent_at is not None:
+            return "sent"
+        if self.failed_at is not None:
+            return "failed"
+        return "withdrawn" if self.due_at is None else "waiting"
+
+
+class AlertAttempt(models.Model):
+    """One try to send a message, and its result in words, which never have a part of the channel's address."""
+
+    message = models.ForeignKey(AlertMessage, on_delete=models.CASCADE, related_name="tries")
+    at = models.DateTimeField()
+    was_sent = models.BooleanField()
+    result = models.CharField(max_length=200)
+
+    class Meta:
+        ordering = ("pk",)
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.result}"

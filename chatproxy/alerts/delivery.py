@@ -1,0 +1,102 @@
+"""Sends one message through one channel, over HTTP or SMTP, and says in words how that went.
+
+The words never have a part of the channel's address, which may let anybody post, nor of what the other side answered.
+Redirects are not followed, TLS is verified, and the proxy that the environment names is used, as for calls upstream.
+"""
+
+from __future__ import annotations
+
+import smtplib
+import ssl
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import httpx2
+from django.conf import settings
+from django.core.mail import EmailMessage
+from django.core.mail.backends.smtp import EmailBackend
+
+from chatproxy.alert_models import AlertChannel, ChannelKind
+from chatproxy.alerts import formats
+from chatproxy.alerts.notice import Notice
+from chatproxy.configuration.service_urls import mail_server
+from proxyapi.sealing import CannotUnseal
+from proxyapi.upstream.proxies import environment_proxy
+
+TIMEOUT_SECONDS = 5.0
+SEAL_FAULT = "its address or secret cannot be decrypted, since the secret of the gateway has changed; enter it again"
+BODIES: dict[str, Callable[[Notice], bytes]] = {
+    ChannelKind.SLACK: formats.slack_json,
+    ChannelKind.TEAMS: formats.teams_json,
+}
+
+
+class SendingResult(NamedTuple):
+    """The result of one try to send a message: whether it was accepted, and words for the log of messages."""
+
+    was_sent: bool
+    words: str
+
+
+def send(notice: Notice, channel: AlertChannel, message_id: str) -> SendingResult:
+    """Sends a message through a channel, and returns the result. Each step on the network has `TIMEOUT_SECONDS`."""
+    try:
+        if channel.kind == ChannelKind.EMAIL:
+            return _send_email(notice, channel.recipients)
+        return _post(channel.url, *_request_of(notice, channel, message_id))
+    except CannotUnseal:
+        return SendingResult(False, SEAL_FAULT)
+
+
+def _request_of(notice: Notice, channel: AlertChannel, message_id: str) -> tuple[bytes, dict[str, str]]:
+    """Returns the body and the headers of the request with which a message is posted to a channel."""
+    headers = {"Content-Type": "application/json", "User-Agent": f"chatproxy/{settings.VERSION}"}
+    if channel.kind in BODIES:
+        return BODIES[channel.kind](notice), headers
+    body = formats.webhook_json(notice, message_id)
+    signature = formats.signature_of(body, channel.secret, int(time.time()))
+    return body, {**headers, formats.SIGNATURE_HEADER: signature}
+
+
+def _post(url: str, body: bytes, headers: dict[str, str]) -> SendingResult:
+    """Posts a body to a URL. Any status from 200 to 299 is success; the body of the answer is not read."""
+    try:
+        proxy = environment_proxy(url)
+        with (
+            httpx2.Client(
+                proxy=proxy.geturl() if proxy else None,
+                trust_env=False,
+                follow_redirects=False,
+                verify=ssl.create_default_context(),
+                timeout=TIMEOUT_SECONDS,
+            ) as client,
+            client.stream("POST", url, content=body, headers=headers) as answer,
+        ):
+            return SendingResult(answer.is_success, f"status {answer.status_code}")
+    except httpx2.TimeoutException:
+        return SendingResult(False, f"no answer in {TIMEOUT_SECONDS:g} seconds")
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, OSError) as error:
+        return SendingResult(False, f"not reached: {type(error).__name__}")
+
+
+def _send_email(notice: Notice, recipients: list[str]) -> SendingResult:
+    """Sends a message as an e-mail to all recipients, by way of the server in EMAIL_URL."""
+    if not settings.EMAIL_URL:
+        return SendingResult(False, "EMAIL_URL is not set")
+    server, title, text = mail_server(settings.EMAIL_URL), f"[chatproxy] {notice.title}", formats.plain_text(notice)
+    headers = {"Auto-Submitted": "auto-generated"}  # no out-of-office replies (RFC 3834)
+    message = EmailMessage(title, text, settings.EMAIL_FROM, recipients, headers=headers)
+    connection = EmailBackend(
+        server.host, server.port, server.user, server.password, server.starts_tls, use_ssl=server.has_tls,
+        timeout=int(TIMEOUT_SECONDS),
+    )  # fmt: skip
+    try:
+        connection.send_messages([message])
+    except TimeoutError:
+        return SendingResult(False, f"no answer in {TIMEOUT_SECONDS:g} seconds")
+    except smtplib.SMTPResponseException as error:
+        return SendingResult(False, f"the mail server answered {error.smtp_code}")
+    except (smtplib.SMTPException, OSError, ValueError) as error:
+        return SendingResult(False, f"not sent: {type(error).__name__}")
+    return SendingResult(True, f"taken by the mail server for {len(recipients)} recipients")

@@ -1,0 +1,160 @@
+"""The thread of the shipper that looks for faults every half a minute: on this host and, in turn, in the ledger.
+
+An advisory lock of the transaction decides which host looks at the ledger, so that the others need not; should two look
+at once, `incidents` still opens each alert once.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
+
+from django.db import Error, connection, connections, transaction
+
+from chatproxy.alert_models import AlertChannel, AlertKind, AlertRule
+from chatproxy.alerts import hosts, incidents
+from chatproxy.alerts.host_conditions import HOST_CONDITIONS, LoginRefusals, host_name, read_host_facts, shipper_away
+from chatproxy.alerts.kinds import FoundFault
+from chatproxy.alerts.ledger_conditions import LEDGER_CONDITIONS
+from chatproxy.alerts.outage import DatabaseOutage
+from usage.database.clock import database_now
+from usage.database.query_deadline import limit_query_time
+
+logger = logging.getLogger(__name__)
+
+FIRST_SECONDS, EVERY_SECONDS = 5.0, 30.0
+QUERY_SECONDS = 20.0  # for all queries of a look: a database that is slower counts as away
+STOP_SECONDS = 5.0
+LOCK = 0x616C6572  # the number of an advisory lock, the same in all processes
+
+
+class AlertEvaluation:
+    """The thread that looks for faults, and opens and resolves alerts. The shipper of each host has one."""
+
+    def __init__(self) -> None:
+        self._first_found: dict[tuple[int, str], datetime] = {}  # by the id of a rule, and the subject
+        self._logins = LoginRefusals()
+        self._outage = DatabaseOutage()
+        self._is_first = True
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="alerts", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stops the thread that looks for faults; waits for its end for `STOP_SECONDS` at most."""
+        self._stopping.set()
+        self._thread.join(STOP_SECONDS)
+
+    def _run(self) -> None:
+        pause = FIRST_SECONDS
+        while not self._stopping.wait(pause):
+            pause = EVERY_SECONDS
+            self.look()
+        try:
+            with limit_query_time(STOP_SECONDS / 2):
+                hosts.note_stop(host_name(), database_now())
+        except Error:
+            logger.warning("the database does not know that this host stops, and may tell that its shipper is away")
+        finally:
+            connections.close_all()
+
+    def look(self) -> None:
+        """Looks for faults once. Without the database, tells of that alone; no error is raised."""
+        try:
+            with limit_query_time(QUERY_SECONDS):
+                self.look_for_faults()
+        except Error as error:
+            self._outage.go_on(error)
+        except Exception:  # the border: without this thread nobody would be told of anything
+            logger.exception("faults were not looked for, and are again in half a minute")
+        finally:
+            connections.close_all()
+
+    def look_for_faults(self, now: datetime | None = None) -> None:
+        """Looks for faults on this host and, if it is its turn, in the ledger; opens and resolves alerts.
+
+        `now` is the database's time by default.
+
+        Raises:
+            django.db.Error: the database does not answer.
+        """
+        now = now or database_now()
+        seen_at = hosts.note_host(host_name(), now)
+        rules = list(AlertRule.objects.filter(enabled=True))
+        channels = list(AlertChannel.objects.filter(enabled=True).prefetch_related("rules"))
+        self._outage.end(now)
+        self._outage.remember(rules, channels)
+        self._look_at_host(rules, channels, now, seen_at)
+        with transaction.atomic():
+            if _has_turn():
+                self._look_at_ledger(rules, channels, now)
+
+    def _look_at_host(
+        self, rules: Iterable[AlertRule], channels: list[AlertChannel], now: datetime, seen_at: datetime | None
+    ) -> None:
+        """Looks for faults of this host. `seen_at` is when this host did so before; None if it is new."""
+        facts = read_host_facts(now, self._logins)
+        is_first, self._is_first = self._is_first, False
+        for rule in rules:
+            if (condition := HOST_CONDITIONS.get(rule.kind)) is None:
+                continue
+            window = timedelta(minutes=rule.window_minutes or 0)
+            was_away = is_first and seen_at is not None and now - seen_at >= window
+            seen = replace(facts, away_since=seen_at if was_away else None)
+            self._record(rule, facts.host, partial(condition, rule, seen, now), now, channels)
+
+    def _look_at_ledger(self, rules: list[AlertRule], channels: list[AlertChannel], now: datetime) -> None:
+        """Looks for faults in the ledger, and for hosts that look no more; ends what nobody looks for any longer."""
+        for rule in rules:
+            if rule.kind == AlertKind.SHIPPER:
+                for host in hosts.find_hosts_away(now, timedelta(minutes=rule.window_minutes or 0)):
+                    incidents.record(rule, host.name, [shipper_away(host.name, host.seen_at)], now, channels)
+            elif (condition := LEDGER_CONDITIONS.get(rule.kind)) is not None:
+                self._record(rule, "", partial(condition, rule, now), now, channels)
+        incidents.close_others(rules, hosts.forget_hosts(now), now)
+        incidents.delete_old(now)
+
+    def _record(
+        self,
+        rule: AlertRule,
+        host: str,
+        find: Callable[[], Iterable[FoundFault]],
+        now: datetime,
+        channels: list[AlertChannel],
+    ) -> None:
+        """Looks for the faults of one rule, and opens and resolves its alerts.
+
+        An error of our own is logged, and the alerts of the rule stay as they are: the other rules are not held up.
+        """
+        try:
+            found = [self._with_first_time(rule, fault) for fault in find()]
+        except Error:
+            raise
+        except Exception:  # a border, as said
+            logger.exception("the alert rule %s fails", rule)
+            return
+        subjects = {fault.subject for fault in found}
+        for pk, subject in list(self._first_found):
+            if pk == rule.pk and subject not in subjects:
+                del self._first_found[pk, subject]
+        incidents.record(rule, host, found, now, channels)
+
+    def _with_first_time(self, rule: AlertRule, fault: FoundFault) -> FoundFault:
+        """Returns a fault with the time at which it was first found, since this process has looked without a break."""
+        first = min(fault.since, self._first_found.get((rule.pk, fault.subject), fault.since))
+        self._first_found[rule.pk, fault.subject] = first
+        return replace(fault, since=first)
+
+
+def _has_turn() -> bool:
+    """Returns whether this process may look at the ledger now: until the end of the transaction, no other one does."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK])
+        [(is_mine,)] = cursor.fetchall()
+    return bool(is_mine)

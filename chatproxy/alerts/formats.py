@@ -1,0 +1,66 @@
+"""Writes a message in the form that each kind of channel takes: signed JSON, Slack, Teams, or a text.
+
+Names of keys and models are strangers' text: they can neither become links or mentions in a chat nor end a line.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+
+from chatproxy.alerts.notice import Notice
+
+VERSION = 1  # of the JSON for webhooks
+SIGNATURE_HEADER = "Chatproxy-Signature"
+SCHEMA = "http://adaptivecards.io/schemas/adaptive-card.json"
+
+
+def webhook_json(notice: Notice, message_id: str) -> bytes:
+    """Returns a message as the JSON that webhooks get. `message_id` is the same in each try to send the message."""
+    return _json({"version": VERSION, "id": message_id, **notice.as_json()})
+
+
+def signature_of(body: bytes, secret: str, timestamp: int) -> str:
+    """Returns the value of the header that proves who has sent a webhook, and when: `t=<Unix time>,v1=<hex>`.
+
+    The digest is HMAC-SHA256 over the time, a dot and the body. A receiver refuses an old time, so nobody can send a
+    message that was overheard again.
+    """
+    digest = hmac.digest(secret.encode(), f"{timestamp}.".encode() + body, "sha256").hex()
+    return f"t={timestamp},v1={digest}"
+
+
+def slack_json(notice: Notice) -> bytes:
+    """Returns a message as JSON for an incoming webhook of Slack. The three characters that Slack reads are escaped."""
+    lines = [f"*{_for_slack(notice.title)}*", *map(_for_slack, notice.lines)]
+    if notice.url:
+        lines.append(f"<{_for_slack(notice.url)}|Open in chatproxy>")
+    return _json({"text": "\n".join(lines)})
+
+
+def teams_json(notice: Notice) -> bytes:
+    """Returns a message as JSON for a Teams workflow that waits for a webhook: an Adaptive Card.
+
+    The texts are in `RichTextBlock`, which reads no Markdown, unlike `TextBlock`.
+    """
+    paragraphs = [
+        {"type": "RichTextBlock", "inlines": [{"type": "TextRun", "text": text, "weight": weight}]}
+        for text, weight in [(notice.title, "bolder"), *((line, "default") for line in notice.lines)]
+    ]
+    actions = [{"type": "Action.OpenUrl", "title": "Open in chatproxy", "url": notice.url}] if notice.url else []
+    card = {"$schema": SCHEMA, "type": "AdaptiveCard", "version": "1.2", "body": paragraphs, "actions": actions}
+    attachment = {"contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": None, "content": card}
+    return _json({"type": "message", "attachments": [attachment]})
+
+
+def plain_text(notice: Notice) -> str:
+    """Returns the body of a message as the text of an e-mail; its title is the subject of the e-mail."""
+    return "\n".join([notice.title, "", *notice.lines, *(["", notice.url] if notice.url else [])]) + "\n"
+
+
+def _for_slack(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,0 +1,132 @@
+"""Opens, repeats and resolves alerts, and writes the messages about them, each in the transaction that changes them.
+
+Several processes may do this at once with the same faults: a unique constraint lets one of them open an alert, and each
+change names the state that it changes, so that one process writes the messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Max, QuerySet
+
+from chatproxy.alert_models import (
+    MAX_SUBJECT_LENGTH,
+    MAX_TITLE_LENGTH,
+    Alert,
+    AlertChannel,
+    AlertEvent,
+    AlertMessage,
+    AlertRule,
+)
+from chatproxy.alerts.kinds import FoundFault, least_duration, page_of
+from chatproxy.alerts.notice import notice_of
+
+KEPT = timedelta(days=90)  # alerts that are over, and their messages
+
+
+def record(
+    rule: AlertRule, host: str, faults: Iterable[FoundFault], now: datetime, channels: Sequence[AlertChannel]
+) -> None:
+    """Brings the alerts of a rule in line with the faults that it has just found on a host (or nowhere in particular).
+
+    A fault that is new opens an alert, once it has lasted for as long as the rule demands. An alert whose fault was not
+    found again is resolved.
+    """
+    open_alerts = Alert.objects.filter(rule=rule, host=host, resolved_at=None).select_related("rule")
+    alerts = {alert.subject: alert for alert in open_alerts}
+    for fault in faults:
+        subject = fault.subject[:MAX_SUBJECT_LENGTH]
+        alert = alerts.pop(subject, None)
+        if alert is None and now - fault.since < least_duration(rule):
+            continue
+        with transaction.atomic():
+            alert = _refreshed(alert or _opened(rule, host, subject, fault), fault)
+            _announce_if_due(alert, now, channels)
+    for alert in alerts.values():
+        resolve(alert, now)
+
+
+def resolve(alert: Alert, now: datetime) -> None:
+    """Marks an alert as over, and writes a message to each channel that has been told of it, or may have been.
+
+    A message that has not been tried yet is withdrawn, such as one that waits for the end of a quiet time.
+    """
+    with transaction.atomic():
+        if not Alert.objects.filter(pk=alert.pk, resolved_at=None).update(resolved_at=now):
+            return
+        alert.resolved_at = now
+        alert.messages.filter(attempts=0).exclude(due_at=None).update(due_at=None)
+        told = AlertChannel.objects.filter(messages__alert=alert, messages__attempts__gt=0).distinct()
+        write_messages(alert, AlertEvent.RESOLVED, now, told)
+
+
+def channels_for(rule: AlertRule, channels: Iterable[AlertChannel]) -> list[AlertChannel]:
+    """Returns those of the channels that send the alerts of a rule: those that name it, or no rule at all."""
+    return [channel for channel in channels if not (chosen := list(channel.rules.all())) or rule in chosen]
+
+
+def write_messages(alert: Alert, event: AlertEvent, now: datetime, channels: Iterable[AlertChannel]) -> None:
+    """Writes a message about an alert for each channel, due now or at the end of the channel's quiet time."""
+    notice = notice_of(alert, event).as_json()
+    AlertMessage.objects.bulk_create(
+        AlertMessage(
+            alert=alert, channel=channel, event=event, notice=notice, made_at=now, due_at=channel.sends_from(now)
+        )
+        for channel in channels
+    )
+
+
+def close_others(rules: Iterable[AlertRule], forgotten_hosts: Iterable[str], now: datetime) -> None:
+    """Resolves the alerts that nobody looks for any more: of rules that are switched off, and of hosts that are gone.
+
+    Nobody is told of the end of the former. Also withdraws the messages for channels that are switched off.
+    """
+    opened = Alert.objects.filter(resolved_at=None)
+    opened.exclude(rule__in=list(rules)).update(resolved_at=now)
+    for alert in opened.filter(host__in=list(forgotten_hosts)).select_related("rule"):
+        resolve(alert, now)
+    AlertMessage.objects.filter(due_at__isnull=False, channel__enabled=False).update(due_at=None)
+
+
+def delete_old(now: datetime) -> None:
+    """Deletes the alerts that have been over for long, with their messages, and old test messages."""
+    Alert.objects.filter(resolved_at__lt=now - KEPT).delete()
+    AlertMessage.objects.filter(alert=None, made_at__lt=now - KEPT).delete()
+
+
+def _opened(rule: AlertRule, host: str, subject: str, fault: FoundFault) -> Alert:
+    """Returns the open alert for a fault: one that is made now, or that another process has made in the meantime."""
+    facts = {"since": fault.since, "title": fault.title[:MAX_TITLE_LENGTH]}
+    alert, _ = Alert.objects.get_or_create(rule=rule, host=host, subject=subject, resolved_at=None, defaults=facts)
+    return alert
+
+
+def _refreshed(alert: Alert, fault: FoundFault) -> Alert:
+    """Updates the words of an open alert to those of the newest look, and returns the alert."""
+    words = {"title": fault.title[:MAX_TITLE_LENGTH], "detail": fault.detail, "page": page_of(alert.rule, fault)}
+    if any(getattr(alert, name) != text for name, text in words.items()):
+        Alert.objects.filter(pk=alert.pk).update(**words)
+        for name, text in words.items():
+            setattr(alert, name, text)
+    return alert
+
+
+def _announce_if_due(alert: Alert, now: datetime, channels: Sequence[AlertChannel]) -> None:
+    """Writes messages that an alert is open, or still open, if the rule wants them now."""
+    rule = alert.rule
+    if alert.sent_at is None:
+        event = AlertEvent.OPENED
+        last = _same_subject(alert).aggregate(last=Max("sent_at"))["last"]
+        is_due = last is None or now - last >= timedelta(hours=rule.quiet_hours)
+    else:
+        event = AlertEvent.REPEATED
+        is_due = rule.repeat_hours is not None and now - alert.sent_at >= timedelta(hours=rule.repeat_hours)
+    if is_due and Alert.objects.filter(pk=alert.pk, sent_at=alert.sent_at).update(sent_at=now):
+        write_messages(alert, event, now, channels_for(rule, channels))
+
+
+def _same_subject(alert: Alert) -> QuerySet[Alert]:
+    return Alert.objects.filter(rule=alert.rule, subject=alert.subject, host=alert.host)

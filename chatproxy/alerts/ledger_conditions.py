@@ -1,0 +1,149 @@
+"""Finds what is wrong with keys, calls and upstream, in the tables of sums; no row of a call is read.
+
+Each function looks for one kind of fault, and yields a `FoundFault` for each subject. A moment `now` is the database's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+
+from django.db.models import Sum
+
+from chatproxy.alert_models import AlertKind, AlertRule
+from chatproxy.alerts.kinds import FoundFault, one_line
+from proxyapi.limits.budget_use import read_used_budgets
+from proxyapi.models import AccessKey
+from usage.models import Dimension, ErrorTotal, Outcome, Span
+from usage.page_data.formatting import count, dollars, duration
+from usage.sums.totals_reader import floor, read_by_value, read_totals
+
+LedgerCondition = Callable[[AlertRule, datetime], Iterator[FoundFault]]
+
+FAILED = (Outcome.UPSTREAM_ERROR, Outcome.TIMEOUT, Outcome.UNREACHABLE, Outcome.INTERRUPTED)
+BUDGET_CODE = "budget_exceeded"  # of `proxyapi.exceptions.BudgetExceeded`, whose import would load much more
+LEAST_CALLS = 20  # of fewer calls, neither a rate of errors nor a percentile says anything
+USUAL_DAYS = 7
+LEAST_TIMES_USUAL = 3  # how many times the usual rate of errors opens an alert
+LEAST_SLOW_MS = 5000.0
+SPANS = {"day": "budget for today", "month": "budget for this month", "total": "lifetime budget"}
+
+
+def find_used_budgets(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
+    """Yields the budgets of which at least the threshold, in percent, is spent. What is only reserved is left out.
+
+    Otherwise an alert would come and go with each lease of a worker.
+    """
+    for used in read_used_budgets(now.date()):
+        if used.part_spent * 100 >= _threshold(rule):
+            percent = f"{used.part_spent * 100:.0f} %"
+            yield FoundFault(
+                f"{used.key}, {used.span}",
+                f"Key {one_line(used.key)} has spent {percent} of its {SPANS[used.span]}",
+                f"{dollars(used.spent)} of {dollars(used.budget)} spent, {dollars(used.reserved)} more reserved.",
+                now,
+                {"q": used.key},
+            )
+
+
+def find_budget_refusals(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
+    """Yields the keys of which calls were refused in the window because a budget was used up."""
+    refused = ErrorTotal.objects.filter(
+        span=Span.HOUR, start__gte=floor(now - _window(rule), Span.HOUR), error_code=BUDGET_CODE
+    )
+    for key, calls in refused.values_list("key_name").annotate(Sum("calls")).order_by("key_name"):
+        if calls >= max(1, _threshold(rule)):
+            title = f"Calls of key {one_line(key)} are refused, because its budget is used up"
+            yield FoundFault(key, title, f"Refused calls: {count(calls)}.", now, {"q": key})
+
+
+def find_error_rate(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
+    """Yields a fault if so many of the calls in the window failed, and far more than in the same time of other days."""
+    failed, calls = _failed_and_all(now - _window(rule), now, now)
+    if calls < LEAST_CALLS or 100 * failed < _threshold(rule) * calls:
+        return
+    usual = [_failed_and_all(start, end, now) for start, end in _same_times(rule, now)]
+    usual_failed, usual_calls = (sum(numbers) for numbers in zip(*usual, strict=True))
+    usual_rate = usual_failed / usual_calls if usual_calls >= LEAST_CALLS else 0.0
+    if failed / calls >= LEAST_TIMES_USUAL * usual_rate:
+        title = f"{100 * failed / calls:.0f} % of the calls fail"
+        usually = f"usually {100 * usual_rate:.1f} %" if usual_calls >= LEAST_CALLS else "too few calls to compare"
+        yield FoundFault("", title, f"{count(failed)} of {count(calls)} calls in {_minutes(rule)}; {usually}.", now)
+
+
+def find_slowness(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
+    """Yields a fault if calls take far longer at upstream than in the same time of other days."""
+    here = read_totals(now - _window(rule), now, now)
+    slow = here.percentile("upstream_ms", 0.95)
+    if here.calls < LEAST_CALLS or slow is None or slow < LEAST_SLOW_MS:
+        return
+    usual = None
+    for start, end in _same_times(rule, now):
+        totals = read_totals(start, end, now)
+        if usual is None:
+            usual = totals
+        else:
+            usual.merge(totals)
+    usual_ms = usual.percentile("upstream_ms", 0.95) if usual and usual.calls >= LEAST_CALLS else None
+    if usual_ms is not None and slow >= float(_threshold(rule)) * usual_ms:
+        detail = f"One call in twenty takes {duration(slow)} or longer; usually {duration(usual_ms)}."
+        yield FoundFault("", "Upstream is slow", detail, now)
+
+
+def find_missing_prices(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
+    """Yields the models of which calls in the window have no cost, because their price is not known."""
+    found = read_by_value([Dimension.MODEL], now - _window(rule), now, now)[Dimension.MODEL]
+    for model, totals in found.items():
+        if totals.unpriced_calls >= max(1, _threshold(rule)):
+            title = f"No price is known for {one_line(model) or 'calls without a model'}"
+            detail = f"Calls without a cost in {_minutes(rule)}: {count(totals.unpriced_calls)}."
+            yield FoundFault(model, title, detail, now)
+
+
+def find_expiring_keys(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
+    """Yields the active keys that expire within as many days as the threshold says."""
+    end = now + timedelta(days=float(_threshold(rule)))
+    found = AccessKey.objects.filter(active=True, revoked_at=None, expires_at__gt=now, expires_at__lte=end)
+    for name, expires_at in found.values_list("name", "expires_at"):
+        title = f"Key {one_line(name)} expires on {expires_at:%Y-%m-%d}"
+        yield FoundFault(
+            name, title, f"From {expires_at:%Y-%m-%d %H:%M} UTC on, its calls are refused.", now, {"q": name}
+        )
+
+
+LEDGER_CONDITIONS: dict[str, LedgerCondition] = {
+    AlertKind.BUDGET: find_used_budgets,
+    AlertKind.BUDGET_REFUSALS: find_budget_refusals,
+    AlertKind.ERROR_RATE: find_error_rate,
+    AlertKind.UPSTREAM_SLOW: find_slowness,
+    AlertKind.UNPRICED: find_missing_prices,
+    AlertKind.KEY_EXPIRY: find_expiring_keys,
+}
+
+
+def _failed_and_all(start: datetime, end: datetime, now: datetime) -> tuple[int, int]:
+    """Returns how many calls failed in a range of time, and how many failed or succeeded."""
+    totals = read_by_value([Dimension.OUTCOME], start, end, now)[Dimension.OUTCOME]
+    failed = sum(totals[outcome].calls for outcome in FAILED if outcome in totals)
+    return failed, failed + (totals[Outcome.SUCCESS].calls if Outcome.SUCCESS in totals else 0)
+
+
+def _same_times(rule: AlertRule, now: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Yields the beginnings and ends of the rule's window on each of the days before."""
+    for days in range(1, USUAL_DAYS + 1):
+        end = now - timedelta(days=days)
+        yield end - _window(rule), end
+
+
+def _window(rule: AlertRule) -> timedelta:
+    return timedelta(minutes=rule.window_minutes or 1)
+
+
+def _minutes(rule: AlertRule) -> str:
+    """Returns the length of a rule's window in words."""
+    minutes = rule.window_minutes or 1
+    return f"{minutes // 60} h" if minutes % 60 == 0 else f"{minutes} min"
+
+
+def _threshold(rule: AlertRule) -> float:
+    return float(rule.threshold or 0)

@@ -1,0 +1,125 @@
+"""Sends the messages that are due, tries again what has failed, and keeps the result of each try.
+
+A message is claimed before it is sent: its next try is set in advance. So another process leaves it alone meanwhile,
+and takes it over if this one dies before it has marked the message as sent.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from datetime import timedelta
+
+from django.db import Error, connections, transaction
+from django.db.models import Exists, OuterRef
+
+from chatproxy.alert_models import AlertAttempt, AlertChannel, AlertEvent, AlertMessage
+from chatproxy.alerts.delivery import SendingResult, send
+from chatproxy.alerts.notice import Notice, notice_of_test
+from usage.database.clock import database_now
+from usage.database.query_deadline import limit_query_time
+
+logger = logging.getLogger(__name__)
+
+EVERY_SECONDS = 5.0
+STOP_SECONDS = 2.0
+MAX_ATTEMPTS = 8  # over an hour or so
+FIRST_BACKOFF = timedelta(seconds=30)  # longer than one try takes; doubled after each try
+
+
+class AlertOutbox:
+    """The thread that sends the messages about alerts. The shipper of each host has one; they share the work."""
+
+    def __init__(self) -> None:
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="alert messages", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stops the thread that sends messages about alerts; waits for its end for `STOP_SECONDS` at most.
+
+        A message that is being sent then is sent again later, unless it can still be marked as sent.
+        """
+        self._stopping.set()
+        self._thread.join(STOP_SECONDS)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(EVERY_SECONDS):
+            try:
+                while not self._stopping.is_set() and send_next():
+                    pass
+            except Error:  # the thread that looks for faults meets the same outage, and tells of it
+                continue
+            except Exception:  # the border: without this thread nobody would be told of anything
+                logger.exception("messages about alerts were not sent, and it is tried again")
+            finally:
+                connections.close_all()
+
+
+def send_next() -> bool:
+    """Sends the message that has been due for longest, and stores the result; returns False if none is due.
+
+    Raises:
+        django.db.Error: the database does not answer.
+    """
+    with limit_query_time():
+        message = _claim()
+    if message is None:
+        return False
+    result = send(Notice.from_json(message.notice), message.channel, str(message.pk))
+    with limit_query_time():
+        _store(message, result, is_last=message.attempts >= MAX_ATTEMPTS)
+    return True
+
+
+def send_test(channel: AlertChannel) -> SendingResult:
+    """Sends a test message through a channel at once, stores it with its result, and returns the result.
+
+    It is tried once only, since somebody waits for the result.
+    """
+    now = database_now()
+    message = AlertMessage.objects.create(
+        channel=channel, event=AlertEvent.TEST, notice=notice_of_test(channel.name, now).as_json(), made_at=now,
+        attempts=1,
+    )  # fmt: skip
+    result = send(Notice.from_json(message.notice), channel, str(message.pk))
+    _store(message, result, is_last=True)
+    return result
+
+
+def _claim() -> AlertMessage | None:
+    """Returns the message that is due and has waited for longest, and postpones its next try; None if none is due.
+
+    A message waits until the earlier ones about the same alert for the same channel are done, so that nobody reads that
+    something is over before reading that it has begun.
+    """
+    earlier = AlertMessage.objects.filter(
+        alert=OuterRef("alert"), channel=OuterRef("channel"), pk__lt=OuterRef("pk"), due_at__isnull=False
+    )
+    with transaction.atomic():
+        now = database_now()
+        due = AlertMessage.objects.select_for_update(skip_locked=True, of=("self",)).select_related("channel")
+        message = due.filter(~Exists(earlier), due_at__lte=now, channel__enabled=True).order_by("due_at", "pk").first()
+        if message is not None:
+            message.attempts += 1
+            message.due_at = now + FIRST_BACKOFF * 2 ** (message.attempts - 1)
+            message.save(update_fields=["attempts", "due_at"])
+    return message
+
+
+@transaction.atomic
+def _store(message: AlertMessage, result: SendingResult, *, is_last: bool) -> None:
+    """Stores the result of a try, and marks the message as sent or, after its last try, as failed.
+
+    Another process may have sent the message meanwhile, if this try took very long; then it stays sent.
+    """
+    now = database_now()
+    AlertAttempt.objects.create(message=message, at=now, was_sent=result.was_sent, result=result.words[:200])
+    this = AlertMessage.objects.filter(pk=message.pk)
+    if result.was_sent:
+        this.update(sent_at=now, failed_at=None, due_at=None)
+    elif is_last:
+        this.filter(sent_at=None).update(failed_at=now, due_at=None)
+        logger.warning("a message for the alert channel %s was given up: %s", message.channel, result.words)

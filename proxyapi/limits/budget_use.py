@@ -1,0 +1,62 @@
+"""Reads how much of each budget of the active keys is spent and reserved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from decimal import Decimal
+from functools import reduce
+from operator import or_
+from typing import NamedTuple
+
+from django.db.models import Q
+
+from proxyapi.models import AccessKey
+from usage.money.spent_and_reserved import spent_by
+
+COLUMNS = ("budget_day", "budget_month", "budget_total")
+
+
+class UsedBudget(NamedTuple):
+    """The use of one budget of a key, in dollars. `span` is `day`, `month` or `total`; `spent` is without `reserved`.
+
+    Dollars that are reserved for background responses of earlier days are in `reserved` of each span, so `spent` may be
+    too little by them until these responses have ended.
+    """
+
+    key: str
+    span: str
+    budget: Decimal
+    spent: Decimal
+    reserved: Decimal
+
+    @property
+    def part_used(self) -> float:
+        """The part of the budget that is spent or reserved: 1.0 is all of it."""
+        return self._part(self.spent + self.reserved)
+
+    @property
+    def part_spent(self) -> float:
+        """The part of the budget that is spent: 1.0 is all of it."""
+        return self._part(self.spent)
+
+    def _part(self, dollars: Decimal) -> float:
+        return float(dollars / self.budget) if self.budget else 1.0
+
+
+def read_used_budgets(today: date) -> Iterator[UsedBudget]:
+    """Yields the use of each budget of the active keys, on the UTC day `today`, in its month and in total.
+
+    Raises:
+        django.db.Error: the database does not answer.
+    """
+    has_budget = reduce(or_, (Q(**{f"{column}__isnull": False}) for column in COLUMNS))
+    found = AccessKey.objects.filter(has_budget, active=True).only("name", *COLUMNS)
+    budgets = {key.name: key.budgets for key in found}
+    spent = spent_by(list(budgets), today) if budgets else {}
+    for name, by_span in budgets.items():
+        for span, budget in by_span.items():
+            if budget is not None:
+                used: Decimal = getattr(spent[name], span)
+                reserved = min(used, spent[name].held)
+                yield UsedBudget(name, span, budget, used - reserved, reserved)

@@ -1,0 +1,201 @@
+"""Faults in the ledger: when the rule of each kind opens an alert, when it does not, and when the alert is resolved."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from chatproxy.alert_models import Alert, AlertKind
+from chatproxy.alerts.ledger_conditions import BUDGET_CODE
+from proxyapi.exceptions import BudgetExceeded
+from proxyapi.models import AccessKey
+from tests.support.alerts import Host, make_rule, open_titles
+from tests.support.ledger.ledgers import call
+from usage.database.clock import database_now
+from usage.journal_shipping.rows import write_rows
+from usage.models import Hold, UsageDay, UsageTotal
+from usage.money.row_pricing import Pricer
+
+pytestmark = pytest.mark.django_db
+
+
+def write_calls(host: Host, number: int, ago: timedelta = timedelta(minutes=3), **columns: Any) -> None:
+    moment = host.start - ago
+    write_rows(Pricer().priced([call(moment, **columns) for _ in range(number)]))
+
+
+def spend(key: str, dollars: str) -> None:
+    """Lets a key have spent so many dollars today."""
+    UsageDay.objects.update_or_create(
+        day=database_now().date(), key_name=key,
+        defaults={"cost": Decimal(dollars), "calls": 1, "unpriced_calls": 0, "input_tokens": 0, "output_tokens": 0,
+                  "estimated_cost": 0, "provisional_cost": 0},
+    )  # fmt: skip
+
+
+def test_a_budget(host: Host) -> None:
+    make_rule(AlertKind.BUDGET, 80)
+    key, _ = AccessKey.objects.issue("team a", budget_day=Decimal(10), budget_total=Decimal(100))
+    AccessKey.objects.issue("free")
+    spend("free", "1000")
+    spend("team a", "7.99")
+    host.look()
+    assert open_titles() == []
+
+    spend("team a", "8")
+    host.look(1)
+    assert open_titles() == ["Key team a has spent 80 % of its budget for today"]
+    [alert] = Alert.objects.all()
+    assert (alert.subject, alert.detail) == ("team a, day", "$8.00 of $10.00 spent, $0.00 more reserved.")
+    assert alert.page == "admin/proxyapi/accesskey/?q=team+a"
+
+    key.budget_day = Decimal(20)
+    key.save(update_fields=["budget_day"])
+    host.look(2)
+    assert open_titles() == []
+
+
+def test_what_is_reserved_is_not_spent(host: Host) -> None:
+    make_rule(AlertKind.BUDGET, 80)
+    AccessKey.objects.issue("team a", budget_day=Decimal(10))
+    spend("team a", "7")
+    Hold.objects.create(
+        request_id="01900000-0000-7000-8000-000000000000", key_name="team a", day=database_now().date(), dollars=3
+    )
+    host.look()
+
+    assert open_titles() == []
+
+
+def test_refusals_by_a_budget(host: Host) -> None:
+    make_rule(AlertKind.BUDGET_REFUSALS, 2, 60)
+    refused: dict[str, Any] = {"outcome": "rejected", "status": 429, "error_code": BUDGET_CODE, "key_name": "team a"}
+    write_calls(host, 1, **refused)
+    write_calls(host, 9, **{**refused, "error_code": "rate_limited"})
+    host.look()
+    assert open_titles() == []
+
+    write_calls(host, 1, **refused)
+    host.look(1)
+    assert open_titles() == ["Calls of key team a are refused, because its budget is used up"]
+
+    host.look(3 * 60)
+    assert open_titles() == []
+
+
+def test_the_code_of_a_refusal_is_that_of_the_error() -> None:
+    assert BudgetExceeded.code == BUDGET_CODE
+
+
+def test_the_error_rate(host: Host) -> None:
+    make_rule(AlertKind.ERROR_RATE, 5, 60)
+    write_calls(host, 9, outcome="upstream_error", status=500)
+    host.look()
+    assert open_titles() == []  # too few calls to judge
+
+    write_calls(host, 91)
+    host.look(1)
+    assert open_titles() == ["9 % of the calls fail"]
+    assert Alert.objects.get().detail == "9 of 100 calls in 1 h; too few calls to compare."
+
+    write_calls(host, 100)
+    host.look(2)
+    assert open_titles() == []
+
+
+def test_the_usual_error_rate_is_no_fault(host: Host) -> None:
+    make_rule(AlertKind.ERROR_RATE, 5, 60)
+    for days in (1, 2):
+        yesterday = timedelta(days=days, minutes=10)
+        write_calls(host, 5, yesterday, outcome="timeout", status=504)
+        write_calls(host, 95, yesterday)
+    write_calls(host, 14, outcome="timeout", status=504)
+    write_calls(host, 86)
+    host.look()
+    assert open_titles() == []  # less than three times the usual 5 %
+
+    write_calls(host, 4, outcome="unreachable", status=502)
+    host.look(1)
+    assert open_titles() == ["17 % of the calls fail"]
+
+
+def test_what_the_gateway_refuses_is_no_failed_call(host: Host) -> None:
+    make_rule(AlertKind.ERROR_RATE, 5, 60)
+    write_calls(host, 30)
+    write_calls(host, 30, outcome="rejected", status=429)
+    write_calls(host, 30, outcome="client_cancelled", status=None)
+    host.look()
+
+    assert open_titles() == []
+
+
+def test_a_slow_upstream(host: Host) -> None:
+    make_rule(AlertKind.UPSTREAM_SLOW, 3, 60)
+    write_calls(host, 30, timedelta(days=1, minutes=10), upstream_ms=2000.0)
+    write_calls(host, 30, upstream_ms=5500.0)
+    host.look()
+    assert open_titles() == []
+
+    write_calls(host, 30, upstream_ms=9000.0)
+    host.look(1)
+    assert open_titles() == ["Upstream is slow"]
+
+    host.look(2 * 60)
+    assert open_titles() == []
+
+
+def test_a_slow_upstream_is_usual_if_nothing_is_known_of_other_days(host: Host) -> None:
+    make_rule(AlertKind.UPSTREAM_SLOW, 3, 60)
+    write_calls(host, 30, upstream_ms=60_000.0)
+    host.look()
+
+    assert open_titles() == []
+
+
+def test_a_missing_price(host: Host) -> None:
+    make_rule(AlertKind.UNPRICED, 1, 1440)
+    write_calls(host, 2)
+    host.look()
+    assert open_titles() == []
+
+    write_calls(host, 1, response_model="nobody-knows", request_model="nobody-knows")
+    host.look(1)
+    assert open_titles() == ["No price is known for nobody-knows"]
+
+    UsageTotal.objects.filter(value="nobody-knows").update(unpriced_calls=0)  # as repricing does
+    host.look(2)
+    assert open_titles() == []
+
+
+def test_a_key_about_to_expire(host: Host) -> None:
+    make_rule(AlertKind.KEY_EXPIRY, 7)
+    soon, later = host.start + timedelta(days=6.9), host.start + timedelta(days=7.1)
+    AccessKey.objects.issue("later", expires_at=later)
+    AccessKey.objects.issue("expired", expires_at=host.start - timedelta(days=1))
+    AccessKey.objects.issue("off", expires_at=soon, active=False)
+    host.look()
+    assert open_titles() == []
+
+    key, _ = AccessKey.objects.issue("soon", expires_at=soon)
+    host.look(1)
+    assert open_titles() == [f"Key soon expires on {soon:%Y-%m-%d}"]
+
+    key.expires_at = later
+    key.save(update_fields=["expires_at"])
+    host.look(2)
+    assert open_titles() == []
+
+
+def test_names_of_strangers_are_one_short_line(host: Host) -> None:
+    make_rule(AlertKind.UNPRICED, 1, 1440)
+    model = "evil\n\u202emodel " + "x" * 180
+    write_calls(host, 1, response_model=model, request_model=model)
+    host.look()
+
+    [title] = open_titles()
+    assert title.startswith("No price is known for evil <U+202E>model xxx")
+    assert "\n" not in title
+    assert len(title) < 120
