@@ -121,6 +121,7 @@ def test_the_keyring(monkeypatch: pytest.MonkeyPatch, failing: Failing, name: st
         "leave_pool": lambda: None,
         "marker": lambda: "a marker",
         "load": lambda _marker: snapshot,
+        "load_price_list": lambda _records: None,
         "read_prices": lambda _records: None,
         "write": lambda _snapshot: None,
     }

@@ -63,7 +63,7 @@ async def run_lifespan(monkeypatch: pytest.MonkeyPatch, recorded: Recorded) -> l
 
     journal = SimpleNamespace(writer="a writer")
     parts = {
-        "upstream": part(close=recorded.waiting_step("upstream")),
+        "upstream": part(prepare=lambda: None, close=recorded.waiting_step("upstream")),
         "limiter": part(start=start, stop=recorded.waiting_step("limiter")),
         "reservations": part(close=recorded.waiting_step("reservations")),
         "keyring": part(stop=recorded.step("keyring")),
