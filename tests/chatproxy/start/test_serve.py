@@ -290,10 +290,9 @@ def test_a_database_that_never_comes_is_one_line(monkeypatch: pytest.MonkeyPatch
     def refused() -> psycopg.Connection:
         raise psycopg.OperationalError("connection to server at 'h' failed: Connection refused\n\tIs it running?")
 
-    moments = count()
     monkeypatch.setattr(startup, "connect", refused)
     monkeypatch.setattr(startup, "DATABASE_SECONDS", 5)
-    monkeypatch.setattr(startup, "time", SimpleNamespace(monotonic=lambda: next(moments), sleep=lambda _: None))
+    monkeypatch.setattr(startup, "time", SimpleNamespace(monotonic=count().__next__, sleep=lambda _: None))
     output = type("Output", (), {"write": staticmethod(said.append)})
     with pytest.raises(startup.StartError, match=r"^the database cannot be reached: Connection refused$"):
         startup.wait_for_database(output(), lambda probe: probe.execute("SELECT 1"))
