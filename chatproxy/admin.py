@@ -217,7 +217,7 @@ class AlertChannelAdmin(GuardedAdmin):
 
     @admin.display(description="goes to")
     def goes_to(self, channel: AlertChannel) -> str:
-        """Returns where a channel sends: its recipients, or the host in its address; the rest of that is secret."""
+        """Returns where a channel sends: its recipients, or the host in its address, whose other parts are secret."""
         return ", ".join(channel.recipients) if channel.kind == ChannelKind.EMAIL else f"{channel.host}/…"
 
     @admin.display(description="quiet (UTC)")

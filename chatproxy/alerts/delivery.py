@@ -40,7 +40,10 @@ class SendingResult(NamedTuple):
 
 
 def send(notice: Notice, channel: AlertChannel, message_id: str) -> SendingResult:
-    """Sends a message through a channel, and returns the result. Each step on the network has `TIMEOUT_SECONDS`."""
+    """Sends a message through a channel, and returns the result, which may be a failure in words.
+
+    Each step on the network has `TIMEOUT_SECONDS`. Only webhooks get `message_id`.
+    """
     try:
         if channel.kind == ChannelKind.EMAIL:
             return _send_email(notice, channel.recipients)
@@ -50,7 +53,10 @@ def send(notice: Notice, channel: AlertChannel, message_id: str) -> SendingResul
 
 
 def _request_of(notice: Notice, channel: AlertChannel, message_id: str) -> tuple[bytes, dict[str, str]]:
-    """Returns the body and the headers of the request with which a message is posted to a channel."""
+    """Returns the body and the headers of the request with which a message is posted to a channel.
+
+    A webhook's request is signed with the secret of the channel.
+    """
     headers = {"Content-Type": "application/json", "User-Agent": f"chatproxy/{settings.VERSION}"}
     if channel.kind in BODIES:
         return BODIES[channel.kind](notice), headers
@@ -60,7 +66,10 @@ def _request_of(notice: Notice, channel: AlertChannel, message_id: str) -> tuple
 
 
 def _post(url: str, body: bytes, headers: dict[str, str]) -> SendingResult:
-    """Posts a body to a URL. Any status from 200 to 299 is success; the body of the answer is not read."""
+    """Posts a body to a URL, and returns how that went: any status from 200 to 299 is success.
+
+    The body of the answer is not read.
+    """
     try:
         proxy = environment_proxy(url)
         with (
@@ -81,7 +90,7 @@ def _post(url: str, body: bytes, headers: dict[str, str]) -> SendingResult:
 
 
 def _send_email(notice: Notice, recipients: list[str]) -> SendingResult:
-    """Sends a message as an e-mail to all recipients, by way of the server in EMAIL_URL."""
+    """Sends a message as one e-mail to all recipients, by way of the server in EMAIL_URL; returns how that went."""
     if not settings.EMAIL_URL:
         return SendingResult(False, "EMAIL_URL is not set")
     server, title, text = mail_server(settings.EMAIL_URL), f"[chatproxy] {notice.title}", formats.plain_text(notice)

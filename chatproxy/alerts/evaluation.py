@@ -65,7 +65,7 @@ class AlertEvaluation:
             connections.close_all()
 
     def look(self) -> None:
-        """Looks for faults once. Without the database, tells of that alone; no error is raised."""
+        """Looks for faults once, and logs an error of its own. If the database fails, tells people of that alone."""
         try:
             with limit_query_time(QUERY_SECONDS):
                 self.look_for_faults()
@@ -79,7 +79,7 @@ class AlertEvaluation:
     def look_for_faults(self, now: datetime | None = None) -> None:
         """Looks for faults on this host and, if it is its turn, in the ledger; opens and resolves alerts.
 
-        `now` is the database's time by default.
+        Also records that this host looks, and ends an outage of the database. `now` is the database's time by default.
 
         Raises:
             django.db.Error: the database does not answer.
@@ -98,7 +98,10 @@ class AlertEvaluation:
     def _look_at_host(
         self, rules: Iterable[AlertRule], channels: list[AlertChannel], now: datetime, seen_at: datetime | None
     ) -> None:
-        """Looks for faults of this host. `seen_at` is when this host did so before; None if it is new."""
+        """Looks for faults of this host, and opens and resolves alerts about them.
+
+        `seen_at` is when this host did so before; None if it is new or was stopped as it should be.
+        """
         facts = read_host_facts(now, self._logins)
         is_first, self._is_first = self._is_first, False
         for rule in rules:
@@ -110,7 +113,10 @@ class AlertEvaluation:
             self._record(rule, facts.host, partial(condition, rule, seen, now), now, channels)
 
     def _look_at_ledger(self, rules: list[AlertRule], channels: list[AlertChannel], now: datetime) -> None:
-        """Looks for faults in the ledger, and for hosts that look no more; ends what nobody looks for any longer."""
+        """Looks for faults in the ledger, and for hosts that look no more; opens and resolves alerts about them.
+
+        Also resolves the alerts of rules that are off and of hosts that are gone, and deletes old alerts.
+        """
         for rule in rules:
             if rule.kind == AlertKind.SHIPPER:
                 for host in hosts.find_hosts_away(now, timedelta(minutes=rule.window_minutes or 0)):
@@ -146,14 +152,17 @@ class AlertEvaluation:
         incidents.record(rule, host, found, now, channels)
 
     def _with_first_time(self, rule: AlertRule, fault: FoundFault) -> FoundFault:
-        """Returns a fault with the time at which it was first found, since this process has looked without a break."""
+        """Returns a fault whose `since` is the time from which on each look of this process has found it.
+
+        That time is remembered for the next look.
+        """
         first = min(fault.since, self._first_found.get((rule.pk, fault.subject), fault.since))
         self._first_found[rule.pk, fault.subject] = first
         return replace(fault, since=first)
 
 
 def _has_turn() -> bool:
-    """Returns whether this process may look at the ledger now: until the end of the transaction, no other one does."""
+    """Takes the right to look at the ledger until the transaction ends; returns False if another process has it."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK])
         [(is_mine,)] = cursor.fetchall()

@@ -31,7 +31,7 @@ def signature_of(body: bytes, secret: str, timestamp: int) -> str:
 
 
 def slack_json(notice: Notice) -> bytes:
-    """Returns a message as JSON for an incoming webhook of Slack. The three characters that Slack reads are escaped."""
+    """Returns a message as JSON for an incoming webhook of Slack, with `&`, `<` and `>`, which Slack reads, escaped."""
     lines = [f"*{_for_slack(notice.title)}*", *map(_for_slack, notice.lines)]
     if notice.url:
         lines.append(f"<{_for_slack(notice.url)}|Open in chatproxy>")
@@ -54,7 +54,7 @@ def teams_json(notice: Notice) -> bytes:
 
 
 def plain_text(notice: Notice) -> str:
-    """Returns the body of a message as the text of an e-mail; its title is the subject of the e-mail."""
+    """Returns a message as the text of an e-mail: its title, its lines, and its link if it has one."""
     return "\n".join([notice.title, "", *notice.lines, *(["", notice.url] if notice.url else [])]) + "\n"
 
 

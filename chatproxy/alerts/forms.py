@@ -40,7 +40,10 @@ class AlertRuleForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscript
         fields = "__all__"  # noqa: DJ007  (the admin's fieldsets say which)
 
     def clean(self) -> dict[str, object]:
-        """Checks that a threshold and a window are given if the kind of the rule has them; else both are emptied."""
+        """Checks that a threshold and a window are given if the kind of the rule needs them.
+
+        One that the kind does not have is emptied.
+        """
         cleaned: dict[str, object] = super().clean() or {}
         kind = cleaned.get("kind") or self.instance.kind
         if kind in AlertKind.values:
@@ -78,7 +81,7 @@ class AlertChannelForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscr
         fields = "__all__"  # noqa: DJ007  (the admin's fieldsets say which)
 
     def clean(self) -> dict[str, object]:
-        """Checks that the channel has what its kind needs: an address, a secret or recipients."""
+        """Checks that the channel has what its kind needs: an address, a secret, or recipients and a mail server."""
         cleaned: dict[str, object] = super().clean() or {}
         kind = cleaned.get("kind") or self.instance.kind
         if kind == ChannelKind.EMAIL:
@@ -97,7 +100,10 @@ class AlertChannelForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscr
         return cleaned
 
     def set_secrets(self, channel: AlertChannel) -> None:
-        """Sets the address and the secret of a channel to those entered in the form, without saving the channel."""
+        """Sets the address and the secret of a channel to those entered in the form, without saving the channel.
+
+        One that was left empty stays as it was.
+        """
         if url := self.cleaned_data.get("url"):
             channel.set_url(url)
         if secret := self.cleaned_data.get("secret"):

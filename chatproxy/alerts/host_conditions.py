@@ -99,7 +99,10 @@ def shipper_away(host: str, since: datetime) -> FoundFault:
 
 
 def find_full_disk(rule: AlertRule, facts: HostFacts, now: datetime) -> Iterator[FoundFault]:
-    """Yields a fault if the disk of DATA_DIR has less free space than the threshold, in percent, or refuses calls."""
+    """Yields a fault if calls are refused because the disk of DATA_DIR is full, or if it is nearly full.
+
+    It is nearly full if less than the threshold, in percent, is free, and less than `PLENTY_BYTES`.
+    """
     free = facts.free_bytes
     is_low = 100 * free < float(rule.threshold or 0) * facts.disk_bytes and free < PLENTY_BYTES
     if is_low or facts.status.journal_full:
@@ -109,7 +112,7 @@ def find_full_disk(rule: AlertRule, facts: HostFacts, now: datetime) -> Iterator
 
 
 def find_refused_logins(rule: AlertRule, facts: HostFacts, now: datetime) -> Iterator[FoundFault]:
-    """Yields a fault if at least so many attempts to sign in were refused on this host in the window."""
+    """Yields a fault if the attempts to sign in that this host refused in the window are at least the threshold."""
     refused = facts.logins.since(now - timedelta(minutes=rule.window_minutes or 1))
     if refused >= max(1.0, float(rule.threshold or 0)):
         title = f"Attempts to sign in are refused on {facts.host}"

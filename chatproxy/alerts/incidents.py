@@ -33,7 +33,7 @@ def record(
     """Brings the alerts of a rule in line with the faults that it has just found on a host (or nowhere in particular).
 
     A fault that is new opens an alert, once it has lasted for as long as the rule demands. An alert whose fault was not
-    found again is resolved.
+    found again is resolved. Messages that are due about these alerts are written for the channels.
     """
     open_alerts = Alert.objects.filter(rule=rule, host=host, resolved_at=None).select_related("rule")
     alerts = {alert.subject: alert for alert in open_alerts}
@@ -115,7 +115,7 @@ def _refreshed(alert: Alert, fault: FoundFault) -> Alert:
 
 
 def _announce_if_due(alert: Alert, now: datetime, channels: Sequence[AlertChannel]) -> None:
-    """Writes messages that an alert is open, or still open, if the rule wants them now."""
+    """Writes messages that an alert is open, or still open, unless the rule's quiet or repeat hours go on."""
     rule = alert.rule
     if alert.sent_at is None:
         event = AlertEvent.OPENED

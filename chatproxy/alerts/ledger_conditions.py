@@ -47,7 +47,7 @@ def find_used_budgets(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
 
 
 def find_budget_refusals(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
-    """Yields the keys of which calls were refused in the window because a budget was used up."""
+    """Yields the keys of which, in the window, a used-up budget has refused at least as many calls as the threshold."""
     refused = ErrorTotal.objects.filter(
         span=Span.HOUR, start__gte=floor(now - _window(rule), Span.HOUR), error_code=BUDGET_CODE
     )
@@ -58,7 +58,10 @@ def find_budget_refusals(rule: AlertRule, now: datetime) -> Iterator[FoundFault]
 
 
 def find_error_rate(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
-    """Yields a fault if so many of the calls in the window failed, and far more than in the same time of other days."""
+    """Yields a fault if the calls that failed in the window are at least the threshold, in percent, and unusually many.
+
+    Unusual is three times the rate in the same time of the last days. With fewer than 20 calls, there is no fault.
+    """
     failed, calls = _failed_and_all(now - _window(rule), now, now)
     if calls < LEAST_CALLS or 100 * failed < _threshold(rule) * calls:
         return
@@ -72,7 +75,11 @@ def find_error_rate(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
 
 
 def find_slowness(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
-    """Yields a fault if calls take far longer at upstream than in the same time of other days."""
+    """Yields a fault if calls take far longer at upstream than in the same time of other days, by 95th percentiles.
+
+    The present one must be as many times the usual one as the threshold says, and at least `LEAST_SLOW_MS`. With fewer
+    than 20 calls, now or then, there is no fault.
+    """
     here = read_totals(now - _window(rule), now, now)
     slow = here.percentile("upstream_ms", 0.95)
     if here.calls < LEAST_CALLS or slow is None or slow < LEAST_SLOW_MS:
@@ -91,7 +98,7 @@ def find_slowness(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
 
 
 def find_missing_prices(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
-    """Yields the models of which calls in the window have no cost, because their price is not known."""
+    """Yields the models of which at least as many calls in the window as the threshold lack a cost and a price."""
     found = read_by_value([Dimension.MODEL], now - _window(rule), now, now)[Dimension.MODEL]
     for model, totals in found.items():
         if totals.unpriced_calls >= max(1, _threshold(rule)):

@@ -35,14 +35,15 @@ class DatabaseOutage:
         self._tries: list[tuple[AlertChannel, Notice, AlertAttempt]] = []
 
     def remember(self, rules: Iterable[AlertRule], channels: Sequence[AlertChannel]) -> None:
-        """Remembers the rule for such an outage, and the channels that send its alerts."""
+        """Remembers the rule for an outage of the database, and the channels that send its alerts."""
         self._rule = next((rule for rule in rules if rule.kind == AlertKind.DATABASE), None)
         self._channels = channels_for(self._rule, channels) if self._rule else []
 
     def go_on(self, error: BaseException) -> None:
         """Notes that the database fails with `error`; once that has lasted, sends a message through each channel.
 
-        A channel that fails, or is silent now, is tried again at the next call.
+        A channel that fails, or is silent now, is tried again at the next call, `MAX_ATTEMPTS` times in all. Without a
+        rule for such an outage, nothing is done.
         """
         if self._rule is None:
             return

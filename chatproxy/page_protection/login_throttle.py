@@ -82,8 +82,8 @@ class LoginThrottle:
     def process_view(self, request: HttpRequest, _view: object, _args: object, _kwargs: object) -> HttpResponse | None:
         """Counts a login attempt before the password or key is checked; returns a refusal if there were too many.
 
-        The refusal is a page with status 429, or 503 if the database does not answer. Returns None for an attempt that
-        may be made, and for any other request.
+        The refusal is a page with status 429, which is counted as `REFUSED`, or 503 if the database does not answer.
+        Returns None for an attempt that may be made, and for any other request.
         """
         match = request.resolver_match
         if request.method != "POST" or match is None or match.view_name not in LOGIN_VIEWS:

@@ -56,7 +56,10 @@ def show_list(request: HttpRequest) -> HttpResponseBase:
 
 @admin_page
 def suggest_names(request: HttpRequest) -> HttpResponseBase:
-    """Answers with some names that contain the text `q`, as JSON: of keys, or of models or routes if `of` says so."""
+    """Answers with JSON: up to `MAX_SUGGESTIONS` names of keys that contain the text in the query parameter `q`.
+
+    With the query parameter `of`, they are names of models or routes instead; status 404 for any other dimension.
+    """
     dimension, text = (request.GET.get(name, default) for name, default in (("of", Dimension.KEY), ("q", "")))
     if dimension not in SUGGESTED:
         raise Http404
