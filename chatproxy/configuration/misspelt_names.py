@@ -22,7 +22,10 @@ MAX_ERRORS = 2
 
 
 def find_misspelt_names() -> Iterator[str]:
-    """Yields a warning for each variable in the `.env` files and the environment that looks like a misspelt setting."""
+    """Yields a warning for each variable that is probably meant as a setting, but has the name of none.
+
+    These are all unknown names in `.env` files, and those in the environment that are nearly the name of a setting.
+    """
     known = {setting.name for setting in SETTINGS} | FILE_NAMES
     for path in env_files():
         for name, value in read_env_file(path).items():

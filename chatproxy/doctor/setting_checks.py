@@ -16,7 +16,7 @@ from usage.addresses import is_loopback
 
 
 def check_names() -> Iterator[Finding]:
-    """Yields a warning for each variable of an `.env` file or the environment that looks like a misspelt setting."""
+    """Yields a warning for each unknown variable of an `.env` file, and each misspelt setting in the environment."""
     yield from map(warning, find_misspelt_names())
 
 

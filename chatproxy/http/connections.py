@@ -120,7 +120,8 @@ class Connections:
     """The open client connections of one worker, with the limits on their number; for use from the event loop only.
 
     * `limit`: how many connections the worker may have.
-    * `limit_per_network`: how many a client network may have. `trusted_proxies` have no such limit.
+    * `limit_per_network`: how many a client network may have, half of `limit` at most and by default. Networks with
+      `trusted_proxies` have no such limit.
     * `descriptor_end`: a connection whose file descriptor has this number, or a higher one, exceeds the limit.
     * `count_refusal`: called with the reason when a connection is refused or dropped.
     """

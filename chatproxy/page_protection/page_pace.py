@@ -122,7 +122,7 @@ class PagePace:
             yield
 
     def reserve(self, visitor: Visitor, cost: float) -> float:
-        """Counts a request for a page against the rates of the visitor and the worker.
+        """Counts a request for a page against the rate of its visitor and, unless the visitor is known, the worker's.
 
         Returns the seconds that the request must wait. `cost` is the number of pages that it counts as.
 

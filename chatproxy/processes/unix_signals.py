@@ -73,7 +73,10 @@ stop_moment = StopMoment()  # made when the master loads this module, before it 
 
 
 def exit_on_stop_signals(code: int) -> None:
-    """Makes this process exit with `code` on each of `STOP_SIGNALS`, so that it can undo what it has begun."""
+    """Makes this process exit with `code` on each of `STOP_SIGNALS`, so that it can undo what it has begun.
+
+    A signal that the process ignores stays ignored.
+    """
     for number in STOP_SIGNALS:
         # The command `nohup` starts processes that ignore SIGHUP.
         if signal.getsignal(number) != signal.SIG_IGN:

@@ -73,7 +73,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
         super().init_process()
 
     def init_signals(self) -> None:
-        """Installs gunicorn's signal handlers in this worker process, but ignores the signals that a terminal sends.
+        """Installs gunicorn's signal handlers in this worker process, but ignores the signals that are for the master.
 
         `chatproxy.processes.unix_signals` says what each signal does.
         """

@@ -209,7 +209,7 @@ class AnswerReader:
     def suppose_missing_pictures(self) -> bool:
         """Adds an estimated usage for each requested picture that the stream has not brought.
 
-        A missing picture counts like the last one that came. Returns whether any usage was added.
+        Each counts like the last one that came; if none came, nothing is added. Returns whether any usage was added.
         """
         missing = self.expected_pictures - self._pictures if self._pictures else 0
         if missing <= 0 or self._picture_usage is None:

@@ -171,7 +171,7 @@ class ToolUse:
     def _search_tool(self) -> str:
         """Returns the type of the tool by which the response's web searches are billed.
 
-        This is the preview tool if the response has no other search tool; otherwise the newer tool.
+        This is the preview tool if all of the response's search tools are previews; otherwise the newer tool.
         """
         kinds = {_text(tool, "type") for tool in self._tools}
         searching = {kind for kind in kinds if kind.startswith(SEARCH_TOOL)}
