@@ -91,7 +91,7 @@ class Dashboard:
 
 @one_snapshot()
 def read_dashboard(time_range: TimeRange, status: ServerStatus, now: datetime) -> Dashboard:
-    """Reads the content of the dashboard of all calls, for a range of time, from the database, and returns it."""
+    """Reads the content of the dashboard of all calls, for a range of time, from the database."""
     reading = read_all(time_range, now)
     return Dashboard(
         time_range=time_range,
@@ -106,9 +106,9 @@ def read_dashboard(time_range: TimeRange, status: ServerStatus, now: datetime) -
 
 @one_snapshot()
 def read_key_dashboard(key: str, time_range: TimeRange, now: datetime) -> Dashboard:
-    """Reads the content of one key's dashboard, for a range of time, from the database, and returns it.
+    """Reads the content of one key's dashboard, for a range of time, from the database.
 
-    The state of the server and the latency that the gateway itself adds are left out.
+    The state of the server, and the latency of the gateway itself, are left out.
     """
     reading = read_key(key, time_range, now)
     return Dashboard(
@@ -155,9 +155,9 @@ def _tokens(everything: TotalsByBin) -> list[ChartSeries]:
 
 
 def _dollars_by_model(costs: Mapping[str, Sequence[float | Decimal]], lines: Mapping[str, str]) -> list[ChartSeries]:
-    """Returns the chart series of dollars: one for each of the models that cost the most, and one for all others.
+    """Returns the chart lines of dollars: one for each of the costliest models, and one for all others.
 
-    `lines` maps names of models to the name of the series that they share, as they share a line of the table.
+    `lines` maps names of one model to the name of the line that they share.
     """
     joined: dict[str, list[Decimal]] = {}
     for name, values in costs.items():
@@ -179,7 +179,7 @@ def _dollars(values: Sequence[Decimal]) -> list[float]:
 
 
 def _values(line: TotalsByBin, read: Callable[[Totals], float]) -> list[float]:
-    """Returns the values of a line in a chart, one for each bin; the value is 0 for a bin without totals.
+    """Returns the values of a chart's line, one for each bin; 0 for a bin without totals.
 
     The function `read` takes the value from the totals of a bin.
     """
@@ -198,7 +198,7 @@ def _usage_tables(
 ) -> dict[str, list[UsageRow]]:
     """Returns the rows of the tables of keys, models and routes, by dimension.
 
-    The function `read` reads the histograms of durations, of those keys, models and routes only that have a row.
+    The function `read` reads the histograms of durations for the keys, models and routes that have a row.
     """
     lines = _model_lines(reading)
     ranked = {
@@ -217,12 +217,12 @@ def _usage_tables(
 
 
 def _model_lines(reading: DashboardNumbers) -> dict[str, str]:
-    """Maps the names under which one model was called to the name that tables and charts show for all of them."""
+    """Maps the names of one model, with and without a date, to the name that tables and charts show."""
     return lines_of_models({*reading.by_value[Dimension.MODEL], *reading.series.by_value[Dimension.MODEL]})
 
 
 def _usage_rows(ranked: Sequence[RankedGroup], total: Totals) -> list[UsageRow]:
-    """Returns the rows of a table: the costliest groups, one row for all others, and the total, which a tile shows."""
+    """Returns the rows of a table: the costliest groups, one row for all others, and the total."""
     shown = ranked[:MAX_TABLE_ROWS]
     rows = [_usage_row(group.name, group.totals, total, group) for group in shown]
     if rest := ranked[MAX_TABLE_ROWS:]:
@@ -233,7 +233,7 @@ def _usage_rows(ranked: Sequence[RankedGroup], total: Totals) -> list[UsageRow]:
 
 
 def _usage_row(name: str, totals: Totals, total: Totals, group: RankedGroup | None = None) -> UsageRow:
-    """Makes one row of a table from the sums of its calls; without a `group`, the row adds up several groups."""
+    """Makes a row of a table from the sums of its calls; `group` is None if the row adds up several groups."""
     dates = dates_of(group) if group and len(group.members) > 1 else []
     return UsageRow(
         name=name,
@@ -250,7 +250,7 @@ def _usage_row(name: str, totals: Totals, total: Totals, group: RankedGroup | No
 
 
 def _uncertain(totals: Totals) -> list[str]:
-    """Returns remarks on the cost of a key, model or route: its uncertain dollars, and how many calls lack a price.
+    """Returns remarks on the cost in a row: its uncertain dollars, and how many calls lack a price.
 
     Dollars are uncertain if they are estimated or use an assumed price.
     """

@@ -92,10 +92,11 @@ def read_all(time_range: TimeRange, now: datetime) -> DashboardNumbers:
 
 
 def read_key(key: str, time_range: TimeRange, now: datetime) -> DashboardNumbers:
-    """Reads the numbers of one key's dashboard from the database, in three queries, and returns them.
+    """Reads the numbers of one key's dashboard from the database, in three queries.
 
-    The range of time is extended to begin at a whole hour, because sums by key and model exist for whole hours only.
+    The range of time is extended to begin at a whole hour.
     """
+    # Sums by key and model exist for whole hours only.
     start, end = floor(time_range.start, Span.HOUR), time_range.end
     step = max(time_range.bins(now)[1], timedelta(hours=1))
     bins = bins_of(start, end, step)
@@ -120,10 +121,10 @@ def read_key(key: str, time_range: TimeRange, now: datetime) -> DashboardNumbers
 def read_durations_of_key(
     key: str, time_range: TimeRange, wanted: Mapping[str, Collection[str]]
 ) -> dict[str, dict[str, list[int]]]:
-    """Reads the histograms of the durations of one key's calls by model and by route.
+    """Reads the histograms of durations of one key's calls, by model and by route.
 
-    `wanted` maps each dimension to the models or routes whose histograms are wanted. The range of time is extended to
-    begin at a whole hour, as in `read_key`. Of older hours there are no histograms (`usage.upkeep.old_histograms`).
+    `wanted` maps each dimension to the models or routes whose histograms are read. The range of time is extended to
+    begin at a whole hour. Old hours have no histograms (`usage.upkeep.old_histograms`).
     """
     found: dict[str, dict[str, list[int]]] = {dimension: {} for dimension in wanted}
     with connection.cursor() as cursor:
@@ -138,11 +139,7 @@ def read_durations_of_key(
 
 
 def _add(reading: DashboardNumbers, row: dict[str, Any]) -> None:
-    """Adds one row of sums from the database to the dashboard's numbers.
-
-    The sums are added to the totals, to the chart's bin of the row's time, and to the totals of the row's model and
-    route.
-    """
+    """Adds a row of sums from the database to the totals, to the chart's bin, and to the row's model and route."""
     number = _number(reading, row["bin"])
     reading.totals.add(row)
     _in_bin(reading, number).add(row)
@@ -164,10 +161,7 @@ def _in_bin(reading: DashboardNumbers, number: int) -> Totals:
 
 
 def _sums(hours: QuerySet[UsageHour]) -> Iterator[dict[str, Any]]:
-    """Adds up the hourly sums of one key in the database; yields a row for each chart bin, model, route and outcome.
-
-    Each row is a dictionary: the sums, and the bin, model, route and outcome to which they belong.
-    """
+    """Adds up the hourly sums of one key in the database; yields a row for each chart bin, model, route and outcome."""
     named: Any = hours
     failed = Sum("calls", filter=~Q(outcome=Outcome.SUCCESS), default=0)
     sums = [failed if name == "errors" else Sum(name) for name in COUNTERS]
@@ -177,7 +171,7 @@ def _sums(hours: QuerySet[UsageHour]) -> Iterator[dict[str, Any]]:
 
 
 def _latencies(key: str, start: datetime, end: datetime, step: timedelta) -> Iterator[tuple[datetime, list[int]]]:
-    """Adds up one key's latency histograms in the database, and yields each chart bin's start and histogram."""
+    """Adds up one key's latency histograms in the database; yields the start and the histogram of each chart bin."""
     first, last = ceiling(start, Span.DAY), floor(end, Span.DAY)
     if step < LENGTHS[Span.DAY] or first > last:
         first = last = end
@@ -192,8 +186,6 @@ def _latencies(key: str, start: datetime, end: datetime, step: timedelta) -> Ite
 
 
 def _bin(step: timedelta) -> Func:
-    """Returns the SQL function that computes the start of the chart bin to which an hour belongs.
-
-    `step` is the length of a bin. `bins_of` computes the starts of bins by the same rule.
-    """
+    """Returns the SQL function for the start of the chart bin in which an hour lies; `step` is the length of a bin."""
+    # `bins_of` computes the starts by the same rule.
     return Func(Value(step), F("hour"), Value(EPOCH), function="date_bin", output_field=DateTimeField())

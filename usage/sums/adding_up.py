@@ -170,9 +170,9 @@ class Rollup:
         _execute(cursor, self._peaks())
 
     def write_totals(self, cursor: CursorWrapper, spans: Collection[Span]) -> None:
-        """Adds the sums to the totals of minutes, hours and days, of those `spans` only, and the names that they have.
+        """Adds the sums of this batch of rows to the totals of the given `spans`: of minutes, hours or days.
 
-        The table of names (`SummedName`) gets those of keys, models and routes that it lacks.
+        The table `SummedName` gets the names of keys, models and routes that it lacks.
         """
         _execute(cursor, self._totals(spans))
 

@@ -21,15 +21,13 @@ ENDS = [FIRST_END * RATIO**number for number in range(LAST)]
 
 
 def bucket(milliseconds: float) -> int:
-    """Returns the number of the histogram bucket to which a latency belongs.
-
-    PostgreSQL computes the same number by `width_bucket(milliseconds, ENDS)`.
-    """
+    """Returns the number of the histogram bucket to which a latency belongs."""
+    # PostgreSQL computes the same number by `width_bucket(milliseconds, ENDS)`.
     return bisect_right(ENDS, milliseconds)
 
 
 def pack(counts: Mapping[int, int]) -> list[int]:
-    """Returns a packed histogram. `counts` maps numbers of buckets to the numbers of calls in them."""
+    """Packs a histogram: `counts` maps numbers of buckets to numbers of calls."""
     numbers = [number for number, count in counts.items() if count]
     if not numbers:
         return []
@@ -38,16 +36,16 @@ def pack(counts: Mapping[int, int]) -> list[int]:
 
 
 def unpack(packed: Sequence[int]) -> list[int]:
-    """Returns the histogram that a packed histogram stands for."""
+    """Returns the histogram that `pack` has packed."""
     return [*[0] * packed[0], *packed[1:]] if packed else []
 
 
 def percentile(histogram: Sequence[int], share: float) -> float | None:
-    """Returns a percentile of the latencies in a histogram, in milliseconds; None for a histogram without calls.
+    """Returns a percentile of the latencies in a histogram, in milliseconds; None if the histogram has no calls.
 
-    `share` is the percentile as a number from 0 to 1: that share of the calls took no longer. The result is the
-    geometric middle of a bucket, so it is off by at most the factor sqrt(1.1), that is 4.9 %.
+    `share` is the percentile from 0 to 1. The result is off by at most 4.9 %.
     """
+    # The result is the geometric middle of a bucket, so it is off by at most the factor sqrt(1.1).
     wanted = math.ceil(sum(histogram) * share) or 1
     seen = 0
     for number, count in enumerate(histogram):

@@ -24,8 +24,7 @@ FIRST_CALL = datetime(2020, 1, 1, tzinfo=UTC)  # the API is younger; an older id
 def comparable_since() -> datetime | None:
     """Returns the time from which on the sums can be compared with the rows; None if no rows were ever pruned.
 
-    To prune is to delete rows because of their age. The sums go on counting the calls of pruned rows. From the returned
-    time on, each call in the sums still has its row.
+    Pruned rows were deleted because of their age. The sums still count their calls.
     """
     mark = LedgerState.load().pruned_before
     if mark is None or credible_mark(mark, database_now()):
@@ -48,9 +47,9 @@ def latest(*times: datetime | None) -> datetime | None:
 
 
 def hours_with_pruned_calls(hours: Collection[datetime]) -> set[datetime]:
-    """Returns those of the given hours for which the table of hours counts more calls than there are rows.
+    """Returns those of the given hours in which the sums count more calls than there are rows.
 
-    The rows that are missing have been pruned, that is deleted because of their age.
+    The rows of the other calls have been pruned: deleted because of their age.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -68,30 +67,26 @@ def hours_with_pruned_calls(hours: Collection[datetime]) -> set[datetime]:
 
 
 def pruned_ids_end() -> UUID | None:
-    """Returns the request id below which all rows have been pruned, that is deleted because of their age.
+    """Returns the request id below which all rows have been pruned (deleted because of their age).
 
-    Request ids are in the order of time. The sums still count the calls of the pruned rows. Returns None if no rows
-    have been pruned.
+    Returns None if no rows have been pruned.
     """
+    # Request ids are in the order of time.
     state = LedgerState.objects.filter(pk=1).first()  # not `load`, which would create the row
     mark = credible_mark(state.pruned_before, database_now()) if state else None
     return first_id(mark - DAY) if mark else None
 
 
 def credible_mark(mark: datetime | None, now: datetime) -> datetime | None:
-    """Returns the stored time up to which old data were deleted; None if it is missing, or cannot be true.
-
-    A time in the future cannot be true: a wrong clock has left it.
-    """
+    """Returns the stored time up to which old data were deleted; None if it is missing or in the future."""
+    # A time in the future was left by a wrong clock.
     return mark if mark and mark <= now else None
 
 
 def oldest_call(table: str) -> datetime | None:
-    """Returns the time at which the oldest call with a row in `table` began; None if the table has no such row.
-
-    Rows with ids from before 2020 are ignored, because a clock that was years behind has made them.
-    """
+    """Returns the time at which the oldest call with a row in `table` began; None if there is no row."""
     with connection.cursor() as cursor:
+        # Ids from before 2020 are those of a clock that was years behind.
         query = f"SELECT request_id FROM {table} WHERE request_id >= %s ORDER BY request_id LIMIT 1"
         cursor.execute(query, [first_id(FIRST_CALL)])
         found: tuple[UUID] | None = cursor.fetchone()

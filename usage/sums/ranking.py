@@ -28,10 +28,10 @@ class RankedGroup:
 
 
 def rank(groups: Mapping[str, Totals], lines: Mapping[str, str]) -> list[RankedGroup]:
-    """Returns the groups of calls that are given by their names, the costliest first; of two that cost the same, the
-    one with more calls.
+    """Adds up groups of calls that share a line, and returns the lines, the costliest first.
 
-    `lines` maps the names of groups that are to be on one line to the name of this line.
+    `groups` maps names to sums. `lines` maps the names that share a line to the line's name. Of two lines that cost the
+    same, the one with more calls comes first.
     """
     ranked: dict[str, RankedGroup] = {}
     for name, totals in groups.items():
@@ -43,21 +43,19 @@ def rank(groups: Mapping[str, Totals], lines: Mapping[str, str]) -> list[RankedG
 
 
 def add_durations(groups: Iterable[RankedGroup], histograms: Mapping[str, Sequence[int]]) -> None:
-    """Adds to the totals of each group the histograms of durations of all its members. These are given by name."""
+    """Adds the histograms of durations, given by name, to the totals of the groups that have these names."""
     for group in groups:
         for name in group.members:
             group.totals.add_histogram(DURATION, histograms.get(name, []))
 
 
 def all_others(groups: Iterable[RankedGroup], shown: Iterable[RankedGroup], total: Totals) -> Totals:
-    """Returns the sums of `groups`: all groups of calls that are not `shown`. `total` has the sums of both.
-
-    The histogram of their durations is what those shown leave of the total's, so that their own, of which there may be
-    thousands, need not be read.
-    """
+    """Returns the sums of `groups`: all groups of calls that are not `shown`. `total` has the sums of both."""
     totals = Totals()
     for group in groups:
         totals.merge(group.totals)
+    # The histogram of durations is the total's without those shown: so the others', which may be thousands, need not be
+    # read.
     totals.add_histogram(DURATION, total.histograms.get(DURATION, []))
     for group in shown:
         totals.add_histogram(DURATION, [-count for count in group.totals.histograms.get(DURATION, [])])
@@ -65,14 +63,14 @@ def all_others(groups: Iterable[RankedGroup], shown: Iterable[RankedGroup], tota
 
 
 def lines_of_models(models: Collection[str]) -> dict[str, str]:
-    """Maps those of the given names that belong to one model with other names among them to the model's undated name.
+    """Maps names of one model, such as `gpt-4o-2024-08-06` and `gpt-4o`, to the model's name without a date.
 
-    A name that is the only one of its model is not in the result, so its line shows the date.
+    A name that is the only one of its model is left out, so its line shows the date.
     """
     names_per_model = Counter(undated_name(name) for name in models)
     return {name: model for name in models if names_per_model[model := undated_name(name)] > 1}
 
 
 def dates_of(group: RankedGroup) -> Sequence[str]:
-    """Returns the dates in the names that a line of a model joins, such as `2024-07-18`, in order."""
+    """Returns the dates in the names that share a line, such as `2024-07-18`, in order."""
     return sorted(name.removeprefix(f"{group.name}-") for name in group.members if name != group.name)

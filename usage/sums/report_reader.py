@@ -34,10 +34,10 @@ HAS_USE = Q(sum_calls__gt=0) | Q(sum_input_tokens__gt=0) | Q(sum_output_tokens__
 
 
 def group_names(text: str) -> tuple[str, ...]:
-    """Parses a list such as `key,day`, by which the answer to `GET /usage` is to be grouped; returns its names.
+    """Parses the names by which the answer to `GET /usage` is grouped, such as `key,day`.
 
     Raises:
-        ValueError: the list has a name that is none of `GROUPS`; the message is for the caller.
+        ValueError: a name is none of `GROUPS`; the message is for the caller.
     """
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if unknown := [name for name in names if name not in GROUPS]:
@@ -52,13 +52,13 @@ def read_report(
     key: str | None = None,
     only: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Returns the answer to `GET /usage`: the sums of all calls in a range of time, and the sums of groups of them.
+    """Returns the answer to `GET /usage`: the sums of the calls in a range of time, in all and by group.
 
-    The range is extended to whole hours. With `key`, only that key's calls are counted. `only` maps names of groups to
-    values; only calls with these values are counted.
+    * `groups` are names such as `key` and `day`: then each group has the calls of one key on one day. Groups are sorted
+      by these names; at most `MOST_GROUPS` are returned.
+    * `key` and `only` restrict the calls: to one key, and to values by the name of a group.
 
-    `groups` are names such as `key` and `day`. With these two, a group has the calls of one key on one day, and the
-    groups are sorted by key, then by day. The answer has at most `MOST_GROUPS` groups.
+    The range is extended to whole hours.
     """
     start, end = floor(time_range.start, Span.HOUR), ceiling(time_range.end, Span.HOUR)
     hours = UsageHour.objects.filter(hour__gte=start, hour__lt=end)

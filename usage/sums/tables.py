@@ -56,11 +56,10 @@ def _adding(
     packed: Iterable[str] = (),
     minima: Iterable[str] = (),
 ) -> str:
-    """Returns the SQL statement that adds the sums of groups of calls to the table of sums named `table`.
+    """Returns the SQL statement that adds sums of groups of calls to the table of sums `table`.
 
-    Its parameter is a JSON array with one object for each group, by column. `keys` are the columns that identify a
-    group; a group that is not in the table yet is inserted. Counters and histograms, also packed ones, are added up. Of
-    `maxima` the larger value stays, of `minima` the smaller one.
+    Its parameter is a JSON array with one object for each group. `keys` are the columns that identify a group. Counters
+    and histograms, also packed ones, are added up. Of `maxima` the larger value stays, of `minima` the smaller one.
     """
     columns = [*keys, *counters, *maxima, *histograms, *packed, *minima]
     sums = [f"{name} = {table}.{name} + EXCLUDED.{name}" for name in counters]
@@ -80,11 +79,9 @@ def _adding(
 
 
 def _packed_sum(one: str, other: str) -> str:
-    """Returns the SQL expression for the sum of two packed histograms (`usage.sums.histogram`), as a packed one.
-
-    Of a packed histogram `h`, the first bucket is number `h[1]`, and the calls in bucket `n` are `h[n - h[1] + 2]`,
-    which is null behind the last bucket.
-    """
+    """Returns the SQL expression for the sum of two packed histograms (`usage.sums.histogram`), as a packed one."""
+    # Of a packed histogram `h`, the first bucket is number `h[1]`, and the calls in bucket `n` are `h[n - h[1] + 2]`,
+    # which is null behind the last bucket.
     in_one, in_other = (f"CASE WHEN n >= {h}[1] THEN {h}[n - {h}[1] + 2] END" for h in (one, other))
     last = ", ".join(f"{h}[1] + cardinality({h}) - 2" for h in (one, other))
     return (

@@ -66,17 +66,17 @@ class Totals:
     def percentile(self, name: str, share: float) -> float | None:
         """Returns a percentile of one latency of these calls, in milliseconds; None if it is unknown.
 
-        It is unknown also if the durations of a part of the calls are missing in the histogram, because a percentile of
-        the others would pass for one of all calls.
+        It is unknown if the histogram lacks the durations of some calls.
         """
         histogram = self.histograms.get(name, [])
         if name == DURATION and sum(histogram) != self.calls:
+            # A percentile of the others would pass for one of all calls.
             return None
         return percentile(histogram, share)
 
 
 def read_totals(start: datetime, end: datetime, now: datetime) -> Totals:
-    """Reads from the database the sums of all calls that began from `start` until `end`, and returns them."""
+    """Reads the sums of all calls that began from `start` until `end` from the database."""
     totals = Totals()
     rows = UsageTotal.objects.filter(_within(start, end, now), dimension=Dimension.ALL)
     for row in rows.values(*COUNTERS, *(f"{name}_histogram" for name in HISTOGRAMS)):
@@ -89,8 +89,7 @@ def read_by_value(
 ) -> dict[str, dict[str, Totals]]:
     """Reads the sums of the calls that began from `start` until `end`, in groups by key, model, route or outcome.
 
-    Returns, for each of the `dimensions`, a map from its values to their sums. The values with the most calls come
-    first.
+    Returns for each of the `dimensions` a map from values to sums, those with most calls first.
     """
     found: dict[str, dict[str, Totals]] = {dimension: {} for dimension in dimensions}
     rows = UsageTotal.objects.filter(_within(start, end, now), dimension__in=list(found))
@@ -106,11 +105,12 @@ def read_by_value(
 def read_durations(
     wanted: Mapping[str, Collection[str]], start: datetime, end: datetime, now: datetime
 ) -> dict[str, dict[str, list[int]]]:
-    """Reads the histograms of the durations of the calls that began from `start` until `end`, by key, model or route.
+    """Reads the histograms of durations of the calls that began from `start` until `end`, by key, model or route.
 
-    `wanted` maps each dimension to the values whose histograms are read: the sums of thousands of values are read in a
-    moment, but not their histograms. Returns, for each dimension, a map from its values to their histograms.
+    `wanted` maps each dimension to the values whose histograms are read. Returns for each dimension a map from values
+    to histograms.
     """
+    # The sums of thousands of values are read in a moment, but not their histograms.
     found: dict[str, dict[str, list[int]]] = {dimension: {} for dimension in wanted}
     # Each alternative is a whole range of the primary key: of alternatives within each other PostgreSQL reads far more.
     groups = [
@@ -147,13 +147,10 @@ class Series:
 def read_series(
     start: datetime, end: datetime, span: Span, step: timedelta, columns: Mapping[Dimension, str]
 ) -> Series:
-    """Returns the data of charts from the database: for each bin of time, the sums of all calls and of groups of calls.
+    """Reads the data of charts from the database: the sums of all calls, and of groups of calls, for each bin of time.
 
-    `columns` names the dimensions by which calls are grouped, such as the model. It maps each dimension to the one
-    column that is added up for its groups, such as the cost.
-
-    `span` is the unit of time of the totals to read. Each bin has the length `step`, a multiple of that unit. The first
-    bin is the one that contains `start`.
+    `span` is the unit of the totals to read, and `step` the length of a bin, a multiple of that unit. `columns` maps
+    each dimension, such as the model, to the column that is added up for its groups, such as the cost.
     """
     bins = bins_of(start, end, step)
     first = bins[0]
@@ -177,21 +174,23 @@ def read_series(
 
 
 def bins_of(start: datetime, end: datetime, step: timedelta) -> list[datetime]:
-    """Returns the start of each bin of length `step` that a chart from `start` until `end` has.
+    """Returns the start of each bin of length `step` in a chart from `start` until `end`.
 
-    The first bin may begin before `start`, because the bins are the same for all charts with this length.
+    The first bin may begin before `start`.
     """
+    # The bins are the same for all charts with this length.
     first = EPOCH + (start - EPOCH) // step * step
     return [first + number * step for number in range(-((first - end) // step))]
 
 
 def pieces_of_range(start: datetime, end: datetime, now: datetime) -> Iterator[tuple[Span, datetime, datetime]]:
-    """Divides a range of time into whole days, hours and minutes, so that few totals are read for the range's sums.
+    """Divides a range of time into whole days, hours and minutes, so that few totals must be read.
 
-    Yields the unit, start and end of each piece. Totals of minutes are kept only for a time. A start or end of the
-    range that is older than `MINUTES_READABLE` is rounded down to the hour.
+    Yields the unit, start and end of each piece. A start or end older than `MINUTES_READABLE` is rounded down to the
+    hour.
     """
     spans = [Span.DAY, Span.HOUR, Span.MINUTE]
+    # Totals of minutes are kept only for a time.
     if start < now - MINUTES_READABLE:
         start = floor(start, Span.HOUR)
         if end < now - MINUTES_READABLE:

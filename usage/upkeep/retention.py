@@ -88,24 +88,24 @@ class Deletion(NamedTuple):
     def includes(self, partition: Partition) -> bool:
         """Returns whether a partition of the table is to be deleted as a whole.
 
-        That of a month is, if the deletion reaches its end. The partition of all calls from before the table was
-        partitioned may have those of years, so its rows go day by day, and it goes when it is empty.
+        True for the partition of a month if the deletion reaches its end, and for the partition of older calls if it is
+        empty.
         """
         if partition.end > self.until:
             return False
+        # The partition of all calls from before the table was partitioned may have those of years, so its rows go day
+        # by day.
         is_reached = self.since is None or (partition.start is not None and partition.end > self.since)
         return is_reached or not has_rows(partition.name)
 
 
 def prune(now: datetime | None = None, stopping: threading.Event | None = None, *, all_at_once: bool = False) -> Pruned:
-    """Deletes rows of calls older than RETENTION_DAYS, and logged bodies older than BODY_RETENTION_DAYS.
+    """Deletes rows of calls older than RETENTION_DAYS, and logged bodies older than BODY_RETENTION_DAYS (0: nothing).
 
     Returns how many rows and bodies were deleted, and whether more must be deleted.
 
-    * If one of these settings is 0, nothing of its kind is deleted.
     * The rows of a month's calls are deleted when all of them are old enough.
-    * Old totals of minutes are deleted, too, and the histograms of old hours are emptied.
-    * At most the calls of a month, or of a few days (`PRUNED_AT_ONCE`), are deleted, unless `all_at_once` is true.
+    * At most a month, or a few days (`PRUNED_AT_ONCE`), are deleted, unless `all_at_once` is true.
     * The deletion ends early when `stopping` is set.
 
     `now` is the database's time by default.
@@ -120,6 +120,7 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
     bodies = rows = 0
     is_more_due = False
     last = state.pruned_at if state.pruned_at and state.pruned_at <= now and not all_at_once else now
+    # Old totals of minutes are deleted, too, and the histograms of old hours are emptied.
     UsageTotal.objects.filter(span=Span.MINUTE, start__lt=min(now, last + PRUNED_AT_ONCE) - MINUTES_KEPT).delete()
     empty_old_histograms(now, stopping, all_at_once=all_at_once)
     if settings.BODY_RETENTION_DAYS:
@@ -155,15 +156,13 @@ def _plan_deletion(
 ) -> Deletion:
     """Decides which rows of `table` to delete now, and returns this as a `Deletion`.
 
-    All rows of calls from before the time `wanted` are old enough to be deleted. With `all_at_once`, all of them are
-    deleted. Otherwise, the deletion begins at the time `mark`, up to which the last deletion went. It reaches to the
-    end of the one of the given `months` in which that time lies, or else `PRUNED_AT_ONCE` (a few days) further. It
-    includes calls from `PRUNED_AT_ONCE` before that time.
-
-    `mark` is None if there was no deletion; then the time of the oldest call takes its place.
+    Calls from before `wanted` are old enough. With `all_at_once`, all of them are deleted. Otherwise the deletion
+    begins at `mark`, where the last one ended (None if there was none), and reaches to the end of that month in
+    `months`, or else `PRUNED_AT_ONCE` further.
     """
     if all_at_once:
         return Deletion(table, None, wanted, wanted)
+    # Without a last deletion, it begins at the oldest call. It includes calls from `PRUNED_AT_ONCE` before.
     begin = mark or oldest_call(table) or wanted
     end = next((month.end for month in months if month.covers(begin)), begin + PRUNED_AT_ONCE)
     return Deletion(table, begin - PRUNED_AT_ONCE, min(wanted, end), wanted)
@@ -222,18 +221,14 @@ class DailyPruning:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stops the thread that deletes old rows; waits for its end for `STOP_SECONDS` at most.
-
-        If the database hangs, the thread is left behind, and a batch that it has not ended is rolled back.
-        """
+        """Stops the thread that deletes old rows; waits at most `STOP_SECONDS` for its end."""
         self._stopping.set()
+        # If the database hangs, the thread is left behind, and a batch that has not ended is rolled back.
         self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
-        """Runs as the thread that deletes old data: checks every hour whether the last deletion is a day ago.
-
-        The first check is soon after the start, so that data are deleted even by a server that never runs for an hour.
-        """
+        """Runs as the thread that deletes old data: checks every hour whether the last deletion is a day ago."""
+        # The first check is soon, so that data are deleted even by a server that never runs for an hour.
         pause = FIRST_CHECK_SECONDS
         while not self._stopping.wait(pause):
             pause = CHECK_SECONDS
@@ -243,7 +238,7 @@ class DailyPruning:
                 logger.exception("pruning failed and is tried again in an hour")
 
     def _prune(self) -> None:
-        """Makes missing partitions and deletes abandoned reservations each time, and old rows and bodies once a day.
+        """Makes missing partitions and deletes abandoned reservations; once a day, deletes old rows and bodies, too.
 
         An error of the database is logged, and not raised.
         """
@@ -258,10 +253,9 @@ class DailyPruning:
 
 
 def prune_if_due(stopping: threading.Event | None = None) -> bool:
-    """Deletes old rows and bodies, once a day; returns whether it has done so now.
+    """Deletes old rows and bodies, once a day; returns whether this call has deleted them.
 
-    Nothing is deleted if any process has done so in the last day, if another process is doing so now, or if this
-    machine's clock differs from the database's.
+    Nothing is deleted while another process does so, or if this machine's clock differs from the database's.
     """
     with try_lock(LOCK) as is_mine:
         if not is_mine:

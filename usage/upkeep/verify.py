@@ -38,17 +38,13 @@ def find_faults(
     progress: Callable[[str], object] = lambda _: None,
     parallel: int = 1,
 ) -> Iterator[str]:
-    """Checks the ledger for `ledger verify`, and yields one line of text for each fault that is found.
+    """Checks the ledger for `ledger verify`: rows, sums, reservations, journal; yields a line of text for each fault.
 
-    The checks are that the rows are unchanged, that all sums agree with the rows, that no reservation is left over, and
-    that all calls in the journal get into the table. A check ends after 100 faults of a kind.
+    * `since`, the beginning of a UTC day, leaves out rows and sums of earlier days.
+    * `progress` is called with a few words before each check.
+    * With `parallel`, so many checks run at the same time; `progress` then names the check whose result is waited for.
 
-    `since` is the beginning of a UTC day. Rows and sums of earlier days are not checked. If it is None, all are
-    checked.
-
-    The function `progress` is called with a few words before each check. If `parallel` is more than 1, so many checks
-    run at the same time, each in a thread with a connection to the database of its own; `progress` then names the one
-    whose result is waited for.
+    A check ends after 100 faults of a kind.
     """
     checks = list(_checks(journal, since))
     with ThreadPoolExecutor(parallel) as pool:
@@ -62,7 +58,7 @@ def find_faults(
 
 
 def _run_check(faults: Iterator[str]) -> list[str]:
-    """Runs one check in a thread, and returns the faults that it has found; closes the thread's connection."""
+    """Runs one check in a thread and returns its faults; closes the thread's database connection."""
     try:
         return list(faults)
     finally:
@@ -70,7 +66,7 @@ def _run_check(faults: Iterator[str]) -> list[str]:
 
 
 def _checks(journal: Path, since: datetime | None) -> Iterator[tuple[str, Iterator[str]]]:
-    """Yields the checks of `ledger verify`: what is checked, and an iterator that finds the faults when it is read."""
+    """Yields the checks of `ledger verify`: the name of each, and an iterator that finds its faults when it is read."""
     yield "rows", changed_rows(since)
     comparable, with_histograms = latest(since, comparable_since()), histograms_since()
     yield "sums of hours", wrong_sums("usage_usagehour", HOUR_KEYS, HOUR_GROUPS, HOUR_SUMS, comparable)
@@ -87,10 +83,9 @@ def _checks(journal: Path, since: datetime | None) -> Iterator[tuple[str, Iterat
 
 
 def changed_rows(since: datetime | None) -> Iterator[str]:
-    """Yields a line of text for each row of a call that was changed after it was written.
+    """Yields a line of text for each row of a call that was changed after it was written, as its digest shows.
 
-    The digest that is stored in a row shows such a change. Only rows of calls that began at `since` or later are
-    checked.
+    Only rows of calls that began at `since` or later are checked.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -105,17 +100,16 @@ def changed_rows(since: datetime | None) -> Iterator[str]:
 def wrong_sums(
     table: str, keys: tuple[str, ...], groups: str, sums: tuple[str, ...], since: datetime | None
 ) -> Iterator[str]:
-    """Compares a table of sums with the rows of calls; yields a line of text for each group whose sums are wrong."""
+    """Compares a table of sums with the rows of calls; yields a line of text for each group with wrong sums."""
     texts = [f"COALESCE(a.{key}::text, b.{key}::text)" for key in keys]
     for group in differing_groups(table, keys, groups, sums, since, ", ".join(texts), MOST_FAULTS):
         yield f"{table} is not the sum of its rows for {' / '.join(group)}"
 
 
 def wrong_histograms(name: str, since: datetime | None) -> Iterator[str]:
-    """Yields a line of text for each group in the table `UsageHour` whose histogram is not that of its calls' rows.
+    """Compares the histograms in the table `UsageHour` with the rows of calls; yields a line for each wrong one.
 
-    `name` is the latency that the histogram counts, such as `duration_ms`. Only groups from the time `since` on are
-    compared; all, if it is None.
+    `name` is the latency, such as `duration_ms`. Only groups from `since` on are compared; all if it is None.
     """
     texts = ", ".join(f"{key}::text" for key in HOUR_KEYS)
     for group in differing_histograms(name, since, texts, MOST_FAULTS):
@@ -125,8 +119,8 @@ def wrong_histograms(name: str, since: datetime | None) -> Iterator[str]:
 def wrong_failures(since: datetime | None) -> Iterator[str]:
     """Compares the counts of failed calls with the rows of calls; yields a line of text for each wrong count.
 
-    A count is for one hour or day, and for one kind of failure (`FAILURE_KEYS`). It is wrong if there is another number
-    of rows of this kind. Only counts of hours and days that begin at `since` or later are compared.
+    A count is that of one hour or day and of one kind of failure (`FAILURE_KEYS`). Only counts from `since` on are
+    compared.
     """
     keys = ", ".join(FAILURE_KEYS)
     query = f"""
@@ -152,18 +146,16 @@ def wrong_failures(since: datetime | None) -> Iterator[str]:
 
 
 def stray_reservations() -> Iterator[str]:
-    """Yields a line of text for each reservation that should be gone, because its call's row already has the cost."""
+    """Yields a line of text for each reservation that should be gone: its call's row has the cost already."""
     for request_id in find_strays():
         yield f"money is still held for call {request_id}, whose row is in the table"
 
 
 def missing_records(journal: Path) -> Iterator[str]:
-    """Checks that the journal is readable and its calls are in the table; yields a line of text for each fault.
+    """Checks that the journal is readable and its ended calls have rows; yields a line of text for each fault.
 
-    A fault is a damaged record, or the record of an ended call that has no row. Of either kind, the first `MOST_FAULTS`
-    faults get lines of their own, and one more line says how many others there are.
-
-    Waits `SHIPPING_SECONDS` at most for the rows, because a running server may still be writing them.
+    Of each kind of fault, at most `MOST_FAULTS` are listed. Waits `SHIPPING_SECONDS` at most for rows that a running
+    server may still be writing.
     """
     wanted: set[str] = set()
     damaged: list[str] = []
@@ -188,9 +180,9 @@ def missing_records(journal: Path) -> Iterator[str]:
 
 
 def _first(faults: list[str], others: str) -> Iterator[str]:
-    """Yields the first `MOST_FAULTS` faults of one kind and, if there are more, one line with the number of the rest.
+    """Yields the first `MOST_FAULTS` faults of one kind, then one line with the number of further ones.
 
-    `others` are the words that follow this number, and say what the rest is.
+    `others` are the words behind that number.
     """
     yield from faults[:MOST_FAULTS]
     if len(faults) > MOST_FAULTS:

@@ -23,10 +23,9 @@ COLUMNS = dict(zip(DIMENSIONS, HOUR_KEYS[1:], strict=True))
 
 
 def wrong_totals(since: datetime | None) -> Iterator[str]:
-    """Yields a line of text for each wrong total of an hour or of a day on the dashboard (table `UsageTotal`).
+    """Compares the dashboard's totals of hours and days with the table `UsageHour`; yields a line for each wrong total.
 
-    A total is wrong if it is not the sum of the rows for the same hour or day in the table `UsageHour`. Only totals
-    from the time `since` on are checked; all, if it is None.
+    Only totals from `since` on are compared; all if it is None.
     """
     columns = ", ".join((*HOUR_KEYS, "calls", "unpriced_calls", *TOTAL_SUMS))
     hours = f"SELECT {columns} FROM usage_usagehour WHERE hour >= COALESCE(%s, '-infinity'::timestamptz)"
@@ -34,9 +33,9 @@ def wrong_totals(since: datetime | None) -> Iterator[str]:
 
 
 def wrong_minutes(since: datetime | None) -> Iterator[str]:
-    """Yields a line of text for each of the dashboard's totals of a minute that is not the sum of the minute's calls.
+    """Compares the dashboard's totals of minutes with the rows of calls; yields a line for each wrong total.
 
-    The totals are compared with the rows of calls: only totals of the last day, and none from before `since`.
+    Only totals of the last day are compared, and none from before `since`.
     """
     day_ago = database_now() - timedelta(days=1)
     minutes_since = max(day_ago, since) if since else day_ago
@@ -52,11 +51,10 @@ def wrong_minutes(since: datetime | None) -> Iterator[str]:
 def _wrong_totals(
     spans: tuple[Span, ...], source: str, values: Sequence[datetime | UUID | None], since: datetime | None
 ) -> Iterator[str]:
-    """Yields a line of text for each wrong total on the dashboard, of the given spans, such as hours and days.
+    """Compares the dashboard's totals of the given spans, such as hours and days; yields a line for each wrong one.
 
-    A total is wrong if it is not the sum of its calls. The SQL query `source`, with the parameters `values`, reads the
-    calls from the table of hours or from the table of calls. Only totals of times that begin at `since` or later are
-    compared; all, if it is None.
+    The SQL query `source`, with the parameters `values`, reads what the totals must add up. Only totals from `since` on
+    are compared; all if it is None.
     """
     starts = ", ".join(f"('{span}', date_trunc('{span}', hour, 'UTC'))" for span in spans)
     groups = ", ".join(f"('{dimension}', {column})" for dimension, column in COLUMNS.items())
