@@ -69,10 +69,10 @@ class Settled(NamedTuple):
 
 
 def settle_responses(rows: Iterable[CallRecord]) -> Settled:
-    """Chooses which row of each response is billed, and sets the usage in the response's other rows to zero.
+    """Chooses which row of each response is billed, and takes counts and cost out of the response's other rows.
 
-    Returns the rows to write, and the older rows whose estimates must be removed. Call this in the transaction that
-    writes the rows.
+    Also begins the polling of unfinished responses, and ends that of ended ones. Returns the rows to write, and the
+    older rows whose estimates must be removed. Call this in the transaction that writes the rows.
     """
     # Several calls may have created or read the same response.
     every = list(rows)
@@ -101,7 +101,7 @@ def settle_responses(rows: Iterable[CallRecord]) -> Settled:
 
 
 def _ids_by_response(rows: Iterable[CallRecord]) -> dict[str, str]:
-    """Returns, for each response in the rows, the request id of its oldest row."""
+    """Maps the id of each response in the rows to the request id of its oldest row."""
     found: dict[str, str] = {}
     for row in rows:
         found[row["response_id"]] = min(_id(row), found.get(row["response_id"], _id(row)))
@@ -135,10 +135,11 @@ def _owners(response_ids: Iterable[str]) -> dict[str, str]:
 
 
 def _replace_estimates(exact: dict[str, str], owners: dict[str, str], rows: Sequence[CallRecord]) -> dict[str, str]:
-    """Lets new rows with exact usage replace older rows that are billed for an estimate of the same response.
+    """Makes new rows with exact usage the billed ones, instead of older rows with an estimate of the same response.
 
+    This changes the table `CountedResponse` and `owners`; the estimates themselves stay, for the caller to remove.
     `exact` and `owners` map response ids to request ids: of the rows with exact usage, and of the rows billed so far.
-    Updates `owners`. Returns a map from the request ids of older rows to those of the new rows.
+    Returns a map from the request ids of older rows to those of the new rows.
     """
     read_again = {row["response_id"] for row in rows if row.get("response_id") in exact and not _is_creation(row)}
     wanted = {key: value for key, value in exact.items() if key in read_again or owners.get(key) != value}
@@ -184,7 +185,7 @@ def _has_unshared_usage(row: CallRecord) -> bool:
 
 
 def _is_of_response(row: CallRecord) -> bool:
-    """Returns whether a call has created or read a response of the Responses API."""
+    """Returns whether a call has created, read or cancelled a response of the Responses API, which its row names."""
     return bool(row.get("response_id")) and str(row.get("route", "")).startswith(ROUTES)
 
 
@@ -225,7 +226,7 @@ def _has_exact_usage(row: CallRecord) -> bool:
 def _is_estimate(row: CallRecord) -> bool:
     """Returns whether a row estimates the usage of a response, so that exact usage may still replace it.
 
-    The estimate of a cancelled response is final, so the result is False.
+    The estimate that a poll has made of a cancelled response is final, so the result is False.
     """
     return _is_of_response(row) and not _is_final(row) and not _has_ended_without_usage(row)
 
@@ -259,10 +260,10 @@ def _is_stored_completion(row: CallRecord) -> bool:
 
 
 def _with_its_share(row: CallRecord, owners: dict[str, str]) -> CallRecord:
-    """Returns a call's row as it must be written: with token counts and cost only if the row is billed.
+    """Returns a call's row as it must be written: without counts and cost if another row is billed for its response.
 
-    `owners` maps response ids to the request ids of the billed rows. Other rows cost $0; they keep upstream's usage
-    object in the column `usage`.
+    `owners` maps response ids to the request ids of the billed rows. A row that is not billed costs $0; it keeps
+    upstream's usage object in the column `usage`.
     """
     owner = owners.get(row.get("response_id") or "")
     if owner == _id(row) or (owner is not None and _is_creation(row) and owner < _id(row)):

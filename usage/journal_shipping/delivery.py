@@ -49,10 +49,10 @@ class GaveUp(Exception):
 
 
 class Delivery:
-    """The writer that brings the records of calls from the journal files into the database. One thread uses it.
+    """The writer of calls' records to the database: prices them, and sets aside in files what cannot be written.
 
-    While the database cannot be reached, each write is tried again until `deadline`. The deadline is in seconds of
-    `time.monotonic()`; None means that there is none.
+    One thread uses it. While the database cannot be reached, each write is tried again until `deadline`. The deadline
+    is in seconds of `time.monotonic()`; None means that there is none.
     """
 
     def __init__(self, directory: Path, deadline: float | None = None) -> None:
@@ -71,9 +71,9 @@ class Delivery:
         self.pricer = Pricer()
 
     def deliver(self, rows: Sequence[CallRecord]) -> None:
-        """Writes the rows of calls to the database, and waits until all are written.
+        """Prices the rows of calls and writes them to the database in batches; waits until all are written.
 
-        A row that the database refuses goes to the dead-letter file.
+        A row that the database refuses goes to the dead-letter file, and a stub (a shortened row) is written instead.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.
@@ -82,7 +82,10 @@ class Delivery:
             self._deliver(rows[start : start + BATCH_SIZE])
 
     def refresh_prices(self) -> None:
-        """Reads the administrator's prices from the database, unless that was done lately; ignores database errors."""
+        """Reads the administrator's prices from the database and the price list from its file, unless done lately.
+
+        Errors of the database are ignored.
+        """
         # The shipper reads them even without calls, so that the first call can be priced at once.
         self._asked_at = time.monotonic()
         try:
@@ -97,14 +100,14 @@ class Delivery:
     def database_fault(self) -> str:
         """The present error of writes to the database, such as "OperationalError: it cannot be reached"; else empty.
 
-        It is `NO_ANSWER` if a statement has had no answer for `SILENCE_SECONDS`.
+        Without an error, it is `NO_ANSWER` while a statement has had no answer for `SILENCE_SECONDS`.
         """
         asked_at = self._asked_at
         silent = asked_at is not None and time.monotonic() - asked_at > SILENCE_SECONDS
         return self.database_error or (NO_ANSWER if silent else "")
 
     def set_aside(self, damaged: Sequence[bytes]) -> list[CallRecord]:
-        """Appends unreadable journal lines to the file `damaged.log`.
+        """Appends unreadable journal lines to the file `damaged.log`, logs and counts them.
 
         Returns a row with the outcome `interrupted` for each request id that the lines still show.
         """
@@ -118,10 +121,10 @@ class Delivery:
         return [interrupted({"request_id": request_id}) for request_id in sorted(ids)]
 
     def set_aside_newer(self, lines: Sequence[bytes]) -> list[CallRecord]:
-        """Appends journal lines of a newer version of chatproxy to the file `newer.log`.
+        """Appends journal lines of a newer version of chatproxy to the file `newer.log`, and logs their number.
 
-        Returns a row with the outcome `interrupted` for each call. The newer version's `ledger replay` replaces these
-        rows by the real ones.
+        Returns a row with the outcome `interrupted` for each request id that the lines show. The newer version's
+        `ledger replay` replaces these rows by the real ones.
         """
         if not lines:
             return []
@@ -137,7 +140,7 @@ class Delivery:
         return [interrupted({"request_id": request_id}) for request_id in sorted(ids)]
 
     def set_aside_letters(self, torn: Sequence[bytes]) -> None:
-        """Appends unreadable lines of the dead-letter file to the file `damaged.log`."""
+        """Appends unreadable lines of the dead-letter file to the file `damaged.log`, logs and counts them."""
         # Their calls need no row: each got a stub when the database refused its real row.
         if not torn:
             return
@@ -147,7 +150,7 @@ class Delivery:
         undelivered.append(self._directory / DAMAGED, torn)
 
     def load_pruned(self) -> None:
-        """Reads from the database which rows of calls were pruned (deleted for their age), for use by `without_pruned`.
+        """Reads from the database which calls' rows were deleted for their age, for use by `without_pruned`.
 
         Call this method before a dead process's journal is delivered: its calls may be that old.
 
@@ -157,7 +160,7 @@ class Delivery:
         self._when_database_is_there(self._ask_for_pruned)
 
     def without_pruned(self, rows: Sequence[CallRecord]) -> list[CallRecord]:
-        """Returns the rows, except those of calls whose rows were pruned (deleted for their age).
+        """Returns the rows, except those of calls whose rows were deleted for their age. Call `load_pruned` before.
 
         The left-out rows are appended to the file `pruned.log`: the sums count their calls already.
 
@@ -192,7 +195,7 @@ class Delivery:
         self._pruned_hours = hours_with_pruned_calls(hours)
 
     def _deliver(self, rows: Sequence[CallRecord]) -> None:
-        """Writes one batch of rows to the database, in one transaction; bisects a batch that the database refuses."""
+        """Prices one batch of rows and writes it in one transaction; bisects a batch that the database refuses."""
         try:
             self._when_database_is_there(lambda: write_rows(self.pricer.priced(rows)))
         except POISON as error:
@@ -204,7 +207,7 @@ class Delivery:
         """Delivers a batch that the database has refused with `error`: each half by itself, down to single rows.
 
         A refused single row goes to the dead-letter file, and a stub (a shortened row) is delivered instead. A refused
-        stub is replaced by a smaller one.
+        stub is replaced by a smaller one; the smallest one is given up, and only logged.
         """
         if len(rows) > 1:
             middle = len(rows) // 2
@@ -228,6 +231,8 @@ class Delivery:
 
     def _when_database_is_there(self, write: Callable[[], object]) -> None:
         """Calls `write` until it succeeds, with growing pauses while the database cannot be reached.
+
+        `database_error` has the reason meanwhile. Setting the event `hurry` ends a pause.
 
         Raises:
             GaveUp: the next attempt would be after the deadline.

@@ -56,7 +56,7 @@ class Written(NamedTuple):
 def remember_pending(rows: Sequence[CallRecord]) -> None:
     """Stores the unfinished responses of calls in the table `PendingResponse`, so that the gateway polls them.
 
-    Each of the rows is that of a call, and names one response.
+    Each of the rows names one response. Responses that are in the table already stay as they are.
     """
     # In one order: two hosts that insert the same responses in different ones would wait for each other.
     pending = [
@@ -85,8 +85,8 @@ def settle_pending(pending: QuerySet[PendingResponse]) -> None:
 def forget_pending(response: PendingResponse, *, is_gone: bool = False, has_ended: bool = False) -> None:
     """Ends the polling of a background response that has stated no exact usage, and counts an estimate instead.
 
-    `has_ended` says that upstream has reported the response's end, and `is_gone` that upstream no longer has the
-    response.
+    The reservation of its call is deleted. `has_ended` says that upstream has reported the response's end, and
+    `is_gone` that upstream no longer has the response.
     """
     with transaction.atomic():
         # Nobody knows whether upstream went on with a response after its deletion.
@@ -102,8 +102,8 @@ def forget_pending(response: PendingResponse, *, is_gone: bool = False, has_ende
 def suppose_usage(response: PendingResponse) -> None:
     """Counts the stored estimate of a background response's usage, because upstream refuses to state the status.
 
-    The response is still polled. If the call has a budget reservation, all reserved usage counts, and the reservation
-    is deleted.
+    The response is still polled, but later. If the call has a budget reservation, all reserved usage counts, and the
+    reservation is deleted. Otherwise an estimate that the call's row already has stays.
     """
     with transaction.atomic():
         is_reserved = _is_reserved(response)
@@ -118,8 +118,9 @@ def suppose_usage(response: PendingResponse) -> None:
 def suppose_unasked(limit: int) -> int:
     """Counts estimates of the usage of unfinished responses, for use while the polling of responses is switched off.
 
-    At most `limit` responses get an estimate. Returns how many got one. Exact usage that upstream states later, to a
-    caller or to a poll, replaces the estimate.
+    These are responses of unknown usage that have a reservation, or are older than `UNASKED_AFTER`. At most `limit` get
+    an estimate; returns how many. Besides, at most `limit` responses of more than 30 days are given up
+    (`forget_pending`). Exact usage that upstream states later, to a caller or to a poll, replaces the estimate.
     """
     # Otherwise pages would show "counted when it ends" for ever: without polls nobody learns of the end.
     now = database_now()
@@ -195,7 +196,8 @@ def _count_supposed(response: PendingResponse, *, is_whole: bool, is_raised: boo
 def _with_supposed(row: CallRecord, response: PendingResponse, *, is_whole: bool) -> CallRecord:
     """Returns a call's row with the estimated usage of its background response, and the cost of this usage.
 
-    With `is_whole`, all of the stored estimate counts; otherwise only what a model can have output until now.
+    With `is_whole`, all of the stored estimate counts; otherwise only what a model can have output until now. Counts in
+    the row that are higher stay.
     """
     if is_whole and response.supposed is not None:
         supposed: SupposedUsage = response.supposed
@@ -241,6 +243,6 @@ def _write_usage(row: CallRecord) -> Written:
 
 
 def _count_in_metrics(written: Sequence[Written]) -> None:
-    """Adds the tokens and dollars of changed rows to this process's metrics."""
+    """Adds the differences that the changes make to tokens and dollars to this process's metrics."""
     for before, after in written:
         counters.count_usage(after, {str(row["request_id"]): before for row in after})

@@ -72,9 +72,11 @@ UPDATE_DIGESTS = f"UPDATE usage_request SET digest = {DIGEST} WHERE request_id =
 
 
 def write_rows(rows: Sequence[CallRecord]) -> int:
-    """Writes the rows of calls, their bodies and all sums to the database, in one transaction.
+    """Writes the rows of calls, their bodies and all that follows from them to the database, in one transaction.
 
-    Of two rows of the same call, the more complete one is kept. Returns how many rows were inserted.
+    That is: the sums, the stored objects, the responses to poll, and what the calls have used of budget leases.
+    Afterwards their tokens and dollars are counted for `/metrics`. Of two rows of the same call, the more complete one
+    is kept. Returns how many rows were inserted.
 
     Raises:
         django.db.Error: the database has failed or has refused a row, and nothing was written.
@@ -130,7 +132,7 @@ def _estimated(rows: Iterable[CallRecord], inserted: Iterable[SummedRow]) -> lis
 
 
 def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[SummedRow]]:
-    """Writes the new cost, cost kind and price of the given rows to the table of calls.
+    """Writes the new cost, cost kind and price of the given rows to the table of calls. The caller corrects the sums.
 
     Returns the table's rows before and after. Call this function in a transaction.
     """
@@ -158,7 +160,7 @@ def _rank(row: CallRecord) -> int:
 
 
 def _insert_bodies(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
-    """Inserts the logged request and response bodies of the given calls into the table of bodies."""
+    """Inserts the logged request and response bodies of calls, where there are any, into the table of bodies."""
     # COPY and not INSERT, because most of the bytes are bodies, and quoting them for SQL costs more than all else.
     with connection.wrap_database_errors, cursor.copy(COPY_BODIES) as copy:
         for row in rows:
@@ -168,7 +170,10 @@ def _insert_bodies(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
 
 
 def _columns(row: CallRecord) -> dict[str, object]:
-    """Returns a row's values for all columns of the table of calls, with defaults for missing ones."""
+    """Returns those fields of a call's record that are columns of the table of calls.
+
+    Columns that the record leaves out get their default, if they cannot be null.
+    """
     columns: dict[str, object] = {**DEFAULTS, **row}
     for name in columns.keys() - FIELDS.keys():  # a few; looking at each of the row's fields in Python takes longer
         del columns[name]
@@ -176,9 +181,9 @@ def _columns(row: CallRecord) -> dict[str, object]:
 
 
 def interrupted(begin: CallRecord) -> CallRecord:
-    """Makes a row with the outcome `interrupted`, and estimated usage, for a call whose end is unknown.
+    """Makes a row with the outcome `interrupted` for a call whose end is unknown, with an estimate of its usage.
 
-    `begin` is the call's begin record in the journal, or has just the request id.
+    `begin` is the call's begin record in the journal, or has just the request id; then nothing can be estimated.
     """
     return {
         "started_at": started_at(begin["request_id"]).isoformat(),

@@ -35,14 +35,18 @@ class JournalShipment:
 
     @property
     def shipped_bytes(self) -> Mapping[str, int]:
-        """The number of bytes of each journal file that are in the database, by the file's name. Any thread may ask."""
+        """How many bytes of each journal file are delivered, by the file's name. Any thread may ask.
+
+        Files that are delivered to their end and deleted are absent.
+        """
         return {path.name: offset for path, offset in self._offsets.copy().items()}
 
     def ship_new(self, paths: Sequence[Path]) -> None:
-        """Writes the new records in a living process's journal to the database.
+        """Writes the calls that have ended, from the new records in a living process's journal, to the database.
 
         `paths` are all files of the journal, the oldest first. All but the last one are finished, and are deleted once
-        they are delivered.
+        they are delivered. Damaged lines, and those of a newer version, go to files of their own; the calls that they
+        name get a row with the outcome `interrupted`.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.
@@ -64,10 +68,10 @@ class JournalShipment:
                 self._offsets.pop(path, None)
 
     def ship_rest(self, paths: Iterable[Path], between: Callable[[], object]) -> None:
-        """Writes the rest of a dead process's journal to the database.
+        """Writes the rest of a dead process's journal to the database. The caller deletes the journal's files, `paths`.
 
-        Calls without an end get a row with the outcome `interrupted`. `between` is called after each part of the
-        journal.
+        Calls without an end get a row with the outcome `interrupted`. Calls whose rows were deleted for their age get
+        none (`Delivery.without_pruned`). `between` is called after each part of the journal.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.
@@ -87,9 +91,9 @@ class JournalShipment:
         self._delivery.deliver(self._delivery.without_pruned(rows))
 
     def _set_aside(self, found: Scan) -> list[CallRecord]:
-        """Appends the damaged and the newer lines in `found` to the files for such lines.
+        """Appends the damaged lines in `found`, and those of a newer version, to the files for such lines.
 
-        Returns a row with the outcome `interrupted` for each call in these lines.
+        Returns a row with the outcome `interrupted` for each call whose id these lines still show.
         """
         return self._delivery.set_aside(found.damaged) + self._delivery.set_aside_newer(found.newer)
 

@@ -67,13 +67,16 @@ class Shipper:
 
     @property
     def shipped_bytes(self) -> Mapping[str, int]:
-        """The number of bytes of each journal file that are in the database, by the file's name. Any thread may ask."""
+        """How many bytes of each journal file are in the database, or set aside in a file, by the journal file's name.
+
+        Journal files that are delivered to their end and deleted are absent. Any thread may ask.
+        """
         shipments = list(self._shipments.values())
         return {name: size for shipment in shipments for name, size in shipment.shipped_bytes.items()}
 
     @property
     def lag_bytes(self) -> int:
-        """The number of bytes in all journals that are not in the database yet."""
+        """The number of bytes in all journals that are neither in the database nor set aside in a file yet."""
         return segments.waiting_bytes(self._directory, self.shipped_bytes)
 
     def _run(self) -> None:
@@ -113,6 +116,8 @@ class Shipper:
     def _ship_once(self) -> None:
         """Writes all new records to the database: first from the journals of living processes, then of dead ones.
 
+        Leases of a dead process are ended a second time after `LATE_SECONDS`, since it may still have got one.
+
         Raises:
             GaveUp: the time to stop is over.
             Exception: the first error with a journal, after all other journals have been shipped.
@@ -146,9 +151,9 @@ class Shipper:
         return self._shipments.setdefault(writer, JournalShipment(self.delivery))
 
     def _ship_living(self, living: Mapping[str, JournalShipment]) -> list[Exception]:
-        """Writes all records that are now in the journals of living processes to the database.
+        """Writes all records that are now in the journals of living processes to the database; then sets `complete_at`.
 
-        Returns one error for each journal that failed; the next round tries its rest again.
+        Returns one error for each journal that failed; the next round tries its rest again, and `complete_at` stays.
 
         Raises:
             GaveUp: the time to stop is over.
@@ -182,8 +187,8 @@ def ship_dead(
 ) -> bool:
     """Writes the rest of a dead process's journal to the database, ends its budget leases, and deletes its files.
 
-    Returns False, and does nothing, if the process is alive. `shipment` knows which part is delivered already.
-    `between` is called after each part.
+    Returns False, and does nothing, if the process is alive or has left no files. `shipment` knows which part is
+    delivered already. `between` is called after each part.
     """
     with segments.adopted(directory, writer) as paths:
         if paths:
@@ -235,7 +240,7 @@ def replay(directory: Path, *, adopts: bool = True) -> Delivery:
 def _replay_newer(directory: Path, delivery: Delivery) -> None:
     """Writes the records in the file `newer.log` to the database, if this code can read their format version.
 
-    Other records stay in `newer.log`.
+    Other records stay in `newer.log`; damaged ones go to `damaged.log`.
     """
     retried = undelivered.begin_retry(directory, NEWER, NEWER_RETRIED)
     if not retried.exists():

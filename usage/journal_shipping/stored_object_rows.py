@@ -19,7 +19,8 @@ MAKING_ROUTES = ("/openai2", "/v1/responses", "/v1/conversations", "/v1/chat/com
 def write_objects(rows: Iterable[CallRecord]) -> None:
     """Inserts a row into the table of stored objects for each object that the given calls have created.
 
-    Call this function in the transaction that writes the calls' rows.
+    An object that has a row already keeps it, and with it its key. Call this function in the transaction that writes
+    the calls' rows.
     """
     making = [row for row in rows if row.get("objects")]
     objects = {

@@ -43,7 +43,7 @@ def is_stub(row: CallRecord) -> bool:
 def stub(row: CallRecord) -> CallRecord:
     """Makes a stub: a shortened row, to be written in place of a row that the database has refused.
 
-    The stub has all values of the row that the database can store, so the call is still priced and counted.
+    It has those of the row's values from which the call is priced and counted, and which the database can store.
     """
     kept = _sound_columns(row, STUB_COLUMNS)
     if row.get("usage") is not None:
@@ -58,7 +58,7 @@ def stub(row: CallRecord) -> CallRecord:
 def least_stub(row: CallRecord) -> CallRecord:
     """Makes a very short row, for a call whose stub the database has refused as well.
 
-    It has ids, the numbers that the sums count, key, method, route and created objects.
+    It has id, outcome, the numbers that the sums count, key, method, route, created objects and share of a lease.
     """
     return {**bare_stub(row), **_sound_columns(row, SUMS)}
 
@@ -66,7 +66,7 @@ def least_stub(row: CallRecord) -> CallRecord:
 def bare_stub(row: CallRecord) -> CallRecord:
     """Makes the shortest row, for a call whose longer stubs the database has refused as well.
 
-    It has ids, key, method, route and created objects.
+    It has id, outcome, key, method, route, created objects and share of a lease.
     """
     mark: CallRecord = {"by_gateway": True} if row.get("by_gateway") is True else {}
     return {**_stub_of(row), **_sound_columns(row, LEAST_TEXTS), **_made_by(row), **mark}
@@ -106,7 +106,7 @@ def _sound_share(share: object) -> LeaseShare | None:
 
 
 def _has_owner(row: CallRecord) -> bool:
-    """Returns whether a row's key name fits into its column uncut."""
+    """Returns whether a row's key name fits into its column uncut, so that the stub names the right key."""
     # A cut name could be that of another key.
     name = row.get("key_name")
     return _is_sound("key_name", name) and _fitted("key_name", name) == name

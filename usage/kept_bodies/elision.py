@@ -155,7 +155,8 @@ class _Elision:
     def _placeholder_behind(self, head: re.Match[bytes]) -> tuple[bytes | None, int]:
         """Reads the base64 or vector behind `head`, a match of `_HEAD`; returns a placeholder and the end position.
 
-        The placeholder is None if neither base64 nor a vector follows.
+        The placeholder begins with the name in `head`, as in `"b64_json": "<base64 …>`; a `data:` URL is part of what
+        it replaces. The placeholder is None if neither base64 nor a vector follows.
         """
         body, name, start = self._body, head["name"], head.end()
         if name is None:
@@ -177,7 +178,8 @@ class _Elision:
     def _read_vector(self, head: re.Match[bytes]) -> tuple[bytes | None, int]:
         """Reads the vector (a list of numbers) behind the name `head`; returns a placeholder and the end position.
 
-        The placeholder is None if no vector follows.
+        The placeholder begins with the name: `"embedding": [<1536 numbers>`. It is None if no vector follows, or a
+        short one.
         """
         body, start = self._body, head.end()
         # Samples at the start and in the middle, because reading all of a vector would take too long.

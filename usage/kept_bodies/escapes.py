@@ -86,7 +86,10 @@ def unescape(text: str, depth: int) -> str:
 
 
 def _meaning(escape: str) -> str:
-    """Returns the character for which an escape stands if this is printable ASCII; otherwise the escape itself."""
+    r"""Returns the character for which an escape stands if this is printable ASCII; otherwise the escape itself.
+
+    A quote or backslash keeps the backslashes before it: `\u0022` stands for `\"`, so that it ends no string.
+    """
     if escape.startswith("&"):
         character = _entity(escape[1:].removesuffix(";"))
         return character if len(character) == 1 and character.isascii() and character.isprintable() else escape

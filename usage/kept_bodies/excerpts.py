@@ -46,9 +46,9 @@ class Draft(NamedTuple):
     left_out: int = 0
 
     def excerpt(self, redacted: str, limit: int, secrets: Sequence[str]) -> str:
-        """Returns the excerpt of the body to store: the text `redacted`, cut to `limit` bytes.
+        """Returns the excerpt of the body to store: the text `redacted`, cut to `limit` bytes, then with a remark.
 
-        `redacted` is this draft's text with its secrets redacted.
+        `redacted` is this draft's text with its secrets redacted. The remark says how many bytes were cut, if any.
         """
         if not self.left_out and len(redacted) * 4 <= max(limit, 0):
             return redacted
@@ -63,8 +63,9 @@ def body_draft(
 ) -> Draft:
     """Makes the draft of an excerpt from a request's or an answer's body; `limit` is the excerpt's size in bytes.
 
-    The draft is readable, but neither redacted nor cut yet. JSON and text stay, with placeholders for base64. A form
-    becomes lines of `name: value`. Other bodies become `<audio/mpeg, 123 bytes>`, for example.
+    The draft is readable, but not cut yet, and redacted only in secret fields of forms. JSON and text stay, with
+    placeholders for base64. A multipart form becomes lines of `name: value`. Other bodies become
+    `<audio/mpeg, 123 bytes>`, for example.
 
     `size` is the size of the whole body in bytes, if `body` is only its start.
     """
@@ -76,7 +77,7 @@ def body_draft(
 
 
 def text_size(body: bytes, content_type: str) -> int:
-    """Estimates how many bytes of text a body has, without files, base64 and vectors."""
+    """Estimates how many bytes of text a body has; files, base64 and vectors count as short placeholders."""
     if not body:
         return 0
     # The rest of a long body is taken to have the same share of text.
@@ -87,7 +88,8 @@ def text_size(body: bytes, content_type: str) -> int:
 def _read_start(body: bytes, content_type: str, budget: int, size: int) -> tuple[bytes, int]:
     """Makes readable text of about `budget` bytes from the start of a body; also returns how many bytes were read.
 
-    Base64 becomes placeholders, a form becomes lines of `name: value`, a binary body becomes its type and size.
+    Base64 becomes placeholders, a multipart form lines of `name: value`, a binary body its type and size. Secret fields
+    of forms become `[redacted]`.
     """
     media_type = _media_type(content_type)
     if media_type == "multipart/form-data":
@@ -118,7 +120,8 @@ class PartExcerpt:
 def form_draft(parts: Iterable[PartExcerpt], limit: int, secrets: Sequence[str] = ()) -> Draft:
     """Makes the draft of an excerpt from a form that was passed on in pieces, as lines of `name: value`.
 
-    The draft is neither redacted nor cut yet. The excerpt equals that of a form that was received as a whole.
+    The draft is not cut yet, and redacted only in secret fields. The excerpt equals that of a form that was received as
+    a whole.
     """
     lines, left_out = _read_parts(parts if limit > 0 else (), limit + margin_for(secrets) + SLACK)
     return Draft(storable(b"\n".join(lines).decode("utf-8", "replace")), left_out)
@@ -149,7 +152,7 @@ def _read_parts(parts: Iterable[PartExcerpt], budget: int) -> tuple[list[bytes],
 
 
 def truncate(data: bytes, end: int, left_out: int) -> str:
-    """Returns the first `end` bytes of `data` as text, with a remark such as `… <1,234 bytes cut>`.
+    """Returns the first `end` bytes of `data` as text; if anything is cut, with a remark such as `… <1,234 bytes cut>`.
 
     The remark counts the `left_out` bytes, too, which were cut off before.
     """
@@ -196,7 +199,7 @@ def _is_binary(body: bytes, media_type: str) -> bool:
 
 
 def _size_placeholder(name: str, size: int) -> bytes:
-    """Returns the placeholder that is stored instead of a binary body: `<audio/mpeg, 1,234 bytes>`."""
+    """Returns the placeholder for content that is not kept, with its media type or kind: `<audio/mpeg, 123 bytes>`."""
     return f"<{name}, {size:,} bytes>".encode()
 
 
@@ -221,9 +224,10 @@ def _read_query(body: bytes, budget: int) -> tuple[bytes, int]:
 
 
 def _read_form(body: bytes, content_type: str, budget: int) -> tuple[bytes, int]:
-    """Returns the parts of a multipart form as lines of `name: value`, and how many bytes of `body` were read.
+    """Returns the parts of a multipart form as lines of `name: value`, in about `budget` bytes.
 
-    An unreadable form becomes its size, because the secrets in it could not be found.
+    Also returns how many bytes of `body` were read. An unreadable form becomes its size, because the secrets in it
+    could not be found.
     """
     found = _BOUNDARY.search(content_type)
     boundary = b"--" + (found[1] or found[2]).encode("utf-8", "replace") if found else b""
@@ -270,7 +274,8 @@ def _read_part(head: bytes, body: bytes, start: int, end: int, budget: int) -> t
 def _part_line(part: PartExcerpt, budget: int) -> tuple[bytes, int]:
     """Returns a part of a form as a line, and how many bytes of its content were read.
 
-    The line is `name: value` for a field, and `name: <file name, type, size>` for a file.
+    The line is `name: value` for a field, cut at about `budget` bytes, `name: [redacted]` for a secret one, and
+    `name: <file name, type, size>` for a file.
     """
     if is_secret_name(part.name.decode("utf-8", "replace")):
         return part.name + b": " + REDACTED.encode(), part.size

@@ -91,7 +91,10 @@ def redact(text: str, secrets: Sequence[str] = ()) -> str:
 
 
 def redact_exact(text: str, secrets: Sequence[str]) -> str:
-    """Replaces the given `secrets` in `text` by `[redacted]`, in whatever way they are written."""
+    """Replaces the given `secrets` in `text` by `[redacted]`, in whatever way they are written.
+
+    Secrets of less than `MIN_SECRET_CHARACTERS` are not searched for.
+    """
     return _redact(text, secrets, _find_exact)
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class ProcessFacts(NamedTuple):
-    """The resources that one process of this host uses: memory in bytes, CPU time in seconds, and open files."""
+    """The resources of one process: memory in bytes, CPU time in seconds, open files, and how many it may open."""
 
     resident_bytes: int
     cpu_seconds: float

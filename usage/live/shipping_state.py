@@ -87,7 +87,7 @@ def report_shipping(
     """Builds the shipper's report on its state, which other processes read through `ShippingState`.
 
     Everything up to `complete_at`, a moment of `time.monotonic()`, is shipped. `lock` is the file descriptor of the
-    shipper's lock file.
+    shipper's lock file: that moment becomes the file's time of change, for readers after the shipper's death.
     """
     until = unix_time(complete_at)
     # The lock file keeps this time after the shipper's death.
@@ -109,7 +109,7 @@ def shipper_lock() -> Path:
 
 @contextmanager
 def no_shipper_runs() -> Iterator[bool]:
-    """Context manager that keeps shippers of this host from shipping; yields False if one runs already, else True."""
+    """Context manager that lets no shipper of this host run in its block; yields True, or False if one runs already."""
     with shipper_lock().open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

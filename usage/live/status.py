@@ -75,7 +75,7 @@ def read_status() -> ServerStatus:
 
 
 def _processes(reports: WorkerReports) -> Iterator[tuple[tuple[str, int], ProcessFacts]]:
-    """Yields the kind, id and used resources of each process that has written a report."""
+    """Yields the kind, id and used resources of each living process: of the workers, and of the shipper."""
     shippers = [reports.shipper] if reports.shipper is not None else []
     for kind, found in (("worker", reports.alive), ("shipper", shippers)):
         for report in found:

@@ -132,7 +132,7 @@ class WorkerFile:
 
 @dataclass
 class WorkerReports:
-    """The reports of all living workers and of the shipper, with the sums of all counters, also of dead workers.
+    """The reports of all living workers and of the shipper, with the sums of all counters, also of dead processes.
 
     `shipper` is None if no shipper runs.
     """
@@ -143,9 +143,10 @@ class WorkerReports:
 
 
 def read_worker_reports() -> WorkerReports:
-    """Reads and returns the reports of all workers of this host.
+    """Reads and returns the reports of all workers and of the shipper of this host; first writes that of this process.
 
-    Adds the counters of dead workers to the file `departed.json`. A full or read-only disk causes no error.
+    The counters of dead processes are added to the file `departed.json`, and their files are deleted. A full or
+    read-only disk causes no error.
     """
     workers = WorkerReports()
     if not directory().exists():
@@ -218,7 +219,10 @@ class _DeadWorkerCounts:
         self._ids: list[object] = ids if isinstance(ids, list) else []
 
     def take_over(self, path: Path, report: WorkerReport | None) -> None:
-        """Adds a dead worker's counters to the stored sums of all dead workers, then deletes its files."""
+        """Adds a dead worker's counters to the stored sums of all dead workers, then deletes its files.
+
+        If the sums cannot be written, the files stay for a later attempt.
+        """
         if report and report.get("id") not in self._ids:
             self.counted.add(report)
             self._ids = [*self._ids, report.get("id")][-MAX_REMEMBERED_IDS:]
@@ -266,7 +270,7 @@ def _read(path: Path) -> WorkerReport | None:
 
 
 def _write(path: Path, report: WorkerReport) -> None:
-    """Replaces a worker's report file in one step: readers find either the old report or the new one."""
+    """Replaces a file of reports or counts in one step: readers find either the old content or the new one."""
     unnamed = path.with_name(f".{path.name}.{threading.get_ident()}.new")
     fd = os.open(unnamed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(fd, "wb") as file:

@@ -99,7 +99,7 @@ def highest_cost(
     """Returns the most dollars that a call with the usage `most` can cost; None if the price is not known.
 
     All tokens count as the dearest kind, and the dearest of `tier`, the default tier and `possible_tiers` counts; a
-    possible tier without a price is left out.
+    possible tier without a price is left out. The result is at most `TOO_MUCH`.
     """
     # Nobody knows before the call which tokens will be audio, image or cached ones, and upstream may answer a call for
     # another tier in the default one.
@@ -117,14 +117,20 @@ def highest_cost(
 
 
 def _highest_of_pictures(most: MaxUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> Decimal | None:
-    """Returns the most dollars that a call's pictures by the hosted image tool can cost; None if there is no price."""
+    """Returns the most dollars that a call's pictures by the hosted image tool can cost.
+
+    Returns None if one of the models that may make them has no price.
+    """
     costs = [_highest_of_model(name, most, at, custom_prices) for name in most.picture_models or {DEFAULT_IMAGE_MODEL}]
     known = [cost for cost in costs if cost is not None]
     return max(known) if len(known) == len(costs) else None
 
 
 def _highest_of_model(name: str, most: MaxUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> Decimal | None:
-    """Returns the most dollars that the pictures of the hosted image tool can cost, if the model `name` makes them."""
+    """Returns the most dollars that the pictures of the hosted image tool can cost, if the model `name` makes them.
+
+    A model without a price counts like `LISTED_IMAGE_MODEL`. Returns None if that has no price, either.
+    """
     read, made = most.pictures * MOST_PICTURE_TOKENS, most.pictures * MOST_MADE_TOKENS
     usage = MaxUsage(read, made, kinds=frozenset({"image_input", "image_output"}))
     rates = (find_rates(one, "default", at, custom_prices) for one in (name.lower(), LISTED_IMAGE_MODEL))
@@ -168,6 +174,8 @@ def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
 
     * The items of the bill add up to the dollars exactly (8 decimals).
     * The bill has rates `per_million` tokens, `per_minute` and `per_web_search`. An item may have a `rate` of its own.
+    * A call costs $0 if upstream does not bill it, or if its usage is unknown or cannot be true. The bill has no items
+      then, and a note with the reason.
     * If the price is not known, both results are None. While the response goes on in the background, only the dollars
       are None.
 
@@ -209,7 +217,8 @@ def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
 def _rates_of(row: CallRecord, model: str, at: datetime, custom_prices: Sequence[CustomPrice]) -> ModelRates | None:
     """Returns the price of a call's model in its service tier; None if there is no price.
 
-    The answer states the tier. If no answer came, the request's tier is taken, and the price is marked as provisional.
+    The tier is that which the answer states, else the default one. But if no answer came, or it is a compaction, which
+    never states a tier, the request's tier counts, if it has a price: this is marked as provisional.
     """
     # No answer came, or it was a compaction, which never states a tier. Upstream may have used another tier.
     stated, asked = row.get("service_tier"), (row.get("other_usage") or {}).get("asked_tier")
@@ -254,7 +263,7 @@ def _lines_of_other_models(used: OtherUsage, at: datetime, custom_prices: Sequen
 def _lines_of_model(name: str, price: ModelRates | None, row: CallRecord, kind: str) -> Iterator[Line]:
     """Yields the lines of a call's bill for another model than its own, such as a tool's model.
 
-    A model without a price gets one line without a rate.
+    A model without a price gets one line without a rate, so the call has no cost.
     """
     counts, is_certain = (None, True) if price is None else count_units(row, price)
     if price is None or counts is None:

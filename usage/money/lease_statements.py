@@ -126,10 +126,10 @@ class Grant:
 
 
 def grant(need: Need, writer: str, version: int, mogrify: Mogrify) -> list[str]:
-    """Returns the SQL statements of the transaction that grants dollars to a lease, as `need` asks.
+    """Returns the SQL statements of the transaction that grants dollars to a lease, as far as the budgets have room.
 
-    `writer` is the id of the lease's worker, `version` the number of the worker's round trip. `mogrify` puts values
-    into SQL.
+    `need` says which lease, and how many dollars it asks for. `writer` is the id of the lease's worker, `version` the
+    number of the worker's round trip. `mogrify` puts values into SQL.
     """
     lease = need.lease
     month_start = lease.day.replace(day=1)
@@ -149,8 +149,8 @@ def grant(need: Need, writer: str, version: int, mogrify: Mogrify) -> list[str]:
 def give_back(given: Mapping[Lease, Decimal], version: int, mogrify: Mogrify) -> list[str]:
     """Returns the SQL statements of the transaction that renews leases, and gives dollars back to the budgets.
 
-    `given` has the dollars that each lease gives back, perhaps 0. `version` is the number of the worker's round trip.
-    `mogrify` puts values into SQL.
+    `given` has the dollars that each lease gives back, perhaps 0. `version` is the number of the worker's round trip;
+    rows that have seen a later one stay as they are. `mogrify` puts values into SQL.
     """
     values = {
         "ids": [lease.id for lease in given],

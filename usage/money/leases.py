@@ -153,7 +153,7 @@ class Lease:
         return CallShare(self, dollars)
 
     def settle(self, share: CallShare, dollars: Decimal) -> None:
-        """Replaces the dollars that a call has reserved by those that it has cost."""
+        """Replaces the dollars that a call has reserved by those that it has cost; does nothing the second time."""
         if not share.is_settled:
             share.is_settled = True
             self.reserved -= share.dollars
@@ -166,7 +166,8 @@ class Lease:
         * `granted` is the sum of all dollars that the lease has been granted so far; None if the request brought
           nothing.
         * `spare` is the part of the new dollars that is meant for later calls.
-        * `has_waited` says whether calls waited for the answer.
+        * `has_waited` says whether calls waited for the answer. Only then is it decided anew whether the lease keeps
+          free dollars (`has_spare`).
         """
         self.granted = self.granted if granted is None else granted
         # If a request in the background, for which no calls waited, brought nothing, this is 0: the lease is not topped

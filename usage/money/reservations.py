@@ -138,7 +138,10 @@ class Reservations:
             asyncio.get_running_loop().call_later(SETTLE_SECONDS, self._work.set)
 
     def _lease_for(self, wanted: Wanted) -> Lease:
-        """Returns a usable lease for a call's key, UTC day and budgets; makes an empty lease if there is none."""
+        """Returns a usable lease for a call's key, UTC day and budgets; makes an empty lease if there is none.
+
+        A lease that is no longer usable, or was made for other budgets, is retired.
+        """
         now = time.monotonic()
         place = (wanted.key_name, wanted.day)
         lease = self._leases.get(place)
@@ -182,7 +185,7 @@ class Reservations:
     async def _round(self) -> None:
         """Makes one round trip to the database, if there is anything to send, and answers the waiting calls.
 
-        After a failure, the waiting calls get the error `ReservationsUnavailable`.
+        After a failure, which is not raised here, the waiting calls get the error `ReservationsUnavailable`.
         """
         waiting = dict(islice(self._waiting.items(), LEASES_AT_ONCE))
         for lease in waiting:
@@ -213,7 +216,7 @@ class Reservations:
     def _plan(self, waiting: dict[Lease, list[Waiting]]) -> Round:
         """Plans the next round trip to the database, for all leases and for the calls `waiting`.
 
-        Dollars that are to be given back are subtracted from the leases at once.
+        Idle leases are retired. Dollars that are to be given back are subtracted from the leases at once.
         """
         now = time.monotonic()
         self._version += 1
@@ -274,7 +277,8 @@ class Reservations:
     def _read_rows(self, done: Round) -> None:
         """Updates the leases in memory by their rows in the database, which the round trip `done` has read.
 
-        A row has the lease's dollars, and whether another worker needs some of them. A lease without a row is retired.
+        A row has the lease's dollars, and whether another worker needs some of them. A lease whose row is gone is
+        retired. Retired leases that are needed no more are forgotten.
         """
         for lease in done.looked:
             if (row := done.rows.get(lease.id)) is not None:

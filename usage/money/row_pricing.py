@@ -36,7 +36,8 @@ class Pricer:
     def refresh(self) -> None:
         """Reads the prices again, unless that was done in the last half minute.
 
-        The administrator's prices come from the database, the price list from its file.
+        The administrator's prices come from the database, the price list from its file. If that file is unreadable, the
+        present list stays.
 
         Raises:
             django.db.Error: the prices cannot be read.
@@ -48,6 +49,9 @@ class Pricer:
 
     def priced(self, rows: Iterable[CallRecord]) -> list[CallRecord]:
         """Returns the rows of calls with `cost` in dollars, `cost_kind`, and `price`, which explains the cost.
+
+        Reads the prices again if half a minute has passed. Logs models without a price, and adds missing completion
+        windows to rows (`with_windows`).
 
         Raises:
             django.db.Error: the administrator's prices cannot be read.
@@ -64,7 +68,7 @@ class Pricer:
         return {**row, "cost": None if cost is None else str(cost), "cost_kind": kind, "price": price}
 
     def _alert(self, model: str, tier: str) -> None:
-        """Logs a warning on the first call of a model without a price.
+        """Logs a warning on the first call of a model without a price, for at most `MOST_ALERTS` models.
 
         Nothing is logged if the sums of recent days have such calls of the model: the warning was logged then.
         """

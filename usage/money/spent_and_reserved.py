@@ -140,7 +140,7 @@ def end_leases(writer: str) -> None:
 
 
 def settle_reservations(cursor: CursorWrapper, ids: Iterable[str], estimated: Collection[str] = ()) -> None:
-    """Deletes the calls' reservations outside of leases, in the transaction that has written the calls' rows.
+    """Deletes the calls' reservations outside of leases, in the transaction that has written the calls' rows (`ids`).
 
     A reservation stays while the call's background response is polled. If this transaction has added the call's
     estimated cost to the sums (`estimated`), the reservation is reduced by this cost.
@@ -156,7 +156,7 @@ def drop_orphans(now: datetime | None = None) -> int:
     """Deletes abandoned leases and reservations; returns how many were deleted.
 
     * A lease is abandoned if it was not renewed for long.
-    * A reservation is abandoned if its call has a row, or was lost in a crash.
+    * A reservation is abandoned if its call has a row, or if it is so old that the call must have been lost in a crash.
     * A reservation for a background response stays while the response is polled and young enough to exist upstream.
 
     `now` is the database's time by default.

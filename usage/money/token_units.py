@@ -80,7 +80,7 @@ def _stated_units(row: CallRecord, price: ModelRates) -> UnitCounts | None:
 
 
 def picture_row(usage: Mapping[str, object]) -> CallRecord:
-    """Converts a picture tool's usage object to the token counts of a row."""
+    """Converts the usage object of a tool that makes pictures to the token counts of a row, for `count_units`."""
     cached = usage.get("cached_tokens_details")
     by_kind = None
     if isinstance(cached, dict):
@@ -97,7 +97,7 @@ def picture_row(usage: Mapping[str, object]) -> CallRecord:
 def _input_counts(row: CallRecord, price: ModelRates, total: int) -> list[tuple[str, int]] | None:
     """Splits a call's `total` input tokens into units with a price of their own, such as `input` and `cached_input`.
 
-    Returns None if the row's counts contradict each other.
+    Returns None if the row's counts lack a split that the price needs, or contradict each other.
     """
     cached, written = row.get("cached_tokens") or 0, row.get("cache_write_tokens") or 0
     if not (cached or written or row.get("audio_input_tokens") or "input" in price.splits):
@@ -139,7 +139,8 @@ def _input_counts(row: CallRecord, price: ModelRates, total: int) -> list[tuple[
 def _output_counts(row: CallRecord, price: ModelRates, total: int) -> list[tuple[str, int]] | None:
     """Splits a call's `total` output tokens into units with a price of their own, such as `audio_output`.
 
-    Reasoning tokens count as `output`. Returns None if the row's counts contradict each other.
+    Reasoning tokens count as `output`. Returns None if the row's counts lack a split that the price needs, or
+    contradict each other.
     """
     if (row.get("reasoning_tokens") or 0) > total:
         return None

@@ -90,8 +90,9 @@ def in_window(price: ModelRates, window: str | None) -> ModelRates:
 def tool_lines(row: CallRecord, model: str, price: ModelRates) -> Iterator[Line]:
     """Yields the lines of a call's bill for web searches, file searches and containers.
 
-    `model` is the call's model, in lower case. The administrator's fee comes first, then the listed or built-in one. An
-    unknown fee of another vendor counts as 0, as an estimate.
+    Some models are also billed a fixed number of input tokens for each web search: that line is yielded if the stated
+    input tokens are fewer. `model` is the call's model, in lower case. The administrator's fee comes first, then the
+    listed or built-in one. An unknown fee of another vendor counts as 0, as an estimate.
     """
     used = row.get("other_usage") or {}
     is_openais = _is_openais(model)
@@ -129,9 +130,10 @@ def _fee_line(unit: str, count: int, fee: Decimal | None) -> Line:
 def highest_fees(
     model: str, price: ModelRates, searches: int, file_searches: int, containers: Sequence[str]
 ) -> Decimal:
-    """Returns the most dollars that the searches and containers of one call can cost, whichever tool searches.
+    """Returns the most dollars that the web searches, file searches and containers of one call can cost.
 
-    `containers` has the memory of each, such as `4g`. A model that searches in each call costs its fee in any case.
+    The dearest search tool counts. `containers` has the memory of each, such as `4g`. A model that searches in each
+    call costs its fee in any case.
     """
     fee = _fee_of_search_model(model, price)
     if fee is None and not (searches or file_searches or containers):

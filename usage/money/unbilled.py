@@ -97,7 +97,7 @@ def is_usage_known(row: CallRecord) -> bool:
 
 
 def has_counts(row: CallRecord) -> bool:
-    """Returns whether a call's row has any usage of tokens, audio or hosted tools."""
+    """Returns whether a call's row states that tokens, audio or hosted tools were used: more than zero of any."""
     total = (row.get("usage") or {}).get("total_tokens")
     # If such a row has no cost, only a price is missing.
     return whole_count(total) > 0 or any(row.get(name) for name in (*TOKEN_COUNTS, "audio_seconds")) or uses_tools(row)
@@ -134,5 +134,5 @@ def why_unbilled(row: CallRecord) -> str:
 
 
 def is_unfinished(row: CallRecord) -> bool:
-    """Returns whether a call has created a background response that has not stated its usage yet."""
+    """Returns whether a call's response goes on in the background, and has not stated its usage yet."""
     return row.get("response_status") in UNFINISHED_STATUSES and row.get("usage_source") == UsageSource.UNKNOWN

@@ -140,7 +140,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{delivery.newer} records are of a newer version; they are in {self.journal / NEWER}")
 
     def deadletter(self, _options: Options) -> None:
-        """Prints the request id, start time and database error of each dead letter."""
+        """Prints the request id, start time and database error of each dead letter, and mentions unreadable ones."""
         path = self.journal / DEAD_LETTERS
         for line in path.read_bytes().splitlines() if path.exists() else []:
             letter = read_letter(line)
@@ -163,7 +163,8 @@ class Command(BaseCommand):
     def prune(self, options: Options) -> None:
         """Deletes calls that are older than RETENTION_DAYS, and bodies that are older than BODY_RETENTION_DAYS.
 
-        Prints how many were deleted. Without `--yes`, at most those of a month, or of a few days, go at once.
+        Prints how many were deleted. Without `--yes`, one run deletes at most a month of calls, and a few days of
+        bodies (`PRUNED_AT_ONCE`).
         """
         try:
             pruned = retention.prune(all_at_once=options["yes"])
@@ -185,7 +186,7 @@ class Command(BaseCommand):
     def reprice(self, options: Options) -> None:
         """Computes the costs of calls since the day `--since` again; prints how many costs have changed.
 
-        Only calls without a cost are computed, unless `--all` is given.
+        Only calls without a cost are computed, unless `--all` is given. `/metrics` counts the changes.
         """
         since = options["since"]
         assert since is not None  # noqa: S101  (the parser requires it)

@@ -96,7 +96,7 @@ def _day(day: date, today: date) -> str:
 
 
 def _line(lacking: LackingPrice) -> str:
-    """Returns a line about a model and tier without a known price: the number of calls, and a proposed price."""
+    """Returns a line about a model and tier whose price is missing or assumed: its calls, and a proposed price."""
     proposal = "no similar model is listed" if lacking.proposal is None else _proposal(lacking.proposal)
     return f"{lacking.calls:>8,} calls  {lacking.model or '(no model)'}  {lacking.tier}  {proposal}"
 
