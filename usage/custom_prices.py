@@ -78,7 +78,8 @@ class CustomPrice:
     def rank(self, model: str) -> tuple[bool, int, bool, datetime]:
         """Returns the rank of this price for a model: of several prices for the model, the highest rank is used.
 
-        A price for one tier (also the default tier) ranks above one for every tier.
+        The model's exact name ranks highest, then a longer name or pattern, then one service tier (also the default
+        one) above every tier, then the later beginning: `gpt-4o` is before `gpt-*`, whatever their tiers are.
         """
         one_tier = self.service_tier != "" or not self.every_tier
         return self.model.lower() == model, len(self.model), one_tier, self.valid_from

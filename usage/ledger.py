@@ -86,7 +86,8 @@ class Ledger:
     def record_poll(self, request_id: str, row: CallRecord) -> None:
         """Writes the row of a poll (the gateway's own request for a background response) to the journal.
 
-        The row has the response's usage. Polls do not count as calls on pages and in `/metrics`.
+        The row has the response's usage. It gets the mark `by_gateway`: on pages and in `/metrics`, polls do not count
+        as calls.
         """
         self.journal.end(request_id, {**row, "by_gateway": True})
         counters.count_poll()

@@ -75,7 +75,7 @@ class WorkerCounters:
     def count_call(self, row: CallRecord) -> None:
         """Counts an ended call by route, model and outcome, and adds its durations to the histograms.
 
-        Also sets `upstream_answered_at` or `upstream_failed_at`.
+        If the call has reached upstream, or has failed to, `upstream_answered_at` or `upstream_failed_at` becomes now.
         """
         route, outcome = row["route"], str(row["outcome"])
         with self._lock:
@@ -119,7 +119,7 @@ class WorkerCounters:
             self._add(("damaged_records",), records)
 
     def count_usage(self, rows: Iterable[SummedRow], replaced: Mapping[str, Sequence[SummedRow]] | None = None) -> None:
-        """Counts the tokens and dollars of rows that were just inserted, and the rows that need a price.
+        """Counts the tokens and dollars of rows that were just written, and the rows that need a price.
 
         `replaced` maps the request id of a new row to the older rows that the new row replaces. Older rows were counted
         before, so only the difference is added.
@@ -174,7 +174,7 @@ class WorkerCounters:
         return name if not name or name in self._models else OTHER
 
     def _add_dollars(self, route: str, model: str, dollars: Decimal) -> None:
-        """Adds dollars to the counter of costs; a negative amount to the counter of dollars taken back."""
+        """Adds dollars to the counter of costs; if negative, their amount to the counter of dollars taken back."""
         # Two counters, because a counter cannot fall.
         if dollars:
             name = "cost_dollars" if dollars > 0 else "cost_taken_back_dollars"

@@ -600,10 +600,7 @@ class StoredObject(models.Model):
 
 
 class PendingResponse(models.Model):
-    """A background response of which the gateway does not know yet that it has ended.
-
-    The gateway polls upstream for its end.
-    """
+    """A background response that has not ended as far as the gateway knows, so that it polls upstream for the end."""
 
     response_id = models.CharField(max_length=200, primary_key=True)
     request_id = models.UUIDField(help_text="The call that made it.")

@@ -27,7 +27,10 @@ def escape_invisible(text: str, max_length: int = 0) -> str:
 
 
 def csv_cell(value: object) -> str:
-    """Returns a value as the text of a CSV cell. An apostrophe is put before text that looks like a formula."""
+    """Returns a value as the text of a CSV cell, with invisible characters replaced by codes.
+
+    An apostrophe is put before text that looks like a formula. None becomes an empty text.
+    """
     if value is None:
         return ""
     if isinstance(value, int | float) and not isinstance(value, bool):

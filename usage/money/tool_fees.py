@@ -174,7 +174,7 @@ def _fee_of_search_model(model: str, price: ModelRates) -> Decimal | None:
 
 @lru_cache(maxsize=1024)
 def _built_in_search_fee(model: str) -> Decimal | None:
-    """Returns the fee in `SEARCH_MODELS` of a model; cached, because it is asked for each call with a budget."""
+    """Returns the fee in `SEARCH_MODELS` of a model, None for other models; cached, as each call with a budget asks."""
     return next((fee for name, fee in SEARCH_MODELS.items() if model.startswith(name)), None)
 
 

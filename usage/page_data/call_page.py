@@ -126,7 +126,10 @@ def outcome_label(call: Request) -> str:
 
 
 def error_title(call: Request) -> str:
-    """Returns the title of a failed call's error: its code or, if there is none, how the call ended."""
+    """Returns the title of a failed call's error: its code or, if there is none, how the call ended.
+
+    For a caller who has left, it says when, and how much of the answer was sent.
+    """
     if call.outcome == Outcome.CLIENT_CANCELLED:
         sent = f"{formatting.size(call.response_bytes)} sent" if call.response_bytes else "nothing sent"
         return f"Caller left after {formatting.duration(call.duration_ms)} ({sent})"
@@ -136,7 +139,8 @@ def error_title(call: Request) -> str:
 def error_text(call: Request) -> str:
     """Returns why a call failed: the error's message or, if there is none, facts about the answer.
 
-    Show it only to people who may see bodies: the text may quote the prompt.
+    If the caller has left, no facts are given. Show the text only to people who may see bodies: it may quote the
+    prompt.
     """
     if call.error_message or call.outcome == Outcome.CLIENT_CANCELLED:
         return call.error_message
@@ -147,9 +151,9 @@ def error_text(call: Request) -> str:
 
 
 def cost_remark(call: Request) -> str:
-    """Returns the remark below a call's cost in a list: that the cost is not exact, or why there is no cost.
+    """Returns the remark below a call's cost in a list, such as `estimated`, `not billed` or `needs a price`.
 
-    The remark is empty for an exact cost.
+    The remark is empty for an exact cost of a call that was billed.
     """
     if (source := (call.price or {}).get("source")) in (NOT_BILLED, NOT_COUNTED):
         return str(source)

@@ -157,7 +157,8 @@ def _tokens(everything: TotalsByBin) -> list[ChartSeries]:
 def _dollars_by_model(costs: Mapping[str, Sequence[float | Decimal]], lines: Mapping[str, str]) -> list[ChartSeries]:
     """Returns the chart lines of dollars: one for each of the costliest models, and one for all others.
 
-    `lines` maps names of one model to the name of the line that they share.
+    `costs` maps names of models to their dollars in each bin. `lines` maps names of one model to the name of the line
+    that they share.
     """
     joined: dict[str, list[Decimal]] = {}
     for name, values in costs.items():
@@ -233,7 +234,10 @@ def _usage_rows(ranked: Sequence[RankedGroup], total: Totals) -> list[UsageRow]:
 
 
 def _usage_row(name: str, totals: Totals, total: Totals, group: RankedGroup | None = None) -> UsageRow:
-    """Makes a row of a table from the sums of its calls; `group` is None if the row adds up several groups."""
+    """Makes a row of a table from the sums of its calls; `group` is None if the row adds up several groups.
+
+    `total` has the sums of all calls, of which the row states its share.
+    """
     dates = dates_of(group) if group and len(group.members) > 1 else []
     return UsageRow(
         name=name,

@@ -139,7 +139,7 @@ def read_durations_of_key(
 
 
 def _add(reading: DashboardNumbers, row: dict[str, Any]) -> None:
-    """Adds a row of sums from the database to the totals, to the chart's bin, and to the row's model and route."""
+    """Adds a row of sums to the numbers of a dashboard: to the totals, to the charts, and to its model and route."""
     number = _number(reading, row["bin"])
     reading.totals.add(row)
     _in_bin(reading, number).add(row)

@@ -121,7 +121,7 @@ GROUPS_SQL = f"""
 def read_groups(time_range: TimeRange) -> list[ErrorGroup]:
     """Reads the failed calls of a range of time from the database, grouped by kind of error, the largest group first.
 
-    Returns at most `MAX_GROUPS` groups.
+    The range is extended to whole hours. Returns at most `MAX_GROUPS` groups, with examples and marks.
     """
     # Failures are counted by hour.
     start, end = floor(time_range.start, Span.HOUR), ceiling(time_range.end, Span.HOUR)

@@ -41,9 +41,10 @@ Batches = Iterable[Sequence[Row]]
 
 
 def export_calls(filters: Filters, kind: str) -> Iterator[bytes]:
-    """Returns an export of all calls that match the filters, newest first, in pieces of a CSV or JSON file.
+    """Returns an export of all calls that match the filters, newest first, in pieces of a file.
 
-    The column `MESSAGE` is only for people who may see error messages (`Filters.with_messages`).
+    `kind` is `csv` or `json`. The column `MESSAGE` is only for people who may see error messages
+    (`Filters.with_messages`).
     """
     columns = [name for name in COLUMNS if name != MESSAGE or filters.with_messages]
     batches = ([_call_row(call, columns) for call in batch] for batch in find_all(filters))
@@ -111,7 +112,10 @@ def _as_json(batches: Batches) -> Iterator[bytes]:
 
 
 def _csv_value(value: object) -> str:
-    """Returns a value as the text of a CSV cell: times in ISO 8601, lists joined by commas."""
+    """Returns a value as the text of a CSV cell that no spreadsheet takes for a formula.
+
+    Times are in ISO 8601, lists joined by commas.
+    """
     if isinstance(value, list):
         return csv_cell(", ".join(map(str, value)))
     if isinstance(value, datetime):
@@ -120,7 +124,7 @@ def _csv_value(value: object) -> str:
 
 
 def _json_value(value: object) -> object:
-    """Converts a value of an export to JSON's types, and makes invisible characters in texts visible."""
+    """Returns a value of an export with the invisible characters in its text, or in its list of texts, made visible."""
     if isinstance(value, str):
         return escape_invisible(value)
     return [escape_invisible(str(item)) for item in value] if isinstance(value, list) else value

@@ -53,7 +53,7 @@ class Filters:
     with_messages: bool = field(default=False, compare=False)
 
     def as_query(self) -> dict[str, str]:
-        """Returns these filters as query parameters of a page, which `read_filters` parses."""
+        """Returns these filters as query parameters of a page, which `read_filters` parses; times to the minute."""
         query = {
             item.name: value
             for item in fields(self)
@@ -71,7 +71,7 @@ class Filters:
 def read_filters(query: Mapping[str, str], now: datetime, *, with_messages: bool = False) -> Filters:
     """Reads the filters of the list of requests from a page's query parameters.
 
-    `with_messages` says whether the person may see error messages.
+    Filters that cannot be read go to `faults`. `with_messages` says whether the person may see error messages.
     """
     address = _Address(query)
     return Filters(
@@ -100,7 +100,7 @@ class _Address:
         self.faults: list[str] = []
 
     def read_text(self, name: str) -> str:
-        """Returns the query parameter `name` as text, without spaces around it; empty if it is missing."""
+        """Returns the query parameter `name` as text without spaces around it, cut to `MAX_TEXT`; empty if missing."""
         return self._raw(name).strip()
 
     def read_name(self, name: str) -> str | None:
@@ -182,9 +182,9 @@ def _yes_or_no(text: str) -> str:
 
 
 def read_choices(dimensions: Iterable[Dimension]) -> dict[str, list[str] | None]:
-    """Returns the names of keys, models and routes that a filter offers; None where there are over `MAX_CHOICES`.
+    """Returns the names of keys, models and routes that a filter offers, by dimension; None where there are too many.
 
-    Of so many names, a page suggests some while one is being typed (`find_names`).
+    Of more than `MAX_CHOICES` names, a page suggests some while one is being typed (`find_names`).
     """
     found = {dimension: list(_names(dimension)[: MAX_CHOICES + 1]) for dimension in dimensions}
     return {dimension: names if len(names) <= MAX_CHOICES else None for dimension, names in found.items()}

@@ -24,7 +24,7 @@ def others(number: int) -> str:
 
 
 def dollars(value: Decimal | None) -> str:
-    """Returns dollars as text: $12.34, $0.1234, $0.001234; from $100,000 on shortened. None becomes a dash."""
+    """Returns dollars as text: $12.34, $0.1234, $0.001234; large sums as $123,456 or $1.23 M. None becomes a dash."""
     if value is None:
         return UNKNOWN
     size = abs(value)
@@ -36,7 +36,7 @@ def dollars(value: Decimal | None) -> str:
 def call_dollars(value: Decimal | None) -> str:
     """Returns the dollars of one call as text, with six decimals, so that a column is aligned. None becomes a dash.
 
-    Less than a millionth of a dollar becomes "under $0.000001".
+    Less than a millionth of a dollar becomes "under $0.000001"; zero becomes $0.00.
     """
     if value is None or not value:
         return dollars(value)
@@ -76,7 +76,10 @@ def _decimals(size: Decimal) -> int:
 
 
 def duration(milliseconds: float | None) -> str:
-    """Returns a duration as text: in milliseconds, in seconds, in minutes and seconds, or in hours and minutes."""
+    """Returns a duration as text: in milliseconds, in seconds, in minutes and seconds, or in hours and minutes.
+
+    None becomes a dash.
+    """
     if milliseconds is None:
         return UNKNOWN
     if milliseconds < 1:
@@ -103,7 +106,7 @@ def share(part: float, whole: float) -> str:
 
 
 def size(number: float | None) -> str:
-    """Returns a number of bytes as text in bytes, kB, MB or GB (powers of 1000)."""
+    """Returns a number of bytes as text in bytes, kB, MB or GB (powers of 1000). None becomes a dash."""
     if number is None:
         return UNKNOWN
     for power, unit in ((3, "GB"), (2, "MB"), (1, "kB")):

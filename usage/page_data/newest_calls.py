@@ -37,7 +37,7 @@ def read_counters() -> dict[str, float | None]:
 def read_newest_calls(*, failed_only: bool) -> list[Request]:
     """Returns the newest `MAX_CALLS` calls of all keys, the latest first; polls by the gateway are left out.
 
-    With `failed_only`, returns the newest failed calls.
+    With `failed_only`, returns the newest failed calls and failed polls.
     """
     calls = Request.objects.filter(FAILED) if failed_only else Request.objects.filter(by_gateway=False)
     return list(calls.order_by("-request_id")[:MAX_CALLS])
@@ -62,7 +62,10 @@ def _within(time_range: TimeRange) -> QuerySet[Request]:
 
 
 def read_newest_failures_of_key(key: str, time_range: TimeRange) -> list[Request]:
-    """Returns a key's newest failed calls in a range of time, the latest first: one for each hour and kind of error."""
+    """Returns a key's newest failed calls in a range of time, the latest first: one for each hour and kind of error.
+
+    The range is extended to begin at a whole hour. At most `MAX_CALLS` calls are returned.
+    """
     # The error counts name the last call of each: no search through the successful calls.
     hours = ErrorTotal.objects.filter(
         span=Span.HOUR, start__gt=time_range.start - HOUR, start__lt=time_range.end, key_name=key

@@ -133,7 +133,8 @@ def find(
     """Searches for the newest calls that match the filters, and returns one page of them.
 
     With `before`, a request id, only older calls are searched. If the searched text `q` is an id, the first page has
-    just its calls. After `max_seconds` the search ends, and the page says how far back it has come.
+    just its calls, whatever the other filters say. After `max_seconds` the search ends, and the page says how far back
+    it has come.
     """
     if filters.q and before is None and (calls := find_by_id(filters.q)):
         return Page(calls)
@@ -152,7 +153,11 @@ def find(
 
 
 def find_all(filters: Filters, batch: int = 1000) -> Iterator[list[Request]]:
-    """Yields all calls that match the filters, newest first, in batches for exports. A batch may be empty."""
+    """Yields all calls that match the filters, newest first, in batches for exports. A batch may be empty.
+
+    Raises:
+        django.db.OperationalError: the queries for one batch take longer than a page may.
+    """
     before = None
     while True:
         with limit_query_time():
@@ -166,7 +171,8 @@ def find_all(filters: Filters, batch: int = 1000) -> Iterator[list[Request]]:
 def find_by_id(text: str) -> list[Request]:
     """Returns the calls with the given text as an id: as request id or, if no call matches, as another id.
 
-    The columns of other ids (`ID_COLUMNS`) are tried in order, up to the first with a match.
+    The columns of other ids (`ID_COLUMNS`) are tried in order, up to the first with a match, of which at most
+    `PAGE_SIZE` calls are returned, newest first.
     """
     try:
         if call := Request.objects.filter(pk=UUID(text)).first():

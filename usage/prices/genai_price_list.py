@@ -112,7 +112,10 @@ def refresh() -> None:
 
 
 def _read_file() -> None:
-    """Reads the downloaded price list from its file, if the file has changed since the last time."""
+    """Reads the downloaded price list from its file, if the file has changed since the last time.
+
+    If the file is gone, the installed package's list is used again. An unreadable file is logged.
+    """
     try:
         found = file().stat()
     except OSError:
@@ -159,7 +162,7 @@ def parse(raw: Sequence[Mapping[str, Any]], fetched_at: datetime) -> PriceList:
 
 
 def known_vendors(raw: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the entries of a published price list for the vendors that this ledger uses."""
+    """Returns the entries of a published price list for the vendors that this ledger uses, without `extractors`."""
     # `extractors` read usage from answers, which nobody needs here.
     return [
         {name: value for name, value in vendor.items() if name != "extractors"}

@@ -77,7 +77,7 @@ def corrections_of(model: str, tier: str, at: datetime) -> list[Correction]:
 
 
 def corrected(model: str, tier: str, listed: ModelRates | None, correction: Correction) -> ModelRates:
-    """Returns the price of a model after a correction: rates of the correction replace those of the `listed` price.
+    """Returns the price of a model after a correction: its rates replace those of the `listed` price, unit by unit.
 
     If no price is listed, the result has just the correction's rates.
     """

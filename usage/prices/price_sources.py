@@ -109,7 +109,8 @@ def billed_model(row: CallRecord) -> str:
 def find_rates(model: str, tier: str, at: datetime, custom_prices: Sequence[CustomPrice]) -> ModelRates | None:
     """Returns the price of a model (in lower case) in a service tier at a time; None if there is no price.
 
-    An administrator's price comes first, then a listed or assumed one.
+    An administrator's price comes first, then a listed one, then an assumed one. On `/v1/decisions`, a model without a
+    price of its own there costs what it usually does, as an assumed price.
     """
     own = _custom_rates(custom_prices, model, tier, at) if custom_prices else None
     found = own or list_rates(model, tier, _minute(at))
@@ -221,7 +222,10 @@ def global_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
 
 @lru_cache(maxsize=4096)
 def cached_rates(_prices: PriceList, model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the listed or assumed price of a model, as `global_rates` does, from a cache."""
+    """Returns the listed or assumed price of a model, from a cache; None if there is none.
+
+    A model with a date in its name that has no price costs what the name without the date does, as an assumed price.
+    """
     # `_prices` is a part of the cache's key, so a new list has prices of its own.
     price = _in_tier(model, tier, at)
     if price is None and (family := undated_name(model)) != model:
@@ -233,7 +237,7 @@ def cached_rates(_prices: PriceList, model: str, tier: str, at: datetime) -> Mod
 def _in_tier(model: str, tier: str, at: datetime) -> ModelRates | None:
     """Returns the price of a model, by its exact name, in a service tier; None if there is none.
 
-    If no price is listed for the tier, the price is a multiple of that in the default tier.
+    If no price of a model of OpenAI's is listed for the tier, the price is a multiple of that in the default tier.
     """
     listed = _listed(model, tier, at) or _listed(model, SAME_TIER.get(tier, tier), at)
     if listed is not None or tier == "default":

@@ -96,7 +96,8 @@ class ModelRates:
     def rate(self, unit: str, input_tokens: int) -> Decimal | None:
         """Returns the dollars for a million of a unit, such as `input` tokens; None if the unit has no price.
 
-        The rate may depend on `input_tokens`, the length of the prompt.
+        Cached or cache-written input without a rate of its own costs what other input does. The rate may depend on
+        `input_tokens`, the length of the prompt.
         """
         rate = self.rates.get(unit)
         if rate is None and unit == "cache_write_12h":
@@ -112,8 +113,8 @@ class ModelRates:
     def highest_rates(self, input_tokens: int, kinds: Iterable[str] = ()) -> Mapping[str, Decimal | None]:
         """Returns the highest prices of an input token and of an output token, in dollars per million.
 
-        Text tokens and the units in `kinds`, such as `audio_input`, are compared. Prices may depend on `input_tokens`,
-        the length of the prompt.
+        They are the values of `input` and `output`, None if there is none. Text tokens and the units in `kinds`, such
+        as `audio_input`, are compared. Prices may depend on `input_tokens`, the length of the prompt.
         """
         if not kinds and input_tokens <= self._longest_short_prompt:
             # Looked up once, because each call with a budget needs them.
@@ -203,7 +204,10 @@ def _as_rate(listed: Decimal | TieredPrices) -> Rate:
 
 
 def published_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns genai-prices' price of a model, given in lower case; None if it has none that the ledger can apply."""
+    """Returns genai-prices' price of a model, given in lower case; None if it has none that the ledger can apply.
+
+    The price is that in the service tier `tier` at the time `at`.
+    """
     prices_in_use = in_use()
     found = _find_model(prices_in_use, model)
     if found is None:

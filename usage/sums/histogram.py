@@ -43,7 +43,7 @@ def unpack(packed: Sequence[int]) -> list[int]:
 def percentile(histogram: Sequence[int], share: float) -> float | None:
     """Returns a percentile of the latencies in a histogram, in milliseconds; None if the histogram has no calls.
 
-    `share` is the percentile from 0 to 1. The result is off by at most 4.9 %.
+    `share` is the percentile from 0 to 1. The result is off by at most 4.9 %, but in the first and the last bucket.
     """
     # The result is the geometric middle of a bucket, so it is off by at most the factor sqrt(1.1).
     wanted = math.ceil(sum(histogram) * share) or 1

@@ -84,7 +84,10 @@ def credible_mark(mark: datetime | None, now: datetime) -> datetime | None:
 
 
 def oldest_call(table: str) -> datetime | None:
-    """Returns the time at which the oldest call with a row in `table` began; None if there is no row."""
+    """Returns the time at which the oldest call with a row in `table` began; None if there is no row.
+
+    Ids from before `FIRST_CALL` are ignored, because a wrong clock has made them.
+    """
     with connection.cursor() as cursor:
         # Ids from before 2020 are those of a clock that was years behind.
         query = f"SELECT request_id FROM {table} WHERE request_id >= %s ORDER BY request_id LIMIT 1"

@@ -55,7 +55,7 @@ def read_report(
     """Returns the answer to `GET /usage`: the sums of the calls in a range of time, in all and by group.
 
     * `groups` are names such as `key` and `day`: then each group has the calls of one key on one day. Groups are sorted
-      by these names; at most `MOST_GROUPS` are returned.
+      by these names; at most `MOST_GROUPS` are returned, and none without calls or usage.
     * `key` and `only` restrict the calls: to one key, and to values by the name of a group.
 
     The range is extended to whole hours.
@@ -94,7 +94,10 @@ def _sums() -> dict[str, Sum]:
 
 
 def _plain(row: Mapping[str, object]) -> dict[str, object]:
-    """Converts a row of sums to values that JSON can contain: dollars to a number, times to ISO 8601."""
+    """Converts a row of sums to a part of the report: dollars become numbers, times become ISO 8601.
+
+    The columns get the report's names: `by_key` becomes `key`, and `sum_estimated_cost` becomes `cost_estimated`.
+    """
     plain: dict[str, object] = {}
     for name, value in row.items():
         short = name.removeprefix("by_").removeprefix("sum_")

@@ -66,7 +66,7 @@ class Totals:
     def percentile(self, name: str, share: float) -> float | None:
         """Returns a percentile of one latency of these calls, in milliseconds; None if it is unknown.
 
-        It is unknown if the histogram lacks the durations of some calls.
+        It is unknown if no call has this latency, or if the histogram lacks the durations of some calls.
         """
         histogram = self.histograms.get(name, [])
         if name == DURATION and sum(histogram) != self.calls:
@@ -76,7 +76,10 @@ class Totals:
 
 
 def read_totals(start: datetime, end: datetime, now: datetime) -> Totals:
-    """Reads the sums of all calls that began from `start` until `end` from the database."""
+    """Reads the sums of all calls that began from `start` until `end` from the database.
+
+    If `start` and `end` are days ago, they are rounded down to the hour, as in all functions here that take `now`.
+    """
     totals = Totals()
     rows = UsageTotal.objects.filter(_within(start, end, now), dimension=Dimension.ALL)
     for row in rows.values(*COUNTERS, *(f"{name}_histogram" for name in HISTOGRAMS)):
@@ -89,7 +92,8 @@ def read_by_value(
 ) -> dict[str, dict[str, Totals]]:
     """Reads the sums of the calls that began from `start` until `end`, in groups by key, model, route or outcome.
 
-    Returns for each of the `dimensions` a map from values to sums, those with most calls first.
+    Returns for each of the `dimensions` a map from values to sums without histograms, those with most calls first.
+    Values with neither calls nor tokens nor cost are left out.
     """
     found: dict[str, dict[str, Totals]] = {dimension: {} for dimension in dimensions}
     rows = UsageTotal.objects.filter(_within(start, end, now), dimension__in=list(found))

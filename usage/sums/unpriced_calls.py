@@ -62,7 +62,8 @@ class NeededPrice:
 def read_needed_prices(time_range: TimeRange) -> list[NeededPrice]:
     """Returns the models and service tiers that need a price for calls in a range of time, most calls first.
 
-    A call whose tool has run another model without a price counts for the tool's model.
+    Puts a newly downloaded price list into use first. At most `MOST_GROUPS` models and tiers of calls are read, and
+    `MOST_READ` calls with tools. A call whose tool has run another model without a price counts for the tool's model.
     """
     genai_price_list.refresh()  # a process that prices no calls does not do it by itself
     # At most `MOST_GROUPS` models and tiers of calls are read, and `MOST_READ` calls with tools.
@@ -88,7 +89,7 @@ def read_needed_prices(time_range: TimeRange) -> list[NeededPrice]:
 
 
 def _needed_by_tools(calls: Any) -> Iterator[tuple[CallRecord, tuple[str, str]]]:
-    """Yields the calls whose hosted tool has run a model without a price.
+    """Yields the calls whose hosted tool has run a model without a price, of the first `MOST_READ` calls with tools.
 
     Each item has the call's row, and the name and service tier of the tool's model.
     """
@@ -105,7 +106,8 @@ def propose_custom_price(model: str, tier: str, at: datetime) -> tuple[str, dict
     """Returns a model of the same family as `model` that has a price, and this price, to be proposed for `model`.
 
     The price is that in the service tier `tier`, or else in the default tier: dollars by the names of the fields of
-    `ModelPrice`. Both results are empty if no model of the family has a price.
+    `ModelPrice`. It is a listed or assumed one, never an administrator's. Both results are empty if no model of the
+    family has a price.
     """
     for name in _family(model.lower()):
         for asked in dict.fromkeys((service_tier(tier), "default")):

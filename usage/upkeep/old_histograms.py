@@ -61,7 +61,10 @@ def empty_old_histograms(now: datetime, stopping: threading.Event, *, all_at_onc
 
 
 def _empty(day: datetime) -> None:
-    """Empties the histograms of the hours of one day (UTC), after the day's totals have got all of their durations."""
+    """Empties the histograms of the hours of one day (UTC), after the day's totals have got all of their durations.
+
+    Stores in `LedgerState` up to which day histograms have been emptied.
+    """
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(LACKS_DURATIONS, [day, day + DAY])
         [(lacks_durations,)] = cursor.fetchall()

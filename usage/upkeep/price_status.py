@@ -66,7 +66,10 @@ def price_lists() -> PriceLists:
 
 
 def lacking_prices(now: datetime | None = None) -> list[LackingPrice]:
-    """Returns the models and tiers of the last 30 days whose price is missing or assumed, most calls first."""
+    """Returns the models and tiers of the last 30 days whose price is missing, then those whose price is assumed.
+
+    Each of the two begins with the most calls.
+    """
     now = now or datetime.now(UTC)
     recent = Request.objects.filter(request_id__gt=first_id(now - RECENT))
     lacking = recent.filter(Q(cost__isnull=True) & (Q(price=None) | ~Q(price=COUNTED_AT_END)))
@@ -75,9 +78,9 @@ def lacking_prices(now: datetime | None = None) -> list[LackingPrice]:
 
 
 def nearest_price(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the price of a model in a tier or, if it has none, that of the model with the most similar name.
+    """Returns the listed or assumed price of a model in a tier; else that of the model with the most similar name.
 
-    Returns None if no name is similar enough.
+    Returns None if no name is similar enough, or the similar model has no price in the tier.
     """
     price = list_rates(model.lower(), tier, at)
     if price is None and (alike := get_close_matches(model.lower(), listed_models(), n=1, cutoff=LEAST_LIKENESS)):

@@ -226,9 +226,10 @@ def update_if_due() -> bool:
 
 @contextmanager
 def _attempt(path: Path) -> Iterator[bool]:
-    """Context manager that yields whether this process must update the price list now.
+    """Context manager that yields whether this process must update the price list now; if so, notes the attempt.
 
-    Yields False while another process has locked the file `path`, and for `EVERY_SECONDS` after the last attempt.
+    Yields False while another process has locked the file `path`, and for `EVERY_SECONDS` after the last attempt, whose
+    time is that of the file.
     """
     with path.open("ab") as stream:
         try:

@@ -35,7 +35,7 @@ TOTALS_OF_HOURS = (Span.HOUR, Span.DAY)
 def rebuild_totals(now: datetime | None = None) -> int:
     """Computes the tables of sums from the rows of calls again; returns how many hours had wrong sums.
 
-    Failure counts of days whose rows have been deleted stay as they are.
+    Sums of hours whose rows have been deleted stay as they are, and so do failure counts of such days.
     """
     now = now or database_now()
     with _without_writers() as cursor:

@@ -24,9 +24,11 @@ BATCH_SIZE = 500
 
 
 def reprice(since: datetime, *, unpriced_only: bool) -> int:
-    """Computes the costs of calls since `since` again, and corrects the calls' rows and all sums.
+    """Computes the costs of calls since `since` again; corrects the calls' rows, all sums, and this process's metrics.
 
-    With `unpriced_only`, only calls without a cost are computed. Returns how many costs have changed.
+    Left out are calls that are counted elsewhere or not finished, and calls that were not billed for another reason
+    than their route. With `unpriced_only`, only calls without a cost are computed. Returns how many costs, or kinds of
+    cost, have changed.
     """
     pricer = Pricer()
     last = first_id(since)
@@ -69,9 +71,9 @@ def set_missing_kinds() -> int:
 
 
 def _apply(rows: list[CallRecord], pricer: Pricer) -> tuple[list[SummedRow], list[SummedRow]]:
-    """Computes the costs of the given rows again, and corrects the table of calls and the sums.
+    """Computes the costs of the given rows again; writes those that have changed, and corrects the sums.
 
-    Returns the rows with a changed cost, before and after.
+    Returns the rows with a changed cost, or kind of cost, before and after.
     """
     return _write([row for row, old in zip(pricer.priced(rows), rows, strict=True) if _is_changed(row, old)])
 

@@ -104,7 +104,9 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
 
     Returns how many rows and bodies were deleted, and whether more must be deleted.
 
-    * The rows of a month's calls are deleted when all of them are old enough.
+    * The rows of a month's calls are deleted when all of them are old enough, with their bodies and with the rows of
+      other tables that belong to them.
+    * Old totals of minutes are deleted, too, and the histograms of old hours are emptied.
     * At most a month, or a few days (`PRUNED_AT_ONCE`), are deleted, unless `all_at_once` is true.
     * The deletion ends early when `stopping` is set.
 
@@ -177,7 +179,8 @@ def _delete(
 ) -> int:
     """Deletes the rows that a `Deletion` describes: whole partitions, then batches; returns how many were deleted.
 
-    `note` is called in the first transaction. No further batch is deleted once `stopping` is set.
+    Of the batches, only rows that fulfil the SQL `condition` are deleted. `note` is called in the first transaction,
+    which deletes the partitions. No further batch is deleted once `stopping` is set.
     """
 
     def drop(cursor: CursorWrapper) -> int:
@@ -253,7 +256,7 @@ class DailyPruning:
 
 
 def prune_if_due(stopping: threading.Event | None = None) -> bool:
-    """Deletes old rows and bodies, once a day; returns whether this call has deleted them.
+    """Deletes old rows and bodies, once a day; returns whether this call has done so to the end.
 
     Nothing is deleted while another process does so, or if this machine's clock differs from the database's.
     """

@@ -85,7 +85,7 @@ def _checks(journal: Path, since: datetime | None) -> Iterator[tuple[str, Iterat
 def changed_rows(since: datetime | None) -> Iterator[str]:
     """Yields a line of text for each row of a call that was changed after it was written, as its digest shows.
 
-    Only rows of calls that began at `since` or later are checked.
+    At most 100 rows are named. Rows of calls from before `since`, but for the last minutes, are not checked.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -100,7 +100,11 @@ def changed_rows(since: datetime | None) -> Iterator[str]:
 def wrong_sums(
     table: str, keys: tuple[str, ...], groups: str, sums: tuple[str, ...], since: datetime | None
 ) -> Iterator[str]:
-    """Compares a table of sums with the rows of calls; yields a line of text for each group with wrong sums."""
+    """Compares a table of sums with the rows of calls; yields a line of text for each group with wrong sums.
+
+    `keys` are the columns that name a group, `groups` their SQL for a row, `sums` the compared columns. Only groups
+    from `since` on are compared; all if it is None.
+    """
     texts = [f"COALESCE(a.{key}::text, b.{key}::text)" for key in keys]
     for group in differing_groups(table, keys, groups, sums, since, ", ".join(texts), MOST_FAULTS):
         yield f"{table} is not the sum of its rows for {' / '.join(group)}"
