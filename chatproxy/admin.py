@@ -5,11 +5,12 @@ Whoever may change channels lets the gateway send requests to any address, so th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.postgres.fields import ArrayField
-from django.db.models import ManyToManyField, OuterRef, QuerySet, Subquery
+from django.db.models import ManyToManyField, Model, OuterRef, QuerySet, Subquery
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -142,8 +143,20 @@ class AlertMessageAdmin(ReadOnlyAdmin):
         return format_html_join("", "{}: {}<br>", tries)
 
 
+class DeletedWithAlertsAdmin(GuardedAdmin):
+    """Base class for the admin of rules and channels, with which their alerts and messages are deleted."""
+
+    def get_deleted_objects(self, objs: Sequence[Model] | QuerySet[Model], request: HttpRequest) -> Any:
+        """Returns what is deleted together with `objs`, and for which of it the permission is missing, as Django does.
+
+        Nobody has the permission to delete alerts and messages by themselves; here it is not asked for.
+        """
+        deleted, counts, lacking, protected = super().get_deleted_objects(objs, request)
+        return deleted, counts, lacking - {model._meta.verbose_name for model in (Alert, AlertMessage)}, protected
+
+
 @admin.register(AlertRule)
-class AlertRuleAdmin(GuardedAdmin):
+class AlertRuleAdmin(DeletedWithAlertsAdmin):
     form = AlertRuleForm
     list_display = ("rule_name", "window_minutes", "quiet_hours", "repeat_hours", "enabled")
     empty_words = "Without a rule, no fault is looked for. Add one for each kind of fault."
@@ -172,7 +185,7 @@ class AlertRuleAdmin(GuardedAdmin):
 
 
 @admin.register(AlertChannel)
-class AlertChannelAdmin(GuardedAdmin):
+class AlertChannelAdmin(DeletedWithAlertsAdmin):
     form = AlertChannelForm
     list_display = ("name", "kind", "goes_to", "quiet_time", "enabled")
     empty_words = (

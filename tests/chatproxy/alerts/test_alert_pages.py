@@ -116,6 +116,24 @@ def test_a_change_keeps_address_and_secret_that_are_not_entered(admin: Client) -
     assert (channel.name, channel.kind, channel.url, channel.secret) == ("renamed", "webhook", GONE, SECRET)
 
 
+@pytest.mark.parametrize("list_page", [RULES, CHANNELS])
+@pytest.mark.parametrize("by_action", [False, True], ids=["by its page", "by the list"])
+def test_a_rule_and_a_channel_are_deleted_with_their_messages(admin: Client, list_page: str, by_action: bool) -> None:
+    alert, channel = make_alert(), make_channel(GONE)
+    incidents.write_messages(alert, AlertEvent.OPENED, database_now(), [channel])
+    pk = alert.rule.pk if list_page == RULES else channel.pk
+    if by_action:
+        form: dict[str, Any] = {"action": "delete_selected", "_selected_action": [pk], "post": "yes"}
+        answer = admin.post(list_page, form)
+    else:
+        answer = admin.post(f"{list_page}{pk}/delete/", {"post": "yes"})
+
+    assert answer.status_code == 302
+    assert AlertMessage.objects.count() == 0
+    assert (AlertRule if list_page == RULES else AlertChannel).objects.filter(pk=pk).count() == 0
+    assert admin.get(f"{ALERTS}{make_alert().pk}/delete/").status_code == 403  # by itself, none can be deleted
+
+
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
