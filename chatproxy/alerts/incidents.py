@@ -25,6 +25,7 @@ from chatproxy.alerts.kinds import FoundFault, least_duration, page_of
 from chatproxy.alerts.notice import notice_of
 
 KEPT = timedelta(days=90)  # alerts that are over, and their messages
+UNWATCHED = " (its host is no longer watched)"
 
 
 def record(
@@ -82,11 +83,14 @@ def write_messages(alert: Alert, event: AlertEvent, now: datetime, channels: Ite
 def close_others(rules: Iterable[AlertRule], forgotten_hosts: Iterable[str], now: datetime) -> None:
     """Resolves the alerts that nobody looks for any more: of rules that are switched off, and of hosts that are gone.
 
-    Nobody is told of the end of the former. Also withdraws the messages for channels that are switched off.
+    Nobody is told of the end of the former. The title of the latter says why, since the fault may still be there.
+    Also withdraws the messages for channels that are switched off.
     """
     opened = Alert.objects.filter(resolved_at=None)
     opened.exclude(rule__in=list(rules)).update(resolved_at=now)
     for alert in opened.filter(host__in=list(forgotten_hosts)).select_related("rule"):
+        alert.title = alert.title[: MAX_TITLE_LENGTH - len(UNWATCHED)] + UNWATCHED
+        alert.save(update_fields=["title"])
         resolve(alert, now)
     AlertMessage.objects.filter(due_at__isnull=False, channel__enabled=False).update(due_at=None)
 

@@ -183,9 +183,13 @@ def test_alerts_of_a_host_that_is_gone_are_resolved(rule: AlertRule) -> None:
     make_channel(GONE)
     look(rule, START, "", host=HOST)
     try_all()
+    Alert.objects.update(title="Fault" * 60)
     incidents.close_others([rule], [HOST], START + timedelta(days=1))
 
-    assert [event for event, _ in sent()] == ["opened", "resolved"]
+    opened, (event, title) = sent()
+    assert (opened, event) == (("opened", "Fault of "), "resolved")
+    assert title.startswith("Resolved: FaultFault")
+    assert title.endswith("Fau (its host is no longer watched)")  # nobody knows whether the fault is over
 
 
 def test_old_alerts_are_deleted_with_their_messages(rule: AlertRule) -> None:
