@@ -46,10 +46,12 @@ class StartPauses:
     def __init__(self) -> None:
         self._pause = 0.0
         self._failed_at = -inf
+        self._is_installed = False
 
     def install(self, server: Arbiter) -> None:
         """Makes gunicorn's master start no worker during a pause. Its main loop looks again each second."""
         start_workers = server.spawn_workers
+        self._is_installed = True
 
         def start_unless_paused() -> None:
             if not self._is_pause():
@@ -60,9 +62,9 @@ class StartPauses:
     def worker_has_ended(self, worker: Worker | AdoptedWorker) -> None:
         """Begins a pause if `worker` has ended before it served: of a second, or of twice the last one.
 
-        Workers that were started together, and fail together, cause one pause.
+        Workers that were started together, and fail together, cause one pause. Before `install` there are no pauses.
         """
-        if worker.has_started or self._is_pause():
+        if worker.has_started or not self._is_installed or self._is_pause():
             return
         now = time.monotonic()
         is_first = now - self._failed_at > FORGOTTEN_SECONDS

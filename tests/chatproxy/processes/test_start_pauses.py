@@ -58,6 +58,12 @@ def test_it_works(master: Master) -> None:
     assert waited == [1, 2, 4, 8, 16, LONGEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS]
 
 
+def test_without_pauses_the_log_promises_none(caplog: pytest.LogCaptureFixture) -> None:
+    """As with `--reload`, where workers are started again at once."""
+    StartPauses().worker_has_ended(FAILED)
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize("worker", [SERVED, AdoptedWorker(1)])
 def test_a_worker_that_has_served_is_replaced_at_once(master: Master, worker: Worker | AdoptedWorker) -> None:
     for _ in range(3):
