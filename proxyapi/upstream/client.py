@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[2]
 CONNECT_TIMEOUT = 5.0  # seconds
+SDK_SECONDS = 60.0  # a worker that waits for the SDK sends heartbeats, so nobody else would end its wait
 SAFE_METHODS = {"GET", "DELETE"}
 RETRIES = 2
 RETRY_PAUSE = 0.1  # seconds, times the number of attempts
@@ -55,9 +56,12 @@ def sdk_client() -> SDKClient:
 
     Raises:
         subprocess.CalledProcessError: the SDK cannot be asked. It has said why in this process's own error output.
+        subprocess.TimeoutExpired: it has not answered within `SDK_SECONDS`, and its process was killed.
     """
     command = [sys.executable, "-m", "proxyapi.upstream.sdk", settings.OPENAI_BASE_URL]
-    printed = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout  # noqa: S603  (no shell)
+    printed = subprocess.run(  # noqa: S603  (no shell)
+        command, cwd=ROOT, stdout=subprocess.PIPE, check=True, timeout=SDK_SECONDS
+    ).stdout
     found = json.loads(printed)
     return SDKClient(found["base_url"], Headers(found["headers"]))
 

@@ -61,3 +61,12 @@ def test_an_sdk_that_does_not_load_is_an_error(
     with pytest.raises(subprocess.CalledProcessError):
         client.sdk_client()
     assert "a broken installation" in capfd.readouterr().err
+
+
+@pytest.mark.usefixtures("_asked_anew")
+def test_an_sdk_that_hangs_does_not_hold_up_the_start_for_ever(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "openai.py").write_text("import signal; signal.pause()")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(client, "SDK_SECONDS", 0.5)
+    with pytest.raises(subprocess.TimeoutExpired):
+        client.sdk_client()
