@@ -10,7 +10,7 @@ import smtplib
 import ssl
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx2
 from django.conf import settings
@@ -96,7 +96,7 @@ def _send_email(notice: Notice, recipients: list[str]) -> SendingResult:
     server, title, text = mail_server(settings.EMAIL_URL), f"[chatproxy] {notice.title}", formats.plain_text(notice)
     headers = {"Auto-Submitted": "auto-generated"}  # no out-of-office replies (RFC 3834)
     message = EmailMessage(title, text, settings.EMAIL_FROM, recipients, headers=headers)
-    connection = EmailBackend(
+    connection = _MailConnection(
         server.host, server.port, server.user, server.password, server.starts_tls, use_ssl=server.has_tls,
         timeout=int(TIMEOUT_SECONDS),
     )  # fmt: skip
@@ -108,4 +108,24 @@ def _send_email(notice: Notice, recipients: list[str]) -> SendingResult:
         return SendingResult(False, f"the mail server answered {error.smtp_code}")
     except (smtplib.SMTPException, OSError, ValueError) as error:
         return SendingResult(False, f"not sent: {type(error).__name__}")
-    return SendingResult(True, f"taken by the mail server for {len(recipients)} recipients")
+    taken = f"taken by the mail server for {len(recipients) - connection.refused} recipients"
+    # Sent nevertheless: a second try would reach the others twice.
+    return SendingResult(True, f"{taken}, refused for {connection.refused}" if connection.refused else taken)
+
+
+class _MailConnection(EmailBackend):
+    """A connection to a mail server that counts the recipients whom the server refuses while it takes others."""
+
+    refused = 0
+
+    def open(self) -> bool | None:
+        """Opens the connection as Django does, which itself drops the list of refused recipients."""
+        is_new = super().open()
+        connection: Any = self.connection
+        send = connection.sendmail
+
+        def send_and_count(*arguments: Any) -> None:
+            self.refused += len(send(*arguments))
+
+        connection.sendmail = send_and_count
+        return is_new

@@ -161,11 +161,17 @@ def test_a_channel_of_another_secret_says_so(settings: LazySettings) -> None:
 
 
 class Mailbox:
-    """The handler of a real SMTP server: it keeps what it gets, or refuses with `answer`."""
+    """The handler of a real SMTP server: it keeps what it gets, or refuses with `answer`, or refuses `nobody`."""
 
     def __init__(self) -> None:
         self.got: list[Envelope] = []
         self.answer = "250 OK"
+
+    async def handle_RCPT(self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _: object) -> str:
+        if address.startswith("nobody@"):
+            return "550 no such mailbox"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:
         self.got.append(envelope)
@@ -204,6 +210,13 @@ def test_an_email_is_sent(mailbox: Mailbox) -> None:
 def test_a_mail_server_that_refuses_is_named_by_its_code(mailbox: Mailbox) -> None:
     mailbox.answer = "554 words of the server"
     assert send(NOTICE, email_channel("a@example.com"), "42") == (False, "the mail server answered 554")
+
+
+def test_a_recipient_who_is_refused_is_counted(mailbox: Mailbox) -> None:
+    result = send(NOTICE, email_channel("a@example.com", "nobody@example.com"), "42")
+
+    assert result == (True, "taken by the mail server for 1 recipients, refused for 1")
+    assert [envelope.rcpt_tos for envelope in mailbox.got] == [["a@example.com"]]
 
 
 def test_a_mail_server_that_is_gone(mailbox: Mailbox, settings: LazySettings) -> None:
