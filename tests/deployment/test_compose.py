@@ -54,7 +54,7 @@ def test_an_older_compose_takes_it(name: str) -> None:
 def test_every_setting_reaches_the_server() -> None:
     given = read(MAIN)["services"]["chatproxy"]["environment"]
     names = {setting.name for setting in setting_reader.SETTINGS}
-    assert given.keys() == (names - NOT_FOR_CONTAINERS - environment().keys()) | PROXIES
+    assert given.keys() == (names - NOT_FOR_CONTAINERS - environment().keys()) | setting_reader.FILE_NAMES | PROXIES
     assert {name for name, value in given.items() if value is not None} == {"DATABASE_URL", "REDIS_URL"}
 
 
