@@ -25,7 +25,8 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 def parse_address(text: str) -> Address | None:
     """Parses an IP address; returns None for any other text.
 
-    `::ffff:192.0.2.1` becomes the IPv4 address `192.0.2.1`, and `fe80::1%eth0` becomes `fe80::1`.
+    An IPv4 address that is written as IPv6, such as `::ffff:192.0.2.1`, becomes `192.0.2.1`. A zone is left out:
+    `fe80::1%eth0` becomes `fe80::1`.
     """
     try:
         parsed = ipaddress.ip_address(text.partition("%")[0])

@@ -138,7 +138,8 @@ class Lease:
         """Reserves dollars of the lease for a call; returns the reservation, or None if too few dollars are free.
 
         `unheld` is what the key's budgets would have left if nothing were reserved, or None if unknown. If it is known,
-        the call may get less than it asks for, by the rule of `Wanted`.
+        a call that asks for more than is free gets all that is free. But this must be at least `wanted.least`, and also
+        half of `unheld`, unless it is the call's last try.
         """
         free = self.free
         dollars = wanted.dollars

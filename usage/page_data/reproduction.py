@@ -106,7 +106,10 @@ def _as_literal(body: object) -> str:
 
 
 def _path(call: Request) -> str:
-    """Returns the path of a call's request: its route, with `{id}` replaced by the id of the response."""
+    """Returns the path of a call's request: its route, with the id of the response in place of `{id}`.
+
+    If the id is unknown, the path has the word `RESPONSE_ID`.
+    """
     return quote(call.route.replace("{id}", re.sub(r"[^\w-]", "", call.response_id) or "RESPONSE_ID"))
 
 

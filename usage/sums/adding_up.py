@@ -151,7 +151,7 @@ class Rollup:
                     self.failures[group].add(row, sign)
 
     def write(self, cursor: CursorWrapper) -> None:
-        """Adds the sums of this batch of rows to the tables of sums: of hours, of days, of totals and of failures.
+        """Adds the sums of this batch of rows to all tables of sums, their highest figures and new names included.
 
         All is computed before the first row is locked, because from there on the shippers of other hosts wait.
         """

@@ -88,8 +88,8 @@ class Deletion(NamedTuple):
     def includes(self, partition: Partition) -> bool:
         """Returns whether a partition of the table is to be deleted as a whole.
 
-        True for the partition of a month if the deletion reaches its end, and for the partition of older calls if it is
-        empty.
+        True if the deletion reaches the partition's end, and either begins before that end or finds the partition
+        empty. The partition of all older calls must be empty, unless the deletion has no beginning (`since` is None).
         """
         if partition.end > self.until:
             return False

@@ -89,13 +89,14 @@ def _wrong_totals(
 
 
 def wrong_histograms_of_totals(name: str, since: datetime | None) -> Iterator[str]:
-    """Yields a line of text for each wrong latency histogram in the dashboard's totals.
+    """Yields a line of text for each wrong latency histogram in the dashboard's totals, for at most 100.
 
     A total's histogram is wrong if it is not the sum of the histograms of the total's hours. `name` is the latency that
     the histograms count, such as `duration_ms`. The totals of all calls have a histogram of each latency, the totals of
     keys, models and routes only one of durations, in two columns that are added up. Totals of minutes, and totals from
-    before `since`, are not compared. Nor are totals whose histogram counts fewer calls than there are: they are from
-    before there were such histograms, pages show a dash for their percentiles, and `ledger sum` completes them.
+    before `since`, are not compared. Nor are totals of a key, model or route whose histogram counts fewer calls than
+    there are: they are from before there were such histograms, pages show a dash for their percentiles, and
+    `ledger sum` completes them.
     """
     columns = {Dimension.ALL: "''"}
     if name == DURATION:
