@@ -84,6 +84,9 @@ def make_partition(table: str, partition: Partition) -> None:
         if any(other.covers(start) for other in partitions(table)):
             return
         cursor.execute(f"CREATE TABLE {partition.name} (LIKE {table} INCLUDING ALL)")
+        # A writer that had already looked up the partitions would put its row into the default one, which then refuses
+        # the row. So writers wait before that look: for the table itself.
+        cursor.execute(f"LOCK TABLE ONLY {table} IN SHARE ROW EXCLUSIVE MODE")
         cursor.execute(f"LOCK TABLE {table}_default IN ACCESS EXCLUSIVE MODE")
         cursor.execute(
             f"WITH moved AS (DELETE FROM {table}_default WHERE request_id >= %s AND request_id < %s RETURNING *)"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -13,14 +15,25 @@ from django.db import OperationalError, connection, connections
 
 from tests.support.ledger.ledgers import call, end, ship
 from tests.support.ledger.months import drop, months, names, places
+from tests.support.polling import wait_until
 from usage.database import partitions as partitions_module
-from usage.database.partitions import is_locked, partitions
-from usage.upkeep.months import BODIES, CALLS, TABLES, make_months, month_of, next_month, tables_with_strays
+from usage.database.partitions import is_locked, make_partition, partitions
+from usage.upkeep.months import (
+    BODIES,
+    CALLS,
+    TABLES,
+    make_months,
+    month_of,
+    month_partition,
+    next_month,
+    tables_with_strays,
+)
 from usage.upkeep.verify import find_faults
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 NOW = datetime.now(UTC)
+WAITERS = "SELECT FROM pg_locks WHERE NOT granted AND relation = ANY(%s::regclass[])"
 LATER = next_month(next_month(NOW)) + timedelta(days=3)  # nobody has made its month
 
 
@@ -84,6 +97,37 @@ def test_beside_a_dump_they_wait_and_no_call_does(tmp_path: Path, monkeypatch: p
         ship(tmp_path, end(call(LATER)))
     assert len(make_months(LATER)) == 4
     assert tables_with_strays() == []
+
+
+def test_a_call_that_waits_for_its_month_to_be_made_is_no_dead_letter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partitions_module, "LIMITS", "SET LOCAL lock_timeout = 0")
+    row, month = call(LATER, request_body="asked"), month_partition(BODIES, month_of(LATER))
+
+    def waiters() -> int:
+        with connection.cursor() as cursor:
+            cursor.execute(WAITERS, [[BODIES, f"{BODIES}_default"]])
+            return len(cursor.fetchall())
+
+    with ThreadPoolExecutor(2) as pool:
+        with psycopg.connect(**connection.get_connection_params() | {"cursor_factory": None}) as reader:
+            reader.execute(f"LOCK TABLE {BODIES}_default IN ACCESS SHARE MODE")
+            made = pool.submit(_in_thread, partial(make_partition, BODIES, month))
+            wait_until(lambda: waiters() == 1)
+            shipped = pool.submit(_in_thread, partial(ship, tmp_path, end(row)))
+            wait_until(lambda: waiters() == 2)
+        made.result()
+        assert shipped.result().dead_letters == 0
+    assert places(BODIES) == {row["request_id"]: month.name}
+    assert list(find_faults(Path("/nonexistent"))) == []
+
+
+def _in_thread(run: Callable[[], Any]) -> Any:
+    try:
+        return run()
+    finally:
+        connections.close_all()
 
 
 def test_a_month_that_was_lost_is_made_again() -> None:
