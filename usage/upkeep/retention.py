@@ -243,14 +243,15 @@ class DailyPruning:
     def _prune(self) -> None:
         """Makes missing partitions and deletes abandoned reservations; once a day, deletes old rows and bodies, too.
 
-        An error of the database is logged, and not raised.
+        An error of the database with one of them is logged, and not raised; the others are done nevertheless.
         """
+        tasks: tuple[Callable[[], object], ...] = (drop_orphans, make_months, partial(prune_if_due, self._stopping))
         try:
-            drop_orphans()
-            make_months()
-            prune_if_due(self._stopping)
-        except Error as error:
-            logger.warning("pruning failed and is tried again in an hour: %s", words_of(error))
+            for task in tasks:
+                try:
+                    task()
+                except Error as error:
+                    logger.warning("pruning failed and is tried again in an hour: %s", words_of(error))
         finally:
             connections.close_all()
 

@@ -17,7 +17,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from django.db import connection, connections
+from django.db import OperationalError, connection, connections
 from pytest_django.fixtures import Settings
 
 from tests.support.ledger.ledgers import call, end, ship, stored_sums
@@ -210,6 +210,23 @@ def test_its_thread_prunes_and_survives_a_database_that_fails(
 
     monkeypatch.setattr(retention, "prune_if_due", due)
     monkeypatch.setattr(retention, "make_months", list)
+    daily.start()
+    assert pruned.wait(PATIENCE)
+    assert Request.objects.count() == 10
+
+
+def test_a_month_that_cannot_be_made_does_not_keep_old_rows(
+    rows: list[dict[str, Any]], daily: DailyPruning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A query that goes on for long may have the table each time."""
+
+    def fail() -> None:
+        raise OperationalError
+
+    pruned, real = threading.Event(), prune_if_due
+    monkeypatch.setattr(retention, "FIRST_CHECK_SECONDS", 0.001)
+    monkeypatch.setattr(retention, "make_months", fail)
+    monkeypatch.setattr(retention, "prune_if_due", lambda stopping: real(stopping) and pruned.set())
     daily.start()
     assert pruned.wait(PATIENCE)
     assert Request.objects.count() == 10
