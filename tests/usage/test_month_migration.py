@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from django.db.migrations import RunPython
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from tests.support.documentation import blocks
 from tests.support.ledger.ledgers import call
 from tests.support.ledger.months import ledger_at, names, places
 from tests.support.polling import wait_until
@@ -227,6 +229,18 @@ def test_a_call_of_a_clock_that_is_ahead_waits_until_it_is_done(old: str) -> Non
     partition()
     [stray] = write(FUTURE)
     assert places()[stray] == "usage_request_default"
+
+
+def test_who_stays_with_the_older_version_half_way_takes_back_what_was_begun(old: str) -> None:
+    end = next_month(next_month(NOW))
+    with transaction.atomic(), connection.cursor() as cursor:
+        MIGRATION._guard(cursor, end)
+    [statements] = blocks("sql", "docs/ledger.md")
+    with connection.cursor() as cursor:
+        cursor.execute(re.sub(r"_\d{4}_\d{2}", f"_{end:%Y_%m}", statements))
+    ids = write(NOW, FUTURE)
+    partition()
+    assert_whole(ids)
 
 
 def test_the_way_back_changes_nothing_and_so_does_a_second_way_there(old: str) -> None:

@@ -12,7 +12,8 @@ not read them while it holds the lock. The constraint was validated before, besi
 * `_swap` does the rest in one transaction.
 
 After a server that was killed in between, or did not get a lock in time, the next run goes on. Older code reads and
-writes the new tables like the old ones, so there is nothing to do on the way back.
+writes the new tables like the old ones, so there is nothing to do on the way back, except half way: docs/ledger.md has
+the statements that take the constraint and the trigger away.
 """
 
 import uuid
@@ -27,7 +28,8 @@ MARGIN = timedelta(days=7)  # for the validation: the first partition ends so mu
 FUNCTION = "usage_request_is_locked"
 CREATE_FUNCTION = f"""
     CREATE OR REPLACE FUNCTION {FUNCTION}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        RAISE EXCEPTION 'the table is being partitioned' USING ERRCODE = 'lock_not_available';
+        RAISE EXCEPTION 'the table is being partitioned, which the next start of the newer chatproxy completes'
+        USING ERRCODE = 'lock_not_available';
     END $$
 """
 IS_PARTITIONED = "SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass(%s)"
