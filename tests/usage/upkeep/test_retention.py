@@ -224,9 +224,14 @@ def test_a_month_that_cannot_be_made_does_not_keep_old_rows(
         raise OperationalError
 
     pruned, real = threading.Event(), prune_if_due
+
+    def due(stopping: threading.Event) -> None:
+        real(stopping)
+        pruned.set()
+
     monkeypatch.setattr(retention, "FIRST_CHECK_SECONDS", 0.001)
     monkeypatch.setattr(retention, "make_months", fail)
-    monkeypatch.setattr(retention, "prune_if_due", lambda stopping: real(stopping) and pruned.set())
+    monkeypatch.setattr(retention, "prune_if_due", due)
     daily.start()
     assert pruned.wait(PATIENCE)
     assert Request.objects.count() == 10
