@@ -39,7 +39,7 @@ MOST = {
     "tokens_per_minute": 2**63 - 1,
     "parallel_calls": 2**31 - 1,
 }
-# Columns of a key without a counterpart here, which are mentioned if they are set.
+# Columns of a key, of its budget or of its metadata without a counterpart here, which are mentioned if they are set.
 WITHOUT_COUNTERPART = {
     "aliases": "names of models that it replaces",
     "model_max_budget": "budgets for each model",
@@ -48,6 +48,10 @@ WITHOUT_COUNTERPART = {
     "policies": "policies",
     "object_permission_id": "permissions for objects",
     "auto_rotate": "automatic rotation",
+    "model_rpm_limit": "requests per minute for each model",
+    "model_tpm_limit": "tokens per minute for each model",
+    "guardrails": "guardrails",
+    "enforced_params": "parameters that its calls must have",
 }
 SHARED_LIMITS = (
     "max_budget",
@@ -246,7 +250,9 @@ def _switch_off(proposal: KeyProposal, why: str) -> None:
 
 def _without_counterpart(found: LiteLLMKey) -> Iterator[str]:
     """Yields remarks on what a key of LiteLLM has and an access key cannot have, such as limits of its team."""
-    left = [words for column, words in WITHOUT_COUNTERPART.items() if found.key.get(column)]
+    metadata = found.key.get("metadata")
+    sources = (found.key, found.budget, metadata if isinstance(metadata, dict) else {})
+    left = [words for column, words in WITHOUT_COUNTERPART.items() if any(source.get(column) for source in sources)]
     if left:
         yield f"not taken over: {', '.join(left)}"
     for kind, above in (("team", found.team), ("user", found.owner)):

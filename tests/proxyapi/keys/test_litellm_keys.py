@@ -190,6 +190,17 @@ def test_a_blocked_key_is_switched_off(blocked: dict[str, Any]) -> None:
     assert found.remarks == ["it is blocked, so the key is switched off"]
 
 
+def test_what_has_no_counterpart_in_metadata_and_budget_is_mentioned() -> None:
+    found = propose(
+        metadata={"model_rpm_limit": {"gpt-4o": 5}, "model_tpm_limit": {"gpt-4o": 1000}, "guardrails": ["pii"]},
+        budget={"model_max_budget": {"gpt-4o": {"budget_limit": 1}}},
+    )
+    assert found.remarks == [
+        "not taken over: budgets for each model, requests per minute for each model, tokens per minute for each model, "
+        "guardrails"
+    ]
+
+
 def test_what_has_no_counterpart_is_mentioned() -> None:
     found = propose(
         team={"team_alias": "science", "max_budget": 500},
