@@ -40,7 +40,8 @@ def test_it_works(outage: tuple[Gateway, Postgres]) -> None:
     browser = gateway.sign_in()
     call = gateway.post("/openai", CALL)
     gateway.row(call)
-    with locked(postgres.url, "LOCK TABLE usage_usagetotal, usage_errortotal IN ACCESS EXCLUSIVE MODE"):
+    tables: LiteralString = "usage_usagetotal, usage_errortotal, usage_summedname"
+    with locked(postgres.url, f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE"):
         waiting = gateway.post("/openai", CALL)
         answers = [browser.get(page) for page in PAGES]
 
