@@ -72,12 +72,10 @@ def channels_for(rule: AlertRule, channels: Iterable[AlertChannel]) -> list[Aler
 def write_messages(alert: Alert, event: AlertEvent, now: datetime, channels: Iterable[AlertChannel]) -> None:
     """Writes a message about an alert for each channel, due now or at the end of the channel's quiet time."""
     notice = notice_of(alert, event).as_json()
-    AlertMessage.objects.bulk_create(
-        AlertMessage(
+    for channel in channels:
+        AlertMessage.objects.create(
             alert=alert, channel=channel, event=event, notice=notice, made_at=now, due_at=channel.sends_from(now)
         )
-        for channel in channels
-    )
 
 
 def close_others(rules: Iterable[AlertRule], forgotten_hosts: Iterable[str], now: datetime) -> None:

@@ -44,9 +44,8 @@ ROLES = {
 
 def make_rules(apps, schema_editor):
     AlertRule = apps.get_model("chatproxy", "AlertRule")
-    AlertRule.objects.bulk_create(
-        AlertRule(kind=kind, threshold=threshold, window_minutes=window) for kind, threshold, window in RULES
-    )
+    for kind, threshold, window in RULES:  # one by one: with `array_nulls` off, a list of values has no nulls
+        AlertRule.objects.create(kind=kind, threshold=threshold, window_minutes=window)
 
 
 def grant_permissions(apps, schema_editor):

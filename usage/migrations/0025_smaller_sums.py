@@ -29,7 +29,7 @@ class Migration(migrations.Migration):
                 ('value', models.CharField(max_length=200)),
             ],
         ),
-        migrations.RunSQL(LEARN_NAMES, ""),
+        migrations.RunSQL(["SET LOCAL statement_timeout = 0", LEARN_NAMES], ""),
         migrations.AddField(
             model_name='ledgerstate',
             name='histograms_emptied_before',

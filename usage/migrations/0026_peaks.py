@@ -28,5 +28,5 @@ class Migration(migrations.Migration):
                 ('max_output_tokens', models.BigIntegerField()),
             ],
         ),
-        migrations.RunSQL(FILL, ""),
+        migrations.RunSQL(["SET LOCAL statement_timeout = 0", FILL], ""),
     ]

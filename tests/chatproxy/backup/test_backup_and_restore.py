@@ -159,7 +159,7 @@ def test_what_was_pruned_is_not_shipped_again(new: Callable[..., Place], tmp_pat
     """A backup may have the journal of a host that was away while the rows of its calls were deleted."""
     old, path = new("old"), tmp_path / "backup.tar"
     now = datetime.now(UTC)
-    pruned, kept = make_row(now - timedelta(days=20)), make_row(now - timedelta(days=2))
+    pruned, kept = make_row(now - timedelta(days=70)), make_row(now - timedelta(days=2))
     late = make_row(now - timedelta(days=1))
     with old.run() as gateway:
         leave(old.data_dir / "journal", end(pruned), end(kept))
