@@ -222,10 +222,11 @@ def start_and_die(data_dir: Path) -> None:
 
 
 def in_other_process(data_dir: Path, code: str, uid: int | None = None) -> subprocess.CompletedProcess[str]:
-    # After the imports: the interpreter may be in a directory of root's.
+    # After all imports: the interpreter may be in a directory of root's.
     become = "" if uid in {None, os.geteuid()} else f"os.setgroups([]); os.setgid({uid}); os.setuid({uid})\n"
     program = (
-        "import os, sys\nfrom pathlib import Path\nfrom chatproxy.postgres.bundled import BundledPostgres\n"
+        "import email.parser, os, psycopg, sys\nfrom pathlib import Path\n"
+        "from chatproxy.postgres.bundled import BundledPostgres\n"
         f"{become}postgres = BundledPostgres(Path(sys.argv[1]))\n{code}\n"
     )
     command = [sys.executable, "-B", "-c", program, str(data_dir)]
