@@ -29,11 +29,12 @@ Fields = Mapping[str, Sequence[object]]  # all values that are given under each 
 def read_asked_usage(route: Route | None, fields: Fields, model: str) -> OtherUsage | None:
     """Reads from a request's body what upstream bills apart from tokens; returns None if there is nothing of the kind.
 
-    * Chats and responses: the service tier, and the completion window of a background response.
+    * Chats, responses and compactions: the service tier, and the completion window of a background response. Unknown
+      ones are left out.
     * Speech: the number of characters to speak, if the model is billed by characters.
-    * Images: the number and the format of the pictures to make.
+    * Images: how many pictures to make, in which quality and size.
 
-    `fields` has the values of the body's members, by name.
+    `fields` has the values of the body's members, by name; the last value of each counts.
     """
     name = "" if route is None else route.name
     if name in TIERED_ROUTES:
@@ -67,7 +68,10 @@ def states_whole_bill(asked: OtherUsage | None, route: Route | None, model: str)
 
 
 def count_pictures(route: Route | None, fields: Fields) -> int:
-    """Returns how many pictures a request to the Images API asks for; 1 if it does not say, and for other requests."""
+    """Returns how many pictures a request to the Images API asks for; 1 for requests to other APIs.
+
+    Also 1 if the request's `n` is missing, invalid or over `MAX_PICTURES`.
+    """
     if route is None or not route.name.startswith(IMAGES):
         return 1
     wanted = _last(fields, "n")
@@ -76,7 +80,10 @@ def count_pictures(route: Route | None, fields: Fields) -> int:
 
 
 def _picture_format(fields: Fields) -> str:
-    """Returns the quality and size of the pictures that a request asks for, as one text such as `hd 1024x1792`."""
+    """Returns the quality and size of the pictures that a request asks for, as one text such as `hd 1024x1792`.
+
+    Any quality but `hd` becomes `standard`; without a valid size, it is `USUAL_SIZE`.
+    """
     quality, size = _last(fields, "quality"), _last(fields, "size")
     known_size = isinstance(size, str) and _SIZE.fullmatch(size)
     return f"{'hd' if quality == 'hd' else 'standard'} {size if known_size else USUAL_SIZE}"

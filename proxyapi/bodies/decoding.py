@@ -39,7 +39,7 @@ class Decoder:
 
     @property
     def is_whole(self) -> bool:
-        """True if the compressed input may end here: no gzip member or deflate stream is incomplete.
+        """True if the compressed input may end here: it is all decoded, and no member or stream in it is incomplete.
 
         Empty input is whole, too.
         """
@@ -81,5 +81,8 @@ class Decoder:
 
 
 def is_wrapped(data: bytes) -> bool:
-    """Returns whether deflate data that begins with these bytes has a zlib wrapper around it (RFC 1950, 2.2)."""
+    """Returns whether deflate data that begins with these bytes has a zlib wrapper (RFC 1950, 2.2), by its first byte.
+
+    The data must not be empty.
+    """
     return data[0] & 0x0F == ZLIB

@@ -51,8 +51,8 @@ class FormCutter:
     def feed(self, piece: bytes, *, may_be_last: bool) -> bytes:
         """Takes the next bytes of the form, and returns the bytes that may go upstream now.
 
-        If `may_be_last`, the body may end with this piece, even as an invalid form: then its last byte is held back.
-        Raises `BadForm`.
+        If `may_be_last`, the caller's body may end with this piece: then its last byte is held back, so that upstream
+        never gets all of an invalid form. Raises `BadForm`.
         """
         self._reader.feed(piece)
         self._held += piece  # copies nothing if nothing is held
@@ -72,7 +72,7 @@ class FormCutter:
     def passing_parts(self) -> list[PartExcerpt]:
         """Returns the parts that upstream gets: those that stay in the form, then the added fields.
 
-        Call this only after the whole form has arrived.
+        Long content is cut in these excerpts. Call this only after the whole form has arrived.
         """
         return [*self._staying(), *self._added()]
 
@@ -91,8 +91,8 @@ class FormCutter:
     def _take(self, most: int) -> bytes:
         """Removes the bytes up to position `most` of the form from those held back; returns the ones that go upstream.
 
-        Parts that `edits` removes from the form are dropped. From the first undecided part on, all bytes stay held
-        back.
+        Parts that `edits` removes from the form are dropped, and the headers that it adds to others are inserted. From
+        the first undecided part on, all bytes stay held back.
         """
         if self._edits is None:
             return self._move(most)

@@ -64,7 +64,7 @@ def read_boundary(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     The names in `headers` are in lower case.
 
     Raises:
-        BadForm: there is no Content-Type, or more than one, or its boundary is missing, doubled or malformed.
+        BadForm: there is no Content-Type, or more than one, or it does not follow this module's grammar.
     """
     values = [value for name, value in headers if name == b"content-type"]
     if len(values) != 1:
@@ -192,9 +192,10 @@ def _read_option(key: str, quoted: str | None, plain: str | None, *, is_last: bo
 
 
 def _read_charsets(media_type: str, *, is_file: bool) -> set[str]:
-    """Reads the charsets in a form field's Content-Type, such as `utf-8`; returns an empty set for a file.
+    """Reads the charsets in the Content-Type of a form's part, such as `utf-8`; returns an empty set for a file.
 
-    Raises `BadForm` for an unknown charset, and for the Content-Types `multipart/…` and `message/…`.
+    `media_type` is the Content-Type in lower case. Raises `BadForm` for a field's unknown charset, and for any part
+    that is `multipart/…` or `message/…`.
     """
     if media_type.startswith(("multipart/", "message/")):
         raise BadForm("a part is a multipart or a message itself")

@@ -98,7 +98,7 @@ class FormReader:
         self._rest = data[at:]
 
     def end(self) -> None:
-        """Checks that the form is complete, after its last piece; raises `BadForm` if the form is cut off."""
+        """Checks, after the last piece, that the form is complete; raises `BadForm` if it is cut off or goes on."""
         if not self.end_size:
             raise BadForm("it ends before its last boundary")
         if self._rest not in (b"", CRLF, CRLF * 2):
@@ -119,7 +119,7 @@ class FormReader:
         return True
 
     def _check_tail(self, tail: bytes) -> None:
-        """Checks the bytes behind the form's last boundary; raises `BadForm` for anything but line ends."""
+        """Checks the bytes behind the form's last boundary; raises `BadForm` for more than two line ends."""
         if not (CRLF * 2).startswith(tail):
             raise BadForm("there is text behind its last boundary")
 
@@ -127,7 +127,7 @@ class FormReader:
         """Parses the headers of one part, which begin at position `at` of `data`, and adds the part to `parts`.
 
         Returns the position in `data` at which the part's content begins, or None if the headers have not arrived
-        whole.
+        whole. Raises `BadForm` for invalid headers and for too many parts.
         """
         end = data.find(CRLF * 2, at, at + MAX_HEAD_BYTES + 4)
         block = data[at : end if end >= 0 else at + MAX_HEAD_BYTES + 4]
@@ -150,9 +150,10 @@ class FormReader:
         return end + 4
 
     def _read_content(self, data: bytes, at: int) -> int | None:
-        """Reads the content of one part, from position `at` of `data` up to the next boundary.
+        """Reads the content of one part, from position `at` of `data` on, and checks the part if its end has arrived.
 
-        Returns the position behind the boundary, or None if the boundary has not arrived yet.
+        Returns the position behind the next boundary and the CRLF or `--` after it, or None if these have not arrived
+        yet. Raises `BadForm`.
         """
         mark = self.mark
         found = data.find(mark, at)
@@ -219,10 +220,9 @@ class FormReader:
             self._check_value(name, part)
 
     def _check_name(self, part: PartExcerpt) -> None:
-        """Checks that a field such as `model` is a text and is given once; all such fields are in `SINGLE_FIELDS`.
+        """Checks a part's name: a field in `SINGLE_FIELDS`, such as `model`, must be a text and be given once.
 
-        Raises:
-            BadForm: the field is given twice, or is a file or another kind of data.
+        Parts with other names are not checked. Raises `BadForm`.
         """
         name = part.name.decode()
         path = field_path(name)
@@ -239,7 +239,10 @@ class FormReader:
         self._seen.add(path)
 
     def _check_value(self, name: str, part: PartExcerpt) -> None:
-        """Checks the value of a field in `SINGLE_FIELDS`; raises `BadForm` if two servers may read different values."""
+        """Checks the value of a field in `SINGLE_FIELDS`, so that no two servers read it differently.
+
+        Raises `BadForm` if it is too long, is not UTF-8, or has control characters.
+        """
         try:
             text = part.content.decode()
         except UnicodeDecodeError:
@@ -259,7 +262,7 @@ def fields_of(parts: Iterable[PartExcerpt]) -> list[tuple[str, str]]:
 
 
 def query_fields(query: str) -> Iterator[tuple[str, str]]:
-    """Yields each field of a query string as a pair of name and value: `a=1&b=2;c=3` has three fields."""
+    """Yields each field of a query string as a pair of decoded name and value: `a=1&b=2;c=%20` has three fields."""
     # Some servers split a query at `;`, too.
     for field in _QUERY_SEPARATORS.split(query):
         name, _, value = field.partition("=")
@@ -267,7 +270,7 @@ def query_fields(query: str) -> Iterator[tuple[str, str]]:
 
 
 def field_path(name: str) -> tuple[str, ...]:
-    """Splits the name of a form field into a path in lower case: `A[b][]`, `a.b` and `a[0][b]` become `("a", "b")`."""
+    """Splits a form field's name into a path in lower case: `A[b][]`, `a.b`, `a[0][b]`, `a%5Bb]` give `("a", "b")`."""
     decoded = name
     for _ in range(3 if "%" in name else 0):
         decoded = unquote(decoded)

@@ -44,7 +44,7 @@ class JSONBody:
             ValueError: the body is not a JSON object, or has too many members or digits. The message quotes nothing of
                 the body.
             RecursionError: the object is nested too deep.
-            BodyTooLarge: the object has more values than `proxyapi.bodies.large_bodies` allows.
+            BodyTooLarge: the object has more values, escapes or strings than `large_bodies.check_bounds` allows.
         """
         if len(raw) > large_bodies.LARGE_BYTES:
             large_bodies.check_bounds(raw)
@@ -61,7 +61,7 @@ class JSONBody:
         return cls(raw, [Member(name, value, 0, 0, 0) for name, value in values.items()])
 
     def with_raw(self, raw: bytes) -> JSONBody:
-        """Returns a copy of this body with other bytes for upstream; the parsed members stay the same."""
+        """Returns a copy of this body with other bytes for upstream: the same parsed members, and no `text`."""
         return JSONBody(raw, self.members)
 
     def drop_text(self) -> None:
@@ -80,13 +80,13 @@ class JSONBody:
 
     @property
     def model(self) -> str:
-        """The value of the body's last member `model`; an empty text if the body has none."""
+        """The value of the body's last member `model`; an empty text if the body has none, or one that is not text."""
         model = self.values("model")[-1:]
         return model[0] if model and isinstance(model[0], str) else ""
 
     @property
     def stream(self) -> bool | None:
-        """The value of the body's member `stream`: true for a streamed answer, None if the body does not say."""
+        """Whether the body's last member `stream` is true, so the answer will be a stream; None if there is none."""
         stream = self.values("stream")[-1:]
         return stream[0] is True if stream else None
 
@@ -99,8 +99,8 @@ async def read_json_body(raw: bytes, content_type: str) -> JSONBody:
 
     Raises:
         UnsupportedMediaType: the Content-Type is not that of JSON.
-        BadJSON: the body is not JSON, or not an object.
-        BodyTooLarge: the body has more values than `proxyapi.bodies.large_bodies` allows.
+        BadJSON: the body is not JSON, is not an object, is nested too deep, or has too many members or digits.
+        BodyTooLarge: the body has more values, escapes or strings than `large_bodies.check_bounds` allows.
     """
     if not raw:
         return NO_BODY

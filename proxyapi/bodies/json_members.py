@@ -74,7 +74,10 @@ def pairs_of(body: dict[str, object]) -> Iterable[tuple[str, object]]: ...
 @overload
 def pairs_of(body: JSONObject) -> Iterable[tuple[str, object] | Member]: ...
 def pairs_of(body: JSONObject) -> Iterable[tuple[str, object] | Member]:
-    """Returns the members of a JSON object as pairs of name and value; `{"a": 1, "a": 2}` gives two pairs."""
+    """Returns the members of a JSON object as pairs of name and value; `{"a": 1, "a": 2}` gives two pairs.
+
+    If `body` is a sequence of `Member`, it is returned as it is.
+    """
     if isinstance(body, Doubled):
         return body.pairs
     return body.items() if isinstance(body, dict) else body
@@ -87,16 +90,18 @@ def decode(data: bytes) -> str:
 
 
 def encode(text: str) -> bytes:
-    """Converts the result of `decode` back to the original bytes."""
+    """Encodes a JSON text in UTF-8; a text that `decode` has made becomes the original bytes again."""
     return text.encode("utf-8", "surrogateescape")
 
 
 def read_members(text: str, at: int = 0, decoder: json.JSONDecoder | None = None) -> list[Member]:
     """Parses the JSON object at position `at` of `text`; returns its members in order, with their positions in `text`.
 
+    Text behind the object is ignored. `decoder` parses the names and values; without one, a lenient decoder does.
+
     Raises:
-        ValueError: there is no JSON object, or it has more than `MAX_MEMBERS` members. The message quotes nothing of
-            the text.
+        ValueError: there is no valid JSON object, or it has more than `MAX_MEMBERS` members. The message quotes nothing
+            of the text.
         RecursionError: the object is nested too deep.
     """
     if decoder is None:
@@ -127,7 +132,7 @@ def read_members(text: str, at: int = 0, decoder: json.JSONDecoder | None = None
 def read_object(text: str, decoder: json.JSONDecoder | None = None) -> list[Member]:
     """Parses a text that is exactly one JSON object; returns the object's members with their positions in the text.
 
-    Raises the errors of `read_members`.
+    `decoder` and the errors raised are those of `read_members`; text behind the object raises `ValueError`.
     """
     members = read_members(text, decoder=decoder)
     end = text.index("}", members[-1].end if members else 0) + 1
@@ -137,9 +142,9 @@ def read_object(text: str, decoder: json.JSONDecoder | None = None) -> list[Memb
 
 
 def _decoder_for(text: str) -> json.JSONDecoder:
-    """Returns the JSON decoder for this text: a fast one for a small text, a safe one for a large text.
+    """Returns a lenient JSON decoder: a fast one for a small text; for a large one, one that lets the event loop run.
 
-    The safe decoder raises `ValueError` if the text's long numbers have too many digits.
+    The latter raises `ValueError` if the text's long numbers have too many digits.
     """
     if len(text) <= large_bodies.LARGE_BYTES:
         return DECODER
@@ -166,7 +171,7 @@ def past_space(text: str, at: int) -> int:
 
 
 def _past_colon(text: str, at: int) -> int:
-    """Skips a colon, and white space around it, in a JSON text; returns the position behind.
+    """Skips a colon, and white space around it, from position `at` of a JSON text on; returns the position behind.
 
     Raises `json.JSONDecodeError` if no colon comes first.
     """

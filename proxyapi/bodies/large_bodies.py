@@ -110,14 +110,17 @@ def decode(data: bytes, errors: str) -> str:
 
 
 def in_utf_8(body: bytes) -> bytes:
-    """Converts the bytes of a JSON body from UTF-16 or UTF-32 to UTF-8; returns a body in UTF-8 as it is."""
+    """Converts a JSON body from UTF-16 or UTF-32 to UTF-8, and removes a byte order mark; keeps other UTF-8 as it is.
+
+    Raises `UnicodeDecodeError`.
+    """
     # `json.loads` accepts these encodings, too.
     encoding = json.detect_encoding(body)
     return body if encoding == "utf-8" else body.decode(encoding, "surrogatepass").encode("utf-8", "surrogatepass")
 
 
 class Numbers:
-    """Parser of the numbers in one large JSON text.
+    """Parser of the numbers in one large JSON text; `read_float` converts the text of a number to a float.
 
     Raises `ValueError` if the text's long numbers together have more than `MAX_LONG_DIGITS` digits.
     """

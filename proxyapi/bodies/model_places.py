@@ -103,7 +103,10 @@ def in_request(body: JSONObject, query: str) -> NamedModels:
 
 
 def in_body(body: JSONObject) -> NamedModels:
-    """Returns the models that a JSON object names: in its member `model`, and in members at any depth."""
+    """Returns the models that a JSON object names: in its member `model`, and in members at any depth.
+
+    The caller's own text (`TEXT_MEMBERS`) is not searched.
+    """
     main: list[str | None] = []
     others: list[str | None] = []
     for name, value, *_ in pairs_of(body):
@@ -117,7 +120,8 @@ def in_body(body: JSONObject) -> NamedModels:
 def in_fields(fields: Iterable[tuple[str, str]]) -> NamedModels:
     """Returns the models that the text fields of a form name, given as pairs of name and text.
 
-    Names of fields count in any spelling, such as `Model` or `tools[0][model]`. A text that is JSON is searched, too.
+    Names of fields count in any spelling, such as `Model` or `tools[0][model]`. A text that is JSON is searched, too;
+    the caller's own text (`TEXT_MEMBERS`) is not.
     """
     main: list[str | None] = []
     others: list[str | None] = []
@@ -143,7 +147,7 @@ def in_query(query: str) -> NamedModels:
 
 
 def is_model_name(name: str) -> bool:
-    """Returns whether some server may read a model from a field of this name: true for `model` and `Model`."""
+    """Returns whether some server may read a model from a field of this name, such as `model`, `Model`, `fallbacks`."""
     return len(name) < 64 and _is_model_name(name)
 
 
@@ -153,7 +157,7 @@ def _is_model_name(name: str) -> bool:
 
 
 def _in_json(name: str, text: str) -> list[str | None]:
-    """Returns the models that a form field names, if its text looks like JSON; `name` is the field's name.
+    """Returns the models that the JSON in a form field's text names; `name` is the last part of the field's name.
 
     If the text cannot be parsed, the result is `[None]` where the text may name a model, and `[]` otherwise.
     """
@@ -166,8 +170,8 @@ def _in_json(name: str, text: str) -> list[str | None]:
 def _search(waiting: list[tuple[str, object]]) -> Iterator[str | None]:
     """Yields the models that JSON members name, at any depth.
 
-    `waiting` has the members as pairs of name and value, and is empty afterwards. The members in `TEXT_MEMBERS`, which
-    have text of the caller, are left out.
+    `waiting` has the members as pairs of name and value, and is empty afterwards. The caller's own text
+    (`TEXT_MEMBERS`) is not searched, and of a conversation's items (`ITEM_LISTS`) only `tools`.
     """
     while waiting:
         name, value = waiting.pop()
@@ -194,7 +198,8 @@ def _search(waiting: list[tuple[str, object]]) -> Iterator[str | None]:
 def _named(value: object) -> Iterator[str | None]:
     """Yields the models in the value of a JSON member such as `models`.
 
-    The value may be a text, a list, an object with a member `model`, or an object whose values are models.
+    The value may be a text, a list, an object with a member `model`, or an object whose values are models. None stands
+    for anything else, such as a number.
     """
     waiting = [value]
     while waiting:

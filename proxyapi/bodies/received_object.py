@@ -40,12 +40,12 @@ class ReceivedObject(dict[str, object]):
 
 
 def parse_object(body: bytes) -> ReceivedObject:
-    """Parses a request's body, which must be one JSON object in UTF-8, UTF-16 or UTF-32; an empty body counts as `{}`.
+    """Parses a request's body, which must be one JSON object in UTF-8, UTF-16 or UTF-32; a blank body counts as `{}`.
 
     Raises:
         BadJSON: the body is not JSON (RFC 8259), is not an object, is nested too deep, has more members than
             `json_members.MAX_MEMBERS`, a number beyond the range of a double, or an integer of more than 4,300 digits.
-        BodyTooLarge: the body has more values than `proxyapi.bodies.large_bodies` allows.
+        BodyTooLarge: the body has more values, escapes or strings than `large_bodies.check_bounds` allows.
     """
     if not body or body.isspace():
         return ReceivedObject()
@@ -123,10 +123,10 @@ def _encode(text: str) -> bytes:
 
 
 def _decoder_for(raw: bytes) -> json.JSONDecoder:
-    """Returns the strict JSON decoder for a body."""
+    """Returns a decoder that accepts only JSON of RFC 8259; for a large body, one that lets the event loop run."""
     if len(raw) <= large_bodies.LARGE_BYTES:
         return _DECODER
-    # This decoder of large bodies lets the event loop run meanwhile.
+    # This decoder gives up the interpreter lock between numbers.
     numbers = large_bodies.Numbers(_finite)
     return json.JSONDecoder(
         object_pairs_hook=make_object,

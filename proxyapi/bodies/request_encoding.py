@@ -58,7 +58,7 @@ def encoding_of(headers: Mapping[str, object]) -> str:
 
 
 async def decode(body: bytes, encoding: str, limit: int) -> bytes:
-    """Decodes a request's body from its Content-Encoding, such as `gzip`; works on a large body in a thread.
+    """Decodes a request's body from its Content-Encoding, such as `gzip`, in a thread if it is or becomes large.
 
     Raises:
         TooLarge: the decoded body has more than `limit` bytes.
@@ -75,9 +75,10 @@ async def decode(body: bytes, encoding: str, limit: int) -> bytes:
 
 
 def decode_now(body: bytes, encoding: str, limit: int) -> bytes:
-    """Decodes a request's body from its Content-Encoding in the calling thread.
+    """Decodes a request's body from its Content-Encoding, such as `gzip`, in the calling thread.
 
-    Raises the errors of `decode`.
+    Raises `TooLarge` beyond `limit` decoded bytes, and `BadRequest` if the body is invalid or can be decoded in two
+    ways.
     """
     decoder = BodyDecoder(encoding, limit)
     decoded = b"".join(decoder.steps(body))
@@ -88,7 +89,8 @@ def decode_now(body: bytes, encoding: str, limit: int) -> bytes:
 class BodyDecoder:
     """Decoder of one request's body, which arrives in pieces, from its Content-Encoding.
 
-    `size` is the number of decoded bytes so far. The methods raise the errors of the function `decode`.
+    `size` is the number of decoded bytes so far, `limit` the most that there may be. The methods raise the errors of
+    the function `decode`.
     """
 
     def __init__(self, encoding: str, limit: int) -> None:
@@ -131,7 +133,10 @@ class BodyDecoder:
             yield piece
 
     def end(self) -> None:
-        """Checks that the body is complete, after its last bytes were decoded; raises `BadRequest` if it is cut off."""
+        """Checks, after the last bytes were decoded, that the body is complete and, if deflate, has nothing behind it.
+
+        Raises `BadRequest`.
+        """
         if not self._decoder.is_whole or not self._decoder.members:
             raise self._bad("it ends too early")
         if self._encoding == "deflate" and self._decoder.members > 1:
@@ -144,7 +149,8 @@ class BodyDecoder:
 class _OtherReading:
     """Test whether deflate data with zlib's wrapper can also be read as deflate data without a wrapper.
 
-    `is_possible` is true if both readings are valid. Nearly all bodies fail the second one at their first block.
+    `is_possible` becomes true when the data without a wrapper has come to a valid end, or to more than `limit` decoded
+    bytes. In nearly all bodies already the first block is invalid.
     """
 
     def __init__(self, limit: int) -> None:

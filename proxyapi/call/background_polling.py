@@ -59,9 +59,10 @@ REFUSALS = {400, 401, 403, 405}  # this account may not ask, now or ever
 
 
 async def watch_pending() -> None:
-    """Polls upstream for unfinished background responses, round after round, until this task is cancelled.
+    """Polls upstream for unfinished background responses until this task is cancelled.
 
-    Returns at once if `BACKGROUND_POLL_SECONDS` is 0 or no upstream key is configured.
+    Looks every `BACKGROUND_POLL_SECONDS` for those that are due. Returns at once if that setting is 0 or no upstream
+    key is configured.
     """
     asked: set[str] = set()  # ids of the responses that are being asked about
     async with asyncio.TaskGroup() as polls:  # cancels all of them when this task is cancelled
@@ -95,7 +96,8 @@ async def ask(response: PendingResponse) -> None:
     """Asks upstream whether a background response has ended, and writes the usage of an ended one to the ledger.
 
     * The response goes on: it will be polled again later.
-    * Upstream does not know the response, or it ended without usage: it is polled no more.
+    * Upstream does not know the response, or it ended without usage: an estimate counts, unless the response has
+      failed, and it is polled no more.
     * Upstream refuses to tell: an estimate of the usage counts, and the polling goes on.
     * No usable answer came: the response is polled again when this host's lease of it has expired.
     """
@@ -159,9 +161,10 @@ def _lease(limit: int) -> list[PendingResponse]:
 
 
 def _maker_of(response: PendingResponse) -> Request:
-    """Returns the ledger row of the call that created a background response.
+    """Returns the ledger row of the call that created a background response, with `MAKER_COLUMNS` loaded.
 
-    If that row was deleted because of its age, returns an unsaved row with nothing but the Responses API's route.
+    If that row was deleted because of its age, or has another API's route, returns an unsaved row with nothing but the
+    route of the Responses API.
 
     Raises:
         django.db.Error: the database is away.

@@ -67,7 +67,8 @@ class Call:
     def begin(self) -> None:
         """Writes a begin record of the call to the journal on disk, before the call is sent upstream.
 
-        From now on the ledger gets a row for the call, even if this process dies.
+        From now on the ledger gets a row for the call, even if this process dies, and a plain call of a key with a
+        budget goes on if its caller leaves.
 
         Raises:
             StorageFull: the disk has no room for the record, so the call must not be sent upstream.
@@ -81,9 +82,10 @@ class Call:
             self.request.incoming_body.call_goes_on = not self.facts.stream
 
     def begin_reserved(self) -> None:
-        """Writes the call's begin record again, now with the dollars that have been reserved for the call.
+        """Writes the call's begin record again, now with the dollars that have been reserved for the call, if any.
 
-        Raises `StorageFull`, as `begin` does.
+        From now on a plain call with reserved dollars goes on if its caller leaves. Raises `StorageFull`, as `begin`
+        does.
         """
         # For a form, which is read while it goes upstream: its price is known only after `begin`.
         if self._begun is not None and self.facts.most_usage is not None and not self.has_ended:
@@ -91,7 +93,7 @@ class Call:
             self.request.incoming_body.call_goes_on = not self.facts.stream
 
     def _write_begin(self, row: CallRecord) -> None:
-        """Writes the begin record `row` to the journal, with the call's highest possible usage and its reservation.
+        """Writes the begin record `row` to the journal, with the most that the call can use and its reservation.
 
         Raises:
             StorageFull: the disk has no room for the record.
@@ -109,7 +111,8 @@ class Call:
     def read_head(self, answer: UpstreamAnswer) -> None:
         """Stores the request id and the Content-Type of upstream's answer for the ledger row.
 
-        If the header `Location` names an object that the call has created, records the call's key as its owner.
+        If the header `Location` names an object that the call has created, records the call's key as its owner. With a
+        status of 300 or more, the call counts as refused, and no new objects are looked for.
         """
         # Called again for a second answer, when upstream has refused a field that the gateway had added: the last head
         # counts.
@@ -124,7 +127,7 @@ class Call:
         self.facts.response_type = answer.content_type
 
     def expect_stream(self) -> None:
-        """Prepares to read an answer that is a stream of events, and to collect the text of the events."""
+        """Prepares to read an answer that is a stream, and to collect its text; frees the request's parsed members."""
         self.facts.stream = True
         if self.facts.asked is not None and self.facts.asked.is_of_text and self.facts.form is None:
             self.facts.asked = None  # a stream may take minutes, and the request's members take memory
@@ -132,7 +135,10 @@ class Call:
         self.answer.text = StreamedText(limit, self.facts.secrets)
 
     async def read_answer(self, body: bytes) -> None:
-        """Reads usage, text and ids of new objects from the body of an answer that has arrived whole."""
+        """Reads usage, error and ids of new objects from the body of an answer that has arrived whole, and stores it.
+
+        Records the call's key as the new objects' owner. If the caller leaves meanwhile, the body is still read.
+        """
         self.facts.keep_body(body)
         wanted = READ_MEMBERS if self.answer.created is None else READ_MEMBERS_AND_IDS
         # A large body is parsed to its end even if the caller leaves meanwhile: its usage counts.
@@ -143,13 +149,16 @@ class Call:
         self._claim_stored_object()
 
     def read_plain(self, body: bytes) -> None:
-        """Reads usage and ids of new objects from a JSON answer that upstream has wrongly labelled as a stream."""
+        """Reads usage and new objects, whose owner it records, from a JSON answer wrongly labelled as a stream."""
         self.answer.text = None
         self.facts.keep_body(body)
         self._read_parsed(parse_body(body))
 
     def read_events(self, events: bytes) -> None:
-        """Reads usage, text and ids of new objects from events of a streamed answer, before the caller gets them."""
+        """Reads usage, text and ids of new objects from events of a streamed answer, before the caller gets them.
+
+        Records the call's key as the new objects' owner.
+        """
         self.answer.read_events(events)
         if self.answer.created is not None:
             self._claim_stored_object()
@@ -176,8 +185,8 @@ class Call:
         """Ends the call: writes its ledger row to the journal, and settles its key's limits and its reservation.
 
         Does nothing if the call has ended already, or had no valid key. `status` is the HTTP status that the caller
-        saw, or None. `may_be_billed` says whether upstream may have worked on the call. By default it may, unless it
-        stated an error.
+        saw, or None. `may_be_billed` says whether upstream may have worked on the call, if it got the whole request. By
+        default it may, unless it stated an error.
         """
         facts = self.facts
         if self.has_ended or not facts.key_name:
@@ -206,15 +215,15 @@ class Call:
         self.request.incoming_body.call_goes_on = False
 
     def _has_reached_upstream(self) -> bool:
-        """Returns whether the whole request was sent upstream and upstream has not refused it."""
+        """Returns whether upstream may have got the whole request, and has not refused it by its answer's status."""
         if self._begun is None or self.facts.was_refused:
             return False
         return self.facts.form is None or self.facts.form.complete
 
     def _as_the_caller_saw_it(self, outcome: Outcome, status: int | None) -> tuple[Outcome, int | None]:
-        """Returns the call's outcome and HTTP status from the caller's view: a caller who left saw `client_cancelled`.
+        """Returns the outcome and HTTP status for the ledger row: those given, unless the call outlasted its caller.
 
-        If the call went on upstream without its caller, the error for the ledger row says so.
+        Its caller has then left (`client_cancelled`) or got status 504, and the error for the row is set to say so.
         """
         body, stated = self.request.incoming_body, self.answer.error
         if self.timed_out is not None:
@@ -259,7 +268,8 @@ class Call:
     def headers_down(self, answer: UpstreamAnswer) -> dict[str, str]:
         """Returns the headers of upstream's answer for the caller, without secrets; a `Location` names the gateway.
 
-        If the caller's key has less left of a rate limit than upstream states, the headers state the key's limit.
+        If the caller's key has less left of a rate limit than upstream states, the headers state the key's limit. A
+        header names the output limit that the gateway has added to the request, if any.
         """
         facts, passed = self.facts, answer.passed_headers()
         if "location" in passed:

@@ -173,7 +173,7 @@ class CallRequest(ASGIRequest):
     def body_can_be_skipped(self) -> bool:
         """True if the request's body is so short that the connection can stay open without anyone reading the body.
 
-        False if the client may never send the body, because it sent `Expect: 100-continue`.
+        False if its length is not announced, or the client may never send it, because it sent `Expect: 100-continue`.
         """
         # A client that waits for status 100 need not send the body once it has the answer (RFC 9110, 10.1.1).
         announced = self.incoming_body.announced
@@ -192,8 +192,9 @@ class CallRequest(ASGIRequest):
     async def read_body(self, search: KeySearch | None = None) -> None:
         """Receives the request's whole body; sets `raw_body`, and `decoded_body` with the Content-Encoding undone.
 
-        `search` looks for a valid key while the body arrives. Raises `InvalidKey` if the search finds none, and the
-        other errors of `IncomingBody.read` and `request_encoding.decode`.
+        Views then read the decoded body, and Content-Length is its size. `search` looks for a valid key while the body
+        arrives. Raises `InvalidKey` if it finds none, and the other errors of `IncomingBody.read` and
+        `request_encoding.decode`.
         """
         self.decoded_body = self.raw_body = await self.incoming_body.read(search)
         self.mark_body_received()
@@ -228,7 +229,7 @@ class ProxyRequest(Request):
 
     @cached_property
     def data(self) -> Any:
-        """The request's parsed body: a JSON object, or the fields and files of a form."""
+        """The request's parsed body, a JSON object; of a form, the text fields that its view has stored here."""
         content_type, body = self._request.META.get("CONTENT_TYPE"), self._request.decoded_body
         # JSON, which nearly every body is, is parsed here: letting DRF choose a parser takes a twentieth of a call's
         # time.

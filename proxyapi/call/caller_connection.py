@@ -60,7 +60,7 @@ class CallerConnection(Protocol):
         """
 
     def abort(self) -> None:
-        """Closes the connection at once, even in the middle of an answer; bytes that were not read are lost."""
+        """Closes the connection at once, even in the middle of an answer; bytes that were not sent yet are lost."""
 
     def answer_until_close(self) -> None:
         """Makes the answer end where the connection closes: it has no Content-Length and no chunks (RFC 9112, 6.3)."""

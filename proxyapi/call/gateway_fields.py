@@ -38,7 +38,10 @@ def upstream_body(data: Mapping[str, object]) -> dict[str, object]:
 
 
 def upstream_query(query: QueryDict) -> str:
-    """Returns the caller's query string, in its order, without the fields for the gateway, such as `timeout`."""
+    """Returns the caller's query string, encoded anew, without the fields for the gateway, such as `timeout`.
+
+    Values of the same name stand together.
+    """
     pairs = [(name, value) for name, values in query.lists() if name not in GATEWAY_FIELDS for value in values]
     return urlencode(pairs)
 

@@ -94,7 +94,7 @@ def end_row(
     status: int | None,
     usage: tuple[SupposedUsage, UsageSource],
 ) -> CallRecord:
-    """Builds the ledger row of a call that has ended, without the columns of `text_columns`.
+    """Builds the ledger row of a call that has ended, without upstream's ids and the bodies (see `text_columns`).
 
     `begun` is the result of `begin_row`, or None for a call that was never sent upstream. `status` is the HTTP status
     that the caller saw, or None. `usage` has the token counts, and their source (stated, estimated or unknown).
@@ -133,8 +133,9 @@ def poll_row(
 ) -> CallRecord:
     """Builds the ledger row of a poll, in which the gateway has learnt that a background response has ended.
 
-    The row gets the key, model and route of `maker`, the row of the call that created the response. `answer` is
-    upstream's answer to the poll, which has `size` bytes and took `seconds`.
+    The row gets the response's key, and the model, route and tags of `maker`, the row of the call that created the
+    response. `answer` is upstream's answer to the poll, which has `size` bytes and took `seconds`. If it says that the
+    response was cancelled, and states no usage, the row has an estimate.
     """
     # A poll is no call of a key.
     usage = cast(SupposedUsage, answer.counts)
@@ -201,8 +202,9 @@ def _answer_facts(
 def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> tuple[SupposedUsage, UsageSource]:
     """Returns a call's usage, as fields of its ledger row, and the usage's source: stated, estimated or unknown.
 
-    Usage that upstream has not stated is estimated if the call `may_be_billed` or has sent the caller some text. It
-    stays unknown for a `GET`, for a failed response, and for a call whose usage will be polled for.
+    Usage that upstream has not stated counts as stated if the request shows it (speech billed by characters). Else it
+    is estimated if the call `may_be_billed` or a stream has brought some text. It stays unknown for a `GET`, for a
+    failed response, and for a call whose usage will be polled for.
     """
     if answer.usage is not None:
         # When a stream of pictures breaks off, the missing pictures are estimated from those that came.
@@ -249,9 +251,9 @@ def _is_unfinished(facts: CallFacts, answer: AnswerReader) -> bool:
 
 
 def goes_on(facts: CallFacts, answer: AnswerReader) -> bool:
-    """Returns whether the call's background response may go on upstream after its stream has ended.
+    """Returns whether the call has made a background response that may go on upstream after the call's stream.
 
-    Always true for a call with reserved dollars.
+    That is so if the stream was left before its last event, and always if the call has reserved dollars.
     """
     # Without its last event, a stream was left before its end. For a call with reserved dollars, the text that has come
     # is not enough to compute the cost without a stated usage: what was reserved counts.
@@ -319,7 +321,7 @@ def limited_tokens(facts: CallFacts, answer: AnswerReader, counts: Counts) -> in
 def text_columns(facts: CallFacts, answer: AnswerReader, limit: int) -> CallRecord:
     """Returns the text columns of a call's ledger row, without secrets: upstream's ids, and excerpts of both bodies.
 
-    An excerpt has at most `limit` bytes; with a limit of 0, it is empty.
+    An excerpt has at most `limit` bytes, and is empty with a limit of 0. That of a streamed answer is its text.
     """
     secrets = facts.secrets
     if answer.text is not None:
@@ -356,7 +358,8 @@ def _request_type(facts: CallFacts) -> str:
 def _timings(facts: CallFacts) -> CallRecord:
     """Returns the columns of a call's ledger row that say how long the call took, in milliseconds.
 
-    `duration_ms` is the caller's time, `upstream_ms` is upstream's, and `overhead_ms` is what the gateway added.
+    `duration_ms` is the caller's time, `time_to_first_chunk_ms` its wait for the first bytes, `upstream_ms` upstream's
+    time, `overhead_ms` what the gateway added. Unknown times are left out.
     """
     request, now = facts.request, time.perf_counter()
     # If the caller left, or got status 504, while the call went on, its time ends there; `upstream_ms` may then be

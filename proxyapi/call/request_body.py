@@ -58,7 +58,8 @@ class BodyClock:
     def demand(self, speed: MinimumSpeed, received: int) -> None:
         """Sets the body's time limit: the next `speed.size` bytes must arrive within `speed.seconds` from now.
 
-        `received` is the number of bytes that have arrived already.
+        The limit never goes beyond `REQUEST_TIMEOUT`; while the process drains, it is not changed. `received` is the
+        number of bytes that have arrived already.
         """
         self._wanted = received + speed.size
         if not capacity.draining:  # otherwise `Capacity.drain` has set a shorter time already

@@ -73,7 +73,10 @@ class FormUpload:
 
     @property
     def size(self) -> int | None:
-        """The number of bytes that go upstream; None if this is known only after the whole form has been read."""
+        """The number of bytes that go upstream, or None while it is unknown.
+
+        For an unedited form it is the Content-Length; for an edited one it is known if `is_whole`.
+        """
         if not self._is_edited:
             return self._body.announced
         return sum(map(len, self._ready)) if self.is_whole else None
@@ -101,7 +104,7 @@ class FormUpload:
     def fields(self) -> list[tuple[str, str]]:
         """Returns the text fields that upstream gets, as pairs of name and value, in order.
 
-        A long value is cut.
+        A long value is cut. Call this only after the whole form has arrived.
         """
         return fields_of(self.passing_parts)
 
@@ -146,7 +149,8 @@ class FormUpload:
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yields the bytes to send upstream while the form arrives; the last ones come after the form was checked.
 
-        Raises `BadForm`, `BodyTooLarge` for a file, and the errors of `check` and `IncomingBody.pieces_in_time`.
+        Raises `BadForm`, `BadRequest` for a bad encoding, `BodyTooLarge` for a file or for the decoded form, and the
+        errors of `check` and `IncomingBody.pieces_in_time`.
         """
         if self.is_whole:
             await self.check()
@@ -196,7 +200,10 @@ class FormUpload:
             self._decoder.end()
 
     async def _steps(self, decoder: BodyDecoder, piece: bytes) -> AsyncIterator[bytes]:
-        """Decodes a piece of a form from its Content-Encoding, and yields the result in small steps."""
+        """Decodes a piece of a form from its Content-Encoding, and yields the result in small pieces.
+
+        Raises `BodyTooLarge` and `BadRequest`.
+        """
         try:
             # A small piece may become very large by decoding: the event loop runs between the steps.
             for number, decoded in enumerate(decoder.steps(piece), 1):

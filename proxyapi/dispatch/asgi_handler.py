@@ -94,7 +94,10 @@ class CallHandler:
                 request.caller_deadline = None  # else a reference cycle would keep the call's body
 
     async def _answer(self, request: CallRequest) -> HttpResponseBase:
-        """Returns the view's response to a request; a page of another origin gets CORS headers with it."""
+        """Returns the view's response to a request; a page of another origin gets CORS headers with it.
+
+        A CORS preflight is answered without the view.
+        """
         if request.method == "OPTIONS" or "HTTP_ORIGIN" in request.META:
             return await cast(Awaitable[HttpResponseBase], self._cors(request))
         return await call_view(request)
@@ -102,7 +105,9 @@ class CallHandler:
     async def _send(self, request: CallRequest, response: HttpResponseBase, send: Send) -> None:
         """Sends a response to the client, whole or as a stream.
 
-        Sends nothing if the caller left, or got status 504, while the call went on upstream.
+        The response to a sender without a valid key may be delayed. If the request's body has not arrived whole, and is
+        not short, the connection closes after the response. Sends nothing if the caller left, or got status 504, while
+        the call went on upstream.
         """
         if request.caller_deadline is not None:
             await request.caller_deadline.stop()
@@ -137,7 +142,8 @@ class CallHandler:
     ) -> None:
         """Sends a response to a client that has already got the head of an event stream.
 
-        A stream of events is passed on. Any other response is sent as one event.
+        A stream of events is passed on. Any other stream is replaced by one event with an error. A whole response is
+        sent as one event.
         """
         # The head was sent because upstream did not answer soon (`proxyapi.streams.early_stream`).
         if isinstance(response, RelayResponse) and isinstance(response.relay, EventRelay):

@@ -56,7 +56,7 @@ def _is_known(route: Route) -> bool:
 
 
 def has_endpoint_twice(route: Route) -> bool:
-    """Returns whether a path names its endpoint twice, like `/v1/embeddings/embeddings`."""
+    """Returns whether a path names its endpoint twice, like `/v1/embeddings/embeddings`; never so for `/v1/models`."""
     if not route.object_id and not route.unknown_segments:
         return False  # nearly all paths end here
     # The client's base URL then ends with the endpoint by mistake. `/v1/models/models/…` is left out: on some servers
@@ -96,8 +96,8 @@ class KnownSegment:
 def nearest_path(raw_path: str) -> str:
     """Guesses the known path of `/v1` that a client means: `/v1/models` for the misspelt `/v1/model`.
 
-    If `raw_path` is the beginning of several known paths, the result ends with `/...`. If no known path is similar, it
-    is empty.
+    If `raw_path` is the beginning of several known paths, the result ends with `/...`. If no known path is similar, or
+    `raw_path` itself is known, it is empty.
     """
     if not raw_path.startswith("/v1/") or len(raw_path) > LONGEST_MISSPELT_PATH:
         return ""

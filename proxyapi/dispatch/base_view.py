@@ -97,7 +97,11 @@ class ProxyView(APIView):
             vars(self).pop("head", None)
 
     async def _refusal(self, fault: Exception, request: CallRequest) -> HttpResponse:
-        """Builds the response for an error that a request has raised, and logs or counts the error."""
+        """Builds the response for an error that a request has raised.
+
+        Logs an internal error, counts a refusal, and calls the hooks `before_error` and `on_error`. A network with too
+        many wrong keys gets status 429 instead of its error.
+        """
         # A method of its own: holding the exception in `dispatch`'s frame would form a reference cycle and keep the
         # request body alive until a garbage collection.
         error = from_framework(fault)
@@ -129,7 +133,7 @@ class ProxyView(APIView):
         return response
 
     async def admit(self, request: ProxyRequest) -> None:
-        """Checks a request's key and the key's limits, and receives the body if the view reads one.
+        """Checks a request's key, counts the request against the key's limits, and receives a body that the view reads.
 
         Raises an error for a request that must be refused.
         """
@@ -142,7 +146,7 @@ class ProxyView(APIView):
             await self.receive_body(request)
 
     async def receive_body(self, request: ProxyRequest) -> None:
-        """Receives and parses the request's body, and checks the key, which is in a header, the query or the body.
+        """Receives and parses the request's body; checks the key (in a header, the query or the body) and its limits.
 
         Raises an error for a request that must be refused.
         """
@@ -179,7 +183,8 @@ class ProxyView(APIView):
     def perform_authentication(self, request: Request) -> None:
         """Finds the caller to whom the request's key belongs, and stores the caller in `request.caller`.
 
-        Raises the error of the authenticator if there is no valid key. A view without authenticators needs no key.
+        The limits for unknown senders then end for the request. Raises the error of the authenticator if there is no
+        valid key. A view without authenticators needs no key.
         """
         # No request is anonymous, unlike in Django REST framework.
         for authenticator in self.get_authenticators():
@@ -188,12 +193,18 @@ class ProxyView(APIView):
             proxy_request.call_request.mark_sender_known()
 
     async def authorize(self, request: ProxyRequest) -> None:
-        """Finds the caller by the request's key; raises an error if this key may not make the request."""
+        """Finds the caller by the request's key, and counts the request against the key's limits.
+
+        Raises an error if there is no valid key, or this key may not make the request.
+        """
         self.perform_authentication(request)
         await self.check_policies(request)
 
     async def check_policies(self, request: ProxyRequest) -> None:
-        """Checks a request against the permissions and limits of its key; raises an error for a request to refuse."""
+        """Checks the permissions of a request's key, and counts the request against the key's limits.
+
+        Calls `on_authenticated` first. Raises an error for a request to refuse.
+        """
         self.on_authenticated(request)
         self.check_permissions(request)
         for throttle in cast(list[Throttle], self.get_throttles()):
@@ -205,7 +216,10 @@ class ProxyView(APIView):
         await large_bodies.run(len(request.call_request.decoded_body), lambda: request.data)
 
     def on_authenticated(self, request: ProxyRequest) -> None:
-        """Hook for subclasses, called when the request's key was found valid; does nothing by default."""
+        """Hook for subclasses, called when the request's key was found valid; does nothing by default.
+
+        Called once more if another key in the body takes precedence.
+        """
 
     async def before_error(self) -> None:
         """Hook for subclasses, called before `on_error`, for slow work that needs a thread; does nothing by default."""

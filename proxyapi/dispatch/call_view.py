@@ -118,7 +118,7 @@ class CallView(ProxyView):
         return await self.respond_whole(answer, rewrite)
 
     async def is_stream(self, answer: UpstreamAnswer) -> bool:
-        """Returns whether upstream's answer is a stream of events, by its Content-Type.
+        """Returns whether upstream's answer is a stream of events, by its Content-Type; an error never is.
 
         If the call asked for a stream, the answer's first bytes count, too.
         """
@@ -128,11 +128,12 @@ class CallView(ProxyView):
         return answer.is_event_stream or (self.call.facts.stream and await answer.begins_as(begins_stream))
 
     async def check_and_send(self, request: UpstreamRequest, dialect: Dialect | None = None) -> UpstreamAnswer:
-        """Checks a call, writes its begin record to the journal, and sends it upstream.
+        """Checks a call, reserves its dollars, writes its begin record to the journal, and sends it upstream.
 
-        Returns upstream's answer as soon as its head has arrived. Raises the errors of `check_models`,
-        `ownership_check.check`, `self_calls.check` and `reserve`, all before anything is sent upstream. With a
-        `dialect`, a caller who wants a stream gets keep-alive comments meanwhile.
+        Returns upstream's answer as soon as its head has arrived. Before anything is sent, raises the errors of
+        `check_models`, `ownership_check.check`, `self_calls.check`, `reserve` and `Call.begin`; what a form names and
+        costs is checked by the form's own `check`. With a `dialect`, a caller who wants a stream gets keep-alive
+        comments meanwhile.
         """
         call, facts, caller = self.call, self.call.facts, self.caller
         may_stream = (facts.stream and call.request.method != "HEAD") or request.upload is not None
@@ -166,7 +167,10 @@ class CallView(ProxyView):
         return await self.send(request)
 
     def answer_in_time(self, request: UpstreamRequest) -> None:
-        """Starts a timer if the caller has set a time limit; when it is over, the caller gets status 504."""
+        """Starts a timer if the caller has set a time limit; when it is over, the caller gets status 504.
+
+        The call upstream gets `REQUEST_TIMEOUT` instead of the caller's time limit.
+        """
         request_fields = cast(ProxyRequest, self.request)
         if gateway_fields.gives_timeout(request_fields.data, request_fields.query_params):
             self.call.request.caller_deadline = CallerDeadline(self.call, request.deadline)
@@ -174,7 +178,10 @@ class CallView(ProxyView):
             request.deadline = asyncio.get_running_loop().time() + call_settings().REQUEST_TIMEOUT
 
     async def limit_output(self, request: UpstreamRequest) -> None:
-        """Adds a limit of output tokens to the request for upstream, if the gateway has chosen one for this call."""
+        """Adds a limit of output tokens to the request for upstream, if the gateway has chosen one for this call.
+
+        The request's body then goes upstream without its Content-Encoding.
+        """
         limit = self.call.facts.output_limit
         if limit is None or request.json is None:
             return
@@ -184,7 +191,7 @@ class CallView(ProxyView):
             request.headers = without_encoding(request.headers)
 
     async def send(self, request: UpstreamRequest) -> UpstreamAnswer:
-        """Sends a request upstream, and returns upstream's answer as soon as its head has arrived.
+        """Sends a request upstream; returns upstream's answer as soon as its head has arrived and is noted in the call.
 
         Call this after the begin record of the call has been written to the journal.
         """
@@ -193,7 +200,7 @@ class CallView(ProxyView):
         return answer
 
     async def check_models(self, request: UpstreamRequest) -> None:
-        """Checks that the caller's key may use the models in a request to upstream.
+        """Checks that the caller's key may use the models in a request to upstream; those of a form are checked later.
 
         Raises the errors of `model_policy.check_models`.
         """
@@ -208,8 +215,8 @@ class CallView(ProxyView):
     async def reserve(self, method: str, route: Route | None, body: JSONBody | Form | None) -> None:
         """Reserves dollars in the budgets of the call's key, if it has budgets: the most that the call can cost.
 
-        If the budgets pay only for a shorter answer, stores that limit of output tokens in the call's facts
-        (`output_limit`).
+        Stores in the call's facts the usage that was reserved for and, if the budgets pay only for a shorter answer,
+        that limit of output tokens (`output_limit`).
 
         Raises:
             BudgetExceeded, BudgetUnavailable, ModelNotPriced, RouteNotAllowed: nothing was reserved, so nothing may be
@@ -238,8 +245,8 @@ class CallView(ProxyView):
     ) -> HttpResponse:
         """Reads upstream's answer to its end, ends the call, and returns the response for the caller.
 
-        If the answer's status is 200, `rewrite` converts its body. The call's ledger row is on disk before this
-        returns.
+        If the answer's status is 200, `rewrite` converts its body. Secrets are removed from an answer with an error.
+        The call's ledger row is on disk before this returns.
         """
         call = self.call
         try:
@@ -265,7 +272,7 @@ class CallView(ProxyView):
     def outcome(self, status: int) -> Outcome:
         """Returns the outcome of a call whose answer was read whole: success, or an error of upstream.
 
-        A POST has also failed if an answer with status 200 states an error.
+        A POST has also failed if an answer with a status below 300 states an error.
         """
         # Some servers send an error with status 200. A GET that returns a stored response with an error in it has
         # succeeded.

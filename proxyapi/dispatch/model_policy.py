@@ -16,6 +16,8 @@ from proxyapi.routes import Route
 def check_models(route: Route | None, method: str, named: NamedModels, caller: Caller) -> None:
     """Checks the models in a request to upstream, for a caller whose key is limited to some models.
 
+    Only a POST can be refused for the models in its body or query; of any request, the model in the path is checked.
+
     Raises:
         ModelNotAllowed: one of the models is not allowed, or a POST that needs a model names none.
         RouteNotAllowed: the request runs models that it does not name.

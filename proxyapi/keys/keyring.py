@@ -115,7 +115,7 @@ class Keyring:
         self._thread: threading.Thread | None = None
 
     def find(self, text: str) -> Caller | None:
-        """Returns the caller whose key has this secret; None if the secret is empty, unknown, expired or revoked."""
+        """Returns the caller whose key has this secret; None if the secret is unknown, or its key is not valid now."""
         entry = self._entries.get(sealing.digest(text), NOBODY)
         return entry.caller if time.time() < entry.valid_until else None
 
@@ -131,7 +131,8 @@ class Keyring:
     def start(self) -> None:
         """Reads the keys from their copy on the disk, and starts the thread that reads them from the database.
 
-        Waits until the thread has tried once, at most `START_SECONDS`.
+        Also loads the list of prices, if one of these keys has a budget. Waits until the thread has tried once, at most
+        `START_SECONDS`.
         """
         try:
             self._replace_keys(snapshot := key_snapshots.read())
@@ -166,7 +167,7 @@ class Keyring:
     def state(self) -> str:
         """The state of the keys in memory, as a text for status pages: `loaded`, `stale since …` or `missing`.
 
-        Stale means that the database does not answer. Missing means that the keys were never read.
+        Stale means that the database has not confirmed the keys lately. Missing means that they were never read.
         """
         if self._snapshot is None:
             return "missing"
@@ -188,7 +189,7 @@ class Keyring:
     def _refresh(self) -> None:
         """Reads the keys from the database if they have changed, and writes a copy of them to the disk.
 
-        Errors of the database or the disk are logged; the keys in memory stay valid.
+        Also reads the prices that keys with a budget need. Any error is logged, and the keys in memory stay valid.
         """
         try:
             marker = key_snapshots.marker()

@@ -77,9 +77,10 @@ class KeyProposal:
 
 
 def propose_key(found: LiteLLMKey, now: datetime, *, upstream_is_openai: bool) -> KeyProposal:
-    """Converts a key of LiteLLM to the access key that should be made instead, with the same rights and limits.
+    """Converts a key of LiteLLM to the access key that should be made instead, with remarks on all that differs.
 
-    With `upstream_is_openai`, the model `openai/gpt-4o` becomes `gpt-4o`, as OpenAI names it.
+    A key that has expired by `now`, or makes no calls, gets a `refusal`. With `upstream_is_openai`, the model
+    `openai/gpt-4o` becomes `gpt-4o`, as OpenAI names it.
     """
     key = found.key
     shown = str(key.get("key_name") or "")
@@ -128,14 +129,18 @@ def _note(key: LiteLLMRow, shown: str) -> str:
 
 
 def _tags(key: LiteLLMRow) -> list[str]:
-    """Returns the tags in the metadata of a key, which LiteLLM adds to the key's calls."""
+    """Returns the tags in the metadata of LiteLLM's key, which LiteLLM puts on its calls; leaves out very long ones."""
     metadata = key.get("metadata")
     tags = metadata.get("tags") if isinstance(metadata, dict) else None
     return [tag for tag in tags if isinstance(tag, str) and 0 < len(tag) <= 100] if isinstance(tags, list) else []
 
 
 def _set_models(proposal: KeyProposal, found: LiteLLMKey, *, upstream_is_openai: bool) -> None:
-    """Limits the key to the models that both the key and its team allow in LiteLLM; without a team, its user counts."""
+    """Sets the models that the new key may use: those that LiteLLM allows both to its key and to the key's team.
+
+    For a key without a team, its user counts. If both lists have nothing in common, the new key is switched off. With
+    `upstream_is_openai`, the prefix `openai/` is removed, and other prefixes get a remark.
+    """
     above = found.team if found.key.get("team_id") else found.owner
     own, shared = _globs(found.key.get("models")), _globs(above.get("models"))
     own = [] if TEAM_MODELS in own else own
@@ -159,10 +164,13 @@ def _globs(models: object) -> list[str]:
 
 
 def _common(some: Sequence[str], others: Sequence[str]) -> list[str]:
-    """Returns the globs for the names that both lists match; an empty list matches everything."""
+    """Returns globs for the names that both lists of globs match; a list that is empty matches every name.
+
+    If neither list is empty, an empty result means that they have nothing in common. Two globs that only overlap, such
+    as `gpt-*` and `*-mini`, count as having nothing in common.
+    """
     if not some or not others:
         return [*some, *others]
-    # Of two globs that overlap, neither of which includes the other, there is none.
     return [
         *(glob for glob in some if matches_any(glob, others)),
         *(glob for glob in others if matches_any(glob, some)),
@@ -170,7 +178,7 @@ def _common(some: Sequence[str], others: Sequence[str]) -> list[str]:
 
 
 def _set_routes(proposal: KeyProposal, key: LiteLLMRow) -> None:
-    """Limits the key to the routes that it may use in LiteLLM; refuses a key that may make no calls."""
+    """Sets the new key's routes: the paths that LiteLLM lists, or all if it lists none; refuses a key for no calls."""
     allowed = [str(route) for route in key.get("allowed_routes") or []]
     paths = [_route(route) for route in allowed if route.startswith("/")]
     if not allowed or ALL_ROUTES & set(allowed):
@@ -187,7 +195,11 @@ def _route(path: str) -> str:
 
 
 def _set_limits(proposal: KeyProposal, found: LiteLLMKey) -> None:
-    """Sets the limits of requests, tokens and parallel calls, from the key or else from the budget that it names."""
+    """Sets the new key's limits of requests, tokens and parallel calls.
+
+    They are those of LiteLLM's key or, where it has none, of the budget row to which it refers. A limit below 1
+    switches the new key off; one too high for our column is left out.
+    """
     for theirs, ours in LIMITS.items():
         limit = found.key.get(theirs)
         limit = found.budget.get(theirs) if limit is None else limit
@@ -198,7 +210,10 @@ def _set_limits(proposal: KeyProposal, found: LiteLLMKey) -> None:
 
 
 def _set_budgets(proposal: KeyProposal, found: LiteLLMKey) -> None:
-    """Sets the key's budgets: from the key in LiteLLM or else from the budget that it names, and from its windows."""
+    """Sets the new key's budgets: that of LiteLLM's key or, if it has none, of the budget row to which it refers.
+
+    The key may have more budgets (`budget_limits`). Amounts too high for our columns are left out.
+    """
     key, budget = found.key, found.budget
     own = key.get("max_budget") is not None
     duration = key.get("budget_duration") or (None if own else budget.get("budget_duration"))
@@ -215,9 +230,10 @@ def _set_budgets(proposal: KeyProposal, found: LiteLLMKey) -> None:
 
 
 def _set_budget(proposal: KeyProposal, dollars: Decimal, duration: str, spent: Decimal) -> None:
-    """Sets the budget whose span (a day, a month, in all) comes next to LiteLLM's `duration`.
+    """Sets one budget of the new key, per day, per month or in all, from LiteLLM's `dollars` for a `duration`.
 
-    `spent` is the number of dollars that the key has spent so far.
+    A budget in all is what is left of it after `spent` dollars. Of two budgets for the same span, the smaller counts. A
+    duration without an equal span gets a remark.
     """
     span = _span(duration)
     left = max(dollars - spent, Decimal(0)) if span == "total" else max(dollars, Decimal(0))
@@ -230,9 +246,9 @@ def _set_budget(proposal: KeyProposal, dollars: Decimal, duration: str, spent: D
 
 
 def _span(duration: str) -> str:
-    """Returns the span of a budget (`day`, `month` or `total`) that is as long as LiteLLM's `duration`, or longer.
+    """Returns the span of a budget that is as long as LiteLLM's `duration`, or the next longer: `7d` gives `month`.
 
-    A week (`7d`) becomes a month, for example.
+    The spans are `day`, `month` and `total`. An empty or unknown duration gives `total`.
     """
     if duration in EXACT:
         return EXACT[duration]

@@ -47,10 +47,10 @@ class LiteLLMKey(NamedTuple):
 def read_litellm_keys(url: str) -> list[LiteLLMKey]:
     """Reads all keys of the LiteLLM proxy whose DATABASE_URL is `url`, except the sessions of its pages.
 
-    Numbers with a fraction are decimals.
+    Each comes with its team, user and budget. Numbers with a fraction are decimals.
 
     Raises:
-        LiteLLMError: there is no such database, or it has no tables of LiteLLM.
+        LiteLLMError: the database cannot be reached or read, or has no tables of LiteLLM.
     """
     address, schema = _split_url(url)
     try:
@@ -69,10 +69,12 @@ def read_litellm_keys(url: str) -> list[LiteLLMKey]:
 
 
 def _split_url(url: str) -> tuple[str, str]:
-    """Splits a database URL into the URL without the options that only Prisma knows, and the schema that it names.
+    """Splits a database URL into the URL for `psycopg` and the schema that it names, or `public`.
+
+    Options that only Prisma knows are removed, and a time limit for connecting is added.
 
     Raises:
-        LiteLLMError: the text is no URL.
+        LiteLLMError: the text is no URL of a PostgreSQL database.
     """
     known = {option.keyword.decode() for option in Conninfo.get_defaults()}
     try:

@@ -76,7 +76,7 @@ def load(marker: str) -> Snapshot:
 
 
 def read_prices(records: Iterable[Record]) -> None:
-    """Reads the administrator's model prices from the database into `ledger`, if a key in `records` has a budget.
+    """Reads the prices that an administrator has set from the database, if a key in `records` has a budget.
 
     Prices that were read lately are not read again. An error of the database is ignored.
     """
@@ -90,9 +90,9 @@ def read_prices(records: Iterable[Record]) -> None:
 
 
 def load_price_list(records: Iterable[Record]) -> None:
-    """Loads the published prices, if one of the keys in `records` has a budget, so that no call waits for that.
+    """Loads the list of published prices into memory, if a key in `records` has a budget, so that no call waits for it.
 
-    It is for keys that do not come from the database; with those, `read_prices` loads the list, too.
+    Needed only for keys that were read from the disk: for those from the database, `read_prices` loads the list, too.
     """
     if _is_any_budgeted(records):
         ledger.load_price_list()
@@ -118,7 +118,7 @@ def leave_pool() -> None:
 def write(snapshot: Snapshot) -> None:
     """Writes the access keys to `DATA_DIR/keyring.json`, for workers that start while the database is away.
 
-    The file has digests of the keys' secrets.
+    The file has digests of the keys' secrets, and upstream keys encrypted.
 
     Raises:
         OSError: the file cannot be written.

@@ -25,7 +25,7 @@ class CreatedObjects:
     def record(self, objects: CreatedIds, key_name: str) -> None:
         """Records the key `key_name` as the owner of the new objects whose ids the answer has shown so far.
 
-        An id that was recorded before is left out.
+        An id that was recorded before, or that the request names, is left out.
         """
         for object_id in objects.take_new():
             if object_id not in self._named:
@@ -35,7 +35,7 @@ class CreatedObjects:
     def columns(self, objects: CreatedIds | None) -> CallRecord:
         """Returns the ids of the objects that the call has created, as columns of its ledger row; mostly none.
 
-        `objects` is the reader that has found the ids in the answer.
+        `objects` is the reader that has found the ids in the answer. Ids beyond `MAX_RECORDED_IDS` are left out.
         """
         if not self._made or objects is None:
             return {}

@@ -74,7 +74,8 @@ def record_owner(object_id: str, key_name: str) -> None:
 async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> dict[str, str]:
     """Returns which keys have created these objects, as a dict from object id to the key's name.
 
-    Objects that no key of this gateway has created are left out.
+    Objects that no key of this gateway has created are left out. So are objects in `others` whose owner only the
+    database knows, while it is unavailable or if it did not know the object within the last minute.
 
     Raises:
         DatabaseUnavailable: only the database can know the owner of an object in `needed`, and it is unavailable.

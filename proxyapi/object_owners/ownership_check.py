@@ -70,7 +70,7 @@ async def check(request: UpstreamRequest, caller: Caller) -> CheckedObjects:
 
     Raises:
         NotFound: an object belongs to another key or to none, which the message does not tell from a missing object.
-        BadRequest: the value in the place of an id cannot be an id.
+        BadRequest: the value in the place of an id cannot be an id, or the request names too many objects.
         RouteNotAllowed: the call would change a shared object or a model, or administer the upstream account.
         DatabaseUnavailable: only the database knows the owner of an object, and it is unavailable.
     """
@@ -95,7 +95,7 @@ async def check(request: UpstreamRequest, caller: Caller) -> CheckedObjects:
 
 
 async def _see_all(route: Route, request: UpstreamRequest) -> CheckedObjects:
-    """Returns the result of `check` for the built-in key, which may use all objects."""
+    """Builds the result that `check` returns for the built-in key, which may use all objects; refuses nothing."""
     access = _access(route, request, frozenset(filter(None, [route.object_id])), is_own=False)
     if access.made is None:
         return access
@@ -109,7 +109,7 @@ async def _read(request: UpstreamRequest, route: Route, named: NamedObjects) -> 
     """Adds the ids of stored objects in a request's JSON body and query to `named`.
 
     Raises:
-        BadRequest: the value in the place of an id cannot be an id.
+        BadRequest: the value in the place of an id cannot be an id, or the request names too many objects.
     """
     if request.json is not None:
         await large_bodies.run(request.json.size, named.add_body, request.json.members)
@@ -164,7 +164,8 @@ def is_shared(object_id: str, caller: Caller) -> bool:
 async def _check_owners(route: Route, request: UpstreamRequest, named: NamedObjects, caller: Caller) -> CheckedObjects:
     """Looks up the owners of all objects that a request names, and checks that the caller may use the objects.
 
-    Returns and raises what `check` does.
+    The objects are those in the path, and those in `named`. Builds the result that `check` returns, and raises its
+    errors.
     """
     in_path = [one for one in (route.object_id, *route.unknown_segments[:2]) if one]
     missing = NotFound(IN_PATHS.get(route.family.name, OTHER).words.format(in_path[0][:200] if in_path else ""))
@@ -212,8 +213,9 @@ def _check_named(named: NamedObjects, owners: dict[str, str], caller: Caller) ->
 def _may_follow(route: Route, method: str, owners: dict[str, str], caller: Caller) -> bool:
     """Returns whether the caller may use a path that OpenAI's reference does not have.
 
-    One of the path's first two unknown segments must be the id of an object of the caller's key. Neither may be the id
-    of another key's object. With GET, objects shared with the caller's key count as its own.
+    Neither of the path's first two unknown segments may be the id of another key's object. One of them must be the id
+    of an object of the caller's key, unless a POST has only one: that is the name of an action. With GET, objects
+    shared with the caller's key count as its own.
     """
     first = route.unknown_segments[:2]
     if any(_is_foreign(one, method, owners, caller) for one in first):
@@ -254,7 +256,7 @@ def _missing(place: Reference, object_id: str, name: str | None) -> NotFound:
 
 
 def _access(route: Route, request: UpstreamRequest, named: frozenset[str], *, is_own: bool) -> CheckedObjects:
-    """Builds the result of `check` for an allowed request; `named` are the ids that the request names."""
+    """Builds the result that `check` returns for an allowed request; `named` are the ids that the request names."""
     made = _made(route, request, is_own=is_own)
     return CheckedObjects(named, made) if named or made else NOTHING
 

@@ -101,9 +101,10 @@ class TranscriptionsView(FormView):
         return await self.forward(upstream_request, ERROR_OBJECT)
 
     async def check_form(self, form: FormUpload) -> None:
-        """Checks a whole form: one file called `file`, and a key that may make the call; reserves dollars for the call.
+        """Checks a whole form and what its key may use, and reserves dollars for the call.
 
-        Raises `BadRequest` and `BodyTooLarge` for a fault of the form, and the errors of `admit_form`.
+        The form must have a file called `file`, and none of another name. Raises `BadRequest` and `BodyTooLarge` for a
+        fault of the form, and the errors of `admit_form`.
         """
         files = [part for part in form.parts if part.file_name is not None]
         if not any(part.name == b"file" and part.file_name for part in files):
@@ -120,9 +121,9 @@ class TranscriptionsView(FormView):
         await self.admit_form(form, route, "")
 
     def check_late_fields(self, form: FormUpload) -> None:
-        """Checks that each field for the gateway, such as `timeout`, stands in the beginning of the form.
+        """Checks that the fields in `NEEDED_FIRST`, such as `timeout`, stand in the beginning of the form.
 
-        A later `security_key` is accepted if it is a key of the same caller.
+        A later one is accepted if it is empty, or is a `security_key` of the same caller.
 
         Raises:
             BadRequest: a field has come too late.

@@ -28,7 +28,7 @@ class JSONCallView(CallView):
     async def upstream_request(self, request: ProxyRequest, body: dict[str, object]) -> UpstreamRequest:
         """Builds the request for upstream from the caller's JSON text, edited to have just the members in `body`.
 
-        Also records for the ledger which model `body` names, and whether it asks for a stream.
+        Also records for the ledger which model `body` names, and whether it asks for a stream. Frees the caller's text.
         """
         model = body.get("model")
         self.call.facts.model = model if isinstance(model, str) else ""

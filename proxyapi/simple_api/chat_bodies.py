@@ -77,6 +77,8 @@ def _parts(content: object) -> list[object]:
 def chatgpt_body(data: Mapping[str, object]) -> dict[str, object]:
     """Converts the body of a request to `/chatgpt` to the body of a chat completion for upstream.
 
+    Fields that `/chatgpt` does not know are left out.
+
     Raises:
         BadRequest: a field is missing, of a wrong type or out of range.
     """

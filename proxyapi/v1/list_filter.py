@@ -74,8 +74,8 @@ class ListPage:
     def with_items(self, kept: Sequence[Item]) -> bytes:
         """Returns the bytes of the page with only the items `kept`.
 
-        The page's `first_id` and `last_id` become the ids of the first and the last of these items. If `kept` is empty,
-        both become null, and `has_more` becomes false.
+        If the page has `first_id` and `last_id`, they become the ids of the first and the last of these items. If
+        `kept` is empty, both become null, and `has_more` becomes false.
         """
         edits: list[tuple[int, int, str]] = []
         if len(kept) < len(self.items):
@@ -115,12 +115,13 @@ async def read_visible_page(
 ) -> tuple[UpstreamAnswer, bytes | None]:
     """Reads pages of upstream's list until one has an item that the caller may see; `answer` has the first page.
 
-    Returns upstream's last answer, and the bytes of its page with only the visible items; without items after
-    `MAX_PAGES` pages. If upstream answers with an error, returns that answer, not read yet, and None.
+    Returns upstream's last answer, and the bytes of its page with only the visible items. The page is empty if the
+    list, or its first `MAX_PAGES` pages, have none. If upstream answers a later page with an error, returns that
+    answer, not read yet, and None.
 
     Raises:
         UnreadableList: upstream's answer cannot be filtered.
-        UpstreamFailure: upstream's answer cannot be read to its end.
+        UpstreamFailure: upstream cannot be asked, or its answer cannot be read to its end.
         DatabaseUnavailable: the owners of the items must be read from the database, and it cannot be reached.
     """
     for number in range(MAX_PAGES):
@@ -146,7 +147,7 @@ async def read_visible_page(
 def _following(request: UpstreamRequest, page: ListPage) -> UpstreamRequest | None:
     """Builds the request for the page that follows `page` in upstream's list.
 
-    Returns None if no page follows, or if the caller reads the list backwards, with `before`.
+    Returns None if no page follows, if `page` is empty, or if the caller reads the list backwards, with `before`.
     """
     query = parse_qsl(request.query, keep_blank_values=True)
     if not page.has_more or not page.items or any(name == "before" for name, _ in query):

@@ -122,7 +122,7 @@ OPERATIONS = (
 
 
 def add_paths(result: dict[str, Any], **_: object) -> dict[str, Any]:
-    """Adds the open routes of `/v1` to `result`, the gateway's OpenAPI description, and returns `result`.
+    """Adds the `OPERATIONS` of open routes, and their tag, to the OpenAPI description `result`, and returns it.
 
     A post-processing hook of drf-spectacular.
     """

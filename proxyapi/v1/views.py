@@ -86,7 +86,7 @@ class PassThroughView(FormView):
             self.call.answer.states_usage = self.found.family.states_usage
 
     async def admit(self, request: ProxyRequest) -> None:
-        """Checks that one more call may run and that the key is valid, before the body is received."""
+        """Checks that one more call may run, and that the key is valid and within its limits; receives no body yet."""
         # The body of a sender without a valid key is not received at all.
         capacity.check_room()
         await self.authorize(request)
@@ -187,8 +187,9 @@ class PassThroughView(FormView):
     ) -> HttpResponseBase:
         """Sends a request upstream, and returns the response for the caller: a stream to pass on, or a whole answer.
 
-        `dialect` has the rules for this route's event streams. If `request` has an added field that asks for usage,
-        `as_it_came` is the caller's own request, which is sent if upstream refuses the field.
+        A list is filtered: the caller gets only the items that it may see. `dialect` has the rules for this route's
+        event streams. If `request` has an added field that asks for usage, `as_it_came` is the caller's own request,
+        which is sent if upstream refuses the field.
         """
         answer = await self.check_and_send(request, dialect)
         if as_it_came is not None and answer.status in REFUSALS:
@@ -216,10 +217,10 @@ class PassThroughView(FormView):
         return self.call.answer.states_usage and self.method == "POST" and await answer.begins_as(begins_object)
 
     async def ask_without_usage(self, refusal: UpstreamAnswer, request: UpstreamRequest) -> UpstreamAnswer:
-        """Sends a call upstream again as it came, if upstream has refused the added field that asks for usage.
+        """Sends a call upstream again without the added field that asks for usage, if upstream has refused the field.
 
         `refusal` is upstream's error, and `request` the caller's own request. Returns the new answer or, if the error
-        does not name the field, `refusal`.
+        does not name the field, `refusal`. If the new answer is no error, the field is not added to later calls.
         """
         try:
             body = await refusal.read()
