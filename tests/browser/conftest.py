@@ -93,9 +93,14 @@ def new_database(url: str, name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def site(_simulator: Simulator, gateway_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def site(
+    request: pytest.FixtureRequest,
+    _simulator: Simulator,
+    gateway_database: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Gateway]:
     """Starts a server without any call yet."""
-    url = new_database(gateway_database, "browser")
+    url = new_database(gateway_database, request.module.__name__)
     with run_gateway(_simulator.base_url, url, tmp_path_factory.mktemp("site"), ADMIN_PASSWORD=PASSWORD) as gateway:
         yield gateway
 

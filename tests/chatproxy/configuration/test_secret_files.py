@@ -21,6 +21,7 @@ VALUES = {
     "ADMIN_PASSWORD": "a password with spaces",
     "DATABASE_URL": f"postgresql://me:{SECRET}@host/db",
     "REDIS_URL": f"redis://:{SECRET}@host",
+    "EMAIL_URL": f"smtp://me:{SECRET}@host",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -24,6 +25,18 @@ REFUSED = re.compile(
     r"/admin/(r/1/1/|nowhere/|autocomplete/|usage/errors/mark/|usage/request/add/|admin/logentry/add/)"
     r"|/admin/(proxyapi/accesskey|usage/request|admin/logentry)/[^/]+/delete/|/my-usage/(data|sign-in|sign-out)|/openai"
 )
+# What the shipper makes otherwise, for a channel that sends nothing.
+ALERTING = """
+import json
+from datetime import UTC, datetime
+from chatproxy.alert_models import Alert, AlertChannel, AlertMessage, AlertRule
+now = datetime.now(UTC)
+rule, channel = AlertRule.objects.first(), AlertChannel.objects.create(name="walked", kind="webhook", enabled=False)
+alert = Alert.objects.create(rule=rule, title="A fault", since=now, resolved_at=now)
+message = AlertMessage.objects.create(
+    alert=alert, channel=channel, event="opened", notice={"title": "A fault"}, made_at=now, sent_at=now)
+print(json.dumps({f"chatproxy/{one._meta.model_name}": str(one.pk) for one in (rule, channel, alert, message)}))
+"""
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
 
 
@@ -47,7 +60,9 @@ def fill(gateway: Gateway, admin: httpx2.Client) -> dict[str, str]:
         found = re.search(rf"/admin/{kind}/(\w+)/change/", page)
         assert found is not None, kind
         ids[kind] = found[1]
-    return ids
+    alerting = gateway.manage("shell", "--no-imports", "-c", ALERTING)
+    assert alerting.returncode == 0, alerting.stderr
+    return {**ids, **json.loads(alerting.stdout)}
 
 
 def post(admin: httpx2.Client, path: str, form: dict[str, str], *, leads_on: bool = True) -> httpx2.Response:
