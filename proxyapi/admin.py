@@ -143,7 +143,7 @@ class AccessKeyAdmin(GuardedAdmin):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Mapping[str, object] | None = None
     ) -> HttpResponse:
-        """Shows the form for a new access key, with Save as its only button."""
+        """Shows the form for a new access key, with Save as its only button; makes the key when it is pressed."""
         # The other buttons would skip the next page, which alone shows the key's secret.
         context = {"show_save_and_continue": False, "show_save_and_add_another": False, **(extra_context or {})}
         answer: HttpResponse = super().add_view(request, form_url, context)
@@ -230,7 +230,7 @@ class AccessKeyAdmin(GuardedAdmin):
         return [one for one in actions if one.action_name == USAGE]
 
     def _ask(self, request: HttpRequest, key: AccessKey, verb: str, template: str, **more: object) -> HttpResponse:
-        """Renders an admin page with a question about one access key, for example whether to revoke it."""
+        """Renders an admin page about one access key from `template`, such as the question whether to revoke it."""
         context = {**self.admin_site.each_context(request), "opts": self.opts, "original": key, "key": key, **more}
         return TemplateResponse(
             request,

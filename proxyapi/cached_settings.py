@@ -37,7 +37,7 @@ class CallSettings:
 
     @cached_property
     def secrets(self) -> tuple[str, ...]:
-        """The secrets in the settings, which no ledger row and no error for a caller may contain."""
+        """The keys and the token in the settings, which no ledger row and no error for a caller may contain."""
         return tuple(filter(None, (self.SECURITY_KEY, self.ACCESS_TOKEN, self.OPENAI_API_KEY)))
 
 

@@ -383,9 +383,9 @@ class CallerGone(Exception):
 
 
 def from_framework(error: Exception) -> ProxyError:
-    """Converts an exception of Django or Django REST framework to an error of the gateway.
+    """Converts any exception to an error of the gateway, which is returned unchanged if it is one already.
 
-    An error of the gateway is returned unchanged; any other exception becomes an `InternalError`.
+    The frameworks' errors for a wrong request get status 400 or 415; all others become an `InternalError`.
     """
     if isinstance(error, ProxyError):
         return error

@@ -98,7 +98,7 @@ def operation(
 ) -> Callable[[Method], Method]:
     """Returns a decorator that describes a view's method in `/openapi.json`: its request, answers and errors.
 
-    `request` and `answers` map media types to schemas. `query` maps the names of parameters to descriptions.
+    `request` and `answers` map media types to schemas, `query` maps parameters to descriptions. `errors` are statuses.
     """
     responses = {(200, media_type): schema for media_type, schema in (answers or {JSON: ANY}).items()}
     decorator: Callable[[Method], Method] = extend_schema(

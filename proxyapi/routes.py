@@ -136,8 +136,8 @@ class Route:
 def find_route(raw_path: str) -> Route | None:
     """Finds the route of a call by its path below `/v1`, as it was sent; None if the path belongs to no family.
 
-    A path that servers may read in two ways, such as `/files/../models` or `/files//x`, has no route. `/f%69les` and
-    `/files/` are the same route as `/files`.
+    A path that servers may read in two ways, such as `/files/../models` or `/files//x`, or that is longer than
+    `LONGEST_PATH`, has no route. `/f%69les` and `/files/` are the same route as `/files`.
     """
     if len(raw_path) <= LONGEST_KEPT_PATH:
         return _find_kept_route(raw_path)
@@ -146,12 +146,12 @@ def find_route(raw_path: str) -> Route | None:
 
 @lru_cache(maxsize=1024)
 def _find_kept_route(raw_path: str) -> Route | None:
-    """Returns the result of `_find_route` for a path, from a cache."""
+    """Finds the route of a path as `_find_route` does, but keeps the results for the paths that were used last."""
     return _find_route(raw_path)
 
 
 def _find_route(raw_path: str) -> Route | None:
-    """Finds the route of a path in the tree of all paths in OpenAI's reference.
+    """Finds the route of a path in OpenAI's reference; any other path of a family gets the route `/v1/<family>/*`.
 
     Returns None if the path can be read in two ways, or belongs to no family.
     """

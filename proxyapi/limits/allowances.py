@@ -23,9 +23,9 @@ class Allowances:
         self._used: dict[str, tuple[Decimal, int]] = {}
 
     def use(self, caller: Caller, dollars: Decimal, least: Decimal) -> Decimal:
-        """Takes the price of a call from the allowance that its key has while the database is away, and returns it.
+        """Takes dollars for a call from the allowance that the call's key has while the database is away.
 
-        The price is `dollars`, or all that is left if this is less, but at least `least`.
+        Returns what it took: `dollars`, or all that is left if this is less, but at least `least`.
 
         Raises:
             BudgetUnavailable: less than `least` is left, or the key has made all its calls of this outage.

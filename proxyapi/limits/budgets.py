@@ -64,17 +64,17 @@ class Reservation:
     def record(self) -> CallRecord:
         """Returns the field `lease` of the call's journal record: the reserved dollars, and the id of their lease.
 
-        Returns an empty record if the database was away.
+        Returns an empty record for a call that was admitted while the database was away.
         """
         return {} if self.share is None else {"lease": self.share.record}
 
     def release(self) -> None:
-        """Gives all reserved dollars back to the key's budgets, because the call was not sent upstream."""
+        """Gives all reserved dollars back to the key's budgets, because the call will not go upstream, or has ended."""
         if self.share is not None:
             reservations.settle(self.share, Decimal(0))
 
     def give_up(self) -> None:
-        """Counts all reserved dollars as spent, if an error has kept the call from being settled."""
+        """Counts all reserved dollars as spent, unless the call is settled: an error may have prevented that."""
         # Otherwise the worker would take the call for one in flight, and renew its lease as long as it lives.
         if self.share is not None:
             reservations.settle(self.share, self.share.dollars)
@@ -82,8 +82,8 @@ class Reservation:
     def settle(self, row: CallRecord) -> CallRecord:
         """Replaces the dollars reserved for a call by its cost, computed from its ledger row.
 
-        Returns the field `lease` for the row: the dollars that the call has used, and the id of their lease. The result
-        is empty if there are none.
+        While the cost is not known, all reserved dollars count. Returns the field `lease` for the row: the dollars that
+        the call has used, and the id of their lease. The result is empty if there are none.
         """
         if self.share is None:
             return {}
@@ -95,7 +95,7 @@ class Reservation:
         return {"lease": {"id": self.share.lease.id, "dollars": str(used)}} if used else {}
 
     def _cost(self, row: CallRecord) -> Decimal | None:
-        """Returns the cost of an ended call in dollars, from its ledger row; None if it is not known yet."""
+        """Returns the cost of an ended call in dollars, from its ledger row; None if it is not known (yet)."""
         if row["response_status"] in UNFINISHED_STATUSES and row["pollable"] and responses_are_polled():
             return None
         try:
@@ -111,20 +111,22 @@ async def find_ceiling(method: str, route: Route | None, body: JSONBody | Form |
 
     Raises:
         RouteNotAllowed: the ledger cannot count the cost of such calls, so a key with a budget may not make them.
+        BadRequest: a JSON object below the top level of the body has a name twice.
     """
     return await large_bodies.run(0 if body is None else body.size, ceiling_of, method, route, body)
 
 
 async def reserve(day: date, caller: Caller, ceiling: CostCeiling, dollars: Decimal) -> tuple[Reservation, CostCeiling]:
-    """Reserves dollars in the budgets of a call's key, before the call is sent upstream: the most that it can cost.
+    """Reserves the most that a call can cost in the budgets of its key, before the call is sent upstream.
 
-    `ceiling` is the most that the call can use, `dollars` its price, `day` the UTC day of the call. Returns the
-    reservation and the new ceiling: if the budgets have less left, it limits the output to what they pay for, but to no
-    less than the key's `min_output_tokens`.
+    `ceiling` is the most that the call can use, `dollars` its price, `day` the call's UTC day. Returns the reservation
+    and the ceiling. If the budgets have less left, the ceiling's output is limited to what they pay for, but to no less
+    than the key's `min_output_tokens`.
 
     Raises:
         BudgetExceeded: a budget of the key has too little left, even for the least output. Nothing was reserved.
         BudgetUnavailable: the database does not answer, and the key's allowance is used up.
+        ModelNotPriced: a model of the call has lost its price meanwhile.
     """
     limit, budgets = ceiling.adjustable, caller.budgets
     wanted = Wanted(caller.name, day, dollars, budgets.day, budgets.month, budgets.total, least=dollars)
@@ -154,8 +156,8 @@ async def reserve(day: date, caller: Caller, ceiling: CostCeiling, dollars: Deci
 async def take(wanted: Wanted) -> BudgetState:
     """Tries to reserve dollars for a call in its key's budgets; returns the state of the budgets.
 
-    `wanted` says whose budgets, and how many dollars. The result's `share` is the reservation, or None if too little is
-    left. Waits up to about `RECALL_SECONDS` if other calls or workers may give dollars back.
+    `wanted` has the key, the dollars, and the least that is enough. The result's `share` is the reservation, or None if
+    too little is left. Waits up to about `RECALL_SECONDS` if other calls or workers may give dollars back.
 
     Raises:
         ReservationsUnavailable: the database cannot be asked whether enough is left.
@@ -175,8 +177,7 @@ async def take(wanted: Wanted) -> BudgetState:
 
 
 def _could_fit(wanted: Wanted, standing: BudgetState) -> bool:
-    """Returns whether each of the key's budgets has enough left for a call, if nothing but spent dollars counts."""
-    # Calls may give back the dollars that are reserved for them.
+    """Returns whether each budget of the key would have enough for a call if all reserved dollars were given back."""
     return all(
         standing.spent[span] + wanted.least <= budget
         for span, budget in zip(SPANS, wanted.budgets, strict=True)
@@ -227,7 +228,7 @@ def price_of(ceiling: CostCeiling, *, in_named_tier: bool = False) -> Decimal:
 
 
 def unpriced_message(model: str, tier: str) -> str:
-    """Returns the error message for a call of a key with a budget that names no model, or a model without a price."""
+    """Returns the error message for a call that names no model, or one without a price, though its key has a budget."""
     if not model:
         return "This key has a budget, so its calls must name their model."
     in_tier = f" in the service tier '{tier[:50]}'" if tier else ""
@@ -244,7 +245,7 @@ def refusal(
 
     `dollars` is the most that the call can cost; with `is_limited`, that is its cost with the least output. If the call
     would fit once the calls in flight have ended, `Retry-After` is short. Otherwise it is the time until the budget
-    begins anew, and `is_final` is true.
+    begins anew, and the error's `is_final` is true.
     """
     amounts = {"total": budgets.total, "month": budgets.month, "day": budgets.day}
     full = [

@@ -100,7 +100,7 @@ class CostCeiling:
 
     @property
     def added_limit(self) -> AddedLimit | None:
-        """The output limit to add to the call's body, so that the call stays within this ceiling; None to add none."""
+        """The limit to add to the call's body, so that its output stays in this ceiling; None if none may be added."""
         limit = self.adjustable
         return None if limit is None else AddedLimit(limit.member, self.max_usage.output_tokens // limit.answers)
 
@@ -193,7 +193,7 @@ class RequestedWork:
         return frozenset(value for value in self.values(name) if isinstance(value, str)) or frozenset({""})
 
     def tools(self) -> Sequence[Mapping[str, object]]:
-        """Returns all tool definitions in the request: in `tools`, and in items `tool_search_output` of `input`."""
+        """Returns the JSON objects in `tools`, at any depth, and in nested `tools`, such as those in `input`."""
         nested = [part["tools"] for part in self.objects if isinstance(part.get("tools"), list)]
         return [*dictionaries([*self.values("tools"), *nested])]
 
@@ -285,5 +285,5 @@ def _sound_tokens(size: int) -> int:
 
 
 def _number(text: str) -> str | int:
-    """Converts the text of a form's field to a whole number; returns the text itself if it is not a whole number."""
+    """Converts the text of a form's field to an integer; returns the text itself if it is not 1 to 9 digits."""
     return int(text) if text.isdecimal() and text.isascii() and len(text) < 10 else text

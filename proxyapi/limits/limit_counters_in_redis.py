@@ -102,7 +102,7 @@ class SharedCounters(LimitCounters):
         self._unconfirmed.pop((name, lease), None)
 
     def mark_released(self, caller: Caller, lease: str) -> None:
-        """Remembers that the slot `lease` of an ended call must still be freed in Redis, which `renew` does."""
+        """Remembers that Redis may still have the slot `lease` of an ended or refused call: `renew` then frees it."""
         if caller.parallel_calls is not None:
             self._unconfirmed[caller.name, lease] = time.monotonic()
 
@@ -128,7 +128,7 @@ class SharedCounters(LimitCounters):
             self._unconfirmed.pop(place, None)
 
     def forget_ended(self) -> None:
-        """Drops the slots of ended calls from memory once they have expired in Redis."""
+        """Drops from memory the slots of ended calls that have expired in Redis by now, so need no more freeing."""
         begin = time.monotonic() - LEASE_SECONDS
         self._unconfirmed = {place: since for place, since in self._unconfirmed.items() if since > begin}
 

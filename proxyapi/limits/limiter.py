@@ -55,7 +55,7 @@ class Ticket:
     def settle(self, tokens: int = 0) -> None:
         """Frees the slot of an ended call, and counts its `tokens` against its key's limit per minute.
 
-        Only the first call of this method has an effect.
+        Only the first call of this method has an effect. With Redis, a task does the work (`wait_until_settled`).
         """
         # A call may be settled early, before its last byte leaves, and once more when everything that it has used is
         # closed.
@@ -95,7 +95,7 @@ class Limiter:
     async def start(self) -> None:
         """Connects to Redis, if `REDIS_URL` is set, and starts the task that renews this process's slots there.
 
-        A slot is the right of one call to run. Returns when Redis has answered, or was too slow to answer.
+        A slot is the right of one call to run. Returns when Redis has answered, has failed, or was too slow.
         """
         if settings.REDIS_URL:
             # Imported here: Redis' client takes a worker 5 MB, which gateways without Redis need not spend.
@@ -144,7 +144,8 @@ class Limiter:
     async def admit(self, caller: Caller, request_id: str, at_end: Callable[[Callable[[], None]], None]) -> Ticket:
         """Counts a new call against the limits of its key, and returns a ticket with what the call has taken.
 
-        `at_end` registers a function to be called when the call ends, which frees the call's slot.
+        Waits until the key's ended calls are settled. Passes the ticket's `settle`, which frees the slot, to the
+        function `at_end`, which has to call it when the call ends.
 
         Raises:
             RateLimited: one of the limits refuses the call, which then counts against none of them.
@@ -218,13 +219,15 @@ class Limiter:
                 await self._link.ask(lambda: shared.settle(caller, lease, tokens))
 
     async def _renew_leases(self, link: RedisLink, shared: SharedCounters) -> None:
-        """Renews the slots of this process's running calls in Redis every `RENEW_SECONDS`, until cancelled."""
+        """Renews the slots of this process's running calls in Redis every `RENEW_SECONDS`, until cancelled.
+
+        After a failure of Redis, waits `REST_SECONDS`, then finds out in the same way whether Redis is back.
+        """
         while True:
             await asyncio.sleep(RENEW_SECONDS)
             try:
                 shared.forget_ended()
                 if link.may_probe:
-                    # also shows when Redis is back after an outage
                     await link.probe(shared.renew)
             except Exception:  # the border: if this task ended, nobody would notice that Redis is back
                 logger.exception("the shared limits could not be renewed")

@@ -101,7 +101,8 @@ def limit_by_key(route: Route | None, body: JSONBody | None, cap: int) -> AddedL
     Returns None if the body already states a limit, or if the output of such calls cannot be limited.
 
     Raises:
-        OutputLimitExceeded: the call states a higher limit, or asks for more than `cap` answers.
+        OutputLimitExceeded: a limit in the body is higher, or is no whole number; or the call asks for more than `cap`
+            answers.
     """
     limit = output_limit_of(route, body)
     if limit is None:

@@ -75,10 +75,13 @@ class RedisLink:
             self.away_since = None
 
     def _record_failure(self, fault: Exception) -> None:
-        """Records a failure of Redis, and logs a warning if an outage begins with it."""
+        """Records a failure of Redis: postpones the next probe, and begins an outage, with a warning, if there is none.
+
+        Logs an error, too, if neither Redis nor the network can have caused the failure.
+        """
         self._rested_at = time.monotonic() + REST_SECONDS
         if not isinstance(fault, RedisError | OSError):
-            # a bug of the gateway: neither Redis nor the network has caused it
+            # a bug of the gateway
             logger.error("limits could not be counted in Redis", exc_info=fault)
         if self.away_since is None:
             self.away_since = datetime.now(UTC)
@@ -111,7 +114,7 @@ class PipelinedRedis(Redis):
         return await answer
 
     async def stop(self) -> None:
-        """Stops the task that sends batches of commands to Redis, and closes the connection."""
+        """Stops the task that sends commands to Redis, cancels the commands that wait, and closes the connection."""
         if self._sending is not None:
             self._sending.cancel()
             await asyncio.wait({self._sending})

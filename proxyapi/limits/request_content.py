@@ -88,7 +88,7 @@ def is_one_of(part: Mapping[str, object], kinds: set[str]) -> bool:
 
 
 def inline_data(part: object) -> str:
-    """Returns the image, sound or file inside a message part, as base64 or a data URL; empty if there is none."""
+    """Returns the image, sound or file in a message part, as base64 or a data URL; empty if there is none or a link."""
     if isinstance(part, dict):
         values = [part.get(name) for name in ("image_url", "file_data", "data", "file")]
         nested = [value.get(name) for value in values if isinstance(value, dict) for name in ("url", "file_data")]

@@ -53,9 +53,9 @@ BILLED_BY_LENGTH = "whisper-"  # their usage is a duration (`openai.types.audio.
 
 
 def most_usage(method: str, route: Route | None, body: JSONBody | Form | None, text_size: int) -> MaxUsage | None:
-    """Computes the most that a call can use; None if the call is free or its cost cannot be computed.
+    """Computes the most that a call without a reservation can use; None if the call is free or is not counted.
 
-    `text_size` is the number of bytes of text to assume for a large JSON body.
+    Of a large JSON body only plain members and short `tools` are read; it is assumed to have `text_size` bytes of text.
     """
     if route is not None and route.name == SPEECH and isinstance(body, JSONBody):
         return _speech(body)
@@ -91,7 +91,7 @@ def with_length(most: MaxUsage, seconds: float) -> MaxUsage:
 
 
 def length_of_files(files: Iterable[tuple[bytes, int]]) -> float | None:
-    """Returns the total length of audio files in seconds; None if the length of one of them is unknown.
+    """Returns the total length of audio files in seconds; None if there is no file, or one of unknown length.
 
     `files` has the first bytes and the size in bytes of each file.
     """
@@ -109,7 +109,7 @@ def _speech(body: JSONBody) -> MaxUsage:
 
 
 def with_one_picture_model(most: MaxUsage, secrets: tuple[str, ...]) -> MaxUsage:
-    """Returns a copy of the most that a call can use, with only the dearest of the picture models it names.
+    """Returns a copy of `most`, the most that a call can use, that names only the dearest of the call's image models.
 
     The model's name is shortened, and cleared of `secrets`, for the ledger.
     """
@@ -129,7 +129,7 @@ def supposed_tool_use(
     """Computes the most that a request's hosted tools can use besides tokens, such as web searches and containers.
 
     Returns fields of the call's ledger row: `web_searches`, and `other_usage` for the rest; mostly there are none.
-    `secrets` are texts to remove.
+    `secrets` are removed from the name of an image model.
     """
     tools = [tool for value in ([] if body is None else body.values("tools")) if isinstance(value, list)
              for tool in value if isinstance(tool, dict)]  # fmt: skip
@@ -199,18 +199,19 @@ def _counts(most: MaxUsage, model: str) -> Counts:
 
 
 def usage_without_answer(most: MaxUsage, model: str, seconds: float) -> SupposedUsage:
-    """Estimates the usage of a call that upstream worked on for `seconds` without sending any answer.
+    """Estimates the usage of a call whose answer has not arrived, or only in part and not as a stream of text.
 
-    `most` is the most that the call can use. Returns usage fields of the call's ledger row.
+    `most` is the most that the call can use, and `seconds` the time that upstream had, which limits the output. Returns
+    usage fields of the call's ledger row.
     """
     return limited_to_time(supposed_usage(most, model), seconds)
 
 
 def usage_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str, Sequence[object]]) -> SupposedUsage:
-    """Estimates the usage of a call whose whole answer states none, as usage fields of the call's ledger row.
+    """Estimates the usage of a call whose answer states none, as usage fields of the call's ledger row.
 
-    The output follows from the answer's `size` in bytes, up to the limit in `most`; all else is as in `most`. `request`
-    has the values of the request's members by name.
+    The output follows from `size`, the bytes of the answer or of its text, up to the limit in `most`; all else is as in
+    `most`. `request` has the values of the request's members by name.
     """
     counts = supposed_usage(most, model)
     if (limit := counts.get("output_tokens")) is not None:
@@ -222,10 +223,10 @@ def usage_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str,
 
 
 def counts_of_streamed_text(model: str, request_size: int, size: int, body: bytes, *, shows_reasoning: bool) -> Counts:
-    """Estimates the tokens of a call whose streamed answer ended too early to state them: cut, or left by its caller.
+    """Estimates the tokens of a call whose stream has not stated them, for example because it was cut.
 
     Returns the input and output tokens, by name. `request_size` is the number of bytes of text in the request, and
-    `size` that in the answer so far: with the model's reasoning, if `shows_reasoning`. `body` is the request's body.
+    `size` that in what came of the answer: with the model's reasoning, if `shows_reasoning`. `body` is the request's.
     """
     request = _limits_in(body)
     reasoned = 0 if shows_reasoning else reasoning_tokens(model, effort_in(request))
@@ -264,11 +265,11 @@ def _limits_in(body: bytes) -> Mapping[str, Sequence[object]]:
 def most_of_stream(
     most: MaxUsage, model: str, text: StreamedText | None, whole_size: int, body: bytes, seconds: float
 ) -> SupposedUsage:
-    """Computes the most that a call can have used if its streamed answer was cut, or left by its caller.
+    """Computes the most that a call can have used whose stream has stated no usage, for example because it was cut.
 
     Returns usage fields of the call's ledger row. `most` is the most that the whole call can use, `text` what has come,
-    and `seconds` the time that upstream had. If the answer was no stream, `text` is None, and `whole_size` is the
-    answer's size in bytes.
+    `body` the request's body, and `seconds` the time that upstream had. If the answer was no stream, `text` is None,
+    and `whole_size` is the answer's size in bytes.
     """
     counts = supposed_usage(most, model)
     if "audio_output" in most.kinds:

@@ -34,7 +34,7 @@ PageView = Callable[[HttpRequest], HttpResponse]
 
 
 def private_page(view: PageView) -> PageView:
-    """Decorator for a view of the site My usage: no browser stores the page, or runs foreign scripts in it."""
+    """Decorator for a view of the site My usage: tells browsers not to store the page or run foreign scripts in it."""
 
     @wraps(view)
     def answered(request: HttpRequest) -> HttpResponse:
@@ -74,7 +74,7 @@ def data(request: HttpRequest) -> HttpResponse:
 def sign_in(request: HttpRequest) -> HttpResponse:
     """Signs a person in to the site My usage with the secret of a key, sets a cookie, and redirects to the usage.
 
-    Shows the form again if the secret is not valid.
+    If the secret is not valid, shows the form again, with status 403.
     """
     # The project's middleware limits how often a secret may be tried.
     text = request.POST.get("key", "").strip()[:MAX_KEY_CHARACTERS]

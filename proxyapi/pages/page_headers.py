@@ -26,7 +26,7 @@ PAGE_HEADERS = {
 
 
 def page_response(html: str) -> HttpResponse:
-    """Returns a response with this HTML and with the security headers of all the gateway's pages."""
+    """Returns a response with this HTML and with the security headers of the gateway's pages outside of the admin."""
     return HttpResponse(html, headers=PAGE_HEADERS)
 
 

@@ -59,9 +59,10 @@ class Edit(NamedTuple):
 
 
 def remove_usage(events: bytes) -> bytes:
-    """Removes the usage from whole events of a streamed chat, if only the gateway has asked upstream for the usage.
+    """Returns whole events of a streamed chat without the usage, for a caller who has not asked for it.
 
-    The result has the bytes that upstream would have sent without being asked.
+    The result has the bytes that upstream would have sent without being asked. Only a last chunk with more than the
+    usage in it stays, with an empty choice.
     """
     named = events.count(b'"usage"')
     if not named:
@@ -89,7 +90,8 @@ def remove_usage(events: bytes) -> bytes:
 def _find_plain(events: bytes) -> tuple[int, int] | None:
     """Returns the start and the end of `,"usage":null` in the plainest kind of chunk; None for all other events.
 
-    The plainest chunk is one event of one line. Behind the field, its first `}` ends the line.
+    The plainest chunk is one event of one line. Behind the field, its first `}` ends the line. The field may have a
+    space behind its comma and its colon.
     """
     # The closing brace shows that the field is in no inner object. These few searches for bytes take a third of the
     # time of the regular expression `_USUAL`.
@@ -121,9 +123,10 @@ def _place(match: re.Match[bytes]) -> tuple[int, int]:
 
 
 def _remove_from(event: Event, events: bytes) -> bytes:
-    """Removes the usage from one event of a streamed chat; returns the event's bytes, or none for an empty event.
+    """Returns one event of a streamed chat without its usage: no bytes if the event has nothing else.
 
-    An event that has nothing but the usage becomes empty.
+    If the event has choices, only a usage that is null is removed. If it has none, but more than the usage, it gets an
+    empty choice.
     """
     unchanged = events[event.start : event.end]
     if b'"usage"' not in event.data:

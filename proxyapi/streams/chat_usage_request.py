@@ -39,7 +39,7 @@ class UsageRequests:
 
     @property
     def state(self) -> str:
-        """The decision as text for `/readyz`: "on", "off" or "refused by upstream"."""
+        """Whether the gateway asks upstream for usage, as text for `/readyz`: "on", "off" or "refused by upstream"."""
         if self.refused:
             return "refused by upstream"
         return "on" if settings.INJECT_STREAM_USAGE else "off"
@@ -79,8 +79,9 @@ def ask_for_usage(body: JSONBody) -> JSONBody | None:
 
 
 def _ask_in(text: str, members: Sequence[Member]) -> str | None:
-    """Sets `stream_options.include_usage` to true in the JSON text of a chat's body; `members` are the parsed members.
+    """Returns the JSON text of a chat's body with `stream_options.include_usage` set to true.
 
+    `text` is the body as it came, and `members` are its members, parsed.
     Returns None if the caller asks for usage already, or if `stream_options` is invalid.
     """
     options = [member for member in members if member.name == "stream_options"]

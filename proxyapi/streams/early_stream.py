@@ -45,7 +45,7 @@ class EarlyStream:
         self._timer = self._start_timer()
 
     async def stop(self) -> None:
-        """Stops the comments and the timer of the early stream, after upstream has answered.
+        """Stops the timer and the comments of the early stream, because upstream has answered or the call has ended.
 
         Afterwards only the call's handler sends to the caller.
         """
@@ -78,7 +78,8 @@ class EarlyStream:
     def _begin(self) -> None:
         """Starts the early stream or, if it is too early, starts the timer again.
 
-        Too early means that the caller's socket takes no bytes, or that the request has not arrived whole.
+        Too early means that the call has not asked for a stream yet, that its request has not arrived whole, or that
+        the caller's socket takes no bytes.
         """
         connection = self._call.request.connection
         # The last field of a form may be the one that asks for a stream. A call that asks for none never gets this
@@ -89,7 +90,10 @@ class EarlyStream:
             self._timer = self._start_timer()
 
     async def _run(self, request: CallRequest) -> None:
-        """Sends the caller the head of a stream, then a comment every `SSE_KEEPALIVE_SECONDS`, until cancelled."""
+        """Sends the caller the head of a stream, then a comment every `SSE_KEEPALIVE_SECONDS`, until cancelled.
+
+        From now on the call's status in the ledger is that of the head, 200.
+        """
         try:
             self.has_begun = True
             self._call.facts.early_status = HTTPStatus.OK.value

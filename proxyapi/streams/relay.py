@@ -70,8 +70,8 @@ CHAT = Dialect(sse.error_object, must_end=True)
 
 @cache
 def resumed(dialect: Dialect) -> Dialect:
-    """Returns a copy of a stream's rules for a stream that is resumed in the middle: it may end without any event."""
-    # It may have no events left to send, and does not count as cut off.
+    """Returns a copy of `dialect` for a stream that is resumed in the middle: it may end without any event."""
+    # Such a stream may have no events left to send.
     return replace(dialect, must_end=False)
 
 
@@ -107,7 +107,8 @@ class Relay(ABC):
     async def chunks(self, send_now: SendNow) -> AsyncGenerator[bytes, None]:
         """Passes the answer to the caller: sends bytes by `send_now` where possible, and yields those still to be sent.
 
-        `send_now` returns whether it has sent the bytes. It sends none while the caller's socket has no room.
+        `send_now` returns whether it has sent the bytes. It sends none while the caller's socket has no room. The last
+        bytes are yielded when the call's ledger row is on disk.
         """
         pass_on = partial(self._pass_on, send_now)
         try:
@@ -155,7 +156,7 @@ class Relay(ABC):
     def _final_pieces(self) -> list[bytes]:
         """Returns the last pieces of the answer for the caller after upstream's stream has ended; often there is none.
 
-        They are bytes that were held back, a missing last event, or an error event.
+        They are bytes that were held back, a missing last event, or an error event. A cut stream fails the call.
         """
         return []
 
@@ -197,7 +198,7 @@ class EventRelay(Relay):
         return self._read_events(events) if events else b""
 
     def _read_events(self, events: bytes) -> bytes:
-        """Reads whole events for the ledger, and returns the bytes for the caller.
+        """Reads whole events for the ledger; counts the bytes for the caller as sent, and returns them.
 
         The dialect may edit events. Secrets in error events are removed.
         """
@@ -243,11 +244,11 @@ class EventRelay(Relay):
         return [piece for piece in pieces if piece]
 
     def _after_event(self, event: bytes) -> bytes:
-        """Returns an event of the gateway for sending now: after an incomplete event, with a blank line in front."""
+        """Returns the gateway's own `event` for sending now, with a blank line in front unless one was sent last."""
         return event if sse.ends_event(self._last_events) else b"\n\n" + event
 
     def _read_json(self, body: bytes) -> bytes:
-        """Reads a JSON body, which upstream has wrongly labelled as an event stream, for the ledger.
+        """Reads a JSON body, which upstream has wrongly labelled as an event stream, for the ledger; counts it as sent.
 
         Returns the body for the caller, without secrets if it is an error.
         """
@@ -257,7 +258,7 @@ class EventRelay(Relay):
 
 
 def ends_with_whole_event(events: bytes) -> bool:
-    """Returns whether the last event in these bytes is whole, although no blank line ends it."""
+    """Returns whether the last event in these bytes is whole, though no blank line ends it; true without an event."""
     found = event_stream.split(events)
     return not found or event_stream.is_whole(found[-1].data)
 

@@ -61,7 +61,10 @@ class EventStream:
         self._has_chunks = http_version != "1.0"
 
     async def run(self, start: Head | None) -> None:
-        """Sends the caller the head `start`, if given, then the whole answer; ends the call in any case."""
+        """Sends the caller the head `start`, then the whole answer; ends the call in any case.
+
+        `start` is None if the caller has got a head already.
+        """
         relay = self._relay
         if not self._has_chunks:
             self._connection.answer_until_close()
@@ -103,7 +106,10 @@ class EventStream:
                 await asyncio.wait({comments})
 
     async def _send_comments(self) -> None:
-        """Sends the caller a comment whenever nothing was sent for `SSE_KEEPALIVE_SECONDS`, until cancelled."""
+        """Sends the caller a comment whenever nothing was sent for `SSE_KEEPALIVE_SECONDS`, until cancelled.
+
+        Leaves it out within an event, and while the caller's socket takes no bytes.
+        """
         pause = settings.SSE_KEEPALIVE_SECONDS
         while True:
             await asyncio.sleep(pause)

@@ -89,7 +89,7 @@ class EventFramer:
 
 
 def _end_of_last_blank_line(held: bytearray, start: int) -> int:
-    """Returns the position behind the last blank line in `held` that ends after `start`; 0 if there is none."""
+    """Returns the position behind the last blank line in `held` that begins at `start` or later; 0 if there is none."""
     end = max(at + len(blank) if (at := held.rfind(blank, start)) >= 0 else 0 for blank in _BLANK_LINES)
     # LF CR may be the beginning of LF CR LF, so it counts only once the next byte has arrived.
     at = held.rfind(b"\n\r", start)
@@ -147,6 +147,9 @@ def responses_error(error: ProxyError, request_id: str, last_events: bytes) -> b
 
 
 def error_object(error: ProxyError, request_id: str, last_events: bytes) -> bytes:
-    """Converts an error of the gateway to the error event of a chat or a transcript: the bytes `data: {"error": …}`."""
+    """Converts an error of the gateway to an error event for chats, transcripts and images: `data: {"error": …}`.
+
+    `last_events` makes no difference: these events have no numbers.
+    """
     # the SDK raises it as `APIError`
     return b"data: " + json.dumps(error.body(request_id)).encode() + b"\n\n"

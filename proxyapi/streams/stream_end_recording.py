@@ -26,7 +26,10 @@ class StreamEnd:
         self._answer = answer
 
     async def finish(self) -> None:
-        """Ends a call whose answer has arrived whole, and waits until the call's ledger row is on disk."""
+        """Ends a call whose answer has arrived whole, and waits until the call's ledger row is on disk.
+
+        The call's outcome is an error of upstream if the answer states one, and else a success.
+        """
         self._call.facts.mark_upstream_ended()
         await self._call.keep_bodies()
         outcome = Outcome.UPSTREAM_ERROR if self._call.answer.error is not None else Outcome.SUCCESS

@@ -30,7 +30,7 @@ class StrangerBudget:
 
     @contextmanager
     def share(self, address: str) -> Iterator[Share]:
-        """Context manager that counts the memory of one request's body while its sender has shown no valid key.
+        """Context manager with a `Share`, which counts the memory of one request's body until its sender shows a key.
 
         `address` is the client's. After the `with` block, the memory counts as free again.
         """

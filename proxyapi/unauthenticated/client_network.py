@@ -31,7 +31,10 @@ def client_site(address: str) -> str:
 
 
 def _network(address: str, prefix: int) -> str:
-    """Returns the network of `prefix` bits around an IPv6 address, as text; for IPv4, the address itself."""
+    """Returns the network of `prefix` bits around an IPv6 address, as text; for IPv4, the address itself.
+
+    A text that is no address is cut at `MAX_TEXT_CHARACTERS`.
+    """
     parsed = parse_address(address)
     if parsed is None:
         return address[:MAX_TEXT_CHARACTERS]

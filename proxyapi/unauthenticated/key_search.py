@@ -43,7 +43,8 @@ class KeySearch:
     def finds_key(self, data: bytes, *, is_last: bool) -> bool:
         """Searches the next piece of a request's body for a valid key; returns whether one has been found.
 
-        `is_last` says that no piece follows.
+        A key may begin in one piece and end in the next. `is_last` says that no piece follows. No more than
+        `MAX_PLACES` places of a body are looked at.
         """
         text = self._kept + data
         self._kept = b""
@@ -66,7 +67,7 @@ class KeySearch:
         return False
 
     def _value(self, raw: bytes) -> str:
-        """Converts the value of a JSON member or form field, which may be a key, to text; decodes JSON escapes."""
+        """Converts the value of a JSON member or form field, which may be a key, to text; decodes the usual escapes."""
         text = raw.decode("utf-8", "replace")
         if self._is_form or "\\" not in text:
             return text

@@ -65,9 +65,9 @@ class RefusalPace:
         return too_many
 
     def count(self, address: str) -> float:
-        """Counts a request with a missing or wrong key; returns 0 while there are few from this network.
+        """Counts a request with a missing or wrong key; returns 0 while there are few from the client's network.
 
-        After too many, returns the seconds until the count starts again.
+        After more than `INVALID_KEYS_PER_MINUTE`, returns the seconds until the count starts again.
         """
         now = time.monotonic()
         network = client_network(address)

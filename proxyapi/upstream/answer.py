@@ -31,7 +31,7 @@ class UpstreamAnswer:
 
     @property
     def is_text(self) -> bool:
-        """True if the answer's Content-Type is JSON or other text, or is missing."""
+        """True if the answer's Content-Type is JSON or any text but an event stream, or is missing."""
         # Such an answer is read whole before it is passed on; sound, files and streams of events pass while they
         # arrive.
         kind = self.content_type.lower()
@@ -105,9 +105,9 @@ class UpstreamAnswer:
         return await self._chunk(sink)
 
     async def _chunk(self, sink: Sink) -> bytes:
-        """Does the work of `chunk` for bytes that come from the connection.
+        """Gives pieces of upstream's body to `sink`, as `chunk` does, but not the beginning that `begins_as` has read.
 
-        An error of the connection is raised as the error that the caller gets.
+        Raises a fault of the connection as the error that the caller gets.
         """
         try:
             return await self._exchange.chunk(sink)

@@ -52,7 +52,7 @@ class SDKClient(NamedTuple):
 
 @cache
 def sdk_client() -> SDKClient:
-    """Asks the OpenAI SDK for its base URL and its headers; takes half a second when it is called first.
+    """Returns the base URL and the headers of the OpenAI SDK; the first call asks the SDK, which takes half a second.
 
     Raises:
         subprocess.CalledProcessError: the SDK cannot be asked. It has said why in this process's own error output.
@@ -76,7 +76,7 @@ def transport() -> Transport:
 def prepare() -> None:
     """Asks the SDK, and reads the certificates of TLS, for which the first call would otherwise have to wait.
 
-    To be called in a thread. If the certificates cannot be read, each call tries again, and its error says so.
+    To be called in a thread. If the certificates cannot be read, each call tries again, and fails as an internal error.
     """
     sdk_client()
     with suppress(OSError):
@@ -92,11 +92,12 @@ async def close() -> None:
 async def send(request: UpstreamRequest) -> UpstreamAnswer:
     """Sends a request to upstream, and returns the answer as soon as its head has arrived, whatever its status.
 
-    If the connection fails, a GET or DELETE is sent up to `RETRIES` times more.
+    The answer to a GET or DELETE is first read whole if it is text; if the connection fails, such a request is sent up
+    to `RETRIES` times more.
 
     Raises:
-        UpstreamUnreachable: no connection could be opened, or it broke before the head of an answer.
-        UpstreamTimeout: no connection was opened, or no head of an answer arrived, in time.
+        UpstreamUnreachable: no connection could be opened, or it broke too early.
+        UpstreamTimeout: no connection was opened, or no answer arrived, in time.
         RequestTimeout: the deadline passed while the caller was still sending the body.
         UpstreamAnswerTooLarge: the answer to a GET or DELETE is text, was read here, and is too large.
     """

@@ -69,9 +69,12 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def ended(self, *, reusable: bool) -> None:
-        """Frees this connection after an exchange: keeps a `reusable` one for another exchange, closes any other."""
+        """Frees this connection after an exchange: keeps a `reusable` one for another exchange, closes any other.
+
+        Also closes one with bytes of the request that still wait to be sent.
+        """
         self._exchange = None
-        # While bytes of this request still wait to be sent, upstream may close without reading them.
+        # Upstream may close without reading those bytes.
         if reusable and not self.closing and not self._transport.get_write_buffer_size():
             self._vacant(self)
         else:

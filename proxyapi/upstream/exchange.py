@@ -133,7 +133,7 @@ class Exchange:
         `sink` raises an exception, the exchange ends, and the exception is raised here.
 
         Raises:
-            TransportFault: the body did not arrive whole.
+            TransportFault: the body did not arrive whole. An exception of the request's body is raised unchanged.
         """
         rest = b""
         while not rest:
@@ -223,11 +223,11 @@ class Exchange:
             self._heard_at = self._loop.time()
 
     def _pop_buffered(self) -> bytes:
-        """Empties the buffer of the answer's body, and returns the bytes that were in it."""
+        """Empties the buffer of the answer's body, and returns the bytes; decoding or reading may then go on."""
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces = []
         self._buffered = 0
-        # Decoding, or reading from upstream, goes on if a full buffer had stopped it.
+        # goes on with what the full buffer had stopped
         if self._decoder is not None and self._decoder.has_more:
             self._schedule_step()
         elif self._paused:
@@ -254,9 +254,10 @@ class Exchange:
             self._connection.resume()
 
     def _decode(self, decoder: Decoder) -> None:
-        """Decodes one step of an encoded answer into the buffer; pauses reading from upstream if more is left.
+        """Decodes one step of an encoded answer into the buffer.
 
-        Raises `zlib.error` for bytes that are wrongly encoded.
+        If more is left, pauses reading from upstream, and schedules the next step unless the buffer is full. Raises
+        `zlib.error` for bytes that are wrongly encoded.
         """
         self._buffer(decoder.step())
         if not decoder.has_more:
@@ -328,7 +329,10 @@ class Exchange:
     # Called by the connection.
 
     def data_received(self, data: bytes) -> None:
-        """Parses bytes of upstream's answer that have just arrived, and wakes the task that waits for them."""
+        """Parses bytes of upstream's answer that have just arrived, and wakes the task that waits for them.
+
+        Fails the exchange if they break HTTP's rules, or if the answer's head is over `MAX_HEAD_BYTES`.
+        """
         if self._silence is not None:
             self._heard_at = self._loop.time()
         if not self.status:
@@ -375,12 +379,12 @@ class Exchange:
     def on_headers_complete(self) -> None:
         """Stores the status of an answer whose head has arrived, and prepares to decode the body.
 
-        Raises `InvalidStatus` for a status that HTTP does not have, and `Broken` for an unknown encoding.
+        Drops the head of an interim answer (1xx): the real answer follows. Raises `InvalidStatus` for a status that
+        HTTP does not have, and `Broken` for an unknown encoding.
         """
         status = self._parser.get_status_code()
         if not 100 <= status < 600:
             raise InvalidStatus(status)
-        # an interim answer: the real one follows
         if status < 200:
             self.headers.clear()
             return

@@ -54,8 +54,8 @@ READING_METHODS = frozenset({"GET", "HEAD"})
 def pass_up(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
     """Returns the headers of the caller's request that go upstream, in their order; a repeated header stays repeated.
 
-    Headers that identify or authenticate the caller, or belong to its connection, are left out. The names in `headers`
-    are in lower case.
+    Headers that identify or authenticate the caller, or belong to its connection or the body's framing, are left out.
+    The names in `headers` are in lower case.
     """
     listed = {word.strip().lower() for name, value in headers if name == b"connection" for word in value.split(b",")}
     kept_back = KEPT_BACK | listed if listed else KEPT_BACK
@@ -78,7 +78,8 @@ def without_encoding(headers: Headers | None) -> Headers:
 def pass_down(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Returns the headers of upstream's answer that the caller may get, as a dict with names in lower case.
 
-    A repeated header has its values joined by commas (RFC 9110, 5.3).
+    A repeated header has its values joined by commas (RFC 9110, 5.3). Values with control characters or outside of
+    ASCII are left out.
     """
     passed: dict[str, str] = {}
     for cased, value in headers:
@@ -92,7 +93,8 @@ def location_down(location: str, *, base_url: str, root_path: str, method: str, 
     """Converts upstream's header `Location` to the one for the caller; returns None if the caller gets none.
 
     A location below upstream's `base_url` becomes the same path below the gateway's `/v1`: `/v1/files/x`, or
-    `/ai/v1/files/x` if clients reach the gateway below the `root_path` `/ai`. `method` and `status` are the call's.
+    `/ai/v1/files/x` if clients reach the gateway below the `root_path` `/ai`. Any other passes unchanged, but for two:
+    one that is malformed, and a redirect (by `status`) of a call with a body (by `method`) to another server.
     """
     base = urlsplit(base_url.rstrip("/"))
     try:
@@ -111,7 +113,7 @@ def location_down(location: str, *, base_url: str, root_path: str, method: str, 
 
 
 def _is_value(value: str) -> bool:
-    """Returns whether a header's value can be sent to the caller: only printable ASCII and tabs."""
+    """Returns whether a header's value can be sent to the caller: it has only printable ASCII characters and tabs."""
     # Nearly all values have no tab, and the first test is faster.
     return (value.isascii() and value.isprintable()) or VALUE.fullmatch(value) is not None
 

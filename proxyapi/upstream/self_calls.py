@@ -56,7 +56,7 @@ def check(api_key: str, via: str) -> None:
     `api_key` is the upstream key for the call, `via` the request's header `Via` or empty.
 
     Raises:
-        LoopDetected: the key is a key of this gateway, or the header names this gateway.
+        LoopDetected: the key is a key of this gateway, or the header names this gateway. Also logged.
     """
     may_be_ours = api_key.startswith(PREFIX) or api_key == call_settings().SECURITY_KEY
     if may_be_ours and keyring.find(api_key) is not None:

@@ -191,7 +191,7 @@ def keep_alive(opened: socket.socket) -> None:
 
 
 async def in_chunks(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yields the bytes of a request's body in HTTP's chunked transfer coding, from first to last (RFC 9112, 7.1)."""
+    """Yields a request's body in HTTP's chunked transfer coding, with the empty chunk that ends it (RFC 9112, 7.1)."""
     async for piece in pieces:
         if piece:
             yield b"%x\r\n%b\r\n" % (len(piece), piece)

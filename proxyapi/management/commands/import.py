@@ -96,7 +96,10 @@ class Command(BaseCommand):
         return texts
 
     def _make_one(self, proposal: KeyProposal) -> str:
-        """Makes one key and returns its secret; stores the reason in `refusal` and returns "" if that fails."""
+        """Makes one key, with an entry in the audit log, and returns its secret.
+
+        If that fails, stores the reason in the proposal's `refusal` and returns "".
+        """
         if AccessKey.objects.is_taken(proposal.name):
             proposal.refusal = "there is a key of this name already"
             return ""
@@ -124,7 +127,7 @@ class Command(BaseCommand):
 
 
 def _facts(proposal: KeyProposal) -> str:
-    """Returns the limits of a new key as one line, such as `budget_month 20; allowed_models gpt-4o`."""
+    """Returns a new key's owner, tags and limits as one line, such as `budget_month 20; allowed_models gpt-4o`."""
     shown = {
         name: value
         for name, value in proposal.fields.items()

@@ -96,7 +96,7 @@ class Command(BaseCommand):
         self._print_text(key, text, options)
 
     def rotate(self, options: Namespace) -> None:
-        """Gives an access key a new secret, and prints the new secret."""
+        """Gives an access key a new secret, and prints it; the old one stays valid for the time in `--grace`."""
         with transaction.atomic():
             key = self._get(options.name)
             text = key.rotate(options.grace)
