@@ -111,18 +111,22 @@ class CostCeiling:
         return replace(self, max_usage=replace(self.max_usage, output_tokens=output))
 
 
-def ceiling_of(method: str, route: Route | None, body: JSONBody | Form | None) -> CostCeiling | None:
+def ceiling_of(
+    method: str, route: Route | None, body: JSONBody | Form | None, *, is_estimate: bool = False
+) -> CostCeiling | None:
     """Computes the most that a call can use, its cost ceiling, from its request; returns None for a free call.
+
+    With `is_estimate`, of a name given twice below the body's top level the last value counts.
 
     Raises:
         RouteNotAllowed: the ledger cannot count the cost of such calls, so a key with a budget may not make them.
-        BadRequest: a JSON object below the top level of the body has a name twice.
+        BadRequest: a JSON object below the top level of the body has a name twice, and `is_estimate` is false.
     """
     if method != "POST" or (route is not None and is_free(method, route.name)):
         return None
     limit = output_limit_of(route, body) if isinstance(body, JSONBody) else None
     work = RequestedWork(body, limit)
-    if isinstance(body, JSONBody):
+    if isinstance(body, JSONBody) and not is_estimate:
         check_names(work.objects)
     name = "" if route is None else route.name
     match name:

@@ -65,7 +65,7 @@ def most_usage(method: str, route: Route | None, body: JSONBody | Form | None, t
         members = [member for member in body.members if _is_soon_read(member)]
         body, added = JSONBody(b"", members), text_size // LEAST_BYTES_PER_TOKEN
     try:
-        ceiling = ceiling_of(method, route, body)
+        ceiling = ceiling_of(method, route, body, is_estimate=True)
     except RouteNotAllowed:
         return None
     if ceiling is None:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from proxyapi.bodies.json_body import JSONBody
-from proxyapi.limits.cost_ceiling import FRAME_TOKENS, ceiling_of
+from proxyapi.limits.cost_ceiling import FRAME_TOKENS, SUPPOSED_SEARCHES, ceiling_of
 from proxyapi.limits.request_content import Form
 from proxyapi.limits.usage_estimates import (
     counts_of_streamed_text,
@@ -20,6 +20,7 @@ from proxyapi.limits.usage_estimates import (
     length_of_files,
     most_of_stream,
     most_usage,
+    supposed_tool_use,
     supposed_usage,
     usage_of_answer,
     usage_without_answer,
@@ -174,6 +175,13 @@ def test_a_stream_that_goes_on_makes_all_that_it_may() -> None:
 def test_nothing_is_supposed_of_a_call_without_tokens_to_pay(path: str) -> None:
     assert most_usage("POST", find_route(path), JSONBody.parse(b'{"model": "x"}'), 0) is None
     assert most_usage("GET", find_route("/responses/resp_1"), None, 0) is None
+
+
+def test_a_name_given_twice_does_not_hinder_an_estimate() -> None:
+    """Only a reservation refuses it: a call of a key without a budget goes on, and gets its row."""
+    body = JSONBody.parse(b'{"model":"gpt-4o","metadata":{"a":"1","a":"2"},"tools":[{"type":"web_search"}]}')
+    assert most_usage("POST", find_route("/responses"), body, 0) is not None
+    assert supposed_tool_use("POST", find_route("/responses"), body, ()) == {"web_searches": SUPPOSED_SEARCHES}
 
 
 def test_a_large_body_is_not_searched() -> None:
