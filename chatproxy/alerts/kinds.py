@@ -32,13 +32,13 @@ class KindFacts:
 LASTS = "The fault must last for so long."
 KINDS = {
     AlertKind.BUDGET: KindFacts(
-        "A key has spent so much of its budget of a day, of a month or in total.",
+        "A key has spent so much of its budget of a day or of a month, or of its lifetime budget.",
         "Tell the key's owner, or raise the budget.",
         "admin/proxyapi/accesskey/",
         threshold="Percent of the budget.",
     ),
     AlertKind.BUDGET_REFUSALS: KindFacts(
-        "Calls of a key were refused because its budget was used up.",
+        "Calls of a key were refused because its budget had no room for what they could cost.",
         "Tell the key's owner, or raise the budget.",
         "admin/proxyapi/accesskey/",
         threshold="Refused calls of one key in the window.",

@@ -53,7 +53,7 @@ def find_budget_refusals(rule: AlertRule, now: datetime) -> Iterator[FoundFault]
     )
     for key, calls in refused.values_list("key_name").annotate(Sum("calls")).order_by("key_name"):
         if calls >= max(1, _threshold(rule)):
-            title = f"Calls of key {one_line(key)} are refused, because its budget is used up"
+            title = f"Calls of key {one_line(key)} are refused, because its budget has no room for them"
             yield FoundFault(key, title, f"Refused calls: {count(calls)}.", now, {"q": key})
 
 

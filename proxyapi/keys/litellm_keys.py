@@ -230,16 +230,16 @@ def _set_budgets(proposal: KeyProposal, found: LiteLLMKey) -> None:
 
 
 def _set_budget(proposal: KeyProposal, dollars: Decimal, duration: str, spent: Decimal) -> None:
-    """Sets one budget of the new key, per day, per month or in all, from LiteLLM's `dollars` for a `duration`.
+    """Sets one budget of the new key, per day, per month or for its lifetime, from LiteLLM's `dollars` for a `duration`.
 
-    A budget in all is what is left of it after `spent` dollars. Of two budgets for the same span, the smaller counts. A
+    A lifetime budget is what is left of it after `spent` dollars. Of two budgets for the same span, the smaller counts. A
     duration without an equal span gets a remark.
     """
     span = _span(duration)
     left = max(dollars - spent, Decimal(0)) if span == "total" else max(dollars, Decimal(0))
     left = left.quantize(SMALLEST_DOLLARS, ROUND_DOWN)
     if duration and duration not in EXACT:
-        words = "in all" if span == "total" else f"a {span}"
+        words = "as lifetime budget" if span == "total" else f"a {span}"
         proposal.remarks.append(f"its budget of ${dollars} for {duration} became ${left} {words}")
     column = f"budget_{span}"
     proposal.fields[column] = min(left, proposal.fields.get(column, left))

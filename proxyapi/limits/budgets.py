@@ -287,7 +287,7 @@ def seconds_left(span: str, day: date) -> int:
 _NAMES = {
     "day": "The budget of this key for a day",
     "month": "The budget of this key for a month",
-    "total": "The budget of this key in all",
+    "total": "The lifetime budget of this key",
 }
 
 

@@ -42,21 +42,33 @@ class Command(BaseCommand):
         create.add_argument("--owner", default="")
         create.add_argument("--note", default="")
         create.add_argument("--tag", dest="tags", action="append", default=[], help="may be repeated")
-        create.add_argument("--expires", dest="expires_at", type=_moment, help="YYYY-MM-DD[THH:MM] (UTC), or 90d, 12h")
-        create.add_argument("--model", dest="allowed_models", action="append", default=[], help="a name or a pattern")
-        create.add_argument("--route", dest="allowed_routes", action="append", default=[], help="a route or a pattern")
+        create.add_argument(
+            "--expires", dest="expires_at", type=_moment,
+            help="a day or moment in UTC, as 2027-01-31 or 2027-01-31T18:00, or a time from now, as 90d or 12h",
+        )  # fmt: skip
+        create.add_argument(
+            "--model", dest="allowed_models", action="append", default=[],
+            help="a name or a pattern such as gpt-4o*; may be repeated",
+        )  # fmt: skip
+        create.add_argument(
+            "--route", dest="allowed_routes", action="append", default=[],
+            help="a route or a pattern such as /v1/responses*; may be repeated",
+        )  # fmt: skip
         create.add_argument(
             "--shared-object", dest="shared_objects", action="append", default=[],
-            help="an id, or a pattern such as vs_abc*, of what it may use beside what it makes",
+            help="an id, or a pattern such as vs_abc*, of what it may use beside what it makes; may be repeated",
         )  # fmt: skip
         for name in ("requests-per-minute", "tokens-per-minute", "parallel-calls"):
             create.add_argument(f"--{name}", type=int)
-        for name in ("budget-day", "budget-month", "budget-total"):
-            create.add_argument(f"--{name}", type=_dollars, help="dollars")
-        create.add_argument("--max-output-tokens", type=int, help="the most that a call may have; default: no limit")
+        create.add_argument("--budget-day", type=_dollars, help="dollars for a day in UTC")
+        create.add_argument("--budget-month", type=_dollars, help="dollars for a month in UTC")
+        create.add_argument("--budget-total", type=_dollars, help="dollars for all its calls (lifetime budget)")
+        create.add_argument(
+            "--max-output-tokens", type=int, help="the most that a call may have, at least 16; default: no limit"
+        )
         create.add_argument(
             "--min-output-tokens", type=int,
-            help="the least to which a budget limits a call that states no limit; default: 1000",
+            help="the least to which a budget limits a call that states no limit, at least 16; default: 1000",
         )  # fmt: skip
         create.add_argument("--log-bodies", choices=LogBodies.values, default=LogBodies.INHERIT.value)
         create.add_argument("--upstream-key-file", metavar="FILE", help="its own upstream key; - reads standard input")

@@ -80,7 +80,7 @@ def test_refusals_by_a_budget(host: Host) -> None:
 
     write_calls(host, 1, **refused)
     host.look(1)
-    assert open_titles() == ["Calls of key team a are refused, because its budget is used up"]
+    assert open_titles() == ["Calls of key team a are refused, because its budget has no room for them"]
 
     host.look(3 * 60)
     assert open_titles() == []

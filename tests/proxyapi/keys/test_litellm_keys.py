@@ -70,9 +70,9 @@ def test_it_works() -> None:
         ("1h", {"budget_day": 10}, "its budget of $10 for 1h became $10.0000 a day"),
         ("7d", {"budget_month": 10}, "its budget of $10 for 7d became $10.0000 a month"),
         ("2w", {"budget_month": 10}, "its budget of $10 for 2w became $10.0000 a month"),
-        ("90d", {"budget_total": 6}, "its budget of $10 for 90d became $6.0000 in all"),
-        ("2mo", {"budget_total": 6}, "its budget of $10 for 2mo became $6.0000 in all"),
-        ("soon", {"budget_total": 6}, "its budget of $10 for soon became $6.0000 in all"),
+        ("90d", {"budget_total": 6}, "its budget of $10 for 90d became $6.0000 as lifetime budget"),
+        ("2mo", {"budget_total": 6}, "its budget of $10 for 2mo became $6.0000 as lifetime budget"),
+        ("soon", {"budget_total": 6}, "its budget of $10 for soon became $6.0000 as lifetime budget"),
     ],
 )
 def test_a_budget_is_for_the_same_span_or_the_next_longer_one(
