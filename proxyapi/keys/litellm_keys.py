@@ -230,10 +230,10 @@ def _set_budgets(proposal: KeyProposal, found: LiteLLMKey) -> None:
 
 
 def _set_budget(proposal: KeyProposal, dollars: Decimal, duration: str, spent: Decimal) -> None:
-    """Sets one budget of the new key, per day, per month or for its lifetime, from LiteLLM's `dollars` for a `duration`.
+    """Sets one budget of the new key, by day, by month or for its lifetime, from LiteLLM's `dollars` for a `duration`.
 
-    A lifetime budget is what is left of it after `spent` dollars. Of two budgets for the same span, the smaller counts. A
-    duration without an equal span gets a remark.
+    A lifetime budget is what is left of it after `spent` dollars. Of two budgets for the same span, the smaller one
+    counts. A duration without an equal span gets a remark.
     """
     span = _span(duration)
     left = max(dollars - spent, Decimal(0)) if span == "total" else max(dollars, Decimal(0))
