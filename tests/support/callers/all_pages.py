@@ -16,7 +16,7 @@ SAMPLES = {
     "<str:kind>": "csv",
     "<path:_rest>": "1/1/",
     "<path:content_type_id>": "1",
-    "^(?P<app_label>proxyapi|auth|usage|admin)/$": "proxyapi/",
+    "^(?P<app_label>chatproxy|proxyapi|auth|usage|admin)/$": "proxyapi/",
     "(?P<url>.*)$": "nowhere/",
 }
 OBJECT = re.compile(r"admin/(\w+/\w+)/<(?:path:object_)?id>")
@@ -24,6 +24,7 @@ OBJECT = re.compile(r"admin/(\w+/\w+)/<(?:path:object_)?id>")
 REFUSED = re.compile(
     r"/admin/(r/1/1/|nowhere/|autocomplete/|usage/errors/mark/|usage/request/add/|admin/logentry/add/)"
     r"|/admin/(proxyapi/accesskey|usage/request|admin/logentry)/[^/]+/delete/|/my-usage/(data|sign-in|sign-out)|/openai"
+    r"|/admin/chatproxy/alert(message)?/(add|[^/]+/delete)/"
 )
 # What the shipper makes otherwise, for a channel that sends nothing.
 ALERTING = """
