@@ -103,7 +103,7 @@ def measure(url: str, server: int, writers: int, batches: int, rows: int, every:
         while len(times) < writers:
             [(waiting,)] = watching.execute(WAITING).fetchall()
             samples.append(waiting)
-            time.sleep(SAMPLE_SECONDS)
+            time.sleep(SAMPLE_SECONDS)  # the distance of two samples, which no event ends
             has_ended = not any(process.is_alive() for process in processes)
             while not queue.empty():
                 times.append(queue.get())
@@ -136,7 +136,7 @@ def _write(
     are_ready.wait()
     due = time.monotonic() + late
     for _ in range(batches):
-        time.sleep(max(0.0, due - time.monotonic()))
+        time.sleep(max(0.0, due - time.monotonic()))  # a batch is due each second, like a shipper's
         batch = [_row(chance) for _ in range(rows)]
         began = time.perf_counter()
         write_rows(pricer.priced(batch))
@@ -158,7 +158,7 @@ def _close_pool() -> None:
     from django.db import connections
 
     connections.close_all()
-    connections["default"].close_pool()  # type: ignore[attr-defined]  # PostgreSQL's
+    connections["default"].close_pool()  # type: ignore[attr-defined]  # the PostgreSQL backend's
 
 
 if __name__ == "__main__":
