@@ -1,7 +1,8 @@
 """uvicorn's server in a worker process: how it takes connections, and how it stops without failing a call.
 
-After SIGTERM it goes on for DRAIN_SECONDS, and each answer ends its connection. Then it closes the port, and what was
-accepted is finished: calls in flight, connections that still wait in the port's queue, requests that arrive meanwhile.
+After SIGTERM it goes on for DRAIN_SECONDS, or for `REPLACED_DRAIN_SECONDS` if that is longer and the worker alone is to
+end, and each answer ends its connection. Then it closes the port, and what was accepted is finished: calls in flight,
+connections that still wait in the port's queue, requests that arrive meanwhile.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ REPLACED_WITHIN_SECONDS = 60  # how long a worker waits to be replaced before it
 # How long a connection has, once the port is closed, to send a request that it has begun, or its first one.
 ARRIVING_SECONDS = 1.0
 LOOK_SECONDS = 0.02
+# How long a worker that is replaced serves on at least. A client that calls all the time is then told by an answer that
+# its connection ends. If the connection were closed between two of its calls, the next one could fail.
+REPLACED_DRAIN_SECONDS = 1.0
 
 
 @contextlib.asynccontextmanager
@@ -126,13 +130,15 @@ class DrainingServer(Server):
         self._ticks_until_check = TICKS_PER_SECOND * REPLACED_WITHIN_SECONDS
 
     def drain(self) -> None:
-        """Begins to drain: from now on each answer ends its connection, and after DRAIN_SECONDS the port is closed.
+        """Begins to drain: from now on each answer ends its connection, and after some time the port is closed.
 
-        May be called more than once.
+        That time is DRAIN_SECONDS, and at least `REPLACED_DRAIN_SECONDS` if this worker alone is to end. May be called
+        more than once.
         """
         # gunicorn repeats SIGTERM until a worker that it replaces has ended.
         if self._closes_at == math.inf:
-            self._closes_at = time.monotonic() + self._drain_seconds
+            # An end of the whole server may become known only later; then `_do_what_is_due` closes the port in time.
+            self._closes_at = time.monotonic() + max(self._drain_seconds, REPLACED_DRAIN_SECONDS)
             self._connections.is_draining = True
             for connection in cast("set[Protocol]", self.server_state.connections):
                 connection.end_after_answer()

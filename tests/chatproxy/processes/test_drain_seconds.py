@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import os
 import signal
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import httpx2
 import pytest
+from uvicorn import Config
 
+from chatproxy.http.connections import Connections
+from chatproxy.processes import unix_signals
+from chatproxy.processes.draining_server import REPLACED_DRAIN_SECONDS, DrainingServer
 from tests.simulator.server import Simulator
 from tests.support.callers.wire import json_call
 from tests.support.polling import wait_until
@@ -95,3 +102,35 @@ def test_what_was_accepted_is_served(start_gateway: Callable[..., Gateway], simu
     assert len(simulator.requests) == 25
     ids = [answer.headers["x-proxy-request-id"] for answer in answers]
     assert len(gateway.rows("WHERE request_id = ANY(%s::uuid[])", [ids], at_least=25)) == 25
+
+
+@pytest.mark.parametrize(
+    ("drain_seconds", "server_stops_after", "closes_after"),
+    [
+        (0, math.inf, REPLACED_DRAIN_SECONDS),
+        (5, math.inf, 5),
+        (0, 0, 0),
+        (0, 0.5, 0.5),
+        (5, 2, 2),
+    ],
+)
+def test_a_replaced_worker_tells_its_clients_before_it_closes_the_port(
+    monkeypatch: pytest.MonkeyPatch, drain_seconds: float, server_stops_after: float, closes_after: float
+) -> None:
+    """A client that calls all the time would otherwise lose the call that it sends while its connection is closed."""
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(unix_signals.stop_moment, "at", now + server_stops_after)
+    connections = Connections()
+    server = DrainingServer(Config("chatproxy.asgi:application"), os.getppid(), drain_seconds, connections, print)
+
+    server.drain()
+    assert connections.is_draining
+    assert server.should_exit == (closes_after == 0)
+    if closes_after:
+        now += closes_after - 0.01
+        asyncio.run(server.on_tick(0))
+        assert not server.should_exit
+        now += 0.02
+        asyncio.run(server.on_tick(0))
+        assert server.should_exit
