@@ -157,6 +157,11 @@ class CallRecord(Counts, total=False):
     response_bytes: int  # sent to the caller; with `by_gateway`, received from upstream
     client_address: str | None
     user_agent: str
+    # What the call was for. An empty text, as a field that is absent, means that nothing is known of it.
+    team: str  # of the key, when the call was made
+    owner: str  # of the key, likewise: a person or a team
+    end_user: str  # on whose behalf the caller says that it has sent the call
+    session: str  # the calls of one conversation have the same
     tags: list[str]
 
     usage: dict[str, object] | None  # upstream's usage object as it came, redacted

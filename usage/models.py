@@ -26,6 +26,15 @@ class _PriceOptions(TypedDict):
     blank: bool
 
 
+class _LabelOptions(TypedDict):
+    """The arguments of Django's CharField for a column of a call that says what the call was for."""
+
+    max_length: int
+    blank: bool
+    default: str
+    db_default: str
+
+
 class _PartOptions(TypedDict):
     """The arguments of Django's DecimalField for a column with a part of a sum of dollars: the estimated one, say."""
 
@@ -38,6 +47,8 @@ class _PartOptions(TypedDict):
 # Both are parts of the column `cost` beside them; the rest of it is exact. Nothing of a call is in them whose row was
 # written before rows had a `cost_kind`, although its dollars may have been estimated.
 _PART: _PartOptions = {"max_digits": 20, "decimal_places": 8, "default": 0, "db_default": 0}
+# Older code that writes beside this one leaves these columns out.
+_LABEL: _LabelOptions = {"max_length": 200, "blank": True, "default": "", "db_default": ""}
 _PRICE: _PriceOptions = {"max_digits": 14, "decimal_places": 6, "null": True, "blank": True}
 
 
@@ -146,6 +157,11 @@ class Request(models.Model):
     cost = models.DecimalField("dollars", max_digits=16, decimal_places=8, null=True)
     cost_kind = models.CharField(max_length=11, choices=CostKind, blank=True, default="", db_default="")
     price = models.JSONField(null=True, help_text="The price the cost was computed from.")
+    # What the call was for, as it was when the call was made: a key that moves takes none of its calls with it.
+    team = models.CharField(help_text="Of the key.", **_LABEL)
+    owner = models.CharField("key owner", help_text="Of the key: a person or a team.", **_LABEL)
+    end_user = models.CharField("end user", help_text="On whose behalf the caller has sent it, as it says.", **_LABEL)
+    session = models.CharField(help_text="The calls of one conversation have the same.", **_LABEL)
     tags = ArrayField(models.CharField(max_length=100), default=list, blank=True)
     by_gateway = models.BooleanField(
         "made by the gateway",

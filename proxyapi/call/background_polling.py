@@ -52,7 +52,8 @@ BATCH = 20
 POLL_TIMEOUT_SECONDS = 30.0
 # What `poll_row` reads of the call that has made a response: in the event loop no other column can be read later.
 MAKER_COLUMNS = (
-    "route", "request_model", "tags", "started_at", "request_bytes", "usage_source", *COUNTS, "other_usage",
+    "route", "request_model", "team", "owner", "end_user", "session", "tags", "started_at", "request_bytes",
+    "usage_source", *COUNTS, "other_usage",
 )  # fmt: skip
 GONE = {404, 410}  # the response was deleted, or has expired
 REFUSALS = {400, 401, 403, 405}  # this account may not ask, now or ever

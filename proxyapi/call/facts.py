@@ -29,6 +29,8 @@ class CallFacts:
     secrets: tuple[str, ...]  # to be removed from the row and from errors
     # Who makes the call. A call without a key's name gets no row in the ledger.
     key_name: str = ""
+    team: str = ""
+    owner: str = ""
     tags: tuple[str, ...] = ()
     # Whether the gateway may ask upstream about the response later, which it can do with the configured key only.
     is_pollable: bool = False
@@ -62,8 +64,8 @@ class CallFacts:
         return cls(request, given.LOG_BODIES, given.secrets)
 
     def identify(self, caller: Caller) -> None:
-        """Stores who makes the call (the key's name, tags, secrets), and which bodies the ledger keeps for the key."""
-        self.key_name, self.tags = caller.name, caller.tags
+        """Stores who makes the call (the key's name, team, owner, tags, secrets), and which bodies the ledger keeps."""
+        self.key_name, self.team, self.owner, self.tags = caller.name, caller.team, caller.owner, caller.tags
         self.log_bodies = call_settings().LOG_BODIES if caller.log_bodies == "inherit" else caller.log_bodies
         if caller.upstream_key:
             self.secrets = (*self.secrets, caller.upstream_key)

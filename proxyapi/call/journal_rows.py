@@ -54,6 +54,8 @@ def begin_row(facts: CallFacts) -> CallRecord:
         "started_at": datetime.fromtimestamp(request.arrived_at, UTC),
         "client_address": plain_address(request.META.get("REMOTE_ADDR", "")),
         "user_agent": column_text(request.META.get("HTTP_USER_AGENT", ""), 300, facts.secrets),
+        "team": facts.team,
+        "owner": facts.owner,
         "tags": list(facts.tags),
         **late_facts(facts),
     }
@@ -133,9 +135,9 @@ def poll_row(
 ) -> CallRecord:
     """Builds the ledger row of a poll, in which the gateway has learnt that a background response has ended.
 
-    The row gets the response's key, and the model, route and tags of `maker`, the row of the call that created the
-    response. `answer` is upstream's answer to the poll, which has `size` bytes and took `seconds`. If it says that the
-    response was cancelled, and states no usage, the row has an estimate.
+    The row gets the response's key and, of `maker`, the row of the call that created the response: the model, route,
+    team, owner, end user, session and tags. `answer` is upstream's answer to the poll, which has `size` bytes and took
+    `seconds`. If it says that the response was cancelled, and states no usage, the row has an estimate.
     """
     # A poll is no call of a key.
     usage = cast(SupposedUsage, answer.counts)
@@ -162,6 +164,10 @@ def poll_row(
         "started_at": started_at,
         "duration_ms": _milliseconds(seconds),
         "response_bytes": size,
+        "team": maker.team,
+        "owner": maker.owner,
+        "end_user": maker.end_user,
+        "session": maker.session,
         "tags": [*maker.tags, "background"],
         "objects": answer.created.take_new()[:MAX_RECORDED_IDS] if answer.created is not None else [],
         "objects_last": False,

@@ -71,6 +71,8 @@ class Caller:
     max_output_tokens: int | None = None  # of one call
     min_output_tokens: int = MIN_OUTPUT_TOKENS  # of one answer, where the budget limits it
     log_bodies: str = "inherit"
+    team: str = ""  # its name; empty for a key without a team
+    owner: str = ""
     tags: tuple[str, ...] = ()
     upstream_key: str | None = field(default=None, repr=False)
 
@@ -278,6 +280,7 @@ def _caller(record: Record) -> Caller:
         max_output_tokens=record.get("max_output_tokens"),  # as shared objects
         min_output_tokens=record.get("min_output_tokens") or MIN_OUTPUT_TOKENS,
         log_bodies=record["log_bodies"],
+        owner=record.get("owner", ""),  # as shared objects
         tags=tuple(record["tags"]),
         upstream_key=_unsealed(record["sealed_upstream_key"]),
     )

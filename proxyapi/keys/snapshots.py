@@ -26,7 +26,7 @@ from usage.ledger import ledger
 logger = logging.getLogger(__name__)
 
 FIELDS = (
-    "name", "tags", "expires_at", "allowed_models", "allowed_routes", "shared_objects", "requests_per_minute",
+    "name", "owner", "tags", "expires_at", "allowed_models", "allowed_routes", "shared_objects", "requests_per_minute",
     "tokens_per_minute", "parallel_calls", "budget_day", "budget_month", "budget_total", "max_output_tokens",
     "min_output_tokens", "log_bodies", "sealed_upstream_key", "digest", "previous_digest", "previous_valid_until",
 )  # fmt: skip

@@ -38,7 +38,8 @@ _FIRST = DigestVersion(
 )  # fmt: skip
 _WITH_COST_KIND = DigestVersion((*_FIRST.columns, "other_usage", "cost_kind"), _FIRST.marks)
 _WITH_OUTPUT_LIMIT = DigestVersion((*_WITH_COST_KIND.columns, "output_limit"), _FIRST.marks)
-VERSIONS: tuple[DigestVersion, ...] = (_FIRST, _WITH_COST_KIND, _WITH_OUTPUT_LIMIT)
+_WITH_LABELS = DigestVersion((*_WITH_OUTPUT_LIMIT.columns, "team", "owner", "end_user", "session"), _FIRST.marks)
+VERSIONS: tuple[DigestVersion, ...] = (_FIRST, _WITH_COST_KIND, _WITH_OUTPUT_LIMIT, _WITH_LABELS)
 
 
 def digest_sql(version: DigestVersion) -> str:

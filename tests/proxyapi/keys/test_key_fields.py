@@ -16,13 +16,13 @@ from proxyapi.management.commands import keys as keys_command
 from proxyapi.models import AccessKey, LogBodies
 
 # The fields of a caller that are no rules, or are written otherwise in the table.
-OTHERS = {"name", "tags", "budgets", "upstream_key"}
+OTHERS = {"name", "team", "owner", "tags", "budgets", "upstream_key"}
 RULES = {field.name for field in fields(Caller)} - OTHERS | {f"budget_{field.name}" for field in fields(Budgets)}
 
 
 def test_a_snapshot_has_each_rule_of_a_caller() -> None:
     texts = {"digest", "previous_digest", "previous_valid_until", "expires_at"}
-    assert set(FIELDS) == RULES | texts | {"name", "tags", "sealed_upstream_key"}
+    assert set(FIELDS) == RULES | texts | {"name", "owner", "tags", "sealed_upstream_key"}
 
 
 def test_the_admin_shows_each_rule_of_a_caller() -> None:

@@ -63,13 +63,14 @@ def start_keyring(data_dir: Path, transactional_db: None, monkeypatch: pytest.Mo
 
 
 def test_it_works(start_keyring: Callable[[], Keyring]) -> None:
-    rules = {"allowed_models": ["gpt-4o*"], "tags": ["a"], "parallel_calls": 3, "budget_day": "1.5"}
+    rules = {"allowed_models": ["gpt-4o*"], "tags": ["a"], "owner": "Ada", "parallel_calls": 3, "budget_day": "1.5"}
     _, text = AccessKey.objects.issue("one", upstream_key="sk-of-its-own", **rules)
     keyring = start_keyring()
     caller = keyring.find(text)
 
     assert caller is not None
     assert (caller.name, caller.allowed_models, caller.tags) == ("one", ("gpt-4o*",), ("a",))
+    assert (caller.team, caller.owner) == ("", "Ada")
     assert (caller.parallel_calls, caller.requests_per_minute) == (3, None)
     assert caller.budgets == Budgets(day=Decimal("1.5"))
     assert caller.upstream_key == "sk-of-its-own"

@@ -40,7 +40,7 @@ def call(gateway: Gateway, text: str, **fields: Any) -> httpx2.Response:
 
 
 def test_it_works(gateway: Gateway, simulator: Simulator) -> None:
-    text = gateway.make_key("test it works", "--tag", "team a", "--tag", "night")
+    text = gateway.make_key("test it works", "--tag", "team a", "--tag", "night", "--owner", "Ada")
     answer = call(gateway, text)
 
     assert TEXT.fullmatch(text)
@@ -49,6 +49,7 @@ def test_it_works(gateway: Gateway, simulator: Simulator) -> None:
     assert text not in simulator.last.body.decode()
     row = gateway.row(answer)
     assert (row["key_name"], row["tags"], row["outcome"]) == ("test it works", ["team a", "night"], "success")
+    assert (row["team"], row["owner"]) == ("", "Ada")
 
 
 # --- in a call

@@ -85,7 +85,11 @@ def random_call(chance: random.Random, moment: datetime = NOON) -> Row:
         overhead_ms=chance.choice([None, round(chance.random(), 3)]),
         cached_tokens=None,
         client_address=chance.choice([None, "127.0.0.1", "::1"]),
-        tags=chance.choice([[], ["a", "b c", '"']]),
+        team=chance.choice(["", "red", "größe"]),
+        owner=chance.choice(["", "Ada", "a' b"]),
+        end_user=chance.choice(["", "user-1", "user-2", '"']),
+        session=chance.choice(["", "talk 1"]),
+        tags=chance.choice([[], ["a", "b c", '"'], ["project=x", "a"], ["project=x", "project=y"]]),
         user_agent=chance.choice(["", "curl/8 (ä)"]),
         **counts,
     )

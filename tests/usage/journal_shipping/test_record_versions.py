@@ -22,6 +22,7 @@ def test_a_journal_without_a_version_is_shipped(tmp_path: Path) -> None:
     ship(tmp_path, begin(row), end(row))
     (request,) = stored(row["request_id"])
     assert request.outcome == "success"
+    assert {request.team, request.owner, request.end_user, request.session} == {""}  # it had none of these fields
     assert not (tmp_path / NEWER).exists()
 
 

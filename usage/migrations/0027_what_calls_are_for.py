@@ -1,0 +1,34 @@
+"""Old code that still runs leaves these columns out: nothing is known of what its calls were for."""
+
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+
+    dependencies = [
+        ('usage', '0026_peaks'),
+    ]
+
+    operations = [
+        migrations.RunSQL("SET LOCAL lock_timeout = '30s'", ""),
+        migrations.AddField(
+            model_name='request',
+            name='end_user',
+            field=models.CharField(blank=True, db_default='', default='', help_text='On whose behalf the caller has sent it, as it says.', max_length=200, verbose_name='end user'),
+        ),
+        migrations.AddField(
+            model_name='request',
+            name='owner',
+            field=models.CharField(blank=True, db_default='', default='', help_text='Of the key: a person or a team.', max_length=200, verbose_name='key owner'),
+        ),
+        migrations.AddField(
+            model_name='request',
+            name='session',
+            field=models.CharField(blank=True, db_default='', default='', help_text='The calls of one conversation have the same.', max_length=200),
+        ),
+        migrations.AddField(
+            model_name='request',
+            name='team',
+            field=models.CharField(blank=True, db_default='', default='', help_text='Of the key.', max_length=200),
+        ),
+    ]
