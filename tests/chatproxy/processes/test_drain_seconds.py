@@ -6,17 +6,17 @@ import asyncio
 import math
 import os
 import signal
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from types import SimpleNamespace
 
 import httpx2
 import pytest
 from uvicorn import Config
 
 from chatproxy.http.connections import Connections
-from chatproxy.processes import unix_signals
+from chatproxy.processes import draining_server, unix_signals
 from chatproxy.processes.draining_server import REPLACED_DRAIN_SECONDS, DrainingServer
 from tests.simulator.server import Simulator
 from tests.support.callers.wire import json_call
@@ -119,7 +119,7 @@ def test_a_replaced_worker_tells_its_clients_before_it_closes_the_port(
 ) -> None:
     """A client that calls all the time would otherwise lose the call that it sends while its connection is closed."""
     now = 100.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(draining_server, "time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr(unix_signals.stop_moment, "at", now + server_stops_after)
     connections = Connections()
     server = DrainingServer(Config("chatproxy.asgi:application"), os.getppid(), drain_seconds, connections, print)
