@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 from uuid import UUID
@@ -24,6 +25,7 @@ from usage.ids import first_id, time_of
 LOCK_TIMEOUT_MS = 500
 TRIES, PAUSE_SECONDS = 5, 1.0
 LIMITS = f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}; SET LOCAL statement_timeout = 0"
+MOST_COUNTED = 10_000  # rows of a table; a larger number is estimated
 CHANGING = 0x70617274  # the number of an advisory lock: one process at a time makes partitions
 
 READ = """
@@ -51,6 +53,17 @@ class Partition(NamedTuple):
         return (self.start is None or self.start <= moment) and moment < self.end
 
 
+@dataclass(frozen=True)
+class RowCount:
+    """A number of rows, which was counted or is PostgreSQL's estimate."""
+
+    rows: int = 0
+    is_estimate: bool = False
+
+    def __add__(self, other: RowCount) -> RowCount:
+        return RowCount(self.rows + other.rows, self.is_estimate or other.is_estimate)
+
+
 def partitions(table: str) -> list[Partition]:
     """Returns the partitions of a table, the oldest first, without the default one; none if it is not partitioned."""
     with connection.cursor() as cursor:
@@ -65,6 +78,21 @@ def has_rows(table: str) -> bool:
         cursor.execute(f"SELECT EXISTS (SELECT FROM {table})")
         [(found,)] = cursor.fetchall()
     return bool(found)
+
+
+def count_rows(cursor: CursorWrapper, table: str) -> RowCount:
+    """Returns how many rows `table`, a table or a single partition, has.
+
+    Up to `MOST_COUNTED` rows are counted. To count millions takes as long as to read them, so of more rows the number
+    is the one with which PostgreSQL plans its queries.
+    """
+    cursor.execute(f"SELECT count(*) FROM (SELECT FROM {table} LIMIT {MOST_COUNTED + 1}) AS counted")
+    [(rows,)] = cursor.fetchall()
+    if rows <= MOST_COUNTED:
+        return RowCount(rows)
+    cursor.execute(f"EXPLAIN (FORMAT JSON) SELECT FROM {table}")
+    [([explained],)] = cursor.fetchall()
+    return RowCount(max(rows, int(explained["Plan"]["Plan Rows"])), is_estimate=True)
 
 
 def make_partition(table: str, partition: Partition) -> None:

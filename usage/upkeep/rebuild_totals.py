@@ -21,7 +21,18 @@ from django.db.models.functions import TruncDay, TruncHour
 from usage.call_record import SummedRow
 from usage.database.clock import database_now
 from usage.ids import first_id
-from usage.models import FAILED, NEEDS_PRICE, ErrorTotal, Outcome, Request, Span, UsageDay, UsageHour, UsageTotal
+from usage.models import (
+    FAILED,
+    NEEDS_PRICE,
+    ErrorTotal,
+    Outcome,
+    Request,
+    Span,
+    UsageDay,
+    UsageHour,
+    UsagePeak,
+    UsageTotal,
+)
 from usage.sums.adding_up import Rollup, Sums
 from usage.sums.pruned import DAY, comparable_since, histograms_since, latest
 from usage.sums.tables import DAY_KEYS, DAY_SUMS, HISTOGRAMS, HOUR_KEYS, HOUR_SUMS, MAXES, SUMMED_NAMES, HistogramName
@@ -62,7 +73,7 @@ def rebuild_day(day: datetime) -> None:
     """Computes the totals of one day (UTC), and of its hours, again from the table of hours (`UsageHour`).
 
     If the hours' histograms have been emptied because of their age, the totals keep those that they have. The day's
-    peaks (`UsagePeak`) are raised where an hour has higher ones.
+    highest figures (`UsagePeak`) become those of its hours.
     """
     with _without_writers() as cursor:
         totals = UsageTotal.objects.filter(span__in=TOTALS_OF_HOURS, start__gte=day, start__lt=day + DAY)
@@ -75,6 +86,7 @@ def rebuild_day(day: datetime) -> None:
             totals.update(**dict.fromkeys(COUNTERS, 0))
         rollup = _sums_of_hours(hours, histograms=HISTOGRAMS if has_histograms else ())
         rollup.write_totals(cursor, TOTALS_OF_HOURS)
+        UsagePeak.objects.filter(day=day.date()).delete()
         rollup.raise_peaks(cursor)
 
 

@@ -34,7 +34,15 @@ from django.db.backends.utils import CursorWrapper
 from usage.database.clock import ClocksDiffer, check_clocks
 from usage.database.fault_words import words_of
 from usage.database.lock import try_lock
-from usage.database.partitions import Partition, change_tables, drop_partitions, has_rows, partitions
+from usage.database.partitions import (
+    Partition,
+    RowCount,
+    change_tables,
+    count_rows,
+    drop_partitions,
+    has_rows,
+    partitions,
+)
 from usage.ids import first_id
 from usage.models import LedgerState, Span, UsageTotal
 from usage.money.spent_and_reserved import drop_orphans
@@ -58,11 +66,19 @@ class Pruned(NamedTuple):
     """The result of one deletion of old data: the numbers of calls' rows, and of logged bodies, that were deleted.
 
     `is_more_due` is true if there are more data of that age, which were left because of the limit for one deletion.
+    `are_estimates` is true if whole months were deleted whose rows were too many to count (`count_rows`).
     """
 
     rows: int
     bodies: int
     is_more_due: bool
+    are_estimates: bool = False
+
+    @property
+    def text(self) -> str:
+        """The deleted numbers in words, such as `about 1200000 rows and 0 bodies`."""
+        about = "about " if self.are_estimates else ""
+        return f"{about}{self.rows} rows and {self.bodies} bodies"
 
 
 class Deletion(NamedTuple):
@@ -119,7 +135,7 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
     now = now or check_clocks()
     stopping = stopping or threading.Event()
     state = LedgerState.load()
-    bodies = rows = 0
+    bodies = rows = RowCount()
     is_more_due = False
     last = state.pruned_at if state.pruned_at and state.pruned_at <= now and not all_at_once else now
     # Old totals of minutes are deleted, too, and the histograms of old hours are emptied.
@@ -150,7 +166,7 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
         if not stopping.is_set():
             rows = _delete(deletion, stopping, note=partial(state.save, update_fields=["pruned_before"]))
         is_more_due = is_more_due or deletion.leaves_more
-    return Pruned(rows, bodies, is_more_due)
+    return Pruned(rows.rows, bodies.rows, is_more_due, rows.is_estimate or bodies.is_estimate)
 
 
 def _plan_deletion(
@@ -176,19 +192,16 @@ def _delete(
     *,
     condition: str = "true",
     note: Callable[[], object] = lambda: None,
-) -> int:
+) -> RowCount:
     """Deletes the rows that a `Deletion` describes: whole partitions, then batches; returns how many were deleted.
 
     Of the batches, only rows that fulfil the SQL `condition` are deleted. `note` is called in the first transaction,
     which deletes the partitions. No further batch is deleted once `stopping` is set.
     """
 
-    def drop(cursor: CursorWrapper) -> int:
+    def drop(cursor: CursorWrapper) -> RowCount:
         names = [partition.name for partition in partitions(deletion.table) if deletion.includes(partition)]
-        rows = 0
-        for name in names:
-            cursor.execute(f"SELECT count(*) FROM {name}")
-            rows += cursor.fetchone()[0]
+        rows = sum((count_rows(cursor, name) for name in names), RowCount())
         note()
         drop_partitions(cursor, names)
         return rows
@@ -204,7 +217,7 @@ def _delete(
                 [since, first_id(deletion.until)],
             )
             gone = [request_id for (request_id,) in cursor.fetchall()]
-        total += len(gone)
+        total += RowCount(len(gone))
         if len(gone) < BATCH_SIZE or stopping.wait(PAUSE_SECONDS):
             return total
         since = max(gone)  # so that no batch reads the index entries of rows that earlier batches have deleted
@@ -277,7 +290,7 @@ def prune_if_due(stopping: threading.Event | None = None) -> bool:
         if stopping and stopping.is_set():
             return False
         LedgerState.objects.filter(pk=state.pk).update(pruned_at=now)
-        logger.info("pruned %d rows and %d bodies", pruned.rows, pruned.bodies)
+        logger.info("pruned %s", pruned.text)
         if pruned.is_more_due:
             logger.warning("more is past its time, and waits; `manage.py ledger prune --yes` deletes all of it")
         return True

@@ -26,7 +26,13 @@ from usage.upkeep.differing_sums import (
     differing_histograms,
     first_row,
 )
-from usage.upkeep.wrong_totals import missing_names, wrong_histograms_of_totals, wrong_minutes, wrong_totals
+from usage.upkeep.wrong_totals import (
+    missing_names,
+    wrong_histograms_of_totals,
+    wrong_minutes,
+    wrong_peaks,
+    wrong_totals,
+)
 
 MOST_FAULTS = 100  # of one kind; a check ends after so many
 SHIPPING_SECONDS = 15.0  # within this time a running server writes the calls in its journal to the database
@@ -75,6 +81,7 @@ def _checks(journal: Path, since: datetime | None) -> Iterator[tuple[str, Iterat
         yield f"{name} of hours", wrong_histograms(name, latest(comparable, with_histograms))
         yield f"{name} of totals", wrong_histograms_of_totals(name, latest(since, with_histograms))
     yield "totals of hours and days", wrong_totals(since)
+    yield "peaks", wrong_peaks(since)
     yield "names", missing_names()
     yield "totals of minutes", wrong_minutes(comparable)
     yield "failures", wrong_failures(comparable)

@@ -1,4 +1,4 @@
-"""Compares the dashboard's totals with the sums of hours, and those of minutes with the rows of calls.
+"""Compares the dashboard's totals and peaks with the sums of hours, and totals of minutes with the rows of calls.
 
 `usage.upkeep.verify` yields what is found.
 """
@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from django.db import connection
@@ -15,7 +15,7 @@ from usage.database.clock import database_now
 from usage.ids import first_id
 from usage.models import Dimension, Span
 from usage.sums.summed_names import SUMMED_MODEL_SQL
-from usage.sums.tables import DIMENSIONS, DURATION, HOUR_KEYS, NAMED, NEEDS_PRICE_SQL, TOTAL_KEYS, TOTAL_SUMS
+from usage.sums.tables import DIMENSIONS, DURATION, HOUR_KEYS, MAXES, NAMED, NEEDS_PRICE_SQL, TOTAL_KEYS, TOTAL_SUMS
 from usage.upkeep.differing_sums import DIFFERS, DIFFERS_CLEARLY, DOUBLES, IS_CALL, adding_cursor, summed_value
 
 # The column of `UsageHour` in which a dimension of the totals has its values.
@@ -133,6 +133,26 @@ def wrong_histograms_of_totals(name: str, since: datetime | None) -> Iterator[st
         cursor.execute(query, {"since": since, "dimensions": list(columns), "named": list(NAMED)})
         for group in cursor.fetchall():
             yield f"usage_usagetotal's histogram of {name} is off for {' / '.join(group)}"
+
+
+def wrong_peaks(since: datetime | None) -> Iterator[str]:
+    """Yields a line of text for each day whose highest figures (`UsagePeak`) are not those of its hours, for 100 days.
+
+    Only days from `since` on are compared; all if it is None.
+    """
+    names = [f"max_{name}" for name in MAXES]
+    query = f"""
+        WITH a AS (
+            SELECT (hour AT TIME ZONE 'UTC')::date AS day, {", ".join(f"max({name}) AS {name}" for name in names)}
+            FROM usage_usagehour WHERE hour >= COALESCE(%(since)s, '-infinity'::timestamptz) GROUP BY 1
+        ), b AS (SELECT * FROM usage_usagepeak WHERE day >= COALESCE(%(day)s::date, '-infinity'))
+        SELECT day::text FROM a FULL JOIN b USING (day)
+        WHERE {" OR ".join(f"a.{name} IS DISTINCT FROM b.{name}" for name in names)} ORDER BY day LIMIT 100
+    """
+    with adding_cursor() as cursor:
+        cursor.execute(query, {"since": since, "day": since and since.astimezone(UTC).date()})
+        for (day,) in cursor.fetchall():
+            yield f"usage_usagepeak has not the highest figures of {day}"
 
 
 def missing_names() -> Iterator[str]:

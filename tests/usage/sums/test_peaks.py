@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from usage.models import UsageHour, UsagePeak
 from usage.money.row_pricing import Pricer
 from usage.page_data.newest_calls import read_counters
 from usage.upkeep.rebuild_totals import rebuild_totals
+from usage.upkeep.verify import find_faults
 
 pytestmark = pytest.mark.django_db
 
@@ -39,12 +41,20 @@ def test_the_counters_of_all_calls_need_no_sums_of_hours() -> None:
     assert read_counters() == COUNTERS
 
 
-def test_peaks_that_are_missing_or_too_low_are_mended() -> None:
+@pytest.mark.parametrize("figure", [None, 1, 10_000], ids=["missing", "too low", "too high"])
+def test_peaks_that_are_wrong_are_found_and_mended(figure: int | None) -> None:
     """Older code, which does not know of peaks, may have written the calls."""
     right = list(UsagePeak.objects.order_by("day").values())
-    UsagePeak.objects.filter(day=NOON).delete()
-    UsagePeak.objects.update(max_duration_ms=1, max_input_tokens=2)
+    wrong = UsagePeak.objects.filter(day=NOON.date())
+    if figure is None:
+        wrong.delete()
+    else:
+        wrong.update(max_input_tokens=figure)
+    said = "usage_usagepeak has not the highest figures of 2026-11-01"
+    assert list(find_faults(Path("/nonexistent"))) == [said]
+    assert list(find_faults(Path("/nonexistent"), since=datetime(2026, 11, 2, tzinfo=UTC))) == []
 
     rebuild_totals(NOON + timedelta(days=3))
 
     assert list(UsagePeak.objects.order_by("day").values()) == right
+    assert list(find_faults(Path("/nonexistent"))) == []

@@ -21,7 +21,7 @@ from usage.ids import first_id
 from usage.models import CountedResponse, LedgerState, Request, RequestBody, UsageDay
 from usage.sums.pruned import pruned_ids_end
 from usage.upkeep.months import BODIES, CALLS, month_of, next_month
-from usage.upkeep.retention import DAY, prune, prune_if_due
+from usage.upkeep.retention import DAY, Pruned, prune, prune_if_due
 from usage.upkeep.verify import find_faults
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -66,21 +66,31 @@ def before(month: datetime) -> int:
 
 def test_a_month_goes_when_all_of_it_is_past(rows: list[dict[str, Any]]) -> None:
     sums = list(UsageDay.objects.order_by("day").values())
-    assert prune(NOW) == (4, 4, True)
+    assert prune(NOW) == Pruned(4, 4, True)
     assert f"{CALLS}_{MONTHS[5]:%Y_%m}" not in names(CALLS)
     assert f"{BODIES}_{MONTHS[5]:%Y_%m}" not in names(BODIES)
     assert faults() == []
     assert pruned_ids_end() == first_id(MONTHS[4])
-    assert prune(NOW) == (4, 4, False)
+    assert prune(NOW) == Pruned(4, 4, False)
     assert LedgerState.load().pruned_before == MONTHS[3] + DAY
     assert before(MONTHS[3]) == 4  # partly past
-    assert prune(NOW) == (0, 0, False)
+    assert prune(NOW) == Pruned(0, 0, False)
     assert list(UsageDay.objects.order_by("day").values()) == sums
     assert faults() == []
 
 
+@pytest.mark.usefixtures("rows")
+def test_many_rows_of_a_month_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partitions_module, "MOST_COUNTED", 2)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE usage_request, usage_requestbody")
+    pruned = prune(NOW)
+    assert pruned == Pruned(4, 4, True, are_estimates=True)
+    assert pruned.text == "about 4 rows and 4 bodies"
+
+
 def test_with_yes_all_months_go_at_once(rows: list[dict[str, Any]]) -> None:
-    assert prune(NOW, all_at_once=True) == (8, 8, False)
+    assert prune(NOW, all_at_once=True) == Pruned(8, 8, False)
     assert before(MONTHS[3]) == 4
     assert faults() == []
 

@@ -26,7 +26,7 @@ from tests.support.polling import PATIENCE
 from usage.ids import first_id
 from usage.models import LedgerState, Request, RequestBody
 from usage.upkeep import retention
-from usage.upkeep.retention import DailyPruning, prune, prune_if_due
+from usage.upkeep.retention import DailyPruning, Pruned, prune, prune_if_due
 from usage.upkeep.verify import find_faults
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -54,21 +54,21 @@ def rows(tmp_path: Path) -> list[dict[str, Any]]:
 
 def test_it_works(rows: list[dict[str, Any]]) -> None:
     sums = stored_sums()
-    assert prune(NOW) == (5, 12, False)
+    assert prune(NOW) == Pruned(5, 12, False)
     kept = {row["request_id"] for row in rows[:10]}
     assert {str(request.pk) for request in Request.objects.all()} == kept
     assert {str(body.pk) for body in RequestBody.objects.all()} == {row["request_id"] for row in rows[:3]}
     assert stored_sums() == sums
     assert list(find_faults(Path("/nonexistent"))) == []
-    assert prune(NOW) == (0, 0, False)
+    assert prune(NOW) == Pruned(0, 0, False)
 
 
 def test_zero_keeps_everything_for_ever(rows: list[dict[str, Any]], settings: Settings) -> None:
     settings.RETENTION_DAYS = settings.BODY_RETENTION_DAYS = 0
-    assert prune(NOW) == (0, 0, False)
+    assert prune(NOW) == Pruned(0, 0, False)
     assert RequestBody.objects.count() == 15
     settings.RETENTION_DAYS = 10
-    assert prune(NOW) == (5, 5, False)  # a row takes its body with it
+    assert prune(NOW) == Pruned(5, 5, False)  # a row takes its body with it
 
 
 def test_after_pruning_a_change_is_still_noticed(rows: list[dict[str, Any]]) -> None:

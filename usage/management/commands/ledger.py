@@ -163,8 +163,8 @@ class Command(BaseCommand):
     def prune(self, options: Options) -> None:
         """Deletes calls that are older than RETENTION_DAYS, and bodies that are older than BODY_RETENTION_DAYS.
 
-        Prints how many were deleted. Without `--yes`, one run deletes at most a month of calls, and a few days of
-        bodies (`PRUNED_AT_ONCE`).
+        Prints how many were deleted, and "about" where months of many calls went as a whole. Without `--yes`, one run
+        deletes at most a month of calls, and a few days of bodies (`PRUNED_AT_ONCE`).
         """
         try:
             pruned = retention.prune(all_at_once=options["yes"])
@@ -176,7 +176,7 @@ class Command(BaseCommand):
             raise CommandError(
                 "a dump, an export or a long query uses the tables; try again when it has ended"
             ) from None
-        self.stdout.write(f"pruned {pruned.rows} rows and {pruned.bodies} bodies")
+        self.stdout.write(f"pruned {pruned.text}")
         if pruned.is_more_due:
             days = retention.PRUNED_AT_ONCE.days
             self.stdout.write(
