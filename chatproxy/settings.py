@@ -1,4 +1,7 @@
-"""Django's settings, from the values that `chatproxy.configuration.setting_reader` reads from the environment."""
+"""Django's settings, from the values that `chatproxy.configuration.setting_reader` reads from the environment.
+
+Over 300 lines, since Django reads all settings from one module.
+"""
 
 from __future__ import annotations
 
@@ -50,6 +53,7 @@ PRICES_URL: str | None = _values["PRICES_URL"]
 PROJECT_SERVICE_TIER: str = _values["PROJECT_SERVICE_TIER"]
 V1_ROUTES: list[str] = _values["V1_ROUTES"]
 ACCESS_LOG: bool = _values["ACCESS_LOG"]
+METADATA_TAGS: list[str] = _values["METADATA_TAGS"]
 LOG_BODIES: str = _values["LOG_BODIES"]
 LOG_BODY_BYTES: int = _values["LOG_BODY_BYTES"]
 RETENTION_DAYS: int = _values["RETENTION_DAYS"]

@@ -26,6 +26,7 @@ class CallSettings:
     MAX_FORM_BYTES: int
     MAX_PARALLEL_REQUESTS: int
     MAX_UPLOAD_BYTES: int
+    METADATA_TAGS: list[str]
     OPENAI_API_KEY: str | None
     OPENAI_BASE_URL: str
     OPENAI_ORGANIZATION: str | None

@@ -185,6 +185,7 @@ class CallRecord(Counts, total=False):
     supposed: SupposedUsage  # what the call has used if nobody ever learns it; absent where nothing is supposed
     objects: list[str]  # upstream's ids of objects that the call has created
     objects_last: bool  # whether upstream stores these objects until they are deleted
+    previous_response_id: str  # of the response that the call continues; only of a call that states no session
     lease: LeaseShare  # of a call of a key with a budget; absent if there is nothing to take off a lease
     fault: str  # the error with which the database has refused the row; only in dead letters
 

@@ -16,6 +16,7 @@ from chatproxy.root_path import normal_root_path
 from proxyapi import routes
 
 _HOST_NAME = re.compile(r"\*|\.?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\]")
+MAX_TAG_NAME_LENGTH = 64  # characters of a key of OpenAI's `metadata` (OpenAI's reference)
 MAX_QUOTED_LENGTH = 15  # characters; a longer wrong value is not quoted in a message
 
 
@@ -170,6 +171,22 @@ def host_names(value: str) -> list[str]:
                 ".example.com (and all below it), 10.0.0.7, [::1] or *, without https:// and without a port"
             )
     return comma_separated(value)
+
+
+def tag_names(value: str) -> list[str]:
+    """Parses a comma-separated setting of the members of OpenAI's `metadata` that are tags of a call.
+
+    Raises:
+        ValueError: an item is too long, or has control characters or `=`.
+    """
+    names = comma_separated(value)
+    for name in names:
+        if len(name) > MAX_TAG_NAME_LENGTH or "=" in name or not name.isprintable():
+            raise ValueError(
+                f"{quoted(name)} is not a name of metadata; a comma-separated list of names such as project,feature, "
+                f"of at most {MAX_TAG_NAME_LENGTH} characters"
+            )
+    return list(dict.fromkeys(names))
 
 
 def email_address(value: str) -> str:

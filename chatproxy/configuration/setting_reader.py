@@ -42,6 +42,7 @@ from chatproxy.configuration.setting_parsers import (
     seconds,
     strong_secret,
     switch,
+    tag_names,
     text,
     whole_number,
 )
@@ -117,6 +118,7 @@ SETTINGS = (
     Setting("PRICES_URL", None, http_url, "Where from. Unset: the published list of genai-prices."),
     Setting("V1_ROUTES", list(routes.DEFAULT), route_families, "Open families of `/v1`: names, `default`, `all`."),
     Setting("ACCESS_LOG", False, switch, "A line in the log for each request, without its query."),
+    Setting("METADATA_TAGS", [], tag_names, "Members of a request's `metadata` that become tags of the call."),
     Setting("LOG_BODIES", "all", one_of("all", "errors", "none"), "Whose bodies the ledger keeps, redacted."),
     Setting("LOG_BODY_BYTES", 16384, whole_number(0, MIB), "How much is kept of each body."),
     Setting("RETENTION_DAYS", 365, whole_number(0, 36500), "Days that a call's row is kept; 0: for ever."),

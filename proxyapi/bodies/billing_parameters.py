@@ -39,15 +39,15 @@ def read_asked_usage(route: Route | None, fields: Fields, model: str) -> OtherUs
     name = "" if route is None else route.name
     if name in TIERED_ROUTES:
         asked: OtherUsage = {}
-        options = _last(fields, "background_options")
+        options = last_value(fields, "background_options")
         window = options.get("completion_window") if isinstance(options, dict) else None
         if isinstance(window, str) and window in WINDOW_FACTORS:
             asked["completion_window"] = window
-        if isinstance(tier := _last(fields, "service_tier"), str) and service_tier(tier) in TIER_FACTORS:
+        if isinstance(tier := last_value(fields, "service_tier"), str) and service_tier(tier) in TIER_FACTORS:
             asked["asked_tier"] = service_tier(tier)
         return asked or None
     if name == "/v1/audio/speech":
-        text = _last(fields, "input")
+        text = last_value(fields, "input")
         if isinstance(text, str) and is_billed_by_characters(model):
             return {"characters": len(text)}
     elif name.startswith(IMAGES):
@@ -74,7 +74,7 @@ def count_pictures(route: Route | None, fields: Fields) -> int:
     """
     if route is None or not route.name.startswith(IMAGES):
         return 1
-    wanted = _last(fields, "n")
+    wanted = last_value(fields, "n")
     number = int(wanted) if isinstance(wanted, str) and wanted.isdecimal() and len(wanted) < 4 else wanted
     return number if isinstance(number, int) and 1 < number <= MAX_PICTURES else 1
 
@@ -84,12 +84,12 @@ def _picture_format(fields: Fields) -> str:
 
     Any quality but `hd` becomes `standard`; without a valid size, it is `USUAL_SIZE`.
     """
-    quality, size = _last(fields, "quality"), _last(fields, "size")
+    quality, size = last_value(fields, "quality"), last_value(fields, "size")
     known_size = isinstance(size, str) and _SIZE.fullmatch(size)
     return f"{'hd' if quality == 'hd' else 'standard'} {size if known_size else USUAL_SIZE}"
 
 
-def _last(fields: Fields, name: str) -> object:
+def last_value(fields: Fields, name: str) -> object:
     """Returns the last of the values that a request's body has for the member `name`; None if it has no such member."""
     values = fields.get(name)
     return values[-1] if values else None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from proxyapi.bodies.billing_parameters import Fields
+from proxyapi.bodies.labels import NO_LABELS, Labels, read_labels
 from proxyapi.cached_settings import call_settings
 from proxyapi.call.call_request import CallRequest
 from proxyapi.call.uploads import FormUpload
@@ -15,6 +17,8 @@ from proxyapi.limits.usage_estimates import with_one_picture_model
 from proxyapi.upstream.request import UpstreamRequest
 from usage.call_record import OtherUsage, SupposedUsage
 from usage.money.billing import MaxUsage
+
+NO_FIELDS: Fields = {}
 
 
 @dataclass(slots=True)
@@ -32,6 +36,7 @@ class CallFacts:
     team: str = ""
     owner: str = ""
     tags: tuple[str, ...] = ()
+    labels: Labels = NO_LABELS  # what the request says that the call is for
     # Whether the gateway may ask upstream about the response later, which it can do with the configured key only.
     is_pollable: bool = False
     # What the call asks for.
@@ -69,6 +74,11 @@ class CallFacts:
         self.log_bodies = call_settings().LOG_BODIES if caller.log_bodies == "inherit" else caller.log_bodies
         if caller.upstream_key:
             self.secrets = (*self.secrets, caller.upstream_key)
+        self.read_labels()  # of the headers; those in a body are read if the call gets so far
+
+    def read_labels(self, fields: Fields = NO_FIELDS) -> None:
+        """Stores what the call is for, as its headers and the members of its body (`fields`, by name) say it."""
+        self.labels = read_labels(self.request.META, fields, call_settings().METADATA_TAGS)
 
     def suppose(self, most: MaxUsage) -> None:
         """Stores the most that the call can use (tokens, pictures, …), for which dollars are reserved."""

@@ -7,11 +7,13 @@ Over 300 lines, since the rows of a call's beginning, of its end and of polls sh
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime
 from typing import cast
 
 from proxyapi.bodies.billing_parameters import states_whole_bill
+from proxyapi.bodies.labels import NO_LABELS, add_tags
 from proxyapi.call.facts import CallFacts
 from proxyapi.limits.usage_estimates import (
     counts_of_streamed_text,
@@ -40,6 +42,11 @@ from usage.kept_bodies.redaction import redact
 from usage.models import Outcome, PendingResponse, Request, UsageSource
 from usage.money.spent_and_reserved import responses_are_polled
 
+MAX_LABEL_LENGTH = 200  # characters of an end user or a session
+MAX_TAGS, MAX_TAG_LENGTH = 16, 100  # of the request; its key may have others
+MORE_TAGS = "(more tags)"  # in place of further tags of the request
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
 
 def begin_row(facts: CallFacts) -> CallRecord:
     """Returns the fields of a call's ledger row that are known before the call goes upstream."""
@@ -56,7 +63,6 @@ def begin_row(facts: CallFacts) -> CallRecord:
         "user_agent": column_text(request.META.get("HTTP_USER_AGENT", ""), 300, facts.secrets),
         "team": facts.team,
         "owner": facts.owner,
-        "tags": list(facts.tags),
         **late_facts(facts),
     }
 
@@ -85,7 +91,39 @@ def late_facts(facts: CallFacts) -> CallRecord:
         "request_model": column_text(facts.model, 200, facts.secrets),
         "stream": facts.stream,
         "request_bytes": facts.request.incoming_body.size,
+        **_label_columns(facts),
     }
+
+
+def _label_columns(facts: CallFacts) -> CallRecord:
+    """Returns the fields of a call's ledger row that say what the call is for, as far as its request says it."""
+    labels = facts.labels
+    if labels is NO_LABELS:  # as of most calls
+        return {"tags": list(facts.tags)}
+    found: CallRecord = {
+        "end_user": _cut_text(labels.end_user, MAX_LABEL_LENGTH, facts.secrets),
+        "session": _cut_text(labels.session, MAX_LABEL_LENGTH, facts.secrets),
+        "tags": list(facts.tags),
+    }
+    if labels.previous_response_id:
+        found["previous_response_id"] = column_text(labels.previous_response_id, MAX_LABEL_LENGTH, facts.secrets)
+    if labels.tags:
+        own = [_cut_text(tag, MAX_TAG_LENGTH, facts.secrets) for tag in labels.tags[:MAX_TAGS]]
+        found["tags"] = add_tags(facts.tags, [*own, MORE_TAGS] if len(labels.tags) > MAX_TAGS else own)
+    return found
+
+
+def _cut_text(value: str, length: int, secrets: tuple[str, ...]) -> str:
+    """Redacts a text that the caller has chosen, and cuts it to `length` characters; a cut one ends with `…`.
+
+    Control characters become U+FFFD, as do characters that PostgreSQL cannot store.
+    """
+    if not value:
+        return ""
+    text = column_text(value, length, secrets)
+    if len(value) > length == len(text):
+        text = f"{text[:-1]}…"
+    return text if text.isprintable() else CONTROL_CHARACTERS.sub("\ufffd", text)
 
 
 def end_row(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from proxyapi.bodies import large_bodies, model_places
 from proxyapi.bodies.billing_parameters import count_pictures, read_asked_usage
+from proxyapi.bodies.labels import END_USER_FIELDS
 from proxyapi.call.uploads import FormUpload
 from proxyapi.dispatch import model_policy
 from proxyapi.dispatch.call_view import CallView
@@ -26,6 +27,7 @@ class FormView(CallView):
         call.facts.model = next(iter(form.field("model")), "")
         call.facts.stream = "true" in map(str.lower, form.field("stream"))
         fields = {name: form.field(name) for name in ("n", "quality", "size")}
+        call.facts.read_labels({name: form.field(name) for name in END_USER_FIELDS})
         call.facts.asked_usage = read_asked_usage(route, fields, call.facts.model)
         call.answer.expected_pictures = count_pictures(route, fields)
         parts = form.passing_parts

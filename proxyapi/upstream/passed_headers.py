@@ -1,7 +1,8 @@
 """The headers that pass: those of the caller to upstream on `/v1`, and those of upstream to the caller on both APIs.
 
-To upstream all headers pass except those that identify or authenticate the caller, that belong to one connection, or
-that would be untrue of the request as the gateway sends it. To the caller only the listed headers pass.
+To upstream all headers pass except those that identify or authenticate the caller, that are for the gateway, that
+belong to one connection, or that would be untrue of the request as the gateway sends it. To the caller only the listed
+headers pass.
 
 `INERT` are the headers that keep a browser from running an answer as a page of this server's origin, which is also the
 admin's origin.
@@ -27,7 +28,8 @@ KEPT_BACK = {
     # what identifies the caller, or tells where the caller is
     b"forwarded", b"via", b"x-real-ip", b"true-client-ip", b"origin", b"referer",
 }  # fmt: skip
-KEPT_BACK_PREFIXES = (b"x-forwarded-", b"sec-", b"access-control-", b"cf-")
+# The gateway's own headers, such as X-Proxy-Tags, say things that are for it alone.
+KEPT_BACK_PREFIXES = (b"x-forwarded-", b"sec-", b"access-control-", b"cf-", b"x-proxy-")
 
 PASSED_DOWN = {
     "accept-ranges", "allow", "cache-control", "content-disposition", "content-range", "content-type", "link",

@@ -59,3 +59,4 @@ def is_unchanged_sql(versions: Sequence[DigestVersion]) -> str:
 
 DIGEST = digest_sql(VERSIONS[-1])  # of the rows that this code writes
 IS_UNCHANGED = is_unchanged_sql(VERSIONS)
+UPDATE_DIGESTS = f"UPDATE usage_request SET digest = {DIGEST} WHERE request_id = ANY(%s::uuid[])"

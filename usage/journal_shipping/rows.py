@@ -18,7 +18,8 @@ from usage.answers.estimate_rules import estimate_interrupted
 from usage.call_record import COUNTS, CallRecord, SummedRow
 from usage.ids import started_at
 from usage.journal_shipping.background_cost import COUNTED_LATER, settle_responses
-from usage.journal_shipping.digests import DIGEST
+from usage.journal_shipping.digests import DIGEST, UPDATE_DIGESTS
+from usage.journal_shipping.sessions import name_sessions
 from usage.journal_shipping.stored_object_rows import write_objects
 from usage.journal_shipping.stubs import FIELDS, STUB
 from usage.metric_counters import counters
@@ -68,7 +69,6 @@ COUNT_NOTHING = (
 )
 COPY_BODIES = f"COPY usage_requestbody (request_id, {', '.join(BODY_NAMES)}) FROM STDIN"
 DELETE_BODIES = "DELETE FROM usage_requestbody WHERE request_id = ANY(%s::uuid[])"
-UPDATE_DIGESTS = f"UPDATE usage_request SET digest = {DIGEST} WHERE request_id = ANY(%s::uuid[])"
 
 
 def write_rows(rows: Sequence[CallRecord]) -> int:
@@ -88,7 +88,7 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
         if lesser := fetch_summed_rows(cursor):
             rollup.add(lesser, sign=-1)
             cursor.execute(DELETE_BODIES, [[row["request_id"] for row in lesser]])
-        settled = settle_responses(mark_unknown(cursor, list(by_id.values())))
+        settled = settle_responses(name_sessions(cursor, mark_unknown(cursor, list(by_id.values()))))
         # What the others have used was taken off before; not by a row without a key, which stood for a damaged record.
         fresh = by_id.keys() - {str(row["request_id"]) for row in lesser if row["key_name"]}
         replaced = defaultdict(list, {str(row["request_id"]): [row] for row in lesser})

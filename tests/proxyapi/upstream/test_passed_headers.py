@@ -11,7 +11,7 @@ PASSING = ["content-type", "x-a", "x-b", "openai-beta", "user-agent", "accept", 
 STAYING = [
     "authorization", "cookie", "x-security-key", "api-key", "host", "content-length", "transfer-encoding", "connection",
     "keep-alive", "te", "upgrade", "expect", "accept-encoding", "x-forwarded-for", "x-forwarded-anything", "forwarded",
-    "via", "sec-fetch-mode", "cf-ray", "origin",
+    "via", "sec-fetch-mode", "cf-ray", "origin", "x-proxy-tags", "x-proxy-anything",
 ]  # fmt: skip
 values = st.one_of(st.binary(max_size=12), st.text(max_size=6).map(str.encode)).filter(
     lambda value: not set(value) & set(b"\r\n\0")

@@ -1,0 +1,98 @@
+"""Reads from a request what its call is for: its end user, its session and its tags (docs/api.md, "Labels").
+
+The caller states them in headers of the gateway's own, which never go upstream, or in fields of OpenAI's. A header has
+precedence. Nothing here refuses a call: `proxyapi.call.journal_rows` redacts the texts and cuts long ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from proxyapi.bodies.billing_parameters import Fields, last_value
+
+END_USER, SESSION, TAGS = "HTTP_X_PROXY_END_USER", "HTTP_X_PROXY_SESSION", "HTTP_X_PROXY_TAGS"
+# The fields of OpenAI's that name the end user; OpenAI replaces the second one by the first.
+END_USER_FIELDS = ("safety_identifier", "user")
+SESSION_ID = "session_id"  # the member of `metadata` that names the session
+LABEL_FIELDS = (*END_USER_FIELDS, "metadata", "conversation", "previous_response_id")
+
+
+class Labels(NamedTuple):
+    """What a call is for, as its request states it. An empty text means that the request does not say.
+
+    `tags` are texts such as `night` or `project=x`. `previous_response_id` is read only for a call without a session:
+    the call then belongs to the session of the response that it continues.
+    """
+
+    end_user: str = ""
+    session: str = ""
+    previous_response_id: str = ""
+    tags: tuple[str, ...] = ()
+
+
+NO_LABELS = Labels()
+
+
+def read_labels(head: Mapping[str, object], fields: Fields, metadata_tags: Sequence[str]) -> Labels:
+    """Reads the labels of a call from its request.
+
+    `head` are the request's headers, by their names in Django's `META`. `fields` has the values of the body's members,
+    by name; the last value of each counts. `metadata_tags` are the names of those members of OpenAI's `metadata` that
+    are tags of the call.
+    """
+    end_user, session, tags = head.get(END_USER), head.get(SESSION), head.get(TAGS)
+    if not (end_user or session or tags) and fields.keys().isdisjoint(LABEL_FIELDS):  # as of most calls
+        return NO_LABELS
+    metadata = last_value(fields, "metadata")
+    known: Mapping[str, object] = metadata if isinstance(metadata, dict) else {}
+    stated = _header_text(session) or _text(known.get(SESSION_ID)) or _conversation(last_value(fields, "conversation"))
+    return Labels(
+        _header_text(end_user) or next(filter(None, (_text(last_value(fields, name)) for name in END_USER_FIELDS)), ""),
+        stated,
+        "" if stated else _text(last_value(fields, "previous_response_id")),
+        (*_split(_header_text(tags)), *_tags_in(known, metadata_tags)),
+    )
+
+
+def add_tags(tags: Sequence[str], others: Iterable[str]) -> list[str]:
+    """Returns the tags of a call: `tags`, then those of `others` that are not in it, and whose name has no value in it.
+
+    So a caller cannot change `project=x` of its key by sending `project=y`.
+    """
+    found = dict.fromkeys(tags)
+    names = {name for name, is_valued, _ in (tag.partition("=") for tag in found) if is_valued}
+    for tag in others:
+        name, is_valued, _ = tag.partition("=")
+        if not is_valued or name not in names:
+            found[tag] = None
+            if is_valued:
+                names.add(name)
+    return list(found)
+
+
+def _header_text(value: object) -> str:
+    """Decodes the value of a header, which `META` has as Latin-1, from UTF-8; removes white space around it."""
+    if not isinstance(value, str):
+        return ""
+    return (value if value.isascii() else value.encode("latin-1", "replace").decode("utf-8", "replace")).strip()
+
+
+def _text(value: object) -> str:
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _conversation(value: object) -> str:
+    """Returns the id of the conversation that the member `conversation` of a body names, as text or as an object."""
+    return _text(value.get("id") if isinstance(value, dict) else value)
+
+
+def _split(text: str) -> list[str]:
+    """Splits the tags of a header, such as `project=x, night`; white space around names and values is removed."""
+    tags = ("=".join(part.strip() for part in tag.split("=", 1)) for tag in text.split(",")) if text else ()
+    return [tag for tag in tags if tag]
+
+
+def _tags_in(metadata: Mapping[str, object], names: Iterable[str]) -> list[str]:
+    """Returns a tag for each of the members `names` of `metadata`, such as `project=x` for the member `project`."""
+    return [f"{name}={value}" for name in names if (value := _text(metadata.get(name)))]

@@ -1,0 +1,72 @@
+"""Finds the session of calls that continue a stored response and state no session: that of the call which made it.
+
+The first call of such a chain states no session either. Once another call continues its response, both have the
+response's id as their session, and so have all that follow. If the first call has no row yet, it stays without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django.db.backends.utils import CursorWrapper
+
+from usage.call_record import CallRecord
+from usage.journal_shipping.digests import UPDATE_DIGESTS
+from usage.journal_shipping.stored_object_rows import object_ids
+
+FIND_MAKERS = """
+    SELECT object_id, request_id::text, usage_request.key_name, session
+    FROM usage_storedobject JOIN usage_request USING (request_id) WHERE object_id = ANY(%s)
+"""
+NAME_SESSION = """
+    UPDATE usage_request SET session = named.session
+    FROM unnest(%s::uuid[], %s::text[]) AS named (request_id, session)
+    WHERE usage_request.request_id = ANY(%s::uuid[]) AND usage_request.request_id = named.request_id
+"""
+
+Maker = tuple[str, str, str]  # of a call that made a response: its request id, its key's name, its session
+
+
+def name_sessions(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> list[CallRecord]:
+    """Returns the rows, in their order, with the sessions of those that continue a response of the same key.
+
+    A row in the table whose call began such a chain gets its session, too. Call this function in the transaction that
+    writes the rows.
+    """
+    if not any(map(_continues, rows)):  # as nearly always
+        return list(rows)
+    made: dict[str, CallRecord] = {}  # the rows that are written now, by the ids of what they have made
+    named = {str(row["request_id"]): row for row in rows}
+    begun: dict[str, str] = {}  # sessions for rows in the table, by their request ids
+    stored = _find_makers(cursor, {row["previous_response_id"] for row in rows if _continues(row)})
+    for request_id, row in sorted(named.items()):  # in the order in which the calls began
+        if _continues(row):
+            response = row["previous_response_id"]
+            session = response
+            if (before := made.get(response)) is not None and before["key_name"] == row["key_name"]:
+                session = before.get("session") or response
+                before["session"] = session
+            elif response in stored and stored[response][1] == row["key_name"]:
+                maker, _, known = stored[response]
+                session = known or response
+                begun |= {} if known else {maker: session}
+            row = {**row, "session": session}
+        else:
+            row = {**row}  # it may get a session below, and what the caller has given must not change
+        named[request_id] = row
+        made |= dict.fromkeys(object_ids(row), row)
+    if begun:
+        ids = sorted(begun)
+        cursor.execute(NAME_SESSION, [ids, [begun[one] for one in ids], ids])
+        cursor.execute(UPDATE_DIGESTS, [ids])
+    return [named[str(row["request_id"])] for row in rows]
+
+
+def _continues(row: CallRecord) -> bool:
+    return bool(row.get("previous_response_id")) and not row.get("session")
+
+
+def _find_makers(cursor: CursorWrapper, responses: set[str]) -> dict[str, Maker]:
+    """Returns the calls in the table that made the given responses, by the responses' ids."""
+    cursor.execute(FIND_MAKERS, [sorted(responses)])
+    return {response: (request_id, key, session) for response, request_id, key, session in cursor.fetchall()}
