@@ -23,7 +23,7 @@ from chatproxy.alert_models import Alert, AlertAttempt, AlertChannel, AlertKind,
 from chatproxy.alerts.forms import AlertChannelForm, AlertRuleForm
 from chatproxy.alerts.kinds import KINDS
 from chatproxy.alerts.outbox import send_test
-from proxyapi.admin_forms import LinesField
+from proxyapi.pages.admin_forms import LinesField
 from usage.admin_pages.admin_base import GuardedAdmin, ReadOnlyAdmin
 from usage.admin_pages.base_url import own_path
 from usage.untrusted_text import escape_invisible

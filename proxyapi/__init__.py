@@ -41,10 +41,11 @@ caller's departure, a timeout, upstream's death) closes the relay once, and that
 
 The other folders: `bodies` reads JSON and forms together with the places of their parts in the bytes, so that all bytes
 but those of a part can stay unchanged; `pages` has the pages and reports for people, monitors and holders of keys. At
-this level are the keys' table (`models`) and its admin, the errors of the API (`exceptions`), the routes of `/v1`
-(`routes`), the settings that calls read (`cached_settings`) and what everything may import.
+this level are the tables of keys (`models`) and of teams (`team_models`), the admin's pages of keys, the errors of the
+API (`exceptions`), the routes of `/v1` (`routes`), the settings that calls read (`cached_settings`) and what everything
+may import.
 
-Imports run down only: the modules of this level (but `admin`, `admin_forms` and `urls`, which import everything) ←
+Imports run down only: the modules of this level (but `admin` and `urls`, which import everything) ←
 bodies ← keys ← unauthenticated ← upstream ← limits ← object_owners ← call ← streams ← dispatch ← simple_api, v1 ←
 pages. This package imports `usage`, never `chatproxy`. `tests/test_architecture.py` holds this order.
 """

@@ -13,10 +13,9 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import admin, messages
-from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
-from django.db.models import Q, QuerySet, TextField
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.defaultfilters import pluralize
@@ -29,15 +28,15 @@ from unfold.dataclasses import UnfoldAction
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.views import ChangeList
-from unfold.widgets import UnfoldAdminTextareaWidget
 
-from proxyapi.admin_forms import GRACES, AccessKeyForm, LinesField, RotateForm
 from proxyapi.keys.globs import is_allowed
 from proxyapi.models import AccessKey
 from proxyapi.pages import key_usage
+from proxyapi.pages.admin_forms import GRACES, AccessKeyForm, RotateForm
 from proxyapi.pages.key_usage import KeyFacts
+from proxyapi.pages.team_admin import SpenderAdmin
+from proxyapi.team_models import Team
 from usage.admin_pages.access import may_see
-from usage.admin_pages.admin_base import GuardedAdmin
 from usage.admin_pages.base_url import base_url
 from usage.page_data.formatting import count
 from usage.page_data.key_summary import KeySummary, budget_bars, last_used, read_summaries
@@ -78,29 +77,39 @@ class StateFilter(admin.SimpleListFilter):
         return queryset.filter(conditions[value]) if (value := self.value()) in conditions else queryset
 
 
-@admin.register(AccessKey)
-class AccessKeyAdmin(GuardedAdmin):
-    class Media:
-        css = {"all": ["usage/pages.css"]}  # noqa: RUF012  (Django's attribute)
+class TeamFilter(admin.SimpleListFilter):
+    title, parameter_name = "team", "team"
+    without = "none"
 
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin[AccessKey]) -> list[tuple[str, str]]:
+        teams = [(str(number), escape_invisible(name)) for number, name in Team.objects.values_list("pk", "name")]
+        return [*teams, (self.without, "no team")] if teams else []
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[AccessKey]) -> QuerySet[AccessKey]:
+        value = self.value()
+        if value == self.without:
+            return queryset.filter(team=None)
+        return queryset.filter(team=int(value)) if value and value.isdecimal() else queryset
+
+
+@admin.register(AccessKey)
+class AccessKeyAdmin(SpenderAdmin):
     form = AccessKeyForm
-    list_display = ("name", "key_text", "owner", "key_state", "spending", "week", "last_used", "usage_link")
+    without_account = "none: that of the team or of the server is used"
+    list_display = (
+        "name", "key_text", "owner", "team_name", "key_state", "spending", "week", "last_used", "usage_link",
+    )  # fmt: skip
     seen_with_requests = ("spending", "week", "usage_link", "last_used")  # by those who may view requests
-    list_filter = (StateFilter,)
-    allowed_lookups = (StateFilter.parameter_name,)
-    list_filter_sheet = False
+    list_filter = (StateFilter, TeamFilter)
+    allowed_lookups = (StateFilter.parameter_name, TeamFilter.parameter_name)
+    list_select_related = ("team",)
     search_fields = ("name", "owner", "note", "=last_four")
     search_help_text = "A part of the name, the owner or the note, or the last four characters."
-    list_per_page = 25
     empty_words = "A key lets a person or a program make calls, within limits that you set. Add one for each."
-    formfield_overrides = {  # noqa: RUF012  (Django's attribute)
-        ArrayField: {"form_class": LinesField, "widget": UnfoldAdminTextareaWidget({"rows": 3})},
-        TextField: {"widget": UnfoldAdminTextareaWidget({"rows": 3})},
-    }
     readonly_fields = ("key_text", "key_state", "previous_key", "own_account", "created", "changed")
     actions_detail = ("usage", "rotate", "revoke")
 
-    about = ("name", "owner", "note", "tags")
+    about = ("name", "team", "owner", "note", "tags")
     rules = ("allowed_models", "allowed_routes", "shared_objects", "log_bodies")
     limits = (
         "requests_per_minute", "tokens_per_minute", "parallel_calls", "budget_day", "budget_month", "budget_total",
@@ -135,9 +144,6 @@ class AccessKeyAdmin(GuardedAdmin):
     def get_changelist(self, request: HttpRequest, **options: object) -> type[KeyChangeList]:
         return KeyChangeList
 
-    def has_delete_permission(self, request: HttpRequest, obj: object | None = None) -> bool:
-        return False
-
     # Making a key
 
     def add_view(
@@ -150,10 +156,10 @@ class AccessKeyAdmin(GuardedAdmin):
         return answer
 
     def save_model(self, request: HttpRequest, obj: AccessKey, form: AccessKeyForm, change: bool) -> None:
-        account_set = form.set_upstream_key(obj)
         if change:
-            obj.save(update_fields=[*form.changed_columns, *(["sealed_upstream_key"] if account_set else [])])
+            self.save_change(obj, form)
         else:
+            form.set_upstream_key(obj)
             request.key_text = obj.renew()  # type: ignore[attr-defined]  # for `response_add`, in the same request
             obj.save(force_insert=True)
 
@@ -248,17 +254,13 @@ class AccessKeyAdmin(GuardedAdmin):
     def key_text(self, key: AccessKey) -> str:
         return format_html('<code class="cp-nowrap">{}</code>', key.masked)
 
+    @admin.display(description="team", ordering="team__name")
+    def team_name(self, key: AccessKey) -> str:
+        return "-" if key.team is None else escape_invisible(key.team.name)
+
     @display(description="state", label=STATE_LABELS)  # type: ignore[untyped-decorator]  # unfold's
     def key_state(self, key: AccessKey) -> str:
         return key.state()
-
-    @admin.display(description="created (UTC)", ordering="created_at")
-    def created(self, key: AccessKey) -> str:
-        return f"{key.created_at:%Y-%m-%d %H:%M}"
-
-    @admin.display(description="changed (UTC)")
-    def changed(self, key: AccessKey) -> str:
-        return f"{key.changed_at:%Y-%m-%d %H:%M}"
 
     @admin.display(description="spent")
     def spending(self, key: AccessKey) -> str:
@@ -299,10 +301,6 @@ class AccessKeyAdmin(GuardedAdmin):
     def previous_key(self, key: AccessKey) -> str:
         until = key.previous_valid_until
         return f"valid until {until:%Y-%m-%d %H:%M} UTC" if until and until > timezone.now() else "-"
-
-    @admin.display(description="Own upstream key")
-    def own_account(self, key: AccessKey) -> str:
-        return "set" if key.sealed_upstream_key else "none: the configured one is used"
 
 
 def _key_or_404(object_id: str) -> AccessKey:

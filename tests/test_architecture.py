@@ -51,7 +51,7 @@ ORDER = {
         "dispatch",
         "simple_api v1",
         "pages",
-        "urls admin_forms management",
+        "urls management",
         "admin",
     ),
     "chatproxy": (

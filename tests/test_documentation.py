@@ -51,6 +51,7 @@ COMMANDS = {
     "doctor": "chatproxy",
     "import": "proxyapi",
     "keys": "proxyapi",
+    "teams": "proxyapi",
     "ledger": "usage",
     "prices": "usage",
     "restore": "chatproxy",

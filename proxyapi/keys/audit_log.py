@@ -1,4 +1,4 @@
-"""Records the changes of keys that commands make in the audit log of the admin.
+"""Records the changes of keys and teams that commands make in the audit log of the admin.
 
 An entry needs an account: that of the commands, which cannot sign in, is made with its first entry.
 """
@@ -13,13 +13,13 @@ from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 
-from proxyapi.models import AccessKey
+from proxyapi.team_models import SpenderColumns
 
 ACCOUNT = "manage.py"  # the name of the account of the audit log's entries
 
 
-def log_change(key: AccessKey, action: int, words: str, command: str) -> None:
-    """Adds a change of an access key to the admin's audit log, with the user of the operating system who made it.
+def log_change(row: SpenderColumns, action: int, words: str, command: str) -> None:
+    """Adds a change of a key or a team to the admin's audit log, with the user of the operating system who made it.
 
     `action` is one of Django's, such as `ADDITION`; `command` is that of `manage.py`. Call this in the transaction of
     the change, so that both or neither are stored.
@@ -29,9 +29,9 @@ def log_change(key: AccessKey, action: int, words: str, command: str) -> None:
     )
     LogEntry.objects.create(
         user=account,
-        content_type=ContentType.objects.get_for_model(AccessKey),
-        object_id=str(key.pk),
-        object_repr=str(key),
+        content_type=ContentType.objects.get_for_model(row),
+        object_id=str(row.pk),
+        object_repr=str(row),
         action_flag=action,
         change_message=f"{words}, with `manage.py {command}` by the system user {_system_user()}.",
     )

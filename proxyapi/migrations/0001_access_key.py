@@ -3,7 +3,7 @@
 import django.contrib.postgres.fields
 import django.core.validators
 import django.utils.timezone
-import proxyapi.models
+import proxyapi.team_models
 from decimal import Decimal
 from django.db import migrations, models
 
@@ -22,7 +22,7 @@ class Migration(migrations.Migration):
             name='AccessKey',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(help_text='How the ledger calls it, for ever: a name cannot be changed.', max_length=200, unique=True, validators=[proxyapi.models.check_name])),
+                ('name', models.CharField(help_text='How the ledger calls it, for ever: a name cannot be changed.', max_length=200, unique=True, validators=[proxyapi.key_names.check_name])),
                 ('note', models.TextField(blank=True)),
                 ('owner', models.CharField(blank=True, help_text='The person or the team that uses it.', max_length=200)),
                 ('tags', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=100), blank=True, default=list, help_text="Written into each call's row.", size=None)),
@@ -30,7 +30,7 @@ class Migration(migrations.Migration):
                 ('expires_at', models.DateTimeField(blank=True, help_text='UTC. Empty: never.', null=True)),
                 ('revoked_at', models.DateTimeField(blank=True, editable=False, null=True)),
                 ('allowed_models', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=200), blank=True, default=list, help_text='Names or patterns such as gpt-4o*. Upper and lower case differ. Empty: all models.', size=None)),
-                ('allowed_routes', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=100), blank=True, default=list, help_text='As the ledger names them, or patterns: /openai, /v1/responses*. Empty: all routes.', size=None, validators=[proxyapi.models.check_routes])),
+                ('allowed_routes', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=100), blank=True, default=list, help_text='As the ledger names them, or patterns: /openai, /v1/responses*. Empty: all routes.', size=None, validators=[proxyapi.team_models.check_routes])),
                 ('requests_per_minute', models.PositiveIntegerField(blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)])),
                 ('tokens_per_minute', models.PositiveBigIntegerField(blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)])),
                 ('parallel_calls', models.PositiveIntegerField(blank=True, null=True, validators=[django.core.validators.MinValueValidator(1)])),

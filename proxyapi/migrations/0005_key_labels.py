@@ -3,7 +3,7 @@
 import django.contrib.postgres.fields
 import django.core.validators
 import proxyapi.key_names
-import proxyapi.models
+import proxyapi.team_models
 from decimal import Decimal
 from django.db import migrations, models
 
@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='accesskey',
             name='allowed_routes',
-            field=django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=100), blank=True, default=list, help_text='Routes or patterns such as /openai or /v1/responses*. Leave empty to allow all routes.', size=None, validators=[proxyapi.models.check_routes]),
+            field=django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=100), blank=True, default=list, help_text='Routes or patterns such as /openai or /v1/responses*. Leave empty to allow all routes.', size=None, validators=[proxyapi.team_models.check_routes]),
         ),
         migrations.AlterField(
             model_name='accesskey',

@@ -64,6 +64,7 @@ def sections(_request: HttpRequest) -> list[Section]:
             "title": "Settings",
             "items": [
                 _entry("Keys", "key", "admin:proxyapi_accesskey_changelist", "proxyapi.view_accesskey"),
+                _entry("Teams", "groups", "admin:proxyapi_team_changelist", "proxyapi.view_team"),
                 _entry("Custom prices", "sell", "admin:usage_modelprice_changelist", "usage.view_modelprice"),
                 _entry("Users", "person", "admin:auth_user_changelist", "auth.view_user"),
                 _entry("Groups", "group", "admin:auth_group_changelist", "auth.view_group"),

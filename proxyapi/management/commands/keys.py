@@ -1,4 +1,4 @@
-"""`python manage.py keys …`: makes, lists, rotates and revokes keys, for scripts.
+"""`python manage.py keys …`: makes, lists, moves, rotates and revokes keys, for scripts.
 
 Each change is an entry of the admin's audit log, as a change in the admin is.
 """
@@ -6,63 +6,49 @@ Each change is an entry of the admin's audit log, as a change in the admin is.
 from __future__ import annotations
 
 import json
-import re
-import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
-from pathlib import Path
+from argparse import ArgumentParser, Namespace
+from datetime import timedelta
 
 from django.contrib.admin.models import ADDITION, CHANGE
-from django.core.exceptions import ImproperlyConfigured, ValidationError
-from django.core.management.base import BaseCommand, CommandError
-from django.db import InterfaceError, OperationalError, transaction
+from django.core.management.base import CommandError
+from django.db import transaction
 
 from proxyapi.keys.audit_log import log_change
-from proxyapi.models import AccessKey, LogBodies
+from proxyapi.management.spender_command import (
+    SHARED_FIELDS,
+    SpenderCommand,
+    add_shared_options,
+    as_json,
+    duration,
+    moment,
+    read_upstream_key,
+)
+from proxyapi.models import AccessKey
+from proxyapi.team_models import Team
 
-UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 # The columns of a new key for which the command line has an option each.
-FIELDS = (
-    "owner", "note", "tags", "expires_at", "allowed_models", "allowed_routes", "shared_objects", "requests_per_minute",
-    "tokens_per_minute", "parallel_calls", "budget_day", "budget_month", "budget_total", "max_output_tokens",
-    "min_output_tokens", "log_bodies",
-)  # fmt: skip
-COLUMNS = ("KEY", "STATE", "CREATED", "NAME", "OWNER")
+FIELDS = (*SHARED_FIELDS, "owner", "expires_at", "shared_objects", "max_output_tokens", "min_output_tokens")
+COLUMNS: tuple[str, ...] = ("KEY", "STATE", "CREATED", "NAME", "TEAM", "OWNER")
 SHOWN_ONCE = "It is shown once, and is kept nowhere. Every worker knows it within two seconds."
 
 
-class Command(BaseCommand):
-    help = "Makes, lists, rotates and revokes the keys of callers."
+class Command(SpenderCommand):
+    help = "Makes, lists, moves, rotates and revokes the keys of callers."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True)
         create = actions.add_parser("create", help="make a key, and print it, once")
-        create.add_argument("name")
+        add_shared_options(create)
+        create.add_argument("--team", help="the team that it belongs to")
         create.add_argument("--owner", default="")
-        create.add_argument("--note", default="")
-        create.add_argument("--tag", dest="tags", action="append", default=[], help="may be repeated")
         create.add_argument(
-            "--expires", dest="expires_at", type=_moment,
+            "--expires", dest="expires_at", type=moment,
             help="a day or moment in UTC, as 2027-01-31 or 2027-01-31T18:00, or a time from now, as 90d or 12h",
-        )  # fmt: skip
-        create.add_argument(
-            "--model", dest="allowed_models", action="append", default=[],
-            help="a name or a pattern such as gpt-4o*; may be repeated",
-        )  # fmt: skip
-        create.add_argument(
-            "--route", dest="allowed_routes", action="append", default=[],
-            help="a route or a pattern such as /v1/responses*; may be repeated",
         )  # fmt: skip
         create.add_argument(
             "--shared-object", dest="shared_objects", action="append", default=[],
             help="an id, or a pattern such as vs_abc*, of what it may use beside what it makes; may be repeated",
         )  # fmt: skip
-        for name in ("requests-per-minute", "tokens-per-minute", "parallel-calls"):
-            create.add_argument(f"--{name}", type=int)
-        create.add_argument("--budget-day", type=_dollars, help="dollars for a day in UTC")
-        create.add_argument("--budget-month", type=_dollars, help="dollars for a month in UTC")
-        create.add_argument("--budget-total", type=_dollars, help="dollars for all its calls (lifetime budget)")
         create.add_argument(
             "--max-output-tokens", type=int, help="the most that a call may have, at least 16; default: no limit"
         )
@@ -70,39 +56,27 @@ class Command(BaseCommand):
             "--min-output-tokens", type=int,
             help="the least to which a budget limits a call that states no limit, at least 16; default: 1000",
         )  # fmt: skip
-        create.add_argument("--log-bodies", choices=LogBodies.values, default=LogBodies.INHERIT.value)
-        create.add_argument("--upstream-key-file", metavar="FILE", help="its own upstream key; - reads standard input")
         rotate = actions.add_parser("rotate", help="give a key a new text, and print it, once")
         rotate.add_argument("name")
         rotate.add_argument(
-            "--grace", type=_span, default=timedelta(0), help="how long the old one goes on: 30m, 24h, 7d"
+            "--grace", type=duration, default=timedelta(0), help="how long the old one goes on: 30m, 24h, 7d"
         )
         listing = actions.add_parser("list", help="all keys, without their texts")
         for action in (create, rotate, listing):
             action.add_argument("--json", action="store_true", help="print JSON")
+        move = actions.add_parser("move", help="move a key to a team, or out of its team; its calls so far stay there")
+        move.add_argument("name")
+        to = move.add_mutually_exclusive_group(required=True)
+        to.add_argument("--team", help="the team to which it moves")
+        to.add_argument("--no-team", action="store_true", help="move it out of its team")
         actions.add_parser("revoke", help="refuse a key for ever").add_argument("name")
-
-    def handle(self, *_args: object, **options: object) -> None:
-        """Runs an action of `manage.py keys`: `create`, `rotate`, `revoke` or `list`.
-
-        Raises:
-            CommandError: the action failed. The message says what to correct.
-        """
-        try:
-            getattr(self, str(options["action"]))(Namespace(**options))
-        except ValidationError as error:
-            raise CommandError(" ".join(_faults(error))) from None
-        except ImproperlyConfigured as error:
-            raise CommandError(str(error)) from None
-        except (OperationalError, InterfaceError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise CommandError(f"the database cannot be reached; is the server running? ({reason})") from None
 
     def create(self, options: Namespace) -> None:
         """Creates an access key with the given options, and prints its secret."""
-        upstream_key = _read(options.upstream_key_file)
+        upstream_key = read_upstream_key(options.upstream_key_file)
         fields = {name: getattr(options, name) for name in FIELDS}
         with transaction.atomic():
+            fields["team"] = None if options.team is None else find_team(options.team)
             key, text = AccessKey.objects.issue(options.name, upstream_key=upstream_key, **fields)
             log_change(key, ADDITION, "Created", "keys")
         self._print_text(key, text, options)
@@ -117,6 +91,16 @@ class Command(BaseCommand):
             log_change(key, CHANGE, f"Rotated; the old key is {old}", "keys")
         self._print_text(key, text, options)
 
+    def move(self, options: Namespace) -> None:
+        """Moves an access key to a team or out of its team, and prints a confirmation; calls of the past stay."""
+        with transaction.atomic():
+            key = self._get(options.name)
+            before, team = key.team, None if options.no_team else find_team(options.team)
+            key.team = team
+            key.save(update_fields=["team"])
+            log_change(key, CHANGE, f"Moved from {_in_words(before)} to {_in_words(team)}", "keys")
+        self.stdout.write(f"{options.name} is in {_in_words(team)}; every worker knows it within two seconds")
+
     def revoke(self, options: Namespace) -> None:
         """Revokes an access key for ever, and prints a confirmation."""
         with transaction.atomic():
@@ -127,18 +111,16 @@ class Command(BaseCommand):
 
     def list(self, options: Namespace) -> None:
         """Prints all access keys, without their secrets, as a table or as JSON."""
-        keys = [_facts(key) for key in AccessKey.objects.all()]
+        keys = [_facts(key) for key in AccessKey.objects.select_related("team")]
         if options.json:
             self.stdout.write(json.dumps(keys, indent=2))
             return
         rows = [COLUMNS]
         for key in keys:
             created = str(key["created_at"])[: len("2026-11-30")]
-            rows.append((str(key["hint"]), str(key["state"]), created, str(key["name"]), str(key["owner"])))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for row in rows:
-            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            self.stdout.write("  ".join(cells).rstrip())
+            facts = (key["hint"], key["state"], created, key["name"], key["team"] or "", key["owner"])
+            rows.append(tuple(map(str, facts)))
+        self.print_table(rows)
 
     def _get(self, name: str) -> AccessKey:
         """Returns the access key with this name, and locks its row until the transaction ends.
@@ -175,76 +157,23 @@ def _facts(key: AccessKey) -> dict[str, object]:
         "hint": key.masked,
         "state": key.state(),
         "active": key.active,
-        **{
-            name: _as_json(getattr(key, name)) for name in (*FIELDS, "created_at", "changed_at", "previous_valid_until")
-        },
+        "team": None if key.team is None else key.team.name,
+        **{name: as_json(getattr(key, name)) for name in (*FIELDS, "created_at", "changed_at", "previous_valid_until")},
         "own_upstream_key": bool(key.sealed_upstream_key),
     }
 
 
-def _as_json(value: object) -> object:
-    """Converts the value of an access key's column for JSON: a time to ISO 8601, a decimal number to text."""
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return str(value) if isinstance(value, Decimal) else value
-
-
-def _faults(error: ValidationError) -> list[str]:
-    """Returns the messages of a validation error, each with the name of the wrong field."""
-    if not hasattr(error, "error_dict"):
-        return error.messages
-    return [f"{name}: {words}" for name, faults in error.message_dict.items() for words in faults]
-
-
-def _read(path: str | None) -> str:
-    """Reads an upstream key from a file, or from standard input if the path is `-`.
-
-    Returns an empty text if there is no path.
+def find_team(name: str) -> Team:
+    """Returns the team with this name, and locks its row until the transaction ends.
 
     Raises:
-        CommandError: the file cannot be read.
+        CommandError: there is no such team.
     """
-    # Not from the command line, which other users of the host can see.
-    if path is None:
-        return ""
-    try:
-        return (sys.stdin.read() if path == "-" else Path(path).read_text()).strip()
-    except (OSError, UnicodeError) as error:
-        raise CommandError(f"{path} cannot be read: {error}") from None
+    team = Team.objects.find(name)
+    if team is None:
+        raise CommandError(f"there is no team {name!r}")
+    return team
 
 
-def _span(text: str) -> timedelta:
-    """Parses a duration in an option of the command line, such as 30m, 24h, 7d or 4w.
-
-    Raises:
-        ArgumentTypeError: the text is no such duration.
-    """
-    match = re.fullmatch(r"([0-9]{1,6})([mhdw])", text)
-    if not match:
-        raise ArgumentTypeError(f"{text!r} is no span; 30m, 24h, 7d or 4w")
-    return timedelta(**{UNITS[match[2]]: int(match[1])})
-
-
-def _moment(text: str) -> datetime:
-    """Parses a time in an option of the command line: an ISO time (UTC without a zone), or a span from now, such as 7d.
-
-    Raises:
-        ArgumentTypeError: the text is neither a time nor a duration.
-    """
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return datetime.now(UTC) + _span(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _dollars(text: str) -> Decimal:
-    """Parses a number of dollars in an option of the command line.
-
-    Raises:
-        ArgumentTypeError: the text is no number.
-    """
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        raise ArgumentTypeError(f"{text!r} is no number") from None
+def _in_words(team: Team | None) -> str:
+    return "no team" if team is None else f"team {team.name!r}"

@@ -13,7 +13,8 @@ from proxyapi.admin import AccessKeyAdmin
 from proxyapi.keys.keyring import Budgets, Caller
 from proxyapi.keys.snapshots import FIELDS
 from proxyapi.management.commands import keys as keys_command
-from proxyapi.models import AccessKey, LogBodies
+from proxyapi.models import AccessKey
+from proxyapi.team_models import LogBodies
 
 # The fields of a caller that are no rules, or are written otherwise in the table.
 OTHERS = {"name", "team", "owner", "tags", "budgets", "upstream_key"}

@@ -275,7 +275,7 @@ def test_the_command_makes_lists_rotates_and_revokes(gateway: Gateway) -> None:
     assert listed["by command"]["state"] == "revoked"
     assert "key" not in listed["by command"]
     table = gateway.manage("keys", "list").stdout
-    assert re.match(r"KEY +STATE +CREATED +NAME +OWNER\n", table)
+    assert re.match(r"KEY +STATE +CREATED +NAME +TEAM +OWNER\n", table)
     line = rf"^{re.escape(rotated['hint'])} +revoked +\d{{4}}-\d\d-\d\d  by command +Ada$"
     assert re.search(line, table, re.MULTILINE)
 

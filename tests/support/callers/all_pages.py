@@ -23,7 +23,7 @@ OBJECT = re.compile(r"admin/(\w+/\w+)/<(?:path:object_)?id>")
 # What is refused to everybody, or to a GET without a form: other methods, changes of what only the server writes.
 REFUSED = re.compile(
     r"/admin/(r/1/1/|nowhere/|autocomplete/|usage/errors/mark/|usage/request/add/|admin/logentry/add/)"
-    r"|/admin/(proxyapi/accesskey|usage/request|admin/logentry)/[^/]+/delete/|/my-usage/(data|sign-in|sign-out)|/openai"
+    r"|/admin/(proxyapi/(accesskey|team)|usage/request|admin/logentry)/[^/]+/delete/|/my-usage/(data|sign-in|sign-out)|/openai"
     r"|/admin/chatproxy/alert(message)?/(add|[^/]+/delete)/"
 )
 # What the shipper makes otherwise, for a channel that sends nothing.
@@ -54,9 +54,18 @@ def fill(gateway: Gateway, admin: httpx2.Client) -> dict[str, str]:
     gateway.row(failed)
     ids = {"usage/request": str(gateway.row(answer)["request_id"])}
     post(admin, "auth/group/add/", {"name": "walkers"})
+    members = {"memberships-TOTAL_FORMS": "0", "memberships-INITIAL_FORMS": "0"}
+    post(admin, "proxyapi/team/add/", {"name": "a team", "log_bodies": "inherit", **members})
     valid_from = {"valid_from_0": "2026-01-01", "valid_from_1": "00:00:00"}
     post(admin, "usage/modelprice/add/", {"model": "gpt-walk", "input": "1", "output": "2", **valid_from})
-    for kind in ("proxyapi/accesskey", "auth/user", "auth/group", "usage/modelprice", "admin/logentry"):
+    for kind in (
+        "proxyapi/accesskey",
+        "proxyapi/team",
+        "auth/user",
+        "auth/group",
+        "usage/modelprice",
+        "admin/logentry",
+    ):
         page = admin.get(f"/admin/{kind}/").text
         found = re.search(rf"/admin/{kind}/(\w+)/change/", page)
         assert found is not None, kind

@@ -11,7 +11,7 @@ from django.db import connection
 from django.test import Client
 
 migration = import_module("chatproxy.migrations.0002_roles")
-of_alerts = import_module("chatproxy.migrations.0004_alerts")
+later_grants = [import_module(f"chatproxy.migrations.{name}") for name in ("0004_alerts", "0005_team_permissions")]
 ROLES = ("viewer", "analyst", "key manager", "admin")
 SUPERUSER = "superuser"
 EVERYBODY = (*ROLES, SUPERUSER)
@@ -23,7 +23,13 @@ def make_groups() -> None:
     The migrations have made them, but they may be missing: tests with transactions of their own empty the tables.
     """
     migration.make_groups(apps, SimpleNamespace(connection=connection))
-    of_alerts.grant_permissions(apps, SimpleNamespace(connection=connection))
+    for later in later_grants:
+        later.grant_permissions(apps, SimpleNamespace(connection=connection))
+
+
+def number_of_permissions(role: str) -> int:
+    """Returns how many permissions the migrations give to a role."""
+    return len(migration.ROLES[role]) + sum(len(later.ROLES.get(role, ("", ()))[1]) for later in later_grants)
 
 
 def person(role: str, name: str = "") -> User:

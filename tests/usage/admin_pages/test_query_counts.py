@@ -17,6 +17,7 @@ from django.urls import reverse
 import chatproxy.urls  # noqa: F401  (registers the tables in the admin)
 from chatproxy.alert_models import AlertAttempt, AlertMessage, AlertRule
 from proxyapi.models import AccessKey
+from proxyapi.team_models import Team
 from tests.support.alerts import GONE, make_alert, make_channel
 from tests.support.ledger.pages import make_call, make_failure, page_of, pieces_of
 from usage.admin_pages import navigation
@@ -30,7 +31,8 @@ LISTS = {
     "/admin/usage/request/?q=nobody": 14,
     "/admin/usage/errors/": 5,
     "/admin/usage/needed-prices/": 5,
-    "/admin/proxyapi/accesskey/": 7,
+    "/admin/proxyapi/accesskey/": 8,
+    "/admin/proxyapi/team/": 5,
     "/admin/usage/modelprice/": 5,
     "/admin/chatproxy/alert/": 6,
     "/admin/chatproxy/alertmessage/": 6,
@@ -44,7 +46,7 @@ LISTS = {
     "/admin/usage/errors/export.csv": 5,
     "/admin/usage/errors/export.json": 5,
 }
-OF_A_KEY = {"change/": 4, "usage/": 10, "usage.json": 10, "rotate/": 4, "revoke/": 4}
+OF_A_KEY = {"change/": 5, "usage/": 10, "usage.json": 10, "rotate/": 4, "revoke/": 4}
 MANY = 30
 WITH_ALERTS = ("/admin/", "/admin/usage/dashboard.json")  # a query more, for the line of open alerts
 
@@ -54,7 +56,7 @@ def fill(first: int, last: int) -> None:
     user = User.objects.get(username="root")
     for number in range(first, last):
         name = f"number {number}"
-        AccessKey.objects.issue(name, budget_day=1, owner=name)
+        AccessKey.objects.issue(name, budget_day=1, owner=name, team=Team.objects.found(name))
         make_call(number, key_name=name, response_model=name)
         make_failure(number, key_name=name, error_code=name)
         ModelPrice.objects.create(model=name, valid_from=datetime.now(UTC) - timedelta(days=number))

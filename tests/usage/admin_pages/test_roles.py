@@ -19,6 +19,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from chatproxy.alert_models import AlertMessage
 from proxyapi.models import AccessKey
+from proxyapi.team_models import Team
 from tests.support.alerts import GONE, make_alert, make_channel
 from tests.support.callers.roles import (
     EVERYBODY,
@@ -26,8 +27,7 @@ from tests.support.callers.roles import (
     SUPERUSER,
     browser_of,
     make_groups,
-    migration,
-    of_alerts,
+    number_of_permissions,
     person,
 )
 from tests.support.ledger.pages import make_call, make_failure, pieces_of
@@ -95,6 +95,12 @@ TABLE = {
     "proxyapi_accesskey_rotate": (KEYS, KEYS),
     "proxyapi_accesskey_revoke": (KEYS, KEYS),
     "proxyapi_accesskey (short)": (ALL, ALL),  # leads to the page of changes, which looks for itself
+    "proxyapi_team_changelist": (KEYS, KEYS),
+    "proxyapi_team_add": (KEYS, KEYS),
+    "proxyapi_team_change": (KEYS, KEYS),
+    "proxyapi_team_history": (KEYS, KEYS),
+    "proxyapi_team_delete": (NOBODY, NOBODY),
+    "proxyapi_team (short)": (ALL, ALL),
     "usage_request_changelist": (ALL, ALL),
     "usage_request_add": (NOBODY, NOBODY),
     "usage_request_change": (ALL, ALL),
@@ -183,6 +189,7 @@ def ids() -> dict[str, Any]:
     )
     return {
         "proxyapi_accesskey": key.pk, "usage_request": make_call(), "usage_modelprice": price.pk,
+        "proxyapi_team": Team.objects.found("a team").pk,
         "chatproxy_alert": alert.pk, "chatproxy_alertmessage": message.pk, "chatproxy_alertrule": alert.rule.pk,
         "chatproxy_alertchannel": channel.pk, "admin_logentry": entry.pk, "auth_user": user.pk, "auth_group": group.pk,
     }  # fmt: skip
@@ -278,7 +285,7 @@ def test_the_groups_are_made_and_hold_what_their_role_says() -> None:
     make_groups()
     held = {group.name: group.permissions.count() for group in Group.objects.filter(name__in=ROLES)}
 
-    assert held == {name: len(migration.ROLES[name]) + len(of_alerts.ROLES[name][1]) for name in ROLES}
+    assert held == {name: number_of_permissions(name) for name in ROLES}
 
 
 def test_what_an_operator_has_changed_in_a_group_stays(db: None) -> None:

@@ -1,4 +1,4 @@
-"""The forms for access keys in the admin."""
+"""The forms for access keys and teams in the admin."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from datetime import timedelta
 
 from django import forms
 from django.contrib.postgres.forms import SimpleArrayField
+from django.db.models import Q
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminSelectWidget, UnfoldBooleanSwitchWidget
 
-from proxyapi.models import AccessKey, check_upstream_key
+from proxyapi.models import AccessKey
+from proxyapi.team_models import SpenderColumns, Team, check_upstream_key
 
 GRACES = {
     "0": "none: it stops working at once",
@@ -38,22 +40,18 @@ class LinesField(SimpleArrayField):
         return super().clean("\n".join(filter(None, items)))
 
 
-class AccessKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable when it runs
-    """The form by which the admin creates or changes an access key."""
+class SpenderForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable when it runs
+    """The base class of the forms by which the admin creates or changes an access key or a team."""
 
     upstream_key = forms.CharField(
         required=False,
         validators=[check_upstream_key],
         widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
-        help_text="Pays for the calls of this key, instead of the server's. Stored encrypted, never shown again.",
+        help_text="Pays for the calls, instead of the server's. Stored encrypted, never shown again.",
     )
     forget_upstream_key = forms.BooleanField(
-        required=False, widget=UnfoldBooleanSwitchWidget, help_text="Remove the upstream key of this key."
+        required=False, widget=UnfoldBooleanSwitchWidget, help_text="Remove the upstream key."
     )
-
-    class Meta:
-        model = AccessKey
-        fields = "__all__"  # noqa: DJ007  (the admin's fieldsets say which)
 
     def clean(self) -> dict[str, object]:
         cleaned: dict[str, object] = super().clean() or {}
@@ -63,21 +61,43 @@ class AccessKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscript
 
     @property
     def changed_columns(self) -> list[str]:
-        """The names of the access key's database columns that the person has changed in the form."""
-        columns = {field.name for field in AccessKey._meta.concrete_fields}
+        """The names of the database columns that the person has changed in the form."""
+        columns = {field.name for field in self._meta.model._meta.concrete_fields}
         # Other fields, such as the upstream key, are no columns.
         return [name for name in self.changed_data if name in columns]
 
-    def set_upstream_key(self, key: AccessKey) -> bool:
-        """Sets or removes an access key's upstream key, if the form asks for it; does not save the key.
+    def set_upstream_key(self, row: SpenderColumns) -> bool:
+        """Sets or removes the upstream key of a key or team, if the form asks for it; does not save the row.
 
         Returns whether the form asks for either.
         """
         text = self.cleaned_data.get("upstream_key", "")
         if text or self.cleaned_data.get("forget_upstream_key"):
-            key.set_upstream_key(text)
+            row.set_upstream_key(text)
             return True
         return False
+
+
+class AccessKeyForm(SpenderForm):
+    """The form by which the admin creates or changes an access key; offers teams that are not archived, and its own."""
+
+    def __init__(self, *args: object, **options: object) -> None:
+        super().__init__(*args, **options)  # type: ignore[arg-type]  # Django's arguments, as they are
+        teams = self.fields.get("team")
+        if isinstance(teams, forms.ModelChoiceField):  # absent where the key cannot be changed
+            teams.queryset = Team.objects.filter(Q(active=True) | Q(pk=self.instance.team_id))
+
+    class Meta:
+        model = AccessKey
+        fields = "__all__"  # noqa: DJ007  (the admin's fieldsets say which)
+
+
+class TeamForm(SpenderForm):
+    """The form by which the admin creates or changes a team."""
+
+    class Meta:
+        model = Team
+        fields = "__all__"  # noqa: DJ007  (the admin's fieldsets say which)
 
 
 class RotateForm(forms.Form):

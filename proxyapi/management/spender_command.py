@@ -1,0 +1,143 @@
+"""What the commands about keys and teams share: the types of their options, and what they print.
+
+`SpenderCommand` is their base class: it runs an action, and turns errors into messages.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.management.base import BaseCommand, CommandError
+from django.db import InterfaceError, OperationalError
+
+from proxyapi.team_models import LogBodies
+
+UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+# The columns of a new key or team for which the command line has an option each.
+SHARED_FIELDS = (
+    "note", "tags", "allowed_models", "allowed_routes", "requests_per_minute", "tokens_per_minute", "parallel_calls",
+    "budget_day", "budget_month", "budget_total", "log_bodies",
+)  # fmt: skip
+
+
+class SpenderCommand(BaseCommand):
+    """Base class of the commands about keys and about teams: runs one of the class's actions."""
+
+    def handle(self, *_args: object, **options: object) -> None:
+        """Runs an action of the command, such as `create` or `list`: the method with its name.
+
+        Raises:
+            CommandError: the action failed. The message says what to correct.
+        """
+        try:
+            getattr(self, str(options["action"]))(Namespace(**options))
+        except ValidationError as error:
+            raise CommandError(" ".join(faults_of(error))) from None
+        except ImproperlyConfigured as error:
+            raise CommandError(str(error)) from None
+        except (OperationalError, InterfaceError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise CommandError(f"the database cannot be reached; is the server running? ({reason})") from None
+
+    def print_table(self, rows: list[tuple[str, ...]]) -> None:
+        """Prints a table, whose first row has the titles of the columns."""
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            self.stdout.write("  ".join(cells).rstrip())
+
+
+def add_shared_options(create: ArgumentParser) -> None:
+    """Adds the options for what keys and teams have in common to the parser of `create`."""
+    create.add_argument("name")
+    create.add_argument("--note", default="")
+    create.add_argument("--tag", dest="tags", action="append", default=[], help="may be repeated")
+    create.add_argument(
+        "--model", dest="allowed_models", action="append", default=[],
+        help="a name or a pattern such as gpt-4o*; may be repeated",
+    )  # fmt: skip
+    create.add_argument(
+        "--route", dest="allowed_routes", action="append", default=[],
+        help="a route or a pattern such as /v1/responses*; may be repeated",
+    )  # fmt: skip
+    for name in ("requests-per-minute", "tokens-per-minute", "parallel-calls"):
+        create.add_argument(f"--{name}", type=int)
+    create.add_argument("--budget-day", type=dollars, help="dollars for a day in UTC")
+    create.add_argument("--budget-month", type=dollars, help="dollars for a month in UTC")
+    create.add_argument("--budget-total", type=dollars, help="dollars for all its calls (lifetime budget)")
+    create.add_argument("--log-bodies", choices=LogBodies.values, default=LogBodies.INHERIT.value)
+    create.add_argument("--upstream-key-file", metavar="FILE", help="its own upstream key; - reads standard input")
+
+
+def as_json(value: object) -> object:
+    """Converts the value of a column of a key or team for JSON: a time to ISO 8601, a decimal number to text."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, Decimal) else value
+
+
+def faults_of(error: ValidationError) -> list[str]:
+    """Returns the messages of a validation error, each with the name of the wrong field."""
+    if not hasattr(error, "error_dict"):
+        return error.messages
+    return [f"{name}: {words}" for name, faults in error.message_dict.items() for words in faults]
+
+
+def read_upstream_key(path: str | None) -> str:
+    """Reads an upstream key from a file, or from standard input if the path is `-`.
+
+    Returns an empty text if there is no path.
+
+    Raises:
+        CommandError: the file cannot be read.
+    """
+    # Not from the command line, which other users of the host can see.
+    if path is None:
+        return ""
+    try:
+        return (sys.stdin.read() if path == "-" else Path(path).read_text()).strip()
+    except (OSError, UnicodeError) as error:
+        raise CommandError(f"{path} cannot be read: {error}") from None
+
+
+def duration(text: str) -> timedelta:
+    """Parses a duration in an option of the command line, such as 30m, 24h, 7d or 4w.
+
+    Raises:
+        ArgumentTypeError: the text is no such duration.
+    """
+    match = re.fullmatch(r"([0-9]{1,6})([mhdw])", text)
+    if not match:
+        raise ArgumentTypeError(f"{text!r} is no span; 30m, 24h, 7d or 4w")
+    return timedelta(**{UNITS[match[2]]: int(match[1])})
+
+
+def moment(text: str) -> datetime:
+    """Parses a time in an option of the command line: an ISO time (UTC without a zone), or a span from now, such as 7d.
+
+    Raises:
+        ArgumentTypeError: the text is neither a time nor a duration.
+    """
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return datetime.now(UTC) + duration(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def dollars(text: str) -> Decimal:
+    """Parses a number of dollars in an option of the command line.
+
+    Raises:
+        ArgumentTypeError: the text is no number.
+    """
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise ArgumentTypeError(f"{text!r} is no number") from None
