@@ -59,7 +59,7 @@ ORDER = {
         "logs",
         "http postgres",
         "settings",
-        "start page_protection",
+        "start page_protection accounts",
         "alerts",
         "processes",
         "doctor",

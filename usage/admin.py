@@ -1,6 +1,6 @@
 """Registers tables with Django's admin: requests, which nobody can change there; custom prices; the audit log.
 
-`usage.admin_pages.accounts_admin` registers users and groups.
+`chatproxy.accounts.accounts_admin` registers users and groups.
 """
 
 from __future__ import annotations
@@ -13,10 +13,7 @@ from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.http import HttpRequest, HttpResponseBase
 
-from usage.admin_pages import (
-    accounts_admin,  # noqa: F401  (registers users and groups: Django looks for modules named admin)
-    requests,
-)
+from usage.admin_pages import requests
 from usage.admin_pages.admin_base import GuardedAdmin, ReadOnlyAdmin
 from usage.admin_pages.needed_prices import PROPOSED
 from usage.models import ModelPrice, Request
@@ -130,6 +127,6 @@ class LogEntryAdmin(ReadOnlyAdmin):
 
     @admin.display(description="change")
     def change(self, entry: LogEntry) -> str:
-        """Returns a description of a change for the audit log, such as "Added." or "Deletion"."""
-        # Django stores no description of a deletion, so the name of the action is shown.
+        """Returns a description of a change for the audit log, such as "Changed owner from “Ada” to “Bob”."."""
+        # Deletions that an older version has logged have no description, so the name of the action is shown.
         return entry.get_change_message() or str(entry.get_action_flag_display())

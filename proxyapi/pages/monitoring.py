@@ -22,6 +22,7 @@ from proxyapi.dispatch.throttling import PageThrottle
 from proxyapi.pages.page_headers import page_response, render
 from proxyapi.pages.reports import read_from_database
 from usage.live.shipping_state import ShippingState
+from usage.models import Outcome
 from usage.page_data import newest_calls
 
 
@@ -41,6 +42,7 @@ class LogView(ProxyView):
     def read_context(self) -> dict[str, object]:
         return {
             "failed_only": self.failed_only,
+            "upstream_error": Outcome.UPSTREAM_ERROR,  # its text may quote a prompt, which the token does not show
             "counters": newest_calls.read_counters(),
             "calls": newest_calls.read_newest_calls(failed_only=self.failed_only),
             "parallel": capacity.in_flight,

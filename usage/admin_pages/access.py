@@ -18,6 +18,7 @@ from django.shortcuts import render
 
 PERMISSION = "usage.view_request"
 BODIES = "usage.view_requestbody"
+ALERTS = "chatproxy.view_alert"
 P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 

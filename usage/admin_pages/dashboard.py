@@ -13,7 +13,7 @@ from django.http import HttpRequest, JsonResponse
 from django.template.loader import render_to_string
 from django.urls import reverse
 
-from usage.admin_pages.access import admin_page, may_see, may_see_bodies
+from usage.admin_pages.access import ALERTS, admin_page, may_see, may_see_bodies
 from usage.admin_pages.base_url import base_url
 from usage.live.status import read_status
 from usage.page_data.dashboard_content import Dashboard, read_dashboard, read_key_dashboard
@@ -46,7 +46,7 @@ def show(request: HttpRequest, context: Context) -> Context:
         **context,
         **dashboard_context(request, reverse("pages:dashboard_data")),
         "title": "Dashboard",
-        "sees_bodies": may_see_bodies(request),
+        **_rights(request),
         "base_url": base_url(request),
         "upstream_key": bool(settings.OPENAI_API_KEY),
         "default_model": settings.DEFAULT_MODEL,
@@ -79,7 +79,12 @@ def dashboard_context(request: HttpRequest, data_url: str, key: str | None = Non
 @admin_page
 def data(request: HttpRequest) -> JsonResponse:
     """Answers with the newest data of the dashboard of all calls, as JSON; a script refreshes the open page with it."""
-    return refresh_response(request, {name: {"sees_bodies": may_see_bodies(request)} for name in FRAGMENTS})
+    return refresh_response(request, dict.fromkeys(FRAGMENTS, _rights(request)))
+
+
+def _rights(request: HttpRequest) -> dict[str, bool]:
+    """Returns which parts of the dashboard the signed-in person may see, as values for its templates."""
+    return {"sees_bodies": may_see_bodies(request), "sees_alerts": request.user.has_perm(ALERTS)}
 
 
 def refresh_response(

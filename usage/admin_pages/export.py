@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
+from urllib.parse import urlencode
 
 from asgiref.sync import sync_to_async
 from django.http import Http404, HttpRequest, HttpResponseBase, StreamingHttpResponse
 
 from usage.admin_pages.access import admin_page, may_see_bodies
+from usage.admin_pages.body_views import log_export
 from usage.page_data.error_groups import in_state, read_groups
 from usage.page_data.exports import CONTENT_TYPES, export_calls, export_groups
 from usage.page_data.filters import read_filters
@@ -23,7 +25,10 @@ def requests(request: HttpRequest, kind: str) -> HttpResponseBase:
     """
     _check(kind)
     now = datetime.now(UTC)
-    filters = read_filters(request.GET, now, with_messages=may_see_bodies(request))
+    sees_bodies = may_see_bodies(request)
+    filters = read_filters(request.GET, now, with_messages=sees_bodies)
+    if sees_bodies:
+        log_export(request, urlencode(filters.as_query()))
     return _download(export_calls(filters, kind), kind, f"requests-{now:%Y%m%d-%H%M}")
 
 

@@ -8,7 +8,7 @@ from typing import TypedDict
 from django.http import HttpRequest
 from django.urls import reverse
 
-from usage.admin_pages.access import PERMISSION
+from usage.admin_pages.access import ALERTS, PERMISSION
 
 
 class Entry(TypedDict):
@@ -47,7 +47,7 @@ def sections(_request: HttpRequest) -> list[Section]:
         {
             "title": "Alerts",
             "items": [
-                _entry("Alerts", "notifications", "admin:chatproxy_alert_changelist", "chatproxy.view_alert"),
+                _entry("Alerts", "notifications", "admin:chatproxy_alert_changelist", ALERTS),
                 _entry(
                     "Messages",
                     "outgoing_mail",

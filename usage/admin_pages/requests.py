@@ -11,6 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
 
 from usage.admin_pages.access import admin_page, may_see, may_see_bodies, render_page
 from usage.admin_pages.base_url import base_url
+from usage.admin_pages.body_views import log_view_of_call
 from usage.models import Dimension, Outcome, Request
 from usage.page_data import call_page, reproduction
 from usage.page_data.filters import ANY_FAILURE, MAX_TEXT, Filters, find_names, read_choices, read_filters
@@ -80,6 +81,8 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
         call = calls.get(pk=UUID(object_id.replace("_2D", "-")))
     except (ValueError, Request.DoesNotExist):
         raise Http404("There is no such call; it may have been pruned.") from None
+    if may_see_bodies(request):
+        log_view_of_call(request, call)
     return render_page(
         request,
         "admin/usage/request.html",

@@ -11,8 +11,8 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from redis.asyncio import ConnectionPool
 
-from chatproxy import settings
 from chatproxy.configuration import setting_parsers, setting_reader
+from chatproxy.configuration.database_settings import database_settings
 from tests.support.servers.environments import variables
 
 SECRET = "Pl4nted-Secr3t-0f-the-0wner"
@@ -87,7 +87,7 @@ def complaint(name: str, value: str) -> tuple[str, BaseException | None]:
     """Returns the message about a setting with this value, and the error's cause; "" and None if it is accepted."""
     try:
         values = setting_reader.read({name: value})
-        settings._database(values["DATABASE_URL"])
+        database_settings(values["DATABASE_URL"] or "postgresql://h/db")
         if values["REDIS_URL"]:
             ConnectionPool.from_url(values["REDIS_URL"])
     except ImproperlyConfigured as error:
@@ -111,7 +111,7 @@ def test_no_setting_repeats_a_secret(name: str) -> None:
 @pytest.mark.parametrize("spelling", [name for name in SPELLINGS if SPELLINGS[name].startswith("postgresql:")])
 def test_a_database_url_that_is_read_in_two_ways_is_refused(spelling: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=r"DATABASE_URL .*postgresql://user:password@host:port/name$"):
-        settings._database(setting_reader.read({"DATABASE_URL": SPELLINGS[spelling]})["DATABASE_URL"])
+        database_settings(setting_reader.read({"DATABASE_URL": SPELLINGS[spelling]})["DATABASE_URL"])
 
 
 @pytest.mark.parametrize("spelling", [name for name in SPELLINGS if SPELLINGS[name].startswith("redis:")])
@@ -122,11 +122,11 @@ def test_a_redis_url_that_is_read_in_two_ways_is_refused(spelling: str) -> None:
 
 @pytest.mark.parametrize("url", GOOD_DATABASES)
 def test_a_database_url_with_an_encoded_password_is_read(url: str) -> None:
-    assert settings._database(setting_reader.read({"DATABASE_URL": url})["DATABASE_URL"])["NAME"] == "db"
+    assert database_settings(setting_reader.read({"DATABASE_URL": url})["DATABASE_URL"])["NAME"] == "db"
 
 
 def test_the_password_is_what_was_encoded() -> None:
-    config = settings._database("postgresql://u:p%2F%40%3F%23%25@h:5432/db")
+    config = database_settings("postgresql://u:p%2F%40%3F%23%25@h:5432/db")
 
     assert (config["PASSWORD"], config["HOST"], config["PORT"]) == ("p/@?#%", "h", 5432)
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from chatproxy import settings
 from chatproxy.configuration import setting_reader
+from chatproxy.configuration.database_settings import database_settings
 
 NAMES = [setting.name for setting in setting_reader.SETTINGS]
 KNOWN = set(NAMES)
@@ -154,11 +154,11 @@ def test_a_secret_is_not_repeated_in_its_error() -> None:
 
 def test_a_database_url_with_a_bad_port_is_one_line() -> None:
     with pytest.raises(ImproperlyConfigured, match=r"^DATABASE_URL .*postgresql://user:password@host:port/name$"):
-        settings._database("postgresql://user:password@host:99999/name")
+        database_settings("postgresql://user:password@host:99999/name")
 
 
 def test_a_socket_directory_becomes_the_host() -> None:
-    config: dict[str, Any] = settings._database(
+    config: dict[str, Any] = database_settings(
         "postgresql://postgres@/chatproxy?host=/some/where%20else&sslmode=disable"
     )
     assert (config["HOST"], config["NAME"], config["USER"]) == ("/some/where else", "chatproxy", "postgres")

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from django.db.utils import load_backend
 
-from chatproxy import settings
+from chatproxy.configuration.database_settings import database_settings
 from chatproxy.configuration.setting_reader import BASE_DIR
 from chatproxy.postgres import binaries
 from chatproxy.postgres.binaries import PACKAGE, BundledPostgresError
@@ -80,7 +80,7 @@ def test_nobody_else_can_open_it_and_no_port_is(postgres: BundledPostgres, tmp_p
 def test_django_understands_its_url(postgres: BundledPostgres) -> None:
     postgres.start()
     config: dict[str, Any] = {
-        **settings._database(postgres.url),
+        **database_settings(postgres.url),
         "TIME_ZONE": None,
         "AUTOCOMMIT": True,
         "CONN_HEALTH_CHECKS": False,

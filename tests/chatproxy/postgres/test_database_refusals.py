@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from chatproxy import settings
+from chatproxy.configuration.database_settings import database_settings
 from chatproxy.postgres.database_refusals import is_lasting, reason_of
 from chatproxy.start import startup
 from tests.simulator.server import Simulator
@@ -114,7 +114,7 @@ def test_what_waiting_does_not_mend_ends_the_start(picky: str, simulator: Simula
 )
 def test_a_url_without_a_name_is_one_line(url: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=r"^DATABASE_URL names no database; postgresql://"):
-        settings._database(url)
+        database_settings(url)
 
 
 @pytest.mark.parametrize("words", LASTING.values(), ids=LASTING)

@@ -17,7 +17,8 @@ import chatproxy.urls  # noqa: F401  (registers the tables in the admin)
 from proxyapi.models import AccessKey
 from tests.support.callers.roles import browser_of, staff
 from tests.support.ledger.pages import make_call
-from usage.admin_pages.admin_base import SECRET_COLUMNS, GuardedAdmin
+from usage.admin_pages.admin_base import GuardedAdmin
+from usage.admin_pages.audit_words import SECRET_COLUMNS
 
 pytestmark = pytest.mark.django_db
 TABLES = dict(django_admin.site._registry)

@@ -8,8 +8,8 @@ import pytest
 from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 
+from chatproxy.accounts.grants import groups_grantable_by, may_change_user, permissions_of
 from tests.support.callers.roles import browser_of, make_groups, person, staff
-from usage.admin_pages.grants import groups_grantable_by, may_change_user, permissions_of
 
 pytestmark = pytest.mark.django_db
 USERS, GROUPS = "/admin/auth/user/", "/admin/auth/group/"
@@ -188,7 +188,7 @@ def test_the_role_admin_is_bounded_by_itself() -> None:
 def test_what_was_saved_is_looked_at_once_more(manager: User, browser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """If a form ever offers too many rights, nothing of what it sends is saved."""
     weak = User.objects.create_user("weak")
-    monkeypatch.setattr("usage.admin_pages.accounts_admin.permissions_of", lambda _person: Permission.objects.all())
+    monkeypatch.setattr("chatproxy.accounts.accounts_admin.permissions_of", lambda _person: Permission.objects.all())
     lacked = Permission.objects.get(codename="view_requestbody")
     answer = browser.post(f"{USERS}{weak.pk}/change/", fields_of(weak, user_permissions=[lacked.pk], email="a@b.cd"))
 

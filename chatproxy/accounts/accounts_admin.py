@@ -1,4 +1,4 @@
-"""The pages of users and groups in the admin, where nobody grants a right that they lack (`usage.admin_pages.grants`).
+"""The pages of users and groups in the admin, where nobody grants a right that they lack (`chatproxy.accounts.grants`).
 
 The rule is checked three times: a user or a group beyond one's own rights cannot be changed or deleted (`has_*`); a
 form offers only the rights that may be given, and any other value is an error of the form; and the saved user or group
@@ -19,8 +19,8 @@ from django.forms import ModelForm, ModelMultipleChoiceField
 from django.http import HttpRequest, HttpResponse
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from chatproxy.accounts.grants import groups_grantable_by, may_change_group, may_change_user, permissions_of
 from usage.admin_pages.admin_base import GuardedAdmin
-from usage.admin_pages.grants import groups_grantable_by, may_change_group, may_change_user, permissions_of
 
 Holder = TypeVar("Holder", bound=Model)
 
@@ -73,7 +73,7 @@ class GrantingAdmin(GuardedAdmin, Generic[Holder]):
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, GrantingAdmin[User]):  # type: ignore[type-arg]  # not subscriptable when it runs
+class UserAdmin(DjangoUserAdmin, GrantingAdmin[User]):  # type: ignore[type-arg,misc]  # not subscriptable when it runs; unfold has no types
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm

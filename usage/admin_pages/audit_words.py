@@ -1,0 +1,162 @@
+"""A change that somebody makes in the admin, in words for the audit log: what was changed, with the values before and
+after it.
+
+A value that is entered into a password field, or that belongs to one of `SECRET_COLUMNS`, is never told: the words say
+only that it was set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+
+from django.db.models import Field, Manager, Model, QuerySet
+from django.forms import BaseForm, BaseModelFormSet, PasswordInput
+
+from usage.untrusted_text import escape_invisible
+
+# Columns that no list, filter, search, order or log may show, whatever a class allows.
+SECRET_COLUMNS = frozenset({
+    "password", "digest", "previous_digest", "sealed_upstream_key", "sealed_url", "sealed_secret", "session_data",
+    "session_key", "request_body", "response_body",
+})  # fmt: skip
+MAX_VALUE = 200  # characters that are told of a value
+MAX_ITEMS = 20  # items that are told of a list, such as the permissions of a group
+NOTHING = "nothing"
+EMPTY: tuple[object, ...] = (None, "", [], ())
+
+
+def change_in_words(form: BaseForm, formsets: Iterable[BaseModelFormSet] = (), *, is_new: bool = False) -> str:  # type: ignore[type-arg]  # not subscriptable when it runs
+    """Describes what a valid form of the admin changes, such as “Changed owner from Ada to Bob”.
+
+    `formsets` are the tables in the page of the form, such as the members of a team. With `is_new`, the form makes a
+    new object, and the words tell the values that it gets.
+    """
+    parts = list(_new_values(form) if is_new else _changed_values(form))
+    first = "Added" if is_new else "Changed"
+    sentences = [f"{first} {'with ' if is_new else ''}{'; '.join(parts)}."] if parts else []
+    sentences += [sentence for formset in formsets for sentence in _rows_in_words(formset)]
+    return " ".join(sentences) or (f"{first}." if is_new else "Saved without a change.")
+
+
+def deletion_in_words(row: Model) -> str:
+    """Describes a row that is about to be deleted, with the values that it has, for the audit log."""
+    values = [
+        f"{_label(field.verbose_name)} {_told(field.value_from_object(row))}"
+        for field in row._meta.concrete_fields
+        if not field.primary_key and field.name not in SECRET_COLUMNS and not _is_default(field, row)
+    ]
+    return f"Deleted; it had {'; '.join(values)}." if values else "Deleted."
+
+
+def _new_values(form: BaseForm) -> Iterator[str]:
+    """Yields the values that a form gives to a new object, except for those that stay as they are by default."""
+    for name in form.changed_data:
+        yield f"{_label_of(form, name)} {'' if _is_secret(form, name) else _after(form, name)}".strip()
+
+
+def _changed_values(form: BaseForm) -> Iterator[str]:
+    """Yields the changes that a form makes to an object, such as `owner from “Ada” to “Bob”`."""
+    for name in form.changed_data:
+        label = _label_of(form, name)
+        if _is_secret(form, name):
+            yield label
+            continue
+        before, after = form.get_initial_for_field(form.fields[name], name), form.cleaned_data.get(name)
+        if _is_list(before) or _is_list(after):
+            yield f"{label}: {_differences(_items(before), _items(after))}"
+        elif (old := _before(form, name, before)) != (new := _after(form, name)):  # seconds of a time may differ
+            yield f"{label} from {old} to {new}"
+
+
+def _rows_in_words(formset: BaseModelFormSet) -> Iterator[str]:  # type: ignore[type-arg]  # not subscriptable when it runs
+    """Yields a sentence for each row of a table in an object's page that was added, changed or deleted."""
+    kind = str(formset.model._meta.verbose_name)  # type: ignore[union-attr]  # set by the factory of formsets
+    for one in formset.new_objects:
+        yield f"Added {kind} {_told(one)}."
+    for one, _names in formset.changed_objects:
+        form = next(form for form in formset.initial_forms if form.instance.pk == one.pk)
+        yield f"Changed {kind} {_told(one)}: {'; '.join(_changed_values(form))}."
+    for one in formset.deleted_objects:
+        yield f"Deleted {kind} {_told(one)}."
+
+
+def _differences(before: Sequence[str], after: Sequence[str]) -> str:
+    """Describes how a list has changed: which items were added, and which removed."""
+    added = [item for item in after if item not in before]
+    removed = [item for item in before if item not in after]
+    told = [f"{verb} {_joined(items)}" for verb, items in (("added", added), ("removed", removed)) if items]
+    return ", ".join(told) or "another order"
+
+
+def _joined(items: Sequence[str]) -> str:
+    """Joins the items of a list with commas; of a long list, only the first are told, and the number of the others."""
+    more = len(items) - MAX_ITEMS
+    return ", ".join(items[:MAX_ITEMS]) + (f" and {more} more" if more > 0 else "")
+
+
+def _before(form: BaseForm, name: str, value: object) -> str:
+    """Returns the value of a field before the form was sent, as text; a choice is told by its label."""
+    return _told(_with_label(form, name, form.fields[name].to_python(value) if value not in EMPTY else value))
+
+
+def _after(form: BaseForm, name: str) -> str:
+    """Returns the value of a field that was sent with the form, as text; a choice is told by its label."""
+    return _told(_with_label(form, name, form.cleaned_data.get(name)))
+
+
+def _with_label(form: BaseForm, name: str, value: object) -> object:
+    """Returns the label of a choice in a form's field, or the value itself if the field has no list of choices."""
+    if isinstance(value, Model):
+        return value
+    choices = getattr(form.fields[name], "_choices", None)  # not of a table's rows, which may be many
+    return dict(choices).get(value, value) if isinstance(choices, list) else value
+
+
+def _told(value: object) -> str:
+    """Returns a value as it is told in the audit log: texts in quotes, lists by their items."""
+    if value in EMPTY:
+        return NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if _is_list(value):
+        return _joined(_items(value)) or NOTHING
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M} UTC"
+    text = escape_invisible(str(value), MAX_VALUE)
+    return f"“{text}”" if isinstance(value, str | Model) else text
+
+
+def _items(value: object) -> list[str]:
+    """Returns the items of a list, or the rows of a table, each as text in quotes."""
+    rows = value.all() if isinstance(value, Manager) else value
+    return [_told(item) for item in rows] if _is_list(rows) else []  # type: ignore[attr-defined]  # `_is_list` says so
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list | tuple | set | QuerySet | Manager)
+
+
+def _is_default(field: Field, row: Model) -> bool:  # type: ignore[type-arg]  # not subscriptable when it runs
+    """Returns whether a row has nothing, or what every new row has, in a column."""
+    value = field.value_from_object(row)
+    return value in EMPTY or value == field.get_default()
+
+
+def _is_secret(form: BaseForm, name: str) -> bool:
+    """Returns whether the value of a form's field must not be told."""
+    field = form.fields.get(name)
+    # Django's form of a password says that `password` has changed, and has no field of this name.
+    return name in SECRET_COLUMNS or field is None or isinstance(field.widget, PasswordInput)
+
+
+def _label_of(form: BaseForm, name: str) -> str:
+    """Returns the name of a form's field for a sentence: `budget per day`, or `upstream key (not shown)`."""
+    label = _label(getattr(form.fields.get(name), "label", None) or name)
+    return f"{label} (not shown)" if _is_secret(form, name) else label
+
+
+def _label(text: object) -> str:
+    """Returns the label of a field as it stands inside a sentence, with a small first letter."""
+    words = str(text).replace("_", " ")
+    return words[:1].lower() + words[1:] if words[1:2].islower() else words

@@ -1,0 +1,46 @@
+"""The record of who has looked at the content of calls, in the audit log, if the setting `AUDIT_BODY_VIEWS` is on.
+
+What counts is to open a request's page with its prompt and answer, and to export a list with texts of errors, which may
+quote prompts. The entry is written before the content is shown: if it cannot be written, nothing is shown.
+"""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.http import HttpRequest
+
+from usage.admin_pages.admin_base import signed_in
+from usage.models import Request
+from usage.untrusted_text import escape_invisible
+
+VIEW = 4  # the action of an entry of the audit log; Django's own are 1, 2 and 3
+
+
+def log_view_of_call(request: HttpRequest, call: Request) -> None:
+    """Records that the signed-in person sees the prompt and the answer of a call, if `AUDIT_BODY_VIEWS` is on."""
+    words = f"Looked at the prompt and the answer of a call of the key “{escape_invisible(call.key_name, 200)}”."
+    _log(request, str(call.pk), f"call {call.pk}", words)
+
+
+def log_export(request: HttpRequest, query: str) -> None:
+    """Records that the signed-in person exports calls with texts of errors, if `AUDIT_BODY_VIEWS` is on.
+
+    `query` is the query string of the filters that say which calls.
+    """
+    which = f"the calls that match {escape_invisible(query, 500)}" if query else "all calls"
+    _log(request, "", "export", f"Exported {which}, with the texts of errors.")
+
+
+def _log(request: HttpRequest, object_id: str, about: str, words: str) -> None:
+    if not settings.AUDIT_BODY_VIEWS:
+        return
+    LogEntry.objects.create(
+        user_id=signed_in(request),
+        content_type=ContentType.objects.get_for_model(Request),
+        object_id=object_id,
+        object_repr=about,
+        action_flag=VIEW,
+        change_message=words,
+    )
