@@ -12,6 +12,8 @@ from django.core.management import execute_from_command_line
 
 from chatproxy.version import VERSION
 
+GC_YOUNG_THRESHOLD = 10_000  # as in a worker (`chatproxy.processes.lifespan`)
+
 
 def main() -> None:
     """Runs a command; a bad setting ends it with one line. `--version`, also of a command, prints our version."""
@@ -20,9 +22,12 @@ def main() -> None:
         return
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatproxy.settings")
     try:
-        settings.INSTALLED_APPS  # noqa: B018  (reading one setting loads, and so checks, them all)
         gc.disable()  # modules leave no garbage, and to look for it takes a fifth of the start
+        settings.INSTALLED_APPS  # noqa: B018  (reading one setting loads, and so checks, them all)
         django.setup()
+        # The command loads about as many modules again: the collector skips those that are loaded, and runs rarely.
+        gc.freeze()
+        gc.set_threshold(GC_YOUNG_THRESHOLD)
         gc.enable()
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:

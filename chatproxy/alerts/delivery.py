@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import httpx2
 from django.conf import settings
 from django.core.mail import EmailMessage
 from django.core.mail.backends.smtp import EmailBackend
@@ -70,6 +69,8 @@ def _post(url: str, body: bytes, headers: dict[str, str]) -> SendingResult:
 
     The body of the answer is not read.
     """
+    import httpx2  # takes 10 MB, and most servers have nothing to tell
+
     try:
         proxy = environment_proxy(url)
         with (

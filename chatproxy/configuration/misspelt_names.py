@@ -42,7 +42,10 @@ def find_misspelt_names() -> Iterator[str]:
 
 def nearest_name(name: str, known: set[str]) -> str:
     """Returns the name among `known` that a misspelt name probably means, or ""."""
-    distance, nearest = min(((count_errors(name.upper(), one), one) for one in sorted(known)), default=(99, ""))
+    # Each letter too many or too few is an error, so most names need not be compared letter by letter.
+    written = name.upper()
+    alike = sorted(one for one in known if abs(len(one) - len(written)) <= MAX_ERRORS)
+    distance, nearest = min(((count_errors(written, one), one) for one in alike), default=(99, ""))
     allowed = min(MAX_ERRORS, max(1, len(nearest) // LETTERS_FOR_AN_ERROR))
     return nearest if distance <= allowed else ""
 

@@ -5,10 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from django.conf import settings
-from redis import Redis
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from chatproxy.doctor.finding import Finding, warning
 
@@ -22,16 +18,28 @@ def check_redis() -> Iterator[Finding]:
         if settings.WEB_CONCURRENCY > 1:
             yield warning("WEB_CONCURRENCY is more than 1 without REDIS_URL, so each worker counts limits for itself")
         return
+    if fault := _fault_of_redis(settings.REDIS_URL):
+        yield warning(
+            f"Redis does not answer ({fault}), so each process counts limits for itself; check REDIS_URL and the server"
+        )
+
+
+def _fault_of_redis(url: str) -> str:
+    """Asks Redis for an answer; returns the type of the error, or an empty text if Redis answers."""
+    # Imported here: it takes a tenth of a second of each start, and most servers have no Redis.
+    from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.exceptions import RedisError
+    from redis.retry import Retry
+
     try:
         with Redis.from_url(
-            settings.REDIS_URL,
+            url,
             retry=Retry(NoBackoff(), 0),
             socket_timeout=PATIENCE_SECONDS,
             socket_connect_timeout=PATIENCE_SECONDS,
         ) as redis:
             redis.ping()
-    except (RedisError, OSError, ValueError) as error:  # only the type: the text could have the URL in it
-        yield warning(
-            f"Redis does not answer ({type(error).__name__}), so each process counts limits for itself; check "
-            "REDIS_URL and the server"
-        )
+    except (RedisError, OSError, ValueError) as error:
+        return type(error).__name__  # not the text, which could have the URL in it
+    return ""

@@ -35,7 +35,7 @@ from usage.journal import segments
 from usage.journal_shipping.shipper import Shipper
 from usage.live.shipping_state import report_shipping, shipper_lock
 from usage.live.worker_files import SHIPPER_SUFFIX, WorkerFile, WorkerReport, read_worker_reports
-from usage.upkeep.price_update import PriceUpdates
+from usage.upkeep.price_update_thread import PriceUpdates
 from usage.upkeep.retention import DailyPruning
 
 logger = logging.getLogger(__name__)

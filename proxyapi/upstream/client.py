@@ -1,7 +1,8 @@
 """Sends requests to upstream, each on an account.
 
-The official SDK supplies the base URL and the headers of a client (`sdk`); `transport` moves the bytes. (The SDK's own
-machinery takes four times as much CPU for a call, and would parse what must pass unchanged.)
+The official SDK supplies the base URL and the headers of a client (`sdk`), once for all processes of a host;
+`transport` moves the bytes. (The SDK's own machinery takes four times as much CPU for a call, and would parse what must
+pass unchanged.)
 
 Invariants: one pool of connections per process; the host never comes from a caller; a call that creates something is
 sent once.
@@ -10,12 +11,16 @@ sent once.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +29,7 @@ from django.conf import settings
 from proxyapi.exceptions import (
     UpstreamUnreachable,
 )
+from proxyapi.keys.private_file import write_private
 from proxyapi.upstream import self_calls
 from proxyapi.upstream.answer import UpstreamAnswer
 from proxyapi.upstream.exchange import Body, SilenceLimits
@@ -37,6 +43,7 @@ logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[2]
 CONNECT_TIMEOUT = 5.0  # seconds
+SDK_FILE = "sdk.json"  # in DATA_DIR: what the SDK has answered
 SDK_SECONDS = 60.0  # a worker that waits for the SDK sends heartbeats, so nobody else would end its wait
 SAFE_METHODS = {"GET", "DELETE"}
 RETRIES = 2
@@ -52,12 +59,49 @@ class SDKClient(NamedTuple):
 
 @cache
 def sdk_client() -> SDKClient:
-    """Returns the base URL and the headers of the OpenAI SDK; the first call asks the SDK, which takes half a second.
+    """Returns the base URL and the headers of the OpenAI SDK: its answer to this process, or to an earlier one.
+
+    The SDK takes half a second of CPU to answer. So the answer is kept in `SDK_FILE`, and the SDK is asked again only
+    when something has changed on which the answer depends (`_versions`).
 
     Raises:
         subprocess.CalledProcessError: the SDK cannot be asked. It has said why in this process's own error output.
         subprocess.TimeoutExpired: it has not answered within `SDK_SECONDS`, and its process was killed.
     """
+    file, versions = Path(settings.DATA_DIR) / SDK_FILE, _versions()
+    found = _kept_answer(file, versions)
+    if found is None:
+        found = _ask_sdk()
+        with suppress(OSError):  # on a full disk, for example: then the next process asks again
+            answer = {"base_url": found.base_url, "headers": dict(found.headers)}
+            write_private(file, json.dumps({"versions": versions, **answer}))
+    return found
+
+
+def _versions() -> dict[str, str]:
+    """Returns all that the SDK's answer depends on, by name: upstream's address, `sdk`, the packages, the system."""
+    return {
+        "address": settings.OPENAI_BASE_URL,
+        "question": hashlib.sha256(Path(__file__).with_name("sdk.py").read_bytes()).hexdigest(),
+        **{name: metadata.version(name) for name in ("openai", "httpx2")},
+        "python": f"{sys.implementation.name} {sys.version}",
+        "system": f"{sys.platform} {os.uname().machine}",
+    }
+
+
+def _kept_answer(file: Path, versions: Mapping[str, str]) -> SDKClient | None:
+    """Reads the SDK's answer from `file`; returns None if there is none that was given with the same `versions`."""
+    try:
+        kept = json.loads(file.read_bytes())
+        if kept["versions"] == versions:
+            return SDKClient(kept["base_url"], Headers(kept["headers"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # there is no such file, or somebody has changed it: the SDK is asked
+    return None
+
+
+def _ask_sdk() -> SDKClient:
+    """Asks the SDK for its base URL and its headers, in a process that ends then; raises as `sdk_client` does."""
     command = [sys.executable, "-m", "proxyapi.upstream.sdk", settings.OPENAI_BASE_URL]
     printed = subprocess.run(  # noqa: S603  (no shell)
         command, cwd=ROOT, stdout=subprocess.PIPE, check=True, timeout=SDK_SECONDS

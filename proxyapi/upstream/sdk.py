@@ -1,8 +1,9 @@
 """Prints, as JSON, what the official SDK of OpenAI says of its client: the base URL, and the headers of each request.
 
 `client` runs this as a program of its own (`python -m proxyapi.upstream.sdk BASE_URL`), since the SDK and its imports
-take 17 MB, and a process that calls upstream needs nothing else of it. Each setting that the SDK would read from the
-environment by itself is passed explicitly.
+take 17 MB, and a process that calls upstream needs nothing else of it. `client` keeps the answer for later processes,
+because it depends on nothing but the address, this file, the system and the versions of the packages. Each setting that
+the SDK would read from the environment by itself is passed explicitly.
 """
 
 from __future__ import annotations

@@ -84,12 +84,13 @@ class Delivery:
     def refresh_prices(self) -> None:
         """Reads the administrator's prices from the database and the price list from its file, unless done lately.
 
-        Errors of the database are ignored.
+        Errors of the database are ignored. The first price list is loaded with the first call, not here.
         """
-        # The shipper reads them even without calls, so that the first call can be priced at once.
+        # The administrator's prices are read even without calls, so that the first call can be priced at once. The
+        # list would take 30 MB and a third of a second of CPU, also of a server that nobody calls.
         self._asked_at = time.monotonic()
         try:
-            self.pricer.refresh()
+            self.pricer.refresh(loads_list=False)
         except Error:
             # `deliver` meets the same outage, and waits for its end.
             connections.close_all()

@@ -33,17 +33,17 @@ class Pricer:
         self._read_at = -REFRESH_SECONDS
         self._alerted: set[str] = set()  # models without a price, of which the log says so already
 
-    def refresh(self) -> None:
+    def refresh(self, *, loads_list: bool = True) -> None:
         """Reads the prices again, unless that was done in the last half minute.
 
         The administrator's prices come from the database, the price list from its file. If that file is unreadable, the
-        present list stays.
+        present list stays. With `loads_list=False`, a process that has loaded no price list yet loads none now.
 
         Raises:
             django.db.Error: the prices cannot be read.
         """
         if time.monotonic() - self._read_at >= REFRESH_SECONDS:
-            genai_price_list.refresh()
+            genai_price_list.refresh(loads_list=loads_list)
             self.own = [price.as_custom_price() for price in ModelPrice.objects.all()]
             self._read_at = time.monotonic()
 

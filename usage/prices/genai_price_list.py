@@ -84,9 +84,13 @@ class _InUse:
 
 
 def in_use() -> PriceList:
-    """Returns the price list that this process uses now, by default that of the installed package."""
+    """Returns the price list that this process uses now; the first call loads it.
+
+    This is the downloaded list or, if there is none, that of the installed package.
+    """
     if _InUse.prices is None:
-        _InUse.prices = bundled()
+        _read_file()
+        _InUse.prices = _InUse.prices or bundled()
     return _InUse.prices
 
 
@@ -101,14 +105,16 @@ def file() -> Path:
     return Path(settings.DATA_DIR) / FILE_NAME
 
 
-def refresh() -> None:
+def refresh(*, loads_list: bool = True) -> None:
     """Makes this process use the downloaded price list or, if there is none, the installed package's list.
 
-    An unchanged file costs one `stat`. An unreadable file is logged, and the present list stays in use.
+    An unchanged file costs one `stat`. An unreadable file is logged, and the present list stays in use. By default a
+    list is loaded now, so that no call has to wait for that; otherwise a process without a list stays without one until
+    it needs a price.
     """
-    _read_file()
-    # A list is loaded now, so that no call has to wait for that.
-    in_use()
+    if loads_list or _InUse.prices is not None:
+        _read_file()
+        in_use()
 
 
 def _read_file() -> None:

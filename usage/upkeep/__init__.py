@@ -4,7 +4,8 @@
 daily, in one process; `old_histograms` empties the histograms of old hours. `verify` proves that rows, sums, journal
 and reservations agree (`differing_sums` and `wrong_totals` find the sums that do not). `rebuild_totals` replaces the
 totals by new ones, `repricing` computes the cost of calls again. The commands are `manage.py ledger …`. `price_status`
-says how old the price lists are, and what they lack; `price_update` downloads a newer one (`manage.py prices …`).
+says how old the price lists are, and what they lack; `price_update` downloads a newer one (`manage.py prices …`), of
+itself in `price_update_thread`.
 
 Imports everything below (`usage.__init__` has the order).
 """

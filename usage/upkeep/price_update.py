@@ -8,8 +8,8 @@ A list is refused, and the one in use stays, if
   above `HIGHEST_RATE`.
 
 The package's list is what a new one is compared with, since it was checked with the release that brought it; otherwise
-prices could drift away in steps. Nothing of this runs on a call's path: `PriceUpdates` is a thread of the shipper's
-process, which downloads for all processes of its host.
+prices could drift away in steps. Nothing of this runs on a call's path: a thread of the shipper's process downloads for
+all processes of its host (`usage.upkeep.price_update_thread`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import fcntl
 import json
 import logging
 import os
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,8 +41,7 @@ HIGHEST_RATE = Decimal(10_000)  # dollars for a million tokens; the dearest mode
 MOST_BYTES = 32 * 1024 * 1024  # the list had 2 MB in 2026
 TIMEOUT = httpx2.Timeout(30, connect=5)
 MOST_NAMED = 5  # models in a message
-FIRST_SECONDS, EVERY_SECONDS = 30.0, 6 * 3600.0  # until the first update of a process, and between updates of a host
-STOP_SECONDS = 2.0
+EVERY_SECONDS = 6 * 3600.0  # between updates of a host
 OTHER_PRICES = ("input_audio_hours", "audio_hours", "web_searches_kcount", "storage_searches_kcount")
 
 
@@ -168,43 +166,6 @@ def _replace(path: Path, content: bytes) -> None:
         written.replace(path)
     finally:
         written.unlink(missing_ok=True)
-
-
-class PriceUpdates:
-    """The thread that downloads a newer price list every few hours, if the setting `PRICES_UPDATE` is on.
-
-    The shipper of a host has such a thread; a lock on a file lets only one process of the host download at a time.
-    """
-
-    def __init__(self) -> None:
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="prices", daemon=True)
-
-    @property
-    def is_running(self) -> bool:
-        """True if the thread that updates the price list is running."""
-        return self._thread.is_alive()
-
-    def start(self) -> None:
-        """Starts the thread that updates the price list, unless the setting `PRICES_UPDATE` is off."""
-        if settings.PRICES_UPDATE:
-            self._thread.start()
-
-    def stop(self) -> None:
-        """Stops the thread that updates the price list; waits at most `STOP_SECONDS` for its end."""
-        self._stopping.set()
-        if self.is_running:
-            # A download that takes longer is left to end by itself.
-            self._thread.join(STOP_SECONDS)
-
-    def _run(self) -> None:
-        pause = FIRST_SECONDS
-        while not self._stopping.wait(pause):
-            pause = EVERY_SECONDS / 6  # a process may have to take over from one that has ended
-            try:
-                update_if_due()
-            except Exception:  # the border: prices of calls do not depend on this thread
-                logger.exception("the price list was not updated, and is tried again later")
 
 
 def update_if_due() -> bool:

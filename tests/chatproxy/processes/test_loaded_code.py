@@ -12,10 +12,11 @@ import pytest
 from chatproxy.configuration.setting_reader import BASE_DIR, NO_ENV_FILES
 from chatproxy.management.commands.serve import LOADED_BY_WORKERS
 
-PACKAGES = {"openai", "pydantic", "httpx2", "genai_prices", "psycopg", "django.db"}
+PACKAGES = {"openai", "pydantic", "httpx2", "genai_prices", "redis", "psycopg", "django.db"}
 PRINT_LOADED = f"; print(*({PACKAGES} & {{*sys.modules}}))"
 END = "; sys.stdout.flush(); os._exit(0)"  # without what gunicorn's master does at its exit
 WORKER = "import os, sys, chatproxy.asgi, chatproxy.http.protocol, chatproxy.processes.worker"
+COMMAND = "import os, sys, django; django.setup(); import chatproxy.management.commands.{}"
 BUDGET = "from proxyapi.keys import snapshots; snapshots.load_price_list([dict.fromkeys({names}) | {budget}])"
 BUDGET_NAMES = ["budget_day", "budget_month", "budget_total"]
 
@@ -43,6 +44,12 @@ def test_a_worker_that_serves_a_budget_has_the_price_list(tmp_path: Path, span: 
 def test_a_worker_without_budgets_does_not_load_it_with_its_keys(tmp_path: Path) -> None:
     code = f"{WORKER}; {BUDGET.format(names=BUDGET_NAMES, budget={})}"
     assert "genai_prices" not in loaded(code, tmp_path)
+
+
+@pytest.mark.parametrize("command", ["serve", "ship"])
+def test_a_start_and_a_shipper_have_what_they_use(tmp_path: Path, command: str) -> None:
+    """The price list comes with the first call, a client of HTTP with the first alert, that of Redis with REDIS_URL."""
+    assert loaded(COMMAND.format(command), tmp_path) == {"psycopg", "django.db"}
 
 
 def test_gunicorns_master_has_no_database_client(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from django.conf import settings as django_settings
 from openai import AsyncOpenAI
 from pytest_django.fixtures import Settings
 
@@ -19,10 +21,24 @@ FRAMING = {"host", "content-length", "accept-encoding", "via"}  # of the gateway
 
 
 @pytest.fixture
-def _asked_anew() -> Iterator[None]:
+def _asked_anew(settings: Settings, tmp_path: Path) -> Iterator[None]:
+    """No answer of the SDK is known, neither in memory nor in DATA_DIR."""
+    settings.DATA_DIR = tmp_path / "data"
+    settings.DATA_DIR.mkdir()
     client.sdk_client.cache_clear()
     yield
     client.sdk_client.cache_clear()
+
+
+@pytest.fixture
+def break_sdk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], None]:
+    """From now on, a process that is started cannot load the SDK."""
+
+    def break_it() -> None:
+        (tmp_path / "openai.py").write_text("raise ImportError('a broken installation')")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    return break_it
 
 
 async def test_upstream_gets_the_headers_of_the_sdk(gateway: Gateway, simulator: Simulator) -> None:
@@ -46,18 +62,64 @@ def test_the_base_url_is_as_the_sdk_has_it(settings: Settings, given: str) -> No
 @pytest.mark.usefixtures("_asked_anew")
 def test_no_variable_adds_a_header(monkeypatch: pytest.MonkeyPatch) -> None:
     before = client.sdk_client()
-    client.sdk_client.cache_clear()
+    forget()
     for name in ("OPENAI_CUSTOM_HEADERS", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_ADMIN_KEY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "x-leaked: leaked")
     assert client.sdk_client() == before
 
 
+def forget() -> None:
+    client.sdk_client.cache_clear()
+    kept_file().unlink()
+
+
+def kept_file() -> Path:
+    return Path(django_settings.DATA_DIR) / client.SDK_FILE
+
+
+@pytest.mark.usefixtures("_asked_anew")
+def test_the_answer_is_kept_for_the_next_process(break_sdk: Callable[[], None]) -> None:
+    before = client.sdk_client()
+    assert kept_file().stat().st_mode & 0o777 == 0o600
+    client.sdk_client.cache_clear()
+    break_sdk()
+    assert client.sdk_client() == before
+
+
+@pytest.mark.usefixtures("_asked_anew")
+@pytest.mark.parametrize("name", ["address", "question", "openai", "httpx2", "python", "system"])
+def test_another_version_of_anything_asks_again(name: str) -> None:
+    before = client.sdk_client()
+    kept = json.loads(kept_file().read_bytes())
+    assert kept["versions"].keys() == {"address", "question", "openai", "httpx2", "python", "system"}
+    kept["versions"][name] += "1"
+    kept["headers"]["User-Agent"] = "of that version"
+    kept_file().write_text(json.dumps(kept))
+    client.sdk_client.cache_clear()
+    assert client.sdk_client() == before
+    assert "of that version" not in kept_file().read_text()
+
+
+@pytest.mark.usefixtures("_asked_anew")
+@pytest.mark.parametrize("damage", ["", "{", "[]", "null", "{}", '{"versions": {}}'])
+def test_a_damaged_file_asks_again(damage: str) -> None:
+    before = client.sdk_client()
+    kept_file().write_text(damage)
+    client.sdk_client.cache_clear()
+    assert client.sdk_client() == before
+
+
+@pytest.mark.usefixtures("_asked_anew")
+def test_an_answer_that_cannot_be_kept_is_used() -> None:
+    kept_file().mkdir()
+    assert client.sdk_client().headers["X-Stainless-Lang"] == "python"
+
+
 @pytest.mark.usefixtures("_asked_anew")
 def test_an_sdk_that_does_not_load_is_an_error(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    break_sdk: Callable[[], None], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "openai.py").write_text("raise ImportError('a broken installation')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    break_sdk()
     with pytest.raises(subprocess.CalledProcessError):
         client.sdk_client()
     assert "a broken installation" in capfd.readouterr().err

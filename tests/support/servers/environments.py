@@ -1,8 +1,9 @@
-"""Makes the environment of a server that a test starts."""
+"""Makes the environment of a server that a test starts, and gives it what an earlier server has asked the SDK."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from chatproxy.configuration import setting_reader
@@ -18,3 +19,29 @@ def variables(data_dir: Path, **settings: str) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         **settings,
     }
+
+
+class SDKAnswers:
+    """What workers have kept of the SDK's answer, by the address of upstream; for servers with a new `DATA_DIR`.
+
+    Such a server starts as one that has run before: its first worker would ask the SDK, for half a second of CPU.
+    """
+
+    FILE = "sdk.json"  # not imported from `proxyapi.upstream.client`, which needs Django's settings
+
+    def __init__(self) -> None:
+        self._contents: dict[str, bytes] = {}
+
+    def learn(self, upstream: str, data_dir: Path) -> None:
+        """Reads the answer that a server has kept in its `data_dir`, if it has."""
+        with suppress(OSError):
+            self._contents[upstream] = (data_dir / self.FILE).read_bytes()
+
+    def give(self, upstream: str, data_dir: Path) -> None:
+        """Puts the answer into the `data_dir` of a server that will start, if the directory exists and has none."""
+        with suppress(OSError):  # some tests let it be no directory, or one that cannot be written
+            if upstream in self._contents and data_dir.is_dir() and not (data_dir / self.FILE).exists():
+                (data_dir / self.FILE).write_bytes(self._contents[upstream])
+
+
+sdk_answers = SDKAnswers()

@@ -22,6 +22,7 @@ from psycopg.rows import dict_row
 from chatproxy.configuration import setting_reader
 from tests.chaos.processes import is_alive, send
 from tests.support import polling
+from tests.support.servers.environments import sdk_answers
 
 SECURITY_KEY = "test-security-key-5f0e9a71"
 ACCESS_TOKEN = "test-access-token-c83d2b46"
@@ -232,6 +233,7 @@ def run_gateway(
     try:
         gateway.wait_for_log("(?s)" + ".*".join(["Booting worker"] * int(settings.get("WEB_CONCURRENCY", "1"))))
         gateway.wait_until_up()
+        sdk_answers.learn(upstream, data_dir)
         yield gateway
     finally:
         gateway.stop()
@@ -249,6 +251,7 @@ def launch_gateway(
     **settings: str,
 ) -> Gateway:
     """Starts a server like `run_gateway` and returns it at once; the caller must stop it. Leaves out empty settings."""
+    sdk_answers.give(upstream, data_dir)
     port = int(settings.get("PORT") or free_port())
     variables = {
         "SECURITY_KEY": SECURITY_KEY,
@@ -285,14 +288,11 @@ def python_of(checkout: Path) -> str:
     return str(own) if checkout != setting_reader.BASE_DIR and own.exists() else sys.executable
 
 
-_kept: list[socket.socket] = []
+_kept: list[socket.socket] = []  # bound to the ports that were given away, without listening
 
 
 def free_port() -> int:
-    """Returns the number of a free port, which no other program can take while the tests run, but the server can use.
-
-    A socket is kept bound to the port without listening.
-    """
+    """Returns the number of a free port, which no other program can take during the tests, but the server can use."""
     probe = socket.socket()
     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     probe.bind(("127.0.0.1", 0))

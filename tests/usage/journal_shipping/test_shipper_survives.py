@@ -115,7 +115,7 @@ def test_a_stop_does_not_wait_for_a_database_that_hangs(journal: Journal, monkey
     monkeypatch.setattr(delivery_module, "write_rows", hang)
     shipper = Shipper(journal.directory)
     monkeypatch.setattr(shipper.delivery.pricer, "priced", lambda rows: rows)
-    monkeypatch.setattr(shipper.delivery.pricer, "refresh", lambda: None)
+    monkeypatch.setattr(shipper.delivery.pricer, "refresh", lambda **_: None)
     shipper.start()
     write(journal, [call()])
     assert asked.wait(PATIENCE)

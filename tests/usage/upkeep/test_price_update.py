@@ -23,7 +23,8 @@ from tests.support.upstreams.fixed import FixedUpstream, run_fixed_upstream
 from usage.prices import genai_price_list
 from usage.prices.genai_price_list import bundled, in_use
 from usage.prices.price_sources import find_rates, listed_models
-from usage.upkeep.price_update import EVERY_SECONDS, PriceUpdates, UpdateFailed, update, update_if_due
+from usage.upkeep.price_update import EVERY_SECONDS, UpdateFailed, update, update_if_due
+from usage.upkeep.price_update_thread import PriceUpdates
 
 NOW = datetime.now(UTC)
 GONE = "http://127.0.0.1:1"
@@ -205,6 +206,19 @@ def test_another_process_takes_the_list_and_its_absence(site: FixedUpstream, hos
     assert price_of("gpt-77") is None
 
 
+def test_a_process_that_prices_nothing_loads_no_list(host: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (host / genai_price_list.FILE_NAME).write_bytes(genai_price_list.as_file(with_new_model(), NOW))
+    monkeypatch.setattr("usage.prices.genai_price_list._InUse.prices", None)
+    monkeypatch.setattr("usage.prices.genai_price_list._InUse.file_state", None)
+    genai_price_list.refresh(loads_list=False)
+    assert genai_price_list._InUse.prices is None
+    assert price_of("gpt-77") == 12
+
+    (host / genai_price_list.FILE_NAME).unlink()
+    genai_price_list.refresh(loads_list=False)
+    assert price_of("gpt-77") is None
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"genai_prices": 1, "vendors": {}, "fetched_at": ""}'])
 def test_a_damaged_file_is_no_list(host: Path, content: bytes) -> None:
     (host / genai_price_list.FILE_NAME).write_bytes(content)
@@ -232,7 +246,7 @@ def test_the_thread_updates_and_stops(
     settings: LazySettings, site: FixedUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.PRICES_UPDATE = True
-    monkeypatch.setattr("usage.upkeep.price_update.FIRST_SECONDS", 0.0)
+    monkeypatch.setattr("usage.upkeep.price_update_thread.FIRST_SECONDS", 0.0)
     publish(site, with_new_model())
     updates = PriceUpdates()
     updates.start()
