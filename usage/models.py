@@ -229,9 +229,10 @@ class RequestBody(models.Model):
 class UsageHour(models.Model):
     """The sums of all calls of one hour that have the same key, model, route and outcome.
 
-    The histograms count calls by latency (`usage.sums.histogram`). They are emptied after some weeks
-    (`usage.upkeep.old_histograms`), because they take more space than all other columns. Only `usage.sums.adding_up`
-    adds to this table.
+    The histograms count calls by latency (`usage.sums.histogram`). Each is the sum of two columns: a packed one, such
+    as `durations`, and one such as `duration_ms_histogram`, to which older versions have added. They are emptied after
+    some weeks (`usage.upkeep.old_histograms`), because they take much space. Only `usage.sums.adding_up` adds to this
+    table.
     """
 
     pk = models.CompositePrimaryKey("hour", "key_name", "model", "route", "outcome")
@@ -262,9 +263,12 @@ class UsageHour(models.Model):
     max_input_tokens = models.BigIntegerField()
     max_cached_tokens = models.BigIntegerField()
     max_output_tokens = models.BigIntegerField()
-    duration_ms_histogram = ArrayField(models.BigIntegerField())
-    upstream_ms_histogram = ArrayField(models.BigIntegerField())
-    overhead_ms_histogram = ArrayField(models.BigIntegerField())
+    durations = ArrayField(models.IntegerField(), default=list, db_default=[], help_text="Packed, in milliseconds.")
+    upstream_times = ArrayField(models.IntegerField(), default=list, db_default=[], help_text="The same of upstream.")
+    overheads = ArrayField(models.IntegerField(), default=list, db_default=[], help_text="The same of our own share.")
+    duration_ms_histogram = ArrayField(models.BigIntegerField(), default=list, db_default=[])
+    upstream_ms_histogram = ArrayField(models.BigIntegerField(), default=list, db_default=[])
+    overhead_ms_histogram = ArrayField(models.BigIntegerField(), default=list, db_default=[])
 
     class Meta:
         indexes = (models.Index(fields=["key_name", "hour"], name="usage_usagehour_key"),)

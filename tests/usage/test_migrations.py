@@ -6,6 +6,7 @@ import ast
 import json
 import random
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,28 @@ from django.conf import settings
 
 from tests.support.ledger.ledgers import Row, random_call
 from tests.support.servers.databases import manage, new_database
-from usage.sums import adding_up
+from usage.sums import adding_up, tables
 from usage.sums.adding_up import Rollup
+from usage.sums.histogram import unpack
+from usage.sums.tables import HISTOGRAMS, PACKED
 
 PACKAGES = ("chatproxy", "proxyapi", "usage")
 # Migrations must do the same for ever, so they import nothing of ours but this.
 ALLOWED = {
     "usage.database.concurrent_indexes": "operations that are about PostgreSQL and no table of ours",
     "proxyapi.models": "the validator of a field, which Django writes into migrations by its name",
+    "proxyapi.team_models": "likewise",
     "proxyapi.key_names": "a rule on texts; rows that other rules had written would not be found again",
 }
 # What a row of that time has beside what `random_call` gives it.
+ADD_UNPACKED_HOURS = tables._adding(
+    "usage_usagehour",
+    tables.HOUR_KEYS,
+    ("calls", "unpriced_calls", *tables.HOUR_SUMS),
+    [f"max_{name}" for name in tables.MAXES],
+    [f"{name}_histogram" for name in HISTOGRAMS],
+)
+PARTS_OF_COST = re.compile(r", (estimated|provisional)_cost( = [^,]*)?")  # columns of a later migration
 NOTHING_ELSE = {
     **dict.fromkeys(("incoming_request_id", "upstream_request_id", "response_id", "service_tier"), ""),
     **dict.fromkeys(("error_type", "error_message", "user_agent", "digest"), ""),
@@ -55,16 +67,27 @@ def test_migrations_import_no_live_code(package: str) -> None:
         assert imported(path) <= ALLOWED.keys(), f"{path.name}: what it imports may change; copy what it needs"
 
 
+def unpacked(columns: Callable[..., list[dict[str, Any]]]) -> Callable[..., list[dict[str, Any]]]:
+    """Wraps a function that returns rows of sums of hours: their histograms are in the columns of that time."""
+
+    def hour_columns(hours: Any) -> list[dict[str, Any]]:
+        names = {name: f"{name}_histogram" for name in HISTOGRAMS}
+        return [
+            hour | {column: unpack(hour[PACKED[name]]) for name, column in names.items()} for hour in columns(hours)
+        ]
+
+    return hour_columns
+
+
 def write_as_then(connection: psycopg.Connection[Any], rows: list[Row]) -> None:
     """Writes rows and the sums of their hours as the code of that time did, which knew no totals."""
     rollup = Rollup()
     summed: Any = [{**row, "needs_price": row["cost"] is None} for row in rows]
     rollup.add(summed)
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("ADD_HOURS", "ADD_DAYS"):  # without columns of later migrations
-            patch.setattr(
-                adding_up, name, re.sub(r", (estimated|provisional)_cost( = [^,]*)?", "", vars(adding_up)[name])
-            )
+        patch.setattr(adding_up, "ADD_DAYS", PARTS_OF_COST.sub("", tables.ADD_DAYS))
+        patch.setattr(adding_up, "ADD_HOURS", PARTS_OF_COST.sub("", ADD_UNPACKED_HOURS))
+        patch.setattr(adding_up, "_hour_columns", unpacked(adding_up._hour_columns))
         patch.setattr(Rollup, "_peaks", lambda _: ())
         rollup.write_hours(connection.cursor())  # type: ignore[arg-type]  # a cursor without Django's wrapper
     for row in rows:

@@ -18,6 +18,7 @@ from django.db.models import DateTimeField, F, Func, Q, QuerySet, Sum, Value
 
 from usage.models import Dimension, Outcome, Span, UsageHour
 from usage.sums.ranges import TimeRange
+from usage.sums.tables import DURATION, histograms_sql
 from usage.sums.totals_reader import (
     COUNTERS,
     EPOCH,
@@ -38,15 +39,12 @@ USED = (Dimension.KEY, Dimension.ROUTE, Dimension.MODEL)
 USED_BY_KEY = (Dimension.ROUTE, Dimension.MODEL)
 # The database adds the histograms up, because sending thousands of them takes longer. The histograms of whole days have
 # been added up before.
-LATENCIES = """
+LATENCIES = f"""
     WITH counted AS (
-        SELECT hour AS start, 0 AS first, duration_ms_histogram AS histogram FROM usage_usagehour
+        SELECT hour AS start, first, histogram FROM usage_usagehour, LATERAL {histograms_sql(DURATION)}
         WHERE key_name = %(key)s AND (hour >= %(start)s AND hour < %(first)s OR hour >= %(last)s AND hour < %(end)s)
         UNION ALL
-        SELECT start, one.first, histogram
-        FROM usage_usagetotal, LATERAL (
-            VALUES (0, duration_ms_histogram), (durations[1], durations[2:]::bigint[])
-        ) AS one (first, histogram)
+        SELECT start, first, histogram FROM usage_usagetotal, LATERAL {histograms_sql(DURATION)}
         WHERE span = 'day' AND dimension = 'key' AND value = %(key)s AND start >= %(first)s AND start < %(last)s
     ), sums AS (
         SELECT date_bin(make_interval(secs => %(step)s), start, %(epoch)s) AS bin, first + number AS bucket,
@@ -56,9 +54,9 @@ LATENCIES = """
     SELECT bin, array_agg(bucket), array_agg(calls) FROM sums GROUP BY bin
 """
 
-DURATIONS_OF_KEY = """
-    SELECT model, route, number, sum(count)::bigint
-    FROM usage_usagehour, unnest(duration_ms_histogram) WITH ORDINALITY AS counts(count, number)
+DURATIONS_OF_KEY = f"""
+    SELECT model, route, first + number, sum(count)::bigint
+    FROM usage_usagehour, LATERAL {histograms_sql(DURATION)}, unnest(histogram) WITH ORDINALITY AS counts(count, number)
     WHERE key_name = %s AND hour >= %s AND hour < %s AND count <> 0 GROUP BY 1, 2, 3
 """
 

@@ -40,6 +40,7 @@ from usage.sums.tables import (
     MAXES,
     NAMED,
     NO_HISTOGRAMS,
+    PACKED,
     PART_OF_KIND,
     POLL_SUMS,
     SUMS,
@@ -245,7 +246,7 @@ def _hour_columns(hours: _Groups) -> list[dict[str, object]]:
             **dict(zip(HOUR_KEYS, key, strict=True)),
             **_columns(sums, HOUR_SUMS),
             **{f"max_{name}": sums.maxima[name] for name in MAXES},
-            **_histogram_columns(sums),
+            **{column: pack(sums.histograms[name]) for name, column in PACKED.items()},
         }
         for key, sums in sorted(hours.items())
     ]

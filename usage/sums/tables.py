@@ -26,8 +26,9 @@ TOTAL_SUMS = ("input_tokens", "cached_tokens", "output_tokens", "cost", *COST_PA
 DURATION: HistogramName = "duration_ms"
 HISTOGRAMS: tuple[HistogramName, ...] = (DURATION, "upstream_ms", "overhead_ms")
 NO_HISTOGRAMS: dict[str, list[int]] = {f"{name}_histogram": [] for name in HISTOGRAMS}
-# The totals of one key, model or route have the histogram of durations only, in this column, packed.
-DURATIONS = "durations"
+# The columns of packed histograms. The totals of one key, model or route have that of durations only.
+PACKED: dict[HistogramName, str] = {DURATION: "durations", "upstream_ms": "upstream_times", "overhead_ms": "overheads"}
+DURATIONS = PACKED[DURATION]
 NAMED = (Dimension.KEY, Dimension.MODEL, Dimension.ROUTE)
 
 # The columns of a call's row that are added up, and those by which they are grouped.
@@ -78,6 +79,15 @@ def _adding(
     )
 
 
+def histograms_sql(name: HistogramName) -> str:
+    """Returns the SQL of a table with the two histograms of a row of sums that are added up: one as it is, one packed.
+
+    Its columns are `first`, the number of the first bucket, and `histogram`, the calls from there on, bucket by bucket.
+    """
+    packed = PACKED[name]
+    return f"(VALUES (0, {name}_histogram), ({packed}[1], {packed}[2:]::bigint[])) AS one (first, histogram)"
+
+
 def _packed_sum(one: str, other: str) -> str:
     """Returns the SQL expression for the sum of two packed histograms (`usage.sums.histogram`), as a packed one."""
     # Of a packed histogram `h`, the first bucket is number `h[1]`, and the calls in bucket `n` are `h[n - h[1] + 2]`,
@@ -97,7 +107,7 @@ ADD_HOURS = _adding(
     HOUR_KEYS,
     ("calls", "unpriced_calls", *HOUR_SUMS),
     [f"max_{name}" for name in MAXES],
-    [f"{name}_histogram" for name in HISTOGRAMS],
+    packed=PACKED.values(),
 )
 ADD_PEAKS = _adding("usage_usagepeak", ("day",), (), [f"max_{name}" for name in MAXES])
 ADD_DAYS = _adding("usage_usageday", DAY_KEYS, ("calls", "unpriced_calls", *DAY_SUMS))

@@ -17,7 +17,7 @@ from django.db.backends.utils import CursorWrapper
 from usage.ids import first_id
 from usage.sums.histogram import ENDS
 from usage.sums.summed_names import SUMMED_MODEL_SQL
-from usage.sums.tables import COST_PARTS, HOUR_KEYS, NEEDS_PRICE_SQL, POLL_SUMS
+from usage.sums.tables import COST_PARTS, HOUR_KEYS, NEEDS_PRICE_SQL, POLL_SUMS, HistogramName, histograms_sql
 
 HOUR = "date_trunc('hour', started_at, 'UTC')"
 DAY = "(started_at AT TIME ZONE 'UTC')::date"
@@ -93,7 +93,9 @@ def summed_value(name: str) -> str:
     return name if name in POLL_SUMS else f"CASE WHEN {IS_CALL} THEN {name} END"
 
 
-def differing_histograms(name: str, since: datetime | None, wanted: str, most: int | None) -> list[tuple[Any, ...]]:
+def differing_histograms(
+    name: HistogramName, since: datetime | None, wanted: str, most: int | None
+) -> list[tuple[Any, ...]]:
     """Compares the histograms in the table `UsageHour` with the rows of calls; returns the groups that differ.
 
     `name` is the latency, such as `duration_ms`. Only groups from `since` on are compared, and at most `most` are
@@ -106,9 +108,11 @@ def differing_histograms(name: str, since: datetime | None, wanted: str, most: i
             SELECT {HOUR_GROUPS}, width_bucket({name}, %s::float8[]) AS bucket, count(*) AS count
             FROM usage_request WHERE request_id >= %s AND {name} IS NOT NULL AND {IS_CALL} GROUP BY {numbers}
         ), b AS (
-            SELECT {keys}, number - 1 AS bucket, count
-            FROM usage_usagehour, unnest({name}_histogram) WITH ORDINALITY AS counts(count, number)
-            WHERE count <> 0 AND hour >= COALESCE(%s, '-infinity'::timestamptz)
+            SELECT {keys}, first + number - 1 AS bucket, sum(count) AS count
+            FROM usage_usagehour, LATERAL {histograms_sql(name)},
+                 unnest(histogram) WITH ORDINALITY AS counts(count, number)
+            WHERE count <> 0 AND hour >= COALESCE(%s, '-infinity'::timestamptz) GROUP BY {numbers}
+            HAVING sum(count) <> 0
         )
         SELECT DISTINCT {wanted} FROM a FULL JOIN b USING ({keys}, bucket)
         WHERE hour >= COALESCE(%s, '-infinity'::timestamptz) AND a.count IS DISTINCT FROM b.count

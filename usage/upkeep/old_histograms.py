@@ -15,7 +15,7 @@ from django.db import connection, transaction
 
 from usage.models import LedgerState, Span, UsageHour
 from usage.sums.pruned import DAY, FIRST_CALL, credible_mark
-from usage.sums.tables import HISTOGRAMS, NAMED
+from usage.sums.tables import HISTOGRAMS, NAMED, PACKED
 from usage.sums.totals_reader import floor
 from usage.upkeep.rebuild_totals import rebuild_day
 
@@ -32,8 +32,9 @@ LACKS_DURATIONS = f"""
                         FROM unnest(duration_ms_histogram || durations[2:]::bigint[]) AS count)
     )
 """
+EMPTIED = (*PACKED.values(), *(f"{name}_histogram" for name in HISTOGRAMS))
 EMPTY = f"""
-    UPDATE usage_usagehour SET {", ".join(f"{name}_histogram = '{{}}'" for name in HISTOGRAMS)}
+    UPDATE usage_usagehour SET {", ".join(f"{column} = '{{}}'" for column in EMPTIED)}
     WHERE hour >= %s AND hour < %s
 """
 

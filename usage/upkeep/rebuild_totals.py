@@ -34,9 +34,20 @@ from usage.models import (
     UsageTotal,
 )
 from usage.sums.adding_up import Rollup, Sums
+from usage.sums.histogram import unpack
 from usage.sums.pruned import DAY, comparable_since, histograms_since, latest
-from usage.sums.tables import DAY_KEYS, DAY_SUMS, HISTOGRAMS, HOUR_KEYS, HOUR_SUMS, MAXES, SUMMED_NAMES, HistogramName
-from usage.sums.totals_reader import COUNTERS, MINUTES_KEPT, ceiling
+from usage.sums.tables import (
+    DAY_KEYS,
+    DAY_SUMS,
+    HISTOGRAMS,
+    HOUR_KEYS,
+    HOUR_SUMS,
+    MAXES,
+    PACKED,
+    SUMMED_NAMES,
+    HistogramName,
+)
+from usage.sums.totals_reader import COUNTERS, MINUTES_KEPT, added, ceiling
 from usage.upkeep.differing_sums import DAY_GROUPS, HOUR_GROUPS, differing_groups, differing_histograms
 
 BATCH_SIZE = 5000
@@ -140,7 +151,8 @@ def _sums_of_hours(hours: Iterable[UsageHour], histograms: Collection[HistogramN
         sums.totals.update({name: getattr(hour, name) for name in HOUR_SUMS})
         sums.maxima.update({name: getattr(hour, f"max_{name}") for name in MAXES})
         for name in histograms:
-            sums.histograms[name].update(enumerate(getattr(hour, f"{name}_histogram")))
+            before, packed = getattr(hour, f"{name}_histogram"), getattr(hour, PACKED[name])
+            sums.histograms[name].update(enumerate(added(before, unpack(packed))))
         rollup.minutes[tuple(getattr(hour, name) for name in HOUR_KEYS)].merge(sums)
     return rollup
 

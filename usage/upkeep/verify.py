@@ -15,7 +15,7 @@ from usage.journal_shipping.digests import IS_UNCHANGED
 from usage.money.spent_and_reserved import find_strays
 from usage.sums.pruned import comparable_since, histograms_since, latest
 from usage.sums.summed_names import SUMMED_CODE_SQL, SUMMED_MODEL_SQL
-from usage.sums.tables import DAY_KEYS, DAY_SUMS, FAILURE_KEYS, HISTOGRAMS, HOUR_KEYS, HOUR_SUMS
+from usage.sums.tables import DAY_KEYS, DAY_SUMS, FAILURE_KEYS, HISTOGRAMS, HOUR_KEYS, HOUR_SUMS, HistogramName
 from usage.upkeep.differing_sums import (
     DAY_GROUPS,
     HOUR,
@@ -117,7 +117,7 @@ def wrong_sums(
         yield f"{table} is not the sum of its rows for {' / '.join(group)}"
 
 
-def wrong_histograms(name: str, since: datetime | None) -> Iterator[str]:
+def wrong_histograms(name: HistogramName, since: datetime | None) -> Iterator[str]:
     """Compares the histograms in the table `UsageHour` with the rows of calls; yields a line for each wrong one.
 
     `name` is the latency, such as `duration_ms`. Only groups from `since` on are compared; all if it is None.

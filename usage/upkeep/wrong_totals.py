@@ -15,7 +15,18 @@ from usage.database.clock import database_now
 from usage.ids import first_id
 from usage.models import Dimension, Span
 from usage.sums.summed_names import SUMMED_MODEL_SQL
-from usage.sums.tables import DIMENSIONS, DURATION, HOUR_KEYS, MAXES, NAMED, NEEDS_PRICE_SQL, TOTAL_KEYS, TOTAL_SUMS
+from usage.sums.tables import (
+    DIMENSIONS,
+    DURATION,
+    HOUR_KEYS,
+    MAXES,
+    NAMED,
+    NEEDS_PRICE_SQL,
+    TOTAL_KEYS,
+    TOTAL_SUMS,
+    HistogramName,
+    histograms_sql,
+)
 from usage.upkeep.differing_sums import DIFFERS, DIFFERS_CLEARLY, DOUBLES, IS_CALL, adding_cursor, summed_value
 
 # The column of `UsageHour` in which a dimension of the totals has its values.
@@ -88,7 +99,7 @@ def _wrong_totals(
             yield f"usage_usagetotal is not the sum of its calls for {' / '.join(group)}"
 
 
-def wrong_histograms_of_totals(name: str, since: datetime | None) -> Iterator[str]:
+def wrong_histograms_of_totals(name: HistogramName, since: datetime | None) -> Iterator[str]:
     """Yields a line of text for each wrong latency histogram in the dashboard's totals, for at most 100.
 
     A total's histogram is wrong if it is not the sum of the histograms of the total's hours. `name` is the latency that
@@ -102,18 +113,18 @@ def wrong_histograms_of_totals(name: str, since: datetime | None) -> Iterator[st
     if name == DURATION:
         columns |= {dimension: COLUMNS[dimension] for dimension in NAMED}
     groups = ", ".join(f"('{dimension}', {column})" for dimension, column in columns.items())
-    packed = ", (durations[1], durations[2:]::bigint[])" if name == DURATION else ""
+    both = histograms_sql(name) if name == DURATION else f"(VALUES (0, {name}_histogram)) AS one (first, histogram)"
     query = f"""
         WITH a AS (
-            SELECT span, dimension, start, value, number, sum(count) AS count
+            SELECT span, dimension, start, value, first + number AS number, sum(count) AS count
             FROM (SELECT * FROM usage_usagehour WHERE hour >= COALESCE(%(since)s, '-infinity'::timestamptz)) AS hours,
-                 unnest({name}_histogram) WITH ORDINALITY AS counts (count, number),
+                 LATERAL {histograms_sql(name)}, unnest(histogram) WITH ORDINALITY AS counts (count, number),
                  LATERAL (VALUES ('hour', hour), ('day', date_trunc('day', hour, 'UTC'))) AS spans (span, start),
                  LATERAL (VALUES {groups}) AS groups (dimension, value)
             WHERE count <> 0 GROUP BY 1, 2, 3, 4, 5 HAVING sum(count) <> 0
         ), b AS (
             SELECT span, dimension, start, value, first + number AS number, sum(count) AS count
-            FROM usage_usagetotal, LATERAL (VALUES (0, {name}_histogram){packed}) AS one (first, histogram),
+            FROM usage_usagetotal, LATERAL {both},
                  unnest(histogram) WITH ORDINALITY AS counts (count, number)
             WHERE span <> 'minute' AND start >= COALESCE(%(since)s, '-infinity'::timestamptz)
               AND dimension = ANY(%(dimensions)s)

@@ -19,11 +19,13 @@ from usage.journal.undelivered import DEAD_LETTERS
 from usage.journal.writer import Journal
 from usage.journal_shipping.delivery import Delivery
 from usage.journal_shipping.shipper import Shipper, adopt_dead
-from usage.models import Request, UsageDay, UsageHour
-from usage.sums.histogram import bucket
-from usage.sums.tables import COST_PARTS, DAY_SUMS, HISTOGRAMS, HOUR_SUMS, MAXES
+from usage.models import ErrorTotal, Request, UsageDay, UsageHour, UsagePeak, UsageTotal
+from usage.sums.histogram import bucket, unpack
+from usage.sums.tables import COST_PARTS, DAY_SUMS, HISTOGRAMS, HOUR_SUMS, MAXES, PACKED, HistogramName
+from usage.sums.totals_reader import added
 from usage.upkeep.verify import find_faults
 
+SUMS: tuple[Any, ...] = (UsageHour, UsageDay, UsagePeak, UsageTotal, ErrorTotal)  # the tables of sums
 Row = Any  # tests also make rows that no call would leave
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 MODELS = {"gpt-4o-mini": "gpt-4o-mini-2024-07-18", "gpt-4.1": "gpt-4.1-2025-04-14", "nobody-knows": ""}
@@ -174,7 +176,7 @@ def stored_sums() -> tuple[dict[Any, Any], dict[Any, Any]]:
         (hour.hour, hour.key_name, hour.model, hour.route, hour.outcome): {
             **{name: _plain(getattr(hour, name)) for name in ("calls", "unpriced_calls", *HOUR_SUMS)},
             **{f"max_{name}": getattr(hour, f"max_{name}") for name in MAXES},
-            **{name: _trimmed(getattr(hour, f"{name}_histogram")) for name in HISTOGRAMS},
+            **{name: _trimmed(histogram_of_hour(hour, name)) for name in HISTOGRAMS},
         }
         for hour in UsageHour.objects.all()
     }
@@ -183,6 +185,11 @@ def stored_sums() -> tuple[dict[Any, Any], dict[Any, Any]]:
         for day in UsageDay.objects.all()
     }
     return _of_something(hours), _of_something(days)
+
+
+def histogram_of_hour(hour: UsageHour, name: HistogramName) -> list[int]:
+    """Returns one of the latency histograms of an hour's sums, which is the sum of two columns."""
+    return added(getattr(hour, f"{name}_histogram"), unpack(getattr(hour, PACKED[name])))
 
 
 def _of_something(groups: dict[Any, Any]) -> dict[Any, Any]:

@@ -10,17 +10,14 @@ from typing import Any
 
 from django.db.models import Sum
 
-from tests.support.ledger.ledgers import NOON, Row, call, stored_sums, sums_of
+from tests.support.ledger.ledgers import NOON, SUMS, Row, call, stored_sums, sums_of
 from usage.journal_shipping.rows import write_rows
 from usage.models import (
     CountedResponse,
-    ErrorTotal,
     Hold,
     PendingResponse,
     Request,
     UsageDay,
-    UsageHour,
-    UsageTotal,
 )
 from usage.money.row_pricing import Pricer
 from usage.upkeep.verify import find_faults
@@ -80,7 +77,7 @@ def deliver(*batches: Sequence[Row]) -> None:
 
 
 def forget_everything() -> None:
-    for model in (CountedResponse, PendingResponse, Hold, Request, UsageHour, UsageDay, UsageTotal, ErrorTotal):
+    for model in (CountedResponse, PendingResponse, Hold, Request, *SUMS):
         model.objects.all().delete()
 
 

@@ -159,7 +159,7 @@ def test_a_key_has_the_durations_of_its_models_and_routes(admin: Client) -> None
         name: pytest.approx(duration, rel=0.06) for name, duration in expected.items()
     }
 
-    UsageHour.objects.update(duration_ms_histogram=[])  # as of old hours
+    UsageHour.objects.update(durations=[])  # as of old hours
     used = admin.get(page).context["dashboard"].used
     assert {row.p95 for table in used.values() for row in table} == {formatting.UNKNOWN}
 

@@ -52,7 +52,7 @@ def test_they_add_usage_and_cost_and_nothing_else(made: Row) -> None:
     hour = UsageHour.objects.get(hour=LATER)
     assert (hour.calls, hour.input_tokens, hour.output_tokens) == (0, 1000, 500)
     assert hour.cost > 0
-    assert (hour.duration_ms, hour.max_duration_ms, hour.response_bytes, hour.duration_ms_histogram) == (0, 0, 0, [])
+    assert (hour.duration_ms, hour.max_duration_ms, hour.response_bytes, hour.durations) == (0, 0, 0, [])
     assert UsageTotal.objects.get(span="day", dimension="key").calls == 1
     assert read_counters()["requests"] == 1
     assert_sums_are_right()

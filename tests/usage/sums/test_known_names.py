@@ -13,9 +13,9 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.ledger.ledgers import NOON, Row, assert_sums_are_right, call, stored, stored_sums
+from tests.support.ledger.ledgers import NOON, SUMS, Row, assert_sums_are_right, call, stored, stored_sums
 from usage.journal_shipping.rows import interrupted, write_rows
-from usage.models import ErrorTotal, KnownName, Request, UsageDay, UsageHour, UsageTotal
+from usage.models import ErrorTotal, KnownName, Request, UsageHour, UsageTotal
 from usage.money.row_pricing import Pricer
 from usage.page_data.error_groups import read_groups
 from usage.page_data.filters import Filters, read_filters
@@ -138,7 +138,7 @@ def test_sums_made_anew_or_taken_back_are_those_that_grew(
         {**kind(name, error_code=code), "started_at": NOON + timedelta(minutes=minutes)}
         for kind, name, code, minutes in plan
     ]
-    for model in (Request, UsageHour, UsageDay, UsageTotal, ErrorTotal, KnownName):
+    for model in (Request, *SUMS, KnownName):
         model.objects.all().delete()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(summed_names, "MOST_NEW", room)

@@ -39,7 +39,7 @@ def empty(**options: Any) -> int:
 
 
 def days_with_histograms() -> set[int]:
-    return {(hour.hour - NOON).days for hour in UsageHour.objects.all() if hour.duration_ms_histogram}
+    return {(hour.hour - NOON).days for hour in UsageHour.objects.all() if hour.durations}
 
 
 def histograms() -> dict[Any, Any]:
@@ -84,7 +84,7 @@ def test_sums_made_anew_keep_the_histograms_of_totals() -> None:
     before = histograms()
     write_rows([call(NOON + DAY)])  # as a journal may be shipped late
     UsageTotal.objects.update(calls=9)
-    UsageHour.objects.filter(hour=NOON + OLD_DAYS * DAY).update(duration_ms_histogram=[7])
+    UsageHour.objects.filter(hour=NOON + OLD_DAYS * DAY).update(durations=[0, 7])
     with clock_at(NOW):
         assert rebuild_totals(NOW) == 1
     assert faults() == []

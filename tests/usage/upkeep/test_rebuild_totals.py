@@ -17,7 +17,7 @@ from tests.support.ledger.ledgers import NOON, assert_sums_are_right, call, rand
 from usage.journal_shipping.rows import write_rows
 from usage.models import LedgerState, Request, SummedName, UsageDay, UsageHour, UsageTotal
 from usage.money.row_pricing import Pricer
-from usage.sums.tables import DAY_SUMS, HISTOGRAMS, HOUR_SUMS
+from usage.sums.tables import DAY_SUMS, HISTOGRAMS, HOUR_SUMS, PACKED
 from usage.upkeep.rebuild_totals import rebuild_totals
 from usage.upkeep.verify import find_faults
 
@@ -27,6 +27,7 @@ CHANGES: list[tuple[Any, dict[str, Any]]] = [
     *((UsageHour, {name: F(name) + 1}) for name in ("calls", "unpriced_calls", *HOUR_SUMS)),
     *((UsageDay, {name: F(name) + 1}) for name in ("calls", "unpriced_calls", *DAY_SUMS)),
     *((UsageHour, {f"{name}_histogram": [5, 5]}) for name in HISTOGRAMS),
+    *((UsageHour, {column: [3, 5]}) for column in PACKED.values()),
     (UsageTotal, {"cost": F("cost") + 1}),
     (UsageTotal, {"durations": [3, 5]}),
     (UsageHour, {"model": "another"}),

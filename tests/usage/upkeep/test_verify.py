@@ -18,8 +18,7 @@ from usage.journal_shipping.digests import VERSIONS, DigestVersion, digest_sql, 
 from usage.journal_shipping.rows import COLUMNS
 from usage.journal_shipping.shipper import adopt_dead
 from usage.models import ErrorTotal, Request, SummedName, UsageDay, UsageHour, UsageTotal
-from usage.sums.histogram import unpack
-from usage.sums.tables import DAY_SUMS, HISTOGRAMS, HOUR_SUMS, NAMED, TOTAL_SUMS
+from usage.sums.tables import DAY_SUMS, HOUR_SUMS, TOTAL_SUMS
 from usage.upkeep import verify
 from usage.upkeep.verify import find_faults
 
@@ -127,41 +126,6 @@ def test_a_changed_total_is_noticed(tmp_path: Path, span: str, column: str) -> N
     assert fault.startswith(f"usage_usagetotal is not the sum of its calls for {span} / key / ")
 
 
-def test_a_changed_histogram_of_a_total_is_noticed(tmp_path: Path, row: str) -> None:
-    UsageTotal.objects.filter(span="day", dimension="all", start__lt=NOON).update(overhead_ms_histogram=[5])
-    off = "usage_usagetotal's histogram of overhead_ms is off for day / all / 2026-11-01 00:00:00+00 / "
-    assert faults(tmp_path) == [off]
-
-
-@pytest.mark.parametrize("span", ["hour", "day"])
-@pytest.mark.parametrize("dimension", ["key", "model", "route"])
-@pytest.mark.parametrize("change", ["moved", "elsewhere", "more"])
-def test_a_changed_histogram_of_a_key_a_model_or_a_route_is_noticed(
-    tmp_path: Path, row: str, span: str, dimension: str, change: str
-) -> None:
-    [total] = UsageTotal.objects.filter(span=span, dimension=dimension, start__lte=NOON)
-    first, count = total.durations
-    changed = {"moved": [first + 1, count], "elsewhere": [0, count], "more": [first, count, 1]}
-    UsageTotal.objects.filter(pk=total.pk).update(durations=changed[change])
-    [fault] = faults(tmp_path)
-    assert fault.startswith(
-        f"usage_usagetotal's histogram of duration_ms is off for {span} / {dimension} / 2026-11-01 "
-    )
-
-
-def test_a_histogram_from_before_there_were_such_is_no_fault(tmp_path: Path, row: str) -> None:
-    """An upgrade leaves it empty, or with the later calls only, until `ledger sum` completes it."""
-    UsageTotal.objects.filter(dimension__in=NAMED).update(durations=[])
-    assert faults(tmp_path) == []
-
-
-def test_a_histogram_in_two_columns_is_their_sum(tmp_path: Path, row: str) -> None:
-    """Older versions have the histograms of a key's days in the other column."""
-    for total in UsageTotal.objects.filter(span="day", dimension="key"):
-        UsageTotal.objects.filter(pk=total.pk).update(durations=[], duration_ms_histogram=unpack(total.durations))
-    assert faults(tmp_path) == []
-
-
 def test_a_missing_name_is_noticed(tmp_path: Path, row: str) -> None:
     SummedName.objects.filter(dimension="key").delete()
     assert faults(tmp_path) == ["usage_summedname lacks key / default"]
@@ -187,25 +151,6 @@ def test_one_token_of_a_billion_is_noticed(tmp_path: Path) -> None:
     assert faults(tmp_path) == []
     UsageDay.objects.update(input_tokens=F("input_tokens") + 1)
     assert len(faults(tmp_path)) == 1
-
-
-@pytest.mark.parametrize("name", HISTOGRAMS)
-@pytest.mark.parametrize("change", ["moved", "more", "gone"])
-def test_a_changed_histogram_is_noticed(tmp_path: Path, row: str, name: str, change: str) -> None:
-    hour = UsageHour.objects.get(hour=NOON)
-    column = f"{name}_histogram"
-    counts = getattr(hour, column)
-    changed = {"moved": [0, *counts], "more": [1, *counts[1:]], "gone": []}[change]
-    UsageHour.objects.filter(hour=NOON).update(**{column: changed})
-    groups = ["all", "key", "model", "route"] if name == "duration_ms" else ["all"]
-    assert sorted(fault.partition(" / 2026-")[0] for fault in faults(tmp_path)) == [
-        f"usage_usagehour's histogram of {name} is off for 2026-11-01 12:00:00+00 / default / "
-        "gpt-4o-mini-2024-07-18 / /openai / success",
-        *sorted(
-            f"usage_usagetotal's histogram of {name} is off for {span} / {group}"
-            for span in ("hour", "day") for group in groups
-        ),
-    ]  # fmt: skip
 
 
 def test_a_deleted_hour_and_an_invented_one_are_noticed(tmp_path: Path, row: str) -> None:

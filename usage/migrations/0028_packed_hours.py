@@ -1,0 +1,45 @@
+"""Packed histograms of hours. A histogram is the sum of both its columns: older code adds to the older one."""
+
+import django.contrib.postgres.fields
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+
+    dependencies = [
+        ('usage', '0027_what_calls_are_for'),
+    ]
+
+    operations = [
+        migrations.RunSQL("SET LOCAL lock_timeout = '30s'", ""),
+        migrations.AddField(
+            model_name='usagehour',
+            name='durations',
+            field=django.contrib.postgres.fields.ArrayField(base_field=models.IntegerField(), db_default=[], default=list, help_text='Packed, in milliseconds.', size=None),
+        ),
+        migrations.AddField(
+            model_name='usagehour',
+            name='overheads',
+            field=django.contrib.postgres.fields.ArrayField(base_field=models.IntegerField(), db_default=[], default=list, help_text='The same of our own share.', size=None),
+        ),
+        migrations.AddField(
+            model_name='usagehour',
+            name='upstream_times',
+            field=django.contrib.postgres.fields.ArrayField(base_field=models.IntegerField(), db_default=[], default=list, help_text='The same of upstream.', size=None),
+        ),
+        migrations.AlterField(
+            model_name='usagehour',
+            name='duration_ms_histogram',
+            field=django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), db_default=[], default=list, size=None),
+        ),
+        migrations.AlterField(
+            model_name='usagehour',
+            name='overhead_ms_histogram',
+            field=django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), db_default=[], default=list, size=None),
+        ),
+        migrations.AlterField(
+            model_name='usagehour',
+            name='upstream_ms_histogram',
+            field=django.contrib.postgres.fields.ArrayField(base_field=models.BigIntegerField(), db_default=[], default=list, size=None),
+        ),
+    ]
