@@ -6,6 +6,7 @@
     │   └── BadForm           400  bad_request, and the codes given
     ├── InvalidKey            403  invalid_key (the same for missing, unknown, expired and revoked)
     │   └── InvalidBearer     401  the same on /v1, as OpenAI has it
+    ├── TeamArchived          403  team_archived
     ├── RouteNotAllowed       403  route_not_allowed
     ├── ModelNotAllowed       403  model_not_allowed
     ├── ModelNotPriced        403  model_not_priced
@@ -135,6 +136,13 @@ class OutputLimitExceeded(BadRequest):
 
     code = "output_limit_exceeded"
     message = "This call asks for more output tokens than this key may have."
+
+
+class TeamArchived(ProxyError):
+    status_code = 403
+    type = "permission_error"
+    code = "team_archived"
+    message = "The team of this key is archived, so its keys are refused until an administrator makes it active again."
 
 
 class RouteNotAllowed(ProxyError):

@@ -19,7 +19,7 @@ from proxyapi.call.call_resources import CallResources
 from proxyapi.call.caller_connection import Receive, Scope, Send, connection_of, root_path_of
 from proxyapi.call.request_body import SMALL_BODY_BYTES, IncomingBody
 from proxyapi.exceptions import ProxyError
-from proxyapi.keys.keyring import Caller
+from proxyapi.keys.callers import Caller
 from proxyapi.unauthenticated.key_search import KeySearch
 
 NO_QUERY = QueryDict()

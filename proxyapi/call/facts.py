@@ -10,8 +10,8 @@ from proxyapi.bodies.labels import NO_LABELS, Labels, read_labels
 from proxyapi.cached_settings import call_settings
 from proxyapi.call.call_request import CallRequest
 from proxyapi.call.uploads import FormUpload
+from proxyapi.keys.callers import Caller
 from proxyapi.keys.credentials import Credentials
-from proxyapi.keys.keyring import Caller
 from proxyapi.limits.output_limits import AddedLimit
 from proxyapi.limits.usage_estimates import with_one_picture_model
 from proxyapi.upstream.request import UpstreamRequest

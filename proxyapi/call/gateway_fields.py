@@ -18,8 +18,8 @@ from django.http import QueryDict
 from proxyapi.bodies.form_reader import field_path
 from proxyapi.cached_settings import call_settings
 from proxyapi.exceptions import BadRequest
+from proxyapi.keys.callers import Caller
 from proxyapi.keys.credentials import Credentials, caller_credentials
-from proxyapi.keys.keyring import Caller
 
 GATEWAY_FIELDS = frozenset({"security_key", "openai_api_key", "project", "organization", "timeout", "access_token"})
 NEEDED_FIRST = GATEWAY_FIELDS - {"access_token"}  # say whose call it is, who pays, and how long it may take

@@ -13,7 +13,8 @@ from rest_framework.request import Request
 from proxyapi.call.call_request import CallRequest, ProxyRequest
 from proxyapi.exceptions import InvalidBearer, InvalidKey
 from proxyapi.key_names import ACCESS_TOKEN_NAME
-from proxyapi.keys.keyring import Caller, keyring
+from proxyapi.keys.callers import Caller
+from proxyapi.keys.keyring import keyring
 
 T = TypeVar("T")
 

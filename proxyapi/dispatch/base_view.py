@@ -35,7 +35,7 @@ from proxyapi.exceptions import (
     from_framework,
     render,
 )
-from proxyapi.keys.keyring import Caller
+from proxyapi.keys.callers import Caller
 from proxyapi.unauthenticated.key_search import KeySearch
 from proxyapi.unauthenticated.wrong_key_pace import refusal_pace
 from usage.metric_counters import counters

@@ -38,7 +38,7 @@ from proxyapi.dispatch.throttling import KeyLimits, Throttle
 from proxyapi.exceptions import (
     ProxyError,
 )
-from proxyapi.keys.keyring import UNLIMITED, Caller
+from proxyapi.keys.callers import UNLIMITED, Caller
 from proxyapi.limits import budgets
 from proxyapi.limits.output_limits import add_output_limit, limit_by_key
 from proxyapi.limits.request_content import Form
@@ -201,14 +201,14 @@ class CallView(ProxyView):
         return answer
 
     async def check_models(self, request: UpstreamRequest) -> None:
-        """Checks that the caller's key may use the models in a request to upstream; those of a form are checked later.
+        """Checks that key and team may use the models in a request to upstream; those of a form are checked later.
 
         Raises the errors of `model_policy.check_models`.
         """
         caller = self.caller
         # Most keys may use all models. A form that is passed on while it arrives is checked when all of it has been
         # read.
-        if caller.allowed_models and request.upload is None:
+        if caller.model_ceilings and request.upload is None:
             members = request.json.members if request.json is not None else ()
             named = await large_bodies.run(request.text_size, model_places.in_request, members, request.query)
             model_policy.check_models(request.route, request.method, named, caller)

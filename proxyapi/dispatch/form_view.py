@@ -31,7 +31,7 @@ class FormView(CallView):
         call.facts.asked_usage = read_asked_usage(route, fields, call.facts.model)
         call.answer.expected_pictures = count_pictures(route, fields)
         parts = form.passing_parts
-        if caller.allowed_models:
+        if caller.model_ceilings:
             size = sum(len(part.content) for part in parts)
             named = await large_bodies.run(size, lambda: model_places.in_fields(form.fields()))
             model_policy.check_models(route, "POST", named + model_places.in_query(query), caller)

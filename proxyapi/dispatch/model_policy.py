@@ -1,4 +1,4 @@
-"""Checks that a key may use the models that its request names. (`ownership_check` checks the objects that it names.)
+"""Checks that a key and its team may use the models that its request names. (`ownership_check` checks the objects.)
 
 Where a member is given twice, all of its values must be allowed: which of them counts is for upstream to decide.
 """
@@ -6,15 +6,14 @@ Where a member is given twice, all of its values must be allowed: which of them 
 from __future__ import annotations
 
 from proxyapi.bodies.model_places import UNSEEN_MODELS, WITHOUT_MODEL, NamedModels
-from proxyapi.dispatch.permissions import check_model
+from proxyapi.dispatch.permissions import check_model, may_use_model
 from proxyapi.exceptions import NotFound, RouteNotAllowed
-from proxyapi.keys.globs import is_allowed
-from proxyapi.keys.keyring import Caller
+from proxyapi.keys.callers import Caller
 from proxyapi.routes import Route
 
 
 def check_models(route: Route | None, method: str, named: NamedModels, caller: Caller) -> None:
-    """Checks the models in a request to upstream, for a caller whose key is limited to some models.
+    """Checks the models in a request to upstream, for a caller whose key or team is limited to some models.
 
     Only a POST can be refused for the models in its body or query; of any request, the model in the path is checked.
 
@@ -24,7 +23,7 @@ def check_models(route: Route | None, method: str, named: NamedModels, caller: C
         NotFound: the path is that of a model that is not allowed.
     """
     name = "" if route is None else route.name
-    if route is not None and (asked_about := route.model_id) and not is_allowed(asked_about, caller.allowed_models):
+    if route is not None and (asked_about := route.model_id) and not may_use_model(caller, asked_about):
         words = f"The model '{asked_about[:200]}' does not exist or this key may not use it."
         raise NotFound(words, param="model", code="model_not_found")
     if method != "POST":

@@ -1,4 +1,4 @@
-"""Checks the routes and models that a key may use, by its globs, in memory. Upper and lower case differ."""
+"""Checks the routes and models that a key and its team may use, by their globs. Upper and lower case differ."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from proxyapi.call.call_request import ProxyRequest
-from proxyapi.exceptions import ModelNotAllowed, RouteNotAllowed
+from proxyapi.exceptions import ModelNotAllowed, RouteNotAllowed, TeamArchived
+from proxyapi.keys.callers import Caller, is_archived
 from proxyapi.keys.globs import is_allowed
-from proxyapi.keys.keyring import Caller
 
 
 class RouteAllowed(BasePermission):
-    """Permission of Django REST framework: allows a request if its key may use the route."""
+    """Permission of Django REST framework: allows a request if its key and the key's team may use the route."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         call = cast(ProxyRequest, request)
@@ -24,24 +24,37 @@ class RouteAllowed(BasePermission):
 
 
 def check_route(caller: Caller, route: str) -> None:
-    """Checks that the caller's key may use a route, such as `/v1/responses/{id}`.
+    """Checks that the caller's key and its team may use a route, such as `/v1/responses/{id}`.
 
     Raises:
-        RouteNotAllowed: the key may not use the route.
+        TeamArchived: the key's team is archived.
+        RouteNotAllowed: the key or its team may not use the route.
     """
-    if not is_allowed(route, caller.allowed_routes):
-        raise RouteNotAllowed(f"This key may not use {route}.")
+    for ceilings in caller.route_ceilings:
+        if is_archived(ceilings):
+            raise TeamArchived(param="team")
+        if not is_allowed(route, ceilings.allowed_routes):
+            raise RouteNotAllowed(f"{ceilings.words.capitalize()} may not use {route}.", param=ceilings.param)
 
 
 def check_model(caller: Caller, model: str) -> None:
-    """Checks that the caller's key may use `model`: the model that a call names, or the gateway's default model.
+    """Checks that the caller's key and its team may use `model`: the model of a call, or the gateway's default model.
 
-    An empty `model` means that neither names one; a key limited to some models is then refused.
+    An empty `model` means that neither names one; a key limited to some models, or of a team that is, is then refused.
 
     Raises:
-        ModelNotAllowed: the key may not use the model; the error's `param` is `model`.
+        ModelNotAllowed: the key or its team may not use the model; the error's `param` is `model`.
     """
     # Without a name, upstream would choose the model, for example from a prompt template.
-    if not is_allowed(model, caller.allowed_models):
-        words = f"This key may not use the model '{model[:200]}'."
-        raise ModelNotAllowed(words if model else "This key must name a model that it may use.", param="model")
+    for ceilings in caller.model_ceilings:
+        if not is_allowed(model, ceilings.allowed_models):
+            who = ceilings.words.capitalize()
+            words = f"{who} may not use the model '{model[:200]}'."
+            if not model:
+                words = f"Calls of {ceilings.words} must name a model that it may use."
+            raise ModelNotAllowed(words, param="model")
+
+
+def may_use_model(caller: Caller, model: str) -> bool:
+    """Returns whether the caller's key and its team may use `model`."""
+    return all(is_allowed(model, ceilings.allowed_models) for ceilings in caller.model_ceilings)

@@ -28,10 +28,13 @@ class Throttle(BaseThrottle):
 
 
 class KeyLimits(Throttle):
-    """Throttle that counts a call against its key's limits: requests a minute, tokens a minute, parallel calls."""
+    """Throttle that counts a call against the limits of its key and of the key's team.
+
+    They are of requests a minute, tokens a minute, and parallel calls.
+    """
 
     async def check(self, request: ProxyRequest, view: APIView) -> None:
-        if request.caller.is_limited:
+        if request.caller.limit_ceilings:
             call = request.call_request
             call.resources.ticket = await limiter.admit(request.caller, call.request_id, call.resources.at_end)
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from proxyapi.cached_settings import call_settings
 from proxyapi.exceptions import UpstreamKeyMissing
-from proxyapi.keys.keyring import Caller
+from proxyapi.keys.callers import Caller
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,8 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from math import inf
 from types import MappingProxyType
 
@@ -24,7 +23,8 @@ from django.db import connections
 from proxyapi import sealing
 from proxyapi.key_names import SECURITY_KEY_NAME
 from proxyapi.keys import snapshots as key_snapshots
-from proxyapi.keys.snapshots import Record, Snapshot
+from proxyapi.keys.callers import Caller, Record, caller_of
+from proxyapi.keys.snapshots import Snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -32,55 +32,6 @@ REFRESH_SECONDS = 1.0
 STALE_SECONDS = 5.0  # after the last answer of the database, the keys count as stale
 START_SECONDS = 3.0  # that a worker's start waits for the database
 STOP_SECONDS = 2.0
-MIN_OUTPUT_TOKENS = 1000  # of a key that has no number of its own
-
-
-@dataclass(frozen=True)
-class Budgets:
-    """The dollars that a key may spend per day, per month and in all; None means no limit."""
-
-    day: Decimal | None = None
-    month: Decimal | None = None
-    total: Decimal | None = None
-
-    @property
-    def tightest(self) -> Decimal | None:
-        """The smallest of the three budgets, in dollars; None if the key has none."""
-        return min((dollars for dollars in (self.day, self.month, self.total) if dollars is not None), default=None)
-
-
-UNLIMITED = Budgets()
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Whoever sends a call: the name of the call's access key, and what this key may do.
-
-    An empty `allowed_models` or `allowed_routes` allows all. A limit of None means no limit. With an `upstream_key` of
-    None, the gateway's own upstream key pays.
-    """
-
-    name: str
-    allowed_models: tuple[str, ...] = ()
-    allowed_routes: tuple[str, ...] = ()
-    shared_objects: tuple[str, ...] = ()
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    parallel_calls: int | None = None
-    budgets: Budgets = UNLIMITED
-    max_output_tokens: int | None = None  # of one call
-    min_output_tokens: int = MIN_OUTPUT_TOKENS  # of one answer, where the budget limits it
-    log_bodies: str = "inherit"
-    team: str = ""  # its name; empty for a key without a team
-    owner: str = ""
-    tags: tuple[str, ...] = ()
-    upstream_key: str | None = field(default=None, repr=False)
-
-    @property
-    def is_limited(self) -> bool:
-        """True if the key has a limit of requests, tokens or parallel calls, so that its calls must be counted."""
-        # Budgets need none of these counts: dollars are reserved separately.
-        return not (self.requests_per_minute is None and self.tokens_per_minute is None and self.parallel_calls is None)
 
 
 @dataclass(frozen=True)
@@ -138,7 +89,7 @@ class Keyring:
         """
         try:
             self._replace_keys(snapshot := key_snapshots.read())
-            key_snapshots.load_price_list(snapshot.records if snapshot else ())
+            key_snapshots.load_price_list(snapshot)
         except (LookupError, TypeError, ValueError, ArithmeticError) as error:
             logger.warning("the copy of the keys on disk is damaged: %s", type(error).__name__)
             self._replace_keys(None)
@@ -197,7 +148,7 @@ class Keyring:
             marker = key_snapshots.marker()
             if (snapshot := self._snapshot) is None or marker != snapshot.marker:
                 snapshot = key_snapshots.load(marker)
-            key_snapshots.read_prices(snapshot.records)  # first: a call may come as soon as its key is valid
+            key_snapshots.read_prices(snapshot)  # first: a call may come as soon as its key is valid
             if snapshot is not self._snapshot:
                 self._replace_keys(snapshot)
                 self._unwritten = True
@@ -232,7 +183,7 @@ class Keyring:
     def _replace_keys(self, snapshot: Snapshot | None) -> None:
         """Replaces all keys in memory by those of `snapshot`; with None, only the key `SECURITY_KEY` remains."""
         records = snapshot.records if snapshot else []
-        entries = dict(_entries(records))
+        entries = dict(_entries(records, snapshot.teams if snapshot else []))
         digests: dict[str, tuple[str, ...]] = {}
         for digest, entry in entries.items():
             if entry.caller is not None:
@@ -242,16 +193,24 @@ class Keyring:
         self._confirmed_at = time.monotonic() - max(0.0, time.time() - snapshot.loaded_at) if snapshot else -inf
 
 
-def _entries(records: Iterable[Record]) -> Iterable[tuple[str, KeyInForce]]:
+def _entries(records: Iterable[Record], teams: Iterable[Record]) -> Iterable[tuple[str, KeyInForce]]:
     """Yields the digest of each secret with its `KeyInForce`, for the keys in `records` and `SECURITY_KEY`.
 
-    A key is left out, and so refused, if its upstream key cannot be decrypted.
+    A key is left out, and so refused, if the upstream key that is to pay for it cannot be decrypted, or if its team is
+    not in `teams`.
     """
+    team_by_id = {team["id"]: team for team in teams}
     for record in records:
+        team_id = record.get("team_id")  # older versions wrote the copy without it
         try:
-            caller = _caller(record)
+            caller = caller_of(record, None if team_id is None else team_by_id[team_id])
         except sealing.CannotUnseal:  # the gateway's own upstream key must not pay for its calls instead
             logger.error("the upstream key of key %r cannot be unsealed; the key is refused", record["name"])
+            continue
+        except KeyError:
+            if team_id in team_by_id:
+                raise
+            logger.error("the team of key %r is not known; the key is refused", record["name"])
             continue
         until = inf if record["expires_at"] is None else record["expires_at"]
         yield record["digest"], KeyInForce(caller, until)
@@ -259,36 +218,6 @@ def _entries(records: Iterable[Record]) -> Iterable[tuple[str, KeyInForce]]:
             yield record["previous_digest"], KeyInForce(caller, min(until, record["previous_valid_until"] or -inf))
     if settings.SECURITY_KEY:
         yield sealing.digest(settings.SECURITY_KEY), KeyInForce(Caller(SECURITY_KEY_NAME), inf)
-
-
-def _caller(record: Record) -> Caller:
-    """Builds the `Caller` of an access key from `record`, the columns of its database row with values as in JSON.
-
-    Raises:
-        CannotUnseal: the upstream key in the record cannot be decrypted.
-    """
-    budgets = (record[f"budget_{span}"] for span in ("day", "month", "total"))
-    return Caller(
-        name=record["name"],
-        allowed_models=tuple(record["allowed_models"]),
-        allowed_routes=tuple(record["allowed_routes"]),
-        shared_objects=tuple(record.get("shared_objects", ())),  # older versions wrote the copy without it
-        requests_per_minute=record["requests_per_minute"],
-        tokens_per_minute=record["tokens_per_minute"],
-        parallel_calls=record["parallel_calls"],
-        budgets=Budgets(*(None if dollars is None else Decimal(dollars) for dollars in budgets)),
-        max_output_tokens=record.get("max_output_tokens"),  # as shared objects
-        min_output_tokens=record.get("min_output_tokens") or MIN_OUTPUT_TOKENS,
-        log_bodies=record["log_bodies"],
-        owner=record.get("owner", ""),  # as shared objects
-        tags=tuple(record["tags"]),
-        upstream_key=_unsealed(record["sealed_upstream_key"]),
-    )
-
-
-def _unsealed(sealed: str) -> str | None:
-    """Decrypts the upstream key in an access key's record; returns None for an empty text."""
-    return sealing.unseal(sealed) if sealed else None
 
 
 keyring = Keyring()

@@ -1,7 +1,8 @@
-"""Reads the keys from the database, and keeps a copy in `DATA_DIR/keyring.json` for when it is unavailable.
+"""Reads keys and teams from the database, and keeps a copy in `DATA_DIR/keyring.json` for when it is unavailable.
 
-A record is one key as JSON. It has the digests of the key's secrets, but no secret, and the upstream key is encrypted.
-Keys that are off or revoked have no record.
+A record is one key or one team as JSON. It has the digests of the key's secrets, but no secret, and the upstream key is
+encrypted. Keys that are off or revoked have no record. Archived teams have one, by which calls of their keys are
+refused.
 """
 
 from __future__ import annotations
@@ -9,78 +10,86 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import orjson
 from django.conf import settings
 from django.db import Error, connection, connections
 
+from proxyapi.keys.callers import Record
 from proxyapi.keys.private_file import write_private
 from proxyapi.models import AccessKey
+from proxyapi.team_models import Team
 from usage.ledger import ledger
 
 logger = logging.getLogger(__name__)
 
-FIELDS = (
-    "name", "owner", "tags", "expires_at", "allowed_models", "allowed_routes", "shared_objects", "requests_per_minute",
-    "tokens_per_minute", "parallel_calls", "budget_day", "budget_month", "budget_total", "max_output_tokens",
-    "min_output_tokens", "log_bodies", "sealed_upstream_key", "digest", "previous_digest", "previous_valid_until",
+_SHARED_FIELDS = (
+    "name", "tags", "allowed_models", "allowed_routes", "requests_per_minute", "tokens_per_minute", "parallel_calls",
+    "budget_day", "budget_month", "budget_total", "log_bodies", "sealed_upstream_key",
 )  # fmt: skip
+FIELDS = (
+    *_SHARED_FIELDS, "team_id", "owner", "expires_at", "shared_objects", "max_output_tokens", "min_output_tokens",
+    "digest", "previous_digest", "previous_valid_until",
+)  # fmt: skip
+TEAM_FIELDS = (*_SHARED_FIELDS, "id", "active")
 # Every write of a row changes its xmin, whichever program writes. The highest `changed_at` would not do: a transaction
 # that began earlier may commit later, with a lower time.
-MARKER = "SELECT count(*), coalesce(sum(hashtextextended(id || ' ' || xmin, 0)), 0) FROM proxyapi_accesskey"
+MARKER = " UNION ALL ".join(
+    f"SELECT count(*), coalesce(sum(hashtextextended(id || ' ' || xmin, 0)), 0) FROM {table}"  # noqa: S608  (ours)
+    for table in ("proxyapi_accesskey", "proxyapi_team")
+)
 VERSION = 1
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All access keys in use (neither off nor revoked), as the database had them at `loaded_at` (Unix time).
+    """All access keys in use (neither off nor revoked) and all teams, as the database had them at `loaded_at`.
 
-    `marker` is a text that changes with every change in the table of keys.
+    This is in Unix time. `marker` is a text that changes with every change in the tables of keys and teams.
     """
 
     marker: str
     loaded_at: float
     records: list[Record]
     version: int = VERSION
+    teams: list[Record] = field(default_factory=list)  # older versions wrote the copy without them
 
 
 def marker() -> str:
-    """Returns a text that changes with every change in the table of access keys; cheaper than reading the keys.
+    """Returns a text that changes with every change of an access key or a team; cheaper than reading them.
 
     Raises:
         django.db.Error: the database cannot be read.
     """
     with connection.cursor() as cursor:
         cursor.execute(MARKER)
-        return " ".join(map(str, cursor.fetchone()))
+        return " ".join(str(number) for row in cursor.fetchall() for number in row)
 
 
 def load(marker: str) -> Snapshot:
-    """Reads all access keys in use (neither off nor revoked) from the database.
+    """Reads all access keys in use (neither off nor revoked) and all teams from the database.
 
     `marker` is the result of the function `marker`, called before this function.
 
     Raises:
         django.db.Error: the keys cannot be read.
     """
-    # A key that changes after the marker was read is noticed by the next one.
-    rows = AccessKey.objects.filter(active=True, revoked_at=None).values(*FIELDS)
-    return Snapshot(marker, time.time(), [{name: _plain(value) for name, value in row.items()} for row in rows])
+    # A key that changes after the marker was read is noticed by the next one. Keys are read first: so the teams of all
+    # of them are among those that are read after them.
+    keys = _records(AccessKey.objects.filter(active=True, revoked_at=None).values(*FIELDS))
+    return Snapshot(marker, time.time(), keys, teams=_records(Team.objects.values(*TEAM_FIELDS)))
 
 
-def read_prices(records: Iterable[Record]) -> None:
-    """Reads the prices that an administrator has set from the database, if a key in `records` has a budget.
+def read_prices(snapshot: Snapshot) -> None:
+    """Reads the prices that an administrator has set from the database, if a key or team in `snapshot` has a budget.
 
     Prices that were read lately are not read again. An error of the database is ignored.
     """
-    if _is_any_budgeted(records):
+    if _is_any_budgeted(snapshot):
         try:
             # needed to know beforehand what a call of such a key can cost
             ledger.refresh_prices()
@@ -89,16 +98,18 @@ def read_prices(records: Iterable[Record]) -> None:
             connections.close_all()
 
 
-def load_price_list(records: Iterable[Record]) -> None:
-    """Loads the list of published prices into memory, if a key in `records` has a budget, so that no call waits for it.
+def load_price_list(snapshot: Snapshot | None) -> None:
+    """Loads the list of published prices into memory, if a key or team in `snapshot` has a budget.
 
+    No call then waits for it.
     Needed only for keys that were read from the disk: for those from the database, `read_prices` loads the list, too.
     """
-    if _is_any_budgeted(records):
+    if _is_any_budgeted(snapshot):
         ledger.load_price_list()
 
 
-def _is_any_budgeted(records: Iterable[Record]) -> bool:
+def _is_any_budgeted(snapshot: Snapshot | None) -> bool:
+    records = [*snapshot.records, *snapshot.teams] if snapshot else []
     return any(record[f"budget_{span}"] is not None for record in records for span in ("day", "month", "total"))
 
 
@@ -146,8 +157,12 @@ def keyring_file() -> Path:
     return Path(settings.DATA_DIR) / "keyring.json"
 
 
+def _records(rows: Iterable[Record]) -> list[Record]:
+    return [{name: _plain(value) for name, value in row.items()} for row in rows]
+
+
 def _plain(value: object) -> object:
-    """Converts a value from the table of access keys for JSON: a time to Unix time, dollars to text."""
+    """Converts a value from a table for JSON: a time to Unix time, dollars to text."""
     if isinstance(value, datetime):
         return value.timestamp()
     return str(value) if isinstance(value, Decimal) else value

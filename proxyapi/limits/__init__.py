@@ -1,4 +1,4 @@
-"""What a key may use: requests, tokens and parallel calls; and dollars.
+"""What a key and its team may use: requests, tokens and parallel calls; and dollars.
 
 Counted limits: `limiter` admits or refuses a call; when the call ends, it counts its tokens and frees its slot.
 `limit_counters` has the interface of all counters, and the counters of this process; `limit_counters_in_redis` counts

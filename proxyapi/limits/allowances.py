@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from proxyapi.exceptions import BudgetUnavailable
-from proxyapi.keys.keyring import Caller
+from proxyapi.keys.callers import Caller
 from usage.money.reservations import reservations
 
 OUTAGE_PART = Decimal("0.05")

@@ -21,7 +21,7 @@ from django.conf import settings
 from proxyapi.bodies import large_bodies
 from proxyapi.bodies.json_body import JSONBody
 from proxyapi.exceptions import BudgetExceeded, BudgetUnavailable, ModelNotPriced
-from proxyapi.keys.keyring import Budgets, Caller
+from proxyapi.keys.callers import Budgets, Caller
 from proxyapi.limits.allowances import allowances
 from proxyapi.limits.cost_ceiling import CostCeiling, ceiling_of
 from proxyapi.limits.request_content import Form

@@ -1,4 +1,4 @@
-"""The interface for counting the limits of keys, and its implementation in this process's memory.
+"""The interface for counting the limits of keys and teams, and its implementation in this process's memory.
 
 `limit_counters_in_redis` is the implementation that processes share.
 
@@ -12,10 +12,11 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from proxyapi.keys.keyring import Caller
+from proxyapi.keys.callers import Ceilings
 
 LimitKind = Literal["requests", "tokens"]
 WINDOW_SECONDS = 60
@@ -26,7 +27,7 @@ class CountersUnavailable(Exception):
 
 
 class LimitState(NamedTuple):
-    """How much of a key's limit per minute is left: `remaining` of `limit` requests or tokens.
+    """How much of a limit per minute is left: `remaining` of `limit` requests or tokens.
 
     `reset` is a number of seconds: for requests, until one more is allowed; for tokens, until a new minute begins.
     """
@@ -38,68 +39,87 @@ class LimitState(NamedTuple):
 
 @dataclass(frozen=True)
 class Verdict:
-    """The decision whether a call is within its key's limits.
+    """The decision whether a call is within the limits of its key and of the key's team.
 
-    `refused_by` names the limit that refuses the call; it is empty for an admitted call. `limit_states` says how much
-    is left of the limits per minute.
+    `refused_by` names the limit that refuses the call, and `refuser` has the ceilings with this limit; for an admitted
+    call they are empty. `limit_states` says how much is left of the limits per minute: of those of key and team, the
+    one of which less is left.
     """
 
     limit_states: dict[LimitKind, LimitState] = field(default_factory=dict)
     refused_by: Literal["", "requests", "tokens", "calls"] = ""
+    refuser: Ceilings | None = None
 
 
 class LimitCounters(ABC):
-    """Base class of counters of what keys use: requests and tokens per minute, and slots for parallel calls.
+    """Base class of counters of what spenders (keys, teams) use: requests and tokens per minute, and parallel calls.
 
-    The counts of a key remain when its limits change.
+    The counts of a spender remain when its limits change.
     """
 
-    # Counts are stored under the key's name, which never changes.
-    async def count_call(self, caller: Caller, lease: str) -> Verdict:
-        """Counts a new call against all limits of its key, or against none if one refuses it; returns the decision.
+    # Counts are stored under a name that never changes (`Ceilings.counted_as`).
+    async def count_call(self, ceilings: Sequence[Ceilings], lease: str) -> Verdict:
+        """Counts a new call against all limits in `ceilings`, or against none if one refuses it; returns the decision.
 
-        With a limit of parallel calls, the call also takes a slot, which is stored under the id `lease`.
+        For each limit of parallel calls, the call also takes a slot, which is stored under the id `lease`.
         """
-        limit_states: dict[LimitKind, LimitState] = {}
-        if caller.tokens_per_minute is not None:
-            limit_states["tokens"] = await self.remaining_tokens(caller.name, caller.tokens_per_minute)
-            if not limit_states["tokens"].remaining:
-                return Verdict(limit_states, "tokens")
-        if caller.parallel_calls is not None and not await self.take_slot(caller.name, lease, caller.parallel_calls):
-            return Verdict(limit_states, "calls")
+        states: dict[LimitKind, LimitState] = {}
+        for one in ceilings:
+            if one.tokens_per_minute is not None:
+                state = await self.remaining_tokens(one.counted_as, one.tokens_per_minute)
+                if not state.remaining:
+                    return Verdict({**states, "tokens": state}, "tokens", one)
+                _keep_tighter(states, "tokens", state)
+        taken: list[Ceilings] = []
+        for one in ceilings:
+            if one.parallel_calls is not None:
+                if not await self.take_slot(one.counted_as, lease, one.parallel_calls):
+                    await self._release_slots(taken, lease)
+                    return Verdict(states, "calls", one)
+                taken.append(one)
         # Last, because a request that has been counted cannot be taken back.
-        if caller.requests_per_minute is not None:
-            counted, limit_states["requests"] = await self.count_request(caller.name, caller.requests_per_minute)
-            if not counted:
-                if caller.parallel_calls is not None:
-                    await self.release_slot(caller.name, lease)
-                return Verdict(limit_states, "requests")
-        return Verdict(limit_states)
+        limits = [(one.counted_as, one.requests_per_minute) for one in ceilings if one.requests_per_minute is not None]
+        if limits:
+            refuser, counted = await self.count_requests(limits)
+            if refuser is not None:
+                await self._release_slots(taken, lease)
+                by = next(one for one in ceilings if one.counted_as == limits[refuser][0])
+                return Verdict({**states, "requests": counted[refuser]}, "requests", by)
+            for state in counted:
+                _keep_tighter(states, "requests", state)
+        return Verdict(states)
 
-    async def settle(self, caller: Caller, lease: str, tokens: int) -> None:
-        """Counts the tokens of an ended call, even beyond its key's limit, and frees the call's slot.
+    async def _release_slots(self, taken: Sequence[Ceilings], lease: str) -> None:
+        for one in taken:
+            await self.release_slot(one.counted_as, lease)
 
-        `lease` is the id of the slot.
+    async def settle(self, ceilings: Sequence[Ceilings], lease: str, tokens: int) -> None:
+        """Counts the tokens of an ended call, even beyond the limits in `ceilings`, and frees the call's slots.
+
+        `lease` is the id of the slots.
         """
-        if caller.parallel_calls is not None:
-            await self.release_slot(caller.name, lease)
-        if tokens and caller.tokens_per_minute is not None:
-            await self.add_tokens(caller.name, caller.tokens_per_minute, tokens)
+        for one in ceilings:
+            if one.parallel_calls is not None:
+                await self.release_slot(one.counted_as, lease)
+            if tokens and one.tokens_per_minute is not None:
+                await self.add_tokens(one.counted_as, one.tokens_per_minute, tokens)
 
     @abstractmethod
-    async def count_request(self, name: str, limit: int) -> tuple[bool, LimitState]:
-        """Counts one request of the key `name`, unless the key has made `limit` requests in the last minute.
+    async def count_requests(self, limits: Sequence[tuple[str, int]]) -> tuple[int | None, list[LimitState]]:
+        """Counts one request for each of the spenders in `limits`, or for none of them.
 
-        Returns whether the request was counted, and how much of the limit is left.
+        `limits` are pairs of a spender's name and its limit per minute. The request is counted unless one of the
+        spenders has made as many requests in the last minute. Returns the index of the first such spender, or None if
+        the request was counted, and how much of each limit is left.
         """
 
     @abstractmethod
     async def remaining_tokens(self, name: str, limit: int) -> LimitState:
-        """Returns how many tokens of its `limit` per minute the key `name` has left."""
+        """Returns how many tokens of its `limit` per minute the spender `name` has left."""
 
     @abstractmethod
     async def add_tokens(self, name: str, limit: int, tokens: int) -> None:
-        """Adds `tokens` to the count of the key `name` for the current minute.
+        """Adds `tokens` to the count of the spender `name` for the current minute.
 
         When a minute is over, the count begins anew.
         """
@@ -113,57 +133,68 @@ class LimitCounters(ABC):
 
     @abstractmethod
     async def take_slot(self, name: str, lease: str, limit: int) -> bool:
-        """Takes one of the `limit` slots of the key `name` for parallel calls; returns whether one was free.
+        """Takes one of the `limit` slots of the spender `name` for parallel calls; returns whether one was free.
 
         The slot is stored under the id `lease`.
         """
 
     @abstractmethod
     async def release_slot(self, name: str, lease: str) -> None:
-        """Frees the slot of the key `name` with the id `lease`, if there is one."""
+        """Frees the slot of the spender `name` with the id `lease`, if there is one."""
 
 
 class ProcessCounters(LimitCounters):
-    """Counters of keys' limits in the memory of this process; for use on the event loop."""
+    """Counters of limits in the memory of this process; for use on the event loop."""
 
     def __init__(self) -> None:
-        # No method lets another call run between the check of a limit and its count. For each key that has called, at
-        # most as many timestamps and slots are stored as its limits allow.
+        # No method lets another call run between the check of a limit and its count. For each spender that has
+        # called, at most as many timestamps and slots are stored as its limits allow.
         self.slots: defaultdict[str, set[str]] = defaultdict(set)
         self._hits: defaultdict[str, deque[float]] = defaultdict(deque)  # times of requests (`time.monotonic()`)
         self._spent: dict[str, tuple[int, float]] = {}  # tokens, and when their minute ends
         self._paced: dict[str, float] = {}  # when the next event may happen
 
-    async def record_admitted_elsewhere(self, caller: Caller, lease: str) -> None:
+    async def record_admitted_elsewhere(self, ceilings: Sequence[Ceilings], lease: str) -> None:
         """Counts a call in this process that Redis has admitted: if Redis fails, this process must count alone.
 
-        `lease` is the id of the call's slot.
+        `lease` is the id of the call's slots.
         """
-        if caller.parallel_calls is not None:
-            self.slots[caller.name].add(lease)
-        if caller.requests_per_minute is not None:
-            # not counted if this process would have refused it
-            await self.count_request(caller.name, caller.requests_per_minute)
+        for one in ceilings:
+            if one.parallel_calls is not None:
+                self.slots[one.counted_as].add(lease)
+            if one.requests_per_minute is not None:
+                # not counted if this process would have refused it
+                await self.count_requests([(one.counted_as, one.requests_per_minute)])
 
-    def settle_now(self, caller: Caller, lease: str, tokens: int) -> None:
-        """Counts the tokens of an ended call and frees its slot, as `settle` does, for callers that cannot await."""
-        if caller.parallel_calls is not None:
-            self.slots[caller.name].discard(lease)
-        if tokens and caller.tokens_per_minute is not None:
-            self._add_tokens(caller.name, tokens)
+    def settle_now(self, ceilings: Sequence[Ceilings], lease: str, tokens: int) -> None:
+        """Counts the tokens of an ended call and frees its slots, as `settle` does, for callers that cannot await."""
+        for one in ceilings:
+            if one.parallel_calls is not None:
+                self.slots[one.counted_as].discard(lease)
+            if tokens and one.tokens_per_minute is not None:
+                self._add_tokens(one.counted_as, tokens)
 
-    async def settle(self, caller: Caller, lease: str, tokens: int) -> None:
-        self.settle_now(caller, lease, tokens)
+    async def settle(self, ceilings: Sequence[Ceilings], lease: str, tokens: int) -> None:
+        self.settle_now(ceilings, lease, tokens)
 
-    async def count_request(self, name: str, limit: int) -> tuple[bool, LimitState]:
+    async def count_requests(self, limits: Sequence[tuple[str, int]]) -> tuple[int | None, list[LimitState]]:
         now = time.monotonic()
+        windows = [(self._recent_hits(name, now), limit) for name, limit in limits]
+        refuser = next((number for number, (hits, limit) in enumerate(windows) if len(hits) >= limit), None)
+        states = []
+        for hits, limit in windows:
+            if refuser is None:
+                hits.append(now)
+            reset = max(0.0, _until_free(hits, limit) - now)
+            states.append(LimitState(limit, max(0, limit - len(hits)), reset))
+        return refuser, states
+
+    def _recent_hits(self, name: str, now: float) -> deque[float]:
+        """Returns the times of the requests of the spender `name` in the last minute, oldest first; forgets others."""
         hits = self._hits[name]
         while hits and hits[0] <= now - WINDOW_SECONDS:
             hits.popleft()
-        is_free = len(hits) < limit
-        if is_free:
-            hits.append(now)
-        return is_free, LimitState(limit, max(0, limit - len(hits)), max(0.0, _until_free(hits, limit) - now))
+        return hits
 
     async def remaining_tokens(self, name: str, limit: int) -> LimitState:
         spent, until = self._spent.get(name, (0, 0.0))
@@ -198,10 +229,16 @@ class ProcessCounters(LimitCounters):
 
 
 def _until_free(hits: deque[float], limit: int) -> float:
-    """Returns the time at which a key will have one more request left for its minute.
+    """Returns the time at which a spender will have one more request left for its minute.
 
-    `hits` has the times of the key's requests in the last minute, oldest first. The result is a time of the same clock,
-    or 0 if there are no requests.
+    `hits` has the times of the spender's requests in the last minute, oldest first. The result is a time of the same
+    clock, or 0 if there are no requests.
     """
     # one more is left when this request is a minute old
     return hits[max(0, len(hits) - max(1, limit))] + WINDOW_SECONDS if hits else 0.0
+
+
+def _keep_tighter(states: dict[LimitKind, LimitState], kind: LimitKind, state: LimitState) -> None:
+    """Stores the state of a limit in `states`, unless less is left of the limit of that kind that is there already."""
+    if kind not in states or state.remaining < states[kind].remaining:
+        states[kind] = state

@@ -1,6 +1,6 @@
-"""Counts the limits of keys in Redis, for all processes and hosts together.
+"""Counts the limits of keys and teams in Redis, for all processes and hosts together.
 
-A slot for a parallel call is a lease, which ends at a time of Redis's clock: each access key has a sorted set with the
+A slot for a parallel call is a lease, which ends at a time of Redis's clock: each spender has a sorted set with the
 ids of its leases, and the time at which each one ends. `renew` extends the leases of this process; the leases of a
 process that was killed run out.
 """
@@ -9,23 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import cast
 
-from limits import RateLimitItem, RateLimitItemPerMinute, RateLimitItemPerSecond
+from limits import RateLimitItem, RateLimitItemPerMinute, RateLimitItemPerSecond, WindowStats
 from limits.aio.storage import RedisStorage
 from limits.aio.storage.redis.redispy import RedispyBridge
 from limits.aio.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter
 from limits.typing import AsyncRedisClient
 from redis.asyncio import Redis
 
-from proxyapi.keys.keyring import Caller
+from proxyapi.keys.callers import Ceilings
 from proxyapi.limits.limit_counters import WINDOW_SECONDS, LimitCounters, LimitState
 
 PREFIX = "chatproxy"
 LEASE_SECONDS = 15
 
-# KEYS: the sorted set of an access key. ARGV: its limit, the seconds of a lease, the id of the new lease.
+# KEYS: the sorted set of a spender. ARGV: its limit, the seconds of a lease, the id of the new lease.
 TAKE_SLOT = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
@@ -34,6 +34,21 @@ if redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[1]) then return 0 end
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[3])
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 return 1
+"""
+# The moving windows of the library `limits`, of several spenders: a list of times each, newest first. KEYS: the lists.
+# ARGV: the present time, the seconds of the window, the limit of each list. Returns 0, or the number of the first list
+# whose limit is reached; then the time is added to none.
+HIT_ALL = """
+for i, key in ipairs(KEYS) do
+    local entry = redis.call('LINDEX', key, ARGV[2 + i] - 1)
+    if entry and tonumber(entry) >= ARGV[1] - ARGV[2] then return i end
+end
+for i, key in ipairs(KEYS) do
+    redis.call('LPUSH', key, ARGV[1])
+    redis.call('LTRIM', key, 0, ARGV[2 + i] - 1)
+    redis.call('EXPIRE', key, ARGV[2])
+end
+return 0
 """
 # KEYS: an entry that is only written, then the sorted sets. ARGV: the seconds of a lease; then, for each set, how many
 # leases to extend, and their ids.
@@ -51,9 +66,9 @@ end
 
 
 class SharedCounters(LimitCounters):
-    """Counters of keys' limits in Redis, which all processes and hosts share; raises the errors of the Redis client.
+    """Counters of limits in Redis, which all processes and hosts share; raises the errors of the Redis client.
 
-    `slots` maps the name of a key to the ids of the slots that this process's running calls have.
+    `slots` maps the name of a spender to the ids of the slots that this process's running calls have.
     """
 
     def __init__(self, client: Redis, slots: Mapping[str, Set[str]]) -> None:
@@ -61,6 +76,7 @@ class SharedCounters(LimitCounters):
         self._slots = slots
         self._unconfirmed: dict[tuple[str, str], float] = {}  # when a slot was freed that Redis may still have
         self._take_slot_script = client.register_script(TAKE_SLOT)
+        self._hit_all_script = client.register_script(HIT_ALL)
         self._renew_script = client.register_script(RENEW_LEASES)
         self._storage = PreciseRedisStorage(client)
         self._moving = MovingWindowRateLimiter(self._storage)
@@ -68,16 +84,36 @@ class SharedCounters(LimitCounters):
 
     # Commands that are passed to `asyncio.gather` are sent together, and Redis runs them in their order.
 
-    async def settle(self, caller: Caller, lease: str, tokens: int) -> None:
-        steps = [self.release_slot(caller.name, lease)] if caller.parallel_calls is not None else []
-        if tokens and caller.tokens_per_minute is not None:
-            steps.append(self.add_tokens(caller.name, caller.tokens_per_minute, tokens))
+    async def settle(self, ceilings: Sequence[Ceilings], lease: str, tokens: int) -> None:
+        steps = []
+        for one in ceilings:
+            if one.parallel_calls is not None:
+                steps.append(self.release_slot(one.counted_as, lease))
+            if tokens and one.tokens_per_minute is not None:
+                steps.append(self.add_tokens(one.counted_as, one.tokens_per_minute, tokens))
         await asyncio.gather(*steps)
 
-    async def count_request(self, name: str, limit: int) -> tuple[bool, LimitState]:
-        item = MinuteLimit(limit, namespace="requests")
-        counted, stats = await asyncio.gather(self._moving.hit(item, name), self._moving.get_window_stats(item, name))
-        return counted, _limit_state(item, stats.reset_time, stats.remaining)
+    async def count_requests(self, limits: Sequence[tuple[str, int]]) -> tuple[int | None, list[LimitState]]:
+        items = [(MinuteLimit(limit, namespace="requests"), name) for name, limit in limits]
+        windows = (self._moving.get_window_stats(item, name) for item, name in items)
+        results = await asyncio.gather(self._hit_all(items), *windows)
+        refuser, stats = cast(int | None, results[0]), cast(list[WindowStats], results[1:])
+        states = [
+            _limit_state(item, one.reset_time, one.remaining) for (item, _), one in zip(items, stats, strict=True)
+        ]
+        return refuser, states
+
+    async def _hit_all(self, items: Sequence[tuple[MinuteLimit, str]]) -> int | None:
+        """Counts a request for all limits, or for none; returns the index of the first limit that is reached, or None.
+
+        `items` are pairs of a limit and the name of its spender.
+        """
+        if len(items) == 1:
+            return None if await self._moving.hit(*items[0]) else 0
+        keys = [self._storage.bridge.prefixed_key(item.key_for(name)) for item, name in items]
+        limits = [item.amount for item, _ in items]
+        refuser: int = await self._hit_all_script(keys=keys, args=[time.time(), WINDOW_SECONDS, *limits])
+        return refuser - 1 if refuser else None
 
     async def remaining_tokens(self, name: str, limit: int) -> LimitState:
         item = MinuteLimit(limit, namespace="tokens")
@@ -101,10 +137,11 @@ class SharedCounters(LimitCounters):
         await self._client.zrem(_key(name), lease)
         self._unconfirmed.pop((name, lease), None)
 
-    def mark_released(self, caller: Caller, lease: str) -> None:
-        """Remembers that Redis may still have the slot `lease` of an ended or refused call: `renew` then frees it."""
-        if caller.parallel_calls is not None:
-            self._unconfirmed[caller.name, lease] = time.monotonic()
+    def mark_released(self, ceilings: Iterable[Ceilings], lease: str) -> None:
+        """Remembers that Redis may still have slots `lease` of an ended or refused call: `renew` then frees them."""
+        for one in ceilings:
+            if one.parallel_calls is not None:
+                self._unconfirmed[one.counted_as, lease] = time.monotonic()
 
     async def renew(self) -> None:
         """Renews the slots of this process's running calls in Redis, and frees those of its ended calls.
@@ -134,7 +171,7 @@ class SharedCounters(LimitCounters):
 
 
 class MinuteLimit(RateLimitItemPerMinute):
-    """A limit per minute whose count is stored under the key's name alone: a change of the limit keeps the count."""
+    """A limit per minute whose count is stored under the spender's name alone: a new limit keeps the count."""
 
     def key_for(self, *identifiers: bytes | str | int | float) -> str:
         return "/".join((self.namespace, *map(str, identifiers)))

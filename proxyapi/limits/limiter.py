@@ -1,4 +1,4 @@
-"""Enforces the limits of keys: admits or refuses a call, and settles it when it ends.
+"""Enforces the limits of keys and teams: admits or refuses a call, and settles it when it ends.
 
 Where `REDIS_URL` is set, Redis counts, for all processes together. Each process counts its own calls as well, and goes
 on with this count alone while Redis is unavailable.
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 
 from proxyapi.exceptions import RateLimited
-from proxyapi.keys.keyring import Caller
+from proxyapi.keys.callers import Caller
 from proxyapi.limits import limit_headers
 from proxyapi.limits.limit_counters import (
     WINDOW_SECONDS,
@@ -39,9 +39,9 @@ STOP_SECONDS = 2.0
 
 
 class Ticket:
-    """What one call has taken of its key's limits: a slot for parallel calls and, at its end, tokens.
+    """What one call has taken of the limits of its key and of the key's team: slots and, at its end, tokens.
 
-    `lease` is the id of the slot. `limit_states` says how much is left of the limits per minute.
+    `lease` is the id of the slots. `limit_states` says how much is left of the limits per minute.
     """
 
     def __init__(self, limiter: Limiter, caller: Caller, lease: str) -> None:
@@ -53,7 +53,7 @@ class Ticket:
         self._settling: asyncio.Task[None] | None = None
 
     def settle(self, tokens: int = 0) -> None:
-        """Frees the slot of an ended call, and counts its `tokens` against its key's limit per minute.
+        """Frees the slots of an ended call, and counts its `tokens` against its limits per minute.
 
         Only the first call of this method has an effect. With Redis, a task does the work (`wait_until_settled`).
         """
@@ -66,7 +66,10 @@ class Ticket:
         if counted is not None and tokens:
             remaining = max(0, counted.remaining - tokens)
             self.limit_states["tokens"] = LimitState(counted.limit, remaining, counted.reset or WINDOW_SECONDS)
-        if self.caller.parallel_calls is not None or (tokens and self.caller.tokens_per_minute is not None):
+        if any(
+            one.parallel_calls is not None or (tokens and one.tokens_per_minute is not None)
+            for one in self.caller.limit_ceilings
+        ):
             self._settling = self._limiter.settle(self, tokens)
 
     async def wait_until_settled(self) -> None:
@@ -80,7 +83,7 @@ class Ticket:
 
 
 class Limiter:
-    """Enforcer of the limits of all keys in one worker: requests and tokens per minute, and parallel calls.
+    """Enforcer of the limits of all keys and teams in one worker: requests and tokens per minute, and parallel calls.
 
     `start` must run on the worker's event loop.
     """
@@ -90,7 +93,7 @@ class Limiter:
         self._link: RedisLink | None = None
         self._shared: SharedCounters | None = None
         self._keeper: asyncio.Task[None] | None = None
-        self._settlements: dict[str, set[asyncio.Task[None]]] = {}  # not finished yet, by the key's name
+        self._settlements: dict[str, set[asyncio.Task[None]]] = {}  # not finished yet, by the spender's name
 
     async def start(self) -> None:
         """Connects to Redis, if `REDIS_URL` is set, and starts the task that renews this process's slots there.
@@ -142,9 +145,9 @@ class Limiter:
         return f"per process since {self._link.away_since:%Y-%m-%dT%H:%M:%SZ}"
 
     async def admit(self, caller: Caller, request_id: str, at_end: Callable[[Callable[[], None]], None]) -> Ticket:
-        """Counts a new call against the limits of its key, and returns a ticket with what the call has taken.
+        """Counts a new call against its limits, those of key and team; returns a ticket with what the call has taken.
 
-        Waits until the key's ended calls are settled. Passes the ticket's `settle`, which frees the slot, to the
+        Waits until the ended calls of both are settled. Passes the ticket's `settle`, which frees the slot, to the
         function `at_end`, which has to call it when the call ends.
 
         Raises:
@@ -157,7 +160,7 @@ class Limiter:
         ticket.limit_states = verdict.limit_states
         if verdict.refused_by:
             ticket.refuse()
-            raise _refusal(caller, verdict)
+            raise _refusal(verdict)
         return ticket
 
     async def pace(self, name: str, seconds: int) -> float:
@@ -178,45 +181,48 @@ class Limiter:
         With Redis, returns the task that does this. Without Redis, does it at once, and returns None.
         """
         if self._link is None:
-            self._process.settle_now(ticket.caller, ticket.lease, tokens)
+            self._process.settle_now(ticket.caller.limit_ceilings, ticket.lease, tokens)
             return None
         task = asyncio.create_task(self._settle(ticket, tokens))
-        pending = self._settlements.setdefault(ticket.caller.name, set())
-        pending.add(task)
-        task.add_done_callback(pending.discard)
+        for one in ticket.caller.limit_ceilings:
+            pending = self._settlements.setdefault(one.counted_as, set())
+            pending.add(task)
+            task.add_done_callback(pending.discard)
         return task
 
     async def _count_call(self, caller: Caller, lease: str) -> Verdict:
-        """Counts a call against its key's limits, in Redis or, while Redis does not answer, in this process alone."""
+        """Counts a call against its limits, in Redis or, while Redis does not answer, in this process alone."""
+        ceilings = caller.limit_ceilings
         if self._link is None or self._shared is None:
-            return await self._process.count_call(caller, lease)
+            return await self._process.count_call(ceilings, lease)
         shared = self._shared
         try:
-            verdict = await self._link.ask(lambda: shared.count_call(caller, lease))
+            verdict = await self._link.ask(lambda: shared.count_call(ceilings, lease))
         except CountersUnavailable:
-            verdict = await self._process.count_call(caller, lease)
+            verdict = await self._process.count_call(ceilings, lease)
             if verdict.refused_by:
-                shared.mark_released(caller, lease)  # Redis may have taken the slot before it failed
+                shared.mark_released(ceilings, lease)  # Redis may have taken the slot before it failed
         else:
             if not verdict.refused_by:
-                await self._process.record_admitted_elsewhere(caller, lease)
+                await self._process.record_admitted_elsewhere(ceilings, lease)
         return verdict
 
     async def _wait_for_settlements(self, caller: Caller) -> None:
-        """Waits until all ended calls of the caller's key are settled: slots freed, tokens counted."""
+        """Waits until all ended calls of the caller's key and team are settled: slots freed, tokens counted."""
         # A caller that has just received an answer might otherwise be refused because of the answered call.
-        if pending := self._settlements.get(caller.name):
-            await asyncio.wait(set(pending))
+        for one in caller.limit_ceilings:
+            if pending := self._settlements.get(one.counted_as):
+                await asyncio.wait(set(pending))
 
     async def _settle(self, ticket: Ticket, tokens: int) -> None:
         """Counts the tokens of a call that has ended, and frees its slot, in this process and in Redis."""
-        caller, lease = ticket.caller, ticket.lease
-        await self._process.settle(caller, lease, tokens)
+        ceilings, lease = ticket.caller.limit_ceilings, ticket.lease
+        await self._process.settle(ceilings, lease, tokens)
         if self._link is not None and self._shared is not None:
             shared = self._shared
-            shared.mark_released(caller, lease)
+            shared.mark_released(ceilings, lease)
             with suppress(CountersUnavailable):
-                await self._link.ask(lambda: shared.settle(caller, lease, tokens))
+                await self._link.ask(lambda: shared.settle(ceilings, lease, tokens))
 
     async def _renew_leases(self, link: RedisLink, shared: SharedCounters) -> None:
         """Renews the slots of this process's running calls in Redis every `RENEW_SECONDS`, until cancelled.
@@ -233,20 +239,24 @@ class Limiter:
                 logger.exception("the shared limits could not be renewed")
 
 
-def _refusal(caller: Caller, verdict: Verdict) -> RateLimited:
-    """Creates the 429 error for a call that a limit of its key refuses.
+def _refusal(verdict: Verdict) -> RateLimited:
+    """Creates the 429 error for a call that a limit of its key, or of the key's team, refuses.
 
-    The message and `Retry-After` say which limit it is and when to try again. The headers state the key's limits.
+    The message says whose limit it is, and `Retry-After` when to try again; `param` is `team` if it is the team's. The
+    headers state the limits.
     """
+    refuser = verdict.refuser
+    assert refuser is not None  # noqa: S101  (the verdict is a refusal)
     match verdict.refused_by:
         case "requests" | "tokens" as window:
             state = verdict.limit_states[window]
             words, wait = f"{state.limit} {window} per minute", state.reset
         case _:
-            words, wait = f"{caller.parallel_calls} calls at once", 1.0
+            words, wait = f"{refuser.parallel_calls} calls at once", 1.0
     # The official SDK obeys a Retry-After of up to one minute, and ignores longer ones.
     seconds = min(max(1, math.ceil(wait)), WINDOW_SECONDS)
-    error = RateLimited(f"Rate limit of this key reached: {words}. Try again in {seconds} s.", retry_after=seconds)
+    told = f"Rate limit of {refuser.words} reached: {words}. Try again in {seconds} s."
+    error = RateLimited(told, retry_after=seconds, param=refuser.param)
     error.headers.update(limit_headers.headers(verdict.limit_states))
     return error
 

@@ -19,8 +19,8 @@ from proxyapi.bodies import large_bodies
 from proxyapi.bodies.json_body import NO_BODY
 from proxyapi.exceptions import NotFound, RouteNotAllowed
 from proxyapi.key_names import SECURITY_KEY_NAME
+from proxyapi.keys.callers import Caller
 from proxyapi.keys.globs import matches_any
-from proxyapi.keys.keyring import Caller
 from proxyapi.object_owners.named_objects import NamedObjects
 from proxyapi.object_owners.object_places import IN_PATHS, OTHER, READING_POSTS, Reference
 from proxyapi.object_owners.owner_store import owners_of

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 from django.http import HttpRequest, JsonResponse
 
-from proxyapi.keys.keyring import Caller
+from proxyapi.keys.callers import Caller
 from proxyapi.models import AccessKey
 from usage.admin_pages import dashboard
 from usage.admin_pages.access import may_see_bodies

@@ -20,7 +20,8 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST, require_safe
 
 from proxyapi import sealing
-from proxyapi.keys.keyring import Caller, KeyInForce, keyring
+from proxyapi.keys.callers import Caller
+from proxyapi.keys.keyring import KeyInForce, keyring
 from proxyapi.pages import key_usage
 from proxyapi.pages.key_usage import KeyFacts
 from proxyapi.pages.page_headers import CONTENT_SECURITY_POLICY

@@ -18,7 +18,7 @@ from proxyapi.call.call_request import ProxyRequest
 from proxyapi.dispatch.authentication import AccessTokenAuthentication, SecurityKeyAuthentication
 from proxyapi.dispatch.base_view import ProxyView
 from proxyapi.exceptions import BadRequest, DatabaseUnavailable, InvalidKey
-from proxyapi.keys.keyring import Caller
+from proxyapi.keys.callers import Caller
 from proxyapi.threads import in_own_thread
 from usage.database.query_deadline import limit_query_time
 from usage.live import metrics

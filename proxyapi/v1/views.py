@@ -30,11 +30,11 @@ from proxyapi.call.uploads import FormUpload
 from proxyapi.dispatch.authentication import BearerAuthentication
 from proxyapi.dispatch.base_urls import has_endpoint_twice, unknown_endpoint
 from proxyapi.dispatch.form_view import FormView
+from proxyapi.dispatch.permissions import may_use_model
 from proxyapi.exceptions import NotFound, WebSocketRefused
 from proxyapi.key_names import SECURITY_KEY_NAME
+from proxyapi.keys.callers import Caller
 from proxyapi.keys.credentials import caller_credentials
-from proxyapi.keys.globs import is_allowed
-from proxyapi.keys.keyring import Caller
 from proxyapi.object_owners import ownership_check
 from proxyapi.routes import METHODS, Route, find_route
 from proxyapi.streams.chat_usage_removal import remove_usage
@@ -248,15 +248,15 @@ class PassThroughView(FormView):
         if route is None:
             return None
         if route.name == "/v1/models":
-            return models_of(caller) if caller.allowed_models else None
+            return models_of(caller) if caller.model_ceilings else None
         return objects_of(caller) if route.is_collection and caller.name != SECURITY_KEY_NAME else None
 
 
 def models_of(caller: Caller) -> Keeps:
-    """Returns a filter for upstream's list of models: it keeps those that the caller's key may use."""
+    """Returns a filter for upstream's list of models: it keeps those that the caller's key and team may use."""
 
     async def keeps(model_ids: Sequence[str]) -> Callable[[str], bool]:
-        return lambda model_id: is_allowed(model_id, caller.allowed_models)
+        return lambda model_id: may_use_model(caller, model_id)
 
     return keeps
 

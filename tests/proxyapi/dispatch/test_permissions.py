@@ -10,7 +10,7 @@ import pytest
 
 from proxyapi.dispatch.permissions import check_model, check_route
 from proxyapi.exceptions import ModelNotAllowed, RouteNotAllowed
-from proxyapi.keys.keyring import Caller
+from proxyapi.keys.callers import Caller
 from tests.simulator.server import Simulator
 from tests.support.servers.gateway import Gateway
 

@@ -10,20 +10,34 @@ from django.contrib.admin import site
 from django.test import RequestFactory
 
 from proxyapi.admin import AccessKeyAdmin
-from proxyapi.keys.keyring import Budgets, Caller
-from proxyapi.keys.snapshots import FIELDS
+from proxyapi.keys.callers import Budgets, Caller, TeamCeilings
+from proxyapi.keys.snapshots import FIELDS, TEAM_FIELDS
 from proxyapi.management.commands import keys as keys_command
+from proxyapi.management.commands import teams as teams_command
 from proxyapi.models import AccessKey
+from proxyapi.pages.team_admin import TeamAdmin
 from proxyapi.team_models import LogBodies
 
 # The fields of a caller that are no rules, or are written otherwise in the table.
-OTHERS = {"name", "team", "owner", "tags", "budgets", "upstream_key"}
+OTHERS = {"name", "team_ceilings", "owner", "tags", "budgets", "upstream_key"}
 RULES = {field.name for field in fields(Caller)} - OTHERS | {f"budget_{field.name}" for field in fields(Budgets)}
 
 
 def test_a_snapshot_has_each_rule_of_a_caller() -> None:
     texts = {"digest", "previous_digest", "previous_valid_until", "expires_at"}
-    assert set(FIELDS) == RULES | texts | {"name", "owner", "tags", "sealed_upstream_key"}
+    assert set(FIELDS) == RULES | texts | {"name", "team_id", "owner", "tags", "sealed_upstream_key"}
+
+
+def test_a_team_has_each_of_its_rules_everywhere() -> None:
+    """In the copy of the teams, in the form of the admin, and on the command line."""
+    rules = {field.name for field in fields(TeamCeilings)} - {"name", "budgets", "is_active"}
+    rules |= {f"budget_{field.name}" for field in fields(Budgets)} | {"log_bodies"}
+    options = vars(teams_command.Command().create_parser("manage.py", "teams").parse_args(["create", "any"]))
+
+    assert set(TEAM_FIELDS) == rules | {"id", "name", "active", "tags", "sealed_upstream_key"}
+    assert {*TeamAdmin.rules, *TeamAdmin.limits} == rules
+    assert set(teams_command.FIELDS) == rules | {"tags", "note", *TeamAdmin.of_members}
+    assert options.keys() >= set(teams_command.FIELDS)
 
 
 def test_the_admin_shows_each_rule_of_a_caller() -> None:

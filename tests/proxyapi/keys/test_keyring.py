@@ -26,7 +26,8 @@ from django.utils import timezone
 from proxyapi import sealing
 from proxyapi.keys import keyring as keyring_module
 from proxyapi.keys import snapshots
-from proxyapi.keys.keyring import Budgets, Keyring
+from proxyapi.keys.callers import Budgets
+from proxyapi.keys.keyring import Keyring
 from proxyapi.models import AccessKey
 from tests.chaos.lab import Postgres
 from tests.simulator.server import Simulator

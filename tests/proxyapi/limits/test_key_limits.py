@@ -55,9 +55,10 @@ every_call = pytest.mark.parametrize("send", CALLS.values(), ids=CALLS)
 ask = CALLS["openai"]
 
 
-@pytest.fixture(scope="module")
-def keys(gateway: Gateway) -> KeyBox:
-    return KeyBox(gateway)
+@pytest.fixture(scope="module", params=["key", "team"])
+def keys(gateway: Gateway, request: pytest.FixtureRequest) -> KeyBox:
+    """Keys whose limits are their own, then keys whose limits are those of a team."""
+    return KeyBox(gateway, request.param)
 
 
 def assert_limited(answer: httpx2.Response, words: str) -> None:

@@ -13,8 +13,8 @@ from proxyapi.bodies.form_reader import MAX_KEPT_BYTES
 from proxyapi.bodies.json_body import JSONBody
 from proxyapi.exceptions import BadRequest, NotFound
 from proxyapi.key_names import SECURITY_KEY_NAME
+from proxyapi.keys.callers import Caller
 from proxyapi.keys.credentials import Credentials
-from proxyapi.keys.keyring import Caller
 from proxyapi.object_owners import owner_store, ownership_check
 from proxyapi.object_owners.named_objects import NamedObjects
 from proxyapi.object_owners.ownership_check import check, check_form

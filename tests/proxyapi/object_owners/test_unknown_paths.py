@@ -8,8 +8,8 @@ import pytest
 from pytest_django.fixtures import Settings
 
 from proxyapi.exceptions import NotFound, RouteNotAllowed
+from proxyapi.keys.callers import Caller
 from proxyapi.keys.credentials import Credentials
-from proxyapi.keys.keyring import Caller
 from proxyapi.object_owners import ownership_check
 from proxyapi.object_owners.ownership_check import check
 from proxyapi.routes import find_route

@@ -57,6 +57,7 @@ ANSWERED_BY = {
     "BadForm": takes_body,
     "InvalidKey": takes_other_key,
     "InvalidBearer": takes_bearer,
+    "TeamArchived": calls_upstream,
     "RouteNotAllowed": calls_upstream,
     "ModelNotAllowed": calls_upstream,
     "ModelNotPriced": calls_upstream,

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxyapi.key_names import SECURITY_KEY_NAME
-from proxyapi.keys.keyring import Caller, keyring
+from proxyapi.keys.callers import Caller
+from proxyapi.keys.keyring import keyring
 from proxyapi.unauthenticated.key_search import MAX_PLACES, KeySearch
 
 KEY = 'cp-a/b"c\\d<e>&f+g=h'

@@ -28,7 +28,8 @@ from proxyapi.call import request_body as receiving
 from proxyapi.call.capacity import capacity
 from proxyapi.call.request_body import MinimumSpeed
 from proxyapi.dispatch.base_view import BodyUse, ProxyView
-from proxyapi.keys.keyring import Caller, keyring
+from proxyapi.keys.callers import Caller
+from proxyapi.keys.keyring import keyring
 from proxyapi.routes import ALL
 from proxyapi.unauthenticated import key_search
 from proxyapi.unauthenticated.body_memory import StrangerBudget

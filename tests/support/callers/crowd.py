@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import cycle
 
 from tests.chaos.processes import is_alive
 from tests.support.callers.wire import Wire, connect, head
@@ -31,9 +32,12 @@ def crowd(gateway: Gateway, size: int) -> Iterator[list[Wire]]:
         yield wires
 
 
-def statuses(wires: Sequence[Wire], key: str) -> list[int]:
-    """Sends one chat completion on each of `wires`, all at once; returns the sorted statuses of the answers."""
-    call = head("POST", "/v1/chat/completions", "Content-Type: application/json", length=len(BODY), key=key) + BODY
-    for wire in wires:
-        wire.send(call)
+def statuses(wires: Sequence[Wire], *keys: str, body: bytes = BODY) -> list[int]:
+    """Sends one chat completion on each of `wires`, all at once; returns the sorted statuses of the answers.
+
+    Of several keys, each sends every so-manyth call.
+    """
+    for wire, key in zip(wires, cycle(keys), strict=False):
+        call = head("POST", "/v1/chat/completions", "Content-Type: application/json", length=len(body), key=key)
+        wire.send(call + body)
     return sorted(wire.read_answer().status for wire in wires)

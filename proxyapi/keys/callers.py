@@ -1,0 +1,187 @@
+"""What the callers of this process may do: the ceilings of a key and of its team, as calls look at them.
+
+A `Caller` and the `TeamCeilings` of its team are built once, when the keys are loaded, and never change. What a call
+asks of them most often is worked out then, so a key without a team costs a call nothing for teams.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import cached_property
+from typing import Any, ClassVar
+
+from proxyapi import sealing
+from usage.money.spenders import Spender, SpenderKind
+
+MIN_OUTPUT_TOKENS = 1000  # of a key that has no number of its own
+
+# One key or one team as JSON: the columns of its row (`proxyapi.keys.snapshots`).
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """The dollars that a key or a team may spend per day, per month and in all; None means no limit."""
+
+    day: Decimal | None = None
+    month: Decimal | None = None
+    total: Decimal | None = None
+
+    @property
+    def tightest(self) -> Decimal | None:
+        """The smallest of the three budgets, in dollars; None if there is none."""
+        return min((dollars for dollars in (self.day, self.month, self.total) if dollars is not None), default=None)
+
+
+UNLIMITED = Budgets()
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """What a spender (a key or a team) may use: models and routes, requests and tokens per minute, and so on.
+
+    An empty `allowed_models` or `allowed_routes` allows all. A limit of None means no limit.
+    """
+
+    kind: ClassVar[SpenderKind]
+    words: ClassVar[str]  # for the spender in messages to callers, within a sentence
+    param: ClassVar[str | None]  # of an error by which the spender's ceilings refuse a call
+
+    name: str
+    allowed_models: tuple[str, ...] = ()
+    allowed_routes: tuple[str, ...] = ()
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    parallel_calls: int | None = None
+    budgets: Budgets = UNLIMITED
+
+    @cached_property
+    def spender(self) -> Spender:
+        """The kind and the name of the spender, under which its use is counted."""
+        return Spender(self.kind, self.name)
+
+    @cached_property
+    def counted_as(self) -> str:
+        """The name under which limits count the spender's use; no two spenders have the same."""
+        # The name of a key has no line break (`proxyapi.key_names.check_name`).
+        return self.name if self.kind == "key" else f"{self.kind}\n{self.name}"
+
+    @property
+    def has_limits(self) -> bool:
+        """True if there is a limit of requests, tokens or parallel calls, so that calls must be counted."""
+        # Budgets need none of these counts: dollars are reserved separately.
+        return not (self.requests_per_minute is None and self.tokens_per_minute is None and self.parallel_calls is None)
+
+
+@dataclass(frozen=True)
+class TeamCeilings(Ceilings):
+    """What all keys of one team together may use. A team that is not active is archived: its keys may do nothing."""
+
+    kind = "team"
+    words = "the team of this key"
+    param = "team"
+
+    is_active: bool = True
+
+
+@dataclass(frozen=True)
+class Caller(Ceilings):
+    """Whoever sends a call: the name of the call's access key, and what this key and its team may do.
+
+    With an `upstream_key` of None, the gateway's own upstream key pays.
+    """
+
+    kind = "key"
+    words = "this key"
+    param = None
+
+    shared_objects: tuple[str, ...] = ()
+    max_output_tokens: int | None = None  # of one call
+    min_output_tokens: int = MIN_OUTPUT_TOKENS  # of one answer, where the budget limits it
+    log_bodies: str = "inherit"
+    team_ceilings: TeamCeilings | None = None  # None for a key without a team
+    owner: str = ""
+    tags: tuple[str, ...] = ()
+    upstream_key: str | None = field(default=None, repr=False)
+
+    @cached_property
+    def team(self) -> str:
+        """The name of the key's team; empty for a key without a team."""
+        return "" if self.team_ceilings is None else self.team_ceilings.name
+
+    @cached_property
+    def ceilings(self) -> tuple[Ceilings, ...]:
+        """The ceilings that hold for the caller: those of the key, then those of its team, if it has one."""
+        return (self,) if self.team_ceilings is None else (self, self.team_ceilings)
+
+    @cached_property
+    def route_ceilings(self) -> tuple[Ceilings, ...]:
+        """Those of the caller's ceilings that do not allow every route, as those of an archived team."""
+        return tuple(one for one in self.ceilings if one.allowed_routes or is_archived(one))
+
+    @cached_property
+    def model_ceilings(self) -> tuple[Ceilings, ...]:
+        """Those of the caller's ceilings that do not allow every model."""
+        return tuple(one for one in self.ceilings if one.allowed_models)
+
+    @cached_property
+    def limit_ceilings(self) -> tuple[Ceilings, ...]:
+        """Those of the caller's ceilings that have limits, so that the caller's calls must be counted."""
+        return tuple(one for one in self.ceilings if one.has_limits)
+
+    @cached_property
+    def budget_ceilings(self) -> tuple[Ceilings, ...]:
+        """Those of the caller's ceilings that have budgets, so that dollars must be reserved for the caller's calls."""
+        return tuple(one for one in self.ceilings if one.budgets != UNLIMITED)
+
+
+def is_archived(ceilings: Ceilings) -> bool:
+    """Returns whether the ceilings are those of an archived team."""
+    return isinstance(ceilings, TeamCeilings) and not ceilings.is_active
+
+
+def team_ceilings_of(record: Record) -> TeamCeilings:
+    """Builds the ceilings of a team from `record`, the columns of its database row with values as in JSON."""
+    return TeamCeilings(is_active=record["active"], **_ceilings(record))
+
+
+def caller_of(record: Record, team: Record | None) -> Caller:
+    """Builds the `Caller` of an access key from `record`, the columns of its database row with values as in JSON.
+
+    `team` are those of its team's row, or None. Tags are those of both; the rule for bodies and the upstream key are
+    the key's, or else the team's.
+
+    Raises:
+        CannotUnseal: the upstream key that is to pay cannot be decrypted.
+    """
+    own = () if team is None else tuple(team["tags"])
+    log_bodies = record["log_bodies"]
+    if team is not None and log_bodies == "inherit":
+        log_bodies = team["log_bodies"]
+    sealed = record["sealed_upstream_key"] or ("" if team is None else team["sealed_upstream_key"])
+    return Caller(
+        **_ceilings(record),
+        shared_objects=tuple(record.get("shared_objects", ())),  # older versions wrote the copy without it
+        max_output_tokens=record.get("max_output_tokens"),  # as shared objects
+        min_output_tokens=record.get("min_output_tokens") or MIN_OUTPUT_TOKENS,
+        log_bodies=log_bodies,
+        team_ceilings=None if team is None else team_ceilings_of(team),
+        owner=record.get("owner", ""),  # as shared objects
+        tags=tuple(dict.fromkeys((*record["tags"], *own))),
+        upstream_key=sealing.unseal(sealed) if sealed else None,
+    )
+
+
+def _ceilings(record: Record) -> dict[str, Any]:
+    """Returns the fields of `Ceilings` from the record of a key or a team."""
+    budgets = (record[f"budget_{span}"] for span in ("day", "month", "total"))
+    return {
+        "name": record["name"],
+        "allowed_models": tuple(record["allowed_models"]),
+        "allowed_routes": tuple(record["allowed_routes"]),
+        "requests_per_minute": record["requests_per_minute"],
+        "tokens_per_minute": record["tokens_per_minute"],
+        "parallel_calls": record["parallel_calls"],
+        "budgets": Budgets(*(None if dollars is None else Decimal(dollars) for dollars in budgets)),
+    }

@@ -1,0 +1,14 @@
+"""A spender: what has budgets and limits, and spends them. It is an access key, or a team with all its keys."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+SpenderKind = Literal["key", "team"]
+
+
+class Spender(NamedTuple):
+    """The kind and the name of a spender. A key and a team may have the same name."""
+
+    kind: SpenderKind
+    name: str
