@@ -33,6 +33,7 @@ from proxyapi.limits.usage_estimates import supposed_tool_use, supposed_usage
 from proxyapi.object_owners.created_objects import CreatedObjects
 from proxyapi.upstream.answer import UpstreamAnswer
 from proxyapi.upstream.passed_headers import location_down
+from usage.answers.created_ids import CreatedIds
 from usage.answers.errors import NO_ERROR
 from usage.answers.reader import READ_MEMBERS, READ_MEMBERS_AND_IDS, AnswerReader, parse_body
 from usage.answers.streamed_text import StreamedText
@@ -59,6 +60,7 @@ class Call:
         self.facts = CallFacts.of(request)
         self.answer = AnswerReader()
         self.created_objects = CreatedObjects()
+        self._expected_objects: CreatedIds | None = None
         self.has_ended = False
         self.timed_out: ProxyError | None = None  # the caller's time is over, and it has got this error
         self._begun: CallRecord | None = None  # the row that `begin` has written
@@ -108,6 +110,10 @@ class Call:
         except JournalFull:
             raise StorageFull from None
 
+    def expect_objects(self, objects: CreatedIds | None) -> None:
+        """Sets which objects the call may create upstream: their ids are looked for in an answer without an error."""
+        self._expected_objects = self.answer.created = objects
+
     def read_head(self, answer: UpstreamAnswer) -> None:
         """Stores the request id and the Content-Type of upstream's answer for the ledger row.
 
@@ -117,10 +123,9 @@ class Call:
         # Called again for a second answer, when upstream has refused a field that the gateway had added: the last head
         # counts.
         self.facts.was_refused = answer.status >= 300
-        if self.facts.was_refused:
-            # the body of an error or a redirect is not searched for new objects
-            self.answer.created = None
-        elif (created := self.answer.created) is not None and created.is_in_location:
+        # the body of an error or a redirect is not searched for new objects
+        created = self.answer.created = None if self.facts.was_refused else self._expected_objects
+        if created is not None and created.is_in_location:
             created.read_location(answer.passed_headers().get("location", ""))
             self._claim_stored_object()
         self.facts.upstream_request_id = answer.request_id

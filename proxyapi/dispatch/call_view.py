@@ -148,7 +148,7 @@ class CallView(ProxyView):
         if request.content is not None and request.json is None:
             raise TypeError("a request with content needs `json`: the owners of the objects in it must be checked")
         access = await ownership_check.check(request, caller)
-        call.answer.created = access.made
+        call.expect_objects(access.made)
         call.created_objects.exclude(access.named)
         self_calls.check(request.credentials.api_key, call.request.META.get("HTTP_VIA", ""))
         facts.use_account(request.credentials)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import openai
+import psycopg
 import pytest
 
 from proxyapi.upstream.transport import keep_alive
@@ -256,7 +257,7 @@ REFUSALS = {
 
 @pytest.mark.parametrize("name", REFUSALS)
 def test_a_refused_field_is_left_out_from_then_on(
-    start_gateway: Callable[..., Gateway], upstream: HeldUpstream, name: str
+    start_gateway: Callable[..., Gateway], gateway_database: str, upstream: HeldUpstream, name: str
 ) -> None:
     status, words = REFUSALS[name]
     gateway = start_gateway(OPENAI_BASE_URL=upstream.url)
@@ -265,10 +266,13 @@ def test_a_refused_field_is_left_out_from_then_on(
         b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n", 1
     )
     upstream.answers = [whole(status, words, JSON), good, good]
-    first = answered(gateway, "/v1/chat/completions", CHAT)
+    first = answered(gateway, "/v1/chat/completions", {**CHAT, "store": True})
     second = answered(gateway, "/v1/chat/completions", CHAT)
 
     assert first[:2] == second[:2] == (200, chunk("a", "stop") + DONE)
+    with psycopg.connect(gateway_database) as connection:  # what the repeated call has made has its owner
+        made_by = "SELECT key_name FROM usage_storedobject WHERE request_id = %s"
+        assert connection.execute(made_by, [first[2]["request_id"]]).fetchall() == [(first[2]["key_name"],)]
     assert [b"stream_options" in body for body in upstream.bodies] == [True, False, False]
     assert [row["outcome"] for row in (first[2], second[2])] == ["success"] * 2
     assert gateway.http.get("/readyz").json()["stream_usage"] == "refused by upstream"
