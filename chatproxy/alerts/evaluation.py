@@ -7,7 +7,6 @@ at once, `incidents` still opens each alert once.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -23,6 +22,7 @@ from chatproxy.alerts.ledger_conditions import LEDGER_CONDITIONS
 from chatproxy.alerts.outage import DatabaseOutage
 from usage.database.clock import database_now
 from usage.database.query_deadline import limit_query_time
+from usage.upkeep.periodic_thread import PeriodicThread
 
 logger = logging.getLogger(__name__)
 
@@ -32,30 +32,23 @@ STOP_SECONDS = 5.0
 LOCK = 0x616C6572  # the number of an advisory lock, the same in all processes
 
 
-class AlertEvaluation:
+class AlertEvaluation(PeriodicThread):
     """The thread that looks for faults, and opens and resolves alerts. The shipper of each host has one."""
 
+    name = "alerts"
+    first_seconds, every_seconds = FIRST_SECONDS, EVERY_SECONDS
+    stop_seconds = STOP_SECONDS
+    failure = "faults were not looked for, and are again in half a minute"
+
     def __init__(self) -> None:
+        super().__init__()
         self._first_found: dict[tuple[int, str], datetime] = {}  # by the id of a rule, and the subject
         self._logins = LoginRefusals()
         self._outage = DatabaseOutage()
         self._is_first = True
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="alerts", daemon=True)
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stops the thread that looks for faults; waits for its end for `STOP_SECONDS` at most."""
-        self._stopping.set()
-        self._thread.join(STOP_SECONDS)
-
-    def _run(self) -> None:
-        pause = FIRST_SECONDS
-        while not self._stopping.wait(pause):
-            pause = EVERY_SECONDS
-            self.look()
+    def finish(self) -> None:
+        """Tells the database that this host stops as it should."""
         try:
             with limit_query_time(STOP_SECONDS / 2):
                 hosts.note_stop(host_name(), database_now())
@@ -64,17 +57,13 @@ class AlertEvaluation:
         finally:
             connections.close_all()
 
-    def look(self) -> None:
-        """Looks for faults once, and logs an error of its own. If the database fails, tells people of that alone."""
+    def work(self) -> None:
+        """Looks for faults once. If the database fails, tells people of that alone."""
         try:
             with limit_query_time(QUERY_SECONDS):
                 self.look_for_faults()
         except Error as error:
             self._outage.go_on(error)
-        except Exception:  # the border: without this thread nobody would be told of anything
-            logger.exception("faults were not looked for, and are again in half a minute")
-        finally:
-            connections.close_all()
 
     def look_for_faults(self, now: datetime | None = None) -> None:
         """Looks for faults on this host and, if it is its turn, in the ledger; opens and resolves alerts.
@@ -123,7 +112,8 @@ class AlertEvaluation:
                     incidents.record(rule, host.name, [shipper_away(host.name, host.seen_at)], now, channels)
             elif (condition := LEDGER_CONDITIONS.get(rule.kind)) is not None:
                 self._record(rule, "", partial(condition, rule, now), now, channels)
-        incidents.close_others(rules, hosts.forget_hosts(now), now)
+        longest = max((rule.window_minutes or 0 for rule in rules if rule.kind == AlertKind.SHIPPER), default=0)
+        incidents.close_others(rules, hosts.forget_hosts(now, timedelta(minutes=longest)), now)
         incidents.delete_old(now)
 
     def _record(

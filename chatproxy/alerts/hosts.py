@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from chatproxy.alert_models import AlertHost
 
-FORGOTTEN_AFTER = timedelta(days=1)  # a host that is away for longer is not expected to come back
+FORGOTTEN_AFTER = timedelta(days=1)  # a host that an alert has named for longer is not expected to come back
 FORGOTTEN_AFTER_STOP = timedelta(hours=1)  # a host that was stopped, and not for a restart
 
 
@@ -34,9 +34,12 @@ def find_hosts_away(now: datetime, window: timedelta) -> Iterator[AlertHost]:
     yield from AlertHost.objects.filter(stopped_at=None, seen_at__lt=now - window)
 
 
-def forget_hosts(now: datetime) -> list[str]:
-    """Deletes the hosts that will not come back, since they were away or stopped for so long; returns their names."""
-    away = AlertHost.objects.filter(stopped_at=None, seen_at__lt=now - FORGOTTEN_AFTER)
+def forget_hosts(now: datetime, longest_window: timedelta) -> list[str]:
+    """Deletes the hosts that will not come back, since they were away or stopped for so long; returns their names.
+
+    A host that is away stays until the rule with the `longest_window` has told of it for a day.
+    """
+    away = AlertHost.objects.filter(stopped_at=None, seen_at__lt=now - longest_window - FORGOTTEN_AFTER)
     stopped = AlertHost.objects.filter(stopped_at__lt=now - FORGOTTEN_AFTER_STOP)
     hosts = list(away | stopped)
     AlertHost.objects.filter(pk__in=[host.pk for host in hosts]).delete()

@@ -7,10 +7,9 @@ and takes it over if this one dies before it has marked the message as sent.
 from __future__ import annotations
 
 import logging
-import threading
 from datetime import timedelta
 
-from django.db import Error, connections, transaction
+from django.db import transaction
 from django.db.models import Exists, OuterRef
 
 from chatproxy.alert_models import AlertAttempt, AlertChannel, AlertEvent, AlertMessage
@@ -18,6 +17,7 @@ from chatproxy.alerts.delivery import SendingResult, send
 from chatproxy.alerts.notice import Notice, notice_of_test
 from usage.database.clock import database_now
 from usage.database.query_deadline import limit_query_time
+from usage.upkeep.periodic_thread import PeriodicThread
 
 logger = logging.getLogger(__name__)
 
@@ -27,35 +27,20 @@ MAX_ATTEMPTS = 8  # over an hour or so
 FIRST_BACKOFF = timedelta(seconds=30)  # longer than one try takes; doubled after each try
 
 
-class AlertOutbox:
-    """The thread that sends the messages about alerts. The shipper of each host has one; they share the work."""
+class AlertOutbox(PeriodicThread):
+    """The thread that sends the messages about alerts. The shipper of each host has one; they share the work.
 
-    def __init__(self) -> None:
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="alert messages", daemon=True)
+    A message that is being sent when the thread is stopped is sent again later, unless it can still be marked as sent.
+    """
 
-    def start(self) -> None:
-        self._thread.start()
+    name = "alert messages"
+    first_seconds = every_seconds = EVERY_SECONDS
+    stop_seconds = STOP_SECONDS
+    failure = "messages about alerts were not sent, and it is tried again"
 
-    def stop(self) -> None:
-        """Stops the thread that sends messages about alerts; waits for its end for `STOP_SECONDS` at most.
-
-        A message that is being sent then is sent again later, unless it can still be marked as sent.
-        """
-        self._stopping.set()
-        self._thread.join(STOP_SECONDS)
-
-    def _run(self) -> None:
-        while not self._stopping.wait(EVERY_SECONDS):
-            try:
-                while not self._stopping.is_set() and send_next():
-                    pass
-            except Error:  # the thread that looks for faults meets the same outage, and tells of it
-                continue
-            except Exception:  # the border: without this thread nobody would be told of anything
-                logger.exception("messages about alerts were not sent, and it is tried again")
-            finally:
-                connections.close_all()
+    def work(self) -> None:
+        while not self.stopping.is_set() and send_next():
+            pass
 
 
 def send_next() -> bool:

@@ -38,7 +38,8 @@ class Transport:
         self._url = urlsplit(base_url)
         self._host = self._url.netloc.rpartition("@")[2]
         self._proxy = environment_proxy(base_url)
-        self._tls = tls_context() if self._url.scheme == "https" else None
+        self._uses_tls = self._url.scheme == "https"
+        self._tls: ssl.SSLContext | None = None  # made for the first connection
         self._connect_timeout = connect_timeout
         self._silence = silence
         # `proxyapi.call.capacity` limits the calls, and so the connections.
@@ -83,7 +84,7 @@ class Transport:
             ValueError: a header has a line break or a zero byte in it, or `target` (path and query) has a space in it.
         """
         place = f"{self._url.path}{target}"
-        if self._proxy is not None and self._tls is None:
+        if self._proxy is not None and not self._uses_tls:
             place = f"http://{self._host}{place}"
             framing = [*framing, *proxy_authorization(self._proxy)]
         given = map(": ".join, headers.items())
@@ -136,9 +137,11 @@ class Transport:
     async def _connected(self) -> Connection:
         """Opens a connection to upstream, through a proxy if one is configured; has no time limit.
 
-        Raises OSError, or UnicodeError for an impossible host name.
+        Raises OSError, UnicodeError for an impossible host name, or `NotConnected` without trusted certificates.
         """
         loop = asyncio.get_running_loop()
+        if self._uses_tls and self._tls is None:
+            self._tls = tls_context()
         place = self._url if self._proxy is None else self._proxy
         if self._proxy is not None and self._proxy.scheme not in PROXY_SCHEMES:
             raise ProxyRefused("it is no http:// one")
@@ -149,9 +152,9 @@ class Transport:
         try:
             keep_alive(opened)
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._proxy is not None and self._tls is not None:
+            if self._proxy is not None and self._uses_tls:
                 await self._tunnel(opened, self._proxy)
-            name = self._url.hostname if self._tls is not None else None
+            name = self._url.hostname if self._uses_tls else None
             _, connection = await loop.create_connection(
                 lambda: Connection(self._put_back, self._discard), sock=opened, ssl=self._tls, server_hostname=name
             )
@@ -202,8 +205,11 @@ def tls_context() -> ssl.SSLContext:
     """Returns the TLS settings for upstream: trusted are the system's authorities, or those that `SSL_CERT_FILE` names.
 
     Raises:
-        OSError: the file, or the directory `SSL_CERT_DIR`, cannot be read.
+        NotConnected: the file cannot be read, or has no certificates in it.
     """
     import httpx2  # it knows where systems keep their certificates; a gateway whose upstream is local needs none of it
 
-    return httpx2.create_ssl_context()
+    try:
+        return httpx2.create_ssl_context()
+    except OSError as fault:  # the error of a file without a certificate is one, too
+        raise NotConnected("this server cannot read the certificates to trust; see SSL_CERT_FILE") from fault

@@ -113,7 +113,7 @@ class PassThroughView(FormView):
         is_post = self.method == "POST"
         encoding = request_encoding.encoding_of(call.META) if is_post or call.announces_body else ""
         if is_post and call.is_form and route.family.takes_forms:
-            self.send_form(upstream_request, encoding)
+            self.prepare_form(upstream_request, encoding)
         else:
             await call.read_body()
             body = await read_json_body(call.decoded_body, call.META.get("CONTENT_TYPE", ""))
@@ -157,7 +157,7 @@ class PassThroughView(FormView):
             raise NotFound(words)
         return route
 
-    def send_form(self, upstream_request: UpstreamRequest, encoding: str) -> None:
+    def prepare_form(self, upstream_request: UpstreamRequest, encoding: str) -> None:
         """Prepares `upstream_request` to pass the caller's form on while it arrives; sends nothing yet.
 
         `encoding` is the form's Content-Encoding.

@@ -141,7 +141,7 @@ def highest_fees(
     if fee is not None:
         dollars = fee
     elif _is_openais(model):
-        fees = [_search_fee(model, price, tool) or Decimal(0) for tool in (None, PREVIEW_TOOL)]
+        fees = [_search_fee(model, price, tool) for tool in (None, PREVIEW_TOOL)]
         dollars = searches * max(fees)
         if _is_billed_by_blocks(model):
             dollars += searches * BLOCK_TOKENS * (price.rate("input", 0) or Decimal(0)) / 1_000_000
@@ -178,7 +178,7 @@ def _built_in_search_fee(model: str) -> Decimal | None:
     return next((fee for name, fee in SEARCH_MODELS.items() if model.startswith(name)), None)
 
 
-def _search_fee(model: str, price: ModelRates, tool: str | None) -> Decimal | None:
+def _search_fee(model: str, price: ModelRates, tool: str | None) -> Decimal:
     """Returns the dollars for one web search by the search tool of type `tool`, with a model of OpenAI's."""
     if price.has_own_search_fee and price.per_web_search is not None:
         return price.per_web_search

@@ -6,6 +6,7 @@ and reservations agree (`differing_sums` and `wrong_totals` find the sums that d
 totals by new ones, `repricing` computes the cost of calls again. The commands are `manage.py ledger …`. `price_status`
 says how old the price lists are, and what they lack; `price_update` downloads a newer one (`manage.py prices …`), of
 itself in `price_update_thread`.
+`periodic_thread` is the base class of the threads of the shipper that do such work again and again.
 
 Imports everything below (`usage.__init__` has the order).
 """

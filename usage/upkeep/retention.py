@@ -28,7 +28,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from django.conf import settings
-from django.db import Error, connection, connections, transaction
+from django.db import Error, connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from usage.database.clock import ClocksDiffer, check_clocks
@@ -50,6 +50,7 @@ from usage.sums.pruned import credible_mark, oldest_call
 from usage.sums.totals_reader import MINUTES_KEPT
 from usage.upkeep.months import BODIES, CALLS, make_months
 from usage.upkeep.old_histograms import empty_old_histograms
+from usage.upkeep.periodic_thread import PeriodicThread
 
 logger = logging.getLogger(__name__)
 
@@ -223,50 +224,29 @@ def _delete(
         since = max(gone)  # so that no batch reads the index entries of rows that earlier batches have deleted
 
 
-class DailyPruning:
+class DailyPruning(PeriodicThread):
     """The thread that deletes old rows and bodies once a day, and makes the partitions of coming months.
 
     The shipper of each host has such a thread; a lock in the database lets only one of them delete at a time.
     """
 
-    def __init__(self) -> None:
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="retention", daemon=True)
+    name = "retention"
+    # The first check is soon, so that data are deleted even by a server that never runs for an hour.
+    first_seconds, every_seconds = FIRST_CHECK_SECONDS, CHECK_SECONDS
+    stop_seconds = STOP_SECONDS  # a batch that has not ended then is rolled back
+    failure = "pruning failed and is tried again in an hour"
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stops the thread that deletes old rows; waits at most `STOP_SECONDS` for its end."""
-        self._stopping.set()
-        # If the database hangs, the thread is left behind, and a batch that has not ended is rolled back.
-        self._thread.join(STOP_SECONDS)
-
-    def _run(self) -> None:
-        """Runs as the thread that deletes old data: checks every hour whether the last deletion is a day ago."""
-        # The first check is soon, so that data are deleted even by a server that never runs for an hour.
-        pause = FIRST_CHECK_SECONDS
-        while not self._stopping.wait(pause):
-            pause = CHECK_SECONDS
-            try:
-                self._prune()
-            except Exception:  # the border: without this thread nothing would be pruned until the next start
-                logger.exception("pruning failed and is tried again in an hour")
-
-    def _prune(self) -> None:
+    def work(self) -> None:
         """Makes missing partitions and deletes abandoned reservations; once a day, deletes old rows and bodies, too.
 
         An error of the database with one of them is logged, and not raised; the others are done nevertheless.
         """
-        tasks: tuple[Callable[[], object], ...] = (drop_orphans, make_months, partial(prune_if_due, self._stopping))
-        try:
-            for task in tasks:
-                try:
-                    task()
-                except Error as error:
-                    logger.warning("pruning failed and is tried again in an hour: %s", words_of(error))
-        finally:
-            connections.close_all()
+        tasks: tuple[Callable[[], object], ...] = (drop_orphans, make_months, partial(prune_if_due, self.stopping))
+        for task in tasks:
+            try:
+                task()
+            except Error as error:
+                logger.warning("%s: %s", self.failure, words_of(error))
 
 
 def prune_if_due(stopping: threading.Event | None = None) -> bool:

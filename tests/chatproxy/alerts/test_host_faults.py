@@ -127,20 +127,21 @@ def test_refused_logins(host: Host) -> None:
     assert open_titles() == []
 
 
-def test_a_shipper_that_is_away(host: Host) -> None:
+@pytest.mark.parametrize("window", [5, 3 * 24 * 60])
+def test_a_shipper_that_is_away(host: Host, window: int) -> None:
     """Another host tells of it. It is over when that one has been away for so long that it will not come back."""
-    make_rule(AlertKind.SHIPPER, None, 5)
+    make_rule(AlertKind.SHIPPER, None, window)
     AlertHost.objects.create(name="other:/var", seen_at=host.start)
-    host.look(4.9)
+    host.look(window - 0.1)
     assert open_titles() == []
 
-    host.look(5.1)
-    host.look(6)
+    host.look(window + 0.1)
+    host.look(window + 1)
     assert open_titles() == ["The shipper of other:/var does not run"]
     [alert] = Alert.objects.all()
     assert (alert.host, alert.since) == ("other:/var", host.start)
 
-    host.look(24 * 60 + 7)
+    host.look(window + 24 * 60 + 1)
     assert open_titles() == []
     assert [one.name for one in AlertHost.objects.all()] == [host_conditions.host_name()]
 

@@ -71,22 +71,10 @@ async def goes_on(endless: Awaitable[None], failing: Failing) -> bool:
 
 @pytest.mark.parametrize("name", ["drop_orphans", "make_months", "prune_if_due"])
 def test_pruning(monkeypatch: pytest.MonkeyPatch, failing: Failing, name: str) -> None:
-    for constant in ("FIRST_CHECK_SECONDS", "CHECK_SECONDS"):
-        monkeypatch.setattr(retention, constant, 0.001)
+    for pause in ("first_seconds", "every_seconds"):
+        monkeypatch.setattr(DailyPruning, pause, 0.001)
     for function in ("drop_orphans", "make_months", "prune_if_due"):
         monkeypatch.setattr(retention, function, failing if function == name else lambda *_: None)
-    pruning = DailyPruning()
-    pruning.start()
-    assert failing.goes_on.wait(PATIENCE)
-    pruning.stop()
-
-
-def test_pruning_when_connections_cannot_be_closed(monkeypatch: pytest.MonkeyPatch, failing: Failing) -> None:
-    for constant in ("FIRST_CHECK_SECONDS", "CHECK_SECONDS"):
-        monkeypatch.setattr(retention, constant, 0.001)
-    for function in ("drop_orphans", "make_months", "prune_if_due"):
-        monkeypatch.setattr(retention, function, lambda *_: None)
-    monkeypatch.setattr(retention, "connections", SimpleNamespace(close_all=failing))
     pruning = DailyPruning()
     pruning.start()
     assert failing.goes_on.wait(PATIENCE)

@@ -156,6 +156,21 @@ async def test_tls_of_an_authority_that_is_not_trusted(tls: ssl.SSLContext, monk
             await call(transport)
 
 
+@pytest.mark.parametrize("what", ["missing", "a folder", "no certificate"])
+async def test_tls_without_certificates_to_trust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """The next connection is tried anew: the file may be there by then."""
+    trusted = tmp_path / "trusted.pem"
+    if what == "a folder":
+        trusted.mkdir()
+    elif what == "no certificate":
+        trusted.write_text("none")
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    async with raw_upstream(polite) as upstream, transport_to(https(upstream)) as transport:
+        for _ in range(2):
+            with pytest.raises(NotConnected, match="cannot read the certificates to trust"):
+                await call(transport)
+
+
 @pytest.mark.parametrize("tls", [NAME], indirect=True)
 async def test_tls_of_somebody_else(tls: ssl.SSLContext) -> None:
     async with raw_upstream(polite, tls=tls) as upstream, transport_to(https(upstream)) as transport:

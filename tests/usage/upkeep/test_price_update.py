@@ -246,7 +246,7 @@ def test_the_thread_updates_and_stops(
     settings: LazySettings, site: FixedUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.PRICES_UPDATE = True
-    monkeypatch.setattr("usage.upkeep.price_update_thread.FIRST_SECONDS", 0.0)
+    monkeypatch.setattr(PriceUpdates, "first_seconds", 0.0)
     publish(site, with_new_model())
     updates = PriceUpdates()
     updates.start()

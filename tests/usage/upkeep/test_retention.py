@@ -194,8 +194,8 @@ def daily() -> Iterator[DailyPruning]:
 def test_its_thread_prunes_and_survives_a_database_that_fails(
     rows: list[dict[str, Any]], daily: DailyPruning, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "FIRST_CHECK_SECONDS", 0.001)
-    monkeypatch.setattr(retention, "CHECK_SECONDS", 0.001)
+    monkeypatch.setattr(DailyPruning, "first_seconds", 0.001)
+    monkeypatch.setattr(DailyPruning, "every_seconds", 0.001)
     pruned, failures = threading.Event(), [True]
     real = prune_if_due
 
@@ -229,7 +229,7 @@ def test_a_month_that_cannot_be_made_does_not_keep_old_rows(
         real(stopping)
         pruned.set()
 
-    monkeypatch.setattr(retention, "FIRST_CHECK_SECONDS", 0.001)
+    monkeypatch.setattr(DailyPruning, "first_seconds", 0.001)
     monkeypatch.setattr(retention, "make_months", fail)
     monkeypatch.setattr(retention, "prune_if_due", due)
     daily.start()

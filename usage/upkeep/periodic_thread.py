@@ -1,0 +1,66 @@
+"""The base class of the shipper's threads that do some work again and again: prune, update prices, look for faults."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from abc import ABC, abstractmethod
+
+from django.db import Error, connections
+
+
+class PeriodicThread(ABC):
+    """A daemon thread that calls `work` after `first_seconds`, and then every `every_seconds`, until it is stopped.
+
+    No error ends it. One of the database is dropped, because the shipper's main thread meets the same outage and
+    reports it; any other is logged with the words `failure`. The database's connections are closed after each time.
+    """
+
+    name: str
+    first_seconds: float
+    every_seconds: float
+    stop_seconds: float  # how long `stop` waits for the thread's end
+    failure: str  # such as "prices were not updated, and are again in an hour"
+
+    def __init__(self) -> None:
+        self.stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stops the thread, and waits for its end for `stop_seconds` at most: if it hangs, it is left behind."""
+        self.stopping.set()
+        if self.is_running:
+            self._thread.join(self.stop_seconds)
+
+    @abstractmethod
+    def work(self) -> None:
+        """Does the work once. Long work should end early once `stopping` is set."""
+
+    def finish(self) -> None:  # noqa: B027  (most threads have nothing left to do)
+        """Does what is left to do when the thread has been stopped; nothing by default."""
+
+    def _run(self) -> None:
+        pause = self.first_seconds
+        while not self.stopping.wait(pause):
+            pause = self.every_seconds
+            self.work_once()
+        self.finish()
+
+    def work_once(self) -> None:
+        """Calls `work`, and handles its errors as said above."""
+        try:
+            try:
+                self.work()
+            finally:
+                connections.close_all()
+        except Error:
+            pass
+        except Exception:  # the border: without this thread the work would not be done until the next start
+            logging.getLogger(type(self).__module__).exception(self.failure)
