@@ -262,12 +262,12 @@ def test_whoever_has_the_turn_looks_at_the_ledger_for_all(monkeypatch: pytest.Mo
                 inside.set()
                 over.wait(PATIENCE)
 
-    first = threading.Thread(target=Looker("first", waits=True).look)
+    first = threading.Thread(target=Looker("first", waits=True).work_once)
     first.start()
     assert inside.wait(PATIENCE)
-    Looker("second", waits=False).look()
+    Looker("second", waits=False).work_once()
     over.set()
     first.join(PATIENCE)
-    Looker("third", waits=False).look()
+    Looker("third", waits=False).work_once()
 
     assert looked == ["first host", "first ledger", "second host", "third host", "third ledger"]
