@@ -98,6 +98,13 @@ def redact_exact(text: str, secrets: Sequence[str]) -> str:
     return _redact(text, secrets, _find_exact)
 
 
+def has_secret(secrets: Sequence[str], text: str) -> bool:
+    for secret in secrets:  # noqa: SIM110  (takes half the time of `any`, and every call does this)
+        if secret in text:
+            return True
+    return False
+
+
 def redact_answer(body: bytes, secrets: Sequence[str]) -> bytes:
     """Replaces the given `secrets` in the bytes of an answer by `[redacted]`; all other bytes stay.
 
