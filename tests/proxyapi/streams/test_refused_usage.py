@@ -36,14 +36,13 @@ def test_a_refused_field_is_left_out_from_then_on(
     status, words = REFUSALS[name]
     gateway = start_gateway(OPENAI_BASE_URL=upstream.url)
     assert gateway.http.get("/readyz").json()["stream_usage"] == "on"
-    good = b"".join([*events(chunk("a", "stop") + DONE), LAST]).replace(
-        b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n", 1
-    )
+    said = chunk("a", "stop").replace(b'"id": "c"', f'"id": "chatcmpl-{name}"'.encode()) + DONE
+    good = b"".join([*events(said), LAST]).replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n", 1)
     upstream.answers = [whole(status, words, JSON), good, good]
     first = answered(gateway, "/v1/chat/completions", {**CHAT, "store": True})
     second = answered(gateway, "/v1/chat/completions", CHAT)
 
-    assert first[:2] == second[:2] == (200, chunk("a", "stop") + DONE)
+    assert first[:2] == second[:2] == (200, said)
     with psycopg.connect(gateway_database) as connection:  # what the repeated call has made has its owner
         made_by = "SELECT key_name FROM usage_storedobject WHERE request_id = %s"
         assert connection.execute(made_by, [first[2]["request_id"]]).fetchall() == [(first[2]["key_name"],)]
