@@ -103,7 +103,7 @@ async def test_shared_limits(monkeypatch: pytest.MonkeyPatch, failing: Failing) 
 
 @pytest.mark.parametrize("name", ["marker", "load", "read_prices", "write"])
 def test_the_keyring(monkeypatch: pytest.MonkeyPatch, failing: Failing, name: str) -> None:
-    snapshot = SimpleNamespace(records=[], marker="other", loaded_at=0.0)
+    snapshot = SimpleNamespace(records=[], teams=[], marker="other", loaded_at=0.0)
     functions: dict[str, Callable[..., Any]] = {
         "read": lambda: None,
         "leave_pool": lambda: None,
