@@ -9,11 +9,11 @@ import warnings
 
 from asgiref.typing import HTTPScope, LifespanScope
 from django.conf import settings
-from django.core.handlers.asgi import ASGIHandler
 
 from chatproxy.http import content_type, host_header
 from chatproxy.http.head_refusal import refuse_head
 from chatproxy.page_protection.django_gate import DjangoGate
+from chatproxy.page_protection.django_pages import DjangoPages
 from chatproxy.processes.lifespan import run_lifespan
 from chatproxy.root_path import RootPath
 from proxyapi.call.caller_connection import Receive, Send
@@ -23,7 +23,7 @@ from proxyapi.dispatch.asgi_handler import CallHandler
 warnings.filterwarnings("ignore", message="StreamingHttpResponse must consume synchronous iterators")
 
 call_handler = CallHandler()
-django_gate = DjangoGate(ASGIHandler())
+django_gate = DjangoGate(DjangoPages())
 root_path = RootPath(settings.ROOT_PATH)
 DJANGO_FOLDERS = ("/admin/", "/my-usage/", "/static/")
 

@@ -2,18 +2,14 @@
 
 Each lower-case name, such as `embeddings`, is a decorator for the view's method that it describes. Fields of OpenAI's
 API are described as far as the simple API checks them; all others pass unchanged.
+
+The descriptions are plain data: `proxyapi.pages.api_description` makes the document of them, when it is asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
-
-from drf_spectacular.drainage import set_override
-from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema
+from typing import NamedTuple, TypeVar
 
 JSON = "application/json"
 EVENTS = "text/event-stream"
@@ -86,6 +82,27 @@ def form(required: list[str], **properties: Schema) -> Schema:
     return {"type": "object", "required": required, "properties": properties}
 
 
+class OperationDescription(NamedTuple):
+    """The description of one operation of the simple API, or of a page, for its entry in `/openapi.json`.
+
+    * `request` and `answers`: schemas by media type.
+    * `query`: descriptions by the name of a parameter.
+    * `errors`: statuses with which the gateway itself may answer.
+    """
+
+    summary: str
+    request: dict[str, Schema] | None = None
+    answers: dict[str, object] | None = None
+    query: dict[str, str] | None = None
+    example: dict[str, object] | None = None
+    tags: tuple[str, ...] = ("simple API",)
+    errors: tuple[int, ...] = CALL_ERRORS
+
+
+# The methods of views that have been loaded, each with its description; None if `/openapi.json` must not list it.
+METHODS: list[tuple[Callable[..., object], OperationDescription | None]] = []
+
+
 def operation(
     summary: str,
     *,
@@ -96,22 +113,17 @@ def operation(
     tags: tuple[str, ...] = ("simple API",),
     errors: tuple[int, ...] = CALL_ERRORS,
 ) -> Callable[[Method], Method]:
-    """Returns a decorator that describes a view's method in `/openapi.json`: its request, answers and errors.
+    """Returns a decorator that describes a view's method in `/openapi.json`: see `OperationDescription`."""
+    return _note(OperationDescription(summary, request, answers, query, example, tags, errors))
 
-    `request` and `answers` map media types to schemas, `query` maps parameters to descriptions. `errors` are statuses.
-    """
-    responses = {(200, media_type): schema for media_type, schema in (answers or {JSON: ANY}).items()}
-    decorator: Callable[[Method], Method] = extend_schema(
-        summary=summary,
-        description=f"{summary}.",
-        tags=list(tags),
-        request=request,
-        responses={**responses, **{(status, JSON): ERROR for status in sorted(errors)}},
-        parameters=[
-            OpenApiParameter(name, OpenApiTypes.STR, description=words) for name, words in (query or {}).items()
-        ],
-        examples=[OpenApiExample(summary, value=example, request_only=True)] if example is not None else [],
-    )
+
+def _note(description: OperationDescription | None) -> Callable[[Method], Method]:
+    """Returns a decorator that adds a view's method to `METHODS`, and leaves the method as it is."""
+
+    def decorator(method: Method) -> Method:
+        METHODS.append((method, description))
+        return method
+
     return decorator
 
 
@@ -216,7 +228,7 @@ transcribe = operation(
 )
 
 PAGE_QUERY = {"access_token": "The access token. Also as `Authorization: Bearer …`."}
-unlisted: Callable[[Method], Method] = extend_schema(exclude=True)
+unlisted = _note(None)
 index = operation("The index page", answers={"text/html": TEXT}, tags=("server",), errors=ALWAYS)
 liveness = operation("Is the process up?", tags=("server",), errors=ALWAYS)
 readiness = operation("May calls be sent here?", tags=("server",), errors=ALWAYS)
@@ -272,27 +284,3 @@ usage = operation(
     tags=("server",),
     errors=PAGE_ERRORS,
 )
-
-
-class _BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # its base has no types
-    """Base class of the authentication schemes in `/openapi.json`: each one says that a key is a bearer token."""
-
-    # With a scheme for each class, /docs would have several fields that look alike, each for a part of the operations.
-    name = BEARER
-
-    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, object]:
-        set_override(type(self.target), "suppress_collision_warning", True)  # several classes have this one scheme
-        words = "A key. For pages about the server, the access token (`ACCESS_TOKEN`) instead."
-        return {"type": "http", "scheme": "bearer", "description": words}
-
-
-class SecurityKeyScheme(_BearerScheme):  # type: ignore[no-untyped-call]  # likewise
-    target_class = "proxyapi.dispatch.authentication.SecurityKeyAuthentication"
-
-
-class AccessTokenScheme(_BearerScheme):  # type: ignore[no-untyped-call]  # likewise
-    target_class = "proxyapi.dispatch.authentication.AccessTokenAuthentication"
-
-
-class AccessTokenOrKeyScheme(_BearerScheme):  # type: ignore[no-untyped-call]  # likewise
-    target_class = "proxyapi.pages.reports.AccessTokenOrKey"

@@ -15,9 +15,9 @@ from contextlib import AsyncExitStack
 
 from asgiref.typing import HTTPScope
 from django.core.exceptions import DisallowedHost
-from django.core.handlers.asgi import ASGIHandler
 from django.http import HttpRequest
 
+from chatproxy.page_protection.django_pages import DjangoPages
 from chatproxy.page_protection.page_pace import cookies_of, page_pace, visitor_of
 from chatproxy.root_path import django_scope
 from proxyapi.call.caller_connection import CallerConnection, Receive, Send, close_if_unread, connection_of
@@ -39,7 +39,7 @@ class DjangoGate:
     The request of a client without a login waits until it may run (`chatproxy.page_protection.page_pace`).
     """
 
-    def __init__(self, application: ASGIHandler) -> None:
+    def __init__(self, application: DjangoPages) -> None:
         self._application = application
 
     async def __call__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:

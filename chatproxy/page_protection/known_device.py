@@ -21,7 +21,7 @@ from django.core import signing
 from django.http.response import HttpResponseBase
 from django.utils.crypto import constant_time_compare, salted_hmac
 
-from proxyapi.pages import my_usage
+from proxyapi.pages import key_sessions
 
 SALT = "chatproxy.known_device"
 MAX_COOKIE_LENGTH = 1000  # characters; a longer cookie is cut, so that its signature does not match
@@ -117,5 +117,5 @@ def has_valid_key(device: Device | None) -> bool:
     if device is None:
         return False
     # This makes no query: the keys are in memory.
-    digests = my_usage.digests_in_force(device.owner)
+    digests = key_sessions.digests_in_force(device.owner)
     return any(constant_time_compare(fingerprint_of(digest), device.fingerprint) for digest in digests)

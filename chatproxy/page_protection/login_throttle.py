@@ -41,7 +41,7 @@ from chatproxy.page_protection import known_device
 from chatproxy.page_protection.database_unavailable import unavailable_page
 from chatproxy.page_protection.known_device import ADMIN_DEVICE, KEY_DEVICE
 from proxyapi import sealing
-from proxyapi.pages import my_usage
+from proxyapi.pages import key_sessions
 from proxyapi.pages.page_headers import CONTENT_SECURITY_POLICY
 from proxyapi.unauthenticated.client_network import client_network, client_site
 from usage.metric_counters import counters
@@ -170,7 +170,7 @@ def remember_user(request: HttpRequest, response: HttpResponseBase) -> None:
 def remember_key(request: HttpRequest, response: HttpResponseBase) -> None:
     """Sets a new device cookie on the response to a key's holder who has just signed in to "My usage"."""
     text = request.POST.get("key", "").strip()
-    if caller := my_usage.find_caller(text):
+    if caller := key_sessions.find_caller(text):
         # By the cookie, later login attempts on this device are counted separately from those of strangers.
         KEY_DEVICE.write(response, caller.name, sealing.digest(text))
 

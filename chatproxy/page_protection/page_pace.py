@@ -31,7 +31,7 @@ from django.http.response import HttpResponseBase
 
 from chatproxy.page_protection.known_device import ADMIN_DEVICE, KEY_DEVICE
 from proxyapi.exceptions import TooManyPages
-from proxyapi.pages import my_usage
+from proxyapi.pages import key_sessions
 from proxyapi.unauthenticated.client_network import client_network
 from usage.metric_counters import counters
 
@@ -187,14 +187,14 @@ class RememberSignedIn:
         user = getattr(request, "_cached_user", None)  # Django's; `request.user` might make a query of its own
         if session and user is not None and user.is_authenticated:
             page_pace.remember_cookie(session)
-        if key and my_usage.find_signed_in(request) is not None:
+        if key and key_sessions.find_signed_in(request) is not None:
             page_pace.remember_cookie(key)
         return response
 
 
 def login_cookies() -> tuple[str, str]:
     """Returns the names of the two cookies that a login sets: the admin's, and that of "My usage"."""
-    return settings.SESSION_COOKIE_NAME, my_usage.COOKIE
+    return settings.SESSION_COOKIE_NAME, key_sessions.COOKIE
 
 
 def cookies_of(scope: HTTPScope) -> dict[str, str]:

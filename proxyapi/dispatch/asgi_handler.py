@@ -39,6 +39,8 @@ class CallHandler:
 
     def __init__(self) -> None:
         self._resolver = get_resolver("proxyapi.urls")
+        # Loads the views now: the first call would do it, and all others would wait.
+        self._resolver.url_patterns  # noqa: B018  (the attribute loads them)
         self._resolve_kept = lru_cache(maxsize=1024)(self._resolver.resolve)
         self._cors = CorsMiddleware(call_view)
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from functools import cache
 
 from django.http import HttpResponse
-from drf_spectacular.generators import SchemaGenerator
 
 from proxyapi import openapi
 from proxyapi.call.call_request import ProxyRequest
@@ -34,8 +32,9 @@ class OpenAPIView(ProxyView):
         return HttpResponse(description, content_type="application/json", headers={"Cache-Control": "no-store"})
 
 
-@cache
 def describe_api() -> bytes:
-    """Returns the OpenAPI 3.1 document of the gateway's API as JSON; generates it only once."""
-    schema = SchemaGenerator(urlconf="proxyapi.urls").get_schema(public=True)  # type: ignore[no-untyped-call]  # it has no types
-    return json.dumps(schema).encode()
+    """Returns the OpenAPI 3.1 document of the gateway's API as JSON. To be called in a thread."""
+    # Imported here: the first request loads the generator, and a worker at rest does without.
+    from proxyapi.pages import api_description
+
+    return api_description.describe_api()

@@ -21,7 +21,6 @@ from proxyapi.exceptions import BadRequest, DatabaseUnavailable, InvalidKey
 from proxyapi.keys.callers import Caller
 from proxyapi.threads import in_own_thread
 from usage.database.query_deadline import limit_query_time
-from usage.live import metrics
 from usage.sums.ranges import read_range
 from usage.sums.report_reader import group_names, read_report
 
@@ -74,7 +73,16 @@ class MetricsView(ProxyView):
 
     @openapi.metrics
     async def get(self, request: ProxyRequest) -> HttpResponse:
-        return HttpResponse(await asyncio.to_thread(metrics.render), content_type=metrics.CONTENT_TYPE)
+        content, content_type = await asyncio.to_thread(_render_metrics)
+        return HttpResponse(content, content_type=content_type)
+
+
+def _render_metrics() -> tuple[bytes, str]:
+    """Returns the counters in Prometheus' text format, and the content type of that format; for a thread."""
+    # Imported here: Prometheus' library is loaded by the first request, and a worker that is never asked does without.
+    from usage.live import metrics
+
+    return metrics.render(), metrics.CONTENT_TYPE
 
 
 async def read_from_database(read: Callable[[], Answer]) -> Answer:

@@ -43,6 +43,9 @@ from chatproxy.start.startup import (
 # PostgreSQL at its exit.
 LOADED_BY_WORKERS = (
     "chatproxy.asgi",
+    "chatproxy.urls",
+    "proxyapi.pages.api_description",
+    "usage.live.metrics",
     "chatproxy.http.protocol",
     "chatproxy.processes.worker",
     "uvloop",

@@ -38,6 +38,7 @@ from chatproxy.page_protection.page_pace import (
     visitor_of,
 )
 from proxyapi.exceptions import TooManyPages
+from proxyapi.unauthenticated.answer_pace import StrangerPace
 from tests.support.callers.asgi import Asgi
 from usage.metric_counters import counters
 
@@ -62,6 +63,8 @@ def pace(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> PagePace:
     """Replaces the worker's pace by a new one with a clock that tests move."""
     made = PagePace(clock)
     monkeypatch.setattr("chatproxy.page_protection.django_gate.page_pace", made)
+    # What tests before have asked in the same second is forgotten.
+    monkeypatch.setattr("chatproxy.page_protection.django_gate.stranger_pace", StrangerPace())
     monkeypatch.setattr(module, "page_pace", made)
     monkeypatch.setattr(module, "REFUSAL_SECONDS", 0.0)
     return made

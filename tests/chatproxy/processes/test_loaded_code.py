@@ -12,7 +12,9 @@ import pytest
 from chatproxy.configuration.setting_reader import BASE_DIR, NO_ENV_FILES
 from chatproxy.management.commands.serve import LOADED_BY_WORKERS
 
-PACKAGES = {"openai", "pydantic", "httpx2", "genai_prices", "redis", "psycopg", "django.db"}
+PAGES = {"chatproxy.urls", "usage.admin_pages", "proxyapi.pages.my_usage", "unfold.admin"}
+ASKED_FOR = {"drf_spectacular.generators", "prometheus_client"}  # by /openapi.json and by /metrics
+PACKAGES = {"openai", "pydantic", "httpx2", "genai_prices", "redis", "psycopg", "django.db", *PAGES, *ASKED_FOR}
 PRINT_LOADED = f"; print(*({PACKAGES} & {{*sys.modules}}))"
 END = "; sys.stdout.flush(); os._exit(0)"  # without what gunicorn's master does at its exit
 WORKER = "import os, sys, chatproxy.asgi, chatproxy.http.protocol, chatproxy.processes.worker"
@@ -31,8 +33,13 @@ def loaded(code: str, data_dir: Path) -> set[str]:
     return set(done.stdout.split())
 
 
-def test_a_worker_has_neither_the_sdk_nor_the_price_list(tmp_path: Path) -> None:
-    assert loaded(WORKER, tmp_path) == {"psycopg", "django.db"}
+def test_a_worker_at_rest_has_no_sdk_no_price_list_and_no_pages(tmp_path: Path) -> None:
+    assert loaded(f"{WORKER}; import proxyapi.urls", tmp_path) == {"psycopg", "django.db"}
+
+
+def test_the_first_page_loads_the_pages(tmp_path: Path) -> None:
+    code = f"{WORKER}; from chatproxy.page_protection import django_pages; django_pages.load_handler()"
+    assert loaded(code, tmp_path) == {"psycopg", "django.db", *PAGES}
 
 
 @pytest.mark.parametrize("span", BUDGET_NAMES)
@@ -59,4 +66,4 @@ def test_gunicorns_master_has_no_database_client(tmp_path: Path) -> None:
 def test_an_upgrade_tries_what_is_loaded_later(tmp_path: Path) -> None:
     """New code that cannot be loaded must be noticed before it takes over."""
     code = f"{WORKER}; [__import__(name) for name in {LOADED_BY_WORKERS}]"
-    assert {"openai", "genai_prices", "httpx2"} <= loaded(code, tmp_path)
+    assert {"openai", "genai_prices", "httpx2", *PAGES, *ASKED_FOR} <= loaded(code, tmp_path)

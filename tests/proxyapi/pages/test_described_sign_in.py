@@ -8,7 +8,7 @@ from typing import Any
 from django.urls import resolve
 
 from proxyapi.openapi import BEARER
-from proxyapi.pages.docs import describe_api
+from proxyapi.pages.api_description import describe_api
 
 DESCRIPTION = json.loads(describe_api())
 

@@ -13,7 +13,7 @@ from proxyapi.dispatch.authentication import BearerAuthentication
 from proxyapi.dispatch.base_view import BodyUse, ProxyView
 from proxyapi.dispatch.call_view import CallView
 from proxyapi.exceptions import ProxyError
-from proxyapi.pages.docs import describe_api
+from proxyapi.pages.api_description import describe_api
 from proxyapi.v1 import openapi
 from proxyapi.v1.views import PassThroughView
 

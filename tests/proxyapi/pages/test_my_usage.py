@@ -28,7 +28,7 @@ from chatproxy.page_protection.known_device import KEY_DEVICE
 from chatproxy.page_protection.login_throttle import PER_NETWORK
 from proxyapi.keys.keyring import Keyring
 from proxyapi.models import AccessKey
-from proxyapi.pages import my_usage
+from proxyapi.pages import key_sessions, my_usage
 from proxyapi.pages.page_headers import CONTENT_SECURITY_POLICY
 from tests.chaos.lab import Postgres
 from tests.support.ledger.pages import HOSTILE, charts, make_call, make_failure, text_of, tiles
@@ -93,7 +93,7 @@ def test_the_key_is_nowhere_but_in_the_form(gateway: Gateway, browse: Browsers) 
         assert text not in answer.text
         assert text not in str(answer.headers)
         assert text not in str(answer.url)
-    cookie = browser.cookies[my_usage.COOKIE]
+    cookie = browser.cookies[key_sessions.COOKIE]
     assert base64.urlsafe_b64decode(cookie.partition(":")[0] + "==") == b'"kept nowhere"'
     assert text not in gateway.log
 
@@ -102,10 +102,10 @@ def test_the_cookie_is_the_servers_and_this_pages_alone(gateway: Gateway, browse
     header = next(
         value
         for value in sign_in(browse(gateway), SECURITY_KEY).headers.get_list("set-cookie")
-        if value.startswith(my_usage.COOKIE)
+        if value.startswith(key_sessions.COOKIE)
     )
 
-    for part in ("HttpOnly", "SameSite=Strict", "Path=/my-usage/", f"Max-Age={my_usage.COOKIE_SECONDS}"):
+    for part in ("HttpOnly", "SameSite=Strict", "Path=/my-usage/", f"Max-Age={key_sessions.COOKIE_SECONDS}"):
         assert part in header
 
 
@@ -131,7 +131,7 @@ def test_what_is_no_key_opens_nothing(gateway: Gateway, browse: Browsers, text: 
 
     assert answer.status_code == 403
     assert "not known, or is no longer valid" in answer.text
-    assert my_usage.COOKIE not in browser.cookies
+    assert key_sessions.COOKIE not in browser.cookies
     assert browser.get(DATA).status_code == 401
 
 
@@ -139,7 +139,7 @@ def test_a_form_of_a_foreign_page_signs_nobody_in(gateway: Gateway, browse: Brow
     browser = browse(gateway)
 
     assert browser.post(SIGN_IN, data={"key": SECURITY_KEY}).status_code == 403
-    assert my_usage.COOKIE not in browser.cookies
+    assert key_sessions.COOKIE not in browser.cookies
     for path in (SIGN_IN, SIGN_OUT):
         assert browser.get(path, params={"key": SECURITY_KEY}).status_code == 405
 
@@ -157,7 +157,7 @@ def test_signing_out(gateway: Gateway, browse: Browsers) -> None:
     browser = browse(gateway)
     sign_in(browser, SECURITY_KEY)
     assert post(browser, SIGN_OUT).status_code == 302
-    assert my_usage.COOKIE not in browser.cookies
+    assert key_sessions.COOKIE not in browser.cookies
     assert 'name="key"' in browser.get(HOME).text
 
 
@@ -207,7 +207,7 @@ def keys(settings: Any, tmp_path: Any, transactional_db: None, monkeypatch: pyte
     settings.DATA_DIR = tmp_path
     monkeypatch.setattr("proxyapi.keys.keyring.REFRESH_SECONDS", 0.01)
     keyring = Keyring()
-    monkeypatch.setattr("proxyapi.pages.my_usage.keyring", keyring)
+    monkeypatch.setattr("proxyapi.pages.key_sessions.keyring", keyring)
     keyring.start()
     yield keyring
     keyring.stop()
@@ -268,9 +268,9 @@ def test_after_a_rotation_each_text_opens_it_while_it_works(keys: Keyring) -> No
 def test_a_cookie_ends_after_an_hour(keys: Keyring, put_clock: PutClock) -> None:
     _, text = make_key(keys, "mine")
     client = signed_in(text)
-    put_clock(timedelta(seconds=my_usage.COOKIE_SECONDS - 60))
+    put_clock(timedelta(seconds=key_sessions.COOKIE_SECONDS - 60))
     assert client.get(DATA).status_code == 200
-    put_clock(timedelta(seconds=my_usage.COOKIE_SECONDS + 1))
+    put_clock(timedelta(seconds=key_sessions.COOKIE_SECONDS + 1))
 
     assert client.get(DATA).status_code == 401
     assert "an hour is over" in client.get(HOME).content.decode()
@@ -284,7 +284,7 @@ def test_a_cookie_ends_after_an_hour(keys: Keyring, put_clock: PutClock) -> None
         "x",
         "é",
         signing.dumps("mine"),
-        signing.dumps("mine", salt=my_usage.SALT),
+        signing.dumps("mine", salt=key_sessions.SALT),
         signing.dumps(["mine"]),
         signing.dumps({"a": 1}),
         base64.urlsafe_b64encode(b"[" * 6000).decode(),
@@ -294,7 +294,7 @@ def test_a_cookie_ends_after_an_hour(keys: Keyring, put_clock: PutClock) -> None
 def test_a_forged_cookie_opens_nothing(keys: Keyring, cookie: str) -> None:
     make_key(keys, "mine")
     request = RequestFactory().get(DATA)
-    request.COOKIES[my_usage.COOKIE] = cookie
+    request.COOKIES[key_sessions.COOKIE] = cookie
 
     assert my_usage.data(request).status_code == 401
 
@@ -303,9 +303,9 @@ def test_a_key_that_is_for_another_cookie_opens_nothing(keys: Keyring) -> None:
     _, mine = make_key(keys, "mine")
     make_key(keys, "other")
     client = signed_in(mine)
-    signed = client.cookies[my_usage.COOKIE].value.partition(":")[2]
+    signed = client.cookies[key_sessions.COOKIE].value.partition(":")[2]
     other = base64.urlsafe_b64encode(b'"other"').decode().rstrip("=")
-    client.cookies[my_usage.COOKIE] = f"{other}:{signed}"
+    client.cookies[key_sessions.COOKIE] = f"{other}:{signed}"
 
     assert client.get(DATA).status_code == 401
 

@@ -22,7 +22,7 @@ from psycopg.rows import dict_row
 from chatproxy.configuration import setting_reader
 from tests.chaos.processes import is_alive, send
 from tests.support import polling
-from tests.support.servers.environments import sdk_answers
+from tests.support.servers.environments import WITHOUT_TEST_PACKAGES, sdk_answers
 
 SECURITY_KEY = "test-security-key-5f0e9a71"
 ACCESS_TOKEN = "test-access-token-c83d2b46"
@@ -186,13 +186,9 @@ class Gateway:
 
     def wait_for_log(self, pattern: str) -> re.Match[str]:
         """Waits until the server's output has a match of `pattern`, and returns the first match."""
-
-        def found() -> re.Match[str] | None:
-            return re.search(pattern, self.log)
-
         with self._printed:
-            self._printed.wait_for(lambda: found() or self._has_ended, PATIENCE)
-        match = found()
+            self._printed.wait_for(lambda: re.search(pattern, self.log) or self._has_ended, PATIENCE)
+        match = re.search(pattern, self.log)
         assert match, f"{pattern!r} is not in the log:\n{self.log}"
         return match
 
@@ -264,6 +260,7 @@ def launch_gateway(
         "INVALID_KEYS_PER_MINUTE": "1000000",  # as in tests/conftest.py
         "BACKGROUND_POLL_SECONDS": "0",  # its calls would be counted by tests that count upstream's requests
         "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": str(WITHOUT_TEST_PACKAGES),
         setting_reader.NO_ENV_FILES: "1",
         **settings,
     }

@@ -1,0 +1,51 @@
+"""Django's own handler with the pages behind it, loaded by the first request for a page.
+
+The admin, "My usage", their forms, templates and middleware take 20 MB and a quarter of a second. Most workers never
+make a page: of several workers, and of several hosts, only those that browsers happen to reach.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import Any
+
+from django.core.handlers.asgi import ASGIHandler
+from django.urls import get_resolver
+
+from proxyapi.call.caller_connection import Receive, Send
+from proxyapi.threads import in_own_thread
+
+
+class DjangoPages:
+    """ASGI application for Django's pages: loads Django's handler when it is called first, and passes requests to it.
+
+    The handler is loaded in a thread, so that calls go on meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._handler: ASGIHandler | None = None
+        self._loading = asyncio.Lock()
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        handler = self._handler or await self._load_once()
+        await handler(scope, receive, send)
+
+    async def _load_once(self) -> ASGIHandler:
+        """Loads the handler, or waits until another request has loaded it."""
+        async with self._loading:
+            if self._handler is None:
+                self._handler = await in_own_thread(load_handler)
+            return self._handler
+
+
+def load_handler() -> ASGIHandler:
+    """Loads Django's handler with its middleware and all pages. To be called in a thread."""
+    gc.disable()  # as while a worker starts (`chatproxy.processes.worker`)
+    try:
+        handler = ASGIHandler()
+        get_resolver().url_patterns  # noqa: B018  (the attribute loads the pages)
+        gc.freeze()  # as a worker does with what it has loaded before (`chatproxy.processes.lifespan`)
+    finally:
+        gc.enable()
+    return handler

@@ -1,0 +1,73 @@
+"""The sign-in of a key's holder to the site "My usage": a cookie that is valid as long as the secret is.
+
+The cookie has the key's name, signed with a salt that is made from the digest of the secret. Once the secret has been
+rotated, revoked, or has expired, the keyring no longer accepts it, and the cookie is not valid either.
+
+Apart from `proxyapi.pages.my_usage`, the pages of the site, because each worker needs it before it makes any page.
+"""
+
+from __future__ import annotations
+
+from django.core import signing
+from django.http import HttpRequest
+
+from proxyapi import sealing
+from proxyapi.keys.callers import Caller
+from proxyapi.keys.keyring import KeyInForce, keyring
+
+COOKIE = "chatproxy_my_usage"
+COOKIE_SECONDS = 3600
+SITE_PATH = "/my-usage/"
+SALT = "proxyapi.my_usage"
+MAX_KEY_CHARACTERS = 500
+
+
+def find_caller(text: str) -> Caller | None:
+    """Returns the caller whose key has the secret in the sign-in form; None if no key has it."""
+    return keyring.find(secret_of(text))
+
+
+def secret_of(text: str) -> str:
+    """Returns the secret of a key from the text that was entered in the sign-in form."""
+    return text.strip()[:MAX_KEY_CHARACTERS]
+
+
+def sign(name: str, secret: str) -> str:
+    """Returns the value of the cookie for the key `name` and its secret."""
+    return signing.dumps(name, salt=_salt(sealing.digest(secret)))
+
+
+def digests_in_force(name: str) -> list[str]:
+    """Returns the digests of the secrets with which the holder of the key `name` can sign in to My usage now.
+
+    The list is empty for an invalid key. It has two digests for a rotated key whose old secret is still valid.
+    """
+    return list(keyring.in_force(name))
+
+
+def find_signed_in(request: HttpRequest) -> KeyInForce | None:
+    """Returns the key whose holder is signed in to My usage, with the expiry of its secret; None if nobody is."""
+    # The cookie is signed with a secret of the key, and becomes invalid together with it.
+    cookie = request.COOKIES.get(COOKIE, "")
+    for digest, entry in keyring.in_force(_claimed_name(cookie)).items():
+        try:
+            signing.loads(cookie, salt=_salt(digest), max_age=COOKIE_SECONDS)
+        except signing.BadSignature:
+            continue
+        return entry
+    return None
+
+
+def _claimed_name(cookie: str) -> str:
+    """Reads the key's name from a cookie of My usage without checking the signature; empty if there is none."""
+    # Anybody can write any name into a cookie: the signature must still be checked.
+    try:
+        name = signing.JSONSerializer().loads(signing.b64_decode(cookie.partition(":")[0].encode()))
+    except (ValueError, RecursionError):
+        return ""
+    return name if isinstance(name, str) else ""
+
+
+def _salt(digest: str) -> str:
+    """Returns the salt for signing the cookies that belong to the secret with this digest."""
+    return f"{SALT} {digest}"
