@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -69,6 +70,12 @@ rows = [
 ]
 write_rows(Pricer().priced(rows))
 """
+
+LOOKS: dict[str, dict[str, Any]] = {
+    "light": {"viewport": {"width": 1280, "height": 860}, "color_scheme": "light"},
+    "dark": {"viewport": {"width": 1280, "height": 860}, "color_scheme": "dark"},
+    "phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "light"},
+}
 
 SignIn = Callable[..., Page]
 
@@ -197,3 +204,11 @@ def watch(page: Page, home: str, complaints: list[str]) -> None:
         "request",
         lambda request: None if request.url.startswith((home, "data:", "blob:")) else complaints.append(request.url),
     )
+
+
+def take(page: Page, name: str, place: Path) -> None:
+    """Takes a picture of what is seen of a page; `make screens` keeps it, other runs put it in `place`."""
+    page.wait_for_load_state("networkidle")
+    picture = Path(os.environ.get("SCREENS", place)) / f"{name}.png"
+    page.screenshot(path=picture)
+    assert picture.stat().st_size < 250_000

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.conftest import SignIn
+from tests.browser.conftest import LOOKS, SignIn, take
 from tests.support.servers.gateway import Gateway
 
 KEYS = "/admin/proxyapi/accesskey/"
-LOOKS = {
-    "light": {"viewport": {"width": 1280, "height": 860}, "color_scheme": "light"},
-    "dark": {"viewport": {"width": 1280, "height": 860}, "color_scheme": "dark"},
-    "phone": {"viewport": {"width": 390, "height": 844}, "color_scheme": "light"},
-}
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -47,10 +41,3 @@ def test_every_page_is_seen(
 def usage_page(page: Page, url: str) -> str:
     page.goto(url + KEYS)
     return page.get_by_role("link", name="Usage of team-3").get_attribute("href") or ""
-
-
-def take(page: Page, name: str, place: Path) -> None:
-    page.wait_for_load_state("networkidle")
-    picture = Path(os.environ.get("SCREENS", place)) / f"{name}.png"
-    page.screenshot(path=picture)
-    assert picture.stat().st_size < 250_000

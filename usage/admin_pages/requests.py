@@ -105,8 +105,13 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
 def _bodies_context(request: HttpRequest, call: Request) -> dict[str, object]:
     """Returns the part of the template context with a call's bodies, and with the commands that repeat the call."""
     url = base_url(request)
+    conversation = call_page.conversation(call)
+    is_json = conversation is None or request.GET.get("view") == "json"
     return {
-        "bodies": call_page.bodies(call),
+        "has_conversation": conversation is not None,
+        "conversation": None if is_json else conversation,
+        "continues_query": urlencode({"q": conversation.continues}) if conversation else "",
+        "bodies": call_page.bodies(call) if is_json else [],
         "error_text": call_page.error_text(call),
         "curl": reproduction.as_curl(call, url),
         "python": reproduction.as_python(call, url),

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -16,6 +15,10 @@ from usage.models import CostKind, Outcome, Request
 from usage.money.tool_fees import CONTAINER_MINUTES, CONTAINERS
 from usage.money.unbilled import COUNTED_AT_END, NOT_BILLED, NOT_COUNTED
 from usage.page_data import formatting
+from usage.page_data.conversations.cut_json import split_cut
+from usage.page_data.conversations.message_parts import indented
+from usage.page_data.conversations.reader import conversation_of
+from usage.page_data.conversations.turns import Conversation
 from usage.page_data.reproduction import kept_request_body
 from usage.untrusted_text import escape_invisible
 
@@ -79,6 +82,13 @@ class DisplayedBody:
     text: str
     size: str
     is_open: bool
+    kept_bytes: int
+    cut_bytes: int
+
+    @property
+    def whole_bytes(self) -> int:
+        """The size of the body before it was cut, in bytes."""
+        return self.kept_bytes + self.cut_bytes
 
 
 def timeline(call: Request) -> list[Phase]:
@@ -231,7 +241,7 @@ def bill_note(call: Request) -> str:
 
 
 def bodies(call: Request) -> list[DisplayedBody]:
-    """Returns the logged bodies of a call for a page: JSON indented, invisible characters visible.
+    """Returns the logged bodies of a call for a page: JSON indented, also if it was cut, invisible characters visible.
 
     A body that was not logged is left out.
     """
@@ -241,13 +251,16 @@ def bodies(call: Request) -> list[DisplayedBody]:
 
 
 def _displayed_body(title: str, text: str) -> DisplayedBody:
-    shown = escape_invisible(_indented(text))
-    return DisplayedBody(title, shown, formatting.size(len(text.encode())), len(shown) <= MAX_OPEN_CHARACTERS)
+    shown = escape_invisible(indented(text))
+    kept, cut_bytes = split_cut(text)
+    kept_bytes = len(kept.encode())
+    return DisplayedBody(
+        title, shown, formatting.size(kept_bytes), len(shown) <= MAX_OPEN_CHARACTERS, kept_bytes, cut_bytes
+    )
 
 
-def _indented(text: str) -> str:
-    """Returns a JSON text with line breaks and indentation; returns any other text unchanged."""
-    try:
-        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-    except (ValueError, RecursionError):
-        return text
+def conversation(call: Request) -> Conversation | None:
+    """Returns the conversation in the logged bodies of a call; None if it has none, or no body was logged."""
+    kept = getattr(call, "body", None)
+    response = kept.response_body if kept else ""
+    return conversation_of(call.route, kept_request_body(call), response, is_streamed=call.stream)

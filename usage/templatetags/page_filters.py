@@ -11,6 +11,7 @@ from django.utils.safestring import mark_safe
 from usage.admin_pages.base_url import own_path
 from usage.models import Request, UsageSource
 from usage.page_data import call_page, formatting
+from usage.page_data.conversations.safe_markdown import markdown_html
 from usage.untrusted_text import escape_invisible
 
 register = template.Library()
@@ -33,6 +34,18 @@ def visible(value: object, length: int = 0) -> str:
     The text is cut at `length` characters, unless that is 0. HTML is not escaped here, because the template does that.
     """
     return escape_invisible(str(value), length)
+
+
+@register.filter
+def lines_visible(text: str) -> str:
+    """Returns a long text for a page like `visible`; the line ends of Windows and of HTTP become usual ones."""
+    return escape_invisible(text.replace("\r\n", "\n"))
+
+
+@register.filter
+def markdown(text: str) -> str:
+    """Returns a text in Markdown as HTML that is harmless (`safe_markdown`)."""
+    return mark_safe(markdown_html(text))  # noqa: S308  (its HTML is made of checked tokens, text is escaped)
 
 
 @register.filter

@@ -51,6 +51,7 @@ LOADED_BY_WORKERS = (
     "uvloop",
     "proxyapi.upstream.sdk",
     "genai_prices.data",
+    "markdown_it",
 )
 
 

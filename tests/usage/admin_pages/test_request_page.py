@@ -207,13 +207,16 @@ def test_a_megabyte_is_folded_and_fast(admin: Client) -> None:
     request_id = make_call(
         request_body=body, response_body="x" * 10**6, user_agent="u" * 300, error_message="m" * 10**5
     )
-    page = admin.get(page_of(request_id))
+    page = admin.get(page_of(request_id), {"view": "json"})
 
     def look() -> float:
-        """Returns the seconds of CPU that the page takes."""
-        began = time.process_time()
-        assert admin.get(page_of(request_id)).status_code == 200
-        return time.process_time() - began
+        """Returns the seconds of CPU that the page takes, in the view that takes longer."""
+        took = []
+        for view in ("", "json"):
+            began = time.process_time()
+            assert admin.get(page_of(request_id), {"view": view}).status_code == 200
+            took.append(time.process_time() - began)
+        return max(took)
 
     wait_until_quick(look, 1.5)
     assert not any(body.is_open for body in page.context["bodies"])

@@ -1,0 +1,112 @@
+"""Reads JSON that was cut when it was logged: all that stands before the cut.
+
+A cut text ends with a remark such as `… <1,234 bytes cut>` (`usage.kept_bodies.excerpts.truncate`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+MAX_DEPTH = 100  # of JSON; what is deeper is shown as text, since reading and writing it recurses
+GIVEN_EARLIER = " (given earlier)"  # marks a member whose name stands again behind it
+_REMARK = re.compile(r"… <(\d{1,3}(?:,\d{3}){0,9}) bytes cut>\Z")
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|(?P<open>"(?:[^"\\]|\\.)*+\\?\Z)|[{}\[\],:]|[^\s{}\[\],:"]++', re.DOTALL)
+_HALF_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?\Z")
+_CLOSING = {"{": "}", "[": "]"}
+
+
+class NotJSONError(ValueError):
+    """A text is no JSON, not even the start of it, or is nested too deeply."""
+
+
+def split_cut(text: str) -> tuple[str, int]:
+    """Splits a logged text from the remark that it was cut; returns the text and the number of bytes that were cut.
+
+    The number is 0 if the text is whole.
+    """
+    found = _REMARK.search(text, max(0, len(text) - 64))
+    return (text[: found.start()], int(found[1].replace(",", ""))) if found else (text, 0)
+
+
+def read_json(text: str) -> object:
+    """Reads a logged body as JSON. Of a body that was cut, all that stands before the cut is read.
+
+    A string in which the cut is ends with the remark about the cut. An earlier member of the same name is kept under a
+    name with `GIVEN_EARLIER`.
+
+    Raises:
+        NotJSONError: the text is no JSON, or it is nested too deeply.
+    """
+    start, cut_bytes = split_cut(text)
+    try:
+        whole = _completed(start, text[len(start) :]) if cut_bytes else start
+        _check_depth(whole)
+        return json.loads(whole, object_pairs_hook=_object)
+    except (ValueError, RecursionError) as error:
+        raise NotJSONError("no JSON") from error
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Makes an object of its members; what was given under the name of a later member is kept under another name."""
+    members: dict[str, object] = {}
+    for name, value in pairs:
+        if name in members:
+            other = name + GIVEN_EARLIER
+            while other in members:
+                other += GIVEN_EARLIER
+            members[other] = members[name]
+        members[name] = value
+    return members
+
+
+def _check_depth(text: str) -> None:
+    """Raises `NotJSONError` if brackets in a JSON text are nested more than `MAX_DEPTH` deep."""
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for token in _TOKEN.finditer(text):
+        mark = token[0]
+        if mark in _CLOSING:
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise NotJSONError("nested too deeply")
+        elif mark in "]}":
+            depth -= 1
+
+
+def _completed(text: str, remark: str) -> str:
+    """Returns the start of a JSON text with its end put back: brackets are closed, and so is a string.
+
+    A member or a value that the cut has left unreadable is dropped; of a string with the cut in it, all that is there
+    stays, and `remark` follows.
+    """
+    closing: list[str] = []  # the marks that are still to come, the last one first
+    good, good_closing = 0, ""  # how much of the text can be kept, and what closes it there
+    last = ""
+    for token in _TOKEN.finditer(text):
+        mark = token[0]
+        is_name = last in ("{", ",") and closing[-1:] == ["}"]
+        if token["open"]:
+            if is_name or last not in (":", "[", ","):
+                break
+            return f'{_without_half_escape(text)}{json.dumps(remark)[1:-1]}"{"".join(reversed(closing))}'
+        if mark in _CLOSING:
+            closing.append(_CLOSING[mark])
+        elif mark in "]}" and closing:
+            closing.pop()
+        is_perhaps_half = token.end() == len(text) and mark[0] not in '"[]{}'  # a number or a word such as `true`
+        if mark not in ",:" and not is_name and not is_perhaps_half:
+            good, good_closing = token.end(), "".join(reversed(closing))
+        last = mark
+    return text[:good] + good_closing
+
+
+def _without_half_escape(text: str) -> str:
+    """Returns a text that ends inside a JSON string, without a half escape such as `\\u00` at its end."""
+    found = _HALF_ESCAPE.search(text, max(0, len(text) - 6))
+    if found is None:
+        return text
+    before = text[: found.start()]
+    is_escaped = (len(before) - len(before.rstrip("\\"))) % 2 == 1  # the backslash is one of two that mean a backslash
+    return text if is_escaped else before

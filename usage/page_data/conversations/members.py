@@ -1,0 +1,87 @@
+"""Takes the members of a JSON object one by one; what nobody has taken is shown as JSON, so nothing is lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+MAX_PARAMETER_CHARACTERS = 80  # a longer text is no parameter of a call, but content
+_NOTHING: tuple[object, ...] = (None, "", [], {})
+
+
+class Members:
+    """The members of one JSON object that nobody has taken yet.
+
+    A member is taken only if its value is of the wanted type, and then it is gone from the rest.
+    """
+
+    def __init__(self, value: Mapping[str, object]) -> None:
+        self.rest: dict[str, object] = dict(value)
+
+    def text(self, *names: str) -> str:
+        """Takes the first of the named members that is a text; returns an empty text if none is."""
+        for name in names:
+            if isinstance(self.rest.get(name), str):
+                return str(self.rest.pop(name))
+        return ""
+
+    def drop(self, *names: str) -> None:
+        """Takes members that are of no interest, such as an id or a position, unless one is a long text."""
+        for name in names:
+            value = self.rest.get(name)
+            if isinstance(value, int | float) or (isinstance(value, str) and len(value) <= MAX_PARAMETER_CHARACTERS):
+                del self.rest[name]
+
+    def any(self, name: str) -> object:
+        """Takes a member of whatever type; returns None if there is none."""
+        return self.rest.pop(name, None)
+
+    def members(self, name: str) -> Members:
+        """Takes a member that is an object; returns an object without members if it is none."""
+        value = self.rest.get(name)
+        if not isinstance(value, dict):
+            return Members({})
+        del self.rest[name]
+        return Members(value)
+
+    def objects(self, name: str) -> list[dict[str, object]]:
+        """Takes a member that is a list of objects; returns an empty list if it is none."""
+        value = self.rest.get(name)
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            return []
+        del self.rest[name]
+        return value
+
+    def texts(self, name: str) -> list[str]:
+        """Takes a member that is a list of texts; returns an empty list if it is none."""
+        value = self.rest.get(name)
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            return []
+        del self.rest[name]
+        return value
+
+    def parameters(self) -> list[tuple[str, str]]:
+        """Takes all members that are numbers, booleans or short texts, as names and values."""
+        found = {
+            name: value if isinstance(value, str) else as_json(value)
+            for name, value in self.rest.items()
+            if isinstance(value, bool | int | float)
+            or (isinstance(value, str) and 0 < len(value) <= MAX_PARAMETER_CHARACTERS and "\n" not in value)
+        }
+        self.rest = {name: value for name, value in self.rest.items() if name not in found}
+        return list(found.items())
+
+    def give_back(self, name: str, others: Members) -> None:
+        """Puts the rest of an object that was taken as member `name` back, if there is any."""
+        if others.rest:
+            self.rest[name] = others.rest
+
+    def rest_as_json(self) -> str:
+        """Returns what nobody has taken as indented JSON; an empty text if that is nothing, or only empty values."""
+        rest = {name: value for name, value in self.rest.items() if value not in _NOTHING}
+        return as_json(rest) if rest else ""
+
+
+def as_json(value: object) -> str:
+    """Returns a JSON value as indented text, with letters of all languages as they are."""
+    return json.dumps(value, indent=2, ensure_ascii=False)

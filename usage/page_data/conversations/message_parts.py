@@ -1,0 +1,143 @@
+"""The parts of a message's content: texts, refusals, pictures, sounds, files, and what a text cites.
+
+Chats, the Responses API and the older APIs have nearly the same kinds of content, under slightly different names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from usage.page_data.conversations.cut_json import NotJSONError, read_json
+from usage.page_data.conversations.members import Members, as_json
+from usage.page_data.conversations.turns import Link, Part, PartKind
+
+PLACEHOLDER = re.compile(r"<(?:base64 ?)?([\w.+-]{1,60}/[\w.+-]{1,60})?,? ?([\d,]{1,20} bytes)>")
+_WEB = re.compile(r"https?://[^\s/?#]", re.IGNORECASE)
+_MEDIA = {
+    "image_url": "Image",
+    "input_image": "Image",
+    "output_image": "Image",
+    "image_file": "Image",
+    "input_audio": "Audio",
+    "output_audio": "Audio",
+    "file": "File",
+    "input_file": "File",
+    "computer_screenshot": "Image",
+}
+_TEXT_TYPES = {
+    "text", "input_text", "output_text", "summary_text", "reasoning_text", "transcript", "",
+}  # fmt: skip
+_PLACES = (
+    "url",
+    "image_url",
+    "file_url",
+    "data",
+    "file_data",
+    "base64",
+    "b64_json",
+    "partial_image_b64",
+    "file_id",
+    "id",
+)
+
+
+def content_parts(content: object, *, markdown: bool = False) -> list[Part]:
+    """Returns the parts of a message's content, which is a text, one part, or a list of them.
+
+    With `markdown`, the texts are those of a model, or instructions, and are Markdown. What is not understood becomes a
+    part with its JSON.
+    """
+    if content is None or content in ("", [], {}):
+        return []
+    if isinstance(content, str):
+        return [Part(PartKind.TEXT, content, is_markdown=markdown)]
+    if isinstance(content, dict):
+        return _parts_of_object(content, markdown=markdown)
+    if isinstance(content, list):
+        return [part for one in content for part in content_parts(one, markdown=markdown)]
+    return [Part(PartKind.JSON, as_json(content))]
+
+
+def _parts_of_object(content: dict[str, object], *, markdown: bool) -> list[Part]:
+    """Returns the parts that stand for one object in a message's content: itself, what it cites, and what is left."""
+    members = Members(content)
+    kind = members.text("type")
+    if kind == "refusal":
+        return [Part(PartKind.REFUSAL, members.text("refusal")), *rest_parts(members)]
+    if kind in _MEDIA:
+        return [media_part(_MEDIA[kind], members), *rest_parts(members)]
+    text = members.text("text") if kind in _TEXT_TYPES else ""
+    if not text:
+        return [Part(PartKind.JSON, as_json(content), title=kind)]
+    found = [Part(PartKind.TEXT, text, is_markdown=markdown)]
+    return [*found, *source_parts(members.objects("annotations")), *rest_parts(members)]
+
+
+def media_part(title: str, members: Members) -> Part:
+    """Returns the tile of a picture, a sound or a file: its type, size, name and place, as far as they are stated."""
+    facts: list[str] = []
+    _take_media_facts(members, facts)
+    return Part(PartKind.MEDIA, "\n".join(facts), title=title)
+
+
+def _take_media_facts(members: Members, facts: list[str]) -> None:
+    """Takes what is known of a medium from an object, and from the objects inside, and adds it to `facts`."""
+    for name in ("filename", *_PLACES, "format", "detail"):
+        text = members.text(name)
+        if text:
+            facts.append(described_medium(text) if name in ("filename", *_PLACES) else f"{name} {text}")
+    for name in ("image_url", "image_file", "input_audio", "file"):
+        inner = members.members(name)
+        if inner.rest:
+            _take_media_facts(inner, facts)
+            members.give_back(name, inner)
+
+
+def described_medium(text: str) -> str:
+    """Returns type and size of a medium for the placeholder that was stored in its place; any other text unchanged."""
+    found = PLACEHOLDER.fullmatch(text.strip())
+    return ", ".join(group for group in found.groups() if group) if found else text
+
+
+def source_parts(annotations: Iterable[Mapping[str, object]]) -> list[Part]:
+    """Returns the sources that a text cites as one part, each source once; no part if there are none."""
+    links: dict[Link, None] = {}
+    for annotation in annotations:
+        members = Members(annotation)
+        inner = members.members(members.text("type"))  # as in a chat: {"type": "url_citation", "url_citation": {…}}
+        for one in (inner, members):
+            one.drop("start_index", "end_index", "index")
+            if one.rest:
+                links[_take_link(one)] = None
+    return [Part(PartKind.SOURCES, links=list(links))] if links else []
+
+
+def link_to(source: Mapping[str, object]) -> Link:
+    """Returns the link to a source: a web page, or the name of a file; with what else is said of it."""
+    return _take_link(Members(source))
+
+
+def _take_link(source: Members) -> Link:
+    source.drop("type")
+    url = source.text("url")
+    names = [text for name in ("title", "filename", "file_id") if (text := source.text(name))]
+    if not _WEB.match(url):  # a browser shall open nothing else
+        names, url = [*names, url], ""
+    return Link(" ".join(filter(None, (*names, source.rest_as_json()))) or url, url)
+
+
+def rest_parts(members: Members, title: str = "") -> list[Part]:
+    """Returns what nobody has taken of an object as a part with its JSON; no part if nothing is left."""
+    rest = members.rest_as_json()
+    return [Part(PartKind.JSON, rest, title=title, is_open=False)] if rest else []
+
+
+def indented(text: str) -> str:
+    """Returns a text that is a JSON object or list with indentation, such as a tool's arguments; others unchanged."""
+    if not text.lstrip().startswith(("{", "[")):
+        return text
+    try:
+        return as_json(read_json(text))
+    except NotJSONError:
+        return text

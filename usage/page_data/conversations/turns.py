@@ -1,0 +1,125 @@
+"""The types of a conversation that is shown on a call's page: its turns, and the parts of each turn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+MAX_OPEN_LINES = 24
+MAX_OPEN_CHARACTERS = 1800  # a longer text of the request is folded at first
+PREVIEW_CHARACTERS = 160
+ROLES = {"system", "developer", "user", "assistant", "tool", "function"}
+
+
+class PartKind(StrEnum):
+    """What a part of a turn is, and so how it is drawn."""
+
+    TEXT = "text"
+    REASONING = "reasoning"
+    REFUSAL = "refusal"
+    TOOL_CALL = "tool_call"  # the results are parts of it
+    SEARCH = "search"
+    SOURCES = "sources"  # what the text cites, as links
+    MEDIA = "media"  # an image, a sound or another file, of which only type, size and place are known
+    JSON = "json"  # what is not understood, or of little interest
+
+
+@dataclass(frozen=True)
+class Link:
+    """A page or a file that an answer cites. `url` is empty if no browser should open it."""
+
+    text: str
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class Badge:
+    """A short remark beside the name of a turn's role, such as why a model stopped."""
+
+    text: str
+    is_warning: bool = False
+
+
+@dataclass
+class Part:
+    """A part of a turn: a text, a call of a tool, a picture, and so on.
+
+    `title` is the name of a tool, or the kind of a medium. `text` is the text itself, the arguments of a tool call, the
+    queries of a search, or type and size of a medium. `call_id` connects a tool call with its results.
+    """
+
+    kind: PartKind
+    text: str = ""
+    title: str = ""
+    call_id: str = ""
+    is_markdown: bool = False
+    is_open: bool = True
+    links: list[Link] = field(default_factory=list)
+    results: list[Part] = field(default_factory=list)
+
+    @property
+    def preview(self) -> str:
+        """The start of the text on one line, shown while the part is folded."""
+        start = self.text[: 2 * PREVIEW_CHARACTERS].split()
+        return " ".join(start)[:PREVIEW_CHARACTERS]
+
+    @property
+    def lines(self) -> int:
+        """The number of lines of the text."""
+        return self.text.count("\n") + 1
+
+    @property
+    def is_long(self) -> bool:
+        """True if the text takes so much room that it is better folded at first."""
+        return len(self.text) > MAX_OPEN_CHARACTERS or self.lines > MAX_OPEN_LINES
+
+
+@dataclass
+class Turn:
+    """What one side says before the other side answers; `name` tells several users apart."""
+
+    role: str
+    parts: list[Part]
+    name: str = ""
+    badges: list[Badge] = field(default_factory=list)
+
+    @property
+    def role_class(self) -> str:
+        """The role if it is a known one, else `other`: safe to be a CSS class."""
+        return self.role if self.role in ROLES else "other"
+
+
+@dataclass
+class BodyRemains:
+    """What is known of a body beside the turns made of it.
+
+    `parameters` are the short members, as name and value. `rest` is the JSON of all other members, indented, or empty.
+    `kept_bytes` and `cut_bytes` are how much of the body was stored, and how much was not.
+    """
+
+    parameters: list[tuple[str, str]] = field(default_factory=list)
+    rest: str = ""
+    kept_bytes: int = 0
+    cut_bytes: int = 0
+
+    @property
+    def whole_bytes(self) -> int:
+        """The size of the body before it was cut, in bytes."""
+        return self.kept_bytes + self.cut_bytes
+
+
+@dataclass
+class Conversation:
+    """The conversation in one call: the turns that the caller sent, and those that the model answered with.
+
+    `earlier` are the turns of the request before the last exchange, which are folded at first. `continues` is the id of
+    the response or conversation that the call goes on with: its turns are not in this call.
+    """
+
+    earlier: list[Turn]
+    asked: list[Turn]
+    answered: list[Turn]
+    request: BodyRemains
+    response: BodyRemains
+    continues: str = ""
+    left_out: int = 0  # turns before `earlier` that are too many to be shown
