@@ -12,6 +12,7 @@ from typing import Literal
 from chatproxy import logs
 from chatproxy.configuration import setting_reader
 from chatproxy.configuration.database_settings import database_settings
+from chatproxy.configuration.sign_in_settings import single_sign_on
 from chatproxy.postgres.bundled import BundledPostgres
 from chatproxy.version import VERSION as VERSION
 
@@ -71,6 +72,14 @@ EMAIL_FROM: str = _values["EMAIL_FROM"]
 ADMIN_USERNAME: str = _values["ADMIN_USERNAME"]
 ADMIN_PASSWORD: str | None = _values["ADMIN_PASSWORD"]
 
+OIDC_ISSUER: str | None = _values["OIDC_ISSUER"]
+OIDC_NAME: str = _values["OIDC_NAME"]
+OIDC_DOMAINS: list[str] = _values["OIDC_DOMAINS"]
+OIDC_ROLES_CLAIM: str | None = _values["OIDC_ROLES_CLAIM"]
+OIDC_ROLES: dict[str, str] | None = _values["OIDC_ROLES"]
+OIDC_TEAMS_CLAIM: str | None = _values["OIDC_TEAMS_CLAIM"]
+SECOND_FACTOR: bool = _values["SECOND_FACTOR"]
+
 # Django.
 DEBUG: bool = _values["DEBUG"]
 # A process that `serve` did not prepare gets a random key: safe, but its sessions end with the process.
@@ -122,6 +131,23 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "chatproxy.page_protection.login_throttle.LoginThrottle",
 ]
+
+# Signing in with more than a password (`chatproxy.sign_in`). Without these settings, nothing of the library is
+# imported, and its tables are not made.
+USES_ALLAUTH = SECOND_FACTOR or OIDC_ISSUER is not None
+if USES_ALLAUTH:
+    INSTALLED_APPS += ["allauth", "allauth.account", "allauth.socialaccount"]
+    INSTALLED_APPS += ["allauth.socialaccount.providers.openid_connect"] if OIDC_ISSUER else []
+    INSTALLED_APPS += ["allauth.mfa"] if SECOND_FACTOR else []
+    MIDDLEWARE.append("allauth.account.middleware.AccountMiddleware")
+ACCOUNT_ADAPTER = "chatproxy.sign_in.library_hooks.Accounts"
+ACCOUNT_EMAIL_VERIFICATION = SOCIALACCOUNT_EMAIL_VERIFICATION = "none"  # the issuer has verified it, or nobody has
+ACCOUNT_REAUTHENTICATION_METHODS = ["password", "mfa"]  # not a code by e-mail
+SOCIALACCOUNT_ADAPTER = "chatproxy.sign_in.single_sign_on.SingleSignOn"
+SOCIALACCOUNT_PROVIDERS = single_sign_on(_values)
+MFA_ADAPTER = "chatproxy.sign_in.second_factors.SecondFactors"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_TOTP_ISSUER = "chatproxy"
 
 TEMPLATES = [
     {
@@ -209,6 +235,7 @@ SPECTACULAR_SETTINGS = {
 }
 
 UNFOLD = {
+    "LOGIN": {"form": "chatproxy.sign_in.password_login.PersonForm"},
     "SITE_TITLE": "chatproxy",
     "SITE_HEADER": "chatproxy",
     "SITE_URL": "usage.admin_pages.base_url.home",

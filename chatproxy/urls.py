@@ -5,12 +5,19 @@ The admin's modules are imported here, and not when Django is set up: commands s
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 
+from chatproxy.sign_in import password_login
+
 admin.autodiscover()
 
+admin.site.login = password_login.login  # type: ignore[assignment]  # people who are no staff sign in there, too
+
 urlpatterns = [
+    # By its name: only with these settings, a library is imported behind it.
+    *([path("admin/accounts/", include("chatproxy.sign_in.urls"))] if settings.USES_ALLAUTH else ()),
     path("admin/", include("usage.admin_pages.urls")),
     path("admin/", admin.site.urls),
     path("my-usage/", include("proxyapi.pages.my_usage")),

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from usage.addresses import is_loopback
+
 DATABASE_FORM = "postgresql://user:password@host:port/name"
 REDIS_FORM = "redis[s]://[user:password@]host[:port][/number] or unix:///path/to/socket"
 SMTP_FORM = "smtp+tls://user:password@host:587, smtp+ssl://user:password@host:465 or smtp://host:25"
@@ -39,6 +41,19 @@ def http_url(value: str) -> str:
     if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
         raise ValueError("is not a base URL; http://host[:port][/path] or https://…, without query")
     return value.rstrip("/")
+
+
+def issuer_url(value: str) -> str:
+    """Checks the address of an issuer of OpenID Connect, and returns it without a slash at its end.
+
+    Raises:
+        ValueError: `value` is no address, or is not encrypted although the issuer is another machine.
+    """
+    url = http_url(value)
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not is_loopback(parts.hostname or "") and parts.hostname != "localhost":
+        raise ValueError("is not encrypted; https://host[:port][/path]")
+    return url
 
 
 def upstream_url(value: str) -> str:

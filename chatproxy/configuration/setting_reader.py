@@ -21,6 +21,7 @@ from chatproxy.configuration.secret_strength import MIN_LENGTH
 from chatproxy.configuration.service_urls import (
     database_url,
     http_url,
+    issuer_url,
     passwords_of,
     redis_url,
     smtp_url,
@@ -46,6 +47,7 @@ from chatproxy.configuration.setting_parsers import (
     text,
     whole_number,
 )
+from chatproxy.configuration.sign_in_settings import domains, role_names
 from proxyapi import routes
 from usage.addresses import is_loopback
 
@@ -136,15 +138,33 @@ SETTINGS = (
     Setting("PUBLIC_URL", None, http_url, "Where people reach the gateway, for links in alerts. Unset: no links."),
     Setting("EMAIL_URL", None, smtp_url, "The mail server for alerts. Unset: no e-mail."),
     Setting("EMAIL_FROM", "chatproxy@localhost", email_address, "The sender of its e-mails."),
+    Setting("OIDC_ISSUER", None, issuer_url, "The issuer of single sign-on (OpenID Connect). Unset: passwords only."),
+    Setting("OIDC_CLIENT_ID", None, header_value, "This gateway's client id at the issuer."),
+    Setting("OIDC_CLIENT_SECRET", None, header_value, "Its client secret."),
+    Setting("OIDC_NAME", "single sign-on", text, "What the button of the login page calls it."),
+    Setting("OIDC_DOMAINS", [], domains, "Domains of e-mail addresses that may sign in."),
+    Setting("OIDC_ROLES_CLAIM", None, text, "The claim with a person's roles. Unset: groups are given by hand."),
+    Setting("OIDC_ROLES", None, role_names, "The groups that its values stand for, as llm-admins=admin,staff=viewer."),
+    Setting("OIDC_TEAMS_CLAIM", None, text, "The claim with a person's teams. Unset: teams are given by hand."),
+    Setting("SECOND_FACTOR", False, switch, "Whether people may protect their password by a second factor."),
     Setting("ADMIN_USERNAME", "admin", text, "The first admin's name."),
     Setting("ADMIN_PASSWORD", None, text, "The first admin's password. Generated at the first start."),
 )
 
 # Never shown or logged: the values of the former, and the passwords in the latter.
 SECRETS = frozenset(
-    {"OPENAI_API_KEY", "SECURITY_KEY", "ACCESS_TOKEN", "DJANGO_SECRET_KEY", "KEY_ENCRYPTION_KEY", "ADMIN_PASSWORD"}
+    {
+        "OPENAI_API_KEY",
+        "SECURITY_KEY",
+        "ACCESS_TOKEN",
+        "DJANGO_SECRET_KEY",
+        "KEY_ENCRYPTION_KEY",
+        "ADMIN_PASSWORD",
+        "OIDC_CLIENT_SECRET",
+    }
 )
 URLS_WITH_PASSWORDS = frozenset({"DATABASE_URL", "REDIS_URL", "EMAIL_URL"})
+NEEDED_WITH_ISSUER = ("OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET", "OIDC_DOMAINS")
 # The variables that name a file instead of a secret itself.
 FILE_NAMES = frozenset(name + SUFFIX for name in SECRETS | URLS_WITH_PASSWORDS)
 
@@ -165,6 +185,8 @@ def read(environment: Mapping[str, str]) -> SettingValues:
             values[setting.name] = setting.parse(raw) if raw else setting.default
         except ValueError as fault:
             raise ImproperlyConfigured(f"{setting.name} {fault}") from None
+    if values["OIDC_ISSUER"] and (missing := [name for name in NEEDED_WITH_ISSUER if not values[name]]):
+        raise ImproperlyConfigured(f"{missing[0]} is missing; single sign-on needs it, since OIDC_ISSUER is set")
     if (not is_loopback(values["HOST"]) or values["TRUSTED_PROXIES"]) and (short := short_secrets(values)):
         raise ImproperlyConfigured(f"{short[0]} {TOO_SHORT}")
     return values

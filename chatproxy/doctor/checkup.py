@@ -15,6 +15,7 @@ from chatproxy.doctor import (
     ledger_checks,
     redis_check,
     setting_checks,
+    sign_in_check,
 )
 from chatproxy.doctor.database_checks import Database
 from chatproxy.doctor.finding import Finding, Level, fault, warning
@@ -39,6 +40,7 @@ OF_HOST: Mapping[str, Callable[[], Iterable[Finding]]] = {
     "free disk space": host_checks.check_free_disk,
     "open files": host_checks.check_open_files,
     "Redis": redis_check.check_redis,
+    "single sign-on": sign_in_check.check_issuer,
 }
 OF_DATABASE: Mapping[str, Callable[[Database], Iterable[Finding]]] = {
     "database version": database_checks.check_version,

@@ -13,6 +13,9 @@ An attempt is counted for these subjects in turn. Once one limit refuses it, it 
 * the user name as tried from this network: 10 attempts;
 * the user name, from everywhere together: 1000 attempts.
 
+An attempt at a second factor, or at a password that is asked for again, is counted for the account (10 attempts) and
+for the network.
+
 A guesser with N networks has the smaller of 10 N and 1000 attempts at one name in 15 minutes, at most 35 million in a
 year. That is little against a password that passes the validators: 12 characters, and none of the common ones. A
 guesser with a hundred networks can use up the attempts of a name; then devices on which nobody has signed in have to
@@ -53,7 +56,12 @@ PER_NETWORK = 30
 PER_NAME_AND_NETWORK = 10
 PER_NAME = 1000
 REFUSED = "login_throttled"  # in chatproxy_refused_total; alerts are about this count, too
-ADMIN_LOGIN, KEY_LOGIN = LOGIN_VIEWS = ("admin:login", "my_usage:sign_in")
+ADMIN_LOGIN, KEY_LOGIN = "admin:login", "my_usage:sign_in"
+# The forms that ask a person, who has shown the password or is signed in, for another proof.
+SECOND_STEP = "mfa_authenticate"
+PROOFS = (SECOND_STEP, "account_reauthenticate", "mfa_reauthenticate", "mfa_reauthenticate_webauthn")
+LOGIN_VIEWS = (ADMIN_LOGIN, KEY_LOGIN, *PROOFS)
+PENDING_LOGIN = "account_login"  # where a session has the login whose second factor is missing (django-allauth)
 # The forms that change a password: the device on which one is sent gets a new cookie.
 PASSWORD_FORMS = ("admin:password_change", "admin:auth_user_password_change")
 
@@ -73,7 +81,7 @@ class LoginThrottle:
         with suppress(OperationalError, InterfaceError):  # the login or the change of the password has succeeded anyway
             if limits := getattr(request, "login_limits", ()):
                 take_back(limits)
-            if match.view_name in (ADMIN_LOGIN, *PASSWORD_FORMS):
+            if match.view_name in (ADMIN_LOGIN, SECOND_STEP, *PASSWORD_FORMS):
                 remember_user(request, response)
             elif match.view_name == KEY_LOGIN:
                 remember_key(request, response)
@@ -89,7 +97,7 @@ class LoginThrottle:
         if request.method != "POST" or match is None or match.view_name not in LOGIN_VIEWS:
             return None
         try:
-            limits = limits_of_admin(request) if match.view_name == ADMIN_LOGIN else limits_of_key(request)
+            limits = limits_of(match.view_name, request)
             seconds = count_attempt(limits)
         except (OperationalError, InterfaceError) as error:  # without a count, nobody may try to sign in
             return unavailable_page(error)
@@ -106,6 +114,26 @@ class LoginThrottle:
             answer = render(request, "login_throttled.html", facts, status=429)
         answer["Retry-After"] = str(math.ceil(seconds))
         return answer
+
+
+def limits_of(view_name: str, request: HttpRequest) -> list[LoginLimit]:
+    """Returns the limits for an attempt that is sent to a form, in the order in which they are counted."""
+    if view_name == KEY_LOGIN:
+        return limits_of_key(request)
+    return limits_of_admin(request) if view_name == ADMIN_LOGIN else limits_of_proof(request)
+
+
+def limits_of_proof(request: HttpRequest) -> list[LoginLimit]:
+    """Returns the limits for an attempt at a second factor or at a repeated password: of the account, then by address.
+
+    A code has six digits, so the account alone counts, wherever the attempts come from: whoever makes them has shown
+    the password already.
+    """
+    pending = request.session.get(PENDING_LOGIN)
+    named = pending.get("user_pk") if isinstance(pending, dict) else None
+    who = request.user.pk if request.user.pk is not None else named
+    of_account = [LoginLimit(_digest("proof", str(who)), PER_DEVICE, is_own=True)] if who is not None else []
+    return [*of_account, *_limits_of_address(request, "address of a proof")]
 
 
 def limits_of_admin(request: HttpRequest) -> list[LoginLimit]:

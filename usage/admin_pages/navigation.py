@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypedDict
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
 
@@ -69,6 +70,7 @@ def sections(_request: HttpRequest) -> list[Section]:
                 _entry("Users", "person", "admin:auth_user_changelist", "auth.view_user"),
                 _entry("Groups", "group", "admin:auth_group_changelist", "auth.view_group"),
                 _entry("Audit log", "history", "admin:admin_logentry_changelist", "admin.view_logentry"),
+                *([_entry("Second factor", "lock", "mfa_index")] if settings.SECOND_FACTOR else ()),
             ],
         },
     ]

@@ -19,6 +19,7 @@ VALUES = {
     "DJANGO_SECRET_KEY": SECRET * 3,
     "KEY_ENCRYPTION_KEY": SECRET * 2,
     "ADMIN_PASSWORD": "a password with spaces",
+    "OIDC_CLIENT_SECRET": SECRET,
     "DATABASE_URL": f"postgresql://me:{SECRET}@host/db",
     "REDIS_URL": f"redis://:{SECRET}@host",
     "EMAIL_URL": f"smtp://me:{SECRET}@host",

@@ -1,0 +1,51 @@
+"""The tables of django-allauth in the admin: second factors, which can be deleted there, and nothing else.
+
+The library registers all of its tables, with forms in which a second factor or a secret could be entered.
+"""
+
+from __future__ import annotations
+
+from allauth.account.models import EmailAddress
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
+from django.apps import apps
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.db.models import Model
+from django.http import HttpRequest
+
+from chatproxy.accounts.grants import may_change_user
+from usage.admin_pages.admin_base import ReadOnlyAdmin
+
+for model in (EmailAddress, SocialAccount, SocialApp, SocialToken):
+    if admin.site.is_registered(model):
+        admin.site.unregister(model)
+
+
+class SecondFactorAdmin(ReadOnlyAdmin):
+    """The admin's page of second factors: whoever may change an account may delete its factors, to help its owner."""
+
+    list_display = fields = readonly_fields = ("user", "type", "created_at", "last_used_at")
+    list_select_related = ("user",)
+    search_fields = ("user__username",)
+    show_full_result_count = False
+    empty_words = "The second factors that people have set up will be listed here."
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("auth.change_user")
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return request.user.has_perm("auth.change_user")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        owner: User | None = getattr(obj, "user", None)
+        return request.user.has_perm("auth.change_user") and (owner is None or may_change_user(request.user, owner))
+
+    def get_actions(self, request: HttpRequest) -> dict[str, object]:
+        """Returns that nothing can be done to many rows at once, since each needs a look at its owner's rights."""
+        return {}
+
+
+if apps.is_installed("allauth.mfa"):
+    factors = apps.get_app_config("mfa").get_model("Authenticator")
+    admin.site.unregister(factors)
+    admin.site.register(factors, SecondFactorAdmin)

@@ -1,0 +1,50 @@
+"""What django-allauth asks about accounts and logins, whichever way a person signs in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.internal.flows.login import get_authentication_records, perform_password_login
+from allauth.account.models import Login
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+
+from chatproxy.sign_in.password_login import is_own, landing
+
+SINGLE_SIGN_ON_SECONDS = 12 * 3600  # then the issuer is asked again, so that a person who has left does not stay
+
+
+class Accounts(DefaultAccountAdapter):  # type: ignore[misc]  # the library has no types
+    """The rules of accounts: strangers cannot register, and links lead only to this server."""
+
+    def is_open_for_signup(self, request: HttpRequest) -> bool:
+        """Returns that nobody can register: accounts are made by administrators and by single sign-on."""
+        return False
+
+    def is_safe_url(self, url: str) -> bool:
+        """Returns whether people may be sent to a URL; unlike the library's, only hosts of this request are allowed."""
+        return is_own(self.request, url)
+
+    def get_client_ip(self, request: HttpRequest) -> str:
+        """Returns the client's address, which a trusted proxy may have named."""
+        return str(request.META.get("REMOTE_ADDR", ""))
+
+    def get_login_redirect_url(self, request: HttpRequest) -> str:
+        """Returns where people go by default."""
+        return landing(request.user, "")
+
+    def post_login(self, request: HttpRequest, user: User, *, redirect_url: str | None, **_: Any) -> HttpResponse:
+        """Leads a person on who has just signed in; limits the session if it was by single sign-on."""
+        records = get_authentication_records(request, user)
+        if any(record["method"] == "socialaccount" for record in records):
+            request.session.set_expiry(SINGLE_SIGN_ON_SECONDS)
+        wanted = redirect_url if redirect_url and self.is_safe_url(redirect_url) else ""
+        return HttpResponseRedirect(landing(user, wanted))
+
+
+def finish_login(request: HttpRequest, user: User, url: str) -> HttpResponse:
+    """Signs a person in whose password was right, and sends them to `url`; asks for their second factor before."""
+    credentials = {"username": user.get_username()}
+    answer: HttpResponse = perform_password_login(request, credentials, Login(user=user, redirect_url=url))
+    return answer

@@ -1,0 +1,95 @@
+"""The login page at `/admin/login/`, for everybody who has an account: staff go to the admin, others to "My usage".
+
+It stands in place of the admin's own login, which lets only staff in. With `SECOND_FACTOR`, a person who has set up a
+second factor is asked for it before they are signed in.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from django.conf import settings
+from django.contrib import admin
+from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.contrib.auth.forms import AuthenticationForm
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
+from django.contrib.auth.views import LoginView
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.module_loading import import_string
+from django.views.decorators.cache import never_cache
+from unfold.forms import AuthenticationForm as StaffForm
+
+
+class FinishLogin(Protocol):
+    """Function that signs a person in whose password was right, after further questions if there are any."""
+
+    def __call__(self, request: HttpRequest, user: User, url: str) -> HttpResponse: ...
+
+
+class PersonForm(StaffForm):  # type: ignore[misc]  # unfold has no types
+    """The form of the login page, with the look of the admin; it takes people who are no staff, too."""
+
+    def confirm_login_allowed(self, user: User) -> None:
+        """Checks that a person whose password was right may sign in.
+
+        Raises:
+            ValidationError: the account is not active.
+        """
+        AuthenticationForm.confirm_login_allowed(self, user)
+
+
+class PasswordLogin(LoginView):
+    """View of the login page: signs a person in who sends the right password, and leads them on."""
+
+    template_name = "admin/login.html"
+    authentication_form = PersonForm
+
+    def form_valid(self, form: AuthenticationForm) -> HttpResponse:
+        """Signs the person in, or asks for their second factor first."""
+        user = form.get_user()
+        url = landing(user, self.get_redirect_url())
+        if not settings.USES_ALLAUTH:
+            super().form_valid(form)
+            return HttpResponseRedirect(url)
+        # By its name, since without the settings for it the library behind it cannot be imported.
+        finish: FinishLogin = import_string("chatproxy.sign_in.library_hooks.finish_login")
+        return finish(self.request, user, url)
+
+
+@never_cache
+def login(request: HttpRequest, extra_context: dict[str, object] | None = None) -> HttpResponseBase:
+    """Shows the login page, or signs a person in by it; whoever is signed in and has a page to go to is led there."""
+    if request.method == "GET" and request.user.is_authenticated:
+        wanted = request.GET.get(REDIRECT_FIELD_NAME, "")
+        # Staff who lack the right for the page that they asked for may want to sign in as somebody else.
+        if not request.user.is_staff or not wanted:
+            return redirect(landing(request.user, wanted if is_own(request, wanted) else ""))
+    context = {
+        **admin.site.each_context(request),
+        "title": "Log in",
+        "app_path": request.get_full_path(),
+        "username": request.user.get_username(),
+        "next": request.GET.get(REDIRECT_FIELD_NAME, ""),
+        "single_sign_on": settings.OIDC_NAME if settings.OIDC_ISSUER else "",
+        **(extra_context or {}),
+    }
+    request.current_app = admin.site.name  # as Django's admin sets it
+    return PasswordLogin.as_view(extra_context=context)(request)
+
+
+def landing(user: AbstractBaseUser | AnonymousUser, wanted: str) -> str:
+    """Returns where a person goes after the login: to the page that they wanted, if they may open it at all.
+
+    `wanted` is a path of this server, or empty. Staff go to the admin by default, others to "My usage".
+    """
+    if getattr(user, "is_staff", False):
+        return wanted or reverse("admin:index")
+    return wanted if wanted and not wanted.startswith(reverse("admin:index")) else reverse("my_usage:show")
+
+
+def is_own(request: HttpRequest, url: str) -> bool:
+    """Returns whether a URL leads to a page of this server, so that people may be sent there."""
+    return url_has_allowed_host_and_scheme(url, {request.get_host()}, require_https=request.is_secure())

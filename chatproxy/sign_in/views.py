@@ -1,0 +1,64 @@
+"""The pages below `/admin/accounts/` that are ours: the way to the issuer and back, and where the library leads to."""
+
+from __future__ import annotations
+
+from urllib.parse import urlencode
+
+from allauth.socialaccount.providers.oauth2.client import OAuth2Error
+from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView, OAuth2LoginView
+from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.contrib.auth import logout as end_session
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
+from requests import RequestException
+
+from chatproxy.sign_in.password_login import is_own
+from chatproxy.sign_in.provider import PROVIDER_ID, Issuer
+from chatproxy.sign_in.single_sign_on import refusal
+
+
+@require_POST
+@never_cache
+def start(request: HttpRequest) -> HttpResponse:
+    """Sends a person to the issuer, to sign in there; `next` in the form is where they go afterwards."""
+    wanted = request.POST.get(REDIRECT_FIELD_NAME, "")
+    # The library reads more parameters, with which a link could change what the issuer is asked.
+    request.GET = QueryDict(urlencode({REDIRECT_FIELD_NAME: wanted}) if is_own(request, wanted) else "")
+    request.POST = QueryDict()
+    try:
+        answer: HttpResponse = OAuth2LoginView.adapter_view(Issuer(request, PROVIDER_ID))(request)
+    except (RequestException, OAuth2Error, KeyError, ValueError):  # it does not answer, or not as an issuer does
+        return refusal(request, "The sign-in service cannot be reached. Try again, or sign in with your password.")
+    # A page, and not a redirect: the Content-Security-Policy of forms (`form-action`) holds for the redirects, too, and
+    # the issuer may send people on to any host.
+    return render(request, "sign_in/leave.html", {"url": answer["Location"]}) if answer.status_code == 302 else answer
+
+
+@require_GET
+@never_cache
+def callback(request: HttpRequest, provider_id: str) -> HttpResponse:
+    """Takes a person back from the issuer: signs them in, or says why not."""
+    try:
+        answer: HttpResponse = OAuth2CallbackView.adapter_view(Issuer(request, provider_id))(request)
+    except (RequestException, OAuth2Error, KeyError, ValueError):  # what it sent is not what an issuer sends
+        return refusal(request, "The sign-in was not completed. Try again; if it fails again, tell an administrator.")
+    return answer
+
+
+def login(request: HttpRequest) -> HttpResponse:
+    """Redirects to the login page, where the library expects one of its own."""
+    return redirect("admin:login")
+
+
+@require_POST
+def logout(request: HttpRequest) -> HttpResponse:
+    """Ends the session, also one in which the second factor is still missing, and redirects to the login page."""
+    end_session(request)
+    return redirect("admin:login")
+
+
+def inactive(request: HttpRequest) -> HttpResponse:
+    """Says that the account is not active."""
+    return refusal(request, "Your account is not active. Ask an administrator.")

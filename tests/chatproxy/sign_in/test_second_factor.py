@@ -1,0 +1,120 @@
+"""A password alone does not sign in who has set up a second factor, and its codes cannot be guessed."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import re
+import time
+from collections.abc import Iterator
+
+import httpx2
+import psycopg
+import pytest
+
+from tests.simulator.server import Simulator
+from tests.support.servers.databases import new_database
+from tests.support.servers.gateway import ADMIN_PASSWORD, PATIENCE, Gateway, run_gateway
+from tests.support.servers.openid_provider import token_in
+
+FACTORS = "/admin/accounts/second-factor/"
+CODE = re.compile(r"\b[0-9a-f]{8}\b")
+
+
+@pytest.fixture(scope="module")
+def gateway(
+    _simulator: Simulator, gateway_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    settings = {"SECOND_FACTOR": "true", "ADMIN_PASSWORD": ADMIN_PASSWORD}
+    with (
+        new_database(gateway_database) as url,
+        run_gateway(_simulator.base_url, url, tmp_path_factory.mktemp("factor"), **settings) as gateway,
+    ):
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def codes(gateway: Gateway) -> list[str]:
+    """Sets up an authenticator app and recovery codes for the first admin, and returns the unused codes."""
+    browser = gateway.sign_in()
+    page = browser.get(f"{FACTORS}totp/activate/")
+    assert page.url.path == "/admin/accounts/password/"  # a session alone does not add a factor
+    form = {"csrfmiddlewaretoken": token_in(page), "password": ADMIN_PASSWORD}
+    page = browser.post(str(page.url), data=form)
+    secret = re.search(r'value="([A-Z2-7]{32})"', page.text)
+    assert secret is not None, (page.url, page.text[-1500:])
+    form = {"csrfmiddlewaretoken": token_in(page), "code": totp(secret[1])}
+    answer = browser.post(f"{FACTORS}totp/activate/", data=form)
+    assert "Incorrect code" not in answer.text
+    found = CODE.findall(browser.get(f"{FACTORS}recovery-codes/").text)
+    assert len(found) == 10
+    with psycopg.connect(gateway.variables["DATABASE_URL"]) as connection:
+        stored = str(connection.execute("SELECT data::text FROM mfa_authenticator").fetchall())
+    assert secret[1] not in stored  # it is encrypted
+    browser.close()
+    return found
+
+
+def totp(secret: str) -> str:
+    """The code that an authenticator app shows now for a secret (RFC 6238)."""
+    digest = hmac.digest(base64.b32decode(secret), int(time.time() // 30).to_bytes(8, "big"), "sha1")
+    offset = digest[-1] & 15
+    return f"{(int.from_bytes(digest[offset : offset + 4], 'big') & 0x7FFFFFFF) % 1_000_000:06d}"
+
+
+def enter_password(gateway: Gateway) -> tuple[httpx2.Client, httpx2.Response]:
+    browser = httpx2.Client(base_url=gateway.url, timeout=PATIENCE, follow_redirects=True)
+    form = {"username": "admin", "password": ADMIN_PASSWORD}
+    form["csrfmiddlewaretoken"] = token_in(browser.get("/admin/login/"))
+    return browser, browser.post("/admin/login/?next=/admin/usage/request/", data=form)
+
+
+def test_a_password_is_not_enough(gateway: Gateway, codes: list[str]) -> None:
+    browser, page = enter_password(gateway)
+    assert page.url.path == f"{FACTORS}authenticate/"
+    for path in ("/admin/", "/admin/usage/request/", FACTORS, f"{FACTORS}recovery-codes/"):
+        assert browser.get(path).url.path in ("/admin/login/", f"{FACTORS}authenticate/"), path
+
+    page = browser.get(f"{FACTORS}authenticate/")
+    wrong = browser.post(f"{FACTORS}authenticate/", data={"csrfmiddlewaretoken": token_in(page), "code": "00000000"})
+    assert "Incorrect code" in wrong.text
+    form = {"csrfmiddlewaretoken": token_in(wrong), "code": codes[0]}
+    assert browser.post(f"{FACTORS}authenticate/", data=form).url.path == "/admin/usage/request/"
+    browser.close()
+
+
+def test_a_code_counts_once(gateway: Gateway, codes: list[str]) -> None:
+    for _ in range(2):
+        browser, page = enter_password(gateway)
+        form = {"csrfmiddlewaretoken": token_in(page), "code": codes[1]}
+        last = browser.post(f"{FACTORS}authenticate/", data=form)
+        browser.close()
+    assert "Incorrect code" in last.text
+
+
+def test_a_session_alone_shows_no_codes_and_removes_no_factor(gateway: Gateway, codes: list[str]) -> None:
+    browser, page = enter_password(gateway)
+    form = {"csrfmiddlewaretoken": token_in(page), "code": codes[2]}
+    browser.post(f"{FACTORS}authenticate/", data=form)
+    for path in ("recovery-codes/", "recovery-codes/generate/", "totp/deactivate/", "webauthn/add/"):
+        page = browser.get(f"{FACTORS}{path}")
+        assert page.url.path == "/admin/accounts/password/", path
+        assert not CODE.search(page.text)
+    browser.close()
+
+
+def test_codes_cannot_be_guessed(gateway: Gateway, codes: list[str]) -> None:
+    browser, page = enter_password(gateway)
+    for number in range(12):
+        form = {"csrfmiddlewaretoken": token_in(page), "code": f"{number:08d}"}
+        answer = browser.post(f"{FACTORS}authenticate/", data=form)
+        if answer.status_code == 429:
+            break
+    assert answer.status_code == 429
+    browser.close()
+
+    # Another session of the same account waits, too, with the right code.
+    browser, page = enter_password(gateway)
+    form = {"csrfmiddlewaretoken": token_in(page), "code": codes[3]}
+    assert browser.post(f"{FACTORS}authenticate/", data=form).status_code == 429
+    browser.close()
