@@ -263,7 +263,7 @@ class TooManyPages(RateLimited):
 
 
 class BudgetExceeded(ProxyError):
-    """Error 429: a call may cost more than the budget of its key has left.
+    """Error 429: a call may cost more than the budget of its key, or of the key's team, has left.
 
     OpenAI's SDKs send a call again after a 429; with `is_final`, the header `X-Should-Retry: false` tells them not to.
     """
@@ -273,8 +273,8 @@ class BudgetExceeded(ProxyError):
     code = "budget_exceeded"
     message = "The budget of this key is used up."
 
-    def __init__(self, message: str, *, retry_after: int, is_final: bool) -> None:
-        super().__init__(message, retry_after=retry_after)
+    def __init__(self, message: str, *, retry_after: int, is_final: bool, param: str | None = None) -> None:
+        super().__init__(message, retry_after=retry_after, param=param)
         if is_final:
             self.headers["X-Should-Retry"] = "false"
 

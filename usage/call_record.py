@@ -187,6 +187,7 @@ class CallRecord(Counts, total=False):
     objects_last: bool  # whether upstream stores these objects until they are deleted
     previous_response_id: str  # of the response that the call continues; only of a call that states no session
     lease: LeaseShare  # of a call of a key with a budget; absent if there is nothing to take off a lease
+    team_lease: LeaseShare  # the same, of the budget of the key's team
     fault: str  # the error with which the database has refused the row; only in dead letters
 
 
@@ -199,6 +200,7 @@ class SummedRow(Counts, total=False):
     request_id: UUID
     started_at: datetime
     key_name: str
+    team: str
     request_model: str
     response_model: str
     route: str

@@ -458,8 +458,30 @@ class UsageDay(models.Model):
         return f"{self.day} {self.key_name}"
 
 
+class TeamDay(models.Model):
+    """The sums of one day (UTC) of the calls of one team's keys. The team's budgets are compared with these sums.
+
+    A call counts for the team that its key was in when the call was made, as its row says. Calls without a team have no
+    sums here.
+    """
+
+    pk = models.CompositePrimaryKey("team", "day")
+    team = models.CharField(max_length=200)
+    day = models.DateField()
+    calls = models.BigIntegerField()
+    unpriced_calls = models.BigIntegerField()
+    input_tokens = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    cost = models.DecimalField(max_digits=20, decimal_places=8)
+    estimated_cost = models.DecimalField(**_PART)
+    provisional_cost = models.DecimalField(**_PART)
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.team}"
+
+
 class Hold(models.Model):
-    """A part of a key's budget, in dollars, that is set aside for one worker (a lease) or one call (a reservation).
+    """A part of the budget of a key or a team, in dollars, set aside for one worker (a lease) or call (a reservation).
 
     A lease is what a worker may use for the calls of one day (`usage.money.leases`). It includes what ended calls have
     cost whose rows are not in the table of calls yet. A reservation outside of a lease is of a background response, or
@@ -467,7 +489,9 @@ class Hold(models.Model):
     """
 
     request_id = models.UUIDField(primary_key=True, help_text="Of the call, or an id of the lease's own.")
+    # A lease is of a key or of a team, and the other of these two is empty. A reservation may be of both.
     key_name = models.CharField(max_length=200)
+    team = models.CharField(max_length=200, default="", db_default="")
     day = models.DateField(help_text="Of the calls' start (UTC): the day whose budget it is held of.")
     dollars = models.DecimalField(max_digits=20, decimal_places=8)
     made_at = models.DateTimeField(db_default=Now(), help_text="When it was made or, of a lease, renewed.")
@@ -481,7 +505,10 @@ class Hold(models.Model):
     recalled_at = models.DateTimeField(null=True, help_text="When another worker last needed what no call uses.")
 
     class Meta:
-        indexes = (models.Index(fields=["key_name"], name="usage_hold_key"),)
+        indexes = (
+            models.Index(fields=["key_name"], name="usage_hold_key"),
+            models.Index(fields=["team"], name="usage_hold_team", condition=~models.Q(team="")),
+        )
 
     def __str__(self) -> str:
         return f"{self.request_id} {self.key_name} {self.dollars}"

@@ -32,13 +32,13 @@ class KindFacts:
 LASTS = "The fault must last for so long."
 KINDS = {
     AlertKind.BUDGET: KindFacts(
-        "A key has spent so much of its budget of a day or of a month, or of its lifetime budget.",
-        "Tell the key's owner, or raise the budget.",
+        "A key or a team has spent so much of its budget of a day or of a month, or of its lifetime budget.",
+        "Tell the owner of the key or the leads of the team, or raise the budget.",
         "admin/proxyapi/accesskey/",
         threshold="Percent of the budget.",
     ),
     AlertKind.BUDGET_REFUSALS: KindFacts(
-        "Calls of a key were refused because its budget had no room for what they could cost.",
+        "Calls of a key were refused because its budget, or its team's, had no room for what they could cost.",
         "Tell the key's owner, or raise the budget.",
         "admin/proxyapi/accesskey/",
         threshold="Refused calls of one key in the window.",
@@ -123,7 +123,7 @@ KINDS = {
 class FoundFault:
     """A fault that is there now: its subject (empty for the whole gateway), and words for people.
 
-    `query` selects the subject on the page of the kind. `since` is when the fault was first found.
+    `query` selects the subject on the page of the kind, or on `page`. `since` is when the fault was first found.
     """
 
     subject: str
@@ -131,11 +131,12 @@ class FoundFault:
     detail: str
     since: datetime
     query: dict[str, str] = field(default_factory=dict)
+    page: str = ""
 
 
 def page_of(rule: AlertRule, fault: FoundFault) -> str:
     """Returns the path of the page with details of a fault that a rule has found, relative to the gateway's root."""
-    path = KINDS[AlertKind(rule.kind)].page
+    path = fault.page or KINDS[AlertKind(rule.kind)].page
     return f"{path}?{urlencode(fault.query)}" if fault.query else path
 
 

@@ -12,7 +12,7 @@ from django.db.models import Sum
 
 from chatproxy.alert_models import AlertKind, AlertRule
 from chatproxy.alerts.kinds import FoundFault, one_line
-from proxyapi.limits.budget_use import read_used_budgets
+from proxyapi.keys.budget_use import read_used_budgets
 from proxyapi.models import AccessKey
 from usage.models import Dimension, ErrorTotal, Outcome, Span
 from usage.page_data.formatting import count, dollars, duration
@@ -24,6 +24,7 @@ FAILED = (Outcome.UPSTREAM_ERROR, Outcome.TIMEOUT, Outcome.UNREACHABLE, Outcome.
 BUDGET_CODE = "budget_exceeded"  # of `proxyapi.exceptions.BudgetExceeded`, whose import would load much more
 LEAST_CALLS = 20  # of fewer calls, neither a rate of errors nor a percentile says anything
 USUAL_DAYS = 7
+TEAMS_PAGE = "admin/proxyapi/team/"
 LEAST_TIMES_USUAL = 3  # how many times the usual rate of errors opens an alert
 LEAST_SLOW_MS = 5000.0
 SPANS = {"day": "budget for today", "month": "budget for this month", "total": "lifetime budget"}
@@ -37,12 +38,16 @@ def find_used_budgets(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
     for used in read_used_budgets(now.date()):
         if used.part_spent * 100 >= _threshold(rule):
             percent = f"{used.part_spent * 100:.0f} %"
+            kind, name = used.spender
+            # A key and a team may have the same name, and none of them begins with a space.
+            subject = f"{name}, {used.span}" if kind == "key" else f" team {name}, {used.span}"
             yield FoundFault(
-                f"{used.key}, {used.span}",
-                f"Key {one_line(used.key)} has spent {percent} of its {SPANS[used.span]}",
+                subject,
+                f"{kind.capitalize()} {one_line(name)} has spent {percent} of its {SPANS[used.span]}",
                 f"{dollars(used.spent)} of {dollars(used.budget)} spent, {dollars(used.reserved)} more reserved.",
                 now,
-                {"q": used.key},
+                {"q": name},
+                "" if kind == "key" else TEAMS_PAGE,
             )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxyapi.limits.budget_use import read_used_budgets
+from proxyapi.keys.budget_use import read_used_budgets
 from usage.database.clock import clock_difference, database_now
 from usage.live.shipping_state import BudgetUse
 from usage.upkeep.periodic_thread import PeriodicThread
@@ -34,10 +34,11 @@ class DatabaseWatch(PeriodicThread):
 
 
 def fullest_budgets(most: int) -> list[BudgetUse]:
-    """Returns the `most` budgets of active keys with the largest part spent or reserved, the fullest first.
+    """Returns the `most` budgets of active keys and teams with the largest part spent or reserved, the fullest first.
 
     Raises:
         django.db.Error: the database does not answer.
     """
-    used = [BudgetUse(one.key, one.span, one.part_used) for one in read_used_budgets(database_now().date())]
-    return sorted(used, key=lambda use: (-use.part, use.key, use.span))[:most]
+    today = database_now().date()
+    used = [BudgetUse(one.spender.name, one.span, one.part_used, one.spender.kind) for one in read_used_budgets(today)]
+    return sorted(used, key=lambda use: (-use.part, use.kind, use.name, use.span))[:most]

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from proxyapi.limits.budgets import Reservation
 from proxyapi.limits.limiter import Ticket
+from proxyapi.limits.reservation import Reservation
 from usage.call_record import CallRecord
 
 

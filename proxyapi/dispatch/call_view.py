@@ -38,7 +38,7 @@ from proxyapi.dispatch.throttling import KeyLimits, Throttle
 from proxyapi.exceptions import (
     ProxyError,
 )
-from proxyapi.keys.callers import UNLIMITED, Caller
+from proxyapi.keys.callers import Caller
 from proxyapi.limits import budgets
 from proxyapi.limits.output_limits import add_output_limit, limit_by_key
 from proxyapi.limits.request_content import Form
@@ -214,7 +214,7 @@ class CallView(ProxyView):
             model_policy.check_models(request.route, request.method, named, caller)
 
     async def reserve(self, method: str, route: Route | None, body: JSONBody | Form | None) -> None:
-        """Reserves dollars in the budgets of the call's key, if it has budgets: the most that the call can cost.
+        """Reserves dollars in the budgets of the call's key and team, if there are any: the most that it can cost.
 
         Stores in the call's facts the usage that was reserved for and, if the budgets pay only for a shorter answer,
         that limit of output tokens (`output_limit`).
@@ -224,7 +224,7 @@ class CallView(ProxyView):
                 sent upstream.
         """
         call, caller = self.call.request, self.caller
-        if caller.budgets == UNLIMITED:
+        if not caller.budget_ceilings:
             return
         ceiling = await budgets.find_ceiling(method, route, body)
         if ceiling is not None and (limit := self.call.facts.output_limit) is not None:

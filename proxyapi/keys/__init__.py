@@ -9,6 +9,8 @@ upstream account pays for a caller's calls.
 For commands only: `audit_log` records who has changed a key or a team; `litellm_tables` reads the keys of a LiteLLM
 proxy, and `litellm_keys` says which keys of ours are like them.
 
+`budget_use` reads how much of all budgets is used, for alerts and metrics.
+
 The table, and the rules for making, rotating and revoking a key, are `proxyapi.models`; digests and sealing are
 `proxyapi.sealing`. Nothing here knows a call: `proxyapi.dispatch` applies what a key may do.
 """

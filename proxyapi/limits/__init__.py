@@ -7,10 +7,9 @@ for all processes, over `redis_link`. `limit_headers` writes the `x-ratelimit-*`
 Output: `output_limits` reads the limits of output tokens that calls state, and adds those that the gateway chooses.
 
 Budgets: `cost_ceiling` estimates the most that a call can consume, from its body (`request_content`); `budgets`
-reserves that amount (`usage.money.reservations`) before the call is sent upstream, and replaces it by the cost
-afterwards. `allowances` are for times when the database is away.
-`usage_estimates` estimates from the same ceiling what a call has used whose answer does not state it. `budget_use`
-reads how much of all budgets is used.
+reserves that amount (`usage.money.reservations`) before the call is sent upstream; a `reservation` is replaced by the
+cost afterwards. `allowances` are for times when the database is away.
+`usage_estimates` estimates from the same ceiling what a call has used whose answer does not state it.
 
 Counted limits import `proxyapi.keys`, budgets also `proxyapi.bodies`. Neither may import `proxyapi.call` or a view.
 """

@@ -1,44 +1,48 @@
-"""What keys with budgets may spend while the database is away, beyond what this worker has leased for them."""
+"""What keys and teams with budgets may spend while the database is away, beyond what this worker has leased."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 from proxyapi.exceptions import BudgetUnavailable
-from proxyapi.keys.callers import Caller
+from proxyapi.keys.callers import Ceilings
 from usage.money.reservations import reservations
+from usage.money.spenders import Spender
 
 OUTAGE_PART = Decimal("0.05")
 OUTAGE_CALLS = 20
 
 
 class Allowances:
-    """The small amounts of dollars that keys with budgets may spend in this process while the database is away.
+    """The small amounts of dollars that keys and teams with budgets may spend in this process without the database.
 
-    In each outage, a key may spend `OUTAGE_PART` of its smallest budget, in at most `OUTAGE_CALLS` calls.
+    In each outage, a spender may spend `OUTAGE_PART` of its smallest budget, in at most `OUTAGE_CALLS` calls.
     """
 
     def __init__(self) -> None:
         self._outage = 0
-        self._used: dict[str, tuple[Decimal, int]] = {}
+        self._used: dict[Spender, tuple[Decimal, int]] = {}
 
-    def use(self, caller: Caller, dollars: Decimal, least: Decimal) -> Decimal:
-        """Takes dollars for a call from the allowance that the call's key has while the database is away.
+    def use(self, ceilings: Sequence[Ceilings], dollars: Decimal, least: Decimal) -> Decimal:
+        """Takes dollars for a call from the allowances that its key and team have while the database is away.
 
-        Returns what it took: `dollars`, or all that is left if this is less, but at least `least`.
+        `ceilings` are those with budgets. Returns what it took: `dollars`, or all that is left if this is less, but at
+        least `least`.
 
         Raises:
-            BudgetUnavailable: less than `least` is left, or the key has made all its calls of this outage.
+            BudgetUnavailable: less than `least` is left, or all calls of this outage were made.
         """
         if self._outage != reservations.outages:
             self._outage = reservations.outages
             self._used.clear()
-        spent, calls = self._used.get(caller.name, (Decimal(0), 0))
-        used = min(dollars, OUTAGE_PART * (caller.budgets.tightest or 0) - spent)
-        if used < least or calls >= OUTAGE_CALLS:
+        used = {one.spender: self._used.get(one.spender, (Decimal(0), 0)) for one in ceilings}
+        left = (OUTAGE_PART * (one.budgets.tightest or 0) - used[one.spender][0] for one in ceilings)
+        taken = min(dollars, *left)
+        if taken < least or any(calls >= OUTAGE_CALLS for _, calls in used.values()):
             raise BudgetUnavailable
-        self._used[caller.name] = (spent + used, calls + 1)
-        return used
+        self._used |= {spender: (spent + taken, calls + 1) for spender, (spent, calls) in used.items()}
+        return taken
 
 
 allowances = Allowances()

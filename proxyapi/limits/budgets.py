@@ -1,9 +1,9 @@
 """Reserves budget for calls: the most that a call can cost is reserved before the call is sent upstream.
 
-The reservation is made in the worker's lease of the key's budgets (`usage.money.leases`). When the call has ended,
-the reserved amount is replaced by the cost of the call. While the database is away, each worker lets a key use what the
-worker has leased, and then a small part of its tightest budget (`allowances`); beyond it the key gets 503. The costs of
-these calls count against the budget as soon as their rows are in the database.
+The reservation is made in the worker's leases of the budgets (`usage.money.leases`): of the key's, and of its
+team's. While the database is away, each worker lets a key use what the worker has leased, and then a small part of
+the tightest budget (`allowances`); beyond it the key gets 503. The costs of these calls count against the budgets as
+soon as their rows are in the database.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
 from decimal import ROUND_UP, Decimal
@@ -21,20 +22,17 @@ from django.conf import settings
 from proxyapi.bodies import large_bodies
 from proxyapi.bodies.json_body import JSONBody
 from proxyapi.exceptions import BudgetExceeded, BudgetUnavailable, ModelNotPriced
-from proxyapi.keys.callers import Budgets, Caller
+from proxyapi.keys.callers import Caller, Ceilings
 from proxyapi.limits.allowances import allowances
 from proxyapi.limits.cost_ceiling import CostCeiling, ceiling_of
 from proxyapi.limits.request_content import Form
+from proxyapi.limits.reservation import Reservation
 from proxyapi.routes import Route
-from usage.answers.reader import UNFINISHED_STATUSES
-from usage.call_record import CallRecord
 from usage.ledger import ledger
-from usage.models import UsageSource
-from usage.money.billing import highest_cost, price_call
+from usage.money.billing import highest_cost
 from usage.money.lease_statements import SPANS
 from usage.money.leases import BudgetState, CallShare, Wanted
 from usage.money.reservations import ReservationsUnavailable, reservations
-from usage.money.spent_and_reserved import responses_are_polled
 
 logger = logging.getLogger(__name__)
 
@@ -46,64 +44,7 @@ PROJECT_TIERS: dict[str, tuple[str, ...]] = {"dearest": ("priority",), "default"
 ENDING_SECONDS = 0.05  # within which every worker has settled a call whose answer its caller has just got
 # How long a call waits for other workers to give back what they do not use. They look once a second.
 RECALL_SECONDS = 2.5
-# Errors of a row that cannot be priced as it is. It gets a stub in the tables (`usage.journal_shipping.delivery`).
-UNREADABLE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 RETRY_AFTER_HELD_SECONDS = 5  # calls in flight end soon, and most cost less than was reserved for them
-
-
-@dataclass(frozen=True)
-class Reservation:
-    """The dollars of a key's budgets that are reserved for one call until it ends.
-
-    `share` is the call's part of its worker's lease: the dollars that the worker has reserved for the key in advance.
-    It is None for a call made while the database is away, which is paid from the key's small allowance (`Allowances`).
-    """
-
-    share: CallShare | None
-
-    def record(self) -> CallRecord:
-        """Returns the field `lease` of the call's journal record: the reserved dollars, and the id of their lease.
-
-        Returns an empty record for a call that was admitted while the database was away.
-        """
-        return {} if self.share is None else {"lease": self.share.record}
-
-    def release(self) -> None:
-        """Gives all reserved dollars back to the key's budgets, because the call will not go upstream, or has ended."""
-        if self.share is not None:
-            reservations.settle(self.share, Decimal(0))
-
-    def give_up(self) -> None:
-        """Counts all reserved dollars as spent, unless the call is settled: an error may have prevented that."""
-        # Otherwise the worker would take the call for one in flight, and renew its lease as long as it lives.
-        if self.share is not None:
-            reservations.settle(self.share, self.share.dollars)
-
-    def settle(self, row: CallRecord) -> CallRecord:
-        """Replaces the dollars reserved for a call by its cost, computed from its ledger row.
-
-        While the cost is not known, all reserved dollars count. Returns the field `lease` for the row: the dollars that
-        the call has used, and the id of their lease. The result is empty if there are none.
-        """
-        if self.share is None:
-            return {}
-        cost = self._cost(row)
-        # The cost is not known yet if the row cannot be priced, or if the gateway will poll a response that goes on in
-        # the background: all reserved dollars count as used until the row is in the database.
-        used = self.share.dollars if cost is None else cost
-        reservations.settle(self.share, used)
-        return {"lease": {"id": self.share.lease.id, "dollars": str(used)}} if used else {}
-
-    def _cost(self, row: CallRecord) -> Decimal | None:
-        """Returns the cost of an ended call in dollars, from its ledger row; None if it is not known (yet)."""
-        if row["response_status"] in UNFINISHED_STATUSES and row["pollable"] and responses_are_polled():
-            return None
-        try:
-            cost, _ = price_call(row, ledger.custom_prices or ())
-        except UNREADABLE:
-            logger.exception("the cost of a call could not be computed")
-            return None
-        return Decimal(0) if cost is None and row["usage_source"] == UsageSource.UNKNOWN else cost
 
 
 async def find_ceiling(method: str, route: Route | None, body: JSONBody | Form | None) -> CostCeiling | None:
@@ -117,35 +58,31 @@ async def find_ceiling(method: str, route: Route | None, body: JSONBody | Form |
 
 
 async def reserve(day: date, caller: Caller, ceiling: CostCeiling, dollars: Decimal) -> tuple[Reservation, CostCeiling]:
-    """Reserves the most that a call can cost in the budgets of its key, before the call is sent upstream.
+    """Reserves the most that a call can cost in the budgets of its key and team, before the call is sent upstream.
 
     `ceiling` is the most that the call can use, `dollars` its price, `day` the call's UTC day. Returns the reservation
     and the ceiling. If the budgets have less left, the ceiling's output is limited to what they pay for, but to no less
     than the key's `min_output_tokens`.
 
     Raises:
-        BudgetExceeded: a budget of the key has too little left, even for the least output. Nothing was reserved.
-        BudgetUnavailable: the database does not answer, and the key's allowance is used up.
+        BudgetExceeded: a budget of the key or its team has too little left, even for the least output. Nothing was
+            reserved.
+        BudgetUnavailable: the database does not answer, and the allowance of the key or its team is used up.
         ModelNotPriced: a model of the call has lost its price meanwhile.
     """
-    limit, budgets = ceiling.adjustable, caller.budgets
-    wanted = Wanted(caller.name, day, dollars, budgets.day, budgets.month, budgets.total, least=dollars)
-    if (share := reservations.take_at_once(wanted)) is not None:
-        return Reservation(share), ceiling
+    limit = ceiling.adjustable
+    if (shares := _take_at_once([_wanted(one, day, dollars) for one in caller.budget_ceilings])) is not None:
+        return Reservation(shares), ceiling
     floor = ceiling if limit is None else ceiling.with_output(limit.at_most(caller.min_output_tokens))
     # If the call names no service tier, the least output is priced in the default tier, which upstream mostly charges:
     # a key shall not be refused for a price that is rarely asked. If upstream then answers in a dearer tier, the last
     # call that fits can exceed the budget by the difference.
     least = dollars if limit is None else price_of(floor, in_named_tier=True)
     try:
-        standing = await take(replace(wanted, least=least))
+        reservation, taken = await _take_all(caller, day, dollars, least, is_limited=limit is not None)
     except ReservationsUnavailable:
-        # The database is away, and the worker's lease of the key does not suffice.
-        reservation, taken = Reservation(None), allowances.use(caller, dollars, least)
-    else:
-        if standing.share is None:
-            raise refusal(budgets, standing, day, least, is_limited=limit is not None)
-        reservation, taken = Reservation(standing.share), standing.share.dollars
+        # The database is away, and the worker's leases do not suffice.
+        reservation, taken = Reservation(()), allowances.use(caller.budget_ceilings, dollars, least)
     try:
         return reservation, ceiling if taken >= dollars else fit(ceiling, floor, taken)
     except BaseException:  # a price may have gone while the call waited
@@ -153,11 +90,56 @@ async def reserve(day: date, caller: Caller, ceiling: CostCeiling, dollars: Deci
         raise
 
 
-async def take(wanted: Wanted) -> BudgetState:
-    """Tries to reserve dollars for a call in its key's budgets; returns the state of the budgets.
+def _wanted(ceilings: Ceilings, day: date, dollars: Decimal, least: Decimal | None = None) -> Wanted:
+    """Makes a call's request for a reservation in the budgets of its key or team; by default, `dollars` are needed."""
+    budgets = ceilings.budgets
+    least = dollars if least is None else least
+    return Wanted(ceilings.spender, day, dollars, budgets.day, budgets.month, budgets.total, least)
 
-    `wanted` has the key, the dollars, and the least that is enough. The result's `share` is the reservation, or None if
-    too little is left. Waits up to about `RECALL_SECONDS` if other calls or workers may give dollars back.
+
+def _take_at_once(wanted: Sequence[Wanted]) -> tuple[CallShare, ...] | None:
+    """Reserves a call's dollars from this worker's leases, without waiting; returns None if one of them has too few."""
+    shares: list[CallShare] = []
+    for one in wanted:
+        share = reservations.take_at_once(one)
+        if share is None:
+            Reservation(tuple(shares)).release()
+            return None
+        shares.append(share)
+    return tuple(shares)
+
+
+async def _take_all(
+    caller: Caller, day: date, dollars: Decimal, least: Decimal, *, is_limited: bool
+) -> tuple[Reservation, Decimal]:
+    """Reserves dollars in the budgets of a call's key and then of its team; returns the reservation and its dollars.
+
+    These are at most `dollars`, and at least `least`. Raises `BudgetExceeded`, and the errors of `take`; then nothing
+    is reserved.
+    """
+    # All calls take from the key first: so none of two that wait has what the other one waits for.
+    shares: list[CallShare] = []
+    try:
+        for ceilings in caller.budget_ceilings:
+            standing = await take(_wanted(ceilings, day, dollars, least))
+            if standing.share is None:
+                raise refusal(ceilings, standing, day, least, is_limited=is_limited)
+            shares.append(standing.share)
+            dollars = standing.share.dollars
+    except BaseException:  # also if the caller has left
+        Reservation(tuple(shares)).release()
+        raise
+    for share in shares:
+        if share.dollars > dollars:  # the key has more left than the team, which decides
+            reservations.shrink(share, dollars)
+    return Reservation(tuple(shares)), dollars
+
+
+async def take(wanted: Wanted) -> BudgetState:
+    """Tries to reserve dollars for a call in the budgets of a key or team; returns the state of the budgets.
+
+    `wanted` has the spender, the dollars, and the least that is enough. The result's `share` is the reservation, or
+    None if too little is left. Waits up to about `RECALL_SECONDS` if other calls or workers may give dollars back.
 
     Raises:
         ReservationsUnavailable: the database cannot be asked whether enough is left.
@@ -177,7 +159,7 @@ async def take(wanted: Wanted) -> BudgetState:
 
 
 def _could_fit(wanted: Wanted, standing: BudgetState) -> bool:
-    """Returns whether each budget of the key would have enough for a call if all reserved dollars were given back."""
+    """Returns whether each budget would have enough for a call if all reserved dollars were given back."""
     return all(
         standing.spent[span] + wanted.least <= budget
         for span, budget in zip(SPANS, wanted.budgets, strict=True)
@@ -228,25 +210,28 @@ def price_of(ceiling: CostCeiling, *, in_named_tier: bool = False) -> Decimal:
 
 
 def unpriced_message(model: str, tier: str) -> str:
-    """Returns the error message for a call that names no model, or one without a price, though its key has a budget."""
+    """Returns the error message for a call that names no model, or one without a price, though it has a budget."""
     if not model:
-        return "This key has a budget, so its calls must name their model."
+        return "This key or its team has a budget, so its calls must name their model."
     in_tier = f" in the service tier '{tier[:50]}'" if tier else ""
     return (
-        f"This key has a budget, and the model '{model[:200]}' has no price{in_tier}. An administrator can add one to"
-        " the custom prices; it is in force half a minute later."
+        f"This key or its team has a budget, and the model '{model[:200]}' has no price{in_tier}. An administrator can"
+        " add one to the custom prices; it is in force half a minute later."
     )
 
 
 def refusal(
-    budgets: Budgets, standing: BudgetState, day: date, dollars: Decimal, *, is_limited: bool
+    ceilings: Ceilings, standing: BudgetState, day: date, dollars: Decimal, *, is_limited: bool
 ) -> BudgetExceeded:
-    """Creates the error for a call that may cost more than a budget of its key has left.
+    """Creates the error for a call that may cost more than a budget of its key, or of the key's team, has left.
+
+    The message says whose budget it is, and `param` is `team` if it is the team's.
 
     `dollars` is the most that the call can cost; with `is_limited`, that is its cost with the least output. If the call
     would fit once the calls in flight have ended, `Retry-After` is short. Otherwise it is the time until the budget
     begins anew, and the error's `is_final` is true.
     """
+    budgets = ceilings.budgets
     amounts = {"total": budgets.total, "month": budgets.month, "day": budgets.day}
     full = [
         (span, amount, standing.spent[span], standing.held[span])
@@ -255,20 +240,22 @@ def refusal(
     ]
     if not full:  # it would have fitted by itself, but others that waited with it were first
         return BudgetExceeded(
-            "Other calls hold what this key has left.", retry_after=RETRY_AFTER_HELD_SECONDS, is_final=False
-        )
+            f"Other calls hold what {ceilings.words} has left.",
+            retry_after=RETRY_AFTER_HELD_SECONDS, is_final=False, param=ceilings.param,
+        )  # fmt: skip
     # Of several budgets, the total one is named, else that of the month.
     span, amount, spent, held = full[0]
     ends_by_itself = all(spent + dollars <= amount for _, amount, spent, _ in full)
     hint = " even with the least output that this key allows" if is_limited else "; less, if its output is limited"
     words = (
-        f"{_NAMES[span]} is {_in_dollars(amount)}; {_in_dollars(spent + held)} of it are spent or reserved, and this"
-        f" call may cost {_in_dollars(dollars)}{hint}."
+        f"{_NAMES[span].format(ceilings.words)} is {_in_dollars(amount)}; {_in_dollars(spent + held)} of it are spent"
+        f" or reserved, and this call may cost {_in_dollars(dollars)}{hint}."
     )
     return BudgetExceeded(
         words,
         retry_after=RETRY_AFTER_HELD_SECONDS if ends_by_itself else seconds_left(span, day),
         is_final=not ends_by_itself,
+        param=ceilings.param,
     )
 
 
@@ -285,9 +272,9 @@ def seconds_left(span: str, day: date) -> int:
 
 
 _NAMES = {
-    "day": "The budget of this key for a day",
-    "month": "The budget of this key for a month",
-    "total": "The lifetime budget of this key",
+    "day": "The budget of {} for a day",
+    "month": "The budget of {} for a month",
+    "total": "The lifetime budget of {}",
 }
 
 

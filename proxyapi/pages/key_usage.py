@@ -14,10 +14,12 @@ from urllib.parse import urlencode
 
 from django.http import HttpRequest, JsonResponse
 
-from proxyapi.keys.callers import Caller
+from proxyapi.keys.callers import Caller, Ceilings
 from proxyapi.models import AccessKey
+from proxyapi.team_models import SpenderColumns
 from usage.admin_pages import dashboard
 from usage.admin_pages.access import may_see_bodies
+from usage.money.spenders import SpenderKind
 from usage.money.spent_and_reserved import spent_by
 from usage.page_data.formatting import count, dollars
 from usage.page_data.key_summary import budget_bars
@@ -28,22 +30,41 @@ NEWEST_CALLS = 20
 
 
 @dataclass(frozen=True)
-class KeyFacts:
-    """What the usage page of a key shows besides the usage: the key's name, budgets and limits.
-
-    `is_own` is true if the key's holder has opened the page, and false for an administrator.
-    """
+class CeilingFacts:
+    """The name, the budgets in dollars and the limits of a key or a team, as pages show them."""
 
     name: str
     budgets: Mapping[str, Decimal | None]
     limits: tuple[tuple[str, str], ...]  # pairs of a label and a text
+
+    @classmethod
+    def of(cls, found: SpenderColumns | Ceilings) -> CeilingFacts:
+        """Creates the facts of a key or team, from its database row or from its ceilings in memory."""
+        budgets = found.budgets if isinstance(found, SpenderColumns) else vars(found.budgets)
+        return cls(found.name, budgets, tuple(_limits(found)))
+
+
+@dataclass(frozen=True)
+class KeyFacts:
+    """What the usage page of a key shows besides the usage: name, budgets and limits, of the key and of its team.
+
+    `is_own` is true if the key's holder has opened the page, and false for an administrator.
+    """
+
+    ceilings: CeilingFacts
+    team: CeilingFacts | None = None
     is_own: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name of the key."""
+        return self.ceilings.name
 
     @classmethod
     def of(cls, key: AccessKey | Caller, *, is_own: bool = False) -> KeyFacts:
         """Creates `KeyFacts` from an access key: from its database row, or from its `Caller` in memory."""
-        budgets = key.budgets if isinstance(key, AccessKey) else vars(key.budgets)
-        return cls(key.name, budgets, tuple(_limits(key)), is_own)
+        team = key.team if isinstance(key, AccessKey) else key.team_ceilings
+        return cls(CeilingFacts.of(key), None if team is None else CeilingFacts.of(team), is_own)
 
 
 def page_context(request: HttpRequest, key: KeyFacts, data_url: str) -> dict[str, object]:
@@ -65,10 +86,9 @@ def data_response(request: HttpRequest, key: KeyFacts) -> JsonResponse:
 def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, object]]:
     """Returns the refreshed parts of a key's usage page: a dict from each part's template to its own values."""
     now = datetime.now(UTC)
-    spent = spent_by([key.name], now.date())[key.name]
-    held = dollars(spent.held) if spent.held else ""
+    team = {} if key.team is None else {"team": {"name": key.team.name, **budget_context("team", key.team, now)}}
     found: dict[str, dict[str, object]] = {
-        "budgets": {"budget_bars": budget_bars(spent, key.budgets), "limits": key.limits, "held": held},
+        "budgets": {**budget_context("key", key.ceilings, now), **team},
         "tiles": {},
         "used": {"is_own": key.is_own, "key_query": urlencode({"key": key.name})},
     }
@@ -78,15 +98,23 @@ def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, objec
     return {**found, "newest_errors": {**found["used"], "sees_bodies": may_see_bodies(request)}}
 
 
-def _limits(key: AccessKey | Caller) -> list[tuple[str, str]]:
-    """Returns a key's rate limits, models and routes for its usage page, as pairs of label and text."""
-    numbers = (
-        ("Requests per minute", key.requests_per_minute),
-        ("Tokens per minute", key.tokens_per_minute),
-        ("Parallel calls", key.parallel_calls),
-        ("Output tokens per call", key.max_output_tokens),
-    )
-    lists = (("Models", key.allowed_models), ("Routes", key.allowed_routes))
+def budget_context(kind: SpenderKind, found: CeilingFacts, now: datetime) -> dict[str, object]:
+    """Reads what a key or team has spent; returns the values for the template of its budgets and limits."""
+    spent = spent_by(kind, [found.name], now.date())[found.name]
+    held = dollars(spent.held) if spent.held else ""
+    return {"budget_bars": budget_bars(spent, found.budgets), "limits": found.limits, "held": held}
+
+
+def _limits(found: SpenderColumns | Ceilings) -> list[tuple[str, str]]:
+    """Returns the rate limits, models and routes of a key or team for its usage page, as pairs of label and text."""
+    numbers = [
+        ("Requests per minute", found.requests_per_minute),
+        ("Tokens per minute", found.tokens_per_minute),
+        ("Parallel calls", found.parallel_calls),
+    ]
+    if isinstance(found, AccessKey | Caller):  # a team has no such limit
+        numbers.append(("Output tokens per call", found.max_output_tokens))
+    lists = (("Models", found.allowed_models), ("Routes", found.allowed_routes))
     return [
         *((label, "no limit" if limit is None else count(limit)) for label, limit in numbers),
         *((label, ", ".join(globs) or "all") for label, globs in lists),

@@ -8,15 +8,21 @@ from django.contrib import admin
 from django.contrib.postgres.fields import ArrayField
 from django.db.models import Count, Q, QuerySet, TextField
 from django.http import HttpRequest
+from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from unfold.admin import TabularInline
 from unfold.decorators import display
+from unfold.views import ChangeList
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from proxyapi.pages.admin_forms import LinesField, SpenderForm, TeamForm
 from proxyapi.team_models import SpenderColumns, Team, TeamMember
+from usage.admin_pages.access import may_see
 from usage.admin_pages.admin_base import GuardedAdmin
+from usage.money.spent_and_reserved import Spent, spent_by
+from usage.page_data.key_summary import budget_bars
 from usage.untrusted_text import escape_invisible
 
 TEAM_STATES = {"active": "success", "archived": "warning"}
@@ -58,6 +64,16 @@ class SpenderAdmin(GuardedAdmin):
         return "set" if row.sealed_upstream_key else self.without_account
 
 
+class TeamChangeList(ChangeList):  # type: ignore[misc]  # unfold has no types
+    def get_results(self, request: HttpRequest) -> None:
+        """Loads the teams for one page of the admin's list, and what they have spent if the person may see it."""
+        super().get_results(request)
+        if may_see(request):
+            spent = spent_by("team", [team.name for team in self.result_list], timezone.now().date())
+            for team in self.result_list:
+                team.spent = spent[team.name]
+
+
 class TeamStateFilter(admin.SimpleListFilter):
     title, parameter_name = "state", "state"
 
@@ -77,13 +93,14 @@ class MembersOfTeam(TabularInline):  # type: ignore[misc]  # unfold has no types
 @admin.register(Team)
 class TeamAdmin(SpenderAdmin):
     form = TeamForm
-    list_display = ("name", "team_state", "key_count", "member_count", "created")
+    list_display = ("name", "team_state", "key_count", "member_count", "spending", "created")
+    seen_with_requests = ("spending",)  # by those who may view requests
     list_filter = (TeamStateFilter,)
     allowed_lookups = (TeamStateFilter.parameter_name,)
     search_fields = ("name", "note")
     search_help_text = "A part of the name or the note."
     empty_words = "A team's budgets and limits hold for all its keys together. Add one, and choose it in its keys."
-    readonly_fields = ("team_state", "keys_of_team", "own_account", "created", "changed")
+    readonly_fields = ("team_state", "keys_of_team", "spent", "own_account", "created", "changed")
     inlines = (MembersOfTeam,)
 
     about = ("name", "note", "tags")
@@ -98,8 +115,9 @@ class TeamAdmin(SpenderAdmin):
         facts: tuple[tuple[str, dict[str, tuple[str, ...]]], ...] = ()
         if obj is not None:
             account = ("own_account", "upstream_key", "forget_upstream_key")
+            spent = ("spent",) if may_see(request) else ()
             facts = (
-                ("Team", {"fields": ("team_state", "keys_of_team", "created", "changed")}),
+                ("Team", {"fields": ("team_state", "keys_of_team", *spent, "created", "changed")}),
                 ("Validity", {"fields": ("active",)}),
             )
         words = "They hold for all keys of the team together, beside those of each key. Leave empty for no limit."
@@ -114,6 +132,12 @@ class TeamAdmin(SpenderAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Team | None = None) -> tuple[str, ...]:
         return (*self.readonly_fields, *(() if obj is None else ("name",)))
+
+    def get_list_display(self, request: HttpRequest) -> list[str]:
+        return [column for column in self.list_display if may_see(request) or column not in self.seen_with_requests]
+
+    def get_changelist(self, request: HttpRequest, **options: object) -> type[TeamChangeList]:
+        return TeamChangeList
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Team]:
         rows: QuerySet[Team] = super().get_queryset(request)
@@ -154,3 +178,22 @@ class TeamAdmin(SpenderAdmin):
             (reverse("admin:proxyapi_accesskey_change", args=[key.pk]), escape_invisible(key.name)) for key in keys
         )
         return format_html_join(", ", '<a class="cp-link" href="{}">{}</a>', links) or "none"
+
+    @admin.display(description="spent")
+    def spending(self, team: Team) -> str:
+        """Renders a team's spending for the list: a bar for each budget, or of this month if it has no budget."""
+        found: Spent = team.spent  # type: ignore[attr-defined]  # set by TeamChangeList, for the list only
+        return _bars(found, team, is_short=True)
+
+    @admin.display(description="Spent")
+    def spent(self, team: Team) -> str:
+        """Renders a team's spending today, this month and in all for its page, as bars."""
+        return _bars(spent_by("team", [team.name], timezone.now().date())[team.name], team)
+
+
+def _bars(spent: Spent, team: Team, *, is_short: bool = False) -> str:
+    """Renders a team's spending as bars; with `is_short`, those of its budgets only, or else that of this month."""
+    found = budget_bars(spent, team.budgets)
+    if is_short:
+        found = [bar for bar in found if bar.budget] or [bar for bar in found if bar.span == "month"]
+    return render_to_string("admin/usage/bars.html", {"budget_bars": found})

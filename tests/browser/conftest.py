@@ -36,7 +36,7 @@ from decimal import Decimal
 from proxyapi.models import AccessKey
 from usage.money.spent_and_reserved import spent_by
 names = [f"team-{number}" for number in range(6)]
-spent = spent_by(names, datetime.now(UTC).date())
+spent = spent_by("key", names, datetime.now(UTC).date())
 parts = {"team-0": (5, 0, 0), "team-1": (2.4, 1.7, 0), "team-2": (0, 1.05, 1.6), "team-3": (3, 1.4, 1.08), "team-4": (0, 0.9, 0)}
 for name in names:
     day, month, total = (max(round(Decimal(part) * sum_of, 2), Decimal("0.01")) if part else None for part, sum_of in zip(

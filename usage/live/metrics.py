@@ -38,6 +38,7 @@ MEANINGS = {
     "pool_waiting": "Pages that wait for a connection to the database; the largest value of all workers.",
     "clock_difference_seconds": "By how much this machine's clock is ahead of the database's.",
     "budget_used_ratio": "Part of a key's budget that is spent or reserved; of the 20 fullest budgets.",
+    "team_budget_used_ratio": "Part of a team's budget that is spent or reserved; of the 20 fullest budgets.",
     "build_info": "Always 1: the version of the gateway and of Python.",
     "resident_bytes": "Memory of a process.",
     "cpu_seconds": "CPU time that a process has used. A gauge, since it ends with the process.",
@@ -87,7 +88,14 @@ class _Collector:
     def _of_budgets(self) -> Iterator[Metric]:
         family = GaugeMetricFamily("chatproxy_budget_used_ratio", MEANINGS["budget_used_ratio"], labels=("key", "span"))
         for use in self._status.shipping.budgets:
-            family.add_metric((use.key, use.span), use.part)
+            if use.kind == "key":
+                family.add_metric((use.name, use.span), use.part)
+        yield family
+        name = "team_budget_used_ratio"
+        family = GaugeMetricFamily(f"chatproxy_{name}", MEANINGS[name], labels=("team", "span"))
+        for use in self._status.shipping.budgets:
+            if use.kind == "team":
+                family.add_metric((use.name, use.span), use.part)
         yield family
 
     def _of_processes(self) -> Iterator[Metric]:

@@ -25,11 +25,12 @@ NOT_RUNNING = "not running"
 
 
 class BudgetUse(NamedTuple):
-    """The part of one key's budget that is spent or reserved: 1.0 is all of it. `span` is `day`, `month` or `total`."""
+    """The part of one budget that is spent or reserved: 1.0 is all of it. `span` is `day`, `month` or `total`."""
 
-    key: str
+    name: str  # of the key or team
     span: str
     part: float
+    kind: str = "key"  # or `team`; older versions report keys only
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ APPLICATION = "chatproxy budgets"
 
 @dataclass
 class Round:
-    """One round trip to the database for a worker's leases (parts of key budgets): what is sent, and the answers to it.
+    """One round trip to the database for a worker's leases (parts of budgets): what is sent, and the answers to it.
 
     `given` maps leases to the dollars that they give back; 0 only renews a lease. `needs` are requests for dollars, and
     `answers` the answers to them, in the same order. `looked` are the leases whose rows are read. `rows` maps the id of
@@ -53,7 +53,7 @@ class Round:
 
 
 class LeaseRounds:
-    """Client of the database that makes one worker's round trips for its leases (parts of key budgets).
+    """Client of the database that makes one worker's round trips for its leases (parts of budgets).
 
     Call `open` before use, in the event loop that serves calls.
     """
@@ -129,7 +129,7 @@ class LeaseRounds:
         async with self._pool.connection() as connection, connection.cursor() as cursor:
             assert isinstance(cursor, AsyncClientCursor)  # noqa: S101  (it was asked for)
             # First dollars are given back, then others are asked for. Each lease that needs dollars has its own
-            # transaction, so no two processes ever wait for the locks of each other's keys.
+            # transaction, so no two processes ever wait for the locks of each other's spenders.
             await cursor.execute("; ".join(statements_of(planned, cursor.mogrify)).encode())
             while True:
                 columns = [column.name for column in cursor.description or ()]

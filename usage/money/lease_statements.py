@@ -1,14 +1,14 @@
-"""The SQL of leases: what a worker sends to PostgreSQL to get dollars of a key's budgets, and to give them back.
+"""The SQL of leases: what a worker sends to PostgreSQL to get dollars of budgets, and to give them back.
 
-A grant takes the advisory lock of its key. The next statement, whose snapshot therefore has every earlier grant, adds
-to the row of the lease only what spent, reserved and leased dollars leave of each budget. Dollars are given back
-without that lock, since more room harms nobody.
+A grant takes the advisory lock of its spender (a key or a team). The next statement, whose snapshot therefore has every
+earlier grant, adds to the row of the lease only what spent, reserved and leased dollars leave of each budget. Dollars
+are given back without that lock, since more room harms nobody.
 
 A worker that has not heard the answer to a statement does not know whether it was executed, or still will be. So its
 statements carry the number of their round, `version`, and have no effect on a row that has seen a later one.
 
 Rows of leases are locked in the order of their ids, and a transaction locks no second one after it has waited for a
-key: so workers and shippers never deadlock.
+spender: so workers and shippers never deadlock.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from usage.money.leases import Lease, Need
+from usage.money.spenders import SpenderKind
 
 SPANS = ("day", "month", "total")
 PART = 8  # a lease gets at most an eighth of what is left for calls to come, and nothing once that is less than a call
@@ -29,20 +30,24 @@ BEGIN = """
 BEGIN ISOLATION LEVEL READ COMMITTED;
 SET LOCAL statement_timeout = 900"""
 COMMIT = "COMMIT"
-LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('chatproxy budget ' || %s, 0))"
-GRANT = """
+# The same for a key as in older versions.
+LOCKS: dict[SpenderKind, str] = {
+    "key": "SELECT pg_advisory_xact_lock(hashtextextended('chatproxy budget ' || %s, 0))",
+    "team": "SELECT pg_advisory_xact_lock(hashtextextended('chatproxy budget of a team ' || %s, 0))",
+}
+_GRANT = """
 WITH spent AS (
     SELECT
         COALESCE(sum(cost) FILTER (WHERE day = %(day)s), 0) AS day,
         COALESCE(sum(cost) FILTER (WHERE day >= %(month_start)s AND day < %(month_end)s), 0) AS month,
         COALESCE(sum(cost), 0) AS total
-    FROM usage_usageday WHERE key_name = %(key_name)s AND day >= COALESCE(%(since)s::date, '-infinity')
+    FROM {days} WHERE {column} = %(name)s AND day >= COALESCE(%(since)s::date, '-infinity')
 ), held AS (
     SELECT
         COALESCE(sum(GREATEST(dollars, 0)) FILTER (WHERE day = %(day)s), 0) AS day,
         COALESCE(sum(GREATEST(dollars, 0)) FILTER (WHERE day >= %(month_start)s AND day < %(month_end)s), 0) AS month,
         COALESCE(sum(GREATEST(dollars, 0)), 0) AS total
-    FROM usage_hold WHERE key_name = %(key_name)s
+    FROM usage_hold WHERE {column} = %(name)s
 ), room AS (
     SELECT COALESCE(LEAST(
         %(day_budget)s::numeric - spent.day - held.day,
@@ -59,8 +64,10 @@ WITH spent AS (
             THEN LEAST(%(spare)s, trunc((room.dollars - needed.dollars) / %(part)s, 8)) ELSE 0 END AS spare
     FROM needed, room
 ), lease AS (
-    INSERT INTO usage_hold (request_id, key_name, day, writer, dollars, granted, version, has_spare)
-    SELECT %(id)s::uuid, %(key_name)s, %(day)s, %(writer)s, needed + spare, needed + spare, %(version)s, spare > 0
+    INSERT INTO usage_hold (request_id, key_name, team, day, writer, dollars, granted, version, has_spare)
+    SELECT
+        %(id)s::uuid, %(key_name)s, %(team)s, %(day)s, %(writer)s,
+        needed + spare, needed + spare, %(version)s, spare > 0
     FROM part WHERE needed + spare > 0
     ON CONFLICT (request_id) DO UPDATE SET
         dollars = usage_hold.dollars + EXCLUDED.dollars, granted = usage_hold.granted + EXCLUDED.granted,
@@ -71,7 +78,7 @@ WITH spent AS (
     RETURNING granted
 ), others AS (
     SELECT request_id, recalled_at FROM usage_hold
-    WHERE key_name = %(key_name)s AND has_spare AND request_id <> %(id)s::uuid
+    WHERE {column} = %(name)s AND has_spare AND request_id <> %(id)s::uuid
         AND COALESCE(recalled_at > now() - make_interval(secs => %(recall_seconds)s), true)
 ), recalled AS (
     UPDATE usage_hold SET recalled_at = now() WHERE request_id IN (
@@ -82,6 +89,10 @@ WITH spent AS (
 )
 SELECT spent.*, held.*, (SELECT count(*) FROM others), part.spare, (SELECT granted FROM lease) AS granted
 FROM spent, held, part"""
+GRANTS: dict[SpenderKind, str] = {
+    "key": _GRANT.format(days="usage_usageday", column="key_name"),
+    "team": _GRANT.format(days="usage_teamday", column="team"),
+}
 # Rows that somebody else has locked are waited for in the order in which the shipper locks them.
 LOCK_LEASES = "SELECT FROM usage_hold WHERE request_id = ANY(%(ids)s::uuid[]) ORDER BY request_id FOR UPDATE"
 GIVE_BACK = """
@@ -104,7 +115,7 @@ class Mogrify(Protocol):
 
 @dataclass(frozen=True)
 class Grant:
-    """The database's answer to a lease's request for dollars: what it was granted, and the key's budgets before that.
+    """The database's answer to a lease's request for dollars: what it was granted, and the budgets before that.
 
     `spent` and `held` map the spans `day`, `month` and `total` to dollars; `held` are those that were reserved or
     leased. `granted` is what the lease has been granted in all; None if it got nothing now. `spare` is what it got just
@@ -119,7 +130,7 @@ class Grant:
 
     @classmethod
     def from_row(cls, row: Sequence[object]) -> Grant:
-        """Makes a `Grant` from the row that the SQL statement `GRANT` returns."""
+        """Makes a `Grant` from the row that the SQL statement of a grant returns."""
         *sums, others, spare, granted = row
         spent, held = (dict(zip(SPANS, three, strict=True)) for three in (sums[:3], sums[3:]))
         return cls(spent, held, others, spare, granted)  # type: ignore[arg-type]  # a row of a driver is untyped
@@ -132,18 +143,20 @@ def grant(need: Need, writer: str, version: int, mogrify: Mogrify) -> list[str]:
     number of the worker's round trip. `mogrify` puts values into SQL.
     """
     lease = need.lease
+    kind, name = lease.spender
     month_start = lease.day.replace(day=1)
     day_budget, month_budget, total_budget = lease.budgets
     since = lease.day if month_budget is None else month_start  # the first day whose costs are added up
     values = {
-        "id": lease.id, "key_name": lease.key_name, "day": lease.day, "writer": writer, "version": version,
+        "id": lease.id, "name": name, "key_name": name if kind == "key" else "", "team": name if kind == "team" else "",
+        "day": lease.day, "writer": writer, "version": version,
         "month_start": month_start, "month_end": (month_start + timedelta(days=31)).replace(day=1),
         "since": since if total_budget is None else None,
         "day_budget": day_budget, "month_budget": month_budget, "total_budget": total_budget,
         "part": PART, "recall_seconds": RECALL_SECONDS,
         "need": need.dollars, "least": need.least, "spare": need.spare, "unit": need.unit,
     }  # fmt: skip
-    return [BEGIN, mogrify(LOCK, [lease.key_name]), mogrify(GRANT, values), COMMIT]
+    return [BEGIN, mogrify(LOCKS[kind], [name]), mogrify(GRANTS[kind], values), COMMIT]
 
 
 def give_back(given: Mapping[Lease, Decimal], version: int, mogrify: Mogrify) -> list[str]:

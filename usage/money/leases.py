@@ -1,8 +1,8 @@
 """Leases of budgets in the memory of the worker that has them: what their calls reserve, use and leave.
 
-A `Lease` is a part of the budgets of one key on one UTC day. In PostgreSQL it is a row of `Hold`, and counts as
-reserved for everybody else (`lease_statements` has the SQL, `reservations` sends it). Here it is four sums of dollars:
-a call takes its `CallShare` when it begins, and settles it when it ends, without I/O.
+A `Lease` is a part of the budgets of one spender (a key or a team) on one UTC day. In PostgreSQL it is a row of `Hold`,
+and counts as reserved for everybody else (`lease_statements` has the SQL, `reservations` sends it). Here it is four
+sums of dollars: a call takes its `CallShare` when it begins, and settles it when it ends, without I/O.
 
 The sums never need to know what has been shipped. The database adds to `granted` and to the row's dollars alike; the
 transaction that ships a call's row takes the call's dollars off the row only. So the row has, at any moment, what is
@@ -19,6 +19,7 @@ from math import inf
 from uuid import uuid4
 
 from usage.call_record import LeaseShare
+from usage.money.spenders import Spender
 
 NOTHING = Decimal(0)
 # A worker asks for so many times the most that the present call can cost, beyond the call itself. The database gives
@@ -30,7 +31,7 @@ USABLE_SECONDS = 600.0  # since the last renewal; far less than the time after w
 
 @dataclass(frozen=True)
 class Wanted:
-    """A call's request for a reservation: the dollars that it should get from the budgets of its key.
+    """A call's request for a reservation: the dollars that it should get from the budgets of its key or team.
 
     `day` is the UTC day on which the call has begun. A budget is in dollars; None means no limit. If the budgets have
     less than `dollars` left, the call gets all that is left, provided that it is at least `least`. But where other
@@ -38,7 +39,7 @@ class Wanted:
     reservations may be about to end, and a later try may get more.
     """
 
-    key_name: str
+    spender: Spender
     day: date
     dollars: Decimal
     day_budget: Decimal | None
@@ -49,18 +50,18 @@ class Wanted:
 
     @property
     def budgets(self) -> tuple[Decimal | None, Decimal | None, Decimal | None]:
-        """The key's budgets in dollars, per day, per month and in all."""
+        """The spender's budgets in dollars, per day, per month and in all."""
         return self.day_budget, self.month_budget, self.total_budget
 
 
 @dataclass(frozen=True)
 class BudgetState:
-    """The result of an attempt to reserve dollars for a call: the reservation, and the state of the key's budgets.
+    """The result of an attempt to reserve dollars for a call: the reservation, and the state of the budgets.
 
     `share` is the reservation; None if too little was left. `spent` and `held` map the spans `day`, `month` and `total`
     to dollars; `held` are those that were reserved or leased before the attempt. Both are empty if the database was not
     asked. For a span without a budget, some of the spent dollars may be left out. `others` is the number of other
-    workers that may have unused dollars of the key, and that give them back within a second or two.
+    workers that may have unused dollars of the spender, and that give them back within a second or two.
     """
 
     share: CallShare | None
@@ -85,17 +86,17 @@ class CallShare:
 
 
 class Lease:
-    """A part of one key's budgets of one UTC day, in dollars, that one worker may use for calls; kept in its memory.
+    """A part of one spender's budgets of one UTC day, in dollars, that one worker may use for calls; in its memory.
 
     `granted` is what the database has granted, less what was given back. `used` is what ended calls have cost,
     `reserved` what the `in_flight` calls have reserved. A lease with `has_spare` keeps free dollars for later calls;
-    one without gives back what no call uses, because the key has little left. A lease that `is_retired` admits no more
-    calls.
+    one without gives back what no call uses, because the spender has little left. A lease that `is_retired` admits no
+    more calls.
     """
 
     def __init__(self, wanted: Wanted, now: float) -> None:
         self.id = str(uuid4())
-        self.key_name, self.day, self.budgets = wanted.key_name, wanted.day, wanted.budgets
+        self.spender, self.day, self.budgets = wanted.spender, wanted.day, wanted.budgets
         self.granted = self.used = self.reserved = NOTHING
         self.in_flight = 0
         self.has_spare = self.is_retired = False
@@ -137,9 +138,9 @@ class Lease:
     def reserve(self, wanted: Wanted, unheld: Decimal | None = None) -> CallShare | None:
         """Reserves dollars of the lease for a call; returns the reservation, or None if too few dollars are free.
 
-        `unheld` is what the key's budgets would have left if nothing were reserved, or None if unknown. If it is known,
-        a call that asks for more than is free gets all that is free. But this must be at least `wanted.least`, and also
-        half of `unheld`, unless it is the call's last try.
+        `unheld` is what the spender's budgets would have left if nothing were reserved, or None if unknown. If it is
+        known, a call that asks for more than is free gets all that is free. But this must be at least `wanted.least`,
+        and also half of `unheld`, unless it is the call's last try.
         """
         free = self.free
         dollars = wanted.dollars
@@ -152,6 +153,11 @@ class Lease:
         self.in_flight += 1
         self.unit = wanted.dollars
         return CallShare(self, dollars)
+
+    def shrink(self, share: CallShare, dollars: Decimal) -> None:
+        """Gives back what a call has reserved beyond `dollars`."""
+        self.reserved -= share.dollars - dollars
+        share.dollars = dollars
 
     def settle(self, share: CallShare, dollars: Decimal) -> None:
         """Replaces the dollars that a call has reserved by those that it has cost; does nothing the second time."""

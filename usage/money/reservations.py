@@ -1,6 +1,6 @@
 """Reserves dollars of budgets for calls: from leases in memory, which one task gets from PostgreSQL and keeps there.
 
-A call of a key whose lease has enough dollars free reserves them at once (`leases`). Else it waits for a round
+A call of a key or team whose lease has enough dollars free reserves them at once (`leases`). Else it waits for a round
 (`lease_rounds`) that gets what all waiting calls of this process need. If a round fails, all waiting calls fail at
 once, `fault` has the reason, and calls that would have to wait fail at once until a later round succeeds.
 
@@ -31,6 +31,7 @@ from usage.database.fault_words import words_of
 from usage.money.lease_rounds import PATIENCE, LeaseRounds, Round
 from usage.money.lease_statements import SPANS, Grant
 from usage.money.leases import NOTHING, BudgetState, CallShare, Lease, Need, Wanted
+from usage.money.spenders import Spender
 
 logger = logging.getLogger(__name__)
 
@@ -65,13 +66,13 @@ class Reservations:
         self._look_at = -inf  # when the next look is due
         self._rounds = LeaseRounds()
         self._keeper: asyncio.Task[None] | None = None
-        self._leases: dict[tuple[str, date], Lease] = {}
+        self._leases: dict[tuple[Spender, date], Lease] = {}
         self._retired: list[Lease] = []
         self._waiting: dict[Lease, list[Waiting]] = defaultdict(list)
         self._work = asyncio.Event()
 
     async def open(self, writer: str) -> None:
-        """Starts the task that gets, renews and gives back this worker's leases (parts of key budgets).
+        """Starts the task that gets, renews and gives back this worker's leases (parts of budgets).
 
         `writer` is the id of this worker's journal.
         """
@@ -95,7 +96,7 @@ class Reservations:
         await self._rounds.close()
 
     def take_at_once(self, wanted: Wanted) -> CallShare | None:
-        """Reserves a call's cost ceiling from this worker's lease of the key, without waiting; returns the reservation.
+        """Reserves a call's cost ceiling from this worker's lease, without waiting; returns the reservation.
 
         Returns None if the lease has too few free dollars, or if other calls wait for the lease. Then call `take`.
         """
@@ -106,7 +107,7 @@ class Reservations:
         return share
 
     async def take(self, wanted: Wanted) -> BudgetState:
-        """Reserves a call's cost ceiling (the most that it can cost) if the key's budgets have room for it.
+        """Reserves a call's cost ceiling (the most that it can cost) if the spender's budgets have room for it.
 
         Returns the state of the budgets, which has the reservation if there was room.
 
@@ -137,13 +138,19 @@ class Reservations:
         if lease.surplus:  # given back a moment later, so that it also serves the caller's next call
             asyncio.get_running_loop().call_later(SETTLE_SECONDS, self._work.set)
 
+    def shrink(self, share: CallShare, dollars: Decimal) -> None:
+        """Gives back what a call has reserved beyond `dollars`."""
+        share.lease.shrink(share, dollars)
+        if share.lease.surplus:
+            self._work.set()
+
     def _lease_for(self, wanted: Wanted) -> Lease:
-        """Returns a usable lease for a call's key, UTC day and budgets; makes an empty lease if there is none.
+        """Returns a usable lease for a call's spender, UTC day and budgets; makes an empty lease if there is none.
 
         A lease that is no longer usable, or was made for other budgets, is retired.
         """
         now = time.monotonic()
-        place = (wanted.key_name, wanted.day)
+        place = (wanted.spender, wanted.day)
         lease = self._leases.get(place)
         if lease is not None and (lease.budgets != wanted.budgets or not lease.is_usable(now)):
             self._retire(lease)
@@ -157,7 +164,7 @@ class Reservations:
         """Excludes a lease from further calls. The next round trip to the database gives its free dollars back."""
         if not lease.is_retired:
             lease.is_retired = True
-            del self._leases[lease.key_name, lease.day]
+            del self._leases[lease.spender, lease.day]
             self._retired.append(lease)
             self._work.set()
 
@@ -238,7 +245,7 @@ class Reservations:
         looked: list[Lease] = []
         if every and (now >= self._look_at or self.fault):
             looked, self._look_at = every, now + LOOK_SECONDS
-        return Round(self._writer, self._version, given, sorted(needs, key=lambda need: need.lease.key_name), looked)
+        return Round(self._writer, self._version, given, sorted(needs, key=lambda need: need.lease.spender), looked)
 
     def _is_to_renew(self, lease: Lease, now: float) -> bool:
         """Returns whether a lease must be renewed now, before it runs out in the database."""

@@ -1,10 +1,11 @@
-"""What keys have spent and reserved of their budgets, and the ends of leases and reservations.
+"""What keys and teams have spent and reserved of their budgets, and the ends of leases and reservations.
 
 What a call has used of its worker's lease (a row of `Hold`, `usage.money.leases`) is taken off the lease in the
-transaction that writes the call's row and adds its cost to `UsageDay`, so every reader finds the dollars in exactly one
-of the two. The reservation for a background response becomes a row of its own in that transaction. It stays as long as
-the gateway asks upstream about the response (`PendingResponse`): until its usage is counted. Where the gateway does not
-ask (BACKGROUND_POLL_SECONDS is 0), it ends with the call.
+transaction that writes the call's row and adds its cost to `UsageDay` and `TeamDay`, so every reader finds the dollars
+in exactly one of the two places. A call of a key in a team may have a share of a lease of each. The reservation for a
+background response becomes a row of its own in that transaction, for both. It stays as long as the gateway asks
+upstream about the response (`PendingResponse`): until its usage is counted. Where the gateway does not ask
+(BACKGROUND_POLL_SECONDS is 0), it ends with the call.
 
 A worker deletes its own leases. Those of a worker that was killed are deleted when its journal has been shipped to the
 end, or, if that never happens, when they have not been renewed for long.
@@ -23,7 +24,8 @@ from django.db import connection
 from django.db.backends.utils import CursorWrapper
 
 from usage.answers.reader import UNFINISHED_STATUSES
-from usage.call_record import CallRecord
+from usage.call_record import CallRecord, LeaseShare
+from usage.money.spenders import SpenderKind
 
 # A host may be lost with its journals: then what its workers have leased is never given back, and its calls never get
 # a row. A call takes no longer than REQUEST_TIMEOUT and the time in which its caller reads the answer.
@@ -48,9 +50,9 @@ TAKE_OFF = """
     WHERE usage_hold.request_id = taken.id
 """
 RESERVE_APART = """
-    INSERT INTO usage_hold (request_id, key_name, day, dollars)
-    SELECT id, key_name, day, dollars FROM unnest(%s::uuid[], %s::text[], %s::date[], %s::numeric[])
-        AS one (id, key_name, day, dollars)
+    INSERT INTO usage_hold (request_id, key_name, team, day, dollars)
+    SELECT id, key_name, team, day, dollars FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::date[], %s::numeric[])
+        AS one (id, key_name, team, day, dollars)
     WHERE EXISTS (SELECT FROM usage_pendingresponse AS pending WHERE pending.request_id = id)
     ON CONFLICT (request_id) DO NOTHING
 """
@@ -60,29 +62,32 @@ DROP_ORPHANS = (
     f" OR (made_at < COALESCE(%(now)s, now()) - %(orphaned_after)s OR {HAS_ROW}) AND NOT {IS_AWAITED}"
 )
 FIND_STRAYS = f"SELECT request_id FROM usage_hold WHERE {HAS_ROW} AND NOT {IS_AWAITED} ORDER BY request_id LIMIT 100"
-SPENT = """
-    SELECT key_name,
+_SPENT = """
+    SELECT {column},
         sum(dollars) FILTER (WHERE day = %(today)s),
         sum(dollars) FILTER (WHERE date_trunc('month', day) = date_trunc('month', %(today)s::date)),
         sum(dollars),
         sum(dollars) FILTER (WHERE is_held),
         max(day) FILTER (WHERE calls > 0)
     FROM (
-        SELECT key_name, day, cost AS dollars, calls, false AS is_held FROM usage_usageday
-        WHERE key_name = ANY(%(keys)s)
+        SELECT {column}, day, cost AS dollars, calls, false AS is_held FROM {days} WHERE {column} = ANY(%(names)s)
         UNION ALL
-        SELECT key_name, day, GREATEST(dollars, 0), 0, true FROM usage_hold WHERE key_name = ANY(%(keys)s)
+        SELECT {column}, day, GREATEST(dollars, 0), 0, true FROM usage_hold WHERE {column} = ANY(%(names)s)
     ) AS spent
-    GROUP BY key_name
+    GROUP BY {column}
 """
+SPENT: dict[SpenderKind, str] = {
+    "key": _SPENT.format(column="key_name", days="usage_usageday"),
+    "team": _SPENT.format(column="team", days="usage_teamday"),
+}
 
 
 @dataclass(frozen=True)
 class Spent:
-    """The dollars that one key has spent on one day, in the month of that day, and since the key's first call.
+    """The dollars that one spender has spent on one day, in the month of that day, and since its first call.
 
     Dollars that are reserved for calls in flight, or leased to workers for later calls, are included, and `held` states
-    them separately. `last_day` is the UTC day of the key's newest call; None if there is none.
+    them separately. `last_day` is the UTC day of the spender's newest call; None if there is none.
     """
 
     day: Decimal = Decimal(0)
@@ -92,19 +97,20 @@ class Spent:
     last_day: date | None = field(default=None, compare=False)
 
 
-def spent_by(keys: Collection[str], today: date) -> dict[str, Spent]:
-    """Returns the dollars that each of `keys` has spent: on the UTC day `today`, in the month of that day, and in all.
+def spent_by(kind: SpenderKind, names: Collection[str], today: date) -> dict[str, Spent]:
+    """Returns the dollars that keys or teams have spent: on the UTC day `today`, in the month of that day, and in all.
 
-    Reserved dollars count as spent. The result maps names of keys to `Spent`.
+    A team has spent what the calls of its keys have cost that were in the team when they were made. Reserved dollars
+    count as spent. The result maps each of `names` to its `Spent`.
     """
     none = Decimal(0)
     with connection.cursor() as cursor:
-        cursor.execute(SPENT, {"keys": list(keys), "today": today})
+        cursor.execute(SPENT[kind], {"names": list(names), "today": today})
         found = {
             name: Spent(day or none, month or none, total or none, held or none, last_day)
             for name, day, month, total, held, last_day in cursor.fetchall()
         }
-    return {name: found.get(name, Spent()) for name in keys}
+    return {name: found.get(name, Spent()) for name in names}
 
 
 def responses_are_polled() -> bool:
@@ -117,20 +123,30 @@ def take_off_leases(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
 
     If a call's response goes on in the background and is polled, its dollars become a reservation outside of the lease.
     """
-    shares = [(row, share) for row in rows if (share := row.get("lease")) is not None]
-    if not shares:
+    with_shares = [(row, shares) for row in rows if (shares := _shares(row))]
+    if not with_shares:
         return
-    cursor.execute(TAKE_OFF, [[share["id"] for _, share in shares], [share["dollars"] for _, share in shares]])
+    taken = [share for _, shares in with_shares for share in shares.values()]
+    cursor.execute(TAKE_OFF, [[share["id"] for share in taken], [share["dollars"] for share in taken]])
     going_on = [
-        (row, share)
-        for row, share in shares
+        (row, shares)
+        for row, shares in with_shares
         if row.get("key_name") and row.get("response_status") in UNFINISHED_STATUSES
     ]
     if going_on and responses_are_polled():
         cursor.execute(RESERVE_APART, [
-            [row["request_id"] for row, _ in going_on], [row["key_name"] for row, _ in going_on],
-            [str(row["started_at"])[:10] for row, _ in going_on], [share["dollars"] for _, share in going_on],
+            [row["request_id"] for row, _ in going_on],
+            [row["key_name"] if "key" in shares else "" for row, shares in going_on],
+            [row.get("team", "") if "team" in shares else "" for row, shares in going_on],
+            [str(row["started_at"])[:10] for row, _ in going_on],
+            [max((share["dollars"] for share in shares.values()), key=Decimal) for _, shares in going_on],
         ])  # fmt: skip
+
+
+def _shares(row: CallRecord) -> dict[SpenderKind, LeaseShare]:
+    """Returns what a call has used of leases: of its key's, and of its team's."""
+    shares: dict[SpenderKind, LeaseShare | None] = {"key": row.get("lease"), "team": row.get("team_lease")}
+    return {kind: share for kind, share in shares.items() if share is not None}
 
 
 def end_leases(writer: str) -> None:

@@ -61,7 +61,7 @@ def read_summaries(keys: Collection[str], now: datetime) -> dict[str, KeySummary
     first = datetime.combine(now.date(), time.min, EPOCH.tzinfo) - WEEK + timedelta(days=1)
     days = UsageTotal.objects.filter(span=Span.DAY, dimension=Dimension.KEY, start__gte=first, value__in=keys)
     week = {name: sums for name, *sums in days.values_list("value").annotate(Sum("calls"), Sum("errors"))}
-    return {name: KeySummary(spent, *week.get(name, ())) for name, spent in spent_by(keys, now.date()).items()}
+    return {name: KeySummary(spent, *week.get(name, ())) for name, spent in spent_by("key", keys, now.date()).items()}
 
 
 def budget_bars(spent: Spent, budgets: Mapping[str, Decimal | None]) -> list[BudgetBar]:

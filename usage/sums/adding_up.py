@@ -1,7 +1,9 @@
-"""Writes the tables of sums: of hours; totals for the dashboard; failures for the errors page; key's days for budgets.
+"""Writes the tables of sums: hours; totals for the dashboard; failures for the errors page; days for budgets.
 
 Sums are only ever added to, in the transaction that inserts the rows. A row that is removed from the sums is added with
 a negative sign.
+
+Over 300 lines, since the groups, the columns and the statement of each table of sums stand beside those of the others.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from usage.sums.tables import (
     ADD_HOURS,
     ADD_NAMES,
     ADD_PEAKS,
+    ADD_TEAM_DAYS,
     ADD_TOTALS,
     DAY_KEYS,
     DAY_SUMS,
@@ -44,6 +47,7 @@ from usage.sums.tables import (
     PART_OF_KIND,
     POLL_SUMS,
     SUMS,
+    TEAM_DAY_KEYS,
     TOKEN_MAXES,
     TOTAL_KEYS,
     TOTAL_SUMS,
@@ -138,6 +142,7 @@ class Rollup:
 
     minutes: dict[MinuteGroup, Sums] = field(default_factory=lambda: defaultdict(Sums))
     failures: dict[FailureGroup, Failures] = field(default_factory=lambda: defaultdict(Failures))
+    team_days: _Groups = field(default_factory=lambda: _Groups(Sums))  # by day and team
 
     def add(self, rows: Iterable[SummedRow], sign: int = 1) -> None:
         for row in rows:
@@ -145,6 +150,8 @@ class Rollup:
             model = summed_model(row)
             key, route, outcome = row["key_name"], row["route"], row["outcome"]
             self.minutes[minute, key, model, route, outcome].add(row, sign)
+            if team := row["team"]:
+                self.team_days[minute.date(), team].add(row, sign)
             if outcome != Outcome.SUCCESS and not row["by_gateway"]:
                 hour = minute.replace(minute=0)
                 for span, start in ((Span.HOUR, hour), (Span.DAY, hour.replace(hour=0))):
@@ -156,7 +163,21 @@ class Rollup:
 
         All is computed before the first row is locked, because from there on the shippers of other hosts wait.
         """
-        _execute(cursor, [*self._hours(), *self._days(), *self._peaks(), *self._totals(set(Span)), *self._failures()])
+        _execute(
+            cursor,
+            [
+                *self._hours(),
+                *self._days(),
+                *self._team_days(),
+                *self._peaks(),
+                *self._totals(set(Span)),
+                *self._failures(),
+            ],
+        )
+
+    def write_team_days(self, cursor: CursorWrapper) -> None:
+        """Adds the sums of this batch of rows to the table of each team's days (`TeamDay`), and to no other table."""
+        _execute(cursor, self._team_days())
 
     def write_hours(self, cursor: CursorWrapper) -> None:
         """Adds the sums of this batch of rows to the tables of hours, of keys' days and of days' highest figures."""
@@ -192,7 +213,11 @@ class Rollup:
         for (minute, *group), sums in self.minutes.items():
             days[minute.date(), group[0]].merge(sums, histograms=())
         if days:
-            yield ADD_DAYS, [_json(_day_columns(days))]
+            yield ADD_DAYS, [_json(_day_columns(DAY_KEYS, days))]
+
+    def _team_days(self) -> Iterator[Statement]:
+        if self.team_days:
+            yield ADD_TEAM_DAYS, [_json(_day_columns(TEAM_DAY_KEYS, self.team_days))]
 
     def _peaks(self) -> Iterator[Statement]:
         days: dict[date, dict[str, float]] = defaultdict(lambda: dict.fromkeys(MAXES, 0))
@@ -252,8 +277,8 @@ def _hour_columns(hours: _Groups) -> list[dict[str, object]]:
     ]
 
 
-def _day_columns(days: _Groups) -> list[dict[str, object]]:
-    return [{**dict(zip(DAY_KEYS, key, strict=True)), **_columns(sums, DAY_SUMS)} for key, sums in sorted(days.items())]
+def _day_columns(keys: Iterable[str], days: _Groups) -> list[dict[str, object]]:
+    return [{**dict(zip(keys, key, strict=True)), **_columns(sums, DAY_SUMS)} for key, sums in sorted(days.items())]
 
 
 def _peak_columns(days: Mapping[date, Mapping[str, float]]) -> list[dict[str, object]]:

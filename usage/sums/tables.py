@@ -33,7 +33,7 @@ NAMED = (Dimension.KEY, Dimension.MODEL, Dimension.ROUTE)
 
 # The columns of a call's row that are added up, and those by which they are grouped.
 ROW_COLUMNS = (
-    "request_id", "started_at", "key_name", "request_model", "response_model", "route", "outcome", "status",
+    "request_id", "started_at", "key_name", "team", "request_model", "response_model", "route", "outcome", "status",
     "error_code", "by_gateway", "unknown_model", "other_code",
     *dict.fromkeys((*SUMS, *MAXES, *HISTOGRAMS)), "cost_kind",
 )  # fmt: skip
@@ -42,6 +42,7 @@ NEEDS_PRICE_SQL = "usage_request.cost IS NULL AND usage_request.price IS NULL"
 SUMMED_SQL = ", ".join([*(f"usage_request.{name}" for name in ROW_COLUMNS), NEEDS_PRICE_SQL])
 HOUR_KEYS = ("hour", "key_name", "model", "route", "outcome")
 DAY_KEYS = ("day", "key_name")
+TEAM_DAY_KEYS = ("day", "team")
 TOTAL_KEYS = ("span", "dimension", "start", "value")
 FAILURE_KEYS = ("span", "start", "outcome", "status", "error_code", "model", "route", "key_name")
 DIMENSIONS = (*NAMED, Dimension.OUTCOME)  # in the order of HOUR_KEYS
@@ -111,6 +112,7 @@ ADD_HOURS = _adding(
 )
 ADD_PEAKS = _adding("usage_usagepeak", ("day",), (), [f"max_{name}" for name in MAXES])
 ADD_DAYS = _adding("usage_usageday", DAY_KEYS, ("calls", "unpriced_calls", *DAY_SUMS))
+ADD_TEAM_DAYS = _adding("usage_teamday", TEAM_DAY_KEYS, ("calls", "unpriced_calls", *DAY_SUMS))
 ADD_TOTALS = _adding(
     "usage_usagetotal",
     TOTAL_KEYS,

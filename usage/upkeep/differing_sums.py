@@ -23,6 +23,7 @@ HOUR = "date_trunc('hour', started_at, 'UTC')"
 DAY = "(started_at AT TIME ZONE 'UTC')::date"
 HOUR_GROUPS = f"{HOUR} AS hour, key_name, {SUMMED_MODEL_SQL} AS model, route, outcome"
 DAY_GROUPS = f"{DAY} AS day, key_name"
+TEAM_DAY_GROUPS, HAS_TEAM = f"{DAY} AS day, team", "team <> ''"
 # `a` is added up from the rows, `b` is the table of sums. A group that is missing on one side counts as zeros.
 DIFFERS = "COALESCE(a.{0}, 0) <> COALESCE(b.{0}, 0)"
 # A sum of doubles depends on the order in which they are added, so two such sums may differ a little.
@@ -51,12 +52,14 @@ def differing_groups(
     since: datetime | None,
     wanted: str,
     most: int | None,
+    summed: str = "true",
 ) -> list[tuple[Any, ...]]:
     """Compares a table of sums with the rows of calls; returns at most `most` groups that differ.
 
     * `sums` are the compared columns. `keys` are the columns that name a group; `groups` computes them from a row.
     * `wanted` is the SQL of the values to return for a group: `a` has the sums of its rows, `b` the sums in the table.
     * Only groups from `since` on are compared: older rows may have been deleted.
+    * `summed` is the SQL condition for the rows that have sums in the table.
     """
     counters = ", ".join(f"COALESCE(sum({summed_value(name)}), 0) AS {name}" for name in sums)
     same = " AND ".join(f"a.{key} = b.{key}" for key in keys)
@@ -68,7 +71,7 @@ def differing_groups(
         WITH a AS (
             SELECT {groups}, count(*) FILTER (WHERE {IS_CALL}) AS calls,
                    count(*) FILTER (WHERE {NEEDS_PRICE_SQL}) AS unpriced_calls, {counters}
-            FROM usage_request WHERE request_id >= %s GROUP BY {numbers}
+            FROM usage_request WHERE request_id >= %s AND {summed} GROUP BY {numbers}
         ), b AS (SELECT * FROM {table} WHERE {keys[0]} >= COALESCE(%s, '-infinity'::timestamptz))
         SELECT {wanted} FROM a FULL JOIN b ON {same}
         WHERE COALESCE(a.{keys[0]}, b.{keys[0]}) >= COALESCE(%s, '-infinity'::timestamptz)

@@ -16,7 +16,7 @@ from typing import cast
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.db.models import QuerySet
-from django.db.models.functions import TruncDay, TruncHour
+from django.db.models.functions import TruncDate, TruncDay, TruncHour
 
 from usage.call_record import SummedRow
 from usage.database.clock import database_now
@@ -28,6 +28,7 @@ from usage.models import (
     Outcome,
     Request,
     Span,
+    TeamDay,
     UsageDay,
     UsageHour,
     UsagePeak,
@@ -45,10 +46,18 @@ from usage.sums.tables import (
     MAXES,
     PACKED,
     SUMMED_NAMES,
+    TEAM_DAY_KEYS,
     HistogramName,
 )
 from usage.sums.totals_reader import COUNTERS, MINUTES_KEPT, added, ceiling
-from usage.upkeep.differing_sums import DAY_GROUPS, HOUR_GROUPS, differing_groups, differing_histograms
+from usage.upkeep.differing_sums import (
+    DAY_GROUPS,
+    HAS_TEAM,
+    HOUR_GROUPS,
+    TEAM_DAY_GROUPS,
+    differing_groups,
+    differing_histograms,
+)
 
 BATCH_SIZE = 5000
 TOTALS_OF_HOURS = (Span.HOUR, Span.DAY)
@@ -62,6 +71,7 @@ def rebuild_totals(now: datetime | None = None) -> int:
     now = now or database_now()
     with _without_writers() as cursor:
         mended = _mend_hours(cursor)
+        _mend_team_days(cursor)
     # Hours and days are replaced only where they are wrong; totals and counts of failures always.
     for day in _days():
         rebuild_day(day)
@@ -140,6 +150,19 @@ def _mend_hours(cursor: CursorWrapper) -> int:
         start = datetime.combine(day, time(), UTC)
         _sums_of_hours(UsageHour.objects.filter(hour__gte=start, hour__lt=start + DAY)).add_to_days(cursor)
     return len(hours)
+
+
+def _mend_team_days(cursor: CursorWrapper) -> None:
+    """Corrects wrong sums of teams' days (`TeamDay`), from the rows of calls."""
+    day = "COALESCE(a.day, b.day)"
+    wrong = differing_groups(
+        "usage_teamday", TEAM_DAY_KEYS, TEAM_DAY_GROUPS, DAY_SUMS, comparable_since(), day, None, HAS_TEAM
+    )
+    days = {day for (day,) in wrong}
+    TeamDay.objects.filter(day__in=days).delete()
+    calls = Request.objects.exclude(team="").annotate(day=TruncDate("started_at", tzinfo=UTC)).filter(day__in=days)
+    for rollup in _sums_of_rows(calls) if days else ():
+        rollup.write_team_days(cursor)
 
 
 def _sums_of_hours(hours: Iterable[UsageHour], histograms: Collection[HistogramName] = ()) -> Rollup:

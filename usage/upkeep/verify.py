@@ -15,12 +15,23 @@ from usage.journal_shipping.digests import IS_UNCHANGED
 from usage.money.spent_and_reserved import find_strays
 from usage.sums.pruned import comparable_since, histograms_since, latest
 from usage.sums.summed_names import SUMMED_CODE_SQL, SUMMED_MODEL_SQL
-from usage.sums.tables import DAY_KEYS, DAY_SUMS, FAILURE_KEYS, HISTOGRAMS, HOUR_KEYS, HOUR_SUMS, HistogramName
+from usage.sums.tables import (
+    DAY_KEYS,
+    DAY_SUMS,
+    FAILURE_KEYS,
+    HISTOGRAMS,
+    HOUR_KEYS,
+    HOUR_SUMS,
+    TEAM_DAY_KEYS,
+    HistogramName,
+)
 from usage.upkeep.differing_sums import (
     DAY_GROUPS,
+    HAS_TEAM,
     HOUR,
     HOUR_GROUPS,
     IS_CALL,
+    TEAM_DAY_GROUPS,
     adding_cursor,
     differing_groups,
     differing_histograms,
@@ -77,6 +88,8 @@ def _checks(journal: Path, since: datetime | None) -> Iterator[tuple[str, Iterat
     comparable, with_histograms = latest(since, comparable_since()), histograms_since()
     yield "sums of hours", wrong_sums("usage_usagehour", HOUR_KEYS, HOUR_GROUPS, HOUR_SUMS, comparable)
     yield "sums of days", wrong_sums("usage_usageday", DAY_KEYS, DAY_GROUPS, DAY_SUMS, comparable)
+    team_days = ("usage_teamday", TEAM_DAY_KEYS, TEAM_DAY_GROUPS, DAY_SUMS, comparable, HAS_TEAM)
+    yield "sums of teams' days", wrong_sums(*team_days)
     for name in HISTOGRAMS:
         yield f"{name} of hours", wrong_histograms(name, latest(comparable, with_histograms))
         yield f"{name} of totals", wrong_histograms_of_totals(name, latest(since, with_histograms))
@@ -105,15 +118,20 @@ def changed_rows(since: datetime | None) -> Iterator[str]:
 
 
 def wrong_sums(
-    table: str, keys: tuple[str, ...], groups: str, sums: tuple[str, ...], since: datetime | None
+    table: str,
+    keys: tuple[str, ...],
+    groups: str,
+    sums: tuple[str, ...],
+    since: datetime | None,
+    summed: str = "true",
 ) -> Iterator[str]:
     """Compares a table of sums with the rows of calls; yields a line of text for each group with wrong sums.
 
     `keys` are the columns that name a group, `groups` their SQL for a row, `sums` the compared columns. Only groups
-    from `since` on are compared; all if it is None.
+    from `since` on are compared; all if it is None. `summed` is the SQL condition for the rows that have sums there.
     """
     texts = [f"COALESCE(a.{key}::text, b.{key}::text)" for key in keys]
-    for group in differing_groups(table, keys, groups, sums, since, ", ".join(texts), MOST_FAULTS):
+    for group in differing_groups(table, keys, groups, sums, since, ", ".join(texts), MOST_FAULTS, summed):
         yield f"{table} is not the sum of its rows for {' / '.join(group)}"
 
 

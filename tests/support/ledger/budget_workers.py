@@ -17,7 +17,7 @@ from usage.money.lease_rounds import LeaseRounds, Round
 from usage.money.leases import CallShare
 from usage.money.reservations import Reservations
 
-KEY, TODAY = "a key", NOON.date()
+KEY, TEAM, TODAY = "a key", "a team", NOON.date()
 Result = TypeVar("Result")
 
 
@@ -44,10 +44,21 @@ async def until_it_is(value: Result, look: Callable[[], Awaitable[Result]]) -> N
 
 
 def row_of(share: CallShare, dollars: Decimal, cost: Decimal | None, **columns: Any) -> Row:
-    """Makes the row of a call that has used `dollars` of its reservation and costs `cost`, or None if unknown."""
+    """Makes the row of a call that has used `dollars` of its reservation and costs `cost`, or None if unknown.
+
+    The reservation is one of the budgets of the key `KEY`, or of the team `TEAM`.
+    """
     priced = {"cost": None if cost is None else str(cost), "cost_kind": "" if cost is None else "exact", "price": None}
     lease = {"id": share.lease.id, "dollars": str(dollars)}
-    return call(NOON, key_name=KEY, lease=lease, **priced, **columns)
+    of_team = share.lease.spender.kind == "team"
+    shared = {"team": TEAM, "team_lease": lease} if of_team else {"lease": lease}
+    return call(NOON, key_name=KEY, **shared, **priced, **columns)
+
+
+def share_of(row: Row) -> Decimal:
+    """Returns the dollars that a call has used of its lease, from its row."""
+    share = row.get("lease") or row["team_lease"]
+    return Decimal(share["dollars"])
 
 
 class CountedRounds(LeaseRounds):

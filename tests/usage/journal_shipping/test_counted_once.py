@@ -204,9 +204,9 @@ def test_a_budget_has_the_ceiling_then_the_exact_cost_and_never_both() -> None:
     made, ceiling = left(), Decimal("0.5")
     Hold.objects.create(request_id=made["request_id"], key_name="default", day=NOON.date(), dollars=ceiling)
     deliver([made], [made])
-    assert spent_by(["default"], NOON.date())["default"].total == ceiling
+    assert spent_by("key", ["default"], NOON.date())["default"].total == ceiling
     deliver([seen()])
-    spent = spent_by(["default"], NOON.date())["default"]
+    spent = spent_by("key", ["default"], NOON.date())["default"]
     assert (spent.total, spent.held) == (cost_of(EXACT), Decimal(0))
     assert find_strays() == []
 

@@ -1,4 +1,4 @@
-"""Random walks of several workers with the budgets of one key, on a real PostgreSQL: no step ever passes a budget.
+"""Random walks of several workers with the budgets of one key or team, on a real PostgreSQL: none ever passes a budget.
 
 A walk takes, settles and ships calls in any order, leaves workers idle, kills them, and loses hosts and answers. After
 each step two things must be true of what any reader of the tables sees: spent and held are within each budget, and they
@@ -18,7 +18,17 @@ from uuid import uuid4
 import pytest
 from django.db import connection
 
-from tests.support.ledger.budget_workers import KEY, TODAY, Worker, in_database, row_of, until_it_is, workers
+from tests.support.ledger.budget_workers import (
+    KEY,
+    TEAM,
+    TODAY,
+    Worker,
+    in_database,
+    row_of,
+    share_of,
+    until_it_is,
+    workers,
+)
 from tests.support.ledger.ledgers import NOON, Row, call
 from usage.journal_shipping.pending_responses import forget_pending
 from usage.journal_shipping.rows import interrupted, write_rows
@@ -26,6 +36,7 @@ from usage.models import Hold, PendingResponse
 from usage.money import reservations
 from usage.money.leases import NOTHING, Wanted
 from usage.money.reservations import ReservationsUnavailable
+from usage.money.spenders import Spender, SpenderKind
 from usage.money.spent_and_reserved import drop_orphans, end_leases, spent_by
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -39,7 +50,8 @@ SPENT_BEFORE = {TODAY - timedelta(days=1): Decimal(15), TODAY - timedelta(days=4
 class Walk:
     """The workers of one walk, and what has become of all their calls."""
 
-    def __init__(self, seed: int, running: list[Worker]) -> None:
+    def __init__(self, kind: SpenderKind, seed: int, running: list[Worker]) -> None:
+        self.spender = Spender(kind, KEY if kind == "key" else TEAM)
         self.chance = random.Random(seed)
         self.budgets = [None if dollars is None else Decimal(dollars) for dollars in BUDGETS[seed]]
         self.workers = running
@@ -58,13 +70,13 @@ class Walk:
         found = self.spent + sum(self.apart.values(), NOTHING)
         for worker in self.workers:
             found += sum((share.dollars for share in worker.in_flight), NOTHING)
-            found += sum((Decimal(row["lease"]["dollars"]) for row in worker.journal), NOTHING)
+            found += sum(map(share_of, worker.journal), NOTHING)
         return found
 
     async def check(self) -> None:
         """Checks the two invariants against the tables."""
         promised = self.promised
-        [spent] = (await in_database(lambda: spent_by([KEY], TODAY))).values()
+        [spent] = (await in_database(lambda: spent_by(self.spender.kind, [self.spender.name], TODAY))).values()
         assert promised <= spent.total
         for seen, budget in zip((spent.day, spent.month, spent.total), self.budgets, strict=True):
             assert budget is None or seen <= budget
@@ -79,7 +91,9 @@ class Walk:
             dollars = Decimal(self.chance.randrange(1, 200)) / 100
             least = dollars / self.chance.choice([1, 1, 4])
             day, month, total = self.budgets
-            wanted = Wanted(KEY, TODAY, dollars, day, month, total, least, is_last_try=self.chance.random() < 0.5)
+            wanted = Wanted(
+                self.spender, TODAY, dollars, day, month, total, least, is_last_try=self.chance.random() < 0.5
+            )
             try:
                 share = (await worker.leases.take(wanted)).share
             except ReservationsUnavailable:  # the answer to this round, or to the one before, was lost
@@ -128,7 +142,7 @@ class Walk:
                 await in_database(lambda: write_rows(rows))
         for row in rows:
             if row["cost"] is None:
-                self.apart[row["request_id"]] = Decimal(row["lease"]["dollars"])
+                self.apart[row["request_id"]] = share_of(row)
             else:
                 self.spent += Decimal(row["cost"])
 
@@ -188,17 +202,21 @@ class Walk:
 
 def spend_before() -> None:
     for day, cost in SPENT_BEFORE.items():
-        write_rows([call(NOON.replace(month=day.month, day=day.day), key_name=KEY, cost=str(cost), cost_kind="exact")])
+        names = {"key_name": KEY, "team": TEAM}
+        write_rows([call(NOON.replace(month=day.month, day=day.day), **names, cost=str(cost), cost_kind="exact")])
 
 
+@pytest.mark.parametrize("kind", ["key", "team"])
 @pytest.mark.parametrize("seed", range(len(BUDGETS)))
-async def test_no_walk_passes_a_budget(monkeypatch: pytest.MonkeyPatch, settings: Any, seed: int) -> None:
+async def test_no_walk_passes_a_budget(
+    monkeypatch: pytest.MonkeyPatch, settings: Any, seed: int, kind: SpenderKind
+) -> None:
     settings.BACKGROUND_POLL_SECONDS, settings.OPENAI_API_KEY = 5, "sk-any"
     monkeypatch.setattr(reservations, "IDLE_SECONDS", 0.05)
     monkeypatch.setattr(reservations, "LOOK_SECONDS", 0.02)
     await in_database(spend_before)
     async with workers(WORKERS) as running:
-        walk = Walk(seed, running)
+        walk = Walk(kind, seed, running)
         steps = [walk.take] * 8 + [walk.settle] * 8 + [walk.ship] * 4 + [walk.wait] * 3
         steps += [walk.count_response, walk.kill, walk.lose_host, walk.lose_answer]
         for _ in range(STEPS):

@@ -17,6 +17,7 @@ from usage.models import Hold
 from usage.money import reservations
 from usage.money.lease_statements import GIVE_BACK
 from usage.money.leases import SLICE_CALLS, BudgetState, CallShare, Wanted
+from usage.money.spenders import Spender
 from usage.money.spent_and_reserved import drop_orphans, end_leases, spent_by
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -35,7 +36,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def take(worker: Worker, dollars: Decimal = CENT, budget: Any = 100, **more: Any) -> BudgetState:
-    wanted = Wanted(KEY, TODAY, dollars, Decimal(budget), None, Decimal(budget), **{"least": dollars, **more})
+    wanted = Wanted(
+        Spender("key", KEY), TODAY, dollars, Decimal(budget), None, Decimal(budget), **{"least": dollars, **more}
+    )
     return await worker.leases.take(wanted)
 
 
@@ -50,11 +53,11 @@ async def gets(worker: Worker, dollars: Decimal = CENT, **more: Any) -> bool:
 
 
 async def held() -> Decimal:
-    return (await in_database(lambda: spent_by([KEY], TODAY)))[KEY].held
+    return (await in_database(lambda: spent_by("key", [KEY], TODAY)))[KEY].held
 
 
 async def spent() -> Decimal:
-    found = (await in_database(lambda: spent_by([KEY], TODAY)))[KEY]
+    found = (await in_database(lambda: spent_by("key", [KEY], TODAY)))[KEY]
     return found.total - found.held
 
 

@@ -18,13 +18,18 @@ from usage.money.lease_rounds import LeaseRounds, Round
 from usage.money.lease_statements import SPANS, Grant
 from usage.money.leases import BudgetState, Wanted
 from usage.money.reservations import Reservations, ReservationsUnavailable
+from usage.money.spenders import Spender
 
 NONE = {span: Decimal(0) for span in SPANS}
 KEYS = 5
 
 
+def key(number: int) -> Spender:
+    return Spender("key", f"key {number}")
+
+
 def wanted(number: int) -> Wanted:
-    return Wanted(f"key {number % KEYS}", date(2026, 11, 28), Decimal(1), Decimal(999), None, None, least=Decimal(1))
+    return Wanted(key(number % KEYS), date(2026, 11, 28), Decimal(1), Decimal(999), None, None, least=Decimal(1))
 
 
 class Database(LeaseRounds):
@@ -99,7 +104,7 @@ async def test_many_keys_at_once_are_several_rounds() -> None:
     leases = leases_of(database)
     await leases.open("a worker")
     try:
-        found = await asyncio.gather(*(leases.take(replace(wanted(0), key_name=f"key {one}")) for one in range(120)))
+        found = await asyncio.gather(*(leases.take(replace(wanted(0), spender=key(one))) for one in range(120)))
     finally:
         await leases.close()
     assert all(state.share is not None for state in found)

@@ -148,7 +148,7 @@ def test_spending_of_many_keys_is_one_query(django_assert_num_queries: Any) -> N
     hold(call(key_name="a"), "16")
     hold(call(key_name="a"), "32", day=date(2026, 10, 31))
     with django_assert_num_queries(1):
-        found = spent_by(["a", "b", "c"], TODAY)
+        found = spent_by("key", ["a", "b", "c"], TODAY)
     assert found["a"] == Spent(Decimal(17), Decimal(19), Decimal(55), Decimal(48))
     assert found["b"] == Spent(total=Decimal(8))
     assert found["c"] == Spent()

@@ -84,7 +84,7 @@ def test_sums_made_anew_are_the_same(made: Row) -> None:
 
 def test_a_key_was_not_used_by_them() -> None:
     write_rows(Pricer().priced([call(), call(NOON + timedelta(days=2), by_gateway=True, method="GET")]))
-    assert spent_by(["default"], date(2026, 11, 3))["default"].last_day == NOON.date()
+    assert spent_by("key", ["default"], date(2026, 11, 3))["default"].last_day == NOON.date()
 
 
 def test_they_hide_no_pruned_calls(made: Row) -> None:

@@ -1,4 +1,4 @@
-"""Reads how much of each budget of the active keys is spent and reserved."""
+"""Reads how much of each budget of the active keys and teams is spent and reserved."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ from functools import reduce
 from operator import or_
 from typing import NamedTuple
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from proxyapi.models import AccessKey
+from proxyapi.team_models import Team
+from usage.money.spenders import Spender, SpenderKind
 from usage.money.spent_and_reserved import spent_by
 
 COLUMNS = ("budget_day", "budget_month", "budget_total")
 
 
 class UsedBudget(NamedTuple):
-    """The use of one budget of a key, in dollars. `span` is `day`, `month` or `total`; `spent` is without `reserved`.
+    """The use of one budget, in dollars. `span` is `day`, `month` or `total`; `spent` is without `reserved`.
 
     Dollars that are reserved for background responses of earlier days are in `reserved` of each span, so `spent` may be
     too little by them until these responses have ended.
     """
 
-    key: str
+    spender: Spender
     span: str
     budget: Decimal
     spent: Decimal
@@ -45,18 +47,21 @@ class UsedBudget(NamedTuple):
 
 
 def read_used_budgets(today: date) -> Iterator[UsedBudget]:
-    """Yields the use of each budget of the active keys, on the UTC day `today`, in its month and in total.
+    """Yields the use of each budget of the active keys and teams, on the UTC day `today`, in its month and in total.
 
     Raises:
         django.db.Error: the database does not answer.
     """
     has_budget = reduce(or_, (Q(**{f"{column}__isnull": False}) for column in COLUMNS))
-    found = AccessKey.objects.filter(has_budget, active=True).only("name", *COLUMNS)
-    budgets = {key.name: key.budgets for key in found}
-    spent = spent_by(list(budgets), today) if budgets else {}
-    for name, by_span in budgets.items():
-        for span, budget in by_span.items():
-            if budget is not None:
-                used: Decimal = getattr(spent[name], span)
-                reserved = min(used, spent[name].held)
-                yield UsedBudget(name, span, budget, used - reserved, reserved)
+    tables: tuple[tuple[SpenderKind, QuerySet[AccessKey] | QuerySet[Team]], ...] = (
+        ("key", AccessKey.objects.all()), ("team", Team.objects.all()),
+    )  # fmt: skip
+    for kind, rows in tables:
+        budgets = {row.name: row.budgets for row in rows.filter(has_budget, active=True).only("name", *COLUMNS)}
+        spent = spent_by(kind, list(budgets), today) if budgets else {}
+        for name, by_span in budgets.items():
+            for span, budget in by_span.items():
+                if budget is not None:
+                    used: Decimal = getattr(spent[name], span)
+                    reserved = min(used, spent[name].held)
+                    yield UsedBudget(Spender(kind, name), span, budget, used - reserved, reserved)
