@@ -122,7 +122,7 @@ SETTINGS = (
     Setting("ACCESS_LOG", False, switch, "A line in the log for each request, without its query."),
     Setting("METADATA_TAGS", [], tag_names, "Members of a request's `metadata` that become tags of the call."),
     Setting("LOG_BODIES", "all", one_of("all", "errors", "none"), "Whose bodies the ledger keeps, redacted."),
-    Setting("LOG_BODY_BYTES", 16384, whole_number(0, MIB), "How much is kept of each body."),
+    Setting("LOG_BODY_BYTES", 262144, whole_number(0, MIB), "How much is kept of each body."),
     Setting("AUDIT_BODY_VIEWS", False, switch, "Write into the audit log who looks at prompts and answers."),
     Setting("RETENTION_DAYS", 365, whole_number(0, 36500), "Days that a call's row is kept; 0: for ever."),
     Setting("BODY_RETENTION_DAYS", 30, whole_number(0, 36500), "Days that its bodies are kept; 0: for ever."),

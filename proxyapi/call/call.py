@@ -249,8 +249,9 @@ class Call:
         Small excerpts of small bodies are left to `end`.
         """
         limit = call_settings().LOG_BODY_BYTES
-        size = max(len(self.request.decoded_body), self.facts.response_size)
-        if limit > MAX_REDACTED_AT_ONCE_BYTES:
+        answered = self.facts.response_size if self.answer.text is None else self.answer.text.size
+        size = max(len(self.request.decoded_body), answered)
+        if min(limit, size) > MAX_REDACTED_AT_ONCE_BYTES:
             size = max(size, large_bodies.LARGE_BYTES + 1)
         has_row = self.facts.key_name and not self.has_ended
         if has_row and limit and size > large_bodies.LARGE_BYTES and self.facts.log_bodies != "none":

@@ -105,7 +105,19 @@ def test_a_cut_is_seen_where_it_is(site: Gateway, pages: dict[str, str], sign_in
     expect(page.locator(".cp-cut").first).to_contain_text("The request was cut here. First 16.0 kB of 57.6 kB kept.")
     expect(page.locator(".cp-cut").last).to_contain_text("The answer was cut here.")
     page.goto(f"{site.url}{pages['cut']}?view=json")
-    expect(page.locator("summary .cp-badge").first).to_have_text("first 16.0 kB of 57.6 kB")
+    expect(page.locator(".cp-downloads .cp-badge").first).to_have_text("cut: first 16.0 kB of 57.6 kB")
+
+
+def test_a_stored_body_is_downloaded_whole(
+    site: Gateway, pages: dict[str, str], sign_in: SignIn, tmp_path: Path
+) -> None:
+    page = sign_in(site)
+    page.goto(site.url + pages["response"])
+    with page.expect_download() as download:
+        page.locator(".cp-downloads").get_by_role("link", name="answer").click()
+    download.value.save_as(tmp_path / "answer.txt")
+
+    assert json.loads((tmp_path / "answer.txt").read_text()) == RESPONSE
 
 
 def test_hostile_words_are_only_words(site: Gateway, pages: dict[str, str], sign_in: SignIn) -> None:

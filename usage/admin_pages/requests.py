@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 
 from usage.admin_pages.access import admin_page, may_see, may_see_bodies, render_page
 from usage.admin_pages.base_url import base_url
@@ -102,12 +102,31 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
     )
 
 
+@admin_page
+def download_body(request: HttpRequest, request_id: UUID, part: str) -> HttpResponseBase:
+    """Answers with the whole stored body of a call's request or answer (`part`), as a file to download.
+
+    Status 404 if there is no such body. People who may not see bodies get `PermissionDenied`.
+    """
+    if not may_see_bodies(request):
+        raise PermissionDenied
+    call = Request.objects.select_related("body").filter(pk=request_id).first()
+    text = call_page.stored_bodies(call).get(part) if call else None
+    if call is None or not text:
+        raise Http404("There is no such body; it may have been pruned.")
+    log_view_of_call(request, call)
+    name = f"attachment; filename={part}-{request_id}.txt"
+    headers = {"Content-Disposition": name, "Cache-Control": "no-store"}
+    return HttpResponse(text.encode(errors="replace"), content_type="text/plain; charset=utf-8", headers=headers)
+
+
 def _bodies_context(request: HttpRequest, call: Request) -> dict[str, object]:
     """Returns the part of the template context with a call's bodies, and with the commands that repeat the call."""
     url = base_url(request)
     conversation = call_page.conversation(call)
     is_json = conversation is None or request.GET.get("view") == "json"
     return {
+        "stored": call_page.stored_sizes(call),
         "has_conversation": conversation is not None,
         "conversation": None if is_json else conversation,
         "continues_query": urlencode({"q": conversation.continues}) if conversation else "",

@@ -82,12 +82,19 @@ class DisplayedBody:
     text: str
     size: str
     is_open: bool
+
+
+@dataclass(frozen=True)
+class StoredSize:
+    """How much of a body was stored, and how much was cut, in bytes; `name` is `request` or `answer`."""
+
+    name: str
     kept_bytes: int
     cut_bytes: int
 
     @property
     def whole_bytes(self) -> int:
-        """The size of the body before it was cut, in bytes."""
+        """The size of the body before it was cut."""
         return self.kept_bytes + self.cut_bytes
 
 
@@ -240,27 +247,36 @@ def bill_note(call: Request) -> str:
     return f"By {source}, for {price.get('model') or 'no model'}, tier {price.get('tier') or 'default'}.{kind}"
 
 
+def stored_bodies(call: Request) -> dict[str, str]:
+    """Returns the logged bodies of a call as they are stored, by `request` and `answer`, without empty ones."""
+    kept = getattr(call, "body", None)
+    texts = {"request": kept_request_body(call), "answer": kept.response_body if kept else ""}
+    return {name: text for name, text in texts.items() if text}
+
+
+def stored_sizes(call: Request) -> list[StoredSize]:
+    """Returns how much of each body of a call is stored, and how much was cut."""
+    found = []
+    for name, text in stored_bodies(call).items():
+        kept, cut_bytes = split_cut(text)
+        found.append(StoredSize(name, len(kept.encode()), cut_bytes))
+    return found
+
+
 def bodies(call: Request) -> list[DisplayedBody]:
     """Returns the logged bodies of a call for a page: JSON indented, also if it was cut, invisible characters visible.
 
     A body that was not logged is left out.
     """
-    kept = getattr(call, "body", None)
-    texts = ("Request", kept_request_body(call)), ("Answer", kept.response_body if kept else "")
-    return [_displayed_body(title, text) for title, text in texts if text]
+    return [_displayed_body(name.capitalize(), text) for name, text in stored_bodies(call).items()]
 
 
 def _displayed_body(title: str, text: str) -> DisplayedBody:
     shown = escape_invisible(indented(text))
-    kept, cut_bytes = split_cut(text)
-    kept_bytes = len(kept.encode())
-    return DisplayedBody(
-        title, shown, formatting.size(kept_bytes), len(shown) <= MAX_OPEN_CHARACTERS, kept_bytes, cut_bytes
-    )
+    return DisplayedBody(title, shown, formatting.size(len(text.encode())), len(shown) <= MAX_OPEN_CHARACTERS)
 
 
 def conversation(call: Request) -> Conversation | None:
     """Returns the conversation in the logged bodies of a call; None if it has none, or no body was logged."""
-    kept = getattr(call, "body", None)
-    response = kept.response_body if kept else ""
-    return conversation_of(call.route, kept_request_body(call), response, is_streamed=call.stream)
+    texts = stored_bodies(call)
+    return conversation_of(call.route, texts.get("request", ""), texts.get("answer", ""), is_streamed=call.stream)

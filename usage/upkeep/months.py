@@ -9,6 +9,7 @@ import logging
 from datetime import UTC, datetime, timedelta
 
 from usage.database.clock import database_now
+from usage.database.compression import compress_by
 from usage.database.partitions import Partition, has_rows, make_partition, partitions
 
 logger = logging.getLogger(__name__)
@@ -29,7 +30,8 @@ def next_month(moment: datetime) -> datetime:
 def make_months(now: datetime | None = None) -> list[str]:
     """Makes the missing partitions of this month and the next one in both tables; returns their names.
 
-    `now` is the database's time by default.
+    Bodies that are stored from now on are compressed by lz4, if the database can. `now` is the database's time by
+    default.
 
     Raises:
         django.db.OperationalError: another transaction, such as a dump, uses a table; or the database is away.
@@ -39,6 +41,7 @@ def make_months(now: datetime | None = None) -> list[str]:
     for table, partition in missing:
         make_partition(table, partition)
         logger.info("made the partition %s", partition.name)
+    compress_by("lz4", BODIES, ("request_body", "response_body"))
     return [partition.name for _, partition in missing]
 
 

@@ -14,12 +14,13 @@ from tests.support.servers.gateway import Gateway
 
 SAMPLES = {
     "<str:kind>": "csv",
+    "<str:part>": "request",
     "<path:_rest>": "1/1/",
     "<path:content_type_id>": "1",
     "^(?P<app_label>chatproxy|proxyapi|auth|usage|admin)/$": "proxyapi/",
     "(?P<url>.*)$": "nowhere/",
 }
-OBJECT = re.compile(r"admin/(\w+/\w+)/<(?:path:object_)?id>")
+OBJECT = re.compile(r"admin/(\w+/\w+)/<(?:path:object_|uuid:request_)?id>")
 # What is refused to everybody, or to a GET without a form: other methods, changes of what only the server writes.
 REFUSED = re.compile(
     r"/admin/(r/1/1/|nowhere/|autocomplete/|usage/errors/mark/|usage/request/add/|admin/logentry/add/)"

@@ -66,6 +66,7 @@ TABLE = {
     "mark_error": (NOBODY, "AMS"),  # 405 for a GET
     "export_requests": (ALL, ALL),
     "export_errors": (ALL, ALL),
+    "download_body": ("AMS", "AMS"),
     "app_list chatproxy": (ALL, ALL),
     "chatproxy_alert_changelist": (ALL, ALL),
     "chatproxy_alert_add": (NOBODY, NOBODY),
@@ -204,7 +205,7 @@ def pages(ids: dict[str, Any]) -> dict[str, str]:
             name, path = "catch-all", "admin/nowhere/"
         row = ids.get(table, ids["auth_user"])
         for parameter in re.findall(r"<[^>]*>", path):
-            value = "csv" if parameter == "<str:kind>" else str(row)
+            value = {"<str:kind>": "csv", "<str:part>": "request"}.get(parameter, str(row))
             path = path.replace(parameter, value)
         query = "?app_label=admin&model_name=logentry&field_name=user" if name == "autocomplete" else ""
         found[name or f"{table} (short)"] = f"/{path}{query}"
@@ -229,7 +230,7 @@ def ids() -> dict[str, Any]:
         alert=alert, channel=channel, event="opened", notice={"title": "A fault"}, made_at=alert.since
     )
     return {
-        "proxyapi_accesskey": key.pk, "usage_request": make_call(), "usage_modelprice": price.pk,
+        "proxyapi_accesskey": key.pk, "usage_request": make_call(request_body="said"), "usage_modelprice": price.pk,
         "proxyapi_team": Team.objects.found("a team").pk,
         "chatproxy_alert": alert.pk, "chatproxy_alertmessage": message.pk, "chatproxy_alertrule": alert.rule.pk,
         "chatproxy_alertchannel": channel.pk, "admin_logentry": entry.pk, "auth_user": user.pk, "auth_group": group.pk,
