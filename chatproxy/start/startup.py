@@ -18,7 +18,7 @@ from psycopg.pq import Conninfo
 from psycopg.rows import TupleRow
 
 from chatproxy.postgres.database_refusals import is_lasting, reason_of
-from chatproxy.start.waiting_migrations import migrate
+from chatproxy.start.applied_migrations import has_all_migrations
 from usage.database.lock import wait_for_lock
 from usage.database.partitions import is_locked
 from usage.live.worker_files import has_living_worker
@@ -131,7 +131,11 @@ def migrated_database(output: Output) -> Iterator[None]:
 
     try:
         with wait_for_lock(MIGRATION_LOCK, notice):
-            migrate(notice_of_table)
+            if not has_all_migrations():
+                # Imported here: Django's code for migrations, which most starts do not need.
+                from chatproxy.start.waiting_migrations import migrate
+
+                migrate(notice_of_table)
             _make_months()
             yield
     except (Error, psycopg.Error) as error:
