@@ -12,11 +12,12 @@ from chatproxy.alert_models import Alert, AlertKind
 from chatproxy.alerts.ledger_conditions import BUDGET_CODE
 from proxyapi.exceptions import BudgetExceeded
 from proxyapi.models import AccessKey
+from proxyapi.team_models import Team
 from tests.support.alerts import Host, make_rule, open_titles
 from tests.support.ledger.ledgers import call
 from usage.database.clock import database_now
 from usage.journal_shipping.rows import write_rows
-from usage.models import Hold, UsageDay, UsageTotal
+from usage.models import Hold, TeamDay, UsageDay, UsageTotal
 from usage.money.row_pricing import Pricer
 
 pytestmark = pytest.mark.django_db
@@ -56,6 +57,22 @@ def test_a_budget(host: Host) -> None:
     key.save(update_fields=["budget_day"])
     host.look(2)
     assert open_titles() == []
+
+
+def test_a_budget_of_a_team(host: Host) -> None:
+    """A key with the same name has an alert of its own."""
+    make_rule(AlertKind.BUDGET, 80)
+    Team.objects.found("team a", budget_day=Decimal(10))
+    AccessKey.objects.issue("team a", budget_day=Decimal(10))
+    spend("team a", "9")
+    write_calls(host, 1, timedelta(0), key_name="of the team", team="team a", cost="9", cost_kind="exact")
+    TeamDay.objects.update(day=database_now().date(), cost=Decimal(9))
+    host.look()
+
+    of_team, of_key = Alert.objects.order_by("subject")
+    assert of_key.title == "Key team a has spent 90 % of its budget for today"
+    assert of_team.title == "Team team a has spent 90 % of its budget for today"
+    assert of_team.page == "admin/proxyapi/team/?q=team+a"
 
 
 def test_what_is_reserved_is_not_spent(host: Host) -> None:

@@ -9,13 +9,14 @@ import pytest
 
 from chatproxy.processes.database_watch import fullest_budgets
 from proxyapi.models import AccessKey
+from proxyapi.team_models import Team
 from tests.support.callers.metrics import value, wait_until
 from tests.support.moved_clock import PutClock
 from tests.support.polling import PATIENCE
 from tests.support.servers.gateway import Gateway
 from usage.database.clock import clock_difference, database_now
 from usage.live.shipping_state import BudgetUse
-from usage.models import UsageDay
+from usage.models import TeamDay, UsageDay
 
 
 def make_key(name: str, cost: str, **fields: Decimal) -> AccessKey:
@@ -37,6 +38,18 @@ def test_the_fullest_budgets_come_first_and_are_few() -> None:
     expected = [BudgetUse("over", "month", 1.2), BudgetUse("half", "day", 0.5), BudgetUse("half", "total", 0.25)]
     assert fullest_budgets(20) == expected
     assert fullest_budgets(2) == expected[:2]
+
+
+@pytest.mark.django_db
+def test_budgets_of_teams_are_among_them() -> None:
+    make_key("key", "5", budget_day=Decimal(10))
+    for name, is_active in (("team", True), ("archived", False)):
+        Team.objects.found(name, budget_month=Decimal(10), active=is_active)
+        TeamDay.objects.create(
+            day=database_now().date(), team=name, cost=Decimal(8), calls=1, unpriced_calls=0, input_tokens=0,
+            output_tokens=0, estimated_cost=0, provisional_cost=0,
+        )  # fmt: skip
+    assert fullest_budgets(20) == [BudgetUse("team", "month", 0.8, "team"), BudgetUse("key", "day", 0.5)]
 
 
 @pytest.mark.django_db

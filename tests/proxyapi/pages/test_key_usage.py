@@ -13,6 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from proxyapi.models import AccessKey
+from proxyapi.team_models import Team
 from tests.support.ledger.ledgers import call
 from tests.support.ledger.pages import HOSTILE, charts, in_one_minute, make_call, make_failure, text_of, tiles
 from usage.journal_shipping.rows import write_rows
@@ -63,6 +64,20 @@ def test_it_works(admin: Client, key: AccessKey) -> None:
     assert "Tokens per minute no limit" in text
     assert "Output tokens per call 2,000" in text
     assert "broke 1" in text
+
+
+def test_the_ceilings_of_its_team_are_in_it(admin: Client, key: AccessKey) -> None:
+    key.team = Team.objects.found("the team", budget_month=Decimal(40), parallel_calls=7)
+    key.save(update_fields=["team"])
+    write_rows([call(datetime.now(UTC), key_name="another key", team="the team", cost="3", cost_kind="exact")])
+    page = text_of(unescape(admin.get(page_of(key)).content.decode())).replace("\u202f", " ")
+    team_page = admin.get(f"/admin/proxyapi/team/{key.team.pk}/change/").content.decode()
+
+    assert "Spent by the team the team" in page
+    assert "$3.00 of $40.00 this month" in page
+    assert "Parallel calls 7" in page
+    assert "another key" not in page
+    assert "$3.00</b> of $40.00 this month" in team_page
 
 
 def test_nothing_of_another_key_is_in_it(admin: Client, key: AccessKey) -> None:

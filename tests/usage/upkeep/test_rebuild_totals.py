@@ -15,7 +15,7 @@ from django.db.models import F
 
 from tests.support.ledger.ledgers import NOON, assert_sums_are_right, call, random_call, stored_sums
 from usage.journal_shipping.rows import write_rows
-from usage.models import LedgerState, Request, SummedName, UsageDay, UsageHour, UsageTotal
+from usage.models import LedgerState, Request, SummedName, TeamDay, UsageDay, UsageHour, UsageTotal
 from usage.money.row_pricing import Pricer
 from usage.sums.tables import DAY_SUMS, HISTOGRAMS, HOUR_SUMS, PACKED
 from usage.upkeep.rebuild_totals import rebuild_totals
@@ -26,6 +26,7 @@ NOW = NOON + timedelta(days=3)
 CHANGES: list[tuple[Any, dict[str, Any]]] = [
     *((UsageHour, {name: F(name) + 1}) for name in ("calls", "unpriced_calls", *HOUR_SUMS)),
     *((UsageDay, {name: F(name) + 1}) for name in ("calls", "unpriced_calls", *DAY_SUMS)),
+    *((TeamDay, {name: F(name) + 1}) for name in ("calls", "unpriced_calls", *DAY_SUMS)),
     *((UsageHour, {f"{name}_histogram": [5, 5]}) for name in HISTOGRAMS),
     *((UsageHour, {column: [3, 5]}) for column in PACKED.values()),
     (UsageTotal, {"cost": F("cost") + 1}),
@@ -39,6 +40,7 @@ def fill(seed: int, number: int = 60) -> None:
     rows = [random_call(chance, NOON + timedelta(minutes=chance.randrange(60 * 48))) for _ in range(number)]
     for row in rows:
         row["usage_source"] = chance.choice(["exact", "estimated"])
+        row["team"] = chance.choice(["", "a team", "another"])
     write_rows(Pricer().priced(rows))
 
 
@@ -60,7 +62,7 @@ def test_a_wrong_sum_is_mended(model: Any, change: dict[str, Any]) -> None:
     assert_sums_are_right()
 
 
-@pytest.mark.parametrize("model", [UsageHour, UsageDay, UsageTotal, SummedName])
+@pytest.mark.parametrize("model", [UsageHour, UsageDay, TeamDay, UsageTotal, SummedName])
 def test_a_missing_sum_is_mended(model: Any) -> None:
     fill(2)
     right = stored_sums()
