@@ -109,7 +109,7 @@ class AccessKeyAdmin(SpenderAdmin):
     readonly_fields = ("key_text", "key_state", "previous_key", "own_account", "created", "changed")
     actions_detail = ("usage", "rotate", "revoke")
 
-    about = ("name", "team", "owner", "note", "tags")
+    about = ("name", "team", "owner", "owner_user", "note", "tags")
     rules = ("allowed_models", "allowed_routes", "shared_objects", "log_bodies")
     limits = (
         "requests_per_minute", "tokens_per_minute", "parallel_calls", "budget_day", "budget_month", "budget_total",

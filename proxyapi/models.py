@@ -9,12 +9,15 @@ The tables of teams are in `proxyapi.team_models`, which Django finds by way of 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models
+from django.db.models.base import ModelBase
 from django.utils import timezone
 
 from proxyapi import sealing
@@ -56,6 +59,11 @@ class AccessKey(SpenderColumns):
         help_text="Its budgets and limits hold for all its keys together. Moving a key moves only its later calls.",
     )  # fmt: skip
     owner = models.CharField(max_length=200, blank=True, help_text="The person or team that uses the key.")
+    owner_user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+",
+        verbose_name="owner's account",
+        help_text="The person sees the key in My usage, and can rotate and revoke it. Its name becomes the owner.",
+    )  # fmt: skip
 
     expires_at = models.DateTimeField(null=True, blank=True, help_text="In UTC. Leave empty for no expiry.")
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -86,6 +94,21 @@ class AccessKey(SpenderColumns):
     class Meta(SpenderColumns.Meta):
         verbose_name = "key"
         default_permissions = ("add", "change", "view")  # keys are never deleted
+
+    def save(
+        self,
+        *,
+        force_insert: bool | tuple[ModelBase, ...] = False,
+        force_update: bool = False,
+        using: str | None = None,
+        update_fields: Iterable[str] | None = None,
+    ) -> None:
+        """Saves the access key; the name of the owner's account, if there is one, becomes its owner."""
+        names = None if update_fields is None else {*update_fields}
+        if self.owner_user_id is not None and (names is None or names & {"owner_user", "owner"}):
+            self.owner = self.owner_user.get_username() if self.owner_user else self.owner
+            names = None if names is None else names | {"owner"}
+        super().save(force_insert=force_insert, force_update=force_update, using=using, update_fields=names)
 
     def rotate(self, grace: timedelta = timedelta(0)) -> str:
         """Gives the access key a new secret, saves the key, and returns the secret.

@@ -6,6 +6,8 @@ calls look at it. `keyring` looks up the digest of a key's secret in a dictionar
 wait. `globs` matches the names of routes, models and objects that a key is limited to. `credentials` says which
 upstream account pays for a caller's calls.
 
+`self_service` has what people without a role may do with keys: with their own, and as leads with those of a team.
+
 For commands only: `audit_log` records who has changed a key or a team; `litellm_tables` reads the keys of a LiteLLM
 proxy, and `litellm_keys` says which keys of ours are like them.
 

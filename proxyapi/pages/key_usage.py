@@ -48,12 +48,14 @@ class CeilingFacts:
 class KeyFacts:
     """What the usage page of a key shows besides the usage: name, budgets and limits, of the key and of its team.
 
-    `is_own` is true if the key's holder has opened the page, and false for an administrator.
+    `is_own` is true if the key's holder or the lead of its team has opened the page, and false for an administrator;
+    `sees_calls` is false for a lead, who sees no single call.
     """
 
     ceilings: CeilingFacts
     team: CeilingFacts | None = None
     is_own: bool = False
+    sees_calls: bool = True
 
     @property
     def name(self) -> str:
@@ -61,10 +63,10 @@ class KeyFacts:
         return self.ceilings.name
 
     @classmethod
-    def of(cls, key: AccessKey | Caller, *, is_own: bool = False) -> KeyFacts:
+    def of(cls, key: AccessKey | Caller, *, is_own: bool = False, sees_calls: bool = True) -> KeyFacts:
         """Creates `KeyFacts` from an access key: from its database row, or from its `Caller` in memory."""
         team = key.team if isinstance(key, AccessKey) else key.team_ceilings
-        return cls(CeilingFacts.of(key), None if team is None else CeilingFacts.of(team), is_own)
+        return cls(CeilingFacts.of(key), None if team is None else CeilingFacts.of(team), is_own, sees_calls)
 
 
 def page_context(request: HttpRequest, key: KeyFacts, data_url: str) -> dict[str, object]:
@@ -93,6 +95,8 @@ def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, objec
         "used": {"is_own": key.is_own, "key_query": urlencode({"key": key.name})},
     }
     if key.is_own:
+        if not key.sees_calls:
+            return found
         time_range, _ = range_or_default(request.GET, now)
         return {**found, "own_calls": {"calls": read_newest_calls_of_key(key.name, time_range, NEWEST_CALLS)}}
     return {**found, "newest_errors": {**found["used"], "sees_bodies": may_see_bodies(request)}}

@@ -1,15 +1,19 @@
-"""The site "My usage", which shows the holder of a key its usage, without a login to the admin.
+"""The site "My usage", which shows the holder of a key its usage, and a person with an account all of their keys.
 
-The key's secret is sent once, in a form; then a cookie stands for it (`proxyapi.pages.key_sessions`). No page of the
-site has a link to another key, or mentions one.
+The key's secret is sent once, in a form; then a cookie stands for it (`proxyapi.pages.key_sessions`). Who has signed in
+so sees no link to another key, and none is mentioned. A person with an account signs in at the login page, and gets the
+pages of `proxyapi.pages.my_keys`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from typing import Concatenate, ParamSpec
 
 from django.conf import settings
+from django.contrib.auth import logout
+from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.urls import path, reverse
@@ -17,20 +21,21 @@ from django.utils.cache import patch_vary_headers
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST, require_safe
 
-from proxyapi.pages import key_sessions, key_usage
+from proxyapi.pages import key_sessions, key_usage, my_keys
 from proxyapi.pages.key_sessions import COOKIE, COOKIE_SECONDS, SITE_PATH
 from proxyapi.pages.key_usage import KeyFacts
 from proxyapi.pages.page_headers import CONTENT_SECURITY_POLICY
 
-PageView = Callable[[HttpRequest], HttpResponse]
+P = ParamSpec("P")
+PageView = Callable[Concatenate[HttpRequest, P], HttpResponse]
 
 
-def private_page(view: PageView) -> PageView:
+def private_page(view: PageView[P]) -> PageView[P]:
     """Decorator for a view of the site My usage: tells browsers not to store the page or run foreign scripts in it."""
 
     @wraps(view)
-    def answered(request: HttpRequest) -> HttpResponse:
-        answer = view(request)
+    def answered(request: HttpRequest, /, *args: P.args, **options: P.kwargs) -> HttpResponse:
+        answer = view(request, *args, **options)
         answer["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
         answer["Cache-Control"] = "no-store"
         patch_vary_headers(answer, ["Cookie"])
@@ -45,6 +50,8 @@ def show(request: HttpRequest) -> HttpResponse:
     """Shows the usage of the key whose holder is signed in to the site My usage, or the form to sign in."""
     entry = key_sessions.find_signed_in(request)
     if entry is None or entry.caller is None:
+        if isinstance(request.user, User):
+            return my_keys.show(request, request.user)
         return render(request, "my_usage/sign_in.html", {"has_left": COOKIE in request.COOKIES})
     context = key_usage.page_context(request, KeyFacts.of(entry.caller, is_own=True), reverse("my_usage:data"))
     return render(request, "my_usage/usage.html", {**context, "valid_until": entry.ends_at})
@@ -89,7 +96,9 @@ def sign_in(request: HttpRequest) -> HttpResponse:
 @require_POST
 @private_page
 def sign_out(request: HttpRequest) -> HttpResponse:
-    """Signs the holder of a key out of the site My usage, by deleting the site's cookie."""
+    """Signs the holder of a key out of the site My usage, by deleting the site's cookie, or else the person."""
+    if COOKIE not in request.COOKIES:
+        logout(request)
     answer = HttpResponseRedirect(reverse("my_usage:show"))
     answer.delete_cookie(COOKIE, path=SITE_PATH, samesite="Strict")
     return answer
@@ -101,4 +110,10 @@ urlpatterns = [
     path("data", data, name="data"),
     path("sign-in", sign_in, name="sign_in"),
     path("sign-out", sign_out, name="sign_out"),
+    path("keys/make", private_page(my_keys.make), name="make"),
+    path("keys/<int:key_id>/", private_page(my_keys.usage), name="key"),
+    path("keys/<int:key_id>/data", private_page(my_keys.data), name="key_data"),
+    path("keys/<int:key_id>/rotate", private_page(my_keys.rotate), name="rotate"),
+    path("keys/<int:key_id>/revoke", private_page(my_keys.revoke), name="revoke"),
+    path("keys/<int:key_id>/budget", private_page(my_keys.set_budget), name="set_budget"),
 ]

@@ -54,6 +54,7 @@ def test_the_command_prints_each_field_that_the_admin_shows() -> None:
     other_names = {
         "key_text": "hint", "key_state": "state", "created": "created_at", "changed": "changed_at",
         "previous_key": "previous_valid_until", "own_account": "own_upstream_key",
+        "owner_user": "owner",
     }  # fmt: skip
     entered = {"upstream_key", "forget_upstream_key"}  # only in the form: a key is never shown
     key = AccessKey(name="team a", budget_day=Decimal("1.50"), min_output_tokens=500, log_bodies=LogBodies.INHERIT)

@@ -145,11 +145,17 @@ TABLE = {
     "my-usage data": (NOBODY, NOBODY),  # 401 without a key
     "my-usage sign_in": (NOBODY, NOBODY),  # 403 for a wrong key
     "my-usage sign_out": (NOBODY, ALL),
+    "my-usage make": (NOBODY, NOBODY),  # 400: these people are in no team that lets them make keys
+    "my-usage key": (NOBODY, NOBODY),  # 404: the key is somebody else's
+    "my-usage key_data": (NOBODY, NOBODY),
+    "my-usage rotate": (NOBODY, NOBODY),
+    "my-usage revoke": (NOBODY, NOBODY),
+    "my-usage set_budget": (NOBODY, NOBODY),
 }
-KEY_FORM = "my-usage sign_in"  # 403 for a wrong key
+OF_PEOPLE = tuple(page for page in TABLE if page.startswith("my-usage "))
 SIGNED_IN = signed("a" * 24)  # the cookie of a session; no route of the API may ask whose
 OPEN_TO_STRANGERS = {"login", "jsi18n", "my-usage show", "my-usage sign_out"}
-REFUSALS = (401, 403, 404, 405)
+REFUSALS = (400, 401, 403, 404, 405)
 # Each route of the API, with the status of a GET without a key, whoever is signed in to the admin.
 OPEN, KEY, TOKEN, OTHER_METHOD = 200, 401, 403, 405
 OF_THE_API = {
@@ -274,7 +280,7 @@ def test_who_is_not_of_the_staff_sees_nothing(ids: dict[str, Any], page: str) ->
         for answer in (client.get(path), client.post(path)):
             leads = answer.headers.get("Location", "")
             assert (
-                answer.status_code in (401, 405) or leads.startswith("/admin/login/") or page in ("logout", KEY_FORM)
+                answer.status_code in (401, 405) or leads.startswith("/admin/login/") or page in ("logout", *OF_PEOPLE)
             ), path
 
 

@@ -1,0 +1,139 @@
+"""What a person may do with keys without a role in the admin: with their own, and as a lead with those of a team.
+
+Own keys are those whose `owner_user` is the person. Everybody sees, rotates and revokes their own keys. A member of a
+team makes keys for themselves if the team allows that (`Team.self_service`), within its number and its highest budget.
+A lead sees what the keys of the team spend, makes keys for its members, sets their budgets, and revokes them; a lead
+does not see a member's calls, and does not rotate a member's key, since its new secret would open them.
+
+Every change is in the audit log, under the name of the person. All rules are here, so that no page has its own.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+
+from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
+from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
+from django.db.models import Q, QuerySet
+
+from proxyapi.models import AccessKey
+from proxyapi.team_models import Team, TeamMember, TeamRole
+
+
+def own_keys(person: User) -> QuerySet[AccessKey]:
+    """Returns the keys whose owner is the person."""
+    return AccessKey.objects.filter(owner_user=person).select_related("team")
+
+
+def led_teams(person: User) -> QuerySet[Team]:
+    """Returns the teams that the person leads."""
+    return Team.objects.filter(memberships__user=person, memberships__role=TeamRole.LEAD)
+
+
+def teams_to_make_keys_in(person: User) -> QuerySet[Team]:
+    """Returns the active teams in which the person may make keys: as a lead, or since the team allows it."""
+    is_lead, allows = Q(memberships__role=TeamRole.LEAD), Q(self_service=True)
+    return Team.objects.filter(Q(memberships__user=person) & (is_lead | allows), active=True).distinct()
+
+
+def seen_keys(person: User) -> QuerySet[AccessKey]:
+    """Returns the keys whose spending the person may see: their own, and those of the teams that they lead."""
+    mine, led = Q(owner_user=person), Q(team__in=led_teams(person).values("pk"))
+    return AccessKey.objects.filter(mine | led).select_related("team", "owner_user")
+
+
+def make_key(person: User, team: Team, name: str, owner: User, budget_month: Decimal | None) -> tuple[AccessKey, str]:
+    """Makes a key in a team for `owner`, and returns it with its secret; the budget is in dollars a month.
+
+    Raises:
+        PermissionDenied: the person may not make such a key.
+        ValidationError: the team's rules, or the key's own, do not allow it; the message says which.
+    """
+    with transaction.atomic():
+        team = Team.objects.select_for_update().get(pk=team.pk)  # two keys at once do not pass the number together
+        if not team.active or not TeamMember.objects.filter(team=team, user=owner).exists():
+            raise PermissionDenied
+        if not led_teams(person).filter(pk=team.pk).exists():
+            _check_member(person, team, owner, budget_month)
+        key, text = AccessKey.objects.issue(name, team=team, owner_user=owner, budget_month=budget_month)
+        budget = "no budget" if budget_month is None else f"budget per month {budget_month}"
+        _log(person, key, ADDITION, f"Added in the team “{team}” for {owner.get_username()}, with {budget}.")
+    return key, text
+
+
+def rotate_key(person: User, key_id: int, grace: timedelta) -> tuple[AccessKey, str]:
+    """Gives a person's own key a new secret, and returns both.
+
+    Raises:
+        AccessKey.DoesNotExist: the person has no such key.
+        ValidationError: the key is revoked.
+    """
+    with transaction.atomic():
+        key = own_keys(person).select_for_update(of=("self",)).get(pk=key_id)
+        text = key.rotate(grace)
+        _log(person, key, CHANGE, "Rotated by its owner.")
+    return key, text
+
+
+def revoke_key(person: User, key_id: int) -> AccessKey:
+    """Revokes a person's own key, or one of a team that they lead.
+
+    Raises:
+        AccessKey.DoesNotExist: the person has and leads no such key.
+    """
+    with transaction.atomic():
+        key = seen_keys(person).select_for_update(of=("self",)).get(pk=key_id)
+        key.revoke()
+        _log(person, key, CHANGE, "Revoked.")
+    return key
+
+
+def set_budget(person: User, key_id: int, budget_month: Decimal | None) -> AccessKey:
+    """Sets the budget per month, in dollars, of a key of a team that the person leads.
+
+    Raises:
+        AccessKey.DoesNotExist: the person leads no team with such a key.
+        ValidationError: the budget is no amount that a key can have.
+    """
+    with transaction.atomic():
+        keys = AccessKey.objects.filter(team__in=led_teams(person).values("pk"))
+        key = keys.select_for_update(of=("self",)).get(pk=key_id)
+        before = key.budget_month
+        key.budget_month = budget_month  # type: ignore[assignment]  # its options are a dict, of which mypy knows nothing
+        key.clean_fields(exclude=[field.name for field in key._meta.fields if field.name != "budget_month"])
+        key.save(update_fields=["budget_month"])
+        told = ["nothing" if value is None else f"{value}" for value in (before, budget_month)]
+        _log(person, key, CHANGE, f"Changed budget per month from {told[0]} to {told[1]}.")
+    return key
+
+
+def _check_member(person: User, team: Team, owner: User, budget_month: Decimal | None) -> None:
+    """Checks that a member of a team, who does not lead it, may make a key for themselves.
+
+    Raises:
+        PermissionDenied: the key is for somebody else, or the team lets nobody make keys.
+        ValidationError: the member has enough keys already, or the budget is missing or too high.
+    """
+    if owner.pk != person.pk or not team.self_service:
+        raise PermissionDenied
+    most = team.keys_per_member
+    if most is not None and team.keys.filter(owner_user=person, revoked_at=None).count() >= most:
+        raise ValidationError(f"You have {most} keys in this team already, which is as many as it allows.")
+    highest = team.member_key_budget_month
+    if highest is not None and (budget_month is None or budget_month > highest):
+        raise ValidationError(f"A key of this team must have a budget of at most ${highest:.2f} a month.")
+
+
+def _log(person: User, key: AccessKey, action: int, words: str) -> None:
+    LogEntry.objects.create(
+        user=person,
+        content_type=ContentType.objects.get_for_model(AccessKey),
+        object_id=str(key.pk),
+        object_repr=str(key),
+        action_flag=action,
+        change_message=words,
+    )

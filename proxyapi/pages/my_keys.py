@@ -1,0 +1,158 @@
+"""The pages of "My usage" for a person who is signed in with an account: their keys, and as a lead those of the team.
+
+Who may see and do what is decided by `proxyapi.keys.self_service`: a key that a person may not see is answered like one
+that does not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Concatenate, ParamSpec
+
+from django import forms
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_POST, require_safe
+
+from proxyapi.keys import self_service
+from proxyapi.models import AccessKey
+from proxyapi.pages import key_usage
+from proxyapi.pages.key_usage import KeyFacts
+from usage.page_data.key_summary import budget_bars, read_summaries
+
+MAX_KEYS = 500  # that the page lists
+ROTATION_GRACE = timedelta(days=1)
+P = ParamSpec("P")
+
+
+class NewKeyForm(forms.Form):
+    """The form by which a person makes a key in a team."""
+
+    name = forms.CharField(max_length=200)
+    budget_month = forms.DecimalField(
+        label="Budget per month, in dollars", required=False, min_value=0, decimal_places=4
+    )
+
+    def __init__(self, person: User, data: object = None) -> None:
+        super().__init__(data)  # type: ignore[arg-type]  # a QueryDict or None
+        self.fields["team"] = forms.ModelChoiceField(self_service.teams_to_make_keys_in(person))
+        members = User.objects.filter(memberships__team__in=self_service.led_teams(person).values("pk"))
+        others = members.exclude(pk=person.pk).distinct()
+        self.fields["owner"] = forms.ModelChoiceField(others, label="For", required=False, empty_label="myself")
+
+
+class BudgetForm(forms.Form):
+    """The form by which a lead sets the budget of a key."""
+
+    budget_month = forms.DecimalField(required=False, min_value=0, max_digits=12, decimal_places=4)
+
+
+def for_person(
+    view: Callable[Concatenate[HttpRequest, User, P], HttpResponse],
+) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
+    """Decorator for a view of a signed-in person: sends others to the login, and hides what the person may not see."""
+
+    def answered(request: HttpRequest, /, *args: P.args, **options: P.kwargs) -> HttpResponse:
+        if not isinstance(request.user, User):
+            return redirect(f"{reverse('admin:login')}?next={reverse('my_usage:show')}")
+        try:
+            return view(request, request.user, *args, **options)
+        except AccessKey.DoesNotExist:
+            raise Http404("There is no such key.") from None
+
+    return answered
+
+
+def show(request: HttpRequest, person: User, form: NewKeyForm | None = None) -> HttpResponse:
+    """Shows a person's keys with what they have spent, those of the teams that they lead, and a form for a new key."""
+    keys = list(self_service.seen_keys(person).order_by("team__name", "name")[:MAX_KEYS])
+    summaries = read_summaries([key.name for key in keys], timezone.now())
+    led = set(self_service.led_teams(person).values_list("pk", flat=True))
+    rows = [
+        {
+            "key": key,
+            "bars": budget_bars(summaries[key.name].spent, key.budgets),
+            "is_own": key.owner_user_id == person.pk,
+            "is_led": key.team_id in led,
+            "is_active": key.revoked_at is None,
+        }
+        for key in keys
+    ]
+    form = form or NewKeyForm(person)
+    context = {"person": person, "rows": rows, "form": form if self_service.teams_to_make_keys_in(person) else None}
+    return render(request, "my_usage/keys.html", {**context, "leads": bool(led)}, status=400 if form.errors else 200)
+
+
+@require_safe
+@for_person
+def usage(request: HttpRequest, person: User, key_id: int) -> HttpResponse:
+    """Shows the usage of one key: of an own one with its newest calls, of a team's without any call."""
+    key = self_service.seen_keys(person).get(pk=key_id)
+    context = key_usage.page_context(request, facts_for(person, key), reverse("my_usage:key_data", args=[key.pk]))
+    return render(request, "my_usage/usage.html", {**context, "person": person})
+
+
+@require_safe
+@for_person
+def data(request: HttpRequest, person: User, key_id: int) -> JsonResponse:
+    """Returns the newest data for an open page of one key's usage, as JSON."""
+    key = self_service.seen_keys(person).get(pk=key_id)
+    return key_usage.data_response(request, facts_for(person, key))
+
+
+@require_POST
+@for_person
+def make(request: HttpRequest, person: User) -> HttpResponse:
+    """Makes a key in a team, and shows its secret once; shows the form again with what is wrong."""
+    form = NewKeyForm(person, request.POST)
+    if form.is_valid():
+        facts = form.cleaned_data
+        try:
+            key, text = self_service.make_key(
+                person, facts["team"], facts["name"], facts["owner"] or person, facts["budget_month"]
+            )
+        except ValidationError as error:
+            form.add_error(None, error.messages)
+        else:
+            return render(request, "my_usage/new_key.html", {"key": key, "text": text})
+    return show(request, person, form)
+
+
+@require_POST
+@for_person
+def rotate(request: HttpRequest, person: User, key_id: int) -> HttpResponse:
+    """Gives a person's own key a new secret, and shows it once; the old one is valid for a day."""
+    try:
+        key, text = self_service.rotate_key(person, key_id, ROTATION_GRACE)
+    except ValidationError:  # it is revoked
+        return HttpResponseRedirect(reverse("my_usage:show"))
+    return render(request, "my_usage/new_key.html", {"key": key, "text": text, "is_rotated": True})
+
+
+@require_POST
+@for_person
+def revoke(request: HttpRequest, person: User, key_id: int) -> HttpResponse:
+    """Revokes an own key, or one of a team that the person leads."""
+    self_service.revoke_key(person, key_id)
+    return HttpResponseRedirect(reverse("my_usage:show"))
+
+
+@require_POST
+@for_person
+def set_budget(request: HttpRequest, person: User, key_id: int) -> HttpResponse:
+    """Sets the budget of a key of a team that the person leads; an amount that is none changes nothing."""
+    form = BudgetForm(request.POST)
+    if not form.is_valid():
+        return HttpResponse("The budget is no amount of dollars.", status=400, content_type="text/plain")
+    self_service.set_budget(person, key_id, form.cleaned_data["budget_month"])
+    return HttpResponseRedirect(reverse("my_usage:show"))
+
+
+def facts_for(person: User, key: AccessKey) -> KeyFacts:
+    """Returns what a person may see of a key: of an own one its calls, too, of a team's only sums."""
+    return KeyFacts.of(key, is_own=True, sees_calls=key.owner_user_id == person.pk)
