@@ -259,6 +259,11 @@ UNFOLD = {
         },
     },
     "DASHBOARD_CALLBACK": "usage.admin_pages.dashboard.show",
+    # What Ctrl+K finds.
+    "COMMAND": {
+        "search_models": ["proxyapi.accesskey", "proxyapi.team"],
+        "search_callback": "usage.admin_pages.navigation.find",
+    },
     "SIDEBAR": {
         "show_search": False,
         "show_all_applications": False,

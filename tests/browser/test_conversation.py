@@ -50,6 +50,7 @@ def pages(site: Gateway) -> dict[str, str]:
     calls = [
         {name: value for name, value in one.items() if name not in ("request", "response")}
         | {f"{name}_body": text_of(one[name]) for name in ("request", "response")}
+        | {"session": "trip-77"}
         for one in bodies.values()
     ]
     made = site.manage("shell", "--no-imports", "-c", MAKE, said=json.dumps(calls))
@@ -120,6 +121,36 @@ def test_a_stored_body_is_downloaded_whole(
     assert json.loads((tmp_path / "answer.txt").read_text()) == RESPONSE
 
 
+def test_calls_are_read_one_after_another(site: Gateway, pages: dict[str, str], sign_in: SignIn) -> None:
+    page = sign_in(site)
+    page.goto(f"{site.url}/admin/usage/request/?route=/openai")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**{pages['cut']}?route=%2Fopenai")
+    page.keyboard.press("k")
+    page.wait_for_url(f"**{pages['hostile']}?route=%2Fopenai")
+    page.get_by_role("link", name="Matching calls").click()
+    page.locator("[data-rows] tbody tr").last.locator("td").nth(3).click()
+    page.wait_for_url(f"**{pages['cut']}?route=%2Fopenai")
+
+
+def test_a_bar_leads_to_its_calls(site: Gateway, pages: dict[str, str], sign_in: SignIn) -> None:
+    page = sign_in(site)
+    page.goto(f"{site.url}/admin/?range=hour")
+    page.locator("[data-chart=calls] .cp-plot svg rect[fill]").last.click(force=True)  # the cursor is above it
+    page.wait_for_url("**/admin/usage/request/?*from=*")
+    expect(page.locator("[data-rows] tbody tr").first).to_contain_text("success")
+
+
+def test_the_dialog_opens_a_call(site: Gateway, pages: dict[str, str], sign_in: SignIn) -> None:
+    page = sign_in(site)
+    page.keyboard.press("Control+k")
+    page.locator("#search-input-command").press_sequentially(pages["chat"].split("/")[4])
+    page.locator("#command-results a").first.click()
+    page.wait_for_url(f"**{pages['chat']}")
+
+
 def test_hostile_words_are_only_words(site: Gateway, pages: dict[str, str], sign_in: SignIn) -> None:
     page = sign_in(site)
     for view in ("", "?view=json"):
@@ -149,8 +180,9 @@ def test_conversations_are_seen(
     site: Gateway, pages: dict[str, str], sign_in: SignIn, look: str, tmp_path: Path
 ) -> None:
     page = sign_in(site, **LOOKS[look])
-    for name in ("chat", "response", "streamed", "cut"):
-        page.goto(site.url + pages[name])
+    in_order = {"in-order": "/admin/usage/request/in-order/?session=trip-77"}
+    for name, path in (pages | in_order).items():
+        page.goto(site.url + path)
         assert page.evaluate("document.documentElement.scrollWidth") <= LOOKS[look]["viewport"]["width"]
-        page.locator("#bodies").scroll_into_view_if_needed()
+        expect(page.locator("#bodies, #in-order")).to_be_visible()
         take(page, f"conversation-{name}-{look}", tmp_path)

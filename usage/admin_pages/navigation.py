@@ -1,15 +1,23 @@
-"""The side bar of the admin: its links, and the permission that each of them takes."""
+"""The side bar of the admin, its links and the permission that each takes; and the search that Ctrl+K opens."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TypedDict
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
+from unfold.dataclasses import SearchResult
 
 from usage.admin_pages.access import ALERTS, PERMISSION
+from usage.models import Dimension
+from usage.page_data.filters import MAX_TEXT, find_names
+from usage.page_data.search import find_by_id
+from usage.untrusted_text import escape_invisible
+
+MAX_FOUND = 5  # calls, names of keys, and names of models that one search offers
 
 
 class Entry(TypedDict):
@@ -74,6 +82,32 @@ def sections(_request: HttpRequest) -> list[Section]:
             ],
         },
     ]
+
+
+def find(request: HttpRequest, _lower_case: str) -> list[SearchResult]:
+    """Returns what the dialog that Ctrl+K opens finds: pages, calls by a whole id, and calls of keys and of models.
+
+    The admin's theme, unfold, calls this function: the setting COMMAND names it. Keys and teams it finds by itself.
+    """
+    term = request.GET.get("s", "").replace("\0", "").strip()[:MAX_TEXT]
+    found = [
+        SearchResult(entry["title"], section["title"], entry["link"], entry["icon"])
+        for section in sections(request)
+        for entry in section["items"]
+        if term.lower() in entry["title"].lower() and entry["permission"](request)
+    ]
+    if not term or not request.user.has_perm(PERMISSION):
+        return found
+    for call in find_by_id(term)[:MAX_FOUND]:
+        said = f"Call of {escape_invisible(call.key_name, 100)}, {call.started_at:%Y-%m-%d %H:%M:%S} UTC"
+        found.append(
+            SearchResult(str(call.pk), said, reverse("admin:usage_request_change", args=[call.pk]), "list_alt")
+        )
+    for dimension in (Dimension.KEY, Dimension.MODEL):
+        for name in find_names(dimension, term, MAX_FOUND):
+            link = f"{reverse('admin:usage_request_changelist')}?{urlencode({str(dimension): name})}"
+            found.append(SearchResult(escape_invisible(name, 100), f"Calls of this {dimension}", link, "list_alt"))
+    return found
 
 
 def _entry(title: str, icon: str, name: str, permission: str = "") -> Entry:

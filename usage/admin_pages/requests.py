@@ -14,6 +14,8 @@ from usage.admin_pages.base_url import base_url
 from usage.admin_pages.body_views import log_view_of_call
 from usage.models import Dimension, Outcome, Request
 from usage.page_data import call_page, reproduction
+from usage.page_data.conversations.neighbours import find_neighbours
+from usage.page_data.conversations.session_calls import COLUMNS, calls_in_order
 from usage.page_data.filters import ANY_FAILURE, MAX_TEXT, Filters, find_names, read_choices, read_filters
 from usage.page_data.search import find
 from usage.sums.ranges import range_labels
@@ -83,11 +85,22 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
         raise Http404("There is no such call; it may have been pruned.") from None
     if may_see_bodies(request):
         log_view_of_call(request, call)
+    filters = read_filters(request.GET, datetime.now(UTC), with_messages=may_see_bodies(request))
+    newer, older = find_neighbours(filters, call.pk)
     return render_page(
         request,
         "admin/usage/request.html",
         "Request",
         call=call,
+        newer=newer,
+        in_order=[
+            (f"{words} in order", urlencode({name: value}))
+            for name, words in COLUMNS.items()
+            if (value := getattr(call, name))
+        ],
+        older=older,
+        list_query=_without(request, "view"),
+        page_query=_without(request),
         phases=call_page.timeline(call),
         bill=call_page.bill(call),
         bill_note=call_page.bill_note(call),
@@ -99,6 +112,27 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
         same_caller=urlencode({"key": call.key_name, "caller": call.client_address or ""}),
         same_error=urlencode(_same_error(call).as_query()),
         same_response=urlencode({"q": call.response_id}),
+    )
+
+
+@admin_page
+def show_in_order(request: HttpRequest) -> HttpResponseBase:
+    """Answers with the calls of the session or the end user in the query parameters, oldest first.
+
+    With the query parameter `after`, a request id, these are the calls after that one.
+    """
+    column = next((name for name in COLUMNS if request.GET.get(name)), "session")
+    value = request.GET.get(column, "").replace("\0", "")[:MAX_TEXT]
+    return render_page(
+        request,
+        "admin/usage/in_order.html",
+        "Calls in order",
+        columns=COLUMNS,
+        column=column,
+        label=COLUMNS[column],
+        value=value,
+        query=urlencode({column: value}),
+        found=calls_in_order(column, value, _cursor(request, "after")) if value else None,
     )
 
 
@@ -137,6 +171,14 @@ def _bodies_context(request: HttpRequest, call: Request) -> dict[str, object]:
     }
 
 
+def _without(request: HttpRequest, *names: str) -> str:
+    """Returns the query string of a request without some parameters, for links that keep the rest."""
+    query = request.GET.copy()
+    for name in names:
+        query.pop(name, None)
+    return query.urlencode()
+
+
 def _day_of(call: Request) -> str:
     """Returns a query string for links to other pages that selects the day of a call, in UTC, as the range of time."""
     return urlencode({"range": f"{call.started_at:%Y-%m-%d}"})
@@ -153,9 +195,9 @@ def _same_error(call: Request) -> Filters:
     )
 
 
-def _cursor(request: HttpRequest) -> UUID | None:
-    """Returns the request id in the query parameter `before`; None if the parameter is missing or no id."""
+def _cursor(request: HttpRequest, name: str = "before") -> UUID | None:
+    """Returns the request id in the query parameter `name`; None if the parameter is missing or no id."""
     try:
-        return UUID(request.GET["before"])
+        return UUID(request.GET[name])
     except (KeyError, ValueError):
         return None

@@ -29,6 +29,7 @@ urlpatterns = [
     path("usage/errors/mark/", errors.mark, name="mark_error"),
     path("usage/request/names.json", requests.suggest_names, name="names"),
     path("usage/request/<uuid:request_id>/<str:part>.txt", requests.download_body, name="download_body"),
+    path("usage/request/in-order/", requests.show_in_order, name="in_order"),
     path("usage/request/export.<str:kind>", export.requests, name="export_requests"),
     path("usage/errors/export.<str:kind>", export.errors, name="export_errors"),
 ]

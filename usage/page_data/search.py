@@ -53,7 +53,7 @@ class Page:
 
 @dataclass
 class IndexScan:
-    """One search for calls through an index of their table, newest first, in slices.
+    """One search for calls through an index of their table, in slices: newest first, or oldest first (`is_upward`).
 
     The scan reads the calls in the order of the index, and checks the conditions `others` on each call without an
     index. If there is a condition `rare`, on cost or duration, only the few calls that fulfil it are read. They are
@@ -62,12 +62,13 @@ class IndexScan:
 
     along: Condition | None  # the scan follows the index of this condition; None: it follows the primary key
     others: list[Condition]
-    at: UUID | None  # calls before this id have not been searched yet; None: no call has been searched
-    floor: UUID | None  # the search ends at this id; None: at the oldest call
+    at: UUID | None  # calls beyond this id have not been searched yet; None: no call has been searched
+    floor: UUID | None  # the search ends at this id; None: at the last call
     rare: Condition | None = None
     size: int = field(default_factory=lambda: FIRST_SLICE)  # the number of calls in the next slice
     found: list[UUID] = field(default_factory=list)
     is_done: bool = False
+    is_upward: bool = False
 
     def scan_slice(self, wanted: int) -> None:
         """Searches the next slice of calls, and adds the ids of matching calls to `found`, up to `wanted` ids in all.
@@ -88,22 +89,28 @@ class IndexScan:
             # A slice that was read quickly is followed by a larger one.
             self.size = min(self.size * 2, MAX_SLICE) if is_quick else max(self.size // 2, FIRST_SLICE)
 
+    @property
+    def _onward(self) -> str:
+        """The order in which the scan reads calls, in SQL."""
+        return "ASC" if self.is_upward else "DESC"
+
     def _read_slice(self, wanted: int) -> tuple[list[UUID], UUID | None, int]:
         """Reads the next slice of calls from the database, and searches it for calls that match all conditions.
 
-        Returns the ids of at most `wanted` matching calls, the oldest id in the slice, and the number of calls in the
+        Returns the ids of at most `wanted` matching calls, the last id in the slice, and the number of calls in the
         slice.
         """
+        onward, back = self._onward, "DESC" if self.is_upward else "ASC"
         bounds = self._bounds()
         others = " AND ".join(condition.in_slice or condition.sql for condition in self.others) or "TRUE"
         query = f"""
             WITH slice AS MATERIALIZED (
                 SELECT {SLICE_COLUMNS} FROM usage_request WHERE {_joined(bounds)}
-                ORDER BY request_id DESC LIMIT {self.size}
+                ORDER BY request_id {onward} LIMIT {self.size}
             )
             SELECT ARRAY(SELECT request_id FROM slice WHERE {others}
-                         ORDER BY request_id DESC LIMIT {wanted}),
-                   (SELECT request_id FROM slice ORDER BY request_id LIMIT 1), (SELECT count(*) FROM slice)
+                         ORDER BY request_id {onward} LIMIT {wanted}),
+                   (SELECT request_id FROM slice ORDER BY request_id {back} LIMIT 1), (SELECT count(*) FROM slice)
         """
         with connection.cursor() as cursor:
             cursor.execute(query, _values([*bounds, *self.others]))
@@ -114,14 +121,14 @@ class IndexScan:
         """Returns the SQL conditions for the calls of the next slice, without the conditions in `others`."""
         bounds = [self.along] if self.along else []
         if self.at is not None:
-            bounds.append(Condition("request_id < %s", (self.at,)))
+            bounds.append(Condition(f"request_id {'>' if self.is_upward else '<'} %s", (self.at,)))
         if self.floor is not None:
-            bounds.append(Condition("request_id >= %s", (self.floor,)))
+            bounds.append(Condition(f"request_id {'<' if self.is_upward else '>='} %s", (self.floor,)))
         if self.rare is not None:
             ids = (
                 "request_id = ANY(ARRAY(SELECT request_id FROM ("
                 f"SELECT request_id FROM usage_request WHERE {self.rare.sql} LIMIT {MAX_RARE_CALLS}) AS rare"
-                f" WHERE {_joined(bounds)} ORDER BY request_id DESC LIMIT {self.size}))"
+                f" WHERE {_joined(bounds)} ORDER BY request_id {self._onward} LIMIT {self.size}))"
             )
             bounds.append(Condition(ids, (*self.rare.values, *_values(bounds))))
         return bounds
@@ -138,7 +145,7 @@ def find(
     """
     if filters.q and before is None and (calls := find_by_id(filters.q)):
         return Page(calls)
-    scans = _plan(filters, before)
+    scans = plan_scans(filters, before)
     deadline = time.monotonic() + max_seconds
     for scan in scans:
         # Each scan reads one slice. Then always the scan that has come the least far back reads its next slice, until
@@ -187,7 +194,7 @@ def find_by_id(text: str) -> list[Request]:
     return []
 
 
-def _plan(filters: Filters, before: UUID | None) -> list[IndexScan]:
+def plan_scans(filters: Filters, before: UUID | None) -> list[IndexScan]:
     """Returns the scans that together find all calls that match the filters and are older than `before`."""
     floor = first_id(filters.since) if filters.since else None
     until = first_id(filters.until) if filters.until else None

@@ -66,6 +66,7 @@ TABLE = {
     "mark_error": (NOBODY, "AMS"),  # 405 for a GET
     "export_requests": (ALL, ALL),
     "export_errors": (ALL, ALL),
+    "in_order": (ALL, ALL),
     "download_body": ("AMS", "AMS"),
     "app_list chatproxy": (ALL, ALL),
     "chatproxy_alert_changelist": (ALL, ALL),

@@ -147,8 +147,17 @@ function drawChart(figure, times, step, series) {
   };
   const at = (event) => Math.floor((event.clientX - svg.getBoundingClientRect().left - LEFT) / bin);
   plot.onpointermove = (event) => read(Math.min(moments.length - 1, Math.max(0, at(event))));
+  // What is under the pointer, or chosen by the arrow keys, leads to its calls.
+  const show = (number) => {
+    if (!figure.dataset.calls || number < 0 || number >= moments.length) return;
+    const from = new Date(moments[number]), to = new Date(from.getTime() + step * 1000);
+    const minute = (moment) => moment.toISOString().slice(0, 16);
+    location.assign(`${figure.dataset.calls}&from=${minute(from)}&to=${minute(to)}`);
+  };
+  plot.onclick = (event) => show(at(event));
   plot.onpointerleave = plot.onblur = () => read(-1);
   plot.onkeydown = (event) => {
+    if (event.key === "Enter") return show(Number(figure.dataset.at ?? -1));
     const move = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
     if (!move) return;
     event.preventDefault();

@@ -1,4 +1,5 @@
-// What several pages need: copying text, forms that send themselves when a choice is made, and names to choose from.
+// What several pages need: copying text, forms that send themselves when a choice is made, names to choose from, rows
+// that lead to a page, and keys for them.
 "use strict";
 
 document.addEventListener("click", async (event) => {
@@ -42,4 +43,26 @@ document.addEventListener("submit", (event) => {
 });
 addEventListener("pageshow", () => {
   for (const field of document.querySelectorAll("form [name]:disabled")) field.disabled = false;
+});
+
+// A row of a list is as good as the link in it; text in it can still be selected.
+document.addEventListener("click", (event) => {
+  const row = event.target.closest("[data-rows] tbody tr");
+  const link = row?.querySelector("a[href]");
+  if (!link || event.target.closest("a, button, input, summary") || String(getSelection())) return;
+  if (event.ctrlKey || event.metaKey) open(link.href, "_blank", "noopener");
+  else location.assign(link.href);
+});
+
+// J and K go on and back: to the next call on the page of one, to the next row in a list.
+document.addEventListener("keydown", (event) => {
+  const key = event.key.toLowerCase();
+  if (event.ctrlKey || event.metaKey || event.altKey || !"jk".includes(key)) return;
+  if (event.target.closest("input, select, textarea, [contenteditable]")) return;
+  const link = document.querySelector(`a[data-key="${key}"]`);
+  if (link) location.assign(link.href);
+  const links = [...document.querySelectorAll("[data-rows] tbody tr")].map((row) => row.querySelector("a[href]")).filter(Boolean);
+  if (!links.length) return;
+  const at = links.indexOf(document.activeElement) + (key === "j" ? 1 : -1);
+  links[Math.min(links.length - 1, Math.max(0, at))].focus();
 });
