@@ -131,6 +131,16 @@ class Caller(Ceilings):
         return tuple(one for one in self.ceilings if one.has_limits)
 
     @cached_property
+    def takes_slots(self) -> bool:
+        """True if the key or its team has a limit of parallel calls."""
+        return any(one.parallel_calls is not None for one in self.ceilings)
+
+    @cached_property
+    def counts_tokens(self) -> bool:
+        """True if the key or its team has a limit of tokens per minute."""
+        return any(one.tokens_per_minute is not None for one in self.ceilings)
+
+    @cached_property
     def budget_ceilings(self) -> tuple[Ceilings, ...]:
         """Those of the caller's ceilings that have budgets, so that dollars must be reserved for the caller's calls."""
         return tuple(one for one in self.ceilings if one.budgets != UNLIMITED)

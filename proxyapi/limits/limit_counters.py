@@ -179,8 +179,13 @@ class ProcessCounters(LimitCounters):
 
     async def count_requests(self, limits: Sequence[tuple[str, int]]) -> tuple[int | None, list[LimitState]]:
         now = time.monotonic()
-        windows = [(self._recent_hits(name, now), limit) for name, limit in limits]
-        refuser = next((number for number, (hits, limit) in enumerate(windows) if len(hits) >= limit), None)
+        windows: list[tuple[deque[float], int]] = []
+        refuser: int | None = None
+        for name, limit in limits:
+            hits = self._recent_hits(name, now)
+            if refuser is None and len(hits) >= limit:
+                refuser = len(windows)
+            windows.append((hits, limit))
         states = []
         for hits, limit in windows:
             if refuser is None:

@@ -66,10 +66,7 @@ class Ticket:
         if counted is not None and tokens:
             remaining = max(0, counted.remaining - tokens)
             self.limit_states["tokens"] = LimitState(counted.limit, remaining, counted.reset or WINDOW_SECONDS)
-        if any(
-            one.parallel_calls is not None or (tokens and one.tokens_per_minute is not None)
-            for one in self.caller.limit_ceilings
-        ):
+        if self.caller.takes_slots or (tokens and self.caller.counts_tokens):
             self._settling = self._limiter.settle(self, tokens)
 
     async def wait_until_settled(self) -> None:
