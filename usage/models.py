@@ -294,11 +294,12 @@ class UsagePeak(models.Model):
 
 
 class Span(models.TextChoices):
-    """The unit of time that one row of sums covers (`UsageTotal`, `ErrorTotal`), such as an hour."""
+    """The unit of time that one row of sums covers (`UsageTotal`, `ErrorTotal`, `UsageBreakdown`), such as an hour."""
 
     MINUTE = "minute"
     HOUR = "hour"
     DAY = "day"
+    MONTH = "month"  # of the calendar
 
 
 class Dimension(models.TextChoices):
@@ -312,7 +313,7 @@ class Dimension(models.TextChoices):
 
 
 class UsageTotal(models.Model):
-    """The sums of all calls of one minute, hour or day (UTC), or of those with one key, model, route or outcome.
+    """The sums of all calls of one minute, hour, day or month (UTC), or of those with one key, model, route or outcome.
 
     The dashboard reads this table: reading a month costs as little as reading an hour, however many keys and models
     there are. The totals of all calls have three histograms. Those of a key, a model or a route have one, of durations:
@@ -346,6 +347,44 @@ class UsageTotal(models.Model):
         return f"{self.span} {self.start:%Y-%m-%d %H:%M} {self.dimension} {self.value}"
 
 
+class UsageBreakdown(models.Model):
+    """The sums of all calls of one day or month (UTC) with the same model, route and outcome, of one key or of all.
+
+    `dimension` is `key`, and `value` the name of the key; or it is `all`, and `value` is empty. Only the sums of a key
+    have a histogram. In some months these sums may lack calls (`usage.sums.totals_reader.complete_months`). Only
+    `usage.sums.adding_up` writes this table.
+    """
+
+    pk = models.CompositePrimaryKey("span", "dimension", "start", "value", "model", "route", "outcome")
+    span = models.CharField(max_length=6, choices=Span)
+    dimension = models.CharField(max_length=7, choices=Dimension)
+    start = models.DateTimeField()
+    value = models.CharField(max_length=200, help_text="Empty for all calls.")
+    model = models.CharField(max_length=200)
+    route = models.CharField(max_length=100)
+    outcome = models.CharField(max_length=20, choices=Outcome)
+
+    calls = models.BigIntegerField()
+    unpriced_calls = models.BigIntegerField()
+    input_tokens = models.BigIntegerField()
+    cached_tokens = models.BigIntegerField()
+    cache_write_tokens = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    reasoning_tokens = models.BigIntegerField()
+    audio_input_tokens = models.BigIntegerField()
+    audio_output_tokens = models.BigIntegerField()
+    audio_seconds = models.FloatField()
+    web_searches = models.BigIntegerField()
+    cost = models.DecimalField(max_digits=20, decimal_places=8)
+    estimated_cost = models.DecimalField(**_PART)
+    provisional_cost = models.DecimalField(**_PART)
+    duration_ms = models.FloatField()
+    durations = ArrayField(models.IntegerField(), default=list, db_default=[], help_text="A packed histogram.")
+
+    def __str__(self) -> str:
+        return f"{self.span} {self.start:%Y-%m-%d} {self.value} {self.model} {self.route} {self.outcome}"
+
+
 class SummedName(models.Model):
     """The name of a key, a model or a route that has sums: what lists of choices offer, without a look at the sums.
 
@@ -361,7 +400,7 @@ class SummedName(models.Model):
 
 
 class ErrorTotal(models.Model):
-    """The number of one key's calls that failed in the same way in one hour or on one day (UTC).
+    """The number of one key's calls that failed in the same way in one hour, on one day or in one month (UTC).
 
     When a call is subtracted from `calls` later, `first_at`, `last_at` and `sample_id` stay as they are, so they may be
     those of a call that is no longer counted. Only `usage.sums.adding_up` writes this table.

@@ -16,14 +16,25 @@ from django.db.backends.utils import CursorWrapper
 
 from usage.ids import first_id
 from usage.journal_shipping.digests import DIGEST
-from usage.models import CountedResponse, ErrorTotal, Request, StoredObject, UsageDay, UsageHour, UsagePeak, UsageTotal
+from usage.models import (
+    CountedResponse,
+    ErrorTotal,
+    Request,
+    StoredObject,
+    UsageBreakdown,
+    UsageDay,
+    UsageHour,
+    UsagePeak,
+    UsageTotal,
+)
+from usage.upkeep.rebuild_totals import rebuild_months
 
 WEEK = timedelta(days=7)
 BY_ID = "request_id >= %(first_id)s AND request_id < %(end_id)s"
 BY_DAY = "day >= %(start)s AND day < %(end)s"
 BY_START = "start >= %(start)s AND start < %(end)s"
 # The tables to copy, each with the condition that selects the rows of the week. Totals of minutes are kept for less
-# than a week.
+# than a week, and those of months are longer.
 TABLES: dict[type[models.Model], str] = {
     Request: BY_ID,
     CountedResponse: BY_ID,
@@ -31,8 +42,9 @@ TABLES: dict[type[models.Model], str] = {
     UsageHour: "hour >= %(start)s AND hour < %(end)s",
     UsageDay: BY_DAY,
     UsagePeak: BY_DAY,
-    UsageTotal: f"span <> 'minute' AND {BY_START}",
-    ErrorTotal: BY_START,
+    UsageTotal: f"span IN ('hour', 'day') AND {BY_START}",
+    UsageBreakdown: f"span = 'day' AND {BY_START}",
+    ErrorTotal: f"span IN ('hour', 'day') AND {BY_START}",
 }
 # Texts that no two rows share end in three digits (hex); in a copy, in `w` and the number of the week.
 UNIQUE_TEXTS = {"response_id", "upstream_request_id", "object_id"}
@@ -79,6 +91,8 @@ def copy_back(start: datetime, weeks: int) -> None:
         for name, definition in indexes:
             cursor.execute(definition)
             print(f"{name}, {time.perf_counter() - began:,.0f} s", flush=True)
+        rebuild_months()
+        print(f"sums of months, {time.perf_counter() - began:,.0f} s", flush=True)
         cursor.execute("RESET synchronous_commit")
         cursor.execute("RESET maintenance_work_mem")
 

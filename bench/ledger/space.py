@@ -14,7 +14,14 @@ PARTS = {
     BODIES: ("pg_total_relation_size", ("usage_requestbody",)),
     SUMS: (
         "pg_total_relation_size",
-        ("usage_usagehour", "usage_usagetotal", "usage_usageday", "usage_errortotal"),
+        (
+            "usage_usagehour",
+            "usage_usagetotal",
+            "usage_usagebreakdown",
+            "usage_usageday",
+            "usage_usagepeak",
+            "usage_errortotal",
+        ),
     ),
 }
 

@@ -37,7 +37,7 @@ ADD_UNPACKED_HOURS = tables._adding(
     ("calls", "unpriced_calls", *tables.HOUR_SUMS),
     [f"max_{name}" for name in tables.MAXES],
     [f"{name}_histogram" for name in HISTOGRAMS],
-)
+).groups
 PARTS_OF_COST = re.compile(r", (estimated|provisional)_cost( = [^,]*)?")  # columns of a later migration
 NOTHING_ELSE = {
     **dict.fromkeys(("incoming_request_id", "upstream_request_id", "response_id", "service_tier"), ""),
@@ -100,7 +100,7 @@ def write_as_then(connection: psycopg.Connection[Any], rows: list[Row]) -> None:
 def totals(connection: psycopg.Connection[Any]) -> list[str]:
     """All totals, counts of failures and peaks; sums of doubles without what depends on their order.
 
-    Without what no migration fills: the histograms of single keys, models and routes.
+    Without what no migration fills: the histograms of single keys, models and routes, and the sums of months.
     """
     query = """
         SELECT to_jsonb(total) - 'durations' || jsonb_build_object('duration_ms', round(duration_ms::numeric, 3))
@@ -108,7 +108,8 @@ def totals(connection: psycopg.Connection[Any]) -> list[str]:
                   '{"duration_ms_histogram": [], "upstream_ms_histogram": [], "overhead_ms_histogram": []}'::jsonb
                   ELSE '{}' END
         FROM usage_usagetotal AS total
-        UNION ALL SELECT to_jsonb(failures) FROM usage_errortotal AS failures
+        WHERE span <> 'month'
+        UNION ALL SELECT to_jsonb(failures) FROM usage_errortotal AS failures WHERE span <> 'month'
         UNION ALL SELECT to_jsonb(peak) FROM usage_usagepeak AS peak
     """
     return sorted(json.dumps(row, sort_keys=True) for (row,) in connection.execute(query).fetchall())

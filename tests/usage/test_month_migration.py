@@ -28,7 +28,8 @@ from tests.support.servers.databases import manage, new_database, url_of
 from usage.database.partitions import is_locked, partitions
 from usage.journal_shipping.rows import write_rows
 from usage.models import Request, RequestBody
-from usage.upkeep.months import BODIES, CALLS, TABLES, month_of, next_month
+from usage.sums.totals_reader import next_month
+from usage.upkeep.months import BODIES, CALLS, TABLES, month_of
 from usage.upkeep.retention import prune
 from usage.upkeep.verify import find_faults
 

@@ -27,8 +27,7 @@ from usage.models import Outcome, UsageSource
 from usage.money.spent_and_reserved import settle_reservations, take_off_leases
 from usage.sums.adding_up import Rollup
 from usage.sums.summed_names import mark_unknown
-from usage.sums.summed_rows import fetch_summed_rows
-from usage.sums.tables import SUMMED_SQL
+from usage.sums.tables import SUMMED_SQL, fetch_summed_rows
 
 COLUMNS = list(FIELDS)
 NAMES = ", ".join(COLUMNS)

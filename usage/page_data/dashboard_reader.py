@@ -1,9 +1,8 @@
 """Reads the numbers of a dashboard: the sums of the calls in a range of time, in all, by key, model and route, and in
 the bins of its charts; and the sums of the range of time before.
 
-The numbers for all keys are read from the totals, to the minute. Those for one key are read from that key's hours, so
-its ranges of time begin at whole hours. Its latencies are read from its days, and from its hours where the range or a
-bin does not contain the whole day.
+The numbers for all keys are read from the totals, to the minute. Those for one key are read from that key's days, and
+from its hours where the range or a bin does not contain the whole day, so its ranges of time begin at whole hours.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection
-from django.db.models import DateTimeField, F, Func, Q, QuerySet, Sum, Value
 
-from usage.models import Dimension, Outcome, Span, UsageHour
+from usage.models import Dimension, Outcome, Span
+from usage.sums.breakdown_reader import HISTOGRAM, KEY, rows_of_range, sum_sql
 from usage.sums.ranges import TimeRange
 from usage.sums.tables import DURATION, histograms_sql
 from usage.sums.totals_reader import (
@@ -31,6 +30,7 @@ from usage.sums.totals_reader import (
     read_by_value,
     read_series,
     read_totals,
+    read_totals_of_key,
 )
 
 CHARTED = {Dimension.OUTCOME: "calls", Dimension.MODEL: "cost"}
@@ -56,8 +56,15 @@ LATENCIES = f"""
 
 DURATIONS_OF_KEY = f"""
     SELECT model, route, first + number, sum(count)::bigint
-    FROM usage_usagehour, LATERAL {histograms_sql(DURATION)}, unnest(histogram) WITH ORDINALITY AS counts(count, number)
-    WHERE key_name = %s AND hour >= %s AND hour < %s AND count <> 0 GROUP BY 1, 2, 3
+    FROM ({{rows}}) AS sums, LATERAL {histograms_sql(DURATION)},
+         unnest(histogram) WITH ORDINALITY AS counts(count, number)
+    WHERE count <> 0 GROUP BY 1, 2, 3
+"""
+SUMMED = tuple(name for name in COUNTERS if name != "errors")
+# `bins_of` computes the starts of bins by the same rule.
+SUMS_OF_KEY = f"""
+    SELECT date_bin(make_interval(secs => %s), start, %s), model, route, outcome, {", ".join(map(sum_sql, SUMMED))}
+    FROM ({{rows}}) AS sums GROUP BY 1, 2, 3, 4
 """
 
 
@@ -90,7 +97,7 @@ def read_all(time_range: TimeRange, now: datetime) -> DashboardNumbers:
 
 
 def read_key(key: str, time_range: TimeRange, now: datetime) -> DashboardNumbers:
-    """Reads the numbers of one key's dashboard from the database, in three queries.
+    """Reads the numbers of one key's dashboard from the database, in a few queries.
 
     The range of time is extended to begin at a whole hour.
     """
@@ -98,14 +105,13 @@ def read_key(key: str, time_range: TimeRange, now: datetime) -> DashboardNumbers
     start, end = floor(time_range.start, Span.HOUR), time_range.end
     step = max(time_range.bins(now)[1], timedelta(hours=1))
     bins = bins_of(start, end, step)
-    hours = UsageHour.objects.filter(key_name=key).annotate(bin=_bin(step))
     series = Series(bins, [None] * len(bins), {dimension: {} for dimension in CHARTED})
     reading = DashboardNumbers(Totals(), Totals(), {dimension: {} for dimension in USED_BY_KEY}, step, series)
-    for row in _sums(hours.filter(hour__gte=start, hour__lt=end)):
+    for row in _sums(key, start, end, step):
         _add(reading, row)
     before = time_range.before
-    for row in _sums(hours.filter(hour__gte=floor(before.start, Span.HOUR), hour__lt=min(before.end, start))):
-        reading.before.add(row)
+    until = ceiling(min(before.end, start), Span.HOUR)
+    reading.before.merge(read_totals_of_key(key, floor(before.start, Span.HOUR), until, now))
     for moment, histogram in _latencies(key, start, end, step):
         for totals in (reading.totals, _in_bin(reading, _number(reading, moment))):
             totals.add_histogram("duration_ms", histogram)
@@ -125,8 +131,10 @@ def read_durations_of_key(
     begin at a whole hour. Old hours have no histograms (`usage.upkeep.old_histograms`).
     """
     found: dict[str, dict[str, list[int]]] = {dimension: {} for dimension in wanted}
+    of_key = {KEY: key}
+    rows = rows_of_range(time_range.start, time_range.end, HISTOGRAM, of_key, coarsest=Span.MONTH, by_key=True)
     with connection.cursor() as cursor:
-        cursor.execute(DURATIONS_OF_KEY, [key, floor(time_range.start, Span.HOUR), time_range.end])
+        cursor.execute(DURATIONS_OF_KEY.format(rows=rows.sql), rows.values)
         for model, route, number, calls in cursor.fetchall():
             for dimension, value in ((Dimension.MODEL, model), (Dimension.ROUTE, route)):
                 if value in wanted[dimension]:
@@ -158,14 +166,15 @@ def _in_bin(reading: DashboardNumbers, number: int) -> Totals:
     return totals
 
 
-def _sums(hours: QuerySet[UsageHour]) -> Iterator[dict[str, Any]]:
-    """Adds up the hourly sums of one key in the database; yields a row for each chart bin, model, route and outcome."""
-    named: Any = hours
-    failed = Sum("calls", filter=~Q(outcome=Outcome.SUCCESS), default=0)
-    sums = [failed if name == "errors" else Sum(name) for name in COUNTERS]
-    names = {f"sum_{name}": total for name, total in zip(COUNTERS, sums, strict=True)}
-    for row in named.values_list(*GROUPS).annotate(**names).values_list(*GROUPS, *names):
-        yield dict(zip((*GROUPS, *COUNTERS), row, strict=True))
+def _sums(key: str, start: datetime, end: datetime, step: timedelta) -> Iterator[dict[str, Any]]:
+    """Adds up the sums of one key in the database; yields a row for each chart bin, model, route and outcome."""
+    coarsest = Span.DAY if step >= LENGTHS[Span.DAY] else Span.HOUR
+    rows = rows_of_range(start, end, SUMMED, {KEY: key}, coarsest=coarsest, by_key=True)
+    with connection.cursor() as cursor:
+        cursor.execute(SUMS_OF_KEY.format(rows=rows.sql), [step.total_seconds(), EPOCH, *rows.values])
+        for values in cursor.fetchall():
+            row = dict(zip((*GROUPS, *SUMMED), values, strict=True))
+            yield row | {"errors": 0 if row["outcome"] == Outcome.SUCCESS else row["calls"]}
 
 
 def _latencies(key: str, start: datetime, end: datetime, step: timedelta) -> Iterator[tuple[datetime, list[int]]]:
@@ -181,9 +190,3 @@ def _latencies(key: str, start: datetime, end: datetime, step: timedelta) -> Ite
             for bucket, count in zip(buckets, counts, strict=True):
                 histogram[bucket - 1] = count
             yield moment, histogram
-
-
-def _bin(step: timedelta) -> Func:
-    """Returns the SQL function for the start of the chart bin in which an hour lies; `step` is the length of a bin."""
-    # `bins_of` computes the starts by the same rule.
-    return Func(Value(step), F("hour"), Value(EPOCH), function="date_bin", output_field=DateTimeField())

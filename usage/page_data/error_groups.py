@@ -15,7 +15,7 @@ from django.utils import timezone
 from usage.models import FAILED, KnownError, Outcome, Request, Span
 from usage.page_data.filters import NO_NAME, NO_STATUS
 from usage.sums.ranges import TimeRange
-from usage.sums.totals_reader import ceiling, floor, pieces_of_range
+from usage.sums.totals_reader import ceiling, complete_months, floor, next_month, pieces_of_range, starts_of
 
 MAX_GROUPS = 50
 MAX_KEYS = 5  # names of keys that are shown for each group
@@ -23,6 +23,8 @@ TREND_BINS = 24
 # Longer ranges are read from the totals of whole days. In a shorter one the total of a day would be the only bar of the
 # trend: just after midnight (UTC), the last 24 hours contain all of the day before.
 LONGEST_IN_HOURS = timedelta(days=2)
+# In longer ranges months are read where possible, and are the bins of the trend.
+LONGEST_IN_DAYS = timedelta(days=92)
 OUTCOMES = dict(Outcome.choices)
 
 
@@ -53,7 +55,7 @@ class ErrorGroup:
     calls: int
     keys: list[str]  # names of the keys with the most calls, at most `MAX_KEYS`
     key_count: int
-    trend: list[int]  # calls in each of `TREND_BINS` parts of the range
+    trend: list[int]  # calls in each of the parts of the range (`_bins`)
     sample: Request | None = None  # the newest call; None if its row has been deleted
     known: KnownError | None = None  # the mark of somebody who has looked into it
 
@@ -79,11 +81,14 @@ class ErrorGroup:
 
     @property
     def trend_path(self) -> str:
-        """The numbers of calls over time as an SVG path: one bar for each bin of time, 3 wide and up to 20 high."""
+        """The numbers of calls over time as an SVG path: one bar for each bin of time, up to 20 high, all 96 wide."""
         most = max(self.trend, default=0) or 1
         heights = [max(1.5, 20 * count / most) if count else 0 for count in self.trend]
+        step = 4 * TREND_BINS / len(self.trend)
         return "".join(
-            f"M{number * 4} 20v-{height:.1f}h3v{height:.1f}z" for number, height in enumerate(heights) if height
+            f"M{number * step:g} 20v-{height:.1f}h{step - 1:g}v{height:.1f}z"
+            for number, height in enumerate(heights)
+            if height
         )
 
 
@@ -94,7 +99,7 @@ KIND_COLUMNS, KIND_COLUMNS_OF_DAYS, KIND_COLUMNS_OF_GROUPS = (
 # number of groups. The groups are not sorted by their texts, because that would take longer than the rest of the query.
 GROUPS_SQL = f"""
     WITH totals AS (
-        SELECT *, width_bucket(extract(epoch FROM start), %s, %s, {TREND_BINS}) - 1 AS bin
+        SELECT *, width_bucket(start, %s::timestamptz[]) - 1 AS bin
         FROM usage_errortotal WHERE calls > 0 AND ({{within}})
     ), groups AS (
         SELECT {KIND_COLUMNS}, sum(calls)::bigint AS calls, max(last_at) AS last_at,
@@ -125,13 +130,16 @@ def read_groups(time_range: TimeRange) -> list[ErrorGroup]:
     """
     # Failures are counted by hour.
     start, end = floor(time_range.start, Span.HOUR), ceiling(time_range.end, Span.HOUR)
-    stretches = [(Span.HOUR, start, end)] if end - start <= LONGEST_IN_HOURS else list(pieces_of_range(start, end, end))
+    bins, stretches = _bins(start, end), [(Span.HOUR, start, end)]
+    if end - start > LONGEST_IN_HOURS:
+        months = complete_months(start, end) if end - start > LONGEST_IN_DAYS else ()
+        stretches = list(pieces_of_range(start, end, end, months))
     within = " OR ".join("(span = %s AND start >= %s AND start < %s)" for _ in stretches)
     ends = [value for span, first, last in stretches for value in (span.value, first, last)]
     with connection.cursor() as cursor:
-        cursor.execute(GROUPS_SQL.format(within=within), [start.timestamp(), end.timestamp(), *ends])
+        cursor.execute(GROUPS_SQL.format(within=within), [bins, *ends])
         width = len(ErrorKind._fields)
-        groups = [_group(ErrorKind(*row[:width]), *row[width:]) for row in cursor.fetchall()]
+        groups = [_group(len(bins), ErrorKind(*row[:width]), *row[width:]) for row in cursor.fetchall()]
     _add_samples(groups)
     _add_known(groups)
     return groups
@@ -145,7 +153,19 @@ def in_state(groups: Iterable[ErrorGroup], state: str) -> list[ErrorGroup]:
     return [group for group in groups if state not in ("new", "known") or bool(group.known) == (state == "known")]
 
 
+def _bins(start: datetime, end: datetime) -> list[datetime]:
+    """Returns the starts of the bins of a trend: equal parts of a range of time, or months if the range is a long one.
+
+    Of many months, several are one bin.
+    """
+    if end - start <= LONGEST_IN_DAYS:
+        return [start + number * (end - start) / TREND_BINS for number in range(TREND_BINS)]
+    months = [start, *starts_of(Span.MONTH, next_month(start), end)]
+    return months[:: -(-len(months) // TREND_BINS)]
+
+
 def _group(
+    bin_count: int,
     kind: ErrorKind,
     first_at: datetime,
     last_at: datetime,
@@ -158,11 +178,11 @@ def _group(
 ) -> ErrorGroup:
     """Makes a group of failed calls from a row of `GROUPS_SQL`.
 
-    Its trend counts calls in `TREND_BINS` bins of time: `bins` are the numbers of bins, `counts` their calls.
+    Its trend counts calls in `bin_count` bins of time: `bins` are the numbers of bins, `counts` their calls.
     """
-    trend = [0] * TREND_BINS
+    trend = [0] * bin_count
     for number, count in zip(bins, counts, strict=True):
-        trend[min(TREND_BINS - 1, max(0, number))] += count
+        trend[max(0, number)] += count
     return ErrorGroup(kind, first_at, last_at, sample_id, calls, keys, key_count, trend)
 
 

@@ -1,4 +1,4 @@
-"""Writes the tables of sums: hours; totals for the dashboard; failures for the errors page; days for budgets.
+"""Writes the tables of sums: hours; totals and breakdowns for pages and reports; failures; days for budgets.
 
 Sums are only ever added to, in the transaction that inserts the rows. A row that is removed from the sums is added with
 a negative sign.
@@ -12,17 +12,18 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import Any
-from uuid import UUID
+from typing import TypeVar, cast
 
 import orjson
 from django.db.backends.utils import CursorWrapper
 
 from usage.call_record import SummedRow
 from usage.models import Dimension, Outcome, Span
-from usage.sums.histogram import bucket, pack
+from usage.sums.group_sums import Failures, Sums
+from usage.sums.histogram import pack
 from usage.sums.summed_names import summed_code, summed_model
 from usage.sums.tables import (
+    ADD_BREAKDOWNS,
     ADD_DAYS,
     ADD_FAILURES,
     ADD_HOURS,
@@ -30,6 +31,8 @@ from usage.sums.tables import (
     ADD_PEAKS,
     ADD_TEAM_DAYS,
     ADD_TOTALS,
+    BREAKDOWN_KEYS,
+    BREAKDOWN_SUMS,
     DAY_KEYS,
     DAY_SUMS,
     DIMENSIONS,
@@ -44,93 +47,18 @@ from usage.sums.tables import (
     NAMED,
     NO_HISTOGRAMS,
     PACKED,
-    PART_OF_KIND,
-    POLL_SUMS,
-    SUMS,
     TEAM_DAY_KEYS,
-    TOKEN_MAXES,
     TOTAL_KEYS,
     TOTAL_SUMS,
-    HistogramName,
 )
 
-
-@dataclass
-class Sums:
-    """The sums of one group of calls: the number of calls and errors, tokens, dollars, times, maxima and histograms.
-
-    `histograms` maps a column's name to the number of calls by bucket. Maxima do not fall when a row is subtracted.
-    """
-
-    calls: int = 0
-    errors: int = 0
-    unpriced: int = 0
-    totals: dict[str, Any] = field(default_factory=lambda: defaultdict(int))
-    maxima: dict[str, float] = field(default_factory=lambda: defaultdict(int))
-    histograms: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
-
-    def add(self, row: SummedRow, sign: int) -> None:
-        totals, maxima = self.totals, self.maxima
-        is_poll = row["by_gateway"]
-        self.unpriced += sign * row["needs_price"]
-        if (part := PART_OF_KIND.get(row["cost_kind"])) and (dollars := row["cost"]):
-            totals[part] += sign * dollars
-        for name in POLL_SUMS if is_poll else SUMS:
-            if value := row[name]:
-                totals[name] += sign * value
-        for most in TOKEN_MAXES if is_poll else MAXES:
-            if (figure := row[most]) and figure > maxima[most]:
-                maxima[most] = figure
-        if is_poll:
-            return
-        self.calls += sign
-        self.errors += sign * (row["outcome"] != Outcome.SUCCESS)
-        for latency in HISTOGRAMS:
-            if (milliseconds := row[latency]) is not None:
-                self.histograms[latency][bucket(milliseconds)] += sign
-
-    def merge(self, other: Sums, *, histograms: Collection[HistogramName] = HISTOGRAMS) -> None:
-        self.calls += other.calls
-        self.errors += other.errors
-        self.unpriced += other.unpriced
-        for name, total in other.totals.items():
-            self.totals[name] += total
-        for name, most in other.maxima.items():
-            self.maxima[name] = max(self.maxima[name], most)
-        for name in histograms:
-            if counts := other.histograms.get(name):
-                mine = self.histograms[name]
-                for number, count in counts.items():
-                    mine[number] += count
-
-
-LATEST, EARLIEST = datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)
-NO_ID = UUID(int=0)
 _Groups = defaultdict[tuple[object, ...], Sums]
 MinuteGroup = tuple[datetime, str, str, str, str]  # start, key, model, route, outcome
 TotalGroup = tuple[str, datetime, str]  # dimension, start, value
+BreakdownGroup = tuple[str, datetime, str, str, str, str]  # dimension, start, value, model, route, outcome
+_Group = TypeVar("_Group", bound=tuple[object, ...])  # one of them
 Statement = tuple[str, list[str | list[str]]]  # SQL, and the values of its parameters
 FailureGroup = tuple[str, datetime, str, int, str, str, str, str]  # `FAILURE_KEYS`
-
-
-@dataclass
-class Failures:
-    """The count of failed calls with the same kind of error, with the first and last time, and a sample call.
-
-    When a new row of a call replaces an older one, the older one is subtracted. That lowers only the number: the times
-    and the sample stay, since those of the other calls are unknown here.
-    """
-
-    calls: int = 0
-    first_at: datetime = LATEST
-    last_at: datetime = EARLIEST
-    sample_id: UUID = NO_ID
-
-    def add(self, row: SummedRow, sign: int) -> None:
-        self.calls += sign
-        self.first_at = min(self.first_at, row["started_at"])
-        self.last_at = max(self.last_at, row["started_at"])
-        self.sample_id = max(self.sample_id, UUID(str(row["request_id"])))
 
 
 @dataclass
@@ -153,8 +81,8 @@ class Rollup:
             if team := row["team"]:
                 self.team_days[minute.date(), team].add(row, sign)
             if outcome != Outcome.SUCCESS and not row["by_gateway"]:
-                hour = minute.replace(minute=0)
-                for span, start in ((Span.HOUR, hour), (Span.DAY, hour.replace(hour=0))):
+                for span in (Span.HOUR, Span.DAY, Span.MONTH):
+                    start = _start(minute, span)
                     group = (span.value, start, outcome, row["status"] or 0, summed_code(row), model, route, key)
                     self.failures[group].add(row, sign)
 
@@ -163,17 +91,8 @@ class Rollup:
 
         All is computed before the first row is locked, because from there on the shippers of other hosts wait.
         """
-        _execute(
-            cursor,
-            [
-                *self._hours(),
-                *self._days(),
-                *self._team_days(),
-                *self._peaks(),
-                *self._totals(set(Span)),
-                *self._failures(),
-            ],
-        )
+        sums = [*self._hours(), *self._days(), *self._team_days(), *self._peaks(), *self._totals(set(Span))]
+        _execute(cursor, [*sums, *self._breakdowns({Span.DAY, Span.MONTH}), *self._failures()])
 
     def write_team_days(self, cursor: CursorWrapper) -> None:
         """Adds the sums of this batch of rows to the table of each team's days (`TeamDay`), and to no other table."""
@@ -192,11 +111,15 @@ class Rollup:
         _execute(cursor, self._peaks())
 
     def write_totals(self, cursor: CursorWrapper, spans: Collection[Span]) -> None:
-        """Adds the sums of this batch of rows to the totals of the given `spans`: of minutes, hours or days.
+        """Adds the sums of this batch of rows to the totals of the given `spans`: of minutes, hours, days or months.
 
         The table `SummedName` gets the names of keys, models and routes that it lacks.
         """
         _execute(cursor, self._totals(spans))
+
+    def write_breakdowns(self, cursor: CursorWrapper) -> None:
+        """Adds the sums of this batch of rows to the breakdowns of days (`UsageBreakdown`), and not of months."""
+        _execute(cursor, self._breakdowns({Span.DAY}))
 
     def write_failures(self, cursor: CursorWrapper) -> None:
         _execute(cursor, self._failures())
@@ -238,13 +161,25 @@ class Rollup:
             return
         names = sorted({(dimension, value) for dimension, _, value in finer if dimension in NAMED})
         totals: dict[tuple[object, ...], Sums] = {}
-        for span in (Span.MINUTE, Span.HOUR, Span.DAY):  # each from the one before, which has fewer groups than rows
+        for span in Span:  # from minutes to months, each from the one before, which has fewer groups than rows
             if span != Span.MINUTE:
                 finer = _coarser(finer, span)
             if span in spans:
                 totals |= {(span.value, *group): sums for group, sums in finer.items()}
         yield ADD_TOTALS, [_json(_total_columns(totals))]
         yield ADD_NAMES, [[dimension for dimension, _ in names], [value for _, value in names]]
+
+    def _breakdowns(self, spans: Collection[Span]) -> Iterator[Statement]:
+        days: dict[BreakdownGroup, Sums] = defaultdict(Sums)
+        for (minute, key, model, route, outcome), sums in self.minutes.items():
+            days["key", _start(minute, Span.DAY), key, model, route, outcome].merge(sums, histograms=(DURATION,))
+        for (_, start, _, model, route, outcome), sums in list(days.items()):
+            days["all", start, "", model, route, outcome].merge(sums, histograms=())
+        found: dict[tuple[object, ...], Sums] = {("day", *group): sums for group, sums in days.items()}
+        if Span.MONTH in spans:
+            found |= {("month", *group): sums for group, sums in _coarser(days, Span.MONTH).items()}
+        if found:
+            yield ADD_BREAKDOWNS, [_json(_breakdown_columns(found))]
 
     def _failures(self) -> Iterator[Statement]:
         if self.failures:
@@ -256,13 +191,21 @@ def _execute(cursor: CursorWrapper, statements: Iterable[Statement]) -> None:
         cursor.execute(statement, values)
 
 
-def _coarser(totals: Mapping[TotalGroup, Sums], span: Span) -> dict[TotalGroup, Sums]:
-    """Adds totals up to those of whole hours or days."""
-    added: dict[TotalGroup, Sums] = defaultdict(Sums)
-    for (dimension, start, value), sums in totals.items():
-        whole = start.replace(minute=0) if span == Span.HOUR else start.replace(minute=0, hour=0)
-        added[dimension, whole, value].merge(sums)
+def _coarser(totals: Mapping[_Group, Sums], span: Span) -> dict[_Group, Sums]:
+    """Adds sums up to those of whole hours, days or months; the second item of a group's name is its start."""
+    added: dict[_Group, Sums] = defaultdict(Sums)
+    for group, sums in totals.items():
+        start = _start(cast(datetime, group[1]), span)
+        added[cast(_Group, (group[0], start, *group[2:]))].merge(sums)
     return added
+
+
+def _start(moment: datetime, span: Span) -> datetime:
+    """Returns the beginning of the hour, day or month (UTC) that contains the beginning of a minute."""
+    # Faster than `usage.sums.totals_reader.floor`, for the shipper.
+    if span == Span.HOUR:
+        return moment.replace(minute=0)
+    return moment.replace(minute=0, hour=0) if span == Span.DAY else moment.replace(minute=0, hour=0, day=1)
 
 
 def _hour_columns(hours: _Groups) -> list[dict[str, object]]:
@@ -297,6 +240,17 @@ def _total_columns(totals: Mapping[tuple[object, ...], Sums]) -> list[dict[str, 
             DURATIONS: pack(sums.histograms[DURATION]) if key[1] in NAMED else [],
         }
         for key, sums in sorted(totals.items())
+    ]
+
+
+def _breakdown_columns(groups: Mapping[tuple[object, ...], Sums]) -> list[dict[str, object]]:
+    return [
+        {
+            **dict(zip(BREAKDOWN_KEYS, key, strict=True)),
+            **_columns(sums, BREAKDOWN_SUMS),
+            DURATIONS: pack(sums.histograms[DURATION]),
+        }
+        for key, sums in sorted(groups.items())
     ]
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from operator import add
 
 FIRST_END = 0.01  # milliseconds
 RATIO = 1.1
@@ -38,6 +39,16 @@ def pack(counts: Mapping[int, int]) -> list[int]:
 def unpack(packed: Sequence[int]) -> list[int]:
     """Returns the histogram that `pack` has packed."""
     return [*[0] * packed[0], *packed[1:]] if packed else []
+
+
+def added(one: Sequence[int], other: Sequence[int]) -> list[int]:
+    """Returns the sum of two histograms, bucket by bucket.
+
+    `map` adds them faster than a loop, and a dashboard adds hundreds of histograms.
+    """
+    if len(one) < len(other):
+        one, other = other, one
+    return [*map(add, one, other), *one[len(other) :]]
 
 
 def percentile(histogram: Sequence[int], share: float) -> float | None:

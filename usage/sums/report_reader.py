@@ -1,24 +1,30 @@
 """Reads the numbers of `GET /usage`: the sums of calls in a range of time, in groups that the caller chooses.
 
-They are read from the sums of hours, so a range begins and ends at whole hours. They are of one key, or of all.
+They are read from sums of months, days and hours, so a range begins and ends at whole hours. They are of one key, or of
+all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import F, Q, QuerySet, Sum
-from django.db.models.functions import TruncDay
+from django.db import connection
 
-from usage.models import Outcome, Span, UsageHour
+from usage.models import Outcome, Span
+from usage.sums.breakdown_reader import KEY, Rows, rows_of_range, sum_sql
 from usage.sums.ranges import TimeRange
 from usage.sums.tables import COST_PARTS
 from usage.sums.totals_reader import ceiling, floor
 
-GROUPS = {"key": "key_name", "model": "model", "route": "route", "outcome": "outcome", "hour": "hour", "day": "day"}
+# The groups by name, each with the SQL expression of a row's value.
+GROUPS = {
+    "key": KEY, "model": "model", "route": "route", "outcome": "outcome", "hour": "start",
+    "day": "date_trunc('day', start, 'UTC')",
+}  # fmt: skip
+LONGEST = {"hour": Span.HOUR, "day": Span.DAY}  # the longest span of a row, by group
 SUMS = (
     "calls", "unpriced_calls", "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens",
     "reasoning_tokens", "audio_input_tokens", "audio_output_tokens", "audio_seconds", "web_searches", "cost",
@@ -28,9 +34,11 @@ SUMS = (
 NAMES = {"estimated_cost": "cost_estimated", "provisional_cost": "cost_provisional"}
 DOLLARS = {"cost", *NAMES.values()}
 MOST_GROUPS = 10_000
+SUM_SQL = {name: sum_sql(name) for name in SUMS}
+SUM_SQL["errors"] = f"COALESCE(sum(calls) FILTER (WHERE outcome <> '{Outcome.SUCCESS}'), 0)::bigint"
 # Groups without calls are left out. But an hour without calls may have tokens and costs: those of a background response
 # whose end the gateway has learnt in that hour.
-HAS_USE = Q(sum_calls__gt=0) | Q(sum_input_tokens__gt=0) | Q(sum_output_tokens__gt=0) | ~Q(sum_cost=0)
+HAS_USE = "sum(calls) > 0 OR sum(input_tokens) > 0 OR sum(output_tokens) > 0 OR sum(cost) <> 0"
 
 
 def group_names(text: str) -> tuple[str, ...]:
@@ -61,47 +69,44 @@ def read_report(
     The range is extended to whole hours.
     """
     start, end = floor(time_range.start, Span.HOUR), ceiling(time_range.end, Span.HOUR)
-    hours = UsageHour.objects.filter(hour__gte=start, hour__lt=end)
+    wanted = {GROUPS[name]: value for name, value in (only or {}).items()}
+    is_of_others = key is not None and wanted.get(KEY, key) != key  # a key sees no calls of another one
     if key is not None:
-        hours = hours.filter(key_name=key)
-    for name, value in (only or {}).items():
-        hours = hours.filter(**{GROUPS[name]: value})
+        wanted[KEY] = key
+    coarsest = next((span for name, span in LONGEST.items() if name in groups), Span.MONTH)
+    rows = rows_of_range(start, start if is_of_others else end, SUMS, wanted, coarsest=coarsest, by_key="key" in groups)
     report: dict[str, object] = {"start": start.isoformat(), "end": end.isoformat()}
     if not groups:
-        return {**report, "total": _plain(hours.aggregate(**_sums()))}
-    rows = list(_grouped(hours, groups))
+        return {**report, "total": _plain(_read(rows, ())[0])}
+    found = _read(rows, groups)
     # If all groups have been read, the total is the sum of them; reading it would take as long again.
-    total = _added_up(rows) if len(rows) < MOST_GROUPS else hours.aggregate(**_sums())
-    return {**report, "total": _plain(total), "group_by": list(groups), "groups": [_plain(row) for row in rows]}
+    total = _added_up(found) if len(found) < MOST_GROUPS else _read(rows, ())[0]
+    return {**report, "total": _plain(total), "group_by": list(groups), "groups": [_plain(row) for row in found]}
 
 
 def _added_up(rows: list[dict[str, Any]]) -> dict[str, object]:
-    return {name: sum(row[name] for row in rows) for name in _sums()}
+    return {name: sum(row[name] for row in rows) for name in SUM_SQL}
 
 
-def _grouped(hours: QuerySet[UsageHour], groups: tuple[str, ...]) -> QuerySet[UsageHour, dict[str, Any]]:
-    columns = [GROUPS[name] for name in groups]
-    if "day" in groups:
-        hours = hours.annotate(day=TruncDay("hour", tzinfo=UTC))
-    named: Any = hours.values(**{f"by_{name}": F(GROUPS[name]) for name in groups})
-    found: QuerySet[UsageHour, dict[str, Any]] = named.annotate(**_sums()).filter(HAS_USE).order_by(*columns)
-    return found[:MOST_GROUPS]
-
-
-def _sums() -> dict[str, Sum]:
-    failed = Sum("calls", filter=~Q(outcome=Outcome.SUCCESS), default=0)
-    return {**{f"sum_{name}": Sum(name, default=0) for name in SUMS}, "sum_errors": failed}
+def _read(rows: Rows, groups: Sequence[str]) -> list[dict[str, Any]]:
+    """Adds the rows of sums up by `groups`, in their order, in the database; without `groups`, to a single row."""
+    query = f"SELECT {', '.join((*(GROUPS[name] for name in groups), *SUM_SQL.values()))} FROM ({rows.sql}) AS sums"
+    if groups:
+        numbers = ", ".join(str(number) for number in range(1, len(groups) + 1))
+        query += f" GROUP BY {numbers} HAVING {HAS_USE} ORDER BY {numbers} LIMIT {MOST_GROUPS}"
+    with connection.cursor() as cursor:
+        cursor.execute(query, rows.values)
+        return [dict(zip((*groups, *SUM_SQL), found, strict=True)) for found in cursor.fetchall()]
 
 
 def _plain(row: Mapping[str, object]) -> dict[str, object]:
     """Converts a row of sums to a part of the report: dollars become numbers, times become ISO 8601.
 
-    The columns get the report's names: `by_key` becomes `key`, and `sum_estimated_cost` becomes `cost_estimated`.
+    The columns get the report's names: `estimated_cost` becomes `cost_estimated`.
     """
     plain: dict[str, object] = {}
     for name, value in row.items():
-        short = name.removeprefix("by_").removeprefix("sum_")
-        short = NAMES.get(short, short)
+        short = NAMES.get(name, name)
         if isinstance(value, datetime):
             plain[short] = value.isoformat()
         elif short in DOLLARS and isinstance(value, Decimal | int):

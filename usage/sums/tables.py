@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, NamedTuple, cast
 
-from usage.call_record import COUNTS, CountName
+from django.db.backends.utils import CursorWrapper
+
+from usage.call_record import COUNTS, CountName, SummedRow
 from usage.models import CostKind, Dimension
 
 SumName = Literal[CountName, "request_bytes", "response_bytes", "cost", "duration_ms"]
@@ -22,6 +24,7 @@ HOUR_SUMS = (*SUMS, *COST_PARTS)
 DAY_SUMS = ("input_tokens", "output_tokens", "cost", *COST_PARTS)
 # The sums to which a request of the gateway's own for a background response adds. It is no call, and nobody waited.
 POLL_SUMS: tuple[SumName, ...] = (*COUNTS, "cost")
+BREAKDOWN_SUMS = (*COUNTS, "cost", *COST_PARTS, "duration_ms")
 TOTAL_SUMS = ("input_tokens", "cached_tokens", "output_tokens", "cost", *COST_PARTS, "duration_ms")
 DURATION: HistogramName = "duration_ms"
 HISTOGRAMS: tuple[HistogramName, ...] = (DURATION, "upstream_ms", "overhead_ms")
@@ -44,9 +47,22 @@ HOUR_KEYS = ("hour", "key_name", "model", "route", "outcome")
 DAY_KEYS = ("day", "key_name")
 TEAM_DAY_KEYS = ("day", "team")
 TOTAL_KEYS = ("span", "dimension", "start", "value")
+BREAKDOWN_KEYS = ("span", "dimension", "start", "value", "model", "route", "outcome")
 FAILURE_KEYS = ("span", "start", "outcome", "status", "error_code", "model", "route", "key_name")
 DIMENSIONS = (*NAMED, Dimension.OUTCOME)  # in the order of HOUR_KEYS
 HISTOGRAMS_OF: dict[str, tuple[HistogramName, ...]] = {Dimension.OUTCOME: (), **dict.fromkeys(NAMED, (DURATION,))}
+
+
+class Adding(NamedTuple):
+    """The SQL statements that add to one table of sums.
+
+    * `groups` adds the sums of groups of calls. Its parameter is a JSON array with one object for each group.
+    * `day_to_month` adds the sums of one day to those of its month. Its parameter is the beginning of the day. It is
+      for tables whose rows are of a `span`.
+    """
+
+    groups: str
+    day_to_month: str
 
 
 def _adding(
@@ -57,13 +73,33 @@ def _adding(
     histograms: Iterable[str] = (),
     packed: Iterable[str] = (),
     minima: Iterable[str] = (),
-) -> str:
-    """Returns the SQL statement that adds sums of groups of calls to the table of sums `table`.
+) -> Adding:
+    """Returns the SQL statements that add sums of groups of calls to the table of sums `table`.
 
-    Its parameter is a JSON array with one object for each group. `keys` are the columns that identify a group. Counters
-    and histograms, also packed ones, are added up. Of `maxima` the larger value stays, of `minima` the smaller one.
+    `keys` are the columns that identify a group. Counters and histograms, also packed ones, are added up. Of `maxima`
+    the larger value stays, of `minima` the smaller one.
     """
-    columns = [*keys, *counters, *maxima, *histograms, *packed, *minima]
+    sums = [*counters, *maxima, *histograms, *packed, *minima]
+    names = ", ".join((*keys, *sums))
+    conflict = f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET "
+    conflict += ", ".join(_assignments(table, counters, maxima, histograms, packed, minima))
+    groups = f"SELECT {names} FROM jsonb_populate_recordset(NULL::{table}, %s::jsonb)"
+    of_month = ", ".join(
+        {"span": "'month'", "start": "date_trunc('month', start, 'UTC')"}.get(key, key) for key in keys
+    )
+    day = f"SELECT {', '.join((of_month, *sums))} FROM {table} WHERE span = 'day' AND start = %s"
+    return Adding(*(f"INSERT INTO {table} ({names}) {source}{conflict}" for source in (groups, day)))
+
+
+def _assignments(
+    table: str,
+    counters: Iterable[str],
+    maxima: Iterable[str],
+    histograms: Iterable[str],
+    packed: Iterable[str],
+    minima: Iterable[str],
+) -> list[str]:
+    """Returns the SQL assignments that add the sums of a group of calls to those in its row."""
     sums = [f"{name} = {table}.{name} + EXCLUDED.{name}" for name in counters]
     sums += [f"{name} = greatest({table}.{name}, EXCLUDED.{name})" for name in maxima]
     sums += [f"{name} = least({table}.{name}, EXCLUDED.{name})" for name in minima]
@@ -73,11 +109,7 @@ def _adding(
         for name in histograms
     ]
     sums += [f"{name} = {_packed_sum(f'{table}.{name}', f'EXCLUDED.{name}')}" for name in packed]
-    names = ", ".join(columns)
-    return (
-        f"INSERT INTO {table} ({names}) SELECT {names} FROM jsonb_populate_recordset(NULL::{table}, %s::jsonb)"
-        f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {', '.join(sums)}"
-    )
+    return sums
 
 
 def histograms_sql(name: HistogramName) -> str:
@@ -109,21 +141,34 @@ ADD_HOURS = _adding(
     ("calls", "unpriced_calls", *HOUR_SUMS),
     [f"max_{name}" for name in MAXES],
     packed=PACKED.values(),
-)
-ADD_PEAKS = _adding("usage_usagepeak", ("day",), (), [f"max_{name}" for name in MAXES])
-ADD_DAYS = _adding("usage_usageday", DAY_KEYS, ("calls", "unpriced_calls", *DAY_SUMS))
-ADD_TEAM_DAYS = _adding("usage_teamday", TEAM_DAY_KEYS, ("calls", "unpriced_calls", *DAY_SUMS))
-ADD_TOTALS = _adding(
+).groups
+ADD_PEAKS = _adding("usage_usagepeak", ("day",), (), [f"max_{name}" for name in MAXES]).groups
+ADD_DAYS = _adding("usage_usageday", DAY_KEYS, ("calls", "unpriced_calls", *DAY_SUMS)).groups
+ADD_TEAM_DAYS = _adding("usage_teamday", TEAM_DAY_KEYS, ("calls", "unpriced_calls", *DAY_SUMS)).groups
+_TOTALS = _adding(
     "usage_usagetotal",
     TOTAL_KEYS,
     ("calls", "errors", "unpriced_calls", *TOTAL_SUMS),
     histograms=[f"{name}_histogram" for name in HISTOGRAMS],
     packed=[DURATIONS],
 )
-ADD_FAILURES = _adding(
-    "usage_errortotal", FAILURE_KEYS, ("calls",), maxima=("last_at", "sample_id"), minima=("first_at",)
+_BREAKDOWNS = _adding(
+    "usage_usagebreakdown", BREAKDOWN_KEYS, ("calls", "unpriced_calls", *BREAKDOWN_SUMS), packed=[DURATIONS]
 )
+_FAILURES = _adding("usage_errortotal", FAILURE_KEYS, ("calls",), maxima=("last_at", "sample_id"), minima=("first_at",))
+ADD_TOTALS, ADD_BREAKDOWNS, ADD_FAILURES = _TOTALS.groups, _BREAKDOWNS.groups, _FAILURES.groups
+# The tables that have sums of months, with the statement that adds those of a day to them.
+OF_MONTHS = {
+    "usage_usagetotal": _TOTALS.day_to_month,
+    "usage_usagebreakdown": _BREAKDOWNS.day_to_month,
+    "usage_errortotal": _FAILURES.day_to_month,
+}
 ADD_NAMES = """
     INSERT INTO usage_summedname (dimension, value)
     SELECT dimension, value FROM unnest(%s::text[], %s::text[]) AS one (dimension, value) ON CONFLICT DO NOTHING
 """
+
+
+def fetch_summed_rows(cursor: CursorWrapper) -> list[SummedRow]:
+    """Fetches the rows of calls that the cursor's last statement has returned as `SUMMED_SQL`, as dictionaries."""
+    return [cast(SummedRow, dict(zip(SUMMED_NAMES, values, strict=True))) for values in cursor.fetchall()]

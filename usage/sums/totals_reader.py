@@ -1,7 +1,7 @@
 """Reads any range of time from the table `UsageTotal`, in few rows, however many calls there were.
 
-A range is divided into whole days, whole hours at its ends, and whole minutes at the ends of those. Totals of minutes
-are deleted after some days; the start and the end of an older range are rounded down to the hour.
+A range is divided into whole months, whole days at its ends, whole hours at the ends of those, and so on to minutes.
+Totals of minutes are deleted after some days; the start and the end of an older range are rounded down to the hour.
 """
 
 from __future__ import annotations
@@ -12,17 +12,33 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import reduce
-from operator import add, or_
+from operator import or_
 from typing import Any
 
+from django.db import connection
 from django.db.models import IntegerField, Q, Sum
 from django.db.models.functions import Cast, Extract, Floor
 
 from usage.models import Dimension, Span, UsageTotal
-from usage.sums.histogram import percentile, unpack
+from usage.sums.histogram import added, percentile, unpack
 from usage.sums.tables import DURATION, HISTOGRAMS, TOTAL_SUMS
 
 COUNTERS = ("calls", "errors", "unpriced_calls", *TOTAL_SUMS)
+EXACT = tuple(name for name in COUNTERS if name != DURATION)  # a sum of doubles depends on their order
+COMPLETE_MONTHS = f"""
+    WITH days AS (
+        SELECT date_trunc('month', start, 'UTC') AS month, dimension, value,
+               {", ".join(f"sum({name}) AS {name}" for name in EXACT)}
+        FROM usage_usagetotal WHERE span = 'day' AND dimension IN ('all', 'outcome')
+          AND start >= %(first)s AND start < %(last)s GROUP BY 1, 2, 3
+    ), months AS (
+        SELECT start AS month, dimension, value, {", ".join(EXACT)} FROM usage_usagetotal
+        WHERE span = 'month' AND dimension IN ('all', 'outcome') AND start >= %(first)s AND start < %(last)s
+    )
+    SELECT month FROM days FULL JOIN months USING (month, dimension, value) GROUP BY month
+    HAVING bool_and({" AND ".join(f"COALESCE(days.{name}, 0) = COALESCE(months.{name}, 0)" for name in EXACT)})
+    ORDER BY month
+"""
 LENGTHS = {Span.MINUTE: timedelta(minutes=1), Span.HOUR: timedelta(hours=1), Span.DAY: timedelta(days=1)}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CHARTED_HISTOGRAMS = ("duration_ms", "overhead_ms")
@@ -87,6 +103,16 @@ def read_totals(start: datetime, end: datetime, now: datetime) -> Totals:
     return totals
 
 
+def read_totals_of_key(key: str, start: datetime, end: datetime, now: datetime) -> Totals:
+    """Reads the sums of one key's calls that began from `start` until `end` from the database, without histograms."""
+    totals = Totals()
+    rows = UsageTotal.objects.filter(_within(start, end, now), dimension=Dimension.KEY, value=key)
+    sums = rows.aggregate(**{name: Sum(name) for name in COUNTERS})
+    if sums["calls"] is not None:
+        totals.add(sums)
+    return totals
+
+
 def read_by_value(
     dimensions: Iterable[Dimension], start: datetime, end: datetime, now: datetime
 ) -> dict[str, dict[str, Totals]]:
@@ -119,7 +145,7 @@ def read_durations(
     # Each alternative is a whole range of the primary key: of alternatives within each other PostgreSQL reads far more.
     groups = [
         Q(span=span, dimension=dimension, start__gte=first, start__lt=last, value__in=list(values))
-        for span, first, last in pieces_of_range(start, end, now)
+        for span, first, last in pieces_of_range(start, end, now, complete_months(start, end))
         for dimension, values in wanted.items()
         if values
     ]
@@ -187,29 +213,70 @@ def bins_of(start: datetime, end: datetime, step: timedelta) -> list[datetime]:
     return [first + number * step for number in range(-((first - end) // step))]
 
 
-def pieces_of_range(start: datetime, end: datetime, now: datetime) -> Iterator[tuple[Span, datetime, datetime]]:
-    """Divides a range of time into whole days, hours and minutes, so that few totals must be read.
+def complete_months(start: datetime, end: datetime, *, partly: bool = False) -> list[datetime]:
+    """Returns the beginnings of the months in a range of time whose sums of months and breakdowns lack no call.
 
-    Yields the unit, start and end of each piece. A start or end older than `MINUTES_READABLE` is rounded down to the
-    hour.
+    The months are wholly within the range or, with `partly`, begin before its end and end after its start. Older
+    versions do not write these sums, and `ledger sum` completes them. A month is complete if its sums of months are the
+    sums of its days, which all versions write: any call that an older version has added is in the latter only.
     """
-    spans = [Span.DAY, Span.HOUR, Span.MINUTE]
+    first, last = (floor if partly else ceiling)(start, Span.MONTH), (ceiling if partly else floor)(end, Span.MONTH)
+    if first >= last:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(COMPLETE_MONTHS, {"first": first, "last": last})
+        return [month for (month,) in cursor.fetchall()]
+
+
+def pieces_of_range(
+    start: datetime, end: datetime, now: datetime, months: Iterable[datetime] = ()
+) -> Iterator[tuple[Span, datetime, datetime]]:
+    """Divides a range of time into whole months, days, hours and minutes, so that few totals must be read.
+
+    Yields the unit, start and end of each piece. Only the given `months` are read as such; they are whole months within
+    the range, in order. A start or end older than `MINUTES_READABLE` is rounded down to the hour.
+    """
     # Totals of minutes are kept only for a time.
     if start < now - MINUTES_READABLE:
         start = floor(start, Span.HOUR)
         if end < now - MINUTES_READABLE:
             end = floor(end, Span.HOUR)
+    spans = [Span.DAY, Span.HOUR, Span.MINUTE]
+    months = list(months)
+    while months:
+        first = last = months[0]
+        while months and months[0] == last:  # months that follow each other are one piece
+            last = next_month(months.pop(0))
+        yield from _pieces(start, first, spans)
+        yield Span.MONTH, first, last
+        start = last
     yield from _pieces(start, end, spans)
 
 
 def floor(moment: datetime, span: Span) -> datetime:
+    if span == Span.MONTH:
+        return floor(moment, Span.DAY).replace(day=1)
     length = LENGTHS[span]
     return EPOCH + (moment - EPOCH) // length * length
 
 
 def ceiling(moment: datetime, span: Span) -> datetime:
     whole = floor(moment, span)
-    return whole if whole == moment else whole + LENGTHS[span]
+    if whole == moment:
+        return whole
+    return next_month(whole) if span == Span.MONTH else whole + LENGTHS[span]
+
+
+def next_month(moment: datetime) -> datetime:
+    """Returns the beginning of the month (UTC) after that of a time."""
+    return floor(floor(moment, Span.MONTH) + timedelta(days=31), Span.MONTH)
+
+
+def starts_of(span: Span, first: datetime, last: datetime) -> Iterator[datetime]:
+    """Yields the beginnings of the months, days, hours or minutes from `first` until before `last`."""
+    while first < last:
+        yield first
+        first = next_month(first) if span == Span.MONTH else first + LENGTHS[span]
 
 
 def _pieces(start: datetime, end: datetime, spans: Sequence[Span]) -> Iterator[tuple[Span, datetime, datetime]]:
@@ -229,16 +296,5 @@ def _pieces(start: datetime, end: datetime, spans: Sequence[Span]) -> Iterator[t
 
 
 def _within(start: datetime, end: datetime, now: datetime) -> Q:
-    return reduce(
-        or_, (Q(span=span, start__gte=first, start__lt=last) for span, first, last in pieces_of_range(start, end, now))
-    )
-
-
-def added(one: Sequence[int], other: Sequence[int]) -> list[int]:
-    """Returns the sum of two histograms, bucket by bucket.
-
-    `map` adds them faster than a loop, and a dashboard adds hundreds of histograms.
-    """
-    if len(one) < len(other):
-        one, other = other, one
-    return [*map(add, one, other), *one[len(other) :]]
+    pieces = pieces_of_range(start, end, now, complete_months(start, end))
+    return reduce(or_, (Q(span=span, start__gte=first, start__lt=last) for span, first, last in pieces))

@@ -6,11 +6,13 @@ Without the partition of a month no call is lost: its row goes to the default pa
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from usage.database.clock import database_now
 from usage.database.compression import compress_by
 from usage.database.partitions import Partition, has_rows, make_partition, partitions
+from usage.models import Span
+from usage.sums.totals_reader import floor, next_month
 
 logger = logging.getLogger(__name__)
 
@@ -19,12 +21,7 @@ CALLS, BODIES = TABLES = ("usage_request", "usage_requestbody")
 
 def month_of(moment: datetime) -> datetime:
     """Returns the beginning of the month (UTC) that contains a time."""
-    return moment.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-
-
-def next_month(moment: datetime) -> datetime:
-    """Returns the beginning of the month (UTC) after that of a time."""
-    return month_of(month_of(moment) + timedelta(days=31))
+    return floor(moment.astimezone(UTC), Span.MONTH)
 
 
 def make_months(now: datetime | None = None) -> list[str]:

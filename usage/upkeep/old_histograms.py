@@ -17,7 +17,7 @@ from usage.models import LedgerState, Span, UsageHour
 from usage.sums.pruned import DAY, FIRST_CALL, credible_mark
 from usage.sums.tables import HISTOGRAMS, NAMED, PACKED
 from usage.sums.totals_reader import floor
-from usage.upkeep.rebuild_totals import rebuild_day
+from usage.upkeep.rebuild_totals import rebuild_day, rebuild_month
 
 HISTOGRAMS_KEPT = timedelta(days=63)  # as long as pages call them those of last month
 MOST_DAYS = 3
@@ -71,5 +71,6 @@ def _empty(day: datetime) -> None:
         [(lacks_durations,)] = cursor.fetchall()
         if lacks_durations:
             rebuild_day(day)
+            rebuild_month(floor(day, Span.MONTH))
         cursor.execute(EMPTY, [day, day + DAY])
         LedgerState.objects.filter(pk=1).update(histograms_emptied_before=day + DAY)

@@ -1,9 +1,9 @@
 """Rebuilds all sums: of hours and days from the rows, totals and the counts of failures from hours and rows.
 
 This is needed after an update, if older code that did not have these tables or columns has written to the database, or
-when `ledger verify` finds them wrong. Totals are computed again by day. Writers wait for a day's, and for the other
-sums; none of their calls is lost or counted twice. Hours that agree with their rows stay as they are, and so do those
-whose rows may have been pruned.
+when `ledger verify` finds them wrong. Totals and breakdowns are computed again by day, and those of months from their
+days. Writers wait for a day's, for a month's, and for the other sums; none of their calls is lost or counted twice.
+Hours that agree with their rows stay as they are, and so do those whose rows may have been pruned.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import cast
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.db.models import QuerySet
-from django.db.models.functions import TruncDate, TruncDay, TruncHour
+from django.db.models.functions import Trunc, TruncDate, TruncHour
 
 from usage.call_record import SummedRow
 from usage.database.clock import database_now
@@ -29,27 +29,31 @@ from usage.models import (
     Request,
     Span,
     TeamDay,
+    UsageBreakdown,
     UsageDay,
     UsageHour,
     UsagePeak,
     UsageTotal,
 )
-from usage.sums.adding_up import Rollup, Sums
-from usage.sums.histogram import unpack
+from usage.sums.adding_up import Rollup
+from usage.sums.group_sums import Sums
+from usage.sums.histogram import added, unpack
 from usage.sums.pruned import DAY, comparable_since, histograms_since, latest
 from usage.sums.tables import (
+    BREAKDOWN_SUMS,
     DAY_KEYS,
     DAY_SUMS,
     HISTOGRAMS,
     HOUR_KEYS,
     HOUR_SUMS,
     MAXES,
+    OF_MONTHS,
     PACKED,
     SUMMED_NAMES,
     TEAM_DAY_KEYS,
     HistogramName,
 )
-from usage.sums.totals_reader import COUNTERS, MINUTES_KEPT, added, ceiling
+from usage.sums.totals_reader import COUNTERS, MINUTES_KEPT, ceiling, next_month, starts_of
 from usage.upkeep.differing_sums import (
     DAY_GROUPS,
     HAS_TEAM,
@@ -73,7 +77,7 @@ def rebuild_totals(now: datetime | None = None) -> int:
         mended = _mend_hours(cursor)
         _mend_team_days(cursor)
     # Hours and days are replaced only where they are wrong; totals and counts of failures always.
-    for day in _days():
+    for day in _starts(Span.DAY):
         rebuild_day(day)
     with _without_writers() as cursor:
         UsageTotal.objects.filter(span=Span.MINUTE).delete()
@@ -87,26 +91,46 @@ def rebuild_totals(now: datetime | None = None) -> int:
         known.delete()
         for rollup in _sums_of_rows(failed):
             rollup.write_failures(cursor)
+    rebuild_months()
     return mended
 
 
-def rebuild_day(day: datetime) -> None:
-    """Computes the totals of one day (UTC), and of its hours, again from the table of hours (`UsageHour`).
+def rebuild_months() -> None:
+    """Computes the sums of all months again from those of days."""
+    for month in _starts(Span.MONTH):
+        rebuild_month(month)
 
-    If the hours' histograms have been emptied because of their age, the totals keep those that they have. The day's
+
+def rebuild_month(month: datetime) -> None:
+    """Computes the sums of the month (UTC) that begins at `month` again from those of its days."""
+    with _without_writers() as cursor:
+        for table, add_day in OF_MONTHS.items():
+            cursor.execute(f"DELETE FROM {table} WHERE span = 'month' AND start = %s", [month])
+            for day in starts_of(Span.DAY, month, next_month(month)):
+                cursor.execute(add_day, [day])
+
+
+def rebuild_day(day: datetime) -> None:
+    """Computes the totals and breakdowns of one day (UTC), and the totals of its hours, again from `UsageHour`.
+
+    If the hours' histograms have been emptied because of their age, the day's sums keep those that they have. The day's
     highest figures (`UsagePeak`) become those of its hours.
     """
     with _without_writers() as cursor:
         totals = UsageTotal.objects.filter(span__in=TOTALS_OF_HOURS, start__gte=day, start__lt=day + DAY)
+        breakdowns = UsageBreakdown.objects.filter(span=Span.DAY, start=day)
         hours = UsageHour.objects.filter(hour__gte=day, hour__lt=day + DAY)
         emptied_before = histograms_since()
         has_histograms = emptied_before is None or day >= emptied_before
         if has_histograms:
             totals.delete()
+            breakdowns.delete()
         else:
             totals.update(**dict.fromkeys(COUNTERS, 0))
+            breakdowns.update(**dict.fromkeys(("calls", "unpriced_calls", *BREAKDOWN_SUMS), 0))
         rollup = _sums_of_hours(hours, histograms=HISTOGRAMS if has_histograms else ())
         rollup.write_totals(cursor, TOTALS_OF_HOURS)
+        rollup.write_breakdowns(cursor)
         UsagePeak.objects.filter(day=day.date()).delete()
         rollup.raise_peaks(cursor)
 
@@ -123,11 +147,11 @@ def _without_writers() -> Iterator[CursorWrapper]:
         yield cursor
 
 
-def _days() -> list[datetime]:
-    """Returns the days (UTC) that have sums of hours or totals, in order."""
-    hours = UsageHour.objects.annotate(day=TruncDay("hour", tzinfo=UTC))
-    totals = UsageTotal.objects.filter(span__in=TOTALS_OF_HOURS).annotate(day=TruncDay("start", tzinfo=UTC))
-    return sorted({day for days in (hours, totals) for day in days.values_list("day", flat=True).distinct()})
+def _starts(span: Span) -> list[datetime]:
+    """Returns the beginnings of the days or months (UTC) that have sums, in order."""
+    hours = UsageHour.objects.annotate(first=Trunc("hour", span, tzinfo=UTC))
+    totals = UsageTotal.objects.exclude(span=Span.MINUTE).annotate(first=Trunc("start", span, tzinfo=UTC))
+    return sorted({first for sums in (hours, totals) for first in sums.values_list("first", flat=True).distinct()})
 
 
 def _mend_hours(cursor: CursorWrapper) -> int:

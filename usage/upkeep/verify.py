@@ -39,6 +39,8 @@ from usage.upkeep.differing_sums import (
 )
 from usage.upkeep.wrong_totals import (
     missing_names,
+    wrong_breakdowns,
+    wrong_durations,
     wrong_histograms_of_totals,
     wrong_minutes,
     wrong_peaks,
@@ -93,7 +95,9 @@ def _checks(journal: Path, since: datetime | None) -> Iterator[tuple[str, Iterat
     for name in HISTOGRAMS:
         yield f"{name} of hours", wrong_histograms(name, latest(comparable, with_histograms))
         yield f"{name} of totals", wrong_histograms_of_totals(name, latest(since, with_histograms))
-    yield "totals of hours and days", wrong_totals(since)
+    yield "totals of hours, days and months", wrong_totals(since)
+    yield "breakdowns", wrong_breakdowns(since)
+    yield "durations of breakdowns", wrong_durations(latest(since, with_histograms))
     yield "peaks", wrong_peaks(since)
     yield "names", missing_names()
     yield "totals of minutes", wrong_minutes(comparable)
@@ -148,8 +152,8 @@ def wrong_histograms(name: HistogramName, since: datetime | None) -> Iterator[st
 def wrong_failures(since: datetime | None) -> Iterator[str]:
     """Compares the counts of failed calls with the rows of calls; yields a line of text for each wrong count.
 
-    A count is that of one hour or day and of one kind of failure (`FAILURE_KEYS`). Only counts from `since` on are
-    compared.
+    A count is that of one hour, day or month and of one kind of failure (`FAILURE_KEYS`). Only counts from `since` on
+    are compared.
     """
     keys = ", ".join(FAILURE_KEYS)
     query = f"""
@@ -157,7 +161,8 @@ def wrong_failures(since: datetime | None) -> Iterator[str]:
             SELECT span, start, outcome, COALESCE(status, 0) AS status, {SUMMED_CODE_SQL} AS error_code,
                    {SUMMED_MODEL_SQL} AS model, route, key_name, count(*) AS calls
             FROM usage_request, LATERAL (
-                VALUES ('hour', {HOUR}), ('day', date_trunc('day', started_at, 'UTC'))
+                VALUES ('hour', {HOUR}), ('day', date_trunc('day', started_at, 'UTC')),
+                       ('month', date_trunc('month', started_at, 'UTC'))
             ) AS spans (span, start)
             WHERE request_id >= %s AND outcome <> 'success' AND {IS_CALL} GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
         ), b AS (

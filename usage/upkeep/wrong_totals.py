@@ -1,4 +1,4 @@
-"""Compares the dashboard's totals and peaks with the sums of hours, and totals of minutes with the rows of calls.
+"""Compares totals, breakdowns and peaks with the sums of hours, and totals of minutes with the rows of calls.
 
 `usage.upkeep.verify` yields what is found.
 """
@@ -16,6 +16,8 @@ from usage.ids import first_id
 from usage.models import Dimension, Span
 from usage.sums.summed_names import SUMMED_MODEL_SQL
 from usage.sums.tables import (
+    BREAKDOWN_KEYS,
+    BREAKDOWN_SUMS,
     DIMENSIONS,
     DURATION,
     HOUR_KEYS,
@@ -31,16 +33,20 @@ from usage.upkeep.differing_sums import DIFFERS, DIFFERS_CLEARLY, DOUBLES, IS_CA
 
 # The column of `UsageHour` in which a dimension of the totals has its values.
 COLUMNS = dict(zip(DIMENSIONS, HOUR_KEYS[1:], strict=True))
+SPANS = "(VALUES ('day', date_trunc('day', hour, 'UTC')), ('month', date_trunc('month', hour, 'UTC')))"
+BREAKDOWN_TEXTS = ", ".join(f"{key}::text" for key in BREAKDOWN_KEYS)
+BREAKDOWN_NAMES = ", ".join(BREAKDOWN_KEYS)
+SINCE = "COALESCE(%(since)s, '-infinity'::timestamptz)"
 
 
 def wrong_totals(since: datetime | None) -> Iterator[str]:
-    """Compares the dashboard's totals of hours and days with the table `UsageHour`; yields a line for each wrong total.
+    """Compares the totals of hours, days and months with the table `UsageHour`; yields a line for each wrong total.
 
     Only totals from `since` on are compared; all if it is None.
     """
     columns = ", ".join((*HOUR_KEYS, "calls", "unpriced_calls", *TOTAL_SUMS))
     hours = f"SELECT {columns} FROM usage_usagehour WHERE hour >= COALESCE(%s, '-infinity'::timestamptz)"
-    yield from _wrong_totals((Span.HOUR, Span.DAY), hours, [since], since)
+    yield from _wrong_totals((Span.HOUR, Span.DAY, Span.MONTH), hours, [since], since)
 
 
 def wrong_minutes(since: datetime | None) -> Iterator[str]:
@@ -119,7 +125,8 @@ def wrong_histograms_of_totals(name: HistogramName, since: datetime | None) -> I
             SELECT span, dimension, start, value, first + number AS number, sum(count) AS count
             FROM (SELECT * FROM usage_usagehour WHERE hour >= COALESCE(%(since)s, '-infinity'::timestamptz)) AS hours,
                  LATERAL {histograms_sql(name)}, unnest(histogram) WITH ORDINALITY AS counts (count, number),
-                 LATERAL (VALUES ('hour', hour), ('day', date_trunc('day', hour, 'UTC'))) AS spans (span, start),
+                 LATERAL (VALUES ('hour', hour), ('day', date_trunc('day', hour, 'UTC')),
+                                 ('month', date_trunc('month', hour, 'UTC'))) AS spans (span, start),
                  LATERAL (VALUES {groups}) AS groups (dimension, value)
             WHERE count <> 0 GROUP BY 1, 2, 3, 4, 5 HAVING sum(count) <> 0
         ), b AS (
@@ -138,7 +145,8 @@ def wrong_histograms_of_totals(name: HistogramName, since: datetime | None) -> I
         SELECT DISTINCT span, dimension, start::text, value
         FROM a FULL JOIN b USING (span, dimension, start, value, number)
         LEFT JOIN incomplete USING (span, dimension, start, value)
-        WHERE a.count IS DISTINCT FROM b.count AND incomplete.span IS NULL LIMIT 100
+        WHERE a.count IS DISTINCT FROM b.count AND incomplete.span IS NULL
+          AND start >= COALESCE(%(since)s, '-infinity'::timestamptz) LIMIT 100
     """
     with adding_cursor() as cursor:
         cursor.execute(query, {"since": since, "dimensions": list(columns), "named": list(NAMED)})
@@ -176,3 +184,57 @@ def missing_names() -> Iterator[str]:
         )
         for name in cursor.fetchall():
             yield f"usage_summedname lacks {' / '.join(name)}"
+
+
+def wrong_breakdowns(since: datetime | None) -> Iterator[str]:
+    """Compares the breakdowns of days and months with the table `UsageHour`; yields a line of text for each wrong one.
+
+    Only days and months that begin at `since` or later are compared; all if it is None. At most 100 are named.
+    """
+    names = ("calls", "unpriced_calls", *BREAKDOWN_SUMS)
+    differs = " OR ".join((DIFFERS_CLEARLY if name in DOUBLES else DIFFERS).format(name) for name in names)
+    query = f"""
+        WITH a AS (
+            SELECT {BREAKDOWN_NAMES}, {", ".join(f"sum({name}) AS {name}" for name in names)}
+            FROM usage_usagehour, LATERAL {SPANS} AS spans (span, start),
+                 LATERAL (VALUES ('all', ''), ('key', key_name)) AS groups (dimension, value)
+            WHERE hour >= {SINCE} GROUP BY {BREAKDOWN_NAMES}
+        ), b AS (SELECT * FROM usage_usagebreakdown WHERE start >= {SINCE})
+        SELECT {BREAKDOWN_TEXTS} FROM a FULL JOIN b USING ({BREAKDOWN_NAMES})
+        WHERE start >= {SINCE} AND ({differs}) LIMIT 100
+    """
+    with adding_cursor() as cursor:
+        cursor.execute(query, {"since": since})
+        for group in cursor.fetchall():
+            yield f"usage_usagebreakdown is not the sum of its calls for {' / '.join(group)}"
+
+
+def wrong_durations(since: datetime | None) -> Iterator[str]:
+    """Yields a line of text for each histogram of a breakdown that is not the sum of its hours', for at most 100.
+
+    Only days and months that begin at `since` or later are compared; all if it is None. Breakdowns whose histogram
+    counts fewer calls than there are were made when the hours had no histograms any more, and are not compared.
+    """
+    query = f"""
+        WITH a AS (
+            SELECT {BREAKDOWN_NAMES}, first + number AS bucket, sum(count) AS count
+            FROM usage_usagehour, LATERAL {histograms_sql(DURATION)},
+                 unnest(histogram) WITH ORDINALITY AS counts (count, number),
+                 LATERAL {SPANS} AS spans (span, start), LATERAL (VALUES ('key', key_name)) AS groups (dimension, value)
+            WHERE hour >= {SINCE} AND count <> 0 GROUP BY {BREAKDOWN_NAMES}, bucket HAVING sum(count) <> 0
+        ), b AS (
+            SELECT {BREAKDOWN_NAMES}, durations[1] + number AS bucket, count
+            FROM usage_usagebreakdown, unnest(durations[2:]) WITH ORDINALITY AS counts (count, number)
+            WHERE start >= {SINCE} AND count <> 0
+        ), incomplete AS (
+            SELECT {BREAKDOWN_NAMES}, calls FROM usage_usagebreakdown
+            WHERE start >= {SINCE} AND calls > (SELECT COALESCE(sum(count), 0) FROM unnest(durations[2:]) AS count)
+        )
+        SELECT DISTINCT {BREAKDOWN_TEXTS}
+        FROM a FULL JOIN b USING ({BREAKDOWN_NAMES}, bucket) LEFT JOIN incomplete USING ({BREAKDOWN_NAMES})
+        WHERE start >= {SINCE} AND a.count IS DISTINCT FROM b.count AND incomplete.calls IS NULL LIMIT 100
+    """
+    with adding_cursor() as cursor:
+        cursor.execute(query, {"since": since})
+        for group in cursor.fetchall():
+            yield f"usage_usagebreakdown's histogram is off for {' / '.join(group)}"

@@ -12,7 +12,8 @@ from chatproxy.doctor.finding import Level
 from chatproxy.doctor.ledger_checks import check_months
 from tests.support.ledger.ledgers import call, end, ship
 from tests.support.ledger.months import months
-from usage.upkeep.months import month_of, next_month
+from usage.sums.totals_reader import next_month
+from usage.upkeep.months import month_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -10,7 +10,8 @@ from django.db import connection
 
 from tests.support.ledger.months import months
 from usage.database.compression import compress_by
-from usage.upkeep.months import BODIES, make_months, month_of, next_month
+from usage.sums.totals_reader import next_month
+from usage.upkeep.months import BODIES, make_months, month_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -13,6 +13,7 @@ from django.db import connection
 
 from tests.support.ledger.ledgers import (
     NOON,
+    SUMS,
     assert_sums_are_right,
     begin,
     call,
@@ -28,7 +29,7 @@ from tests.support.servers.disks import wait_until
 from usage.journal.records import frame
 from usage.journal.undelivered import DAMAGED, DEAD_LETTERS
 from usage.journal_shipping.shipper import replay
-from usage.models import ErrorTotal, Request, UsageHour
+from usage.models import Request
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("impatient_shipper")]
 
@@ -84,7 +85,7 @@ def test_a_poison_begin_is_a_stub_too(tmp_path: Path) -> None:
 
 def widen(column: str, sql_type: str) -> None:
     with connection.cursor() as cursor:
-        for table in ("usage_request", "usage_usagehour", "usage_errortotal"):
+        for table in ("usage_request", "usage_usagehour", "usage_usagebreakdown", "usage_errortotal"):
             cursor.execute(f"ALTER TABLE {table} ALTER COLUMN {column} TYPE {sql_type}")
 
 
@@ -108,8 +109,8 @@ def test_a_replay_after_the_cause_is_gone_replaces_the_stub(tmp_path: Path, reco
         assert not (tmp_path / "deadletter.retried").exists()
     finally:
         Request.objects.all().delete()
-        UsageHour.objects.all().delete()
-        ErrorTotal.objects.all().delete()
+        for model in SUMS:
+            model.objects.all().delete()
         widen("route", "varchar(100)")
 
 

@@ -18,6 +18,7 @@ from tests.support.ledger.months import drop, months, names, places
 from tests.support.polling import wait_until
 from usage.database import partitions as partitions_module
 from usage.database.partitions import is_locked, make_partition, partitions
+from usage.sums.totals_reader import next_month
 from usage.upkeep.months import (
     BODIES,
     CALLS,
@@ -25,7 +26,6 @@ from usage.upkeep.months import (
     make_months,
     month_of,
     month_partition,
-    next_month,
     tables_with_strays,
 )
 from usage.upkeep.verify import find_faults

@@ -20,7 +20,8 @@ from usage.database.partitions import is_locked
 from usage.ids import first_id
 from usage.models import CountedResponse, LedgerState, Request, RequestBody, UsageDay
 from usage.sums.pruned import pruned_ids_end
-from usage.upkeep.months import BODIES, CALLS, month_of, next_month
+from usage.sums.totals_reader import next_month
+from usage.upkeep.months import BODIES, CALLS, month_of
 from usage.upkeep.retention import DAY, Pruned, prune, prune_if_due
 from usage.upkeep.verify import find_faults
 

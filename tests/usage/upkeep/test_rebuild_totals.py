@@ -15,7 +15,7 @@ from django.db.models import F
 
 from tests.support.ledger.ledgers import NOON, assert_sums_are_right, call, random_call, stored_sums
 from usage.journal_shipping.rows import write_rows
-from usage.models import LedgerState, Request, SummedName, TeamDay, UsageDay, UsageHour, UsageTotal
+from usage.models import LedgerState, Request, SummedName, TeamDay, UsageBreakdown, UsageDay, UsageHour, UsageTotal
 from usage.money.row_pricing import Pricer
 from usage.sums.tables import DAY_SUMS, HISTOGRAMS, HOUR_SUMS, PACKED
 from usage.upkeep.rebuild_totals import rebuild_totals
@@ -30,6 +30,8 @@ CHANGES: list[tuple[Any, dict[str, Any]]] = [
     *((UsageHour, {f"{name}_histogram": [5, 5]}) for name in HISTOGRAMS),
     *((UsageHour, {column: [3, 5]}) for column in PACKED.values()),
     (UsageTotal, {"cost": F("cost") + 1}),
+    (UsageBreakdown, {"cost": F("cost") + 1}),
+    (UsageBreakdown, {"calls": 0, "durations": [3, 5]}),
     (UsageTotal, {"durations": [3, 5]}),
     (UsageHour, {"model": "another"}),
 ]
@@ -62,7 +64,7 @@ def test_a_wrong_sum_is_mended(model: Any, change: dict[str, Any]) -> None:
     assert_sums_are_right()
 
 
-@pytest.mark.parametrize("model", [UsageHour, UsageDay, TeamDay, UsageTotal, SummedName])
+@pytest.mark.parametrize("model", [UsageHour, UsageDay, TeamDay, UsageTotal, UsageBreakdown, SummedName])
 def test_a_missing_sum_is_mended(model: Any) -> None:
     fill(2)
     right = stored_sums()

@@ -81,11 +81,13 @@ def test_a_changed_histogram_is_noticed(tmp_path: Path, name: HistogramName, cha
     changed = {"moved": [first + 1, *counts], "more": [first, *counts, 1], "gone": []}[change]
     UsageHour.objects.filter(hour=NOON).update(**{column: changed})
     groups = ["all", "key", "model", "route"] if name == "duration_ms" else ["all"]
+    breakdowns = ["day", "month"] if name == "duration_ms" else []
     assert sorted(fault.partition(" / 2026-")[0] for fault in faults(tmp_path)) == [
+        *(f"usage_usagebreakdown's histogram is off for {span} / key" for span in breakdowns),
         f"usage_usagehour's histogram of {name} is off for 2026-11-01 12:00:00+00 / default / "
         "gpt-4o-mini-2024-07-18 / /openai / success",
         *sorted(
             f"usage_usagetotal's histogram of {name} is off for {span} / {group}"
-            for span in ("hour", "day") for group in groups
+            for span in ("hour", "day", "month") for group in groups
         ),
     ]  # fmt: skip

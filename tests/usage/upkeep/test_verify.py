@@ -17,8 +17,8 @@ from usage.journal_shipping.delivery import Delivery
 from usage.journal_shipping.digests import VERSIONS, DigestVersion, digest_sql, is_unchanged_sql
 from usage.journal_shipping.rows import COLUMNS
 from usage.journal_shipping.shipper import adopt_dead
-from usage.models import ErrorTotal, Request, SummedName, UsageDay, UsageHour, UsageTotal
-from usage.sums.tables import DAY_SUMS, HOUR_SUMS, TOTAL_SUMS
+from usage.models import ErrorTotal, Request, SummedName, UsageBreakdown, UsageDay, UsageHour, UsageTotal
+from usage.sums.tables import BREAKDOWN_SUMS, DAY_SUMS, HOUR_SUMS, TOTAL_SUMS
 from usage.upkeep import verify
 from usage.upkeep.verify import find_faults
 
@@ -113,10 +113,19 @@ def test_a_changed_hour_is_noticed(tmp_path: Path, row: str, column: str) -> Non
     UsageHour.objects.filter(hour=NOON).update(**{column: F(column) + 1})
     first, *others = (fault.partition(" for ")[0] for fault in faults(tmp_path))
     assert first == "usage_usagehour is not the sum of its rows"
-    assert set(others) <= {"usage_usagetotal is not the sum of its calls"}
+    assert set(others) <= {f"usage_{table} is not the sum of its calls" for table in ("usagetotal", "usagebreakdown")}
 
 
-@pytest.mark.parametrize("span", ["minute", "hour", "day"])
+@pytest.mark.parametrize("span", ["day", "month"])
+@pytest.mark.parametrize("dimension", ["all", "key"])
+@pytest.mark.parametrize("column", ["calls", "unpriced_calls", *BREAKDOWN_SUMS])
+def test_a_changed_breakdown_is_noticed(tmp_path: Path, row: str, span: str, dimension: str, column: str) -> None:
+    UsageBreakdown.objects.filter(span=span, dimension=dimension, start__lt=NOON).update(**{column: F(column) + 1})
+    [fault] = [fault for fault in faults(tmp_path) if "histogram" not in fault]
+    assert fault.startswith(f"usage_usagebreakdown is not the sum of its calls for {span} / {dimension} / 2026-11-01 ")
+
+
+@pytest.mark.parametrize("span", ["minute", "hour", "day", "month"])
 @pytest.mark.parametrize("column", ["calls", "errors", "unpriced_calls", *TOTAL_SUMS])
 def test_a_changed_total_is_noticed(tmp_path: Path, span: str, column: str) -> None:
     ship(tmp_path, end(call(datetime.now(UTC) - timedelta(minutes=5))))

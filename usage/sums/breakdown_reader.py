@@ -1,0 +1,91 @@
+"""Reads the sums of calls by model, route and outcome, of one key, of each key or of all keys, for any range of hours.
+
+They are read from `UsageBreakdown` by whole months and days, and from `UsageHour` by hours at the ends of a range. In
+months for which the sums of `UsageBreakdown` may lack calls (`complete_months`), all hours are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+from usage.models import Dimension, Span
+from usage.sums.tables import COST_PARTS, DURATION, DURATIONS
+from usage.sums.totals_reader import ceiling, complete_months, floor, next_month, pieces_of_range, starts_of
+
+KEY = "key_name"
+Value = str | datetime | list[datetime]  # of an SQL parameter
+# The two columns of a histogram of durations, as `usage.sums.tables.histograms_sql` adds them up.
+HISTOGRAM = (DURATIONS, f"{DURATION}_histogram")
+# The expressions for columns of hours that breakdowns have under another name, or lack.
+OF_BREAKDOWNS = {KEY: "value", HISTOGRAM[1]: "'{}'::bigint[]"}
+
+DOLLARS, DOUBLES = {"cost", *COST_PARTS}, {"audio_seconds", "duration_ms"}
+
+
+class Rows(NamedTuple):
+    """A part of an SQL query: the rows of sums that add up to the calls of a range of time.
+
+    `sql` is a query with the columns `start`, `key_name`, `model`, `route`, `outcome` and those asked for. `values` are
+    its parameters. Each row has the sums of one hour, day or month.
+    """
+
+    sql: str
+    values: list[Value]
+
+
+def sum_sql(name: str) -> str:
+    """Returns the SQL expression for the sum of a column of such rows; 0 if there are no rows."""
+    # PostgreSQL adds integers up to a decimal.
+    kind = "numeric" if name in DOLLARS else "float8" if name in DOUBLES else "bigint"
+    return f"COALESCE(sum({name}), 0)::{kind}"
+
+
+def rows_of_range(
+    start: datetime, end: datetime, columns: Iterable[str], only: Mapping[str, str], *, coarsest: Span, by_key: bool
+) -> Rows:
+    """Returns the SQL query for the rows of sums of the calls that began from `start` until `end`.
+
+    The range is extended to whole hours. `columns` are the wanted columns of `UsageHour`, such as `cost`. `only` maps
+    further columns, such as `key_name`, to the value that the rows must have. `coarsest` is the longest span of a row:
+    an hour, a day or a month. If `by_key` is false, and `only` names no key, the column `key_name` has no meaning.
+    """
+    columns = [KEY, "model", "route", "outcome", *columns]
+    of_breakdowns = {name: OF_BREAKDOWNS.get(name, name) for name in (*columns, *only)}
+    dimension = Dimension.KEY if by_key or KEY in only else Dimension.ALL
+    queries: list[str] = []
+    values: list[Value] = []
+    start, end = floor(start, Span.HOUR), ceiling(end, Span.HOUR)
+    for span, first, last in _pieces(start, end, coarsest):
+        if span == Span.HOUR:
+            query = f"SELECT hour AS start, {', '.join(columns)} FROM usage_usagehour WHERE hour >= %s AND hour < %s"
+            query += "".join(f" AND {name} = %s" for name in only)
+            values += [first, last, *only.values()]
+        else:
+            named = ", ".join(f"{of_breakdowns[name]} AS {name}" for name in columns)
+            query = f"SELECT start, {named} FROM usage_usagebreakdown"
+            # All starts one by one, so that one key's rows are found by the primary key, in which the key comes later.
+            query += f" WHERE span = '{span}' AND dimension = '{dimension}' AND start = ANY(%s)"
+            query += "".join(f" AND {of_breakdowns[name]} = %s" for name in only)
+            values += [list(starts_of(span, first, last)), *only.values()]
+        queries.append(query)
+    return Rows(" UNION ALL ".join(queries), values)
+
+
+def _pieces(start: datetime, end: datetime, coarsest: Span) -> Iterator[tuple[Span, datetime, datetime]]:
+    """Divides a range of whole hours into pieces for which there are rows: of months, of days and of hours."""
+    if coarsest == Span.HOUR or ceiling(start, Span.DAY) >= floor(end, Span.DAY):
+        yield Span.HOUR, start, end
+        return
+    complete = set(complete_months(start, end, partly=True))
+    whole = [month for month in sorted(complete) if start <= month and next_month(month) <= end]
+    for span, first, last in pieces_of_range(start, end, end, whole if coarsest == Span.MONTH else ()):
+        if span != Span.DAY:
+            yield span, first, last
+            continue
+        at = first
+        while at < last:  # a month's days, or their hours
+            following = min(last, next_month(at))
+            yield (Span.DAY if floor(at, Span.MONTH) in complete else Span.HOUR), at, following
+            at = following

@@ -1,0 +1,87 @@
+"""The sums of groups of calls in memory, before `usage.sums.adding_up` adds them to the tables."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from usage.call_record import SummedRow
+from usage.models import Outcome
+from usage.sums.histogram import bucket
+from usage.sums.tables import HISTOGRAMS, MAXES, PART_OF_KIND, POLL_SUMS, SUMS, TOKEN_MAXES, HistogramName
+
+LATEST, EARLIEST = datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)
+NO_ID = UUID(int=0)
+
+
+@dataclass
+class Sums:
+    """The sums of one group of calls: the number of calls and errors, tokens, dollars, times, maxima and histograms.
+
+    `histograms` maps a column's name to the number of calls by bucket. Maxima do not fall when a row is subtracted.
+    """
+
+    calls: int = 0
+    errors: int = 0
+    unpriced: int = 0
+    totals: dict[str, Any] = field(default_factory=lambda: defaultdict(int))
+    maxima: dict[str, float] = field(default_factory=lambda: defaultdict(int))
+    histograms: dict[str, dict[int, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
+
+    def add(self, row: SummedRow, sign: int) -> None:
+        totals, maxima = self.totals, self.maxima
+        is_poll = row["by_gateway"]
+        self.unpriced += sign * row["needs_price"]
+        if (part := PART_OF_KIND.get(row["cost_kind"])) and (dollars := row["cost"]):
+            totals[part] += sign * dollars
+        for name in POLL_SUMS if is_poll else SUMS:
+            if value := row[name]:
+                totals[name] += sign * value
+        for most in TOKEN_MAXES if is_poll else MAXES:
+            if (figure := row[most]) and figure > maxima[most]:
+                maxima[most] = figure
+        if is_poll:
+            return
+        self.calls += sign
+        self.errors += sign * (row["outcome"] != Outcome.SUCCESS)
+        for latency in HISTOGRAMS:
+            if (milliseconds := row[latency]) is not None:
+                self.histograms[latency][bucket(milliseconds)] += sign
+
+    def merge(self, other: Sums, *, histograms: Collection[HistogramName] = HISTOGRAMS) -> None:
+        self.calls += other.calls
+        self.errors += other.errors
+        self.unpriced += other.unpriced
+        for name, total in other.totals.items():
+            self.totals[name] += total
+        for name, most in other.maxima.items():
+            self.maxima[name] = max(self.maxima[name], most)
+        for name in histograms:
+            if counts := other.histograms.get(name):
+                mine = self.histograms[name]
+                for number, count in counts.items():
+                    mine[number] += count
+
+
+@dataclass
+class Failures:
+    """The count of failed calls with the same kind of error, with the first and last time, and a sample call.
+
+    When a new row of a call replaces an older one, the older one is subtracted. That lowers only the number: the times
+    and the sample stay, since those of the other calls are unknown here.
+    """
+
+    calls: int = 0
+    first_at: datetime = LATEST
+    last_at: datetime = EARLIEST
+    sample_id: UUID = NO_ID
+
+    def add(self, row: SummedRow, sign: int) -> None:
+        self.calls += sign
+        self.first_at = min(self.first_at, row["started_at"])
+        self.last_at = max(self.last_at, row["started_at"])
+        self.sample_id = max(self.sample_id, UUID(str(row["request_id"])))
