@@ -25,6 +25,7 @@ from usage.sums.summed_names import UNKNOWN_MODEL
 
 PAGE_SIZE = 50
 PAGE_SECONDS = 0.08  # after this time no further slice is read for a page
+FIRST_BATCH = 100  # calls
 BATCH_SECONDS = 1.0  # after this time no further slice is read for a batch of an export
 SLICE_SECONDS = 0.02  # after a slice that took less, the next one is larger; otherwise it is smaller
 FIRST_SLICE, MAX_SLICE = 1000, 8000  # numbers of calls
@@ -162,17 +163,20 @@ def find(
 def find_all(filters: Filters, batch: int = 1000) -> Iterator[list[Request]]:
     """Yields all calls that match the filters, newest first, in batches for exports. A batch may be empty.
 
+    The first batch is a small one, so that the first bytes of an export are soon there.
+
     Raises:
         django.db.OperationalError: the queries for one batch take longer than a page may.
     """
     before = None
+    wanted = min(FIRST_BATCH, batch)
     while True:
         with limit_query_time():
-            page = find(filters, before, batch, max_seconds=BATCH_SECONDS)
+            page = find(filters, before, wanted, max_seconds=BATCH_SECONDS)
         yield page.calls
         if page.before is None:
             return
-        before = page.before
+        before, wanted = page.before, batch
 
 
 def find_by_id(text: str) -> list[Request]:
