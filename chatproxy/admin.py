@@ -19,7 +19,7 @@ from unfold.admin import TabularInline
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextareaWidget
 
-from chatproxy.accounts import accounts_admin  # noqa: F401  (registers users and groups: Django looks for modules named admin)
+from chatproxy.accounts import accounts_admin, token_admin  # noqa: F401  (register pages: Django looks for modules named admin)
 from chatproxy.alert_models import Alert, AlertAttempt, AlertChannel, AlertKind, AlertMessage, AlertRule, ChannelKind
 from chatproxy.alerts.forms import AlertChannelForm, AlertRuleForm
 from chatproxy.alerts.kinds import KINDS

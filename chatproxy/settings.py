@@ -212,6 +212,7 @@ STORAGES = {
 
 # Every origin is allowed, without cookies. `*` does not cover Authorization (Fetch standard), so that is named.
 CORS_ALLOW_ALL_ORIGINS = True
+CORS_URLS_REGEX = r"^(?!/api/)"  # scripts manage keys, pages of other origins do not
 CORS_ALLOW_HEADERS = ["*", "authorization"]
 CORS_EXPOSE_HEADERS = ["*"]
 

@@ -10,10 +10,12 @@
     ├── RouteNotAllowed       403  route_not_allowed
     ├── ModelNotAllowed       403  model_not_allowed
     ├── ModelNotPriced        403  model_not_priced
+    ├── NotPermitted          403  permission_denied, missing_scope (of an API token)
     ├── NotFound              404  not_found
     ├── MethodNotAllowed      405  method_not_allowed
     ├── WebSocketRefused      426  websocket_not_supported
     ├── RequestTimeout        408  request_timeout
+    ├── AlreadyExists         409  already_exists
     ├── BodyTooLarge          413  body_too_large
     ├── UnsupportedMediaType  415  unsupported_media_type
     ├── RateLimited           429  rate_limited
@@ -168,6 +170,15 @@ class ModelNotPriced(ProxyError):
     message = "This key has a budget, and this model has no price."
 
 
+class NotPermitted(ProxyError):
+    """Error 403: an API token, or its user, may not do what was asked for."""
+
+    status_code = 403
+    type = "permission_error"
+    code = "permission_denied"
+    message = "This API token may not do this."
+
+
 class InvalidBearer(InvalidKey):
     status_code = 401
 
@@ -211,6 +222,15 @@ class RequestTimeout(ProxyError):
     type = "invalid_request_error"
     code = "request_timeout"
     message = "The request body did not arrive in time."
+
+
+class AlreadyExists(ProxyError):
+    """Error 409: a key or a team to be made has the name of another one."""
+
+    status_code = 409
+    type = "invalid_request_error"
+    code = "already_exists"
+    message = "This exists already."
 
 
 class BodyTooLarge(ProxyError):

@@ -1,13 +1,16 @@
-"""The table of access keys: what each key may do, and how keys are made, rotated and revoked.
+"""The tables of access keys and of API tokens: what each may do, and how they are made, rotated and revoked.
 
-Invariants: the secret of a key exists only as the return value of `issue`, `rotate` and `renew`; the table has its
-digest. A key is never deleted and never renamed, because the ledger refers to it by name. A revoked key stays revoked.
+Invariants: the secret of a key or a token exists only as the return value of `issue`, `rotate` and `renew`; the table
+has its digest. A key is never deleted and never renamed, because the ledger refers to it by name. A revoked key or
+token stays revoked.
 
 The tables of teams are in `proxyapi.team_models`, which Django finds by way of this module.
 """
 
 from __future__ import annotations
 
+import hmac
+import re
 import secrets
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -29,6 +32,12 @@ KEY_LENGTH = len(PREFIX) + 43  # characters: the random bytes in base64, without
 MASKED_PREFIX_LENGTH = len(PREFIX) + 4
 LONGEST_GRACE = timedelta(days=90)
 LEAST_OUTPUT_TOKENS = 16  # the least that the Responses API takes as `max_output_tokens`
+TOKEN_PREFIX = "cpt-"  # noqa: S105  (not a secret)
+TOKEN_RANDOM_BYTES = 24
+TOKEN_CHECK_LENGTH = 11  # characters: a part of an HMAC of the characters before
+API_TOKEN_TEXT = re.compile(rf"{TOKEN_PREFIX}[A-Za-z0-9_-]{{32}}[0-9a-f]{{{TOKEN_CHECK_LENGTH}}}")
+MASKED_TOKEN_PREFIX_LENGTH = len(TOKEN_PREFIX) + 4
+LAST_USED_STEP = timedelta(minutes=1)  # how often the time of a token's last use is written, at most
 
 
 class AccessKeyManager(NamedManager["AccessKey"]):
@@ -154,3 +163,103 @@ class AccessKey(SpenderColumns):
     def masked(self) -> str:
         """The beginning and the last four characters of the access key's secret, for people to recognise it."""
         return f"{self.prefix}…{self.last_four}"
+
+
+class ApiTokenScope(models.TextChoices):
+    """The parts of the management API (`/api`) that an API token may use."""
+
+    KEYS_READ = "keys:read", "read keys"
+    KEYS_WRITE = "keys:write", "make, change, rotate and revoke keys"
+    TEAMS_READ = "teams:read", "read teams"
+    TEAMS_WRITE = "teams:write", "make, change, archive and restore teams"
+
+
+class ApiTokenManager(models.Manager["ApiToken"]):
+    """Django's manager of API tokens: finds the token that a request has sent."""
+
+    def find_valid(self, text: str) -> ApiToken | None:
+        """Returns the valid API token with this secret, together with its user; None if there is none.
+
+        A token is valid until it is revoked or has expired, and while its user is active and has the staff status.
+        Writes the time of the token's last use, at most once in `LAST_USED_STEP`.
+        """
+        if not _has_check(text):  # a made-up text causes no query
+            return None
+        now = timezone.now()
+        token = self.select_related("user").filter(digest=sealing.digest(text)).first()
+        if token is None or token.state(now) != "active":
+            return None
+        if token.last_used_at is None or now - token.last_used_at >= LAST_USED_STEP:
+            self.filter(pk=token.pk).update(last_used_at=now)
+        return token
+
+
+class ApiToken(models.Model):
+    """An API token: a secret with which a script manages keys and teams by `/api` in the name of a person, its user.
+
+    A token may do what its scopes and the rights that its user has at the moment both allow.
+    """
+
+    name = models.CharField(max_length=200, unique=True, help_text="What the token is for, as the audit log shows it.")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, editable=False)
+    scopes = ArrayField(models.CharField(max_length=20, choices=ApiTokenScope))
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="In UTC. Leave empty for no expiry.")
+    revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    created_at = models.DateTimeField("created", default=timezone.now, editable=False)
+    last_used_at = models.DateTimeField("last used", null=True, blank=True, editable=False)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    prefix = models.CharField(max_length=10, editable=False)
+    last_four = models.CharField(max_length=4, editable=False)
+
+    objects = ApiTokenManager()
+
+    class Meta:
+        verbose_name = "API token"
+        ordering = ("name",)
+        default_permissions = ("add", "change", "view")  # tokens are revoked, not deleted: the audit log names them
+
+    def __str__(self) -> str:
+        return self.name
+
+    def renew(self) -> str:
+        """Gives the API token a new random secret and returns the secret; does not save the token."""
+        start = TOKEN_PREFIX + secrets.token_urlsafe(TOKEN_RANDOM_BYTES)
+        text = start + _check_of(start)
+        self.digest = sealing.digest(text)
+        self.prefix, self.last_four = text[:MASKED_TOKEN_PREFIX_LENGTH], text[-4:]
+        return text
+
+    def revoke(self) -> None:
+        """Revokes the API token for ever, and saves it."""
+        if self.revoked_at is None:
+            self.revoked_at = timezone.now()
+            self.save(update_fields=["revoked_at"])
+
+    def state(self, now: datetime | None = None) -> str:
+        """Returns the API token's state at a time (by default now).
+
+        It is `active`, `user inactive` (or without the staff status), `expired` or `revoked`.
+        """
+        if self.revoked_at is not None:
+            return "revoked"
+        if self.expires_at is not None and self.expires_at <= (now or timezone.now()):
+            return "expired"
+        return "active" if self.user.is_active and self.user.is_staff else "user inactive"
+
+    @property
+    def masked(self) -> str:
+        """The beginning and the last four characters of the API token's secret, for people to recognise it."""
+        return f"{self.prefix}…{self.last_four}"
+
+
+def _check_of(start: str) -> str:
+    """Computes the last characters of an API token from those before, so that a made-up token is refused unsearched."""
+    return sealing.digest(f"check {start}")[:TOKEN_CHECK_LENGTH]
+
+
+def _has_check(text: str) -> bool:
+    """Returns whether this gateway may have made the secret `text` of an API token."""
+    if not API_TOKEN_TEXT.fullmatch(text):
+        return False
+    start, check = text[:-TOKEN_CHECK_LENGTH], text[-TOKEN_CHECK_LENGTH:]
+    return hmac.compare_digest(_check_of(start), check)

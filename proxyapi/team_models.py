@@ -84,12 +84,12 @@ class NamedManager(models.Manager[Named]):
             comparable(other) == wanted for other in self.filter(comparable_name=None).values_list("name", flat=True)
         )
 
-    def find(self, name: str) -> Named | None:
+    def find(self, name: str, *, lock: bool = True) -> Named | None:
         """Returns the row with this name, and locks it until the transaction ends; None if there is none.
 
-        The name may also be given in another Unicode form than the stored one.
+        The name may also be given in another Unicode form than the stored one. With `lock=False` the row is not locked.
         """
-        rows = self.select_for_update(of=("self",))
+        rows = self.select_for_update(of=("self",)) if lock else self.all()
         return rows.filter(name=name).first() or rows.filter(name=normalised(name)).first()
 
 

@@ -51,7 +51,8 @@ ORDER = {
         "dispatch",
         "simple_api v1",
         "pages",
-        "urls management",
+        "management",
+        "urls",
         "admin",
     ),
     "chatproxy": (

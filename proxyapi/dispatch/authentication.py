@@ -1,4 +1,7 @@
-"""Finds the key of a request, and its caller. The keyring knows the caller of a key, in memory and in constant time."""
+"""Finds the key of a request, and its caller. The keyring knows the caller of a key, in memory and in constant time.
+
+API tokens, which manage keys and are none, are looked up in the database.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from proxyapi.exceptions import InvalidBearer, InvalidKey
 from proxyapi.key_names import ACCESS_TOKEN_NAME
 from proxyapi.keys.callers import Caller
 from proxyapi.keys.keyring import keyring
+from proxyapi.models import ApiToken
 
 T = TypeVar("T")
 
@@ -55,6 +59,16 @@ class AccessTokenAuthentication(BaseAuthentication):
     def authenticate(self, request: Request) -> tuple[Caller, None]:
         check_secret((request.query_params.get("access_token"), _bearer(request)), settings.ACCESS_TOKEN)
         return Caller(ACCESS_TOKEN_NAME), None
+
+
+class ApiTokenAuthentication(BaseAuthentication):
+    """Authentication of a request to the management API by an API token, its bearer token. Asks the database."""
+
+    def authenticate(self, request: Request) -> tuple[Caller, ApiToken]:
+        token = ApiToken.objects.find_valid(_bearer(request) or "")
+        if token is None:
+            raise InvalidBearer
+        return Caller(f"API token {token.name}"), token
 
 
 def find_caller(candidates: tuple[object, ...]) -> Caller:

@@ -8,8 +8,8 @@ upstream account pays for a caller's calls.
 
 `self_service` has what people without a role may do with keys: with their own, and as leads with those of a team.
 
-For commands only: `audit_log` records who has changed a key or a team; `litellm_tables` reads the keys of a LiteLLM
-proxy, and `litellm_keys` says which keys of ours are like them.
+For commands and for `/api`: `audit_log` records who has changed a key or a team. For commands only: `litellm_tables`
+reads the keys of a LiteLLM proxy, and `litellm_keys` says which keys of ours are like them.
 
 `budget_use` reads how much of all budgets is used, for alerts and metrics.
 

@@ -1,6 +1,7 @@
-"""Records the changes of keys and teams that commands make in the audit log of the admin.
+"""Records the changes of keys and teams that commands and API tokens make in the audit log of the admin.
 
-An entry needs an account: that of the commands, which cannot sign in, is made with its first entry.
+An entry needs an account: that of a token's user, or that of the commands, which cannot sign in and is made with its
+first entry.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 
+from proxyapi.models import ApiToken
 from proxyapi.team_models import SpenderColumns
+from usage.untrusted_text import escape_invisible
 
 ACCOUNT = "manage.py"  # the name of the account of the audit log's entries
 
@@ -27,13 +30,27 @@ def log_change(row: SpenderColumns, action: int, words: str, command: str) -> No
     account, _ = User.objects.get_or_create(
         username=ACCOUNT, defaults={"is_active": False, "password": make_password(None)}
     )
+    _add_entry(account, row, action, f"{words}, with `manage.py {command}` by the system user {_system_user()}.")
+
+
+def log_token_change(row: SpenderColumns, action: int, words: str, token: ApiToken) -> None:
+    """Adds a change of a key or a team to the admin's audit log, with the API token that made it, and its user.
+
+    `action` is one of Django's, such as `ADDITION`; `words` are whole sentences. Call this in the transaction of the
+    change, so that both or neither are stored.
+    """
+    _add_entry(token.user, row, action, f"{words} By the API token “{escape_invisible(token.name)}”.")
+
+
+def _add_entry(user: User, row: SpenderColumns, action: int, message: str) -> None:
+    """Adds an entry about a change of a key or a team to the admin's audit log."""
     LogEntry.objects.create(
-        user=account,
+        user=user,
         content_type=ContentType.objects.get_for_model(row),
         object_id=str(row.pk),
         object_repr=str(row),
         action_flag=action,
-        change_message=f"{words}, with `manage.py {command}` by the system user {_system_user()}.",
+        change_message=message,
     )
 
 

@@ -71,7 +71,7 @@ class _BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-
 
     def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, object]:
         set_override(type(self.target), "suppress_collision_warning", True)  # several classes have this one scheme
-        words = "A key. For pages about the server, the access token (`ACCESS_TOKEN`) instead."
+        words = "A key. For pages about the server, the access token (`ACCESS_TOKEN`); for `/api`, an API token."
         return {"type": "http", "scheme": "bearer", "description": words}
 
 
@@ -85,3 +85,7 @@ class AccessTokenScheme(_BearerScheme):  # type: ignore[no-untyped-call]  # like
 
 class AccessTokenOrKeyScheme(_BearerScheme):  # type: ignore[no-untyped-call]  # likewise
     target_class = "proxyapi.pages.reports.AccessTokenOrKey"
+
+
+class ApiTokenScheme(_BearerScheme):  # type: ignore[no-untyped-call]  # likewise
+    target_class = "proxyapi.dispatch.authentication.ApiTokenAuthentication"

@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from chatproxy.configuration.setting_reader import BASE_DIR
+from tests.support.callers.api_tokens import make_token_at
 from tests.support.servers.gateway import ACCESS_TOKEN, PATIENCE, SECURITY_KEY, Gateway
 
 HOST = "http://localhost:3002"  # as the examples write it
@@ -89,6 +90,8 @@ def variables(tmp_path: Path, response_id: str) -> dict[str, str]:
 def run_curls(script: str, gateway: Gateway, tmp_path: Path, response_id: str = "") -> list[int]:
     """Runs a shell example of the documentation, and returns the statuses of the answers to its `curl` commands.
 
+    An example that needs an API token gets a new one.
+
     The shell is restricted. Its only program is `curl`, which connects to `gateway` whatever host a URL names.
     """
     programs = tmp_path / "programs"
@@ -102,10 +105,11 @@ def run_curls(script: str, gateway: Gateway, tmp_path: Path, response_id: str = 
     )
     curl.chmod(0o700)
     (tmp_path / "audio.mp3").write_bytes(b"ID3" + bytes(1000))
+    more = {"API_TOKEN": make_token_at(gateway, tmp_path.name)} if "$API_TOKEN" in script else {}
     done = subprocess.run(
         ["/bin/bash", "--restricted", "-e", "-c", script],
         cwd=tmp_path,
-        env={**variables(tmp_path, response_id), "PATH": str(programs)},
+        env={**variables(tmp_path, response_id), **more, "PATH": str(programs)},
         capture_output=True,
         text=True,
         timeout=PATIENCE * 2,

@@ -7,7 +7,7 @@ only that it was set.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from django.db.models import Field, Manager, Model, QuerySet
@@ -37,6 +37,38 @@ def change_in_words(form: BaseForm, formsets: Iterable[BaseModelFormSet] = (), *
     sentences = [f"{first} {'with ' if is_new else ''}{'; '.join(parts)}."] if parts else []
     sentences += [sentence for formset in formsets for sentence in _rows_in_words(formset)]
     return " ".join(sentences) or (f"{first}." if is_new else "Saved without a change.")
+
+
+def columns_in_words(row: Model, before: Mapping[str, object], columns: Iterable[str]) -> str:
+    """Describes what a script has changed in the columns of a row, in the same words as a change by a form.
+
+    `before` has the values of the columns before the change; without any the row is new. Only what a new row has
+    beyond the default is told.
+    """
+    parts = []
+    for name in columns:
+        field = row._meta.get_field(name)
+        assert isinstance(field, Field)  # noqa: S101  (the columns of a row are no relations of other tables)
+        label = _label(name.removeprefix("sealed_") if name in SECRET_COLUMNS else field.verbose_name)
+        if not before and _is_default(field, row):
+            continue
+        if name in SECRET_COLUMNS:
+            parts.append(f"{label} (not shown)")
+            continue
+        old, new = (_with_choice(field, value) for value in (before.get(name), getattr(row, name)))
+        if not before:
+            parts.append(f"{label} {_told(new)}")
+        elif _is_list(new):
+            parts.append(f"{label}: {_differences(_items(old), _items(new))}")
+        else:
+            parts.append(f"{label} from {_told(old)} to {_told(new)}")
+    first = "Changed " if before else "Added with "
+    return f"{first}{'; '.join(parts)}." if parts else f"{first.split()[0]}."
+
+
+def _with_choice(field: Field, value: object) -> object:  # type: ignore[type-arg]  # not subscriptable when it runs
+    """Returns the label of a choice in a column, or the value itself if the column has no choices."""
+    return dict(field.flatchoices).get(value, value) if field.choices else value
 
 
 def deletion_in_words(row: Model) -> str:
@@ -110,7 +142,9 @@ def _with_label(form: BaseForm, name: str, value: object) -> object:
     if isinstance(value, Model):
         return value
     choices = getattr(form.fields[name], "_choices", None)  # not of a table's rows, which may be many
-    return dict(choices).get(value, value) if isinstance(choices, list) else value
+    if _is_list(value) or not isinstance(choices, list):
+        return value
+    return dict(choices).get(value, value)
 
 
 def _told(value: object) -> str:

@@ -77,6 +77,7 @@ def sections(_request: HttpRequest) -> list[Section]:
                 _entry("Custom prices", "sell", "admin:usage_modelprice_changelist", "usage.view_modelprice"),
                 _entry("Users", "person", "admin:auth_user_changelist", "auth.view_user"),
                 _entry("Groups", "group", "admin:auth_group_changelist", "auth.view_group"),
+                _entry("API tokens", "token", "admin:proxyapi_apitoken_changelist", "proxyapi.view_apitoken"),
                 _entry("Audit log", "history", "admin:admin_logentry_changelist", "admin.view_logentry"),
                 *([_entry("Second factor", "lock", "mfa_index")] if settings.SECOND_FACTOR else ()),
             ],

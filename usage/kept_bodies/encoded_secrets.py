@@ -138,7 +138,7 @@ def _form(letters: str) -> Base64Form:
     return Base64Form(first, parts[-1][-_PART_LETTERS:], re.compile(pattern))
 
 
-_PREFIXES = ("sk-", "sess-", "cp-")
+_PREFIXES = ("sk-", "sess-", "cp-", "cpt-")
 TOKEN_MARKS = tuple(mark for prefix in _PREFIXES for mark in _inner_letters(prefix.encode()))
 TOKEN_MARKS_IN_HEX = tuple(prefix.encode().hex() for prefix in _PREFIXES)
 _IN_BASE64, _IN_HEX = LiteralSet(TOKEN_MARKS), LiteralSet(TOKEN_MARKS_IN_HEX)

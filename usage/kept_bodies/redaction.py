@@ -1,8 +1,8 @@
 r"""Owns what counts as a secret in a text, and replaces it by `[redacted]`: `redact`.
 
 A secret is a configured one (`secrets`), the value of a name such as `security_key` or `api_key`, the word after
-`Bearer`, the name and password after `Basic`, or a token with a known prefix (`sk-…`, `sess-…`, `cp-…`). Configured
-secrets and tokens are also found in base64 and in hexadecimal digits (`usage.kept_bodies.encoded_secrets`).
+`Bearer`, the name and password after `Basic`, or a token with a known prefix (`sk-…`, `sess-…`, `cp-…`, `cpt-…`).
+Configured secrets and tokens are also found in base64 and in hexadecimal digits (`usage.kept_bodies.encoded_secrets`).
 
 Invariants: never raises; time is linear in any text, because each repetition in a pattern is possessive or bounded; a
 text without secrets is returned as it is. All recognisers search the same text and their finds are united, so none can
@@ -76,7 +76,7 @@ def _token(prefix: str, length: int) -> tuple[str, re.Pattern[str]]:
     return prefix, re.compile(rf"{prefix}(?:(?:{apart})[A-Za-z0-9_-]{{{length},}}+|{inside}[A-Za-z0-9_-]*+)")
 
 
-_TOKENS = (_token("sk-", 16), _token("sess-", 16), _token("cp-", 43))
+_TOKENS = (_token("sk-", 16), _token("sess-", 16), _token("cp-", 43), _token("cpt-", 43))
 # A text without any of these literals can have no secret but an exact one, so only exact secrets are searched for.
 _LITERALS = (*(prefix for prefix, _ in _TOKENS), *TOKEN_MARKS)
 _LOWER_LITERALS = ("key", "authorization", "access", "bearer", "basic", *TOKEN_MARKS_IN_HEX)

@@ -45,6 +45,7 @@ LOADED_BY_WORKERS = (
     "chatproxy.asgi",
     "chatproxy.urls",
     "proxyapi.pages.api_description",
+    "proxyapi.management.api_actions",
     "usage.live.metrics",
     "chatproxy.http.protocol",
     "chatproxy.processes.worker",

@@ -11,7 +11,8 @@ from django.db import connection
 from django.test import Client
 
 migration = import_module("chatproxy.migrations.0002_roles")
-later_grants = [import_module(f"chatproxy.migrations.{name}") for name in ("0004_alerts", "0005_team_permissions")]
+GRANTS = ("0004_alerts", "0005_team_permissions", "0006_token_permissions")
+later_grants = [import_module(f"chatproxy.migrations.{name}") for name in GRANTS]
 ROLES = ("viewer", "analyst", "key manager", "admin")
 SUPERUSER = "superuser"
 EVERYBODY = (*ROLES, SUPERUSER)

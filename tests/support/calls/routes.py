@@ -13,7 +13,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", 
 def routes() -> Iterator[str]:
     """Yields a path for every route of the API, with example ids in it."""
     for route in proxyapi.urls.urlpatterns:
-        path = re.sub(r"\(\?P<response_id>.*?\)", "resp_1", str(route.pattern).strip("^$"))
+        path = re.sub(r"\(\?P<(response_id|name)>.*?\)", "resp_1", str(route.pattern).strip("^$"))
         yield "/" + path.replace("(?P<path>(?s:.*))", "chat/completions" if path.startswith("v1") else "nowhere")
 
 

@@ -27,6 +27,7 @@ from proxyapi.models import AccessKey
 from proxyapi.team_models import Team
 from proxyapi.urls import urlpatterns as api_routes
 from tests.support.alerts import GONE, make_alert, make_channel
+from tests.support.callers.api_tokens import make_token
 from tests.support.callers.asgi import Asgi
 from tests.support.callers.roles import (
     EVERYBODY,
@@ -110,6 +111,13 @@ TABLE = {
     "proxyapi_team_history": (KEYS, KEYS),
     "proxyapi_team_delete": (NOBODY, NOBODY),
     "proxyapi_team (short)": (ALL, ALL),
+    "proxyapi_apitoken_changelist": (MASTERS, MASTERS),
+    "proxyapi_apitoken_add": (MASTERS, MASTERS),
+    "proxyapi_apitoken_change": (MASTERS, MASTERS),
+    "proxyapi_apitoken_history": (MASTERS, MASTERS),
+    "proxyapi_apitoken_delete": (NOBODY, NOBODY),
+    "proxyapi_apitoken_revoke": (MASTERS, MASTERS),
+    "proxyapi_apitoken (short)": (ALL, ALL),
     "usage_request_changelist": (ALL, ALL),
     "usage_request_add": (NOBODY, NOBODY),
     "usage_request_change": (ALL, ALL),
@@ -183,6 +191,14 @@ OF_THE_API = {
     "metrics": TOKEN,
     "usage": TOKEN,
     "debug/runtime": TOKEN,
+    "api/keys": KEY,
+    "^api/keys/(?P<name>.{1,200})/rotate$": OTHER_METHOD,
+    "^api/keys/(?P<name>.{1,200})/revoke$": OTHER_METHOD,
+    "^api/keys/(?P<name>.{1,200})$": KEY,
+    "api/teams": KEY,
+    "^api/teams/(?P<name>.{1,200})/archive$": OTHER_METHOD,
+    "^api/teams/(?P<name>.{1,200})/restore$": OTHER_METHOD,
+    "^api/teams/(?P<name>.{1,200})$": KEY,
     "^(?P<path>(?s:.*))$": 404,
 }
 
@@ -238,7 +254,7 @@ def ids() -> dict[str, Any]:
     )
     return {
         "proxyapi_accesskey": key.pk, "usage_request": make_call(request_body="said"), "usage_modelprice": price.pk,
-        "proxyapi_team": Team.objects.found("a team").pk,
+        "proxyapi_team": Team.objects.found("a team").pk, "proxyapi_apitoken": make_token(entry.user)[0].pk,
         "chatproxy_alert": alert.pk, "chatproxy_alertmessage": message.pk, "chatproxy_alertrule": alert.rule.pk,
         "chatproxy_alertchannel": channel.pk, "admin_logentry": entry.pk, "auth_user": user.pk, "auth_group": group.pk,
     }  # fmt: skip
@@ -254,7 +270,9 @@ def test_every_route_of_the_api_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("route", OF_THE_API)
 async def test_a_login_to_the_admin_is_no_key(route: str) -> None:
-    path = re.sub(r"\(\?P<response_id>[^)]*\)", "resp_1", route.strip("^$")).replace("(?P<path>(?s:.*))", "models")
+    path = re.sub(r"\(\?P<(response_id|name)>[^)]*\)", "resp_1", route.strip("^$")).replace(
+        "(?P<path>(?s:.*))", "models"
+    )
     cookies = ("", f"chatproxy_session={SIGNED_IN}")
     found = [Asgi("GET", f"/{path}", headers={"cookie": cookie, "transfer-encoding": ""}) for cookie in cookies]
     statuses = [await request.ask(entry.call_handler) for request in found]

@@ -22,7 +22,7 @@ from tests.support.inputs.secrets import (
 )
 from usage.kept_bodies.redaction import REDACTED, is_secret_name, redact
 
-SHORT_TOKENS = ("sk-abcdefghijklmnop", "sess-abcdefghijklmnop", "cp-" + "a" * 43)
+SHORT_TOKENS = ("sk-abcdefghijklmnop", "sess-abcdefghijklmnop", "cp-" + "a" * 43, "cpt-" + "a" * 43)
 NAMES = (
     "security_key",
     "openai_api_key",
