@@ -74,6 +74,10 @@ def test_a_lead_makes_a_key_for_a_colleague(chromium: Browser, gateway: Gateway)
     secret = lead.locator("#secret").inner_text()
     assert re.fullmatch(r"cp-[\w-]{43}", secret)
     look_at(lead, "secret")
+    button, shown = lead.get_by_role("button", name="Copy").bounding_box(), lead.locator("#secret").bounding_box()
+    assert button is not None
+    assert shown is not None
+    assert button["width"] < shown["width"] / 3  # it does not cover the secret
     gateway.wait_until_known(secret)
     assert gateway.ask(secret).status_code == 400
 
