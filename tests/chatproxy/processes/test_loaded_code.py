@@ -13,13 +13,17 @@ from chatproxy.configuration.setting_reader import BASE_DIR, NO_ENV_FILES
 from chatproxy.management.commands.serve import LOADED_BY_WORKERS
 
 PAGES = {"chatproxy.urls", "usage.admin_pages", "proxyapi.pages.my_usage", "unfold.admin"}
-ASKED_FOR = {"drf_spectacular.generators", "prometheus_client"}  # by /openapi.json and by /metrics
+# By /openapi.json, by /metrics and by /api.
+ASKED_FOR = {"drf_spectacular.generators", "prometheus_client", "proxyapi.management.api_actions"}
 PACKAGES = {"openai", "pydantic", "httpx2", "genai_prices", "redis", "psycopg", "django.db", *PAGES, *ASKED_FOR}
 PRINT_LOADED = f"; print(*({PACKAGES} & {{*sys.modules}}))"
 END = "; sys.stdout.flush(); os._exit(0)"  # without what gunicorn's master does at its exit
 WORKER = "import os, sys, chatproxy.asgi, chatproxy.http.protocol, chatproxy.processes.worker"
 COMMAND = "import os, sys, django; django.setup(); import chatproxy.management.commands.{}"
-BUDGET = "from proxyapi.keys import snapshots; snapshots.load_price_list([dict.fromkeys({names}) | {budget}])"
+BUDGET = (
+    "from proxyapi.keys import snapshots; key = dict.fromkeys({names}) | {budget};"
+    " snapshots.load_price_list(snapshots.Snapshot('', 0.0, [key]))"
+)
 BUDGET_NAMES = ["budget_day", "budget_month", "budget_total"]
 
 
