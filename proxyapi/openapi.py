@@ -261,11 +261,12 @@ USAGE: Schema = {
         ),
         "group_by": LIST,
         "groups": described(LIST, "The same numbers for each group, with the group's `key`, `model`, `hour`, …"),
+        "others": described(ANY, "The numbers of all further groups, if there are more than 10,000."),
     },
 }
 usage = operation(
     "Calls, tokens and dollars: a key's own, or with the access token everybody's",
-    answers={JSON: USAGE},
+    answers={JSON: USAGE, "text/csv": TEXT},
     query={
         "security_key": "The key whose usage is asked for. Also as `Authorization: Bearer …` or `X-Security-Key`.",
         "access_token": "Instead of a key: everybody's usage. Also as `Authorization: Bearer …`.",
@@ -275,7 +276,15 @@ usage = operation(
         ),
         "from": "Instead of `range`: ISO 8601, UTC unless it says otherwise. Rounded down to the hour.",
         "to": "With `from`; default: now. Rounded up to the hour.",
-        "group_by": "`key`, `model`, `route`, `outcome`, `hour`, `day`; several with commas between.",
+        "group_by": (
+            "`key`, `model`, `route`, `outcome`, `hour`, `day`; `team`, `owner`, `end_user`, `tag:NAME`, which are of "
+            "whole days; several with commas between."
+        ),
+        "format": "`json` (default) or `csv`.",
+        "team": "Only this team.",
+        "owner": "Only keys of this owner.",
+        "end_user": "Only this end user.",
+        "tag": "Only calls with this tag: `name` or `name=value`. May be given twice.",
         "key": "Only this key.",
         "model": "Only this model.",
         "route": "Only this route.",

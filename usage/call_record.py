@@ -210,6 +210,9 @@ class SummedRow(Counts, total=False):
     by_gateway: bool
     unknown_model: bool
     other_code: bool
+    owner: str
+    end_user: str
+    tags: list[str]
     request_bytes: int
     response_bytes: int
     cost: Decimal | None  # dollars

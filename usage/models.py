@@ -201,6 +201,13 @@ class Request(models.Model):
             models.Index(fields=["error_code", "request_id"], name="usage_request_code", condition=FAILED),
             models.Index(fields=["request_id"], name="usage_request_failures", condition=FAILED),
             models.Index(fields=["request_id"], name="usage_request_unknown", condition=models.Q(unknown_model=True)),
+            *(
+                models.Index(
+                    fields=[name, "request_id"], name=f"usage_request_{name}", condition=~models.Q(**{name: ""})
+                )
+                for name in ("team", "owner", "end_user", "session")
+            ),
+            models.Index(fields=["request_id"], name="usage_request_tagged", condition=~models.Q(tags=[])),
             models.Index(fields=["cost"], include=["request_id"], name="usage_request_cost"),
             models.Index(fields=["duration_ms"], include=["request_id"], name="usage_request_duration"),
         )
@@ -383,6 +390,37 @@ class UsageBreakdown(models.Model):
 
     def __str__(self) -> str:
         return f"{self.span} {self.start:%Y-%m-%d} {self.value} {self.model} {self.route} {self.outcome}"
+
+
+class LabelTotal(models.Model):
+    """The sums of all calls of one day or month (UTC) with the same key, team, owner, model and route.
+
+    With an empty `label` these are all such calls. With `end_user`, or `tag:` and the name of a tag, they are those
+    with this label and `value`. `usage.sums.labels` says how the values are bounded.
+    """
+
+    pk = models.CompositePrimaryKey("span", "label", "start", "value", "key_name", "team", "owner", "model", "route")
+    span = models.CharField(max_length=5)
+    label = models.CharField(max_length=110)
+    start = models.DateField()
+    value = models.CharField(max_length=200)
+    key_name = models.CharField(max_length=200)
+    team = models.CharField(max_length=200)
+    owner = models.CharField(max_length=200)
+    model = models.CharField(max_length=200)
+    route = models.CharField(max_length=100)
+    calls = models.BigIntegerField()
+    errors = models.BigIntegerField()
+    unpriced_calls = models.BigIntegerField()
+    input_tokens = models.BigIntegerField()
+    cached_tokens = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    cost = models.DecimalField(max_digits=20, decimal_places=8)
+    estimated_cost = models.DecimalField(**_PART)
+    provisional_cost = models.DecimalField(**_PART)
+
+    def __str__(self) -> str:
+        return f"{self.span} {self.start} {self.label} {self.value} {self.key_name} {self.model}"
 
 
 class SummedName(models.Model):

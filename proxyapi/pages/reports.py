@@ -1,4 +1,4 @@
-"""Reports for programs: `GET /usage` as JSON, `GET /metrics` for Prometheus."""
+"""Reports for programs: `GET /usage` as JSON or CSV, `GET /metrics` for Prometheus."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ from proxyapi.exceptions import BadRequest, DatabaseUnavailable, InvalidKey
 from proxyapi.keys.callers import Caller
 from proxyapi.threads import in_own_thread
 from usage.database.query_deadline import limit_query_time
-from usage.sums.ranges import read_range
-from usage.sums.report_reader import group_names, read_report
+from usage.sums.labels.label_reader import LabelsUnreadable
+from usage.sums.labels.usage_report import as_csv, read_query, read_usage
 
 MAX_DATABASE_SECONDS = 10.0
-FILTERS = ("key", "model", "route", "outcome")
+UNSTORED = {"Cache-Control": "no-store"}
+CSV = "text/csv; charset=utf-8"
 # Whose usage the sender of a request may see; the value of `request.auth`.
 ALL_KEYS, OWN_KEY = "all keys", "own key"
 Answer = TypeVar("Answer")
@@ -45,22 +46,24 @@ class AccessTokenOrKey(BaseAuthentication):
 
 
 class UsageView(ProxyView):
-    """View of `GET /usage`: the calls, tokens and dollars of a time range as JSON, in total and by group."""
+    """View of `GET /usage`: the calls, tokens and dollars of a time range as JSON or CSV, in total and by group."""
 
     authentication_classes = (AccessTokenOrKey,)
 
     @openapi.usage
     async def get(self, request: ProxyRequest) -> HttpResponse:
-        query = request.query_params
+        key = None if request.auth == ALL_KEYS else request.caller.name
         try:
-            time_range = read_range(query, datetime.now(UTC))
-            groups = group_names(query.get("group_by", ""))
+            query = read_query(request.query_params, datetime.now(UTC))
         except ValueError as fault:
             raise BadRequest(str(fault)) from None
-        only = {name: query[name] for name in FILTERS if name in query}
-        key = None if request.auth == ALL_KEYS else request.caller.name
-        numbers = await read_from_database(lambda: read_report(time_range, groups, key=key, only=only))
-        return JsonResponse({"object": "usage", "key": key, **numbers}, headers={"Cache-Control": "no-store"})
+        try:
+            numbers = await read_from_database(lambda: read_usage(query, key))
+        except LabelsUnreadable as fault:
+            raise BadRequest(str(fault)) from None
+        if query.format == "csv":
+            return HttpResponse(as_csv(numbers), content_type=CSV, headers=UNSTORED)
+        return JsonResponse({"object": "usage", "key": key, **numbers}, headers=UNSTORED)
 
 
 class MetricsView(ProxyView):

@@ -16,7 +16,7 @@ from usage.models import Dimension, Outcome, Request
 from usage.page_data import call_page, reproduction
 from usage.page_data.conversations.neighbours import find_neighbours
 from usage.page_data.conversations.session_calls import COLUMNS, calls_in_order
-from usage.page_data.filters import ANY_FAILURE, MAX_TEXT, Filters, find_names, read_choices, read_filters
+from usage.page_data.filters import ANY_FAILURE, LABELS, MAX_TEXT, Filters, find_names, read_choices, read_filters
 from usage.page_data.search import find
 from usage.sums.ranges import range_labels
 
@@ -112,6 +112,10 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
         same_caller=urlencode({"key": call.key_name, "caller": call.client_address or ""}),
         same_error=urlencode(_same_error(call).as_query()),
         same_response=urlencode({"q": call.response_id}),
+        labels=[
+            (words, value, urlencode({name: value})) for name, words in LABELS.items() if (value := getattr(call, name))
+        ],
+        tags=[(tag, urlencode({"tag": tag})) for tag in call.tags],
     )
 
 

@@ -30,7 +30,7 @@ COLUMNS = (
     MESSAGE, "duration_ms", "time_to_first_chunk_ms", "upstream_ms", "overhead_ms", "request_bytes",
     "response_bytes", "client_address", "user_agent", "input_tokens", "cached_tokens", "cache_write_tokens",
     "output_tokens", "reasoning_tokens", "audio_input_tokens", "audio_output_tokens", "audio_seconds", "web_searches",
-    "usage_source", "cost", "tags", "by_gateway", "cost_kind", *PRICE_COLUMNS,
+    "usage_source", "cost", "tags", "team", "owner", "end_user", "session", "by_gateway", "cost_kind", *PRICE_COLUMNS,
 )  # fmt: skip
 GROUP_COLUMNS = (
     "calls", "outcome", "status", "error_code", "model", "route", "first_at", "last_at", "keys", "note", "sample_id"

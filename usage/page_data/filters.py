@@ -1,4 +1,7 @@
-"""The filters of the list of calls: read from a page's address, written into one, and translated to SQL conditions."""
+"""The filters of the list of calls: read from a page's address, written into one, and translated to SQL conditions.
+
+Over 300 lines, since a filter is read, written and translated in one place.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ MAX_TEXT = 200  # characters of a filter; the rest is cut
 MAX_CHOICES = 300  # names of keys, of models and of routes that are offered to choose from
 NO_STATUS = "none"
 ANY_FAILURE = "failed"
-NAMES = ("key", "model", "route", "code")  # filters by a name, which may be empty
+# What a call was for: columns, with their names on pages.
+LABELS = {"team": "Team", "owner": "Key owner", "end_user": "End user", "session": "Session"}
+NAMES = ("key", "model", "route", "code", *LABELS)  # filters by a name, which may be empty
 NO_NAME = "(none)"  # stands for an empty name in an address, where an empty text means no filter
 ANY_DATE = " (any date)"  # after the undated name of a model: all of its names, as on one line of the dashboard
 NOT_IN_QUERY = frozenset({"since", "until", "faults", "with_messages"})
@@ -47,6 +52,11 @@ class Filters:
     cost: str = ""  # selects calls that cost more than so many dollars
     slower: str = ""  # selects calls that took longer than so many seconds
     caller: str = ""  # the client's IP address
+    team: str | None = None
+    owner: str | None = None
+    end_user: str | None = None
+    session: str | None = None
+    tag: str = ""  # the name of a tag, with any value, or `name=value`
     since: datetime | None = None
     until: datetime | None = None
     faults: tuple[str, ...] = field(default=(), compare=False)
@@ -80,6 +90,11 @@ def read_filters(query: Mapping[str, str], now: datetime, *, with_messages: bool
         model=address.read_name("model"),
         route=address.read_name("route"),
         code=address.read_name("code"),
+        team=address.read_name("team"),
+        owner=address.read_name("owner"),
+        end_user=address.read_name("end_user"),
+        session=address.read_name("session"),
+        tag=address.read_text("tag"),
         outcome=address.read("outcome", _outcome),
         status=address.read("status", _status),
         caller=address.read("caller", _client_address),
@@ -224,10 +239,37 @@ def conditions_of(filters: Filters) -> list[Condition]:
     """Translates the filters to SQL conditions, except for the searched text `q` and the times."""
     # A search follows the index of the first condition that has one, so the most selective come first.
     return [
+        *_label_conditions(filters),
         *_failure_conditions(filters),
         *_name_conditions(filters),
+        *_tag_conditions(filters),
         *_caller_conditions(filters),
         *_threshold_conditions(filters),
+    ]
+
+
+def _label_conditions(filters: Filters) -> list[Condition]:
+    """Returns the SQL conditions of the filters by session, end user, owner and team."""
+    found: list[Condition] = []
+    for column in reversed(LABELS):
+        value = getattr(filters, column)
+        if value:  # the index has no calls without the label
+            found.append(Condition(f"{column} <> '' AND {column} = %s", (value,), has_index=True))
+        elif value is not None:
+            found.append(Condition(f"{column} = ''"))
+    return found
+
+
+def _tag_conditions(filters: Filters) -> list[Condition]:
+    """Returns the SQL conditions of the filter by a tag: a name, with or without a value, or `name=value`."""
+    if not filters.tag:
+        return []
+    tagged = Condition("tags <> '{}'", has_index=True)
+    if "=" in filters.tag:
+        return [tagged, Condition("%s = ANY(tags)", (filters.tag,))]
+    return [
+        tagged,
+        Condition("EXISTS (SELECT FROM unnest(tags) AS tag WHERE split_part(tag, '=', 1) = %s)", (filters.tag,)),
     ]
 
 

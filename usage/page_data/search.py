@@ -34,7 +34,7 @@ MAX_NAMES = 8  # names of keys, and of models, that contain the searched text; f
 ID_COLUMNS = ("incoming_request_id", "upstream_request_id", "response_id")
 # The columns that are read for each call of a slice: all that conditions may refer to.
 SLICE_COLUMNS = f"""request_id, key_name, {CALLED_MODEL_SQL} AS model, unknown_model, route, outcome, status, stream,
-    cost, duration_ms, error_code, other_code, error_message, client_address"""
+    cost, duration_ms, error_code, other_code, error_message, client_address, team, owner, end_user, session, tags"""
 
 
 @dataclass(frozen=True)

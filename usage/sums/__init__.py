@@ -6,7 +6,8 @@ columns of the tables and the statements for it; `summed_names` says which model
 them. `totals_reader` reads any range of time from months, days, hours and minutes, and `breakdown_reader` the sums by
 model, route and outcome; `ranges` has the ranges of time that a page can show; `ranking` sorts what was read by its
 cost. `report_reader` reads the numbers of `GET /usage`; those of the dashboard are read by
-`usage.page_data.dashboard_reader`. `unpriced_calls` lists the models whose calls have no price.
+`usage.page_data.dashboard_reader`. `unpriced_calls` lists the models whose calls have no price. The folder
+`labels` has the sums by what calls were for: teams, owners, end users and tags.
 
 Imports the models, `prices` and `money`, but nothing of the folders that write rows into the tables.
 """

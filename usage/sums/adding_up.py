@@ -21,6 +21,8 @@ from usage.call_record import SummedRow
 from usage.models import Dimension, Outcome, Span
 from usage.sums.group_sums import Failures, Sums
 from usage.sums.histogram import pack
+from usage.sums.labels.label_rollup import LabelRollup
+from usage.sums.labels.tables import ADD_LABELS
 from usage.sums.summed_names import summed_code, summed_model
 from usage.sums.tables import (
     ADD_BREAKDOWNS,
@@ -71,9 +73,11 @@ class Rollup:
     minutes: dict[MinuteGroup, Sums] = field(default_factory=lambda: defaultdict(Sums))
     failures: dict[FailureGroup, Failures] = field(default_factory=lambda: defaultdict(Failures))
     team_days: _Groups = field(default_factory=lambda: _Groups(Sums))  # by day and team
+    labels: LabelRollup = field(default_factory=LabelRollup)
 
     def add(self, rows: Iterable[SummedRow], sign: int = 1) -> None:
         for row in rows:
+            self.labels.add(row, sign)
             minute: datetime = row["started_at"].astimezone(UTC).replace(second=0, microsecond=0)
             model = summed_model(row)
             key, route, outcome = row["key_name"], row["route"], row["outcome"]
@@ -92,7 +96,7 @@ class Rollup:
         All is computed before the first row is locked, because from there on the shippers of other hosts wait.
         """
         sums = [*self._hours(), *self._days(), *self._team_days(), *self._peaks(), *self._totals(set(Span))]
-        _execute(cursor, [*sums, *self._breakdowns({Span.DAY, Span.MONTH}), *self._failures()])
+        _execute(cursor, [*sums, *self._breakdowns({Span.DAY, Span.MONTH}), *self._failures(), *self._labels()])
 
     def write_team_days(self, cursor: CursorWrapper) -> None:
         """Adds the sums of this batch of rows to the table of each team's days (`TeamDay`), and to no other table."""
@@ -184,6 +188,10 @@ class Rollup:
     def _failures(self) -> Iterator[Statement]:
         if self.failures:
             yield ADD_FAILURES, [_json(_failure_columns(self.failures))]
+
+    def _labels(self) -> Iterator[Statement]:
+        if groups := self.labels.as_json():
+            yield ADD_LABELS, [groups]
 
 
 def _execute(cursor: CursorWrapper, statements: Iterable[Statement]) -> None:

@@ -41,18 +41,6 @@ SUM_SQL["errors"] = f"COALESCE(sum(calls) FILTER (WHERE outcome <> '{Outcome.SUC
 HAS_USE = "sum(calls) > 0 OR sum(input_tokens) > 0 OR sum(output_tokens) > 0 OR sum(cost) <> 0"
 
 
-def group_names(text: str) -> tuple[str, ...]:
-    """Parses the names by which the answer to `GET /usage` is grouped, such as `key,day`.
-
-    Raises:
-        ValueError: a name is none of `GROUPS`; the message is for the caller.
-    """
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    if unknown := [name for name in names if name not in GROUPS]:
-        raise ValueError(f"{unknown[0][:40]!r} is no group; {', '.join(GROUPS)}, several with commas between.")
-    return names
-
-
 def read_report(
     time_range: TimeRange,
     groups: tuple[str, ...] = (),

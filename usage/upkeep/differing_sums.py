@@ -44,6 +44,18 @@ def adding_cursor() -> Iterator[CursorWrapper]:
         yield cursor
 
 
+@contextmanager
+def without_writers() -> Iterator[CursorWrapper]:
+    """Runs the `with` block in a transaction for whose end the writers of calls' rows wait; yields a cursor.
+
+    They add to the table of hours in the transaction that inserts the rows, so all rows and sums that are read in the
+    block agree.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE usage_usagehour IN SHARE ROW EXCLUSIVE MODE")
+        yield cursor
+
+
 def differing_groups(
     table: str,
     keys: tuple[str, ...],

@@ -8,12 +8,10 @@ Hours that agree with their rows stay as they are, and so do those whose rows ma
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, time
 from typing import cast
 
-from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 from django.db.models import QuerySet
 from django.db.models.functions import Trunc, TruncDate, TruncHour
@@ -61,7 +59,9 @@ from usage.upkeep.differing_sums import (
     TEAM_DAY_GROUPS,
     differing_groups,
     differing_histograms,
+    without_writers,
 )
+from usage.upkeep.label_sums.label_check import rebuild_labels
 
 BATCH_SIZE = 5000
 TOTALS_OF_HOURS = (Span.HOUR, Span.DAY)
@@ -73,13 +73,13 @@ def rebuild_totals(now: datetime | None = None) -> int:
     Sums of hours whose rows have been deleted stay as they are, and so do failure counts of such days.
     """
     now = now or database_now()
-    with _without_writers() as cursor:
+    with without_writers() as cursor:
         mended = _mend_hours(cursor)
         _mend_team_days(cursor)
     # Hours and days are replaced only where they are wrong; totals and counts of failures always.
     for day in _starts(Span.DAY):
         rebuild_day(day)
-    with _without_writers() as cursor:
+    with without_writers() as cursor:
         UsageTotal.objects.filter(span=Span.MINUTE).delete()
         minutes = Request.objects.filter(request_id__gte=first_id(now - MINUTES_KEPT))
         for rollup in _sums_of_rows(minutes):
@@ -92,6 +92,7 @@ def rebuild_totals(now: datetime | None = None) -> int:
         for rollup in _sums_of_rows(failed):
             rollup.write_failures(cursor)
     rebuild_months()
+    rebuild_labels(now)
     return mended
 
 
@@ -103,7 +104,7 @@ def rebuild_months() -> None:
 
 def rebuild_month(month: datetime) -> None:
     """Computes the sums of the month (UTC) that begins at `month` again from those of its days."""
-    with _without_writers() as cursor:
+    with without_writers() as cursor:
         for table, add_day in OF_MONTHS.items():
             cursor.execute(f"DELETE FROM {table} WHERE span = 'month' AND start = %s", [month])
             for day in starts_of(Span.DAY, month, next_month(month)):
@@ -116,7 +117,7 @@ def rebuild_day(day: datetime) -> None:
     If the hours' histograms have been emptied because of their age, the day's sums keep those that they have. The day's
     highest figures (`UsagePeak`) become those of its hours.
     """
-    with _without_writers() as cursor:
+    with without_writers() as cursor:
         totals = UsageTotal.objects.filter(span__in=TOTALS_OF_HOURS, start__gte=day, start__lt=day + DAY)
         breakdowns = UsageBreakdown.objects.filter(span=Span.DAY, start=day)
         hours = UsageHour.objects.filter(hour__gte=day, hour__lt=day + DAY)
@@ -133,18 +134,6 @@ def rebuild_day(day: datetime) -> None:
         rollup.write_breakdowns(cursor)
         UsagePeak.objects.filter(day=day.date()).delete()
         rollup.raise_peaks(cursor)
-
-
-@contextmanager
-def _without_writers() -> Iterator[CursorWrapper]:
-    """Runs the `with` block in a transaction for whose end the writers of calls' rows wait; yields a cursor.
-
-    They add to the table of hours in the transaction that inserts the rows, so all rows and sums that are read in the
-    block agree.
-    """
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("LOCK TABLE usage_usagehour IN SHARE ROW EXCLUSIVE MODE")
-        yield cursor
 
 
 def _starts(span: Span) -> list[datetime]:

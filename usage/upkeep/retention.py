@@ -48,6 +48,7 @@ from usage.models import LedgerState, Span, UsageTotal
 from usage.money.spent_and_reserved import drop_orphans
 from usage.sums.pruned import credible_mark, oldest_call
 from usage.sums.totals_reader import MINUTES_KEPT
+from usage.upkeep.label_sums.folding import fold_labels
 from usage.upkeep.months import BODIES, CALLS, make_months
 from usage.upkeep.old_histograms import empty_old_histograms
 from usage.upkeep.periodic_thread import PeriodicThread
@@ -123,7 +124,8 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
 
     * The rows of a month's calls are deleted when all of them are old enough, with their bodies and with the rows of
       other tables that belong to them.
-    * Old totals of minutes are deleted, too, and the histograms of old hours are emptied.
+    * Old totals of minutes are deleted, too, the histograms of old hours are emptied, and the sums by label get fewer
+      names.
     * At most a month, or a few days (`PRUNED_AT_ONCE`), are deleted, unless `all_at_once` is true.
     * The deletion ends early when `stopping` is set.
 
@@ -142,6 +144,7 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
     # Old totals of minutes are deleted, too, and the histograms of old hours are emptied.
     UsageTotal.objects.filter(span=Span.MINUTE, start__lt=min(now, last + PRUNED_AT_ONCE) - MINUTES_KEPT).delete()
     empty_old_histograms(now, stopping, all_at_once=all_at_once)
+    fold_labels(now)
     if settings.BODY_RETENTION_DAYS:
         wanted = now - timedelta(days=settings.BODY_RETENTION_DAYS)
         mark = credible_mark(state.bodies_pruned_before, now)

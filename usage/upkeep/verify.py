@@ -37,6 +37,7 @@ from usage.upkeep.differing_sums import (
     differing_histograms,
     first_row,
 )
+from usage.upkeep.label_sums.label_check import wrong_labels
 from usage.upkeep.wrong_totals import (
     missing_names,
     wrong_breakdowns,
@@ -100,6 +101,7 @@ def _checks(journal: Path, since: datetime | None) -> Iterator[tuple[str, Iterat
     yield "durations of breakdowns", wrong_durations(latest(since, with_histograms))
     yield "peaks", wrong_peaks(since)
     yield "names", missing_names()
+    yield "sums by label", wrong_labels(comparable)
     yield "totals of minutes", wrong_minutes(comparable)
     yield "failures", wrong_failures(comparable)
     yield "reservations", stray_reservations()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,7 +20,7 @@ from tests.support.servers.gateway import ACCESS_TOKEN, SECURITY_KEY, Gateway, r
 from usage.journal_shipping.rows import write_rows
 from usage.money.row_pricing import Pricer
 from usage.sums.ranges import TimeRange
-from usage.sums.report_reader import group_names, read_report
+from usage.sums.report_reader import read_report
 
 KEY = {"authorization": f"Bearer {SECURITY_KEY}"}
 TOKEN = {"authorization": f"Bearer {ACCESS_TOKEN}"}
@@ -92,6 +94,11 @@ def test_a_stranger_sees_nothing(used: Gateway, options: dict[str, Any]) -> None
         {"from": "x"},
         {"group_by": "mood"},
         {"group_by": "key,'; DROP TABLE"},
+        {"group_by": "tag:"},
+        {"group_by": "team,hour"},
+        {"team": "red", "outcome": "success"},
+        {"format": "xml"},
+        {"range": "2026-01", "from": "", "group_by": "end_user,tag:a,model", "key": "other"},
         {"from": "2026-02-01", "to": "2026-01-01"},
     ],
     ids=str,
@@ -101,6 +108,35 @@ def test_what_cannot_be_asked_is_said(used: Gateway, query: dict[str, str]) -> N
 
     assert answer.status_code == 400
     assert answer.json()["error"]["message"]
+
+
+def test_labels_are_summed_and_exported(used: Gateway) -> None:
+    headers = {**TOKEN, "x-proxy-end-user": "=1+1"}
+    calls = used.rows()
+    query = {"range": "today", "group_by": "team, end_user, model"}
+    told = used.http.get("/usage", headers=headers, params=query).json()
+    assert told["group_by"] == ["team", "end_user", "model"]
+    assert {group["end_user"] for group in told["groups"]} == {None}
+    assert told["total"]["calls"] == sum(group["calls"] for group in told["groups"]) == len(calls)
+    assert told["total"]["cost"] == pytest.approx(float(sum(row["cost"] or 0 for row in calls)))
+    own = used.http.get("/usage", headers=KEY, params={**query, "group_by": "owner"}).json()
+    assert own["total"]["calls"] == 3
+
+    answer = used.http.get("/usage", headers=TOKEN, params={**query, "format": "csv"})
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    lines = list(csv.DictReader(answer.text.splitlines()))
+    assert [line["model"] for line in lines] == [group["model"] for group in told["groups"]]
+    assert sum(Decimal(line["cost"]) for line in lines) == sum(row["cost"] or 0 for row in calls)
+    by_hour = used.http.get("/usage", headers=TOKEN, params={"group_by": "hour,key", "format": "csv"})
+    assert by_hour.text.splitlines()[0].startswith("hour,key,calls,")
+    assert used.http.get("/usage", headers=TOKEN, params={"format": "csv"}).text.count("\n") == 2
+
+
+def test_a_key_sees_its_own_labels_only(used: Gateway) -> None:
+    answer = used.http.get("/usage", headers=KEY, params={"group_by": "team", "key": "access token"})
+    assert answer.status_code == 400
+    found = used.http.get("/usage", headers=TOKEN, params={"tag": "none=x"}).json()
+    assert found["total"]["calls"] == 0
 
 
 def test_it_is_documented(used: Gateway) -> None:
@@ -124,7 +160,7 @@ def test_groups_add_up_to_the_total() -> None:
     rows = [call(moment, key_name=f"k{number % 2}") for number, moment in enumerate(moments)]
     write_rows(Pricer().priced([*rows, call(NOON - timedelta(days=9))]))
     time = TimeRange("custom", NOON - timedelta(hours=1), NOON + timedelta(days=3))
-    report = read_report(time, group_names("day, key"))
+    report = read_report(time, ("day", "key"))
 
     assert [(group["day"], group["key"], group["calls"]) for group in report["groups"]] == [
         ("2026-11-01T00:00:00+00:00", "k0", 2),
@@ -153,7 +189,7 @@ def test_it_reads_sums_only() -> None:
     now = datetime.now(UTC)
     write_rows([call(now)])
     with CaptureQueriesContext(connection) as queries:
-        read_report(TimeRange("day", now - timedelta(days=1), now), group_names("key,model,route,outcome,hour"))
+        read_report(TimeRange("day", now - timedelta(days=1), now), ("key", "model", "route", "outcome", "hour"))
 
     assert len(queries) == 1
     assert not any("usage_request" in query["sql"] for query in queries)
@@ -163,7 +199,7 @@ def test_it_reads_sums_only() -> None:
 def test_the_total_is_of_all_groups_however_many_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("usage.sums.report_reader.MOST_GROUPS", 2)
     write_rows([call(NOON, key_name=f"k{number}") for number in range(3)])
-    report = read_report(TimeRange("custom", NOON, NOON + timedelta(hours=1)), group_names("key"))
+    report = read_report(TimeRange("custom", NOON, NOON + timedelta(hours=1)), ("key",))
 
     assert [group["key"] for group in report["groups"]] == ["k0", "k1"]
     assert report["total"]["calls"] == 3

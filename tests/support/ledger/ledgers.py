@@ -19,13 +19,23 @@ from usage.journal.undelivered import DEAD_LETTERS
 from usage.journal.writer import Journal
 from usage.journal_shipping.delivery import Delivery
 from usage.journal_shipping.shipper import Shipper, adopt_dead
-from usage.models import ErrorTotal, Request, TeamDay, UsageBreakdown, UsageDay, UsageHour, UsagePeak, UsageTotal
+from usage.models import (
+    ErrorTotal,
+    LabelTotal,
+    Request,
+    TeamDay,
+    UsageBreakdown,
+    UsageDay,
+    UsageHour,
+    UsagePeak,
+    UsageTotal,
+)
 from usage.sums.histogram import added, bucket, unpack
 from usage.sums.tables import COST_PARTS, DAY_SUMS, HISTOGRAMS, HOUR_SUMS, MAXES, PACKED, HistogramName
 from usage.upkeep.verify import find_faults
 
 # The tables of sums.
-SUMS: tuple[Any, ...] = (UsageHour, UsageDay, TeamDay, UsagePeak, UsageTotal, UsageBreakdown, ErrorTotal)
+SUMS: tuple[Any, ...] = (UsageHour, UsageDay, TeamDay, UsagePeak, UsageTotal, UsageBreakdown, LabelTotal, ErrorTotal)
 Row = Any  # tests also make rows that no call would leave
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 MODELS = {"gpt-4o-mini": "gpt-4o-mini-2024-07-18", "gpt-4.1": "gpt-4.1-2025-04-14", "nobody-knows": ""}

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 
 from tests.support.ledger.ledgers import NOON, SUMS, Row, assert_sums_are_right, call, call_id, random_call, stored_sums
 from usage.journal_shipping.rows import interrupted, write_rows
-from usage.models import ErrorTotal, KnownName, Request, SummedName, UsageDay, UsageHour, UsageTotal
+from usage.models import (
+    ErrorTotal,
+    KnownName,
+    Request,
+    SummedName,
+    UsageDay,
+    UsageHour,
+    UsageTotal,
+)
 from usage.money.row_pricing import Pricer
 from usage.sums.adding_up import Rollup
 from usage.sums.histogram import unpack
@@ -42,6 +50,10 @@ ROWS = st.builds(
     request_bytes=st.integers(0, 2**40), response_bytes=st.integers(0, 2**40),
     duration_ms=st.floats(0, 1e7), upstream_ms=LATENCIES, overhead_ms=LATENCIES,
     by_gateway=st.booleans(),
+    team=st.sampled_from(["", "red"]),
+    owner=st.sampled_from(["", "Ada"]),
+    end_user=st.sampled_from(["", "one", "two"]),
+    tags=st.lists(st.sampled_from(["night", "project=x", "project=y=z", "=", ""]), max_size=3),
     usage_source=st.sampled_from(["exact", "estimated", "unknown"]),
 )  # fmt: skip
 LISTS = st.lists(ROWS, max_size=12, unique_by=lambda row: row["request_id"])

@@ -1,0 +1,242 @@
+"""Reads sums of calls by what they were for, in any groups: for `GET /usage`, and for pages about money.
+
+Any of `COLUMNS` can be grouped together, and with one label (end users, or the values of a tag) besides. These are read
+from the sums by label, whole months where the range has them. Two labels together have no sums: then the rows of calls
+are added up, of a few weeks at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from usage.ids import first_id
+from usage.sums.labels.tables import END_USER, OTHERS, ROW_SUMS, SUMS, TABLE, TAG, VALUE_OF_TAG, LabelSpan
+from usage.sums.pruned import comparable_since
+from usage.sums.ranges import TimeRange
+from usage.sums.summed_names import SUMMED_MODEL_SQL
+from usage.sums.tables import COST_PARTS
+
+# The columns by which sums can be grouped, by the name of the group. The others are labels: `end_user` and `tag:NAME`.
+COLUMNS = {"team": "team", "owner": "owner", "key": "key_name", "model": "model", "route": "route", "day": "start"}
+DAY_SQL = "(started_at AT TIME ZONE 'UTC')::date"
+DOLLARS = {"cost", *COST_PARTS}
+MOST_DAYS_OF_ROWS = 31  # for groups that have no sums
+DAY = timedelta(days=1)
+LEEWAY = timedelta(minutes=5)  # a call's id and start are read from the clock one after the other
+
+Value = str | date | None
+Parameter = str | date | datetime | int | UUID
+Query = tuple[str, list[Parameter]]  # SQL, and the values of its parameters
+Only = Mapping[str, str | None]  # by the name of a column or label: the value of its calls; None: any value of a label
+SpanRange = tuple[LabelSpan, date, date]  # the sums of days or of months from a date on, until before another
+
+
+class LabelsUnreadable(ValueError):
+    """Error for two labels that cannot be read together. The message is for the caller."""
+
+
+@dataclass(frozen=True)
+class GroupSums:
+    """The sums of one group of calls. Dollars are exact decimal numbers; `cost` includes its two parts.
+
+    `group` has a value for each group that was asked for, in that order. None means that the calls have no such label;
+    `OTHERS` means several values without sums of their own. An empty text means that there is no team, owner or model,
+    or a tag without a value.
+    """
+
+    group: tuple[Value, ...]
+    calls: int
+    errors: int
+    unpriced_calls: int
+    input_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    cost: Decimal
+    estimated_cost: Decimal
+    provisional_cost: Decimal
+
+    def less(self, others: Iterable[GroupSums]) -> GroupSums:
+        """Returns these sums less those of other groups."""
+        found = list(others)
+        return GroupSums((), **{name: getattr(self, name) - sum(getattr(one, name) for one in found) for name in SUMS})
+
+    @property
+    def has_use(self) -> bool:
+        """True if any of the sums is not zero."""
+        return any(getattr(self, name) for name in SUMS)
+
+
+@dataclass(frozen=True)
+class LabelReport:
+    """The calls of some whole days (UTC), from `first` until before `end`, by group: the costliest first.
+
+    `others` are all groups that are not among `rows`; None if there are none. `rows` and `others` add up to `total`.
+    """
+
+    first: date
+    end: date
+    rows: list[GroupSums]
+    others: GroupSums | None
+    total: GroupSums
+
+
+def is_label(name: str) -> bool:
+    """Returns whether the name of a group is that of a label: `end_user`, or `tag:` and the name of a tag."""
+    return name == END_USER or (name.startswith(TAG) and len(name) > len(TAG))
+
+
+def whole_days(time_range: TimeRange) -> tuple[date, date]:
+    """Returns the first day (UTC) of a range of time, and the day after its last one."""
+    last = time_range.end.astimezone(UTC) - timedelta(microseconds=1)
+    return time_range.start.astimezone(UTC).date(), last.date() + DAY
+
+
+def read_label_report(
+    first: date, end: date, groups: Sequence[str], *, only: Only | None = None, most: int
+) -> LabelReport:
+    """Returns the sums of the calls from the day `first` until before the day `end`, by `groups`; at most `most` rows.
+
+    `groups` are names of `COLUMNS` or of labels, such as `("tag:project", "model")`. `only` restricts the calls to
+    those with a value, by the name of a column or label; the value None stands for all values of a label.
+
+    Raises:
+        LabelsUnreadable: two labels are asked for, and the range is too long for that, or rows of it have been deleted.
+    """
+    wanted = dict(only or {})
+    labels = sorted({name for name in (*groups, *wanted) if is_label(name)})
+    if len(labels) > 1:
+        grouped = _group_rows(first, end, groups, wanted)
+    else:
+        grouped = _group_sums(_periods(first, end, by_day="day" in groups), groups, wanted, *labels)
+    total, *rows = _read(grouped, len(groups), most)
+    others = total.less(rows)
+    return LabelReport(first, end, rows, others if others.has_use else None, total)
+
+
+def shown_value(group: str, value: Value) -> str | None:
+    """Returns a value of a group as text; None for calls without such a label."""
+    if value == OTHERS:
+        return "(other end users)" if group == END_USER else "(other values)"
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def _periods(first: date, end: date, *, by_day: bool) -> list[SpanRange]:
+    """Divides days into whole months and the days around them; with `by_day`, into days only."""
+    next_month = (first.replace(day=1) + timedelta(days=31)).replace(day=1)
+    begin, last = (first if first.day == 1 else next_month), end.replace(day=1)
+    if by_day or begin >= last:
+        return [("day", first, end)]
+    parts: list[SpanRange] = [("day", first, begin), ("month", begin, last), ("day", last, end)]
+    return [part for part in parts if part[1] < part[2]]
+
+
+def _read(grouped: Query, width: int, most: int) -> list[GroupSums]:
+    """Reads the total of grouped sums, and the `most` costliest groups after it."""
+    sql, values = grouped
+    columns = [f"by_{number}" for number in range(width)]
+    names = ", ".join((*columns, *SUMS))
+    use = " OR ".join(f"{name} <> 0" for name in SUMS)
+    order = ", ".join(("cost DESC", "calls DESC", *columns))
+    query = f"""
+        WITH grouped AS MATERIALIZED ({sql})
+        SELECT {", ".join(("NULL",) * width + tuple(f"COALESCE(sum({name}), 0)" for name in SUMS))} FROM grouped
+        UNION ALL (SELECT {names} FROM grouped WHERE {use} ORDER BY {order} LIMIT %s)
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(query, [*values, most])
+        return [_sums(row[:width], row[width:]) for row in cursor.fetchall()]
+
+
+def _sums(group: Sequence[Value], figures: Sequence[Decimal]) -> GroupSums:
+    named: dict[str, Any] = {
+        name: Decimal(figure) if name in DOLLARS else int(figure) for name, figure in zip(SUMS, figures, strict=True)
+    }
+    return GroupSums(tuple(group), **named)
+
+
+def _group_sums(periods: Sequence[SpanRange], groups: Sequence[str], only: Only, label: str = "") -> Query:
+    """Returns the SQL query for sums by `groups`, from the sums by label; at most the one given label is among them."""
+    columns = {name: COLUMNS.get(name, "value") for name in groups}
+    restricted = {COLUMNS.get(name, "value"): value for name, value in only.items() if value is not None}
+    found = _add_up(_read_periods(periods, label, restricted), list(columns.values()))
+    if label in only or label not in groups:
+        return found
+    # The calls without the label are all calls less those with it.
+    every = _read_periods(periods, "", restricted)
+    labelled = _read_periods(periods, label, restricted)
+    names = ", ".join(("value", *COLUMNS.values(), *SUMS))
+    less = ", ".join(("value", *COLUMNS.values(), *(f"-{name}" for name in SUMS)))
+    rest = f"SELECT {names} FROM ({every[0]}) AS every UNION ALL SELECT {less} FROM ({labelled[0]}) AS labelled"
+    without = _add_up((rest, [*every[1], *labelled[1]]), list(columns.values()), null="value")
+    return f"{found[0]} UNION ALL {without[0]}", [*found[1], *without[1]]
+
+
+def _add_up(source: Query, columns: Sequence[str], null: str = "") -> Query:
+    """Returns the SQL query that adds up `source` by `columns`; the column `null` is null in all groups."""
+    sql, values = source
+    keys = [f"{'NULL' if column == null else column} AS by_{number}" for number, column in enumerate(columns)]
+    grouping = ", ".join(column for column in columns if column != null)
+    sums = [f"sum({name}) AS {name}" for name in SUMS]
+    end = f" GROUP BY {grouping}" if grouping else ""
+    return f"SELECT {', '.join((*keys, *sums))} FROM ({sql}) AS source{end}", list(values)
+
+
+def _read_periods(periods: Iterable[SpanRange], label: str, only: Mapping[str, str]) -> Query:
+    """Returns the SQL query for all sums of a label in some periods whose columns have the values of `only`."""
+    names = ", ".join(("value", *COLUMNS.values(), *SUMS))
+    conditions = "".join(f" AND {column} = %s" for column in only)
+    queries, values = [], list[Parameter]()
+    for span, start, end in periods:
+        queries.append(
+            f"SELECT {names} FROM {TABLE} WHERE span = %s AND label = %s AND start >= %s AND start < %s{conditions}"
+        )
+        values += [span, label, start, end, *only.values()]
+    return " UNION ALL ".join(queries), values
+
+
+def _group_rows(first: date, end: date, groups: Sequence[str], only: Only) -> Query:
+    """Returns the SQL query for sums by `groups`, from the rows of calls.
+
+    Raises:
+        LabelsUnreadable: there are too many days, or rows of them have been deleted.
+    """
+    if (end - first).days > MOST_DAYS_OF_ROWS:
+        raise LabelsUnreadable(f"Two labels together can be read for {MOST_DAYS_OF_ROWS} days at most.")
+    start, stop = (datetime.combine(day, time(), UTC) for day in (first, end))
+    if (since := comparable_since()) and start < since:
+        raise LabelsUnreadable("The rows of these calls have been deleted; only one label can be read.")
+    columns = [_column_of_rows(name) for name in groups]
+    conditions = [_condition_of_rows(name, value) for name, value in only.items()]
+    keys = [f"{sql} AS by_{number}" for number, (sql, _) in enumerate(columns)]
+    sums = [f"{expression} AS {name}" for name, expression in ROW_SUMS.items()]
+    grouping = f"GROUP BY {', '.join(str(number + 1) for number in range(len(keys)))}" if keys else ""
+    sql = f"""
+        SELECT {", ".join((*keys, *sums))} FROM usage_request
+        WHERE request_id >= %s AND request_id < %s AND started_at >= %s AND started_at < %s
+              {"".join(f" AND {condition}" for condition, _ in conditions)} {grouping}
+    """
+    bounds: list[Parameter] = [first_id(start - LEEWAY), first_id(stop + LEEWAY), start, stop]
+    values = [value for _, values in columns for value in values]
+    return sql, [*values, *bounds, *(value for _, values in conditions for value in values)]
+
+
+def _column_of_rows(name: str) -> Query:
+    """Returns the SQL expression for the value of a group, such as `team` or `tag:project`, of a call's row."""
+    if name == END_USER:
+        return "NULLIF(end_user, '')", []
+    if is_label(name):
+        value = "FROM unnest(tags) WITH ORDINALITY AS one (tag, number) WHERE split_part(tag, '=', 1) = %s"
+        return f"(SELECT {VALUE_OF_TAG} {value} ORDER BY number LIMIT 1)", [name.removeprefix(TAG)]
+    return {"model": SUMMED_MODEL_SQL, "day": DAY_SQL}.get(name, COLUMNS[name]), []
+
+
+def _condition_of_rows(name: str, value: str | None) -> Query:
+    sql, values = _column_of_rows(name)
+    return (f"{sql} IS NOT NULL", values) if value is None else (f"{sql} = %s", [*values, value])

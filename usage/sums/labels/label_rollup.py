@@ -1,0 +1,77 @@
+"""Adds up a batch of calls' rows by label. `usage.sums.adding_up` writes the result with the other sums."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date
+from typing import Any
+
+import orjson
+
+from usage.call_record import SummedRow
+from usage.models import Outcome
+from usage.sums.labels.tables import END_USER, KEYS, SPANS, SUMS, TAG
+from usage.sums.summed_names import summed_model
+from usage.sums.tables import COST_PARTS
+
+DayGroup = tuple[str, date, str, str, str, str, str, str]  # label, day, value, and `GROUP_COLUMNS`
+Figures = list[Any]  # numbers, in the order of `SUMS`
+
+
+@dataclass
+class LabelRollup:
+    """The sums of one batch of calls' rows by label and day, to be added to the table `LabelTotal`."""
+
+    days: dict[DayGroup, Figures] = field(default_factory=lambda: defaultdict(lambda: [0] * len(SUMS)))
+
+    def add(self, row: SummedRow, sign: int) -> None:
+        figures = _figures(row, sign)
+        day = row["started_at"].astimezone(UTC).date()
+        columns = (row["key_name"], row["team"], row["owner"], summed_model(row), row["route"])
+        for label, value in labels_of(row):
+            _add(self.days[label, day, value, *columns], figures)
+
+    def as_json(self) -> str:
+        """Returns the sums of days and months as the parameter of `ADD_LABELS`; an empty text if there are none."""
+        groups: dict[tuple[object, ...], Figures] = defaultdict(lambda: [0] * len(SUMS))
+        for (label, day, *rest), figures in self.days.items():
+            for span in SPANS:
+                _add(groups[span, label, day if span == "day" else day.replace(day=1), *rest], figures)
+        rows = [dict(zip((*KEYS, *SUMS), (*group, *figures), strict=True)) for group, figures in groups.items()]
+        return orjson.dumps(rows, default=str).decode() if rows else ""  # `str` is for dollars
+
+
+def labels_of(row: SummedRow) -> Iterator[tuple[str, str]]:
+    """Yields the labels of a call under which it is counted, as pairs of label and value.
+
+    The first pair is empty, and counts every call. Of several tags with one name, the first one counts.
+    """
+    yield "", ""
+    if row["end_user"]:
+        yield END_USER, row["end_user"]
+    named: dict[str, str] = {}
+    for tag in row["tags"]:
+        name, _, value = tag.partition("=")
+        named.setdefault(name, value)
+    for name, value in named.items():
+        yield f"{TAG}{name}", value
+
+
+def _figures(row: SummedRow, sign: int) -> Figures:
+    """Returns what a call's row adds to the sums, in the order of `SUMS`; with the sign -1, what it takes off."""
+    is_call = not row["by_gateway"]
+    cost = row["cost"] or 0
+    parts = [cost if row["cost_kind"] == kind else 0 for kind in COST_PARTS.values()]
+    counts = (
+        int(is_call), int(is_call and row["outcome"] != Outcome.SUCCESS), int(row["needs_price"]),
+        row["input_tokens"] or 0, row["cached_tokens"] or 0, row["output_tokens"] or 0, cost, *parts,
+    )  # fmt: skip
+    return [sign * count for count in counts]
+
+
+def _add(figures: Figures, others: Figures) -> None:
+    for number, other in enumerate(others):
+        if other:
+            figures[number] += other

@@ -1,0 +1,69 @@
+"""The columns of the table of sums by label, and the SQL that says in which of its rows a call is counted."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from usage.sums.tables import COST_PARTS, NEEDS_PRICE_SQL
+
+END_USER, TAG = "end_user", "tag:"  # the labels; that of a tag ends with its name
+# Values that no caller can send, since control characters are replaced in what they send.
+OTHERS = "\x01others"  # the calls of all values that have no sums of their own
+CLOSED = f"{TAG}\x01closed"  # a label without calls: further names of tags get no sums in this period
+# Restricted to those that pages show, since the table has a row for each end user of a day.
+SUMS = (
+    "calls", "errors", "unpriced_calls", "input_tokens", "cached_tokens", "output_tokens", "cost", *COST_PARTS,
+)  # fmt: skip
+# What the rows of a group of calls add up to, in SQL. A request of the gateway's own is no call, but has a cost.
+_IS_CALL = "WHERE NOT by_gateway"
+ROW_SUMS = {
+    "calls": f"count(*) FILTER ({_IS_CALL})",
+    "errors": f"count(*) FILTER ({_IS_CALL} AND outcome <> 'success')",
+    "unpriced_calls": f"count(*) FILTER (WHERE {NEEDS_PRICE_SQL})",
+    **{name: f"COALESCE(sum({name}), 0)" for name in ("input_tokens", "cached_tokens", "output_tokens", "cost")},
+    **{part: f"COALESCE(sum(cost) FILTER (WHERE cost_kind = '{kind}'), 0)" for part, kind in COST_PARTS.items()},
+}
+# The value of a `tag`, which is empty if it has none.
+VALUE_OF_TAG = "CASE WHEN strpos(tag, '=') > 0 THEN substr(tag, strpos(tag, '=') + 1) ELSE '' END"
+LabelSpan = Literal["day", "month"]
+SPANS: tuple[LabelSpan, ...] = ("day", "month")
+GROUP_COLUMNS = ("key_name", "team", "owner", "model", "route")
+KEYS = ("span", "label", "start", "value", *GROUP_COLUMNS)
+NAMES = ", ".join((*KEYS, *SUMS))
+TABLE = "usage_labeltotal"
+ADDED = ", ".join(f"{name} = {TABLE}.{name} + EXCLUDED.{name}" for name in SUMS)
+CONFLICT = f"ON CONFLICT ({', '.join(KEYS)}) DO UPDATE SET {ADDED}"
+
+
+def counted_groups(source: str) -> str:
+    """Returns the SQL query that maps sums by label to the rows of the table in which they are counted.
+
+    `source` is an SQL query with the columns `KEYS` and `SUMS`. Values that have been folded become `OTHERS`, and
+    labels of tags that have no sums in their period are left out. The result is in the order of the keys.
+    """
+    period = f"FROM {TABLE} AS known WHERE known.span = source.span AND known.start = source.start"
+    of_label = f"{period} AND known.label = source.label"
+    value = f"""
+        CASE WHEN label = '' OR EXISTS (SELECT {of_label} AND known.value = source.value)
+                  OR NOT EXISTS (SELECT {of_label} AND known.value = '{OTHERS}')
+             THEN value ELSE '{OTHERS}' END
+    """
+    has_sums = f"""
+        label NOT LIKE '{TAG}%%' OR EXISTS (SELECT {of_label})
+        OR NOT EXISTS (SELECT {period} AND known.label = '{CLOSED}')
+    """
+    keys = ", ".join(KEYS)
+    return f"""
+        SELECT {keys}, {", ".join(f"sum({name}) AS {name}" for name in SUMS)}
+        FROM (SELECT span, label, start, {value} AS value, {", ".join((*GROUP_COLUMNS, *SUMS))}
+              FROM ({source}) AS source WHERE {has_sums}) AS counted
+        GROUP BY {keys} ORDER BY {keys}
+    """
+
+
+# Its parameter is a JSON array with one object for each group, of `KEYS` and `SUMS`.
+ADD_LABELS = f"""
+    INSERT INTO {TABLE} ({NAMES})
+    {counted_groups(f"SELECT {NAMES} FROM jsonb_populate_recordset(NULL::{TABLE}, %s::jsonb)")}
+    {CONFLICT}
+"""

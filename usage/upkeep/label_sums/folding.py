@@ -1,0 +1,125 @@
+"""Bounds the names in the sums by label: folds all but the costliest of a day or month into one row."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection
+
+from usage.ids import first_id
+from usage.sums.labels.tables import (
+    CLOSED,
+    CONFLICT,
+    END_USER,
+    GROUP_COLUMNS,
+    NAMES,
+    OTHERS,
+    SUMS,
+    TABLE,
+    TAG,
+    LabelSpan,
+)
+from usage.upkeep.differing_sums import LEEWAY, without_writers
+
+MOST_VALUES = 1000  # of a label, in a day or month that has ended: the costliest
+MOST_VALUES_AT_FIRST = 10_000  # while it goes on
+MOST_TAG_NAMES = 200  # in a day or month
+LOOKED_BACK = timedelta(days=70)  # older days and months have been folded before
+LATE = timedelta(days=1)  # a day or month is folded so long after its end, when most calls have come
+
+_MANY_VALUES = f"""
+    SELECT span, label, start, count(DISTINCT value) FROM {TABLE}
+    WHERE label <> '' AND start >= %s AND value <> '{OTHERS}' GROUP BY 1, 2, 3 HAVING count(DISTINCT value) > %s
+"""
+_MANY_NAMES = f"""
+    SELECT span, start FROM {TABLE} WHERE label LIKE '{TAG}%%' AND label <> '{CLOSED}' AND start >= %s
+    GROUP BY 1, 2 HAVING count(DISTINCT label) > %s
+"""
+_OLD_END_USERS = f"""
+    SELECT span, start FROM {TABLE} WHERE label = '{END_USER}' AND value <> '{OTHERS}' AND start < %s GROUP BY 1, 2
+"""
+_FOLD = f"""
+    WITH kept AS (
+        SELECT value FROM {TABLE} WHERE (span, label, start) = (%s, %s, %s) AND value <> '{OTHERS}'
+        GROUP BY value ORDER BY sum(cost) DESC, sum(calls) DESC, value LIMIT %s
+    ), gone AS (
+        DELETE FROM {TABLE} WHERE (span, label, start) = (%s, %s, %s) AND value <> '{OTHERS}'
+            AND value NOT IN (SELECT value FROM kept) RETURNING *
+    )
+    INSERT INTO {TABLE} ({NAMES})
+    SELECT span, label, start, '{OTHERS}', {", ".join(GROUP_COLUMNS)}, {", ".join(f"sum({name})" for name in SUMS)}
+    FROM gone GROUP BY span, label, start, {", ".join(GROUP_COLUMNS)}
+    {CONFLICT}
+"""
+_CLOSE = f"""
+    WITH kept AS (
+        SELECT label FROM {TABLE} WHERE (span, start) = (%s, %s) AND label LIKE '{TAG}%%' AND label <> '{CLOSED}'
+        GROUP BY label ORDER BY sum(cost) DESC, sum(calls) DESC, label LIMIT %s
+    ), gone AS (
+        DELETE FROM {TABLE} WHERE (span, start) = (%s, %s) AND label LIKE '{TAG}%%' AND label <> '{CLOSED}'
+            AND label NOT IN (SELECT label FROM kept)
+    )
+    INSERT INTO {TABLE} ({NAMES})
+    VALUES (%s, '{CLOSED}', %s, {", ".join(["''"] * (1 + len(GROUP_COLUMNS)))}, {", ".join(["0"] * len(SUMS))})
+    ON CONFLICT DO NOTHING
+"""
+
+
+class Period(NamedTuple):
+    """A day or month (UTC) that has sums by label; `start` is its first day."""
+
+    span: LabelSpan
+    start: date
+
+    @property
+    def end(self) -> datetime:
+        """The time at which the period ends."""
+        after = self.start + timedelta(days=1 if self.span == "day" else 31)
+        return datetime.combine(after if self.span == "day" else after.replace(day=1), time(), UTC)
+
+    @property
+    def ids(self) -> tuple[UUID, UUID]:
+        """The request ids between which all calls of the period are, and some before and behind it."""
+        return first_id(datetime.combine(self.start, time(), UTC) - LEEWAY), first_id(self.end + LEEWAY)
+
+
+def fold_labels(now: datetime) -> int:
+    """Bounds the values of labels in days and months; returns how many lists of values were shortened.
+
+    * Of a day or month that has ended, the costliest `MOST_VALUES` values of each label keep sums of their own, of one
+      that goes on `MOST_VALUES_AT_FIRST`. The others are added up as `OTHERS`.
+    * Of the names of tags, the costliest `MOST_TAG_NAMES` keep their sums.
+    * End users are named for `RETENTION_DAYS`, as long as the rows of their calls are there.
+    """
+    shortened = 0
+    since = (now - LOOKED_BACK).date().replace(day=1)
+    for span, start in _read(_MANY_NAMES, since, MOST_TAG_NAMES):
+        with without_writers() as cursor:
+            cursor.execute(_CLOSE, [span, start, MOST_TAG_NAMES, span, start, span, start])
+        shortened += 1
+    for span, label, start, values in _read(_MANY_VALUES, since, MOST_VALUES):
+        most = MOST_VALUES if Period(span, start).end + LATE <= now else MOST_VALUES_AT_FIRST
+        if values > most:
+            _fold(span, label, start, most)
+            shortened += 1
+    if settings.RETENTION_DAYS:
+        old = now - timedelta(days=settings.RETENTION_DAYS)
+        for span, start in _read(_OLD_END_USERS, old.date()):
+            if Period(span, start).end <= old:
+                _fold(span, END_USER, start, 0)
+                shortened += 1
+    return shortened
+
+
+def _fold(span: LabelSpan, label: str, start: date, most: int) -> None:
+    with without_writers() as cursor:
+        cursor.execute(_FOLD, [span, label, start, most, span, label, start])
+
+
+def _read(query: str, *values: str | date | int) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(query, values)
+        return list(cursor.fetchall())

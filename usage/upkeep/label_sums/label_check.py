@@ -1,0 +1,90 @@
+"""Compares the sums by label with the rows of calls, and rebuilds those that are wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, datetime
+from uuid import UUID
+
+from usage.models import Span
+from usage.sums.labels.tables import (
+    END_USER,
+    GROUP_COLUMNS,
+    KEYS,
+    NAMES,
+    OTHERS,
+    ROW_SUMS,
+    SUMS,
+    TABLE,
+    TAG,
+    VALUE_OF_TAG,
+    LabelSpan,
+    counted_groups,
+)
+from usage.sums.pruned import comparable_since
+from usage.sums.summed_names import SUMMED_MODEL_SQL
+from usage.sums.totals_reader import ceiling
+from usage.upkeep.differing_sums import DAY, DIFFERS, adding_cursor, first_row, without_writers
+from usage.upkeep.label_sums.folding import Period, fold_labels
+
+# The labels of a row, as `usage.sums.labels.label_rollup.labels_of` finds them: of tags with one name the first.
+_LABELS = f"""
+    SELECT '' AS label, '' AS value UNION ALL SELECT '{END_USER}', end_user WHERE end_user <> ''
+    UNION ALL (
+        SELECT DISTINCT ON (name) '{TAG}' || name, value
+        FROM (SELECT split_part(tag, '=', 1) AS name, number,
+                     {VALUE_OF_TAG} AS value
+              FROM unnest(tags) WITH ORDINALITY AS one (tag, number)) AS named
+        ORDER BY name, number
+    )
+"""
+# Adds up rows by label and day, and these by month. The parameters are two request ids: the first, and the end.
+_SUMS_OF_ROWS = f"""
+    SELECT span, label, CASE span WHEN 'day' THEN day ELSE date_trunc('month', day)::date END AS start, value,
+           {", ".join((*GROUP_COLUMNS, *SUMS))}
+    FROM (SELECT {DAY} AS day, label, value, key_name, team, owner, {SUMMED_MODEL_SQL} AS model, route,
+                 {", ".join(f"{expression} AS {name}" for name, expression in ROW_SUMS.items())}
+          FROM usage_request, LATERAL ({_LABELS}) AS labels
+          WHERE request_id >= %s AND request_id < %s GROUP BY 1, 2, 3, 4, 5, 6, 7, 8) AS days,
+         LATERAL (VALUES ('day'), ('month')) AS spans (span)
+"""
+_DIFFERING = f"""
+    WITH a AS ({counted_groups(_SUMS_OF_ROWS)}), b AS (SELECT * FROM {TABLE} WHERE start >= %s)
+    SELECT {", ".join(KEYS)} FROM a FULL JOIN b USING ({", ".join(KEYS)})
+    WHERE start >= %s AND ({" OR ".join(map(DIFFERS.format, SUMS))}) ORDER BY start, span LIMIT %s
+"""
+_REBUILD = f"""
+    INSERT INTO {TABLE} ({NAMES})
+    {counted_groups(f"SELECT * FROM ({_SUMS_OF_ROWS}) AS found WHERE span = %s AND start = %s")}
+"""
+
+
+def wrong_labels(since: datetime | None) -> Iterator[str]:
+    """Compares the sums by label with the rows of calls; yields a line of text for each wrong one, for at most 100.
+
+    Only days and months that begin at `since` or later are compared; all if it is None.
+    """
+    for group in _differing(since, 100):
+        yield f"{TABLE} is not the sum of its rows for {' / '.join(map(str, group))}".replace(OTHERS, "(others)")
+
+
+def rebuild_labels(now: datetime) -> int:
+    """Computes wrong sums by label from the rows again, and folds them; returns how many days and months were wrong.
+
+    Sums of days and months whose rows have been deleted stay as they are.
+    """
+    wrong = sorted({Period(span, start) for span, _, start, *_ in _differing(comparable_since(), None)})
+    for period in wrong:
+        with without_writers() as cursor:
+            cursor.execute(f"DELETE FROM {TABLE} WHERE span = %s AND start = %s", period)
+            cursor.execute(_REBUILD, [*period.ids, *period])
+    fold_labels(now)
+    return len(wrong)
+
+
+def _differing(since: datetime | None, most: int | None) -> list[tuple[LabelSpan, str, date, str]]:
+    """Returns the keys (`KEYS`) of at most `most` sums that are not those of their rows."""
+    first = ceiling(since, Span.DAY).date() if since else date.min
+    with adding_cursor() as cursor:
+        cursor.execute(_DIFFERING, [first_row(since), UUID(int=2**128 - 1), first, first, most])
+        return list(cursor.fetchall())
