@@ -27,12 +27,15 @@ COUNTERS = {
     "cost_dollars": ("route", "model"),
     "cost_taken_back_dollars": ("route", "model"),
     "unpriced_calls": ("route", "model"),
+    "team_calls": ("team",),
+    "team_cost_dollars": ("team",),
+    "team_cost_taken_back_dollars": ("team",),
     "refused": ("reason",),
     "background_looks": (),
     "dead_letters": (),
     "damaged_records": (),
 }
-DOLLARS = ("cost_dollars", "cost_taken_back_dollars")
+DOLLARS = ("cost_dollars", "cost_taken_back_dollars", "team_cost_dollars", "team_cost_taken_back_dollars")
 LATENCIES: dict[str, Latency] = {
     "call_duration_seconds": "duration_ms",
     "first_chunk_seconds": "time_to_first_chunk_ms",
@@ -48,6 +51,7 @@ TOKENS: dict[str, TokenCount] = {
     "reasoning": "reasoning_tokens",
 }
 MOST_MODELS = 100
+MOST_TEAMS = 200  # with labels of their own
 OTHER = "other"
 UNREACHED = {Outcome.TIMEOUT, Outcome.UNREACHABLE}
 
@@ -70,6 +74,7 @@ class WorkerCounters:
         self.upstream_answered_at: float | None = None
         self.upstream_failed_at: float | None = None
         self._models: set[str] = set()
+        self._teams: set[str] = set()
         self._lock = threading.Lock()
 
     def count_call(self, row: CallRecord) -> None:
@@ -138,7 +143,9 @@ class WorkerCounters:
                 dollars = row["cost"] or Decimal(0)
                 if before:
                     dollars -= sum((one.get("cost") or Decimal(0) for one in before), Decimal(0))
-                self._add_dollars(route, model, dollars)
+                self._add_dollars(row, dollars)
+                if (team := row.get("team")) and not before and not row["by_gateway"]:
+                    self._add(("team_calls", self._team(team)), 1)
                 if row.get("needs_price") and not any(one.get("needs_price") for one in before):
                     self._add(("unpriced_calls", route, model), 1)
 
@@ -151,7 +158,7 @@ class WorkerCounters:
         with self._lock:
             for row in after:
                 dollars = (row["cost"] or Decimal(0)) - old[row["request_id"]]
-                self._add_dollars(row["route"], self._label(row), dollars)
+                self._add_dollars(row, dollars)
 
     def snapshot(self) -> dict[str, object]:
         """Returns a copy of this process's counters and histograms for a JSON report.
@@ -173,12 +180,25 @@ class WorkerCounters:
         name = called_model(row)
         return name if not name or name in self._models else OTHER
 
-    def _add_dollars(self, route: str, model: str, dollars: Decimal) -> None:
-        """Adds dollars to the counter of costs; if negative, their amount to the counter of dollars taken back."""
+    def _team(self, team: str) -> str:
+        """Returns the label of a team: its name or, beyond the first `MOST_TEAMS`, `OTHER`."""
+        if len(self._teams) < MOST_TEAMS:
+            self._teams.add(team)
+        return team if team in self._teams else OTHER
+
+    def _add_dollars(self, row: SummedRow, dollars: Decimal) -> None:
+        """Adds dollars to the counters of costs; if negative, their amount to the counters of dollars taken back.
+
+        These are of the row's route and model and, if its key has a team, of the team.
+        """
         # Two counters, because a counter cannot fall.
-        if dollars:
-            name = "cost_dollars" if dollars > 0 else "cost_taken_back_dollars"
-            key = name, route, model
+        if not dollars:
+            return
+        name = "cost_dollars" if dollars > 0 else "cost_taken_back_dollars"
+        keys: list[tuple[str, ...]] = [(name, row["route"], self._label(row))]
+        if team := row.get("team"):
+            keys.append((f"team_{name}", self._team(team)))
+        for key in keys:
             self.dollars[key] = self.dollars.get(key, Decimal(0)) + abs(dollars)
 
     def _add(self, key: tuple[str, ...], amount: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -40,3 +41,25 @@ def test_dollars_are_exact_above_millions_and_through_restarts(directory: Path) 
         assert [*read_worker_reports().counted.dollars.values()] == [total]
     line = f'chatproxy_cost_dollars_total{{model="a \\"model\\"\\\\",route="/openai"}} {total}'
     assert line in metrics.render().decode().splitlines()
+
+
+def test_teams_have_dollars_and_calls_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counters_module, "MOST_TEAMS", 2)
+    counters = counters_module.counters
+    rows = [
+        call(reasoning_tokens=None, cost=Decimal(number), team=team, by_gateway=False)
+        for number, team in enumerate(["", "red", "blue", "red", "green"])
+    ]
+    counters.count_usage(rows)
+    cheaper: Any = {**rows[1], "cost": Decimal("0.25")}
+    counters.count_repricing([rows[1]], [cheaper])
+    teams = {key: value for key, value in counters.dollars.items() if key[0].startswith("team_")}
+    assert teams == {
+        ("team_cost_dollars", "red"): 4,
+        ("team_cost_dollars", "blue"): 2,
+        ("team_cost_dollars", "other"): 4,
+        ("team_cost_taken_back_dollars", "red"): Decimal("0.75"),
+    }
+    assert {key[1]: value for key, value in counters.values.items() if key[0] == "team_calls"} == {
+        "red": 2, "blue": 1, "other": 1,
+    }  # fmt: skip

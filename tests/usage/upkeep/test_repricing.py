@@ -195,4 +195,4 @@ def counted_dollars() -> Decimal:
     """What the reports of all processes say the calls have cost."""
     signs = {"cost_dollars": 1, "cost_taken_back_dollars": -1}
     counted = read_worker_reports().counted.dollars
-    return sum((signs[name] * value for (name, *_), value in counted.items()), Decimal(0))
+    return sum((signs.get(name, 0) * value for (name, *_), value in counted.items()), Decimal(0))
