@@ -31,7 +31,7 @@ MOST_DAYS_OF_ROWS = 31  # for groups that have no sums
 DAY = timedelta(days=1)
 LEEWAY = timedelta(minutes=5)  # a call's id and start are read from the clock one after the other
 
-Value = str | date | None
+GroupValue = str | date | None
 Parameter = str | date | datetime | int | UUID
 Query = tuple[str, list[Parameter]]  # SQL, and the values of its parameters
 Only = Mapping[str, str | None]  # by the name of a column or label: the value of its calls; None: any value of a label
@@ -51,7 +51,7 @@ class GroupSums:
     or a tag without a value.
     """
 
-    group: tuple[Value, ...]
+    group: tuple[GroupValue, ...]
     calls: int
     errors: int
     unpriced_calls: int
@@ -120,7 +120,7 @@ def read_label_report(
     return LabelReport(first, end, rows, others if others.has_use else None, total)
 
 
-def shown_value(group: str, value: Value) -> str | None:
+def shown_value(group: str, value: GroupValue) -> str | None:
     """Returns a value of a group as text; None for calls without such a label."""
     if value == OTHERS:
         return "(other end users)" if group == END_USER else "(other values)"
@@ -154,7 +154,7 @@ def _read(grouped: Query, width: int, most: int) -> list[GroupSums]:
         return [_sums(row[:width], row[width:]) for row in cursor.fetchall()]
 
 
-def _sums(group: Sequence[Value], figures: Sequence[Decimal]) -> GroupSums:
+def _sums(group: Sequence[GroupValue], figures: Sequence[Decimal]) -> GroupSums:
     named: dict[str, Any] = {
         name: Decimal(figure) if name in DOLLARS else int(figure) for name, figure in zip(SUMS, figures, strict=True)
     }
