@@ -47,7 +47,7 @@ from usage.money.spent_and_reserved import spent_by
 names = set(UsageDay.objects.values_list("key_name", flat=True).distinct())
 missing = names - set(AccessKey.objects.values_list("name", flat=True))
 keys = []
-for name, spent in spent_by(sorted(missing), datetime.now(UTC).date()).items():
+for name, spent in spent_by("key", sorted(missing), datetime.now(UTC).date()).items():
     part = Decimal(len(name) * 7 % 10 + 6) / 10
     budgets = {f"budget_{span}": round(getattr(spent, span) * part + 1, 2) for span in ("day", "month", "total")}
     key = AccessKey(name=name, comparable_name=comparable(name), owner="Ada", **budgets)
