@@ -34,6 +34,7 @@ from chatproxy.postgres.bundled import BundledPostgres
 from tests.support.servers.gateway import ADMIN_PASSWORD, Gateway, run_gateway
 
 WARM_UP = 3
+PAUSE_SECONDS = 0.2  # before each request
 VERIFICATIONS = 5
 # Makes a key for each key of the ledger that has none, with budgets near what it has spent. Prints the ids of a key
 # that makes many calls and of one that makes few, and the secret of the first.
@@ -205,6 +206,7 @@ def time_in_rounds(
     used: dict[str, float] = dict.fromkeys(requests, 0.0)
     for number in range(rounds + WARM_UP):
         for name, request in requests.items():
+            time.sleep(PAUSE_SECONDS)  # pages without a login have a pace, and are refused beyond it
             before, started = sum(map(cpu_of_tree, processes)), time.perf_counter()
             request()
             milliseconds = 1000 * (time.perf_counter() - started)
