@@ -15,7 +15,19 @@ from chatproxy.management.commands.serve import LOADED_BY_WORKERS
 PAGES = {"chatproxy.urls", "usage.admin_pages", "proxyapi.pages.my_usage", "unfold.admin"}
 # By /openapi.json, by /metrics and by /api.
 ASKED_FOR = {"drf_spectacular.generators", "prometheus_client", "proxyapi.management.api_actions"}
-PACKAGES = {"openai", "pydantic", "httpx2", "genai_prices", "redis", "psycopg", "django.db", *PAGES, *ASKED_FOR}
+UNUSED = {"requests", "pygments"}  # Django REST framework would load them
+PACKAGES = {
+    "openai",
+    "pydantic",
+    "httpx2",
+    "genai_prices",
+    "redis",
+    "psycopg",
+    "django.db",
+    *PAGES,
+    *ASKED_FOR,
+    *UNUSED,
+}
 PRINT_LOADED = f"; print(*({PACKAGES} & {{*sys.modules}}))"
 END = "; sys.stdout.flush(); os._exit(0)"  # without what gunicorn's master does at its exit
 WORKER = "import os, sys, chatproxy.asgi, chatproxy.http.protocol, chatproxy.processes.worker"

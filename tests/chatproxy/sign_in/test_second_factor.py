@@ -15,7 +15,7 @@ import pytest
 from tests.simulator.server import Simulator
 from tests.support.servers.databases import new_database
 from tests.support.servers.gateway import ADMIN_PASSWORD, PATIENCE, Gateway, run_gateway
-from tests.support.servers.openid_provider import WITH_THE_LIBRARY, token_in
+from tests.support.servers.openid_provider import token_in
 
 FACTORS = "/admin/accounts/second-factor/"
 CODE = re.compile(r"\b[0-9a-f]{8}\b")
@@ -25,7 +25,7 @@ CODE = re.compile(r"\b[0-9a-f]{8}\b")
 def gateway(
     _simulator: Simulator, gateway_database: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
-    settings = {"SECOND_FACTOR": "true", "ADMIN_PASSWORD": ADMIN_PASSWORD, **WITH_THE_LIBRARY}
+    settings = {"SECOND_FACTOR": "true", "ADMIN_PASSWORD": ADMIN_PASSWORD}
     with (
         new_database(gateway_database) as url,
         run_gateway(_simulator.base_url, url, tmp_path_factory.mktemp("factor"), **settings) as gateway,

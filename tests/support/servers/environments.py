@@ -8,9 +8,6 @@ from pathlib import Path
 
 from chatproxy.configuration import setting_reader
 
-# On this path, packages of the tests cannot be imported: a server in production has none of them.
-WITHOUT_TEST_PACKAGES = Path(__file__).with_name("production")
-
 
 def variables(data_dir: Path, **settings: str) -> dict[str, str]:
     names = {setting.name for setting in setting_reader.SETTINGS} | setting_reader.FILE_NAMES

@@ -22,7 +22,7 @@ from psycopg.rows import dict_row
 from chatproxy.configuration import setting_reader
 from tests.chaos.processes import is_alive, send
 from tests.support import polling
-from tests.support.servers.environments import WITHOUT_TEST_PACKAGES, sdk_answers
+from tests.support.servers.environments import sdk_answers
 
 SECURITY_KEY = "test-security-key-5f0e9a71"
 ACCESS_TOKEN = "test-access-token-c83d2b46"
@@ -260,7 +260,6 @@ def launch_gateway(
         "INVALID_KEYS_PER_MINUTE": "1000000",  # as in tests/conftest.py
         "BACKGROUND_POLL_SECONDS": "0",  # its calls would be counted by tests that count upstream's requests
         "PYTHONUNBUFFERED": "1",
-        "PYTHONPATH": str(WITHOUT_TEST_PACKAGES),
         setting_reader.NO_ENV_FILES: "1",
         **settings,
     }

@@ -22,9 +22,6 @@ CLIENT = {
     "OIDC_DOMAINS": "example.com",
 }
 
-# Other servers of the tests start without `requests`, which the library behind single sign-on needs.
-WITH_THE_LIBRARY = {"PYTHONPATH": ""}
-
 
 class OpenIDProvider:
     """A running OpenID provider. `issuer` is its name and address."""
@@ -35,7 +32,7 @@ class OpenIDProvider:
     @property
     def settings(self) -> dict[str, str]:
         """The settings of a gateway whose people sign in at this provider."""
-        return {"OIDC_ISSUER": self.issuer, **CLIENT, **WITH_THE_LIBRARY}
+        return {"OIDC_ISSUER": self.issuer, **CLIENT}
 
     def add_person(self, subject: str, **claims: object) -> None:
         """Adds a person with the given claims, or changes them; the e-mail address is verified by default."""

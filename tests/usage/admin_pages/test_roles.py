@@ -397,4 +397,5 @@ def test_an_id_that_is_none_is_not_our_fault(ids: dict[str, Any], row: str) -> N
     for page, path in pages(dict.fromkeys(ids, row)).items():
         if row in path:
             for answer in (client.get(path), client.post(path)):
-                assert answer.status_code in (200, 302, 400, 403, 404, 405), page
+                # 301: the admin adds a slash to a path that it does not know, and then does not find it
+                assert answer.status_code in (200, 301, 302, 400, 403, 404, 405), page
