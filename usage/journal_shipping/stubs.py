@@ -12,6 +12,7 @@ from typing import cast
 from uuid import UUID
 
 import orjson
+from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.db import models
 
@@ -138,6 +139,11 @@ def _is_sound(name: str, value: object) -> bool:
         return isinstance(value, bool)
     if isinstance(field, models.JSONField):
         return _is_sound_json(value)
+    if isinstance(field, ArrayField):
+        return isinstance(value, list) and all(
+            isinstance(item, str) and item.isprintable() and len(item) <= (field.base_field.max_length or 0)
+            for item in value
+        )
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 2**53:
         return False
     try:

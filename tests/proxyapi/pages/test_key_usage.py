@@ -183,4 +183,4 @@ def test_it_costs_few_queries_whatever_the_time(admin: Client, key: AccessKey) -
             assert admin.get(page_of(key), {"range": time}).status_code == 200
         counts.append(len(queries))
 
-    assert max(counts) <= 10
+    assert max(counts) <= 12  # over a month also which of its sums are complete

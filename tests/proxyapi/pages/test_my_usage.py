@@ -373,5 +373,5 @@ def test_it_costs_few_queries_whatever_the_time(keys: Keyring) -> None:
                 assert client.get(path, {"range": span}).status_code == 200
             counts.append(len(queries))
 
-    assert max(counts) <= 10
+    assert max(counts) <= 12  # over a month also which of its sums are complete
     assert f"valid until {datetime.now(UTC) + timedelta(days=1):%Y-%m-%d}" in client.get(HOME).content.decode()

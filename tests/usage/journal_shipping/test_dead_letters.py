@@ -85,7 +85,13 @@ def test_a_poison_begin_is_a_stub_too(tmp_path: Path) -> None:
 
 def widen(column: str, sql_type: str) -> None:
     with connection.cursor() as cursor:
-        for table in ("usage_request", "usage_usagehour", "usage_usagebreakdown", "usage_errortotal"):
+        for table in (
+            "usage_request",
+            "usage_usagehour",
+            "usage_usagebreakdown",
+            "usage_labeltotal",
+            "usage_errortotal",
+        ):
             cursor.execute(f"ALTER TABLE {table} ALTER COLUMN {column} TYPE {sql_type}")
 
 

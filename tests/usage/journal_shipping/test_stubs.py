@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from tests.support.ledger.ledgers import assert_sums_are_right, call, end, letters, ship
+from tests.support.ledger.ledgers import SUMS, assert_sums_are_right, call, end, letters, ship
 from tests.support.ledger.poison import POISON
 from usage.journal_shipping.pending_responses import forget_pending
 from usage.models import CountedResponse, PendingResponse, Request, UsageDay, UsageTotal
@@ -39,9 +39,9 @@ def sums() -> list[Any]:
 
 
 def forget() -> None:
-    for table in ("usage_request", "usage_usagetotal", "usage_usagehour", "usage_usageday", "usage_errortotal"):
-        with connection.cursor() as cursor:
-            cursor.execute(f"TRUNCATE {table} CASCADE")
+    tables = ", ".join(model._meta.db_table for model in (Request, *SUMS))
+    with connection.cursor() as cursor:
+        cursor.execute(f"TRUNCATE {tables} CASCADE")
 
 
 @pytest.mark.parametrize("fault", SOUND_FOR_PRICE)
