@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
@@ -23,16 +22,17 @@ from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from unfold.dataclasses import UnfoldAction
 from unfold.decorators import action, display
 from unfold.enums import ActionVariant
 from unfold.views import ChangeList
 
-from proxyapi.keys.globs import is_allowed
 from proxyapi.models import AccessKey
 from proxyapi.pages import key_usage
 from proxyapi.pages.admin_forms import GRACES, AccessKeyForm, RotateForm
+from proxyapi.pages.handover.handover import Handover
+from proxyapi.pages.handover.presets import PARAMETER, PRESETS, find_preset
 from proxyapi.pages.key_usage import KeyFacts
 from proxyapi.pages.team_admin import SpenderAdmin
 from proxyapi.team_models import Team
@@ -45,9 +45,6 @@ from usage.untrusted_text import escape_invisible
 USAGE = "proxyapi_accesskey_usage"
 USAGE_DATA = f"{USAGE}_data"
 STATE_LABELS = {"active": "success", "off": "warning", "expired": "warning", "revoked": "danger"}
-# What the example `curl` for a new key calls: the first of these that the key may use.
-EXAMPLES = ("/openai", "/v1/chat/completions")
-EXAMPLE_BODY = '{"model": "%s", "messages": [{"role": "user", "content": "Hello"}]}'
 
 
 class KeyChangeList(ChangeList):  # type: ignore[misc]  # unfold has no types
@@ -120,6 +117,7 @@ class AccessKeyAdmin(SpenderAdmin):
         account: tuple[str, ...] = ("upstream_key",)
         validity: tuple[str, ...] = ("expires_at",)
         facts: tuple[tuple[str, dict[str, tuple[str, ...]]], ...] = ()
+        presets = {} if obj is not None else {"description": _preset_links()}
         if obj is not None:
             account = ("own_account", "upstream_key", "forget_upstream_key")
             validity = ("active", "expires_at")
@@ -127,7 +125,7 @@ class AccessKeyAdmin(SpenderAdmin):
             facts = (("Key", {"fields": seen}),)
         return (
             *facts,
-            ("About", {"fields": self.about}),
+            ("About", {"fields": self.about, **presets}),
             ("Validity", {"fields": validity}),
             ("Permissions", {"fields": self.rules}),
             ("Limits", {"fields": self.limits, "description": "Leave empty for no limit."}),
@@ -154,6 +152,12 @@ class AccessKeyAdmin(SpenderAdmin):
         context = {"show_save_and_continue": False, "show_save_and_add_another": False, **(extra_context or {})}
         answer: HttpResponse = super().add_view(request, form_url, context)
         return answer
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, object]:
+        """Returns what the form for a new access key begins with: the values of the preset that the address names."""
+        # Nothing else of the address: Django would pass any text on to any field, which fails on a date.
+        preset = find_preset(request.GET.get(PARAMETER))
+        return {} if preset is None else preset.initial()
 
     def save_model(self, request: HttpRequest, obj: AccessKey, form: AccessKeyForm, change: bool) -> None:
         if change:
@@ -246,7 +250,8 @@ class AccessKeyAdmin(SpenderAdmin):
 
     def _show(self, request: HttpRequest, key: AccessKey, text: str, words: str) -> HttpResponse:
         """Renders the admin page with an access key's new secret, which is shown only once."""
-        return self._ask(request, key, "Key", "show_key.html", text=text, words=words, curl=_curl(request, key, text))
+        handover = Handover(key, text, base_url(request))
+        return self._ask(request, key, "Key", "show_key.html", words=words, handover=handover)
 
     # Columns of the list, and fields of a key's page that cannot be edited
 
@@ -303,6 +308,14 @@ class AccessKeyAdmin(SpenderAdmin):
         return f"valid until {until:%Y-%m-%d %H:%M} UTC" if until and until > timezone.now() else "-"
 
 
+def _preset_links() -> str:
+    """Renders links that fill in the form for a new access key with a preset."""
+    links = ((PARAMETER, preset.name, preset.label) for preset in PRESETS)
+    return format_html(
+        "Fill in for a usual kind of key: {}", format_html_join(" · ", '<a class="cp-link" href="?{}={}">{}</a>', links)
+    )
+
+
 def _key_or_404(object_id: str) -> AccessKey:
     """Returns the access key whose id is in the address of an admin page.
 
@@ -313,21 +326,3 @@ def _key_or_404(object_id: str) -> AccessKey:
         return AccessKey.objects.get(pk=object_id)
     except (AccessKey.DoesNotExist, ValueError):
         raise Http404("There is no such key.") from None
-
-
-def _curl(request: HttpRequest, key: AccessKey, text: str) -> str:
-    """Returns a `curl` command for a first call with a new key; `text` is the key's secret.
-
-    The command names a route and a model that the key may use, as far as one is known, or else the default ones.
-    """
-    route = next((route for route in EXAMPLES if is_allowed(route, key.allowed_routes)), EXAMPLES[0])
-    named = (name for name in key.allowed_models if not set(name) & set("*?[]'\"\\"))
-    may_default = is_allowed(settings.DEFAULT_MODEL, key.allowed_models)
-    model = settings.DEFAULT_MODEL if may_default else next(named, settings.DEFAULT_MODEL)
-    lines = (
-        f"curl {base_url(request)}{route}",
-        f'-H "Authorization: Bearer {text}"',
-        '-H "Content-Type: application/json"',
-        f"-d '{EXAMPLE_BODY % model}'",
-    )
-    return " \\\n  ".join(lines)

@@ -135,7 +135,7 @@ SETTINGS = (
     Setting("CSRF_TRUSTED_ORIGINS", [], origins, "Origins of the admin behind a TLS proxy."),
     Setting("TRUSTED_PROXIES", [], networks, "Proxies whose `X-Forwarded-For`, `-Proto` and `-Prefix` are believed."),
     Setting("ROOT_PATH", None, root_path, "Path under which it is reached, as `/ai`. Unset: `X-Forwarded-Prefix`."),
-    Setting("PUBLIC_URL", None, http_url, "Where people reach the gateway, for links in alerts. Unset: no links."),
+    Setting("PUBLIC_URL", None, http_url, "Where people reach the gateway, for alerts (unset: no links) and new keys."),
     Setting("EMAIL_URL", None, smtp_url, "The mail server for alerts. Unset: no e-mail."),
     Setting("EMAIL_FROM", "chatproxy@localhost", email_address, "The sender of its e-mails."),
     Setting("OIDC_ISSUER", None, issuer_url, "The issuer of single sign-on (OpenID Connect). Unset: passwords only."),

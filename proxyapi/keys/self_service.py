@@ -10,6 +10,7 @@ Every change is in the audit log, under the name of the person. All rules are he
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
 
@@ -46,8 +47,17 @@ def seen_keys(person: User) -> QuerySet[AccessKey]:
     return AccessKey.objects.filter(mine | led).select_related("team", "owner_user")
 
 
-def make_key(person: User, team: Team, name: str, owner: User, budget_month: Decimal | None) -> tuple[AccessKey, str]:
+def make_key(
+    person: User,
+    team: Team,
+    name: str,
+    owner: User,
+    budget_month: Decimal | None,
+    allowed_models: Sequence[str] = (),
+) -> tuple[AccessKey, str]:
     """Makes a key in a team for `owner`, and returns it with its secret; the budget is in dollars a month.
+
+    `allowed_models` are names and patterns of models; empty allows what the team allows.
 
     Raises:
         PermissionDenied: the person may not make such a key.
@@ -59,9 +69,13 @@ def make_key(person: User, team: Team, name: str, owner: User, budget_month: Dec
             raise PermissionDenied
         if not led_teams(person).filter(pk=team.pk).exists():
             _check_member(person, team, owner, budget_month)
-        key, text = AccessKey.objects.issue(name, team=team, owner_user=owner, budget_month=budget_month)
-        budget = "no budget" if budget_month is None else f"budget per month {budget_month}"
-        _log(person, key, ADDITION, f"Added in the team “{team}” for {owner.get_username()}, with {budget}.")
+        key, text = AccessKey.objects.issue(
+            name, team=team, owner_user=owner, budget_month=budget_month, allowed_models=[*allowed_models]
+        )
+        rules = "no budget" if budget_month is None else f"budget per month {budget_month}"
+        if allowed_models:
+            rules += f" and the models {', '.join(allowed_models)}"
+        _log(person, key, ADDITION, f"Added in the team “{team}” for {owner.get_username()}, with {rules}.")
     return key, text
 
 

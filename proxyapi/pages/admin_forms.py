@@ -23,6 +23,11 @@ GRACES = {
 }
 
 
+def lines_of(text: str) -> list[str]:
+    """Splits a text at line ends and commas; returns the items that are not empty."""
+    return [item for part in re.split(r"[\n,]", text) if (item := part.strip())]
+
+
 class LinesField(SimpleArrayField):
     """A form field for a list with one item in each line; commas separate items, too."""
 
@@ -36,8 +41,7 @@ class LinesField(SimpleArrayField):
 
     def clean(self, value: str | None) -> Sequence[object]:
         """Splits the field's text at line ends and commas; returns the items that are not empty."""
-        items = (item.strip() for item in re.split(r"[\n,]", value or ""))
-        return super().clean("\n".join(filter(None, items)))
+        return super().clean("\n".join(lines_of(value or "")))
 
 
 class SpenderForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable when it runs

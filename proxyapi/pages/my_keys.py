@@ -22,7 +22,10 @@ from django.views.decorators.http import require_POST, require_safe
 from proxyapi.keys import self_service
 from proxyapi.models import AccessKey
 from proxyapi.pages import key_usage
+from proxyapi.pages.handover.handover import Handover
+from proxyapi.pages.handover.model_list import ModelsField, ModelsWidget
 from proxyapi.pages.key_usage import KeyFacts
+from usage.admin_pages.base_url import base_url
 from usage.page_data.key_summary import budget_bars, read_summaries
 
 MAX_KEYS = 500  # that the page lists
@@ -44,6 +47,12 @@ class NewKeyForm(forms.Form):
         members = User.objects.filter(memberships__team__in=self_service.led_teams(person).values("pk"))
         others = members.exclude(pk=person.pk).distinct()
         self.fields["owner"] = forms.ModelChoiceField(others, label="For", required=False, empty_label="myself")
+        self.fields["allowed_models"] = ModelsField(
+            forms.CharField(max_length=200),
+            required=False,
+            widget=ModelsWidget(forms.Textarea({"rows": 2})),
+            help_text="Names or patterns such as gpt-4o*. Leave empty for all that the team may use.",
+        )
 
 
 class BudgetForm(forms.Form):
@@ -114,12 +123,17 @@ def make(request: HttpRequest, person: User) -> HttpResponse:
         facts = form.cleaned_data
         try:
             key, text = self_service.make_key(
-                person, facts["team"], facts["name"], facts["owner"] or person, facts["budget_month"]
+                person,
+                facts["team"],
+                facts["name"],
+                facts["owner"] or person,
+                facts["budget_month"],
+                facts["allowed_models"],
             )
         except ValidationError as error:
             form.add_error(None, error.messages)
         else:
-            return render(request, "my_usage/new_key.html", {"key": key, "text": text})
+            return _show_secret(request, key, text)
     return show(request, person, form)
 
 
@@ -131,7 +145,7 @@ def rotate(request: HttpRequest, person: User, key_id: int) -> HttpResponse:
         key, text = self_service.rotate_key(person, key_id, ROTATION_GRACE)
     except ValidationError:  # it is revoked
         return HttpResponseRedirect(reverse("my_usage:show"))
-    return render(request, "my_usage/new_key.html", {"key": key, "text": text, "is_rotated": True})
+    return _show_secret(request, key, text, is_rotated=True)
 
 
 @require_POST
@@ -151,6 +165,12 @@ def set_budget(request: HttpRequest, person: User, key_id: int) -> HttpResponse:
         return HttpResponse("The budget is no amount of dollars.", status=400, content_type="text/plain")
     self_service.set_budget(person, key_id, form.cleaned_data["budget_month"])
     return HttpResponseRedirect(reverse("my_usage:show"))
+
+
+def _show_secret(request: HttpRequest, key: AccessKey, text: str, *, is_rotated: bool = False) -> HttpResponse:
+    """Renders the page with a key's new secret, which is shown only once."""
+    context = {"handover": Handover(key, text, base_url(request)), "is_rotated": is_rotated}
+    return render(request, "my_usage/new_key.html", context)
 
 
 def facts_for(person: User, key: AccessKey) -> KeyFacts:

@@ -6,7 +6,8 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.postgres.fields import ArrayField
-from django.db.models import Count, Q, QuerySet, TextField
+from django.db.models import Count, Field, Q, QuerySet, TextField
+from django.forms import Field as FormField
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -18,6 +19,7 @@ from unfold.views import ChangeList
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from proxyapi.pages.admin_forms import LinesField, SpenderForm, TeamForm
+from proxyapi.pages.handover.model_list import ModelsField, ModelsWidget
 from proxyapi.team_models import SpenderColumns, Team, TeamMember
 from usage.admin_pages.access import may_see
 from usage.admin_pages.admin_base import GuardedAdmin
@@ -42,6 +44,17 @@ class SpenderAdmin(GuardedAdmin):
         ArrayField: {"form_class": LinesField, "widget": UnfoldAdminTextareaWidget({"rows": 3})},
         TextField: {"widget": UnfoldAdminTextareaWidget({"rows": 3})},
     }
+
+    def formfield_for_dbfield(
+        self, db_field: Field[Any, Any], request: HttpRequest, **options: Any
+    ) -> FormField | None:
+        """Returns the form field of a column; allowed models are chosen from a list with prices."""
+        if db_field.name == "allowed_models":
+            widget = ModelsWidget(UnfoldAdminTextareaWidget({"rows": 3}))
+            # Compared with the row, not with a hidden field: that would need the same order.
+            options |= {"form_class": ModelsField, "widget": widget, "show_hidden_initial": False}
+        found: FormField | None = super().formfield_for_dbfield(db_field, request, **options)
+        return found
 
     def has_delete_permission(self, request: HttpRequest, obj: object | None = None) -> bool:
         return False

@@ -246,7 +246,7 @@ def test_a_key_is_made_used_and_revoked(site: Gateway, sign_in: SignIn) -> None:
     page.get_by_role("button", name="Save").first.click()
     text = page.locator("#key-text").inner_text()
     site.wait_until_known(text)
-    page.locator("[data-copy=key-curl]").click()
+    page.locator("[data-copy=snippet-1-1]").click()
     answer = json.loads(run(page.evaluate("navigator.clipboard.readText()")))
     assert answer["object"] == "chat.completion"
     site.rows("WHERE key_name = 'made here' AND outcome = 'success'", at_least=1)

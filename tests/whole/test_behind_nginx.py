@@ -144,7 +144,7 @@ def test_forms_lead_on_below_the_path(site: Site, admin: httpx2.Client) -> None:
     walk = LinkWalk(admin, site.origin, ROOT)
     form = {"name": f"key-{uuid4().hex}", "log_bodies": "inherit"}
     shown = post(admin, "proxyapi/accesskey/add/", form, leads_on=False)
-    assert f"curl {site.base}/openai \\" in unescape(shown.text)
+    assert f"curl {site.base}/v1/chat/completions \\" in unescape(shown.text)
     walk.look_at(shown)
     text = re.search(r'id="key-text"[^>]*>(cp-[^<]+)<', shown.text)
     assert text is not None

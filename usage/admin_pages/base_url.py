@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import get_script_prefix
 
 
 def base_url(request: HttpRequest) -> str:
-    """Returns the URL at which the gateway is served: `https://host`, or `https://host/ai` under a root path."""
+    """Returns the URL at which the gateway is served: `https://host`, or `https://host/ai` under a root path.
+
+    The setting PUBLIC_URL comes first: whoever opens a page by another address, such as that of a tunnel, hands out
+    commands to people who have no tunnel.
+    """
+    if settings.PUBLIC_URL:
+        return str(settings.PUBLIC_URL)
     return request.build_absolute_uri(get_script_prefix()).rstrip("/")
 
 

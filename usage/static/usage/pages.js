@@ -5,17 +5,20 @@
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;
-  const text = document.getElementById(button.dataset.copy).textContent;
-  const said = button.textContent;
+  const source = document.getElementById(button.dataset.copy);
+  button.dataset.label ??= button.textContent;
+  let said = "Copied";
   try {
-    await navigator.clipboard.writeText(text);
-    button.textContent = "Copied";
+    await navigator.clipboard.writeText(source.textContent);
   } catch {
-    // Without TLS there is no clipboard: select the text instead.
-    getSelection().selectAllChildren(document.getElementById(button.dataset.copy));
-    button.textContent = "Selected";
+    // Without TLS there is no clipboard: select the text, and copy what is selected if the browser still can.
+    getSelection().selectAllChildren(source);
+    if (!document.execCommand("copy")) said = "Selected";
   }
-  setTimeout(() => { button.textContent = said; }, 1500);
+  button.textContent = said;
+  const status = document.getElementById("copied"); // what a screen reader says
+  if (status) status.textContent = said;
+  setTimeout(() => { button.textContent = button.dataset.label; }, 1500);
 });
 
 document.addEventListener("change", (event) => {

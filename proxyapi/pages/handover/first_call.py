@@ -1,0 +1,126 @@
+"""Finds a first call for a new key: an endpoint and a model that the key and its team may use."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.utils import timezone
+
+from proxyapi.keys.globs import is_allowed
+from proxyapi.models import AccessKey
+from proxyapi.pages.handover.model_list import custom_prices
+from proxyapi.team_models import SpenderColumns
+from usage.custom_prices import CustomPrice
+from usage.prices.price_sources import find_rates, listed_models
+
+HELLO = "Hello"
+NO_MODEL = "MODEL-NAME"  # stands where no model is known that the key may use
+# The name of one model, not a pattern; it needs no quotes in a shell.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]*")
+EMBEDDING = re.compile(r"embedding")
+ONLY_RESPONSES = re.compile(r"-pro$|codex|deep-research")  # OpenAI has these models in the Responses API only
+# Models of other endpoints (sound, pictures, old completions), and those that need more than a text.
+NO_TEXT_MODEL = re.compile(
+    r"audio|realtime|live|translat|transcri|whisper|tts|image|dall-e|sora|moderation|instruct|davinci|babbage|curie|^ada"
+    r"|deep-research|computer-use|:"
+)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An endpoint that a first call can go to. `route` is its path; `family` is empty in the simple API.
+
+    `method` and `result` are how the official SDKs name the method and the text of its answer; empty if they have none.
+    """
+
+    route: str
+    family: str = ""
+    method: str = ""
+    result: str = ""
+
+    def body(self, model: str) -> dict[str, object]:
+        """Returns the body of the first call, as JSON has it."""
+        if self.route in ("/v1/chat/completions", "/openai"):
+            return {"model": model, "messages": [{"role": "user", "content": HELLO}]}
+        return {"model": model, "input": HELLO}
+
+
+CHAT = Endpoint(
+    "/v1/chat/completions", "chat/completions", "chat.completions.create", "choices[0].message.content"
+)  # fmt: skip
+RESPONSES = Endpoint("/v1/responses", "responses", "responses.create", "output_text")
+EMBEDDINGS = Endpoint("/v1/embeddings", "embeddings", "embeddings.create", "data[0].embedding")
+SIMPLE_CHAT, SIMPLE_RESPONSES = Endpoint("/openai"), Endpoint("/openai2")
+
+
+@dataclass(frozen=True)
+class FirstCall:
+    """A first call: an endpoint and the name of a model, `NO_MODEL` if none is known.
+
+    `may_use_responses` says whether the same model can be called at `/v1/responses`, too, as Codex does it.
+    """
+
+    endpoint: Endpoint
+    model: str
+    may_use_responses: bool
+
+    @property
+    def body(self) -> dict[str, object]:
+        """The body of the call, as JSON has it."""
+        return self.endpoint.body(self.model)
+
+
+def find_first_call(key: AccessKey) -> FirstCall:
+    """Finds an endpoint and a model that a key and its team may use; if there are none, the usual endpoint."""
+    model = _find_model(key)
+    fitting = _fitting(model)
+    endpoint = next((one for one in fitting if _may_call(key, one)), fitting[0])
+    return FirstCall(endpoint, model, RESPONSES in fitting and _may_call(key, RESPONSES))
+
+
+def spenders_of(key: AccessKey) -> tuple[SpenderColumns, ...]:
+    """Returns the key and, if it belongs to a team, its team: what both allow, the key may do."""
+    return (key,) if key.team is None else (key, key.team)
+
+
+def _fitting(model: str) -> tuple[Endpoint, ...]:
+    """Returns the endpoints that take a model, the usual one first."""
+    if EMBEDDING.search(model):
+        return (EMBEDDINGS,)
+    if ONLY_RESPONSES.search(model):
+        return RESPONSES, SIMPLE_RESPONSES
+    return CHAT, RESPONSES, SIMPLE_CHAT, SIMPLE_RESPONSES
+
+
+def _may_call(key: AccessKey, endpoint: Endpoint) -> bool:
+    """Returns whether the endpoint is open on this gateway, and the key and its team may use it."""
+    is_open = not endpoint.family or endpoint.family in settings.V1_ROUTES
+    return is_open and all(is_allowed(endpoint.route, one.allowed_routes) for one in spenders_of(key))
+
+
+def _find_model(key: AccessKey) -> str:
+    """Finds a model that a key and its team may use, with a price if one of them has a budget; else `NO_MODEL`."""
+    spenders = spenders_of(key)
+    prices = custom_prices() if any(budget is not None for one in spenders for budget in one.budgets.values()) else None
+    for model in _candidates(spenders):
+        may_use = all(is_allowed(model, one.allowed_models) for one in spenders)
+        if may_use and (prices is None or _has_price(model, prices)):
+            return model
+    return NO_MODEL
+
+
+def _candidates(spenders: tuple[SpenderColumns, ...]) -> Iterator[str]:
+    """Yields models for a first call: the default one, those that the key and its team name, the price list's."""
+    yield settings.DEFAULT_MODEL
+    named = [name for one in spenders for name in one.allowed_models if NAME.fullmatch(name)]
+    # A fine-tuned model has colons in its name, and answers as its base does.
+    yield from (name for name in named if not NO_TEXT_MODEL.search(name.replace(":", "")))
+    listed = (name for name in listed_models() if NAME.fullmatch(name) and not NO_TEXT_MODEL.search(name))
+    yield from sorted(listed, key=lambda name: (bool(ONLY_RESPONSES.search(name)), len(name), name))
+
+
+def _has_price(model: str, prices: list[CustomPrice]) -> bool:
+    return find_rates(model.lower(), "default", timezone.now(), prices) is not None

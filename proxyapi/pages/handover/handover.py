@@ -1,0 +1,76 @@
+"""What the page of a new secret shows: the secret, what the key may do, the tabs, and the message for a colleague.
+
+All of it contains the secret, or belongs to a page that does: it is made for one answer, and stored nowhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from proxyapi.models import AccessKey
+from proxyapi.pages.handover import key_words, snippets
+from proxyapi.pages.handover.first_call import NO_MODEL, find_first_call
+from proxyapi.pages.handover.snippets import Access, Tab
+from proxyapi.pages.key_sessions import SITE_PATH
+from usage.untrusted_text import escape_invisible
+
+
+@dataclass(frozen=True)
+class Handover:
+    """A key with its new secret, to be handed over. `address` is the gateway's own, without a slash at its end."""
+
+    key: AccessKey
+    secret: str
+    address: str
+
+    @cached_property
+    def access(self) -> Access:
+        """How the gateway is reached with the secret, and a first call that the key may make."""
+        return Access(self.address, self.secret, find_first_call(self.key))
+
+    @property
+    def summary(self) -> str:
+        """The key's name, limits and budgets in words."""
+        return key_words.summary(self.key)
+
+    @property
+    def tabs(self) -> list[Tab]:
+        """What to copy for each client."""
+        return snippets.tabs(self.access)
+
+    @property
+    def has_model(self) -> bool:
+        """Whether a model for the first call is known; otherwise its place is to be filled in."""
+        return self.access.first_call.model != NO_MODEL
+
+    @property
+    def message(self) -> str:
+        """The message for a colleague: plain text, with the secret and everything that is needed to use it."""
+        facts = {
+            "Base URL": self.access.base_url,
+            "Key": self.secret,
+            "Models": key_words.models(self.key),
+            "Budget": self._budget,
+            "My usage": f"{self.address}{SITE_PATH} (sign in with the key)",
+        }
+        curl, variables = snippets.curl(self.access), snippets.environment(self.access)
+        parts = [
+            f"This is your key “{escape_invisible(self.key.name)}” for OpenAI's API. Keep it secret.",
+            "\n".join(f"{name}: {fact}" for name, fact in facts.items()),
+            f"A first call, in a shell:{self._hint}",
+            curl.text,
+        ]
+        if self.access.first_call.endpoint.method:
+            parts += [variables.hint, variables.text]
+        return "\n\n".join(parts)
+
+    @property
+    def _hint(self) -> str:
+        return "" if self.has_model else f" (put the name of a model in the place of {NO_MODEL})"
+
+    @property
+    def _budget(self) -> str:
+        own = key_words.budgets(self.key) or "none of its own"
+        of_team = key_words.budgets(self.key.team) if self.key.team else ""
+        return f"{own}; {of_team} for all keys of the team together" if of_team else own

@@ -1,0 +1,62 @@
+"""What a key may do, in words: its models, limits and budgets, and those of its team."""
+
+from __future__ import annotations
+
+from proxyapi.models import AccessKey
+from proxyapi.team_models import SpenderColumns
+from usage.page_data.formatting import count, dollars
+from usage.untrusted_text import escape_invisible
+
+SPANS = {"day": "a day", "month": "a month", "total": "in total"}
+
+
+def summary(key: AccessKey) -> str:
+    """Returns a sentence with a key's name, limits and budgets, and one with its team's, if the team has any."""
+    allowances = _allowances(key)
+    if key.max_output_tokens is not None:
+        allowances.append(f"get up to {count(key.max_output_tokens)} output tokens a call")
+    until = "" if key.expires_at is None else f", until {key.expires_at:%Y-%m-%d %H:%M} UTC"
+    name = f"The key “{escape_invisible(key.name)}”"
+    own = f"{name} may {_listed(allowances)}{until}."
+    if not allowances:
+        own = f"{name} has no limit and no budget of its own{until}."
+    if key.team is None or not (of_team := _allowances(key.team)):
+        return own
+    return f"{own} All keys of its team “{escape_invisible(key.team.name)}” together may {_listed(of_team)}."
+
+
+def models(key: AccessKey) -> str:
+    """Returns the models that a key may use, in words: names and patterns, or all."""
+    own, of_team = (_names(one.allowed_models) if one else "" for one in (key, key.team))
+    if own and of_team and own != of_team:
+        return f"{own}; of these, only what the team may use: {of_team}"
+    return own or of_team or "all"
+
+
+def budgets(row: SpenderColumns) -> str:
+    """Returns the budgets of a key or a team in words, such as "$1.00 a day, $20.00 a month"; empty without any."""
+    return ", ".join(
+        f"{dollars(budget)} {SPANS[span]}" for span, budget in row.budgets.items() if budget is not None
+    )  # fmt: skip
+
+
+def _allowances(row: SpenderColumns) -> list[str]:
+    """Returns what the limits of a key or a team allow, as phrases that follow "may"."""
+    told = (
+        (row.allowed_models, f"use {_names(row.allowed_models)}"),
+        (row.allowed_routes, f"call {_names(row.allowed_routes)}"),
+        (budgets(row), f"spend up to {budgets(row)}"),
+        (row.requests_per_minute, f"make up to {count(row.requests_per_minute)} requests a minute"),
+        (row.tokens_per_minute, f"take up to {count(row.tokens_per_minute)} tokens a minute"),
+        (row.parallel_calls, f"run up to {count(row.parallel_calls)} calls at a time"),
+    )
+    return [phrase for is_limited, phrase in told if is_limited]
+
+
+def _names(names: list[str]) -> str:
+    return escape_invisible(", ".join(names))
+
+
+def _listed(phrases: list[str]) -> str:
+    """Joins phrases to "a, b and c"."""
+    return " and ".join(filter(None, [", ".join(phrases[:-1]), *phrases[-1:]]))

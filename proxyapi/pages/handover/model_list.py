@@ -1,0 +1,98 @@
+"""The form field of allowed models: a list of all models with a price, to choose from, beside patterns as lines.
+
+It works without scripts. Models of the list that are allowed are ticked; everything else that is allowed, such as
+`gpt-4o*`, is in the lines. What is sent is the lines and the ticked models together.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from django import forms
+from django.template.loader import render_to_string
+from django.utils import timezone
+from django.utils.datastructures import MultiValueDict
+from django.utils.safestring import SafeString
+
+from proxyapi.pages.admin_forms import LinesField, lines_of
+from usage.custom_prices import CustomPrice
+from usage.models import ModelPrice
+from usage.prices.price_sources import find_rates, listed_models
+from usage.prices.published_prices import ModelRates
+
+# The name of a model as calls state it. The list of prices has others: `ft:gpt-4o`, `decisions:gpt-6-luna`, `gpt-4o*`.
+CALLABLE = re.compile(r"[A-Za-z0-9](?:[\w./-]*[A-Za-z0-9])?", re.ASCII)
+CHOSEN = "{}-chosen"  # the name of the boxes of the form field with the name in the braces
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """A model with a price, as it is offered to people; `price` is in words."""
+
+    name: str
+    price: str
+
+
+def custom_prices() -> list[CustomPrice]:
+    """Returns the prices that administrators have set."""
+    return [row.as_custom_price() for row in ModelPrice.objects.all()]
+
+
+def known_models() -> list[KnownModel]:
+    """Returns all models that have a price now, by name."""
+    custom, now = custom_prices(), timezone.now()
+    names = listed_models() | {price.model for price in custom}
+    rates = {name: find_rates(name.lower(), "default", now, custom) for name in names if CALLABLE.fullmatch(name)}
+    return [KnownModel(name, price_in_words(found)) for name, found in sorted(rates.items()) if found is not None]
+
+
+def price_in_words(price: ModelRates) -> str:
+    """Returns a model's price for short prompts in words, such as "$0.15 in, $0.6 out": dollars per million tokens."""
+    rates = {unit: price.rate(unit, 0) for unit in ("input", "output", "characters")}
+    words = {"input": "{} in", "output": "{} out", "characters": "{} per million characters"}
+    parts = [words[unit].format(f"${rate.normalize():f}") for unit, rate in rates.items() if rate is not None]
+    if price.per_minute is not None:
+        parts.append(f"${price.per_minute.normalize():f} a minute")
+    if price.per_picture:
+        parts.append(f"${min(price.per_picture.values()).normalize():f} a picture and more")
+    return "free" if price.is_free else ", ".join(parts) or "priced by what is made"
+
+
+class ModelsWidget(forms.Widget):
+    """The widget of allowed models: a text area for patterns, and a box for each model with a price."""
+
+    def __init__(self, textarea: forms.Textarea) -> None:
+        super().__init__()
+        self.textarea = textarea
+
+    def render(
+        self, name: str, value: object, attrs: Mapping[str, object] | None = None, renderer: object = None
+    ) -> SafeString:
+        """Renders the text area with the patterns, and the boxes of the models; the allowed ones are ticked."""
+        allowed, models = lines_of(str(value or "")), known_models()
+        known = {model.name for model in models}
+        others = "\n".join(line for line in allowed if line not in known)
+        field = self.textarea.render(name, others, dict(attrs or {}))
+        context = {"textarea": field, "name": CHOSEN.format(name), "models": models, "chosen": known & {*allowed}}
+        return render_to_string("admin/proxyapi/models.html", context)
+
+    def value_from_datadict(self, data: Mapping[str, object], files: object, name: str) -> str:
+        """Returns the lines of the text area and the ticked models, each once, as lines."""
+        box = CHOSEN.format(name)
+        chosen = data.getlist(box) if isinstance(data, MultiValueDict) else []
+        return "\n".join(dict.fromkeys([*lines_of(str(data.get(name) or "")), *map(str, chosen)]))
+
+    def value_omitted_from_data(self, data: Mapping[str, object], files: object, name: str) -> bool:
+        """Returns whether a form has sent neither lines nor ticked models."""
+        return name not in data and CHOSEN.format(name) not in data
+
+
+class ModelsField(LinesField):
+    """A form field for allowed models: patterns in lines, and models of the list. Their order has no meaning."""
+
+    def has_changed(self, initial: object, data: object) -> bool:
+        """Returns whether other models are allowed than before."""
+        before = lines_of(initial) if isinstance(initial, str) else initial
+        return {*(before or ())} != {*lines_of(str(data or ""))}  # type: ignore[misc]  # `initial` is a list otherwise

@@ -1,0 +1,50 @@
+"""The usual kinds of keys, with which the form of a new key can be filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+
+from django.utils import timezone
+
+PARAMETER = "preset"  # in the address of the form
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A usual kind of key: its name in addresses, its label, values of the form's fields, and how long it is valid."""
+
+    name: str
+    label: str
+    values: Mapping[str, object]
+    lifetime: timedelta | None = None
+
+    def initial(self) -> dict[str, object]:
+        """Returns what the form of a new key begins with, by field."""
+        if self.lifetime is None:
+            return {**self.values}
+        return {**self.values, "expires_at": (timezone.now() + self.lifetime).replace(second=0, microsecond=0)}
+
+
+# A person is bounded by the month; a service, which nobody watches, by the day, too; an evaluation ends by itself.
+PRESETS = (
+    Preset("person", "Person: $20 a month", {"budget_month": Decimal(20), "parallel_calls": 5}),
+    Preset(
+        "service",
+        "Service: $20 a day, $200 a month",
+        {"budget_day": Decimal(20), "budget_month": Decimal(200), "requests_per_minute": 600, "parallel_calls": 50},
+    ),
+    Preset(
+        "evaluation",
+        "Evaluation: $10 in total, for 14 days",
+        {"budget_total": Decimal(10), "parallel_calls": 20},
+        timedelta(days=14),
+    ),
+)
+
+
+def find_preset(name: str | None) -> Preset | None:
+    """Returns the preset with a name; None if there is none."""
+    return next((preset for preset in PRESETS if preset.name == name), None)

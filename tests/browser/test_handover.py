@@ -1,0 +1,56 @@
+"""A key is made from a preset and a list of models, and handed over: at every width, and with the keyboard."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import LOOKS, SignIn, take
+from tests.support.servers.gateway import Gateway
+
+ADD = "/admin/proxyapi/accesskey/add/"
+TOO_WIDE = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+WIDTHS = {**LOOKS, "wide": {"viewport": {"width": 1440, "height": 1000}, "color_scheme": "dark"}}
+
+
+def make_key(page: Page, site: Gateway, name: str) -> None:
+    page.goto(site.url + ADD)
+    page.get_by_role("link", name="Evaluation: $10 in total, for 14 days").click()
+    assert page.locator("[name=budget_total]").input_value() == "10"
+    page.fill("[name=name]", name)
+    page.get_by_text("Choose from the models with a price").click()
+    page.get_by_role("checkbox", name=re.compile("^gpt-4o-mini ")).check()
+    assert not page.evaluate(TOO_WIDE)
+
+
+def save(page: Page) -> None:
+    page.get_by_role("button", name="Save").first.click()
+    expect(page.get_by_role("heading", name="A message for a colleague")).to_be_visible()
+
+
+@pytest.mark.parametrize("look", WIDTHS)
+def test_the_pages_fit(site: Gateway, sign_in: SignIn, look: str, tmp_path: Path) -> None:
+    page = sign_in(site, **WIDTHS[look])
+    make_key(page, site, f"seen {look}")
+    page.locator(".cp-models").scroll_into_view_if_needed()
+    take(page, f"key-form-{look}", tmp_path)
+    save(page)
+    expect(page.get_by_text("may use gpt-4o-mini, spend up to $10.00 in total and run up to 20 calls")).to_be_visible()
+    for label in ("curl", "Python", "Node", "Environment", "Codex", "LangChain"):
+        page.get_by_text(label, exact=True).click()
+        assert not page.evaluate(TOO_WIDE), label
+    page.get_by_text("Python", exact=True).click()
+    take(page, f"key-made-{look}", tmp_path)
+
+
+def test_the_tabs_are_read_with_the_keyboard(site: Gateway, sign_in: SignIn) -> None:
+    page = sign_in(site)
+    make_key(page, site, "by keyboard")
+    save(page)
+    page.get_by_label("curl", exact=True).focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_label("Python", exact=True)).to_be_checked()
+    expect(page.locator(".cp-pick pre:visible")).to_contain_text("from openai import OpenAI")
