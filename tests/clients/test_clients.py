@@ -14,8 +14,11 @@ from pathlib import Path
 import pytest
 
 from chatproxy.configuration import setting_reader
+from proxyapi.models import AccessKey
+from proxyapi.pages.handover.handover import Handover
 from tests.clients.tap import Tap, tapped
 from tests.simulator.server import Simulator
+from tests.support.callers.copied import run_copied
 from tests.support.servers.gateway import SECURITY_KEY, UPSTREAM_KEY, Gateway
 
 HERE = Path(__file__).resolve().parent
@@ -118,6 +121,20 @@ def test_a_client_holds_its_conversation(
     assert [sent.path for sent in tap.sent] == [call.route for call in calls]
     check_upstream([(call, sent.body) for call, sent in zip(calls, tap.sent, strict=True)], simulator)
     check_ledger([(call, len(sent.body)) for call, sent in zip(calls, tap.sent, strict=True)], gateway, earlier)
+
+
+@pytest.mark.parametrize("model", ["gpt-4o-mini", "gpt-5-pro", "text-embedding-3-small"])
+def test_what_the_page_of_a_new_key_has_for_them_works(model: str, gateway: Gateway, tmp_path: Path) -> None:
+    """The tabs Node and LangChain, as they are copied; those of curl and Python are tested beside their module."""
+    key = AccessKey(allowed_models=[model])
+    copied = {tab.label: tab.snippets[0].text for tab in Handover(key, SECURITY_KEY, gateway.url).tabs}
+    (tmp_path / "node_modules").symlink_to(HERE / "node" / "node_modules")
+    earlier = gateway.count()
+
+    assert run_copied(copied["Node"], tmp_path, str(PROGRAMS / "node"), "--input-type=module", "-e").strip()
+    assert run_copied(copied["LangChain"], tmp_path, str(PROGRAMS / "python"), "-I", "-c").strip()
+    rows = gateway.rows(at_least=earlier + 2)[earlier:]
+    assert [row["request_model"] for row in rows] == [model, model]
 
 
 def check_upstream(sent: list[tuple[Call, bytes]], simulator: Simulator) -> None:

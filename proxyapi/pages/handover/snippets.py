@@ -125,7 +125,12 @@ def _langchain(access: Access) -> Snippet:
     kind, more, use = {
         CHAT: ("ChatOpenAI", "", f"model.invoke({json.dumps(HELLO)}).content"),
         RESPONSES: ("ChatOpenAI", "    use_responses_api=True,\n", f"model.invoke({json.dumps(HELLO)}).content"),
-        EMBEDDINGS: ("OpenAIEmbeddings", "", f"model.embed_query({json.dumps(HELLO)})"),
+        # Otherwise it fetches a tokenizer from another host, and sends numbers in the place of text.
+        EMBEDDINGS: (
+            "OpenAIEmbeddings",
+            "    check_embedding_ctx_length=False,\n",
+            f"model.embed_query({json.dumps(HELLO)})",
+        ),
     }[access.first_call.endpoint]
     text = (
         f"from langchain_openai import {kind}\n\n"

@@ -101,7 +101,6 @@ def test_the_first_call_works(endpoint: Endpoint, gateway: Gateway, tmp_path: Pa
     assert json.loads(run_copied(found["curl"][0], tmp_path))["object"]
     assert run_copied(found["Python"][0], tmp_path, sys.executable, "-I", "-c").strip()
     assert "Model(" in run_copied(found["Environment"][0] + USE_OF_ENVIRONMENT, tmp_path)
-    routes = [
-        row["route"] for row in gateway.rows("WHERE key_name = %s", [f"handed over for {endpoint.route}"], at_least=3)
-    ]
+    succeeded = "WHERE key_name = %s AND outcome = 'success'"
+    routes = [row["route"] for row in gateway.rows(succeeded, [f"handed over for {endpoint.route}"], at_least=3)]
     assert routes == [endpoint.route, endpoint.route, "/v1/models"]
