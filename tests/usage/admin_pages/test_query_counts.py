@@ -47,7 +47,8 @@ LISTS = {
     "/admin/usage/errors/export.csv": 5,
     "/admin/usage/errors/export.json": 5,
 }
-OF_A_KEY = {"change/": 6, "usage/": 12, "usage.json": 12, "rotate/": 4, "revoke/": 4}
+# The form of a key reads the custom prices, for its list of models.
+OF_A_KEY = {"change/": 7, "usage/": 12, "usage.json": 12, "rotate/": 4, "revoke/": 4}
 MANY = 30
 WITH_ALERTS = ("/admin/", "/admin/usage/dashboard.json")  # a query more, for the line of open alerts
 
