@@ -62,6 +62,7 @@ SECOND_STEP = "mfa_authenticate"
 PROOFS = (SECOND_STEP, "account_reauthenticate", "mfa_reauthenticate", "mfa_reauthenticate_webauthn")
 LOGIN_VIEWS = (ADMIN_LOGIN, KEY_LOGIN, *PROOFS)
 PENDING_LOGIN = "account_login"  # where a session has the login whose second factor is missing (django-allauth)
+SHOWN_PROOFS = "account_authentication_methods"  # where a session lists the proofs that were right (django-allauth)
 # The forms that change a password: the device on which one is sent gets a new cookie.
 PASSWORD_FORMS = ("admin:password_change", "admin:auth_user_password_change")
 
@@ -79,7 +80,7 @@ class LoginThrottle:
         if request.method != "POST" or response.status_code != 302 or match is None:
             return response
         with suppress(OperationalError, InterfaceError):  # the login or the change of the password has succeeded anyway
-            if limits := getattr(request, "login_limits", ()):
+            if (limits := getattr(request, "login_limits", ())) and has_succeeded(request, match.view_name):
                 take_back(limits)
             if match.view_name in (ADMIN_LOGIN, SECOND_STEP, *PASSWORD_FORMS):
                 remember_user(request, response)
@@ -103,6 +104,7 @@ class LoginThrottle:
             return unavailable_page(error)
         if not seconds:
             request.login_limits = limits  # type: ignore[attr-defined]  # read in __call__, once the view has answered
+            request.proofs_before = shown_proofs(request)  # type: ignore[attr-defined]  # likewise
             return None
         counters.count_refusal(REFUSED)
         facts = {"minutes": math.ceil(seconds / 60)}
@@ -114,6 +116,23 @@ class LoginThrottle:
             answer = render(request, "login_throttled.html", facts, status=429)
         answer["Retry-After"] = str(math.ceil(seconds))
         return answer
+
+
+def has_succeeded(request: HttpRequest, view_name: str) -> bool:
+    """Returns whether an attempt, which was answered by a redirect, was right.
+
+    The forms of `PROOFS` also redirect whoever may not use them, for example before the second factor was shown. So
+    the session must have gained a proof.
+    """
+    if view_name not in PROOFS:
+        return True
+    proofs = shown_proofs(request)
+    return bool(proofs) and proofs != getattr(request, "proofs_before", None)
+
+
+def shown_proofs(request: HttpRequest) -> list[object]:
+    """Returns the proofs that were right in this session, as a new list, with the time of each."""
+    return list(request.session.get(SHOWN_PROOFS) or ())
 
 
 def limits_of(view_name: str, request: HttpRequest) -> list[LoginLimit]:

@@ -110,6 +110,9 @@ def test_codes_cannot_be_guessed(gateway: Gateway, codes: list[str]) -> None:
         answer = browser.post(f"{FACTORS}authenticate/", data=form)
         if answer.status_code == 429:
             break
+        if number in (3, 8):  # forms that send on whoever is not signed in: no success, which would end the count
+            other = (f"{FACTORS}reauthenticate/", "/admin/accounts/password/")[number == 8]
+            browser.post(other, data={**form, "password": "wrong"})
     assert answer.status_code == 429
     browser.close()
 
