@@ -11,7 +11,7 @@ Every change is in the audit log, under the name of the person. All rules are he
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, timedelta
 from decimal import Decimal
 
 from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
@@ -20,6 +20,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.db.models import Q, QuerySet
+from django.utils import timezone
 
 from proxyapi.models import AccessKey
 from proxyapi.team_models import Team, TeamMember, TeamRole
@@ -135,8 +136,14 @@ def _check_member(person: User, team: Team, owner: User, budget_month: Decimal |
     if owner.pk != person.pk or not team.self_service:
         raise PermissionDenied
     most = team.keys_per_member
-    if most is not None and team.keys.filter(owner_user=person, revoked_at=None).count() >= most:
-        raise ValidationError(f"You have {most} keys in this team already, which is as many as it allows.")
+    # A key that was revoked counts until its month ends: another one in its place would have the whole budget again.
+    month = timezone.now().astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    counted = Q(revoked_at=None) | Q(revoked_at__gte=month)
+    if most is not None and team.keys.filter(counted, owner_user=person).count() >= most:
+        raise ValidationError(
+            f"You have {most} keys in this team already, which is as many as it allows. A key that was revoked counts"
+            " until the end of the month (UTC); rotate a key to get a new secret."
+        )
     highest = team.member_key_budget_month
     if highest is not None and (budget_month is None or budget_month > highest):
         raise ValidationError(f"A key of this team must have a budget of at most ${highest:.2f} a month.")

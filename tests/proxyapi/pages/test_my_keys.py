@@ -113,8 +113,14 @@ def test_a_member_makes_keys_within_what_the_team_allows(people: dict[str, User]
         people["member"], "Added in the team “research” for member, with budget per month 20.",
     )  # fmt: skip
 
-    Team.objects.update(self_service=False)
+    # A key that is revoked leaves no room for another budget in the same month.
+    assert client.post(f"{SITE}keys/{key.pk}/revoke").status_code == 302
+    assert "as many as it allows" in make("in its place")[1]
     AccessKey.objects.filter(name="mine").update(revoked_at="2026-01-01T00:00Z")
+    assert make("a month later")[0] == 200
+
+    Team.objects.update(self_service=False)
+    AccessKey.objects.filter(name="a month later").update(revoked_at="2026-01-01T00:00Z")
     assert make("no more")[0] == 400
 
 
