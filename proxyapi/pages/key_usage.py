@@ -49,13 +49,14 @@ class KeyFacts:
     """What the usage page of a key shows besides the usage: name, budgets and limits, of the key and of its team.
 
     `is_own` is true if the key's holder or the lead of its team has opened the page, and false for an administrator;
-    `sees_calls` is false for a lead, who sees no single call.
+    `sees_calls` is false for a lead, who sees no single call. With `owner`, only calls of that owner are shown.
     """
 
     ceilings: CeilingFacts
     team: CeilingFacts | None = None
     is_own: bool = False
     sees_calls: bool = True
+    owner: str | None = None
 
     @property
     def name(self) -> str:
@@ -98,7 +99,8 @@ def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, objec
         if not key.sees_calls:
             return found
         time_range, _ = range_or_default(request.GET, now)
-        return {**found, "own_calls": {"calls": read_newest_calls_of_key(key.name, time_range, NEWEST_CALLS)}}
+        calls = read_newest_calls_of_key(key.name, time_range, NEWEST_CALLS, key.owner)
+        return {**found, "own_calls": {"calls": calls}}
     return {**found, "newest_errors": {**found["used"], "sees_bodies": may_see_bodies(request)}}
 
 

@@ -7,6 +7,7 @@ that does not exist.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Concatenate, ParamSpec
 
@@ -174,5 +175,7 @@ def _show_secret(request: HttpRequest, key: AccessKey, text: str, *, is_rotated:
 
 
 def facts_for(person: User, key: AccessKey) -> KeyFacts:
-    """Returns what a person may see of a key: of an own one its calls, too, of a team's only sums."""
-    return KeyFacts.of(key, is_own=True, sees_calls=key.owner_user_id == person.pk)
+    """Returns what a person may see of a key: of an own one also their own calls, of a team's only sums."""
+    facts = KeyFacts.of(key, is_own=True, sees_calls=key.owner_user_id == person.pk)
+    # The text of an error may quote a prompt, and the key may have been another person's.
+    return replace(facts, owner=person.get_username())

@@ -48,12 +48,15 @@ def read_newest_failures(time_range: TimeRange, most: int) -> list[Request]:
     return list(_within(time_range).filter(FAILED).order_by("-request_id")[:most])
 
 
-def read_newest_calls_of_key(key: str, time_range: TimeRange, most: int) -> list[Request]:
+def read_newest_calls_of_key(key: str, time_range: TimeRange, most: int, owner: str | None = None) -> list[Request]:
     """Returns the newest `most` calls of one key that began in a range of time, the latest first.
 
-    Polls (the gateway's own requests for background responses) are left out.
+    With `owner`, only calls that were made while the key had this owner. Polls (the gateway's own requests for
+    background responses) are left out.
     """
-    return list(_within(time_range).filter(key_name=key, by_gateway=False).order_by("-request_id")[:most])
+    calls = _within(time_range).filter(key_name=key, by_gateway=False)
+    calls = calls if owner is None else calls.filter(owner=owner)
+    return list(calls.order_by("-request_id")[:most])
 
 
 def _within(time_range: TimeRange) -> QuerySet[Request]:

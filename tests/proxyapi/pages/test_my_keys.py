@@ -43,7 +43,7 @@ def people() -> dict[str, User]:
         for name, role in roles:
             TeamMember.objects.create(team=team, user=found[name], role=role)
             AccessKey.objects.issue(f"{name}s key", team=team, owner_user=found[name], budget_month=Decimal(10))
-            make_failure(key_name=f"{name}s key", error_message=f"words of {name}")
+            make_failure(key_name=f"{name}s key", owner=name, error_message=f"words of {name}")
     return found
 
 
@@ -70,6 +70,17 @@ def test_who_sees_and_changes_whose_key(people: dict[str, User], owner: str) -> 
     rotates = allowed(people, lambda client: client.post(f"{page}rotate").status_code == 200)
     revokes = allowed(people, lambda client: client.post(f"{page}revoke").status_code == 302)
     assert (sums, calls, rotates, revokes, budgets) == TABLE[owner]
+
+
+def test_a_new_owner_does_not_see_the_calls_of_the_old_one(people: dict[str, User]) -> None:
+    key = AccessKey.objects.get(name="members key")
+    key.owner_user = people["colleague"]
+    key.save(update_fields=["owner_user"])
+    make_failure(key_name=key.name, owner="colleague", error_message="words of the new owner")
+    client = browser_of(people["colleague"])
+    for path in ("", "data"):
+        page = client.get(f"{SITE}keys/{key.pk}/{path}").content.decode()
+        assert ("words of member" in page, "words of the new owner" in page) == (False, True)
 
 
 def test_the_list_names_no_other_key(people: dict[str, User]) -> None:
