@@ -37,8 +37,9 @@ class Accounts(DefaultAccountAdapter):  # type: ignore[misc]  # the library has 
     def post_login(self, request: HttpRequest, user: User, *, redirect_url: str | None, **_: Any) -> HttpResponse:
         """Leads a person on who has just signed in; limits the session if it was by single sign-on."""
         records = get_authentication_records(request, user)
-        if any(record["method"] == "socialaccount" for record in records):
-            request.session.set_expiry(SINGLE_SIGN_ON_SECONDS)
+        is_single_sign_on = any(record["method"] == "socialaccount" for record in records)
+        # None is Django's default; a sign-in at the issuer that was begun has left a short time (`views.start`).
+        request.session.set_expiry(SINGLE_SIGN_ON_SECONDS if is_single_sign_on else None)
         wanted = redirect_url if redirect_url and self.is_safe_url(redirect_url) else ""
         return HttpResponseRedirect(landing(user, wanted))
 

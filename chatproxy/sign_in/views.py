@@ -18,6 +18,8 @@ from chatproxy.sign_in.password_login import is_own
 from chatproxy.sign_in.provider import PROVIDER_ID, Issuer
 from chatproxy.sign_in.single_sign_on import refusal
 
+START_SECONDS = 600  # how long a stranger's session is kept, in which a sign-in at the issuer has begun
+
 
 @require_POST
 @never_cache
@@ -27,6 +29,8 @@ def start(request: HttpRequest) -> HttpResponse:
     # The library reads more parameters, with which a link could change what the issuer is asked.
     request.GET = QueryDict(urlencode({REDIRECT_FIELD_NAME: wanted}) if is_own(request, wanted) else "")
     request.POST = QueryDict()
+    if not request.user.is_authenticated:
+        request.session.set_expiry(START_SECONDS)
     try:
         answer: HttpResponse = OAuth2LoginView.adapter_view(Issuer(request, PROVIDER_ID))(request)
     except (RequestException, OAuth2Error, KeyError, ValueError):  # it does not answer, or not as an issuer does

@@ -28,6 +28,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from django.conf import settings
+from django.contrib.sessions.models import Session
 from django.db import Error, connection, transaction
 from django.db.backends.utils import CursorWrapper
 
@@ -124,8 +125,8 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
 
     * The rows of a month's calls are deleted when all of them are old enough, with their bodies and with the rows of
       other tables that belong to them.
-    * Old totals of minutes are deleted, too, the histograms of old hours are emptied, and the sums by label get fewer
-      names.
+    * Old totals of minutes and expired sessions are deleted, too, the histograms of old hours are emptied, and the sums
+      by label get fewer names.
     * At most a month, or a few days (`PRUNED_AT_ONCE`), are deleted, unless `all_at_once` is true.
     * The deletion ends early when `stopping` is set.
 
@@ -144,6 +145,7 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
     # Old totals of minutes are deleted, too, and the histograms of old hours are emptied.
     UsageTotal.objects.filter(span=Span.MINUTE, start__lt=min(now, last + PRUNED_AT_ONCE) - MINUTES_KEPT).delete()
     empty_old_histograms(now, stopping, all_at_once=all_at_once)
+    Session.objects.filter(expire_date__lt=now).delete()  # also those of strangers who have begun to sign in
     fold_labels(now)
     if settings.BODY_RETENTION_DAYS:
         wanted = now - timedelta(days=settings.BODY_RETENTION_DAYS)

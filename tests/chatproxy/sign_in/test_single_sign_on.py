@@ -35,6 +35,16 @@ print(json.dumps({
     "teams": sorted(user.memberships.values_list("team__name", "role")),
 }))
 """
+EXPIRY = """
+import sys
+from datetime import timedelta
+from django.utils import timezone
+from chatproxy.page_protection.signed_sessions import SessionStore
+key, hours = sys.stdin.read().split()
+later = timezone.now() + timedelta(hours=int(hours))
+store = SessionStore(key)
+print((store.get_expiry_date(modification=later) - timezone.now()).total_seconds())
+"""
 NewBrowser = Callable[[], httpx2.Client]
 
 
@@ -74,6 +84,11 @@ def run(gateway: Gateway, script: str, said: str = "") -> str:
     made = gateway.manage("shell", "--no-imports", "-c", script, said=said)
     assert made.returncode == 0, made.stderr
     return made.stdout
+
+
+def seconds_left(gateway: Gateway, browser: httpx2.Client, changed_in_hours: int = 0) -> float:
+    """How long the session of a browser lasts, from now, if it is changed in so many hours."""
+    return float(run(gateway, EXPIRY, f"{browser.cookies['chatproxy_session']} {changed_in_hours}"))
 
 
 def account(gateway: Gateway, email: str) -> dict[str, Any]:
@@ -205,6 +220,19 @@ def test_an_answer_counts_once(provider: OpenIDProvider, new_browser: NewBrowser
 )
 def test_strangers_cannot_register(new_browser: NewBrowser, page: str) -> None:
     assert new_browser().get(f"/admin/accounts/{page}").url.path == "/admin/login/"  # as every path that leads nowhere
+
+
+def test_a_stranger_leaves_a_session_for_ten_minutes(gateway: Gateway, new_browser: NewBrowser) -> None:
+    browser = new_browser()
+    form = {"csrfmiddlewaretoken": token_in(browser.get("/admin/login/"))}
+    assert browser.post("/admin/accounts/sso/login/", data=form).status_code == 200
+    assert 0 < seconds_left(gateway, browser) <= 600
+
+    # Who then signs in with a password instead has a session as long as everybody's.
+    page = browser.get("/admin/login/")
+    form = {"csrfmiddlewaretoken": token_in(page), "username": "admin", "password": ADMIN_PASSWORD}
+    assert browser.post("/admin/login/", data=form).url.path == "/admin/"
+    assert seconds_left(gateway, browser) > 24 * 3600
 
 
 def test_people_with_a_password_still_sign_in(gateway: Gateway) -> None:

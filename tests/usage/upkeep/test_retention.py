@@ -17,6 +17,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from django.contrib.sessions.models import Session
 from django.db import OperationalError, connection, connections
 from pytest_django.fixtures import Settings
 
@@ -61,6 +62,13 @@ def test_it_works(rows: list[dict[str, Any]]) -> None:
     assert stored_sums() == sums
     assert list(find_faults(Path("/nonexistent"))) == []
     assert prune(NOW) == Pruned(0, 0, False)
+
+
+def test_expired_sessions_are_deleted() -> None:
+    Session.objects.create(session_key="old", session_data="", expire_date=NOW - timedelta(seconds=1))
+    Session.objects.create(session_key="new", session_data="", expire_date=NOW + timedelta(hours=1))
+    prune(NOW)
+    assert [session.session_key for session in Session.objects.all()] == ["new"]
 
 
 def test_zero_keeps_everything_for_ever(rows: list[dict[str, Any]], settings: Settings) -> None:
