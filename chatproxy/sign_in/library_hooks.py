@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
@@ -9,10 +10,11 @@ from allauth.account.internal.flows.login import get_authentication_records, per
 from allauth.account.models import Login
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils import timezone
 
 from chatproxy.sign_in.password_login import is_own, landing
 
-SINGLE_SIGN_ON_SECONDS = 12 * 3600  # then the issuer is asked again, so that a person who has left does not stay
+SINGLE_SIGN_ON_TIME = timedelta(hours=12)  # then the issuer is asked again, so that a person who has left does not stay
 
 
 class Accounts(DefaultAccountAdapter):  # type: ignore[misc]  # the library has no types
@@ -38,8 +40,10 @@ class Accounts(DefaultAccountAdapter):  # type: ignore[misc]  # the library has 
         """Leads a person on who has just signed in; limits the session if it was by single sign-on."""
         records = get_authentication_records(request, user)
         is_single_sign_on = any(record["method"] == "socialaccount" for record in records)
-        # None is Django's default; a sign-in at the issuer that was begun has left a short time (`views.start`).
-        request.session.set_expiry(SINGLE_SIGN_ON_SECONDS if is_single_sign_on else None)
+        # A moment, and no number of seconds, which Django would count anew at each change of the session. None is
+        # Django's default; a sign-in at the issuer that was begun has left a short time (`views.start`).
+        end = timezone.now() + SINGLE_SIGN_ON_TIME
+        request.session.set_expiry(end if is_single_sign_on else None)
         wanted = redirect_url if redirect_url and self.is_safe_url(redirect_url) else ""
         return HttpResponseRedirect(landing(user, wanted))
 

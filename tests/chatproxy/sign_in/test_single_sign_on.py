@@ -108,6 +108,10 @@ def test_it_works(provider: OpenIDProvider, gateway: Gateway, new_browser: NewBr
     }  # fmt: skip
     assert browser.get("/admin/auth/user/").status_code == 403  # a viewer's rights, no more
 
+    # Twelve hours after the sign-in it ends, however the session is used.
+    for hours in (0, 10):
+        assert 11 * 3600 < seconds_left(gateway, browser, hours) <= 12 * 3600
+
     # The next sign-in brings what has changed at the issuer.
     provider.add_person("ada", groups=[], teams=["search:lead"])
     page = sign_in_at(new_browser(), "ada")
