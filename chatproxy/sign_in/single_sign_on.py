@@ -58,6 +58,8 @@ class SingleSignOn(DefaultSocialAccountAdapter):  # type: ignore[misc]  # the li
         request.signed_in_person = person  # type: ignore[attr-defined]  # for `save_user`, in the same request
         # What the issuer has sent is not kept: it is personal, and asked for at each sign-in.
         sociallogin.account.extra_data = {"issuer": settings.OIDC_ISSUER}
+        # The library's own table of addresses decides nothing here; an address in it would stop whoever has it now.
+        sociallogin.email_addresses = []
         if sociallogin.is_existing:
             sociallogin.account.save(update_fields=["extra_data"])
             apply_claims(sociallogin.user, person)

@@ -159,6 +159,15 @@ def test_an_account_is_not_taken_over(provider: OpenIDProvider, gateway: Gateway
     page = sign_in_at(new_browser(), "mallory")
     assert (page.status_code, "another account" in page.text) == (403, True)
 
+    # What the page advises helps: the address is removed from the other account.
+    run(
+        gateway,
+        "from django.contrib.auth.models import User;"
+        "User.objects.filter(email='carol@example.com').update(email='', username='carol before')",
+    )
+    assert sign_in_at(new_browser(), "mallory").status_code == 200
+    assert account(gateway, "carol@example.com")["name"] == "carol@example.com"
+
 
 def test_an_account_that_is_off_does_not_get_in(
     provider: OpenIDProvider, gateway: Gateway, new_browser: NewBrowser
