@@ -16,6 +16,7 @@ from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialApp, SocialLogin
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -53,6 +54,8 @@ class SingleSignOn(DefaultSocialAccountAdapter):  # type: ignore[misc]  # the li
                     f"There is another account with the e-mail address {person.email}. Ask an administrator to remove"
                     " the address from it, or to delete it."
                 )
+            if not sociallogin.is_existing:
+                check_user_name(person.email)
         except ClaimFault as fault:
             raise ImmediateHttpResponse(refusal(request, str(fault))) from None
         request.signed_in_person = person  # type: ignore[attr-defined]  # for `save_user`, in the same request
@@ -71,6 +74,8 @@ class SingleSignOn(DefaultSocialAccountAdapter):  # type: ignore[misc]  # the li
     def save_user(self, request: HttpRequest, sociallogin: SocialLogin, form: object = None) -> User:
         """Creates the account of a person who signs in for the first time."""
         person: ClaimedPerson = request.signed_in_person  # type: ignore[attr-defined]
+        # Without a name the library would make one from other claims, which the person may have chosen.
+        sociallogin.user.username = person.email
         with transaction.atomic():
             user: User = super().save_user(request, sociallogin, form)
             apply_claims(user, person)
@@ -93,6 +98,23 @@ class SingleSignOn(DefaultSocialAccountAdapter):  # type: ignore[misc]  # the li
         logger.warning("a single sign-on has failed: %s", type(error).__name__ if error else facts.get("error"))
         words = "The sign-in was not completed. Try again; if it fails again, tell an administrator."
         raise ImmediateHttpResponse(refusal(request, words))
+
+
+def check_user_name(name: str) -> None:
+    """Checks that a new account can have an e-mail address as its user name.
+
+    Raises:
+        ClaimFault: another account has the name, in whatever case, or Django does not allow it.
+    """
+    if User.objects.filter(username__iexact=name).exists():
+        raise ClaimFault(f"There is another account with the user name {name}. Ask an administrator to rename it.")
+    try:
+        User(username=name).clean_fields(exclude=[one.name for one in User._meta.fields if one.name != "username"])
+    except ValidationError:
+        raise ClaimFault(
+            f"Your e-mail address {name} cannot be a user name, which has at most 150 characters: letters, digits and"
+            " @ . + - _"
+        ) from None
 
 
 def claim_rules() -> ClaimRules:

@@ -169,6 +169,20 @@ def test_an_account_is_not_taken_over(provider: OpenIDProvider, gateway: Gateway
     assert account(gateway, "carol@example.com")["name"] == "carol@example.com"
 
 
+def test_nobody_chooses_a_user_name(provider: OpenIDProvider, gateway: Gateway, new_browser: NewBrowser) -> None:
+    run(gateway, "from django.contrib.auth.models import User; User.objects.create_user('Heidi@example.com')")
+    chosen = {"given_name": "admin2", "preferred_username": "admin2", "name": "admin2"}
+    for subject, email, words in (
+        ("heidi", "heidi@example.com", "another account with the user name"),
+        ("ivan", "i'van@example.com", "cannot be a user name"),
+    ):
+        provider.add_person(subject, email=email, **chosen)
+        page = sign_in_at(new_browser(), subject)
+        assert (page.status_code, words in page.text) == (403, True), page.text[-500:]
+    found = run(gateway, "from django.contrib.auth.models import User; print(User.objects.filter(username='admin2'))")
+    assert found == "<QuerySet []>\n"
+
+
 def test_an_account_that_is_off_does_not_get_in(
     provider: OpenIDProvider, gateway: Gateway, new_browser: NewBrowser
 ) -> None:
