@@ -14,12 +14,13 @@ from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import PermissionDenied
-from django.db.models import ManyToManyField, Model
+from django.db.models import ManyToManyField, Model, QuerySet
 from django.forms import ModelForm, ModelMultipleChoiceField
 from django.http import HttpRequest, HttpResponse
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from chatproxy.accounts.grants import groups_grantable_by, may_change_group, may_change_user, permissions_of
+from chatproxy.accounts.sign_in_tables import delete_sign_in_rows
 from usage.admin_pages.admin_base import GuardedAdmin
 
 Holder = TypeVar("Holder", bound=Model)
@@ -84,6 +85,16 @@ class UserAdmin(DjangoUserAdmin, GrantingAdmin[User]):  # type: ignore[type-arg,
 
     def may_change(self, request: HttpRequest, obj: User) -> bool:
         return may_change_user(request.user, obj)
+
+    def delete_model(self, request: HttpRequest, obj: User) -> None:
+        """Deletes a user, and what belongs to the user in tables that Django may not know now."""
+        delete_sign_in_rows([obj.pk])
+        super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """Deletes several users, and what belongs to them in tables that Django may not know now."""
+        delete_sign_in_rows(queryset.values_list("pk", flat=True))
+        super().delete_queryset(request, queryset)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str] | tuple[str, ...]:
         """Returns the read-only fields of a user's form; `is_superuser` is one of them for all but superusers."""

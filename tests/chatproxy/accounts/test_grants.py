@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, Permission, User
+from django.db import connection
 from django.test import Client
 
 from chatproxy.accounts.grants import groups_grantable_by, may_change_user, permissions_of
@@ -81,6 +82,21 @@ def test_it_works(manager: User, browser: Client) -> None:
     assert browser.post(f"{GROUPS}add/", {"name": "own", "permissions": [permission.pk]}).status_code == 302
     assert browser.post(f"{USERS}{weak.pk}/delete/", {"post": "yes"}).status_code == 302
     assert not User.objects.filter(pk=weak.pk).exists()
+
+
+@pytest.mark.parametrize("path", ["", "many"])
+def test_a_user_with_a_second_factor_is_deleted_when_they_are_switched_off(admin: Client, path: str) -> None:
+    """The library's tables stay, and Django knows nothing of them then."""
+    user = User.objects.create_user("ada")
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE mfa_authenticator (id bigserial PRIMARY KEY, user_id int REFERENCES auth_user)")
+        cursor.execute("INSERT INTO mfa_authenticator (user_id) VALUES (%s)", [user.pk])
+    if path:
+        form = {"action": "delete_selected", "_selected_action": [user.pk], "post": "yes"}
+        assert admin.post(USERS, form).status_code == 302
+    else:
+        assert admin.post(f"{USERS}{user.pk}/delete/", {"post": "yes"}).status_code == 302
+    assert not User.objects.filter(pk=user.pk).exists()
 
 
 @pytest.mark.parametrize("who", ["himself", "another"])
