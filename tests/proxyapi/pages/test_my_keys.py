@@ -138,6 +138,9 @@ def test_a_member_makes_keys_within_what_the_team_allows(people: dict[str, User]
 def test_a_lead_hands_keys_out_in_the_own_team_only(people: dict[str, User]) -> None:
     team, other = Team.objects.get(name=TEAM), Team.objects.get(name=OTHER)
     client = browser_of(people["lead"])
+    warning = "You see the secret of a key that you make for somebody else"
+    assert warning in client.get(SITE).content.decode()
+    assert warning not in browser_of(people["member"]).get(SITE).content.decode()
     form = {"team": team.pk, "name": "for a member", "owner": people["member"].pk, "budget_month": "500"}
     assert "cp-" in client.post(f"{SITE}keys/make", form).content.decode()
     assert AccessKey.objects.get(name="for a member").owner_user == people["member"]
