@@ -22,7 +22,7 @@ for model in (EmailAddress, SocialAccount, SocialApp, SocialToken):
 
 
 class SecondFactorAdmin(ReadOnlyAdmin):
-    """The admin's page of second factors: whoever may change an account may delete its factors, to help its owner."""
+    """The admin's page of second factors: who may change another person's account may delete its factors."""
 
     list_display = fields = readonly_fields = ("user", "type", "created_at", "last_used_at")
     list_select_related = ("user",)
@@ -37,8 +37,11 @@ class SecondFactorAdmin(ReadOnlyAdmin):
         return request.user.has_perm("auth.change_user")
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Returns whether the signed-in person may delete a second factor; their own are not deleted here."""
+        # One's own page of second factors asks for the password before, which a stolen session does not have.
         owner: User | None = getattr(obj, "user", None)
-        return request.user.has_perm("auth.change_user") and (owner is None or may_change_user(request.user, owner))
+        is_others = owner is None or (owner.pk != request.user.pk and may_change_user(request.user, owner))
+        return request.user.has_perm("auth.change_user") and is_others
 
     def get_actions(self, request: HttpRequest) -> dict[str, object]:
         """Returns that nothing can be done to many rows at once, since each needs a look at its owner's rights."""

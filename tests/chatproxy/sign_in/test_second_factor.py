@@ -100,6 +100,12 @@ def test_a_session_alone_shows_no_codes_and_removes_no_factor(gateway: Gateway, 
         page = browser.get(f"{FACTORS}{path}")
         assert page.url.path == "/admin/accounts/password/", path
         assert not CODE.search(page.text)
+    # Not in the admin either, where the factors of others are deleted.
+    with psycopg.connect(gateway.variables["DATABASE_URL"]) as connection:
+        [*ids] = connection.execute("SELECT id FROM mfa_authenticator").fetchall()
+    for (one,) in ids:
+        assert browser.get(f"/admin/mfa/authenticator/{one}/change/").status_code == 200
+        assert browser.get(f"/admin/mfa/authenticator/{one}/delete/").status_code == 403
     browser.close()
 
 
