@@ -68,15 +68,20 @@ def read_person(id_token: object, userinfo: object, rules: ClaimRules) -> Claime
     named = rules.roles or {}
     return ClaimedPerson(
         subject=subject,
-        email=_verified_email(claims, rules.domains),
+        email=_verified_email(claims, (id_token, userinfo or {}), rules.domains),
         name=_text(claims, "name"),
         groups=frozenset(named[role] for role in roles if role in named) if rules.roles_claim else None,
         teams=_teams(_texts(claims, rules.teams_claim)) if rules.teams_claim else None,
     )
 
 
-def _verified_email(claims: Mapping[str, object], domains: tuple[str, ...]) -> str:
-    """Returns the person's e-mail address in small letters.
+def _verified_email(
+    claims: Mapping[str, object], documents: tuple[Mapping[str, object], ...], domains: tuple[str, ...]
+) -> str:
+    """Returns the person's e-mail address in small letters, from all claims together.
+
+    One of the documents that the claims are from must have both the address and the word that it is verified: that one
+    address is verified says nothing of another. No document may say that its address is not.
 
     Raises:
         ClaimFault: there is none, it is not verified, or its domain is not allowed.
@@ -85,7 +90,9 @@ def _verified_email(claims: Mapping[str, object], domains: tuple[str, ...]) -> s
     match = EMAIL.fullmatch(email)
     if match is None:
         raise ClaimFault("The sign-in service did not send an e-mail address.")
-    if claims.get("email_verified") is not True:  # a text such as "false" is no yes either
+    told = [one for one in documents if "email_verified" in one]
+    is_verified = any(_text(one, "email").lower() == email for one in told)
+    if not is_verified or any(one["email_verified"] is not True for one in told):  # a text such as "false" is no yes
         raise ClaimFault("Your e-mail address is not verified at the sign-in service.")
     if match[1] not in domains:
         raise ClaimFault("E-mail addresses of your domain may not sign in here.")

@@ -22,6 +22,14 @@ def test_it_works() -> None:
     assert person.teams == {"research": False, "search": True}
 
 
+@pytest.mark.parametrize(
+    "userinfo", [{"email": "ada@example.com"}, {"email": "new@example.com", "email_verified": True}, {"name": "Ada"}]
+)
+def test_one_document_has_the_address_and_that_it_is_verified(userinfo: dict[str, object]) -> None:
+    person = read_person(TOKEN, {"sub": "1", **userinfo}, RULES)
+    assert person.email == userinfo.get("email", "ada@example.com")
+
+
 def test_a_claim_that_no_setting_names_changes_nothing() -> None:
     rules = ClaimRules(ISSUER, ("example.com",))
     person = read_person({**TOKEN, "groups": ["llm-admins"]}, None, rules)
@@ -59,6 +67,9 @@ def test_one_text_is_a_list_of_one() -> None:
         ({"email_verified": "true"}, None, "not verified"),
         ({"email_verified": None}, None, "not verified"),
         ({}, {"sub": "1", "email_verified": False}, "not verified"),
+        ({}, {"sub": "1", "email": "eve@example.com"}, "not verified"),
+        ({"email": None}, {"sub": "1", "email": "eve@example.com"}, "not verified"),
+        ({"email_verified": False}, {"sub": "1", "email": "eve@example.com", "email_verified": True}, "not verified"),
         ({"groups": {"admin": True}}, None, "no list of texts"),
         ({"groups": [1]}, None, "no list of texts"),
         ({"groups": None}, None, "no list of texts"),
