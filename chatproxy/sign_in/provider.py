@@ -6,6 +6,7 @@ import hashlib
 import time
 from typing import Any
 
+from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
 from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
 from django.core.exceptions import PermissionDenied
@@ -13,6 +14,7 @@ from django.http import HttpRequest
 
 PROVIDER_ID = "sso"  # a part of the address to which the issuer sends people back
 DISCOVERY_SECONDS = 300.0  # how long the description of the issuer is kept in memory
+FAILURE_SECONDS = 5.0  # how long an issuer that did not answer is not asked again: each who waits for it holds a thread
 
 
 class Issuer(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # the library has no types
@@ -20,15 +22,29 @@ class Issuer(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # the library h
 
     # A stranger who opens the sign-in again and again would otherwise cause a request to the issuer for each.
     _known: tuple[float, str, dict[str, Any]] | None = None
+    _failed: tuple[float, str] | None = None  # when the last request has failed, and for which address
 
     @property
     def openid_config(self) -> dict[str, Any]:
-        """The issuer's description (OpenID Connect Discovery 1.0)."""
+        """The issuer's description (OpenID Connect Discovery 1.0).
+
+        Raises:
+            OAuth2Error: a request for it has failed in the last `FAILURE_SECONDS`.
+            requests.RequestException, ValueError: the issuer does not answer, or sends no JSON.
+        """
         url = self.get_provider().server_url
-        known = Issuer._known
-        if known is None or known[1] != url or time.monotonic() - known[0] > DISCOVERY_SECONDS:
-            known = Issuer._known = (time.monotonic(), url, super().openid_config)
-        return known[2]
+        known, failed = Issuer._known, Issuer._failed
+        if known is not None and known[1] == url and time.monotonic() - known[0] <= DISCOVERY_SECONDS:
+            return known[2]
+        if failed is not None and failed[1] == url and time.monotonic() - failed[0] <= FAILURE_SECONDS:
+            raise OAuth2Error("the issuer has not answered a moment ago")
+        try:
+            found: dict[str, Any] = super().openid_config
+        except Exception:
+            Issuer._failed = (time.monotonic(), url)
+            raise
+        Issuer._known = (time.monotonic(), url, found)
+        return found
 
 
 class IssuerProvider(OpenIDConnectProvider):  # type: ignore[misc]  # the library has no types

@@ -45,6 +45,19 @@ later = timezone.now() + timedelta(hours=int(hours))
 store = SessionStore(key)
 print((store.get_expiry_date(modification=later) - timezone.now()).total_seconds())
 """
+ASKING = """
+from unittest import mock
+from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
+from chatproxy.sign_in.provider import Issuer
+answer = mock.PropertyMock(side_effect=ValueError)
+with mock.patch.object(OpenIDConnectOAuth2Adapter, "openid_config", answer):
+    for _ in range(3):
+        try:
+            Issuer(None, "sso").openid_config
+        except Exception as error:
+            print(type(error).__name__)
+print(answer.call_count)
+"""
 NewBrowser = Callable[[], httpx2.Client]
 
 
@@ -265,6 +278,10 @@ def test_a_stranger_leaves_a_session_for_ten_minutes(gateway: Gateway, new_brows
 def test_people_with_a_password_still_sign_in(gateway: Gateway) -> None:
     assert "single sign-on" in gateway.http.get("/admin/login/").text
     assert gateway.sign_in().get("/admin/auth/user/").status_code == 200
+
+
+def test_an_issuer_that_does_not_answer_is_not_asked_again_at_once(gateway: Gateway) -> None:
+    assert run(gateway, ASKING).split() == ["ValueError", "OAuth2Error", "OAuth2Error", "1"]
 
 
 def test_the_doctor_asks_the_issuer(provider: OpenIDProvider, gateway: Gateway) -> None:
