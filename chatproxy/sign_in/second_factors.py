@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+
 from allauth.mfa.adapter import DefaultMFAAdapter
+from django.core.exceptions import PermissionDenied
 
 from proxyapi import sealing
+
+logger = logging.getLogger(__name__)
 
 
 class SecondFactors(DefaultMFAAdapter):  # type: ignore[misc]  # the library has no types
@@ -15,5 +20,13 @@ class SecondFactors(DefaultMFAAdapter):  # type: ignore[misc]  # the library has
         return sealing.seal(text)
 
     def decrypt(self, encrypted_text: str) -> str:
-        """Decrypts the secret of a second factor."""
-        return sealing.unseal(encrypted_text)
+        """Decrypts the secret of a second factor.
+
+        Raises:
+            PermissionDenied: it was encrypted with another secret of the gateway; nobody gets in by it.
+        """
+        try:
+            return sealing.unseal(encrypted_text)
+        except sealing.CannotUnseal as error:
+            logger.error("a second factor cannot be decrypted, and must be deleted: KEY_ENCRYPTION_KEY has changed")
+            raise PermissionDenied("the second factor cannot be decrypted") from error

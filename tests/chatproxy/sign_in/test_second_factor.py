@@ -109,6 +109,20 @@ def test_a_session_alone_shows_no_codes_and_removes_no_factor(gateway: Gateway, 
     browser.close()
 
 
+def test_after_a_change_of_the_secret_no_code_opens_anything(gateway: Gateway, codes: list[str]) -> None:
+    damaged = "UPDATE mfa_authenticator SET data = replace(data::text, '\": \"', '\": \"x')::jsonb"
+    mended = "UPDATE mfa_authenticator SET data = replace(data::text, '\": \"x', '\": \"')::jsonb"
+    browser, page = enter_password(gateway)
+    form = {"csrfmiddlewaretoken": token_in(page), "code": codes[4]}
+    with psycopg.connect(gateway.variables["DATABASE_URL"], autocommit=True) as connection:
+        connection.execute(damaged)
+        answer = browser.post(f"{FACTORS}authenticate/", data=form)
+        connection.execute(mended)
+    assert answer.status_code == 403
+    assert browser.get("/admin/").url.path == "/admin/login/"
+    browser.close()
+
+
 def test_codes_cannot_be_guessed(gateway: Gateway, codes: list[str]) -> None:
     browser, page = enter_password(gateway)
     for number in range(12):
