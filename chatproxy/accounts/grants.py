@@ -2,14 +2,17 @@
 
 Only a superuser changes a superuser. Anybody else changes a user or a group only if they hold every permission that it
 has: otherwise they could set the password of a stronger user and sign in as that user. They may give the permissions
-that they hold. The permissions of a user who is not active count, too, since whoever may change that user could make
-them active.
+that they hold. Keys that a user owns, and teams that a user leads, count like the permission to change keys. The
+permissions of a user who is not active count, too, since whoever may change that user could make them active.
 """
 
 from __future__ import annotations
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, Group, Permission, User
 from django.db.models import Q, QuerySet
+
+from proxyapi.models import AccessKey
+from proxyapi.team_models import TeamMember, TeamRole
 
 Person = AbstractBaseUser | AnonymousUser
 
@@ -35,13 +38,24 @@ def groups_grantable_by(person: Person) -> QuerySet[Group]:
 def may_change_user(person: Person, user: User) -> bool:
     """Returns whether a person may change a user: the person must hold every permission that the user holds.
 
-    Only a superuser may change a superuser.
+    Only a superuser may change a superuser. A user who owns keys or leads a team can do with them what others do with
+    the permission to change keys, which only the user themselves may lack.
     """
     if getattr(person, "is_superuser", False):
         return True
-    return (
-        not user.is_superuser and not permissions_of(user).exclude(pk__in=permissions_of(person).values("pk")).exists()
-    )
+    if user.is_superuser:
+        return False
+    held = permissions_of(person)
+    if permissions_of(user).exclude(pk__in=held.values("pk")).exists():
+        return False
+    changes_keys = held.filter(content_type__app_label="proxyapi", codename="change_accesskey").exists()
+    return changes_keys or person.pk == user.pk or not _has_keys(user)
+
+
+def _has_keys(user: User) -> bool:
+    """Returns whether a user owns access keys that are not revoked, or leads a team."""
+    leads = TeamMember.objects.filter(user=user, role=TeamRole.LEAD)
+    return leads.exists() or AccessKey.objects.filter(owner_user=user, revoked_at=None).exists()
 
 
 def may_change_group(person: Person, group: Group) -> bool:

@@ -10,6 +10,8 @@ from django.db import connection
 from django.test import Client
 
 from chatproxy.accounts.grants import groups_grantable_by, may_change_user, permissions_of
+from proxyapi.models import AccessKey
+from proxyapi.team_models import Team, TeamMember
 from tests.support.callers.roles import browser_of, make_groups, person, staff
 
 pytestmark = pytest.mark.django_db
@@ -112,6 +114,20 @@ def test_nobody_adds_a_superuser(browser: Client) -> None:
 
     assert browser.post(f"{USERS}add/", fields).status_code == 403
     assert not User.objects.filter(username="new").exists()
+
+
+@pytest.mark.parametrize("what", ["a key", "a revoked key", "leads", "is a member"])
+def test_keys_and_teams_count_like_the_right_to_change_keys(manager: User, what: str) -> None:
+    user, team = User.objects.create_user("ada"), Team.objects.found("research")
+    if "key" in what:
+        key, _ = AccessKey.objects.issue("a key", owner_user=user)
+        key.revoke() if "revoked" in what else None
+    else:
+        TeamMember.objects.create(team=team, user=user, role="lead" if what == "leads" else "member")
+
+    assert may_change_user(manager, user) == (what in ("a revoked key", "is a member"))
+    assert may_change_user(user, user)
+    assert may_change_user(staff("key manager", *ACCOUNTS, "proxyapi.change_accesskey"), user)
 
 
 @pytest.mark.parametrize("who", ["himself", "another"])
