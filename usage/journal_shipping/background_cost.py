@@ -6,6 +6,9 @@ is removed from the row that had it and from the sums. All other rows of the res
 same in whatever order, in however many batches and by whichever processes the rows are written. There is one exception:
 a row of a call that has read a stored chat completion replaces an estimate only if the estimate was written before.
 
+A row of a call that has read the response, and counts its usage, also gets the team, owner and labels of the call that
+created it, unless that call's row is written later: the dollars are for what that call was for.
+
 The usage of a call that creates a response is never counted by an older row: that row is about another response. Some
 servers give all their responses the same id.
 
@@ -24,6 +27,7 @@ from django.db import connection
 
 from usage.answers.reader import UNFINISHED_STATUSES
 from usage.call_record import COUNTS, CallRecord, Counts, Price
+from usage.journal_shipping.maker_labels import with_labels_of
 from usage.journal_shipping.pending_responses import remember_pending, settle_pending
 from usage.models import CostKind, CountedResponse, PendingResponse, UsageSource
 from usage.money.unbilled import NOT_COUNTED
@@ -44,7 +48,9 @@ for _name in COUNTS:
 # cost because their usage is unknown. FOR UPDATE locks them, because two exact rows may be written at the same time:
 # the second must not find the estimate that the first replaces.
 FIND_PROVISIONAL = f"""
-    SELECT response_id, request_id::text, by_gateway OR strpos(route, '{{id}}') > 0 FROM usage_request
+    SELECT response_id, request_id::text, by_gateway OR strpos(route, '{{id}}') > 0,
+           team, owner, end_user, session, tags
+    FROM usage_request
     WHERE response_id = ANY(%s) AND response_id <> '' AND request_id <> ALL(%s::uuid[])
         AND usage_source <> '{UsageSource.EXACT}'
         AND (usage_source = '{UsageSource.ESTIMATED}' OR cost IS NULL OR price->>'source' = '{NOT_COUNTED}')
@@ -95,8 +101,13 @@ def settle_responses(rows: Iterable[CallRecord]) -> Settled:
             and owners.get(row["response_id"], _id(row)) == _id(row)
         ]
     )
-    replaced = _replace_estimates(ended, owners, own) if ended else {}
+    makers = {row["response_id"]: row for row in own if _is_creation(row) and _is_provisional(row)}
+    replaced = _replace_estimates(ended, owners, own, makers) if ended else {}
     settled = {_id(row): _with_its_share(row, owners) for row in own}
+    for response_id in makers.keys() & owners.keys():
+        billed = settled.get(owners[response_id])
+        if billed is not None and not _is_creation(billed):
+            settled[owners[response_id]] = with_labels_of(makers[response_id], billed)
     return Settled([settled.get(_id(row), row) for row in every], replaced)
 
 
@@ -134,11 +145,14 @@ def _owners(response_ids: Iterable[str]) -> dict[str, str]:
     return {response_id: str(request_id) for response_id, request_id in owners}
 
 
-def _replace_estimates(exact: dict[str, str], owners: dict[str, str], rows: Sequence[CallRecord]) -> dict[str, str]:
+def _replace_estimates(
+    exact: dict[str, str], owners: dict[str, str], rows: Sequence[CallRecord], makers: dict[str, CallRecord]
+) -> dict[str, str]:
     """Makes new rows with exact usage the billed ones, instead of older rows with an estimate of the same response.
 
     This changes the table `CountedResponse` and `owners`; the estimates themselves stay, for the caller to remove.
     `exact` and `owners` map response ids to request ids: of the rows with exact usage, and of the rows billed so far.
+    The labels of older rows whose calls have created a response are added to `makers`, by the response's id.
     Returns a map from the request ids of older rows to those of the new rows.
     """
     read_again = {row["response_id"] for row in rows if row.get("response_id") in exact and not _is_creation(row)}
@@ -150,7 +164,10 @@ def _replace_estimates(exact: dict[str, str], owners: dict[str, str], rows: Sequ
     provisional: dict[str, list[str]] = defaultdict(list)
     with connection.cursor() as cursor:
         cursor.execute(FIND_PROVISIONAL, [list(wanted), list(wanted.values())])
-        for response_id, request_id, is_read in cursor.fetchall():
+        for response_id, request_id, is_read, team, owner, end_user, session, tags in cursor.fetchall():
+            if not is_read:
+                labels: CallRecord = {"team": team, "owner": owner, "end_user": end_user, "session": session}
+                makers.setdefault(response_id, {**labels, "tags": tags})
             # Two calls that each create a response have two responses, even if upstream gave both the same id.
             if is_read or wanted[response_id] not in creations:
                 provisional[response_id].append(request_id)

@@ -1,0 +1,23 @@
+"""Files the cost of a response under the team, owner and labels of the call that created it, whoever has read it."""
+
+from __future__ import annotations
+
+from usage.call_record import CallRecord
+
+
+def with_labels_of(maker: CallRecord, row: CallRecord) -> CallRecord:
+    """Returns the row of a call that has read a response, with the labels of the call that created it, `maker`.
+
+    These are the team and the owner, and the end user, the session and the tags where the row has none. A tag of the
+    row with the same name stays.
+    """
+    tags = row.get("tags") or []
+    names = {tag.partition("=")[0] for tag in tags}
+    return {
+        **row,
+        "team": maker.get("team", ""),
+        "owner": maker.get("owner", ""),
+        "end_user": row.get("end_user") or maker.get("end_user", ""),
+        "session": row.get("session") or maker.get("session", ""),
+        "tags": [*tags, *(tag for tag in maker.get("tags") or [] if tag.partition("=")[0] not in names)],
+    }
