@@ -358,7 +358,7 @@ class UsageBreakdown(models.Model):
     """The sums of all calls of one day or month (UTC) with the same model, route and outcome, of one key or of all.
 
     `dimension` is `key`, and `value` the name of the key; or it is `all`, and `value` is empty. Only the sums of a key
-    have a histogram. In some months these sums may lack calls (`usage.sums.totals_reader.complete_months`). Only
+    have a histogram. These sums may lack calls of older versions (`usage.sums.breakdown_reader`). Only
     `usage.sums.adding_up` writes this table.
     """
 

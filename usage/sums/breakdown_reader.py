@@ -1,18 +1,21 @@
 """Reads the sums of calls by model, route and outcome, of one key, of each key or of all keys, for any range of hours.
 
 They are read from `UsageBreakdown` by whole months and days, and from `UsageHour` by hours at the ends of a range. In
-months for which the sums of `UsageBreakdown` may lack calls (`complete_months`), all hours are read.
+months for which the sums of `UsageBreakdown` lack calls, all hours are read: older versions write no breakdowns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from itertools import groupby
 from typing import NamedTuple
+
+from django.db import connection
 
 from usage.models import Dimension, Span
 from usage.sums.tables import COST_PARTS, DURATION, DURATIONS
-from usage.sums.totals_reader import ceiling, complete_months, floor, next_month, pieces_of_range, starts_of
+from usage.sums.totals_reader import EXACT, ceiling, floor, next_month, pieces_of_range, starts_of
 
 KEY = "key_name"
 Value = str | datetime | list[datetime]  # of an SQL parameter
@@ -22,6 +25,25 @@ HISTOGRAM = (DURATIONS, f"{DURATION}_histogram")
 OF_BREAKDOWNS = {KEY: "value", HISTOGRAM[1]: "'{}'::bigint[]"}
 
 DOLLARS, DOUBLES = {"cost", *COST_PARTS}, {"audio_seconds", "duration_ms"}
+
+_COMPARED = [name for name in EXACT if name != "errors"]  # breakdowns have the outcome instead
+_ADDED_UP = ", ".join(f"sum({name}) AS {name}" for name in _COMPARED)
+# Which of some pieces of time have breakdowns of all calls: these add up to the totals of days, which all versions
+# write. Its parameters are three arrays of the same length: the pieces' spans, starts and ends.
+COMPLETE = f"""
+    SELECT piece.first FROM unnest(%s::text[], %s::timestamptz[], %s::timestamptz[]) AS piece (span, first, last),
+        LATERAL (
+            SELECT bool_and({" AND ".join(f"COALESCE(a.{name}, 0) = COALESCE(b.{name}, 0)" for name in _COMPARED)})
+            FROM (SELECT value AS outcome, {_ADDED_UP} FROM usage_usagetotal
+                  WHERE span = 'day' AND dimension = 'outcome' AND start >= first AND start < last GROUP BY 1) AS a
+            FULL JOIN (SELECT outcome, {_ADDED_UP} FROM usage_usagebreakdown AS sums
+                       WHERE sums.span = piece.span AND dimension = 'all' AND start >= first AND start < last
+                       GROUP BY 1) AS b USING (outcome)
+        ) AS compared (agree)
+    WHERE agree
+"""
+
+Piece = tuple[Span, datetime, datetime]  # the span of its rows, its start and its end
 
 
 class Rows(NamedTuple):
@@ -73,19 +95,35 @@ def rows_of_range(
     return Rows(" UNION ALL ".join(queries), values)
 
 
-def _pieces(start: datetime, end: datetime, coarsest: Span) -> Iterator[tuple[Span, datetime, datetime]]:
+def _pieces(start: datetime, end: datetime, coarsest: Span) -> Iterator[Piece]:
     """Divides a range of whole hours into pieces for which there are rows: of months, of days and of hours."""
     if coarsest == Span.HOUR or ceiling(start, Span.DAY) >= floor(end, Span.DAY):
         yield Span.HOUR, start, end
         return
-    complete = set(complete_months(start, end, partly=True))
-    whole = [month for month in sorted(complete) if start <= month and next_month(month) <= end]
-    for span, first, last in pieces_of_range(start, end, end, whole if coarsest == Span.MONTH else ()):
-        if span != Span.DAY:
-            yield span, first, last
-            continue
+    months = starts_of(Span.MONTH, ceiling(start, Span.MONTH), floor(end, Span.MONTH))
+    pieces = list(_pieces_of_one_month(start, end, months if coarsest == Span.MONTH else ()))
+    known = _with_breakdowns(pieces)
+    # Pieces that follow each other are read at once.
+    for span, following in groupby(pieces, lambda piece: piece[0] if piece[1] in known else Span.HOUR):
+        same = list(following)
+        yield span, same[0][1], same[-1][2]
+
+
+def _pieces_of_one_month(start: datetime, end: datetime, whole: Iterable[datetime]) -> Iterator[Piece]:
+    """Divides a range of whole hours into the given whole months, days and hours; no piece is of two months."""
+    for span, first, last in pieces_of_range(start, end, end, whole):
         at = first
-        while at < last:  # a month's days, or their hours
+        while at < last:
             following = min(last, next_month(at))
-            yield (Span.DAY if floor(at, Span.MONTH) in complete else Span.HOUR), at, following
+            yield span, at, following
             at = following
+
+
+def _with_breakdowns(pieces: Iterable[Piece]) -> set[datetime]:
+    """Returns the beginnings of those pieces of days or months whose breakdowns lack no call."""
+    asked = [piece for piece in pieces if piece[0] != Span.HOUR]
+    if not asked:
+        return set()
+    with connection.cursor() as cursor:
+        cursor.execute(COMPLETE, list(map(list, zip(*asked, strict=True))))
+        return {first for (first,) in cursor.fetchall()}

@@ -214,7 +214,7 @@ def bins_of(start: datetime, end: datetime, step: timedelta) -> list[datetime]:
 
 
 def complete_months(start: datetime, end: datetime, *, partly: bool = False) -> list[datetime]:
-    """Returns the beginnings of the months in a range of time whose sums of months and breakdowns lack no call.
+    """Returns the beginnings of the months in a range of time whose sums of months lack no call.
 
     The months are wholly within the range or, with `partly`, begin before its end and end after its start. Older
     versions do not write these sums, and `ledger sum` completes them. A month is complete if its sums of months are the

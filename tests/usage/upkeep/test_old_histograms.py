@@ -12,7 +12,9 @@ import pytest
 from tests.support.ledger.equal_sums import clock_at
 from tests.support.ledger.ledgers import NOON, call
 from usage.journal_shipping.rows import write_rows
-from usage.models import LedgerState, UsageHour, UsageTotal
+from usage.models import LedgerState, UsageBreakdown, UsageHour, UsageTotal
+from usage.sums.ranges import CUSTOM, TimeRange
+from usage.sums.report_reader import read_report
 from usage.sums.tables import DURATIONS, HISTOGRAMS
 from usage.upkeep.old_histograms import HISTOGRAMS_KEPT, MOST_DAYS, empty_old_histograms
 from usage.upkeep.rebuild_totals import rebuild_totals
@@ -110,3 +112,16 @@ def test_a_clock_that_was_ahead_empties_little_more_and_leaves_no_faults(days: i
     empty()
     assert 5 in days_with_histograms()
     assert faults() == []
+
+
+def test_pages_read_all_calls_of_months_that_an_older_version_has_summed() -> None:
+    """It has written no breakdowns; pruning adds those of the first days before `ledger sum` adds all."""
+    whole = TimeRange(CUSTOM, NOON.replace(day=1, hour=0), NOON + 40 * DAY)
+    before = read_report(whole, ("key",))
+    UsageBreakdown.objects.all().delete()
+    UsageTotal.objects.filter(span="month").delete()
+    UsageTotal.objects.exclude(dimension="all").update(durations=[])
+    for _ in range(2):
+        empty()  # the second time, that of the last days of the first month
+        assert UsageBreakdown.objects.exists()
+        assert read_report(whole, ("key",)) == before
