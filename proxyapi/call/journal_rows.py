@@ -43,6 +43,8 @@ from usage.models import Outcome, PendingResponse, Request, UsageSource
 from usage.money.spent_and_reserved import responses_are_polled
 
 MAX_LABEL_LENGTH = 200  # characters of an end user or a session
+# Of a label in UTF-8: PostgreSQL's indexes take 2,704 bytes, and that of sums by label has names of key and team, too.
+MAX_LABEL_BYTES = 400
 MAX_TAGS, MAX_TAG_LENGTH = 16, 100  # of the request; its key may have others
 MORE_TAGS = "(more tags)"  # in place of further tags of the request
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -116,6 +118,7 @@ def _label_columns(facts: CallFacts) -> CallRecord:
 def _cut_text(value: str, length: int, secrets: tuple[str, ...]) -> str:
     """Redacts a text that the caller has chosen, and cuts it to `length` characters; a cut one ends with `…`.
 
+    It has at most `MAX_LABEL_BYTES` as well.
     Control characters become U+FFFD, as do characters that PostgreSQL cannot store.
     """
     if not value:
@@ -123,7 +126,10 @@ def _cut_text(value: str, length: int, secrets: tuple[str, ...]) -> str:
     text = column_text(value, length, secrets)
     if len(value) > length == len(text):
         text = f"{text[:-1]}…"
-    return text if text.isprintable() else CONTROL_CHARACTERS.sub("\ufffd", text)
+    text = text if text.isprintable() else CONTROL_CHARACTERS.sub("\ufffd", text)
+    if len(text) > MAX_LABEL_BYTES // 4 and len(stored := text.encode(errors="replace")) > MAX_LABEL_BYTES:
+        text = stored[: MAX_LABEL_BYTES - len("…".encode())].decode(errors="ignore") + "…"
+    return text
 
 
 def end_row(

@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 
 import orjson
+import psycopg
 from django.db import DataError, Error, IntegrityError, connections
 
 from usage.call_record import CallRecord
@@ -247,6 +248,8 @@ class Delivery:
             except POISON:
                 raise
             except Error as error:
+                if _is_limit(error):
+                    raise DataError(str(error)) from error
                 connections.close_all()
                 if not self.database_error:
                     logger.warning("the database is away: %s", str(error).strip().partition("\n")[0])
@@ -263,6 +266,15 @@ class Delivery:
             self.hurry.wait(backoff)
             self.hurry.clear()
             backoff = min(backoff * 2, LONGEST_BACKOFF)
+
+
+def _is_limit(error: Error) -> bool:
+    """Returns whether a row is beyond a limit of PostgreSQL, such as a key too long for an index.
+
+    For Django, this is an operational error, as an outage is; but it would stay for ever.
+    """
+    cause = error.__cause__
+    return isinstance(cause, psycopg.Error) and (cause.sqlstate or "").startswith("54")
 
 
 def _hour(row: CallRecord) -> datetime:

@@ -105,6 +105,12 @@ def test_what_is_long_is_cut_and_says_so(labelled: Gateway) -> None:
     assert kept == ["t" * 99 + "…", *(f"tag{number}" for number in range(15)), "(more tags)"]
 
 
+def test_what_has_many_bytes_is_cut_too(labelled: Gateway) -> None:
+    """An index of the sums takes 2,704 bytes, with names of the key, the team and the owner."""
+    answer = post(labelled, "/openai", {**CHAT, "safety_identifier": "\U0001f600" * 200})
+    assert labels(labelled, answer)[0] == "\U0001f600" * 99 + "…"
+
+
 def test_no_secret_and_no_control_character_is_kept(labelled: Gateway) -> None:
     answer = post(labelled, "/openai", {**CHAT, "user": "a\nb"}, **{"X-Proxy-Session": f"of {SECURITY_KEY}"})
     assert answer.status_code == 200, answer.text

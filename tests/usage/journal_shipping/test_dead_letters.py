@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tests.support.ledger.ledgers import (
     begin,
     call,
     end,
+    leave,
     letters,
     ship,
     shipping,
@@ -28,7 +30,8 @@ from tests.support.ledger.poison import POISON
 from tests.support.servers.disks import wait_until
 from usage.journal.records import frame
 from usage.journal.undelivered import DAMAGED, DEAD_LETTERS
-from usage.journal_shipping.shipper import replay
+from usage.journal_shipping.delivery import Delivery
+from usage.journal_shipping.shipper import adopt_dead, replay
 from usage.models import Request
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("impatient_shipper")]
@@ -52,6 +55,21 @@ def test_one_poison_row_costs_nobody_else_his(tmp_path: Path, fault: str) -> Non
     assert kept["fault"]
     assert all(kept[name] == value for name, value in POISON[fault].items())
     assert (tmp_path / DEAD_LETTERS).stat().st_mode & 0o777 == 0o600
+    assert_sums_are_right()
+
+
+def test_names_too_long_for_an_index_are_no_outage(tmp_path: Path) -> None:
+    chance = random.Random(1)
+    names = {
+        name: "".join(chr(0x1F300 + chance.randrange(700)) for _ in range(200))
+        for name in ("key_name", "team", "owner", "end_user")
+    }
+    row = call(**names)
+    leave(tmp_path, end(row), end(call()))
+    delivery = Delivery(tmp_path, deadline=time.monotonic() + 5)
+    adopt_dead(tmp_path, delivery)
+    assert (delivery.dead_letters, Request.objects.count()) == (1, 2)
+    assert Request.objects.get(pk=row["request_id"]).key_name == names["key_name"]
     assert_sums_are_right()
 
 
