@@ -32,8 +32,8 @@ STUB_COLUMNS = (
     *(name for name in ROW_COLUMNS if name not in NOT_IN_STUB),
     "method", "stream", "service_tier", "response_id", "usage", "usage_source", "other_usage",
 )  # fmt: skip
-LEAST_TEXTS = ("key_name", "method", "route")
-CUT_TEXTS = {"key_name", "method", "route", "request_model", "response_model"}
+LEAST_TEXTS = ("key_name", "team", "owner", "method", "route")
+CUT_TEXTS = {"key_name", "owner", "method", "route", "request_model", "response_model"}
 
 
 def is_stub(row: CallRecord) -> bool:
@@ -59,7 +59,8 @@ def stub(row: CallRecord) -> CallRecord:
 def least_stub(row: CallRecord) -> CallRecord:
     """Makes a very short row, for a call whose stub the database has refused as well.
 
-    It has id, outcome, the numbers that the sums count, key, method, route, created objects and share of a lease.
+    It has id, outcome, the numbers that the sums count, key, team, owner, method, route, created objects and shares of
+    leases.
     """
     return {**bare_stub(row), **_sound_columns(row, SUMS)}
 
@@ -67,7 +68,7 @@ def least_stub(row: CallRecord) -> CallRecord:
 def bare_stub(row: CallRecord) -> CallRecord:
     """Makes the shortest row, for a call whose longer stubs the database has refused as well.
 
-    It has id, outcome, key, method, route, created objects and share of a lease.
+    It has id, outcome, key, team, owner, method, route, created objects and shares of leases.
     """
     mark: CallRecord = {"by_gateway": True} if row.get("by_gateway") is True else {}
     return {**_stub_of(row), **_sound_columns(row, LEAST_TEXTS), **_made_by(row), **mark}
@@ -76,16 +77,20 @@ def bare_stub(row: CallRecord) -> CallRecord:
 def _made_by(row: CallRecord) -> CallRecord:
     """Returns the fields of a call's record that every stub needs, and that are no columns of the table.
 
-    They are, for example, the created objects, the state of the response, and the call's share of a budget lease.
+    They are, for example, the created objects, the state of the response, and the call's shares of budget leases.
     """
-    lease: CallRecord = {"lease": share} if (share := _sound_share(row.get("lease"))) is not None else {}
+    leases: CallRecord = {}
+    if (share := _sound_share(row.get("lease"))) is not None:
+        leases["lease"] = share
+    if (share := _sound_share(row.get("team_lease"))) is not None:
+        leases["team_lease"] = share
     supposed: CallRecord = {}
     if isinstance(stated := row.get("supposed"), dict):
         counts = _sound_columns(cast(CallRecord, stated), SUPPOSED_COLUMNS)
         supposed = {"supposed": cast(SupposedUsage, counts)}
     return {
         **supposed,
-        **lease,
+        **leases,
         "objects": object_ids(row) if _has_owner(row) else [],
         "objects_last": bool(row.get("objects_last", True)),
         "response_status": row.get("response_status"),

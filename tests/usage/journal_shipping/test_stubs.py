@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from tests.support.ledger.ledgers import SUMS, assert_sums_are_right, call, end, letters, ship
+from tests.support.ledger.ledgers import NOON, SUMS, assert_sums_are_right, call, call_id, end, letters, ship
 from tests.support.ledger.poison import POISON
+from usage.call_record import CallRecord
 from usage.journal_shipping.pending_responses import forget_pending
-from usage.models import CountedResponse, PendingResponse, Request, UsageDay, UsageTotal
+from usage.journal_shipping.stubs import bare_stub, least_stub, stub
+from usage.models import CountedResponse, Hold, PendingResponse, Request, TeamDay, UsageDay, UsageTotal
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("impatient_shipper")]
 
@@ -105,6 +108,23 @@ def test_a_stub_of_an_unfinished_response_is_asked_for(tmp_path: Path) -> None:
         ),
     )  # fmt: skip
     assert PendingResponse.objects.get().response_id == "resp_1"
+
+
+@pytest.mark.parametrize("shortened", [stub, least_stub, bare_stub])
+def test_it_is_of_its_team_and_has_its_shares_of_leases(shortened: Callable[[CallRecord], CallRecord]) -> None:
+    shares = {"lease": {"id": call_id(), "dollars": "0.5"}, "team_lease": {"id": call_id(), "dollars": "0.25"}}
+    found = shortened(call(team="search", owner="o" * 201, **shares))
+    assert {name: found.get(name) for name in shares} == shares
+    assert (found.get("team"), found.get("owner")) == ("search", "o" * 200)
+
+
+def test_what_it_costs_is_taken_off_its_teams_lease(tmp_path: Path) -> None:
+    lease = Hold.objects.create(pk=call_id(), team="search", day=NOON.date(), dollars=1, writer="a worker")
+    share = {"id": str(lease.pk), "dollars": "0.25"}
+    ship(tmp_path, end(call(team="search", team_lease=share, error_message="a\0")))
+    lease.refresh_from_db()
+    assert lease.dollars == Decimal("0.75")
+    assert TeamDay.objects.get().cost == Request.objects.get().cost
 
 
 @pytest.mark.parametrize(
