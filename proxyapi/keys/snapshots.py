@@ -129,25 +129,33 @@ def leave_pool() -> None:
 def write(snapshot: Snapshot) -> None:
     """Writes the access keys to `DATA_DIR/keyring.json`, for workers that start while the database is away.
 
-    The file has digests of the keys' secrets, and upstream keys encrypted.
+    The file has digests of the keys' secrets, and upstream keys encrypted. If there are teams, an empty file
+    (`teams_file`) is made first, which says so and stays.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: a file cannot be written.
     """
+    if snapshot.teams and not teams_file().exists():
+        write_private(teams_file(), "")
     write_private(keyring_file(), orjson.dumps(asdict(snapshot)).decode())
 
 
 def read() -> Snapshot | None:
     """Reads the access keys from `DATA_DIR/keyring.json`.
 
-    Returns None if the file is missing, cannot be read, or is of another version.
+    Returns None if the file is missing, cannot be read, or is of another version. Also if an older version without
+    teams has written it, although there are teams: keys would be accepted without the ceilings of their teams.
     """
     try:
-        snapshot = Snapshot(**orjson.loads(keyring_file().read_bytes()))
+        stored = orjson.loads(keyring_file().read_bytes())
+        snapshot = Snapshot(**stored)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:
         logger.warning("%s cannot be read: %s", keyring_file(), type(error).__name__)
+        return None
+    if "teams" not in stored and teams_file().exists():
+        logger.warning("%s was written by an older version, without teams, and is not used", keyring_file())
         return None
     return snapshot if snapshot.version == VERSION else None
 
@@ -155,6 +163,14 @@ def read() -> Snapshot | None:
 def keyring_file() -> Path:
     """Returns the path of the copy of the access keys: `DATA_DIR/keyring.json`."""
     return Path(settings.DATA_DIR) / "keyring.json"
+
+
+def teams_file() -> Path:
+    """Returns the path of the empty file whose presence says that there are teams: `DATA_DIR/keyring.has_teams`.
+
+    Teams are never deleted, so it stays. An older version, which knows no teams, does not change it.
+    """
+    return Path(settings.DATA_DIR) / "keyring.has_teams"
 
 
 def _records(rows: Iterable[Record]) -> list[Record]:

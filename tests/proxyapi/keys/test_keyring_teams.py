@@ -110,6 +110,26 @@ def test_a_start_without_the_database_knows_the_teams(
     assert known.budget_ceilings == (known.team_ceilings,)
 
 
+@pytest.mark.parametrize("has_teams", [True, False])
+def test_a_copy_without_teams_is_not_used_once_there_are_teams(
+    start_keyring: Callable[[], Keyring], data_dir: Path, monkeypatch: pytest.MonkeyPatch, has_teams: bool
+) -> None:
+    team = Team.objects.found("a team", budget_month="2.25") if has_teams else None
+    _, text = AccessKey.objects.issue("one", team=team)
+    first = start_keyring()
+    copy = data_dir / "keyring.json"
+    wait_until(copy.exists)
+    first.stop()
+    stored = json.loads(copy.read_text())
+    records = [{name: value for name, value in record.items() if name != "team_id"} for record in stored["records"]]
+    older = {name: value for name, value in stored.items() if name != "teams"} | {"records": records}
+    copy.write_text(json.dumps(older))  # as workers of an older version beside this one write it
+    monkeypatch.setattr(snapshots, "marker", lambda: 1 / 0)
+
+    second = start_keyring()
+    assert (second.find(text) is None, second.state == "missing") == (has_teams, has_teams)
+
+
 def test_a_copy_that_lacks_the_team_of_a_key_admits_the_others(
     start_keyring: Callable[[], Keyring], data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
