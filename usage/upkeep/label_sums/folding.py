@@ -26,7 +26,10 @@ from usage.upkeep.differing_sums import LEEWAY, without_writers
 
 MOST_VALUES = 1000  # of a label, in a day or month that has ended: the costliest
 MOST_VALUES_AT_FIRST = 10_000  # while it goes on
-MOST_TAG_NAMES = 200  # in a day or month
+MOST_TAG_NAMES = 200  # in a day or month that has ended: the costliest
+# While it goes on. Many, because names that come later get no sums then: a caller who makes up names must not take the
+# sums of everybody's tags away.
+MOST_TAG_NAMES_AT_FIRST = 10_000
 LOOKED_BACK = timedelta(days=70)  # older days and months have been folded before
 LATE = timedelta(days=1)  # a day or month is folded so long after its end, when most calls have come
 
@@ -35,7 +38,8 @@ _MANY_VALUES = f"""
     WHERE label <> '' AND start >= %s AND value <> '{OTHERS}' GROUP BY 1, 2, 3 HAVING count(DISTINCT value) > %s
 """
 _MANY_NAMES = f"""
-    SELECT span, start FROM {TABLE} WHERE label LIKE '{TAG}%%' AND label <> '{CLOSED}' AND start >= %s
+    SELECT span, start, count(DISTINCT label) FROM {TABLE}
+    WHERE label LIKE '{TAG}%%' AND label <> '{CLOSED}' AND start >= %s
     GROUP BY 1, 2 HAVING count(DISTINCT label) > %s
 """
 _OLD_END_USERS = f"""
@@ -85,23 +89,29 @@ class Period(NamedTuple):
         """The request ids between which all calls of the period are, and some before and behind it."""
         return first_id(datetime.combine(self.start, time(), UTC) - LEEWAY), first_id(self.end + LEEWAY)
 
+    def has_ended(self, now: datetime) -> bool:
+        """Returns whether the period has ended, and most of its calls have come (`LATE`)."""
+        return self.end + LATE <= now
+
 
 def fold_labels(now: datetime) -> int:
     """Bounds the values of labels in days and months; returns how many lists of values were shortened.
 
     * Of a day or month that has ended, the costliest `MOST_VALUES` values of each label keep sums of their own, of one
       that goes on `MOST_VALUES_AT_FIRST`. The others are added up as `OTHERS`.
-    * Of the names of tags, the costliest `MOST_TAG_NAMES` keep their sums.
+    * Of the names of tags, the costliest `MOST_TAG_NAMES` keep their sums, or `MOST_TAG_NAMES_AT_FIRST`.
     * End users are named for `RETENTION_DAYS`, as long as the rows of their calls are there.
     """
     shortened = 0
     since = (now - LOOKED_BACK).date().replace(day=1)
-    for span, start in _read(_MANY_NAMES, since, MOST_TAG_NAMES):
-        with without_writers() as cursor:
-            cursor.execute(_CLOSE, [span, start, MOST_TAG_NAMES, span, start, span, start])
-        shortened += 1
+    for span, start, names in _read(_MANY_NAMES, since, MOST_TAG_NAMES):
+        most = MOST_TAG_NAMES if Period(span, start).has_ended(now) else MOST_TAG_NAMES_AT_FIRST
+        if names > most:
+            with without_writers() as cursor:
+                cursor.execute(_CLOSE, [span, start, most, span, start, span, start])
+            shortened += 1
     for span, label, start, values in _read(_MANY_VALUES, since, MOST_VALUES):
-        most = MOST_VALUES if Period(span, start).end + LATE <= now else MOST_VALUES_AT_FIRST
+        most = MOST_VALUES if Period(span, start).has_ended(now) else MOST_VALUES_AT_FIRST
         if values > most:
             _fold(span, label, start, most)
             shortened += 1

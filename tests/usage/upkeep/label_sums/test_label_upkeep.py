@@ -31,6 +31,7 @@ def _few_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folding, "MOST_VALUES", 2)
     monkeypatch.setattr(folding, "MOST_VALUES_AT_FIRST", 4)
     monkeypatch.setattr(folding, "MOST_TAG_NAMES", 2)
+    monkeypatch.setattr(folding, "MOST_TAG_NAMES_AT_FIRST", 4)
 
 
 def ship_users(directory: Path, *names: str, **columns: Any) -> None:
@@ -96,6 +97,17 @@ def test_of_too_many_names_of_tags_the_cheapest_have_no_sums(tmp_path: Path) -> 
     labels = LabelTotal.objects.filter(span="day").exclude(label="")
     assert set(labels.values_list("label", flat=True)) == {"tag:a", "tag:b", CLOSED}
     assert faults(tmp_path) == []
+
+
+def test_dear_calls_with_names_made_up_take_no_sums_away_while_a_day_goes_on(tmp_path: Path) -> None:
+    ship(tmp_path, ended(call(NOON, tags=["project=x"], output_tokens=1)))
+    ship(tmp_path, ended(call(NOON, tags=["a", "b", "c"], output_tokens=1000)))
+    assert fold_labels(NOON) == 0
+    ship(tmp_path, ended(call(NOON, tags=["project=x"], output_tokens=1)))
+    assert LabelTotal.objects.get(span="day", label="tag:project").calls == 2
+    ship(tmp_path, ended(call(NOON, tags=["d"], output_tokens=1000)))
+    assert fold_labels(NOON) == 2  # the day and the month have too many even so
+    assert not LabelTotal.objects.filter(label="tag:project").exists()
 
 
 def test_end_users_are_named_as_long_as_rows_are_kept(tmp_path: Path, settings: Settings) -> None:
