@@ -20,6 +20,8 @@ RESERVED_NAMES = frozenset({SECURITY_KEY_NAME, ACCESS_TOKEN_NAME})
 _UNSEEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]+"
 )
+# Replaced in the labels of calls, and in no tag of a key or team: the sums by label have names of their own with them.
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def normalised(name: str) -> str:

@@ -23,7 +23,7 @@ from django.db.models.base import ModelBase
 from django.utils import timezone
 
 from proxyapi import sealing
-from proxyapi.key_names import check_name, comparable, normalised
+from proxyapi.key_names import CONTROL_CHARACTERS, check_name, comparable, normalised
 
 Named = TypeVar("Named", bound="SpenderColumns")
 HEADER_VALUE = re.compile(r"[\x21-\x7e]{8,500}")
@@ -59,6 +59,16 @@ def check_routes(globs: list[str]) -> None:
         if not glob.startswith(("/", "*")):
             words = "A route starts with '/', as /openai or /v1/responses*; '%(glob)s' does not."
             raise ValidationError(words, params={"glob": glob})
+
+
+def check_tags(tags: list[str]) -> None:
+    """Checks the tags of an access key or a team.
+
+    Raises:
+        ValidationError: a tag has a control character.
+    """
+    if any(map(CONTROL_CHARACTERS.search, tags)):
+        raise ValidationError("A tag has no control characters.")
 
 
 def check_upstream_key(text: str) -> None:
@@ -108,7 +118,7 @@ class SpenderColumns(models.Model):
     comparable_name = models.CharField(max_length=600, unique=True, null=True, editable=False)  # noqa: DJ001  (as said)
     note = models.TextField(blank=True)
     tags = ArrayField(
-        models.CharField(max_length=100), default=list, blank=True,
+        models.CharField(max_length=100), default=list, blank=True, validators=[check_tags],
         help_text="Copied onto each call, for filtering and reports.",
     )  # fmt: skip
     active = models.BooleanField(default=True, help_text="Off: calls are refused until it is on again.")

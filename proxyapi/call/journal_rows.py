@@ -7,7 +7,6 @@ Over 300 lines, since the rows of a call's beginning, of its end and of polls sh
 
 from __future__ import annotations
 
-import re
 import time
 from datetime import UTC, datetime
 from typing import cast
@@ -15,6 +14,7 @@ from typing import cast
 from proxyapi.bodies.billing_parameters import states_whole_bill
 from proxyapi.bodies.labels import NO_LABELS, add_tags
 from proxyapi.call.facts import CallFacts
+from proxyapi.key_names import CONTROL_CHARACTERS
 from proxyapi.limits.usage_estimates import (
     counts_of_streamed_text,
     counts_of_whole_stream,
@@ -47,7 +47,6 @@ MAX_LABEL_LENGTH = 200  # characters of an end user or a session
 MAX_LABEL_BYTES = 400
 MAX_TAGS, MAX_TAG_LENGTH = 16, 100  # of the request; its key may have others
 MORE_TAGS = "(more tags)"  # in place of further tags of the request
-CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def begin_row(facts: CallFacts) -> CallRecord:

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 from proxyapi import sealing
+from proxyapi.key_names import CONTROL_CHARACTERS
 from usage.money.spenders import Spender, SpenderKind
 
 MIN_OUTPUT_TOKENS = 1000  # of a key that has no number of its own
@@ -178,7 +179,8 @@ def caller_of(record: Record, team: Record | None) -> Caller:
         log_bodies=log_bodies,
         team_ceilings=None if team is None else team_ceilings_of(team),
         owner=record.get("owner", ""),  # as shared objects
-        tags=tuple(dict.fromkeys((*record["tags"], *own))),
+        # Those of older versions, or set by SQL, may have control characters, which no label of a call has.
+        tags=tuple(dict.fromkeys(CONTROL_CHARACTERS.sub("\ufffd", tag) for tag in (*record["tags"], *own))),
         upstream_key=sealing.unseal(sealed) if sealed else None,
     )
 

@@ -14,6 +14,7 @@ from decimal import ROUND_DOWN, Decimal, InvalidOperation
 from hashlib import sha256
 from typing import Any
 
+from proxyapi.key_names import CONTROL_CHARACTERS
 from proxyapi.keys.globs import matches_any
 from proxyapi.keys.litellm_tables import LiteLLMKey, LiteLLMRow
 
@@ -132,7 +133,8 @@ def _tags(key: LiteLLMRow) -> list[str]:
     """Returns the tags in the metadata of LiteLLM's key, which LiteLLM puts on its calls; leaves out very long ones."""
     metadata = key.get("metadata")
     tags = metadata.get("tags") if isinstance(metadata, dict) else None
-    return [tag for tag in tags if isinstance(tag, str) and 0 < len(tag) <= 100] if isinstance(tags, list) else []
+    found = [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
+    return [CONTROL_CHARACTERS.sub("\ufffd", tag) for tag in found if 0 < len(tag) <= 100]
 
 
 def _set_models(proposal: KeyProposal, found: LiteLLMKey, *, upstream_is_openai: bool) -> None:

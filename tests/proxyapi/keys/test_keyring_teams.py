@@ -77,6 +77,13 @@ def test_it_works(start_keyring: Callable[[], Keyring]) -> None:
     assert "sk-of-the-team" not in repr(first)
 
 
+def test_control_characters_in_older_tags_are_replaced(start_keyring: Callable[[], Keyring]) -> None:
+    _, text = AccessKey.objects.issue("one", team=Team.objects.found("a team"))
+    Team.objects.update(tags=["project=\x01others"])
+    AccessKey.objects.update(tags=["\x01closed"])
+    assert caller_of(start_keyring(), text).tags == ("\ufffdclosed", "project=\ufffdothers")
+
+
 def test_a_change_of_a_team_is_noticed_as_one_of_a_key_is(start_keyring: Callable[[], Keyring], data_dir: Path) -> None:
     team, other = Team.objects.found("a team"), Team.objects.found("other")
     key, text = AccessKey.objects.issue("a key")

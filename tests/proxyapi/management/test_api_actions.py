@@ -85,6 +85,7 @@ def test_a_change_leaves_what_is_not_sent_and_null_empties(token: ApiToken) -> N
         ({"requests_per_minute": 0}, "requests_per_minute", "invalid_value"),
         ({"requests_per_minute": 10**30}, "requests_per_minute", "invalid_value"),
         ({"tags": [["a"]]}, "tags", "invalid_value"),
+        ({"tags": ["\x01closed=x"]}, "tags", "invalid_value"),
         ({"allowed_routes": ["openai"]}, "allowed_routes", "invalid_value"),
         ({"expires_at": "soon"}, "expires_at", "invalid_value"),
         ({"log_bodies": "some"}, "log_bodies", "invalid_value"),
