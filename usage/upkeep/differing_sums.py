@@ -30,6 +30,7 @@ DIFFERS = "COALESCE(a.{0}, 0) <> COALESCE(b.{0}, 0)"
 DOUBLES = {"audio_seconds", "duration_ms"}
 DIFFERS_CLEARLY = "abs(COALESCE(a.{0}, 0) - COALESCE(b.{0}, 0)) > 1e-6 * greatest(1, abs(COALESCE(a.{0}, 0)))"
 IS_CALL = "NOT by_gateway"
+LOCK_WRITERS = "LOCK TABLE usage_usagehour IN SHARE ROW EXCLUSIVE MODE"  # of calls' rows (`without_writers`)
 LEEWAY = timedelta(minutes=5)
 # PostgreSQL cannot know how many groups there are, and would sort the rows on the disk instead of adding them up in
 # memory.
@@ -52,7 +53,7 @@ def without_writers() -> Iterator[CursorWrapper]:
     block agree.
     """
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("LOCK TABLE usage_usagehour IN SHARE ROW EXCLUSIVE MODE")
+        cursor.execute(LOCK_WRITERS)
         yield cursor
 
 

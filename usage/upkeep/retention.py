@@ -146,7 +146,6 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
     UsageTotal.objects.filter(span=Span.MINUTE, start__lt=min(now, last + PRUNED_AT_ONCE) - MINUTES_KEPT).delete()
     empty_old_histograms(now, stopping, all_at_once=all_at_once)
     Session.objects.filter(expire_date__lt=now).delete()  # also those of strangers who have begun to sign in
-    fold_labels(now)
     if settings.BODY_RETENTION_DAYS:
         wanted = now - timedelta(days=settings.BODY_RETENTION_DAYS)
         mark = credible_mark(state.bodies_pruned_before, now)
@@ -172,7 +171,18 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
         if not stopping.is_set():
             rows = _delete(deletion, stopping, note=partial(state.save, update_fields=["pruned_before"]))
         is_more_due = is_more_due or deletion.leaves_more
+    if not stopping.is_set():
+        _fold(now)
     return Pruned(rows.rows, bodies.rows, is_more_due, rows.is_estimate or bodies.is_estimate)
+
+
+def _fold(now: datetime) -> None:
+    """Gives the sums by label fewer names. An error of the database is logged, and not raised."""
+    # Apart from the deletion, and after it: that must not be done again, nor wait, because the sums are in use.
+    try:
+        fold_labels(now)
+    except Error as error:
+        logger.warning("the sums by label keep all names until the next pruning: %s", words_of(error))
 
 
 def _plan_deletion(

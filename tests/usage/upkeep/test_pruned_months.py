@@ -18,9 +18,11 @@ from tests.support.ledger.months import months, names
 from usage.database import partitions as partitions_module
 from usage.database.partitions import is_locked
 from usage.ids import first_id
-from usage.models import CountedResponse, LedgerState, Request, RequestBody, UsageDay
+from usage.models import CountedResponse, LabelTotal, LedgerState, Request, RequestBody, UsageDay
+from usage.sums.labels.tables import OTHERS
 from usage.sums.pruned import pruned_ids_end
 from usage.sums.totals_reader import next_month
+from usage.upkeep.label_sums import folding
 from usage.upkeep.months import BODIES, CALLS, month_of
 from usage.upkeep.retention import DAY, Pruned, prune, prune_if_due
 from usage.upkeep.verify import find_faults
@@ -128,6 +130,22 @@ def test_a_day_of_wrong_clocks_costs_a_month_at_most(rows: list[dict[str, Any]])
     prune(NOW)
     assert prune(NOW + timedelta(days=500)).rows == 4
     assert before(NOW) == len(rows) - 8
+
+
+def test_sums_that_are_in_use_are_folded_later_and_hold_up_neither_pruning_nor_writers(
+    rows: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folding, "MOST_VALUES", 1)
+    first = MONTHS[2] + timedelta(hours=5)  # kept, and its day is over
+    ship(tmp_path, *(end(call(first, end_user=name)) for name in ("a", "b")))
+    folded = LabelTotal.objects.filter(value=OTHERS)
+    with psycopg.connect(**connection.get_connection_params() | {"cursor_factory": None}) as writer:
+        writer.execute("LOCK TABLE usage_usagehour IN ROW EXCLUSIVE MODE")
+        assert prune(NOW).rows == 4
+        assert not folded.exists()
+    assert prune_if_due() is True
+    assert folded.exists()
+    assert faults() == []
 
 
 def test_beside_a_dump_nothing_hangs_and_nothing_is_forgotten(rows: list[dict[str, Any]]) -> None:

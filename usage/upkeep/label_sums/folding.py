@@ -8,7 +8,9 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
+from django.db.backends.utils import CursorWrapper
 
+from usage.database.partitions import change_tables
 from usage.ids import first_id
 from usage.sums.labels.tables import (
     CLOSED,
@@ -22,7 +24,7 @@ from usage.sums.labels.tables import (
     TAG,
     LabelSpan,
 )
-from usage.upkeep.differing_sums import LEEWAY, without_writers
+from usage.upkeep.differing_sums import LEEWAY, LOCK_WRITERS
 
 MOST_VALUES = 1000  # of a label, in a day or month that has ended: the costliest
 MOST_VALUES_AT_FIRST = 10_000  # while it goes on
@@ -101,14 +103,16 @@ def fold_labels(now: datetime) -> int:
       that goes on `MOST_VALUES_AT_FIRST`. The others are added up as `OTHERS`.
     * Of the names of tags, the costliest `MOST_TAG_NAMES` keep their sums, or `MOST_TAG_NAMES_AT_FIRST`.
     * End users are named for `RETENTION_DAYS`, as long as the rows of their calls are there.
+
+    Raises:
+        django.db.OperationalError: another transaction has used the sums all the time, and the rest was not folded.
     """
     shortened = 0
     since = (now - LOOKED_BACK).date().replace(day=1)
     for span, start, names in _read(_MANY_NAMES, since, MOST_TAG_NAMES):
         most = MOST_TAG_NAMES if Period(span, start).has_ended(now) else MOST_TAG_NAMES_AT_FIRST
         if names > most:
-            with without_writers() as cursor:
-                cursor.execute(_CLOSE, [span, start, most, span, start, span, start])
+            _change(_CLOSE, [span, start, most, span, start, span, start])
             shortened += 1
     for span, label, start, values in _read(_MANY_VALUES, since, MOST_VALUES):
         most = MOST_VALUES if Period(span, start).has_ended(now) else MOST_VALUES_AT_FIRST
@@ -125,8 +129,17 @@ def fold_labels(now: datetime) -> int:
 
 
 def _fold(span: LabelSpan, label: str, start: date, most: int) -> None:
-    with without_writers() as cursor:
-        cursor.execute(_FOLD, [span, label, start, most, span, label, start])
+    _change(_FOLD, [span, label, start, most, span, label, start])
+
+
+def _change(statement: str, values: list[str | date | int]) -> None:
+    """Runs a statement without writers beside it, which never wait for long behind the lock that it waits for."""
+
+    def change(cursor: CursorWrapper) -> None:
+        cursor.execute(LOCK_WRITERS)
+        cursor.execute(statement, values)
+
+    change_tables(change)
 
 
 def _read(query: str, *values: str | date | int) -> list[tuple[Any, ...]]:
