@@ -19,7 +19,7 @@ from usage.call_record import COUNTS, CallRecord, SummedRow
 from usage.ids import started_at
 from usage.journal_shipping.background_cost import COUNTED_LATER, settle_responses
 from usage.journal_shipping.digests import DIGEST, UPDATE_DIGESTS
-from usage.journal_shipping.sessions import name_sessions
+from usage.journal_shipping.sessions import begin_sessions, name_sessions
 from usage.journal_shipping.stored_object_rows import write_objects
 from usage.journal_shipping.stubs import FIELDS, STUB
 from usage.metric_counters import counters
@@ -87,7 +87,9 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
         if lesser := fetch_summed_rows(cursor):
             rollup.add(lesser, sign=-1)
             cursor.execute(DELETE_BODIES, [[row["request_id"] for row in lesser]])
-        settled = settle_responses(name_sessions(cursor, mark_unknown(cursor, list(by_id.values()))))
+        named = name_sessions(cursor, mark_unknown(cursor, list(by_id.values())))
+        settled = settle_responses(named.rows)
+        begin_sessions(cursor, named.begun)
         # What the others have used was taken off before; not by a row without a key, which stood for a damaged record.
         fresh = by_id.keys() - {str(row["request_id"]) for row in lesser if row["key_name"]}
         replaced = defaultdict(list, {str(row["request_id"]): [row] for row in lesser})

@@ -6,7 +6,8 @@ response's id as their session, and so have all that follow. If the first call h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from django.db.backends.utils import CursorWrapper
 
@@ -18,6 +19,7 @@ FIND_MAKERS = """
     SELECT object_id, request_id::text, usage_request.key_name, session
     FROM usage_storedobject JOIN usage_request USING (request_id) WHERE object_id = ANY(%s)
 """
+LOCK_ROWS = "SELECT FROM usage_request WHERE request_id = ANY(%s::uuid[]) ORDER BY request_id FOR UPDATE"
 NAME_SESSION = """
     UPDATE usage_request SET session = named.session
     FROM unnest(%s::uuid[], %s::text[]) AS named (request_id, session)
@@ -27,14 +29,21 @@ NAME_SESSION = """
 Maker = tuple[str, str, str]  # of a call that made a response: its request id, its key's name, its session
 
 
-def name_sessions(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> list[CallRecord]:
+class Named(NamedTuple):
+    """Rows of calls with their sessions, and the sessions of calls in the table, by their request ids, to be set."""
+
+    rows: list[CallRecord]
+    begun: dict[str, str]
+
+
+def name_sessions(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> Named:
     """Returns the rows, in their order, with the sessions of those that continue a response of the same key.
 
-    A row in the table whose call began such a chain gets its session, too. Call this function in the transaction that
-    writes the rows.
+    A row in the table whose call began such a chain gets its session, too, when the result's `begun` is given to
+    `begin_sessions`. Call this function in the transaction that writes the rows.
     """
     if not any(map(_continues, rows)):  # as nearly always
-        return list(rows)
+        return Named(list(rows), {})
     made: dict[str, CallRecord] = {}  # the rows that are written now, by the ids of what they have made
     named = {str(row["request_id"]): row for row in rows}
     begun: dict[str, str] = {}  # sessions for rows in the table, by their request ids
@@ -55,11 +64,21 @@ def name_sessions(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> list[Cal
             row = {**row}  # it may get a session below, and what the caller has given must not change
         named[request_id] = row
         made |= dict.fromkeys(object_ids(row), row)
-    if begun:
-        ids = sorted(begun)
-        cursor.execute(NAME_SESSION, [ids, [begun[one] for one in ids], ids])
-        cursor.execute(UPDATE_DIGESTS, [ids])
-    return [named[str(row["request_id"])] for row in rows]
+    return Named([named[str(row["request_id"])] for row in rows], begun)
+
+
+def begin_sessions(cursor: CursorWrapper, begun: Mapping[str, str]) -> None:
+    """Sets the sessions of calls in the table, by their request ids.
+
+    Call this function after the rows of their responses in `PendingResponse` are locked: whoever polls a response locks
+    that row first and the call's afterwards, so that none waits for the other.
+    """
+    if not begun:
+        return
+    ids = sorted(begun)
+    cursor.execute(LOCK_ROWS, [ids])
+    cursor.execute(NAME_SESSION, [ids, [begun[one] for one in ids], ids])
+    cursor.execute(UPDATE_DIGESTS, [ids])
 
 
 def _continues(row: CallRecord) -> bool:

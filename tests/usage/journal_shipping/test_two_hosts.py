@@ -17,7 +17,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from tests.support.ledger.ledgers import call_id
-from tests.support.ledger.response_rows import assert_sums_are_right, cost_of, counted, deliver, queued, seen
+from tests.support.ledger.response_rows import about, assert_sums_are_right, cost_of, counted, deliver, queued, seen
 from tests.support.polling import PATIENCE
 from usage.journal_shipping import background_cost, pending_responses
 from usage.journal_shipping.pending_responses import LEASE, forget_pending, lease_pending, suppose_usage
@@ -192,4 +192,17 @@ def test_two_hosts_that_write_the_same_responses_in_other_orders_both_end(monkey
     other.join()
     assert counted()[:2] == (4 * 4005, 4 * 500)
     assert not PendingResponse.objects.exists()
+    assert_sums_are_right()
+
+
+def test_a_call_that_continues_a_response_locks_its_maker_after_the_response() -> None:
+    maker = queued(objects=["resp_1"], objects_last=False)
+    deliver([maker])
+    other = Beside(lambda: deliver([seen(), about("resp_2", previous_response_id="resp_1")]))
+    with transaction.atomic():
+        PendingResponse.objects.select_for_update().get()  # as whoever polls the response
+        other.start_and_wait_until_it_waits()
+        Request.objects.select_for_update().get(pk=maker["request_id"])
+    other.join()
+    assert Request.objects.get(pk=maker["request_id"]).session == "resp_1"
     assert_sums_are_right()
