@@ -12,14 +12,17 @@ from typing import NamedTuple
 from django.db.backends.utils import CursorWrapper
 
 from usage.call_record import CallRecord
-from usage.journal_shipping.digests import UPDATE_DIGESTS
+from usage.journal_shipping.digests import IS_UNCHANGED, UPDATE_DIGESTS
 from usage.journal_shipping.stored_object_rows import object_ids
 
 FIND_MAKERS = """
     SELECT object_id, request_id::text, usage_request.key_name, session
     FROM usage_storedobject JOIN usage_request USING (request_id) WHERE object_id = ANY(%s)
 """
-LOCK_ROWS = "SELECT FROM usage_request WHERE request_id = ANY(%s::uuid[]) ORDER BY request_id FOR UPDATE"
+LOCK_ROWS = f"""
+    SELECT request_id, {IS_UNCHANGED} FROM usage_request WHERE request_id = ANY(%s::uuid[])
+    ORDER BY request_id FOR UPDATE
+"""
 NAME_SESSION = """
     UPDATE usage_request SET session = named.session
     FROM unnest(%s::uuid[], %s::text[]) AS named (request_id, session)
@@ -77,8 +80,10 @@ def begin_sessions(cursor: CursorWrapper, begun: Mapping[str, str]) -> None:
         return
     ids = sorted(begun)
     cursor.execute(LOCK_ROWS, [ids])
+    unchanged = [request_id for request_id, is_unchanged in cursor.fetchall() if is_unchanged]
     cursor.execute(NAME_SESSION, [ids, [begun[one] for one in ids], ids])
-    cursor.execute(UPDATE_DIGESTS, [ids])
+    # A row that somebody has changed keeps its digest, so that `ledger verify` still notices that.
+    cursor.execute(UPDATE_DIGESTS, [unchanged])
 
 
 def _continues(row: CallRecord) -> bool:

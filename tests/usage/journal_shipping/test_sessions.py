@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.ledger.ledgers import NOON, call, end, ship, stored
+from usage.models import Request
 from usage.upkeep.verify import find_faults
 
 pytestmark = pytest.mark.django_db
@@ -40,6 +41,16 @@ def test_a_response_of_another_key_has_no_part_in_it(tmp_path: Path, at_once: bo
     for batch in [rows] if at_once else [[row] for row in rows]:
         ship(tmp_path, *map(end, batch))
     assert [row.session for row in stored(*(row["request_id"] for row in rows))] == ["secret", "resp_1"]
+
+
+def test_a_new_session_hides_no_change_of_a_row(tmp_path: Path) -> None:
+    rows = [response(1), response(2, "resp_1")]
+    ship(tmp_path, end(rows[0]))
+    Request.objects.update(client_address="192.0.2.1")
+    before = list(find_faults(tmp_path))
+    ship(tmp_path, end(rows[1]))
+    assert [row.session for row in stored(rows[0]["request_id"])] == ["resp_1"]
+    assert list(find_faults(tmp_path)) == before != []
 
 
 def test_a_response_that_nobody_knows_names_the_session(tmp_path: Path) -> None:
