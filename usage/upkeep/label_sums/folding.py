@@ -96,8 +96,10 @@ class Period(NamedTuple):
         return self.end + LATE <= now
 
 
-def fold_labels(now: datetime) -> int:
+def fold_labels(now: datetime, oldest: date = date.max) -> int:
     """Bounds the values of labels in days and months; returns how many lists of values were shortened.
+
+    Those that begin at `oldest` or later are looked at, and all of the last `LOOKED_BACK`.
 
     * Of a day or month that has ended, the costliest `MOST_VALUES` values of each label keep sums of their own, of one
       that goes on `MOST_VALUES_AT_FIRST`. The others are added up as `OTHERS`.
@@ -108,7 +110,7 @@ def fold_labels(now: datetime) -> int:
         django.db.OperationalError: another transaction has used the sums all the time, and the rest was not folded.
     """
     shortened = 0
-    since = (now - LOOKED_BACK).date().replace(day=1)
+    since = min(oldest, (now - LOOKED_BACK).date().replace(day=1))
     for span, start, names in _read(_MANY_NAMES, since, MOST_TAG_NAMES):
         most = MOST_TAG_NAMES if Period(span, start).has_ended(now) else MOST_TAG_NAMES_AT_FIRST
         if names > most:

@@ -78,7 +78,8 @@ def rebuild_labels(now: datetime) -> int:
         with without_writers() as cursor:
             cursor.execute(f"DELETE FROM {TABLE} WHERE span = %s AND start = %s", period)
             cursor.execute(_REBUILD, [*period.ids, *period])
-    fold_labels(now)
+    # The new sums name everybody again, however old they are.
+    fold_labels(now, min((period.start for period in wrong), default=date.max))
     return len(wrong)
 
 

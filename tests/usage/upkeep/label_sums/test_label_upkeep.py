@@ -17,6 +17,7 @@ from usage.models import LabelTotal, Request
 from usage.sums.labels.tables import CLOSED, END_USER, OTHERS
 from usage.upkeep.label_sums import folding
 from usage.upkeep.label_sums.folding import Period, fold_labels
+from usage.upkeep.label_sums.label_check import rebuild_labels
 from usage.upkeep.rebuild_totals import rebuild_totals
 from usage.upkeep.repricing import reprice
 from usage.upkeep.verify import find_faults
@@ -133,6 +134,14 @@ def test_a_wrong_sum_is_found_and_mended(tmp_path: Path) -> None:
     ] * 8
     rebuild_totals(database_now())
     assert list(LabelTotal.objects.order_by("pk").values()) == before
+    assert faults(tmp_path) == []
+
+
+def test_old_sums_that_were_rebuilt_are_folded_again(tmp_path: Path) -> None:
+    ship_users(tmp_path, "a", "b", "c")
+    LabelTotal.objects.all().delete()
+    rebuild_labels(NOON + timedelta(days=200))
+    assert users("day") == users("month") == {"a": 1, "b": 1, OTHERS: 1}
     assert faults(tmp_path) == []
 
 
