@@ -24,7 +24,7 @@ from usage.sums.labels.tables import (
     TAG,
     LabelSpan,
 )
-from usage.upkeep.differing_sums import LEEWAY, LOCK_WRITERS
+from usage.upkeep.differing_sums import LOCK_WRITERS
 
 MOST_VALUES = 1000  # of a label, in a day or month that has ended: the costliest
 MOST_VALUES_AT_FIRST = 10_000  # while it goes on
@@ -34,6 +34,9 @@ MOST_TAG_NAMES = 200  # in a day or month that has ended: the costliest
 MOST_TAG_NAMES_AT_FIRST = 10_000
 LOOKED_BACK = timedelta(days=70)  # older days and months have been folded before
 LATE = timedelta(days=1)  # a day or month is folded so long after its end, when most calls have come
+# A call's id and start are read from the clock one after the other, and the clock may be set between. So much, because
+# sums are deleted before they are computed again from the rows that are found.
+ID_LEEWAY = timedelta(days=1)
 
 _MANY_VALUES = f"""
     SELECT span, label, start, count(DISTINCT value) FROM {TABLE}
@@ -89,7 +92,7 @@ class Period(NamedTuple):
     @property
     def ids(self) -> tuple[UUID, UUID]:
         """The request ids between which all calls of the period are, and some before and behind it."""
-        return first_id(datetime.combine(self.start, time(), UTC) - LEEWAY), first_id(self.end + LEEWAY)
+        return first_id(datetime.combine(self.start, time(), UTC) - ID_LEEWAY), first_id(self.end + ID_LEEWAY)
 
     def has_ended(self, now: datetime) -> bool:
         """Returns whether the period has ended, and most of its calls have come (`LATE`)."""

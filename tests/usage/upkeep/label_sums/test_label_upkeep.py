@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pytest_django.fixtures import Settings
 
-from tests.support.ledger.ledgers import NOON, call, ship
+from tests.support.ledger.ledgers import NOON, call, call_id, ship
 from tests.support.ledger.ledgers import end as ended
 from usage.database.clock import database_now
 from usage.models import LabelTotal, Request
@@ -143,6 +143,16 @@ def test_old_sums_that_were_rebuilt_are_folded_again(tmp_path: Path) -> None:
     rebuild_labels(NOON + timedelta(days=200))
     assert users("day") == users("month") == {"a": 1, "b": 1, OTHERS: 1}
     assert faults(tmp_path) == []
+
+
+def test_a_call_whose_id_is_hours_from_its_start_is_rebuilt_with_its_day(tmp_path: Path) -> None:
+    midnight = NOON.replace(hour=0)
+    ids = [call_id(midnight - timedelta(hours=3)), call_id(NOON)]
+    ship(tmp_path, *(ended(call(midnight, request_id=one, end_user="a")) for one in ids))
+    before = list(LabelTotal.objects.order_by("pk").values())
+    LabelTotal.objects.filter(label=END_USER).update(cost=1)
+    rebuild_labels(AFTER)
+    assert list(LabelTotal.objects.order_by("pk").values()) == before
 
 
 @pytest.mark.parametrize(
