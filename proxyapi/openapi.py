@@ -262,6 +262,10 @@ USAGE: Schema = {
         "group_by": LIST,
         "groups": described(LIST, "The same numbers for each group, with the group's `key`, `model`, `hour`, …"),
         "others": described(ANY, "The numbers of all further groups, if there are more than 10,000."),
+        "incomplete": described(
+            {"type": "boolean"},
+            "True if the end user or tag that was asked for may have further calls, which are summed up with others.",
+        ),
     },
 }
 usage = operation(

@@ -17,7 +17,7 @@ from uuid import UUID
 from django.db import connection
 
 from usage.ids import first_id
-from usage.sums.labels.tables import END_USER, OTHERS, ROW_SUMS, SUMS, TABLE, TAG, VALUE_OF_TAG, LabelSpan
+from usage.sums.labels.tables import CLOSED, END_USER, OTHERS, ROW_SUMS, SUMS, TABLE, TAG, VALUE_OF_TAG, LabelSpan
 from usage.sums.pruned import comparable_since
 from usage.sums.ranges import TimeRange
 from usage.sums.summed_names import SUMMED_MODEL_SQL
@@ -36,6 +36,16 @@ Parameter = str | date | datetime | int | UUID
 Query = tuple[str, list[Parameter]]  # SQL, and the values of its parameters
 Only = Mapping[str, str | None]  # by the name of a column or label: the value of its calls; None: any value of a label
 SpanRange = tuple[LabelSpan, date, date]  # the sums of days or of months from a date on, until before another
+
+_SAME_PERIOD = f"SELECT FROM {TABLE} AS one WHERE one.span = folded.span AND one.start = folded.start"
+_UNNAMED = f"""
+    SELECT EXISTS (
+        SELECT FROM {TABLE} AS folded WHERE span = %s AND start >= %s AND start < %s AND (
+            (label = %s AND value = '{OTHERS}' AND NOT EXISTS ({_SAME_PERIOD} AND one.label = %s AND one.value = %s))
+            OR (label = '{CLOSED}' AND %s LIKE '{TAG}%%' AND NOT EXISTS ({_SAME_PERIOD} AND one.label = %s))
+        )
+    )
+"""
 
 
 class LabelsUnreadable(ValueError):
@@ -78,6 +88,8 @@ class LabelReport:
     """The calls of some whole days (UTC), from `first` until before `end`, by group: the costliest first.
 
     `others` are all groups that are not among `rows`; None if there are none. `rows` and `others` add up to `total`.
+    `is_part` is true if some days or months have no sums of the label, or of its value, that was asked for: then it may
+    have further calls, among those of other values.
     """
 
     first: date
@@ -85,6 +97,7 @@ class LabelReport:
     rows: list[GroupSums]
     others: GroupSums | None
     total: GroupSums
+    is_part: bool = False
 
 
 def is_label(name: str) -> bool:
@@ -111,13 +124,15 @@ def read_label_report(
     """
     wanted = dict(only or {})
     labels = sorted({name for name in (*groups, *wanted) if is_label(name)})
-    if len(labels) > 1:
+    periods = _periods(first, end, by_day="day" in groups)
+    if is_of_rows := len(labels) > 1:
         grouped = _group_rows(first, end, groups, wanted)
     else:
-        grouped = _group_sums(_periods(first, end, by_day="day" in groups), groups, wanted, *labels)
+        grouped = _group_sums(periods, groups, wanted, *labels)
     total, *rows = _read(grouped, len(groups), most)
     others = total.less(rows)
-    return LabelReport(first, end, rows, others if others.has_use else None, total)
+    is_part = not is_of_rows and any(_has_unnamed(periods, label, wanted.get(label)) for label in labels)
+    return LabelReport(first, end, rows, others if others.has_use else None, total, is_part)
 
 
 def shown_value(group: str, value: GroupValue) -> str | None:
@@ -135,6 +150,21 @@ def _periods(first: date, end: date, *, by_day: bool) -> list[SpanRange]:
         return [("day", first, end)]
     parts: list[SpanRange] = [("day", first, begin), ("month", begin, last), ("day", last, end)]
     return [part for part in parts if part[1] < part[2]]
+
+
+def _has_unnamed(periods: Iterable[SpanRange], label: str, value: str | None) -> bool:
+    """Returns whether some days or months that are read have no sums of the label, or of its value, by its name.
+
+    That is so if the value is among `OTHERS` there, or the label's name is one of those that have no sums (`CLOSED`).
+    """
+    with connection.cursor() as cursor:
+        for span, start, end in periods:
+            # All values together include `OTHERS`, so nothing is missing of them.
+            named = (label, OTHERS if value is None else value)
+            cursor.execute(_UNNAMED, [span, start, end, label, *named, label, label])
+            if cursor.fetchone() == (True,):
+                return True
+    return False
 
 
 def _read(grouped: Query, width: int, most: int) -> list[GroupSums]:

@@ -91,6 +91,8 @@ def read_usage(query: UsageQuery, key: str | None) -> NamedNumbers:
     report = read_label_report(first, end, query.groups, only=only, most=MOST_GROUPS)
     start, stop = (datetime.combine(day, time(), UTC).isoformat() for day in (first, end))
     numbers: NamedNumbers = {"start": start, "end": stop, "total": _plain(report.total)}
+    if report.is_part:
+        numbers["incomplete"] = True
     if query.groups:
         rows = [{**_named(query.groups, row), **_plain(row)} for row in report.rows]
         numbers |= {"group_by": list(query.groups), "groups": rows}

@@ -139,6 +139,23 @@ def test_folded_names_are_one_value(monkeypatch: pytest.MonkeyPatch) -> None:
     assert report.total.cost == sum(row.cost or Decimal(0) for row in Request.objects.all())
 
 
+def test_what_has_no_sums_of_its_own_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folding, "MOST_VALUES", 1)
+    monkeypatch.setattr(folding, "MOST_TAG_NAMES", 1)
+    for name, tokens in (("a", 9), ("b", 5), ("c", 3)):
+        write(call(NOON, end_user=name, tags=[f"{name}=x"], output_tokens=tokens))
+    first, end = NOON.date(), NOON.date() + timedelta(days=1)
+
+    def is_part(*groups: str, **only: str | None) -> bool:
+        return read_label_report(first, end, groups, only=only, most=10).is_part
+
+    assert not is_part(end_user="b")
+    folding.fold_labels(NOON + timedelta(days=60))
+    assert [is_part(end_user=name) for name in ("a", "b", "new")] == [False, True, True]
+    assert [is_part(END_USER), is_part("team"), is_part(END_USER, end_user=None)] == [False] * 3
+    assert [is_part("tag:a"), is_part("tag:b"), is_part(**{"tag:c": None})] == [False, True, True]
+
+
 def test_two_labels_need_the_rows() -> None:
     with pytest.raises(LabelsUnreadable, match="31 days"):
         read_label_report(FIRST, END, (END_USER, "tag:project"), most=10)
