@@ -9,6 +9,7 @@ import json
 import re
 
 MAX_DEPTH = 100  # of JSON; what is deeper is shown as text, since reading and writing it recurses
+MAX_REPEATS = 50  # of names in a body; each repeat takes longer than the one before
 GIVEN_EARLIER = " (given earlier)"  # marks a member whose name stands again behind it
 _REMARK = re.compile(r"… <(\d{1,3}(?:,\d{3}){0,9}) bytes cut>\Z")
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|(?P<open>"(?:[^"\\]|\\.)*+\\?\Z)|[{}\[\],:]|[^\s{}\[\],:"]++', re.DOTALL)
@@ -17,7 +18,7 @@ _CLOSING = {"{": "}", "[": "]"}
 
 
 class NotJSONError(ValueError):
-    """A text is no JSON, not even the start of it, or is nested too deeply."""
+    """A text is no JSON, not even the start of it, is nested too deeply, or repeats too many names."""
 
 
 def split_cut(text: str) -> tuple[str, int]:
@@ -36,28 +37,41 @@ def read_json(text: str) -> object:
     name with `GIVEN_EARLIER`.
 
     Raises:
-        NotJSONError: the text is no JSON, or it is nested too deeply.
+        NotJSONError: the text is no JSON, it is nested too deeply, or more than `MAX_REPEATS` names are repeated.
     """
     start, cut_bytes = split_cut(text)
     try:
         whole = _completed(start, text[len(start) :]) if cut_bytes else start
         _check_depth(whole)
-        return json.loads(whole, object_pairs_hook=_object)
+        return json.loads(whole, object_pairs_hook=_Objects().make)
     except (ValueError, RecursionError) as error:
         raise NotJSONError("no JSON") from error
 
 
-def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Makes an object of its members; what was given under the name of a later member is kept under another name."""
-    members: dict[str, object] = {}
-    for name, value in pairs:
-        if name in members:
-            other = name + GIVEN_EARLIER
-            while other in members:
-                other += GIVEN_EARLIER
-            members[other] = members[name]
-        members[name] = value
-    return members
+class _Objects:
+    """Maker of the objects of one body, which counts the names that are repeated in them."""
+
+    def __init__(self) -> None:
+        self._repeats = 0
+
+    def make(self, pairs: list[tuple[str, object]]) -> dict[str, object]:
+        """Makes an object of its members; what was given under the name of a later member is kept under another name.
+
+        Raises:
+            NotJSONError: more than `MAX_REPEATS` names of the body are repeated.
+        """
+        members: dict[str, object] = {}
+        for name, value in pairs:
+            if name in members:
+                self._repeats += 1
+                if self._repeats > MAX_REPEATS:
+                    raise NotJSONError("too many repeated names")
+                other = name + GIVEN_EARLIER
+                while other in members:
+                    other += GIVEN_EARLIER
+                members[other] = members[name]
+            members[name] = value
+        return members
 
 
 def _check_depth(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.inputs.odd_json import DEEP, ODD
 from tests.support.ledger.logged_conversations import ANSWERED, ASKED, RESPONSE, RESPONSE_ASKED
-from usage.page_data.conversations.cut_json import NotJSONError, read_json
+from usage.page_data.conversations.cut_json import MAX_REPEATS, NotJSONError, read_json
 from usage.page_data.conversations.reader import conversation_of
 from usage.page_data.conversations.turns import BodyRemains, Conversation, Part, Turn
 
@@ -127,6 +128,16 @@ def test_a_member_that_is_given_twice_is_there_twice() -> None:
         "a (given earlier)": 1,
         "a (given earlier) (given earlier)": 2,
     }
+
+
+def test_many_names_that_are_given_twice_are_shown_as_text_at_once() -> None:
+    twice = '{"a": 1, "a": 2}'
+
+    assert len(cast(list[object], read_json(f"[{', '.join([twice] * MAX_REPEATS)}]"))) == MAX_REPEATS
+    with pytest.raises(NotJSONError):
+        read_json(f"[{', '.join([twice] * (MAX_REPEATS + 1))}]")
+    with pytest.raises(NotJSONError):
+        read_json("{" + ", ".join(['"a": 1'] * 1000) + "}")
 
 
 @pytest.mark.parametrize("name", ODD)
