@@ -94,9 +94,12 @@ def _completed(text: str, remark: str) -> str:
 
     A member or a value that the cut has left unreadable is dropped; of a string with the cut in it, all that is there
     stays, and `remark` follows.
+
+    Raises:
+        NotJSONError: brackets are nested more than `MAX_DEPTH` deep.
     """
     closing: list[str] = []  # the marks that are still to come, the last one first
-    good, good_closing = 0, ""  # how much of the text can be kept, and what closes it there
+    good, good_closing = 0, closing.copy()  # how much of the text can be kept, and what closes it there
     last = ""
     for token in _TOKEN.finditer(text):
         mark = token[0]
@@ -107,13 +110,15 @@ def _completed(text: str, remark: str) -> str:
             return f'{_without_half_escape(text)}{json.dumps(remark)[1:-1]}"{"".join(reversed(closing))}'
         if mark in _CLOSING:
             closing.append(_CLOSING[mark])
+            if len(closing) > MAX_DEPTH:
+                raise NotJSONError("nested too deeply")
         elif mark in "]}" and closing:
             closing.pop()
         is_perhaps_half = token.end() == len(text) and mark[0] not in '"[]{}'  # a number or a word such as `true`
         if mark not in ",:" and not is_name and not is_perhaps_half:
-            good, good_closing = token.end(), "".join(reversed(closing))
+            good, good_closing = token.end(), closing.copy()
         last = mark
-    return text[:good] + good_closing
+    return text[:good] + "".join(reversed(good_closing))
 
 
 def _without_half_escape(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import cast
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.support.inputs.odd_json import DEEP, ODD
 from tests.support.ledger.logged_conversations import ANSWERED, ASKED, RESPONSE, RESPONSE_ASKED
+from tests.support.polling import wait_until_quick
 from usage.page_data.conversations.cut_json import MAX_REPEATS, NotJSONError, read_json
 from usage.page_data.conversations.reader import conversation_of
 from usage.page_data.conversations.turns import BodyRemains, Conversation, Part, Turn
@@ -149,3 +151,13 @@ def test_odd_answers_have_a_conversation(name: str) -> None:
 def test_what_is_too_deep_is_no_json() -> None:
     with pytest.raises(NotJSONError):
         read_json(DEEP)
+
+
+def test_a_cut_body_that_is_too_deep_is_no_json_at_once() -> None:
+    def seconds() -> float:
+        began = time.process_time()
+        with pytest.raises(NotJSONError):
+            read_json("[" * 30_000 + "… <5 bytes cut>")
+        return time.process_time() - began
+
+    wait_until_quick(seconds, 1)
