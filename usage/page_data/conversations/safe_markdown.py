@@ -29,12 +29,20 @@ def markdown_html(text: str) -> str:
     """Returns a text that is written in Markdown as HTML, with invisible characters replaced by codes."""
     reader = _reader()
     written = escape_invisible(text.replace("\r\n", "\n"))
-    if max((line.count("|") for line in written.split("\n")), default=0) > MAX_COLUMNS:
+    if _may_have_large_tables(written):
         reader = _reader(tables=False)
     tokens = reader.parse(written)
     for token in _all_tokens(tokens):
         _make_harmless(token)
     return str(reader.renderer.render(tokens, reader.options, {}))
+
+
+def _may_have_large_tables(text: str) -> bool:
+    """Returns whether tables of a text may have more cells than the text has characters, or too many columns."""
+    # A row gets all the cells of its table's head, also those that are not written.
+    lines = [line for line in text.split("\n") if line.strip()]
+    columns = max((line.count("|") for line in lines), default=0)
+    return columns > MAX_COLUMNS or columns * len(lines) > len(text)
 
 
 @cache

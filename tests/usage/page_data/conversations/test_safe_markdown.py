@@ -94,3 +94,11 @@ def test_the_worst_text_takes_no_longer_than_a_page_may(piece: str) -> None:
         return time.process_time() - began
 
     wait_until_quick(seconds, 2)
+
+
+def test_a_table_has_no_more_cells_than_its_text_has_characters() -> None:
+    head = f"{'|a' * 50}\n{'|-' * 50}\n"
+
+    assert "<table>" not in markdown_html(head + "a\n" * 200)
+    assert markdown_html(head + f"{'|a' * 50}\n" * 20).count("<td>") == 1000
+    assert "<table>" in markdown_html("a|b\n-|-\n1|2\n")
