@@ -20,6 +20,7 @@ from usage.untrusted_text import escape_invisible
 
 KEY_VARIABLE = "SECURITY_KEY"  # the environment variable that holds the key
 MAX_BROKEN_CHARACTERS = 20_000  # a longer body is written on one line: breaking it into lines would take seconds
+MAX_DEPTH = 100  # of a body's JSON; reading and writing it recurses
 PARTLY_KEPT = "only a part of the body was kept"
 # A line of a form's body as it is logged: `name: value`, or `name: <file name, content type, size>`.
 FORM_LINE = re.compile(r"([\w\[\].-]{1,100}): (?:<(.{0,300}), [\w.+/-]+, [\d,]+ bytes>)?", re.ASCII)
@@ -122,25 +123,30 @@ def kept_request_body(call: Request) -> str:
 def _json_body(call: Request) -> object:
     """Returns the logged body of a call's request as a JSON value without secrets.
 
-    Returns None for a body that is not JSON, or was not logged completely.
+    Returns None for a body that is not JSON, was not logged completely, or is nested more than `MAX_DEPTH` deep.
     """
     try:
-        body = json.loads(kept_request_body(call))
+        return _without_secrets(json.loads(kept_request_body(call)))
     except (ValueError, RecursionError):
         return None
-    return _without_secrets(body)
 
 
-def _without_secrets(value: object) -> object:
-    """Returns a JSON value without members that were redacted or have the name of a secret."""
+def _without_secrets(value: object, depth: int = 0) -> object:
+    """Returns a JSON value without members that were redacted or have the name of a secret.
+
+    Raises:
+        ValueError: the value is nested more than `MAX_DEPTH` deep.
+    """
+    if depth > MAX_DEPTH:
+        raise ValueError("nested too deeply")
     if isinstance(value, dict):
         return {
-            name: _without_secrets(item)
+            name: _without_secrets(item, depth + 1)
             for name, item in value.items()
             if not (is_secret_name(name) or item == REDACTED)
         }
     if isinstance(value, list):
-        return [_without_secrets(item) for item in value]
+        return [_without_secrets(item, depth + 1) for item in value]
     return value
 
 

@@ -159,3 +159,13 @@ def test_a_field_keeps_its_text() -> None:
     assert "-F" not in given
     assert "'a # b;type=text/html'" in reproduction.as_python(made, BASE)
     assert "open(" not in reproduction.as_python(made, BASE)
+
+
+@pytest.mark.parametrize("depth", [99, 300, 600, 5000])
+def test_a_body_however_deep_has_a_command(depth: int) -> None:
+    made = call('{"input": ' + "[" * depth + "]" * depth + "}")
+
+    given = check_curl(reproduction.as_curl(made, BASE))
+    check_python(reproduction.as_python(made, BASE))
+
+    assert (given["-d"] == ["@body.json"]) == (depth > reproduction.MAX_DEPTH)
