@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 
 MAX_PARAMETER_CHARACTERS = 80  # a longer text is no parameter of a call, but content
+MAX_INDENTED_DEPTH = 20  # indentation makes JSON that is nested deeper many times as long
 _NOTHING: tuple[object, ...] = (None, "", [], {})
 
 
@@ -83,5 +84,17 @@ class Members:
 
 
 def as_json(value: object) -> str:
-    """Returns a JSON value as indented text, with letters of all languages as they are."""
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    """Returns a JSON value as text, with letters of all languages as they are.
+
+    The text is indented, unless the value is nested more than `MAX_INDENTED_DEPTH` deep.
+    """
+    indent = None if _is_nested(value, MAX_INDENTED_DEPTH) else 2
+    return json.dumps(value, indent=indent, ensure_ascii=False)
+
+
+def _is_nested(value: object, depth: int) -> bool:
+    """Returns whether lists and objects in a JSON value are nested more than `depth` deep."""
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return depth == 0 or any(_is_nested(item, depth - 1) for item in inner)

@@ -15,6 +15,7 @@ from tests.support.inputs.odd_json import DEEP, ODD
 from tests.support.ledger.logged_conversations import ANSWERED, ASKED, RESPONSE, RESPONSE_ASKED
 from tests.support.polling import wait_until_quick
 from usage.page_data.conversations.cut_json import MAX_REPEATS, NotJSONError, read_json
+from usage.page_data.conversations.message_parts import indented
 from usage.page_data.conversations.reader import conversation_of
 from usage.page_data.conversations.turns import BodyRemains, Conversation, Part, Turn
 
@@ -151,6 +152,13 @@ def test_odd_answers_have_a_conversation(name: str) -> None:
 def test_what_is_too_deep_is_no_json() -> None:
     with pytest.raises(NotJSONError):
         read_json(DEEP)
+
+
+def test_indentation_makes_a_deep_body_no_longer() -> None:
+    deep = "[" * 90 + "1," * 1000 + "1" + "]" * 90
+
+    assert len(indented(deep)) < 2 * len(deep)
+    assert indented('{"a": [1]}') == '{\n  "a": [\n    1\n  ]\n}'
 
 
 def test_a_cut_body_that_is_too_deep_is_no_json_at_once() -> None:
