@@ -7,6 +7,8 @@ from uuid import UUID
 import pytest
 from django.test import Client
 
+from proxyapi.models import AccessKey
+from proxyapi.pages.team_admin import MOST_FOUND
 from tests.support.ledger.pages import make_call, make_failure, page_of
 from usage.page_data import search
 from usage.page_data.conversations import neighbours
@@ -60,6 +62,15 @@ def test_a_list_hands_its_filters_on(admin: Client, calls: list[str]) -> None:
 )
 def test_the_dialog_of_ctrl_k_finds_them(admin: Client, calls: list[str], term: str, words: str) -> None:
     assert words in admin.get("/admin/search/", {"s": term, "extended": "1"}).content.decode()
+
+
+def test_the_dialog_finds_the_first_keys_of_many(admin: Client) -> None:
+    AccessKey.objects.bulk_create(AccessKey(name=f"many {number:03}", digest=f"{number:064}") for number in range(30))
+    found = admin.get("/admin/search/", {"s": "many", "extended": "1"}).content.decode()
+    listed = admin.get("/admin/proxyapi/accesskey/", {"q": "many"}).context["cl"]
+
+    assert found.count('data-title="many ') == MOST_FOUND
+    assert listed.result_count == 30
 
 
 def test_the_dialog_finds_a_call_by_its_id(admin: Client, calls: list[str]) -> None:
