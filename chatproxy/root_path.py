@@ -28,7 +28,7 @@ PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9._~@+-]+)+")
 # The first segments of the gateway's own paths.
 OWN_NAMES = frozenset(
     {
-        "admin", "chatgpt", "debug", "docs", "embeddings", "health", "health2", "healthz", "log", "log_errors",
+        "admin", "api", "chatgpt", "debug", "docs", "embeddings", "health", "health2", "healthz", "log", "log_errors",
         "metrics", "my-usage", "openai", "openai2", "openapi.json", "readyz", "static", "usage", "v1",
     }
 )  # fmt: skip
