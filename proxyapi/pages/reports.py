@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -25,11 +26,14 @@ from usage.sums.labels.label_reader import LabelsUnreadable
 from usage.sums.labels.usage_report import as_csv, read_query, read_usage
 
 MAX_DATABASE_SECONDS = 10.0
+# Each takes a connection of the worker's pool, which calls and pages need, too.
+MAX_PARALLEL_READS = 2
 UNSTORED = {"Cache-Control": "no-store"}
 CSV = "text/csv; charset=utf-8"
 # Whose usage the sender of a request may see; the value of `request.auth`.
 ALL_KEYS, OWN_KEY = "all keys", "own key"
 Answer = TypeVar("Answer")
+_free_reads = asyncio.Semaphore(MAX_PARALLEL_READS)
 
 
 class AccessTokenOrKey(BaseAuthentication):
@@ -91,9 +95,12 @@ def _render_metrics() -> tuple[bytes, str]:
 async def read_from_database(read: Callable[[], Answer]) -> Answer:
     """Runs `read`, which queries the database, in a thread of its own, and returns its result.
 
+    No more than `MAX_PARALLEL_READS` run in a worker at the same time; further ones wait.
+
     Raises:
-        DatabaseUnavailable: the database failed, or `read` took longer than `MAX_DATABASE_SECONDS`.
+        DatabaseUnavailable: the database failed, or waiting and `read` took longer than `MAX_DATABASE_SECONDS`.
     """
+    loop = asyncio.get_running_loop()
 
     def read_and_close() -> Answer:
         try:
@@ -102,10 +109,14 @@ async def read_from_database(read: Callable[[], Answer]) -> Answer:
         except DatabaseError as error:
             raise DatabaseUnavailable from error
         finally:
+            with suppress(RuntimeError):  # the loop has ended
+                # Not when the waiting task ends: the thread may go on, and has its connection until now.
+                loop.call_soon_threadsafe(_free_reads.release)
             connection.close()
 
     try:
         async with asyncio.timeout(MAX_DATABASE_SECONDS):
+            await _free_reads.acquire()
             return await in_own_thread(read_and_close)
     except TimeoutError:
         raise DatabaseUnavailable from None
