@@ -183,7 +183,7 @@ class ApiTokenManager(models.Manager["ApiToken"]):
         A token is valid until it is revoked or has expired, and while its user is active and has the staff status.
         Writes the time of the token's last use, at most once in `LAST_USED_STEP`.
         """
-        if not _has_check(text):  # a made-up text causes no query
+        if not may_be_api_token(text):  # a made-up text causes no query
             return None
         now = timezone.now()
         token = self.select_related("user").filter(digest=sealing.digest(text)).first()
@@ -257,7 +257,7 @@ def _check_of(start: str) -> str:
     return sealing.digest(f"check {start}")[:TOKEN_CHECK_LENGTH]
 
 
-def _has_check(text: str) -> bool:
+def may_be_api_token(text: str) -> bool:
     """Returns whether this gateway may have made the secret `text` of an API token."""
     if not API_TOKEN_TEXT.fullmatch(text):
         return False

@@ -18,7 +18,7 @@ from proxyapi.exceptions import InvalidBearer, InvalidKey
 from proxyapi.key_names import ACCESS_TOKEN_NAME
 from proxyapi.keys.callers import Caller
 from proxyapi.keys.keyring import keyring
-from proxyapi.models import ApiToken
+from proxyapi.models import ApiToken, may_be_api_token
 
 T = TypeVar("T")
 
@@ -63,6 +63,15 @@ class AccessTokenAuthentication(BaseAuthentication):
 
 class ApiTokenAuthentication(BaseAuthentication):
     """Authentication of a request to the management API by an API token, its bearer token. Asks the database."""
+
+    def check_form(self, request: Request) -> None:
+        """Checks the form of a request's API token, without the database; only this gateway makes tokens of that form.
+
+        Raises:
+            InvalidBearer: there is no token, or this gateway has not made it.
+        """
+        if not may_be_api_token(_bearer(request) or ""):
+            raise InvalidBearer
 
     def authenticate(self, request: Request) -> tuple[Caller, ApiToken]:
         token = ApiToken.objects.find_valid(_bearer(request) or "")

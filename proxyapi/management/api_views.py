@@ -88,6 +88,7 @@ class ManagementView(ProxyView):
         """Finds the request's API token, and receives the body of a request that may have one."""
         # The token is first: nothing of a stranger's body is received.
         call = request.call_request
+        ApiTokenAuthentication().check_form(request)  # here on the event loop: a stranger gets no thread
         request.caller, request.auth = await read_from_database(lambda: self._authenticate(request))
         call.mark_sender_known()
         if call.method in ("GET", "HEAD"):

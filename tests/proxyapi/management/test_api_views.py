@@ -7,7 +7,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from chatproxy.asgi import application
 from tests.support.callers.api_tokens import make_token_at
+from tests.support.callers.asgi import Asgi
 from tests.support.servers.gateway import ACCESS_TOKEN, SECURITY_KEY, Gateway
 
 
@@ -76,3 +78,10 @@ def test_a_page_of_another_origin_gets_no_permission(gateway: Gateway, text: str
     for method, more in (("GET", {}), ("OPTIONS", {"access-control-request-method": "GET"})):
         answer = ask(gateway, text, method, "/api/keys", headers={"origin": "https://evil.test", **more})
         assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize("token", ["", "Bearer wrong", "Bearer cpt-" + "a" * 43, "Basic eDp5"])
+async def test_a_stranger_gets_no_thread(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    monkeypatch.setattr("proxyapi.management.api_views.read_from_database", lambda _read: pytest.fail("asked"))
+
+    assert await Asgi("GET", "/api/keys", headers={"authorization": token}).ask(application) == 401
