@@ -97,7 +97,9 @@ def sign_in(request: HttpRequest) -> HttpResponse:
 @private_page
 def sign_out(request: HttpRequest) -> HttpResponse:
     """Signs the holder of a key out of the site My usage, by deleting the site's cookie, or else the person."""
-    if COOKIE not in request.COOKIES:
+    # As `show` decides who is signed in: a cookie that is no longer valid must not keep the person signed in.
+    entry = key_sessions.find_signed_in(request)
+    if entry is None or entry.caller is None:
         logout(request)
     answer = HttpResponseRedirect(reverse("my_usage:show"))
     answer.delete_cookie(COOKIE, path=SITE_PATH, samesite="Strict")

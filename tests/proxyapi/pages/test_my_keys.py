@@ -15,6 +15,7 @@ from django.test import Client
 
 from proxyapi.models import AccessKey
 from proxyapi.pages import my_usage
+from proxyapi.pages.key_sessions import COOKIE
 from proxyapi.team_models import Team, TeamMember
 from tests.support.callers.roles import browser_of
 from tests.support.ledger.pages import make_failure
@@ -81,6 +82,16 @@ def test_a_new_owner_does_not_see_the_calls_of_the_old_one(people: dict[str, Use
     for path in ("", "data"):
         page = client.get(f"{SITE}keys/{key.pk}/{path}").content.decode()
         assert ("words of member" in page, "words of the new owner" in page) == (False, True)
+
+
+@pytest.mark.parametrize("cookie", ["", "left over"])
+def test_a_person_signs_out_whatever_cookie_of_a_key_is_left(people: dict[str, User], cookie: str) -> None:
+    client = browser_of(people["member"])
+    client.cookies[COOKIE] = cookie
+
+    assert client.post(f"{SITE}sign-out").status_code == 302
+    assert "members key" not in client.get(SITE).content.decode()
+    assert not client.session.keys()
 
 
 def test_the_list_names_no_other_key(people: dict[str, User]) -> None:
