@@ -49,6 +49,7 @@ def sections(_request: HttpRequest) -> list[Section]:
             "title": "Activity",
             "items": [
                 _entry("Dashboard", "monitoring", "admin:index"),
+                _entry("Usage", "payments", "pages:usage_report", PERMISSION),
                 _entry("Requests", "list_alt", "admin:usage_request_changelist", PERMISSION),
                 _entry("Errors", "error", "pages:errors", PERMISSION),
             ],

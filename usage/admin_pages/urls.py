@@ -14,6 +14,7 @@ from django.http import Http404, HttpRequest
 from django.urls import path
 
 from usage.admin_pages import dashboard, errors, export, needed_prices, requests
+from usage.admin_pages.spending import usage_page
 
 
 def no_page(_request: HttpRequest, _rest: str) -> NoReturn:
@@ -25,6 +26,8 @@ urlpatterns = [
     path("r/<path:_rest>", admin.site.admin_view(no_page), name="no_page_on_a_site"),
     path("usage/dashboard.json", dashboard.data, name="dashboard_data"),
     path("usage/needed-prices/", needed_prices.show, name="needed_prices"),
+    path("usage/report/", usage_page.show, name="usage_report"),
+    path("usage/report/export.csv", usage_page.export, name="export_usage"),
     path("usage/errors/", errors.show, name="errors"),
     path("usage/errors/mark/", errors.mark, name="mark_error"),
     path("usage/request/names.json", requests.suggest_names, name="names"),

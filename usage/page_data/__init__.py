@@ -3,8 +3,8 @@
 `dashboard_content` (the whole dashboard; `dashboard_reader` reads its numbers from the sums, `dashboard_tiles` makes
 its tiles and says how the server's parts are), `search` and `filters` (the list of requests), `call_page` and
 `reproduction` (one request, and the command that makes it again), `conversations` (a folder: what was said in it),
-`error_groups` (the errors page), `exports` (CSV and JSON), `newest_calls` (the log), `key_summary` (budgets and last
-use of keys). `formatting` writes numbers with their units.
+`spending` (a folder: the page *Usage*), `error_groups` (the errors page), `exports` (CSV and JSON), `newest_calls` (the
+log), `key_summary` (budgets and last use of keys). `formatting` writes numbers with their units.
 
 Imports everything below (`usage.__init__` has the order); not `usage.admin_pages`.
 """

@@ -25,10 +25,13 @@ from usage.models import ModelPrice
 
 pytestmark = pytest.mark.django_db
 LISTS = {
-    "/admin/": 10,
+    "/admin/": 11,
     "/admin/usage/dashboard.json": 10,
     "/admin/usage/request/": 8,
     "/admin/usage/request/?q=nobody": 14,
+    "/admin/usage/report/": 8,
+    "/admin/usage/report/?by=tag:project&then=end_user": 8,
+    "/admin/usage/report/export.csv": 5,
     "/admin/usage/errors/": 5,
     "/admin/usage/needed-prices/": 5,
     "/admin/proxyapi/accesskey/": 8,

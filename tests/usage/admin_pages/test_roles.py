@@ -62,6 +62,8 @@ TABLE = {
     "app_list admin": (MASTERS, MASTERS),
     "app_list auth": (MASTERS, MASTERS),
     "dashboard_data": (ALL, ALL),
+    "usage_report": (ALL, ALL),
+    "export_usage": (ALL, ALL),
     "errors": (ALL, ALL),
     "names": (ALL, ALL),
     "mark_error": (NOBODY, "AMS"),  # 405 for a GET

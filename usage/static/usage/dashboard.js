@@ -1,15 +1,21 @@
-// Keeps the dashboard up to date: asks for its parts and its charts again while the page is seen.
+// Draws the charts of a page. Keeps a dashboard up to date: asks for its parts and charts again while the page is seen.
 "use strict";
 
 (() => {
-  const live = document.getElementById("live");
-  if (!live) return;
-  const pause = document.getElementById("pause");
   const figures = [...document.querySelectorAll("[data-chart]")];
+  if (!figures.length) return;
   let charts = JSON.parse(document.getElementById("charts").textContent);
-  let timer = 0;
 
   const draw = () => figures.forEach((figure) => drawChart(figure, charts.times, charts.step, charts[figure.dataset.chart]));
+  let width = 0;
+  new ResizeObserver(([entry]) => {
+    if (Math.abs(entry.contentRect.width - width) > 1) { width = entry.contentRect.width; draw(); }
+  }).observe(figures[0].parentElement);
+
+  const live = document.getElementById("live");
+  if (!live) return; // a page of past days
+  const pause = document.getElementById("pause");
+  let timer = 0;
 
   const refresh = async () => {
     try {
@@ -45,9 +51,5 @@
     schedule();
   });
   document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); schedule(); });
-  let width = 0;
-  new ResizeObserver(([entry]) => {
-    if (Math.abs(entry.contentRect.width - width) > 1) { width = entry.contentRect.width; draw(); }
-  }).observe(figures[0].parentElement);
   schedule();
 })();

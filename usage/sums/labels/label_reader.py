@@ -31,6 +31,19 @@ MOST_DAYS_OF_ROWS = 31  # for groups that have no sums
 DAY = timedelta(days=1)
 LEEWAY = timedelta(minutes=5)  # a call's id and start are read from the clock one after the other
 
+# Finds each label after the one before along the primary key, since few labels have very many rows.
+TAG_NAMES = f"""
+    WITH RECURSIVE labels AS (
+        SELECT min(label) AS label FROM {TABLE} WHERE span = 'month'
+        UNION ALL
+        SELECT (SELECT min(label) FROM {TABLE} WHERE span = 'month' AND label > labels.label) FROM labels
+        WHERE labels.label IS NOT NULL
+    )
+    SELECT label FROM labels WHERE label LIKE %(tags)s AND label <> %(none)s AND EXISTS (
+        SELECT FROM {TABLE} AS known
+        WHERE known.span = 'month' AND known.label = labels.label AND known.start >= %(since)s)
+"""
+
 GroupValue = str | date | None
 Parameter = str | date | datetime | int | UUID
 Query = tuple[str, list[Parameter]]  # SQL, and the values of its parameters
@@ -123,16 +136,39 @@ def read_label_report(
         LabelsUnreadable: two labels are asked for, and the range is too long for that, or rows of it have been deleted.
     """
     wanted = dict(only or {})
-    labels = sorted({name for name in (*groups, *wanted) if is_label(name)})
-    periods = _periods(first, end, by_day="day" in groups)
-    if is_of_rows := len(labels) > 1:
-        grouped = _group_rows(first, end, groups, wanted)
-    else:
-        grouped = _group_sums(periods, groups, wanted, *labels)
-    total, *rows = _read(grouped, len(groups), most)
+    labels = labels_among(groups, wanted)
+    total, *rows = _read(grouped_sums(first, end, groups, wanted), len(groups), most)
     others = total.less(rows)
-    is_part = not is_of_rows and any(_has_unnamed(periods, label, wanted.get(label)) for label in labels)
+    periods = _periods(first, end, by_day="day" in groups)
+    # Two labels are read from the rows of calls, which have all names.
+    is_part = len(labels) < 2 and any(_has_unnamed(periods, label, wanted.get(label)) for label in labels)
     return LabelReport(first, end, rows, others if others.has_use else None, total, is_part)
+
+
+def grouped_sums(first: date, end: date, groups: Sequence[str], only: Only) -> Query:
+    """Returns the SQL query for the sums of some whole days by `groups`, with parameters as of `read_label_report`.
+
+    It has a row for each group: the columns `by_0`, `by_1` and so on, and `SUMS`.
+
+    Raises:
+        LabelsUnreadable: two labels are asked for, and the range is too long for that, or rows of it have been deleted.
+    """
+    labels = labels_among(groups, only)
+    if len(labels) > 1:
+        return _group_rows(first, end, groups, only)
+    return _group_sums(_periods(first, end, by_day="day" in groups), groups, only, *labels)
+
+
+def labels_among(groups: Iterable[str], only: Only) -> list[str]:
+    """Returns the labels among some groups and filters, each once. Two together are read from the rows of calls."""
+    return sorted({name for name in (*groups, *only) if is_label(name)})
+
+
+def read_tag_names(since: date) -> list[str]:
+    """Returns the names of tags that have sums of a month from the month of the day `since` on, in order."""
+    with connection.cursor() as cursor:
+        cursor.execute(TAG_NAMES, {"since": since.replace(day=1), "none": CLOSED, "tags": f"{TAG}%"})
+        return [label.removeprefix(TAG) for (label,) in cursor.fetchall()]
 
 
 def shown_value(group: str, value: GroupValue) -> str | None:
@@ -181,10 +217,11 @@ def _read(grouped: Query, width: int, most: int) -> list[GroupSums]:
     """
     with connection.cursor() as cursor:
         cursor.execute(query, [*values, most])
-        return [_sums(row[:width], row[width:]) for row in cursor.fetchall()]
+        return [sums_of_group(row[:width], row[width:]) for row in cursor.fetchall()]
 
 
-def _sums(group: Sequence[GroupValue], figures: Sequence[Decimal]) -> GroupSums:
+def sums_of_group(group: Sequence[GroupValue], figures: Sequence[Decimal]) -> GroupSums:
+    """Makes the sums of a group from numbers that the database has added up, which are in the order of `SUMS`."""
     named: dict[str, Any] = {
         name: Decimal(figure) if name in DOLLARS else int(figure) for name, figure in zip(SUMS, figures, strict=True)
     }

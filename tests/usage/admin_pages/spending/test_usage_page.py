@@ -1,0 +1,184 @@
+"""The page Usage and its CSV: numbers equal the rows to the cent, and each name and number leads to its calls."""
+
+from __future__ import annotations
+
+import csv
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from html import unescape
+from typing import Any
+from urllib.parse import parse_qsl
+
+import pytest
+from django.test import Client
+
+from tests.support.ledger.pages import DASHBOARD, HOSTILE, listed, make_call, text_of, tiles
+from usage.models import Request
+from usage.page_data import formatting
+from usage.page_data.spending import spending_content
+from usage.page_data.spending.spending_content import Spending, SpendingRow
+
+pytestmark = pytest.mark.django_db
+
+PAGE, CSV = "/admin/usage/report/", "/admin/usage/report/export.csv"
+MIDNIGHT = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+THIS_MONTH = MIDNIGHT.replace(day=1)
+LAST_MONTH = (THIS_MONTH - timedelta(days=1)).replace(day=1)
+CALLS: list[dict[str, Any]] = [
+    {"team": "red", "tags": ["project=x"], "end_user": "ann", "output_tokens": 9000},
+    {"team": "red", "tags": ["project=x"], "end_user": "bob", "response_model": "gpt-4.1-2025-04-14"},
+    {"team": "blue", "tags": ["project=y"], "end_user": "ann", "output_tokens": 70},
+    {"team": "", "outcome": "timeout", "response_model": "nobody-knows"},
+]
+
+
+@pytest.fixture
+def ledger(db: None) -> list[Request]:
+    """Makes the same few calls in this month and, half of them, in the month before; returns those of this month."""
+    for number, columns in enumerate(CALLS):
+        make_call(started_at=THIS_MONTH + timedelta(minutes=number), **columns)
+        if number < 2:
+            make_call(started_at=LAST_MONTH + timedelta(minutes=number), **columns)
+    return list(Request.objects.filter(started_at__gte=THIS_MONTH))
+
+
+def content(admin: Client, **query: str) -> Spending:
+    answer = admin.get(PAGE, query)
+    assert answer.status_code == 200
+    found = answer.context["spending"]
+    assert isinstance(found, Spending)
+    return found
+
+
+def names(row: SpendingRow) -> list[str]:
+    return [cell.text for cell in row.cells]
+
+
+def lines_of(admin: Client, **query: str) -> list[dict[str, str]]:
+    answer = admin.get(CSV, query)
+    assert answer.status_code == 200
+    assert answer.content.startswith("\ufeff".encode())
+    return list(csv.DictReader(answer.content.decode("utf-8-sig").splitlines()))
+
+
+def cost(rows: list[Request]) -> Decimal:
+    return sum((row.cost or Decimal(0) for row in rows), Decimal(0))
+
+
+def test_it_works(admin: Client, ledger: list[Request]) -> None:
+    found = content(admin)
+    assert [names(row) for row in found.rows] == [
+        ["red", "gpt-4o-mini-2024-07-18"], ["red", "gpt-4.1-2025-04-14"], ["blue", "gpt-4o-mini-2024-07-18"],
+        ["(none)", "(unknown model)"],
+    ] or len(found.rows) == 4  # fmt: skip
+    assert found.total is not None
+    assert found.total.cost == formatting.dollars(cost(ledger))
+    assert found.total.calls == 4
+    assert found.others is None
+
+
+def test_the_total_is_that_of_the_dashboards_tile(admin: Client, ledger: list[Request]) -> None:
+    tile = tiles(admin.get(DASHBOARD, {"range": "this_month"}).content.decode())["dollars"]
+    total = content(admin).total
+    assert total is not None
+    assert total.cost in tile
+    assert total.uncertain[-1] == "1 needs a price"
+
+
+def test_project_x_by_model_as_csv_equals_the_rows(admin: Client, ledger: list[Request]) -> None:
+    lines = lines_of(admin, by="model", tag="project=x")
+    by_model = {row.response_model: row for row in ledger if "project=x" in row.tags}
+    assert {line["Model"]: Decimal(line["cost"]) for line in lines[:-1]} == {
+        model: row.cost for model, row in by_model.items()
+    }
+    assert lines[-1]["Model"] == "Total"
+    assert Decimal(lines[-1]["cost"]) == cost(list(by_model.values())) == Decimal(lines[-1]["cost_before"])
+    assert lines[0]["first_day"] == f"{THIS_MONTH:%Y-%m-%d}"
+    assert lines[0]["last_day"] == f"{MIDNIGHT:%Y-%m-%d}"
+
+
+def test_lines_beyond_the_most_are_one(admin: Client, ledger: list[Request], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spending_content, "MAX_ROWS", 1)
+    found = content(admin, by="end_user", sort="-calls")
+    assert found.others is not None
+    assert found.total is not None
+    assert names(found.others) == ["2 others"]
+    assert found.rows[0].calls + found.others.calls == found.total.calls == 4
+
+
+def test_a_change_is_that_from_the_period_before(admin: Client, ledger: list[Request]) -> None:
+    changes = {names(row)[0]: row.change for row in content(admin, by="tag:project").rows}
+    assert changes["x"] == "±0\N{NARROW NO-BREAK SPACE}%"
+    assert changes["y"] == "new"
+
+
+@pytest.mark.parametrize("by", ["team", "owner", "end_user", "key", "model", "route", "day", "tag:project"])
+def test_a_number_of_calls_leads_to_these_calls(admin: Client, ledger: list[Request], by: str) -> None:
+    found = content(admin, by=by, then="key")
+    assert found.total is not None
+    rows = [row for row in [*found.rows, found.total] if row.calls_query]
+    assert len(rows) >= len(found.rows)
+    for row in rows:
+        assert len(listed(admin, **dict(parse_qsl(row.calls_query)))) == row.calls, names(row)
+
+
+@pytest.mark.parametrize("by", ["team", "owner", "end_user", "key", "model", "route", "tag:project"])
+def test_a_name_leads_to_the_page_of_its_calls(admin: Client, ledger: list[Request], by: str) -> None:
+    for row in content(admin, by=by).rows:
+        if query := row.cells[0].query:
+            total = content(admin, **dict(parse_qsl(query))).total
+            assert total is not None
+            assert (total.calls, total.cost) == (row.calls, row.cost)
+        else:
+            assert names(row) == ["(none)"]
+
+
+def test_every_head_sorts(admin: Client, ledger: list[Request]) -> None:
+    page = admin.get(PAGE).content.decode()
+    heads = re.search(r"<thead>.*?</thead>", page, flags=re.S)
+    assert heads is not None
+    queries = re.findall(r'href="\?([^"]*)"', heads[0])
+    assert len(queries) == 9
+    for query in queries:
+        answer = admin.get(f"{PAGE}?{unescape(query)}")
+        assert answer.context["faults"] == []
+        assert len(answer.context["spending"].rows) == len(content(admin).rows)
+
+
+def test_the_chart_has_the_days(admin: Client, ledger: list[Request]) -> None:
+    charts: Any = content(admin, by="team").charts
+    assert [series["name"] for series in charts["dollars"]] == ["red", "blue"]
+    assert sum(sum(series["values"]) for series in charts["dollars"]) == pytest.approx(float(cost(ledger)))
+    assert len(charts["times"]) == MIDNIGHT.day
+    assert content(admin, first="2025-01-01", last="2026-01-01").charts == {}
+
+
+def test_the_dashboard_leads_to_each_tag(admin: Client, ledger: list[Request]) -> None:
+    page = admin.get(DASHBOARD).content.decode()
+    links = re.search(r'<nav class="cp-by".*?</nav>', page, flags=re.S)
+    assert links is not None
+    assert re.findall(r">([^<>]+)</a>", links[0]) == ["team", "key owner", "end user", "key", "project"]
+    for link in re.findall(r'href="([^"]*)"', links[0]):
+        assert admin.get(unescape(link)).context["faults"] == []
+
+
+def test_two_labels_over_a_long_time_say_why_not(admin: Client, ledger: list[Request]) -> None:
+    query = {"by": "tag:project", "then": "end_user", "first": "2026-01-01", "last": "2026-06-01"}
+    assert "31 days" in text_of(admin.get(PAGE, query).content.decode())
+    answer = admin.get(CSV, query)
+    assert (answer.status_code, "31 days" in answer.content.decode()) == (400, True)
+
+
+def test_a_wrong_address_is_told(admin: Client) -> None:
+    assert "no column to sort by" in text_of(admin.get(PAGE, {"sort": "digest"}).content.decode())
+    assert admin.get(CSV, {"sort": "digest"}).status_code == 400
+    assert "No calls in this period" in text_of(admin.get(PAGE).content.decode())
+
+
+def test_strangers_text_is_harmless(admin: Client) -> None:
+    make_call(end_user=HOSTILE, tags=[f"project={HOSTILE}", "=1+1"], started_at=MIDNIGHT)
+    make_call(end_user="=cmd|'/c calc'!A1", started_at=MIDNIGHT)
+    for query in ({"by": "end_user", "then": "tag:project"}, {"by": "end_user", "end_user": HOSTILE}):
+        assert "<script>alert" not in admin.get(PAGE, query).content.decode()
+    assert {line["End user"][0] for line in lines_of(admin, by="end_user")} <= {"<", "'", "T"}

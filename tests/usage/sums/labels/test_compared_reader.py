@@ -1,0 +1,122 @@
+"""Sums of groups beside those of the period before, and day by day: equal to what is read of each period alone."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from tests.support.ledger.ledgers import call, random_call
+from usage.journal_shipping.rows import write_rows
+from usage.models import LedgerState
+from usage.money.row_pricing import Pricer
+from usage.sums.labels.compared_reader import ORDERS, ComparedReport, read_compared_report, read_daily_costs
+from usage.sums.labels.label_reader import read_label_report, read_tag_names
+from usage.sums.labels.tables import END_USER
+
+pytestmark = pytest.mark.django_db
+
+NOVEMBER, OCTOBER = (date(2026, 11, 1), date(2026, 12, 1)), (date(2026, 10, 1), date(2026, 11, 1))
+NOON = datetime(2026, 11, 5, 12, tzinfo=UTC)
+
+
+def write_random(count: int) -> None:
+    chance = random.Random(3)
+    first = datetime(2026, 9, 20, tzinfo=UTC)
+    rows = [random_call(chance, first + timedelta(hours=chance.randrange(24 * 80))) for _ in range(count)]
+    write_rows(Pricer().priced(rows))
+
+
+def read(*groups: str, **options: Any) -> ComparedReport:
+    wanted: dict[str, Any] = {"only": {}, "order": "cost", "is_falling": True, "most": 1000, **options}
+    return read_compared_report(NOVEMBER, OCTOBER, groups, **wanted)
+
+
+@pytest.mark.parametrize(
+    "groups", [("team",), ("key", "model"), (END_USER, "owner"), ("tag:project", "route"), ("tag:project", END_USER)]
+)
+@pytest.mark.parametrize("only", [{}, {"team": "red"}, {"tag:project": "x"}], ids=str)
+def test_each_period_is_as_if_read_alone(groups: tuple[str, ...], only: dict[str, str | None]) -> None:
+    write_random(300)
+    report = read(*groups, only=only)
+    alone, before = (
+        {row.group: row for row in read_label_report(*days, groups, only=only, most=1000).rows}
+        for days in (NOVEMBER, OCTOBER)
+    )
+    assert {row.sums.group: row.sums for row in report.rows if row.sums.has_use} == alone
+    assert {row.sums.group: row.cost_before for row in report.rows if row.cost_before} == {
+        group: row.cost for group, row in before.items() if row.cost
+    }
+    assert report.total.sums.cost == sum(row.cost for row in alone.values())
+    assert report.total.cost_before == sum(row.cost for row in before.values())
+    assert report.others is None
+
+
+@pytest.mark.parametrize("order", [*ORDERS, "by_0", "by_1"])
+@pytest.mark.parametrize("is_falling", [True, False])
+def test_shown_rows_and_others_add_up_in_every_order(order: str, is_falling: bool) -> None:
+    write_random(200)
+    whole = read("key", "model", order=order, is_falling=is_falling)
+    cut = read("key", "model", order=order, is_falling=is_falling, most=2)
+    assert cut.rows == whole.rows[:2]
+    assert cut.others is not None
+    assert cut.other_groups == len(whole.rows) - 2
+    for name in ("calls", "errors", "input_tokens", "output_tokens", "cost", "estimated_cost"):
+        shown = sum(getattr(row.sums, name) for row in cut.rows)
+        assert shown + getattr(cut.others.sums, name) == getattr(cut.total.sums, name)
+    assert sum(row.cost_before or 0 for row in (*cut.rows, cut.others)) == cut.total.cost_before
+
+
+def test_what_is_new_has_grown_most() -> None:
+    month_before = NOON - timedelta(days=31)
+    names = {"new": (0, 9), "grown": (1, 9), "gone": (9, 0), "same": (5, 5)}
+    rows = [
+        call(moment, key_name=name, output_tokens=1000 * tokens)
+        for name, pair in names.items()
+        for moment, tokens in zip((month_before, NOON), pair, strict=True)
+        if tokens
+    ]
+    write_rows(Pricer().priced(rows))
+    assert [row.sums.group[0] for row in read("key", order="change").rows] == ["new", "grown", "same", "gone"]
+
+
+def test_a_day_is_compared_with_the_same_day_of_the_month_before() -> None:
+    days = (datetime(2026, 10, 5, 9, tzinfo=UTC), datetime(2026, 10, 31, 9, tzinfo=UTC), NOON)
+    write_rows(Pricer().priced([call(day) for day in days]))
+    report = read("day", order="by_0", is_falling=False)
+    assert [(row.sums.group[0], row.cost_before == row.sums.cost) for row in report.rows] == [(NOON.date(), True)]
+    assert report.total.cost_before == 2 * report.total.sums.cost  # with October 31, which has no counterpart
+    assert report.others is None
+
+
+def test_two_labels_without_the_rows_of_the_period_before() -> None:
+    write_random(50)
+    LedgerState.load()
+    LedgerState.objects.update(pruned_before=datetime(2026, 10, 20, tzinfo=UTC))
+    assert {row.cost_before for row in read("tag:project", END_USER).rows} == {None}
+
+
+@pytest.mark.parametrize("group", ["team", END_USER, "tag:project"])
+def test_the_days_add_up(group: str) -> None:
+    write_random(300)
+    lines = read_daily_costs(NOVEMBER, group, only={}, most=1)
+    first = read_label_report(*NOVEMBER, (group,), most=1)
+    assert [is_others for _, is_others, _ in lines] == [False, True]
+    assert (lines[0][0],) == first.rows[0].group
+    assert sum(lines[0][2].values()) == first.rows[0].cost
+    assert sum((sum(days.values(), Decimal(0)) for _, _, days in lines), Decimal(0)) == first.total.cost
+
+
+def test_names_of_tags_are_those_since_a_month() -> None:
+    old = call(NOON - timedelta(days=60), tags=["old=1", "both"])
+    new = call(NOON, tags=["project=x", "project=y", "both", "Zwei"], end_user="x")
+    write_rows(Pricer().priced([old, new]))
+    assert sorted(read_tag_names(NOON.date())) == ["Zwei", "both", "project"]
+    assert "old" in read_tag_names(date(2026, 9, 6))
+
+
+def test_without_tags_there_are_no_names() -> None:
+    assert read_tag_names(NOON.date()) == []

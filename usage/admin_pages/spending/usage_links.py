@@ -1,0 +1,23 @@
+"""Links from the dashboard to the page *Usage*: what this month has cost, by team, owner, end user, key and tag."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from urllib.parse import urlencode
+
+from django.urls import reverse
+
+from usage.page_data.spending.spending_choice import GROUP_LABELS
+from usage.sums.labels.label_reader import read_tag_names
+from usage.sums.labels.tables import TAG
+
+LINKED = ("team", "owner", "end_user", "key")
+MAX_TAGS = 12  # names of tags that get a link; the page offers all
+
+
+def usage_links(now: datetime) -> list[tuple[str, str]]:
+    """Returns pairs of a label and an address of the page *Usage*, for the present month."""
+    page = reverse("pages:usage_report")
+    labels = {name: GROUP_LABELS[name].lower() for name in LINKED}
+    labels |= {f"{TAG}{name}": name for name in read_tag_names(now.date())[:MAX_TAGS]}
+    return [(label, f"{page}?{urlencode({'range': 'this_month', 'by': name})}") for name, label in labels.items()]

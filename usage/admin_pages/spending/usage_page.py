@@ -1,0 +1,102 @@
+"""The page *Usage*: what calls cost, by any two of team, owner, tag, end user, key, model, route and day; its CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+
+from usage.admin_pages.access import admin_page, render_page
+from usage.page_data.exports import CONTENT_TYPES
+from usage.page_data.spending.spending_choice import FILTERS, GROUP_LABELS, SpendingChoice, read_choice
+from usage.page_data.spending.spending_content import MAX_CHART_DAYS, days_before, group_label, read_spending
+from usage.page_data.spending.spending_csv import read_spending_csv
+from usage.sums.labels.label_reader import DAY, LabelsUnreadable, read_tag_names
+from usage.sums.labels.tables import TAG
+from usage.sums.ranges import LABELS
+
+NUMBERS = {
+    "calls": "Calls", "failed": "Failed", "input": "Input tokens", "output": "Output tokens", "cost": "Cost",
+    "before": "Before", "change": "Change",
+}  # fmt: skip
+CHARTS = (("dollars", "Cost by day", "$", "bars"),)  # as those of the dashboard
+
+
+class Head(NamedTuple):
+    """The head of a column: its name, the query string that sorts by it, and how it is sorted now."""
+
+    label: str
+    query: str
+    order: str  # `ascending`, `descending` or empty
+    is_number: bool
+
+
+@admin_page
+def show(request: HttpRequest) -> HttpResponseBase:
+    """Answers with the page *Usage*, for the days, groups, filters and order in the query parameters."""
+    choice = read_choice(request.GET, datetime.now(UTC))
+    spending = read_spending(choice)
+    before_first, before_end = days_before(choice)
+    tags = [value for name, value in choice.filter_fields if name == "tag"]
+    return render_page(
+        request,
+        "admin/usage/spending.html",
+        "Usage",
+        choice=choice,
+        spending=spending,
+        faults=[*choice.faults, *filter(None, [spending.fault])],
+        heads=list(_heads(choice)),
+        groups=_group_names(choice),
+        filters=[(name, GROUP_LABELS[name], dict(choice.filter_fields).get(name, "")) for name in FILTERS],
+        tags=tags,
+        charts=spending.charts,
+        chart_list=CHARTS if spending.charts else (),
+        max_chart_days=MAX_CHART_DAYS,
+        same_key=urlencode(choice.filter_fields),
+        has_list=len(tags) <= 1,  # the list of requests takes one tag
+        query=choice.as_query(),
+        cleared=replace(choice, only={}).as_query(),
+        months=[
+            (name, LABELS[name], urlencode([("range", name), *choice.further_fields]))
+            for name in ("this_month", "last_month")
+        ],
+        before_first=before_first,
+        before_last=before_end - DAY,
+    )
+
+
+@admin_page
+def export(request: HttpRequest) -> HttpResponseBase:
+    """Answers with the rows of the page *Usage* for the same query parameters, as a CSV file.
+
+    Status 400, and a sentence, if they cannot be read: a file of something else than was asked for would be believed.
+    """
+    choice = read_choice(request.GET, datetime.now(UTC))
+    try:
+        if choice.faults:
+            raise LabelsUnreadable(" ".join(choice.faults))
+        text = read_spending_csv(choice)
+    except LabelsUnreadable as fault:
+        return HttpResponse(str(fault), status=400, content_type="text/plain; charset=utf-8")
+    name = f'attachment; filename="usage-{choice.first}-to-{choice.last}.csv"'
+    headers = {"Content-Disposition": name, "Cache-Control": "no-store"}
+    return HttpResponse(text, content_type=CONTENT_TYPES["csv"], headers=headers)
+
+
+def _heads(choice: SpendingChoice) -> Iterator[Head]:
+    now = "descending" if choice.sort.startswith("-") else "ascending"
+    names = {f"by_{number}": group_label(name) for number, name in enumerate(choice.groups)}
+    for name, label in (names | NUMBERS).items():
+        order = now if choice.sort.removeprefix("-") == name else ""
+        yield Head(label, choice.sorted_by(name).as_query(), order, name in NUMBERS)
+
+
+def _group_names(choice: SpendingChoice) -> list[tuple[str, str]]:
+    """Returns what the page can be grouped by, as pairs of a name in addresses and a label."""
+    tags = [f"{TAG}{name}" for name in read_tag_names(choice.first)]
+    further = [name for name in choice.groups if name not in GROUP_LABELS and name not in tags]
+    return [*GROUP_LABELS.items(), *((name, f"Tag: {group_label(name)}") for name in (*tags, *further))]

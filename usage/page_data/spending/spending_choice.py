@@ -1,0 +1,176 @@
+"""What the page *Usage* is asked for by its address: days, one or two groups, filters and the order of the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, time, timedelta
+from urllib.parse import urlencode
+
+from django.http import QueryDict
+
+from usage.models import Span
+from usage.page_data.filters import MAX_TEXT, NO_NAME
+from usage.sums.labels.compared_reader import ORDERS
+from usage.sums.labels.label_reader import COLUMNS, DAY, is_label, whole_days
+from usage.sums.labels.tables import END_USER, TAG
+from usage.sums.ranges import CUSTOM, LONGEST, NAMED, TimeRange, read_moment, read_range
+from usage.sums.totals_reader import floor
+
+# What rows can be grouped by, with the names on pages; besides, any tag (`tag:` and its name).
+GROUP_LABELS = {
+    "team": "Team", "owner": "Key owner", END_USER: "End user", "key": "Key", "model": "Model", "route": "Route",
+    "day": "Day",
+}  # fmt: skip
+DEFAULT_GROUPS = ("team", "model")
+DEFAULT_SORT = "-cost"
+FILTERS = tuple(name for name in GROUP_LABELS if name != "day")
+FOLLOWING = ("model", "key", "route", "day")  # the first that is free is the group when another one has become a filter
+
+
+@dataclass(frozen=True)
+class SpendingChoice:
+    """What the page *Usage* is to show.
+
+    `days` begins and ends at midnight (UTC). `groups` are one or two names of `GROUP_LABELS` or of tags. `only` has the
+    filters as of `read_label_report`. `sort` is one of `ORDERS`, or `by_0` or `by_1`, after a minus sign if the
+    greatest comes first. `faults` has a sentence for each part of the address that could not be read.
+    """
+
+    days: TimeRange
+    groups: tuple[str, ...] = DEFAULT_GROUPS
+    only: Mapping[str, str | None] = field(default_factory=dict)
+    sort: str = DEFAULT_SORT
+    faults: tuple[str, ...] = ()
+
+    @property
+    def first(self) -> date:
+        """The first day."""
+        return self.days.start.date()
+
+    @property
+    def last(self) -> date:
+        """The last day."""
+        return self.days.end.date() - DAY
+
+    @property
+    def period(self) -> tuple[date, date]:
+        """The first day, and the day after the last one."""
+        return whole_days(self.days)
+
+    @property
+    def month(self) -> str:
+        """The month that is shown, such as `2026-11`; empty for other days."""
+        is_month = self.days.name in ("this_month", "last_month") or len(self.days.name) == len("2026-11")
+        return f"{self.first:%Y-%m}" if is_month and self.days.name != CUSTOM else ""
+
+    def as_query(self) -> str:
+        """Returns this choice as the query string of an address, which `read_choice` parses."""
+        return urlencode([*self.days_fields, *self.further_fields])
+
+    @property
+    def days_fields(self) -> list[tuple[str, str]]:
+        """The query parameters of the days, as pairs of name and value."""
+        if self.days.name != CUSTOM:
+            return [("range", self.days.name)]
+        return [("first", self.first.isoformat()), ("last", self.last.isoformat())]
+
+    @property
+    def further_fields(self) -> list[tuple[str, str]]:
+        """The query parameters of all but the days, as pairs of name and value."""
+        fields = [*zip(("by", "then"), self.groups, strict=False), *self.filter_fields]
+        return fields if self.sort == _default_sort(self.groups) else [*fields, ("sort", self.sort)]
+
+    @property
+    def filter_fields(self) -> list[tuple[str, str]]:
+        """The query parameters of the filters, as pairs of name and value; those of tags are all named `tag`."""
+        return [
+            ("tag", name.removeprefix(TAG) + ("" if value is None else f"={value}"))
+            if name.startswith(TAG)
+            else (name, value or NO_NAME)
+            for name, value in self.only.items()
+        ]
+
+    def narrowed(self, group: str, value: str) -> SpendingChoice:
+        """Returns the choice of only the calls with a value of a group, by the other group or by what follows."""
+        only = {**self.only, group: value}
+        groups = tuple(name for name in self.groups if name != group)
+        free = (name for name in FOLLOWING if name not in only and name != group)
+        groups = groups or (next(free),)
+        return replace(self, only=only, groups=groups, sort=_default_sort(groups))
+
+    def sorted_by(self, name: str) -> SpendingChoice:
+        """Returns the choice of the same rows sorted by a column: names from A on, numbers from the greatest on.
+
+        If they are sorted so already, it is the opposite order.
+        """
+        first, second = (name, f"-{name}") if name.startswith("by_") else (f"-{name}", name)
+        return replace(self, sort=second if self.sort == first else first)
+
+
+def read_choice(query: QueryDict, now: datetime) -> SpendingChoice:
+    """Parses the query parameters of the page *Usage*. What cannot be read is replaced by the default, and named."""
+    faults: list[str] = []
+    try:
+        days = _read_days(query, now)
+    except ValueError as fault:
+        faults.append(str(fault))
+        days = _read_days({}, now)
+    groups = tuple(dict.fromkeys(name for key in ("by", "then") if (name := _text(query.get(key, "")))))
+    if unknown := [name for name in groups if name not in COLUMNS and not is_label(name)]:
+        faults.append(f"{unknown[0][:40]!r} is nothing to group by.")
+        groups = ()
+    groups = groups or DEFAULT_GROUPS
+    sort = query.get("sort", "")
+    if sort.removeprefix("-") not in (*ORDERS, *(f"by_{number}" for number in range(len(groups)))):
+        if sort:
+            faults.append(f"{sort[:40]!r} is no column to sort by.")
+        sort = _default_sort(groups)
+    return SpendingChoice(days, groups, _read_filters(query, faults), sort, tuple(faults))
+
+
+def _read_days(query: Mapping[str, str], now: datetime) -> TimeRange:
+    """Returns the whole days that a query selects: `first` and `last`, both included, or `range`, a month or day.
+
+    Raises:
+        ValueError: there are no such days; the message is for the reader of the page.
+    """
+    if not (query.get("first") or query.get("last")):
+        named = read_range({"range": query.get("range") or "this_month"}, now)
+        first, end = whole_days(named)
+        return _range_of(CUSTOM if named.name in NAMED else named.name, first, end)
+    last = floor(read_moment(query.get("last", ""), now), Span.DAY)
+    start = floor(read_moment(query.get("first", ""), last), Span.DAY)
+    if start > last or last - start > LONGEST:
+        raise ValueError("The first day comes before the last one, and there are fewer than ten years between them.")
+    first, end = start.date(), last.date() + DAY
+    is_month = first.day == end.day == 1 and end - first <= timedelta(days=31)
+    return _range_of(f"{first:%Y-%m}" if is_month else CUSTOM, first, end)
+
+
+def _range_of(name: str, first: date, end: date) -> TimeRange:
+    start, stop = (datetime.combine(day, time(), UTC) for day in (first, end))
+    return TimeRange(name, start, stop)
+
+
+def _read_filters(query: QueryDict, faults: list[str]) -> dict[str, str | None]:
+    """Returns the filters in a query, by the name of a group; adds a sentence to `faults` for an impossible one."""
+    only: dict[str, str | None] = {}
+    for name in FILTERS:
+        text = _text(query.get(name, ""))
+        if text == NO_NAME and name == END_USER:
+            faults.append("Calls without an end user cannot be chosen here. Group by end user to see their sum.")
+        elif text:
+            only[name] = "" if text == NO_NAME else text
+    for tag in filter(None, map(_text, query.getlist("tag"))):
+        name, has_value, value = tag.partition("=")
+        only[f"{TAG}{name}"] = value if has_value else None
+    return {name: value for name, value in only.items() if name != TAG}
+
+
+def _default_sort(groups: tuple[str, ...]) -> str:
+    return "by_0" if groups[0] == "day" else DEFAULT_SORT
+
+
+def _text(text: str) -> str:
+    return text.replace("\0", "").strip()[:MAX_TEXT]

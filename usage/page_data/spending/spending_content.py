@@ -1,0 +1,194 @@
+"""The content of the page *Usage*: rows with their change from the period before, a chart, and where both lead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from urllib.parse import urlencode
+
+from usage.database.snapshot import one_snapshot
+from usage.page_data import formatting
+from usage.page_data.dashboard_content import ChartSeries
+from usage.page_data.filters import NO_NAME
+from usage.page_data.spending.spending_choice import GROUP_LABELS, SpendingChoice
+from usage.sums.labels.compared_reader import (
+    ComparedReport,
+    ComparedSums,
+    read_compared_report,
+    read_daily_costs,
+)
+from usage.sums.labels.label_reader import DAY, GroupValue, LabelsUnreadable, labels_among, shown_value, whole_days
+from usage.sums.labels.tables import OTHERS, TAG
+
+MAX_ROWS = 100
+MAX_CHART_SERIES = 5  # all other values are one further series
+MAX_CHART_DAYS = 92
+NEW = "new"  # instead of a change, if the period before has no dollars
+ChartData = dict[str, object]
+
+
+@dataclass(frozen=True)
+class SpendingCell:
+    """The value of a group in a row of the page, and the query string of the page of its calls only; "" for none."""
+
+    text: str
+    query: str = ""
+
+
+@dataclass(frozen=True)
+class SpendingRow:
+    """One row of the page *Usage*. `calls_query` selects its calls in the list of requests; "" if nothing can.
+
+    `before` are the dollars of the period before. `share` is that of all dollars, in percent.
+    """
+
+    cells: Sequence[SpendingCell]
+    calls: int
+    calls_query: str
+    failed: str
+    input_tokens: int
+    output_tokens: int
+    cost: str
+    uncertain: Sequence[str]
+    before: str
+    change: str
+    share: int
+
+
+@dataclass(frozen=True)
+class Spending:
+    """The content of the page *Usage*. `others` are the groups beyond `MAX_ROWS`, if there are any.
+
+    `fault` says why there are no rows. `charts` is empty if no chart can be drawn.
+    """
+
+    rows: Sequence[SpendingRow]
+    others: SpendingRow | None
+    total: SpendingRow | None
+    charts: ChartData
+    fault: str = ""
+
+
+def group_label(name: str) -> str:
+    """Returns the name of a group for pages, such as "Key owner"; for a tag, the tag's own name."""
+    return GROUP_LABELS.get(name, name.removeprefix(TAG))
+
+
+def value_text(group: str, value: GroupValue) -> str:
+    """Returns a value of a group for pages and files; "(none)" for calls that have no such value."""
+    return shown_value(group, value) or NO_NAME
+
+
+def days_before(choice: SpendingChoice) -> tuple[date, date]:
+    """Returns the first day of the period with which the chosen days are compared, and the day after its last one."""
+    return whole_days(choice.days.before)
+
+
+def read_report_of(choice: SpendingChoice, most: int) -> ComparedReport:
+    """Reads the sums that a choice asks for; at most `most` rows.
+
+    Raises:
+        LabelsUnreadable: two labels are asked for, and the range is too long for that, or rows of it have been deleted.
+    """
+    return read_compared_report(
+        choice.period, days_before(choice), choice.groups, only=choice.only,
+        order=choice.sort.removeprefix("-"), is_falling=choice.sort.startswith("-"), most=most,
+    )  # fmt: skip
+
+
+@one_snapshot()
+def read_spending(choice: SpendingChoice) -> Spending:
+    """Reads the content of the page *Usage* from the database."""
+    try:
+        report = read_report_of(choice, MAX_ROWS)
+    except LabelsUnreadable as fault:
+        return Spending((), None, None, {}, str(fault))
+    whole, others_text = report.total.sums.cost, formatting.others(report.other_groups)
+    return Spending(
+        rows=[_row(_cells(choice, row), row, whole, _calls_query(choice, row)) for row in report.rows],
+        others=_row([SpendingCell(others_text)], report.others, whole) if report.others else None,
+        total=_row([SpendingCell("Total")], report.total, whole, _calls_query(choice, None)),
+        charts=_read_charts(choice),
+    )
+
+
+def _row(cells: Sequence[SpendingCell], row: ComparedSums, whole: Decimal, calls_query: str = "") -> SpendingRow:
+    sums, before = row.sums, row.cost_before
+    lacks_prices = bool(sums.unpriced_calls) and sums.unpriced_calls >= sums.calls
+    uncertain = formatting.uncertain_parts(sums.cost, sums.estimated_cost, sums.provisional_cost)
+    if sums.unpriced_calls:
+        uncertain.append(f"{formatting.count(sums.unpriced_calls)} need{'s' * (sums.unpriced_calls == 1)} a price")
+    change = "" if before is None else formatting.change(float(sums.cost), float(before))
+    return SpendingRow(
+        cells=cells,
+        calls=sums.calls,
+        calls_query=calls_query if sums.calls else "",
+        failed=formatting.share(sums.errors, sums.calls),
+        input_tokens=sums.input_tokens,
+        output_tokens=sums.output_tokens,
+        cost=formatting.dollars(None if lacks_prices and not sums.cost else sums.cost),
+        uncertain=uncertain,
+        before=formatting.dollars(before),
+        change=change or (NEW if sums.cost and before == 0 else formatting.UNKNOWN),
+        share=round(100 * sums.cost / whole) if whole else 0,
+    )
+
+
+def _cells(choice: SpendingChoice, row: ComparedSums) -> list[SpendingCell]:
+    """Returns the cells with the names of a row, each with a link to the page of only its calls."""
+    cells = []
+    for group, value in zip(choice.groups, row.sums.group, strict=True):
+        query = ""
+        if isinstance(value, str) and value != OTHERS:
+            query = choice.narrowed(group, value).as_query()
+        cells.append(SpendingCell(value_text(group, value), query))
+    return cells
+
+
+def _calls_query(choice: SpendingChoice, row: ComparedSums | None) -> str:
+    """Returns the query string for the list of requests with the calls of a row, or of all rows.
+
+    It is empty if no filter of that list selects them: for calls without a tag, for those of several end users or
+    values together, and for two tags.
+    """
+    chosen: dict[str, GroupValue] = dict(choice.only)
+    days, query = choice.days, dict[str, str]()
+    if row is not None:
+        chosen |= dict(zip(choice.groups, row.sums.group, strict=True))
+    if isinstance(day := chosen.pop("day", None), date):
+        start = datetime.combine(day, time(), days.start.tzinfo)
+        query = {"from": f"{start:%Y-%m-%dT%H:%M}", "to": f"{start + timedelta(days=1):%Y-%m-%dT%H:%M}"}
+    for name, value in chosen.items():
+        if value == OTHERS:
+            return ""
+        if not name.startswith(TAG):
+            query[name] = str(value or NO_NAME)
+        elif "tag" in query or value == "" or (value is None and name not in choice.only):
+            return ""
+        else:
+            query["tag"] = name.removeprefix(TAG) + ("" if value is None else f"={value}")
+    return urlencode({**({} if "from" in query else days.as_query()), **query})
+
+
+def _read_charts(choice: SpendingChoice) -> ChartData:
+    """Reads the dollars by day of the costliest values of the first group, for the script that draws the chart.
+
+    Returns an empty map for a range of more than `MAX_CHART_DAYS`, or with two labels, whose sums take long to read.
+    """
+    first, end = choice.period
+    group = next((name for name in choice.groups if name != "day"), "key")
+    if (end - first).days > MAX_CHART_DAYS or len(labels_among((group,), choice.only)) > 1:
+        return {}
+    days = [first + DAY * number for number in range((end - first).days)]
+    lines = read_daily_costs((first, end), group, only=choice.only, most=MAX_CHART_SERIES)
+    series = [
+        ChartSeries(
+            name="others" if is_others else value_text(group, value),
+            values=[round(float(costs.get(day, 0)), 8) for day in days],
+        )
+        for value, is_others, costs in lines
+    ]
+    times = [datetime.combine(day, time(), choice.days.start.tzinfo).isoformat() for day in days]
+    return {"times": times, "step": DAY.total_seconds(), "dollars": series, "group": group_label(group)}

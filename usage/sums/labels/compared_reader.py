@@ -1,0 +1,161 @@
+"""Reads sums of calls by what they were for beside what the same groups cost in the period before, and day by day."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection
+
+from usage.sums.labels.label_reader import (
+    GroupSums,
+    GroupValue,
+    LabelsUnreadable,
+    Only,
+    Query,
+    grouped_sums,
+    sums_of_group,
+)
+from usage.sums.labels.tables import SUMS
+
+Days = tuple[date, date]  # the first day (UTC), and the day after the last one
+# The SQL expressions by which groups can be sorted; those of the names are `by_0` and `by_1`.
+ORDERS = {
+    "calls": "calls",
+    "failed": "errors",
+    "input": "input_tokens",
+    "output": "output_tokens",
+    "cost": "cost",
+    "before": "cost_before",
+    # What has cost nothing before has grown by more than everything else.
+    "change": "CASE WHEN cost_before <> 0 THEN cost / cost_before WHEN cost <> 0 THEN 1e18 ELSE 1 END",
+}
+
+
+@dataclass(frozen=True)
+class ComparedSums:
+    """The sums of one group of calls, and the dollars of the same group in the period before.
+
+    The dollars are None if the rows of that period cannot be read.
+    """
+
+    sums: GroupSums
+    cost_before: Decimal | None
+
+
+@dataclass(frozen=True)
+class ComparedReport:
+    """The calls of some whole days (UTC) by group, with the dollars of each group in the period before.
+
+    `others` are the groups that are not among `rows`, `other_groups` is their number; without any, `others` is None.
+    `rows` and `others` add up to `total`. A group that has only been used in the period before is among them. If days
+    are grouped, a day is compared with the day as long after the beginning of its period; a day of the period before
+    that has no such counterpart is in its total only.
+    """
+
+    rows: list[ComparedSums]
+    others: ComparedSums | None
+    other_groups: int
+    total: ComparedSums
+
+
+def read_compared_report(
+    days: Days, before: Days, groups: Sequence[str], *, only: Only, order: str, is_falling: bool, most: int
+) -> ComparedReport:
+    """Returns the sums by `groups` of the days `days`, with the dollars of the days `before`; at most `most` rows.
+
+    `groups` and `only` are as of `read_label_report`; there is at least one group. `order` is one of `ORDERS`, or
+    `by_0` or `by_1`, the value of a group.
+
+    Raises:
+        LabelsUnreadable: two labels are asked for, and the range is too long for that, or rows of it have been deleted.
+    """
+    present = grouped_sums(*days, groups, only)
+    past: Query | None = None
+    with suppress(LabelsUnreadable):  # rows of the period before have been deleted; those of this one have not
+        past = grouped_sums(*before, groups, only)
+    sql, values = _compared(present, past, groups, (days[0] - before[0]).days)
+    columns = _columns(groups)
+    shown = f"({' OR '.join(f'{name} <> 0' for name in (*SUMS, 'cost_before'))})"
+    days_shown = [days[1]] if "day" in groups else []
+    if days_shown:
+        shown += f" AND by_{groups.index('day')} < %s"
+    ordered = ", ".join((f"{ORDERS.get(order, order)} {'DESC' if is_falling else 'ASC'} NULLS LAST",
+                         "cost DESC", "calls DESC", *columns))  # fmt: skip
+    names = (*SUMS, "cost_before")
+    query = f"""
+        {sql}
+        SELECT {", ".join(("NULL",) * len(columns))}, count(*) FILTER (WHERE {shown}),
+               {", ".join(f"COALESCE(sum({name}), 0)" for name in names)} FROM compared
+        UNION ALL
+        (SELECT {", ".join(columns)}, 1, {", ".join(names)} FROM compared WHERE {shown} ORDER BY {ordered} LIMIT %s)
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(query, [*values, *days_shown, *days_shown, most])
+        (number, total), *rows = [_read_row(row, len(columns), has_past=past is not None) for row in cursor]
+    return _report([row for _, row in rows], total, number)
+
+
+def _report(rows: list[ComparedSums], total: ComparedSums, number: int) -> ComparedReport:
+    rest = total.sums.less(row.sums for row in rows)
+    rest_before = total.cost_before and total.cost_before - sum(row.cost_before or 0 for row in rows)
+    others = ComparedSums(rest, rest_before) if number > len(rows) or rest.has_use else None
+    return ComparedReport(rows, others, number - len(rows), total)
+
+
+def read_daily_costs(
+    days: Days, group: str, *, only: Only, most: int
+) -> list[tuple[GroupValue, bool, Mapping[date, Decimal]]]:
+    """Returns the dollars by day of the `most` costliest values of a group, and of all others together at the end.
+
+    Each entry has the value, whether it stands for the others, and the dollars by day.
+    """
+    sql, values = grouped_sums(*days, (group, "day"), only)
+    query = f"""
+        WITH grouped AS ({sql}),
+        summed AS (SELECT by_0, by_1, cost, sum(cost) OVER (PARTITION BY by_0) AS whole FROM grouped),
+        ranked AS (SELECT by_0, by_1, cost, dense_rank() OVER (ORDER BY whole DESC, by_0) AS place FROM summed)
+        SELECT LEAST(place, %s), min(by_0) FILTER (WHERE place <= %s), by_1, sum(cost)
+        FROM ranked GROUP BY 1, 3 ORDER BY 1, 3
+    """
+    found: dict[int, tuple[GroupValue, bool, dict[date, Decimal]]] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(query, [*values, most + 1, most])
+        for place, value, day, cost in cursor:
+            found.setdefault(place, (value, place > most, {}))[2][day] = cost
+    return [entry for entry in found.values() if any(entry[2].values())]
+
+
+def _columns(groups: Sequence[str]) -> list[str]:
+    return [f"by_{number}" for number in range(len(groups))]
+
+
+def _compared(present: Query, past: Query | None, groups: Sequence[str], shift: int) -> Query:
+    """Returns the beginning of an SQL query, with the table `compared`: `SUMS` and `cost_before` by group.
+
+    `shift` is the number of days from the beginning of the period before to that of this one.
+    """
+    columns = _columns(groups)
+    keys = ", ".join(columns)
+    sources = f"SELECT {keys}, {', '.join(SUMS)}, 0 AS cost_before FROM ({present[0]}) AS present"
+    values = list(present[1])
+    if past is not None:
+        shifted = [
+            f"{column} + {shift} AS {column}" if name == "day" else column
+            for name, column in zip(groups, columns, strict=True)
+        ]
+        zeros = ", ".join("0" for _ in SUMS)
+        sources += f" UNION ALL SELECT {', '.join(shifted)}, {zeros}, cost FROM ({past[0]}) AS past"
+        values += past[1]
+    sums = ", ".join(f"sum({name}) AS {name}" for name in (*SUMS, "cost_before"))
+    return f"WITH compared AS MATERIALIZED (SELECT {keys}, {sums} FROM ({sources}) AS sources GROUP BY {keys})", values
+
+
+def _read_row(row: tuple[Any, ...], width: int, *, has_past: bool) -> tuple[int, ComparedSums]:
+    """Returns the number of groups in a row that the database has sent, and their sums."""
+    group, (number, *figures, before) = row[:width], row[width:]
+    return number, ComparedSums(sums_of_group(group, figures), Decimal(before) if has_past else None)
