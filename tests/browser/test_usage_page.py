@@ -1,4 +1,4 @@
-"""Somebody who accounts for money: from the dashboard to a project's costs as a file, and to the costliest customers."""
+"""Somebody who accounts for money gets from the dashboard to a project's costs as a file, and to costly customers."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def comparable_since() -> datetime | None:
 
     Pruned rows were deleted because of their age. The sums still count their calls.
     """
-    mark = LedgerState.load().pruned_before
+    mark = _stored_state().pruned_before
     if mark is None or credible_mark(mark, database_now()):
         return mark
     oldest = oldest_call("usage_request")
@@ -35,7 +35,7 @@ def comparable_since() -> datetime | None:
 
 def histograms_since() -> datetime | None:
     """Returns the day from which on the sums of hours have histograms; None if no histograms have been emptied."""
-    mark = LedgerState.load().histograms_emptied_before
+    mark = _stored_state().histograms_emptied_before
     now = database_now()
     # A mark in the future was left by a wrong clock, which may have emptied all histograms that there were.
     return ceiling(now, Span.DAY) if mark and mark > now else mark
@@ -72,9 +72,14 @@ def pruned_ids_end() -> UUID | None:
     Returns None if no rows have been pruned.
     """
     # Request ids are in the order of time.
-    state = LedgerState.objects.filter(pk=1).first()  # not `load`, which would create the row
-    mark = credible_mark(state.pruned_before, database_now()) if state else None
+    mark = credible_mark(_stored_state().pruned_before, database_now())
     return first_id(mark - DAY) if mark else None
+
+
+def _stored_state() -> LedgerState:
+    """Returns the stored state of the ledger, or an empty one; does not create the row, as `LedgerState.load` does."""
+    # Pages ask in a snapshot (`usage.database.snapshot`), in which nothing can be written.
+    return LedgerState.objects.filter(pk=1).first() or LedgerState()
 
 
 def credible_mark(mark: datetime | None, now: datetime) -> datetime | None:

@@ -99,6 +99,13 @@ def test_two_labels_without_the_rows_of_the_period_before() -> None:
     assert {row.cost_before for row in read("tag:project", END_USER).rows} == {None}
 
 
+def test_reading_writes_nothing() -> None:
+    """A page reads in a snapshot, in which PostgreSQL refuses every write."""
+    LedgerState.objects.all().delete()
+    read("tag:project", END_USER)
+    assert not LedgerState.objects.exists()
+
+
 @pytest.mark.parametrize("group", ["team", END_USER, "tag:project"])
 def test_the_days_add_up(group: str) -> None:
     write_random(300)
