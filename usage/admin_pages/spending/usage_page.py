@@ -26,7 +26,7 @@ NUMBERS = {
 CHARTS = (("dollars", "Cost by day", "$", "bars"),)  # as those of the dashboard
 
 
-class Head(NamedTuple):
+class SpendingHead(NamedTuple):
     """The head of a column: its name, the query string that sorts by it, and how it is sorted now."""
 
     label: str
@@ -87,12 +87,12 @@ def export(request: HttpRequest) -> HttpResponseBase:
     return HttpResponse(text, content_type=CONTENT_TYPES["csv"], headers=headers)
 
 
-def _heads(choice: SpendingChoice) -> Iterator[Head]:
+def _heads(choice: SpendingChoice) -> Iterator[SpendingHead]:
     now = "descending" if choice.sort.startswith("-") else "ascending"
     names = {f"by_{number}": group_label(name) for number, name in enumerate(choice.groups)}
     for name, label in (names | NUMBERS).items():
         order = now if choice.sort.removeprefix("-") == name else ""
-        yield Head(label, choice.sorted_by(name).as_query(), order, name in NUMBERS)
+        yield SpendingHead(label, choice.sorted_by(name).as_query(), order, name in NUMBERS)
 
 
 def _group_names(choice: SpendingChoice) -> list[tuple[str, str]]:
