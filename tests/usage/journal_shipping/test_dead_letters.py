@@ -60,7 +60,7 @@ def test_one_poison_row_costs_nobody_else_his(tmp_path: Path, fault: str) -> Non
 
 def test_names_too_long_for_an_index_are_no_outage(tmp_path: Path) -> None:
     chance = random.Random(1)
-    names = {
+    names: dict[str, Any] = {
         name: "".join(chr(0x1F300 + chance.randrange(700)) for _ in range(200))
         for name in ("key_name", "team", "owner", "end_user")
     }

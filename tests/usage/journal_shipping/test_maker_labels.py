@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ from usage.models import LabelTotal, TeamDay
 
 pytestmark = pytest.mark.django_db
 
-LABELS = {"team": "search", "owner": "ann", "end_user": "eve", "session": "talk", "tags": ["project=x", "urgent"]}
+LABELS: Any = {"team": "search", "owner": "ann", "end_user": "eve", "session": "talk", "tags": ["project=x", "urgent"]}
 
 
 def dollars_of(label: str, **columns: str) -> list[object]:

@@ -112,7 +112,10 @@ def test_a_stub_of_an_unfinished_response_is_asked_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shortened", [stub, least_stub, bare_stub])
 def test_it_is_of_its_team_and_has_its_shares_of_leases(shortened: Callable[[CallRecord], CallRecord]) -> None:
-    shares = {"lease": {"id": call_id(), "dollars": "0.5"}, "team_lease": {"id": call_id(), "dollars": "0.25"}}
+    shares: dict[str, Any] = {
+        "lease": {"id": call_id(), "dollars": "0.5"},
+        "team_lease": {"id": call_id(), "dollars": "0.25"},
+    }
     found = shortened(call(team="search", owner="o" * 201, **shares))
     assert {name: found.get(name) for name in shares} == shares
     assert (found.get("team"), found.get("owner")) == ("search", "o" * 200)
