@@ -96,7 +96,7 @@ def test_a_deleted_row_is_noticed(tmp_path: Path, row: str) -> None:
 def test_a_deleted_last_row_of_an_hour_is_noticed(tmp_path: Path) -> None:
     ship(tmp_path, end(row := call()))
     Request.objects.filter(pk=row["request_id"]).delete()
-    assert len(faults(tmp_path)) == 5  # the hour, the day, and the three histograms
+    assert len(faults(tmp_path)) == 7  # hour, day, three histograms, day and month of labels
 
 
 def test_an_inserted_row_is_noticed(tmp_path: Path, row: str) -> None:
