@@ -50,6 +50,7 @@ def _decorator_of(description: OperationDescription | None) -> Callable[[Callabl
     responses = {(200, media_type): schema for media_type, schema in (description.answers or {JSON: ANY}).items()}
     example, summary = description.example, description.summary
     return extend_schema(
+        operation_id=description.operation_id,
         summary=summary,
         description=f"{summary}.",
         tags=list(description.tags),
