@@ -88,7 +88,6 @@ class OperationDescription(NamedTuple):
     * `request` and `answers`: schemas by media type.
     * `query`: descriptions by the name of a parameter.
     * `errors`: statuses with which the gateway itself may answer.
-    * `operation_id`: made of path and method by default, which is the same for a list and for one of its items.
     """
 
     summary: str
@@ -98,7 +97,6 @@ class OperationDescription(NamedTuple):
     example: dict[str, object] | None = None
     tags: tuple[str, ...] = ("simple API",)
     errors: tuple[int, ...] = CALL_ERRORS
-    operation_id: str | None = None
 
 
 # The methods of views that have been loaded, each with its description; None if `/openapi.json` must not list it.
@@ -114,10 +112,9 @@ def operation(
     example: dict[str, object] | None = None,
     tags: tuple[str, ...] = ("simple API",),
     errors: tuple[int, ...] = CALL_ERRORS,
-    operation_id: str | None = None,
 ) -> Callable[[Method], Method]:
     """Returns a decorator that describes a view's method in `/openapi.json`: see `OperationDescription`."""
-    return _note(OperationDescription(summary, request, answers, query, example, tags, errors, operation_id))
+    return _note(OperationDescription(summary, request, answers, query, example, tags, errors))
 
 
 def _note(description: OperationDescription | None) -> Callable[[Method], Method]:

@@ -127,14 +127,7 @@ class KeysView(ManagementView):
 
     table = "keys"
 
-    @openapi.operation(
-        "List keys",
-        answers={JSON: ROWS},
-        query=OF_KEYS,
-        tags=TAGS,
-        errors=READ_ERRORS,
-        operation_id="api_keys_list",
-    )
+    @openapi.operation("List keys", answers={JSON: ROWS}, query=OF_KEYS, tags=TAGS, errors=READ_ERRORS)
     async def get(self, request: ProxyRequest) -> HttpResponse:
         return await self.perform(request, "list")
 
@@ -200,9 +193,7 @@ class TeamsView(ManagementView):
 
     table = "teams"
 
-    @openapi.operation(
-        "List teams", answers={JSON: ROWS}, query=PAGE, tags=TAGS, errors=READ_ERRORS, operation_id="api_teams_list"
-    )
+    @openapi.operation("List teams", answers={JSON: ROWS}, query=PAGE, tags=TAGS, errors=READ_ERRORS)
     async def get(self, request: ProxyRequest) -> HttpResponse:
         return await self.perform(request, "list")
 

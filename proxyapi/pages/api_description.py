@@ -50,7 +50,8 @@ def _decorator_of(description: OperationDescription | None) -> Callable[[Callabl
     responses = {(200, media_type): schema for media_type, schema in (description.answers or {JSON: ANY}).items()}
     example, summary = description.example, description.summary
     return extend_schema(
-        operation_id=description.operation_id,
+        # Made of path and method, as by default, the name of a list would be that of one of its items as well.
+        operation_id=summary.lower().replace(" ", "_") if summary.startswith("List ") else None,
         summary=summary,
         description=f"{summary}.",
         tags=list(description.tags),

@@ -32,21 +32,21 @@ NAME_SESSION = """
 Maker = tuple[str, str, str]  # of a call that made a response: its request id, its key's name, its session
 
 
-class Named(NamedTuple):
+class NamedSessions(NamedTuple):
     """Rows of calls with their sessions, and the sessions of calls in the table, by their request ids, to be set."""
 
     rows: list[CallRecord]
     begun: dict[str, str]
 
 
-def name_sessions(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> Named:
+def name_sessions(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> NamedSessions:
     """Returns the rows, in their order, with the sessions of those that continue a response of the same key.
 
     A row in the table whose call began such a chain gets its session, too, when the result's `begun` is given to
     `begin_sessions`. Call this function in the transaction that writes the rows.
     """
     if not any(map(_continues, rows)):  # as nearly always
-        return Named(list(rows), {})
+        return NamedSessions(list(rows), {})
     made: dict[str, CallRecord] = {}  # the rows that are written now, by the ids of what they have made
     named = {str(row["request_id"]): row for row in rows}
     begun: dict[str, str] = {}  # sessions for rows in the table, by their request ids
@@ -67,7 +67,7 @@ def name_sessions(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> Named:
             row = {**row}  # it may get a session below, and what the caller has given must not change
         named[request_id] = row
         made |= dict.fromkeys(object_ids(row), row)
-    return Named([named[str(row["request_id"])] for row in rows], begun)
+    return NamedSessions([named[str(row["request_id"])] for row in rows], begun)
 
 
 def begin_sessions(cursor: CursorWrapper, begun: Mapping[str, str]) -> None:

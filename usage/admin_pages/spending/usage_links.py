@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 from django.urls import reverse
 
 from usage.page_data.spending.spending_choice import GROUP_LABELS
-from usage.sums.labels.label_reader import read_tag_names
 from usage.sums.labels.tables import TAG
+from usage.sums.labels.tag_names import read_tag_names
 
 LINKED = ("team", "owner", "end_user", "key")
 MAX_TAGS = 12  # names of tags that get a link; the page offers all

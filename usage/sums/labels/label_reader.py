@@ -31,19 +31,6 @@ MOST_DAYS_OF_ROWS = 31  # for groups that have no sums
 DAY = timedelta(days=1)
 LEEWAY = timedelta(minutes=5)  # a call's id and start are read from the clock one after the other
 
-# Finds each label after the one before along the primary key, since few labels have very many rows.
-TAG_NAMES = f"""
-    WITH RECURSIVE labels AS (
-        SELECT min(label) AS label FROM {TABLE} WHERE span = 'month'
-        UNION ALL
-        SELECT (SELECT min(label) FROM {TABLE} WHERE span = 'month' AND label > labels.label) FROM labels
-        WHERE labels.label IS NOT NULL
-    )
-    SELECT label FROM labels WHERE label LIKE %(tags)s AND label <> %(none)s AND EXISTS (
-        SELECT FROM {TABLE} AS known
-        WHERE known.span = 'month' AND known.label = labels.label AND known.start >= %(since)s)
-"""
-
 GroupValue = str | date | None
 Parameter = str | date | datetime | int | UUID
 Query = tuple[str, list[Parameter]]  # SQL, and the values of its parameters
@@ -162,13 +149,6 @@ def grouped_sums(first: date, end: date, groups: Sequence[str], only: Only) -> Q
 def labels_among(groups: Iterable[str], only: Only) -> list[str]:
     """Returns the labels among some groups and filters, each once. Two together are read from the rows of calls."""
     return sorted({name for name in (*groups, *only) if is_label(name)})
-
-
-def read_tag_names(since: date) -> list[str]:
-    """Returns the names of tags that have sums of a month from the month of the day `since` on, in order."""
-    with connection.cursor() as cursor:
-        cursor.execute(TAG_NAMES, {"since": since.replace(day=1), "none": CLOSED, "tags": f"{TAG}%"})
-        return [label.removeprefix(TAG) for (label,) in cursor.fetchall()]
 
 
 def shown_value(group: str, value: GroupValue) -> str | None:

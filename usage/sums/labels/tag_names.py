@@ -1,0 +1,29 @@
+"""Reads the names of the tags that have sums: the choices of the page Usage."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from django.db import connection
+
+from usage.sums.labels.tables import CLOSED, TABLE, TAG
+
+# Finds each label after the one before along the primary key, since few labels have very many rows.
+TAG_NAMES = f"""
+    WITH RECURSIVE labels AS (
+        SELECT min(label) AS label FROM {TABLE} WHERE span = 'month'
+        UNION ALL
+        SELECT (SELECT min(label) FROM {TABLE} WHERE span = 'month' AND label > labels.label) FROM labels
+        WHERE labels.label IS NOT NULL
+    )
+    SELECT label FROM labels WHERE label LIKE %(tags)s AND label <> %(none)s AND EXISTS (
+        SELECT FROM {TABLE} AS known
+        WHERE known.span = 'month' AND known.label = labels.label AND known.start >= %(since)s)
+"""
+
+
+def read_tag_names(since: date) -> list[str]:
+    """Returns the names of tags that have sums of a month from the month of the day `since` on, in order."""
+    with connection.cursor() as cursor:
+        cursor.execute(TAG_NAMES, {"since": since.replace(day=1), "none": CLOSED, "tags": f"{TAG}%"})
+        return [label.removeprefix(TAG) for (label,) in cursor.fetchall()]
