@@ -10,6 +10,7 @@ import pytest
 
 from tests.simulator.server import Simulator
 from tests.support.polling import PATIENCE
+from tests.support.servers.environments import sdk_answers
 from tests.support.servers.gateway import launch_gateway
 
 
@@ -52,6 +53,7 @@ def test_what_is_not_the_gateways_is_refused_and_left_alone(
     make, is_bundled, words = REFUSED[name]
     data_dir = tmp_path / "data"
     make(data_dir)
+    sdk_answers.give(simulator.base_url, data_dir)  # as `launch_gateway` does
     before = contents(tmp_path)
 
     gateway = launch_gateway(simulator.base_url, "" if is_bundled else gateway_database, data_dir)

@@ -24,20 +24,26 @@ OBJECT = re.compile(r"admin/(\w+/\w+)/<(?:path:object_|uuid:request_)?id>")
 # What is refused to everybody, or to a GET without a form: other methods, changes of what only the server writes.
 REFUSED = re.compile(
     r"/admin/(r/1/1/|nowhere/|autocomplete/|usage/errors/mark/|usage/request/add/|admin/logentry/add/)"
-    r"|/admin/(proxyapi/(accesskey|team)|usage/request|admin/logentry)/[^/]+/delete/|/my-usage/(data|sign-in|sign-out)|/openai"
+    r"|/admin/(proxyapi/(accesskey|apitoken|team)|usage/request|admin/logentry)/[^/]+/delete/|/my-usage/(data|sign-in|sign-out)|/openai"
     r"|/admin/chatproxy/alert(message)?/(add|[^/]+/delete)/"
 )
-# What the shipper makes otherwise, for a channel that sends nothing.
+# What the shipper makes otherwise, for a channel that sends nothing; and a token, whose form shows a secret.
 ALERTING = """
 import json
 from datetime import UTC, datetime
 from chatproxy.alert_models import Alert, AlertChannel, AlertMessage, AlertRule
+from django.contrib.auth.models import User
+from proxyapi.models import ApiToken
 now = datetime.now(UTC)
 rule, channel = AlertRule.objects.first(), AlertChannel.objects.create(name="walked", kind="webhook", enabled=False)
 alert = Alert.objects.create(rule=rule, title="A fault", since=now, resolved_at=now)
 message = AlertMessage.objects.create(
     alert=alert, channel=channel, event="opened", notice={"title": "A fault"}, made_at=now, sent_at=now)
-print(json.dumps({f"chatproxy/{one._meta.model_name}": str(one.pk) for one in (rule, channel, alert, message)}))
+token = ApiToken(name="walked", user=User.objects.first(), scopes=["keys:read"])
+token.renew()
+token.save()
+made = rule, channel, alert, message, token
+print(json.dumps({f"{one._meta.app_label}/{one._meta.model_name}": str(one.pk) for one in made}))
 """
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
 
