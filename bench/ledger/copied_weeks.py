@@ -19,14 +19,17 @@ from usage.journal_shipping.digests import DIGEST
 from usage.models import (
     CountedResponse,
     ErrorTotal,
+    LabelTotal,
     Request,
     StoredObject,
+    TeamDay,
     UsageBreakdown,
     UsageDay,
     UsageHour,
     UsagePeak,
     UsageTotal,
 )
+from usage.sums.labels.tables import GROUP_COLUMNS, NAMES, SUMS, TABLE
 from usage.upkeep.rebuild_totals import rebuild_months
 
 WEEK = timedelta(days=7)
@@ -41,10 +44,12 @@ TABLES: dict[type[models.Model], str] = {
     StoredObject: BY_ID,
     UsageHour: "hour >= %(start)s AND hour < %(end)s",
     UsageDay: BY_DAY,
+    TeamDay: BY_DAY,
     UsagePeak: BY_DAY,
     UsageTotal: f"span IN ('hour', 'day') AND {BY_START}",
     UsageBreakdown: f"span = 'day' AND {BY_START}",
     ErrorTotal: f"span IN ('hour', 'day') AND {BY_START}",
+    LabelTotal: f"span = 'day' AND {BY_START}",
 }
 # Texts that no two rows share end in three digits (hex); in a copy, in `w` and the number of the week.
 UNIQUE_TEXTS = {"response_id", "upstream_request_id", "object_id"}
@@ -54,6 +59,13 @@ MOVED_ID = """(lpad(to_hex(('x' || left({0}::text, 8) || substr({0}::text, 10, 4
 FIND_INDEXES = """
     SELECT indexrelid::regclass::text, replace(pg_get_indexdef(indexrelid), ' ON ONLY ', ' ON ')
     FROM pg_index WHERE indrelid = ANY(%s::regclass[]) AND NOT indisunique ORDER BY 1
+"""
+# The sums by label of all months, from those of days: those by day name everything that those by month do.
+LABELS_OF_MONTHS = f"""
+    INSERT INTO {TABLE} ({NAMES})
+    SELECT 'month', label, date_trunc('month', start)::date AS month, value, {", ".join(GROUP_COLUMNS)},
+           {", ".join(f"sum({name})" for name in SUMS)}
+    FROM {TABLE} WHERE span = 'day' GROUP BY label, month, value, {", ".join(GROUP_COLUMNS)}
 """
 
 
@@ -92,6 +104,8 @@ def copy_back(start: datetime, weeks: int) -> None:
             cursor.execute(definition)
             print(f"{name}, {time.perf_counter() - began:,.0f} s", flush=True)
         rebuild_months()
+        cursor.execute("DELETE FROM usage_labeltotal WHERE span = 'month'")
+        cursor.execute(LABELS_OF_MONTHS)
         print(f"sums of months, {time.perf_counter() - began:,.0f} s", flush=True)
         cursor.execute("RESET synchronous_commit")
         cursor.execute("RESET maintenance_work_mem")

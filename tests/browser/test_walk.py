@@ -42,6 +42,7 @@ PATHS = ("/admin/", "/admin/?range=hour", "/admin/usage/request/", "/admin/usage
 @pytest.fixture(scope="module")
 def loaded(site: Gateway) -> Gateway:
     """Makes seven calls: four that succeed, one streamed, two that fail."""
+    before = site.count()
     for _ in range(4):
         site.post("/openai", ASKED)
     with site.http.stream(
@@ -50,7 +51,7 @@ def loaded(site: Gateway) -> Gateway:
         answer.read()
     for _ in range(2):
         site.post("/openai", {**ASKED, "model": "gpt-nope"})
-    site.rows(at_least=7)
+    site.rows(at_least=before + 7)
     return site
 
 
@@ -139,6 +140,8 @@ def test_from_the_list_to_a_call_and_its_curl(loaded: Gateway, sign_in: SignIn) 
 
     expect(page.locator("#bill")).to_be_visible()
     expect(page.locator(".cp-timeline rect").first).to_be_visible()
+    expect(page.locator("article").first).to_contain_text("it's a question")
+    page.get_by_role("link", name="JSON", exact=True).click()
     expect(page.locator("#body-1")).to_contain_text('"content": "it\'s a question"')
     page.get_by_role("button", name="Copy as curl").click()
     copied = page.evaluate("navigator.clipboard.readText()")
@@ -167,11 +170,11 @@ def test_of_many_keys_one_is_suggested_and_chosen(loaded: Gateway, sign_in: Sign
         database.execute("INSERT INTO usage_summedname SELECT 'key', 'many-' || n FROM generate_series(0, 300) AS n")
         try:
             page.goto(f"{loaded.url}/admin/usage/request/")
-            page.get_by_label("Key").press_sequentially("faul")
+            page.get_by_label("Key", exact=True).press_sequentially("faul")
             expect(page.locator("#names-of-key option")).to_have_count(1)
             assert page.locator("#names-of-key option").get_attribute("value") == "default"
-            page.get_by_label("Key").fill("default")
-            page.get_by_label("Key").press("Enter")
+            page.get_by_label("Key", exact=True).fill("default")
+            page.get_by_label("Key", exact=True).press("Enter")
             page.wait_for_url("**key=default")
             assert page.locator(".cp-list tbody tr").count() >= 7
         finally:
