@@ -33,19 +33,19 @@ A call of the API passes these folders, in this order::
     ▼
     client
 
-A plain call of a key with a budget goes on when its caller has left, until upstream has said what it has used
-(`call.request_body`, `dispatch.caller_deadline`).
+When the caller of a call that is no stream hangs up and the key has a budget, the call goes on until upstream has
+stated its usage (`call.request_body`, `dispatch.caller_deadline`).
 
 A streamed answer is owned by `dispatch.asgi_handler`, not by a generator: whatever ends the call (its normal end, the
 caller's departure, a timeout, upstream's death) closes the relay once, and that closes upstream and writes the row.
 
 The other folders: `bodies` reads JSON and forms together with the places of their parts in the bytes, so that all bytes
-but those of a part can stay unchanged; `pages` has the pages and reports for people, monitors and holders of keys. At
-this level are the tables of keys (`models`) and of teams (`team_models`), the admin's pages of keys, the errors of the
-API (`exceptions`), the routes of `/v1` (`routes`), the settings that calls read (`cached_settings`) and what everything
-may import.
+but those of a part can stay unchanged; `pages` has the pages and reports for people, monitors and holders of keys. The
+modules of this level have the tables of keys (`models`) and of teams (`team_models`), the admin's pages of keys, the
+errors of the API (`exceptions`), the routes of `/v1` (`routes`), the settings that calls read (`cached_settings`), and
+small helpers that all folders may import.
 
-Imports run down only: the modules of this level (but `admin` and `urls`, which import everything) ←
-bodies ← keys ← unauthenticated ← upstream ← limits ← object_owners ← call ← streams ← dispatch ← simple_api, v1 ←
-pages. This package imports `usage`, never `chatproxy`. `tests/test_architecture.py` holds this order.
+Imports run down only: the modules of this level (but `admin` and `urls`, which import everything) ← bodies ← keys ←
+unauthenticated ← upstream ← limits ← object_owners ← call ← streams ← dispatch ← simple_api, v1 ← pages. This package
+imports `usage`, never `chatproxy`. `tests/test_architecture.py` holds this order.
 """

@@ -1,7 +1,7 @@
 """The pages of access keys in the admin, where keys are made, rotated and revoked. A key's secret is shown once.
 
-The page with the secret is the answer to the form itself. If the form redirected to it, the secret would have to be
-stored in between.
+The answer to the submitted form is the page with the secret. A redirect to that page would need a place to store the
+secret in between.
 
 Over 300 lines, since Django has all pages of a model in one class.
 """
@@ -154,7 +154,7 @@ class AccessKeyAdmin(SpenderAdmin):
         return answer
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, object]:
-        """Returns what the form for a new access key begins with: the values of the preset that the address names."""
+        """Returns the initial values of the form for a new key: those of the preset in the page's address, if any."""
         # Nothing else of the address: Django would pass any text on to any field, which fails on a date.
         preset = find_preset(request.GET.get(PARAMETER))
         return {} if preset is None else preset.initial()
@@ -233,14 +233,14 @@ class AccessKeyAdmin(SpenderAdmin):
         return self._ask(request, key, "Revoke", "revoke_key.html")
 
     def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[UnfoldAction]:
-        """Returns the actions on the admin's page of one access key; a revoked key has only Usage."""
+        """Returns the action buttons for the admin's page of one access key; a revoked key has only Usage."""
         actions: list[UnfoldAction] = super().get_actions_detail(request, object_id)
         if _key_or_404(object_id).revoked_at is None:
             return actions
         return [one for one in actions if one.action_name == USAGE]
 
     def _ask(self, request: HttpRequest, key: AccessKey, verb: str, template: str, **more: object) -> HttpResponse:
-        """Renders an admin page about one access key from `template`, such as the question whether to revoke it."""
+        """Renders an admin page about one access key, such as the question whether to revoke the key."""
         context = {**self.admin_site.each_context(request), "opts": self.opts, "original": key, "key": key, **more}
         return TemplateResponse(
             request,

@@ -1,7 +1,7 @@
-"""Owns the settings that calls read, gathered into one object: `call_settings`.
+"""Gathers the settings that calls read into one plain object, returned by `call_settings`.
 
-Django's `settings` runs Python code for each value that is read. A call reads two dozen of them, which was 3 % of its
-work; attributes of a plain object cost nearly nothing.
+Django's `settings` runs Python code for each value that is read. A call reads two dozen settings, which was 3 % of its
+work. Attributes of a plain object cost nearly nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from django.dispatch import receiver
 
 @dataclass
 class CallSettings:
-    """The settings needed to handle a call, under their own names."""
+    """The settings that the handling of a call needs, each as an attribute with the setting's own name."""
 
     ACCESS_TOKEN: str | None
     KEY_SECRET: str | None
@@ -38,7 +38,7 @@ class CallSettings:
 
     @cached_property
     def secrets(self) -> tuple[str, ...]:
-        """The keys and the token in the settings, which no ledger row and no error for a caller may contain."""
+        """The keys and the token in the settings, which must never appear in a ledger row or an error message."""
         return tuple(filter(None, (self.SECURITY_KEY, self.ACCESS_TOKEN, self.OPENAI_API_KEY)))
 
 
@@ -51,5 +51,5 @@ def call_settings() -> CallSettings:
 
 @receiver(setting_changed)
 def _gather_again(**_: object) -> None:
-    """Discards the cached settings after a test has changed a setting; Django sends this signal in tests only."""
+    """Discards the cached settings when a test has changed a setting; only tests send this signal of Django."""
     call_settings.cache_clear()

@@ -41,8 +41,8 @@
         ├── UpstreamTruncated      502  truncated
         └── UpstreamTimeout        504  upstream_timeout
 
-Upstream's own errors are not here: they pass unchanged. `CallerGone` is not among them, because nobody waits for an
-answer.
+Upstream's own errors are not here, since they pass unchanged. `CallerGone` is no `ProxyError`, because no caller is
+left to answer.
 
 Over 300 lines, since it is a list of short classes, which is read as a whole.
 """
@@ -65,8 +65,8 @@ logger = logging.getLogger(__name__)
 class ProxyError(exceptions.APIException):
     """Base class of the errors with which the gateway itself answers, as OpenAI's error objects.
 
-    `headers` are added to the answer; `outcome` goes to the ledger. `is_unbilled` is true if upstream has received
-    nothing of the call, which then costs nothing.
+    `headers` are added to the answer; `outcome` is stored in the ledger. `is_unbilled` is true if the call costs
+    nothing, because upstream has received nothing of it.
     """
 
     status_code = 500
@@ -133,7 +133,7 @@ class InvalidKey(ProxyError):
 class OutputLimitExceeded(BadRequest):
     """Error 400: a call asks for more output tokens than its key may have per call.
 
-    OpenAI answers with the same status and error type if a call asks for more output tokens than the model can give.
+    OpenAI uses the same status and error type for a call that asks for more output tokens than the model can give.
     """
 
     code = "output_limit_exceeded"
@@ -171,7 +171,7 @@ class ModelNotPriced(ProxyError):
 
 
 class NotPermitted(ProxyError):
-    """Error 403: an API token, or its user, may not do what was asked for."""
+    """Error 403: an API token, or the user it belongs to, may not do what the request asks for."""
 
     status_code = 403
     type = "permission_error"
@@ -208,7 +208,7 @@ class MethodNotAllowed(ProxyError):
 class WebSocketRefused(ProxyError):
     """Error 426: the request asks for a WebSocket, which the gateway does not relay.
 
-    This status makes Codex continue over HTTP (its `responses_websocket` client).
+    Codex, a client of OpenAI's, reacts to this status by going on over HTTP (its `responses_websocket`).
     """
 
     status_code = 426
@@ -225,7 +225,7 @@ class RequestTimeout(ProxyError):
 
 
 class AlreadyExists(ProxyError):
-    """Error 409: a key or a team to be made has the name of another one."""
+    """Error 409: the name for a new key or team is taken by another one."""
 
     status_code = 409
     type = "invalid_request_error"
@@ -248,9 +248,9 @@ class UnsupportedMediaType(ProxyError):
 
 
 class LoopDetected(ProxyError):
-    """Error 508: the call has come back to a gateway that it has passed already, so it would go round for ever.
+    """Error 508: the call has come back to a gateway that it has passed before, so it would go round for ever.
 
-    OpenAI's SDKs send a call again after such a status; the header `X-Should-Retry: false` tells them not to.
+    The header `X-Should-Retry: false` keeps OpenAI's SDKs from sending the call again, as they do after a 5xx status.
     """
 
     status_code = 508
@@ -285,7 +285,8 @@ class TooManyPages(RateLimited):
 class BudgetExceeded(ProxyError):
     """Error 429: a call may cost more than the budget of its key, or of the key's team, has left.
 
-    OpenAI's SDKs send a call again after a 429; with `is_final`, the header `X-Should-Retry: false` tells them not to.
+    If `is_final`, the header `X-Should-Retry: false` keeps OpenAI's SDKs from sending the call again, as they do after
+    a 429.
     """
 
     status_code = 429
@@ -380,9 +381,9 @@ class UpstreamAnswerTooLarge(UpstreamFailure):
 
 
 class UnreadableList(UpstreamFailure):
-    """Error 502: upstream's list could not be read, so the objects of other keys could not be taken out of it.
+    """Error 502: a list from upstream could not be read, so the objects of other keys could not be removed from it.
 
-    Nothing of the list is sent to the caller.
+    The caller gets no part of the list.
     """
 
     status_code = 502
@@ -407,13 +408,14 @@ class UpstreamTimeout(UpstreamFailure):
 
 
 class CallerGone(Exception):
-    """Exception: the caller has closed the connection before its request was complete; nobody waits for an answer."""
+    """Exception: the caller closed the connection before its request was complete, so nobody waits for an answer."""
 
 
 def from_framework(error: Exception) -> ProxyError:
-    """Converts any exception to an error of the gateway, which is returned unchanged if it is one already.
+    """Converts any exception to an error of the gateway; such an error itself is returned unchanged.
 
-    The frameworks' errors for a wrong request get status 400 or 415; all others become an `InternalError`.
+    Errors of Django and of Django REST framework for a bad request get status 400 or 415; all others become an
+    `InternalError`.
     """
     if isinstance(error, ProxyError):
         return error

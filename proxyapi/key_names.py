@@ -1,7 +1,7 @@
 """The rules for the names of keys: which names are valid, and which two names look the same to a reader.
 
 A name is stored in Unicode's compatibility form (NFKC), which replaces full-width letters by plain ones. Two names look
-the same if they differ only in case, the number of spaces, or invisible marks; then only one key may have such a name.
+the same if they differ only in case, the number of spaces, or invisible marks. Only one key may have such a name.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def normalised(name: str) -> str:
-    """Converts the name of a new access key to the form to be stored (NFKC), which has no full-width letters.
+    """Converts the name of a new access key to the form that is stored (NFKC): full-width letters become plain ones.
 
     A name with unprintable characters is returned unchanged; `check_name` refuses it.
     """
@@ -33,7 +33,7 @@ def normalised(name: str) -> str:
 
 
 def comparable(name: str) -> str:
-    """Converts a key's name to a form that is equal for names that look the same: `My  Key` and `my key`."""
+    """Converts a key's name to a form that is equal for names that look the same, such as `My Key` and `my key`."""
     folded = unicodedata.normalize("NFKC", _UNSEEN.sub("", unicodedata.normalize("NFKC", name)).casefold())
     # at most three times as long as the name in NFKC
     return " ".join(_UNSEEN.sub("", folded).split())

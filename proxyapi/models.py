@@ -1,10 +1,10 @@
-"""The tables of access keys and of API tokens: what each may do, and how they are made, rotated and revoked.
+"""The database tables of access keys and API tokens: their rights, and how they are made, rotated and revoked.
 
-Invariants: the secret of a key or a token exists only as the return value of `issue`, `rotate` and `renew`; the table
-has its digest. A key is never deleted and never renamed, because the ledger refers to it by name. A revoked key or
-token stays revoked.
+Invariants: `issue`, `rotate` and `renew` return the secret of a key or token, which is stored nowhere; the table has
+its digest. A key is never deleted and never renamed, because the ledger refers to it by name. A revoked key or token
+stays revoked.
 
-The tables of teams are in `proxyapi.team_models`, which Django finds by way of this module.
+The tables of teams are in `proxyapi.team_models`; this module imports it, so that Django finds them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class AccessKeyManager(NamedManager["AccessKey"]):
     """Django's manager of access keys: creates them in the database, and finds them by name."""
 
     def issue(self, name: str, *, upstream_key: str = "", **fields: object) -> tuple[AccessKey, str]:
-        """Creates an access key in the database; returns the key and its secret, which is stored nowhere.
+        """Creates an access key in the database; returns the key and its secret. The secret is stored nowhere.
 
         Raises:
             ValidationError: a field is wrong, or another key has the name.
@@ -58,7 +58,7 @@ class AccessKeyManager(NamedManager["AccessKey"]):
 
 
 class AccessKey(SpenderColumns):
-    """An access key: a row with a name, the digest of its secret, and what its callers may do.
+    """An access key: a row with a name, the digest of its secret, and the rights and limits of those who use it.
 
     An empty limit or budget means no limit; an empty list of models or routes allows all.
     """
@@ -112,7 +112,7 @@ class AccessKey(SpenderColumns):
         using: str | None = None,
         update_fields: Iterable[str] | None = None,
     ) -> None:
-        """Saves the access key; the name of the owner's account, if there is one, becomes its owner."""
+        """Saves the access key. If the key belongs to an account, its `owner` becomes the name of that account."""
         names = None if update_fields is None else {*update_fields}
         if self.owner_user_id is not None and (names is None or names & {"owner_user", "owner"}):
             self.owner = self.owner_user.get_username() if self.owner_user else self.owner
@@ -122,7 +122,7 @@ class AccessKey(SpenderColumns):
     def rotate(self, grace: timedelta = timedelta(0)) -> str:
         """Gives the access key a new secret, saves the key, and returns the secret.
 
-        The previous secret stays valid for the time `grace`, and an older one ends now.
+        The previous secret stays valid for the time `grace`. If an older secret is still valid, it ends now.
 
         Raises:
             ValidationError: the key is revoked, or `grace` is too long or negative.
@@ -180,8 +180,8 @@ class ApiTokenManager(models.Manager["ApiToken"]):
     def find_valid(self, text: str) -> ApiToken | None:
         """Returns the valid API token with this secret, together with its user; None if there is none.
 
-        A token is valid until it is revoked or has expired, and while its user is active and has the staff status.
-        Writes the time of the token's last use, at most once in `LAST_USED_STEP`.
+        A token is valid until it is revoked or expires, as long as its user is active and has the staff status. Also
+        stores the time of the token's last use, at most once in `LAST_USED_STEP`.
         """
         if not may_be_api_token(text):  # a made-up text causes no query
             return None
@@ -197,7 +197,7 @@ class ApiTokenManager(models.Manager["ApiToken"]):
 class ApiToken(models.Model):
     """An API token: a secret with which a script manages keys and teams by `/api` in the name of a person, its user.
 
-    A token may do what its scopes and the rights that its user has at the moment both allow.
+    A token may do what both allow: its scopes, and the present rights of its user.
     """
 
     name = models.CharField(max_length=200, unique=True, help_text="What the token is for, as the audit log shows it.")
@@ -253,12 +253,12 @@ class ApiToken(models.Model):
 
 
 def _check_of(start: str) -> str:
-    """Computes the last characters of an API token from those before, so that a made-up token is refused unsearched."""
+    """Computes the last characters of an API token from those before, so that made-up tokens need no look-up."""
     return sealing.digest(f"check {start}")[:TOKEN_CHECK_LENGTH]
 
 
 def may_be_api_token(text: str) -> bool:
-    """Returns whether this gateway may have made the secret `text` of an API token."""
+    """Returns whether `text` has the form of an API token's secret made by this gateway; needs no database."""
     if not API_TOKEN_TEXT.fullmatch(text):
         return False
     start, check = text[:-TOKEN_CHECK_LENGTH], text[-TOKEN_CHECK_LENGTH:]

@@ -1,9 +1,9 @@
-"""The description of the gateway's API for `/openapi.json` and `/docs`: what each operation takes and answers.
+"""The descriptions of the gateway's operations (requests and answers) for `/openapi.json` and `/docs`.
 
-Each lower-case name, such as `embeddings`, is a decorator for the view's method that it describes. Fields of OpenAI's
-API are described as far as the simple API checks them; all others pass unchanged.
+Each lower-case name, such as `embeddings`, is a decorator for the method of a view. Fields of OpenAI's API are
+described only if the simple API checks them; other fields pass unchanged.
 
-The descriptions are plain data: `proxyapi.pages.api_description` makes the document of them, when it is asked for.
+The descriptions are plain data. `proxyapi.pages.api_description` builds the document from them on demand.
 """
 
 from __future__ import annotations
@@ -113,12 +113,12 @@ def operation(
     tags: tuple[str, ...] = ("simple API",),
     errors: tuple[int, ...] = CALL_ERRORS,
 ) -> Callable[[Method], Method]:
-    """Returns a decorator that describes a view's method in `/openapi.json`: see `OperationDescription`."""
+    """Returns a decorator that describes a view's method for `/openapi.json`; see `OperationDescription`."""
     return _note(OperationDescription(summary, request, answers, query, example, tags, errors))
 
 
 def _note(description: OperationDescription | None) -> Callable[[Method], Method]:
-    """Returns a decorator that adds a view's method to `METHODS`, and leaves the method as it is."""
+    """Returns a decorator that stores a view's method with its description in `METHODS`, and returns it unchanged."""
 
     def decorator(method: Method) -> Method:
         METHODS.append((method, description))

@@ -1,8 +1,9 @@
-"""The paths of OpenAI's API on `/v1`: families of routes, which are open or closed, and the name of each route.
+"""The paths of OpenAI's API on `/v1`: the families of routes, which settings open or close, and each route's name.
 
 The name of a route is its path as OpenAI's reference writes it, with `{id}` for each id. There are few names, so calls
-can be counted by them. Any other path below an open family goes to upstream too, under the name `/v1/<family>/*`. The
-paths of the reference are in `openai_paths.txt`; each belongs to the family whose name it begins with.
+can be counted by them. Other paths that begin with the name of an open family go to upstream too, under the name
+`/v1/<family>/*`. The paths of the reference are in `openai_paths.txt`; the beginning of a path is the name of its
+family.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ class Route:
     * `name`: the route in the ledger, such as `/v1/files/{id}`.
     * `path`: the path for upstream, below its base URL.
     * `object_id`: the id of the stored object in the path, or empty.
-    * `unknown_segments`: the end of a path that OpenAI's reference has only in part; empty if there is an `object_id`.
+    * `unknown_segments`: the end of a path of which OpenAI's reference has only the beginning; else empty.
     """
 
     family: Family
@@ -118,7 +119,7 @@ class Route:
 
     @property
     def is_collection(self) -> bool:
-        """True if a GET of this route may return a list of stored objects."""
+        """True if a GET of this route may return a list of stored objects, such as `/v1/files`."""
         has_objects = not self.family.is_catalogue and not self.family.is_administration
         return has_objects and not self.object_id and not self.unknown_segments
 
@@ -134,10 +135,10 @@ class Route:
 
 
 def find_route(raw_path: str) -> Route | None:
-    """Finds the route of a call by its path below `/v1`, as it was sent; None if the path belongs to no family.
+    """Finds the route of a call by its path below `/v1`, as the client sent it; None if it is in no family.
 
-    A path that servers may read in two ways, such as `/files/../models` or `/files//x`, or that is longer than
-    `LONGEST_PATH`, has no route. `/f%69les` and `/files/` are the same route as `/files`.
+    A path that is longer than `LONGEST_PATH`, or that servers may read in two ways, such as `/files/../models` or
+    `/files//x`, has no route. `/f%69les` and `/files/` have the same route as `/files`.
     """
     if len(raw_path) <= LONGEST_KEPT_PATH:
         return _find_kept_route(raw_path)
@@ -146,12 +147,12 @@ def find_route(raw_path: str) -> Route | None:
 
 @lru_cache(maxsize=1024)
 def _find_kept_route(raw_path: str) -> Route | None:
-    """Finds the route of a path as `_find_route` does, but keeps the results for the paths that were used last."""
+    """Finds the route of a path like `_find_route`, but caches the results for the most recently used paths."""
     return _find_route(raw_path)
 
 
 def _find_route(raw_path: str) -> Route | None:
-    """Finds the route of a path in OpenAI's reference; any other path of a family gets the route `/v1/<family>/*`.
+    """Finds the route of a path in OpenAI's reference; other paths of a family get the route `/v1/<family>/*`.
 
     Returns None if the path can be read in two ways, or belongs to no family.
     """
@@ -177,7 +178,7 @@ def _find_route(raw_path: str) -> Route | None:
 
 
 def _is_safe(segment: str) -> bool:
-    """Returns whether all servers read this segment of a path in the same way; false for `..` or an escaped `/`."""
+    """Returns whether all servers read this segment of a path in the same way; False for `..` or an escaped `/`."""
     decoded = unquote(segment)
     return bool(_SEGMENT.fullmatch(segment)) and not _UNSAFE.search(decoded) and ";" not in decoded
 

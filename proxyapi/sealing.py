@@ -1,8 +1,8 @@
-"""Computes digests and pseudonyms, and encrypts secrets (upstream keys, addresses of alerts) for database and disk.
+"""Computes digests and pseudonyms, and encrypts secrets (upstream keys, addresses for alerts) before they are stored.
 
-The keys for this are derived (HKDF, RFC 5869) from `KEY_ENCRYPTION_KEY`, or else from `DJANGO_SECRET_KEY`, each
-with a label of its own, so that none reveals another. If that setting changes, the access keys made before become
-invalid, and the upstream keys encrypted before cannot be decrypted.
+The cryptographic keys are derived (HKDF, RFC 5869) from `KEY_ENCRYPTION_KEY`, or else from `DJANGO_SECRET_KEY`, each
+with a label of its own, so that none reveals another. If that setting changes, all existing access keys become invalid,
+and stored upstream keys cannot be decrypted.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def digest(text: str) -> str:
 
 
 def pseudonym(text: str) -> str:
-    """Computes a pseudonym for `text`: a short HMAC in hex, from which neither `text` nor the gateway's secret follows.
+    """Computes a pseudonym for `text`: a short HMAC in hex, which reveals neither `text` nor the gateway's secret.
 
     All processes with the same secret compute the same pseudonym.
     """
@@ -61,10 +61,10 @@ def unseal(sealed: str) -> str:
 
 
 def _secret() -> str:
-    """Returns the secret in the settings, from which the keys for digests and for encryption are derived.
+    """Returns the secret in the settings from which all keys for digests and for encryption are derived.
 
     Raises:
-        ImproperlyConfigured: there is none, because `serve` has not prepared this process.
+        ImproperlyConfigured: there is none, because this process was not started by `serve`, which makes it.
     """
     secret = call_settings().KEY_SECRET
     # Such a process must not create access keys: the server would not recognise them.
@@ -77,7 +77,7 @@ def _secret() -> str:
 
 @cache
 def _derive(secret: str, label: bytes) -> bytes:
-    """Derives a key of 32 bytes from the gateway's `secret`; each purpose has a `label`, and so a key of its own."""
+    """Derives a key of 32 bytes from the gateway's `secret` and a `label`; each purpose has its own label."""
     return HKDF(SHA256(), length=32, salt=None, info=label).derive(secret.encode())
 
 

@@ -1,7 +1,7 @@
 """The tables of teams and of their members, and the columns that teams and access keys have in common.
 
-A team is a group of people whose access keys share budgets, limits and rules (`SpenderColumns`). Its ceilings hold for
-all its keys together, beside those of each key.
+A team is a group of people whose access keys share budgets, limits and rules (`SpenderColumns`). The limits of the team
+hold for all its keys together; each key may have limits of its own as well.
 
 Invariants: a team is never deleted and never renamed, because the ledger refers to it by name. A team that is not
 active is archived: calls of its keys are refused.
@@ -34,7 +34,7 @@ DOLLAR_OPTIONS: dict[str, Any] = {
 
 
 class LogBodies(models.TextChoices):
-    """The choice of the calls whose bodies (request and answer) the ledger stores, for an access key or a team."""
+    """The setting for which calls the ledger stores bodies (of request and answer); a key or a team has one."""
 
     INHERIT = "inherit", "server default"
     ALL = "all", "all"
@@ -53,7 +53,7 @@ def check_routes(globs: list[str]) -> None:
     """Checks the patterns of routes, such as `/v1/responses*`, to which an access key or a team will be limited.
 
     Raises:
-        ValidationError: a pattern can match no route, because it begins with neither `/` nor `*`.
+        ValidationError: a pattern begins with neither `/` nor `*`, so it can match no route.
     """
     for glob in globs:
         if not glob.startswith(("/", "*")):
@@ -104,7 +104,7 @@ class NamedManager(models.Manager[Named]):
 
 
 class SpenderColumns(models.Model):
-    """The columns that access keys and teams have in common: name, note, tags, permissions, limits, budgets, account.
+    """Base class of access keys and teams, with their common columns: name, tags, rights, limits, budgets and others.
 
     An empty limit or budget means no limit; an empty list of models or routes allows all.
     """
@@ -162,7 +162,7 @@ class SpenderColumns(models.Model):
         using: str | None = None,
         update_fields: Iterable[str] | None = None,
     ) -> None:
-        """Saves the row with a new `changed_at`; the name of a saved row stays the same."""
+        """Saves the row, and sets `changed_at` to now; the name of a saved row never changes."""
         if self._state.adding:
             self.comparable_name = comparable(self.name)
         else:
@@ -171,7 +171,7 @@ class SpenderColumns(models.Model):
         super().save(force_insert=force_insert, force_update=force_update, using=using, update_fields=update_fields)
 
     def clean_fields(self, exclude: Collection[str] | None = None) -> None:
-        """Brings the name of a new row into the form to be stored, then checks each field."""
+        """Converts the name of a new row to the form that is stored, then checks each field."""
         if self._state.adding:
             self.name = normalised(self.name)
         super().clean_fields(exclude)
@@ -180,7 +180,7 @@ class SpenderColumns(models.Model):
         """Checks that the name of a new row does not look like that of another row of the table.
 
         Raises:
-            ValidationError: there is such a row.
+            ValidationError: the name looks like that of another row.
         """
         super().clean()
         # Forms check uniqueness only of the columns that they show, and `comparable_name` is none of them.
@@ -222,7 +222,7 @@ class TeamManager(NamedManager["Team"]):
 
 
 class Team(SpenderColumns):
-    """A team: a row with a name, and what its members and the calls of all its keys together may do."""
+    """A team: a row with a name, and with the rights and limits of its members and of all its keys together."""
 
     members = models.ManyToManyField(settings.AUTH_USER_MODEL, through="TeamMember", related_name="teams")
     self_service = models.BooleanField(

@@ -1,7 +1,7 @@
 """Runs database work outside of the event loop, in a new daemon thread for each piece of work.
 
-`asyncio.to_thread` would use a small pool of threads that pages need too, and that a process waits for before
-it ends. A database that hangs would occupy the whole pool, and keep the process from ending.
+`asyncio.to_thread` would use a small pool of threads, which pages need too. A database that hangs could occupy the
+whole pool, and a process waits for the pool before it ends.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""Reads from a request what upstream bills by, and does not repeat in its answer.
+"""Reads the parameters of a request that decide its price and that upstream does not repeat in its answer.
 
-A background response costs less if its request gives upstream hours for it (`completion_window`). A compaction does not
-state its service tier, nor does an answer that never comes: then the one that was asked for counts. Speech of the older
-models is billed by the characters of the request's text, and pictures of the older models by their number, quality and
-size. And only a request says how many pictures a stream will have.
+* A background response costs less if its request allows upstream hours to finish (`completion_window`).
+* The answer to a compaction does not state the service tier, and some answers never come. Then the tier in the
+  request counts.
+* The older speech models are billed by the characters of the request's text, the older image models by the number,
+  quality and size of the pictures.
+* Only the request says how many pictures a stream will have.
 """
 
 from __future__ import annotations
@@ -27,14 +29,14 @@ Fields = Mapping[str, Sequence[object]]  # all values that are given under each 
 
 
 def read_asked_usage(route: Route | None, fields: Fields, model: str) -> OtherUsage | None:
-    """Reads from a request's body what upstream bills apart from tokens; returns None if there is nothing of the kind.
+    """Reads the parameters of a request that upstream bills apart from tokens; returns None if it has none of these:
 
     * Chats, responses and compactions: the service tier, and the completion window of a background response. Unknown
-      ones are left out.
+      values are left out.
     * Speech: the number of characters to speak, if the model is billed by characters.
     * Images: how many pictures to make, in which quality and size.
 
-    `fields` has the values of the body's members, by name; the last value of each counts.
+    `fields` has the values of the body's members, by name. If a member is given several times, its last value counts.
     """
     name = "" if route is None else route.name
     if name in TIERED_ROUTES:
@@ -56,7 +58,7 @@ def read_asked_usage(route: Route | None, fields: Fields, model: str) -> OtherUs
 
 
 def states_whole_bill(asked: OtherUsage | None, route: Route | None, model: str) -> bool:
-    """Returns whether the request alone shows all that upstream will bill, such as the number of characters to speak.
+    """Returns whether the whole price of a call is known from its request, as for speech billed by characters.
 
     `asked` is the result of `read_asked_usage` for the request.
     """
@@ -82,7 +84,7 @@ def count_pictures(route: Route | None, fields: Fields) -> int:
 def _picture_format(fields: Fields) -> str:
     """Returns the quality and size of the pictures that a request asks for, as one text such as `hd 1024x1792`.
 
-    Any quality but `hd` becomes `standard`; without a valid size, it is `USUAL_SIZE`.
+    Every quality other than `hd` becomes `standard`. If the request has no valid size, the size is `USUAL_SIZE`.
     """
     quality, size = last_value(fields, "quality"), last_value(fields, "size")
     known_size = isinstance(size, str) and _SIZE.fullmatch(size)

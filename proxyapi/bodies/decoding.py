@@ -1,7 +1,6 @@
-"""Decodes content encodings (RFC 9110, 8.4.1), of requests and of answers that came encoded although not asked to be.
+"""Decodes bodies with a content encoding such as gzip (RFC 9110, 8.4.1): requests, and answers sent encoded unasked.
 
-Input is decoded in bounded steps, so that little input never becomes much output at once: deflate can make a thousand
-bytes of one.
+The decoders work in steps of bounded size, since a thousand compressed bytes can become a million.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ PIECE_BYTES = 4096  # small, because the rest of a piece is copied when a member
 class Decoder:
     """Incremental decoder of gzip or deflate: `feed` takes compressed bytes, and `step` returns decoded ones.
 
-    `encoding` is `gzip` or `deflate`. With `is_strict`, data in the other of these encodings makes `step` raise
-    `zlib.error`; otherwise such data is decoded as well. `members` is the number of gzip members that have begun.
+    `encoding` is `gzip` or `deflate`. If `is_strict` is set and the data is in the other encoding, `step` raises
+    `zlib.error`. Without `is_strict`, both are decoded. `members` is the number of gzip members that have begun.
     """
 
     def __init__(self, encoding: str, *, is_strict: bool = False) -> None:
@@ -39,15 +38,15 @@ class Decoder:
 
     @property
     def is_whole(self) -> bool:
-        """True if the compressed input may end here: it is all decoded, and no member or stream in it is incomplete.
+        """Whether the compressed input so far is complete: all of it is decoded, and its last member has ended.
 
-        Empty input is whole, too.
+        True for empty input.
         """
         return self._member is None and not self._input
 
     @property
     def has_more(self) -> bool:
-        """True while some of the compressed input so far is not decoded yet: `step` must be called again."""
+        """True while some of the input is not decoded yet; `step` must then be called again."""
         return bool(self._input) or self._has_output
 
     def feed(self, data: bytes) -> None:
@@ -81,8 +80,8 @@ class Decoder:
 
 
 def is_wrapped(data: bytes) -> bool:
-    """Returns whether deflate data that begins with these bytes has a zlib wrapper (RFC 1950, 2.2), by its first byte.
+    """Returns whether deflate data begins with a zlib header (RFC 1950, 2.2), judging by the first byte.
 
-    The data must not be empty.
+    `data` must not be empty.
     """
     return data[0] & 0x0F == ZLIB

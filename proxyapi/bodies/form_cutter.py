@@ -1,7 +1,6 @@
-"""Takes parts out of a multipart form, and adds some, while the form passes; every other byte stays as it came.
+"""Removes parts (fields and files) from a multipart form, and adds some, while the form passes through the gateway.
 
-A part is taken out from behind the boundary before it to behind the boundary after it, so what stays is a form with the
-same boundaries.
+All other bytes stay as they came. With a part, the boundary behind it is removed too, so the rest is a valid form.
 """
 
 from __future__ import annotations
@@ -18,12 +17,13 @@ class FormEdits:
     def is_cut(self, part: PartExcerpt, *, is_whole: bool) -> bool | None:
         """Returns whether to remove this part (a field or a file) from the form that goes upstream.
 
-        Returns None if only later bytes of the part can tell. `is_whole` says that all bytes of the part have arrived.
+        Returns None if more bytes of the part are needed for the decision. `is_whole` says that the whole part has
+        arrived.
         """
         return False
 
     def added_header(self, part: PartExcerpt) -> bytes:
-        """Returns a header line, without its line end, to add to this part of the form; empty to add none."""
+        """Returns a header line to add to this part of the form, without its line end; empty to add none."""
         return b""
 
     def added_fields(self, parts: Sequence[PartExcerpt]) -> list[PartExcerpt]:
@@ -37,8 +37,7 @@ class FormEdits:
 class FormCutter:
     """Editor of a multipart form on its way to upstream: takes bytes as they arrive, and returns those to send on.
 
-    `edits` are the changes to make; without `edits`, the form is sent unchanged. The form's last boundary is held back
-    until `end` is called.
+    `edits` are the changes to make; without it, the form is sent unchanged. The last boundary is sent only by `end`.
     """
 
     def __init__(self, reader: FormReader, edits: FormEdits | None = None) -> None:
@@ -51,8 +50,8 @@ class FormCutter:
     def feed(self, piece: bytes, *, may_be_last: bool) -> bytes:
         """Takes the next bytes of the form, and returns the bytes that may go upstream now.
 
-        If `may_be_last`, the caller's body may end with this piece: then its last byte is held back, so that upstream
-        never gets all of an invalid form. Raises `BadForm`.
+        `may_be_last` says that the caller's body may end with this piece. Its last byte is then kept until `end` has
+        checked the form, so that upstream never gets an invalid form whole. Raises `BadForm`.
         """
         self._reader.feed(piece)
         self._held += piece  # copies nothing if nothing is held
@@ -60,9 +59,9 @@ class FormCutter:
         return self._take(self._reader.size - (self._reader.end_size or self._reader.behind_mark or may_be_last))
 
     def end(self) -> bytes:
-        """Checks that the whole form has arrived, and returns the last bytes for upstream, with the added fields.
+        """Checks that the whole form has arrived; returns the last bytes for upstream, which include the added fields.
 
-        Raises `BadForm` if the form is cut off.
+        Raises `BadForm` if the form is incomplete.
         """
         self._reader.end()
         staying = self._take(self._reader.boundaries[-1])
@@ -72,7 +71,7 @@ class FormCutter:
     def passing_parts(self) -> list[PartExcerpt]:
         """Returns the parts that upstream gets: those that stay in the form, then the added fields.
 
-        Long content is cut in these excerpts. Call this only after the whole form has arrived.
+        Of long content, the result has only the beginning. Call this only after the whole form has arrived.
         """
         return [*self._staying(), *self._added()]
 
@@ -84,15 +83,15 @@ class FormCutter:
         return [] if self._edits is None else self._edits.added_fields(self._staying())
 
     def _written(self, field: PartExcerpt) -> bytes:
-        """Encodes a text field as bytes to add to the form: its header, its value, and a boundary."""
+        """Encodes a text field as bytes to add to the form: the field's header, its value, and a boundary."""
         head = b'Content-Disposition: form-data; name="%b"' % field.name
         return b"".join((CRLF, head, CRLF * 2, field.content, CRLF, self._reader.mark))
 
     def _take(self, most: int) -> bytes:
-        """Removes the bytes up to position `most` of the form from those held back; returns the ones that go upstream.
+        """Removes the bytes up to position `most` of the form from the held-back ones; returns those to send upstream.
 
-        Parts that `edits` removes from the form are dropped, and the headers that it adds to others are inserted. From
-        the first undecided part on, all bytes stay held back.
+        Drops the parts that `edits` removes, and inserts the headers that `edits` adds. If it is not decided yet
+        whether a part is removed, this part and all later bytes stay held back.
         """
         if self._edits is None:
             return self._move(most)
@@ -118,7 +117,7 @@ class FormCutter:
         return taken[0] if len(taken) == 1 else b"".join(taken)
 
     def _move(self, end: int) -> bytes:
-        """Removes the bytes up to position `end` of the form from those held back, and returns them."""
+        """Removes the bytes up to position `end` of the form from the held-back ones, and returns them."""
         size = max(0, end - self._at)
         moved, self._held = self._held[:size], self._held[size:]  # copies nothing if all is moved
         self._at += size

@@ -92,8 +92,9 @@ def read_boundary(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
 class PartHead(NamedTuple):
     """The parsed headers of one part of a multipart form.
 
-    `part` has the part's name, file name and media type, and no content yet. `size` is the content's size in bytes, or
-    None if the headers do not say. `is_ascii` says that the content must be ASCII, since its charset is not UTF-8.
+    `part` has the part's name, file name and media type, and no content yet. `size` is the content's size in bytes as
+    the headers state it, or None. `is_ascii` says that the content must be ASCII, because the headers state another
+    charset than UTF-8.
     """
 
     part: PartExcerpt
@@ -173,7 +174,7 @@ def _read_disposition(text: str) -> tuple[bytes, bytes | None]:
 def _read_option(key: str, quoted: str | None, plain: str | None, *, is_last: bool) -> str:
     """Checks an option of a Content-Disposition header, such as `filename="a.txt"`, and returns its value.
 
-    `quoted` is the value if it was in quotes, `plain` if it was not; the other one is None. Raises `BadForm`.
+    A value in quotes comes as `quoted`, one without quotes as `plain`; the other argument is None. Raises `BadForm`.
     """
     if key == "filename*":
         if plain is None or not _EXTENDED.fullmatch(plain):

@@ -1,15 +1,16 @@
-"""Reads multipart forms, for both APIs. A form that is accepted has the same meaning to every reader.
+"""Reads multipart forms by a strict grammar, for both APIs. All software finds the same parts in an accepted form.
 
     form      = [ CRLF ] "--" boundary *( CRLF part-headers CRLF content CRLF "--" boundary ) "--" *2CRLF
     content   = *OCTET    without "--" boundary anywhere in it, not even inside a line
 
 The headers' grammar is in `proxyapi.bodies.form_headers`. Line ends are CRLF, no text stands before the first boundary
-or behind the last one, and there are at most `MAX_PARTS` parts. Beyond the grammar, fields that policy reads
-(`SINGLE_FIELDS`) are given once, as text, in whatever spelling a server may read (`field_path`). RFC 2046 allows more;
-what it allows and is refused here is read differently by Django, Go, undici, Python's email or `multipart`.
+or behind the last one, and there are at most `MAX_PARTS` parts. Besides the grammar, there is one more rule: a field
+that policy reads (`SINGLE_FIELDS`) may be given only once, as text; all its spellings that a server may accept count as
+the same field (`field_path`). RFC 2046 allows more forms. Those refused here are read differently by Django, Go,
+undici, Python's email or `multipart`.
 
-The time is linear in the form's size, and independent of the pieces in which it arrives. Of the content at most the
-beginning of each field is kept in memory.
+The time for reading grows linearly with the form's size, whatever pieces it arrives in. At most the beginning of each
+part's content is kept in memory.
 """
 
 from __future__ import annotations
@@ -98,16 +99,16 @@ class FormReader:
         self._rest = data[at:]
 
     def end(self) -> None:
-        """Checks, after the last piece, that the form is complete; raises `BadForm` if it is cut off or goes on."""
+        """Checks, after the last piece, that the form ends there; raises `BadForm` if it is cut off or goes on."""
         if not self.end_size:
             raise BadForm("it ends before its last boundary")
         if self._rest not in (b"", CRLF, CRLF * 2):
             raise BadForm("there is text behind its last boundary")
 
     def _read_as_content(self, piece: bytes) -> bool:
-        """Reads a large piece of the form without copying, if all of the piece is content of one part.
+        """Reads a large piece of the form without copying it, if the whole piece is content of one part.
 
-        Returns False if the piece was not read and must be searched for boundaries and headers.
+        Returns False if the piece was not read, because it must be searched for boundaries and headers.
         """
         mark, rest = self.mark, self._rest
         stays = len(mark) + 1
@@ -150,10 +151,10 @@ class FormReader:
         return end + 4
 
     def _read_content(self, data: bytes, at: int) -> int | None:
-        """Reads the content of one part, from position `at` of `data` on, and checks the part if its end has arrived.
+        """Reads the content of one part, from position `at` of `data` on; checks the part if its end has arrived.
 
-        Returns the position behind the next boundary and the CRLF or `--` after it, or None if these have not arrived
-        yet. Raises `BadForm`.
+        Returns the position behind the next boundary and the CRLF or `--` that follows it, or None if they have not
+        arrived yet. Raises `BadForm`.
         """
         mark = self.mark
         found = data.find(mark, at)
@@ -186,8 +187,8 @@ class FormReader:
     def _keep(self, data: bytes, start: int, end: int) -> None:
         """Adds the bytes `data[start:end]` to the content of the current part; stores only the first bytes of a part.
 
-        All bytes are counted. A text field keeps `MAX_KEPT_BYTES`, a file `HEAD_BYTES`. Raises `BadForm` for text
-        before the form's first boundary.
+        Of a text field, `MAX_KEPT_BYTES` are stored, of a file `HEAD_BYTES`; the part's size counts all bytes. Raises
+        `BadForm` for text before the form's first boundary.
         """
         if self._head is None:
             self._before += data[start : min(end, start + 3)]
@@ -206,7 +207,7 @@ class FormReader:
         """Checks the part that has just ended: its size, its charset, and the value of a field in `SINGLE_FIELDS`.
 
         Raises:
-            BadForm: one of these is wrong.
+            BadForm: the size, the charset or the value is wrong.
         """
         if self._head is None:
             return
@@ -220,9 +221,9 @@ class FormReader:
             self._check_value(name, part)
 
     def _check_name(self, part: PartExcerpt) -> None:
-        """Checks a part's name: a field in `SINGLE_FIELDS`, such as `model`, must be a text and be given once.
+        """Checks a part's name. A name in `SINGLE_FIELDS`, such as `model`, must belong to a text field and occur once.
 
-        Parts with other names are not checked. Raises `BadForm`.
+        Accepts all other names. Raises `BadForm`.
         """
         name = part.name.decode()
         path = field_path(name)
@@ -270,7 +271,10 @@ def query_fields(query: str) -> Iterator[tuple[str, str]]:
 
 
 def field_path(name: str) -> tuple[str, ...]:
-    """Splits a form field's name into a path in lower case: `A[b][]`, `a.b`, `a[0][b]`, `a%5Bb]` give `("a", "b")`."""
+    """Splits the name of a form's field into the parts of a path, in lower case.
+
+    `A[b][]`, `a.b`, `a[0][b]` and `a%5Bb]` all give `("a", "b")`.
+    """
     decoded = name
     for _ in range(3 if "%" in name else 0):
         decoded = unquote(decoded)

@@ -1,7 +1,7 @@
 """The JSON body of a request to upstream, decoded and parsed once. Every check of a call reads the same object.
 
-The bytes are never made anew from the parsed members: upstream gets them as they came, or with a member added in the
-text (`proxyapi.streams.chat_usage_request`, `proxyapi.limits.output_limits`).
+Upstream gets the bytes that the caller sent, never JSON written from the parsed object. At most a member is inserted
+into the text (`proxyapi.streams.chat_usage_request`, `proxyapi.limits.output_limits`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class JSONBody:
     """The JSON object in a request's body, parsed once for all checks of the call.
 
     `raw` are the body's bytes, without their Content-Encoding. `text` is the same body as text, until `drop_text` is
-    called. `members` has the object's members in order; if a name is given twice, it has both.
+    called. `members` has the object's members in order; of a name given twice, both.
     """
 
     __slots__ = ("by_name", "members", "raw", "text")
@@ -61,7 +61,7 @@ class JSONBody:
         return cls(raw, [Member(name, value, 0, 0, 0) for name, value in values.items()])
 
     def with_raw(self, raw: bytes) -> JSONBody:
-        """Returns a copy of this body with other bytes for upstream: the same parsed members, and no `text`."""
+        """Returns a copy of this body with other bytes (`raw`) for upstream, the same parsed members, and no `text`."""
         return JSONBody(raw, self.members)
 
     def drop_text(self) -> None:
@@ -75,18 +75,18 @@ class JSONBody:
         return len(self.raw)
 
     def values(self, name: str) -> Sequence[object]:
-        """Returns all values of the JSON object's member `name`, in a sequence: several if the name is given twice."""
+        """Returns all values of the JSON object's member `name`; a name may be given several times."""
         return self.by_name.get(name, ())
 
     @property
     def model(self) -> str:
-        """The value of the body's last member `model`; an empty text if the body has none, or one that is not text."""
+        """The value of the body's last member `model`; empty if the body has no such member, or its value is not text."""
         model = self.values("model")[-1:]
         return model[0] if model and isinstance(model[0], str) else ""
 
     @property
     def stream(self) -> bool | None:
-        """Whether the body's last member `stream` is true, so the answer will be a stream; None if there is none."""
+        """Whether the body's last member `stream` is true, so the answer will be a stream; None without `stream`."""
         stream = self.values("stream")[-1:]
         return stream[0] is True if stream else None
 

@@ -1,7 +1,7 @@
-"""Parses a JSON object with the places of its members in the text, so that one can change and every other byte stay.
+"""Parses a JSON object and notes where in the text each member is, so that one can change without the other bytes.
 
-JSON is parsed as leniently as any server may parse it: `NaN`, all numbers that a double or 4,300 digits can hold,
-control characters in strings, names given twice, bytes that are not UTF-8. It is for upstream to decide what they mean.
+The parser accepts all that any server may accept: `NaN`, numbers within a double's range or with up to 4,300 digits,
+control characters in strings, names given twice, bytes that are not UTF-8. Upstream decides what these mean.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class JSONFault(ValueError):
 
 
 class Doubled(dict[str, object]):
-    """A JSON object in which some name is given twice, or more often.
+    """A parsed JSON object in which at least one name is given several times.
 
-    As a dictionary it has the last value of each name; `pairs` has all members, as pairs of name and value.
+    The dictionary itself has the last value of each name; `pairs` has all members, as pairs of name and value.
     """
 
     def __init__(self, pairs: list[tuple[str, object]]) -> None:
@@ -42,7 +42,7 @@ class Doubled(dict[str, object]):
 
 
 def make_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Makes a dictionary from the members of a JSON object; serves as the `object_pairs_hook` of `json`.
+    """Makes a dictionary from the members of a JSON object; given to Python's `json` as its `object_pairs_hook`.
 
     If a name is given twice, the result is a `Doubled`, which keeps all members.
     """
@@ -74,9 +74,9 @@ def pairs_of(body: dict[str, object]) -> Iterable[tuple[str, object]]: ...
 @overload
 def pairs_of(body: JSONObject) -> Iterable[tuple[str, object] | Member]: ...
 def pairs_of(body: JSONObject) -> Iterable[tuple[str, object] | Member]:
-    """Returns the members of a JSON object as pairs of name and value; `{"a": 1, "a": 2}` gives two pairs.
+    """Returns the members of a JSON object as pairs of name and value. A name given twice has two pairs.
 
-    If `body` is a sequence of `Member`, it is returned as it is.
+    `body` is returned unchanged if it is a sequence of `Member` already.
     """
     if isinstance(body, Doubled):
         return body.pairs
@@ -84,20 +84,20 @@ def pairs_of(body: JSONObject) -> Iterable[tuple[str, object] | Member]:
 
 
 def decode(data: bytes) -> str:
-    """Decodes the bytes of a JSON text to a `str`, from which `encode` makes exactly the same bytes."""
+    """Decodes the bytes of a JSON text to a `str` that `encode` turns into exactly the same bytes again."""
     # Bytes that are not UTF-8 become surrogates.
     return large_bodies.decode(data, "surrogateescape")
 
 
 def encode(text: str) -> bytes:
-    """Encodes a JSON text in UTF-8; a text that `decode` has made becomes the original bytes again."""
+    """Encodes a JSON text in UTF-8; a text that `decode` returned becomes the original bytes again."""
     return text.encode("utf-8", "surrogateescape")
 
 
 def read_members(text: str, at: int = 0, decoder: json.JSONDecoder | None = None) -> list[Member]:
     """Parses the JSON object at position `at` of `text`; returns its members in order, with their positions in `text`.
 
-    Text behind the object is ignored. `decoder` parses the names and values; without one, a lenient decoder does.
+    Text behind the object is ignored. `decoder` parses the names and values; by default it is a lenient one.
 
     Raises:
         ValueError: there is no valid JSON object, or it has more than `MAX_MEMBERS` members. The message quotes nothing
@@ -132,7 +132,7 @@ def read_members(text: str, at: int = 0, decoder: json.JSONDecoder | None = None
 def read_object(text: str, decoder: json.JSONDecoder | None = None) -> list[Member]:
     """Parses a text that is exactly one JSON object; returns the object's members with their positions in the text.
 
-    `decoder` and the errors raised are those of `read_members`; text behind the object raises `ValueError`.
+    Takes the same `decoder` and raises the same errors as `read_members`; text behind the object raises `ValueError`.
     """
     members = read_members(text, decoder=decoder)
     end = text.index("}", members[-1].end if members else 0) + 1
@@ -142,9 +142,9 @@ def read_object(text: str, decoder: json.JSONDecoder | None = None) -> list[Memb
 
 
 def _decoder_for(text: str) -> json.JSONDecoder:
-    """Returns a lenient JSON decoder: a fast one for a small text; for a large one, one that lets the event loop run.
+    """Returns a lenient JSON decoder for `text`: a fast one if it is small, else one that lets the event loop run.
 
-    The latter raises `ValueError` if the text's long numbers have too many digits.
+    The decoder for large texts raises `ValueError` if the long numbers in the text have too many digits together.
     """
     if len(text) <= large_bodies.LARGE_BYTES:
         return DECODER
@@ -160,7 +160,7 @@ def _decoder_for(text: str) -> json.JSONDecoder:
 
 
 def past_space(text: str, at: int) -> int:
-    """Skips white space in a JSON text from position `at` on; returns the position behind the white space."""
+    """Returns the position of the first character of a JSON text, from position `at` on, that is no white space."""
     if text[at : at + 1] not in _SPACES:
         return at
     end = _SPACE.match(text, at, at + _LONGEST_SPACE).end()  # type: ignore[union-attr]  # it always matches
@@ -171,9 +171,9 @@ def past_space(text: str, at: int) -> int:
 
 
 def _past_colon(text: str, at: int) -> int:
-    """Skips a colon, and white space around it, from position `at` of a JSON text on; returns the position behind.
+    """Returns the position behind a colon and the white space around it, which begin at position `at` of a JSON text.
 
-    Raises `json.JSONDecodeError` if no colon comes first.
+    Raises `json.JSONDecodeError` if there is no colon.
     """
     at = past_space(text, at)
     if text[at : at + 1] != ":":

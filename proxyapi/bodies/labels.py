@@ -1,7 +1,7 @@
-"""Reads from a request what its call is for: its end user, its session and its tags (docs/api.md, "Labels").
+"""Reads the labels of a call from its request: its end user, its session and its tags (docs/api.md, "Labels").
 
-The caller states them in headers of the gateway's own, which never go upstream, or in fields of OpenAI's. A header has
-precedence. Nothing here refuses a call: `proxyapi.call.journal_rows` redacts the texts and cuts long ones.
+The caller may state them in the gateway's own headers, which never go upstream, or in fields of OpenAI's API. A header
+has precedence. No label is refused: `proxyapi.call.journal_rows` redacts the texts and cuts long ones.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ LABEL_FIELDS = (*END_USER_FIELDS, "metadata", "conversation", "previous_response
 
 
 class Labels(NamedTuple):
-    """What a call is for, as its request states it. An empty text means that the request does not say.
+    """The labels of a call, as its request states them: whom and what it is for. An empty text means "not stated".
 
-    `tags` are texts such as `night` or `project=x`. `previous_response_id` is read only for a call without a session:
-    the call then belongs to the session of the response that it continues.
+    `tags` are texts such as `night` or `project=x`. `previous_response_id` is read only for a call without a session.
+    Such a call belongs to the session of the response that it continues.
     """
 
     end_user: str = ""
@@ -38,8 +38,7 @@ def read_labels(head: Mapping[str, object], fields: Fields, metadata_tags: Seque
     """Reads the labels of a call from its request.
 
     `head` are the request's headers, by their names in Django's `META`. `fields` has the values of the body's members,
-    by name; the last value of each counts. `metadata_tags` are the names of those members of OpenAI's `metadata` that
-    are tags of the call.
+    by name; the last value of each counts. `metadata_tags` names the members of OpenAI's `metadata` that count as tags.
     """
     end_user, session, tags = head.get(END_USER), head.get(SESSION), head.get(TAGS)
     if not (end_user or session or tags) and fields.keys().isdisjoint(LABEL_FIELDS):  # as of most calls
@@ -56,9 +55,9 @@ def read_labels(head: Mapping[str, object], fields: Fields, metadata_tags: Seque
 
 
 def add_tags(tags: Sequence[str], others: Iterable[str]) -> list[str]:
-    """Returns the tags of a call: `tags`, then those of `others` that are not in it, and whose name has no value in it.
+    """Returns `tags`, followed by those of `others` that `tags` does not have, neither whole nor by their name.
 
-    So a caller cannot change `project=x` of its key by sending `project=y`.
+    So a call with the tag `project=y` cannot change the tag `project=x` of its key.
     """
     found = dict.fromkeys(tags)
     names = {name for name, is_valued, _ in (tag.partition("=") for tag in found) if is_valued}
@@ -72,7 +71,7 @@ def add_tags(tags: Sequence[str], others: Iterable[str]) -> list[str]:
 
 
 def _header_text(value: object) -> str:
-    """Decodes the value of a header, which `META` has as Latin-1, from UTF-8; removes white space around it."""
+    """Decodes a header's value from UTF-8, and strips white space; Django's `META` has the value decoded as Latin-1."""
     if not isinstance(value, str):
         return ""
     return (value if value.isascii() else value.encode("latin-1", "replace").decode("utf-8", "replace")).strip()
@@ -83,7 +82,7 @@ def _text(value: object) -> str:
 
 
 def _conversation(value: object) -> str:
-    """Returns the id of the conversation that the member `conversation` of a body names, as text or as an object."""
+    """Returns the conversation's id from the body's member `conversation`, which may be a text or an object."""
     return _text(value.get("id") if isinstance(value, dict) else value)
 
 
@@ -94,5 +93,5 @@ def _split(text: str) -> list[str]:
 
 
 def _tags_in(metadata: Mapping[str, object], names: Iterable[str]) -> list[str]:
-    """Returns a tag for each of the members `names` of `metadata`, such as `project=x` for the member `project`."""
+    """Returns those members of `metadata` that `names` lists as tags, such as `project=x` for `{"project": "x"}`."""
     return [f"{name}={value}" for name in names if (value := _text(metadata.get(name)))]

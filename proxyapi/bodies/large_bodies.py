@@ -1,9 +1,8 @@
-"""Runs the work on large bodies in one thread beside the event loop, and bounds what may be in large JSON.
+"""Runs the work on large bodies in one thread beside the event loop, and bounds the size and complexity of large JSON.
 
-The standard library's JSON scanner keeps the interpreter's lock until it has read the whole text, so a thread alone
-does not free the event loop. Therefore `check_bounds` limits the scanner's work on one text, and `Numbers` parses
-numbers in Python, where the lock can change hands. There is one thread only, so that the loop waits for one scanner at
-most.
+The standard library's JSON scanner keeps the interpreter's lock until it has read the whole text, so even a thread
+would stop the event loop. Therefore `check_bounds` limits the scanner's work on one text, and `Numbers` parses numbers
+in Python, where the lock can change hands. With only one thread, the event loop waits for one scanner at most.
 """
 
 from __future__ import annotations
@@ -35,9 +34,9 @@ _one_thread = ThreadPoolExecutor(1, thread_name_prefix="large body")
 
 
 async def run(size: int, work: Callable[..., T], *arguments: object) -> T:
-    """Calls `work` with the arguments and returns its result; if `size` is over `LARGE_BYTES`, calls it in a thread.
+    """Calls `work` with the arguments and returns its result. If `size` is over `LARGE_BYTES`, it runs in a thread.
 
-    `size` is the number of bytes of the body that `work` reads. All large bodies share one thread and take turns.
+    `size` is the number of bytes of the body that `work` reads. All large bodies take turns in the same thread.
     """
     if size <= LARGE_BYTES:
         return work(*arguments)
@@ -47,8 +46,8 @@ async def run(size: int, work: Callable[..., T], *arguments: object) -> T:
 async def run_to_the_end(size: int, work: Callable[..., T], *arguments: object, then: Callable[[T], None]) -> None:
     """Calls `work` with the arguments, then `then` with the result, even if the awaiting task is cancelled.
 
-    A cancellation is raised after `then` has returned. If `size`, the bytes that `work` reads, is over `LARGE_BYTES`,
-    `work` runs in a thread.
+    A cancellation is raised after `then` has returned. `size` is the number of bytes that `work` reads; if it is over
+    `LARGE_BYTES`, `work` runs in a thread.
     """
     if size <= LARGE_BYTES:
         then(work(*arguments))
@@ -90,7 +89,7 @@ def check_bounds(body: bytes) -> None:
 
 
 def outside_strings(body: bytes) -> Iterator[bytes]:
-    """Yields the bytes of a JSON body in slices, with each string shortened to one quote: `["a"]` gives `["]`."""
+    """Yields the bytes of a JSON body in slices, with each string replaced by one quote: `["a"]` gives `["]`."""
     is_inside, held = False, b""
     for piece in _slices(body):
         text = (held + piece).replace(rb"\\", b"")
@@ -101,7 +100,7 @@ def outside_strings(body: bytes) -> Iterator[bytes]:
 
 
 def decode(data: bytes, errors: str) -> str:
-    """Decodes bytes from UTF-8 to text; `errors` is as in `bytes.decode`, for example `strict`."""
+    """Decodes UTF-8 bytes to text; `errors` is as in `bytes.decode`, for example `strict`."""
     if len(data) <= LARGE_BYTES or data.isascii():  # ASCII is decoded as fast as it is copied
         return data.decode("utf-8", errors)
     # A large body is decoded slice by slice, so that the event loop may run in between.
@@ -110,7 +109,7 @@ def decode(data: bytes, errors: str) -> str:
 
 
 def in_utf_8(body: bytes) -> bytes:
-    """Converts a JSON body from UTF-16 or UTF-32 to UTF-8, and removes a byte order mark; keeps other UTF-8 as it is.
+    """Converts a JSON body from UTF-16 or UTF-32 to UTF-8, and removes a byte order mark, if there is one.
 
     Raises `UnicodeDecodeError`.
     """
@@ -120,9 +119,9 @@ def in_utf_8(body: bytes) -> bytes:
 
 
 class Numbers:
-    """Parser of the numbers in one large JSON text; `read_float` converts the text of a number to a float.
+    """Parser of the numbers in one large JSON text. The function `read_float` converts a number's text to a float.
 
-    Raises `ValueError` if the text's long numbers together have more than `MAX_LONG_DIGITS` digits.
+    Raises `ValueError` if the long numbers of the text have more than `MAX_LONG_DIGITS` digits together.
     """
 
     def __init__(self, read_float: Callable[[str], float] = float) -> None:
@@ -130,13 +129,13 @@ class Numbers:
         self._digits_left = MAX_LONG_DIGITS
 
     def parse_int(self, digits: str) -> int:
-        """Parses the digits of a JSON integer; serves as the `parse_int` of `json.JSONDecoder`."""
+        """Parses the digits of a JSON integer; given to `json.JSONDecoder` as its `parse_int`."""
         if len(digits) > LONG_NUMBER:
             self._count(digits)
         return int(digits)
 
     def parse_float(self, digits: str) -> float:
-        """Parses a JSON number such as `1.5` or `1e3`; serves as the `parse_float` of `json.JSONDecoder`."""
+        """Parses a JSON number such as `1.5` or `1e3`; given to `json.JSONDecoder` as its `parse_float`."""
         if len(digits) > LONG_NUMBER:
             self._count(digits)
         return self._read_float(digits)

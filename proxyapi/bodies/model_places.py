@@ -1,9 +1,9 @@
-"""Finds the models that a request names, in JSON bodies, forms and queries. The places are listed here as data.
+"""Finds the models that a request names, in JSON bodies, forms and queries.
 
-A model is named by a member, a field or a parameter with one of `MODEL_NAMES` as its name, in any letter case and at
-any depth: `model` itself, the image tool's (`tools[].model`, `tools[].svg.model`), `moderation.model`, `grader.model`,
-`session.model`, and what routers beside OpenAI read (`models`, `fallbacks`). OpenAI's places are those of the official
-SDK's request types. Not searched is the caller's own text, where the word means nothing (`TEXT_MEMBERS`).
+A model may be named by any member, field or parameter whose name is in `MODEL_NAMES`, in any letter case and at any
+depth: `model` itself, the image tool's (`tools[].model`, `tools[].svg.model`), `moderation.model`, `grader.model`,
+`session.model`, and what routers beside OpenAI read (`models`, `fallbacks`). OpenAI's places are those in the request
+types of the official SDK. The caller's own text (`TEXT_MEMBERS`) is skipped, since `model` means nothing there.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ UNSEEN_MODELS = frozenset({
 class NamedModels:
     """The names of the models in one request: `main` from its field `model`, `others` from other places such as tools.
 
-    `main` has two values if the field is given twice. None stands for a value that is not text or cannot be parsed.
+    `main` has two values if the field is given twice. A value that is not text, or cannot be parsed, is None.
     """
 
     main: tuple[str | None, ...] = ()
@@ -120,8 +120,8 @@ def in_body(body: JSONObject) -> NamedModels:
 def in_fields(fields: Iterable[tuple[str, str]]) -> NamedModels:
     """Returns the models that the text fields of a form name, given as pairs of name and text.
 
-    Names of fields count in any spelling, such as `Model` or `tools[0][model]`. A text that is JSON is searched, too;
-    the caller's own text (`TEXT_MEMBERS`) is not.
+    The name of a field may have any spelling, such as `Model` or `tools[0][model]`. JSON in a field's text is searched
+    too, but the caller's own text (`TEXT_MEMBERS`) is not.
     """
     main: list[str | None] = []
     others: list[str | None] = []
@@ -139,7 +139,7 @@ def in_fields(fields: Iterable[tuple[str, str]]) -> NamedModels:
 
 
 def in_query(query: str) -> NamedModels:
-    """Returns the models that a query string names, in fields of any spelling such as `model=…` or `Model=…`."""
+    """Returns the models that a query string names, in parameters such as `model=…` or `Model=…`."""
     if not query:
         return NamedModels()
     named = [value for name, value in query_fields(query) if any(map(is_model_name, field_path(name)))]
@@ -147,7 +147,7 @@ def in_query(query: str) -> NamedModels:
 
 
 def is_model_name(name: str) -> bool:
-    """Returns whether some server may read a model from a field of this name, such as `model`, `Model`, `fallbacks`."""
+    """Returns whether some server may read a model from a field of this name: `model`, `Model`, `fallbacks`."""
     return len(name) < 64 and _is_model_name(name)
 
 
@@ -157,9 +157,9 @@ def _is_model_name(name: str) -> bool:
 
 
 def _in_json(name: str, text: str) -> list[str | None]:
-    """Returns the models that the JSON in a form field's text names; `name` is the last part of the field's name.
+    """Returns the models named in the JSON text of a form's field; `name` is the last part of the field's name.
 
-    If the text cannot be parsed, the result is `[None]` where the text may name a model, and `[]` otherwise.
+    A text that cannot be parsed gives `[None]` if it might name a model, and `[]` otherwise.
     """
     try:
         return list(_search([(name, DECODER.decode(text))]))
@@ -170,8 +170,8 @@ def _in_json(name: str, text: str) -> list[str | None]:
 def _search(waiting: list[tuple[str, object]]) -> Iterator[str | None]:
     """Yields the models that JSON members name, at any depth.
 
-    `waiting` has the members as pairs of name and value, and is empty afterwards. The caller's own text
-    (`TEXT_MEMBERS`) is not searched, and of a conversation's items (`ITEM_LISTS`) only `tools`.
+    `waiting` has the members as pairs of name and value; the search empties it. The caller's own text (`TEXT_MEMBERS`)
+    is skipped. In the items of a conversation (`ITEM_LISTS`), only `tools` is searched.
     """
     while waiting:
         name, value = waiting.pop()

@@ -1,9 +1,8 @@
-"""The JSON object in a body of the simple API: what was received, and the body for upstream that is cut out of it.
+"""The JSON object in a body of the simple API, and the body for upstream that is made from its text.
 
-The gateway's own members are taken out of the text by their places, and what it changes or adds is put in, so that
-every other byte stays as it came. JSON is parsed strictly (RFC 8259): `NaN`, numbers beyond the range of a double and
-control characters in strings are refused. A lone surrogate that came as bytes, which are not UTF-8, is written as an
-escape.
+The gateway's own members are cut out of the text, and changed or new members are put in; every other byte stays as it
+came. JSON is parsed strictly (RFC 8259): `NaN`, numbers beyond the range of a double and control characters in strings
+are refused. A lone surrogate cannot be encoded in UTF-8, so upstream gets it as a JSON escape.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from proxyapi.exceptions import BadJSON
 
 
 class ReceivedObject(dict[str, object]):
-    """The JSON object in a request's body: a dictionary that also has the original text.
+    """The JSON object in a request's body: a dictionary that also keeps the original text.
 
-    `raw` are the bytes of the text, in UTF-8. `members` has all members with their positions in `text`; if a name is
-    given twice, it has both, and the dictionary has the last value. `forget_text` drops all three.
+    `raw` has the bytes of the text, in UTF-8. `members` has all members with their positions in `text`. Of a name given
+    twice `members` has both, and the dictionary has the last value. `forget_text` frees these three attributes.
     """
 
     def __init__(self, raw: bytes = b"{}", text: str = "{}", members: Sequence[Member] = ()) -> None:
@@ -68,8 +67,8 @@ def parse_object(body: bytes) -> ReceivedObject:
 def edited(received: ReceivedObject, wanted: Mapping[str, object]) -> JSONBody:
     """Returns the body for upstream: the text of the object `received`, with exactly the members `wanted`.
 
-    `wanted` maps names to values. A member whose wanted value is the received Python object keeps its original text. If
-    the caller gave a name twice, only the last one stays.
+    `wanted` maps names to values. A value that is the same Python object as the received one keeps its original text.
+    Of a name that the caller gave twice, only the last member stays.
     """
     # Of a name given twice, the gateway has checked the last value.
     edits = list(_edits(received, wanted))
@@ -77,9 +76,9 @@ def edited(received: ReceivedObject, wanted: Mapping[str, object]) -> JSONBody:
 
 
 def _edits(received: ReceivedObject, wanted: Mapping[str, object]) -> Iterator[tuple[int, int, str]]:
-    """Yields the edits that leave exactly the members `wanted` in the text of a received object, in text order.
+    """Yields the edits after which the text of a received object has exactly the members `wanted`, in text order.
 
-    An edit is `(start, end, new text)`, for the range of the text to replace.
+    An edit is `(start, end, new text)`: it replaces the text from `start` to `end`.
     """
     members = received.members
     last = {member.name: at for at, member in enumerate(members)}
@@ -100,9 +99,9 @@ def _edits(received: ReceivedObject, wanted: Mapping[str, object]) -> Iterator[t
 
 
 def _apply(received: ReceivedObject, edits: Sequence[tuple[int, int, str]]) -> bytes:
-    """Makes edits in the text of a received object; returns the new text as bytes in UTF-8.
+    """Applies edits to the text of a received object; returns the new text as bytes in UTF-8.
 
-    An edit is `(start, end, new text)`, for the range of the text to replace. The edits must be in text order.
+    An edit is `(start, end, new text)`: it replaces the text from `start` to `end`. The edits must be in text order.
     """
     text, whole = received.text, memoryview(received.raw)
     starts = [0, *(end for _, end, _ in edits)]
@@ -123,7 +122,7 @@ def _encode(text: str) -> bytes:
 
 
 def _decoder_for(raw: bytes) -> json.JSONDecoder:
-    """Returns a decoder that accepts only JSON of RFC 8259; for a large body, one that lets the event loop run."""
+    """Returns a decoder that accepts only JSON of RFC 8259; for a large body, it lets the event loop run."""
     if len(raw) <= large_bodies.LARGE_BYTES:
         return _DECODER
     # This decoder gives up the interpreter lock between numbers.

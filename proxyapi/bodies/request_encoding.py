@@ -1,8 +1,8 @@
 """Decodes the content encodings of request bodies (RFC 9110, 8.4), and refuses those that are ambiguous.
 
-Policies, budgets and the ledger read the decoded body, upstream gets the encoded one as it came. Both must read the
-same: a body that is incomplete, has bytes behind its end, or can be decoded in two ways is refused. A body is decoded
-in steps of bounded size, under the cap of a body without encoding.
+The gateway's policies, budgets and ledger read the decoded body, but upstream gets the encoded one as it came. Both
+must find the same content, so a body is refused if it is incomplete, has bytes behind its end, or can be decoded in two
+ways. A body is decoded in steps of bounded size, and the size limit for bodies holds for the result.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def encoding_of(headers: Mapping[str, object]) -> str:
 
 
 async def decode(body: bytes, encoding: str, limit: int) -> bytes:
-    """Decodes a request's body from its Content-Encoding, such as `gzip`, in a thread if it is or becomes large.
+    """Decodes a request's body from its Content-Encoding, such as `gzip`; uses a thread for a large body or result.
 
     Raises:
         TooLarge: the decoded body has more than `limit` bytes.
@@ -89,8 +89,8 @@ def decode_now(body: bytes, encoding: str, limit: int) -> bytes:
 class BodyDecoder:
     """Decoder of one request's body, which arrives in pieces, from its Content-Encoding.
 
-    `size` is the number of decoded bytes so far, `limit` the most that there may be. The methods raise the errors of
-    the function `decode`.
+    `size` is the number of decoded bytes so far, and `limit` the most that are allowed. The methods raise `TooLarge`
+    and `BadRequest` like the function `decode`.
     """
 
     def __init__(self, encoding: str, limit: int) -> None:
@@ -133,7 +133,7 @@ class BodyDecoder:
             yield piece
 
     def end(self) -> None:
-        """Checks, after the last bytes were decoded, that the body is complete and, if deflate, has nothing behind it.
+        """Checks, after the last bytes were decoded, that the body is complete and that no bytes follow deflate data.
 
         Raises `BadRequest`.
         """
@@ -147,10 +147,10 @@ class BodyDecoder:
 
 
 class _OtherReading:
-    """Test whether deflate data with zlib's wrapper can also be read as deflate data without a wrapper.
+    """Test whether deflate data that has a zlib header could also be read as deflate data without one.
 
-    `is_possible` becomes true when the data without a wrapper has come to a valid end, or to more than `limit` decoded
-    bytes. In nearly all bodies already the first block is invalid.
+    `is_possible` becomes true when such a reading comes to a valid end, or has given more than `limit` bytes. For
+    nearly all bodies, this reading fails already at the first block.
     """
 
     def __init__(self, limit: int) -> None:

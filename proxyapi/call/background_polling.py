@@ -1,17 +1,16 @@
 """Asks upstream about background responses that nobody has fetched, so that their usage is counted.
 
 Only responses that were made with the configured upstream key are asked about, because a caller's own upstream key is
-not stored. Such a request of the gateway's own is a poll. A poll that finds a response ended writes a row marked
-`by_gateway`, which is no call of a key, but has the usage and cost of the response. The row is filed under the key,
-model and route of the call that has made the response. A poll that finds the response unfinished writes no row.
+not stored. Such a request of the gateway is a poll. If the response has ended, the poll writes a ledger row marked
+`by_gateway`, with the usage and cost of the response. The row has the key, model and route of the call that created the
+response, but does not count as a call of the key. If the response is unfinished, the poll writes no row.
 
-Of a response that is gone, or ends without saying what it has used, the call that made it gets an estimate
-(`usage.journal_shipping.pending_responses`). So it does while upstream refuses to be asked, and where polling is
-switched off.
+If a response is gone or ends without stating its usage, if upstream refuses the poll, or if polling is switched off,
+the call that created the response gets an estimate (`usage.journal_shipping.pending_responses`).
 
-The shipper of each host does it. It asks about at most `BATCH` responses at a time, and leases no more than it can ask
-about at once: the lease of a response that had to wait its turn would expire, and another host would ask about the same
-response. `POLL_TIMEOUT_SECONDS` is shorter than a lease.
+The shipper process of each host does the polling, for at most `BATCH` responses at a time. It claims a response with a
+lease, and claims no more than it can ask about at once. Otherwise a lease could expire while its response waits, and
+another host would ask about the same response. `POLL_TIMEOUT_SECONDS` is shorter than a lease.
 """
 
 from __future__ import annotations
@@ -62,8 +61,8 @@ REFUSALS = {400, 401, 403, 405}  # this account may not ask, now or ever
 async def watch_pending() -> None:
     """Polls upstream for unfinished background responses until this task is cancelled.
 
-    Looks every `BACKGROUND_POLL_SECONDS` for those that are due. Returns at once if that setting is 0 or no upstream
-    key is configured.
+    Looks every `BACKGROUND_POLL_SECONDS` for responses that are due. Returns at once if that setting is 0, or if no
+    upstream key is configured.
     """
     asked: set[str] = set()  # ids of the responses that are being asked about
     async with asyncio.TaskGroup() as polls:  # cancels all of them when this task is cancelled
@@ -96,10 +95,10 @@ async def _poll(response: PendingResponse, asked: set[str]) -> None:
 async def ask(response: PendingResponse) -> None:
     """Asks upstream whether a background response has ended, and writes the usage of an ended one to the ledger.
 
-    * The response goes on: it will be polled again later.
-    * Upstream does not know the response, or it ended without usage: an estimate counts, unless the response has
-      failed, and it is polled no more.
-    * Upstream refuses to tell: an estimate of the usage counts, and the polling goes on.
+    * The response is unfinished: it will be polled again later.
+    * Upstream does not know the response, or it ended without usage: it is polled no more, and its usage is estimated.
+      A failed response gets no estimate.
+    * Upstream refuses to answer: the usage is estimated for now, and the polling goes on.
     * No usable answer came: the response is polled again when this host's lease of it has expired.
     """
     started, started_at = time.perf_counter(), datetime.now(UTC)
@@ -148,7 +147,7 @@ async def ask(response: PendingResponse) -> None:
 def _lease(limit: int) -> list[PendingResponse]:
     """Claims up to `limit` background responses that are due to be polled, and returns them.
 
-    A claim is a lease: a mark in the database that expires. While the database is away, the result is empty.
+    A claim is a lease: it is stored in the database, and expires. While the database is away, the result is empty.
     """
     if limit <= 0:
         return []
@@ -164,8 +163,8 @@ def _lease(limit: int) -> list[PendingResponse]:
 def _maker_of(response: PendingResponse) -> Request:
     """Returns the ledger row of the call that created a background response, with `MAKER_COLUMNS` loaded.
 
-    If that row was deleted because of its age, or has another API's route, returns an unsaved row with nothing but the
-    route of the Responses API.
+    If that row was deleted because of its age, or its route is not of the Responses API, the result is an unsaved row
+    that has only the route of that API.
 
     Raises:
         django.db.Error: the database is away.
@@ -178,7 +177,7 @@ def _maker_of(response: PendingResponse) -> Request:
 
 
 def _change_in_database(change: Callable[[], None]) -> None:
-    """Runs `change`, which changes a database row, then closes this thread's database connection."""
+    """Runs the function `change`, which changes a database row; then closes this thread's database connection."""
     try:
         change()
     finally:

@@ -1,8 +1,8 @@
 """One call, from its admission to its row in the ledger.
 
-Its parts: the `facts`, what is read of upstream's `answer`, and what the call holds (`request.resources`);
-`journal_rows` makes its rows. Invariants: `begin` comes before upstream hears of the call, and `end` writes exactly
-once, whoever calls it first.
+A `Call` has the `facts` about the call, upstream's `answer` as far as it was read, and the slots and reservations that
+it holds (`request.resources`). `journal_rows` builds its rows. Invariants: `begin` comes before the call is sent
+upstream; `end` writes the row exactly once, whoever calls it first.
 """
 
 from __future__ import annotations
@@ -50,10 +50,7 @@ STATED_OUTCOMES = {Outcome.SUCCESS, Outcome.UPSTREAM_ERROR, Outcome.REJECTED}
 
 
 class Call:
-    """One request of a client to the API with upstream's answer; writes the ledger row that records both.
-
-    A request without a valid key gets no row.
-    """
+    """A client's request to the API with upstream's answer; writes the one ledger row that records both."""
 
     def __init__(self, request: CallRequest) -> None:
         self.request = request
@@ -69,8 +66,8 @@ class Call:
     def begin(self) -> None:
         """Writes a begin record of the call to the journal on disk, before the call is sent upstream.
 
-        From now on the ledger gets a row for the call, even if this process dies, and a plain call of a key with a
-        budget goes on if its caller leaves.
+        From now on the ledger gets a row for the call, even if this process dies. If the key has a budget and no stream
+        is asked for, the call now goes on when its caller hangs up.
 
         Raises:
             StorageFull: the disk has no room for the record, so the call must not be sent upstream.
@@ -86,8 +83,8 @@ class Call:
     def begin_reserved(self) -> None:
         """Writes the call's begin record again, now with the dollars that have been reserved for the call, if any.
 
-        From now on a plain call with reserved dollars goes on if its caller leaves. Raises `StorageFull`, as `begin`
-        does.
+        From now on a call with reserved dollars, if it is no stream, goes on when its caller hangs up. Raises
+        `StorageFull`.
         """
         # For a form, which is read while it goes upstream: its price is known only after `begin`.
         if self._begun is not None and self.facts.most_usage is not None and not self.has_ended:
@@ -95,7 +92,7 @@ class Call:
             self.request.incoming_body.call_goes_on = not self.facts.stream
 
     def _write_begin(self, row: CallRecord) -> None:
-        """Writes the begin record `row` to the journal, with the most that the call can use and its reservation.
+        """Writes the begin record `row` to the journal, with the call's reserved dollars and the most that it can use.
 
         Raises:
             StorageFull: the disk has no room for the record.
@@ -111,14 +108,14 @@ class Call:
             raise StorageFull from None
 
     def expect_objects(self, objects: CreatedIds | None) -> None:
-        """Sets which objects the call may create upstream: their ids are looked for in an answer without an error."""
+        """Sets which kinds of objects the call may create; their ids are then looked for in a successful answer."""
         self._expected_objects = self.answer.created = objects
 
     def read_head(self, answer: UpstreamAnswer) -> None:
         """Stores the request id and the Content-Type of upstream's answer for the ledger row.
 
-        If the header `Location` names an object that the call has created, records the call's key as its owner. With a
-        status of 300 or more, the call counts as refused, and no new objects are looked for.
+        If the header `Location` names an object that the call has created, the call's key is recorded as the object's
+        owner. A status of 300 or more means that upstream refused the call and created no objects.
         """
         # Called again for a second answer, when upstream has refused a field that the gateway had added: the last head
         # counts.
@@ -132,7 +129,7 @@ class Call:
         self.facts.response_type = answer.content_type
 
     def expect_stream(self) -> None:
-        """Prepares to read an answer that is a stream, and to collect its text; frees the request's parsed members."""
+        """Prepares to read a streamed answer and to collect its text; frees the memory of the request's JSON."""
         self.facts.stream = True
         if self.facts.asked is not None and self.facts.asked.is_of_text and self.facts.form is None:
             self.facts.asked = None  # a stream may take minutes, and the request's members take memory
@@ -154,7 +151,7 @@ class Call:
         self._claim_stored_object()
 
     def read_plain(self, body: bytes) -> None:
-        """Reads usage and new objects, whose owner it records, from a JSON answer wrongly labelled as a stream."""
+        """Reads usage and ids of new objects from a JSON answer whose Content-Type wrongly says that it is a stream."""
         self.answer.text = None
         self.facts.keep_body(body)
         self._read_parsed(parse_body(body))
@@ -220,15 +217,16 @@ class Call:
         self.request.incoming_body.call_goes_on = False
 
     def _has_reached_upstream(self) -> bool:
-        """Returns whether upstream may have got the whole request, and has not refused it by its answer's status."""
+        """Returns whether upstream may have got the whole request, and has not refused it by its status."""
         if self._begun is None or self.facts.was_refused:
             return False
         return self.facts.form is None or self.facts.form.complete
 
     def _as_the_caller_saw_it(self, outcome: Outcome, status: int | None) -> tuple[Outcome, int | None]:
-        """Returns the outcome and HTTP status for the ledger row: those given, unless the call outlasted its caller.
+        """Returns the outcome and HTTP status for the ledger row; corrects them if the call went on without its caller.
 
-        Its caller has then left (`client_cancelled`) or got status 504, and the error for the row is set to say so.
+        The caller of such a call hung up (`client_cancelled`) or got status 504; the row's error is then set to say so.
+        For all other calls, the arguments are returned.
         """
         body, stated = self.request.incoming_body, self.answer.error
         if self.timed_out is not None:
@@ -244,9 +242,9 @@ class Call:
         return Outcome.CLIENT_CANCELLED, None
 
     async def keep_bodies(self) -> None:
-        """Makes the excerpts of large request and answer bodies for the ledger row, in a thread, before the call ends.
+        """Makes the ledger row's excerpts of large request and answer bodies, in a thread, before the call ends.
 
-        Small excerpts of small bodies are left to `end`.
+        `end` makes the excerpts of small bodies.
         """
         limit = call_settings().LOG_BODY_BYTES
         answered = self.facts.response_size if self.answer.text is None else self.answer.text.size
@@ -272,10 +270,10 @@ class Call:
         await self.request.resources.wait_until_settled()
 
     def headers_down(self, answer: UpstreamAnswer) -> dict[str, str]:
-        """Returns the headers of upstream's answer for the caller, without secrets; a `Location` names the gateway.
+        """Returns the headers for the caller: those of upstream's answer, without secrets and upstream's address.
 
-        If the caller's key has less left of a rate limit than upstream states, the headers state the key's limit. A
-        header names the output limit that the gateway has added to the request, if any.
+        If less is left of the key's rate limit than of upstream's, the rate limit headers state the key's. If the
+        gateway has added an output limit to the request, a header states it.
         """
         facts, passed = self.facts, answer.passed_headers()
         if "location" in passed:

@@ -1,4 +1,4 @@
-"""The request of one call: as the handler builds it (`CallRequest`), and as views see it (`ProxyRequest`)."""
+"""The request objects of one call: `CallRequest` is made by the ASGI handler, `ProxyRequest` wraps it for views."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ INCOMING_ID = re.compile(r"[\x20-\x7e]{1,128}")
 
 
 def meta_name(header: bytes) -> str:
-    """Converts a header's name in lower case to its key in Django's `META`: `x-request-id` to `HTTP_X_REQUEST_ID`."""
+    """Converts a header's name to its key in Django's `META`: `x-request-id` becomes `HTTP_X_REQUEST_ID`.
+
+    `header` is in lower case.
+    """
     name = header.decode("latin-1").upper().replace("-", "_")
     return name if name in {"CONTENT_LENGTH", "CONTENT_TYPE"} else f"HTTP_{name}"
 
@@ -46,15 +49,15 @@ META_NAMES = {
 
 
 class EarlyAnswer(Protocol):
-    """Interface of a stream to the caller that can begin before upstream answers, so that the connection is not silent.
+    """Interface of a stream to the caller that begins before upstream answers, so that proxies keep the connection.
 
-    `has_begun` is true once the head has been sent. `proxyapi.streams.early_stream` implements this interface.
+    `has_begun` is true once the stream's head has been sent. `proxyapi.streams.early_stream` implements this interface.
     """
 
     has_begun: bool
 
     async def stop(self) -> None:
-        """Stops the early stream: no more keep-alive comments are sent, and a stream that has not begun never does.
+        """Stops the early stream, so that no more keep-alive comments are sent; one that has not begun never begins.
 
         Afterwards only the call's handler sends to the caller.
         """
@@ -171,30 +174,30 @@ class CallRequest(ASGIRequest):
 
     @property
     def body_can_be_skipped(self) -> bool:
-        """True if the request's body is so short that the connection can stay open without anyone reading the body.
+        """True if the request's body may stay unread on an open connection, because it is short.
 
-        False if its length is not announced, or the client may never send it, because it sent `Expect: 100-continue`.
+        False if its length is unknown, or if the client waits with it for an answer to `Expect: 100-continue`.
         """
         # A client that waits for status 100 need not send the body once it has the answer (RFC 9110, 10.1.1).
         announced = self.incoming_body.announced
         return announced is not None and announced <= SMALL_BODY_BYTES and "HTTP_EXPECT" not in self.META
 
     def mark_sender_known(self) -> None:
-        """Records that the request has a valid key, which ends the limits for unknown senders."""
+        """Records that the request has a valid key; the limits for senders without a key no longer hold for it."""
         self.sender_is_known = True
         self.connection.mark_known()
 
     def leave_body(self) -> None:
-        """Leaves the request's body unread, and sets Content-Length to 0: views see a request without a body."""
+        """Leaves the request's body unread: sets Content-Length to 0, so that views see a request without a body."""
         self.incoming_body.leave()
         self.META["CONTENT_LENGTH"] = "0"
 
     async def read_body(self, search: KeySearch | None = None) -> None:
-        """Receives the request's whole body; sets `raw_body`, and `decoded_body` with the Content-Encoding undone.
+        """Receives the request's whole body; sets `raw_body` (as sent) and `decoded_body` (not encoded any more).
 
         Views then read the decoded body, and Content-Length is its size. `search` looks for a valid key while the body
-        arrives. Raises `InvalidKey` if it finds none, and the other errors of `IncomingBody.read` and
-        `request_encoding.decode`.
+        arrives; `InvalidKey` is raised if it finds none. Raises the errors of `IncomingBody.read` and
+        `request_encoding.decode`, too.
         """
         self.decoded_body = self.raw_body = await self.incoming_body.read(search)
         self.mark_body_received()
@@ -229,7 +232,7 @@ class ProxyRequest(Request):
 
     @cached_property
     def data(self) -> Any:
-        """The request's parsed body, a JSON object; of a form, the text fields that its view has stored here."""
+        """The request's parsed body, which is a JSON object; for a form, the text fields that its view has stored."""
         content_type, body = self._request.META.get("CONTENT_TYPE"), self._request.decoded_body
         # JSON, which nearly every body is, is parsed here: letting DRF choose a parser takes a twentieth of a call's
         # time.

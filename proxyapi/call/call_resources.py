@@ -1,7 +1,7 @@
-"""What one call holds while it lasts: its slots, its ticket with the limits of its key, its reservation of a budget.
+"""The things that one call holds while it lasts: slots, a share of its key's limits, and reserved dollars of budgets.
 
-The slots are given back when the answer has been sent. Ticket and reservation are settled when the call's row is
-written, since only then is known what the call has cost.
+Slots are given back when the answer has been sent. The limits and budgets are settled when the call's row is written,
+since only then the call's cost is known.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from usage.call_record import CallRecord
 
 
 class CallResources:
-    """What one call holds until it ends: its slot among the calls in flight, and its share of limits and budgets.
+    """The things that one call holds until it ends: a slot among the calls in flight, and shares of limits and budgets.
 
-    As a context manager it gives everything back, however the call ends. `ticket` is the share of the key's limits,
-    `reservation` the dollars of the key's budgets; each is None for a key without such limits.
+    As a context manager it gives everything back, however the call ends. `ticket` is the call's share of its key's
+    limits, and `reservation` the dollars reserved of its key's budgets. Each is None if the key has no such limits.
     """
 
     def __init__(self) -> None:
@@ -28,11 +28,11 @@ class CallResources:
         self.reservation: Reservation | None = None
 
     def reserved(self) -> CallRecord:
-        """Returns the call's reserved dollars as a field for its journal record, or an empty dict."""
+        """Returns the call's reserved dollars as a field for its journal record; an empty dict if there are none."""
         return {} if self.reservation is None else self.reservation.record()
 
     def at_end(self, give_back: Callable[[], None]) -> None:
-        """Registers a function that gives back something that the call holds; it is called when the call ends."""
+        """Registers a function that gives back something that the call holds; it runs when the call ends."""
         self._at_end.append(give_back)
 
     def __enter__(self) -> Self:
@@ -41,7 +41,7 @@ class CallResources:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Gives back everything that the call holds, the last taken first, even if giving back one thing fails."""
+        """Gives back everything that the call holds, in reverse order, even if giving back one thing fails."""
         try:
             while self._at_end:
                 self._at_end.pop()()
@@ -58,17 +58,17 @@ class CallResources:
     def settle_reservation(self, row: CallRecord) -> CallRecord:
         """Replaces the dollars reserved for the call by its real cost, computed from its ledger `row`.
 
-        Returns a field to add to the row: the dollars that the call has used of its worker's lease. If the call has no
-        reservation, the result is an empty dict.
+        Returns a field to add to the row: the dollars that the call has used of those that its worker has set aside
+        (leased) from the budget. Without a reservation, the result is an empty dict.
         """
         return {} if self.reservation is None else self.reservation.settle(row)
 
     def count_tokens(self, tokens: int) -> None:
-        """Counts the ended call's tokens against its key's limit per minute, and frees its slot of the key."""
+        """Counts the ended call's tokens against its key's limit per minute, and gives back its slot of the key."""
         if self.ticket is not None:
             self.ticket.settle(tokens)
 
     async def wait_until_settled(self) -> None:
-        """Waits until the key's limits, if it has any, have counted the call's tokens and freed its slot."""
+        """Waits until the call's tokens are counted against its key's limits, if any, and its slot is free."""
         if self.ticket is not None:
             await self.ticket.wait_until_settled()

@@ -1,6 +1,6 @@
-"""The interface of a call to its caller's connection, for what ASGI cannot express.
+"""Interface through which a call uses its caller's connection, for things that ASGI cannot express.
 
-`chatproxy.http.protocol` implements it, and puts itself into the scope of each call.
+`chatproxy.http.protocol` implements the interface, and puts its connection object into the ASGI scope of each call.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class CallerConnection(Protocol):
         """Asks the connection to call `departed` if the client hangs up before its answer is complete."""
 
     def forget_departure(self, departed: Callable[[], None]) -> None:
-        """Cancels `watch_departure`: the connection no longer calls `departed`."""
+        """Cancels `watch_departure`: the connection will not call `departed` any more."""
 
     def send_whole(self, status: int, lines: bytes, body: bytes) -> bool:
         """Sends a whole answer if the client can take it without a wait; returns whether the answer was sent.
@@ -55,22 +55,19 @@ class CallerConnection(Protocol):
     def close_behind_answer(self, *, discard: bool) -> None:
         """Makes the connection close after the answer, because the request's body was not read to its end.
 
-        With `discard`, the rest of the body is first read and dropped for a while: a client that is still sending then
-        sees the answer.
+        With `discard`, the rest of the body is first received and dropped for a while. Otherwise a client that is still
+        sending might get no answer, since its connection breaks.
         """
 
     def abort(self) -> None:
         """Closes the connection at once, even in the middle of an answer; bytes that were not sent yet are lost."""
 
     def answer_until_close(self) -> None:
-        """Makes the answer end where the connection closes: it has no Content-Length and no chunks (RFC 9112, 6.3)."""
+        """Lets the closing of the connection mark the answer's end: no Content-Length, no chunks (RFC 9112, 6.3)."""
 
 
 def close_if_unread(connection: CallerConnection) -> None:
-    """Makes the connection close after the answer if the request's body has not arrived whole.
-
-    The rest of the body stays unread.
-    """
+    """Makes the connection close after the answer if the request's body has not arrived whole; reads no more of it."""
     if not connection.has_whole_body:
         connection.close_behind_answer(discard=False)
 
@@ -81,8 +78,8 @@ def connection_of(scope: Scope) -> CallerConnection:
 
 
 def root_path_of(scope: Scope) -> str:
-    """Returns the path prefix under which clients reach the gateway, such as `/ai`, from a request's ASGI scope.
+    """Returns the path prefix under which clients reach the gateway, such as `/ai`, or an empty text if there is none.
 
-    The result is empty if there is no prefix. `chatproxy.root_path` stores the prefix in the scope.
+    `chatproxy.root_path` has stored the prefix in the request's ASGI `scope`.
     """
     return cast(str, scope["extensions"]["chatproxy"].get("root_path", ""))

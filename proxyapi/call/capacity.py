@@ -1,4 +1,4 @@
-"""Counts the calls in flight of this process, limits them, and drains them when the process is to end."""
+"""Counts the calls in flight in this process, limits their number, and lets them finish when the process is to end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Capacity:
     """The number of calls in flight in this process, with its limit; for use from the event loop only.
 
     * `peak`: the highest number so far.
-    * `stopping`: the whole server is stopping. New calls should go elsewhere; those that come are served.
+    * `stopping`: the whole server is stopping. Load balancers should send no new calls; calls that come are served.
     * `draining`: this process takes no new connections.
     """
 
@@ -40,7 +40,7 @@ class Capacity:
         self.peak = max(self.peak, self.in_flight)
 
     def give_slot(self) -> None:
-        """Counts one call in flight fewer, after its answer has been sent or its caller has left."""
+        """Frees a slot: counts one call in flight fewer, after its answer has been sent or its caller has left."""
         self.in_flight -= 1
 
     def check_room(self) -> None:
@@ -54,9 +54,9 @@ class Capacity:
 
     @contextmanager
     def receiving(self, timeout: asyncio.Timeout) -> Iterator[None]:
-        """Context manager for receiving a request's body: `drain` can meanwhile shorten the time limit `timeout`.
+        """Context manager around receiving a request's body: if the process drains, `drain` shortens the time limit.
 
-        If the process is draining already, the limit is shortened at once.
+        `timeout` is the body's time limit. If the process is draining already, it is shortened at once.
         """
         if self.draining:
             self._hurry(timeout)
@@ -67,11 +67,11 @@ class Capacity:
             self._receiving.discard(timeout)
 
     def stop(self) -> None:
-        """Records that the whole server is stopping, for `/readyz`."""
+        """Records that the whole server is stopping, so that `/readyz` says so."""
         self.stopping = True
 
     def drain(self) -> None:
-        """Records that this process takes no new connections; accepted calls go on.
+        """Records that this process is ending: it takes no new connections, and finishes the calls it has.
 
         Request bodies that are still arriving get at most `DRAINED_BODY_SECONDS` more.
         """

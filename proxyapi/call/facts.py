@@ -1,4 +1,4 @@
-"""The facts of one call: who makes it, what it asks for, what upstream has answered, and when."""
+"""The facts of one call: who makes it, what it asks for, what upstream has answered, and the times of all this."""
 
 from __future__ import annotations
 
@@ -77,16 +77,16 @@ class CallFacts:
         self.read_labels()  # of the headers; those in a body are read if the call gets so far
 
     def read_labels(self, fields: Fields = NO_FIELDS) -> None:
-        """Stores what the call is for, as its headers and the members of its body (`fields`, by name) say it."""
+        """Stores the labels of the call (end user, session, tags) from its headers and its body's members, `fields`."""
         self.labels = read_labels(self.request.META, fields, call_settings().METADATA_TAGS)
 
     def suppose(self, most: MaxUsage) -> None:
-        """Stores the most that the call can use (tokens, pictures, …), for which dollars are reserved."""
+        """Stores `most`, the most tokens, pictures etc. that the call can use; dollars are reserved for them."""
         # If upstream never states the usage, it is estimated by these limits.
         self.most_usage = with_one_picture_model(most, self.secrets)
 
     def use_account(self, credentials: Credentials) -> None:
-        """Stores which upstream account pays for the call; its API key becomes one of the secrets to be redacted.
+        """Stores which upstream account pays for the call; the account's API key is then redacted like other secrets.
 
         A background response can be polled later only if this account's key is the configured one.
         """
@@ -109,14 +109,14 @@ class CallFacts:
             self.response_body += chunk
 
     def count_sent(self, size: int) -> None:
-        """Counts bytes of the answer that go to the caller, and records when the first ones went."""
+        """Counts bytes of the answer that are sent to the caller, and records the time of the first ones."""
         if self.first_chunk_at is None:
             self.first_chunk_at = time.perf_counter()
         self.response_bytes += size
 
     @property
     def upstream_seconds(self) -> float:
-        """The seconds that upstream has taken for the call, until now if its answer has not ended."""
+        """The seconds that upstream has spent on the call; until now, if upstream's answer has not ended."""
         if self.sent_upstream_at is None:
             return 0.0
         return (self.upstream_ended_at or time.perf_counter()) - self.sent_upstream_at

@@ -1,7 +1,7 @@
-"""Reads the fields of a request that are for this gateway, and removes them from what goes upstream.
+"""Reads the fields of a request that are meant for this gateway, and removes them from what is sent upstream.
 
-In the simple API `security_key`, `openai_api_key`, `project`, `organization`, `timeout` and `access_token` may be in
-the body, the form or the query. They never go upstream there. The checks of other fields are here, too.
+In the simple API, the fields `security_key`, `openai_api_key`, `project`, `organization`, `timeout` and `access_token`
+may be in the body, the form or the query. This module also has the checks of other fields.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ T = TypeVar("T")
 
 
 def upstream_body(data: Mapping[str, object]) -> dict[str, object]:
-    """Returns the members of a request's body that go upstream, without those for the gateway, such as `timeout`."""
+    """Returns the request's body for upstream, without the members meant for the gateway, such as `timeout`."""
     return {name: value for name, value in data.items() if name not in GATEWAY_FIELDS}
 
 
 def upstream_query(query: QueryDict) -> str:
-    """Returns the caller's query string, encoded anew, without the fields for the gateway, such as `timeout`.
+    """Returns the query string for upstream, without the fields that are meant for the gateway, such as `timeout`.
 
-    Values of the same name stand together.
+    The query is encoded anew; values of the same name stand together.
     """
     pairs = [(name, value) for name, values in query.lists() if name not in GATEWAY_FIELDS for value in values]
     return urlencode(pairs)
@@ -49,8 +49,8 @@ def upstream_query(query: QueryDict) -> str:
 def passed_query(raw_query: bytes) -> str:
     """Removes secrets such as `security_key=…` from the query string of a `/v1` call; returns the query for upstream.
 
-    A query without secrets stays unchanged; otherwise the rest is encoded anew. `Security_Key[]` counts as a secret,
-    too.
+    A query without secrets stays unchanged; otherwise it is encoded anew. Other spellings, such as `Security_Key[]`,
+    are removed, too.
     """
     if not raw_query:
         return ""
@@ -68,8 +68,8 @@ def passed_query(raw_query: bytes) -> str:
 def credentials(data: Mapping[str, object], query: QueryDict, caller: Caller) -> Credentials:
     """Returns the upstream account that pays for a call of the simple API: its key, project and organization.
 
-    The upstream key is the first of these: the one in the call's body or query, the caller's own, the configured one. A
-    project or an organization in the call's body or query is used with any of them.
+    The upstream key is the first of these that exists: one in the call's body or query, the one stored for the caller's
+    key, the configured one. A project or organization in the call's body or query is used with each of them.
 
     Raises:
         BadRequest: the key, the project or the organization is not printable ASCII text, or is too long for a header.
@@ -133,7 +133,7 @@ def check_number(data: Mapping[str, object], name: str, low: float, high: float,
     """Checks that an optional field of a request's body is a number from `low` to `high`; with `whole`, an integer.
 
     Raises:
-        BadRequest: the field is another value; the error's `param` names the field.
+        BadRequest: the field has another value; the error's `param` names the field.
     """
     value = data.get(name)
     if value is None:
@@ -146,13 +146,13 @@ def check_number(data: Mapping[str, object], name: str, low: float, high: float,
 
 
 def _given(data: Mapping[str, object], query: QueryDict, name: str) -> object:
-    """Returns the value of a field from the request's body, else from its query."""
+    """Returns the value of a field from the request's body or, if it is not there, from the query."""
     value = data.get(name)
     return query.get(name) if value is None and query else value
 
 
 def _header_field(data: Mapping[str, object], query: QueryDict, name: str) -> str | None:
-    """Returns a field of the request, such as `organization`, that goes upstream as a header; None if it is not given.
+    """Returns a field of the request that is sent upstream as a header, such as `organization`; None if it is missing.
 
     Raises:
         BadRequest: the value is not printable ASCII text, or is too long for a header.

@@ -1,6 +1,6 @@
-"""The rows that a call leaves in the journal, made of its facts and of what was read of its answer.
+"""Builds the rows that a call leaves in the journal, from the call's facts and its answer.
 
-Nothing goes into a row that has not been redacted and cut to the length of its column.
+All texts in a row are redacted, and cut to the length of their column.
 
 Over 300 lines, since the rows of a call's beginning, of its end and of polls share the rules of their columns.
 """
@@ -50,7 +50,7 @@ MORE_TAGS = "(more tags)"  # in place of further tags of the request
 
 
 def begin_row(facts: CallFacts) -> CallRecord:
-    """Returns the fields of a call's ledger row that are known before the call goes upstream."""
+    """Returns the fields of a call's ledger row that are known before the call is sent upstream."""
     request = facts.request
     added: CallRecord = {} if facts.output_limit is None else {"output_limit": facts.output_limit.tokens}
     return {
@@ -71,7 +71,7 @@ def begin_row(facts: CallFacts) -> CallRecord:
 def begin_with_tools(begun: CallRecord, tool_use: SupposedUsage) -> CallRecord:
     """Returns a copy of `begun`, a call's begin record, with the most that the call's hosted tools can use.
 
-    Only a call without a reservation needs this copy.
+    A call with a reservation does not need this copy.
     """
     # The copy counts only if the process dies before it has written the row of the call's end. That row is made from
     # `begun` itself: there the use that the answer states counts.
@@ -97,7 +97,7 @@ def late_facts(facts: CallFacts) -> CallRecord:
 
 
 def _label_columns(facts: CallFacts) -> CallRecord:
-    """Returns the fields of a call's ledger row that say what the call is for, as far as its request says it."""
+    """Returns the label fields of a call's ledger row (end user, session, tags), as far as its request states them."""
     labels = facts.labels
     if labels is NO_LABELS:  # as of most calls
         return {"tags": list(facts.tags)}
@@ -115,10 +115,10 @@ def _label_columns(facts: CallFacts) -> CallRecord:
 
 
 def _cut_text(value: str, length: int, secrets: tuple[str, ...]) -> str:
-    """Redacts a text that the caller has chosen, and cuts it to `length` characters; a cut one ends with `…`.
+    """Redacts a text that the caller has chosen, and cuts it to `length` characters; a cut text ends with `…`.
 
-    It has at most `MAX_LABEL_BYTES` as well.
-    Control characters become U+FFFD, as do characters that PostgreSQL cannot store.
+    The result has at most `MAX_LABEL_BYTES` bytes. Control characters, and those that PostgreSQL cannot store, become
+    U+FFFD.
     """
     if not value:
         return ""
@@ -139,7 +139,7 @@ def end_row(
     status: int | None,
     usage: tuple[SupposedUsage, UsageSource],
 ) -> CallRecord:
-    """Builds the ledger row of a call that has ended, without upstream's ids and the bodies (see `text_columns`).
+    """Builds the ledger row of a call that has ended; only upstream's ids and the bodies are missing (`text_columns`).
 
     `begun` is the result of `begin_row`, or None for a call that was never sent upstream. `status` is the HTTP status
     that the caller saw, or None. `usage` has the token counts, and their source (stated, estimated or unknown).
@@ -176,11 +176,12 @@ def poll_row(
     seconds: float,
     size: int,
 ) -> CallRecord:
-    """Builds the ledger row of a poll, in which the gateway has learnt that a background response has ended.
+    """Builds the ledger row of a poll that has found out that a background response has ended.
 
-    The row gets the response's key and, of `maker`, the row of the call that created the response: the model, route,
-    team, owner, end user, session and tags. `answer` is upstream's answer to the poll, which has `size` bytes and took
-    `seconds`. If it says that the response was cancelled, and states no usage, the row has an estimate.
+    The row has the response's key. `maker` is the row of the call that created the response; the model, route, team,
+    owner, end user, session and tags are copied from it. `answer` is upstream's answer to the poll, which has `size`
+    bytes and took `seconds`. If the answer says that the response was cancelled, and states no usage, the usage is
+    estimated.
     """
     # A poll is no call of a key.
     usage = cast(SupposedUsage, answer.counts)
@@ -251,9 +252,9 @@ def _answer_facts(
 def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> tuple[SupposedUsage, UsageSource]:
     """Returns a call's usage, as fields of its ledger row, and the usage's source: stated, estimated or unknown.
 
-    Usage that upstream has not stated counts as stated if the request shows it (speech billed by characters). Else it
-    is estimated if the call `may_be_billed` or a stream has brought some text. It stays unknown for a `GET`, for a
-    failed response, and for a call whose usage will be polled for.
+    If upstream has not stated the usage: it counts as stated if it is known from the request (speech billed by
+    characters). Otherwise it is estimated, if the call `may_be_billed` or a stream has brought some text. It is unknown
+    for a `GET`, for a failed response, and for a call whose response will be polled.
     """
     if answer.usage is not None:
         # When a stream of pictures breaks off, the missing pictures are estimated from those that came.
@@ -286,7 +287,7 @@ def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> 
 
 
 def is_counted_later(facts: CallFacts, answer: AnswerReader) -> bool:
-    """Returns whether the gateway will ask upstream later for the call's usage, because its response is unfinished."""
+    """Returns whether the call's response is unfinished, so that the gateway will ask upstream later for its usage."""
     return _is_unfinished(facts, answer) and _may_be_polled(facts)
 
 
@@ -295,14 +296,14 @@ def _may_be_polled(facts: CallFacts) -> bool:
 
 
 def _is_unfinished(facts: CallFacts, answer: AnswerReader) -> bool:
-    """Returns whether the call's answer has arrived whole and says that the response goes on in the background."""
+    """Returns whether the call's whole answer has arrived, and says that the response goes on in the background."""
     return facts.response_is_whole and answer.response_status in UNFINISHED_STATUSES
 
 
 def goes_on(facts: CallFacts, answer: AnswerReader) -> bool:
-    """Returns whether the call has made a background response that may go on upstream after the call's stream.
+    """Returns whether the call has created a background response that may go on upstream after the call's stream.
 
-    That is so if the stream was left before its last event, and always if the call has reserved dollars.
+    That is so if the stream ended early, before its last event, and always if dollars are reserved for the call.
     """
     # Without its last event, a stream was left before its end. For a call with reserved dollars, the text that has come
     # is not enough to compute the cost without a stated usage: what was reserved counts.
@@ -355,9 +356,9 @@ def estimated_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage | N
 
 
 def limited_tokens(facts: CallFacts, answer: AnswerReader, counts: Counts) -> int:
-    """Returns how many tokens of a call count against its key's limit: input and output; 0 unless it is a POST.
+    """Returns how many tokens of a call count against its key's limit: input plus output; 0 unless it is a POST.
 
-    If upstream has stated a higher total, the total counts.
+    If the total that upstream has stated is higher, the total counts.
     """
     # A later GET of a stored response repeats the usage of the call that created the response.
     if facts.request.method != "POST":
@@ -370,7 +371,7 @@ def limited_tokens(facts: CallFacts, answer: AnswerReader, counts: Counts) -> in
 def text_columns(facts: CallFacts, answer: AnswerReader, limit: int) -> CallRecord:
     """Returns the text columns of a call's ledger row, without secrets: upstream's ids, and excerpts of both bodies.
 
-    An excerpt has at most `limit` bytes, and is empty with a limit of 0. That of a streamed answer is its text.
+    An excerpt has at most `limit` bytes, and is empty if `limit` is 0. For a streamed answer it is the collected text.
     """
     secrets = facts.secrets
     if answer.text is not None:
@@ -394,7 +395,7 @@ def _request_draft(facts: CallFacts, limit: int) -> Draft:
 
 
 def _request_text_size(facts: CallFacts) -> int:
-    """Estimates how many bytes of a request's body are text; the call's input tokens are estimated from this."""
+    """Estimates how many bytes of a request's body are text; from this, the call's input tokens are estimated."""
     if facts.form is not None:
         return text_size_of_parts(facts.form.parts)
     return text_size(facts.request.decoded_body, _request_type(facts))
@@ -407,8 +408,8 @@ def _request_type(facts: CallFacts) -> str:
 def _timings(facts: CallFacts) -> CallRecord:
     """Returns the columns of a call's ledger row that say how long the call took, in milliseconds.
 
-    `duration_ms` is the caller's time, `time_to_first_chunk_ms` its wait for the first bytes, `upstream_ms` upstream's
-    time, `overhead_ms` what the gateway added. Unknown times are left out.
+    `duration_ms` is the whole call as the caller saw it, `time_to_first_chunk_ms` the wait for the first bytes,
+    `upstream_ms` upstream's part, `overhead_ms` the gateway's part. Unknown times are left out.
     """
     request, now = facts.request, time.perf_counter()
     # If the caller left, or got status 504, while the call went on, its time ends there; `upstream_ms` may then be

@@ -1,4 +1,4 @@
-"""Parses the bodies of the simple API, which are JSON objects, and names the media type of its forms."""
+"""The parsers of Django REST framework for the simple API's bodies: JSON objects, and forms (in name only)."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class JSONObjectParser(BaseParser):
 
 
 class FormType(BaseParser):
-    """Placeholder for a parser, which only names the media type of multipart forms; for views that take a form.
+    """Parser in name only: it states that a view accepts multipart forms, and never parses one.
 
-    A view reads its form by itself while the form arrives (`proxyapi.call.uploads`).
+    The view reads its form by itself while the form arrives (`proxyapi.call.uploads`).
     """
 
     media_type = "multipart/form-data"

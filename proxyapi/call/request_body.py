@@ -1,10 +1,9 @@
-"""Receives the body of a request, whole or piece by piece, under a cap and a time limit.
+"""Receives the body of a request, whole or piece by piece, within limits of size and time.
 
-Nothing else calls ASGI's `receive` for a call of the API. While the body arrives, the caller's departure raises
-`CallerGone`; from then on a departure cancels the call, or is only noted if the call is to go on without its caller.
-The body of a sender without a valid key, as yet, has a shorter time limit, counts in
-`proxyapi.unauthenticated.body_memory`, and is searched for a key while it arrives
-(`proxyapi.unauthenticated.key_search`).
+For calls of the API, nothing else calls ASGI's `receive`. If the caller leaves while the body arrives, `CallerGone` is
+raised. If the caller leaves later, the call is cancelled, or goes on if it is to outlast its caller. As long as the
+sender has shown no valid key, the body has a shorter time limit, counts in `proxyapi.unauthenticated.body_memory`, and
+is searched for a key while it arrives (`proxyapi.unauthenticated.key_search`).
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ SEARCHED_BYTES = 64 * 1024
 class MinimumSpeed:
     """The lowest speed at which a request's body may arrive: `size` bytes in every `seconds` seconds.
 
-    If fewer than `size` bytes are missing, all of them must arrive in that time.
+    If fewer than `size` bytes of the body are left, all of them must arrive in that time.
     """
 
     size: int
@@ -66,7 +65,7 @@ class BodyClock:
             self._timeout.reschedule(min(self._last_moment, self._loop.time() + speed.seconds))
 
     def extend_if_met(self, speed: MinimumSpeed, received: int) -> None:
-        """Starts a new time limit for the next `speed.size` bytes of the body, if all bytes due so far have arrived.
+        """Starts a new time limit, for the next `speed.size` bytes of the body, if all bytes due so far have arrived.
 
         The limit never goes beyond `REQUEST_TIMEOUT`. `received` is the number of bytes that have arrived.
         """
@@ -113,7 +112,7 @@ class IncomingBody:
     def leave(self) -> None:
         """Leaves the request's body unread, for a view that needs no body.
 
-        From now on a hang-up of the client cancels the call, if the body has arrived whole.
+        If the body has arrived whole, a hang-up of the client cancels the call from now on.
         """
         # If the body is still arriving, and is not short, the handler closes the connection after the answer.
         if self._connection.has_whole_body:

@@ -1,11 +1,11 @@
 """Passes a multipart form to upstream while it arrives, and reads it meanwhile.
 
 Only one piece of a file is in memory at a time. The end of the form, from its last boundary on, is held until the whole
-form has been read and checked. So upstream cannot act on a form that is ambiguous (`proxyapi.bodies.form_reader`), or
-that the caller's key may not send.
+form has been read and checked. So upstream cannot act on a form that is ambiguous (`proxyapi.bodies.form_reader`) or
+forbidden to the caller's key.
 
-A form of the simple API loses its fields for the gateway on the way (`proxyapi.bodies.form_cutter`). Its beginning is
-received before anything goes upstream (`FormUpload.receive`), since these fields say whose call it is.
+Out of a form of the simple API, the fields for the gateway are cut (`proxyapi.bodies.form_cutter`). The beginning of
+such a form is received before anything goes upstream (`FormUpload.receive`), since it may have the key.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ STEP_BYTES = 64 * 1024
 class FormUpload:
     """A multipart form that is read and checked, and sent upstream, while it arrives from the caller.
 
-    * `headers`: the request's, with names in lower case; `content_type` is one of them.
+    * `headers`: the request's headers, with names in lower case, and `content_type`, the value of one of them.
     * `encoding`: the form's Content-Encoding.
     * `check`: called once with the whole form. If it raises an error, upstream never gets the end of the form.
     * `edits`: changes to make in the form; an edited form goes upstream decoded.
-    * `received`: the decoded form, if it has arrived already.
+    * `received`: the whole decoded form, if it has arrived already.
     * `is_whole`: true if the form was read to its end before anything goes upstream.
 
     Raises:
@@ -75,7 +75,7 @@ class FormUpload:
     def size(self) -> int | None:
         """The number of bytes that go upstream, or None while it is unknown.
 
-        For an unedited form it is the Content-Length; for an edited one it is known if `is_whole`.
+        The size of an unedited form is its Content-Length. The size of an edited form is known if `is_whole`.
         """
         if not self._is_edited:
             return self._body.announced
@@ -83,7 +83,7 @@ class FormUpload:
 
     @property
     def parts(self) -> list[PartExcerpt]:
-        """The form's parts (fields and files) that have arrived so far, also those that do not go upstream.
+        """The form's parts (fields and files) that have arrived so far, including those that are not sent upstream.
 
         A field's `content` is the beginning of its text; a file's is empty. `size` counts the bytes that have arrived.
         """
@@ -113,13 +113,13 @@ class FormUpload:
         return [value for other, value in self.fields() if other == name]
 
     def sizes(self) -> Form:
-        """Returns what the call's price depends on: the texts of the form's fields, and its files' sizes in bytes."""
+        """Returns the facts that decide the call's price: the fields' texts, and the files' sizes in bytes."""
         return Form.of(self.fields(), [part.size for part in self.parts if part.file_name is not None])
 
     async def receive(self, size: int) -> None:
         """Receives and reads about `size` bytes of the form, before anything goes upstream.
 
-        Reads the whole form if it is shorter or has all arrived. Raises the errors of `pieces`, except those of
+        Reads the whole form if it is shorter, or has arrived already. Raises the errors of `pieces`, but not those of
         `check`.
         """
         async with aclosing(self._decoded()) as arriving:
@@ -133,7 +133,7 @@ class FormUpload:
         self.is_whole = True
 
     async def check(self) -> None:
-        """Runs the constructor's function `check` on the whole form; does so only once.
+        """Calls the function that the constructor got as `check` with the whole form; does so only once.
 
         Call this after the whole form has been read. Raises the errors of that function.
         """
@@ -147,7 +147,7 @@ class FormUpload:
         self._received = b""
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Yields the bytes to send upstream while the form arrives; the last ones come after the form was checked.
+        """Yields the bytes to send upstream while the form arrives; the last ones only after the form was checked.
 
         Raises `BadForm`, `BadRequest` for a bad encoding, `BodyTooLarge` for a file or for the decoded form, and the
         errors of `check` and `IncomingBody.pieces_in_time`.

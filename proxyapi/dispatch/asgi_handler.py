@@ -2,9 +2,9 @@
 
 In order: it gives the call its ids, finds the route, calls the view (which asks for the body:
 `proxyapi.call.request_body`), and sends the answer. Django's stock handler costs four times as much per call and keeps
-a thread for each (ARCHITECTURE.md has the figures). What that handler does for a call is done here: the caller's
-departure cancels the call at once, and a fault becomes a 500, never a hung connection. Responses are not closed, as
-Django's are: none of them has a file or a database connection open.
+a thread for each (ARCHITECTURE.md has the figures). This one does what a call needs of it: when the caller leaves, the
+call is cancelled at once, and an unexpected error becomes a 500, never a hung connection. Unlike Django's, it does not
+close responses, since none of ours has a file or a database connection open.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class CallHandler:
                 request.caller_deadline = None  # else a reference cycle would keep the call's body
 
     async def _answer(self, request: CallRequest) -> HttpResponseBase:
-        """Returns the view's response to a request; a page of another origin gets CORS headers with it.
+        """Returns the view's response to a request; adds CORS headers if a web page of another origin has sent it.
 
         A CORS preflight is answered without the view.
         """
@@ -107,9 +107,9 @@ class CallHandler:
     async def _send(self, request: CallRequest, response: HttpResponseBase, send: Send) -> None:
         """Sends a response to the client, whole or as a stream.
 
-        The response to a sender without a valid key may be delayed. If the request's body has not arrived whole, and is
-        not short, the connection closes after the response. Sends nothing if the caller left, or got status 504, while
-        the call went on upstream.
+        The response to a sender without a valid key may be delayed. The connection closes after the response if some of
+        the request's body is missing and the body is not short. Sends nothing if the caller left, or got status 504,
+        while the call went on upstream.
         """
         if request.caller_deadline is not None:
             await request.caller_deadline.stop()

@@ -1,6 +1,6 @@
-"""Finds the key of a request, and its caller. The keyring knows the caller of a key, in memory and in constant time.
+"""Finds the key of a request, and the caller to whom the key belongs, in memory and in constant time.
 
-API tokens, which manage keys and are none, are looked up in the database.
+API tokens are no keys, but secrets for managing keys. They are looked up in the database.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ T = TypeVar("T")
 class SecurityKeyAuthentication(BaseAuthentication):
     """Authentication of a call of the simple API by its security key.
 
-    The key is the first of these: `security_key` in the body or form, `security_key` in the query, the header
-    `X-Security-Key`, the bearer token.
+    The key is the first of these that the request has: `security_key` in the body or form, `security_key` in the query,
+    the header `X-Security-Key`, the bearer token.
     """
 
     def authenticate(self, request: Request) -> tuple[Caller, None]:
@@ -62,10 +62,10 @@ class AccessTokenAuthentication(BaseAuthentication):
 
 
 class ApiTokenAuthentication(BaseAuthentication):
-    """Authentication of a request to the management API by an API token, its bearer token. Asks the database."""
+    """Authentication of a request to the management API by its bearer token, an API token; queries the database."""
 
     def check_form(self, request: Request) -> None:
-        """Checks the form of a request's API token, without the database; only this gateway makes tokens of that form.
+        """Checks, without the database, that a request's API token has the form of the tokens that this gateway makes.
 
         Raises:
             InvalidBearer: there is no token, or this gateway has not made it.
@@ -83,8 +83,8 @@ class ApiTokenAuthentication(BaseAuthentication):
 def find_caller(candidates: tuple[object, ...]) -> Caller:
     """Returns the caller to whom a request's key belongs.
 
-    `candidates` are the values in all places where a request may have a key, None for an empty place. The first value
-    that is not None is the key.
+    `candidates` are the values in all places where a request may have a key; None stands for an empty place. The first
+    other value is the key.
 
     Raises:
         InvalidKey: there is no key, or it is unknown, expired or revoked; the error does not say which.
@@ -99,7 +99,8 @@ def find_caller(candidates: tuple[object, ...]) -> Caller:
 def check_secret(candidates: tuple[object, ...], secret: str | None) -> None:
     """Checks that a request has the configured `secret`; always fails if no secret is configured.
 
-    `candidates` are the values in all places where a request may have the secret; the first that is not None counts.
+    `candidates` are the values in all places where a request may have the secret; None stands for an empty place. The
+    first other value counts.
 
     Raises:
         InvalidKey: there is no value, or it is wrong; the error does not say which.
@@ -112,7 +113,7 @@ def check_secret(candidates: tuple[object, ...], secret: str | None) -> None:
 
 
 def caller_without_body(request: ProxyRequest) -> Caller | None:
-    """Returns the caller to whom the key in the request's query or headers belongs; None if there is no valid key."""
+    """Returns the caller for the key in the request's query or headers (not its body); None if there is none."""
     # Another key in the body takes precedence (`names_another_key`).
     call = request.call_request  # faster than DRF's request, which looks each attribute up twice
     candidates = (call.GET.get("security_key"), call.META.get("HTTP_X_SECURITY_KEY"), _bearer(call))
@@ -121,7 +122,7 @@ def caller_without_body(request: ProxyRequest) -> Caller | None:
 
 
 def names_another_key(request: ProxyRequest, caller: Caller) -> bool:
-    """Returns whether the request's body has a `security_key` that is not one of `caller`'s."""
+    """Returns whether the request's body has a `security_key` that is not a key of `caller`."""
     given = request.data.get("security_key")
     return given is not None and not is_key_of(given, caller)
 

@@ -1,10 +1,11 @@
-"""Finds the path of `/v1` that a client with a wrong base URL, or with a misspelt path, means: the hint in its 404.
+"""Finds the `/v1` path that a client means when its base URL is wrong or the path is misspelt, for a hint in the 404.
 
-A client appends the path of an endpoint to its base URL. If the base URL has `/v1` twice or not at all, a slash at its
-end, `/openai` or `/api` in front, or a whole endpoint in it, the path that arrives can be recognised by its end.
+A client appends the path of an endpoint to its base URL. The base URL may have `/v1` twice or not at all, a slash at
+its end, `/openai` or `/api` in front, or a whole endpoint in it. The path that arrives can then be recognised by its
+end.
 
-A path is unknown, and gets a hint, only if it begins with no family's name: whatever else is misspelt behind the name
-of a family (`/v1/audio/transcription`) goes to upstream, which may know it.
+A path gets a hint only if it does not begin with a family of routes, such as `/v1/audio`. Behind such a beginning,
+misspelt paths (`/v1/audio/transcription`) go to upstream, which may know them.
 """
 
 from __future__ import annotations
@@ -44,19 +45,19 @@ def meant_path(raw_path: str) -> str:
 
 
 def _is_known_endpoint(raw_path: str) -> bool:
-    """Returns whether `raw_path` is a known endpoint, such as `/v1/models`: the client's base URL is then right."""
+    """Returns whether `raw_path` is a known endpoint, such as `/v1/models`; if so, the client's base URL is right."""
     route = find_route(raw_path.removeprefix("/v1")) if raw_path.startswith("/v1/") else None
     return route is not None and not has_endpoint_twice(route) and _is_known(route)
 
 
 def _is_known(route: Route) -> bool:
-    """Returns whether the route is a known one of OpenAI's API; the name of an unknown one ends with `/*`."""
+    """Returns whether `route` is a known route of OpenAI's API; the names of unknown routes end with `/*`."""
     # `find_route` also accepts unknown paths below a known one.
     return not route.name.endswith("/*")
 
 
 def has_endpoint_twice(route: Route) -> bool:
-    """Returns whether a path names its endpoint twice, like `/v1/embeddings/embeddings`; never so for `/v1/models`."""
+    """Returns whether a path names its endpoint twice, like `/v1/embeddings/embeddings`; False for `/v1/models`."""
     if not route.object_id and not route.unknown_segments:
         return False  # nearly all paths end here
     # The client's base URL then ends with the endpoint by mistake. `/v1/models/models/…` is left out: on some servers
@@ -83,7 +84,7 @@ def unknown_endpoint(method: str | None, path: str, raw_path: str, root_path: st
 class KnownSegment:
     """A node in the tree of the known paths of `/v1`: one segment of a path.
 
-    `below` has the segments that may follow. `is_end` says that a path may end here.
+    `below` has the segments that may follow this one. `is_end` says that a path may end with this segment.
     """
 
     __slots__ = ("below", "is_end")
@@ -96,8 +97,8 @@ class KnownSegment:
 def nearest_path(raw_path: str) -> str:
     """Guesses the known path of `/v1` that a client means: `/v1/models` for the misspelt `/v1/model`.
 
-    If `raw_path` is the beginning of several known paths, the result ends with `/...`. If no known path is similar, or
-    `raw_path` itself is known, it is empty.
+    If `raw_path` is the beginning of several known paths, the result ends with `/...`. The result is empty if
+    `raw_path` is known itself, or if no known path is similar.
     """
     if not raw_path.startswith("/v1/") or len(raw_path) > LONGEST_MISSPELT_PATH:
         return ""
@@ -122,8 +123,8 @@ def nearest_path(raw_path: str) -> str:
 def _nearest_segment(segment: str, known: dict[str, KnownSegment]) -> str:
     """Returns the known segment of a path that a client most likely means by `segment`: `models` for `model`.
 
-    `known` maps the segments that may stand here to their nodes. The result is `{id}` where an id may stand, and empty
-    if no segment is similar.
+    `known` maps the segments that are possible here to their nodes. The result is `{id}` if an id is possible, and
+    empty if no segment is similar.
     """
     spelt = segment.lower().replace("-", "_")
     if segment in known or spelt in known:

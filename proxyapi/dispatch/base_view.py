@@ -97,10 +97,10 @@ class ProxyView(APIView):
             vars(self).pop("head", None)
 
     async def _refusal(self, fault: Exception, request: CallRequest) -> HttpResponse:
-        """Builds the response for an error that a request has raised.
+        """Builds the response for an error that was raised while a request was handled.
 
-        Logs an internal error, counts a refusal, and calls the hooks `before_error` and `on_error`. A network with too
-        many wrong keys gets status 429 instead of its error.
+        Logs an internal error, counts a refusal, and calls the hooks `before_error` and `on_error`. A network that has
+        sent too many wrong keys gets status 429 instead.
         """
         # A method of its own: holding the exception in `dispatch`'s frame would form a reference cycle and keep the
         # request body alive until a garbage collection.
@@ -120,7 +120,7 @@ class ProxyView(APIView):
     async def _handle(self, request: ProxyRequest, **kwargs: object) -> HttpResponseBase:
         """Checks a request, runs the view's method for it (`get`, `post`, …), and returns the response.
 
-        OPTIONS needs no key: the response lists the allowed methods.
+        A request with the method OPTIONS needs no key; its response lists the allowed methods.
         """
         method = (request.call_request.method or "").lower()
         if method == "options":
@@ -183,8 +183,8 @@ class ProxyView(APIView):
     def perform_authentication(self, request: Request) -> None:
         """Finds the caller to whom the request's key belongs, and stores the caller in `request.caller`.
 
-        The limits for unknown senders then end for the request. Raises the error of the authenticator if there is no
-        valid key. A view without authenticators needs no key.
+        The limits for senders without a key then no longer hold for the request. Raises the authenticator's error if
+        there is no valid key. A view without authenticators needs no key.
         """
         # No request is anonymous, unlike in Django REST framework.
         for authenticator in self.get_authenticators():
@@ -203,7 +203,7 @@ class ProxyView(APIView):
     async def check_policies(self, request: ProxyRequest) -> None:
         """Checks the permissions of a request's key, and counts the request against the key's limits.
 
-        Calls `on_authenticated` first. Raises an error for a request to refuse.
+        Calls the hook `on_authenticated` first. Raises an error if the request must be refused.
         """
         self.on_authenticated(request)
         self.check_permissions(request)
@@ -218,7 +218,7 @@ class ProxyView(APIView):
     def on_authenticated(self, request: ProxyRequest) -> None:
         """Hook for subclasses, called when the request's key was found valid; does nothing by default.
 
-        Called once more if another key in the body takes precedence.
+        Called again if the body has another key, which takes precedence.
         """
 
     async def before_error(self) -> None:

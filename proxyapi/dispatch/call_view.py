@@ -1,12 +1,11 @@
-"""The view of every endpoint that goes upstream, and the order of its steps.
+"""The base class of the views whose requests go upstream. Its methods take the steps of a call, in this order:
 
-Content type checked → body received, under the terms for strangers until a key is seen (`proxyapi.call.request_body`)
-→ key checked, its limits counted → body parsed → the endpoint's own checks → its budget reserved
-(`proxyapi.limits.budgets`) → `Call.begin` → upstream → answer read or relayed → `Call.end`, before the last byte
-leaves.
+Content type checked → body received, with tighter limits until a valid key is seen (`proxyapi.call.request_body`) → key
+checked, its limits counted → body parsed → the endpoint's own checks → budget reserved (`proxyapi.limits.budgets`) →
+`Call.begin` → upstream → answer read or relayed → `Call.end`, before the last byte of the answer leaves.
 
-The key in a body is checked after the body is parsed. On `/v1` (`proxyapi.v1.views`) the key is checked first: there it
-is never in the body.
+A key in the body is checked after the body was parsed. On `/v1` (`proxyapi.v1.views`) the key is never in the body, so
+it is checked first.
 """
 
 from __future__ import annotations
@@ -59,7 +58,8 @@ from usage.models import Outcome
 class CallView(ProxyView):
     """Base class of the views whose requests go upstream and are recorded in the ledger.
 
-    `route` is the view's name in the ledger. `caller` has the facts about the request's key, once it has been checked.
+    `route` is the view's name in the ledger. `caller` has the facts about the request's key, once the key has been
+    checked.
     """
 
     authentication_classes: tuple[type[BaseAuthentication], ...] = (SecurityKeyAuthentication,)
@@ -109,8 +109,8 @@ class CallView(ProxyView):
     ) -> HttpResponseBase:
         """Checks a call, sends its request upstream, and returns upstream's answer as a response for the caller.
 
-        `dialect` has the rules for this route's event streams; with it, an event stream is passed on as it arrives. Any
-        other answer is read whole. If its status is 200, `rewrite` converts its body.
+        `dialect` has the rules for this route's event streams; if it is given, an event stream is passed on as it
+        arrives. Other answers are read whole; `rewrite` converts the body of those with status 200.
         """
         answer = await self.check_and_send(request, dialect)
         if dialect is not None and await self.is_stream(answer):
@@ -118,9 +118,9 @@ class CallView(ProxyView):
         return await self.respond_whole(answer, rewrite)
 
     async def is_stream(self, answer: UpstreamAnswer) -> bool:
-        """Returns whether upstream's answer is a stream of events, by its Content-Type; an error never is.
+        """Returns whether upstream's answer is a stream of events, by its Content-Type; False for an error.
 
-        If the call asked for a stream, the answer's first bytes count, too.
+        If the call asked for a stream, the first bytes of the answer are examined, too.
         """
         if answer.status >= 300:
             return False
@@ -130,10 +130,10 @@ class CallView(ProxyView):
     async def check_and_send(self, request: UpstreamRequest, dialect: Dialect | None = None) -> UpstreamAnswer:
         """Checks a call, reserves its dollars, writes its begin record to the journal, and sends it upstream.
 
-        Returns upstream's answer as soon as its head has arrived. Before anything is sent, raises the errors of
-        `check_models`, `ownership_check.check`, `self_calls.check`, `reserve` and `Call.begin`; what a form names and
-        costs is checked by the form's own `check`. With a `dialect`, a caller who wants a stream gets keep-alive
-        comments meanwhile.
+        Returns upstream's answer as soon as its head has arrived. With a `dialect`, a caller who wants a stream gets
+        keep-alive comments meanwhile. Before anything is sent, raises the errors of `check_models`,
+        `ownership_check.check`, `self_calls.check`, `reserve` and `Call.begin`. The models, objects and cost of a form
+        are checked later, by the form's own `check`.
         """
         call, facts, caller = self.call, self.call.facts, self.caller
         may_stream = (facts.stream and call.request.method != "HEAD") or request.upload is not None
@@ -170,7 +170,7 @@ class CallView(ProxyView):
     def answer_in_time(self, request: UpstreamRequest) -> None:
         """Starts a timer if the caller has set a time limit; when it is over, the caller gets status 504.
 
-        The call upstream gets `REQUEST_TIMEOUT` instead of the caller's time limit.
+        Upstream gets `REQUEST_TIMEOUT` to answer, instead of the caller's time limit.
         """
         request_fields = cast(ProxyRequest, self.request)
         if gateway_fields.gives_timeout(request_fields.data, request_fields.query_params):
@@ -181,7 +181,7 @@ class CallView(ProxyView):
     async def limit_output(self, request: UpstreamRequest) -> None:
         """Adds a limit of output tokens to the request for upstream, if the gateway has chosen one for this call.
 
-        The request's body then goes upstream without its Content-Encoding.
+        A request with such a limit goes upstream without its Content-Encoding, such as gzip.
         """
         limit = self.call.facts.output_limit
         if limit is None or request.json is None:
@@ -201,7 +201,7 @@ class CallView(ProxyView):
         return answer
 
     async def check_models(self, request: UpstreamRequest) -> None:
-        """Checks that key and team may use the models in a request to upstream; those of a form are checked later.
+        """Checks that key and team may use the models in a request to upstream; a form is checked later.
 
         Raises the errors of `model_policy.check_models`.
         """
@@ -214,10 +214,10 @@ class CallView(ProxyView):
             model_policy.check_models(request.route, request.method, named, caller)
 
     async def reserve(self, method: str, route: Route | None, body: JSONBody | Form | None) -> None:
-        """Reserves dollars in the budgets of the call's key and team, if there are any: the most that it can cost.
+        """Reserves the most that the call can cost in the budgets of its key and team; does nothing without budgets.
 
-        Stores in the call's facts the usage that was reserved for and, if the budgets pay only for a shorter answer,
-        that limit of output tokens (`output_limit`).
+        Stores in the call's facts the usage that the dollars are reserved for. If the budgets pay only for a shorter
+        answer, stores the lower limit of output tokens, too (`output_limit`).
 
         Raises:
             BudgetExceeded, BudgetUnavailable, ModelNotPriced, RouteNotAllowed: nothing was reserved, so nothing may be
@@ -246,8 +246,8 @@ class CallView(ProxyView):
     ) -> HttpResponse:
         """Reads upstream's answer to its end, ends the call, and returns the response for the caller.
 
-        If the answer's status is 200, `rewrite` converts its body. Secrets are removed from an answer with an error.
-        The call's ledger row is on disk before this returns.
+        `rewrite` converts the body of an answer with status 200. Secrets are removed from an answer with an error. The
+        call's ledger row is on disk before this method returns.
         """
         call = self.call
         try:
@@ -273,7 +273,7 @@ class CallView(ProxyView):
     def outcome(self, status: int) -> Outcome:
         """Returns the outcome of a call whose answer was read whole: success, or an error of upstream.
 
-        A POST has also failed if an answer with a status below 300 states an error.
+        A POST has failed, too, if its answer has a status below 300 and a body that states an error.
         """
         # Some servers send an error with status 200. A GET that returns a stored response with an error in it has
         # succeeded.

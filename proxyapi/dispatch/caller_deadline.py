@@ -1,7 +1,7 @@
-"""Answers a call whose caller's own time limit is over, while the call goes on upstream until its usage is known.
+"""Sends status 504 to a caller whose own time limit is over, while the call goes on until its usage is known.
 
-Only a call of a key with a budget goes on. Upstream may finish it in any case, and bills what it has done; a call that
-was broken off could only be estimated.
+This is for calls of keys with a budget. Upstream may finish such a call in any case, and bills the work it has done. If
+the call were broken off, its cost could only be estimated.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class CallerDeadline:
     async def stop(self) -> None:
         """Stops the timer of the caller's time limit; waits if the answer with status 504 is just being sent.
 
-        Afterwards `IncomingBody.left_at` is None if the caller still waits for an answer.
+        If `IncomingBody.left_at` is None afterwards, the caller still waits for an answer.
         """
         # From now on only the call's handler sends to the caller, and `left_at` tells it whether it still may.
         self._timer.cancel()

@@ -1,4 +1,4 @@
-"""The view of the endpoints that pass a form to upstream while it arrives, on both APIs."""
+"""The base class of views, on both APIs, that pass a form to upstream while it arrives."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from proxyapi.routes import Route
 
 
 class FormView(CallView):
-    """Base class of the views that may pass a form upstream while it arrives."""
+    """Base class of the views that may pass a form upstream while it still arrives from the caller."""
 
     async def admit_form(self, form: FormUpload, route: Route, query: str) -> None:
         """Checks that the key may use the models and objects named in a form, and reserves dollars for the call.
 
-        Then writes the call's begin record again, with these dollars. `query` is the query string of the request, which
-        may name models, too. Raises the errors of `model_policy.check_models`, `ownership_check.check_form`, `reserve`
-        and `Call.begin_reserved`; after an error, the end of the form must not be sent.
+        Then writes the call's begin record to the journal again, with the dollars. `query` is the query string of the
+        request, which may name models, too. Raises the errors of `model_policy.check_models`,
+        `ownership_check.check_form`, `reserve` and `Call.begin_reserved`; after an error, the end of the form must not
+        be sent.
         """
         # The whole form has been read, but its end has not been sent: upstream cannot have acted on it.
         call, caller = self.call, self.caller

@@ -1,6 +1,6 @@
-"""Checks that a key and its team may use the models that its request names. (`ownership_check` checks the objects.)
+"""Checks that a key and its team may use the models named in a request. (`ownership_check` checks the objects.)
 
-Where a member is given twice, all of its values must be allowed: which of them counts is for upstream to decide.
+If a member is given several times, all of its values must be allowed, since upstream decides which one counts.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from proxyapi.routes import Route
 def check_models(route: Route | None, method: str, named: NamedModels, caller: Caller) -> None:
     """Checks the models in a request to upstream, for a caller whose key or team is limited to some models.
 
-    Only a POST can be refused for the models in its body or query; of any request, the model in the path is checked.
+    The models in the body or query are checked for a POST only, the model in the path for every method.
 
     Raises:
         ModelNotAllowed: one of the models is not allowed, or a POST that needs a model names none.
-        RouteNotAllowed: the request runs models that it does not name.
-        NotFound: the path is that of a model that is not allowed.
+        RouteNotAllowed: a request to this route runs models without naming them.
+        NotFound: the path names a model that is not allowed.
     """
     name = "" if route is None else route.name
     if route is not None and (asked_about := route.model_id) and not may_use_model(caller, asked_about):

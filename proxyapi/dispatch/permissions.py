@@ -1,4 +1,4 @@
-"""Checks the routes and models that a key and its team may use, by their globs. Upper and lower case differ."""
+"""Checks whether a key and its team may use a route or a model. The rules are globs such as `gpt-4o*`; case matters."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def check_route(caller: Caller, route: str) -> None:
 def check_model(caller: Caller, model: str) -> None:
     """Checks that the caller's key and its team may use `model`: the model of a call, or the gateway's default model.
 
-    An empty `model` means that neither names one; a key limited to some models, or of a team that is, is then refused.
+    An empty `model` means that no model is named; then a caller whose key or team is limited to some models is refused.
 
     Raises:
         ModelNotAllowed: the key or its team may not use the model; the error's `param` is `model`.

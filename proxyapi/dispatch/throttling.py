@@ -1,4 +1,4 @@
-"""Counts requests before they go on: the calls of keys with limits, and requests to pages that cost something."""
+"""Throttles, which count requests against limits: calls of keys with limits, and requests for costly pages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PAGE_INTERVAL_SECONDS = 10
 
 
 class Throttle(BaseThrottle):
-    """Base class of the checks that count a request against a limit: Django REST framework's throttles, but async."""
+    """Base class of throttles, which count a request against a limit; like Django REST framework's, but async."""
 
     @abstractmethod
     async def check(self, request: ProxyRequest, view: APIView) -> None:
@@ -30,7 +30,7 @@ class Throttle(BaseThrottle):
 class KeyLimits(Throttle):
     """Throttle that counts a call against the limits of its key and of the key's team.
 
-    They are of requests a minute, tokens a minute, and parallel calls.
+    The limits are requests a minute, tokens a minute, and parallel calls.
     """
 
     async def check(self, request: ProxyRequest, view: APIView) -> None:

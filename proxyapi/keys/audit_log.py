@@ -1,7 +1,7 @@
-"""Records the changes of keys and teams that commands and API tokens make in the audit log of the admin.
+"""Writes to the admin's audit log which keys and teams were changed by commands and by API tokens.
 
-An entry needs an account: that of a token's user, or that of the commands, which cannot sign in and is made with its
-first entry.
+An entry of the log needs an account. For an API token, it is the account of its user. For commands, it is an account
+that cannot sign in, and that is made with its first entry.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ ACCOUNT = "manage.py"  # the name of the account of the audit log's entries
 
 
 def log_change(row: SpenderColumns, action: int, words: str, command: str) -> None:
-    """Adds a change of a key or a team to the admin's audit log, with the user of the operating system who made it.
+    """Adds a change of a key or a team by a command to the admin's audit log, with the operating system's user.
 
-    `action` is one of Django's, such as `ADDITION`; `command` is that of `manage.py`. Call this in the transaction of
-    the change, so that both or neither are stored.
+    `action` is one of Django's log actions, such as `ADDITION`; `command` is the command of `manage.py`. Call this in
+    the transaction of the change, so that change and entry are stored together.
     """
     account, _ = User.objects.get_or_create(
         username=ACCOUNT, defaults={"is_active": False, "password": make_password(None)}
@@ -34,10 +34,10 @@ def log_change(row: SpenderColumns, action: int, words: str, command: str) -> No
 
 
 def log_token_change(row: SpenderColumns, action: int, words: str, token: ApiToken) -> None:
-    """Adds a change of a key or a team to the admin's audit log, with the API token that made it, and its user.
+    """Adds a change of a key or a team by an API token to the admin's audit log, with the token and its user.
 
-    `action` is one of Django's, such as `ADDITION`; `words` are whole sentences. Call this in the transaction of the
-    change, so that both or neither are stored.
+    `action` is one of Django's log actions, such as `ADDITION`; `words` are whole sentences about the change. Call this
+    in the transaction of the change, so that change and entry are stored together.
     """
     _add_entry(token.user, row, action, f"{words} By the API token “{escape_invisible(token.name)}”.")
 

@@ -20,10 +20,10 @@ COLUMNS = ("budget_day", "budget_month", "budget_total")
 
 
 class UsedBudget(NamedTuple):
-    """The use of one budget, in dollars. `span` is `day`, `month` or `total`; `spent` is without `reserved`.
+    """How much of one budget is used, in dollars. `span` is `day`, `month` or `total`; `spent` excludes `reserved`.
 
-    Dollars that are reserved for background responses of earlier days are in `reserved` of each span, so `spent` may be
-    too little by them until these responses have ended.
+    Dollars reserved for background responses of earlier days count in `reserved` of each span. Until these responses
+    have ended, `spent` may be too low by that amount.
     """
 
     spender: Spender

@@ -1,7 +1,7 @@
-"""What the callers of this process may do: the ceilings of a key and of its team, as calls look at them.
+"""The rights and limits of this process's callers: the ceilings of a key and of its team, in the form that calls need.
 
-A `Caller` and the `TeamCeilings` of its team are built once, when the keys are loaded, and never change. What a call
-asks of them most often is worked out then, so a key without a team costs a call nothing for teams.
+A `Caller` and the `TeamCeilings` of its team are built once, when the keys are loaded, and never change. The answers
+that calls ask for most often are computed then, so teams cost a call of a key without a team nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Budgets:
-    """The dollars that a key or a team may spend per day, per month and in all; None means no limit."""
+    """The dollars that a key or a team may spend per day, per month and in total; None means no limit."""
 
     day: Decimal | None = None
     month: Decimal | None = None
@@ -40,7 +40,7 @@ UNLIMITED = Budgets()
 
 @dataclass(frozen=True)
 class Ceilings:
-    """What a spender (a key or a team) may use: models and routes, requests and tokens per minute, and so on.
+    """The rights and limits of a spender (a key or a team): models, routes, requests and tokens per minute, and so on.
 
     An empty `allowed_models` or `allowed_routes` allows all. A limit of None means no limit.
     """
@@ -59,12 +59,12 @@ class Ceilings:
 
     @cached_property
     def spender(self) -> Spender:
-        """The kind and the name of the spender, under which its use is counted."""
+        """The spender (a key or a team) that these ceilings limit, as a pair of kind and name."""
         return Spender(self.kind, self.name)
 
     @cached_property
     def counted_as(self) -> str:
-        """The name under which limits count the spender's use; no two spenders have the same."""
+        """The unique name under which the counters of limits store this spender's use."""
         # The name of a key has no line break (`proxyapi.key_names.check_name`).
         return self.name if self.kind == "key" else f"{self.kind}\n{self.name}"
 
@@ -77,7 +77,7 @@ class Ceilings:
 
 @dataclass(frozen=True)
 class TeamCeilings(Ceilings):
-    """What all keys of one team together may use. A team that is not active is archived: its keys may do nothing."""
+    """The limits for all keys of one team together. An inactive team is archived: calls of its keys are refused."""
 
     kind = "team"
     words = "the team of this key"
@@ -90,7 +90,7 @@ class TeamCeilings(Ceilings):
 class Caller(Ceilings):
     """Whoever sends a call: the name of the call's access key, and what this key and its team may do.
 
-    With an `upstream_key` of None, the gateway's own upstream key pays.
+    If `upstream_key` is None, the gateway's own upstream key pays.
     """
 
     kind = "key"
@@ -118,17 +118,17 @@ class Caller(Ceilings):
 
     @cached_property
     def route_ceilings(self) -> tuple[Ceilings, ...]:
-        """Those of the caller's ceilings that do not allow every route, as those of an archived team."""
+        """The caller's ceilings (of key and team) that do not allow every route; an archived team's allow none."""
         return tuple(one for one in self.ceilings if one.allowed_routes or is_archived(one))
 
     @cached_property
     def model_ceilings(self) -> tuple[Ceilings, ...]:
-        """Those of the caller's ceilings that do not allow every model."""
+        """The caller's ceilings (of key and team) that do not allow every model."""
         return tuple(one for one in self.ceilings if one.allowed_models)
 
     @cached_property
     def limit_ceilings(self) -> tuple[Ceilings, ...]:
-        """Those of the caller's ceilings that have limits, so that the caller's calls must be counted."""
+        """The caller's ceilings (of key and team) that have limits, so that calls must be counted against them."""
         return tuple(one for one in self.ceilings if one.has_limits)
 
     @cached_property
@@ -143,7 +143,7 @@ class Caller(Ceilings):
 
     @cached_property
     def budget_ceilings(self) -> tuple[Ceilings, ...]:
-        """Those of the caller's ceilings that have budgets, so that dollars must be reserved for the caller's calls."""
+        """The caller's ceilings (of key and team) that have budgets, so that calls must reserve dollars."""
         return tuple(one for one in self.ceilings if one.budgets != UNLIMITED)
 
 
@@ -153,15 +153,15 @@ def is_archived(ceilings: Ceilings) -> bool:
 
 
 def team_ceilings_of(record: Record) -> TeamCeilings:
-    """Builds the ceilings of a team from `record`, the columns of its database row with values as in JSON."""
+    """Builds the ceilings of a team from `record`: its database row as a dictionary of JSON values."""
     return TeamCeilings(is_active=record["active"], **_ceilings(record))
 
 
 def caller_of(record: Record, team: Record | None) -> Caller:
-    """Builds the `Caller` of an access key from `record`, the columns of its database row with values as in JSON.
+    """Builds the `Caller` of an access key from `record`: its database row as a dictionary of JSON values.
 
-    `team` are those of its team's row, or None. Tags are those of both; the rule for bodies and the upstream key are
-    the key's, or else the team's.
+    `team` has the ceilings of the key's team, or is None. The caller's tags are those of both. The rule for stored
+    bodies and the upstream key are the key's or, if it has none, the team's.
 
     Raises:
         CannotUnseal: the upstream key that is to pay cannot be decrypted.

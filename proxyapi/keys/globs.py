@@ -1,7 +1,7 @@
 """Matches names of routes, models and objects by globs (`fnmatch`); upper and lower case differ.
 
-All globs of a key are compiled into one pattern, in which even a glob with many stars needs no exponential time.
-`fnmatch` itself keeps only 256 compiled globs, and would try them one by one for each name.
+All globs of a key are compiled into one regular expression, which is fast even for globs with many stars. `fnmatch`
+itself caches only 256 compiled globs, and would try them one by one for each name.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The access keys of this process, in memory. Finds the caller to a key's secret without I/O.
+"""The access keys in the memory of this process: finds the caller to whom a key's secret belongs, without I/O.
 
-Invariants: `find` does the same work for every secret; no secret of a key is in an attribute, a file or a log. While
-the database is unavailable, the keys read last stay valid; a process that starts then reads `DATA_DIR/keyring.json`.
+Invariants: `find` does the same work for every secret; no attribute, file or log has the secret of a key. While the
+database is away, the keys read last stay valid; a process that starts meanwhile reads `DATA_DIR/keyring.json`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ STOP_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class KeyInForce:
-    """One secret of an access key: the caller who sends the secret, and the Unix time at which it expires."""
+    """One valid secret of an access key: the caller to whom it belongs, and the Unix time at which it expires."""
 
     caller: Caller | None
     valid_until: float
@@ -82,10 +82,10 @@ class Keyring:
         return {digest: entry for digest, entry in found if now < entry.valid_until}
 
     def start(self) -> None:
-        """Reads the keys from their copy on the disk, and starts the thread that reads them from the database.
+        """Reads the keys from the copy on the disk, and starts the thread that reads them from the database.
 
-        Also loads the list of prices, if one of these keys has a budget. Waits until the thread has tried once, at most
-        `START_SECONDS`.
+        Also loads the list of prices, if one of the keys has a budget. Waits until the thread has asked the database
+        once, but at most `START_SECONDS`.
         """
         try:
             self._replace_keys(snapshot := key_snapshots.read())
@@ -170,7 +170,7 @@ class Keyring:
         self._log_fault(fault, unexpected)
 
     def _log_fault(self, fault: str, unexpected: Exception | None = None) -> None:
-        """Logs a fault in reading the keys once when it begins and once when it is over; an empty `fault` means none.
+        """Logs an error in reading the keys when it begins, and its end; an empty `fault` means that there is no error.
 
         `unexpected` is an error in the gateway's own code, to be logged with its traceback.
         """
@@ -181,7 +181,7 @@ class Keyring:
         self._fault = fault
 
     def _replace_keys(self, snapshot: Snapshot | None) -> None:
-        """Replaces all keys in memory by those of `snapshot`; with None, only the key `SECURITY_KEY` remains."""
+        """Replaces all keys in memory by those of `snapshot`; if it is None, only the key `SECURITY_KEY` remains."""
         records = snapshot.records if snapshot else []
         entries = dict(_entries(records, snapshot.teams if snapshot else []))
         digests: dict[str, tuple[str, ...]] = {}
@@ -196,8 +196,7 @@ class Keyring:
 def _entries(records: Iterable[Record], teams: Iterable[Record]) -> Iterable[tuple[str, KeyInForce]]:
     """Yields the digest of each secret with its `KeyInForce`, for the keys in `records` and `SECURITY_KEY`.
 
-    A key is left out, and so refused, if the upstream key that is to pay for it cannot be decrypted, or if its team is
-    not in `teams`.
+    Leaves out, and so refuses, a key whose upstream key cannot be decrypted, or whose team is not in `teams`.
     """
     team_by_id = {team["id"]: team for team in teams}
     for record in records:

@@ -1,7 +1,7 @@
-"""Says which access key is like a key of LiteLLM, and what of it has no counterpart here.
+"""Converts keys of a LiteLLM proxy to access keys of this gateway, and says what could not be kept.
 
-What cannot be the same becomes narrower, never wider: a budget for a week becomes one for a month, and a key that may
-use nothing is switched off. Each such difference is a remark for the person who takes the keys over.
+A right that has no equal here becomes narrower, never wider: a budget for a week becomes one for a month, and a key
+that may use nothing is switched off. For each difference, the person who takes the keys over gets a remark.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ SHARED_LIMITS = (
 
 @dataclass
 class KeyProposal:
-    """An access key that is like a key of LiteLLM: the values of its columns by name, without its secret.
+    """A proposal for an access key made from a LiteLLM key: the values of its columns by name, without its secret.
 
-    `shown` is what LiteLLM shows of its key (`sk-...abcd`). `remarks` say what is different. `refusal` says why no key
-    is to be made; it is empty otherwise.
+    `shown` is LiteLLM's own short text for its key (`sk-...abcd`). `remarks` state the differences. `refusal` is the
+    reason why no key can be made, or empty.
     """
 
     name: str
@@ -78,10 +78,10 @@ class KeyProposal:
 
 
 def propose_key(found: LiteLLMKey, now: datetime, *, upstream_is_openai: bool) -> KeyProposal:
-    """Converts a key of LiteLLM to the access key that should be made instead, with remarks on all that differs.
+    """Converts a LiteLLM key to a proposal for an access key, with a remark on each difference.
 
-    A key that has expired by `now`, or makes no calls, gets a `refusal`. With `upstream_is_openai`, the model
-    `openai/gpt-4o` becomes `gpt-4o`, as OpenAI names it.
+    The proposal has a `refusal` if the key has expired by `now` or is not for calls. With `upstream_is_openai`, the
+    model `openai/gpt-4o` becomes `gpt-4o`, as OpenAI names it.
     """
     key = found.key
     shown = str(key.get("key_name") or "")
@@ -106,13 +106,13 @@ def propose_key(found: LiteLLMKey, now: datetime, *, upstream_is_openai: bool) -
 
 
 def _name(key: LiteLLMRow, shown: str) -> str:
-    """Returns the name of the new key: the alias in LiteLLM or, if there is none, a name made of the key's digest."""
+    """Returns the name for the new key: the key's alias in LiteLLM or, without one, a name made of its digest."""
     alias = " ".join(str(key.get("key_alias") or "").split())
     return alias or f"litellm {shown} {sha256(str(key['token']).encode()).hexdigest()[:8]}"
 
 
 def _owner(found: LiteLLMKey) -> str:
-    """Returns the name of a key's team or, if it has none, of its user; empty if it has neither."""
+    """Returns the owner for the new key: the name of the LiteLLM key's team, else of its user, else an empty text."""
     team, owner, user_id = found.team, found.owner, found.key.get("user_id")
     names = (
         team.get("team_alias"),
@@ -130,7 +130,7 @@ def _note(key: LiteLLMRow, shown: str) -> str:
 
 
 def _tags(key: LiteLLMRow) -> list[str]:
-    """Returns the tags in the metadata of LiteLLM's key, which LiteLLM puts on its calls; leaves out very long ones."""
+    """Returns the tags in a LiteLLM key's metadata, which LiteLLM adds to its calls; leaves out very long tags."""
     metadata = key.get("metadata")
     tags = metadata.get("tags") if isinstance(metadata, dict) else None
     found = [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
@@ -140,8 +140,8 @@ def _tags(key: LiteLLMRow) -> list[str]:
 def _set_models(proposal: KeyProposal, found: LiteLLMKey, *, upstream_is_openai: bool) -> None:
     """Sets the models that the new key may use: those that LiteLLM allows both to its key and to the key's team.
 
-    For a key without a team, its user counts. If both lists have nothing in common, the new key is switched off. With
-    `upstream_is_openai`, the prefix `openai/` is removed, and other prefixes get a remark.
+    For a key without a team, its user counts instead. If nothing is allowed by both, the new key is switched off. With
+    `upstream_is_openai`, the prefix `openai/` is removed from names, and other prefixes get a remark.
     """
     above = found.team if found.key.get("team_id") else found.owner
     own, shared = _globs(found.key.get("models")), _globs(above.get("models"))
@@ -166,7 +166,7 @@ def _globs(models: object) -> list[str]:
 
 
 def _common(some: Sequence[str], others: Sequence[str]) -> list[str]:
-    """Returns globs for the names that both lists of globs match; a list that is empty matches every name.
+    """Returns globs for the names that both lists of globs match; an empty list matches every name.
 
     If neither list is empty, an empty result means that they have nothing in common. Two globs that only overlap, such
     as `gpt-*` and `*-mini`, count as having nothing in common.
@@ -180,7 +180,7 @@ def _common(some: Sequence[str], others: Sequence[str]) -> list[str]:
 
 
 def _set_routes(proposal: KeyProposal, key: LiteLLMRow) -> None:
-    """Sets the new key's routes: the paths that LiteLLM lists, or all if it lists none; refuses a key for no calls."""
+    """Sets the new key's routes: the paths that LiteLLM lists, or all if none; refuses a key that makes no calls."""
     allowed = [str(route) for route in key.get("allowed_routes") or []]
     paths = [_route(route) for route in allowed if route.startswith("/")]
     if not allowed or ALL_ROUTES & set(allowed):
@@ -191,7 +191,7 @@ def _set_routes(proposal: KeyProposal, key: LiteLLMRow) -> None:
 
 
 def _route(path: str) -> str:
-    """Converts a path of LiteLLM's to the gateway's name of the route: `/files/{file_id}` to `/v1/files/{id}`."""
+    """Converts a path in LiteLLM's form to the gateway's name of the route: `/files/{file_id}` to `/v1/files/{id}`."""
     whole = path if path.startswith("/v1/") else f"/v1{path}"
     return re.sub(r"\{[^}]*\}", "{id}", whole)
 
@@ -199,8 +199,8 @@ def _route(path: str) -> str:
 def _set_limits(proposal: KeyProposal, found: LiteLLMKey) -> None:
     """Sets the new key's limits of requests, tokens and parallel calls.
 
-    They are those of LiteLLM's key or, where it has none, of the budget row to which it refers. A limit below 1
-    switches the new key off; one too high for our column is left out.
+    Each limit is that of LiteLLM's key or, if the key has none, that of the budget row to which the key refers. A limit
+    below 1 switches the new key off. A limit too high for our column is left out.
     """
     for theirs, ours in LIMITS.items():
         limit = found.key.get(theirs)
@@ -214,7 +214,7 @@ def _set_limits(proposal: KeyProposal, found: LiteLLMKey) -> None:
 def _set_budgets(proposal: KeyProposal, found: LiteLLMKey) -> None:
     """Sets the new key's budgets: that of LiteLLM's key or, if it has none, of the budget row to which it refers.
 
-    The key may have more budgets (`budget_limits`). Amounts too high for our columns are left out.
+    Further budgets of the key (`budget_limits`) are set, too. Amounts too high for our columns are left out.
     """
     key, budget = found.key, found.budget
     own = key.get("max_budget") is not None
@@ -234,8 +234,8 @@ def _set_budgets(proposal: KeyProposal, found: LiteLLMKey) -> None:
 def _set_budget(proposal: KeyProposal, dollars: Decimal, duration: str, spent: Decimal) -> None:
     """Sets one budget of the new key, by day, by month or for its lifetime, from LiteLLM's `dollars` for a `duration`.
 
-    A lifetime budget is what is left of it after `spent` dollars. Of two budgets for the same span, the smaller one
-    counts. A duration without an equal span gets a remark.
+    A lifetime budget is reduced by the `spent` dollars. Of two budgets for the same span (day, month, lifetime), the
+    smaller one counts. A duration that equals none of these spans gets a remark.
     """
     span = _span(duration)
     left = max(dollars - spent, Decimal(0)) if span == "total" else max(dollars, Decimal(0))
@@ -248,7 +248,7 @@ def _set_budget(proposal: KeyProposal, dollars: Decimal, duration: str, spent: D
 
 
 def _span(duration: str) -> str:
-    """Returns the span of a budget that is as long as LiteLLM's `duration`, or the next longer: `7d` gives `month`.
+    """Returns the shortest span of a budget that is no shorter than LiteLLM's `duration`: `7d` gives `month`.
 
     The spans are `day`, `month` and `total`. An empty or unknown duration gives `total`.
     """
@@ -267,7 +267,7 @@ def _switch_off(proposal: KeyProposal, why: str) -> None:
 
 
 def _without_counterpart(found: LiteLLMKey) -> Iterator[str]:
-    """Yields remarks on what a key of LiteLLM has and an access key cannot have, such as limits of its team."""
+    """Yields remarks on properties of a LiteLLM key that an access key cannot have, such as limits of its team."""
     metadata = found.key.get("metadata")
     sources = (found.key, found.budget, metadata if isinstance(metadata, dict) else {})
     left = [words for column, words in WITHOUT_COUNTERPART.items() if any(source.get(column) for source in sources)]
@@ -284,7 +284,7 @@ def _label(above: LiteLLMRow) -> str:
 
 
 def _number(value: object) -> Decimal | None:
-    """Converts a number in LiteLLM's rows to a decimal; returns None if there is none, or if it is infinite."""
+    """Converts a number in LiteLLM's rows to a decimal; returns None if it is missing or infinite."""
     try:
         number = Decimal(str(value))
     except InvalidOperation:
@@ -293,7 +293,7 @@ def _number(value: object) -> Decimal | None:
 
 
 def _moment(value: object) -> datetime | None:
-    """Parses a time in LiteLLM's rows, which is in UTC if it has no offset; returns None if there is none."""
+    """Parses a time in LiteLLM's rows, which is in UTC unless it states an offset; returns None if it is missing."""
     if not isinstance(value, str):
         return None
     moment = datetime.fromisoformat(value)

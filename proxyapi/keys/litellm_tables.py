@@ -1,7 +1,7 @@
 """Reads the keys of a LiteLLM proxy from its PostgreSQL, with the team, the user and the budget of each.
 
-Nothing is written there. A row is read as JSON: LiteLLM adds columns in most of its versions, so some are missing in
-older ones. The tables are those of its `schema.prisma` (litellm-proxy-extras 0.4.110).
+It never writes there. Rows are read as JSON, because older versions of LiteLLM lack some of the columns. The tables are
+those of its `schema.prisma` (litellm-proxy-extras 0.4.110).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class LiteLLMError(Exception):
 
 
 class LiteLLMKey(NamedTuple):
-    """A key of LiteLLM, and the rows to which it refers; each is a dictionary by column, empty if there is no row."""
+    """A key of LiteLLM, and the rows to which it refers, each as a dictionary by column (empty without a row)."""
 
     key: LiteLLMRow
     team: LiteLLMRow
@@ -45,7 +45,7 @@ class LiteLLMKey(NamedTuple):
 
 
 def read_litellm_keys(url: str) -> list[LiteLLMKey]:
-    """Reads all keys of the LiteLLM proxy whose DATABASE_URL is `url`, except the sessions of its pages.
+    """Reads all keys of the LiteLLM proxy whose DATABASE_URL is `url`, but not those that are sessions of its pages.
 
     Each comes with its team, user and budget. Numbers with a fraction are decimals.
 
@@ -69,7 +69,7 @@ def read_litellm_keys(url: str) -> list[LiteLLMKey]:
 
 
 def _split_url(url: str) -> tuple[str, str]:
-    """Splits a database URL into the URL for `psycopg` and the schema that it names, or `public`.
+    """Splits a database URL into a URL for `psycopg` and the name of the schema in the URL (default: `public`).
 
     Options that only Prisma knows are removed, and a time limit for connecting is added.
 

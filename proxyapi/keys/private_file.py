@@ -1,4 +1,4 @@
-"""Writes files that only their owner may read."""
+"""Writes files that only their owner (the user of this process) may read."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""What a person may do with keys without a role in the admin: with their own, and as a lead with those of a team.
+"""The operations that people without a role in the admin may do on keys: on their own, and as leads on those of a team.
 
-Own keys are those whose `owner_user` is the person. Everybody sees, rotates and revokes their own keys. A member of a
-team makes keys for themselves if the team allows that (`Team.self_service`), within its number and its highest budget.
-A lead sees what the keys of the team spend, makes keys for its members, sets their budgets, and revokes them; a lead
-does not see a member's calls, and does not rotate a member's key, since its new secret would open them.
+A person's own keys are those with this person as `owner_user`. Everybody sees, rotates and revokes their own keys. A
+member of a team makes keys for themselves if the team allows it (`Team.self_service`), up to the team's number of keys
+and highest budget. A lead sees the spending of the team's keys, makes keys for its members, sets their budgets, and
+revokes them. A lead does not see the calls of members, and cannot rotate their keys, since the new secret would open
+their calls.
 
 Every change is in the audit log, under the name of the person. All rules are here, so that no page has its own.
 """
@@ -37,7 +38,7 @@ def led_teams(person: User) -> QuerySet[Team]:
 
 
 def teams_to_make_keys_in(person: User) -> QuerySet[Team]:
-    """Returns the active teams in which the person may make keys: as a lead, or since the team allows it."""
+    """Returns the active teams in which the person may make keys: teams that they lead, or that let members do so."""
     is_lead, allows = Q(memberships__role=TeamRole.LEAD), Q(self_service=True)
     return Team.objects.filter(Q(memberships__user=person) & (is_lead | allows), active=True).distinct()
 
@@ -58,11 +59,11 @@ def make_key(
 ) -> tuple[AccessKey, str]:
     """Makes a key in a team for `owner`, and returns it with its secret; the budget is in dollars a month.
 
-    `allowed_models` are names and patterns of models; empty allows what the team allows.
+    `allowed_models` are names and patterns of models; if it is empty, the key may use all models of the team.
 
     Raises:
         PermissionDenied: the person may not make such a key.
-        ValidationError: the team's rules, or the key's own, do not allow it; the message says which.
+        ValidationError: the key would break a rule of the team or a rule for keys; the message says which.
     """
     with transaction.atomic():
         team = Team.objects.select_for_update().get(pk=team.pk)  # two keys at once do not pass the number together
@@ -81,7 +82,7 @@ def make_key(
 
 
 def rotate_key(person: User, key_id: int, grace: timedelta) -> tuple[AccessKey, str]:
-    """Gives a person's own key a new secret, and returns both.
+    """Gives a person's own key a new secret, and returns the key and the secret; the old one is valid during `grace`.
 
     Raises:
         AccessKey.DoesNotExist: the person has no such key.
@@ -98,7 +99,7 @@ def revoke_key(person: User, key_id: int) -> AccessKey:
     """Revokes a person's own key, or one of a team that they lead.
 
     Raises:
-        AccessKey.DoesNotExist: the person has and leads no such key.
+        AccessKey.DoesNotExist: the person has no such key, and leads no team with it.
     """
     with transaction.atomic():
         key = seen_keys(person).select_for_update(of=("self",)).get(pk=key_id)
@@ -108,11 +109,11 @@ def revoke_key(person: User, key_id: int) -> AccessKey:
 
 
 def set_budget(person: User, key_id: int, budget_month: Decimal | None) -> AccessKey:
-    """Sets the budget per month, in dollars, of a key of a team that the person leads.
+    """Sets the monthly budget, in dollars, of a key that belongs to a team of which the person is a lead.
 
     Raises:
         AccessKey.DoesNotExist: the person leads no team with such a key.
-        ValidationError: the budget is no amount that a key can have.
+        ValidationError: a key cannot have this amount as its budget.
     """
     with transaction.atomic():
         keys = AccessKey.objects.filter(team__in=led_teams(person).values("pk"))
@@ -127,10 +128,10 @@ def set_budget(person: User, key_id: int, budget_month: Decimal | None) -> Acces
 
 
 def _check_member(person: User, team: Team, owner: User, budget_month: Decimal | None) -> None:
-    """Checks that a member of a team, who does not lead it, may make a key for themselves.
+    """Checks that a plain member of a team (not a lead) may make a key for themselves.
 
     Raises:
-        PermissionDenied: the key is for somebody else, or the team lets nobody make keys.
+        PermissionDenied: the key is for somebody else, or members of this team may not make keys.
         ValidationError: the member has enough keys already, or the budget is missing or too high.
     """
     if owner.pk != person.pk or not team.self_service:

@@ -1,8 +1,8 @@
-"""Reads keys and teams from the database, and keeps a copy in `DATA_DIR/keyring.json` for when it is unavailable.
+"""Reads keys and teams from the database, and writes a copy to `DATA_DIR/keyring.json` in case it goes away.
 
 A record is one key or one team as JSON. It has the digests of the key's secrets, but no secret, and the upstream key is
-encrypted. Keys that are off or revoked have no record. Archived teams have one, by which calls of their keys are
-refused.
+encrypted. Keys that are switched off or revoked have no record. Archived teams have one, so that calls of their keys
+get the right error.
 """
 
 from __future__ import annotations
@@ -47,9 +47,10 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All access keys in use (neither off nor revoked) and all teams, as the database had them at `loaded_at`.
+    """All access keys in use (not switched off, not revoked) and all teams, as they were in the database.
 
-    This is in Unix time. `marker` is a text that changes with every change in the tables of keys and teams.
+    `loaded_at` is the Unix time of reading. `marker` is a text that changes with every change in the tables of keys and
+    teams.
     """
 
     marker: str
@@ -60,7 +61,7 @@ class Snapshot:
 
 
 def marker() -> str:
-    """Returns a text that changes with every change of an access key or a team; cheaper than reading them.
+    """Returns a text that changes with every change of an access key or a team; cheaper than reading all of them.
 
     Raises:
         django.db.Error: the database cannot be read.
@@ -71,7 +72,7 @@ def marker() -> str:
 
 
 def load(marker: str) -> Snapshot:
-    """Reads all access keys in use (neither off nor revoked) and all teams from the database.
+    """Reads all access keys in use (not switched off, not revoked) and all teams from the database.
 
     `marker` is the result of the function `marker`, called before this function.
 
@@ -101,8 +102,8 @@ def read_prices(snapshot: Snapshot) -> None:
 def load_price_list(snapshot: Snapshot | None) -> None:
     """Loads the list of published prices into memory, if a key or team in `snapshot` has a budget.
 
-    No call then waits for it.
-    Needed only for keys that were read from the disk: for those from the database, `read_prices` loads the list, too.
+    So no call has to wait until it is loaded. Needed only for keys that were read from the disk; for keys from the
+    database, `read_prices` loads the list.
     """
     if _is_any_budgeted(snapshot):
         ledger.load_price_list()
@@ -129,8 +130,8 @@ def leave_pool() -> None:
 def write(snapshot: Snapshot) -> None:
     """Writes the access keys to `DATA_DIR/keyring.json`, for workers that start while the database is away.
 
-    The file has digests of the keys' secrets, and upstream keys encrypted. If there are teams, an empty file
-    (`teams_file`) is made first, which says so and stays.
+    The file has digests of the keys' secrets, and upstream keys encrypted. If there are teams, an empty file that says
+    so (`teams_file`) is made first. It is never deleted.
 
     Raises:
         OSError: a file cannot be written.
@@ -143,8 +144,8 @@ def write(snapshot: Snapshot) -> None:
 def read() -> Snapshot | None:
     """Reads the access keys from `DATA_DIR/keyring.json`.
 
-    Returns None if the file is missing, cannot be read, or is of another version. Also if an older version without
-    teams has written it, although there are teams: keys would be accepted without the ceilings of their teams.
+    Returns None if the file is missing, cannot be read, or is of another version. Returns None, too, if there are teams
+    and a version that knows no teams has written the file: keys would be accepted without the limits of their teams.
     """
     try:
         stored = orjson.loads(keyring_file().read_bytes())
@@ -168,7 +169,7 @@ def keyring_file() -> Path:
 def teams_file() -> Path:
     """Returns the path of the empty file whose presence says that there are teams: `DATA_DIR/keyring.has_teams`.
 
-    Teams are never deleted, so it stays. An older version, which knows no teams, does not change it.
+    Teams are never deleted, so the file stays. A version of the gateway that knows no teams does not change it.
     """
     return Path(settings.DATA_DIR) / "keyring.has_teams"
 
@@ -178,7 +179,7 @@ def _records(rows: Iterable[Record]) -> list[Record]:
 
 
 def _plain(value: object) -> object:
-    """Converts a value from a table for JSON: a time to Unix time, dollars to text."""
+    """Converts a value from a database table to one for JSON: a time to Unix time, dollars to text."""
     if isinstance(value, datetime):
         return value.timestamp()
     return str(value) if isinstance(value, Decimal) else value

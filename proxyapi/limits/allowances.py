@@ -1,4 +1,7 @@
-"""What keys and teams with budgets may spend while the database is away, beyond what this worker has leased."""
+"""Small allowances, from which keys and teams with budgets pay for calls while the database is away.
+
+A worker first uses up the dollars that it has already reserved (leased) in the database.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,8 @@ class Allowances:
     def use(self, ceilings: Sequence[Ceilings], dollars: Decimal, least: Decimal) -> Decimal:
         """Takes dollars for a call from the allowances that its key and team have while the database is away.
 
-        `ceilings` are those with budgets. Returns what it took: `dollars`, or all that is left if this is less, but at
-        least `least`.
+        `ceilings` are the ones with budgets, of key and team. Returns the dollars taken: `dollars`, or the rest of the
+        allowance if that is less, but at least `least`.
 
         Raises:
             BudgetUnavailable: less than `least` is left, or all calls of this outage were made.

@@ -1,9 +1,9 @@
 """Reserves budget for calls: the most that a call can cost is reserved before the call is sent upstream.
 
-The reservation is made in the worker's leases of the budgets (`usage.money.leases`): of the key's, and of its
-team's. While the database is away, each worker lets a key use what the worker has leased, and then a small part of
-the tightest budget (`allowances`); beyond it the key gets 503. The costs of these calls count against the budgets as
-soon as their rows are in the database.
+The dollars come from the worker's leases (`usage.money.leases`): parts of the key's and the team's budgets that the
+worker has set aside in advance. While the database is away, a key may use up these leases, and then a small part of its
+tightest budget (`allowances`); after that it gets 503. The costs of such calls count against the budgets as soon as
+their rows are in the database.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ async def find_ceiling(method: str, route: Route | None, body: JSONBody | Form |
     """Computes the most that a call can use, its cost ceiling, from its request; returns None for a free call.
 
     Raises:
-        RouteNotAllowed: the ledger cannot count the cost of such calls, so a key with a budget may not make them.
+        RouteNotAllowed: the ledger cannot count the cost of calls to this route, so keys with a budget may not use it.
         BadRequest: a JSON object below the top level of the body has a name twice.
     """
     return await large_bodies.run(0 if body is None else body.size, ceiling_of, method, route, body)
@@ -61,14 +61,14 @@ async def reserve(day: date, caller: Caller, ceiling: CostCeiling, dollars: Deci
     """Reserves the most that a call can cost in the budgets of its key and team, before the call is sent upstream.
 
     `ceiling` is the most that the call can use, `dollars` its price, `day` the call's UTC day. Returns the reservation
-    and the ceiling. If the budgets have less left, the ceiling's output is limited to what they pay for, but to no less
-    than the key's `min_output_tokens`.
+    and the ceiling. If less than `dollars` is left, the output in the ceiling is lowered to the tokens that the rest
+    pays for, but never below the key's `min_output_tokens`.
 
     Raises:
         BudgetExceeded: a budget of the key or its team has too little left, even for the least output. Nothing was
             reserved.
         BudgetUnavailable: the database does not answer, and the allowance of the key or its team is used up.
-        ModelNotPriced: a model of the call has lost its price meanwhile.
+        ModelNotPriced: the price of one of the call's models was removed meanwhile.
     """
     limit = ceiling.adjustable
     if (shares := _take_at_once([_wanted(one, day, dollars) for one in caller.budget_ceilings])) is not None:
@@ -91,14 +91,17 @@ async def reserve(day: date, caller: Caller, ceiling: CostCeiling, dollars: Deci
 
 
 def _wanted(ceilings: Ceilings, day: date, dollars: Decimal, least: Decimal | None = None) -> Wanted:
-    """Makes a call's request for a reservation in the budgets of its key or team; by default, `dollars` are needed."""
+    """Builds the request for a reservation in the budgets of a call's key or team.
+
+    At least `least` dollars are needed; by default, all `dollars`.
+    """
     budgets = ceilings.budgets
     least = dollars if least is None else least
     return Wanted(ceilings.spender, day, dollars, budgets.day, budgets.month, budgets.total, least)
 
 
 def _take_at_once(wanted: Sequence[Wanted]) -> tuple[CallShare, ...] | None:
-    """Reserves a call's dollars from this worker's leases, without waiting; returns None if one of them has too few."""
+    """Reserves a call's dollars from this worker's leases, without waiting; None if a lease has too little."""
     shares: list[CallShare] = []
     for one in wanted:
         share = reservations.take_at_once(one)
@@ -114,8 +117,8 @@ async def _take_all(
 ) -> tuple[Reservation, Decimal]:
     """Reserves dollars in the budgets of a call's key and then of its team; returns the reservation and its dollars.
 
-    These are at most `dollars`, and at least `least`. Raises `BudgetExceeded`, and the errors of `take`; then nothing
-    is reserved.
+    The reserved dollars are at most `dollars`, and at least `least`. Raises `BudgetExceeded` and the errors of `take`;
+    after an error, nothing is reserved.
     """
     # All calls take from the key first: so none of two that wait has what the other one waits for.
     shares: list[CallShare] = []
@@ -142,7 +145,7 @@ async def take(wanted: Wanted) -> BudgetState:
     None if too little is left. Waits up to about `RECALL_SECONDS` if other calls or workers may give dollars back.
 
     Raises:
-        ReservationsUnavailable: the database cannot be asked whether enough is left.
+        ReservationsUnavailable: the database does not answer, so it is unknown whether enough is left.
     """
     standing = await reservations.take(wanted)
     if standing.share is None and not _could_fit(wanted, standing):
@@ -168,9 +171,9 @@ def _could_fit(wanted: Wanted, standing: BudgetState) -> bool:
 
 
 def fit(ceiling: CostCeiling, floor: CostCeiling, dollars: Decimal) -> CostCeiling:
-    """Returns a copy of a call's cost ceiling with its output limited to as many tokens as `dollars` pay for.
+    """Returns a copy of a call's cost ceiling whose output is lowered to as many tokens as `dollars` pay for.
 
-    `floor` is the ceiling with the least output that the key allows, and so the lowest result.
+    `floor` is the ceiling with the least output that the key allows; the result is never lower.
     """
     limit = ceiling.adjustable
     assert limit is not None  # noqa: S101  (only such a call has got less than it asked for)
@@ -183,7 +186,7 @@ def fit(ceiling: CostCeiling, floor: CostCeiling, dollars: Decimal) -> CostCeili
 
 
 def price_of(ceiling: CostCeiling, *, in_named_tier: bool = False) -> Decimal:
-    """Returns the dollars that a call costs if it uses all of its cost ceiling, at the dearest of its models and tiers.
+    """Returns the dollars that a call costs if it uses all of its cost ceiling, at its dearest model and tier.
 
     A call that names no tier is priced in the default tier and, unless `in_named_tier` is true, in those that the
     setting `PROJECT_SERVICE_TIER` allows.
@@ -210,7 +213,7 @@ def price_of(ceiling: CostCeiling, *, in_named_tier: bool = False) -> Decimal:
 
 
 def unpriced_message(model: str, tier: str) -> str:
-    """Returns the error message for a call that names no model, or one without a price, though it has a budget."""
+    """Returns the error message for a call with a budget that names no model, or a model without a price."""
     if not model:
         return "This key or its team has a budget, so its calls must name their model."
     in_tier = f" in the service tier '{tier[:50]}'" if tier else ""
@@ -227,8 +230,8 @@ def refusal(
 
     The message says whose budget it is, and `param` is `team` if it is the team's.
 
-    `dollars` is the most that the call can cost; with `is_limited`, that is its cost with the least output. If the call
-    would fit once the calls in flight have ended, `Retry-After` is short. Otherwise it is the time until the budget
+    `dollars` is the most that the call can cost; with `is_limited`, its cost with the least output. If the budget may
+    suffice once the calls in flight have ended, `Retry-After` is short. Otherwise it is the time until the budget
     begins anew, and the error's `is_final` is true.
     """
     budgets = ceilings.budgets

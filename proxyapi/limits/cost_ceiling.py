@@ -1,20 +1,20 @@
-"""Estimates the most that a call can consume, from its body, before it goes upstream.
+"""Estimates the most that a call can use (tokens, images, …) from its body, before the call is sent upstream.
 
-The estimate is a ceiling, so that no budget is exceeded. What the body does not say is assumed:
+The estimate is a ceiling, so that no budget is exceeded. For facts that the body does not state, it assumes:
 
-* text has a token for each byte that need not be ordinary language, and half a token for any other byte
+* text has half a token for each byte of ordinary language, and one token for any other byte
   (`proxyapi.limits.request_content`). Images, sound and files that the body contains as base64 are not counted as text;
-* an image has the most tokens that OpenAI counts for one, whatever its size; sound is taken to have 8 kbit/s;
+* an image has the most tokens that OpenAI counts for one, whatever its size; sound has 8 kbit/s;
 * output has the tokens that the request allows (`max_tokens` and the like, for each of its choices), or else the
   model's maximum;
 * earlier turns, a stored conversation, a prompt template, a file, and what a hosted tool reads have `SUPPOSED_TOKENS`
   each. A whole context window would be the true ceiling, but keys with small budgets could then make no such call.
-  Tokens beyond are counted when the call has ended.
+  Tokens beyond that are counted when the call has ended.
 
-Where a member is given twice, upstream may use either: the highest value is taken.
+If a member is given twice, upstream may use either value; the higher one is taken.
 
-Facts are those of developers.openai.com/api/docs: models (max output tokens), guides/images-vision, guides/audio,
-guides/image-generation; and of huggingface.co/datasets/JOHNISKING/image-token-cost (one photo sent to each model).
+The facts come from developers.openai.com/api/docs: models (max output tokens), guides/images-vision, guides/audio,
+guides/image-generation; and from huggingface.co/datasets/JOHNISKING/image-token-cost (one photo sent to each model).
 """
 
 from __future__ import annotations
@@ -116,10 +116,10 @@ def ceiling_of(
 ) -> CostCeiling | None:
     """Computes the most that a call can use, its cost ceiling, from its request; returns None for a free call.
 
-    With `is_estimate`, of a name given twice below the body's top level the last value counts.
+    With `is_estimate`, a name may be given twice below the top level of the body; its last value counts.
 
     Raises:
-        RouteNotAllowed: the ledger cannot count the cost of such calls, so a key with a budget may not make them.
+        RouteNotAllowed: the ledger cannot count the cost of calls to this route, so keys with a budget may not use it.
         BadRequest: a JSON object below the top level of the body has a name twice, and `is_estimate` is false.
     """
     if method != "POST" or (route is not None and is_free(method, route.name)):
@@ -153,7 +153,7 @@ def ceiling_of(
 
 
 def output_ceiling(model: str) -> int:
-    """Returns the most tokens that a model can put out in one answer; a usual number if the model is unknown."""
+    """Returns the most output tokens that a model can produce in one answer; a typical number for an unknown model."""
     name = model.lower().removeprefix("ft:")
     found = _CEILING.match(f"{name}-")
     return OUTPUT_CEILINGS[(found.lastindex or 0) - 1][1] if found else USUAL_OUTPUT_CEILING
@@ -162,7 +162,7 @@ def output_ceiling(model: str) -> int:
 class RequestedWork:
     """The content of one request (a JSON body or a form); its methods compute the most that the request can use.
 
-    `limit` describes how the body limits the output; None if such a body cannot.
+    `limit` describes how the body limits the output; None if bodies of this route cannot limit it.
     """
 
     def __init__(self, body: JSONBody | Form | None, limit: OutputLimit | None) -> None:
@@ -189,7 +189,7 @@ class RequestedWork:
         self.limit = limit or OutputLimit("", (), count_answers(self._fields))
 
     def values(self, *names: str) -> list[object]:
-        """Returns the values of these members or form fields of the request, without nulls."""
+        """Returns the values of the request's members or form fields `names`, without nulls."""
         return [value for name in names for value in self._fields.get(name, []) if value is not None]
 
     def texts(self, name: str) -> frozenset[str]:
@@ -197,12 +197,12 @@ class RequestedWork:
         return frozenset(value for value in self.values(name) if isinstance(value, str)) or frozenset({""})
 
     def tools(self) -> Sequence[Mapping[str, object]]:
-        """Returns the JSON objects in `tools`, at any depth, and in nested `tools`, such as those in `input`."""
+        """Returns all JSON objects in the request's lists of `tools`, at any depth of the body, such as in `input`."""
         nested = [part["tools"] for part in self.objects if isinstance(part.get("tools"), list)]
         return [*dictionaries([*self.values("tools"), *nested])]
 
     def count(self, *names: str, otherwise: int) -> int:
-        """Returns the highest positive whole number in the request's members `names`, or else `otherwise`."""
+        """Returns the highest positive whole number in the request's members `names`; `otherwise` if there is none."""
         return max(map(count_in, self.values(*names)), default=0) or otherwise
 
     def conversation(self) -> MaxUsage:
@@ -277,7 +277,7 @@ class RequestedWork:
 
 
 def _named_by_tool(tools: Iterable[Mapping[str, object]], kind: str) -> Iterator[str]:
-    """Yields the model that each of a request's `tools` of the type `kind`, such as `image_generation`, names."""
+    """Yields the models named by those of a request's `tools` that have the type `kind`, such as `image_generation`."""
     for tool in tools:
         if is_one_of(tool, {kind}) and isinstance(model := tool.get("model"), str):
             yield model

@@ -3,8 +3,8 @@
 `limit_counters_in_redis` is the implementation that processes share.
 
 Requests are counted in a moving window (never more than the limit in any 60 seconds). A call in flight counts as one
-slot. Tokens are counted in a fixed window of 60 seconds that begins with its first token, so that tokens known only at
-the end of a call can always be added. A refused call is not counted.
+slot. Tokens are counted in a fixed window of 60 seconds that begins with its first token, because the tokens of a call
+are known only at its end, and must be added even if they exceed the limit. A refused call is not counted.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class CountersUnavailable(Exception):
 class LimitState(NamedTuple):
     """How much of a limit per minute is left: `remaining` of `limit` requests or tokens.
 
-    `reset` is a number of seconds: for requests, until one more is allowed; for tokens, until a new minute begins.
+    `reset` is the number of seconds until one more request is allowed or, for tokens, until the next window begins.
     """
 
     limit: int
@@ -42,8 +42,8 @@ class Verdict:
     """The decision whether a call is within the limits of its key and of the key's team.
 
     `refused_by` names the limit that refuses the call, and `refuser` has the ceilings with this limit; for an admitted
-    call they are empty. `limit_states` says how much is left of the limits per minute: of those of key and team, the
-    one of which less is left.
+    call both are empty. `limit_states` says how much is left of the limits per minute: the key's or the team's,
+    whichever has less left.
     """
 
     limit_states: dict[LimitKind, LimitState] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class LimitCounters(ABC):
 
     # Counts are stored under a name that never changes (`Ceilings.counted_as`).
     async def count_call(self, ceilings: Sequence[Ceilings], lease: str) -> Verdict:
-        """Counts a new call against all limits in `ceilings`, or against none if one refuses it; returns the decision.
+        """Counts a new call against all limits in `ceilings`, or against none if one refuses it; returns the verdict.
 
         For each limit of parallel calls, the call also takes a slot, which is stored under the id `lease`.
         """
@@ -96,7 +96,7 @@ class LimitCounters(ABC):
     async def settle(self, ceilings: Sequence[Ceilings], lease: str, tokens: int) -> None:
         """Counts the tokens of an ended call, even beyond the limits in `ceilings`, and frees the call's slots.
 
-        `lease` is the id of the slots.
+        `lease` is the id under which the slots are stored.
         """
         for one in ceilings:
             if one.parallel_calls is not None:
@@ -108,9 +108,9 @@ class LimitCounters(ABC):
     async def count_requests(self, limits: Sequence[tuple[str, int]]) -> tuple[int | None, list[LimitState]]:
         """Counts one request for each of the spenders in `limits`, or for none of them.
 
-        `limits` are pairs of a spender's name and its limit per minute. The request is counted unless one of the
-        spenders has made as many requests in the last minute. Returns the index of the first such spender, or None if
-        the request was counted, and how much of each limit is left.
+        `limits` are pairs of a spender's name and its limit of requests per minute. If one of the spenders has reached
+        its limit, the request is counted for none. Returns the index of the first such spender, or None if the request
+        was counted; and how much of each limit is left.
         """
 
     @abstractmethod
@@ -119,16 +119,16 @@ class LimitCounters(ABC):
 
     @abstractmethod
     async def add_tokens(self, name: str, limit: int, tokens: int) -> None:
-        """Adds `tokens` to the count of the spender `name` for the current minute.
+        """Adds `tokens` to the count of the spender `name` in its current window of 60 seconds.
 
-        When a minute is over, the count begins anew.
+        When the window is over, the count begins anew.
         """
 
     @abstractmethod
     async def pace(self, name: str, seconds: int) -> float:
-        """Returns 0 if the event `name`, such as a request for a page, may happen now, else the seconds until then.
+        """Asks for permission for the event `name`, such as a request for a page; returns the seconds to wait, or 0.
 
-        All callers together may have the event once in `seconds` seconds. A result of 0 counts as the event.
+        The event is permitted once in `seconds` seconds, for all callers together. A result of 0 counts as the event.
         """
 
     @abstractmethod
@@ -155,7 +155,7 @@ class ProcessCounters(LimitCounters):
         self._paced: dict[str, float] = {}  # when the next event may happen
 
     async def record_admitted_elsewhere(self, ceilings: Sequence[Ceilings], lease: str) -> None:
-        """Counts a call in this process that Redis has admitted: if Redis fails, this process must count alone.
+        """Counts a call in this process that Redis has admitted, since this process must count alone if Redis fails.
 
         `lease` is the id of the call's slots.
         """
@@ -167,7 +167,7 @@ class ProcessCounters(LimitCounters):
                 await self.count_requests([(one.counted_as, one.requests_per_minute)])
 
     def settle_now(self, ceilings: Sequence[Ceilings], lease: str, tokens: int) -> None:
-        """Counts the tokens of an ended call and frees its slots, as `settle` does, for callers that cannot await."""
+        """Counts the tokens of an ended call and frees its slots, like `settle`, but without `await`."""
         for one in ceilings:
             if one.parallel_calls is not None:
                 self.slots[one.counted_as].discard(lease)
@@ -195,7 +195,7 @@ class ProcessCounters(LimitCounters):
         return refuser, states
 
     def _recent_hits(self, name: str, now: float) -> deque[float]:
-        """Returns the times of the requests of the spender `name` in the last minute, oldest first; forgets others."""
+        """Returns the times of the spender's requests in the last minute, oldest first; forgets older ones."""
         hits = self._hits[name]
         while hits and hits[0] <= now - WINDOW_SECONDS:
             hits.popleft()
@@ -236,7 +236,7 @@ class ProcessCounters(LimitCounters):
 def _until_free(hits: deque[float], limit: int) -> float:
     """Returns the time at which a spender will have one more request left for its minute.
 
-    `hits` has the times of the spender's requests in the last minute, oldest first. The result is a time of the same
+    `hits` has the times of the spender's requests in the last minute, oldest first. The result is a time on the same
     clock, or 0 if there are no requests.
     """
     # one more is left when this request is a minute old
@@ -244,6 +244,6 @@ def _until_free(hits: deque[float], limit: int) -> float:
 
 
 def _keep_tighter(states: dict[LimitKind, LimitState], kind: LimitKind, state: LimitState) -> None:
-    """Stores the state of a limit in `states`, unless less is left of the limit of that kind that is there already."""
+    """Stores `state` in `states` as the state of the limit `kind`, unless the one stored there has less left."""
     if kind not in states or state.remaining < states[kind].remaining:
         states[kind] = state

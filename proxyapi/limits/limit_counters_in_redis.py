@@ -1,8 +1,8 @@
 """Counts the limits of keys and teams in Redis, for all processes and hosts together.
 
-A slot for a parallel call is a lease, which ends at a time of Redis's clock: each spender has a sorted set with the
-ids of its leases, and the time at which each one ends. `renew` extends the leases of this process; the leases of a
-process that was killed run out.
+A slot for a parallel call is a lease: a right that ends at a certain time, by the clock of Redis. Each spender has a
+sorted set with the ids of its leases and the time at which each ends. `renew` extends the leases of this process; those
+of a process that was killed expire.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class SharedCounters(LimitCounters):
         return refuser, states
 
     async def _hit_all(self, items: Sequence[tuple[MinuteLimit, str]]) -> int | None:
-        """Counts a request for all limits, or for none; returns the index of the first limit that is reached, or None.
+        """Counts a request for all limits, or for none if one is reached; returns the index of that one, or None.
 
         `items` are pairs of a limit and the name of its spender.
         """
@@ -138,7 +138,7 @@ class SharedCounters(LimitCounters):
         self._unconfirmed.pop((name, lease), None)
 
     def mark_released(self, ceilings: Iterable[Ceilings], lease: str) -> None:
-        """Remembers that Redis may still have slots `lease` of an ended or refused call: `renew` then frees them."""
+        """Remembers slots of an ended or refused call that may still be stored in Redis; `renew` frees them later."""
         for one in ceilings:
             if one.parallel_calls is not None:
                 self._unconfirmed[one.counted_as, lease] = time.monotonic()
@@ -165,22 +165,22 @@ class SharedCounters(LimitCounters):
             self._unconfirmed.pop(place, None)
 
     def forget_ended(self) -> None:
-        """Drops from memory the slots of ended calls that have expired in Redis by now, so need no more freeing."""
+        """Forgets the slots of ended calls that have expired in Redis by now, so that they need not be freed."""
         begin = time.monotonic() - LEASE_SECONDS
         self._unconfirmed = {place: since for place, since in self._unconfirmed.items() if since > begin}
 
 
 class MinuteLimit(RateLimitItemPerMinute):
-    """A limit per minute whose count is stored under the spender's name alone: a new limit keeps the count."""
+    """A limit per minute whose count is stored under the spender's name only, so a new limit keeps the old count."""
 
     def key_for(self, *identifiers: bytes | str | int | float) -> str:
         return "/".join((self.namespace, *map(str, identifiers)))
 
 
 class PreciseRedisStorage(RedisStorage):
-    """The Redis storage of the Python library `limits`, with the gateway's own client of Redis.
+    """The Redis storage of the Python library `limits`, changed to use the gateway's own client of Redis.
 
-    Unlike in the library, the times at which counts expire are read to the millisecond.
+    It also reads the times at which counts expire to the millisecond, which the library does not.
     """
 
     STORAGE_SCHEME = None  # type: ignore[assignment]  # the library need not find this class by a URL

@@ -10,7 +10,7 @@ from proxyapi.limits.limit_counters import LimitKind, LimitState
 
 
 class Names(NamedTuple):
-    """The names of the three headers for one limit per minute: its size, what is left, and the time to its reset."""
+    """The names of the three headers about one limit per minute: the limit, the rest, and the time until its reset."""
 
     limit: str
     remaining: str
@@ -29,9 +29,9 @@ def headers(limit_states: Mapping[LimitKind, LimitState]) -> dict[str, str]:
 
 
 def tightened(passed: Mapping[str, str], limit_states: Mapping[LimitKind, LimitState]) -> dict[str, str]:
-    """Returns upstream's headers for the caller, with the rate limits of the caller's key where the key has less left.
+    """Returns upstream's headers with each rate limit replaced by the key's own, if the key has less of it left.
 
-    `limit_states` says what the key has left, of requests and of tokens. A limit that upstream does not state is added.
+    `limit_states` says how many requests and tokens the key has left. A limit that upstream does not state is added.
     """
     tight = dict(passed)
     for window, state in limit_states.items():
@@ -59,7 +59,7 @@ def duration(interval: float) -> str:
 
 
 def _headers(window: LimitKind, state: LimitState) -> list[tuple[str, str]]:
-    """Returns the names and values of the three `x-ratelimit-*` headers for one limit: of requests or of tokens."""
+    """Returns the three `x-ratelimit-*` headers for one limit (of requests or of tokens), as names and values."""
     names = _NAMES[window]
     return [
         (names.limit, str(state.limit)),

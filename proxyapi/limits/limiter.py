@@ -1,7 +1,7 @@
 """Enforces the limits of keys and teams: admits or refuses a call, and settles it when it ends.
 
-Where `REDIS_URL` is set, Redis counts, for all processes together. Each process counts its own calls as well, and goes
-on with this count alone while Redis is unavailable.
+If `REDIS_URL` is set, Redis counts for all processes together. Each process counts its own calls as well, and uses only
+this count while Redis is unavailable.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ STOP_SECONDS = 2.0
 
 
 class Ticket:
-    """What one call has taken of the limits of its key and of the key's team: slots and, at its end, tokens.
+    """The part of its key's and team's limits that one call has taken: slots and, at its end, tokens.
 
     `lease` is the id of the slots. `limit_states` says how much is left of the limits per minute.
     """
@@ -55,7 +55,8 @@ class Ticket:
     def settle(self, tokens: int = 0) -> None:
         """Frees the slots of an ended call, and counts its `tokens` against its limits per minute.
 
-        Only the first call of this method has an effect. With Redis, a task does the work (`wait_until_settled`).
+        Only the first call of this method has an effect. With Redis, a task does the work; `wait_until_settled` awaits
+        it.
         """
         # A call may be settled early, before its last byte leaves, and once more when everything that it has used is
         # closed.
@@ -108,7 +109,7 @@ class Limiter:
             self._keeper = asyncio.create_task(self._renew_leases(self._link, self._shared))
 
     async def stop(self) -> None:
-        """Closes the connection to Redis after all ended calls were reported to Redis; waits at most `STOP_SECONDS`."""
+        """Closes the connection to Redis, after telling Redis which calls have ended; waits at most `STOP_SECONDS`."""
         if pending := set[asyncio.Task[None]]().union(*self._settlements.values()):
             await asyncio.wait(pending, timeout=STOP_SECONDS)
         if self._keeper is not None and self._link is not None:
@@ -142,10 +143,10 @@ class Limiter:
         return f"per process since {self._link.away_since:%Y-%m-%dT%H:%M:%SZ}"
 
     async def admit(self, caller: Caller, request_id: str, at_end: Callable[[Callable[[], None]], None]) -> Ticket:
-        """Counts a new call against its limits, those of key and team; returns a ticket with what the call has taken.
+        """Counts a new call against the limits of its key and team; returns a ticket for what the call has taken.
 
-        Waits until the ended calls of both are settled. Passes the ticket's `settle`, which frees the slot, to the
-        function `at_end`, which has to call it when the call ends.
+        First waits until earlier calls of key and team are settled. Passes the ticket's method `settle`, which frees
+        the slot, to the function `at_end`, which must call it when the call ends.
 
         Raises:
             RateLimited: one of the limits refuses the call, which then counts against none of them.
@@ -161,9 +162,9 @@ class Limiter:
         return ticket
 
     async def pace(self, name: str, seconds: int) -> float:
-        """Returns 0 if the event `name`, such as a request for a page, may happen now, else the seconds until then.
+        """Asks for permission for the event `name`, such as a request for a page; returns the seconds to wait, or 0.
 
-        The event may happen once in `seconds` seconds; with Redis, in all processes together. A result of 0 counts as
+        The event is permitted once in `seconds` seconds; with Redis, in all processes together. A result of 0 counts as
         the event.
         """
         if self._link is not None and self._shared is not None:
@@ -224,7 +225,7 @@ class Limiter:
     async def _renew_leases(self, link: RedisLink, shared: SharedCounters) -> None:
         """Renews the slots of this process's running calls in Redis every `RENEW_SECONDS`, until cancelled.
 
-        After a failure of Redis, waits `REST_SECONDS`, then finds out in the same way whether Redis is back.
+        After a failure of Redis, waits `REST_SECONDS`, then tries again, which shows whether Redis is back.
         """
         while True:
             await asyncio.sleep(RENEW_SECONDS)
@@ -239,8 +240,8 @@ class Limiter:
 def _refusal(verdict: Verdict) -> RateLimited:
     """Creates the 429 error for a call that a limit of its key, or of the key's team, refuses.
 
-    The message says whose limit it is, and `Retry-After` when to try again; `param` is `team` if it is the team's. The
-    headers state the limits.
+    The message says whose limit it is; `param` is `team` if it is the team's. The headers state the limits, and with
+    `Retry-After` when to try again.
     """
     refuser = verdict.refuser
     assert refuser is not None  # noqa: S101  (the verdict is a refusal)

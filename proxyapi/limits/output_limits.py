@@ -1,6 +1,6 @@
-"""The limit of a call's output tokens: which limit a call states, and the limit that the gateway adds to its body.
+"""Reads the limit of output tokens that a call's body states, and adds one to the body if the gateway needs it.
 
-The gateway adds a limit to a call that states none if its key has a cap on output tokens, or if its budget cannot pay
+The gateway adds a limit to a body that states none, if the key has a cap on output tokens or if the budget cannot pay
 for the longest answer of the model. A body that states a limit is never changed.
 """
 
@@ -57,21 +57,21 @@ class OutputLimit:
         return self.at_most(tokens // self.answers)
 
     def at_most(self, tokens: int) -> int:
-        """Returns `tokens` or, if it is smaller, upstream's default limit for such calls."""
+        """Returns the lower one of `tokens` and the limit that upstream sets if the body states none."""
         # An added limit must not make an answer longer than it would be without.
         return tokens if self.default is None else min(tokens, self.default)
 
     def tokens(self, most: int) -> int:
         """Returns the most output tokens that one answer can have: the highest limit in the body, or else `most`.
 
-        `most` is what the model can put out. It also counts if a limit in the body is no positive integer.
+        `most` is what the model can put out at most. It also counts if a limit in the body is no positive integer.
         """
         values = [value for _, value in self.stated]
         limits = [value for value in values if is_positive_integer(value)]
         return max(limits) if limits and len(limits) == len(values) else most
 
     def check(self, cap: int) -> None:
-        """Checks that each output limit in the body keeps all answers together within `cap` output tokens.
+        """Checks each output limit in the body: all answers together must stay within `cap` output tokens.
 
         Raises:
             OutputLimitExceeded: a limit allows more, or is not a whole number.
@@ -98,11 +98,11 @@ class AddedLimit:
 def limit_by_key(route: Route | None, body: JSONBody | None, cap: int) -> AddedLimit | None:
     """Returns the output limit to add to a call whose key allows `cap` output tokens per call.
 
-    Returns None if the body already states a limit, or if the output of such calls cannot be limited.
+    Returns None if the body already states a limit, or if calls of this route cannot limit their output.
 
     Raises:
-        OutputLimitExceeded: a limit in the body is higher, or is no whole number; or the call asks for more than `cap`
-            answers.
+        OutputLimitExceeded: a limit in the body is above `cap` or is no whole number, or the call asks for more than
+            `cap` answers.
     """
     limit = output_limit_of(route, body)
     if limit is None:
@@ -116,7 +116,7 @@ def limit_by_key(route: Route | None, body: JSONBody | None, cap: int) -> AddedL
 def output_limit_of(route: Route | None, body: JSONBody | None) -> OutputLimit | None:
     """Reads from a call's body which output limits it states, and how the gateway may add one.
 
-    Returns None if the output of such calls cannot be limited.
+    Returns None if calls of this route cannot limit their output.
     """
     names = LIMIT_MEMBERS.get("" if route is None else route.name)
     if names is None or route is None or body is None:
@@ -157,7 +157,7 @@ def add_output_limit(body: JSONBody, limit: AddedLimit) -> JSONBody:
 
 
 def _stated(names: Sequence[str], fields: Mapping[str, Sequence[object]]) -> Iterator[tuple[str, object]]:
-    """Yields the name and the value of each output limit in a body; `names` are the members that can have one.
+    """Yields the name and the value of each output limit in a body; `names` are the members that may state one.
 
     A member that is null states no limit. A member that is given twice yields both values.
     """
@@ -169,9 +169,9 @@ def _stated(names: Sequence[str], fields: Mapping[str, Sequence[object]]) -> Ite
 
 
 def count_in(value: object) -> int:
-    """Converts a value in a request, such as that of `n`, to the whole number that upstream may read: `"5"` becomes 5.
+    """Converts a value in a request, such as that of `n`, to the whole number that upstream may see in it: `"5"` to 5.
 
-    A fraction is rounded up. All but positive numbers become 0.
+    A fraction is rounded up. Values that are no positive numbers become 0.
     """
     if is_positive_integer(value):
         return value

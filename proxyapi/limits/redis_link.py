@@ -1,7 +1,8 @@
-"""The connection to Redis: commands that wait are sent together, and answers are awaited for a limited time.
+"""The connection to Redis, which sends waiting commands together in batches, and waits a limited time for answers.
 
 Invariant: a batch of commands fails after `ANSWER_SECONDS` without an answer. A call may send up to three commands in
-turn, each after a batch that is on its way. After a failure no call waits for Redis until Redis has answered a probe.
+turn, and each may have to wait for the batch before. After a failure, no call waits for Redis until Redis has answered
+a probe.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class RedisLink:
 
     @property
     def may_probe(self) -> bool:
-        """True once `REST_SECONDS` have passed since the last failure of Redis, which may then be probed again."""
+        """True once `REST_SECONDS` have passed since the last failure of Redis, so that Redis may be probed again."""
         return time.monotonic() >= self._rested_at
 
     async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
@@ -75,7 +76,7 @@ class RedisLink:
             self.away_since = None
 
     def _record_failure(self, fault: Exception) -> None:
-        """Records a failure of Redis: postpones the next probe, and begins an outage, with a warning, if there is none.
+        """Records a failure of Redis: postpones the next probe; if no outage has begun yet, begins one, with a warning.
 
         Logs an error, too, if neither Redis nor the network can have caused the failure.
         """
@@ -121,7 +122,7 @@ class PipelinedRedis(Redis):
         await self.aclose(close_connection_pool=True)
 
     async def _send_all(self) -> None:
-        """Sends the waiting commands to Redis, batch after batch, and hands out the answers, until none waits."""
+        """Sends the waiting commands to Redis, batch after batch, until none is left; hands out the answers."""
         while self._waiting:
             batch, self._waiting = self._waiting, []
             pipe = self.pipeline(transaction=False)

@@ -1,9 +1,8 @@
-"""Reads the content of a request for its cost ceiling: the most tokens that a text can be, and what is not text.
+"""Measures the content of a request for its cost ceiling: the most tokens that its texts can have, and its files.
 
-Texts are measured without a tokenizer. With OpenAI's o200k_base there are so many bytes to a token: English 4 to 5, hex
-1.76, base64 1.45, random ASCII 1.35, rare scripts 1.01, lists of digits 1.00. So small letters, spaces and line ends,
-of which ordinary language consists, count half a token a byte. Any other byte counts one, since it may belong to
-anything.
+Texts are measured without a tokenizer. Bytes per token, with OpenAI's o200k_base: English 4 to 5, hex 1.76, base64
+1.45, random ASCII 1.35, rare scripts 1.01, lists of digits 1.00. So each lower-case letter, space and line end, which
+make up ordinary language, counts half a token. Any other byte counts one token, since it may belong to anything.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _ORDINARY = b"abcdefghijklmnopqrstuvwxyz \n"
 
 @dataclass(frozen=True)
 class Form:
-    """What a multipart form's cost depends on: the texts of its fields, and the sizes of its files in bytes."""
+    """The facts that decide the cost of a multipart form: the texts of its fields, and its files' sizes in bytes."""
 
     fields: Mapping[str, Sequence[str]]
     files: Sequence[int]
@@ -44,7 +43,7 @@ class Form:
 
 
 def most_tokens(text: bytes) -> int:
-    """Returns the most tokens that a text (UTF-8 bytes) can have; needs no tokenizer."""
+    """Computes the most tokens that a text (UTF-8 bytes) can have, without a tokenizer."""
     dense = len(text.translate(None, _ORDINARY))
     return dense - (dense - len(text)) // LEAST_BYTES_PER_TOKEN
 
@@ -88,7 +87,7 @@ def is_one_of(part: Mapping[str, object], kinds: set[str]) -> bool:
 
 
 def inline_data(part: object) -> str:
-    """Returns the image, sound or file in a message part, as base64 or a data URL; empty if there is none or a link."""
+    """Returns the base64 or data URL of the image, sound or file in a message part; empty if it has none, or a link."""
     if isinstance(part, dict):
         values = [part.get(name) for name in ("image_url", "file_data", "data", "file")]
         nested = [value.get(name) for value in values if isinstance(value, dict) for name in ("url", "file_data")]
@@ -101,7 +100,7 @@ def inline_data(part: object) -> str:
 def tokens_if_text(texts: Iterable[str]) -> int:
     """Estimates how many tokens the base64 of images, sound or files would have if it were text.
 
-    An estimate that took the whole body for text can be lowered by this number.
+    This number is subtracted from an estimate that has counted the whole body as text.
     """
     return sum(most_tokens(text.encode("utf-8", "surrogatepass")) for text in texts)
 

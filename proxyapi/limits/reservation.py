@@ -1,4 +1,4 @@
-"""What one call has reserved of the budgets of its key and team, and how it is replaced by the call's cost."""
+"""The dollars that one call has reserved of its key's and team's budgets, and their replacement by its real cost."""
 
 from __future__ import annotations
 
@@ -29,15 +29,14 @@ LEASE_FIELDS: dict[SpenderKind, Literal["lease", "team_lease"]] = {"key": "lease
 class Reservation:
     """The dollars of the budgets of a key and its team that are reserved for one call until it ends.
 
-    `shares` are the call's parts of its worker's leases: of the dollars that the worker has reserved for the key, and
-    for the team, in advance. There are none for a call made while the database is away, which is paid from small
-    allowances (`Allowances`).
+    A worker reserves (leases) dollars for a key and a team in advance; `shares` are the call's parts of these leases. A
+    call made while the database is away may have no shares: small allowances pay for it (`Allowances`).
     """
 
     shares: tuple[CallShare, ...]
 
     def record(self) -> CallRecord:
-        """Returns the fields of the call's journal record for its leases: the reserved dollars, and the leases' ids.
+        """Returns the fields about the reservation for the call's journal record: the dollars, and the leases' ids.
 
         Returns an empty record for a call that was admitted while the database was away.
         """
@@ -52,7 +51,7 @@ class Reservation:
             reservations.settle(share, Decimal(0))
 
     def give_up(self) -> None:
-        """Counts all reserved dollars as spent, unless the call is settled: an error may have prevented that."""
+        """Counts all reserved dollars as spent if the call ends without having been settled, because of an error."""
         # Otherwise the worker would take the call for one in flight, and renew its leases as long as it lives.
         for share in self.shares:
             reservations.settle(share, share.dollars)
@@ -60,8 +59,8 @@ class Reservation:
     def settle(self, row: CallRecord) -> CallRecord:
         """Replaces the dollars reserved for a call by its cost, computed from its ledger row.
 
-        While the cost is not known, all reserved dollars count. Returns the fields for the row that have the dollars
-        that the call has used, and the ids of their leases. The result is empty if there are none.
+        If the cost is not known, all reserved dollars count. Returns the fields to add to the row: the dollars used,
+        and the ids of their leases. The result is empty if there are no leases.
         """
         found: CallRecord = {}
         if not self.shares:

@@ -1,7 +1,7 @@
-"""What a call is supposed to have used when upstream has not stated it, from its request and what came of its answer.
+"""Estimates the usage of a call that upstream has not stated, from its request and the part of its answer that came.
 
-`usage.answers.estimate_rules` has the rule. This module reads from the request what the rule needs: the call's cost
-ceiling, the limit of its output and its reasoning effort.
+`usage.answers.estimate_rules` has the rule. This module reads the facts for the rule from the request: the cost
+ceiling, the output limit and the reasoning effort.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ BILLED_BY_LENGTH = "whisper-"  # their usage is a duration (`openai.types.audio.
 
 
 def most_usage(method: str, route: Route | None, body: JSONBody | Form | None, text_size: int) -> MaxUsage | None:
-    """Computes the most that a call without a reservation can use; None if the call is free or is not counted.
+    """Computes the most that a call without a reservation can use; None if it is free or its usage is not counted.
 
-    Of a large JSON body only plain members and short `tools` are read; it is assumed to have `text_size` bytes of text.
+    Of a large JSON body, only plain members and short `tools` are read; its text is assumed to have `text_size` bytes.
     """
     if route is not None and route.name == SPEECH and isinstance(body, JSONBody):
         return _speech(body)
@@ -80,9 +80,9 @@ def _is_soon_read(member: Member) -> bool:
 
 
 def with_length(most: MaxUsage, seconds: float) -> MaxUsage:
-    """Returns a copy of `most`, the most that a transcription can use, lowered to its audio's real length.
+    """Returns a copy of `most`, the most that a transcription can use, lowered to the audio's real length.
 
-    `seconds` is this length.
+    `seconds` is the length of the audio.
     """
     length = min(math.ceil(seconds), most.audio_seconds)
     tokens = math.floor((most.audio_seconds - length) * SOUND_TOKENS_PER_SECOND)
@@ -109,9 +109,9 @@ def _speech(body: JSONBody) -> MaxUsage:
 
 
 def with_one_picture_model(most: MaxUsage, secrets: tuple[str, ...]) -> MaxUsage:
-    """Returns a copy of `most`, the most that a call can use, that names only the dearest of the call's image models.
+    """Returns a copy of `most`, the most that a call can use, with only the dearest of the call's image models.
 
-    The model's name is shortened, and cleared of `secrets`, for the ledger.
+    For the ledger, the model's name is shortened, and `secrets` are removed from it.
     """
     if not most.picture_models:
         return most
@@ -128,7 +128,7 @@ def supposed_tool_use(
 ) -> SupposedUsage:
     """Computes the most that a request's hosted tools can use besides tokens, such as web searches and containers.
 
-    Returns fields of the call's ledger row: `web_searches`, and `other_usage` for the rest; mostly there are none.
+    Returns fields of the call's ledger row: `web_searches`, and `other_usage` for the rest; most calls have neither.
     `secrets` are removed from the name of an image model.
     """
     tools = [tool for value in ([] if body is None else body.values("tools")) if isinstance(value, list)
@@ -148,7 +148,8 @@ def supposed_tool_use(
 def supposed_usage(most: MaxUsage, model: str) -> SupposedUsage:
     """Converts `most`, the most that a call can use, to usage fields of the call's ledger row.
 
-    The row is then priced as if the call had used all of it. All tokens count as the dearest kind, such as audio.
+    With these fields, the row is priced as if the call had used the most. All tokens count as the dearest kind, such as
+    audio.
     """
     # Image tokens have no count of their own: pricing assumes their dearest kind.
     usage = cast(SupposedUsage, _counts(most, model))
@@ -199,7 +200,7 @@ def _counts(most: MaxUsage, model: str) -> Counts:
 
 
 def usage_without_answer(most: MaxUsage, model: str, seconds: float) -> SupposedUsage:
-    """Estimates the usage of a call whose answer has not arrived, or only in part and not as a stream of text.
+    """Estimates the usage of a call whose answer has not arrived, or has arrived in part but not as a text stream.
 
     `most` is the most that the call can use, and `seconds` the time that upstream had, which limits the output. Returns
     usage fields of the call's ledger row.
@@ -208,10 +209,10 @@ def usage_without_answer(most: MaxUsage, model: str, seconds: float) -> Supposed
 
 
 def usage_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str, Sequence[object]]) -> SupposedUsage:
-    """Estimates the usage of a call whose answer states none, as usage fields of the call's ledger row.
+    """Estimates the usage of a call whose whole answer states none, as usage fields of the call's ledger row.
 
-    The output follows from `size`, the bytes of the answer or of its text, up to the limit in `most`; all else is as in
-    `most`. `request` has the values of the request's members by name.
+    The output is computed from `size`, the bytes of the answer or of its text, up to the limit in `most`. All other
+    usage is as in `most`. `request` has the values of the request's members by name.
     """
     counts = supposed_usage(most, model)
     if (limit := counts.get("output_tokens")) is not None:
@@ -226,7 +227,8 @@ def counts_of_streamed_text(model: str, request_size: int, size: int, body: byte
     """Estimates the tokens of a call whose stream has not stated them, for example because it was cut.
 
     Returns the input and output tokens, by name. `request_size` is the number of bytes of text in the request, and
-    `size` that in what came of the answer: with the model's reasoning, if `shows_reasoning`. `body` is the request's.
+    `size` that in the part of the answer that came. `shows_reasoning` says that this part includes the model's
+    reasoning. `body` is the request's body.
     """
     request = _limits_in(body)
     reasoned = 0 if shows_reasoning else reasoning_tokens(model, effort_in(request))
@@ -239,15 +241,15 @@ def counts_of_streamed_text(model: str, request_size: int, size: int, body: byte
 def counts_of_whole_stream(model: str, request_size: int, body: bytes) -> Counts:
     """Estimates the tokens of a call whose streamed response goes on upstream after its caller has left.
 
-    Returns the input and output tokens, by name; the output is all that the request allows. `request_size` is the
-    number of bytes of text in the request, and `body` its whole body.
+    Returns the input and output tokens, by name. The output is the most that the request allows. `request_size` is the
+    number of bytes of text in the request, and `body` the request's whole body.
     """
     # Nobody reads how much text there will be.
     return {"input_tokens": tokens_of_text(request_size), "output_tokens": _most_output(model, _limits_in(body))}
 
 
 def _most_output(model: str, request: Mapping[str, Sequence[object]]) -> int:
-    """Returns the most output tokens of all choices that a request allows: by its own limit, or else by the model's."""
+    """Returns the most output tokens that a request allows for all choices, by its own limit or else the model's."""
     limits = [limit for name in OUTPUT_LIMITS for limit in request.get(name, ()) if is_positive_integer(limit)]
     choices = [count for count in request.get("n", ()) if is_positive_integer(count)]
     return max(limits, default=output_ceiling(model)) * max(choices, default=1)
@@ -267,9 +269,9 @@ def most_of_stream(
 ) -> SupposedUsage:
     """Computes the most that a call can have used whose stream has stated no usage, for example because it was cut.
 
-    Returns usage fields of the call's ledger row. `most` is the most that the whole call can use, `text` what has come,
-    `body` the request's body, and `seconds` the time that upstream had. If the answer was no stream, `text` is None,
-    and `whole_size` is the answer's size in bytes.
+    Returns usage fields of the call's ledger row. `most` is the most that the whole call can use, `text` the text that
+    has come, `body` the request's body, and `seconds` the time that upstream had. If the answer was no stream, `text`
+    is None, and `whole_size` is the answer's size in bytes.
     """
     counts = supposed_usage(most, model)
     if "audio_output" in most.kinds:

@@ -1,7 +1,7 @@
-"""What the management API (`/api`) does with keys and teams, by the same rules as the pages of the admin.
+"""The actions of the management API (`/api`) on keys and teams; they follow the same rules as the pages of the admin.
 
-Each action is one transaction, with its entry in the audit log. In it the token and the rights of its user are looked
-up once more, so nothing is done after they have ended.
+Each action is one transaction, which includes the entry in the audit log. At its beginning the API token and the rights
+of the token's user are read again, so that no action is done after they have ended.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ FIXED_WHEN_REVOKED = ("active", "expires_at")
 
 
 class Resource(NamedTuple):
-    """A table that the management API shows: its model, and the class of its JSON objects."""
+    """A table that the management API shows: its model, and the serializer class of its JSON objects."""
 
     model: type[AccessKey] | type[Team]
     fields: type[SpenderFields]
 
     @property
     def rows(self) -> QuerySet[Any]:
-        """All rows of the table, with what their JSON objects show of other tables."""
+        """All rows of the table, joined with the other tables that their JSON objects need."""
         if self.model is Team:
             return Team.objects.prefetch_related("memberships__user")
         return AccessKey.objects.select_related("team", "owner_user")
@@ -49,7 +49,7 @@ class Resource(NamedTuple):
 
 
 class Task(NamedTuple):
-    """One request to the management API: who asks, about which table and row, and what was sent."""
+    """One request to the management API: the API token, the table and row that it is about, and the fields sent."""
 
     token: ApiToken
     resource: Resource
@@ -78,7 +78,7 @@ class Task(NamedTuple):
 
 
 def list_rows(task: Task) -> Json:
-    """Returns a page of the list of keys or teams, in the order of their names, as OpenAI's lists are.
+    """Returns a page of the list of keys or teams, ordered by name, in the form of OpenAI's lists.
 
     Raises:
         BadRequest: a parameter of the query is unknown or wrong.
@@ -109,7 +109,7 @@ def create(task: Task) -> Json:
     """Creates a key or a team, and returns its JSON object; that of a key has the secret, as `key`.
 
     Raises:
-        AlreadyExists: there is one with this name, or one that looks the same.
+        AlreadyExists: another one has this name, or a name that looks the same.
         ValidationError: a field is wrong.
     """
     fields = task.resource.fields(data=task.sent)
@@ -183,7 +183,7 @@ def rotate(task: Task) -> Json:
 
 
 def revoke(task: Task) -> Json:
-    """Revokes a key for ever, and returns its JSON object; a key that is revoked already stays as it is."""
+    """Revokes a key for ever, and returns its JSON object; does nothing to a key that is revoked already."""
     only_fields(task)
     key: AccessKey = task.find_row()
     if key.revoked_at is None:
@@ -213,10 +213,10 @@ def _set_active(task: Task, active: bool) -> Json:
 
 
 def only_fields(task: Task, *names: str) -> None:
-    """Checks that a request's body has no other fields than these.
+    """Checks that a request's body has no fields except `names`.
 
     Raises:
-        BadRequest: it has one.
+        BadRequest: the body has another field.
     """
     if unknown := sorted(set(task.sent) - set(names)):
         words = f"The field '{unknown[0][:100]}' is unknown."
@@ -224,7 +224,7 @@ def only_fields(task: Task, *names: str) -> None:
 
 
 def already_exists(resource: Resource) -> AlreadyExists:
-    """Creates the error for a new key or team whose name is taken."""
+    """Creates the error 409 for a new key or team whose name is taken."""
     return AlreadyExists(
         f"There is a {resource.word} with this name already, perhaps in another spelling.", param="name"
     )
@@ -252,9 +252,9 @@ def perform(
     `table` is one of `RESOURCES`, `action` one of `ACTIONS`; `sent` is the request's body.
 
     Raises:
-        InvalidBearer: the token has ended since the request began.
-        NotPermitted: the token lacks the scope, or its user the right.
-        NotFound, AlreadyExists, BadRequest: the row is not there, is there already, or a field is wrong.
+        InvalidBearer: the token has expired or was revoked since the request began.
+        NotPermitted: the token has no scope for this action, or its user no right to it.
+        NotFound, AlreadyExists, BadRequest: the row does not exist, exists already, or a field is wrong.
     """
     resource, (right, run) = RESOURCES[table], ACTIONS[action]
     try:
@@ -271,12 +271,12 @@ def perform(
 
 
 def check_rights(token: ApiToken, table: str, right: str) -> None:
-    """Checks that a token's scopes, and the rights that its user has now, allow an action on a table.
+    """Checks that an API token's scopes, and the present rights of its user, allow an action on a table.
 
     `right` is `view`, `add` or `change`; whoever may change may view, too, as in the admin.
 
     Raises:
-        NotPermitted: one of both does not allow it.
+        NotPermitted: the scopes or the user's rights do not allow the action.
     """
     scope = f"{table}:{'read' if right == 'view' else 'write'}"
     if scope not in token.scopes:

@@ -1,7 +1,7 @@
-"""The JSON objects by which the management API (`/api`) shows and changes keys and teams, with the checks of fields.
+"""The JSON objects by which the management API (`/api`) shows and changes keys and teams: their fields and checks.
 
-The rules of a field are those of its column, as on the pages of the admin. An unknown field is refused, since a
-misspelt limit would be no limit. A field that is null gets what it has in a new row.
+Each field has the rules of its column, as on the pages of the admin. An unknown field is refused, since a misspelt
+limit would be no limit. A field sent as null gets the value that it has in a new row.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ NEVER_CHANGES = "A name never changes: the ledger refers to it."
 class SpenderFields(serializers.ModelSerializer[Any]):
     """Base class of the JSON objects of keys and teams: the fields that both have.
 
-    `upstream_key` is only written; null removes it. `own_upstream_key` says whether there is one.
+    `upstream_key` can be set, or removed with null, but is never shown. `own_upstream_key` says whether there is one.
     """
 
     kind = ""  # the value of `object`
@@ -56,10 +56,10 @@ class SpenderFields(serializers.ModelSerializer[Any]):
         return {"object": self.kind, **super().to_representation(row)}
 
     def to_internal_value(self, data: Mapping[str, Any]) -> Any:
-        """Converts the fields that were sent to values of columns, and checks them.
+        """Checks the fields that were sent, and converts them to values of columns.
 
         Raises:
-            ValidationError: a field is unknown or wrong, or a name would change.
+            ValidationError: a field is unknown or wrong, or would change the name.
         """
         writable = {name for name, field in self.fields.items() if not field.read_only}
         if unknown := sorted(set(data) - writable):
@@ -72,14 +72,14 @@ class SpenderFields(serializers.ModelSerializer[Any]):
         return super().to_internal_value(sent)
 
     def _without_value(self, name: str) -> object:
-        """Returns the value that null stands for in a field: null, or what the column has in a new row."""
+        """Returns the value to store for a field sent as null: null, or what the column has in a new row."""
         if self.fields[name].allow_null or name == "name":
             return None
         return "" if name == "upstream_key" else self.Meta.model._meta.get_field(name).get_default()  # type: ignore[attr-defined]  # of the subclasses
 
 
 class TeamOfKey(serializers.SlugRelatedField[Team]):
-    """Field for the name of a key's team. The team must not be archived, unless the key belongs to it already."""
+    """Field with the name of a key's team. It accepts an archived team only if the key belongs to it already."""
 
     def to_internal_value(self, data: object) -> Team:
         team = Team.objects.find(data, lock=False) if isinstance(data, str) and data.isprintable() else None
@@ -92,7 +92,7 @@ class TeamOfKey(serializers.SlugRelatedField[Team]):
 
 
 class OwnerOfKey(serializers.SlugRelatedField[User]):
-    """Field for the user name of the account that owns a key."""
+    """Field with the user name of the account that owns a key."""
 
     def to_internal_value(self, data: object) -> User:
         if not isinstance(data, str) or not data.isprintable():
@@ -101,7 +101,7 @@ class OwnerOfKey(serializers.SlugRelatedField[User]):
 
 
 class KeyFields(SpenderFields):
-    """The JSON object of a key, `key`: without its secret, which only making and rotating it tell."""
+    """The JSON object of a key, `key`. Its secret is not in it; only making or rotating the key shows that."""
 
     kind = "key"
     hint = serializers.ReadOnlyField(source="masked")
@@ -118,7 +118,7 @@ class KeyFields(SpenderFields):
 
 
 class MemberFields(serializers.ModelSerializer[TeamMember]):
-    """The JSON object of a member in that of a team: the name of the user, and the role."""
+    """The JSON object of one member of a team: the user's name, and the role in the team."""
 
     user = serializers.ReadOnlyField(source="user.username")
 
@@ -128,7 +128,7 @@ class MemberFields(serializers.ModelSerializer[TeamMember]):
 
 
 class TeamFields(SpenderFields):
-    """The JSON object of a team, `team`, with its members, who are changed in the admin only."""
+    """The JSON object of a team, `team`, with its members; members can be changed in the admin only."""
 
     kind = "team"
     members = MemberFields(source="memberships", many=True, read_only=True)
@@ -142,7 +142,7 @@ class TeamFields(SpenderFields):
 
 
 def refusal_of(error: serializers.ValidationError | ModelValidationError) -> BadRequest:
-    """Converts an error of the fields' or of a model's checks to the gateway's error 400; `param` names the field."""
+    """Converts an error of a serializer's or a model's checks to the gateway's error 400; `param` names the field."""
     if isinstance(error, ModelValidationError):
         faults = error.message_dict if hasattr(error, "error_dict") else {NON_FIELD_ERRORS: error.messages}
         name, (words, *_) = next(iter(faults.items()))
@@ -156,7 +156,7 @@ def refusal_of(error: serializers.ValidationError | ModelValidationError) -> Bad
 
 
 def _first_fault(detail: Any) -> ErrorDetail:
-    """Returns the first message in the nested lists and dictionaries of an error of the framework's."""
+    """Returns the first message in the nested lists and dictionaries of a Django REST framework error."""
     while not isinstance(detail, str):
         detail = next(one for one in (detail.values() if isinstance(detail, dict) else detail) if one)
     return detail if isinstance(detail, ErrorDetail) else ErrorDetail(detail)

@@ -1,7 +1,7 @@
 """The management API, by which scripts make and change keys and teams: `/api/keys` and `/api/teams`.
 
-A request has an API token, which is made in the admin. It is no call: it has no row in the ledger, and a key of a
-caller opens nothing here. What an action does is in `proxyapi.management.api_actions`.
+A request needs an API token, which is made in the admin; the key of a caller is not accepted. A request is no call, so
+it has no row in the ledger. The actions themselves are in `proxyapi.management.api_actions`.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ ROWS: Schema = {
 
 
 def fields(properties: dict[str, Schema], *required: str) -> dict[str, Schema]:
-    """Builds the description of a request's body, which may have these fields and no others."""
+    """Builds the OpenAPI description of a request's body that may have these fields and no others."""
     body: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
     return {JSON: {**body, "required": [*required]} if required else body}
 
@@ -77,7 +77,7 @@ def fields(properties: dict[str, Schema], *required: str) -> dict[str, Schema]:
 class ManagementView(ProxyView):
     """Base class of the views of the management API: finds the API token, receives the body, and runs an action.
 
-    `table` is the table in question, `keys` or `teams`.
+    `table` is the table that the view is about, `keys` or `teams`.
     """
 
     authentication_classes = (ApiTokenAuthentication,)
@@ -85,7 +85,7 @@ class ManagementView(ProxyView):
     table: ClassVar[str]
 
     async def admit(self, request: ProxyRequest) -> None:
-        """Finds the request's API token, and receives the body of a request that may have one."""
+        """Finds the request's API token, and receives the body, if the request may have one."""
         # The token is first: nothing of a stranger's body is received.
         call = request.call_request
         ApiTokenAuthentication().check_form(request)  # here on the event loop: a stranger gets no thread
@@ -100,7 +100,7 @@ class ManagementView(ProxyView):
         await call.read_body()
 
     def _authenticate(self, request: Request) -> Any:
-        """Returns the caller and the API token of a request. To be called in a thread, since it asks the database."""
+        """Returns the caller and the API token of a request. Call this in a thread, since it queries the database."""
         return ApiTokenAuthentication().authenticate(request)
 
     async def perform(self, request: ProxyRequest, action: str, name: str = "") -> HttpResponse:
@@ -115,7 +115,7 @@ class ManagementView(ProxyView):
 def _perform(
     token: ApiToken, table: str, action: str, name: str, sent: dict[str, Any], query: dict[str, str]
 ) -> dict[str, Any]:
-    """Runs an action of the management API. To be called in a thread."""
+    """Runs an action of the management API. Call this in a thread, since it queries the database."""
     # Imported here: the first request loads it with the framework's fields, and a worker at rest does without.
     from proxyapi.management import api_actions
 

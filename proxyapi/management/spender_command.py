@@ -1,4 +1,4 @@
-"""What the commands about keys and teams share: the types of their options, and what they print.
+"""The shared parts of the commands about keys and teams: the types of their options, and their output.
 
 `SpenderCommand` is their base class: it runs an action, and turns errors into messages.
 """
@@ -30,7 +30,7 @@ class SpenderCommand(BaseCommand):
     """Base class of the commands about keys and about teams: runs one of the class's actions."""
 
     def handle(self, *_args: object, **options: object) -> None:
-        """Runs an action of the command, such as `create` or `list`: the method with its name.
+        """Runs one action of the command, such as `create` or `list`, by calling the method of that name.
 
         Raises:
             CommandError: the action failed. The message says what to correct.
@@ -46,7 +46,7 @@ class SpenderCommand(BaseCommand):
             raise CommandError(f"the database cannot be reached; is the server running? ({reason})") from None
 
     def print_table(self, rows: list[tuple[str, ...]]) -> None:
-        """Prints a table, whose first row has the titles of the columns."""
+        """Prints a table of text; the first of the rows has the titles of the columns."""
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
@@ -54,7 +54,7 @@ class SpenderCommand(BaseCommand):
 
 
 def add_shared_options(create: ArgumentParser) -> None:
-    """Adds the options for what keys and teams have in common to the parser of `create`."""
+    """Adds the options that keys and teams have in common to the parser of the command's action `create`."""
     create.add_argument("name")
     create.add_argument("--note", default="")
     create.add_argument("--tag", dest="tags", action="append", default=[], help="may be repeated")
@@ -110,7 +110,7 @@ def duration(text: str) -> timedelta:
     """Parses a duration in an option of the command line, such as 30m, 24h, 7d or 4w.
 
     Raises:
-        ArgumentTypeError: the text is no such duration.
+        ArgumentTypeError: the text is not of this form.
     """
     match = re.fullmatch(r"([0-9]{1,6})([mhdw])", text)
     if not match:
@@ -119,7 +119,7 @@ def duration(text: str) -> timedelta:
 
 
 def moment(text: str) -> datetime:
-    """Parses a time in an option of the command line: an ISO time (UTC without a zone), or a span from now, such as 7d.
+    """Parses a time in an option of the command line: an ISO time (UTC if it has no zone), or a span from now, like 7d.
 
     Raises:
         ArgumentTypeError: the text is neither a time nor a duration.

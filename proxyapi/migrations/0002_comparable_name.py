@@ -1,7 +1,8 @@
-"""Adds the form of a key's name in which names that read the same are equal, and fills it for the keys there are.
+"""Adds a column with a form of a key's name that is equal for names that look the same, and fills it for all keys.
 
-Of keys whose names read the same already, the oldest gets it, and the others stay without: they go on as they are, and
-no new key gets a name that reads like theirs. The version before this one leaves it empty in the keys that it makes.
+If names of existing keys look the same, only the oldest key gets a value. The others stay without one: they go on
+working, and no new key gets a name that looks like theirs. The version before this one leaves the column empty in keys
+that it makes.
 """
 
 from django.db import migrations, models

@@ -1,4 +1,4 @@
-"""Refuses control characters in tags of keys and teams; changes no table."""
+"""Makes the models refuse control characters in tags of keys and teams; changes no table."""
 
 import django.contrib.postgres.fields
 import proxyapi.team_models

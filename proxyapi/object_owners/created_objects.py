@@ -1,4 +1,4 @@
-"""The objects that one call creates upstream; the owner of each is recorded before the answer with its id leaves."""
+"""The objects that one call creates upstream. The owner of each is recorded before the caller gets the answer."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CreatedObjects:
                 self._made.append(object_id)
 
     def columns(self, objects: CreatedIds | None) -> CallRecord:
-        """Returns the ids of the objects that the call has created, as columns of its ledger row; mostly none.
+        """Returns the ids of the objects that the call has created, as columns of its ledger row; often empty.
 
         `objects` is the reader that has found the ids in the answer. Ids beyond `MAX_RECORDED_IDS` are left out.
         """

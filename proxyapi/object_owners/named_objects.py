@@ -43,9 +43,9 @@ MENTION: Final = Reference("")  # a place whose id is refused only if another ke
 class NamedObjects:
     """The ids of stored objects in one request, such as the file in `file_id`; each `add_` method adds some.
 
-    `references` are the ids that upstream looks up, each with its place and its member's name. `mentions` are other
-    ids, such as those in an earlier answer that is sent back. With `skips_faults`, invalid ids are skipped, not
-    refused. The route's `family`, such as `files`, says what some names mean.
+    `references` are the ids that upstream looks up, each with its place and its member's name. `mentions` are ids that
+    upstream need not look up, such as those in an earlier answer that is sent back. With `skips_faults`, invalid ids
+    are skipped, not refused. The meaning of some names depends on the route's `family`, such as `files`.
     """
 
     def __init__(self, family: str = "", *, skips_faults: bool = False) -> None:
@@ -76,8 +76,8 @@ class NamedObjects:
     def add_field(self, name: str, value: str | None, *, is_whole: bool = True) -> None:
         """Adds the ids of stored objects in a form's field: its value is an id, or JSON that contains ids.
 
-        The name `image[file_id]` means what `file_id` means in JSON. None as the value stands for a file. With
-        `is_whole` false, `value` is only the beginning of the field's text.
+        The name `image[file_id]` is treated like `file_id` in JSON. A `value` of None stands for an uploaded file. If
+        `is_whole` is false, `value` is only the beginning of the field's text.
 
         Raises:
             BadRequest: as `add_body`; also if a file stands in the place of an id, or JSON is cut off or too deep.
@@ -97,7 +97,7 @@ class NamedObjects:
         self.add_body({path[0]: inner})
 
     def add_query(self, query: str, *, is_list: bool) -> None:
-        """Adds the ids of stored objects in a query string; if the request asks for a list, also `after` and `before`.
+        """Adds the ids of stored objects in a query string; if `is_list`, also those in `after` and `before`.
 
         Raises:
             BadRequest: a value in the place of an id cannot be an id, or there are more than `MOST_NAMED` ids.
@@ -113,8 +113,8 @@ class NamedObjects:
     ) -> None:
         """Adds the ids in the members of one JSON object, and puts nested values on `stack`, to be searched later.
 
-        The ids go to `references` or, with `weak`, to `mentions`. `ids` says that the object is a tool call, whose own
-        `id` is not the id of a stored object.
+        The ids are added to `references` or, with `weak`, to `mentions`. `ids` says that the object is a tool call,
+        whose own `id` is not that of a stored object.
         """
         for pair in pairs:
             value = pair[1]
@@ -151,7 +151,7 @@ class NamedObjects:
                 self._refer(one, place, name)
 
     def _read_items(self, value: object, stack: _Stack, *, weak: bool) -> None:
-        """Adds the ids of stored objects in the items of a request's input; an item without content is a stored item.
+        """Adds the ids of stored objects in the items of a request's input; an item without content names a stored one.
 
         With `weak`, the items are those of an earlier answer, which upstream does not look up.
         """
@@ -173,7 +173,7 @@ class NamedObjects:
                 self._read_members(((name, one),), stack, weak=weak or name in mentioned, ids=False)
 
     def _refer(self, value: object, place: Reference, name: str) -> None:
-        """Stores an id with its place in `references`; refuses a value that cannot be an id, by `_fault`."""
+        """Stores an id with its place in `references`; a value that cannot be an id is refused with `_fault`."""
         if not is_object_id(value):
             self._fault(f"Invalid '{_shown(name)}': this can be no id.", param=_shown(name), code="invalid_value")
             return
@@ -191,7 +191,7 @@ class NamedObjects:
             self._fault(f"The request names more than {MOST_NAMED:,} stored objects.")
 
     def _parsed(self, name: str, text: str) -> object:
-        """Parses the text of a form's field as JSON, and returns the value; returns other text unchanged.
+        """Parses the text of a form's field as JSON, and returns the value; returns a text that is not JSON unchanged.
 
         Raises `BadRequest` if the JSON is nested too deep; with `skips_faults` the text is returned instead.
         """
@@ -214,7 +214,7 @@ _PLAIN = _NO_TEXT | {str}
 
 @dataclass(frozen=True, slots=True)
 class _Role:
-    """What a member's name says about its value in a JSON body, for example that it is the id of a file (`place`).
+    """The meaning of a JSON member's value, as its name tells it; for example, that it is the id of a file (`place`).
 
     The tables of `object_places`, such as `OWN_CONTENT` and `ITEMS`, explain the other meanings.
     """
@@ -250,7 +250,7 @@ def _role(name: str) -> _Role:
 
 
 def _place(folded: str) -> Reference | None:
-    """Returns the kind of stored object whose id a member of this name has; None if it has no such id.
+    """Returns which kind of stored object a member of this name refers to by id; None if it refers to none.
 
     `folded` is the name in lower case. `MENTION` stands for an id that upstream need not look up.
     """
@@ -261,7 +261,7 @@ def _place(folded: str) -> Reference | None:
 
 
 def _is_plain(values: list[object]) -> bool:
-    """Returns whether a list is long and has only plain values, so that searching it for ids is needless."""
+    """Returns whether a list is long and has only plain values (no lists or objects), so it cannot contain ids."""
     return len(values) > _LONG_LIST and set(map(type, values)) <= _PLAIN
 
 
@@ -281,7 +281,7 @@ def _ids_in(value: object) -> Iterable[tuple[object, bool]]:
 
 
 def _has_content(kind: str, item: dict[str, object]) -> bool:
-    """Returns whether an item of a request's input has content of its own, instead of referring to a stored item.
+    """Returns whether an item of a request's input has content of its own; otherwise it refers to a stored item.
 
     A message with a role has content even if its `content` is `[]`.
     """

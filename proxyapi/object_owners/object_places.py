@@ -1,12 +1,12 @@
-"""The places in which a request can name an object stored upstream. Data only: `ownership_check` decides.
+"""Tables of the places in which a request can name an object stored upstream; `ownership_check` uses them.
 
-A name stands for a member of a JSON body at any depth, a field of a form, or a name in the query, in any letter case.
-`tests/proxyapi/object_owners/test_object_places.py` reads the SDK's parameter types, and fails for a name that looks
-like that of an id and is not in a table here.
+A name in a table stands for a member of a JSON body at any depth, a field of a form, or a query parameter, in any
+letter case. `tests/proxyapi/object_owners/test_object_places.py` reads the SDK's parameter types, and fails if a name
+that looks like that of an id is in no table.
 
 * `REFERENCES`: upstream reads the object, or continues it. It must belong to the caller's key, or be shared with it.
-* `REFERENCES_OF`: like `REFERENCES`, but in requests of one family only: elsewhere these names are labels that callers
-  choose.
+* `REFERENCES_OF`: like `REFERENCES`, but in requests of one family of routes only. Elsewhere callers choose these
+  names freely.
 * Every other name that ends in `_id` or `_ids`, `id` itself, and `REFERENCES` below `MENTIONS`: an id that upstream
   need not look up, as in an earlier answer that a client sends back. It is refused only if another key made the object.
 * `NO_OBJECTS`: ids that the caller makes up, or that name nothing that a key can create.
@@ -20,7 +20,7 @@ from enum import Enum
 
 
 class PlainString(Enum):
-    """What a plain string means where a request may have either a string or an object with an `id`."""
+    """The meaning of a plain string in a place where a request may have a string or an object with an `id`."""
 
     REFERENCE = "an id that the caller must own"
     MENTION = "an id, or a name that everybody may use"
@@ -31,8 +31,8 @@ class PlainString(Enum):
 class Reference:
     """A place in requests that names a stored object, such as the member `file_id`.
 
-    `words` and `code` are OpenAI's message and error code for an object that does not exist. `text` says what a plain
-    string means here.
+    `words` and `code` are OpenAI's message and error code for an object that does not exist. `text` is the meaning of a
+    plain string in this place.
     """
 
     words: str

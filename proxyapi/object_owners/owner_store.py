@@ -1,11 +1,11 @@
-"""Records the owners of objects stored upstream (responses, files, threads): the key that has created an object.
+"""Records the owners of objects stored upstream (responses, files, threads). An owner is the key that created one.
 
-An owner is recorded before the object's id leaves, as a symbolic link in `DATA_DIR/owners`: a link is made by a single
-system call, is never half written, and is seen by every worker of this host at once. Once the call's row is in the
-database, `usage.journal_shipping.stored_object_rows` has the owner too, and the link is removed. An object that is in
-neither place was not created through this gateway.
+Before the caller gets an object's id, its owner is recorded as a symbolic link in `DATA_DIR/owners`: a link is made by
+a single system call, is never half written, and is seen by every worker of this host at once. Once the call's row is in
+the database, the owner is there too (`usage.journal_shipping.stored_object_rows`), and the link is removed. An object
+that is in neither place was not created through this gateway.
 
-An owner never changes, so a worker keeps the owners that it has read in memory.
+An owner never changes, so a worker caches owners in memory.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ _unknown_until: dict[str, float] = {}
 
 
 def record_owner(object_id: str, key_name: str) -> None:
-    """Records on this host's disk and in memory that the key `key_name` has created a stored object.
+    """Records on this host's disk and in memory that the key `key_name` has created the object, and so owns it.
 
-    An object that has an owner keeps this owner. Raises nothing, even if the disk is full.
+    If the object has an owner already, it keeps this owner. Raises nothing, even if the disk is full.
     """
     if object_id in _owners:
         return
@@ -74,11 +74,11 @@ def record_owner(object_id: str, key_name: str) -> None:
 async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> dict[str, str]:
     """Returns which keys have created these objects, as a dict from object id to the key's name.
 
-    Objects that no key of this gateway has created are left out. So are objects in `others` whose owner only the
-    database knows, while it is unavailable or if it did not know the object within the last minute.
+    Objects that no key of this gateway has created are left out. For an object in `others`, the database is not asked
+    if it did not know the object within the last minute; if the database is unavailable, the object is left out.
 
     Raises:
-        DatabaseUnavailable: only the database can know the owner of an object in `needed`, and it is unavailable.
+        DatabaseUnavailable: the database must be asked for the owner of an object in `needed`, and is unavailable.
     """
     known: dict[str, str] = {}
     needed_unknown = await _read_owners(needed, known)
@@ -103,9 +103,9 @@ async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> di
 
 
 async def sweep_forever() -> None:
-    """Deletes needless links to the owners of stored objects once a minute, until cancelled.
+    """Deletes links to owners of stored objects that the database has, too, once a minute until cancelled.
 
-    Before that, makes the folders of the links readable for this user only.
+    First makes the folders of the links readable for this user only.
     """
     await _maintain(close_folders)
     while True:
@@ -125,7 +125,7 @@ async def _maintain(work: Callable[[], None]) -> None:
 
 
 def sweep(now: float | None = None) -> None:
-    """Deletes the links to owners of stored objects that the database knows as well.
+    """Deletes those links to owners of stored objects whose owners are in the database, too.
 
     Links younger than `MIN_LINK_AGE_SECONDS` stay.
 
@@ -161,7 +161,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _remove(links: dict[str, Path]) -> None:
-    """Deletes the links of objects whose owners the database has; `links` maps object ids to the links' paths."""
+    """Deletes links to owners that the database has, too; `links` maps object ids to the links' paths."""
     for object_id in _makers(links) if links else ():
         links[object_id].unlink(missing_ok=True)
 
@@ -169,7 +169,7 @@ def _remove(links: dict[str, Path]) -> None:
 def _makers(object_ids: Collection[str]) -> dict[str, str]:
     """Reads from the database which keys have created these objects; returns a dict from object id to the key's name.
 
-    Objects without an owner in the database are left out. Run it in a thread of its own.
+    Objects without an owner in the database are left out. Call this in a thread of its own.
     """
     try:
         return makers(object_ids)

@@ -1,11 +1,11 @@
-"""The check of the stored objects that a call names, and of the objects that its answer will create.
+"""Checks that a call may use the stored objects it names, and finds out which objects its answer will create.
 
-`CallView.check_and_send` runs it for both APIs, so no request goes upstream without it. An object belongs to the key
-that created it. An object that no key of this gateway is known to have created is for the built-in key alone, which
-sees everything. A key may read and use, but not change, the objects that an administrator has shared with it
-(`AccessKey.shared_objects`). Models belong to the upstream account: every key may read them, and only the built-in key
-may change or delete one. The administration of the account is for the built-in key, and for callers with an upstream
-key of their own, which upstream limits to its account.
+`CallView.check_and_send` runs the check for both APIs, so no request goes upstream without it. An object belongs to the
+key that created it. If no key of this gateway is known to have created it, only the built-in key (`SECURITY_KEY`) may
+use it, which sees everything. A key may read and use, but not change, the objects that an administrator has shared with
+it (`AccessKey.shared_objects`). Models belong to the upstream account: every key may read them, and only the built-in
+key may change or delete one. The upstream account may be administered by the built-in key, and by callers with an
+upstream key of their own.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ async def check(request: UpstreamRequest, caller: Caller) -> CheckedObjects:
     Returns the ids of these objects, and the reader that will find the ids of new objects in upstream's answer.
 
     Raises:
-        NotFound: an object belongs to another key or to none, which the message does not tell from a missing object.
+        NotFound: an object belongs to another key or to none; the message is the same as for a missing object.
         BadRequest: the value in the place of an id cannot be an id, or the request names too many objects.
         RouteNotAllowed: the call would change a shared object or a model, or administer the upstream account.
         DatabaseUnavailable: only the database knows the owner of an object, and it is unavailable.
@@ -135,7 +135,7 @@ async def check_form(parts: Sequence[PartExcerpt], caller: Caller) -> frozenset[
 def _read_form(parts: Sequence[PartExcerpt], may_be_odd: bool) -> NamedObjects:
     """Returns the ids of stored objects in the fields of a form.
 
-    A value that cannot be an id raises `BadRequest`; with `may_be_odd`, it is skipped.
+    Raises `BadRequest` for a value that cannot be an id; with `may_be_odd`, skips it.
     """
     named = NamedObjects(skips_faults=may_be_odd)
     for part in parts:
@@ -145,7 +145,7 @@ def _read_form(parts: Sequence[PartExcerpt], may_be_odd: bool) -> NamedObjects:
 
 
 async def visibility_test(object_ids: Collection[str], caller: Caller) -> Callable[[str], bool]:
-    """Returns a function that takes one of `object_ids`, and returns whether the caller may see this object.
+    """Returns a function that tells whether the caller may see a given one of the objects `object_ids`.
 
     Raises:
         DatabaseUnavailable: only the database knows the owner of an object, and it is unavailable.
@@ -164,8 +164,7 @@ def is_shared(object_id: str, caller: Caller) -> bool:
 async def _check_owners(route: Route, request: UpstreamRequest, named: NamedObjects, caller: Caller) -> CheckedObjects:
     """Looks up the owners of all objects that a request names, and checks that the caller may use the objects.
 
-    The objects are those in the path, and those in `named`. Builds the result that `check` returns, and raises its
-    errors.
+    The objects are those in the path, and those in `named`. Builds the result of `check`, and raises its errors.
     """
     in_path = [one for one in (route.object_id, *route.unknown_segments[:2]) if one]
     missing = NotFound(IN_PATHS.get(route.family.name, OTHER).words.format(in_path[0][:200] if in_path else ""))
@@ -191,7 +190,7 @@ async def _check_owners(route: Route, request: UpstreamRequest, named: NamedObje
 
 
 def _brings_account(request: UpstreamRequest, caller: Caller) -> bool:
-    """Returns whether the request has brought an upstream key of its own, which will be used for the call."""
+    """Returns whether the request itself has an upstream key, which pays for the call instead of the configured one."""
     # Whoever has that key may see everything in its account, so the gateway need not protect the objects there.
     return request.credentials.api_key not in {settings.OPENAI_API_KEY, caller.upstream_key}
 
@@ -211,11 +210,11 @@ def _check_named(named: NamedObjects, owners: dict[str, str], caller: Caller) ->
 
 
 def _may_follow(route: Route, method: str, owners: dict[str, str], caller: Caller) -> bool:
-    """Returns whether the caller may use a path that OpenAI's reference does not have.
+    """Returns whether the caller may use a path that is not in OpenAI's reference.
 
-    Neither of the path's first two unknown segments may be the id of another key's object. One of them must be the id
-    of an object of the caller's key, unless a POST has only one: that is the name of an action. With GET, objects
-    shared with the caller's key count as its own.
+    Only the path's first two unknown segments count. Neither may be the id of another key's object, and one must be the
+    id of an object of the caller's key. A POST with a single unknown segment is an exception, since the segment names
+    an action. With GET, objects shared with the caller's key count as its own.
     """
     first = route.unknown_segments[:2]
     if any(_is_foreign(one, method, owners, caller) for one in first):
@@ -227,7 +226,7 @@ def _may_follow(route: Route, method: str, owners: dict[str, str], caller: Calle
 
 
 def _is_foreign(object_id: str, method: str, owners: dict[str, str], caller: Caller) -> bool:
-    """Returns whether an object belongs to another key, and the caller's key may not use it with this HTTP method.
+    """Returns whether an object belongs to another key and may not be used by the caller's key with this method.
 
     `owners` maps object ids to the names of keys. A shared object may be used with GET.
     """
@@ -238,9 +237,9 @@ def _is_foreign(object_id: str, method: str, owners: dict[str, str], caller: Cal
 
 
 def _further_segments(route: Route) -> list[str]:
-    """Returns the segments of an unknown path that may be ids of objects and that no other check looks at.
+    """Returns the segments of an unknown path that may be ids of objects and are not checked anywhere else.
 
-    An unknown path is one that OpenAI's reference does not have.
+    An unknown path is one that is not in OpenAI's reference.
     """
     if not route.is_known:
         # `_may_follow` checks the first two unknown segments.
@@ -251,7 +250,7 @@ def _further_segments(route: Route) -> list[str]:
 
 
 def _missing(place: Reference, object_id: str, name: str | None) -> NotFound:
-    """Creates the 404 error for an object that the caller may not name, as if no such object existed."""
+    """Creates the 404 error for an object that the caller may not use; it reads as if there were no such object."""
     return NotFound(place.words.format(object_id[:200]), param=name, code=place.code)
 
 

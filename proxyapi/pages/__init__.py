@@ -1,12 +1,15 @@
-"""Pages and reports beside the API: for visitors, monitors, programs and holders of keys.
+"""Pages and reports beside the API: for visitors, monitoring tools, scripts and holders of keys.
 
-`index` (the front page, `/healthz`, `/readyz`), `docs` (`/docs`, and `/openapi.json`, which `api_description`
-generates), `monitoring` (the log and the runtime, which need the access token), `reports` (`GET /usage`, `/metrics`).
-`my_usage` is the site that the holder of a key opens with the key's secret (`key_sessions`: the cookie), and a person
-with an account (`my_keys`: the keys of a person, and of a team that they lead); `key_usage` is the usage page of one
-key, for that site and for the admin, and `handover` (a folder) what both show once when a key is made. `page_headers`
-has the security headers of these pages. Of the admin are `admin_forms`, the forms of keys and teams, and `team_admin`,
-the pages of teams.
+* `index`: the front page, `/healthz` and `/readyz`.
+* `docs`: `/docs`, and `/openapi.json`, which `api_description` generates.
+* `monitoring`: the log and the runtime facts, which need the access token.
+* `reports`: `GET /usage` and `/metrics`.
+* `my_usage`: the site "My usage" for the holder of a key, who signs in with the key's secret (`key_sessions` has the
+  cookie). `my_keys`: its pages for people with an account, with their keys and those of teams that they lead.
+* `key_usage`: the usage page of one key, for that site and for the admin.
+* `handover` (a folder): the page that shows a new key's secret once.
+* `page_headers`: the security headers of these pages.
+* `admin_forms`, `team_admin`: the admin's forms of keys and teams, and its pages of teams.
 
-Imports everything of this package but `admin` and `urls`, and `usage` for all numbers.
+May import everything of this package but `admin` and `urls`, and `usage` for all numbers.
 """

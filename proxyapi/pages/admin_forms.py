@@ -83,7 +83,7 @@ class SpenderForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptab
 
 
 class AccessKeyForm(SpenderForm):
-    """The form by which the admin creates or changes an access key; offers teams that are not archived, and its own."""
+    """The admin's form for an access key, new or existing; it offers only teams that are active, or the key's own."""
 
     def __init__(self, *args: object, **options: object) -> None:
         super().__init__(*args, **options)  # type: ignore[arg-type]  # Django's arguments, as they are
@@ -105,7 +105,7 @@ class TeamForm(SpenderForm):
 
 
 class RotateForm(forms.Form):
-    """The form for rotating an access key; asks how long the old secret stays valid."""
+    """The form for rotating an access key: the person chooses how long the old secret stays valid."""
 
     grace = forms.ChoiceField(
         label="Keep the old key valid for",

@@ -1,7 +1,7 @@
 """Generates the document of `/openapi.json` from the descriptions in `proxyapi.openapi`, by drf-spectacular.
 
-Loaded when the document is asked for the first time (`proxyapi.pages.docs`): the generator, and what it imports, take
-a fifth of a second and 15 MB, and most workers are never asked.
+This module is loaded with the first request for the document (`proxyapi.pages.docs`). The generator and its imports
+take a fifth of a second and 15 MB, and most workers get no such request.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def describe_api() -> bytes:
 
 @cache
 def _generate() -> bytes:
-    """Generates the OpenAPI document, from the views behind `URLS` and their descriptions."""
+    """Generates the OpenAPI document from the descriptions of the views behind `URLS`."""
     get_resolver(URLS).url_patterns  # noqa: B018  (the attribute loads all views, which add their methods to `METHODS`)
     for method, description in METHODS:
         _decorator_of(description)(method)
@@ -44,7 +44,7 @@ def _generate() -> bytes:
 
 
 def _decorator_of(description: OperationDescription | None) -> Callable[[Callable[..., object]], object]:
-    """Returns drf-spectacular's decorator, which stores a description in the method of a view; None: not listed."""
+    """Returns drf-spectacular's decorator that gives a view's method this description; None hides the method."""
     if description is None:
         return extend_schema(exclude=True)
     responses = {(200, media_type): schema for media_type, schema in (description.answers or {JSON: ANY}).items()}
@@ -66,7 +66,7 @@ def _decorator_of(description: OperationDescription | None) -> Callable[[Callabl
 
 
 class _BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # its base has no types
-    """Base class of the authentication schemes in `/openapi.json`: each one says that a key is a bearer token."""
+    """Base class of the authentication schemes in `/openapi.json`, all of which are bearer tokens."""
 
     # With a scheme for each class, /docs would have several fields that look alike, each for a part of the operations.
     name = BEARER

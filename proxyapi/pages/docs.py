@@ -33,7 +33,7 @@ class OpenAPIView(ProxyView):
 
 
 def describe_api() -> bytes:
-    """Returns the OpenAPI 3.1 document of the gateway's API as JSON. To be called in a thread."""
+    """Returns the OpenAPI 3.1 document of the gateway's API as JSON. Call this in a thread, since it is slow."""
     # Imported here: the first request loads the generator, and a worker at rest does without.
     from proxyapi.pages import api_description
 

@@ -1,4 +1,4 @@
-"""The pages that need no key: the front page, `/healthz`, `/readyz`, and the answer to unknown paths."""
+"""The views that need no key: the front page, `/healthz`, `/readyz`, and the answer to unknown paths."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class IndexView(ProxyView):
 
 
 class LivenessView(ProxyView):
-    """View of `GET /healthz`: shows that the process answers, without asking the database or upstream."""
+    """View of `GET /healthz`: shows that this process answers; asks neither the database nor upstream."""
 
     @openapi.liveness
     async def get(self, request: ProxyRequest) -> HttpResponse:
@@ -37,10 +37,10 @@ class LivenessView(ProxyView):
 
 
 class ReadinessView(ProxyView):
-    """View of `GET /readyz`: status 200 if calls may be sent to this server, and 503 if not.
+    """View of `GET /readyz`: status 200 if this server should get calls, 503 if not.
 
-    If the database or the shipper is down, the server is only `degraded`, since calls go on. A web page of another
-    origin sees the status and no details.
+    If the database or the shipper is down, the answer is `degraded` with status 200, since calls go on. A web page of
+    another origin gets the status without details.
     """
 
     @openapi.readiness
@@ -67,7 +67,7 @@ class ReadinessView(ProxyView):
 
 
 class NotFoundView(ProxyView):
-    """View that answers 404 to all paths without a view of their own, whatever the method."""
+    """View that answers 404 to every path without a view of its own, whatever the method."""
 
     http_method_names = ["get", "post", "put", "patch", "delete", "head", "options", "trace"]  # noqa: RUF012  (Django's attribute)
 

@@ -1,9 +1,9 @@
-"""The sign-in of a key's holder to the site "My usage": a cookie that is valid as long as the secret is.
+"""The sign-in of a key's holder to the site "My usage": a cookie that is valid as long as the key's secret.
 
-The cookie has the key's name, signed with a salt that is made from the digest of the secret. Once the secret has been
-rotated, revoked, or has expired, the keyring no longer accepts it, and the cookie is not valid either.
+The cookie has the key's name, signed with a salt that is made from the digest of the secret. When the secret is
+rotated, revoked or expires, the keyring no longer has this digest, so the cookie ends, too.
 
-Apart from `proxyapi.pages.my_usage`, the pages of the site, because each worker needs it before it makes any page.
+The pages of the site are in `proxyapi.pages.my_usage`. Each worker needs this module before it makes any page.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def find_caller(text: str) -> Caller | None:
 
 
 def secret_of(text: str) -> str:
-    """Returns the secret of a key from the text that was entered in the sign-in form."""
+    """Returns the text that was entered in the sign-in form as a secret: without white space around it, and cut."""
     return text.strip()[:MAX_KEY_CHARACTERS]
 
 
@@ -46,7 +46,7 @@ def digests_in_force(name: str) -> list[str]:
 
 
 def find_signed_in(request: HttpRequest) -> KeyInForce | None:
-    """Returns the key whose holder is signed in to My usage, with the expiry of its secret; None if nobody is."""
+    """Returns the key whose holder is signed in to My usage by the request's cookie; None if nobody is signed in."""
     # The cookie is signed with a secret of the key, and becomes invalid together with it.
     cookie = request.COOKIES.get(COOKIE, "")
     for digest, entry in keyring.in_force(_claimed_name(cookie)).items():

@@ -1,7 +1,7 @@
-"""The usage page of one key: the dashboard narrowed to the key, its budgets and its limits.
+"""The usage page of one key: the dashboard for this key only, with the key's budgets and limits.
 
-Two sites show it: the admin, and the site that the holder of a key opens with the key's secret
-(`proxyapi.pages.my_usage`), whose page has no link to any other key or call.
+Two sites show it: the admin, and "My usage" (`proxyapi.pages.my_usage`), which the holder of a key opens with the key's
+secret. There, the page has no link to any other key or call.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ class CeilingFacts:
 
 @dataclass(frozen=True)
 class KeyFacts:
-    """What the usage page of a key shows besides the usage: name, budgets and limits, of the key and of its team.
+    """The facts on the usage page of a key besides the usage: name, budgets and limits, of the key and of its team.
 
-    `is_own` is true if the key's holder or the lead of its team has opened the page, and false for an administrator;
-    `sees_calls` is false for a lead, who sees no single call. With `owner`, only calls of that owner are shown.
+    `is_own` is true if the page is for the key's holder or for the lead of its team, and false for an administrator.
+    `sees_calls` is false for a lead, who may not see single calls. With `owner`, only calls of that owner are shown.
     """
 
     ceilings: CeilingFacts
@@ -73,7 +73,7 @@ class KeyFacts:
 def page_context(request: HttpRequest, key: KeyFacts, data_url: str) -> dict[str, object]:
     """Returns the template's values for the usage page of a key.
 
-    The open page refreshes itself from `data_url`, which answers with `data_response`.
+    An open page refreshes itself from `data_url`, whose answer is that of `data_response`.
     """
     context = dashboard.dashboard_context(request, data_url, key.name)
     for own in _fragments(request, key).values():
@@ -87,7 +87,7 @@ def data_response(request: HttpRequest, key: KeyFacts) -> JsonResponse:
 
 
 def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, object]]:
-    """Returns the refreshed parts of a key's usage page: a dict from each part's template to its own values."""
+    """Returns the parts of a key's usage page that are refreshed: a dict from the part's template to its values."""
     now = datetime.now(UTC)
     team = {} if key.team is None else {"team": {"name": key.team.name, **budget_context("team", key.team, now)}}
     found: dict[str, dict[str, object]] = {
@@ -105,7 +105,7 @@ def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, objec
 
 
 def budget_context(kind: SpenderKind, found: CeilingFacts, now: datetime) -> dict[str, object]:
-    """Reads what a key or team has spent; returns the values for the template of its budgets and limits."""
+    """Reads the spending of a key or team; returns the values for the template of its budgets and limits."""
     spent = spent_by(kind, [found.name], now.date())[found.name]
     held = dollars(spent.held) if spent.held else ""
     return {"budget_bars": budget_bars(spent, found.budgets), "limits": found.limits, "held": held}

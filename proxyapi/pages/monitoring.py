@@ -1,6 +1,6 @@
-"""The pages that need `ACCESS_TOKEN`: the newest calls, and the versions and limits of this server.
+"""The pages that need the token `ACCESS_TOKEN`: the newest calls, and the versions and limits of this server.
 
-`/health` and `/health2`, which need it too and call upstream, are in `proxyapi.simple_api.health`.
+Two more pages need this token, `/health` and `/health2` in `proxyapi.simple_api.health`, which call upstream.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The pages of "My usage" for a person who is signed in with an account: their keys, and as a lead those of the team.
+"""The pages of the site "My usage" for people with an account: their own keys, and those of teams that they lead.
 
-Who may see and do what is decided by `proxyapi.keys.self_service`: a key that a person may not see is answered like one
-that does not exist.
+`proxyapi.keys.self_service` decides who may see and do what. A key that a person may not see is answered with 404, like
+one that does not exist.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class BudgetForm(forms.Form):
 def for_person(
     view: Callable[Concatenate[HttpRequest, User, P], HttpResponse],
 ) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
-    """Decorator for a view of a signed-in person: sends others to the login, and hides what the person may not see."""
+    """Decorator for a view of a signed-in person: sends others to the login; answers 404 for what is not allowed."""
 
     def answered(request: HttpRequest, /, *args: P.args, **options: P.kwargs) -> HttpResponse:
         if not isinstance(request.user, User):
@@ -79,7 +79,7 @@ def for_person(
 
 
 def show(request: HttpRequest, person: User, form: NewKeyForm | None = None) -> HttpResponse:
-    """Shows a person's keys with what they have spent, those of the teams that they lead, and a form for a new key."""
+    """Shows a person's own keys and those of teams that they lead, with their spending, and a form for a new key."""
     keys = list(self_service.seen_keys(person).order_by("team__name", "name")[:MAX_KEYS])
     summaries = read_summaries([key.name for key in keys], timezone.now())
     led = set(self_service.led_teams(person).values_list("pk", flat=True))
@@ -101,7 +101,7 @@ def show(request: HttpRequest, person: User, form: NewKeyForm | None = None) -> 
 @require_safe
 @for_person
 def usage(request: HttpRequest, person: User, key_id: int) -> HttpResponse:
-    """Shows the usage of one key: of an own one with its newest calls, of a team's without any call."""
+    """Shows the usage of one key: with its newest calls for an own key, without any call for a team's key."""
     key = self_service.seen_keys(person).get(pk=key_id)
     context = key_usage.page_context(request, facts_for(person, key), reverse("my_usage:key_data", args=[key.pk]))
     return render(request, "my_usage/usage.html", {**context, "person": person})
@@ -118,7 +118,7 @@ def data(request: HttpRequest, person: User, key_id: int) -> JsonResponse:
 @require_POST
 @for_person
 def make(request: HttpRequest, person: User) -> HttpResponse:
-    """Makes a key in a team, and shows its secret once; shows the form again with what is wrong."""
+    """Makes a key in a team, and shows its secret once; if the form is wrong, shows the form with the errors."""
     form = NewKeyForm(person, request.POST)
     if form.is_valid():
         facts = form.cleaned_data
@@ -141,7 +141,7 @@ def make(request: HttpRequest, person: User) -> HttpResponse:
 @require_POST
 @for_person
 def rotate(request: HttpRequest, person: User, key_id: int) -> HttpResponse:
-    """Gives a person's own key a new secret, and shows it once; the old one is valid for a day."""
+    """Gives a person's own key a new secret, and shows it once; the old secret stays valid for a day."""
     try:
         key, text = self_service.rotate_key(person, key_id, ROTATION_GRACE)
     except ValidationError:  # it is revoked
@@ -152,7 +152,7 @@ def rotate(request: HttpRequest, person: User, key_id: int) -> HttpResponse:
 @require_POST
 @for_person
 def revoke(request: HttpRequest, person: User, key_id: int) -> HttpResponse:
-    """Revokes an own key, or one of a team that the person leads."""
+    """Revokes a person's own key, or one of a team that they lead."""
     self_service.revoke_key(person, key_id)
     return HttpResponseRedirect(reverse("my_usage:show"))
 
@@ -160,7 +160,7 @@ def revoke(request: HttpRequest, person: User, key_id: int) -> HttpResponse:
 @require_POST
 @for_person
 def set_budget(request: HttpRequest, person: User, key_id: int) -> HttpResponse:
-    """Sets the budget of a key of a team that the person leads; an amount that is none changes nothing."""
+    """Sets the budget of a key of a team that the person leads; an invalid amount changes nothing."""
     form = BudgetForm(request.POST)
     if not form.is_valid():
         return HttpResponse("The budget is no amount of dollars.", status=400, content_type="text/plain")
@@ -175,7 +175,7 @@ def _show_secret(request: HttpRequest, key: AccessKey, text: str, *, is_rotated:
 
 
 def facts_for(person: User, key: AccessKey) -> KeyFacts:
-    """Returns what a person may see of a key: of an own one also their own calls, of a team's only sums."""
+    """Returns the facts that a person may see of a key: calls only of their own keys, sums of a team's keys."""
     facts = KeyFacts.of(key, is_own=True, sees_calls=key.owner_user_id == person.pk)
     # The text of an error may quote a prompt, and the key may have been another person's.
     return replace(facts, owner=person.get_username())

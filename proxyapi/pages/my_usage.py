@@ -1,7 +1,7 @@
-"""The site "My usage", which shows the holder of a key its usage, and a person with an account all of their keys.
+"""The site "My usage": shows the holder of a key its usage, and a person with an account all of their keys.
 
-The key's secret is sent once, in a form; then a cookie stands for it (`proxyapi.pages.key_sessions`). Who has signed in
-so sees no link to another key, and none is mentioned. A person with an account signs in at the login page, and gets the
+The holder sends the key's secret once, in a form, and gets a cookie (`proxyapi.pages.key_sessions`). The pages for a
+holder mention no other key and have no link to one. A person with an account signs in at the login page, and gets the
 pages of `proxyapi.pages.my_keys`.
 """
 
@@ -31,7 +31,7 @@ PageView = Callable[Concatenate[HttpRequest, P], HttpResponse]
 
 
 def private_page(view: PageView[P]) -> PageView[P]:
-    """Decorator for a view of the site My usage: tells browsers not to store the page or run foreign scripts in it."""
+    """Decorator for a view of My usage: tells browsers not to store the page, and not to run foreign scripts in it."""
 
     @wraps(view)
     def answered(request: HttpRequest, /, *args: P.args, **options: P.kwargs) -> HttpResponse:
@@ -71,7 +71,7 @@ def data(request: HttpRequest) -> HttpResponse:
 @sensitive_post_parameters("key")
 @private_page
 def sign_in(request: HttpRequest) -> HttpResponse:
-    """Signs a person in to the site My usage with the secret of a key, sets a cookie, and redirects to the usage.
+    """Signs in the holder of a key by the key's secret: sets a cookie, and redirects to the usage of the key.
 
     If the secret is not valid, shows the form again, with status 403.
     """
@@ -96,7 +96,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
 @require_POST
 @private_page
 def sign_out(request: HttpRequest) -> HttpResponse:
-    """Signs the holder of a key out of the site My usage, by deleting the site's cookie, or else the person."""
+    """Signs out of My usage: deletes the cookie of a key's holder or, if there is none, ends the person's session."""
     # As `show` decides who is signed in: a cookie that is no longer valid must not keep the person signed in.
     entry = key_sessions.find_signed_in(request)
     if entry is None or entry.caller is None:

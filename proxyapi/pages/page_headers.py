@@ -1,4 +1,4 @@
-"""The security headers of the pages outside of the admin: what a browser may load, store, and tell other sites."""
+"""The security headers of the pages outside of the admin: what browsers may load, store, and tell other sites."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ PAGE_HEADERS = {
 
 
 def page_response(html: str) -> HttpResponse:
-    """Returns a response with this HTML and with the security headers of the gateway's pages outside of the admin."""
+    """Returns a response with this HTML, and with the security headers of pages outside of the admin."""
     return HttpResponse(html, headers=PAGE_HEADERS)
 
 
 def render(request: CallRequest, template: str, context: Mapping[str, object] | None = None) -> str:
-    """Renders a template as HTML; links get the path prefix under which clients reach the gateway."""
+    """Renders a template as HTML; its links begin with the path prefix under which clients reach the gateway."""
     before = get_script_prefix()
     set_script_prefix(f"{request.root_path}/")
     try:

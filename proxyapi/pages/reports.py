@@ -39,7 +39,7 @@ _free_reads = asyncio.Semaphore(MAX_PARALLEL_READS)
 class AccessTokenOrKey(BaseAuthentication):
     """Authentication of a request for a report, by `ACCESS_TOKEN` or by an access key.
 
-    The token may see the usage of all keys, and a key its own usage.
+    With the token, the report has the usage of all keys; with a key, that of the key.
     """
 
     def authenticate(self, request: Request) -> tuple[Caller, str]:
@@ -73,7 +73,7 @@ class UsageView(ProxyView):
 class MetricsView(ProxyView):
     """View of `GET /metrics`: the counters of all workers of this host, in Prometheus' text format.
 
-    Cheap enough to be requested often: the database is not used.
+    It does not use the database, so it may be requested often.
     """
 
     authentication_classes = (AccessTokenAuthentication,)
@@ -85,7 +85,7 @@ class MetricsView(ProxyView):
 
 
 def _render_metrics() -> tuple[bytes, str]:
-    """Returns the counters in Prometheus' text format, and the content type of that format; for a thread."""
+    """Returns the counters in Prometheus' text format, and its content type. Call this in a thread."""
     # Imported here: Prometheus' library is loaded by the first request, and a worker that is never asked does without.
     from usage.live import metrics
 

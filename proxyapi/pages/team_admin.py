@@ -1,4 +1,4 @@
-"""The pages of teams in the admin, and the base class that the pages of access keys share with them."""
+"""The admin's pages of teams, and the base class that they share with the admin's pages of access keys."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MOST_SHOWN_KEYS = 100  # on a team's page; the list of keys has all
 
 
 class SpenderAdmin(GuardedAdmin):
-    """Base class of the admin of keys and of teams: neither is ever deleted, and both may have an upstream key."""
+    """Base class of the admin's pages of keys and of teams: rows are never deleted, and may have an upstream key."""
 
     class Media:
         css = {"all": ["usage/pages.css"]}  # noqa: RUF012  (Django's attribute)
@@ -65,7 +65,7 @@ class SpenderAdmin(GuardedAdmin):
     ) -> tuple[QuerySet[Any], bool]:
         """Returns the rows that contain the text, and whether one may be among them twice.
 
-        For the dialog that Ctrl+K opens, these are the first `MOST_FOUND` rows.
+        For the search dialog (Ctrl+K), the result has at most `MOST_FOUND` rows.
         """
         found, has_duplicates = super().get_search_results(request, queryset, search_term)
         match = request.resolver_match
@@ -73,7 +73,7 @@ class SpenderAdmin(GuardedAdmin):
         return (found[:MOST_FOUND] if is_dialog else found), has_duplicates
 
     def save_change(self, row: SpenderColumns, form: SpenderForm) -> None:
-        """Saves the columns of a key or a team that a person has changed in the form, and its upstream key."""
+        """Saves those columns of a key or a team that a person has changed in the form, and its upstream key."""
         account_set = form.set_upstream_key(row)
         row.save(update_fields=[*form.changed_columns, *(["sealed_upstream_key"] if account_set else [])])
 
@@ -207,18 +207,18 @@ class TeamAdmin(SpenderAdmin):
 
     @admin.display(description="spent")
     def spending(self, team: Team) -> str:
-        """Renders a team's spending for the list: a bar for each budget, or of this month if it has no budget."""
+        """Renders a team's spending for the list, as bars: one per budget, or for this month if it has no budget."""
         found: Spent = team.spent  # type: ignore[attr-defined]  # set by TeamChangeList, for the list only
         return _bars(found, team, is_short=True)
 
     @admin.display(description="Spent")
     def spent(self, team: Team) -> str:
-        """Renders a team's spending today, this month and in all for its page, as bars."""
+        """Renders a team's spending for its page, as bars: today, this month and in total."""
         return _bars(spent_by("team", [team.name], timezone.now().date())[team.name], team)
 
 
 def _bars(spent: Spent, team: Team, *, is_short: bool = False) -> str:
-    """Renders a team's spending as bars; with `is_short`, those of its budgets only, or else that of this month."""
+    """Renders a team's spending as bars; with `is_short`, only one per budget, or for this month without budgets."""
     found = budget_bars(spent, team.budgets)
     if is_short:
         found = [bar for bar in found if bar.budget] or [bar for bar in found if bar.span == "month"]

@@ -1,7 +1,8 @@
 """Serves the simple API: `/openai`, `/chatgpt`, `/openai2`, transcriptions, embeddings. The key may be in the body.
 
-There is one small class for each endpoint: `chat`, `responses`, `audio`, `health`. `chat_bodies` makes the bodies of
-`chat` that are not OpenAI's own. The fields of a request that are this gateway's are in `proxyapi.call.gateway_fields`.
+The views, one small class for each endpoint, are in `chat`, `responses`, `audio` and `health`. `chat_bodies` converts
+the bodies of `chat` that do not have OpenAI's form. `proxyapi.call.gateway_fields` reads the fields of a request that
+are meant for the gateway.
 
-Imports `proxyapi.dispatch` and below, not `v1`.
+May import `proxyapi.dispatch` and the folders before it, but not `v1`.
 """

@@ -1,9 +1,9 @@
-"""Serves `POST /openai/audio/transcriptions`: a form up; text, subtitles, JSON or a stream down.
+"""Serves `POST /openai/audio/transcriptions`: takes a form with audio; answers text, subtitles, JSON or a stream.
 
-With the key in a header or in the query, the form goes upstream while it arrives, without the gateway's own fields.
-What they say is needed before anything goes upstream, so a form longer than `BEGINNING_BYTES` must have them in its
-beginning. With the key in the form, all of it is received first. The time limit of a caller ends a call that is still
-arriving upstream, too, even if its key has a budget.
+If the key is in a header or in the query, the form goes upstream while it arrives, without the gateway's own fields.
+These fields are needed before anything goes upstream, so a form longer than `BEGINNING_BYTES` must have them in its
+beginning. If the key is in the form, the whole form is received first. The caller's time limit ends a call whose form
+is still arriving, even if its key has a budget.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ BEGINNING_BYTES = 1024 * 1024
 
 
 class TranscriptionEdits(FormEdits):
-    """The changes to make in a form with audio for upstream: no fields for the gateway, and a default model."""
+    """The changes in a form with audio for upstream: fields for the gateway are removed, a default model is added."""
 
     def is_cut(self, part: PartExcerpt, *, is_whole: bool) -> bool | None:
         name = part.name.decode()
@@ -47,7 +47,7 @@ class TranscriptionEdits(FormEdits):
         return part.file_name is None and name in gateway_fields.GATEWAY_FIELDS
 
     def added_header(self, part: PartExcerpt) -> bytes:
-        """Returns the line `Content-Type: …` to add to the headers of a file without one; empty for other parts."""
+        """Returns the line `Content-Type: …` to add to a file's headers if they have none; empty for other parts."""
         if part.file_name is None or part.media_type:
             return b""
         # By the suffix alone: `mimetypes` reads a name such as `data:…` or `//[…` as a URL, and may raise an error.
@@ -69,12 +69,12 @@ class TranscriptionsView(FormView):
     form: FormUpload
 
     async def receive(self, call: CallRequest, search: KeySearch | None) -> None:
-        """Receives the whole body if `search` must look for the key in it; otherwise leaves the body to `parse`."""
+        """Receives the whole body if `search` must look for the key in it; otherwise `parse` receives it."""
         if search is not None:
             await super().receive(call, search)
 
     async def parse(self, request: ProxyRequest) -> None:
-        """Reads the beginning of the form, or all of a short one, and stores its fields in `request.data`."""
+        """Receives the beginning of the form (all of a short one), and stores its fields in `request.data`."""
         call = request.call_request
         self.call.facts.form = self.form = FormUpload(
             call.incoming_body,
@@ -103,8 +103,8 @@ class TranscriptionsView(FormView):
     async def check_form(self, form: FormUpload) -> None:
         """Checks a whole form and what its key may use, and reserves dollars for the call.
 
-        The form must have a file called `file`, and none of another name. Raises `BadRequest` and `BodyTooLarge` for a
-        fault of the form, and the errors of `admit_form`.
+        The form must have a file called `file`, and no other file. Raises `BadRequest` and `BodyTooLarge` for an
+        invalid form, and the errors of `admit_form`.
         """
         files = [part for part in form.parts if part.file_name is not None]
         if not any(part.name == b"file" and part.file_name for part in files):
@@ -121,9 +121,9 @@ class TranscriptionsView(FormView):
         await self.admit_form(form, route, "")
 
     def check_late_fields(self, form: FormUpload) -> None:
-        """Checks that the fields in `NEEDED_FIRST`, such as `timeout`, stand in the beginning of the form.
+        """Checks that the fields in `NEEDED_FIRST`, such as `timeout`, are in the beginning of the form.
 
-        A later one is accepted if it is empty, or is a `security_key` of the same caller.
+        A later field is accepted if it is empty, or if it is a `security_key` of the same caller.
 
         Raises:
             BadRequest: a field has come too late.

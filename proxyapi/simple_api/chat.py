@@ -1,4 +1,4 @@
-"""Serves `POST /openai`, `POST /chatgpt` and `POST /embeddings`: one JSON body up, one down."""
+"""Serves `POST /openai`, `POST /chatgpt` and `POST /embeddings`, whose requests and answers are JSON objects."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ DEFAULT_EMBEDDING_MODEL = "text-embedding-3-large"
 
 
 class JSONCallView(CallView):
-    """Base class of the views that send upstream a JSON object made from the caller's one."""
+    """Base class of views that send upstream a JSON object, made from the JSON object that the caller sent."""
 
     body_use = BodyUse.WHOLE
     upstream_path: ClassVar[str]
 
     async def upstream_request(self, request: ProxyRequest, body: dict[str, object]) -> UpstreamRequest:
-        """Builds the request for upstream from the caller's JSON text, edited to have just the members in `body`.
+        """Builds the request for upstream: the caller's JSON text, edited to have exactly the members in `body`.
 
-        Also records for the ledger which model `body` names, and whether it asks for a stream. Frees the caller's text.
+        Also records for the ledger the model in `body`, and whether it asks for a stream. Frees the caller's text.
         """
         model = body.get("model")
         self.call.facts.model = model if isinstance(model, str) else ""

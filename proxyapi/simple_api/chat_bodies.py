@@ -1,4 +1,4 @@
-"""Owns the chat bodies of the simple API that are not OpenAI's own: the image of `/openai`, and all of `/chatgpt`."""
+"""Converts chats of the simple API that do not have OpenAI's form: those with an image, and all of `/chatgpt`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def add_image(messages: list[object], image: object) -> list[object]:
 
 
 def image_url(image: object) -> str:
-    """Returns the URL of an image for a chat message: the `url` in `image`, or a `data:` URL of its `base64`.
+    """Returns the URL of an image for a chat message: the `url` in `image`, or a `data:` URL made of its `base64`.
 
     Raises:
         BadRequest: `image` has neither.
@@ -68,7 +68,7 @@ def media_type(encoded: str) -> str:
 
 
 def _parts(content: object) -> list[object]:
-    """Returns the content of a chat message as a list of parts: a text becomes one part, and None an empty list."""
+    """Returns the content of a chat message as a list of parts: for a text, one part; for None, an empty list."""
     if isinstance(content, list):
         return content
     return [{"type": "text", "text": content}] if content else []
@@ -103,7 +103,7 @@ def chatgpt_body(data: Mapping[str, object]) -> dict[str, object]:
 
 
 def chatgpt_answer(completion: bytes) -> bytes:
-    """Converts upstream's chat completion to the answer of `/chatgpt`: a message as in the npm library `chatgpt`.
+    """Converts upstream's chat completion to the answer of `/chatgpt`, in the form of the npm library `chatgpt`.
 
     An answer that is no chat completion is returned unchanged, and so is a very large one.
     """

@@ -1,4 +1,4 @@
-"""Serves `/openai2` and everything under it: the Responses API."""
+"""Serves `/openai2` and all paths below it: the Responses API for clients of the simple API."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class InputTokensView(CompactView):
 class StoredResponseView(CallView):
     """Base class of the views that read, cancel or delete one stored response, whose id is in the URL.
 
-    The body of such a call has only fields for the gateway, such as the key, and does not go upstream.
+    The body of such a call has only fields for the gateway, such as the key, so it is not sent upstream.
     """
 
     body_use = BodyUse.SMALL

@@ -1,12 +1,12 @@
-"""Removes from a streamed chat's answer on `/v1` what is in it only because the gateway asked for the usage.
+"""Removes the usage from a streamed chat's answer on `/v1` if the gateway, not the caller, has asked for it.
 
 The gateway asks (`proxyapi.streams.chat_usage_request`) because the ledger needs the usage. A caller that has not asked
 must not see the difference. `remove_usage` removes what asking adds: the field `"usage": null` of every chunk, and the
 last chunk, which has the usage and no choices. Every other byte stays.
 
-A server may put more than usage into that last chunk (llama.cpp's `timings`, which it would otherwise add to the chunk
-before). Then the chunk stays, without its usage, and its empty list of choices becomes a list with one empty choice:
-callers that did not ask for usage may rely on `choices[0]`.
+Some servers put more than usage into that last chunk (llama.cpp its `timings`, which would otherwise be in the chunk
+before). Then the chunk stays, without its usage. Its empty list of choices becomes a list with one empty choice,
+because callers that did not ask for usage may rely on `choices[0]`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SPACE, _TEXT = rb"[ \t]*+", rb'"(?:[^"\\\r\n]++|\\[^\r\n])*+"'
 
 
 def _balanced(depth: int) -> bytes:
-    """Builds a regular expression for a piece of JSON in one line that closes every bracket it opens.
+    """Builds a regular expression for a piece of JSON in one line in which every bracket that is opened is closed.
 
     Up to `depth` brackets may be nested. Brackets inside strings do not count.
     """
@@ -59,10 +59,10 @@ class Edit(NamedTuple):
 
 
 def remove_usage(events: bytes) -> bytes:
-    """Returns whole events of a streamed chat without the usage, for a caller who has not asked for it.
+    """Returns events of a streamed chat without the usage, for a caller who has not asked for it.
 
-    The result has the bytes that upstream would have sent without being asked. Only a last chunk with more than the
-    usage in it stays, with an empty choice.
+    The result has the bytes that upstream would have sent if it had not been asked. There is one exception: a last
+    chunk with more than the usage in it stays, with an empty choice.
     """
     named = events.count(b'"usage"')
     if not named:
@@ -88,10 +88,10 @@ def remove_usage(events: bytes) -> bytes:
 
 
 def _find_plain(events: bytes) -> tuple[int, int] | None:
-    """Returns the start and the end of `,"usage":null` in the plainest kind of chunk; None for all other events.
+    """Returns the start and the end of `,"usage":null` in a chunk of the plainest form; None for all other events.
 
-    The plainest chunk is one event of one line. Behind the field, its first `}` ends the line. The field may have a
-    space behind its comma and its colon.
+    A chunk of the plainest form is one event of one line, and the first `}` behind the field ends the line. The field
+    may have a space behind its comma and its colon.
     """
     # The closing brace shows that the field is in no inner object. These few searches for bytes take a third of the
     # time of the regular expression `_USUAL`.
@@ -113,9 +113,9 @@ def _find_plain(events: bytes) -> tuple[int, int] | None:
 
 
 def _place(match: re.Match[bytes]) -> tuple[int, int]:
-    """Returns the start and the end of the bytes to remove: a field `usage`, and one comma beside it.
+    """Returns the start and the end of the bytes to remove: a field `usage` and one comma beside it.
 
-    `match` is a match of `_USUAL`. The positions are those in the text that was searched.
+    `match` is a match of the regular expression `_USUAL`. The positions are those in the searched text.
     """
     number = match.lastindex or 0
     start, end = match.span(number)
@@ -123,10 +123,10 @@ def _place(match: re.Match[bytes]) -> tuple[int, int]:
 
 
 def _remove_from(event: Event, events: bytes) -> bytes:
-    """Returns one event of a streamed chat without its usage: no bytes if the event has nothing else.
+    """Returns one event of a streamed chat without its usage; no bytes if nothing else is in the event.
 
-    If the event has choices, only a usage that is null is removed. If it has none, but more than the usage, it gets an
-    empty choice.
+    If the event has choices, only a usage of null is removed. If it has no choices, but more than the usage, it gets
+    one empty choice.
     """
     unchanged = events[event.start : event.end]
     if b'"usage"' not in event.data:
@@ -165,7 +165,7 @@ def _without(members: Sequence[Member], name: str) -> Edit:
 def _edited(event: Event, events: bytes, text: str, edits: Sequence[Edit]) -> bytes:
     """Applies `edits` to the data of a server-sent event, and returns the bytes of the new event.
 
-    A data line that becomes empty is removed. Lines of other fields stay unchanged.
+    A data line that becomes empty is removed. Lines of the event that are no data stay unchanged.
     """
     replaced = [(len(encode(text[: edit.start])), len(encode(text[: edit.end])), encode(edit.text)) for edit in edits]
     pieces, at, offset = [], event.start, 0
@@ -185,8 +185,8 @@ def _edited(event: Event, events: bytes, text: str, edits: Sequence[Edit]) -> by
 def _replace(value: bytes, edits: Sequence[tuple[int, int, bytes]]) -> bytes:
     """Applies edits to one line of an event's data, and returns the new line.
 
-    An edit is `(start, end, new bytes)`, with positions that count from the beginning of this line. An edit may span
-    several lines: its new bytes go into the first of them.
+    An edit is `(start, end, new bytes)`, with positions from the beginning of this line. An edit may span several
+    lines; the first of them gets its new bytes.
     """
     pieces, at = [], 0
     for start, end, new in edits:

@@ -1,8 +1,8 @@
-"""Asks upstream for the usage of a streamed chat whose caller has not asked, since the ledger needs it.
+"""Asks upstream for the usage of a streamed chat if the caller has not asked for it, since the ledger needs it.
 
-Upstream states the usage of a streamed chat only if it is asked for it (OpenAI's reference, `stream_options`):
-`ask_for_usage` adds `stream_options.include_usage` to the body. `usage_requests` knows whether that may be done: by a
-setting, and by upstream's refusals. What it adds to the answer is removed by `proxyapi.streams.chat_usage_removal`.
+Upstream states the usage of a streamed chat only on request (OpenAI's reference, `stream_options`), so `ask_for_usage`
+adds `stream_options.include_usage` to the body. `usage_requests` decides whether to do so: a setting may forbid it, and
+upstream may have refused it. `proxyapi.streams.chat_usage_removal` then removes the usage from the answer.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ NAMES = (b"stream_options", b"include_usage")
 
 
 class UsageRequests:
-    """The decision of one process whether to ask upstream for the usage of streamed chats, for callers who did not ask.
+    """Decides for this process whether the gateway asks upstream for the usage of streamed chats.
 
-    The gateway asks by adding `stream_options.include_usage` to a request.
+    The gateway asks on behalf of callers who have not asked, by adding `stream_options.include_usage` to a request.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class UsageRequests:
 
     @property
     def are_made(self) -> bool:
-        """True while the gateway asks upstream for the usage of streamed chats."""
+        """True while the gateway asks upstream for the usage of streamed chats whose callers have not asked."""
         return bool(settings.INJECT_STREAM_USAGE) and not self.refused
 
     @property
@@ -81,8 +81,8 @@ def ask_for_usage(body: JSONBody) -> JSONBody | None:
 def _ask_in(text: str, members: Sequence[Member]) -> str | None:
     """Returns the JSON text of a chat's body with `stream_options.include_usage` set to true.
 
-    `text` is the body as it came, and `members` are its members, parsed.
-    Returns None if the caller asks for usage already, or if `stream_options` is invalid.
+    `text` is the body as the caller sent it, and `members` are its parsed members. Returns None if the caller asks for
+    usage already, or if `stream_options` is invalid.
     """
     options = [member for member in members if member.name == "stream_options"]
     if not options:

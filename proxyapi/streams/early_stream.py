@@ -1,12 +1,11 @@
 """Begins the answer to a call that asks for a stream before upstream has begun to answer.
 
-A model may think for minutes and send nothing meanwhile, and proxies and clients close silent connections. After
-`SSE_KEEPALIVE_SECONDS` without an answer the caller gets the head of an event stream, status 200, and then a comment
-each time these seconds have passed again. A call that upstream answers sooner, as it nearly always does, gets
-upstream's own head.
+A model may think for minutes and send nothing, but proxies and clients close silent connections. So after
+`SSE_KEEPALIVE_SECONDS` without an answer, the caller gets the head of an event stream with status 200, and then a
+comment every `SSE_KEEPALIVE_SECONDS`. Upstream nearly always answers sooner; then the caller gets upstream's own head.
 
-Once this head has been sent, an answer that is no stream becomes an event: an error in the dialect of the call, any
-other body as the data of one event.
+After an early head, an answer that is no stream is converted to one event: an error to an error event of the kind that
+the call's stream has, any other body to the data of an event.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class EarlyStream:
     """The beginning of an event stream that a caller gets while upstream is silent: a head, then keep-alive comments.
 
     The stream begins `SSE_KEEPALIVE_SECONDS` after this object was made, or later, unless `stop` is called before.
-    `has_begun` tells.
+    `has_begun` tells whether it has begun.
     """
 
     def __init__(self, call: Call, dialect: Dialect) -> None:
@@ -78,8 +77,8 @@ class EarlyStream:
     def _begin(self) -> None:
         """Starts the early stream or, if it is too early, starts the timer again.
 
-        Too early means that the call has not asked for a stream yet, that its request has not arrived whole, or that
-        the caller's socket takes no bytes.
+        It is too early if the call has not asked for a stream yet, if its request has not arrived whole, or if the
+        caller's socket takes no bytes.
         """
         connection = self._call.request.connection
         # The last field of a form may be the one that asks for a stream. A call that asks for none never gets this
@@ -92,7 +91,7 @@ class EarlyStream:
     async def _run(self, request: CallRequest) -> None:
         """Sends the caller the head of a stream, then a comment every `SSE_KEEPALIVE_SECONDS`, until cancelled.
 
-        From now on the call's status in the ledger is that of the head, 200.
+        The ledger row of the call then has the status of this head, 200.
         """
         try:
             self.has_begun = True

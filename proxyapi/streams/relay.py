@@ -1,4 +1,4 @@
-"""The relay of an answer that passes to the caller while upstream still sends it.
+"""Passes (relays) an answer to the caller while upstream is still sending it.
 
 Bytes from upstream are read for the ledger (`proxyapi.call.call`) and passed on. They leave on one of two ways::
 
@@ -13,9 +13,9 @@ Bytes from upstream are read for the ledger (`proxyapi.call.call`) and passed on
                      chunks  → the socket is full: `streams.sending` waits until the caller has taken more
                              → the answer is complete: its row is written (`StreamEnd`), then the last bytes leave
 
-Invariants: bytes pass unchanged and in order. What has left of a stream of events ends with a whole event wherever
-possible, so a comment or an error of the gateway's never lands inside one. The row is written before the bytes that
-complete the answer leave. `end.close` ends, once, whatever has not ended.
+Invariants: bytes pass unchanged and in order. Of an event stream, only whole events are sent wherever possible, so that
+a comment or an error of the gateway never lands inside an event. The row is written before the bytes that complete the
+answer are sent. `end.close` ends the call if nothing else has ended it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class Dialect:
     """The rules of one kind of event stream, such as a chat's.
 
     `error_event` builds an event from an error of the gateway, the call's id, and the events that the caller got last.
-    `trailer` is the stream's last event, added if upstream leaves it out. `to_caller` edits events for the caller.
+    `trailer` is the last event that such a stream must have; it is added if upstream leaves it out. `to_caller` edits
+    events for the caller.
     """
 
     error_event: Callable[[ProxyError, str, bytes], bytes]
@@ -78,9 +79,9 @@ def resumed(dialect: Dialect) -> Dialect:
 class Relay(ABC):
     """Base class of objects that pass one answer of upstream to the caller while it arrives.
 
-    `end` ends the call and writes its ledger row, before the last bytes are sent. `may_comment` says whether a comment
-    may be sent now, and `has_commented` whether one has been sent. `last_sent` is the time (`time.perf_counter()`) when
-    bytes were last sent.
+    `end` ends the call and writes its ledger row, before the last bytes are sent. `may_comment` says whether a
+    keep-alive comment may be sent now, and `has_commented` whether one has been sent. `last_sent` is the time
+    (`time.perf_counter()`) when bytes were last sent.
     """
 
     may_comment = False
@@ -107,8 +108,8 @@ class Relay(ABC):
     async def chunks(self, send_now: SendNow) -> AsyncGenerator[bytes, None]:
         """Passes the answer to the caller: sends bytes by `send_now` where possible, and yields those still to be sent.
 
-        `send_now` returns whether it has sent the bytes. It sends none while the caller's socket has no room. The last
-        bytes are yielded when the call's ledger row is on disk.
+        `send_now` returns whether it has sent the bytes; it sends none while the caller's socket is full. The last
+        bytes are yielded after the call's ledger row was written to disk.
         """
         pass_on = partial(self._pass_on, send_now)
         try:
@@ -138,7 +139,7 @@ class Relay(ABC):
     @property
     @abstractmethod
     def _is_complete(self) -> bool:
-        """True once upstream's final bytes have arrived."""
+        """True once the last bytes of upstream's answer have arrived."""
 
     @abstractmethod
     def _read_chunk(self, chunk: bytes) -> bytes:
@@ -154,16 +155,17 @@ class Relay(ABC):
         return b""
 
     def _final_pieces(self) -> list[bytes]:
-        """Returns the last pieces of the answer for the caller after upstream's stream has ended; often there is none.
+        """Returns the last pieces of the answer for the caller after upstream's stream has ended; often none.
 
-        They are bytes that were held back, a missing last event, or an error event. A cut stream fails the call.
+        The pieces are bytes that were held back, a missing last event, or an error event. If the stream was cut, the
+        call fails.
         """
         return []
 
     def _pass_on(self, send_now: SendNow, chunk: bytes) -> bytes:
         """Reads a chunk of the answer for the ledger, and sends it to the caller if that is possible at once.
 
-        Returns the bytes that were not sent: the caller's socket has no room, or they are the answer's final bytes.
+        Returns the bytes that were not sent, because the caller's socket is full or they are the answer's final bytes.
         """
         ready = self._read_chunk(chunk)
         if not ready or self._is_complete or not send_now(ready):
@@ -244,11 +246,11 @@ class EventRelay(Relay):
         return [piece for piece in pieces if piece]
 
     def _after_event(self, event: bytes) -> bytes:
-        """Returns the gateway's own `event` for sending now, with a blank line in front unless one was sent last."""
+        """Returns the gateway's own `event` to be sent now, after a blank line unless one was sent last."""
         return event if sse.ends_event(self._last_events) else b"\n\n" + event
 
     def _read_json(self, body: bytes) -> bytes:
-        """Reads a JSON body, which upstream has wrongly labelled as an event stream, for the ledger; counts it as sent.
+        """Reads a JSON body for the ledger that upstream has wrongly labelled as an event stream; counts it as sent.
 
         Returns the body for the caller, without secrets if it is an error.
         """
@@ -258,13 +260,13 @@ class EventRelay(Relay):
 
 
 def ends_with_whole_event(events: bytes) -> bool:
-    """Returns whether the last event in these bytes is whole, though no blank line ends it; true without an event."""
+    """Returns whether the last event in these bytes is whole, even without a blank line; True if there is none."""
     found = event_stream.split(events)
     return not found or event_stream.is_whole(found[-1].data)
 
 
 class BodyRelay(Relay):
-    """Object that passes an answer to the caller while it arrives, without parsing it: sound, an image, a file."""
+    """Object that passes an answer that is no event stream (such as sound or a file) to the caller while it arrives."""
 
     @property
     def headers(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Makes the head of every answer to a call: the response's own headers, and those that each answer has."""
+"""Makes the head of every answer to a call: the response's own headers, and those that all answers have."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Head(TypedDict):
 def set_passed_headers(response: HttpResponseBase, headers: Mapping[str, str]) -> None:
     """Replaces all headers of a Django response by `headers`, which come from upstream's answer.
 
-    Names are in lower case. The values must have passed `passed_headers.pass_down`.
+    Names are in lower case. `passed_headers.pass_down` must have checked the values.
     """
     # The private store in which Django keeps headers: Django would check and encode each header once more, which takes
     # 9 µs for eight headers. `tests/proxyapi/streams/test_response_head.py` fails if Django keeps them in another way.
@@ -34,7 +34,7 @@ def set_passed_headers(response: HttpResponseBase, headers: Mapping[str, str]) -
 
 
 class PassedAnswer(HttpResponse):
-    """A Django response with upstream's status, headers and whole body; its content type is upstream's, or none."""
+    """A Django response with upstream's status, headers and whole body, and with upstream's Content-Type, if any."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         # Django's constructor is not called: most of what it does is for pages.
@@ -52,7 +52,7 @@ class PassedAnswer(HttpResponse):
 def fields_of(request: CallRequest, response: HttpResponseBase) -> HeaderFields:
     """Returns the headers of the answer to a call, as pairs of name (in lower case) and value.
 
-    Adds to those of `response` what every answer has, such as `x-proxy-request-id`.
+    They are those of `response`, and those that every answer has, such as `x-proxy-request-id`.
     """
     stored = response.headers._store  # {"vary": ("Vary", "origin")}; reading `items()` takes 15 times as long
     fields = [(name, value) for name, (_, value) in stored.items()]

@@ -1,8 +1,8 @@
 """Sends answers to their callers: whole ones, and streams with comments in the pauses between their chunks.
 
 A stream ends cleanly or by a cut connection. To show that an answer is broken, the final ASGI message is left out:
-uvicorn then closes the socket without a clean end. A caller that takes no more bytes until the deadline is cut off, and
-what waits for it in memory is dropped.
+uvicorn then closes the socket without a clean end. If a caller takes no more bytes until the deadline, its connection
+is cut, and the bytes that wait for it are dropped.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ async def send_whole(request: CallRequest, response: HttpResponse) -> None:
 def time_limit(request: CallRequest) -> AbstractAsyncContextManager[object]:
     """Returns a context manager that limits the time for sending a whole answer.
 
-    Only an answer to HEAD, or to a client whose socket takes no bytes now, gets a limit: other answers need no wait.
+    There is a limit only for HEAD, and if the client's socket takes no bytes now; other answers are sent at once.
     """
     # A client that has sent several requests on one connection may not read the answer to an earlier one. Setting a
     # limit takes a thirtieth of the time of a call.
@@ -108,7 +108,7 @@ class EventStream:
     async def _send_comments(self) -> None:
         """Sends the caller a comment whenever nothing was sent for `SSE_KEEPALIVE_SECONDS`, until cancelled.
 
-        Leaves it out within an event, and while the caller's socket takes no bytes.
+        Sends no comment within an event, or while the caller's socket takes no bytes.
         """
         pause = settings.SSE_KEEPALIVE_SECONDS
         while True:

@@ -1,7 +1,6 @@
-"""Finds where server-sent events end, and makes events and comments of the gateway's.
+"""Finds where server-sent events end, and builds the gateway's own events and comments.
 
-A blank line ends an event, and so do the other marks that `usage.answers.event_stream` lists. That module reads what
-events say.
+A blank line ends an event; `usage.answers.event_stream` lists the other marks that do, and reads the content of events.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ SEQUENCE_NUMBER = re.compile(rb'"sequence_number":\s*([0-9]{1,18})')
 
 
 class EventFramer:
-    """Splitter of a byte stream that returns whole server-sent events: comments or errors can be put between them.
+    """Splitter of a byte stream into whole server-sent events, so that comments or errors can be put between them.
 
-    All bytes come out unchanged and in order. `inside_event` is true if the bytes returned so far end within an event
-    that is too long to be held.
+    All bytes come out unchanged and in order. `inside_event` is true if the bytes returned so far end in the middle of
+    an event, which was too long to be held.
     """
 
     def __init__(self) -> None:
@@ -68,7 +67,7 @@ class EventFramer:
         return rest
 
     def _end_by_single_line_ends(self, chunk: bytes) -> int:
-        """Returns the end of the last whole event in the held bytes, in a stream without blank lines between events.
+        """Returns the end of the last whole event in the held bytes, for a stream without blank lines between events.
 
         Returns 0 for other streams, and if fewer than two events are held.
         """
@@ -104,7 +103,7 @@ def ends_event(events: bytes) -> bool:
 
 
 def comment_after(events: bytes) -> bytes:
-    """Returns a comment that can be sent behind `events`, the whole events that were sent last.
+    """Returns a keep-alive comment that can be sent behind `events`, the whole events that were sent last.
 
     The comment ends with a blank line, unless the events have no blank lines between them.
     """
@@ -149,7 +148,7 @@ def responses_error(error: ProxyError, request_id: str, last_events: bytes) -> b
 def error_object(error: ProxyError, request_id: str, last_events: bytes) -> bytes:
     """Converts an error of the gateway to an error event for chats, transcripts and images: `data: {"error": …}`.
 
-    `last_events` makes no difference: these events have no numbers.
+    `last_events` is not used, since these events have no sequence numbers.
     """
     # the SDK raises it as `APIError`
     return b"data: " + json.dumps(error.body(request_id)).encode() + b"\n\n"

@@ -1,8 +1,8 @@
-"""The end of an answer that passes while it arrives: its row is written before the answer's last bytes leave.
+"""Ends a call whose answer is relayed while it arrives: writes its row before the answer's last bytes are sent.
 
-A caller that has the whole answer therefore finds its call in the ledger, whatever happens afterwards. `relay` sees the
-last bytes coming and holds them back until `StreamEnd.finish` has returned. An answer that breaks off, is cancelled
-or has no body ends here, too: once, in whichever way comes first.
+So a call whose caller has the whole answer is in the ledger, whatever happens afterwards. `relay` holds the last bytes
+back until `StreamEnd.finish` has returned. An answer that breaks off, is cancelled or has no body ends here, too. Each
+call ends once, in whichever way comes first.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from usage.models import Outcome
 
 
 class StreamEnd:
-    """The end of one call whose answer passes to the caller while it arrives; records how the call has ended.
+    """Recorder of the end of one call whose answer is relayed to the caller while it arrives.
 
-    Only the first end counts. `is_broken` is true if the caller does not get the whole answer: then the connection must
-    be cut.
+    Only the first end counts. `is_broken` is true if the caller does not get the whole answer, so that its connection
+    must be cut.
     """
 
     def __init__(self, call: Call, answer: UpstreamAnswer) -> None:
@@ -28,7 +28,7 @@ class StreamEnd:
     async def finish(self) -> None:
         """Ends a call whose answer has arrived whole, and waits until the call's ledger row is on disk.
 
-        The call's outcome is an error of upstream if the answer states one, and else a success.
+        If the answer states an error, the call's outcome is an error of upstream, else a success.
         """
         self._call.facts.mark_upstream_ended()
         await self._call.keep_bodies()
@@ -49,6 +49,6 @@ class StreamEnd:
         self._call.fail(error, status=self._answer.status)
 
     def close(self) -> None:
-        """Closes upstream's answer; a call that has not ended ends as cancelled by its caller."""
+        """Closes upstream's answer. If the call has not ended yet, it ends as cancelled by its caller."""
         self._call.end(Outcome.CLIENT_CANCELLED, self._answer.status)
         self._answer.close()

@@ -1,9 +1,10 @@
 """The pace of answers to senders who have shown no valid key and have not signed in.
 
 The smallest request takes a tenth of a millisecond of CPU, and one network line can carry thousands a second. So a
-worker answers `PROMPT_PER_WORKER` of them per second at once, `PROMPT_PER_NETWORK` for each client network; the others
-are answered late. A client that waits for its answers then asks no faster; one that does not wait is bounded by its
-connections. Nothing is refused: a probe or a visitor is never that fast, and during an attack waits a second longer.
+worker answers only `PROMPT_PER_WORKER` such requests per second at once, and `PROMPT_PER_NETWORK` of each client
+network. Later ones get their answers late. A client that waits for its answers then asks no faster, and one that does
+not wait is limited by its number of connections. Nothing is refused: health checks and visitors are never that fast,
+and during an attack they only wait a second longer.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ WAITING_PER_DELAY = 500
 
 
 class StrangerPace:
-    """The pace of one worker's answers to clients without a valid key: answers beyond a number per second are late.
+    """The pace of one worker's answers to clients without a valid key: beyond a number per second, answers are late.
 
     For use from the worker's event loop only.
     """
@@ -35,7 +36,7 @@ class StrangerPace:
         self.waiting = 0
 
     def delay(self, address: str) -> float:
-        """Counts an answer to a client without a valid key; returns the seconds to delay it, which are mostly 0."""
+        """Counts an answer to a client without a valid key; returns the seconds by which to delay it, mostly 0."""
         second = int(self._clock())
         if second != self._second:
             self._second, self._prompt = second, 0

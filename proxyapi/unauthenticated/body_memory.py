@@ -1,8 +1,9 @@
 """The memory for request bodies whose sender is not known yet: one budget per worker, `STRANGER_BYTES`.
 
-Invariants: a share returns its bytes exactly once, however the request ends; while no body is arriving the budget is
-unused. A client (`proxyapi.unauthenticated.client_network`) is counted with at most half of the budget, so no client
-can use all of it; a client that holds more than its half is refused, and others are not. Used from the event loop only.
+Invariants: the memory counted for a request is freed exactly once, however the request ends; while no body arrives,
+none is counted. One client (`proxyapi.unauthenticated.client_network`) counts with at most half of the budget, so that
+no client can use all of it. A client that uses more than its half is refused; others are not. Use this from the event
+loop only.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from proxyapi.unauthenticated.client_network import client_network
 class StrangerBudget:
     """The memory that one worker may use for request bodies whose senders have shown no valid key yet.
 
-    `limit` is the most bytes that may be in use, and `bytes_in_use` the bytes that are. A client's network counts there
-    with at most half of `limit`.
+    `limit` is the most bytes that may be in use, and `bytes_in_use` the number in use. In `bytes_in_use`, the network
+    of one client counts with at most half of `limit`.
     """
 
     def __init__(self, limit: int) -> None:
@@ -30,9 +31,9 @@ class StrangerBudget:
 
     @contextmanager
     def share(self, address: str) -> Iterator[Share]:
-        """Context manager with a `Share`, which counts the memory of one request's body until its sender shows a key.
+        """Context manager that yields a `Share`: it counts the memory of one request's body until its sender is known.
 
-        `address` is the client's. After the `with` block, the memory counts as free again.
+        `address` is the client's address. After the `with` block, the memory counts as free again.
         """
         share = Share(self, client_network(address))
         try:
@@ -80,10 +81,10 @@ class Share:
         self._budget.change(self.network, size)
 
     def check_room(self) -> None:
-        """Checks that there is memory for more of this request's body, whose sender has shown no valid key yet.
+        """Checks that there is memory for more of this request's body while its sender has shown no valid key.
 
         Raises:
-            TooManyStrangers: such bodies use up all their memory, or those of this network more than half of it.
+            TooManyStrangers: bodies without a key use all of the memory, or those of this network more than half of it.
         """
         if not self._budget.has_room(self.network):
             raise TooManyStrangers

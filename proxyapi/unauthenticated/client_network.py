@@ -1,7 +1,7 @@
-"""The network of a client: the unit in which limits on strangers are counted.
+"""Finds the network of a client, by which limits on senders without a valid key are counted.
 
-One subscriber has one IPv4 address, or one /64 of IPv6 at least, so the addresses of a /64 are one client. Hosting
-providers assign whole /48s: `client_site` is that larger unit, for a second and higher limit.
+An internet subscriber has one IPv4 address, or at least one /64 network of IPv6, so all addresses of a /64 count as one
+client. Hosting providers assign whole /48 networks; `client_site` returns these, for a second and higher limit.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""The search for a valid key in a body whose sender is not known yet, so that no parser runs for a stranger.
+"""Searches for a valid key in a body whose sender is not known yet, so that no parser runs for unknown senders.
 
-Only the places of a key are searched: the JSON member `security_key`, or the form field of that name. At most
-`MAX_PLACES` of them are looked at in a body, with one digest each. A key that is found shows that the sender knows one,
-so that the body may be parsed; the parsed member or field then identifies the caller
-(`proxyapi.dispatch.authentication`).
+Only the places where a key can be are examined: JSON members and form fields called `security_key`. At most
+`MAX_PLACES` of them are examined in a body, with one digest each. If a valid key is found, the body may be parsed; the
+parsed member or field then identifies the caller (`proxyapi.dispatch.authentication`).
 """
 
 from __future__ import annotations
@@ -43,8 +42,8 @@ class KeySearch:
     def finds_key(self, data: bytes, *, is_last: bool) -> bool:
         """Searches the next piece of a request's body for a valid key; returns whether one has been found.
 
-        A key may begin in one piece and end in the next. `is_last` says that no piece follows. No more than
-        `MAX_PLACES` places of a body are looked at.
+        A key may begin in one piece and end in the next. `is_last` says that no piece follows. At most `MAX_PLACES`
+        places of a body are examined.
         """
         text = self._kept + data
         self._kept = b""
@@ -67,7 +66,7 @@ class KeySearch:
         return False
 
     def _value(self, raw: bytes) -> str:
-        """Converts the value of a JSON member or form field, which may be a key, to text; decodes the usual escapes."""
+        """Converts the raw value of a member or field that may be a key to text; decodes the usual escapes."""
         text = raw.decode("utf-8", "replace")
         if self._is_form or "\\" not in text:
             return text

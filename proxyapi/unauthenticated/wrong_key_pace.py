@@ -1,9 +1,9 @@
-"""The pace of wrong keys: after `INVALID_KEYS_PER_MINUTE` refusals a client network gets 429 for the next ones.
+"""Slows down wrong keys: after `INVALID_KEYS_PER_MINUTE` refusals, a client network gets 429 for further ones.
 
-Only refusals are counted and slowed down: a valid key passes at once from every address, since all people behind an
-office or a proxy share one. A 429 says nothing about whether the key exists.
+Only wrong keys are counted and slowed down. A valid key passes at once from every address, since all people of an
+office or behind a proxy share one. A 429 does not tell whether the key exists.
 
-A log line per minute and network has the number of refusals; the keys themselves are not kept.
+A log line per minute and network has the number of refusals; the wrong keys are not stored.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ MAX_LINES = 20  # per sweep: a client with many addresses must not fill the log
 
 @dataclass
 class RefusalWindow:
-    """How many requests of one network were refused for a missing or wrong key within a minute.
+    """The number of requests of one network that were refused for a missing or wrong key within a minute.
 
-    The minute begins at `began`, with the first of them; `time.monotonic` seconds.
+    The minute begins with the first of them, at `began` (`time.monotonic` seconds).
     """
 
     began: float
@@ -67,7 +67,7 @@ class RefusalPace:
     def count(self, address: str) -> float:
         """Counts a request with a missing or wrong key; returns 0 while there are few from the client's network.
 
-        After more than `INVALID_KEYS_PER_MINUTE`, returns the seconds until the count starts again.
+        After more than `INVALID_KEYS_PER_MINUTE`, returns the seconds until the count starts anew.
         """
         now = time.monotonic()
         network = client_network(address)
@@ -86,12 +86,12 @@ class RefusalPace:
         return max(1.0, window.began + WINDOW_SECONDS - now)
 
     def _schedule_sweep(self) -> None:
-        """Schedules `_log_ended` for later, unless it is scheduled already."""
+        """Schedules the logging of ended minutes (`_log_ended`) for later, unless it is scheduled already."""
         if self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._log_ended)
 
     def _log_ended(self) -> None:
-        """Logs and forgets the number of refused requests for each network whose minute is over.
+        """Logs the number of refused requests of each network whose minute is over, then forgets the number.
 
         Schedules itself again while some network's minute goes on.
         """

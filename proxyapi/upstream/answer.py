@@ -1,4 +1,4 @@
-"""One answer of upstream: its head, and its body as it arrives or whole."""
+"""One answer of upstream: its head, and its body, which is read whole or while it arrives."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class UpstreamAnswer:
 
     @property
     def is_text(self) -> bool:
-        """True if the answer's Content-Type is JSON or any text but an event stream, or is missing."""
+        """True if the answer's Content-Type is JSON or text (but no event stream), or is missing."""
         # Such an answer is read whole before it is passed on; sound, files and streams of events pass while they
         # arrive.
         kind = self.content_type.lower()
@@ -39,7 +39,7 @@ class UpstreamAnswer:
 
     @property
     def length(self) -> int | None:
-        """The length of the answer's body in bytes, by its Content-Length; None if unknown or the body is encoded."""
+        """The length of the body in bytes, by its Content-Length; None if unknown, or if the body is encoded."""
         stated = self._exchange.headers.get("content-length", "")
         # The gateway decodes such a body, which changes its length.
         encoded = "content-encoding" in self._exchange.headers
@@ -79,10 +79,11 @@ class UpstreamAnswer:
         return self._body
 
     async def begins_as(self, reads: Callable[[bytes], bool | None]) -> bool:
-        """Tests the beginning of upstream's body with the function `reads`, and returns the verdict.
+        """Tests the beginning of upstream's body with the function `reads`, and returns the result.
 
-        `reads` gets the first bytes of the body, and returns True, False or, to get more of them, None. A body that
-        ends too early gives False. `chunk` and `read` return the tested bytes later. Raises the errors of `chunk`.
+        `reads` gets the first bytes of the body, and returns True, False, or None to get more bytes. If the body ends
+        before a decision, the result is False. `chunk` and `read` return the tested bytes later. Raises the errors of
+        `chunk`.
         """
         try:
             while (begins := reads(self._start)) is None and (piece := await self._chunk(bytes)):
@@ -93,9 +94,9 @@ class UpstreamAnswer:
         return bool(begins)
 
     async def chunk(self, sink: Sink = bytes) -> bytes:
-        """Gives the pieces of upstream's body to `sink`, until `sink` leaves some bytes; returns these bytes.
+        """Passes the pieces of upstream's body to the function `sink` until it leaves some bytes; returns those.
 
-        `sink` gets a piece and returns the bytes that it did not take. The result is empty at the end of the body.
+        `sink` gets a piece, and returns the bytes that it could not take. The result is empty at the end of the body.
         Raises `UpstreamUnreachable` if the connection breaks, and `UpstreamTimeout` if the bytes come too late.
         """
         if self._start:
@@ -105,9 +106,9 @@ class UpstreamAnswer:
         return await self._chunk(sink)
 
     async def _chunk(self, sink: Sink) -> bytes:
-        """Gives pieces of upstream's body to `sink`, as `chunk` does, but not the beginning that `begins_as` has read.
+        """Passes pieces of upstream's body to `sink`, like `chunk`, without the beginning that `begins_as` has read.
 
-        Raises a fault of the connection as the error that the caller gets.
+        A fault of the connection is raised as the error that the caller gets.
         """
         try:
             return await self._exchange.chunk(sink)

@@ -1,8 +1,8 @@
-"""Sends requests to upstream, each on an account.
+"""Sends requests to upstream, each with the credentials of the account that pays for it.
 
 The official SDK supplies the base URL and the headers of a client (`sdk`), once for all processes of a host;
-`transport` moves the bytes. (The SDK's own machinery takes four times as much CPU for a call, and would parse what must
-pass unchanged.)
+`transport` sends and receives the bytes. (The SDK itself takes four times as much CPU for a call, and would parse
+bodies that must pass unchanged.)
 
 Invariants: one pool of connections per process; the host never comes from a caller; a call that creates something is
 sent once.
@@ -51,7 +51,7 @@ RETRY_PAUSE = 0.1  # seconds, times the number of attempts
 
 
 class SDKClient(NamedTuple):
-    """What the OpenAI SDK says of its client: the base URL, and the headers of each request but those of an account."""
+    """The facts about the OpenAI SDK's client: its base URL, and the headers that it sends, but for an account's."""
 
     base_url: str
     headers: Headers
@@ -59,14 +59,14 @@ class SDKClient(NamedTuple):
 
 @cache
 def sdk_client() -> SDKClient:
-    """Returns the base URL and the headers of the OpenAI SDK: its answer to this process, or to an earlier one.
+    """Returns the base URL and the headers that the OpenAI SDK uses, as the SDK told this or an earlier process.
 
-    The SDK takes half a second of CPU to answer. So the answer is kept in `SDK_FILE`, and the SDK is asked again only
-    when something has changed on which the answer depends (`_versions`).
+    Loading the SDK takes half a second of CPU. So its answer is kept in `SDK_FILE`, and it is asked again only when
+    something has changed on which the answer depends (`_versions`).
 
     Raises:
-        subprocess.CalledProcessError: the SDK cannot be asked. It has said why in this process's own error output.
-        subprocess.TimeoutExpired: it has not answered within `SDK_SECONDS`, and its process was killed.
+        subprocess.CalledProcessError: the SDK cannot be asked. The reason is in this process's standard error.
+        subprocess.TimeoutExpired: the SDK has not answered within `SDK_SECONDS`, and its process was killed.
     """
     file, versions = Path(settings.DATA_DIR) / SDK_FILE, _versions()
     found = _kept_answer(file, versions)
@@ -79,7 +79,7 @@ def sdk_client() -> SDKClient:
 
 
 def _versions() -> dict[str, str]:
-    """Returns all that the SDK's answer depends on, by name: upstream's address, `sdk`, the packages, the system."""
+    """Returns everything on which the SDK's answer depends, by name: upstream's address, packages, the system etc."""
     return {
         "address": settings.OPENAI_BASE_URL,
         "question": hashlib.sha256(Path(__file__).with_name("sdk.py").read_bytes()).hexdigest(),
@@ -90,7 +90,7 @@ def _versions() -> dict[str, str]:
 
 
 def _kept_answer(file: Path, versions: Mapping[str, str]) -> SDKClient | None:
-    """Reads the SDK's answer from `file`; returns None if there is none that was given with the same `versions`."""
+    """Reads the SDK's answer from `file`; returns None if there is none, or if it was given with other `versions`."""
     try:
         kept = json.loads(file.read_bytes())
         if kept["versions"] == versions:
@@ -101,7 +101,7 @@ def _kept_answer(file: Path, versions: Mapping[str, str]) -> SDKClient | None:
 
 
 def _ask_sdk() -> SDKClient:
-    """Asks the SDK for its base URL and its headers, in a process that ends then; raises as `sdk_client` does."""
+    """Asks the SDK for its base URL and its headers in a short-lived process; raises the errors of `sdk_client`."""
     command = [sys.executable, "-m", "proxyapi.upstream.sdk", settings.OPENAI_BASE_URL]
     printed = subprocess.run(  # noqa: S603  (no shell)
         command, cwd=ROOT, stdout=subprocess.PIPE, check=True, timeout=SDK_SECONDS
@@ -112,15 +112,15 @@ def _ask_sdk() -> SDKClient:
 
 @cache
 def transport() -> Transport:
-    """Returns the pool of this process's connections to upstream; there is only one."""
+    """Returns the pool of connections to upstream; each process has one."""
     silence = SilenceLimits(settings.FIRST_BYTE_TIMEOUT, settings.IDLE_TIMEOUT)
     return Transport(sdk_client().base_url.rstrip("/"), connect_timeout=CONNECT_TIMEOUT, silence=silence)
 
 
 def prepare() -> None:
-    """Asks the SDK, and reads the certificates of TLS, for which the first call would otherwise have to wait.
+    """Asks the SDK and reads the TLS certificates, so that the first call need not wait for them.
 
-    To be called in a thread. If the certificates cannot be read, each call tries again, and fails as an internal error.
+    Call this in a thread. If the certificates cannot be read, each call tries again, and fails as an internal error.
     """
     sdk_client()
     with suppress(OSError):
@@ -136,8 +136,8 @@ async def close() -> None:
 async def send(request: UpstreamRequest) -> UpstreamAnswer:
     """Sends a request to upstream, and returns the answer as soon as its head has arrived, whatever its status.
 
-    The answer to a GET or DELETE is first read whole if it is text; if the connection fails, such a request is sent up
-    to `RETRIES` times more.
+    The answer to a GET or DELETE, if it is text, is read whole before it is returned. If the connection fails, a GET or
+    DELETE is sent again, up to `RETRIES` times.
 
     Raises:
         UpstreamUnreachable: no connection could be opened, or it broke too early.

@@ -65,13 +65,13 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def close(self) -> None:
-        """Closes the connection to upstream at once; bytes that wait to be sent are lost."""
+        """Closes the connection to upstream at once; bytes that have not been sent yet are lost."""
         self._transport.abort()
 
     def ended(self, *, reusable: bool) -> None:
-        """Frees this connection after an exchange: keeps a `reusable` one for another exchange, closes any other.
+        """Frees this connection after an exchange: keeps it for another exchange if it is `reusable`, else closes it.
 
-        Also closes one with bytes of the request that still wait to be sent.
+        Also closes it if bytes of the request still wait to be sent.
         """
         self._exchange = None
         # Upstream may close without reading those bytes.

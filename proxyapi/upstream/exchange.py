@@ -2,11 +2,11 @@
 
 httptools (llhttp, Node's parser) reads the answer. Backpressure: reading from upstream pauses while more than
 `MAX_BUFFERED_BYTES` wait for the caller, counted after decoding if the answer is encoded. An encoded answer is decoded
-in steps, each in its own turn of the event loop. An exception that the request's body raises while it is sent reaches
-the caller of `chunk` unchanged. An exchange that is closed before its end closes its connection, so upstream stops.
+in steps, each in its own turn of the event loop. If the request's body raises an exception while it is sent, `chunk`
+raises it unchanged. Closing an exchange before its end closes its connection, so that upstream stops.
 
-An exchange has one timer: at its deadline or, if silence is limited, at the moment when silence would be too long.
-Arriving bytes do not move the timer: when it fires, it compares the clock with the time of the last byte.
+An exchange has one timer. It fires at the deadline or, if upstream's silence is limited, when the silence would be too
+long. Arriving bytes do not move the timer: when it fires, the clock is compared with the time of the last byte.
 
 The states, and what leads from one to the next:
 
@@ -42,9 +42,9 @@ BODILESS = {204, 304}
 
 
 class State(IntEnum):
-    """The states of an exchange (one request to upstream and its answer); from `FAILED` on, nothing more arrives.
+    """The states of an exchange (one request to upstream and its answer); in `FAILED` and later, nothing more arrives.
 
-    The module's docstring draws them.
+    The module's docstring draws the ways from one state to another.
     """
 
     HEAD = 0
@@ -127,10 +127,10 @@ class Exchange:
             await self._wait()
 
     async def chunk(self, sink: Sink = bytes) -> bytes:
-        """Gives decoded pieces of the answer's body to `sink`, until `sink` leaves some bytes; returns these bytes.
+        """Passes decoded pieces of the answer's body to the function `sink` until it leaves some bytes; returns those.
 
-        `sink` gets a piece and returns the bytes that it did not take. The result is empty at the end of the body. If
-        `sink` raises an exception, the exchange ends, and the exception is raised here.
+        `sink` gets a piece, and returns the bytes that it could not take. The result is empty at the end of the body.
+        If `sink` raises an exception, the exchange ends, and the exception is raised here.
 
         Raises:
             TransportFault: the body did not arrive whole. An exception of the request's body is raised unchanged.
@@ -184,7 +184,7 @@ class Exchange:
             self._fail(fault)
 
     async def _wait(self) -> None:
-        """Waits until bytes of the answer arrive or the exchange's state changes; raises the fault of a failed one."""
+        """Waits until bytes of the answer arrive or the exchange's state changes; raises the fault if it failed."""
         if self._fault is not None:
             raise self._fault
         self._waiter = self._loop.create_future()
@@ -202,7 +202,7 @@ class Exchange:
         return self._loop.call_at(moment, self._check_clock)
 
     def _check_clock(self) -> None:
-        """Fails the exchange if its deadline has passed or upstream was silent for too long; else sets a new timer."""
+        """Fails the exchange if its deadline has passed or upstream was silent too long; else restarts the timer."""
         assert self._silence is not None  # noqa: S101  (else there is a deadline only)
         now = self._loop.time()
         if not self._sent or self._paused:  # upstream waits for us, or for the caller
@@ -218,12 +218,12 @@ class Exchange:
             self._timer = self._start_timer()
 
     def _restart_silence(self) -> None:
-        """Measures upstream's silence from this moment on, because upstream had to wait for the gateway before."""
+        """Measures upstream's silence from now on: before, reading was paused, so upstream could send nothing."""
         if self._silence is not None:
             self._heard_at = self._loop.time()
 
     def _pop_buffered(self) -> bytes:
-        """Empties the buffer of the answer's body, and returns the bytes; decoding or reading may then go on."""
+        """Removes and returns all bytes in the buffer of the answer's body; decoding or reading may then go on."""
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces = []
         self._buffered = 0
@@ -293,16 +293,16 @@ class Exchange:
         self._wake()
 
     def _end(self) -> None:
-        """Marks the exchange as complete after its answer's last byte; as failed if the encoded body is incomplete."""
+        """Marks the exchange as complete after the answer's last byte; as failed if an encoded body is incomplete."""
         if self._decoder is not None and not self._decoder.is_whole:
             self._fail(Broken("its encoded answer is not whole"))
         if self._state < State.FAILED:
             self._state = State.COMPLETE
 
     def _wake(self) -> None:
-        """Gives the buffered bytes to the `sink` of the waiting task; wakes the task if `sink` leaves some or fails.
+        """Passes the buffered bytes to the `sink` of the waiting task; wakes the task if `sink` leaves some or fails.
 
-        The task is also woken if nothing is buffered, if it has no sink, and at the end of the answer.
+        The task is also woken if nothing is buffered, if the task has no sink, and at the end of the answer.
         """
         if self._waiter is None or self._waiter.done():
             return
@@ -371,7 +371,7 @@ class Exchange:
             raise Broken("a second answer follows")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Adds a header of the answer's head to `headers`, and drops headers behind the body (trailers)."""
+        """Stores a header of the answer's head in `headers`; drops headers that come behind the body (trailers)."""
         # No request has asked for trailers (RFC 9110, 6.5.1).
         if not self.status:
             self.headers.add(name.decode("latin-1"), value.decode("latin-1"))
@@ -379,8 +379,8 @@ class Exchange:
     def on_headers_complete(self) -> None:
         """Stores the status of an answer whose head has arrived, and prepares to decode the body.
 
-        Drops the head of an interim answer (1xx): the real answer follows. Raises `InvalidStatus` for a status that
-        HTTP does not have, and `Broken` for an unknown encoding.
+        Drops the head of an interim answer (1xx), since the real answer follows. Raises `InvalidStatus` for a status
+        that HTTP does not have, and `Broken` for an unknown encoding.
         """
         status = self._parser.get_status_code()
         if not 100 <= status < 600:

@@ -1,4 +1,4 @@
-"""What a fault before the head of an answer means: the error that the caller gets, and a line in the log."""
+"""Converts a fault before an answer's head has arrived to the error that the caller gets, and logs it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class UnreachableLog:
         self._logged_at: dict[str, float] = {}  # in the order of time, within the last minute
 
     def add(self, fault: NotConnected | Broken) -> None:
-        """Logs why upstream gives no answer, in the system's words, unless the reason was logged within a minute."""
+        """Logs the system's words for why upstream gives no answer, unless the reason was logged in the last minute."""
         what = "no connection to upstream" if isinstance(fault, NotConnected) else "no usable answer from upstream"
         words = f"{what}: {fault}"
         systems_words = str(fault.__cause__ or "")
@@ -42,7 +42,7 @@ class UnreachableLog:
         self.add_reason(f"{words}{details}", f"{what}: {fault.kind}")
 
     def add_reason(self, words: str, kind: str = "") -> None:
-        """Logs `words`, a reason why upstream gives no answer, unless one of this `kind` was logged within a minute.
+        """Logs `words`, a reason why upstream gives no answer, unless one of this `kind` was logged in the last minute.
 
         Without a `kind`, each text is a kind of its own. At most `MAX_LOGGED_REASONS` kinds are logged a minute.
         """
@@ -61,7 +61,7 @@ unreachable_log = UnreachableLog()
 
 
 def error_of(fault: TransportFault, request: UpstreamRequest) -> ProxyError:
-    """Converts a fault of the connection to upstream, before an answer's head arrived, to the error for the caller.
+    """Converts a fault of the connection, before an answer's head has arrived, to the error for the caller.
 
     The error's message says whether upstream may have billed the call. A failed connection is also logged.
     """

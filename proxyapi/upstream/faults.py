@@ -54,7 +54,7 @@ TLS_RECORDS = (b"\x15\x03", b"\x16\x03")  # the first bytes of an alert and of a
 
 
 class ProxyRefused(ConnectionError):
-    """Error: the proxy on the way to upstream refused to open a tunnel, or has no http:// URL."""
+    """Error: the proxy on the way to upstream refused to open a tunnel, or its URL does not begin with http://."""
 
 
 class TransportFault(Exception):
@@ -64,8 +64,8 @@ class TransportFault(Exception):
 class NotConnected(TransportFault):
     """Error: no connection to upstream could be opened, so upstream has received nothing of the call.
 
-    `reason` says why, in words for a caller, without host, address or key. `kind` leaves out words that a proxy has
-    chosen.
+    `reason` says why, in words for a caller, without host, address or key. `kind` is the same text without words that a
+    proxy has chosen.
     """
 
     def __init__(self, reason: str = "", kind: str = "") -> None:
@@ -87,7 +87,7 @@ class Late(TransportFault):
 
 
 class Silent(Late):
-    """Error: upstream sent nothing for longer than the setting `setting` allows, which is `seconds`."""
+    """Error: upstream sent nothing for `seconds`, which is longer than the setting named `setting` allows."""
 
     def __init__(self, setting: str, seconds: float) -> None:
         super().__init__(f"{setting}, {seconds:g} seconds")
@@ -98,8 +98,8 @@ class Silent(Late):
 class Broken(TransportFault):
     """Error: the connection broke before the end of upstream's answer, or the answer breaks HTTP's rules.
 
-    Its text says why, in words for a caller, without host, address or key. `kind` leaves out words that upstream has
-    chosen.
+    Its text says why, in words for a caller, without host, address or key. `kind` is the same text without words that
+    upstream has chosen.
     """
 
     def __init__(self, reason: str = "", kind: str = "") -> None:
@@ -118,7 +118,8 @@ class InvalidStatus(Broken):
 def not_connected(fault: OSError | UnicodeError, *, is_proxy: bool) -> NotConnected:
     """Creates the error `NotConnected`, whose text tells a caller why no connection could be opened.
 
-    `fault` is the system's error. It concerns the proxy on the way to upstream if `is_proxy` is true, else upstream.
+    `fault` is the system's error. If `is_proxy` is true, it is about the proxy on the way to upstream, else about
+    upstream.
     """
     match fault:
         case ProxyRefused():

@@ -1,11 +1,11 @@
-"""The headers that pass: those of the caller to upstream on `/v1`, and those of upstream to the caller on both APIs.
+"""The headers that pass through: from the caller to upstream (`/v1` only), and from upstream to the caller (both APIs).
 
-To upstream all headers pass except those that identify or authenticate the caller, that are for the gateway, that
-belong to one connection, or that would be untrue of the request as the gateway sends it. To the caller only the listed
-headers pass.
+All headers go to upstream, with four exceptions: those that identify or authenticate the caller, those for the gateway,
+those that belong to one connection, and those that would be wrong for the request that the gateway sends. To the
+caller, only the listed headers pass.
 
-`INERT` are the headers that keep a browser from running an answer as a page of this server's origin, which is also the
-admin's origin.
+`INERT` are headers that keep a browser from running an answer as a page of this server, whose origin is also the
+admin's.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ READING_METHODS = frozenset({"GET", "HEAD"})
 
 
 def pass_up(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
-    """Returns the headers of the caller's request that go upstream, in their order; a repeated header stays repeated.
+    """Returns those headers of the caller's request that go upstream, in their order; repeated headers stay repeated.
 
     Headers that identify or authenticate the caller, or belong to its connection or the body's framing, are left out.
     The names in `headers` are in lower case.
@@ -92,11 +92,11 @@ def pass_down(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def location_down(location: str, *, base_url: str, root_path: str, method: str, status: int) -> str | None:
-    """Converts upstream's header `Location` to the one for the caller; returns None if the caller gets none.
+    """Converts upstream's header `Location` to the one that the caller gets; returns None if the caller gets none.
 
     A location below upstream's `base_url` becomes the same path below the gateway's `/v1`: `/v1/files/x`, or
-    `/ai/v1/files/x` if clients reach the gateway below the `root_path` `/ai`. Any other passes unchanged, but for two:
-    one that is malformed, and a redirect (by `status`) of a call with a body (by `method`) to another server.
+    `/ai/v1/files/x` if clients reach the gateway below the `root_path` `/ai`. Other locations pass unchanged. The
+    caller gets no malformed one, and no redirect (see `status`) of a call with a body (see `method`) to another server.
     """
     base = urlsplit(base_url.rstrip("/"))
     try:
@@ -115,7 +115,7 @@ def location_down(location: str, *, base_url: str, root_path: str, method: str, 
 
 
 def _is_value(value: str) -> bool:
-    """Returns whether a header's value can be sent to the caller: it has only printable ASCII characters and tabs."""
+    """Returns whether a header's value has only printable ASCII characters and tabs, so that it can be sent on."""
     # Nearly all values have no tab, and the first test is faster.
     return (value.isascii() and value.isprintable()) or VALUE.fullmatch(value) is not None
 

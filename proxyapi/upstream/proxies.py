@@ -1,4 +1,4 @@
-"""The HTTP proxy for upstream from `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, read as curl reads them."""
+"""Reads the HTTP proxy for upstream from `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, as curl reads them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROXY_SCHEMES = ("http",)  # of the proxies that the gateway can use
 def environment_proxy(url: str) -> SplitResult | None:
     """Returns the URL of the proxy that the environment variables name for requests to `url`.
 
-    Returns None if there is none, or if `NO_PROXY` exempts the host. A proxy without a scheme is an http:// one.
+    Returns None if there is none, or if `NO_PROXY` exempts the host. A proxy URL without a scheme means http://.
     """
     parts, named = urlsplit(url), getproxies()
     proxy = named.get(parts.scheme) or named.get("all")
@@ -44,10 +44,7 @@ def is_bypassed(host: str, port: int, no_proxy: str) -> bool:
 
 
 def proxy_fault(url: str) -> str:
-    """Returns why the proxy in the environment variables cannot be used for requests to `url`; empty if it can.
-
-    Also empty if there is no proxy.
-    """
+    """Returns why the proxy in the environment variables cannot be used for `url`; empty if it can, or without one."""
     proxy = environment_proxy(url)
     if proxy is None:
         return ""
@@ -75,7 +72,7 @@ def proxy_authorization(proxy: SplitResult) -> list[str]:
 
 
 def _split_port(entry: str) -> tuple[str, int | None]:
-    """Splits an entry of NO_PROXY, such as `example.com:443` or `[::1]:443`, into host and port; the port may be None.
+    """Splits an entry of NO_PROXY, such as `example.com:443` or `[::1]:443`, into host and port (None without a port).
 
     An IPv6 address without brackets has no port.
     """
@@ -106,7 +103,7 @@ def _is_in_domain(name: str, entry: str) -> bool:
 
 
 def _includes(entry: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Returns whether an entry of NO_PROXY is this IP address, or a network with this address in it."""
+    """Returns whether an entry of NO_PROXY is this IP address, or a network that includes it."""
     try:
         network = ipaddress.ip_network(entry, strict=False)
     except ValueError:

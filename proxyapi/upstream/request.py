@@ -1,4 +1,4 @@
-"""One request to upstream: what a view asks for, before it is written as HTTP."""
+"""One request to upstream, as a view builds it: before it is written as HTTP."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from proxyapi.upstream.passed_headers import Headers
 
 
 class Upload(Protocol):
-    """Interface of a request body that goes upstream while it arrives (`proxyapi.call.uploads`)."""
+    """Interface of a request body that is sent upstream while it arrives (`proxyapi.call.uploads` implements it)."""
 
     content_type: str
 
@@ -35,7 +35,7 @@ class Upload(Protocol):
     def pieces(self) -> AsyncIterator[bytes]:
         """Yields the caller's body in pieces while it arrives, each as soon as it may go upstream.
 
-        Raises `ProxyError` or `CallerGone`, both of which end the call.
+        Raises `ProxyError` or `CallerGone`; both end the call.
         """
 
 
@@ -47,7 +47,7 @@ class UpstreamRequest:
     * `deadline`: the end of the whole call, in seconds of the event loop's clock.
     * `content`: the bytes of a body that has arrived whole; `json` is the object in it, for the policies.
     * `upload`: a form that goes upstream while it arrives, instead of `content`.
-    * `headers`: sent with the account's credentials; None for those of the SDK.
+    * `headers`: sent in addition to the account's credentials; None means the headers of the SDK.
     * `route`: the route of `/v1` for this path, or None.
     """
 
@@ -72,5 +72,5 @@ class UpstreamRequest:
 
     @property
     def text_size(self) -> int:
-        """The size in bytes of the JSON body, for the policies that read it; 0 if there is none."""
+        """The size in bytes of the request's JSON body, for policies that read the body; 0 if there is none."""
         return 0 if self.json is None else self.json.size

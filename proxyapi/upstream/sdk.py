@@ -1,9 +1,9 @@
-"""Prints, as JSON, what the official SDK of OpenAI says of its client: the base URL, and the headers of each request.
+"""Program that prints, as JSON, the base URL and the headers that OpenAI's official SDK uses for its requests.
 
-`client` runs this as a program of its own (`python -m proxyapi.upstream.sdk BASE_URL`), since the SDK and its imports
-take 17 MB, and a process that calls upstream needs nothing else of it. `client` keeps the answer for later processes,
-because it depends on nothing but the address, this file, the system and the versions of the packages. Each setting that
-the SDK would read from the environment by itself is passed explicitly.
+`client` runs this program (`python -m proxyapi.upstream.sdk BASE_URL`), because the SDK and its imports take 17 MB, and
+a worker needs nothing else of the SDK. `client` stores the output for later processes: it depends only on the address,
+this file, the system and the versions of the packages. Settings that the SDK would read from the environment are passed
+to it explicitly.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ async def main(base_url: str) -> None:
 
 
 def refuse(request: httpx2.Request) -> httpx2.Response:
-    """Raises RuntimeError for every request; replaces the transport of the SDK's client."""
+    """Raises RuntimeError for every request; used as the transport of the SDK's client, so that it sends nothing."""
     # Another transport would read proxies and certificates. Requests go through `proxyapi.upstream.transport` only.
     raise RuntimeError("calls go through proxyapi.upstream.transport")
 

@@ -2,13 +2,13 @@
 
 That happens when the gateway is started in a shell that was prepared for its clients, with their OPENAI_BASE_URL and
 OPENAI_API_KEY, or when two gateways each have the other's address. Each call would cause another one until all slots
-are taken. The start compares addresses. Behind another address, such as a proxy's, only a call can notice: its upstream
-key is a key of this gateway. In a ring of gateways each has another one's key, so a call names in its header `Via`
-(RFC 9110, 7.6.3) the gateways that it has passed.
+are taken. At its start, the gateway compares addresses. If it is reached by another address, such as a proxy's, only a
+call shows the loop: its upstream key is a key of this gateway. In a ring of gateways, each has a key of the next one,
+so the header `Via` of a call (RFC 9110, 7.6.3) lists the gateways that it has passed.
 
-A gateway's name in `Via` is a pseudonym, made from its secret and the address of its upstream. All hosts of one
-installation have the same name, while two gateways in a row have different ones, even with the same secret. The header
-is not sent to OpenAI, which never calls a gateway.
+A gateway's name in `Via` is a pseudonym, made from its secret and the address of its upstream. So all hosts of one
+installation have the same name, and two gateways in a row have different names even if their secrets are the same. The
+header is not sent to OpenAI, which never calls a gateway.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CAME_BACK = (
 def is_own_address(base_url: str, host: str, port: int) -> bool:
     """Returns whether a request to `base_url` would reach the gateway itself, which listens on `host` and `port`.
 
-    May wait for DNS, since names are resolved.
+    Resolves host names, so it may wait for DNS.
     """
     parts = urlsplit(base_url)
     if (parts.port or PORTS.get(parts.scheme)) != port:
@@ -51,7 +51,7 @@ def is_own_address(base_url: str, host: str, port: int) -> bool:
 
 
 def check(api_key: str, via: str) -> None:
-    """Checks that a call does not come back to this gateway, directly or through other gateways.
+    """Checks that a call will not come back to this gateway, directly or through other gateways.
 
     `api_key` is the upstream key for the call, `via` the request's header `Via` or empty.
 

@@ -1,6 +1,6 @@
-"""The connections to upstream: those that are free for the next call, and the opening of new ones.
+"""The connections to upstream: keeps free ones for the next call, and opens new ones.
 
-No cookie is stored, no request is repeated, no redirect is followed.
+It stores no cookies, repeats no requests and follows no redirects.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Transport:
         self._vacant: list[Connection] = []  # the one used last stands last, and is used first
 
     async def open(self, method: str, target: str, headers: Headers, body: Body, deadline: float) -> Exchange:
-        """Sends a request on a free or new connection to upstream; returns the exchange when the answer's head is here.
+        """Sends a request on a free or new connection to upstream; returns the exchange once the answer's head is here.
 
         `target` is the path and query below the base URL, encoded. `deadline` ends the whole exchange, in seconds of
         the event loop's clock.
@@ -71,7 +71,7 @@ class Transport:
         return await connection.exchange(head, body, deadline, self._silence)
 
     async def close(self) -> None:
-        """Closes all connections to upstream, also those in use."""
+        """Closes all connections to upstream, including those in use."""
         for connection in list(self._open):
             connection.close()
 
@@ -137,7 +137,8 @@ class Transport:
     async def _connected(self) -> Connection:
         """Opens a connection to upstream, through a proxy if one is configured; has no time limit.
 
-        Raises OSError, UnicodeError for an impossible host name, or `NotConnected` without trusted certificates.
+        Raises OSError if it fails, UnicodeError for an impossible host name, and `NotConnected` if the trusted
+        certificates cannot be read.
         """
         loop = asyncio.get_running_loop()
         if self._uses_tls and self._tls is None:
@@ -202,7 +203,7 @@ async def in_chunks(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def tls_context() -> ssl.SSLContext:
-    """Returns the TLS settings for upstream: trusted are the system's authorities, or those that `SSL_CERT_FILE` names.
+    """Returns the TLS settings for upstream; they trust the system's authorities, or those in the file `SSL_CERT_FILE`.
 
     Raises:
         NotConnected: the file cannot be read, or has no certificates in it.

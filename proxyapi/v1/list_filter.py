@@ -1,8 +1,8 @@
-"""Filters upstream's lists (`{"data": [{"id": …}, …], "has_more": …}`), so that a caller sees its own items only.
+"""Filters upstream's lists (`{"data": [{"id": …}, …], "has_more": …}`), so that a caller sees only its own items.
 
-Items that remain keep their bytes: the text is cut at their places. A list that cannot be parsed, or that could be read
-in two ways, is refused with `UnreadableList`: what cannot be filtered must not be passed on. `first_id` and `last_id`
-become those of the items that remain. If a page has nothing for the caller, the following pages are asked for.
+Items that remain keep their bytes; the other items are cut out of the text. A list that cannot be parsed, or that could
+be read in two ways, cannot be filtered, so it is refused with `UnreadableList`. `first_id` and `last_id` become those
+of the items that remain. If a page has no item for the caller, the next pages are requested.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Item = tuple[str, int, int]  # its id, and its place in the text
 
 
 def _refuse(name: str) -> NoReturn:
-    """Raises ValueError for `NaN` or `Infinity` in the text of a list, which JSON does not have."""
+    """Raises ValueError for `NaN` or `Infinity` in the text of a list, since JSON does not have them."""
     raise ValueError(f"{name} is not JSON")
 
 
@@ -36,7 +36,7 @@ _DECODER = json.JSONDecoder(strict=False, object_pairs_hook=make_object, parse_c
 
 
 class _Reader(json.JSONDecoder):
-    """JSON decoder for a page of a list: gives the ids and the positions of an array's items, instead of the items."""
+    """JSON decoder for a page of a list: of an array, it returns the items' ids and positions instead of the items."""
 
     def raw_decode(self, text: str, idx: int = 0) -> tuple[object, int]:
         return _read_items(text, idx) if text[idx : idx + 1] == "[" else _DECODER.raw_decode(text, idx)
@@ -48,7 +48,8 @@ _READER = _Reader()
 class ListPage:
     """One page of a list of objects from upstream: its text, with the positions of its items in the text.
 
-    Raises `UnreadableList` if the body is no list, or if a client could find other items in it than the gateway does.
+    The constructor raises `UnreadableList` if the body is no list, or if a client could find other items in it than the
+    gateway does.
     """
 
     def __init__(self, body: bytes, content_type: str) -> None:
@@ -96,7 +97,7 @@ class ListPage:
         """Returns the member `data` of the page's JSON object, which has the list of items.
 
         Raises:
-            ValueError: there is no such list, or another member may have items, which would pass unfiltered.
+            ValueError: there is no such list, or another member may have items, too, which would pass unfiltered.
         """
         names = [member.name.casefold() for member in self._members]
         data = next((member for member in self._members if member.name == "data"), None)
@@ -113,11 +114,11 @@ class ListPage:
 async def read_visible_page(
     request: UpstreamRequest, answer: UpstreamAnswer, keeps: Keeps
 ) -> tuple[UpstreamAnswer, bytes | None]:
-    """Reads pages of upstream's list until one has an item that the caller may see; `answer` has the first page.
+    """Requests pages of upstream's list until one has an item that the caller may see; `answer` has the first page.
 
     Returns upstream's last answer, and the bytes of its page with only the visible items. The page is empty if the
-    list, or its first `MAX_PAGES` pages, have none. If upstream answers a later page with an error, returns that
-    answer, not read yet, and None.
+    list, or its first `MAX_PAGES` pages, have no visible item. If the answer for a later page is an error, returns this
+    answer (not read yet) and None.
 
     Raises:
         UnreadableList: upstream's answer cannot be filtered.
@@ -147,7 +148,7 @@ async def read_visible_page(
 def _following(request: UpstreamRequest, page: ListPage) -> UpstreamRequest | None:
     """Builds the request for the page that follows `page` in upstream's list.
 
-    Returns None if no page follows, if `page` is empty, or if the caller reads the list backwards, with `before`.
+    Returns None if no page follows, if `page` is empty, or if the caller reads the list backwards (with `before`).
     """
     query = parse_qsl(request.query, keep_blank_values=True)
     if not page.has_more or not page.items or any(name == "before" for name, _ in query):
@@ -178,7 +179,7 @@ def _read_items(text: str, start: int) -> tuple[list[Item], int]:
 
 
 def _id_of(item: object) -> str:
-    """Returns the id of a decoded item of a list.
+    """Returns the id of an item of a list, after the item was decoded.
 
     Raises:
         ValueError: the item has no id, or two members that a client could take for its id, such as `id` and `ID`.

@@ -1,4 +1,4 @@
-"""Describes `/v1` in `/openapi.json`: one line for each operation, since OpenAI's reference has the rest."""
+"""Describes `/v1` for `/openapi.json`: one line for each operation, since OpenAI's reference has the details."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ OPERATIONS = (
 def add_paths(result: dict[str, Any], **_: object) -> dict[str, Any]:
     """Adds the `OPERATIONS` of open routes, and their tag, to the OpenAPI description `result`, and returns it.
 
-    A post-processing hook of drf-spectacular.
+    drf-spectacular calls this hook after it has generated the rest of the description.
     """
     for operation in OPERATIONS:
         route = find_route(operation.path.replace("{", "").replace("}", ""))

@@ -1,9 +1,9 @@
 """The view of `/v1`: OpenAI's own API, passed through. A client changes its base URL and its key, and nothing else.
 
-The order of a call: key checked, its limits counted → route open? → body received (a form goes up meanwhile) → models
-and objects checked, in a parsed copy of the body → budget reserved (for a form before its last byte goes up) →
-`Call.begin` → upstream → the answer passes → `Call.end`. Bytes pass unchanged, with two exceptions:
-the usage of streamed chats (`proxyapi.streams.chat_usage_request`, `chat_usage_removal`) and
+The order of a call: key checked, its limits counted → route open? → body received (a form goes upstream meanwhile) →
+models and objects checked, in a parsed copy of the body → budget reserved (for a form, before its last byte goes
+upstream) → `Call.begin` → upstream → answer passed on → `Call.end`. Bytes pass unchanged, with two exceptions: the
+usage of streamed chats (`proxyapi.streams.chat_usage_request`, `chat_usage_removal`) and
 `proxyapi.limits.output_limits`.
 """
 
@@ -75,7 +75,7 @@ class PassThroughView(FormView):
     found: Route | None = None
 
     def setup(self, request: HttpRequest, *args: object, **kwargs: object) -> None:
-        """Prepares the view as Django does, and finds the route of the request by its path."""
+        """Prepares the view for a request, as in Django, and finds the request's route by its path."""
         super().setup(request, *args, **kwargs)
         self.raw_path = self.call.request.raw_path.decode("ascii", "replace")
         self.found = find_route(self.raw_path.removeprefix("/v1"))
@@ -135,7 +135,7 @@ class PassThroughView(FormView):
 
     @property
     def allowed_methods(self) -> list[str]:
-        """The HTTP methods that the request's path has in OpenAI's API; all methods for an unknown path."""
+        """The HTTP methods that OpenAI's API has for the request's path; all methods for an unknown path."""
         known = METHODS if self.found is None else self.found.methods
         return [*known[:1], *(["HEAD"] if "GET" in known else []), *known[1:], "OPTIONS"]
 
@@ -158,7 +158,7 @@ class PassThroughView(FormView):
         return route
 
     def prepare_form(self, upstream_request: UpstreamRequest, encoding: str) -> None:
-        """Prepares `upstream_request` to pass the caller's form on while it arrives; sends nothing yet.
+        """Prepares `upstream_request` to send the caller's form while it arrives; nothing is sent yet.
 
         `encoding` is the form's Content-Encoding.
 
@@ -187,9 +187,9 @@ class PassThroughView(FormView):
     ) -> HttpResponseBase:
         """Sends a request upstream, and returns the response for the caller: a stream to pass on, or a whole answer.
 
-        A list is filtered: the caller gets only the items that it may see. `dialect` has the rules for this route's
-        event streams. If `request` has an added field that asks for usage, `as_it_came` is the caller's own request,
-        which is sent if upstream refuses the field.
+        Lists are filtered: the caller gets only the items that it may see. `dialect` has the rules for this route's
+        event streams. If the gateway has added a field to `request` that asks for usage, `as_it_came` is the caller's
+        own request, which is sent if upstream refuses the field.
         """
         answer = await self.check_and_send(request, dialect)
         if as_it_came is not None and answer.status in REFUSALS:
@@ -212,12 +212,12 @@ class PassThroughView(FormView):
     async def is_object(self, answer: UpstreamAnswer) -> bool:
         """Returns whether upstream's answer begins as a JSON object, whatever its Content-Type says.
 
-        Returns False at once for an answer that can state no usage, such as that of a GET.
+        Returns False, without reading the answer, if it can state no usage, such as the answer to a GET.
         """
         return self.call.answer.states_usage and self.method == "POST" and await answer.begins_as(begins_object)
 
     async def ask_without_usage(self, refusal: UpstreamAnswer, request: UpstreamRequest) -> UpstreamAnswer:
-        """Sends a call upstream again without the added field that asks for usage, if upstream has refused the field.
+        """Sends a call upstream again without the added field that asks for usage, if upstream has refused that field.
 
         `refusal` is upstream's error, and `request` the caller's own request. Returns the new answer or, if the error
         does not name the field, `refusal`. If the new answer is no error, the field is not added to later calls.

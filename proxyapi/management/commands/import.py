@@ -1,7 +1,7 @@
 """`python manage.py import litellm`: makes keys that are like those of a LiteLLM proxy.
 
 LiteLLM's database has only digests of its keys, so each key gets a new secret. All keys are made in one transaction,
-which ends once their secrets are in a file: there is never a key whose secret nobody has.
+which is committed after their secrets were written to a file. So there is never a key whose secret nobody has.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ class Command(BaseCommand):
         target.add_argument("--keys-file", metavar="FILE", help="a new file for the new keys, as JSON, of mode 0600")
 
     def handle(self, *_args: object, **options: object) -> None:
-        """Makes access keys like those of a LiteLLM proxy, if there is a file for their secrets; reports on each key.
+        """Makes access keys like those of a LiteLLM proxy, and reports on each; without `--keys-file`, only reports.
 
         Raises:
-            CommandError: nothing was made. The message says what to correct.
+            CommandError: no key was made. The message says what to correct.
         """
         path = Path(str(options["keys_file"])) if options["keys_file"] else None
         if path is not None and (os.path.lexists(path) or not path.parent.is_dir()):
@@ -70,7 +70,7 @@ class Command(BaseCommand):
     def _make(self, proposals: Iterable[KeyProposal], path: Path | None) -> dict[str, str]:
         """Makes the proposed keys, and writes their secrets to `path`; returns the secrets by the names of the keys.
 
-        If `path` is None, the keys are rolled back. A proposal that cannot become a key gets a `refusal`.
+        If `path` is None, the keys are rolled back (a dry run). A proposal that cannot become a key gets a `refusal`.
         """
         texts: dict[str, str] = {}
         entries = []
@@ -112,7 +112,7 @@ class Command(BaseCommand):
         return text
 
     def _report(self, proposals: Iterable[KeyProposal], texts: dict[str, str], path: Path | None) -> None:
-        """Prints a line for each key of LiteLLM, remarks on what is different below it, and the number of new keys."""
+        """Prints a line about each key of LiteLLM, with remarks on differences, and the number of new keys."""
         left_out = 0
         for proposal in proposals:
             left_out += bool(proposal.refusal)
@@ -127,7 +127,7 @@ class Command(BaseCommand):
 
 
 def _facts(proposal: KeyProposal) -> str:
-    """Returns a new key's owner, tags and limits as one line, such as `budget_month 20; allowed_models gpt-4o`."""
+    """Returns a proposed key's owner, tags and limits as one line, like `budget_month 20; allowed_models gpt-4o`."""
     shown = {
         name: value
         for name, value in proposal.fields.items()

@@ -1,6 +1,6 @@
 """`python manage.py keys …`: makes, lists, moves, rotates and revokes keys, for scripts.
 
-Each change is an entry of the admin's audit log, as a change in the admin is.
+Each change gets an entry in the admin's audit log, like a change on the pages of the admin.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Command(SpenderCommand):
         self._print_text(key, text, options)
 
     def rotate(self, options: Namespace) -> None:
-        """Gives an access key a new secret, and prints it; the old one stays valid for the time in `--grace`."""
+        """Gives an access key a new secret and prints it; the old secret stays valid for the time in `--grace`."""
         with transaction.atomic():
             key = self._get(options.name)
             text = key.rotate(options.grace)
@@ -92,7 +92,7 @@ class Command(SpenderCommand):
         self._print_text(key, text, options)
 
     def move(self, options: Namespace) -> None:
-        """Moves an access key to a team or out of its team, and prints a confirmation; calls of the past stay."""
+        """Moves an access key into a team or out of its team, and prints a confirmation; past calls do not move."""
         with transaction.atomic():
             key = self._get(options.name)
             before, team = key.team, None if options.no_team else find_team(options.team)
@@ -136,7 +136,7 @@ class Command(SpenderCommand):
     def _print_text(self, key: AccessKey, text: str, options: Namespace) -> None:
         """Prints the new secret of an access key alone on standard output, for scripts.
 
-        A remark for people goes to standard error. With `--json`, prints one JSON object with the secret and the key's
+        A hint for people goes to standard error. With `--json`, prints one JSON object with the secret and the key's
         facts.
         """
         if options.json:
@@ -147,7 +147,7 @@ class Command(SpenderCommand):
 
 
 def _facts(key: AccessKey) -> dict[str, object]:
-    """Returns the facts about an access key for `--json`, by name, without the secret.
+    """Returns the facts about an access key for `--json`, as a dict by name, without the secret.
 
     Times are in ISO 8601. Dollars are texts.
     """

@@ -1,6 +1,6 @@
 """`python manage.py teams …`: makes, lists and shows teams, for scripts.
 
-Each change is an entry of the admin's audit log, as a change in the admin is.
+Each change gets an entry in the admin's audit log, like a change on the pages of the admin.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Command(SpenderCommand):
         self.stdout.write(json.dumps(facts, indent=2) if options.json else f"made the team {team.name!r}")
 
     def show(self, options: Namespace) -> None:
-        """Prints what a team may do, its members and its keys, as lines of text or as JSON.
+        """Prints a team's limits, its members and its keys, as lines of text or as JSON.
 
         Raises:
             CommandError: there is no such team.

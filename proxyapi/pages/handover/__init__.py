@@ -1,8 +1,8 @@
-"""Handing a key over: what the page of a new secret shows, and what helps to make the key before.
+"""The pages that help to make a key and to hand its secret over to the person who will use it.
 
-`handover` has the content of that page, with the message for a colleague. It is made of `first_call` (an endpoint and a
-model that the key may use), `snippets` (the tabs: the first call for each client) and `key_words` (limits and budgets
-in a sentence). It contains the secret, so it is shown once and stored nowhere.
+`handover` has the content of the page that shows a new secret, with a message for a colleague. The content is built by
+`first_call` (an endpoint and a model that the key may use), `snippets` (one tab per client, with the first call) and
+`key_words` (limits and budgets in a sentence). It has the secret in it, so it is shown once and stored nowhere.
 
 `model_list` is the form field of allowed models, a list with prices. `presets` are the usual kinds of keys.
 """

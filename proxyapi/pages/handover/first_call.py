@@ -31,9 +31,10 @@ NO_TEXT_MODEL = re.compile(
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An endpoint that a first call can go to. `route` is its path; `family` is empty in the simple API.
+    """An endpoint to which a first call can go. `route` is its path; `family` is empty in the simple API.
 
-    `method` and `result` are how the official SDKs name the method and the text of its answer; empty if they have none.
+    `method` is the method of the official SDKs for this endpoint, and `result` the expression for its answer's text.
+    Both are empty if the SDKs have none.
     """
 
     route: str
@@ -42,7 +43,7 @@ class Endpoint:
     result: str = ""
 
     def body(self, model: str) -> dict[str, object]:
-        """Returns the body of the first call, as JSON has it."""
+        """Returns the body of the first call to this endpoint, as a dictionary for JSON."""
         if self.route in ("/v1/chat/completions", "/openai"):
             return {"model": model, "messages": [{"role": "user", "content": HELLO}]}
         return {"model": model, "input": HELLO}
@@ -58,9 +59,9 @@ SIMPLE_CHAT, SIMPLE_RESPONSES = Endpoint("/openai"), Endpoint("/openai2")
 
 @dataclass(frozen=True)
 class FirstCall:
-    """A first call: an endpoint and the name of a model, `NO_MODEL` if none is known.
+    """A first call that a new key can make: an endpoint, and the name of a model (`NO_MODEL` if none is known).
 
-    `may_use_responses` says whether the same model can be called at `/v1/responses`, too, as Codex does it.
+    `may_use_responses` says whether the key may call the same model at `/v1/responses`, too, as Codex does.
     """
 
     endpoint: Endpoint
@@ -69,12 +70,12 @@ class FirstCall:
 
     @property
     def body(self) -> dict[str, object]:
-        """The body of the call, as JSON has it."""
+        """The body of the first call, as a dictionary for JSON."""
         return self.endpoint.body(self.model)
 
 
 def find_first_call(key: AccessKey) -> FirstCall:
-    """Finds an endpoint and a model that a key and its team may use; if there are none, the usual endpoint."""
+    """Finds an endpoint and a model that a key and its team may use; the usual endpoint if they may use none."""
     model = _find_model(key)
     fitting = _fitting(model)
     endpoint = next((one for one in fitting if _may_call(key, one)), fitting[0])
@@ -82,12 +83,12 @@ def find_first_call(key: AccessKey) -> FirstCall:
 
 
 def spenders_of(key: AccessKey) -> tuple[SpenderColumns, ...]:
-    """Returns the key and, if it belongs to a team, its team: what both allow, the key may do."""
+    """Returns the key and its team, if it has one; the key may do only what both of them allow."""
     return (key,) if key.team is None else (key, key.team)
 
 
 def _fitting(model: str) -> tuple[Endpoint, ...]:
-    """Returns the endpoints that take a model, the usual one first."""
+    """Returns the endpoints that accept a model of this kind, the usual one first."""
     if EMBEDDING.search(model):
         return (EMBEDDINGS,)
     if ONLY_RESPONSES.search(model):
@@ -102,7 +103,7 @@ def _may_call(key: AccessKey, endpoint: Endpoint) -> bool:
 
 
 def _find_model(key: AccessKey) -> str:
-    """Finds a model that a key and its team may use, with a price if one of them has a budget; else `NO_MODEL`."""
+    """Finds a model that key and team may use, with a price if either has a budget; else `NO_MODEL`."""
     spenders = spenders_of(key)
     prices = custom_prices() if any(budget is not None for one in spenders for budget in one.budgets.values()) else None
     for model in _candidates(spenders):
@@ -113,7 +114,7 @@ def _find_model(key: AccessKey) -> str:
 
 
 def _candidates(spenders: tuple[SpenderColumns, ...]) -> Iterator[str]:
-    """Yields models for a first call: the default one, those that the key and its team name, the price list's."""
+    """Yields models for a first call, best first: the default one, those that key and team name, priced ones."""
     yield settings.DEFAULT_MODEL
     named = [name for one in spenders for name in one.allowed_models if NAME.fullmatch(name)]
     # A fine-tuned model has colons in its name, and answers as its base does.

@@ -1,6 +1,6 @@
-"""What the page of a new secret shows: the secret, what the key may do, the tabs, and the message for a colleague.
+"""The content of the page that shows a new secret: the secret, the key's limits, tabs for clients, and a message.
 
-All of it contains the secret, or belongs to a page that does: it is made for one answer, and stored nowhere.
+The content has the secret in it, so it is made for one answer, and stored nowhere.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from usage.untrusted_text import escape_invisible
 
 @dataclass(frozen=True)
 class Handover:
-    """A key with its new secret, to be handed over. `address` is the gateway's own, without a slash at its end."""
+    """A key with its new secret, to be handed over. `address` is the gateway's URL, without a slash at its end."""
 
     key: AccessKey
     secret: str
@@ -26,7 +26,7 @@ class Handover:
 
     @cached_property
     def access(self) -> Access:
-        """How the gateway is reached with the secret, and a first call that the key may make."""
+        """The data for the tabs: the gateway's address, the secret, and a first call that the key may make."""
         return Access(self.address, self.secret, find_first_call(self.key))
 
     @property
@@ -36,17 +36,17 @@ class Handover:
 
     @property
     def tabs(self) -> list[Tab]:
-        """What to copy for each client."""
+        """The tabs of the page, one per client, each with texts to copy."""
         return snippets.tabs(self.access)
 
     @property
     def has_model(self) -> bool:
-        """Whether a model for the first call is known; otherwise its place is to be filled in."""
+        """Whether a model for the first call is known; if not, the page has a placeholder for it."""
         return self.access.first_call.model != NO_MODEL
 
     @property
     def message(self) -> str:
-        """The message for a colleague: plain text, with the secret and everything that is needed to use it."""
+        """A message to send to a colleague: plain text, with the secret and everything needed to use it."""
         facts = {
             "Base URL": self.access.base_url,
             "Key": self.secret,

@@ -1,4 +1,4 @@
-"""What a key may do, in words: its models, limits and budgets, and those of its team."""
+"""Describes in words what a key may use: its models, limits and budgets, and those of its team."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SPANS = {"day": "a day", "month": "a month", "total": "in total"}
 
 
 def summary(key: AccessKey) -> str:
-    """Returns a sentence with a key's name, limits and budgets, and one with its team's, if the team has any."""
+    """Returns a sentence with a key's name, limits and budgets, and a second one for its team, if it has one."""
     allowances = _allowances(key)
     if key.max_output_tokens is not None:
         allowances.append(f"get up to {count(key.max_output_tokens)} output tokens a call")
@@ -41,7 +41,7 @@ def budgets(row: SpenderColumns) -> str:
 
 
 def _allowances(row: SpenderColumns) -> list[str]:
-    """Returns what the limits of a key or a team allow, as phrases that follow "may"."""
+    """Returns the limits of a key or a team as phrases to follow the word "may", such as "make 60 calls a minute"."""
     told = (
         (row.allowed_models, f"use {_names(row.allowed_models)}"),
         (row.allowed_routes, f"call {_names(row.allowed_routes)}"),
@@ -58,5 +58,5 @@ def _names(names: list[str]) -> str:
 
 
 def _listed(phrases: list[str]) -> str:
-    """Joins phrases to "a, b and c"."""
+    """Joins phrases to one text: "a, b and c"."""
     return " and ".join(filter(None, [", ".join(phrases[:-1]), *phrases[-1:]]))

@@ -1,7 +1,7 @@
-"""The form field of allowed models: a list of all models with a price, to choose from, beside patterns as lines.
+"""The form field of allowed models: boxes to tick for all models with a price, beside a text area for patterns.
 
-It works without scripts. Models of the list that are allowed are ticked; everything else that is allowed, such as
-`gpt-4o*`, is in the lines. What is sent is the lines and the ticked models together.
+It works without scripts. Boxes of allowed models are ticked; other allowed names and patterns, such as `gpt-4o*`, are
+lines of the text area. The form sends both, and the field joins them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CHOSEN = "{}-chosen"  # the name of the boxes of the form field with the name in
 
 @dataclass(frozen=True)
 class KnownModel:
-    """A model with a price, as it is offered to people; `price` is in words."""
+    """A model with a price, as the form shows it; `price` is in words."""
 
     name: str
     price: str
@@ -49,7 +49,7 @@ def known_models() -> list[KnownModel]:
 
 
 def price_in_words(price: ModelRates) -> str:
-    """Returns a model's price for short prompts in words, such as "$0.15 in, $0.6 out": dollars per million tokens."""
+    """Returns a model's price in words, in dollars per million tokens of a short prompt: "$0.15 in, $0.6 out"."""
     rates = {unit: price.rate(unit, 0) for unit in ("input", "output", "characters")}
     words = {"input": "{} in", "output": "{} out", "characters": "{} per million characters"}
     parts = [words[unit].format(f"${rate.normalize():f}") for unit, rate in rates.items() if rate is not None]
@@ -61,7 +61,7 @@ def price_in_words(price: ModelRates) -> str:
 
 
 class ModelsWidget(forms.Widget):
-    """The widget of allowed models: a text area for patterns, and a box for each model with a price."""
+    """The form widget of allowed models: a text area for patterns, and a box to tick for each model with a price."""
 
     def __init__(self, textarea: forms.Textarea) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class ModelsWidget(forms.Widget):
     def render(
         self, name: str, value: object, attrs: Mapping[str, object] | None = None, renderer: object = None
     ) -> SafeString:
-        """Renders the text area with the patterns, and the boxes of the models; the allowed ones are ticked."""
+        """Renders the text area with the patterns, and a box for each model, ticked if the model is allowed."""
         allowed, models = lines_of(str(value or "")), known_models()
         known = {model.name for model in models}
         others = "\n".join(line for line in allowed if line not in known)
@@ -79,7 +79,7 @@ class ModelsWidget(forms.Widget):
         return render_to_string("admin/proxyapi/models.html", context)
 
     def value_from_datadict(self, data: Mapping[str, object], files: object, name: str) -> str:
-        """Returns the lines of the text area and the ticked models, each once, as lines."""
+        """Returns what the form has sent: the text area's lines and the ticked models, one per line, each only once."""
         box = CHOSEN.format(name)
         chosen = data.getlist(box) if isinstance(data, MultiValueDict) else []
         return "\n".join(dict.fromkeys([*lines_of(str(data.get(name) or "")), *map(str, chosen)]))
@@ -90,9 +90,9 @@ class ModelsWidget(forms.Widget):
 
 
 class ModelsField(LinesField):
-    """A form field for allowed models: patterns in lines, and models of the list. Their order has no meaning."""
+    """A form field for allowed models: patterns as lines, and ticked models. The order has no meaning."""
 
     def has_changed(self, initial: object, data: object) -> bool:
-        """Returns whether other models are allowed than before."""
+        """Returns whether the form allows other models than before; another order is no change."""
         before = lines_of(initial) if isinstance(initial, str) else initial
         return {*(before or ())} != {*lines_of(str(data or ""))}  # type: ignore[misc]  # `initial` is a list otherwise

@@ -1,4 +1,4 @@
-"""The usual kinds of keys, with which the form of a new key can be filled in."""
+"""The usual kinds of keys (presets), whose values can fill in the form of a new key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PARAMETER = "preset"  # in the address of the form
 
 @dataclass(frozen=True)
 class Preset:
-    """A usual kind of key: its name in addresses, its label, values of the form's fields, and how long it is valid."""
+    """A usual kind of key: its name in URLs, its label, values of the form's fields, and how long the key is valid."""
 
     name: str
     label: str
@@ -22,7 +22,7 @@ class Preset:
     lifetime: timedelta | None = None
 
     def initial(self) -> dict[str, object]:
-        """Returns what the form of a new key begins with, by field."""
+        """Returns the initial values for the form of a new key, by field."""
         if self.lifetime is None:
             return {**self.values}
         return {**self.values, "expires_at": (timezone.now() + self.lifetime).replace(second=0, microsecond=0)}
@@ -46,5 +46,5 @@ PRESETS = (
 
 
 def find_preset(name: str | None) -> Preset | None:
-    """Returns the preset with a name; None if there is none."""
+    """Returns the preset with this name; None if there is none."""
     return next((preset for preset in PRESETS if preset.name == name), None)

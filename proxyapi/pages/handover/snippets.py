@@ -1,6 +1,6 @@
-"""The tabs of a new key: how a client is set up with it, and a first call, each ready to be copied.
+"""The tabs shown with a new key, one per client: how to set the client up, and a first call, ready to be copied.
 
-All values are quoted for the language that they stand in. What a key may not call has no tab.
+All values are quoted for the language of their snippet. A client has no tab if the key may not use its endpoint.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Snippet:
 
 @dataclass(frozen=True)
 class Tab:
-    """A client, by its name, and what to copy for it."""
+    """A tab of the page with a new key: the name of a client, and the texts to copy for it."""
 
     label: str
     snippets: tuple[Snippet, ...]
@@ -35,7 +35,7 @@ class Tab:
 
 @dataclass(frozen=True)
 class Access:
-    """How the gateway is reached with a new key: the gateway's own address, the key's secret, and a first call."""
+    """The data for the tabs of a new key: the gateway's own address, the key's secret, and a first call."""
 
     address: str
     secret: str
@@ -43,12 +43,12 @@ class Access:
 
     @property
     def base_url(self) -> str:
-        """The base URL that OpenAI's clients need."""
+        """The base URL to set in OpenAI's clients."""
         return f"{self.address}/v1"
 
 
 def tabs(access: Access) -> list[Tab]:
-    """Returns the tabs of all clients with which the key may make its first call."""
+    """Returns the tabs of those clients with which the key can make its first call."""
     found = [Tab("curl", (curl(access),))]
     if access.first_call.endpoint.method:
         found += [
@@ -75,7 +75,7 @@ def curl(access: Access) -> Snippet:
 
 
 def environment(access: Access) -> Snippet:
-    """Returns the variables that OpenAI's libraries, and most programs with them, read."""
+    """Returns the environment variables that OpenAI's libraries, and most programs built on them, read."""
     values = {BASE_URL_VARIABLE: access.base_url, KEY_VARIABLE: access.secret}
     text = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in values.items())
     return Snippet("OpenAI's libraries, and most programs that use them, read these variables:", "sh", text)
