@@ -80,7 +80,7 @@ class JSONBody:
 
     @property
     def model(self) -> str:
-        """The value of the body's last member `model`; empty if the body has no such member, or its value is not text."""
+        """The value of the body's last member `model`; empty if there is no such member, or its value is not text."""
         model = self.values("model")[-1:]
         return model[0] if model and isinstance(model[0], str) else ""
 
