@@ -32,21 +32,21 @@ How a server starts, runs and stops:
     the shipper ships the rest        processes.shipper_process, when master and workers have ended, however they have
     PostgreSQL stops                  processes.gunicorn_conf, when the master ends
 
-A worker or shipper that dies is replaced by the master. When the master has died, the workers drain and exit, and the
-shipper after them.
+If a worker or the shipper dies, the master starts a new one. If the master dies, the workers finish their calls and
+exit, and then the shipper exits.
 
 The folders, and what a module of each may import (`tests/test_architecture.py` holds it; from the ground up):
 
-    this level          no folder, but for the lines below; `root_path`, `models`, `alert_models`, `version` and
-                        `keep_running`, a thread that starts a process again, are here, too
+    this level          no folder, with the exceptions below; has `root_path`, `models`, `alert_models`, `version`
+                        and `keep_running` (a thread that starts a process again), too
     configuration       this level
     logs                this level, configuration
     http, postgres      what is above this line; not each other
     settings            what is above this line
     start, page_protection               what is above this line; not each other
-    alerts                               what is above this line, but page_protection: rules, channels, messages
-    processes                            what is above this line, but start and page_protection
-    doctor              what is above this line, but processes and page_protection
+    alerts                               what is above this line, except page_protection
+    processes                            what is above this line, except start and page_protection
+    doctor              what is above this line, except processes and page_protection
     backup              what is above this line
     entry, asgi, urls, management, admin, templatetags    everything
 

@@ -1,6 +1,7 @@
-"""The pages of alerts in the admin: alerts, the messages about them, rules, and channels with a test button.
+"""The admin's pages of alerts: alerts, messages about them, rules, and channels with a test button.
 
-Whoever may change channels lets the gateway send requests to any address, so these have permissions of their own.
+Whoever may change channels can make the gateway send requests to any address, so channels have permissions of their
+own.
 """
 
 from __future__ import annotations
@@ -145,12 +146,12 @@ class AlertMessageAdmin(ReadOnlyAdmin):
 
 
 class DeletedWithAlertsAdmin(GuardedAdmin):
-    """Base class for the admin of rules and channels, with which their alerts and messages are deleted."""
+    """Base class of the admin's pages of rules and channels, which are deleted together with their alerts."""
 
     def get_deleted_objects(self, objs: Sequence[Model] | QuerySet[Model], request: HttpRequest) -> Any:
-        """Returns what is deleted together with `objs`, and for which of it the permission is missing, as Django does.
+        """Returns the rows that are deleted together with `objs`, and for which of them the permission is missing.
 
-        Nobody has the permission to delete alerts and messages by themselves; here it is not asked for.
+        Unlike in Django, no permission is needed for alerts and messages, since nobody may delete these on their own.
         """
         deleted, counts, lacking, protected = super().get_deleted_objects(objs, request)
         return deleted, counts, lacking - {model._meta.verbose_name for model in (Alert, AlertMessage)}, protected

@@ -1,8 +1,8 @@
-"""The tables of alerts: rules, channels, alerts, the messages about them, and the hosts that look for them.
+"""The tables of alerts: rules, channels, alerts, messages about alerts, and the hosts that look for faults.
 
-Invariants: of one rule, subject and host at most one alert is open, which a unique constraint holds, so several hosts
-and processes that find the same fault open one alert. The address and the secret of a channel are stored encrypted, and
-are shown nowhere.
+Invariants: for a rule, a subject and a host, at most one alert is open. A unique constraint ensures this, so that
+several hosts and processes that find the same fault open one alert. The address and the secret of a channel are stored
+encrypted, and are never shown.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MOST_HOURS = 24 * 365
 
 
 class AlertKind(models.TextChoices):
-    """The kinds of faults that a rule can look for; `chatproxy.alerts.kinds` says what each of them means."""
+    """The kinds of faults that a rule can look for; `chatproxy.alerts.kinds` explains each kind."""
 
     BUDGET = "budget", "Budget used"
     BUDGET_REFUSALS = "budget_refusals", "Calls refused by a budget"
@@ -50,7 +50,7 @@ UNITS: dict[str, str] = {
 
 
 class AlertRule(models.Model):
-    """A rule: the kind of fault to look for, from which threshold on, and how often to send messages about it."""
+    """A rule for alerts: the kind of fault to look for, the threshold, and how often to send messages about it."""
 
     kind = models.CharField(max_length=20, choices=AlertKind)
     threshold = models.DecimalField(
@@ -95,10 +95,10 @@ class ChannelKind(models.TextChoices):
 
 
 class AlertChannel(models.Model):
-    """A channel: where messages about alerts are sent, and the hours of the day in which it is silent.
+    """A channel: the place to which messages about alerts are sent, and the hours of the day in which it is silent.
 
-    Its address and secret are encrypted (`proxyapi.sealing`). `host` is the host name in the address, which may be
-    shown; the rest of the address of a Slack or Teams webhook lets anybody post there.
+    Its address and secret are encrypted (`proxyapi.sealing`). Only `host`, the host name in the address, may be shown:
+    anybody who knows the whole address of a Slack or Teams webhook can post there.
     """
 
     name = models.CharField(max_length=100, unique=True)
@@ -126,10 +126,10 @@ class AlertChannel(models.Model):
         return self.name
 
     def clean(self) -> None:
-        """Checks the quiet time of the channel, which has both a beginning and an end, or neither.
+        """Checks the quiet time of the channel: it must have both a beginning and an end, or neither.
 
         Raises:
-            ValidationError: only one of them is given, or both are the same.
+            ValidationError: only one of the two is given, or both are the same.
         """
         if (self.quiet_from is None) != (self.quiet_until is None):
             raise ValidationError({"quiet_until": "Give both times, or neither."})
@@ -150,7 +150,7 @@ class AlertChannel(models.Model):
         """The address to which the channel sends, decrypted.
 
         Raises:
-            CannotUnseal: it was encrypted with another secret of the gateway.
+            CannotUnseal: the address was encrypted with another secret of the gateway.
         """
         return sealing.unseal(self.sealed_url)
 
@@ -159,7 +159,7 @@ class AlertChannel(models.Model):
         """The secret with which the channel signs its messages, decrypted.
 
         Raises:
-            CannotUnseal: it was encrypted with another secret of the gateway.
+            CannotUnseal: the channel's secret was encrypted with another secret of the gateway.
         """
         return sealing.unseal(self.sealed_secret)
 
@@ -180,9 +180,9 @@ class AlertChannel(models.Model):
 
 
 class AlertHost(models.Model):
-    """A host whose shipper looks for faults, and when it last did so, by the database's clock.
+    """A host whose shipper process looks for faults, and the time when it last did so, by the database's clock.
 
-    `stopped_at` is set when the shipper has ended as it should, so that nobody is told that it is away.
+    `stopped_at` is set when the shipper was stopped properly, so that nobody gets an alert that it is away.
     """
 
     name = models.CharField(max_length=MAX_HOST_LENGTH, unique=True)
@@ -199,8 +199,8 @@ class AlertHost(models.Model):
 class Alert(models.Model):
     """An alert: a fault that a rule has found, from when until when.
 
-    `subject` is what it is about, such as a key; empty if it is about the whole gateway. `host` is empty unless the
-    fault is one host's. `title`, `detail` and `page` are those of the newest look at it.
+    `subject` is the thing that has the fault, such as a key; it is empty if that is the whole gateway. `host` is empty
+    unless the fault belongs to one host. `title`, `detail` and `page` describe the fault as it was found last.
     """
 
     rule = models.ForeignKey(AlertRule, on_delete=models.CASCADE, related_name="alerts")
@@ -230,7 +230,7 @@ class Alert(models.Model):
 
 
 class AlertEvent(models.TextChoices):
-    """The occasions on which a message is sent."""
+    """The occasions on which a message about an alert is sent."""
 
     OPENED = "opened", "opened"
     REPEATED = "repeated", "still open"
@@ -239,11 +239,11 @@ class AlertEvent(models.TextChoices):
 
 
 class AlertMessage(models.Model):
-    """A message for one channel: what is to be sent, when, and what became of it.
+    """A message for one channel: its content, when it is due, and whether it was sent.
 
-    It is written in the transaction that opens or resolves the alert, and marked as sent after it was sent; so it is
-    sent at least once, whatever process dies in between. `due_at` is the time of the next try: null when it was sent,
-    when the tries are used up (`failed_at`), or when it was withdrawn before the first one.
+    A message is stored in the transaction that opens or resolves the alert, and marked as sent after sending; so it is
+    sent at least once, whatever process dies in between. `due_at` is the time of the next try. It is null if the
+    message was sent, if the tries are used up (`failed_at`), or if it was withdrawn before the first try.
     """
 
     alert = models.ForeignKey(Alert, on_delete=models.CASCADE, null=True, related_name="messages")
@@ -280,7 +280,7 @@ class AlertMessage(models.Model):
 
 
 class AlertAttempt(models.Model):
-    """One try to send a message, and its result in words, which never have a part of the channel's address."""
+    """One try to send a message, and its result in words, which never contain a part of the channel's address."""
 
     message = models.ForeignKey(AlertMessage, on_delete=models.CASCADE, related_name="tries")
     at = models.DateTimeField()

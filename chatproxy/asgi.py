@@ -1,6 +1,6 @@
 """The ASGI application that gunicorn's workers load (`chatproxy.asgi:application`).
 
-Sets Django up, and imports `chatproxy.entry` after that: the modules behind it import models.
+It sets Django up before it imports `chatproxy.entry`, because that imports modules with models.
 """
 
 from __future__ import annotations

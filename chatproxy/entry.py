@@ -1,6 +1,6 @@
-"""The entry of each request: the admin, "My usage" and static files go to Django's own handler, all else is a call.
+"""The entry of each request: the admin, "My usage" and static files go to Django's own handler, all else to `proxyapi`.
 
-Before either, two checks of the head that hold on every path: the Host header and the length of the Content-Type.
+Two checks of the request's head come first, on every path: the Host header and the length of the Content-Type.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A thread of gunicorn's master that starts a process of the server again when it has ended."""
+"""A thread of gunicorn's master that watches a process of the server, and starts it again when it has ended."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class KeepRunning(ABC):
         self._thread: threading.Thread | None = None
 
     def watch(self) -> None:
-        """Starts the thread that checks every second whether the process runs; also again after `end_watch`."""
+        """Starts the thread that checks every second whether the process runs; may be called again after a stop."""
         self.stopping.clear()
         self._thread = threading.Thread(target=self._run, name=f"{self.name} watch", daemon=True)
         self._thread.start()

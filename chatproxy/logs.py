@@ -1,7 +1,7 @@
-"""The form of the log: one JSON object in each line.
+"""The form of the log: each line is one JSON object.
 
-Invariant: no line contains a secret, a body or a query string. So texts that are not the gateway's own are shortened: a
-path to the segments that cannot be a secret, an exception to its first line without quoted texts. The result is
+Invariant: no line contains a secret, a body or a query string. So texts that are not the gateway's own are shortened:
+of a path only segments stay that cannot be a secret, of an exception the first line without quoted texts. The result is
 redacted as well. A line break in a value is written as `\\n`, so nobody can forge a line.
 """
 
@@ -40,7 +40,7 @@ _CONTEXT = "\nDuring handling of the above exception, another exception occurred
 def config(loggers: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
     """Returns the logging configuration of a process: JSON lines on standard error, from level INFO on.
 
-    The result is for `logging.config.dictConfig`. `loggers` has other configurations, by the logger's name.
+    The result is for `logging.config.dictConfig`. `loggers` has the configurations of single loggers, by name.
     """
     return {
         "version": 1,
@@ -70,7 +70,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class CutConnections(logging.Filter):
-    """Log filter that drops uvicorn's error about an answer that was not completed."""
+    """Log filter that drops the error that uvicorn logs when an answer was not completed."""
 
     # That is no error here: when the stream from upstream breaks, the gateway cuts the client's connection on purpose.
     def filter(self, record: logging.LogRecord) -> bool:
@@ -78,7 +78,7 @@ class CutConnections(logging.Filter):
 
 
 def log_everything() -> None:
-    """Makes Python log its warnings, and exceptions that nothing catches in threads and finalizers.
+    """Makes Python send its warnings, and exceptions that nothing catches in threads and finalizers, to the log.
 
     By default, Python prints them to standard error, in another form than the log's.
     """
@@ -96,13 +96,13 @@ def log_everything() -> None:
 
 
 def without_secrets(text: str) -> str:
-    """Replaces the server's own secrets in a text, and all that looks like a secret, by placeholders."""
+    """Replaces the server's own secrets in a text, and everything that looks like a secret, by placeholders."""
     return redact(text, _own_secrets())
 
 
 @lru_cache(maxsize=1)
 def _own_secrets() -> tuple[str, ...]:
-    """Returns the secrets in the server's settings, none if these cannot be read; reads them once in each process."""
+    """Returns the secrets in the server's settings; none if they cannot be read. Reads them once per process."""
     try:
         return setting_reader.own_secrets(setting_reader.load())
     except ImproperlyConfigured:  # a file has become unreadable since the start; the next start will report that
@@ -112,8 +112,8 @@ def _own_secrets() -> tuple[str, ...]:
 def message_of(record: logging.LogRecord) -> str:
     """Returns the message of a log record, without the parts that may be a caller's data.
 
-    Of a message about a request, these are the query, quoted texts and unusual segments of the path; of asyncio's
-    messages, all lines but the first.
+    A message about a request loses the query, quoted texts and unusual segments of the path; asyncio's messages lose
+    all lines but the first.
     """
     try:
         message = record.getMessage()
@@ -135,9 +135,9 @@ def redacted_path(path: str) -> str:
 
 
 def describe_exception(error: BaseException, seen: set[int]) -> Iterator[str]:
-    """Yields the traceback of an exception in pieces of text, as Python prints it, with shortened messages.
+    """Yields the traceback of an exception as Python prints it, in pieces of text, but with shortened messages.
 
-    Causes, and the members of an exception group, are included. `seen` has the ids of exceptions to leave out, because
+    Causes, and the members of an exception group, are included. Exceptions whose ids are in `seen` are left out, since
     they were described already.
     """
     seen.add(id(error))
@@ -167,7 +167,7 @@ def exception_words(error: BaseException) -> str:
 def without_quoted_text(words: str) -> str:
     """Replaces each quoted text in an error message by `…`, since it may be a caller's data.
 
-    A short quoted identifier stays.
+    Short identifiers in quotes stay.
     """
     # Python and PostgreSQL quote the names of attributes and columns.
     return _QUOTED.sub(lambda quoted: quoted[1] or f'"{ELIDED}"', words)

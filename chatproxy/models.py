@@ -1,6 +1,6 @@
-"""The project's own tables: counts of login attempts, shared by all workers and hosts, and the canaries of secrets.
+"""The project's own tables: counts of login attempts, for all workers and hosts, and digests of secrets ("canaries").
 
-Those of alerts are in `chatproxy.alert_models`, which Django finds by way of this module.
+The tables of alerts are in `chatproxy.alert_models`; this module imports it, so that Django finds them.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ FORGET = """DELETE FROM chatproxy_loginattempts WHERE subject IN (
 
 
 class LoginLimit(NamedTuple):
-    """A limit on login attempts: how many a subject (a network, a user name or a device) may make in a time.
+    """A limit on login attempts: how many a subject (a network, a user name or a device) may make in a period of time.
 
-    `is_own` says that a successful login starts the count anew: for the user's own device, or the user's name from one
-    network.
+    If `is_own` is true, a successful login starts the count anew. It is true for the user's own device, and for the
+    user's name from one network.
     """
 
     subject: str
@@ -77,7 +77,7 @@ def _interval(length: timedelta) -> str:
 
 
 class LoginAttempts(models.Model):
-    """How many login attempts one subject has made since its present period of time began.
+    """The number of login attempts that one subject has made since the subject's present period of time began.
 
     `subject` is the digest of a network, a user name or a device.
     """

@@ -1,12 +1,12 @@
-"""The root path: the path under which clients reach the gateway, such as `/ai` of `https://host/ai/`.
+"""The root path: the path prefix under which clients reach the gateway, such as `/ai` in `https://host/ai/`.
 
-The root path is the setting `ROOT_PATH` or, where that is unset, the header `X-Forwarded-Prefix` of a trusted proxy. A
-proxy may remove the root path before it passes a request on, or pass the path whole; so it is removed here if it is
-there. All later code, above all the code that decides about permissions, sees the path without it. Code that makes
+The root path is the setting `ROOT_PATH` or, if that is not set, the header `X-Forwarded-Prefix` of a trusted proxy. A
+proxy may remove the root path before it passes a request on, or leave it there; in that case it is removed here. All
+later code, above all the code that decides about permissions, sees the path without the root path. Code that makes
 links puts it in front again (`root_path_of`).
 
 Invariant: a root path is a plain path of this host (`normal_root_path`), so no link or redirect leads to another host.
-Its first segment is none of the gateway's own (`OWN_NAMES`): `/v1/v1/models` could be read in two ways.
+Its first segment is none of the gateway's own (`OWN_NAMES`), since `/v1/v1/models` could be read in two ways.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def normal_root_path(text: str) -> str:
 class RootPath:
     """Finder of a request's root path: the path prefix under which clients reach the gateway, such as `/ai`.
 
-    `configured` is the setting ROOT_PATH; with None, trusted proxies name the root path in a header.
+    `configured` is the setting ROOT_PATH; if it is None, trusted proxies state the root path in a header.
     """
 
     def __init__(self, configured: str | None) -> None:
@@ -90,8 +90,8 @@ class RootPath:
 def with_root_path(scope: HTTPScope, root_path: str) -> HTTPScope:
     """Returns a copy of a request's scope that records `root_path`, and whose path is without it.
 
-    The cookies in the copy are reversed (`own_cookies_last`). A path from which a proxy has removed the root path
-    already stays.
+    The cookies in the copy are reversed (`own_cookies_last`). If a proxy has removed the root path from the path
+    already, the path stays as it is.
     """
     path, raw_path = scope["path"], scope["raw_path"]
     # Both forms of the path begin alike: nothing in a root path needs to be percent-encoded.
@@ -111,7 +111,7 @@ def with_root_path(scope: HTTPScope, root_path: str) -> HTTPScope:
 
 
 def own_cookies_last(header: bytes) -> bytes:
-    """Reverses the cookies in a Cookie header: of two with the same name, Django then reads the gateway's own."""
+    """Reverses the order of the cookies in a header, so that of two with the same name, Django reads the gateway's."""
     # Another application may have set the other one for the whole host. Browsers send the cookies with the longest path
     # first (RFC 6265, 5.4), and Django takes the last one.
     return b"; ".join(pair.strip() for pair in reversed(header.split(b";")))

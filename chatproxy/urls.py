@@ -1,6 +1,6 @@
 """The routes of Django's own handler: the admin and "My usage". All other routes are in `proxyapi.urls`.
 
-The admin's modules are imported here, and not when Django is set up: commands start in half the time without them.
+The admin's modules are imported here, and not when Django is set up, so that commands start in half the time.
 """
 
 from __future__ import annotations

@@ -1,3 +1,3 @@
-"""The version of chatproxy, which pyproject.toml repeats."""
+"""The version of chatproxy; pyproject.toml has the same number."""
 
 VERSION = "0.1.0"

@@ -1,8 +1,8 @@
-"""The pages of users and groups in the admin, where nobody grants a right that they lack (`chatproxy.accounts.grants`).
+"""The admin's pages of users and groups, where people can grant only rights they have (`chatproxy.accounts.grants`).
 
-The rule is checked three times: a user or a group beyond one's own rights cannot be changed or deleted (`has_*`); a
-form offers only the rights that may be given, and any other value is an error of the form; and the saved user or group
-is checked once more before the transaction ends.
+The rule is checked three times. A user or group with more rights than one's own cannot be changed or deleted (`has_*`).
+A form offers only the rights that may be given, and any other value is an error of the form. The saved user or group is
+checked once more before the transaction ends.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ admin.site.unregister(Group)
 
 
 class GrantingAdmin(GuardedAdmin, Generic[Holder]):
-    """Base class of the admin of users and of groups, where people can give only permissions that they hold."""
+    """Base class of the admin's pages of users and groups: people can give only permissions that they have."""
 
     def may_change(self, request: HttpRequest, obj: Holder) -> bool:
-        """Returns whether the signed-in person holds all permissions of the user or group `obj`, and so may change it.
+        """Returns whether the signed-in person has all permissions that `obj` (a user or group) has, and may change it.
 
         Subclasses implement this.
         """
@@ -87,22 +87,22 @@ class UserAdmin(DjangoUserAdmin, GrantingAdmin[User]):  # type: ignore[type-arg,
         return may_change_user(request.user, obj)
 
     def delete_model(self, request: HttpRequest, obj: User) -> None:
-        """Deletes a user, and what belongs to the user in tables that Django may not know now."""
+        """Deletes a user, with the user's rows in tables of django-allauth, which may not be installed now."""
         delete_sign_in_rows([obj.pk])
         super().delete_model(request, obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        """Deletes several users, and what belongs to them in tables that Django may not know now."""
+        """Deletes several users, with their rows in tables of django-allauth, which may not be installed now."""
         delete_sign_in_rows(queryset.values_list("pk", flat=True))
         super().delete_queryset(request, queryset)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str] | tuple[str, ...]:
-        """Returns the read-only fields of a user's form; `is_superuser` is one of them for all but superusers."""
+        """Returns the read-only fields of a user's form; only superusers can change the field `is_superuser`."""
         fields = super().get_readonly_fields(request, obj)
         return fields if request.user.is_superuser else (*fields, "is_superuser")
 
     def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
-        """Returns the fields of a user's form, by their headings; people who may only view the user see no password."""
+        """Returns the fields of a user's form, grouped by heading; without the password for those who may only view."""
         fieldsets = super().get_fieldsets(request, obj)
         if obj is None or self.has_change_permission(request, obj):
             return fieldsets
@@ -122,7 +122,7 @@ class UserAdmin(DjangoUserAdmin, GrantingAdmin[User]):  # type: ignore[type-arg,
         """Shows a user's form, or saves it when it is sent.
 
         Raises:
-            PermissionDenied: somebody who is no superuser has sent the field `is_superuser`.
+            PermissionDenied: the field `is_superuser` was sent by somebody who is no superuser.
         """
         if "is_superuser" in request.POST and not request.user.is_superuser:
             raise PermissionDenied

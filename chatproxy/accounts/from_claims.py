@@ -1,6 +1,6 @@
-"""Gives an account the groups and teams that the issuer of single sign-on names for its person.
+"""Gives a person's account the groups and teams that the issuer of single sign-on names for the person.
 
-Only groups that `OIDC_ROLES` names are touched, and teams only if `OIDC_TEAMS_CLAIM` is set. A team or group that does
+Only groups that `OIDC_ROLES` names are changed, and teams only if `OIDC_TEAMS_CLAIM` is set. A team or group that does
 not exist is logged and left out. Nobody becomes a superuser.
 """
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class ClaimedRights(Protocol):
-    """What an issuer says of a person: e-mail address, groups and teams (`chatproxy.sign_in.claims.ClaimedPerson`)."""
+    """Interface of the facts that an issuer states about a person (`chatproxy.sign_in.claims.ClaimedPerson`)."""
 
     @property
     def email(self) -> str: ...
@@ -34,9 +34,9 @@ class ClaimedRights(Protocol):
 
 
 def apply_claims(user: User, person: ClaimedRights) -> None:
-    """Brings an account up to date with what the issuer says of its person, in the database and in `user`.
+    """Updates a person's account by the facts that the issuer states, in the database and in `user`.
 
-    Changes are put into the audit log.
+    Changes are recorded in the audit log.
     """
     with transaction.atomic():
         User.objects.select_for_update().get(pk=user.pk)  # two sign-ins of one person follow one another
@@ -64,7 +64,7 @@ def apply_claims(user: User, person: ClaimedRights) -> None:
 def _set_groups(user: User, wanted: Collection[str]) -> list[str]:
     """Puts a user into the groups in `wanted`, and takes them out of the other groups of `OIDC_ROLES`.
 
-    A user with a group becomes staff, so that they may open the admin. Returns the changes in words.
+    A user with such a group becomes staff, so that they may open the admin. Returns the changes in words.
     """
     controlled = set((settings.OIDC_ROLES or {}).values())
     before = set(user.groups.filter(name__in=controlled).values_list("name", flat=True))
@@ -97,7 +97,7 @@ def _set_teams(user: User, wanted: Mapping[str, bool]) -> list[str]:
 
 
 def _differences(what: str, before: set[str], after: set[str]) -> list[str]:
-    """Describes how a set of names has changed, such as `groups: added “viewer”`; empty if it has not."""
+    """Describes how a set of names has changed, such as `groups: added “viewer”`; empty if there is no change."""
     told = [
         f"{verb} {', '.join(f'“{escape_invisible(name, 200)}”' for name in sorted(names))}"
         for verb, names in (("added", after - before), ("removed", before - after))

@@ -1,9 +1,9 @@
-"""The rule that nobody grants a right that they lack: whom a person may change, and which rights they may give.
+"""The rule that people can grant only rights that they have: which users they may change, and which rights give.
 
-Only a superuser changes a superuser. Anybody else changes a user or a group only if they hold every permission that it
-has: otherwise they could set the password of a stronger user and sign in as that user. They may give the permissions
-that they hold. Keys that a user owns, and teams that a user leads, count like the permission to change keys. The
-permissions of a user who is not active count, too, since whoever may change that user could make them active.
+Only a superuser may change a superuser. Anybody else may change a user or a group only if they hold every permission
+that it has; otherwise they could set the password of a stronger user and sign in as that user. They may give those
+permissions that they hold. A user who owns keys, or who leads a team, counts like one with the permission to change
+keys. The permissions of an inactive user count as well, since whoever may change that user could make them active.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def groups_grantable_by(person: Person) -> QuerySet[Group]:
 def may_change_user(person: Person, user: User) -> bool:
     """Returns whether a person may change a user: the person must hold every permission that the user holds.
 
-    Only a superuser may change a superuser. A user who owns keys or leads a team can do with them what others do with
-    the permission to change keys, which only the user themselves may lack.
+    Only a superuser may change a superuser. To change a user who owns keys or leads a team, the person must also hold
+    the permission to change keys, unless the person is that user.
     """
     if getattr(person, "is_superuser", False):
         return True

@@ -1,7 +1,7 @@
-"""Deletes the rows that refer to users in the tables of django-allauth, also while the library is not installed.
+"""Deletes the rows about users in the tables of django-allauth, even if the library is not installed now.
 
-The tables stay when single sign-on or second factors are switched off again. Django then does not know them, and the
-database refuses to delete a user to whom one of their rows refers.
+The tables stay when single sign-on or second factors are switched off again. Django then does not know the tables, and
+the database refuses to delete a user to whom one of their rows refers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ STATEMENTS = {
 
 
 def delete_sign_in_rows(user_ids: Collection[int]) -> None:
-    """Deletes the addresses, accounts at issuers and second factors of users, from those tables that exist."""
+    """Deletes the e-mail addresses, issuer accounts and second factors of users, from those tables that exist."""
     with connection.cursor() as cursor:
         for table, statement in STATEMENTS.items():
             cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [table])

@@ -1,7 +1,8 @@
 """The pages of API tokens in the admin, where tokens are made and revoked. A token's secret is shown once.
 
-A person makes tokens for themselves only, and a token can never do more than its user can. Whoever may change tokens
-may revoke those of everybody. A token is never changed: its scopes would grow in the hands of whoever has it.
+A person makes tokens for themselves only, and a token can never do more than its user. Whoever has the permission to
+change tokens may revoke those of everybody. A token cannot be changed, since its scopes could then grow without its
+holder knowing.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ class ApiTokenAdmin(GuardedAdmin):
         form_url: str = "",
         extra_context: Mapping[str, object] | None = None,
     ) -> HttpResponse:
-        """Shows what is known of an API token, which cannot be changed."""
+        """Shows the facts about an API token, which cannot be changed."""
         context = {**HIDDEN_BUTTONS, "show_save": False, **(extra_context or {})}
         answer: HttpResponse = super().change_view(request, object_id, form_url, context)
         return answer
@@ -124,7 +125,7 @@ class ApiTokenAdmin(GuardedAdmin):
         return self._ask(request, token, "Revoke API token", "revoke_token.html")
 
     def _ask(self, request: HttpRequest, token: ApiToken, verb: str, template: str, **more: object) -> HttpResponse:
-        """Renders an admin page about one API token from `template`."""
+        """Renders an admin page about one API token, such as the question whether to revoke the token."""
         title = f"{verb} {escape_invisible(token.name, 60)}"
         context = {**self.admin_site.each_context(request), "opts": self.opts, "original": token, "token": token}
         return TemplateResponse(request, f"admin/proxyapi/apitoken/{template}", {**context, "title": title, **more})

@@ -15,9 +15,9 @@
       ▼
     `delivery`             HTTP and SMTP, with a time limit
 
-`outage` is for the one fault that cannot be written to the database: that there is none. `kinds` has a line for each
-kind of fault: what its threshold means, what to do. The tables are in `chatproxy.alert_models`, the pages in
-`chatproxy.admin`, whose forms are in `forms`.
+`outage` is for the one fault that cannot be written to the database: that the database is away. `kinds` explains each
+kind of fault: what its threshold means, and what to do. The tables are in `chatproxy.alert_models`, the pages in
+`chatproxy.admin`, and the forms of these pages in `forms`.
 
-Nothing here runs on the path of a call. A slow channel holds up messages, never the shipping of the journals.
+No call waits for this code. A slow channel delays messages, never the shipping of the journals.
 """

@@ -1,7 +1,8 @@
-"""Sends one message through one channel, over HTTP or SMTP, and says in words how that went.
+"""Sends one message through one channel, over HTTP or SMTP, and describes the result in words.
 
-The words never have a part of the channel's address, which may let anybody post, nor of what the other side answered.
-Redirects are not followed, TLS is verified, and the proxy that the environment names is used, as for calls upstream.
+The words never contain a part of the channel's address, which may let anybody post, nor a part of the other side's
+answer. Redirects are not followed, TLS is verified, and the proxy in the environment variables is used, as for calls
+upstream.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ class SendingResult(NamedTuple):
 
 
 def send(notice: Notice, channel: AlertChannel, message_id: str) -> SendingResult:
-    """Sends a message through a channel, and returns the result, which may be a failure in words.
+    """Sends a message through a channel, and returns the result: a success or a failure, in words.
 
-    Each step on the network has `TIMEOUT_SECONDS`. Only webhooks get `message_id`.
+    Each step on the network may take `TIMEOUT_SECONDS`. Only webhooks get the `message_id`.
     """
     try:
         if channel.kind == ChannelKind.EMAIL:
@@ -65,7 +66,7 @@ def _request_of(notice: Notice, channel: AlertChannel, message_id: str) -> tuple
 
 
 def _post(url: str, body: bytes, headers: dict[str, str]) -> SendingResult:
-    """Posts a body to a URL, and returns how that went: any status from 200 to 299 is success.
+    """Posts a body to a URL, and returns the result: any status from 200 to 299 is a success.
 
     The body of the answer is not read.
     """
@@ -91,7 +92,7 @@ def _post(url: str, body: bytes, headers: dict[str, str]) -> SendingResult:
 
 
 def _send_email(notice: Notice, recipients: list[str]) -> SendingResult:
-    """Sends a message as one e-mail to all recipients, by way of the server in EMAIL_URL; returns how that went."""
+    """Sends a message as one e-mail to all recipients, through the server in EMAIL_URL; returns the result."""
     if not settings.EMAIL_URL:
         return SendingResult(False, "EMAIL_URL is not set")
     server, title, text = mail_server(settings.EMAIL_URL), f"[chatproxy] {notice.title}", formats.plain_text(notice)
@@ -115,12 +116,12 @@ def _send_email(notice: Notice, recipients: list[str]) -> SendingResult:
 
 
 class _MailConnection(EmailBackend):
-    """A connection to a mail server that counts the recipients whom the server refuses while it takes others."""
+    """A connection to a mail server that counts the recipients whom the server refuses while it accepts others."""
 
     refused = 0
 
     def open(self) -> bool | None:
-        """Opens the connection as Django does, which itself drops the list of refused recipients."""
+        """Opens the connection as Django does, and counts refused recipients, whom Django itself would ignore."""
         is_new = super().open()
         connection: Any = self.connection
         send = connection.sendmail

@@ -1,7 +1,7 @@
-"""The thread of the shipper that looks for faults every half a minute: on this host and, in turn, in the ledger.
+"""The thread of the shipper that looks for faults every 30 seconds: on this host and, if it is its turn, in the ledger.
 
-An advisory lock of the transaction decides which host looks at the ledger, so that the others need not; should two look
-at once, `incidents` still opens each alert once.
+Each time, one host looks at the ledger for all; an advisory lock of the transaction decides which. Even if two hosts
+look at once, `incidents` opens each alert only once.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class AlertEvaluation(PeriodicThread):
         self._is_first = True
 
     def finish(self) -> None:
-        """Tells the database that this host stops as it should."""
+        """Records in the database that this host stops properly, so that nobody gets an alert about it."""
         try:
             with limit_query_time(STOP_SECONDS / 2):
                 hosts.note_stop(host_name(), database_now())
@@ -58,7 +58,7 @@ class AlertEvaluation(PeriodicThread):
             connections.close_all()
 
     def work(self) -> None:
-        """Looks for faults once. If the database fails, tells people of that alone."""
+        """Looks for faults once. If the database fails, sends messages about that fault only."""
         try:
             with limit_query_time(QUERY_SECONDS):
                 self.look_for_faults()
@@ -68,7 +68,8 @@ class AlertEvaluation(PeriodicThread):
     def look_for_faults(self, now: datetime | None = None) -> None:
         """Looks for faults on this host and, if it is its turn, in the ledger; opens and resolves alerts.
 
-        Also records that this host looks, and ends an outage of the database. `now` is the database's time by default.
+        Also records that this host is looking, and ends an outage of the database, if there was one. `now` is the
+        database's time by default.
 
         Raises:
             django.db.Error: the database does not answer.
@@ -89,7 +90,7 @@ class AlertEvaluation(PeriodicThread):
     ) -> None:
         """Looks for faults of this host, and opens and resolves alerts about them.
 
-        `seen_at` is when this host did so before; None if it is new or was stopped as it should be.
+        `seen_at` is the time when this host last did so; None if the host is new or was stopped properly.
         """
         facts = read_host_facts(now, self._logins)
         is_first, self._is_first = self._is_first, False
@@ -102,9 +103,9 @@ class AlertEvaluation(PeriodicThread):
             self._record(rule, facts.host, partial(condition, rule, seen, now), now, channels)
 
     def _look_at_ledger(self, rules: list[AlertRule], channels: list[AlertChannel], now: datetime) -> None:
-        """Looks for faults in the ledger, and for hosts that look no more; opens and resolves alerts about them.
+        """Looks for faults in the ledger, and for hosts that have stopped looking; opens and resolves their alerts.
 
-        Also resolves the alerts of rules that are off and of hosts that are gone, and deletes old alerts.
+        Also resolves the alerts of rules that are switched off and of hosts that are gone, and deletes old alerts.
         """
         for rule in rules:
             if rule.kind == AlertKind.SHIPPER:
@@ -126,7 +127,8 @@ class AlertEvaluation(PeriodicThread):
     ) -> None:
         """Looks for the faults of one rule, and opens and resolves its alerts.
 
-        An error of our own is logged, and the alerts of the rule stay as they are: the other rules are not held up.
+        An error in our own code is logged, and the alerts of this rule stay as they are, so that other rules still
+        work.
         """
         try:
             found = [self._with_first_time(rule, fault) for fault in find()]
@@ -142,9 +144,9 @@ class AlertEvaluation(PeriodicThread):
         incidents.record(rule, host, found, now, channels)
 
     def _with_first_time(self, rule: AlertRule, fault: FoundFault) -> FoundFault:
-        """Returns a fault whose `since` is the time from which on each look of this process has found it.
+        """Returns a copy of `fault` with `since` set to the time at which this process first found it without a break.
 
-        That time is remembered for the next look.
+        The time is remembered for the next look.
         """
         first = min(fault.since, self._first_found.get((rule.pk, fault.subject), fault.since))
         self._first_found[rule.pk, fault.subject] = first

@@ -1,6 +1,7 @@
-"""Writes a message in the form that each kind of channel takes: signed JSON, Slack, Teams, or a text.
+"""Writes a message in the form that a kind of channel needs: signed JSON for webhooks, Slack, Teams, or plain text.
 
-Names of keys and models are strangers' text: they can neither become links or mentions in a chat nor end a line.
+Names of keys and models are text that strangers may have chosen. They are escaped, so that they cannot become links or
+mentions in a chat, or end a line.
 """
 
 from __future__ import annotations
@@ -16,22 +17,22 @@ SCHEMA = "http://adaptivecards.io/schemas/adaptive-card.json"
 
 
 def webhook_json(notice: Notice, message_id: str) -> bytes:
-    """Returns a message as the JSON that webhooks get. `message_id` is the same in each try to send the message."""
+    """Returns a message as the JSON for webhooks. Its `message_id` stays the same in each try to send the message."""
     return _json({"version": VERSION, "id": message_id, **notice.as_json()})
 
 
 def signature_of(body: bytes, secret: str, timestamp: int) -> str:
     """Returns the value of the header that proves who has sent a webhook, and when: `t=<Unix time>,v1=<hex>`.
 
-    The digest is HMAC-SHA256 over the time, a dot and the body. A receiver refuses an old time, so nobody can send a
-    message that was overheard again.
+    The digest is the HMAC-SHA256 of the time, a dot and the body. A receiver should refuse old times, so that nobody
+    can send an intercepted message again.
     """
     digest = hmac.digest(secret.encode(), f"{timestamp}.".encode() + body, "sha256").hex()
     return f"t={timestamp},v1={digest}"
 
 
 def slack_json(notice: Notice) -> bytes:
-    """Returns a message as JSON for an incoming webhook of Slack, with `&`, `<` and `>`, which Slack reads, escaped."""
+    """Returns a message as JSON for an incoming webhook of Slack, with the characters `&`, `<` and `>` escaped."""
     lines = [f"*{_for_slack(notice.title)}*", *map(_for_slack, notice.lines)]
     if notice.url:
         lines.append(f"<{_for_slack(notice.url)}|Open in chatproxy>")
@@ -39,9 +40,9 @@ def slack_json(notice: Notice) -> bytes:
 
 
 def teams_json(notice: Notice) -> bytes:
-    """Returns a message as JSON for a Teams workflow that waits for a webhook: an Adaptive Card.
+    """Returns a message as JSON for a Teams workflow that is started by a webhook: an Adaptive Card.
 
-    The texts are in `RichTextBlock`, which reads no Markdown, unlike `TextBlock`.
+    The texts are in `RichTextBlock`, because `TextBlock` would interpret Markdown in them.
     """
     paragraphs = [
         {"type": "RichTextBlock", "inlines": [{"type": "TextRun", "text": text, "weight": weight}]}
@@ -54,7 +55,7 @@ def teams_json(notice: Notice) -> bytes:
 
 
 def plain_text(notice: Notice) -> str:
-    """Returns a message as the text of an e-mail: its title, its lines, and its link if it has one."""
+    """Returns a message as the text of an e-mail: its title, its lines, and its link, if there is one."""
     return "\n".join([notice.title, "", *notice.lines, *(["", notice.url] if notice.url else [])]) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""The forms for alert rules and channels in the admin. A channel's secrets are entered there, and never shown."""
+"""The admin's forms for alert rules and channels. A channel's secrets are entered there, but never shown."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def check_webhook_url(url: str) -> None:
     """Checks the address to which a channel is to post.
 
     Raises:
-        ValidationError: it is no http:// or https:// address, or has a user or a password in it.
+        ValidationError: the address is not http:// or https://, or has a user or a password in it.
     """
     try:
         parts = urlsplit(url)
@@ -33,16 +33,16 @@ def check_webhook_url(url: str) -> None:
 
 
 class AlertRuleForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable when it runs
-    """The form by which the admin creates or changes an alert rule."""
+    """The admin's form to create or change an alert rule."""
 
     class Meta:
         model = AlertRule
         fields = "__all__"  # noqa: DJ007  (the admin's fieldsets say which)
 
     def clean(self) -> dict[str, object]:
-        """Checks that a threshold and a window are given if the kind of the rule needs them.
+        """Checks that a threshold and a window are given if the rule's kind of fault needs them.
 
-        One that the kind does not have is emptied.
+        Empties a field that the kind does not use.
         """
         cleaned: dict[str, object] = super().clean() or {}
         kind = cleaned.get("kind") or self.instance.kind
@@ -57,7 +57,7 @@ class AlertRuleForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscript
 
 
 class AlertChannelForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable when it runs
-    """The form by which the admin creates or changes an alert channel."""
+    """The admin's form to create or change an alert channel."""
 
     url = forms.CharField(
         label="Address",
@@ -102,7 +102,7 @@ class AlertChannelForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscr
     def set_secrets(self, channel: AlertChannel) -> None:
         """Sets the address and the secret of a channel to those entered in the form, without saving the channel.
 
-        One that was left empty stays as it was.
+        A field that was left empty changes nothing.
         """
         if url := self.cleaned_data.get("url"):
             channel.set_url(url)

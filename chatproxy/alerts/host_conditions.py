@@ -1,4 +1,4 @@
-"""Finds what is wrong with this host: from the files of its processes, its journals and its disk, not the database."""
+"""Finds faults of this host from the files of its processes, its journals and its disk, without the database."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ LONGEST_WINDOW = timedelta(days=7)
 
 
 def host_name() -> str:
-    """Returns the name of this host's gateway: the host's name, and the directory of the data, as `web1:/srv/var`."""
+    """Returns the name of this host's gateway, from the host's name and the data directory: `web1:/srv/var`."""
     return f"{socket.gethostname()}:{settings.DATA_DIR}"[:MAX_HOST_LENGTH]
 
 
 @dataclass(frozen=True)
 class HostFacts:
-    """The state of this host: its processes, its disk in bytes, and how many logins have been refused, at which times.
+    """The state of this host: its processes, its disk in bytes, and how many logins were refused at which times.
 
-    `away_since` is when this host last looked for faults before this process did; None unless that was long ago.
+    `away_since` is the time when this host last looked for faults before this process began, if that was long ago; else
+    None.
     """
 
     host: str
@@ -43,13 +44,13 @@ class HostFacts:
 
 
 class LoginRefusals:
-    """The count of refused logins of this host, as it was at each of the last looks."""
+    """The numbers of refused logins of this host, as they were counted at each of the last looks for faults."""
 
     def __init__(self) -> None:
         self._counts: deque[tuple[datetime, float]] = deque()
 
     def add(self, now: datetime, refused: float) -> None:
-        """Remembers the count as it is now, and forgets those that are older than any window."""
+        """Stores the present count of refused logins, and forgets counts that are older than any rule's window."""
         self._counts.append((now, refused))
         while self._counts[0][0] < now - LONGEST_WINDOW:
             self._counts.popleft()
@@ -61,7 +62,7 @@ class LoginRefusals:
 
 
 def read_host_facts(now: datetime, logins: LoginRefusals, away_since: datetime | None = None) -> HostFacts:
-    """Reads the state of this host, adds the count of refused logins to `logins`, and returns the state."""
+    """Reads the state of this host, adds the present count of refused logins to `logins`, and returns the state."""
     status, disk = read_status(), shutil.disk_usage(settings.DATA_DIR)
     logins.add(now, status.counted.values.get(LOGIN_REFUSALS, 0))
     return HostFacts(host_name(), status, disk.free, disk.total, logins, away_since)
@@ -77,7 +78,7 @@ def find_upstream_down(_rule: AlertRule, facts: HostFacts, now: datetime) -> Ite
 
 
 def find_backlog(rule: AlertRule, facts: HostFacts, now: datetime) -> Iterator[FoundFault]:
-    """Yields a fault if the oldest record of this host's journals waits for longer than the threshold, in seconds."""
+    """Yields a fault if the oldest record in this host's journals has waited longer than the threshold (seconds)."""
     shipping = facts.status.shipping
     if shipping.lag_seconds >= float(rule.threshold or 0) and shipping.waiting_bytes:
         title = f"The ledger is {duration(shipping.lag_seconds * 1000)} behind on {facts.host}"
@@ -85,7 +86,7 @@ def find_backlog(rule: AlertRule, facts: HostFacts, now: datetime) -> Iterator[F
 
 
 def find_failing_shipper(_rule: AlertRule, facts: HostFacts, now: datetime) -> Iterator[FoundFault]:
-    """Yields a fault if this host's shipper fails with an error of its own, or has not run for long until now."""
+    """Yields a fault if this host's shipper fails with an error in its own code, or did not run for long until now."""
     fault = facts.status.shipping.shipper_fault
     if fault and fault != NOT_RUNNING:  # this is the shipper: its report is missing, perhaps since the disk is full
         yield FoundFault("", f"The shipper of {facts.host} fails", f"Its error: {fault}.", now)
@@ -94,14 +95,14 @@ def find_failing_shipper(_rule: AlertRule, facts: HostFacts, now: datetime) -> I
 
 
 def shipper_away(host: str, since: datetime) -> FoundFault:
-    """Returns the fault that the shipper of a host has not looked for faults since a time, and so does not run."""
+    """Returns the fault that a host's shipper has not looked for faults since a time, so it seems not to run."""
     return FoundFault("", f"The shipper of {host} does not run", "", since)
 
 
 def find_full_disk(rule: AlertRule, facts: HostFacts, now: datetime) -> Iterator[FoundFault]:
     """Yields a fault if calls are refused because the disk of DATA_DIR is full, or if it is nearly full.
 
-    It is nearly full if less than the threshold, in percent, is free, and less than `PLENTY_BYTES`.
+    It is nearly full if less than the rule's threshold, in percent, is free, and also less than `PLENTY_BYTES`.
     """
     free = facts.free_bytes
     is_low = 100 * free < float(rule.threshold or 0) * facts.disk_bytes and free < PLENTY_BYTES
@@ -112,7 +113,7 @@ def find_full_disk(rule: AlertRule, facts: HostFacts, now: datetime) -> Iterator
 
 
 def find_refused_logins(rule: AlertRule, facts: HostFacts, now: datetime) -> Iterator[FoundFault]:
-    """Yields a fault if the attempts to sign in that this host refused in the window are at least the threshold."""
+    """Yields a fault if this host has refused at least as many sign-ins in the rule's window as its threshold says."""
     refused = facts.logins.since(now - timedelta(minutes=rule.window_minutes or 1))
     if refused >= max(1.0, float(rule.threshold or 0)):
         title = f"Attempts to sign in are refused on {facts.host}"

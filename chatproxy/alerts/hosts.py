@@ -1,4 +1,4 @@
-"""Owns which hosts look for faults, and which of them have stopped to do so without a word."""
+"""Stores which hosts look for faults, and finds those that have stopped without having been shut down."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ FORGOTTEN_AFTER_STOP = timedelta(hours=1)  # a host that was stopped, and not fo
 
 
 def note_host(name: str, now: datetime) -> datetime | None:
-    """Notes that the host `name` looks for faults now, and returns when it did so before.
+    """Records that the host `name` is looking for faults now, and returns the time when it did so before.
 
-    Returns None if it is new, or had stopped as it should.
+    Returns None if the host is new, or was stopped properly.
     """
     host, is_new = AlertHost.objects.get_or_create(name=name, defaults={"seen_at": now})
     if is_new:
@@ -25,19 +25,19 @@ def note_host(name: str, now: datetime) -> datetime | None:
 
 
 def note_stop(name: str, now: datetime) -> None:
-    """Notes that the host `name` stops as it should, so that nobody is told that it is away."""
+    """Records that the host `name` stops properly, so that nobody gets an alert that it is away."""
     AlertHost.objects.filter(name=name).update(stopped_at=now)
 
 
 def find_hosts_away(now: datetime, window: timedelta) -> Iterator[AlertHost]:
-    """Yields the hosts that have not looked for faults for as long as `window`, although they were not stopped."""
+    """Yields hosts that have not looked for faults for the time `window`, although they were not stopped properly."""
     yield from AlertHost.objects.filter(stopped_at=None, seen_at__lt=now - window)
 
 
 def forget_hosts(now: datetime, longest_window: timedelta) -> list[str]:
-    """Deletes the hosts that will not come back, since they were away or stopped for so long; returns their names.
+    """Deletes hosts that were away or stopped for so long that they will not come back; returns their names.
 
-    A host that is away stays until the rule with the `longest_window` has told of it for a day.
+    A host that is away is kept until the alert of the rule with the `longest_window` has been open for a day.
     """
     away = AlertHost.objects.filter(stopped_at=None, seen_at__lt=now - longest_window - FORGOTTEN_AFTER)
     stopped = AlertHost.objects.filter(stopped_at__lt=now - FORGOTTEN_AFTER_STOP)

@@ -1,7 +1,7 @@
-"""Opens, repeats and resolves alerts, and writes the messages about them, each in the transaction that changes them.
+"""Opens, repeats and resolves alerts, and stores messages about them in the same transactions.
 
-Several processes may do this at once with the same faults: a unique constraint lets one of them open an alert, and each
-change names the state that it changes, so that one process writes the messages.
+Several processes may do this at once with the same faults. A unique constraint lets only one of them open an alert, and
+each update succeeds only from the expected state, so that only one process stores the messages.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ UNWATCHED = " (its host is no longer watched)"
 def record(
     rule: AlertRule, host: str, faults: Iterable[FoundFault], now: datetime, channels: Sequence[AlertChannel]
 ) -> None:
-    """Brings the alerts of a rule in line with the faults that it has just found on a host (or nowhere in particular).
+    """Updates the alerts of a rule by the faults that were just found on a host (or, without a host, in the ledger).
 
-    A fault that is new opens an alert, once it has lasted for as long as the rule demands. An alert whose fault was not
-    found again is resolved. Messages that are due about these alerts are written for the channels.
+    A new fault opens an alert once it has lasted for the time that the rule demands. An alert is resolved if its fault
+    was not found again. Messages about these changes are stored for the channels.
     """
     open_alerts = Alert.objects.filter(rule=rule, host=host, resolved_at=None).select_related("rule")
     alerts = {alert.subject: alert for alert in open_alerts}
@@ -51,9 +51,9 @@ def record(
 
 
 def resolve(alert: Alert, now: datetime) -> None:
-    """Marks an alert as over, and writes a message to each channel that has been told of it, or may have been.
+    """Marks an alert as over, and stores a message for each channel that was told of the alert, or may have been.
 
-    A message that has not been tried yet is withdrawn, such as one that waits for the end of a quiet time.
+    Earlier messages about the alert are withdrawn if nobody has tried to send them, for example in a quiet time.
     """
     with transaction.atomic():
         if not Alert.objects.filter(pk=alert.pk, resolved_at=None).update(resolved_at=now):
@@ -65,12 +65,12 @@ def resolve(alert: Alert, now: datetime) -> None:
 
 
 def channels_for(rule: AlertRule, channels: Iterable[AlertChannel]) -> list[AlertChannel]:
-    """Returns those of the channels that send the alerts of a rule: those that name it, or no rule at all."""
+    """Returns those channels that send the alerts of a rule: channels that name this rule, or that name no rules."""
     return [channel for channel in channels if not (chosen := list(channel.rules.all())) or rule in chosen]
 
 
 def write_messages(alert: Alert, event: AlertEvent, now: datetime, channels: Iterable[AlertChannel]) -> None:
-    """Writes a message about an alert for each channel, due now or at the end of the channel's quiet time."""
+    """Stores a message about an alert for each channel; it is due now, or at the end of the channel's quiet time."""
     notice = notice_of(alert, event).as_json()
     for channel in channels:
         AlertMessage.objects.create(
@@ -79,10 +79,10 @@ def write_messages(alert: Alert, event: AlertEvent, now: datetime, channels: Ite
 
 
 def close_others(rules: Iterable[AlertRule], forgotten_hosts: Iterable[str], now: datetime) -> None:
-    """Resolves the alerts that nobody looks for any more: of rules that are switched off, and of hosts that are gone.
+    """Resolves alerts that nobody looks for any more: of rules that are switched off, and of hosts that are gone.
 
-    Nobody is told of the end of the former. The title of the latter says why, since the fault may still be there.
-    Also withdraws the messages for channels that are switched off.
+    For rules that are switched off, no message is sent. For hosts that are gone, the alert's title states the reason,
+    since the fault may still be there. Also withdraws messages for channels that are switched off.
     """
     opened = Alert.objects.filter(resolved_at=None)
     opened.exclude(rule__in=list(rules)).update(resolved_at=now)
@@ -94,20 +94,20 @@ def close_others(rules: Iterable[AlertRule], forgotten_hosts: Iterable[str], now
 
 
 def delete_old(now: datetime) -> None:
-    """Deletes the alerts that have been over for long, with their messages, and old test messages."""
+    """Deletes alerts that have been over for long, with their messages, and old test messages."""
     Alert.objects.filter(resolved_at__lt=now - KEPT).delete()
     AlertMessage.objects.filter(alert=None, made_at__lt=now - KEPT).delete()
 
 
 def _opened(rule: AlertRule, host: str, subject: str, fault: FoundFault) -> Alert:
-    """Returns the open alert for a fault: one that is made now, or that another process has made in the meantime."""
+    """Returns the open alert for a fault: opens it now, unless another process has just opened it."""
     facts = {"since": fault.since, "title": fault.title[:MAX_TITLE_LENGTH]}
     alert, _ = Alert.objects.get_or_create(rule=rule, host=host, subject=subject, resolved_at=None, defaults=facts)
     return alert
 
 
 def _refreshed(alert: Alert, fault: FoundFault) -> Alert:
-    """Updates the words of an open alert to those of the newest look, and returns the alert."""
+    """Updates the texts of an open alert to those of the fault as it was just found, and returns the alert."""
     words = {"title": fault.title[:MAX_TITLE_LENGTH], "detail": fault.detail, "page": page_of(alert.rule, fault)}
     if any(getattr(alert, name) != text for name, text in words.items()):
         Alert.objects.filter(pk=alert.pk).update(**words)
@@ -117,7 +117,7 @@ def _refreshed(alert: Alert, fault: FoundFault) -> Alert:
 
 
 def _announce_if_due(alert: Alert, now: datetime, channels: Sequence[AlertChannel]) -> None:
-    """Writes messages that an alert is open, or still open, unless the rule's quiet or repeat hours go on."""
+    """Stores messages that an alert is open, or still open, if the rule's times between messages allow it now."""
     rule = alert.rule
     if alert.sent_at is None:
         event = AlertEvent.OPENED

@@ -1,4 +1,4 @@
-"""Owns what each kind of fault means: what its threshold and its window are, and what to do about such a fault."""
+"""Explains each kind of fault: the meaning of its threshold and its window, and what to do about such a fault."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ MOST_SHOWN = 80  # characters of a name
 class KindFacts:
     """The facts about one kind of fault: when a rule of the kind opens an alert, and what people should do then.
 
-    `threshold` and `window` say what these fields of a rule mean; empty if the kind has no such field. `page` is the
-    path of the page with details, relative to the gateway's root. If `must_last` is true, a fault opens an alert only
-    when it has lasted for the window.
+    `threshold` and `window` are texts that explain these fields of a rule; empty if the kind has no such field. `page`
+    is the path of the page with details, relative to the gateway's root. If `must_last` is true, a fault opens an alert
+    only after it has lasted for the window.
     """
 
     fires: str
@@ -121,9 +121,10 @@ KINDS = {
 
 @dataclass(frozen=True)
 class FoundFault:
-    """A fault that is there now: its subject (empty for the whole gateway), and words for people.
+    """A fault that exists now: the thing that has it (`subject`, empty for the whole gateway), and words for people.
 
-    `query` selects the subject on the page of the kind, or on `page`. `since` is when the fault was first found.
+    `query` selects the subject on the page with details: `page` or, by default, that of the kind. `since` is the time
+    when the fault was first found.
     """
 
     subject: str
@@ -147,5 +148,5 @@ def least_duration(rule: AlertRule) -> timedelta:
 
 
 def one_line(name: str) -> str:
-    """Returns a name that a stranger may have chosen as it is shown in messages: one short line, nothing invisible."""
+    """Converts a name that a stranger may have chosen to the form for messages: one short line, nothing invisible."""
     return escape_invisible(" ".join(name.split()), MOST_SHOWN)

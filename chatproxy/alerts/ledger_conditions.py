@@ -1,6 +1,7 @@
-"""Finds what is wrong with keys, calls and upstream, in the tables of sums; no row of a call is read.
+"""Finds faults of keys, calls and upstream in the tables of sums; reads no rows of single calls.
 
-Each function looks for one kind of fault, and yields a `FoundFault` for each subject. A moment `now` is the database's.
+Each function looks for one kind of fault, and yields a `FoundFault` for each subject that has it. Times `now` are by
+the database's clock.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ SPANS = {"day": "budget for today", "month": "budget for this month", "total": "
 
 
 def find_used_budgets(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
-    """Yields the budgets of which at least the threshold, in percent, is spent. What is only reserved is left out.
+    """Yields a fault for each budget of which at least the rule's threshold, in percent, is spent.
 
-    Otherwise an alert would come and go with each lease of a worker.
+    Reserved dollars do not count: an alert would come and go whenever a worker reserves dollars or returns them.
     """
     for used in read_used_budgets(now.date()):
         if used.part_spent * 100 >= _threshold(rule):
@@ -52,7 +53,7 @@ def find_used_budgets(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
 
 
 def find_budget_refusals(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
-    """Yields the keys of which, in the window, a used-up budget has refused at least as many calls as the threshold."""
+    """Yields the keys with at least the threshold number of calls refused in the window because of a used-up budget."""
     refused = ErrorTotal.objects.filter(
         span=Span.HOUR, start__gte=floor(now - _window(rule), Span.HOUR), error_code=BUDGET_CODE
     )
@@ -63,9 +64,10 @@ def find_budget_refusals(rule: AlertRule, now: datetime) -> Iterator[FoundFault]
 
 
 def find_error_rate(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
-    """Yields a fault if the calls that failed in the window are at least the threshold, in percent, and unusually many.
+    """Yields a fault if at least the threshold, in percent, of the window's calls failed, and unusually many of them.
 
-    Unusual is three times the rate in the same time of the last days. With fewer than 20 calls, there is no fault.
+    The rate is unusual if it is three times that of the same time on the last days. With fewer than 20 calls, there is
+    no fault.
     """
     failed, calls = _failed_and_all(now - _window(rule), now, now)
     if calls < LEAST_CALLS or 100 * failed < _threshold(rule) * calls:
@@ -80,10 +82,10 @@ def find_error_rate(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
 
 
 def find_slowness(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
-    """Yields a fault if calls take far longer at upstream than in the same time of other days, by 95th percentiles.
+    """Yields a fault if calls take much longer at upstream than at the same time on other days (95th percentiles).
 
-    The present one must be as many times the usual one as the threshold says, and at least `LEAST_SLOW_MS`. With fewer
-    than 20 calls, now or then, there is no fault.
+    The present percentile must be at least `LEAST_SLOW_MS`, and as many times the usual one as the threshold says. With
+    fewer than 20 calls, now or then, there is no fault.
     """
     here = read_totals(now - _window(rule), now, now)
     slow = here.percentile("upstream_ms", 0.95)
@@ -103,7 +105,7 @@ def find_slowness(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
 
 
 def find_missing_prices(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
-    """Yields the models of which at least as many calls in the window as the threshold lack a cost and a price."""
+    """Yields the models with at least the threshold number of calls in the window that have no cost and no price."""
     found = read_by_value([Dimension.MODEL], now - _window(rule), now, now)[Dimension.MODEL]
     for model, totals in found.items():
         if totals.unpriced_calls >= max(1, _threshold(rule)):
@@ -113,7 +115,7 @@ def find_missing_prices(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
 
 
 def find_expiring_keys(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
-    """Yields the active keys that expire within as many days as the threshold says."""
+    """Yields the active keys that expire within the number of days that is the rule's threshold."""
     end = now + timedelta(days=float(_threshold(rule)))
     found = AccessKey.objects.filter(active=True, revoked_at=None, expires_at__gt=now, expires_at__lte=end)
     for name, expires_at in found.values_list("name", "expires_at"):
@@ -134,14 +136,14 @@ LEDGER_CONDITIONS: dict[str, LedgerCondition] = {
 
 
 def _failed_and_all(start: datetime, end: datetime, now: datetime) -> tuple[int, int]:
-    """Returns how many calls failed in a range of time, and how many failed or succeeded."""
+    """Returns how many calls failed in a range of time, and how many ended in all, failed or succeeded."""
     totals = read_by_value([Dimension.OUTCOME], start, end, now)[Dimension.OUTCOME]
     failed = sum(totals[outcome].calls for outcome in FAILED if outcome in totals)
     return failed, failed + (totals[Outcome.SUCCESS].calls if Outcome.SUCCESS in totals else 0)
 
 
 def _same_times(rule: AlertRule, now: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Yields the beginnings and ends of the rule's window on each of the days before."""
+    """Yields the start and the end of the rule's window at the same time on each of the last days."""
     for days in range(1, USUAL_DAYS + 1):
         end = now - timedelta(days=days)
         yield end - _window(rule), end

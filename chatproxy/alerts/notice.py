@@ -1,4 +1,4 @@
-"""Owns what a message about an alert says: the same facts for every channel, as values that JSON can contain."""
+"""The content of a message about an alert: the same facts for every channel, as values for JSON."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ TITLES = {AlertEvent.REPEATED: "Still open: ", AlertEvent.RESOLVED: "Resolved: "
 class Notice:
     """The content of a message: what is wrong, since when, what to do, and a link. Times are in ISO 8601, in UTC.
 
-    `alert` is the id of the alert, the same in the message that says that it is over. `resolved_at` is empty as long as
-    the alert is open, and `url` if the setting PUBLIC_URL is not set.
+    `alert` is the id of the alert; the message about its end has the same id. `resolved_at` is empty while the alert is
+    open. `url` is empty if the setting PUBLIC_URL is not set.
     """
 
     event: str
@@ -56,7 +56,7 @@ class Notice:
 
 
 def notice_of(alert: Alert, event: AlertEvent) -> Notice:
-    """Returns what a message about an alert says."""
+    """Returns the content of a message about an alert, on the occasion `event`."""
     kind = AlertKind(alert.rule.kind)
     return Notice(
         event=event.value,
@@ -74,7 +74,7 @@ def notice_of(alert: Alert, event: AlertEvent) -> Notice:
 
 
 def notice_of_test(channel: str, now: datetime) -> Notice:
-    """Returns what a test message to the channel with this name says."""
+    """Returns the content of a test message to the channel with the name `channel`."""
     return Notice(
         event=AlertEvent.TEST.value,
         alert=None,

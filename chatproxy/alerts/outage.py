@@ -1,8 +1,8 @@
-"""Tells of the one fault that cannot be written to the database: that this host cannot use the database.
+"""Sends messages about the one fault that cannot be stored in the database: that this host cannot use the database.
 
-Rule and channels are those of the last look before the outage. They are in memory only, so a shipper that is started
-during an outage tells nobody. Each host tells of it for itself. Afterwards the alert is written to the database, with
-what was sent, and the message that it is over goes the usual way.
+The rule and the channels are those that were read last before the outage. They are in memory only, so a shipper that is
+started during an outage sends nothing. Each host sends its own messages. After the outage, the alert is stored in the
+database with the messages that were sent, and the message about its end is sent in the usual way.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class DatabaseOutage:
-    """The memory of whom to tell that the database is away, since when it is, and what was sent about it."""
+    """Remembers for an outage of the database: the channels to tell, when it began, and the messages that were sent."""
 
     def __init__(self) -> None:
         self._rule: AlertRule | None = None
@@ -35,15 +35,15 @@ class DatabaseOutage:
         self._tries: list[tuple[AlertChannel, Notice, AlertAttempt]] = []
 
     def remember(self, rules: Iterable[AlertRule], channels: Sequence[AlertChannel]) -> None:
-        """Remembers the rule for an outage of the database, and the channels that send its alerts."""
+        """Remembers the rule for outages of the database, and the channels that send its alerts."""
         self._rule = next((rule for rule in rules if rule.kind == AlertKind.DATABASE), None)
         self._channels = channels_for(self._rule, channels) if self._rule else []
 
     def go_on(self, error: BaseException) -> None:
-        """Notes that the database fails with `error`; once that has lasted, sends a message through each channel.
+        """Records that the database fails with `error`; if that has lasted long enough, sends messages to the channels.
 
-        A channel that fails, or is silent now, is tried again at the next call, `MAX_ATTEMPTS` times in all. Without a
-        rule for such an outage, nothing is done.
+        A channel that fails, or is in its quiet time, is tried again at the next call of this method, `MAX_ATTEMPTS`
+        times in all. Without a rule for such an outage, it does nothing.
         """
         if self._rule is None:
             return
@@ -63,7 +63,7 @@ class DatabaseOutage:
                 self._note(channel, notice, result)
 
     def end(self, now: datetime) -> None:
-        """Notes that the database works; if it was away and somebody was told, stores the alert and ends it.
+        """Records that the database works; if messages about an outage were sent, stores the alert and resolves it.
 
         Raises:
             django.db.Error: the database does not answer.
@@ -84,7 +84,7 @@ class DatabaseOutage:
 
 
 def _store(alert: Alert, tries: Iterable[tuple[AlertChannel, Notice, AlertAttempt]]) -> None:
-    """Writes to the database the messages about an outage that were sent, or not, while it lasted."""
+    """Stores the messages about an outage in the database, with their results, after it is over."""
     messages: dict[int, AlertMessage] = {}
     present = set(AlertChannel.objects.values_list("pk", flat=True))  # one may have been deleted meanwhile
     for channel, notice, attempt in tries:

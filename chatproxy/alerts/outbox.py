@@ -1,7 +1,7 @@
-"""Sends the messages that are due, tries again what has failed, and keeps the result of each try.
+"""Sends the messages that are due, tries failed ones again, and stores the result of each try.
 
-A message is claimed before it is sent: its next try is set in advance. So another process leaves it alone meanwhile,
-and takes it over if this one dies before it has marked the message as sent.
+A message is claimed before it is sent: the time of its next try is set in advance. So other processes leave it alone
+meanwhile, and one of them sends it if this process dies before marking the message as sent.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FIRST_BACKOFF = timedelta(seconds=30)  # longer than one try takes; doubled afte
 class AlertOutbox(PeriodicThread):
     """The thread that sends the messages about alerts. The shipper of each host has one; they share the work.
 
-    A message that is being sent when the thread is stopped is sent again later, unless it can still be marked as sent.
+    If the thread is stopped while it sends a message, the message may be sent again later.
     """
 
     name = "alert messages"
@@ -44,7 +44,7 @@ class AlertOutbox(PeriodicThread):
 
 
 def send_next() -> bool:
-    """Sends the message that has been due for longest, and stores the result; returns False if none is due.
+    """Sends the message that has been due for the longest time, and stores the result; returns False if none is due.
 
     Raises:
         django.db.Error: the database does not answer.
@@ -75,10 +75,10 @@ def send_test(channel: AlertChannel) -> SendingResult:
 
 
 def _claim() -> AlertMessage | None:
-    """Returns the message that is due and has waited for longest, and postpones its next try; None if none is due.
+    """Claims the message that has been due for the longest time, by postponing its next try; None if none is due.
 
-    A message waits until the earlier ones about the same alert for the same channel are done, so that nobody reads that
-    something is over before reading that it has begun.
+    A message waits until earlier ones about the same alert to the same channel are sent or given up, so that nobody
+    reads that an alert is over before reading that it is open.
     """
     earlier = AlertMessage.objects.filter(
         alert=OuterRef("alert"), channel=OuterRef("channel"), pk__lt=OuterRef("pk"), due_at__isnull=False
@@ -98,7 +98,7 @@ def _claim() -> AlertMessage | None:
 def _store(message: AlertMessage, result: SendingResult, *, is_last: bool) -> None:
     """Stores the result of a try, and marks the message as sent or, after its last try, as failed.
 
-    Another process may have sent the message meanwhile, if this try took very long; then it stays sent.
+    If another process has sent the message meanwhile, because this try took very long, it stays marked as sent.
     """
     now = database_now()
     AlertAttempt.objects.create(message=message, at=now, was_sent=result.was_sent, result=result.words[:200])

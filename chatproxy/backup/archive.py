@@ -1,9 +1,9 @@
-"""The form of a backup: a tar archive of small parts, whose last member proves that the archive is whole.
+"""The form of a backup: a tar archive of small parts, whose last member proves that the archive is complete.
 
-The first member, `manifest.json`, says what is in the archive. Each following member is a part of a file, of at most
+The first member, `manifest.json`, describes the backup. Each following member is a part of a file, of at most
 `PART_BYTES`: `database/000001`, `database/000002`, … are the database's dump in the custom format of pg_dump, and
-`journal/<name>/000001`, … is a file of the journal. So an archive is written and read in one pass, with little memory,
-through a pipe too. The last member, `end`, is a digest of all others: an archive without it was cut off.
+`journal/<name>/000001`, … is a file of the journal. So an archive can be written and read in one pass, with little
+memory, even through a pipe. The last member, `end`, is a digest of all others; an archive without it was cut off.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MANIFEST, END = "manifest.json", "end"
 
 
 class BadArchive(Exception):
-    """Error: a file is no backup, or not a whole one. Its message is one line for a person."""
+    """Error: a file is no backup, or is incomplete. Its message is one line for a person."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +76,7 @@ class ArchiveWriter:
             self._add_member(f"{name}/{number:06}", chunk)
 
     def close(self) -> None:
-        """Writes the end of the archive, without which it is not whole; the file stays open."""
+        """Writes the end of the archive, without which the archive is incomplete; leaves the file open."""
         self._add_member(END, self._digest.hexdigest().encode())
         self._file.write(bytes(2 * tarfile.BLOCKSIZE))
 
@@ -92,7 +92,7 @@ class ArchiveWriter:
 def read_parts(path: Path) -> Iterator[tuple[str, bytes]]:
     """Yields the name and the content of each part of a backup's archive, the manifest first, in one pass.
 
-    The name is that of the file, without the part's number. A fault may be found only at the archive's end.
+    The name is that of the file, without the part's number. Damage may be found as late as at the archive's end.
 
     Raises:
         BadArchive: the file is no backup, is cut off, or was changed.
@@ -119,7 +119,7 @@ def check_archive(path: Path) -> Manifest:
     """Reads a whole archive, checks that it is undamaged, and returns its manifest.
 
     Raises:
-        BadArchive: the file is no backup of a known format, is cut off, or was changed.
+        BadArchive: the file is no backup, or has an unknown format, is cut off, or was changed.
         OSError: the file cannot be read.
     """
     parts = read_parts(path)

@@ -1,6 +1,6 @@
-"""The files of `DATA_DIR` that are in a backup: the journal, owners of new objects, prices, perhaps the secrets.
+"""The files of `DATA_DIR` in a backup: the journal, the owners of new objects, prices, and if wanted the secrets.
 
-Everything else in `DATA_DIR` is made anew by a start, or is the database, of which the backup has a dump.
+All other files in `DATA_DIR` are made anew by a start, or belong to the database, of which the backup has a dump.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ OWNER_LINK = re.compile(r"[0-9a-f]{2}/[0-9a-f]+")
 
 
 def read_data_files(data_dir: Path, *, with_secrets: bool) -> Iterator[tuple[str, Iterable[bytes]]]:
-    """Yields the name and the content, in chunks, of each file in `data_dir` that belongs into a backup.
+    """Yields each file in `data_dir` that belongs into a backup, as its name and its content in chunks.
 
-    All links that record the owners of new objects are one file of JSON (`OWNERS`). `secrets.env` is among the files
-    only with `with_secrets`.
+    The links that record the owners of new objects become one JSON file (`OWNERS`). `secrets.env` is included only if
+    `with_secrets` is true.
     """
     # Before the journal, whose records have the owners, too: a link is removed when its record is in the database.
     # all links that record the owners of new objects, as one file
@@ -45,10 +45,11 @@ def read_data_files(data_dir: Path, *, with_secrets: bool) -> Iterator[tuple[str
 def write_data_files(parts: Iterable[tuple[str, bytes]], data_dir: Path, undo: ExitStack) -> None:
     """Writes the files of a backup to `data_dir`; `parts` are the names and contents from the archive.
 
-    Other parts, such as the database, are skipped. Adds a function that deletes each new file and directory to `undo`.
+    Other parts, such as the database, are skipped. For each new file and directory, a function that deletes it is added
+    to `undo`.
 
     Raises:
-        BadArchive: a file of the journal, or a link that records an owner, has a name that none can have.
+        BadArchive: a file of the journal, or a link that records an owner, has an impossible name.
         OSError: a file cannot be written.
     """
     for name, group in groupby(parts, lambda part: part[0]):
@@ -92,7 +93,7 @@ def _make_links(links: dict[str, str], folder: Path, undo: ExitStack) -> None:
 
 
 def _make_directory(path: Path, undo: ExitStack) -> None:
-    """Creates a directory that only its owner may read, unless it exists; then adds its removal to `undo`."""
+    """Creates a directory that only its owner may read, unless it exists; adds a function that removes it to `undo`."""
     if not path.is_dir():
         path.mkdir(mode=0o700)
         undo.callback(path.rmdir)

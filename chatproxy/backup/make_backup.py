@@ -1,7 +1,8 @@
-"""Makes a backup of a running server: one archive, in which each call is that had begun before.
+"""Makes a backup of a running server: one archive with all calls that had begun before the backup.
 
-The files of the journal are copied first, the database is dumped last. A record that leaves the journal in between is
-in the dump by then; one that is in both is one row after a restore, because a row's key is the id of its call.
+The journal's files are copied first, and the database is dumped last. A record that moves from the journal to the
+database in between is then in the dump. A record that is in both becomes one row after a restore, because a row's key
+is the id of its call.
 """
 
 from __future__ import annotations
@@ -69,10 +70,10 @@ def write_backup(file: BinaryIO, output: Output, *, with_secrets: bool) -> Manif
 
 
 def check_is_direct(database: psycopg.Connection[TupleRow]) -> None:
-    """Checks that a connection leads to PostgreSQL itself, since pg_dump and pg_restore need a session of their own.
+    """Checks that a connection leads to PostgreSQL itself and not to a pooler, as pg_dump and pg_restore require.
 
-    They change the settings of a session. A pooler would lend that session to the server's calls afterwards, which then
-    find no tables.
+    These programs change the settings of their session. A pooler would later give this session to the server, which
+    would then find no tables.
 
     Raises:
         StartError: the connection leads to a pooler, such as PgBouncer.

@@ -1,7 +1,7 @@
-"""Brings a backup into an empty place: a `DATA_DIR` without a journal and a database without tables of ours.
+"""Restores a backup into an empty place: a `DATA_DIR` without a journal, and a database without the gateway's tables.
 
-Everything is checked before anything is written. The database comes last, in one transaction: an interrupted restore
-leaves no database that looks whole, and one that fails leaves nothing.
+Everything is checked before anything is written. The database is restored last, in one transaction, so an interrupted
+restore leaves no database that looks complete. A restore that fails deletes what it has written.
 """
 
 from __future__ import annotations
@@ -105,12 +105,12 @@ def _check_version(manifest: Manifest) -> None:
 
 
 def _check_directory(data_dir: Path, backup: Path, manifest: Manifest, postgres: BundledPostgres | None) -> None:
-    """Checks that `DATA_DIR` is empty, and that it has no database of the bundled PostgreSQL elsewhere.
+    """Checks that `DATA_DIR` is empty, and that no database of the bundled PostgreSQL belongs to it elsewhere.
 
     The backup itself, `lost+found` and, if the backup has no secrets, a file of secrets may be in it.
 
     Raises:
-        RestoreRefused: there is something else.
+        RestoreRefused: there is another file in it, or such a database.
     """
     expected = {backup.resolve(), data_dir / "lost+found"}
     if not manifest.has_secrets:
@@ -142,7 +142,7 @@ def _check_database(database: psycopg.Connection[TupleRow], manifest: Manifest) 
 
 
 def _delete(postgres: BundledPostgres) -> None:
-    """Stops the PostgreSQL server that a failed restore has made, and deletes its database."""
+    """Stops the PostgreSQL server that a failed restore has created, and deletes its database."""
     close_connections()
     postgres.stop()
     postgres.delete()

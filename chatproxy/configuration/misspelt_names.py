@@ -1,7 +1,7 @@
-"""Finds variables that look like misspelt settings, such as `OPENAI_APIKEY`, which would be ignored without a word.
+"""Finds variables that look like misspelt settings, such as `OPENAI_APIKEY`, which would be silently ignored.
 
-In an `.env` file, which is for this server, every unknown name is one. In the environment, which is for all programs,
-only a name that is nearly that of a setting is one, and only while that setting itself is not there.
+In an `.env` file, which is for this server only, every unknown name counts as misspelt. In the environment, which is
+for all programs, a name counts only if it is nearly that of a setting, and if that setting itself is not set.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_ERRORS = 2
 
 
 def find_misspelt_names() -> Iterator[str]:
-    """Yields a warning for each variable that is probably meant as a setting, but has the name of none.
+    """Yields a warning for each variable that is probably meant as a setting but has another name.
 
     These are all unknown names in `.env` files, and those in the environment that are nearly the name of a setting.
     """

@@ -1,6 +1,6 @@
 """Reads secrets from files: `OPENAI_API_KEY_FILE` names a file that contains the value of `OPENAI_API_KEY`.
 
-So Docker and Kubernetes give secrets to containers: one file for each, which is not part of the environment.
+Docker and Kubernetes give secrets to containers in this way: as one file for each secret, outside of the environment.
 
 Invariant: no error message contains a part of a file's text.
 """
@@ -24,8 +24,8 @@ def read_secret_files(variables: Mapping[str, str], base: Path) -> dict[str, str
     `variables` are the settings from the environment and the `.env` files, by name. Relative paths begin at `base`.
 
     Raises:
-        ImproperlyConfigured: a setting is given both itself and as a file, or a file has no value of one line; the
-            message is one line.
+        ImproperlyConfigured: a setting is given both directly and as a file, or a file does not have exactly one line
+            of text; the message is one line.
     """
     found = {}
     for variable, path in variables.items():

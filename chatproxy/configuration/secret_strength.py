@@ -1,9 +1,8 @@
 """Decides whether a secret that a person has chosen is hard enough to guess.
 
-A guesser tries words, counting and repetition first. So the measure is the number of choices that somebody had to make
-to write the text: each character is one choice, but a run that counts up or down or stays the same (`12345`, `aaaa`),
-and a repetition of an earlier part (`passpass`), are one choice as a whole. Random text of 20 digits has more than
-`MIN_CHOICES`.
+Somebody who guesses tries simple patterns first. So the measure is the number of choices that are needed to write the
+text: each character is one choice. A run that counts up or down or stays the same (`12345`, `aaaa`) is one choice as a
+whole, and so is a repetition of an earlier part (`passpass`). A random text of 20 digits has more than `MIN_CHOICES`.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ MAX_READ_LENGTH = 200  # characters; the work is quadratic
 
 
 def is_easily_guessed(text: str) -> bool:
-    """Returns whether a secret has fewer than `MIN_CHOICES` parts to guess.
+    """Returns whether a secret is too easy to guess: it has fewer than `MIN_CHOICES` parts.
 
     A part is a character, a run such as `1234`, or a repetition.
     """
@@ -25,7 +24,7 @@ def is_easily_guessed(text: str) -> bool:
 
 
 def count_choices(text: str) -> int:
-    """Returns how many choices it took to write a text: a choice is a letter, a run such as `1234`, or a repetition."""
+    """Counts the choices needed to write a text: each character, run such as `1234`, or repetition is one choice."""
     choices = at = 0
     while at < len(text):
         pattern = max(_length_of_run(text, at), _length_of_repetition(text, at))

@@ -1,9 +1,9 @@
 """Checks the URLs of other services: of the upstream, PostgreSQL, Redis and the mail server.
 
-Each check returns the URL, or raises `ValueError` with what is wrong and what is allowed.
+Each check returns the URL, or raises `ValueError` with a message that says what is wrong and what is allowed.
 
-Invariant: no error message contains a part of the URL. A password with an unescaped `/`, `?`, `#` or `@` moves into the
-host, the port, the path or an option, so none of these is repeated either.
+Invariant: no error message contains a part of the URL. Even host, port, path and options may be a part of a password:
+one with an unescaped `/`, `?`, `#` or `@` is split in the wrong place.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ def http_url(value: str) -> str:
 
 
 def issuer_url(value: str) -> str:
-    """Checks the address of an issuer of OpenID Connect, and returns it without a slash at its end.
+    """Checks the address of an OpenID Connect issuer (single sign-on), and returns it without a slash at its end.
 
     Raises:
-        ValueError: `value` is no address, or is not encrypted although the issuer is another machine.
+        ValueError: `value` is no address, or is not https:// although the issuer is on another machine.
     """
     url = http_url(value)
     parts = urlsplit(url)
@@ -116,7 +116,7 @@ def smtp_url(value: str) -> str:
 
 
 class MailServer(NamedTuple):
-    """The parts of a mail server's URL. `smtp+tls` begins without TLS (STARTTLS), `smtp+ssl` has TLS from the start."""
+    """The parts of a mail server's URL. `smtp+tls` means STARTTLS, `smtp+ssl` means TLS from the start."""
 
     host: str
     port: int
@@ -129,7 +129,7 @@ class MailServer(NamedTuple):
 def mail_server(url: str) -> MailServer:
     """Returns the parts of a mail server's URL that `smtp_url` has accepted.
 
-    A `+` in a password stays one; django-environ's reader would make a space of it.
+    A `+` in a password stays a `+`; django-environ's parser would turn it into a space.
     """
     parts = urlsplit(url)
     return MailServer(
@@ -181,7 +181,7 @@ def _split_of_several_hosts(value: str) -> SplitResult | None:
 def _has_plain_credentials(parts: SplitResult) -> bool:
     """Returns whether every parser finds the same user and password in a URL.
 
-    In both, `@`, `/`, `?` and `#` must be percent-encoded.
+    The characters `@`, `/`, `?` and `#` must be percent-encoded in both.
     """
     credentials, _, hosts = parts.netloc.rpartition("@")
     escaped = (parts.netloc, parts.path, parts.query)

@@ -1,7 +1,7 @@
 """The parsers of settings: from the text of an environment variable to a typed value.
 
-Each raises `ValueError("fault; what is allowed")` for a bad value; `chatproxy.configuration.setting_reader` puts the
-variable's name in front of the words.
+Each parser raises `ValueError("fault; what is allowed")` for a bad value; `chatproxy.configuration.setting_reader` adds
+the variable's name to the message.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ TOO_SHORT = f"is too short; {STRONG}"
 
 
 def strong_secret(value: str) -> str:
-    """Checks that strangers cannot guess a secret over the network, and returns the secret unchanged.
+    """Checks that a secret cannot be guessed over the network, and returns the secret unchanged.
 
     Raises:
         ValueError: the secret has fewer than `MIN_LENGTH_ON_LOOPBACK` characters, or is easily guessed; the message
@@ -63,7 +63,7 @@ def strong_secret(value: str) -> str:
 
 
 def django_secret(value: str) -> str:
-    """Checks Django's secret key as `manage.py check --deploy` does, and returns the key unchanged.
+    """Checks Django's secret key by the rule of `manage.py check --deploy`, and returns the key unchanged.
 
     Raises:
         ValueError: the key is too short or easily guessed.
@@ -96,7 +96,7 @@ def switch(value: str) -> bool:
     """Parses a setting such as `true`, `yes`, `on` or `1`, in any letter case, to a bool.
 
     Raises:
-        ValueError: `value` is neither such a word nor the opposite of one, such as `off`.
+        ValueError: `value` is neither such a word nor an opposite of one, such as `off`.
     """
     words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
     if value.lower() not in words:
@@ -174,7 +174,7 @@ def host_names(value: str) -> list[str]:
 
 
 def tag_names(value: str) -> list[str]:
-    """Parses a comma-separated setting of the members of OpenAI's `metadata` that are tags of a call.
+    """Parses a comma-separated setting: the names of the members of OpenAI's `metadata` that count as tags of a call.
 
     Raises:
         ValueError: an item is too long, or has control characters or `=`.
@@ -205,7 +205,7 @@ def listen_address(value: str) -> str:
     """Checks the IP address or host name that the server listens on, and returns it unchanged.
 
     Raises:
-        ValueError: `value` has a scheme or a port, or is neither.
+        ValueError: `value` has a scheme or a port, or is neither an address nor a name.
     """
     try:
         ipaddress.ip_address(value)
@@ -222,7 +222,7 @@ def origins(value: str) -> list[str]:
     """Parses a comma-separated setting of web origins, such as `https://example.com:8443`.
 
     Raises:
-        ValueError: an item is no origin.
+        ValueError: an item is no web origin.
     """
     for origin in comma_separated(value):
         if not re.match(r"https?://[^/]+$", origin):

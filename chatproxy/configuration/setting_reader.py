@@ -1,4 +1,4 @@
-"""Every setting that a person can set: name, default, type and meaning; and how settings are read.
+"""The list of all settings of the server, with name, default, type and meaning, and the code that reads them.
 
 The first source with a non-empty value wins: the environment, `.env.local`, `.env`, then `DATA_DIR/secrets.env` (the
 secrets that the first start generated). A secret may also be in a file that a variable `NAME_FILE` names. An empty
@@ -193,9 +193,9 @@ def read(environment: Mapping[str, str]) -> SettingValues:
 
 
 def short_secrets(values: SettingValues) -> list[str]:
-    """Returns which of SECURITY_KEY and ACCESS_TOKEN are too short for a server that other machines can reach.
+    """Returns the names of those secrets, SECURITY_KEY and ACCESS_TOKEN, that are too short for a public server.
 
-    A setting that is not set is left out.
+    Public means that other machines can reach it. A setting that is not set is left out.
     """
     return [name for name in ("SECURITY_KEY", "ACCESS_TOKEN") if 0 < len(values[name] or "") < MIN_LENGTH]
 
@@ -203,7 +203,7 @@ def short_secrets(values: SettingValues) -> list[str]:
 def own_secrets(values: SettingValues) -> tuple[str, ...]:
     """Returns the values of all secrets in the settings, so that they can be removed from texts.
 
-    The passwords in URLs are among them, also percent-decoded.
+    The passwords in URLs are included, as written and percent-decoded.
     """
     found = {str(values[name]) for name in SECRETS if values[name]}
     for name in URLS_WITH_PASSWORDS:
@@ -227,8 +227,8 @@ def data_dir(environment: Mapping[str, str]) -> Path:
 def load() -> SettingValues:
     """Reads the settings from the environment and the `.env` files; returns their typed values by name.
 
-    The first of these counts: the environment, `.env.local`, `.env`, `DATA_DIR/secrets.env`. A variable `NAME_FILE`
-    names a file with the secret `NAME`.
+    The first of these sources that has a value counts: the environment, `.env.local`, `.env`, `DATA_DIR/secrets.env`. A
+    variable `NAME_FILE` names a file with the secret `NAME`.
 
     Raises:
         ImproperlyConfigured: a value is bad, or a file cannot be read; the message is one line.
@@ -242,7 +242,7 @@ def load() -> SettingValues:
 
 
 def env_files() -> list[Path]:
-    """Returns the paths of the `.env` files for people to write, the most important first; they need not exist."""
+    """Returns the paths of the `.env` files that people write, the most important first; they need not exist."""
     return [] if os.environ.get(NO_ENV_FILES) else [BASE_DIR / ".env.local", BASE_DIR / ".env"]
 
 

@@ -1,4 +1,4 @@
-"""The settings of single sign-on: their parsers, and what django-allauth makes of them."""
+"""The settings of single sign-on: their parsers, and their conversion to settings of django-allauth."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from chatproxy.configuration.setting_parsers import comma_separated, quoted, tex
 
 
 def single_sign_on(values: Mapping[str, Any]) -> dict[str, dict[str, object]]:
-    """Returns django-allauth's settings of the issuer in the gateway's settings `values`; empty without an issuer."""
+    """Returns django-allauth's settings for the issuer in the gateway's settings `values`; empty without an issuer."""
     if not values["OIDC_ISSUER"]:
         return {}
     issuer = {
@@ -24,7 +24,7 @@ def single_sign_on(values: Mapping[str, Any]) -> dict[str, dict[str, object]]:
 
 
 def domains(value: str) -> list[str]:
-    """Parses a comma-separated setting of the domains of e-mail addresses, in small letters.
+    """Parses a comma-separated setting of domains of e-mail addresses; returns them in lower case.
 
     Raises:
         ValueError: an item is no domain.

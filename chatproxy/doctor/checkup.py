@@ -1,4 +1,4 @@
-"""Every check by its name, in the three tables in which they are run, and the examination that runs all of them."""
+"""The tables of all checks by name, and functions that run them, as `serve` and `doctor` do."""
 
 from __future__ import annotations
 
@@ -64,9 +64,10 @@ def run_checks(
     *arguments: P.args,
     **options: P.kwargs,
 ) -> Iterator[tuple[str, Finding]]:
-    """Runs a table of checks, except those whose names are in `without`; yields each check's name with what it found.
+    """Runs a table of checks, except those named in `without`; yields each check's name with each of its findings.
 
-    A check that finds nothing is yielded once, as `Level.OK`. `arguments` and `options` are given to each check.
+    A check that finds nothing wrong is yielded once, with `Level.OK`. `arguments` and `options` are passed to each
+    check.
     """
     for name, check in checks.items():
         if name not in without:
@@ -75,7 +76,7 @@ def run_checks(
 
 
 def check_database(database: Database) -> list[tuple[str, Finding]]:
-    """Runs the checks of a database to which there is a connection; returns the name of each with what was found.
+    """Runs the checks of a database on an open connection; returns pairs of a check's name and a finding.
 
     Raises:
         psycopg.Error: the database does not answer.
@@ -84,10 +85,10 @@ def check_database(database: Database) -> list[tuple[str, Finding]]:
 
 
 def obey(results: Iterable[tuple[str, Finding]], output: Output) -> None:
-    """Acts on the findings of checks as a start does: writes each warning as one line, stops at the first fault.
+    """Acts on the findings of checks at a start of the server: writes each warning as one line, stops at a fault.
 
     Raises:
-        StartError: there is a fault; the message is its words.
+        StartError: there is a fault; the error's message is that of the first one.
     """
     for _, finding in results:
         if finding.level is Level.FAULT:
@@ -97,9 +98,9 @@ def obey(results: Iterable[tuple[str, Finding]], output: Output) -> None:
 
 
 def examine() -> Iterator[tuple[str, Finding]]:
-    """Runs all checks, and yields the name of each with what was found. Starts and changes nothing.
+    """Runs all checks, and yields the name of each with a finding. Starts no service, and changes nothing.
 
-    If the database does not run or answer, one finding says so, in place of the checks that need it.
+    If the database does not run or answer, one finding says so, and the checks that need the database are left out.
     """
     yield from run_checks(OF_HOST, ())
     if settings.DATABASE_IS_BUNDLED and not BundledPostgres(settings.DATA_DIR).running:

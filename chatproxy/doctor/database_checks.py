@@ -1,8 +1,8 @@
 """Checks of the database's version and settings: whether it can hold the ledger, the records of all calls.
 
-They are made at the start, rather than at each call. Nothing is changed automatically: these settings belong to the
-database or its role, and other programs may rely on them. Each function raises `psycopg.Error` if the database does not
-answer.
+They are made at the start, so that calls need not check. No setting is changed automatically, since it belongs to the
+database or to its role, and other programs may rely on it. Each function raises `psycopg.Error` if the database does
+not answer.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Database = psycopg.Connection[TupleRow]
 
 
 def check_version(database: Database) -> Iterator[Finding]:
-    """Yields a fault if PostgreSQL is older than the oldest version that Django supports; else its version."""
+    """Yields a fault if PostgreSQL is older than Django's oldest supported version; otherwise yields its version."""
     number = database.info.server_version
     oldest = (django_connection.features.minimum_database_version or (0,))[0]
     if number // 10_000 < oldest:
@@ -36,7 +36,7 @@ def check_version(database: Database) -> Iterator[Finding]:
 
 
 def check_writable(database: Database) -> Iterator[Finding]:
-    """Yields a fault if the database is a standby, or is set to take no writes."""
+    """Yields a fault if the database accepts no writes, because it is a standby or is set to read-only."""
     [(is_standby,)] = database.execute("SELECT pg_is_in_recovery()").fetchall()
     if is_standby:
         yield fault(
@@ -51,7 +51,7 @@ def check_writable(database: Database) -> Iterator[Finding]:
 
 
 def check_encoding(database: Database) -> Iterator[Finding]:
-    """Yields a fault if the database's encoding cannot hold every text."""
+    """Yields a fault if the database's encoding cannot store every text."""
     if (encoding := _value(database, "server_encoding")) != "UTF8":
         yield fault(
             f"the database {database.info.dbname!r} has the encoding {encoding}, which cannot hold every call; it must "
@@ -60,14 +60,14 @@ def check_encoding(database: Database) -> Iterator[Finding]:
 
 
 def check_date_style(database: Database) -> Iterator[Finding]:
-    """Yields a fault if the database writes times in a form that cannot be read."""
+    """Yields a fault if the database's `DateStyle` writes times in a form that the gateway cannot read."""
     if not (style := _value(database, "DateStyle")).startswith("ISO"):
         remedy = _remedy(database, "DateStyle", "'ISO, MDY'")
         yield fault(f"DateStyle is {style!r} for {_place(database)}, and times can be read as ISO only; {remedy}")
 
 
 def check_digits(database: Database) -> Iterator[Finding]:
-    """Yields a fault if the database writes numbers rounded."""
+    """Yields a fault if the database rounds floating-point numbers when it writes them as text."""
     if int(digits := _value(database, "extra_float_digits")) < 1:
         remedy = _remedy(database, "extra_float_digits", "1")
         yield fault(
@@ -79,8 +79,8 @@ def check_digits(database: Database) -> Iterator[Finding]:
 def check_connections(database: Database) -> Iterator[Finding]:
     """Yields a warning if the database allows fewer connections than all processes of this server may open.
 
-    Behind a pooler there is nothing to compare: the pooler shares few connections among many, and refuses none of ours
-    because of what PostgreSQL allows.
+    Yields nothing behind a connection pooler: it shares few connections among many clients, so PostgreSQL's limit does
+    not concern ours.
     """
     if is_pooled(database):
         yield Finding(Level.OK, "not compared, since a connection pooler shares those of PostgreSQL")
@@ -116,11 +116,11 @@ def _value(database: Database, setting: str) -> str:
 
 
 def _place(database: Database) -> str:
-    """Returns words for the database and the user of a connection, for which a setting of PostgreSQL holds."""
+    """Returns words for the database and the user of a connection, to which PostgreSQL's settings belong."""
     return f"database {database.info.dbname!r} or user {database.info.user!r}"
 
 
 def _remedy(database: Database, setting: str, value: str) -> str:
-    """Returns the SQL that sets a setting of the database to `value`, for a person to run."""
+    """Returns the SQL with which a person can set a setting of the database to `value`."""
     name = sql.Identifier(database.info.dbname).as_string(database)
     return f"ALTER DATABASE {name} SET {setting} TO {value} (or ALTER ROLE {database.info.user} …)"

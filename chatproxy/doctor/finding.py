@@ -1,4 +1,4 @@
-"""What a check has found: one line for a person, and how grave it is."""
+"""The result of a check: one line for a person, and its gravity."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Level(StrEnum):
-    """The gravity of a finding: a fault lets no server start, a warning is for a person to judge."""
+    """The gravity of a finding: a fault prevents the start of a server, a warning is for a person to judge."""
 
     OK = "ok"
     WARNING = "warning"
@@ -22,10 +22,10 @@ class Finding(NamedTuple):
 
 
 def warning(words: str) -> Finding:
-    """Makes the finding that something may be wrong; the server starts nevertheless."""
+    """Creates the finding that something may be wrong; the server starts nevertheless."""
     return Finding(Level.WARNING, words)
 
 
 def fault(words: str) -> Finding:
-    """Makes the finding that something is certainly wrong; the server does not start."""
+    """Creates the finding that something is certainly wrong; the server does not start."""
     return Finding(Level.FAULT, words)

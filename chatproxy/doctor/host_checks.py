@@ -1,4 +1,4 @@
-"""Checks of this machine: the data directory, who may read its secrets, open files and free disk space."""
+"""Checks of this machine: the data directory, the access to its secrets, open files and free disk space."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def not_a_directory(path: Path) -> str:
 
 
 def check_permissions() -> Iterator[Finding]:
-    """Yields a warning for each file with secrets that all accounts may read, and if all may write to DATA_DIR."""
+    """Yields a warning for each file with secrets that all accounts may read, and one if all may write to DATA_DIR."""
     if _mode(settings.DATA_DIR) & stat.S_IWOTH:
         yield warning(f"every account of this machine may write to DATA_DIR {settings.DATA_DIR}; chmod 700 it")
     secret_names = setting_reader.SECRETS | setting_reader.URLS_WITH_PASSWORDS
@@ -59,7 +59,7 @@ def check_permissions() -> Iterator[Finding]:
 def check_open_files() -> Iterator[Finding]:
     """Yields a warning if the system allows too few open files for MAX_PARALLEL_REQUESTS calls at once.
 
-    Yields a fault if it allows fewer than `MIN_FILES`, with which a few calls leave none for new connections.
+    Yields a fault if it allows fewer than `MIN_FILES`: then a few calls use up all of them.
     """
     calls = settings.MAX_PARALLEL_REQUESTS
     # The hard limit counts: a start raises the limit of the server's processes up to it.

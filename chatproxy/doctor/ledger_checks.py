@@ -1,4 +1,4 @@
-"""Checks of a database that has the ledger's tables: its clock, the months that have partitions, and its secrets."""
+"""Checks of a database with the ledger's tables: its clock, its partitions by month, and its secrets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def check_clock() -> Iterator[Finding]:
 
 
 def check_months() -> Iterator[Finding]:
-    """Yields a warning if calls of this month or the next have no partition, or if some calls are in none."""
+    """Yields a warning if this month or the next has no partition in the ledger, or if some calls are in no month's."""
     if not partitions(CALLS):
         yield Finding(Level.OK, f"not made, {NOT_MIGRATED}")
         return
@@ -41,7 +41,7 @@ def check_months() -> Iterator[Finding]:
 
 
 def check_secrets_of_database() -> Iterator[Finding]:
-    """Yields a fault if this server lacks secrets with which its database was used, or has other ones."""
+    """Yields a fault if secrets with which the database was used are missing on this server, or are different."""
     try:
         check_secrets(setting_reader.load(), settings.DATA_DIR / setting_reader.SECRETS_FILE)
     except SecretsDiffer as difference:

@@ -12,7 +12,7 @@ PATIENCE_SECONDS = 2.0
 
 
 def check_redis() -> Iterator[Finding]:
-    """Yields a warning if Redis does not answer, or if REDIS_URL is unset although there are several workers."""
+    """Yields a warning if Redis does not answer, or if REDIS_URL is not set although there are several workers."""
     # Not a fault: without Redis each process counts limits for itself, and looks for Redis again every few seconds.
     if not settings.REDIS_URL:
         if settings.WEB_CONCURRENCY > 1:
@@ -25,7 +25,7 @@ def check_redis() -> Iterator[Finding]:
 
 
 def _fault_of_redis(url: str) -> str:
-    """Asks Redis for an answer; returns the type of the error, or an empty text if Redis answers."""
+    """Sends a request to Redis; returns the type of the error, or an empty text if Redis answers."""
     # Imported here: it takes a tenth of a second of each start, and most servers have no Redis.
     from redis import Redis
     from redis.backoff import NoBackoff

@@ -1,4 +1,4 @@
-"""Checks of settings that are valid by themselves, and still wrong or doubtful on this machine."""
+"""Checks of settings whose values are valid, but may be wrong or doubtful on this machine."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def check_debug_address() -> Iterator[Finding]:
 
 
 def check_short_secrets() -> Iterator[Finding]:
-    """Yields a warning for each secret that would be too short if other machines could reach the server."""
+    """Yields a warning for each secret that would be too short if other machines could reach this server."""
     for name in setting_reader.short_secrets(setting_reader.load()):
         yield warning(f"{name} is short, and so taken on the loopback only; set {setting_parsers.STRONG}")
 
@@ -45,7 +45,7 @@ def check_upstream() -> Iterator[Finding]:
 
 
 def check_upstream_url(base_url: str, host: str, port: int) -> Iterator[Finding]:
-    """Yields what is wrong or doubtful about the upstream's URL `base_url`, for a server on `host` and `port`.
+    """Yields a finding if the upstream's URL `base_url` is wrong or doubtful for a server on `host` and `port`.
 
     The server's own URL, and an unusable proxy on the way, are faults. A URL without a path gets a warning.
     """

@@ -1,4 +1,4 @@
-"""The check of the issuer of single sign-on: whether it answers, and is the one that the settings name."""
+"""The check of the issuer of single sign-on: whether it answers, and whether it is the one in the settings."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def check_issuer() -> Iterator[Finding]:
 
 
 def read_description(issuer: str) -> dict[str, object]:
-    """Reads what an issuer says about itself.
+    """Reads the description that an issuer publishes about itself (OpenID Connect Discovery).
 
     Raises:
-        URLError, OSError: it does not answer within `PATIENCE_SECONDS`, or not with status 200.
+        URLError, OSError: the issuer does not answer within `PATIENCE_SECONDS`, or not with status 200.
         ValueError: the answer is no JSON object.
     """
     with urlopen(f"{issuer}{DESCRIPTION}", timeout=PATIENCE_SECONDS) as answer:  # noqa: S310  (http or https: issuer_url)

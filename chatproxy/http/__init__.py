@@ -1,11 +1,12 @@
 """HTTP at the socket, before anybody knows who is calling.
 
-In the order of a request: `connections` bounds how many connections a worker keeps; `reading_turns` says when a
-stranger's bytes are parsed; `request_reader` parses them, within bounds of head and framing, with `upgrades` for a
-request that offers another protocol and `body_parts` to save copies of bodies; `host_header` and `content_type` check
-every head, and `head_refusal` answers a request that fails a check. `protocol` is the connection from its start to its
-end, with what a call may ask of it. `lingering_transport` sends the answer, and `slow_readers` closes the connection of
-a client that does not read it. `access_log` writes a line for each request, if the setting says so.
+In the order of a request: `connections` limits how many connections a worker keeps. `reading_turns` decides when the
+bytes of a client without a valid key are parsed. `request_reader` parses them, with limits on head and framing;
+`upgrades` helps with a request that offers another protocol, and `body_parts` saves copies of bodies. `host_header` and
+`content_type` check every head, and `head_refusal` answers a request that fails a check. `protocol` is the connection
+from its start to its end, and has the methods that calls use. `lingering_transport` sends the answer, and
+`slow_readers` closes the connection of a client that does not read it. `access_log` writes a line for each request, if
+the setting ACCESS_LOG is on.
 
-Imports `proxyapi` for errors, headers and paces, and `logs`; none of the other folders here, and not `settings`.
+May import `logs`, and `proxyapi` for errors, headers and paces; none of the other folders here, and not `settings`.
 """

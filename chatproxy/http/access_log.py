@@ -2,8 +2,8 @@
 
 If the setting is off, none of this code runs: a worker then serves the application and `Protocol` as they are.
 
-A request whose head cannot be read, or whose connection is one too many, reaches no application and has no line; it is
-counted in `chatproxy_refused_total` only.
+A request whose head cannot be read, or whose connection is refused, reaches no application. It gets no line, and is
+only counted in `chatproxy_refused_total`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class AccessLog:
         self._application = application
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Lets the wrapped application answer a request, and logs a line for it; other ASGI scopes just pass."""
+        """Lets the wrapped application answer a request, and logs a line for it; passes other ASGI scopes on."""
         if scope["type"] != "http":
             await self._application(scope, receive, send)
             return

@@ -1,7 +1,8 @@
-"""Saves work on a request's body on its way from the parser to the call.
+"""Passes a request's body from the parser to the call with fewer copies than uvicorn makes.
 
-uvicorn adds each part that the parser finds to a `bytearray`, copies that to `bytes` when the call takes it, and stops
-reading from the socket in between if the part is large. Nearly always the call takes a part before the next one comes.
+uvicorn appends each part of a body to a `bytearray`, and copies that to `bytes` when the call takes it. If the part is
+large, it stops reading from the socket in between. This work can be saved, since a call nearly always takes a part
+before the next one comes.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 def put_without_copy(cycle: RequestResponseCycle, part: bytes) -> bool:
     """Hands a part of a request's body to the call without copying it; returns whether it was handed over.
 
-    Returns False if the call has not taken all earlier parts, or is answered already. uvicorn must then take the part:
-    append it to these, and perhaps stop reading from the client; or drop it.
+    Returns False if the call has not taken all earlier parts, or is answered already. uvicorn must then handle the
+    part: append it to the earlier ones, or drop it.
     """
     if not cycle.body and not cycle.response_complete:
         cycle.body = part  # type: ignore[assignment]  # uvicorn converts it to bytes, which copies nothing

@@ -1,11 +1,11 @@
-"""How many connections a worker keeps open, and which one is closed when a new one is too many.
+"""Limits how many connections a worker keeps open, and decides which one to close when there are too many.
 
-A connection is idle while no call is in flight on it. If a new connection is one too many, for the worker or for its
-client's network, the connection that has been idle for longest is closed: first those on which no valid key was sent,
-so that strangers cannot displace callers. If none is idle, the new connection is refused.
+A connection is idle while no call is in flight on it. If a new connection exceeds the limit, of the worker or of its
+client's network, the connection that has been idle for the longest time is closed. Those on which no valid key was sent
+go first, so that strangers cannot displace callers. If none is idle, the new connection is refused.
 
-Invariant: a connection needs two file descriptors: one for itself, and one for upstream or for the file that is sent
-to it. Beside two for each of `MAX_CONNECTIONS`, `RESERVED_FILES` are left for the journal, the database and Redis.
+Invariant: a connection needs two file descriptors: one for itself, and one for upstream or for the file that is sent on
+it. Besides two for each of `MAX_CONNECTIONS`, `RESERVED_FILES` are left for the journal, the database and Redis.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WARNING_SECONDS = 60.0
 
 
 def files_needed(parallel_calls: int) -> int:
-    """Returns how many file descriptors a worker needs for `parallel_calls` calls: two for each, and a reserve."""
+    """Returns how many file descriptors a worker needs for `parallel_calls` calls: two for each, plus a reserve."""
     return 2 * parallel_calls + RESERVED_FILES
 
 
@@ -90,9 +90,9 @@ class IdleConnections:
             self.strangers.pop(connection, None)
 
     def close_longest(self) -> Closable | None:
-        """Closes the connection that has been idle for longest, and returns it; None if none can be closed.
+        """Closes the connection that has been idle for the longest time, and returns it; None if none can be closed.
 
-        Connections without a valid key come first.
+        Connections on which no valid key was sent are closed first.
         """
         for connections in (self.strangers, self.known):
             for _ in range(min(MAX_CANDIDATES, len(connections))):
@@ -120,9 +120,9 @@ class Connections:
     """The open client connections of one worker, with the limits on their number; for use from the event loop only.
 
     * `limit`: how many connections the worker may have.
-    * `limit_per_network`: how many a client network may have, half of `limit` at most and by default. Networks with
+    * `limit_per_network`: how many a client network may have; at most, and by default, half of `limit`. Networks with
       `trusted_proxies` have no such limit.
-    * `descriptor_end`: a connection whose file descriptor has this number, or a higher one, exceeds the limit.
+    * `descriptor_end`: a connection exceeds the limit if its file descriptor has this number or a higher one.
     * `count_refusal`: called with the reason when a connection is refused or dropped.
     """
 
@@ -160,8 +160,8 @@ class Connections:
     def admit(self, connection: Closable, address: str, descriptor: int) -> bool:
         """Registers a new client connection as idle; returns False if there are too many and none can make room.
 
-        At a limit, that of the worker or of the client's network, the connection that has been idle for longest is
-        closed to make room. A connection that gets no room is counted as refused, and not registered.
+        If the limit of the worker or of the client's network is reached, the connection that has been idle for the
+        longest time is closed to make room. A connection that gets no room is counted as refused, and not registered.
         """
         name = client_network(address)
         network = self._networks.get(name)
@@ -180,17 +180,17 @@ class Connections:
         return True
 
     def is_short_of_files(self, descriptor: int) -> bool:
-        """Returns whether nearly all file descriptors are in use, by the number of a new connection's descriptor."""
+        """Returns whether nearly all file descriptors are in use, judging by the number of a new connection's one."""
         return descriptor >= self._descriptor_end
 
     def add_idle(self, connection: Closable) -> None:
-        """Registers a connection as idle: it is new, or its last call has been answered."""
+        """Registers a connection as idle, because it is new or its last call has been answered."""
         if connection.network is not None:
             connection.network.idle.add(connection)
             self._idle.add(connection)
 
     def remove_idle(self, connection: Closable) -> None:
-        """Removes a connection from the idle ones: a call has begun on it, or it was closed."""
+        """Removes a connection from the idle ones, because a call has begun on it or it was closed."""
         if connection.network is not None:
             connection.network.idle.discard(connection)
             self._idle.discard(connection)
@@ -211,7 +211,7 @@ class Connections:
             self._networks.pop(network.name, None)
 
     def _make_room(self, idle: IdleConnections) -> bool:
-        """Closes the connection among `idle` that has been idle for longest, and removes it from the counts.
+        """Closes the connection in `idle` that has been idle for the longest time, and removes it from the counts.
 
         Returns False if none can be closed.
         """

@@ -1,7 +1,7 @@
-"""The bound on the length of a request's Content-Type, checked on every path.
+"""Limits the length of a request's Content-Type, on every path.
 
-Django reads the header's parameters for every request, in a time that grows with the square of the header's length: for
-60 kB in one open quote, two seconds of the event loop, before anybody knows who is calling.
+Django parses the header's parameters for every request, in a time that grows with the square of the header's length.
+For 60 kB in one open quote, that blocks the event loop for two seconds, before the key is checked.
 """
 
 from __future__ import annotations

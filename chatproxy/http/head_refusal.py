@@ -1,4 +1,4 @@
-"""The answer to a request whose head is invalid on every path. It is given before anybody knows who is calling."""
+"""The answer to a request whose head is invalid on every path; it is sent before any key is checked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from usage.metric_counters import counters
 async def refuse_head(scope: HTTPScope, send: Send, words: str) -> None:
     """Answers a request that has invalid headers with status 400 and the message `words`, and closes the connection.
 
-    The refusal is counted, and delayed if its client gets many (`stranger_pace`). The rest of the body is not read.
+    The refusal is counted, and delayed if the client gets many of them (`stranger_pace`). The rest of the body is not
+    read.
     """
     counters.count_refusal(BadRequest.code)
     close_if_unread(connection_of(scope))

@@ -1,6 +1,6 @@
 """The check of the Host header, on every path: HTTP/1.1 demands exactly one (RFC 9112, 3.2).
 
-Proxies and servers differ about the host to which a request without a Host header, or with two, is addressed.
+If a request has no Host header, or two, proxies and servers disagree about the host that it is for.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The transport through which answers leave: one that can be closed late, and notices if it is closed too slowly."""
+"""The transport through which answers are sent: its close can be delayed, and is reported if bytes are unsent."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class LingeringTransport:
         self.writelines = transport.writelines
 
     def linger(self, linger: Callable[[], None]) -> None:
-        """Makes the next `close` only end the sending, and call the function `linger`.
+        """Delays the close: the next call of `close` only ends the sending, and calls the function `linger`.
 
         `linger` must arrange for a second `close`, which really closes the connection.
         """
         self._linger = linger
 
     def close(self) -> None:
-        """Closes the connection; after `linger`, the first call only ends the sending, and the second one closes."""
+        """Closes the connection. After `linger`, the first call only ends the sending, and the second one closes it."""
         if self._linger is not None and not self.is_closing():
             self._lingers = True
             self._transport.write_eof()
@@ -46,9 +46,9 @@ class LingeringTransport:
         self._closes_slowly = lambda: None
 
     def is_closing(self) -> bool:
-        """Returns whether the connection is closed or being closed, also if `linger` delays the close."""
+        """Returns whether the connection is closed or being closed, even if `linger` delays the close."""
         return self._lingers or self._transport.is_closing()
 
     def __getattr__(self, name: str) -> object:
-        """Returns an attribute of the wrapped transport, if this wrapper does not define the name."""
+        """Returns an attribute of the wrapped transport, for names that this wrapper does not define."""
         return getattr(self._transport, name)

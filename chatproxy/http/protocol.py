@@ -1,11 +1,11 @@
-"""One connection of a client, from its first byte to its end: uvicorn's protocol for HTTP/1.1, within bounds.
+"""One connection of a client, from its first byte to its end: uvicorn's protocol class for HTTP/1.1, with limits.
 
 `chatproxy.http.request_reader` is the half that reads requests; this half opens and closes the connection, and has the
-methods for calls. Each call finds its connection in its scope (`proxyapi.call.caller_connection.CallerConnection`),
-because ASGI has no messages for what those methods do.
+methods that calls use. Each call finds its connection in its ASGI scope
+(`proxyapi.call.caller_connection.CallerConnection`), because ASGI has no messages for these methods.
 
-Requests of one connection are answered in turn. uvicorn keeps those that wait in `pipeline`; `cycle` is the newest
-request, and `_running` the one that is being answered, or was last.
+Requests of one connection are answered in turn. uvicorn keeps the waiting ones in `pipeline`. `cycle` is the newest
+request, and `_running` the request that is being answered, or was answered last.
 
 Over 300 lines, since it is one class, whose methods share the state of one connection.
 """
@@ -72,7 +72,7 @@ class Protocol(RequestReader):
             self._answer_and_close(TooManyConnections())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tells the call that runs on a lost connection that its client has left, and frees the connection's memory."""
+        """Tells the call on a lost connection that its client has left, and frees the connection's memory."""
         # uvicorn tells only the newest request of the loss: a call with other requests behind it would go on.
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
@@ -139,10 +139,10 @@ class Protocol(RequestReader):
             self._on_departure = None
 
     def send_whole(self, status: int, lines: bytes, body: bytes) -> bool:
-        """Sends a whole answer in one write and returns True; returns False if the answer must go through uvicorn.
+        """Sends a whole answer in one write and returns True; returns False if uvicorn must send the answer.
 
-        It must if the write would have to wait, if the client has left, or if an answer has begun. `lines` are the
-        header lines, Content-Length among them.
+        uvicorn must send it if the write would have to wait, if the client has left, or if an answer has begun. `lines`
+        are the header lines, Content-Length among them.
         """
         # uvicorn is slower: it checks and writes each header by itself.
         running = self._running
@@ -159,9 +159,9 @@ class Protocol(RequestReader):
         return True
 
     def send_now(self, chunk: bytes) -> bool:
-        """Sends a piece of a chunked answer; returns False, and sends nothing, if it must go through uvicorn.
+        """Sends a piece of a chunked answer and returns True; returns False if uvicorn must send the piece.
 
-        It must if the write would have to wait, if the client has left, or if the answer is not chunked.
+        uvicorn must send it if the write would have to wait, if the client has left, or if the answer is not chunked.
         """
         running = self._running
         if running is None or running.disconnected or not running.chunked_encoding or self.flow.write_paused:
@@ -171,7 +171,7 @@ class Protocol(RequestReader):
         return True
 
     def answer_until_close(self) -> None:
-        """Lets the running answer end with the connection, without a Content-Length and chunks (RFC 9112, 6.3)."""
+        """Lets the close of the connection mark the answer's end: no Content-Length, no chunks (RFC 9112, 6.3)."""
         if self._running is None:  # the connection was lost
             return
         self._running.keep_alive = False
@@ -181,7 +181,7 @@ class Protocol(RequestReader):
     def close_behind_answer(self, *, discard: bool) -> None:
         """Makes the connection close after the running answer has been sent.
 
-        With `discard`, whatever the client still sends is read and dropped before.
+        With `discard`, bytes that the client still sends are read and dropped before the close.
         """
         if self._running is None:  # the connection was lost
             return
@@ -220,9 +220,9 @@ class Protocol(RequestReader):
     # Requests are answered one after the other; in between, the connection is registered as idle.
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        """Starts the call of a request; queues it while the client has not read the answers before.
+        """Starts the call of a request; queues the request while the client has not read earlier answers.
 
-        While the worker drains, the answer of a request behind which no other waits ends the connection.
+        While the worker drains, the answer ends the connection if no other request waits on it.
         """
         if self.flow.write_paused and not self.transport.is_closing():
             # Otherwise unread answers would pile up in memory.
@@ -259,7 +259,7 @@ class Protocol(RequestReader):
         return self.cycle is None or self._is_in_head or self._has_unread_bytes
 
     def shutdown(self) -> None:
-        """Ends this connection because its worker ends: after the running answer, or at once if it is idle.
+        """Ends this connection because its worker ends: after the answer in progress, or at once if it is idle.
 
         An idle connection on which bytes have arrived stays open, so that the request in them is answered first.
         """
@@ -272,14 +272,14 @@ class Protocol(RequestReader):
             self.end_after_answer()
 
     def close_between_requests(self) -> None:
-        """Closes this connection if no call runs on it, even if a request is arriving; for cancelling all calls."""
+        """Closes this connection if no call runs on it, even if a request is arriving; used to cancel all calls."""
         if self._is_between_requests:
             self.transport.close()
 
     def end_after_answer(self) -> None:
-        """Ends this connection after the running answer, because its worker ends.
+        """Ends this connection after the answer in progress, because its worker ends.
 
-        If the answer has not begun, its head announces the end. Otherwise the connection stays open for
+        If the answer has not begun, its head will announce the close. Otherwise the connection stays open for
         `LAST_IDLE_SECONDS` after the answer.
         """
         if self._is_between_requests:
@@ -296,7 +296,7 @@ class Protocol(RequestReader):
 
     @property
     def _has_unread_bytes(self) -> bool:
-        """True if bytes from the client, or the end of the connection, have arrived but were not parsed."""
+        """True if bytes from the client, or the end of the connection, have arrived but were not processed yet."""
         opened = self.transport.get_extra_info("socket")
         if self._unread or opened is None:
             return bool(self._unread)
@@ -312,7 +312,7 @@ class Protocol(RequestReader):
         self._stall_watch.start()
 
     def resume_writing(self) -> None:
-        """Ends the watch of a slow client, and starts a request that has waited for this client.
+        """Ends the watch over a slow client, and starts a request that waits until this client has read its answers.
 
         asyncio calls this when the write buffer has room again.
         """
@@ -324,9 +324,9 @@ class Protocol(RequestReader):
             self._start_asgi_task(*self.pipeline.pop())
 
     def _least_speed(self) -> float:
-        """Returns how many bytes of its answer this client must read in a second; 0 if it has sent a valid key."""
+        """Returns how many bytes per second this client must read of its answer; 0 if it has sent a valid key."""
         return 0 if self.is_known else MIN_STRANGER_BYTES_PER_SECOND
 
     def _count_stalled(self) -> None:
-        """Counts a client that is cut off for reading its answer too slowly, as the refusal `slow_reader`."""
+        """Counts, as the refusal `slow_reader`, a client that is cut off because it reads its answer too slowly."""
         self._connections.count_refusal("slow_reader")

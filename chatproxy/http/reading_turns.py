@@ -1,7 +1,7 @@
-"""The order in which strangers' bytes are parsed: one piece of one connection in each turn of the event loop.
+"""Decides the order in which bytes of clients without a valid key are parsed: one piece per turn of the event loop.
 
-A piece that consists of tiny chunks takes a millisecond. However many connections send such pieces at the same time,
-calls continue between the pieces.
+Parsing one piece may take a millisecond, if it consists of tiny chunks. However many connections send such pieces at
+the same time, calls go on between the pieces.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ ReadPiece = Callable[[], bool]
 
 
 class ReadingTurns:
-    """A queue of client connections whose received bytes wait to be parsed, first come first served.
+    """A queue of client connections whose received bytes wait to be parsed; the first to come is the first served.
 
     Each turn of the event loop parses a piece of one connection's bytes. For use from one event loop only.
     """

@@ -1,8 +1,8 @@
-"""Bytes from the socket, read as requests: uvicorn's parser, with bounds on a request's head and framing.
+"""Reads requests from the bytes of a socket: uvicorn's class around the HTTP parser, with limits on head and framing.
 
-uvicorn alone takes as many headers as a client sends, keeps trailers without end, and answers bytes that are no HTTP in
-its own form. `chatproxy.http.protocol` is the other half of the same class: it opens and closes the connection, and
-has the methods for calls.
+By itself, uvicorn accepts any number of headers, keeps any number of trailers, and answers bytes that are no HTTP in
+its own form. `chatproxy.http.protocol` is the other half of the same class: it opens and closes the connection, and has
+the methods for calls.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class RequestReader(HttpToolsProtocol):
         self._content_bytes = 0  # bytes of the body without framing
 
     def data_received(self, data: bytes) -> None:
-        """Parses the bytes that a client has sent, queues them for later, or drops them once the connection ends."""
+        """Parses bytes that a client has sent, or queues them for later; drops them if the connection is ending."""
         if self._ignores_input:
             self._discardable_bytes -= len(data)
             if self.transport.is_closing() and self._discardable_bytes < 0:
@@ -98,7 +98,7 @@ class RequestReader(HttpToolsProtocol):
         self._read(data)
 
     def _is_short_head(self, data: bytes) -> bool:
-        """Returns whether a stranger's bytes may be parsed at once: there are few, and none belong to a body."""
+        """Returns whether bytes without a known key may be parsed at once, since they are few and belong to no body."""
         is_body = self.cycle is not None and self.cycle.more_body
         return len(data) <= STRANGER_READ_BYTES and not is_body
 
@@ -121,9 +121,9 @@ class RequestReader(HttpToolsProtocol):
         return bool(self._unread)
 
     def _read(self, data: bytes) -> None:
-        """Parses received bytes as HTTP; answers other bytes with status 400, and closes the connection.
+        """Parses received bytes as HTTP; if they are not HTTP, answers with status 400 and closes the connection.
 
-        The same happens if a head is too large, or a body has too much framing.
+        Does the same if a head is too large, or if a body has too much framing (chunk sizes, extensions, trailers).
         """
         if self._is_in_head:  # began in an earlier read; the read in which a head begins may start with a body
             self._head_bytes += len(data)
@@ -183,7 +183,7 @@ class RequestReader(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Adds a header to the request, and drops a trailer: the call has its headers already (RFC 9110, 6.5.1).
+        """Adds a header to the request; drops trailers, since the call has its headers already (RFC 9110, 6.5.1).
 
         Raises:
             ValueError: the request has more than `MAX_HEADERS`.
@@ -222,12 +222,12 @@ class RequestReader(HttpToolsProtocol):
     # A connection on which no request comes is closed.
 
     def _start_head_timer(self) -> None:
-        """Starts a timer that closes the connection if the next head takes longer than `HEAD_SECONDS`."""
+        """Starts a timer that closes the connection if the next request's head takes longer than `HEAD_SECONDS`."""
         self._cancel_head_timer()
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_timed_out)
 
     def _head_timed_out(self) -> None:
-        """Closes the connection because the next head is late; restarts the timer if a request is being answered."""
+        """Closes the connection because the next request's head is late; while one is answered, restarts the timer."""
         if self.cycle is None or self.cycle.response_complete:
             self.transport.close()
         else:
@@ -242,7 +242,7 @@ class RequestReader(HttpToolsProtocol):
     # Bytes that are no valid request end the connection.
 
     def send_400_response(self, msg: str) -> None:
-        """Ends the connection after bytes that are no valid request, with an answer of status 400 if possible.
+        """Ends the connection after bytes that are no valid request; answers with status 400 first, if possible.
 
         uvicorn calls this method, too.
         """
@@ -279,7 +279,7 @@ class RequestReader(HttpToolsProtocol):
     def _refuse_request(self, error: ProxyError) -> None:
         """Answers bytes that are no valid request with an error, and closes the connection.
 
-        The answer has no request id. It is counted, and delayed if the client gets many (`stranger_pace`).
+        The answer has no request id. It is counted, and delayed if the client gets many of them (`stranger_pace`).
         """
         self._connections.count_refusal("bad_request")
         refuse = partial(self._answer_and_close, error)
@@ -290,7 +290,7 @@ class RequestReader(HttpToolsProtocol):
             refuse()
 
     def _answer_and_close(self, error: ProxyError) -> None:
-        """Sends an error to the client as JSON, without the ASGI application, and closes the connection."""
+        """Sends an error as JSON directly to the client, bypassing the ASGI application, and closes the connection."""
         body = json.dumps(error.body(None)).encode()
         status = HTTPStatus(error.status_code)
         own = "".join(f"{name.lower()}: {value}\r\n" for name, value in error.headers.items())

@@ -1,6 +1,6 @@
 """Aborts the connection of a client that has read too little of its answer for `STALL_SECONDS`.
 
-A timer runs only while there are more bytes to send than the socket accepts, so an ordinary call has no timer.
+A timer runs only while the socket does not accept all bytes of an answer, so most calls have no timer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MIN_STRANGER_BYTES_PER_SECOND = 1024
 
 
 class WritableTransport(Protocol):
-    """Interface of an asyncio transport for `StallWatch`, the watch over slow clients."""
+    """Interface of the asyncio transport that `StallWatch` needs to watch a slow client."""
 
     def get_write_buffer_size(self) -> int:
         """Returns how many bytes of the answer the socket has not accepted yet."""
@@ -26,7 +26,7 @@ class WritableTransport(Protocol):
 
 
 class StallWatch:
-    """Watch over one client that reads an answer; aborts the connection if the client reads too slowly.
+    """Watches one client that reads an answer; aborts the connection if the client reads too slowly.
 
     `least_speed` returns how many bytes a second the client must read. `aborted` is called before the connection is
     aborted.
@@ -67,7 +67,7 @@ class StallWatch:
         self._aborted = lambda: None
 
     def _mark(self) -> None:
-        """Stores the present size of the write buffer and the time, from which the client's speed is measured."""
+        """Stores the present size of the write buffer and the time, to measure the client's speed from them later."""
         self._since = self._loop.time()
         self._size = self._transport.get_write_buffer_size()
 

@@ -1,8 +1,8 @@
 """Reads a request that offers another protocol (`Upgrade`, CONNECT) as if it made no offer.
 
-llhttp, the parser, ends such a request at its head: the bytes behind it would be those of the other protocol. The
-gateway speaks no other protocol and may ignore the offer (RFC 9110, 7.8); then the body belongs to the request. If it
-were not read here, its bytes would be lost, or read as a second request.
+llhttp, the parser, stops after the head of such a request, because the other protocol's bytes would follow. The gateway
+speaks no other protocol and may ignore the offer (RFC 9110, 7.8). Then the request's body follows, and must be read
+here; otherwise its bytes would be lost, or read as a second request.
 
 So a second parser is given the same head without the offer, and then the body. `BehindHead` keeps the head from being
 reported twice.
@@ -30,7 +30,7 @@ class Callbacks(Protocol):
 class BehindHead:
     """Callbacks for the second parser of a request that offers to switch protocols (`Upgrade`, CONNECT).
 
-    They drop the head, and pass all that follows on to `protocol`.
+    They drop the head, which is reported already, and pass everything after it on to `protocol`.
     """
 
     # The first parser has reported the head, and stopped behind it. The second one must read the head again, to know

@@ -1,7 +1,7 @@
-"""Makes a group of users for each role (viewer, analyst, key manager, admin), with the role's permissions.
+"""Creates a user group for each role (viewer, analyst, key manager, admin), with the role's permissions.
 
-A group of such a name that exists already is somebody's own, and is not changed. The new groups are groups like any
-other: no later update undoes what is changed in them, or makes them again when they were deleted.
+If a group with such a name exists already, somebody else has made it, so it is not changed. The new groups are ordinary
+groups: people may change or delete them, and no later update undoes that.
 """
 
 from django.contrib.auth.management import create_permissions
@@ -44,7 +44,7 @@ def make_groups(apps, schema_editor):
 def make_permissions(apps, using):
     """Creates the permissions that the roles contain, so that a migration can use them.
 
-    Django creates them only when all migrations have run, which is too late for this migration on a new database.
+    Django itself creates them only after all migrations, which is too late for this one on a new database.
     """
     for label in ("admin", "auth", "proxyapi", "usage"):
         config = apps.get_app_config(label)

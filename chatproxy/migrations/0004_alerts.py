@@ -1,6 +1,6 @@
-"""Makes the tables of alerts, rules with thresholds that suit most teams, and the permissions of the roles for them.
+"""Creates the tables of alerts and rules with usual thresholds; gives the roles the permissions for them.
 
-A group that has the name of a role, but not what the role had from the start, is somebody's own, and is not changed.
+A group with a role's name that lacks one of the role's first permissions is somebody's own, and is not changed.
 """
 
 import django.contrib.postgres.fields

@@ -1,6 +1,6 @@
 """Gives the roles that manage keys the permissions for teams.
 
-A group that has the name of a role, but not what the role had from the start, is somebody's own, and is not changed.
+A group with a role's name that lacks one of the role's first permissions is somebody's own, and is not changed.
 """
 
 from django.contrib.auth.management import create_permissions

@@ -1,6 +1,6 @@
 """Gives the role `admin` the permissions for API tokens.
 
-A group that has the name of the role, but not what the role had from the start, is somebody's own, and is not changed.
+A group with this name that lacks one of the role's first permissions is somebody's own, and is not changed.
 """
 
 from django.contrib.auth.management import create_permissions

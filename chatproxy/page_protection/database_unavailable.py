@@ -1,4 +1,4 @@
-"""The page that is shown while the database does not answer: 503 and a few words, which need no query.
+"""The page that is shown while the database does not answer: status 503 and a few words, made without a query.
 
 A database that hangs is treated like one that refuses: a page waits no longer than `usage.database.query_deadline`
 allows.
@@ -36,7 +36,7 @@ class DatabaseUnavailablePages:
 
 
 def unavailable_page(error: Exception) -> HttpResponse:
-    """Returns the page with status 503 that says that the database does not answer; logs the class of `error`."""
+    """Returns a page with status 503 that says that the database does not answer; logs the class of `error`."""
     logger.warning("a page needs the database, which does not answer: %s", type(error).__name__)
     answer = HttpResponse(render_to_string("database_unavailable.html"), status=503)
     answer["Retry-After"] = str(RETRY_SECONDS)

@@ -1,11 +1,11 @@
-"""Django's debug pages: who gets them, and which values they show.
+"""Restricts Django's debug pages: who gets them, and which values they show.
 
-They exist with `DEBUG` only, which `make dev` sets (`serve` refuses it on an address that others reach). Even then they
-are for a client on this machine that addresses this machine by its name: a page of another site can make the
-developer's browser ask for one, and a proxy can pass on somebody else's request.
+Django has them only with `DEBUG`, which `make dev` sets (`serve` refuses it on an address that others can reach). Even
+then only a client on this machine gets them, and only if the Host names this machine. For a page of another site can
+make the developer's browser request one, and a proxy can pass on somebody else's request.
 
-Invariant: a page shows only values on the lists below. The settings, headers and variables that contain secrets change
-with each version of Django; those that help to find a fault do not.
+Invariant: a page shows only values on the lists below. A list of values to hide would not be enough: each version of
+Django may add settings, headers or variables with secrets.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def host_name(request: HttpRequest) -> str:
 class AllowListFilter(SafeExceptionReporterFilter):
     """Filter of Django's debug pages that shows only values known to be harmless.
 
-    All other settings, headers, cookies and fields are shown by name, and other variables by type.
+    Of all other settings, headers, cookies and fields, only the name is shown; of other variables, only the type.
     """
 
     def get_safe_settings(self) -> dict[str, object]:
@@ -108,7 +108,7 @@ class AllowListFilter(SafeExceptionReporterFilter):
 
 
 class Reporter(ExceptionReporter):
-    """Writer of Django's debug page that leaves out the values of query, form and cookies.
+    """Writer of Django's debug page that leaves out the values in the query, the form and the cookies.
 
     Texts in quotes in the exception's message are left out, too.
     """
@@ -129,7 +129,7 @@ class Reporter(ExceptionReporter):
 
 
 def shown_variable(value: object) -> object:
-    """Returns what a debug page shows for a variable: the value of a number, say, and the type of a text."""
+    """Returns what a debug page shows for a variable: a harmless value such as a number, or else the value's type."""
     # a number cannot hold a secret
     return value if isinstance(value, SHOWN_TYPES) else _Elided(type(value).__name__)
 

@@ -1,10 +1,10 @@
-"""The gate in front of Django's own handler, which by itself takes a body of any size, on disk, for any time.
+"""The gate in front of Django's own handler, which by itself accepts a body of any size, on disk, for any time.
 
-It checks the Host, then the method, then receives the body: Django gets a request whose body is whole and in memory. A
-client that has not signed in waits for its turn (`chatproxy.page_protection.page_pace`).
+It checks the Host, then the method, then receives the body, so that Django gets a request with its whole body in
+memory. A client that has not signed in waits for its turn (`chatproxy.page_protection.page_pace`).
 
-No page behind the gate has an upload: Django takes 1000 fields (DATA_UPLOAD_MAX_NUMBER_FIELDS), and a list's action on
-1000 selected rows, each a UUID, is under `MAX_PAGE_BODY_BYTES`.
+No page behind the gate has an upload. The largest form is an action on 1000 selected rows (Django accepts no more
+fields), each with a UUID, and that is less than `MAX_PAGE_BODY_BYTES`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class DjangoGate:
             close_if_unread(connection)
 
             async def send_after_turn(message: Mapping[str, object]) -> None:
-                """Sends a part of Django's answer to the client, after letting the next request for a page run."""
+                """Sends a message of Django's answer to the client, after ending this request's turn."""
                 # Django has made the page by now: the next request need not wait until this client has read it.
                 await turn.aclose()
                 await send(message)
@@ -73,10 +73,10 @@ class DjangoGate:
 
 
 async def receive_body(scope: HTTPScope, receive: Receive) -> bytes:
-    """Checks the Host and the method of a request for a page, and returns the body of a POST, else empty bytes.
+    """Checks the Host and the method of a request for a page; returns the body of a POST, or empty bytes.
 
     Raises:
-        BadRequest: the Host is not in ALLOWED_HOSTS, and no static file is requested.
+        BadRequest: the Host is not in ALLOWED_HOSTS (static files may have any).
         MethodNotAllowed: a static file is requested with a method other than GET, HEAD or OPTIONS.
         BodyTooLarge: the body, or its Content-Length, is more than `MAX_PAGE_BODY_BYTES`.
         RequestTimeout: the body was not complete within `BODY_SECONDS`, or in less if the worker drains.
@@ -120,7 +120,7 @@ def client_address(scope: HTTPScope) -> str:
 
 
 def too_large() -> BodyTooLarge:
-    """Creates the error for a page's request with a body of more than `MAX_PAGE_BODY_BYTES`."""
+    """Creates the error for a request for a page whose body has more than `MAX_PAGE_BODY_BYTES`."""
     return BodyTooLarge(f"The request body is larger than {MAX_PAGE_BODY_BYTES} bytes.")
 
 
@@ -128,7 +128,7 @@ def check_host(scope: HTTPScope) -> None:
     """Checks that the Host of a request is one of ALLOWED_HOSTS, as Django does for each page.
 
     Raises:
-        BadRequest: the Host is another one (where Django would raise `DisallowedHost`).
+        BadRequest: the Host is not one of them (Django would raise `DisallowedHost`).
     """
     hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
     request = HttpRequest()
@@ -142,7 +142,7 @@ def check_host(scope: HTTPScope) -> None:
 
 
 class Replay:
-    """The `receive` function (ASGI) for Django: the first call returns the body, which has arrived already.
+    """The ASGI function `receive` that Django gets: the first call returns the body, which has arrived already.
 
     The next call waits until the client leaves.
     """

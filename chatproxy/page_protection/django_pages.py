@@ -1,7 +1,7 @@
-"""Django's own handler with the pages behind it, loaded by the first request for a page.
+"""Loads Django's own handler, and the pages behind it, with the first request for a page.
 
-The admin, "My usage", their forms, templates and middleware take 20 MB and a quarter of a second. Most workers never
-make a page: of several workers, and of several hosts, only those that browsers happen to reach.
+The admin, "My usage", their forms, templates and middleware take 20 MB and a quarter of a second to load. Most workers
+never make a page, since a browser reaches only some of them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class DjangoPages:
 
 
 def load_handler() -> ASGIHandler:
-    """Loads Django's handler with its middleware and all pages. To be called in a thread."""
+    """Loads Django's handler with its middleware and all pages. Call this in a thread, since it is slow."""
     gc.disable()  # as while a worker starts (`chatproxy.processes.worker`)
     try:
         handler = ASGIHandler()

@@ -1,9 +1,9 @@
-"""The cookie of a device on which somebody has signed in: login attempts from such a device are counted separately.
+"""The cookie of a device on which somebody has signed in. Login attempts from such a device are counted separately.
 
-The cookie contains the owner (a user or a key), a random id of the device and a fingerprint of the secret that was
-used, signed with `DJANGO_SECRET_KEY`. The cookie grants no access: it only decides to which count a login attempt is
-added. A change of the password, or of the key's secret, makes the cookie invalid; after a login, or a change of one's
-own password, the device gets a new one.
+The cookie contains the owner (a user or a key), a random id of the device, and a fingerprint of the password or key
+that was used; it is signed with `DJANGO_SECRET_KEY`. It grants no access, and only decides to which count a login
+attempt is added. A change of the password, or of the key's secret, makes the cookie invalid. After a login, or after
+changing one's own password, the device gets a new cookie.
 
 A forged cookie is detected by its signature, before any query.
 """
@@ -44,8 +44,8 @@ class Device:
 class DeviceCookie:
     """A kind of cookie that marks a device on which somebody has signed in: its name, path and lifetime.
 
-    The cookie grants no access. Login attempts with it are counted separately. `path` is the folder of the login form:
-    the admin's, or that of "My usage".
+    The cookie grants no access; login attempts with it are counted separately. `path` is the URL path of the pages with
+    the login form: the admin's, or that of "My usage".
     """
 
     # So strangers who use up the attempts of a user name or a network do not lock out the owner of the device.
@@ -56,7 +56,7 @@ class DeviceCookie:
     def read(self, cookies: Mapping[str, str]) -> Device | None:
         """Returns the contents of the device cookie in a request; None if it is missing, forged or too old.
 
-        The password or key may have changed since: `user_of` and `has_valid_key` check this.
+        The password or key may have changed since the cookie was set; `user_of` and `has_valid_key` check this.
         """
         text = cookies.get(self.name)
         if not text:
@@ -92,14 +92,14 @@ KEY_DEVICE = DeviceCookie("chatproxy_key_device", "/my-usage/", days=30)
 
 
 def fingerprint_of(secret: str) -> str:
-    """Returns a digest of a password's hash, or of an access key's digest, that a cookie may store."""
+    """Returns a digest that a cookie may store, of a password's hash or of an access key's digest."""
     return salted_hmac(SALT, secret, algorithm="sha256").hexdigest()[:32]
 
 
 def user_of(device: Device | None) -> AbstractBaseUser | None:
     """Reads the user who signed in on `device` from the database, and returns the user.
 
-    Returns None if the password has changed since, if the user no longer exists, or without a device.
+    Returns None if the password has changed since, if the user no longer exists, or if `device` is None.
     """
     if device is None or not device.owner.isdecimal():
         return None
@@ -112,7 +112,7 @@ def user_of(device: Device | None) -> AbstractBaseUser | None:
 def has_valid_key(device: Device | None) -> bool:
     """Returns whether the access key that signed in on `device` is still valid, with the same secret.
 
-    Returns False without a device.
+    Returns False if `device` is None.
     """
     if device is None:
         return False

@@ -1,25 +1,25 @@
 """The limits of login attempts at the admin and at "My usage", counted in PostgreSQL.
 
-An attempt is counted before its password is checked, so many attempts at once get no further than many in turn. Beyond
-a limit the answer is 429 until the window of 15 minutes is over, for the right password too: otherwise a guesser would
+An attempt is counted before its password is checked, so that many attempts at the same time gain nothing. Beyond a
+limit the answer is 429 until the window of 15 minutes is over, even for the right password: otherwise a guesser would
 learn that the password is right.
 
-An attempt is counted for these subjects in turn. Once one limit refuses it, it is not counted for the later ones:
+An attempt is counted for these subjects in turn, up to the first one whose limit refuses it:
 
 * a device on which this user has signed in before (`chatproxy.page_protection.known_device`): 10 attempts. Such an
-  attempt is counted for the device alone, so whatever strangers do, somebody who has signed in before can do so again;
+  attempt counts for the device only, so strangers cannot keep out somebody who has signed in before;
 * the /48 of an IPv6 address: 120 attempts. A hosting provider gives a customer a /48, which has 65,536 networks;
 * the network, one IPv4 address or a /64 of IPv6: 30 attempts, since an office may have one address;
-* the user name as tried from this network: 10 attempts;
+* the user name together with this network: 10 attempts;
 * the user name, from everywhere together: 1000 attempts.
 
-An attempt at a second factor, or at a password that is asked for again, is counted for the account (10 attempts) and
+An attempt to enter a second factor, or a password that is asked for again, is counted for the account (10 attempts) and
 for the network.
 
 A guesser with N networks has the smaller of 10 N and 1000 attempts at one name in 15 minutes, at most 35 million in a
 year. That is little against a password that passes the validators: 12 characters, and none of the common ones. A
-guesser with a hundred networks can use up the attempts of a name; then devices on which nobody has signed in have to
-wait, and the others need not. A successful login is not counted, and ends the count of its name from its network.
+guesser with a hundred networks can use up the attempts of a name. Then only devices on which nobody has signed in
+before have to wait. A successful login is not counted, and resets the count of its name together with its network.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class LoginThrottle:
         """Counts a login attempt before the password or key is checked; returns a refusal if there were too many.
 
         The refusal is a page with status 429, which is counted as `REFUSED`, or 503 if the database does not answer.
-        Returns None for an attempt that may be made, and for any other request.
+        Returns None if the attempt is allowed, and for all other requests.
         """
         match = request.resolver_match
         if request.method != "POST" or match is None or match.view_name not in LOGIN_VIEWS:
@@ -119,10 +119,10 @@ class LoginThrottle:
 
 
 def has_succeeded(request: HttpRequest, view_name: str) -> bool:
-    """Returns whether an attempt, which was answered by a redirect, was right.
+    """Returns whether an attempt to sign in, whose answer is a redirect, was successful.
 
-    The forms of `PROOFS` also redirect whoever may not use them, for example before the second factor was shown. So
-    the session must have gained a proof.
+    The forms in `PROOFS` redirect people who may not use them, too, for example before the second factor. So for these,
+    the session must have a new proof.
     """
     if view_name not in PROOFS:
         return True
@@ -131,22 +131,22 @@ def has_succeeded(request: HttpRequest, view_name: str) -> bool:
 
 
 def shown_proofs(request: HttpRequest) -> list[object]:
-    """Returns the proofs that were right in this session, as a new list, with the time of each."""
+    """Returns a list of the proofs (such as a password or code) that were right in this session, with their times."""
     return list(request.session.get(SHOWN_PROOFS) or ())
 
 
 def limits_of(view_name: str, request: HttpRequest) -> list[LoginLimit]:
-    """Returns the limits for an attempt that is sent to a form, in the order in which they are counted."""
+    """Returns the limits for an attempt that is sent to a login form, in the order in which they are counted."""
     if view_name == KEY_LOGIN:
         return limits_of_key(request)
     return limits_of_admin(request) if view_name == ADMIN_LOGIN else limits_of_proof(request)
 
 
 def limits_of_proof(request: HttpRequest) -> list[LoginLimit]:
-    """Returns the limits for an attempt at a second factor or at a repeated password: of the account, then by address.
+    """Returns the limits for a second factor or a repeated password: that of the account, then those by address.
 
-    A code has six digits, so the account alone counts, wherever the attempts come from: whoever makes them has shown
-    the password already.
+    Whoever makes such an attempt knows the password already, and a code has only six digits. So attempts at an account
+    are counted together, wherever they come from.
     """
     pending = request.session.get(PENDING_LOGIN)
     named = pending.get("user_pk") if isinstance(pending, dict) else None
@@ -158,8 +158,8 @@ def limits_of_proof(request: HttpRequest) -> list[LoginLimit]:
 def limits_of_admin(request: HttpRequest) -> list[LoginLimit]:
     """Returns the limits for an attempt to sign in to the admin, in the order in which they are counted.
 
-    A device on which this user has signed in before has a limit of its own; else the client's network and the user name
-    have limits.
+    A device on which this user has signed in before has a limit of its own. Otherwise there are limits for the client's
+    network and for the user name.
     """
     name = normal_name(request.POST.get("username", ""))
     device = ADMIN_DEVICE.read(request.COOKIES)
@@ -177,7 +177,7 @@ def limits_of_admin(request: HttpRequest) -> list[LoginLimit]:
 def limits_of_key(request: HttpRequest) -> list[LoginLimit]:
     """Returns the limits for an attempt to sign in to "My usage", in the order in which they are counted.
 
-    A device on which this key has signed in before has a limit of its own; else the client's network has limits.
+    A device on which this key was used before has a limit of its own. Otherwise the client's network has limits.
     """
     device = KEY_DEVICE.read(request.COOKIES)
     if device is not None and known_device.has_valid_key(device):
@@ -187,7 +187,7 @@ def limits_of_key(request: HttpRequest) -> list[LoginLimit]:
 
 
 def count_attempt(limits: list[LoginLimit]) -> float:
-    """Counts a login attempt against its limits; returns the seconds that it must wait, or 0 if it may be made.
+    """Counts a login attempt against its limits; returns the seconds to wait, or 0 if the attempt is allowed.
 
     First deletes old counts.
     """
@@ -197,9 +197,9 @@ def count_attempt(limits: list[LoginLimit]) -> float:
 
 
 def take_back(limits: list[LoginLimit]) -> None:
-    """Takes a successful login off the counts of login attempts.
+    """Removes a successful login from the counts of login attempts.
 
-    The counts of the user's device, and of the user name from this network, start anew. All others fall by one.
+    The counts of the user's device, and of the user name with this network, start anew. All others are lowered by one.
     """
     LoginAttempts.objects.filter(subject__in=[one.subject for one in limits if one.is_own]).delete()
     shared = [one.subject for one in limits if not one.is_own]
@@ -223,7 +223,7 @@ def remember_key(request: HttpRequest, response: HttpResponseBase) -> None:
 
 
 def normal_name(name: str) -> str:
-    """Returns the form of a user name for counting login attempts: `admin` for `Admin`."""
+    """Converts a user name to the form under which login attempts are counted: `Admin` to `admin`."""
     return unicodedata.normalize("NFKC", name).casefold().strip()
 
 
@@ -246,6 +246,6 @@ def _address(request: HttpRequest) -> str:
 def _digest(kind: str, value: str) -> str:
     """Returns the digest under which login attempts of a name, network or device are counted.
 
-    `kind` keeps a name apart from a network or a device with the same text.
+    `kind` makes the digests of a name, a network and a device different even if their texts are the same.
     """
     return hashlib.sha256(f"{kind}:{value}".encode("utf-8", "replace")).hexdigest()

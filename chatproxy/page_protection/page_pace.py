@@ -1,13 +1,13 @@
 """Limits how many pages of the admin and of "My usage" are made for visitors who have not signed in.
 
-Such a page takes the worker milliseconds, a login a hundred times as many, and each holds a thread and a connection to
-the database meanwhile. So these requests have a rate and a burst, and few of them run at the same time, for each client
-and for the worker. A request beyond that waits twice `MAX_WAIT_SECONDS` at most, or is refused. A refusal is delayed: a
-client that waits for the refusal cannot send requests faster.
+Such a page takes milliseconds of a worker, a login a hundred times as many, and each holds a thread and a database
+connection. So each client and each worker has a rate and a burst for these requests, and few of them run at the same
+time. A request beyond that waits twice `MAX_WAIT_SECONDS` at most, or is refused. Refusals are delayed, so that a
+client that waits for them cannot send requests faster.
 
 Visitors who have signed in are not counted: the worker remembers cookies that were found to be valid. A device on which
-somebody has signed in before (`chatproxy.page_protection.known_device`) is counted as a client of its own, without the
-worker's limits: a flood of strangers keeps no earlier user away. Static files are not counted.
+somebody has signed in before (`chatproxy.page_protection.known_device`) counts as a client of its own, without the
+worker's limits, so that a flood of strangers cannot keep earlier users away. Static files are not counted.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ WARNING_SECONDS = 60.0
 
 
 class PageRate(NamedTuple):
-    """A limit on requests for pages: how many per second, and how many at once after a pause (`burst`)."""
+    """A limit on requests for pages: how many per second, and how many at the same time after a pause (`burst`)."""
 
     per_second: float
     burst: float
@@ -99,8 +99,8 @@ class PagePace:
         """Context manager that waits until a request for a page may run, and counts it as running during the block.
 
         Raises:
-            TooManyPages: the request would have to wait, or has waited, too long. The refusal is counted and logged;
-                before the error is raised, the client has waited `REFUSAL_SECONDS` at least.
+            TooManyPages: the request would have to wait, or has waited, too long. The refusal is counted and logged.
+                The error is raised after `REFUSAL_SECONDS` at the earliest.
         """
         is_login = method == "POST" and path == LOGIN_PATH
         try:
@@ -127,8 +127,8 @@ class PagePace:
         Returns the seconds that the request must wait. `cost` is the number of pages that it counts as.
 
         Raises:
-            TooManyPages: the request would wait longer than `MAX_WAIT_SECONDS`. It counts against no rate, but as a
-                refusal.
+            TooManyPages: the request would wait longer than `MAX_WAIT_SECONDS`. It is counted as a refusal, and
+                against no rate.
         """
         # A login is much more work than a page, and costs more.
         now = self._clock()
@@ -153,13 +153,13 @@ class PagePace:
         return any(self._good_until.get(_digest(cookies.get(name, "")), 0.0) > now for name in login_cookies())
 
     def remember_cookie(self, cookie: str) -> None:
-        """Stores the digest of a valid login cookie, with which requests are not limited for `COOKIE_SECONDS`."""
+        """Stores the digest of a valid login cookie; requests with this cookie are not limited for `COOKIE_SECONDS`."""
         if len(self._good_until) >= MAX_COOKIES:
             self._good_until.clear()
         self._good_until[_digest(cookie)] = self._clock() + COOKIE_SECONDS
 
     def _refusal(self, visitor: Visitor, seconds: float) -> TooManyPages:
-        """Counts the refusal of a request for a page, logs one a minute at most, and returns the error to raise.
+        """Counts the refusal of a request for a page, logs at most one per minute, and returns the error to raise.
 
         The error tells the client to try again after `seconds`.
         """
@@ -193,7 +193,7 @@ class RememberSignedIn:
 
 
 def login_cookies() -> tuple[str, str]:
-    """Returns the names of the two cookies that a login sets: the admin's, and that of "My usage"."""
+    """Returns the names of the two login cookies: that of the admin, and that of "My usage"."""
     return settings.SESSION_COOKIE_NAME, key_sessions.COOKIE
 
 
@@ -211,9 +211,9 @@ def cookies_of(scope: HTTPScope) -> dict[str, str]:
 
 
 def visitor_of(cookies: Mapping[str, str], address: str) -> Visitor:
-    """Returns the visitor who has sent a request without a login, for limits: the device, or the client's network.
+    """Returns the visitor to whom a request without a login counts: a known device, or the client's network.
 
-    The device counts if a device cookie among `cookies` shows that somebody has signed in on it before.
+    A device is known if a device cookie in `cookies` shows that somebody has signed in on it before.
     """
     device = ADMIN_DEVICE.read(cookies) or KEY_DEVICE.read(cookies)
     return Visitor(client_network(address)) if device is None else Visitor(f"device {device.device_id}", is_known=True)
@@ -226,7 +226,7 @@ COOKIE = re.compile(rb"(?<![^;\s])([^=;\s]+)=([^;\s]*)")
 def _wait(until: float, rate: PageRate, now: float) -> float:
     """Returns the seconds that a request must wait, from the time `now` on, to keep to `rate`.
 
-    `until` is the time at which all admitted requests would be done, one after the other at `rate.per_second`.
+    `until` is the time at which all admitted requests would be done if they ran one after the other at the rate.
     """
     # `rate.burst` requests may run at once: the wait is shorter by the time that they would take one after the other.
     return max(0.0, round(until - rate.burst / rate.per_second - now, 3))

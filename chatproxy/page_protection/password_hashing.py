@@ -1,10 +1,10 @@
 """Hashes passwords in one thread of the process, with a lower priority than calls have.
 
-A hash takes a tenth of a second and 16 MiB by design (scrypt). One hash at a time bounds the memory, and the priority
-leaves the processor to the event loop where both share a core: hashlib releases the interpreter's lock meanwhile.
+A hash takes a tenth of a second and 16 MiB by design (scrypt). One hash at a time limits the memory. The low priority
+leaves the processor to the event loop if both share a core; hashlib releases the interpreter's lock meanwhile.
 
-Django names a hasher by its algorithm, which these classes leave as it is: a password in the database does not say
-where it was hashed.
+Django stores the name of the hasher's algorithm with a password. These classes keep the usual names, so passwords work
+without them, too.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The headers of the pages' responses that tell browsers what a page may load, and where cookies are sent.
+"""Adds headers to the responses of pages that tell browsers what a page may load, and where to send cookies.
 
-Cookies that were set over TLS are sent over TLS only, and only under the root path: other applications of the host do
-not get them.
+Cookies are sent only under the root path, so that other applications on the host do not get them. Cookies that were set
+over TLS are sent only over TLS.
 """
 
 from __future__ import annotations

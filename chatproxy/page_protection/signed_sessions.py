@@ -1,7 +1,7 @@
-"""The admin's sessions: Django's, in the database, under signed keys that only this gateway can make.
+"""The sessions of the admin: Django's sessions in the database, with signed keys that only this gateway can make.
 
-A session's key, which is the value of its cookie, ends with a signature of the rest. The signature shows that a cookie
-was made up, before any query.
+A session's key, which is the value of its cookie, ends with a signature of the rest. So a forged cookie is recognised
+without a query.
 """
 
 from __future__ import annotations

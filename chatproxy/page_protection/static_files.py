@@ -1,6 +1,7 @@
-"""Sends static files piece by piece, as fast as the client takes them; and makes the links to them.
+"""Sends static files piece by piece, as fast as the client reads them; and makes the links to static files.
 
-WhiteNoise alone returns an ordinary iterator, which Django's ASGI handler reads to its end before it sends a byte.
+WhiteNoise alone returns an ordinary iterator, which Django's ASGI handler reads to its end before it sends the first
+byte.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ PIECE_BYTES = 256 * 1024  # each piece is read in a thread, which costs a switch
 
 
 class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # it has no types
-    """Middleware that serves static files like WhiteNoise, but reads each piece only when the client takes it."""
+    """Middleware that serves static files like WhiteNoise, but reads each piece only when the client wants it."""
 
     @staticmethod
     def serve(static_file: StaticFile, request: HttpRequest) -> WhiteNoiseFileResponse:
@@ -39,7 +40,7 @@ async def file_pieces(file: BinaryIO) -> AsyncGenerator[bytes]:
 
 
 class StaticLinks(StaticFilesStorage):
-    """Django's storage of static files, with URLs under the root path of the current request."""
+    """Django's storage of static files; its URLs begin with the root path of the current request."""
 
     # Django alone would use the root path of the first request for all later ones, which may have another.
     def url(self, name: str | None) -> str:

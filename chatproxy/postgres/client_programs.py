@@ -1,10 +1,10 @@
-"""Runs pg_dump and pg_restore on a database: those of the bundled PostgreSQL, or those of this machine.
+"""Runs pg_dump and pg_restore on a database, either the bundled PostgreSQL's programs or this machine's.
 
-A program must be at least as new as the server, and pg_restore as the pg_dump that has written the dump. From version
-`STRICT_MAJOR` on, pg_restore sets a parameter that older servers do not know, so it cannot restore into them; an older
-pg_restore cannot read what a newer pg_dump has written. So a dump that was made by such a pg_dump needs such a server.
+A program must be at least as new as the server, and pg_restore at least as new as the pg_dump that has written the
+dump. From version `STRICT_MAJOR` on, pg_restore sets a parameter that older servers do not know, so it cannot restore
+into them. Therefore a dump made by such a new pg_dump can only be restored into such a new server.
 
-The password is handed over in the environment, because everybody can read the arguments of a process.
+The password is passed in the environment, because everybody can read the arguments of a process.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ class ClientProgram(NamedTuple):
 
     @classmethod
     def find_pg_restore(cls, server_major: int, dump_major: int, *, is_bundled: bool) -> ClientProgram:
-        """Returns a pg_restore for a dump by pg_dump `dump_major` and a server of `server_major` (major versions).
+        """Returns a pg_restore for a dump made by pg_dump `dump_major` and a server of `server_major` (major versions).
 
         Raises:
-            ClientProgramError: there is none, or no pg_restore can do that.
+            ClientProgramError: there is none, or no pg_restore can restore this dump into this server.
         """
         if server_major < STRICT_MAJOR <= dump_major:
             raise ClientProgramError(
@@ -85,11 +85,11 @@ class ClientProgram(NamedTuple):
     def dump(self, database: Mapping[str, str], schema: str, chunk_bytes: int, role: str | None) -> Iterator[bytes]:
         """Runs pg_dump on one schema of a database, and yields the dump (custom format) in chunks.
 
-        `database` are libpq's parameters of a connection, and `role` is for `SET ROLE`. The dump is of one moment,
-        after the first chunk was asked for.
+        `database` has libpq's parameters for the connection, and `role` is the role for `SET ROLE`. The dump shows the
+        database at one moment, after the first chunk was requested.
 
         Raises:
-            ClientProgramError: pg_dump has failed; what was yielded is worth nothing then.
+            ClientProgramError: pg_dump has failed; the chunks yielded so far are useless.
         """
         # A schema's pattern: quoted, so that all characters stand for themselves.
         options = ["--format=custom", "--schema", _quoted(schema)]
@@ -99,10 +99,10 @@ class ClientProgram(NamedTuple):
                 yield chunk
 
     def restore(self, database: Mapping[str, str], schema: str, dump: Iterable[bytes], role: str | None) -> None:
-        """Runs pg_restore, which brings the dump of a schema into a database in one transaction.
+        """Runs pg_restore, which restores the dump of a schema into a database in one transaction.
 
         Raises:
-            ClientProgramError: pg_restore has failed, and the database is as it was.
+            ClientProgramError: pg_restore has failed; the database is unchanged.
         """
         # Restores what is in the schema, and not the schema, which is there.
         options = ["--single-transaction", "--schema", schema]
@@ -125,7 +125,7 @@ class ClientProgram(NamedTuple):
         """Context manager that runs the program on a database, and waits for its end; kills it if the block fails.
 
         Raises:
-            ClientProgramError: the program cannot be run, has failed, or would show a secret to the whole machine.
+            ClientProgramError: the program cannot be run or has failed, or all users would see a secret.
         """
         if shown := sorted(SECRET_PARAMETERS & database.keys()):
             raise ClientProgramError(f"{shown[0]} in DATABASE_URL would stand in the list of processes; leave it out")
@@ -182,7 +182,7 @@ def _quoted(name: str) -> str:
 
 
 def _close(pipe: IO[bytes] | None) -> None:
-    """Closes the pipe to a program, if there is one; the program may have ended."""
+    """Closes the pipe to a program, if there is one, even if the program has ended."""
     if pipe is not None:
         with suppress(BrokenPipeError):
             pipe.close()

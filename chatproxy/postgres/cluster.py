@@ -1,7 +1,7 @@
-"""The directory of one PostgreSQL cluster: its creation, and the start and stop of the server on it.
+"""One PostgreSQL cluster (the data directory of a server): creates it, and starts and stops its server.
 
-psycopg is imported only where a server is started: gunicorn's master, which watches one that runs, does without its
-8 MB.
+psycopg is imported only in the functions that start a server. So gunicorn's master, which only watches a running
+server, saves its 8 MB.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ OPTIONS = {
 
 
 class _StillInUse(BundledPostgresError):
-    """Error: a PostgreSQL server cannot start yet, because processes of a killed one are still ending."""
+    """Error: a PostgreSQL server cannot start yet, because processes of a killed server are still ending."""
 
 
 class Cluster(NamedTuple):
     """A PostgreSQL cluster: the data of one server (in the directory `path`), and its socket (in `socket_dir`).
 
-    Both are the same directory if the socket can be in `path`.
+    If the socket can be in `path`, both are the same directory.
     """
 
     path: Path
@@ -80,7 +80,7 @@ class Cluster(NamedTuple):
             )
 
     def run(self, postgres: Postgres, database: str) -> None:
-        """Starts the PostgreSQL server if none runs, waits for its answer, and creates `database` if it is missing.
+        """Starts the PostgreSQL server if it is not running, waits until it answers, and creates a missing `database`.
 
         Raises:
             BundledPostgresError: the server does not start, or does not answer within `READY_SECONDS`.
@@ -134,7 +134,7 @@ class Cluster(NamedTuple):
             raise fault(f"the bundled PostgreSQL in {self.path} does not start: {reason}") from None
 
     def _disown_pid_file(self) -> None:
-        """Replaces the process id in `postmaster.pid`, left by a dead server, with one that no process can have.
+        """Replaces the process id in the file `postmaster.pid` of a dead server with one that no process can have.
 
         Also deletes the lock file of that server's socket.
         """

@@ -1,9 +1,9 @@
 """Explains a failed connection to the database: the reason in one line, and whether waiting may help.
 
-A database that starts after this server refuses connections, has no host name yet, or reports that it is starting up. A
-wrong password, name or option stays wrong. psycopg gives no SQLSTATE for a failed connection (psycopg/psycopg#1188), so
-the message is read: libpq's, and PostgreSQL's, PgBouncer's and Supavisor's in English. After an unknown message,
-waiting may help.
+A database that is still starting refuses connections, has no host name yet, or reports that it is starting up; then
+waiting helps. A wrong password, name or option stays wrong. psycopg gives no SQLSTATE for a failed connection
+(psycopg/psycopg#1188), so the message is read: that of libpq, or the English one of PostgreSQL, PgBouncer or Supavisor.
+After an unknown message, waiting may help.
 """
 
 from __future__ import annotations

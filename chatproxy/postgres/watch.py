@@ -1,7 +1,7 @@
-"""The thread of gunicorn's master that starts the bundled PostgreSQL again when it was killed or has lost its socket.
+"""The thread of gunicorn's master that restarts the bundled PostgreSQL if it was killed or has lost its socket.
 
-The master has the lock of the cluster, so no other process starts the server. Meanwhile calls go on, and their records
-stay in the journal.
+The master has the lock of the cluster, so no other process starts the server. While PostgreSQL is away, calls go on,
+and their records stay in the journal.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class PostgresWatch(KeepRunning):
         self._lacked_socket = False  # at the last look
 
     def stop(self) -> None:
-        """Stops the thread that watches the PostgreSQL server, then the server; waits for the end of both."""
+        """Stops the thread that watches the PostgreSQL server, then the server itself; waits until both have ended."""
         self.end_watch(READY_SECONDS)
         self._postgres.stop()
 
     def is_running(self) -> bool:
         """Returns whether the server runs and has its socket.
 
-        A missing socket counts only if it was missing at the check before, too.
+        A missing socket counts only if it was already missing at the last check.
         """
         if not self._postgres.running:
             return False

@@ -1,4 +1,4 @@
-"""A thread of the shipper that measures, for `/metrics`, what only the database knows: clocks, and use of budgets."""
+"""A thread of the shipper that reads facts for `/metrics` from the database: its clock, and the use of budgets."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class DatabaseWatch(PeriodicThread):
 
 
 def fullest_budgets(most: int) -> list[BudgetUse]:
-    """Returns the `most` budgets of active keys and teams with the largest part spent or reserved, the fullest first.
+    """Returns the budgets of active keys and teams of which the largest part is spent or reserved, the fullest first.
 
     Raises:
         django.db.Error: the database does not answer.

@@ -1,8 +1,8 @@
-"""uvicorn's server in a worker process: how it takes connections, and how it stops without failing a call.
+"""uvicorn's server in a worker process, which accepts connections, and stops without failing a call.
 
-After SIGTERM it goes on for DRAIN_SECONDS, or for `REPLACED_DRAIN_SECONDS` if that is longer and the worker alone is to
-end, and each answer ends its connection. Then it closes the port, and what was accepted is finished: calls in flight,
-connections that still wait in the port's queue, requests that arrive meanwhile.
+After SIGTERM it serves on for DRAIN_SECONDS, and each answer ends its connection. (If only this worker is to end, it
+serves on for at least `REPLACED_DRAIN_SECONDS`.) Then it closes the port, and finishes what it has accepted: calls in
+flight, connections that still wait in the port's queue, requests that arrive meanwhile.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class DrainingServer(Server):
             self._report_start()
 
     async def on_tick(self, counter: int) -> bool:
-        """Does what is due: drains if the master has died, closes the port in time, checks ids once a second.
+        """Does regular work: drains if the master has died, closes the port when it is time, checks ids once a second.
 
         uvicorn calls this ten times a second. Returns whether the server should exit.
         """
@@ -115,7 +115,7 @@ class DrainingServer(Server):
         return await super().on_tick(counter)
 
     def _check_ids(self) -> None:
-        """Asks the master to replace the workers if new request ids have times over a minute ahead of the clock.
+        """Asks the master to replace the workers if the times in new request ids are over a minute ahead of the clock.
 
         Does nothing while this worker drains.
         """
@@ -130,10 +130,10 @@ class DrainingServer(Server):
         self._ticks_until_check = TICKS_PER_SECOND * REPLACED_WITHIN_SECONDS
 
     def drain(self) -> None:
-        """Begins to drain: from now on each answer ends its connection, and after some time the port is closed.
+        """Begins to drain: from now on each answer ends its connection, and later the port is closed.
 
-        That time is DRAIN_SECONDS, and at least `REPLACED_DRAIN_SECONDS` if this worker alone is to end. May be called
-        more than once.
+        The port is closed after DRAIN_SECONDS, or after at least `REPLACED_DRAIN_SECONDS` if only this worker is to
+        end. May be called more than once.
         """
         # gunicorn repeats SIGTERM until a worker that it replaces has ended.
         if self._closes_at == math.inf:
@@ -168,14 +168,14 @@ class DrainingServer(Server):
                 task.cancel("the server was told to stop at once")
 
     def _stop_at_once(self) -> None:
-        """Begins to drain, and closes the port without waiting for DRAIN_SECONDS; for the end of the whole server."""
+        """Begins to drain, and closes the port without waiting for DRAIN_SECONDS, since the whole server must end."""
         self.drain()
         self._closes_at = 0
         self._learn_of_stop()
         self._do_what_is_due()
 
     def _do_what_is_due(self) -> None:
-        """Tells the application when the whole server is stopping, and closes the port when it is time."""
+        """Tells the application if the whole server is stopping, and closes the port when it is time."""
         stop_moment = unix_signals.stop_moment.at
         if stop_moment < math.inf:
             self._learn_of_stop()
@@ -193,7 +193,7 @@ class DrainingServer(Server):
                 tell()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Closes the port, finishes all accepted requests or cancels them (`cancel_calls`), ends the worker's parts.
+        """Closes the port, finishes (or cancels, after `cancel_calls`) all accepted requests, ends the worker's parts.
 
         First it accepts the connections that wait in the port's queue, unless the calls are to be cancelled.
         """
@@ -216,7 +216,7 @@ class DrainingServer(Server):
         return factory(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     async def _receive_requests(self) -> None:
-        """Waits until each connection has sent the request that it has begun to send, at most `ARRIVING_SECONDS`.
+        """Waits until all requests that have begun to arrive are complete, but at most `ARRIVING_SECONDS`.
 
         Does not wait if the calls are to be cancelled.
         """

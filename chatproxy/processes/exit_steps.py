@@ -1,6 +1,6 @@
-"""How a worker ends: the functions called when it stops taking connections, and the steps that run after its last call.
+"""The steps in which a worker ends after its last call, each isolated from the others.
 
-A step that fails or hangs stops no other one: the later steps save what has been counted and written.
+A step that fails or hangs does not stop the other ones, because later steps save what has been counted and written.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ on_port_close: list[Callable[[], None]] = []
 
 
 class ShutdownSteps(AsyncExitStack):
-    """The steps of a worker's shutdown: a context manager that runs them at its end, the last one first."""
+    """The steps of a worker's shutdown: a context manager that runs them at its end, the step added last first."""
 
     def add(self, name: str, step: Callable[[], Awaitable[object] | None]) -> None:
         """Adds a step to the worker's shutdown: a function or coroutine function, and its name for the log."""

@@ -1,7 +1,7 @@
-"""gunicorn's settings, and what its master process does when it starts and ends.
+"""gunicorn's settings, and the hooks that its master process calls when it starts and ends.
 
-gunicorn reads every name of this module that is one of its settings. The master has no Django in it and reads the
-environment by itself, so that `--reload` gives new workers new code and new settings.
+gunicorn reads every name in this module that is the name of one of its settings. The master does not load Django, and
+reads the environment by itself, so that new workers get new code and new settings with `--reload`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ FORGOTTEN_SECONDS = 120.0  # longer than the longest pause and a start on a busy
 
 
 class StartPauses:
-    """The pauses between two tries to start a worker, while new workers end before they serve.
+    """The pauses between tries to start a worker, as long as new workers end before they have served.
 
     gunicorn itself tries again at once, and each try takes CPU from the workers that serve.
     """
@@ -49,7 +49,7 @@ class StartPauses:
         self._is_installed = False
 
     def install(self, server: Arbiter) -> None:
-        """Makes gunicorn's master start no worker during a pause. Its main loop looks again each second."""
+        """Makes gunicorn's master start no worker during a pause; its main loop tries again each second."""
         start_workers = server.spawn_workers
         self._is_installed = True
 
@@ -60,7 +60,7 @@ class StartPauses:
         server.spawn_workers = start_unless_paused
 
     def worker_has_ended(self, worker: Worker | AdoptedWorker) -> None:
-        """Begins a pause if `worker` has ended before it served: of a second, or of twice the last one.
+        """Begins a pause if `worker` has ended before it served: a second, or twice as long as the last pause.
 
         Workers that were started together, and fail together, cause one pause. Before `install` there are no pauses.
         """
@@ -124,7 +124,7 @@ SPARED_SECONDS = 20.0
 
 
 def spare_workers_after_standstill(server: Arbiter) -> None:
-    """Keeps gunicorn from killing workers for missing heartbeats just after the master itself has stood still."""
+    """Keeps gunicorn from killing workers for missing heartbeats after the master itself was suspended for a while."""
     # All processes may have been stopped, by Ctrl-Z or with their virtual machine: then no worker could send a
     # heartbeat.
     kill_silent_workers = server.murder_workers
@@ -159,7 +159,7 @@ def when_ready(server: Arbiter) -> None:
 
 
 def post_fork(server: Arbiter, worker: Worker) -> None:
-    """Hook of gunicorn, called first in each new worker: removes the master's signal handlers."""
+    """Hook of gunicorn, called at the start of each new worker process: removes the master's signal handlers."""
     reset_in_new_worker(server, worker)
 
 
@@ -170,7 +170,7 @@ def child_exit(_server: Arbiter, worker: Worker | AdoptedWorker) -> None:
 
 
 def worker_int(_worker: Worker) -> None:
-    """Hook of gunicorn, called in a worker whose code has changed: ends the worker, and gunicorn starts a new one."""
+    """Hook of gunicorn, called in a worker whose code has changed: ends the worker; gunicorn then starts a new one."""
     # gunicorn's own way to end a worker does not end uvicorn.
     os.kill(os.getpid(), signal.SIGQUIT)
 

@@ -1,7 +1,7 @@
-"""Makes a worker keep the memory of a large body for the next one, instead of returning it to the system in between.
+"""Makes a worker keep freed memory of a large body for the next one, instead of returning it to the system.
 
-By default glibc gets the memory of a large body anew each time, and the kernel fills it with zeros page by page: of a
-body of 7 MB, whose bytes are in memory a few times, that takes two thirds of the time.
+By default, glibc gets the memory for a large body from the kernel each time, and the kernel fills it with zeros, page
+by page. For a body of 7 MB, of which memory has a few copies, that takes two thirds of the time.
 """
 
 from __future__ import annotations

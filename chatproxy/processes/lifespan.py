@@ -1,10 +1,11 @@
-"""What a worker process starts before its first call, and ends after its last one (ASGI's lifespan).
+"""Starts the parts of a worker process before its first call, and ends them after its last one (ASGI's lifespan).
 
-Each part is started, and the step that ends it is added at the same place. The steps run in reverse order: first the
-tasks that make new work, then what their work needs. The ledger is last but one; the worker's file, which is started
-after it because it reports the journal's state, ends after it as well, so that the file has the last counts.
+Each part is started, and the step that ends it is added at the same place. The steps run in reverse order: first end
+the tasks that make new work, then the parts that this work needs. The ledger is last but one. The last is the worker's
+status file, so that it has the last counts; it is also started after the ledger, because it reports the journal's
+state.
 
-Imported after Django is set up (`chatproxy.asgi`).
+This module is imported after Django was set up (`chatproxy.asgi`).
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ async def start_parts(steps: ShutdownSteps) -> None:
 
 
 def freeze_loaded_objects() -> None:
-    """Exempts all objects that exist now from Python's garbage collection, and turns it on for those made later."""
+    """Exempts all objects that exist now from garbage collection, and turns garbage collection on for later ones."""
     # Nearly all objects that exist now stay until the process ends: searching them again and again would only cost
     # time.
     gc.collect()

@@ -1,9 +1,9 @@
-"""The thread of the shipper in which background responses are polled (`proxyapi.call.background_polling`).
+"""The thread of the shipper that polls upstream for background responses (`proxyapi.call.background_polling`).
 
-Where the settings say that nobody asks upstream, it estimates what the pending ones have used
-(`usage.journal_shipping.pending_responses`). Polling begins when the first response is pending: only then the code that
-calls upstream is loaded, which takes a quarter as much memory as the rest of the shipper, and a journal is opened for
-the rows of polls. They are shipped as those of calls are.
+If the settings do not allow polls, the thread estimates the usage of these responses
+(`usage.journal_shipping.pending_responses`). Polling begins when the first response is pending. Only then is the code
+that calls upstream loaded (a quarter as much memory as the rest of the shipper), and a journal opened for the rows of
+polls. These rows are shipped like those of calls.
 """
 
 from __future__ import annotations

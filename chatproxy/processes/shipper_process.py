@@ -1,14 +1,14 @@
-"""The shipper: the one process of a host that brings journals into the tables, and looks after the tables.
+"""The shipper: the one process of a host that copies records from the journals into the tables, and maintains these.
 
-It ships the journals of all writers, living or dead, deletes what is older than its retention, updates the price list,
-polls background responses, measures what `/metrics` says of clocks and budgets, and sends alerts. It may be killed at
-any moment: all that it does is repeatable, and its state is in the tables and the files.
+It ships the journals of all writers (workers), living or dead, deletes rows that are older than their retention,
+updates the price list, polls background responses, measures clocks and budgets for `/metrics`, and sends alerts. It may
+be killed at any moment: all its work is repeatable, and its state is in the tables and the files.
 
-A lock decides who ships. A second shipper of the same DATA_DIR waits: that of another server, or of a server that was
-started anew while the shipper of a killed one still ships for its last workers. In the latter case the old one leaves
-its place, so that the new code ships the new workers' calls.
+A lock decides which process ships. A second shipper of the same DATA_DIR waits. It may be that of another server. Or a
+server was killed and started anew, while the old shipper still ships for the last workers; then the old shipper gives
+up the lock, so that the new code ships the new workers' calls.
 
-Imported after Django is set up (`chatproxy.management.commands.ship`).
+This module is imported after Django was set up (`chatproxy.management.commands.ship`).
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ LOOK_SECONDS = 0.5  # between two checks of whether it is this shipper's turn, o
 
 
 def run_shipper(lifeline: int) -> None:
-    """Runs the shipper, which brings the journals of this host into the database, until the file `lifeline` ends.
+    """Runs the shipper, which copies this host's journals into the database, until the file `lifeline` ends.
 
     `lifeline` is a file descriptor. If another process ships the journals, the shipper first waits until that process
-    stops. At the end of `lifeline`, the shipper brings in what is left in the journals, and this function returns. If
-    `lifeline` ends during the wait, the other process brings in that rest.
+    stops. At the end of `lifeline`, the shipper ships the rest of the journals, and this function returns. If
+    `lifeline` ends during the wait, the other process ships the rest.
 
     Raises:
         OSError: DATA_DIR cannot be written.
@@ -66,8 +66,8 @@ def run_shipper(lifeline: int) -> None:
 def _wait_for_end(lifeline: int, ended: threading.Event) -> None:
     """Waits until the file descriptor `lifeline` comes to its end or cannot be read; then sets the event `ended`.
 
-    `lifeline` is one end of a pipe. gunicorn's master and all its workers have the other end open, so it comes to its
-    end when all of them have ended.
+    `lifeline` is one end of a pipe. gunicorn's master and all its workers have the other end open, so the pipe comes to
+    its end when all of them have ended.
     """
     try:
         while os.read(lifeline, 4096):
@@ -79,7 +79,7 @@ def _wait_for_end(lifeline: int, ended: threading.Event) -> None:
 class _Turn:
     """The right to ship the journals of this host, which only one process has at a time: a lock on the file `path`.
 
-    A process that waits for the right locks a second file, by which the first one sees that somebody waits.
+    A process that waits for the right locks a second file, which shows the first process that somebody waits.
     """
 
     def __init__(self, path: Path) -> None:
@@ -88,9 +88,9 @@ class _Turn:
         self._parent = os.getppid()
 
     def wait_for(self, ended: threading.Event) -> bool:
-        """Waits until this process may ship the journals, and returns True; returns False if `ended` is set before.
+        """Waits until this process may ship the journals, and returns True; returns False if `ended` is set first.
 
-        In the latter case, the process that has the turn ships what is in the journals.
+        If it returns False, the process that has the turn ships the rest of the journals.
         """
         while not _try_lock(self.lock):
             _try_lock(self._next)
@@ -102,7 +102,7 @@ class _Turn:
     def is_over(self) -> bool:
         """Returns whether this process must let another one ship the journals.
 
-        It must if its own server was killed, and the shipper of another server waits for the turn.
+        It must do so if its own server was killed, and the shipper of another server waits for the turn.
         """
         if os.getppid() == self._parent:
             return False
@@ -122,7 +122,7 @@ def _try_lock(descriptor: int) -> bool:
 
 
 class _StatusFile:
-    """The shipper's status file. Shipping goes on without the file while the disk does not take it."""
+    """The shipper's status file. If the file cannot be written, shipping goes on without it."""
 
     def __init__(self, report: Callable[[], WorkerReport]) -> None:
         self._report = report
@@ -158,8 +158,8 @@ class _StatusFile:
 def _ship_until(ended: threading.Event, turn: _Turn) -> None:
     """Runs all parts of the shipper until the event `ended` is set, or until this process's `turn` to ship is over.
 
-    Then ends the parts, one after the other. The last but one is the shipping: it ships what is left in the journals,
-    for `DRAIN_SECONDS` at most. The last one is the shipper's status file, so that it has the last counts.
+    Then ends the parts, one after the other. The last but one is the shipping: it ships the rest of the journals, for
+    `DRAIN_SECONDS` at most. The last one is the shipper's status file, so that it has the last counts.
     """
     journal = settings.DATA_DIR / "journal"
     shipper = Shipper(journal, _complete_at(turn.lock) if segments.waiting_bytes(journal, {}) else None)
@@ -194,9 +194,9 @@ def _ship_until(ended: threading.Event, turn: _Turn) -> None:
 
 
 def _complete_at(lock: int) -> float:
-    """Returns the moment up to which the last shipper has shipped all records, as a time of `time.monotonic()`.
+    """Returns the moment up to which an earlier shipper has shipped all records, as a time of `time.monotonic()`.
 
-    The moment is stored as the time of the lock file, whose descriptor is `lock`. The time of a new file is that of its
-    creation.
+    The moment is stored as the modification time of the lock file, whose descriptor is `lock`. For a new file, it is
+    the time of its creation.
     """
     return time.monotonic() - max(0.0, time.time() - os.fstat(lock).st_mtime)

@@ -1,9 +1,9 @@
 """The part of gunicorn's master that starts the shipper, starts it again when it has ended, and ends it at last.
 
 The shipper's standard input is a pipe into which nobody writes, its *lifeline*. The master and all workers have the
-other end open, so the pipe ends when the last of them has ended, however they have: then nothing more will be written
-to the journals, and the shipper ships the rest and exits. For the same reason the shipper is started with the signals
-to stop blocked: a supervisor or a terminal sends them to all processes at once, and the calls in flight come first. The
+other end open, so the pipe ends when the last of them has ended, in whatever way. Then nothing more will be written to
+the journals, so the shipper ships the rest and exits. The signals to stop are blocked in the shipper, because a
+supervisor or a terminal sends them to all processes at once, and the shipper must outlive the calls in flight. The
 signals that replace workers are blocked, too, because they would end it.
 """
 
@@ -74,7 +74,7 @@ class ShipperWatch(KeepRunning):
             self._process.wait()
 
     def kill(self) -> None:
-        """Kills the shipper, and starts none before `resume`; the next shipper ships the rest of the journals."""
+        """Kills the shipper, and starts no new one until `resume`; the next shipper ships the rest of the journals."""
         self.end_watch(STOP_SECONDS)
         if self._process is not None:
             self._process.kill()
@@ -89,9 +89,9 @@ class ShipperWatch(KeepRunning):
         return self._process is not None and self._process.poll() is None
 
     def start_again(self) -> float:
-        """Starts the shipper; returns the seconds after which the thread should check that the shipper lives.
+        """Starts the shipper; returns the seconds after which the thread should check that the shipper is alive.
 
-        The seconds are `LOOK_SECONDS`. They double, up to `LONGEST_PAUSE`, while shippers die within
+        Normally these are `LOOK_SECONDS`. They double, up to `LONGEST_PAUSE`, while shippers die within
         `LONG_LIFE_SECONDS`.
         """
         if self._process is not None:

@@ -18,9 +18,9 @@ finished, the ledger is written, the process exits. *Cancelling*: the same witho
 cancelled. `chatproxy.processes.draining_server` does both. `chatproxy.processes.upgrade` does what the last two signals
 ask for.
 
-Signals may reach all processes at once: Ctrl-C and the end of a terminal reach the whole process group, and
-supervisors can send any. So a worker ignores those of which the master alone decides what they mean. It takes SIGTERM
-too. The shipper blocks all of them, and ends after the workers (`chatproxy.processes.shipper_watch`).
+Signals may reach all processes at once: Ctrl-C and the end of a terminal reach the whole process group, and supervisors
+can send any. So a worker ignores the signals on which only the master decides; it reacts to SIGTERM and SIGQUIT. The
+shipper blocks all of them, and ends after the workers (`chatproxy.processes.shipper_watch`).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ HELD_SIGNALS = STOP_SIGNALS | REPLACEMENT_SIGNALS
 
 
 class StopMoment:
-    """The moment at which the workers of a stopping server close its port: a number in memory that all processes share.
+    """The moment at which the workers of a stopping server close its port, in memory that all processes share.
 
     `at` is a time of `time.monotonic()`, and infinite while the server is not stopping.
     """
@@ -73,7 +73,7 @@ stop_moment = StopMoment()  # made when the master loads this module, before it 
 
 
 def exit_on_stop_signals(code: int) -> None:
-    """Makes this process exit with `code` on each of `STOP_SIGNALS`, so that it can undo what it has begun.
+    """Makes this process exit with `code` on any of `STOP_SIGNALS`, in such a way that it can undo what it has begun.
 
     A signal that the process ignores stays ignored.
     """
@@ -106,7 +106,7 @@ class MasterSignals:
     def _stop(self, number: int, _frame: object) -> None:
         """Handles SIGTERM, SIGINT and SIGHUP in gunicorn's master: tells all workers to finish their calls and exit.
 
-        Another SIGTERM or SIGINT makes the workers close the port at once and, if it is closed already, cancel their
+        A second SIGTERM or SIGINT makes the workers close the port at once or, if it is closed already, cancel their
         calls.
         """
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the end of one terminal may be reported more than once
@@ -121,7 +121,7 @@ class MasterSignals:
             self._queue.put_nowait(signal.SIGQUIT)
 
     def _hang_up(self) -> NoReturn:
-        """Ends the server after SIGHUP; replaces gunicorn's reload."""
+        """Ends the server after SIGHUP; without this, gunicorn would reload its workers instead."""
         logger.warning("SIGHUP ends this server, as the end of a terminal does; it reloads nothing")
         raise StopIteration  # as gunicorn's handler of SIGTERM does
 

@@ -1,11 +1,11 @@
-"""New code without a gap: how gunicorn's master replaces its workers, and itself, while calls go on.
+"""Upgrades to new code without a pause: gunicorn's master replaces its workers, and itself, while calls go on.
 
 At SIGUSR2, `manage.py serve --prepare` runs beside the server, with the code that is now on the disk: it checks the
-settings and migrates the database. If it succeeds, the master process becomes the new `manage.py serve` by `exec`: its
-process id, its port and its lock on the bundled PostgreSQL stay, so nobody but the workers notices. The old workers
-stay its children. Once as many new workers serve as there should be, the old ones get SIGTERM and finish their calls.
+settings and migrates the database. If it succeeds, the master process becomes the new `manage.py serve` by `exec`: it
+keeps its process id, its port and its lock on the bundled PostgreSQL, so nobody but the workers notices. The old
+workers stay its children. Once enough new workers serve, the old ones get SIGTERM and finish their calls.
 
-At SIGUSR1, only the workers are replaced; a worker asks for it whose ids run ahead of the clock.
+At SIGUSR1, only the workers are replaced. A worker asks for this if the times in its ids run ahead of the clock.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class StartReports:
 
     @property
     def has_any(self) -> bool:
-        """True if a worker has ever reported that it serves, also before an upgrade of the master's code."""
+        """True if a worker has ever reported that it serves, even before an upgrade of the master's code."""
         return self._memory[0] != 0
 
     def mark(self) -> None:
@@ -69,7 +69,7 @@ class StartReports:
             os.write(self._write, b".")
 
     def forget(self) -> None:
-        """Drops the workers' reports that have arrived so far, so that `wait_for` counts later ones only."""
+        """Drops the workers' reports that have arrived so far, so that `wait_for` counts only later ones."""
         with suppress(BlockingIOError):
             while os.read(self._read, 4096):
                 pass
@@ -86,9 +86,9 @@ start_reports = StartReports()
 
 
 class AdoptedWorker:
-    """Stand-in in gunicorn's table of workers for a worker that was started before the master became new code.
+    """Placeholder in gunicorn's table of workers for a worker that was started before the master became new code.
 
-    The stand-in counts as alive until its process has ended.
+    It counts as alive until the process of the worker has ended.
     """
 
     age = 0
@@ -135,7 +135,7 @@ class Upgrade:
             master.SIG_QUEUE.put_nowait(signal.SIGCHLD)  # one of them may have ended meanwhile
 
     def worker_has_ended(self, worker: Worker) -> None:
-        """Keeps gunicorn from replacing a worker that was to end; called for each worker that has ended."""
+        """Keeps gunicorn from replacing a worker that was meant to end; called for each worker that has ended."""
         if worker.pid in self._retiring:
             self._retiring.discard(worker.pid)
             self._master.num_workers -= 1
@@ -169,7 +169,7 @@ class Upgrade:
                 os.kill(pid, signal.SIGTERM)
 
     def _upgrade(self) -> None:
-        """Handles SIGUSR2: starts a process that prepares the new code and, once it is prepared, becomes that code."""
+        """Handles SIGUSR2: starts a process that prepares the new code; once that has succeeded, runs the new code."""
         if self._is_prepared:
             self._become_new_code()
         elif self._preparing is None:
@@ -204,9 +204,9 @@ class Upgrade:
             logger.error("the code on the disk cannot start, for the reason above; the server goes on as it is")
 
     def _become_new_code(self) -> None:
-        """Replaces the master by `manage.py serve` of the code on the disk, in the same process.
+        """Replaces the master's program by `manage.py serve` of the code that is on the disk now, in the same process.
 
-        Returns only if the server is stopping, or if the code cannot be executed: then the server goes on as it is.
+        Returns only if the server is stopping, or if the code cannot be executed; then the server goes on as before.
         """
         self._is_prepared = False
         signal.pthread_sigmask(signal.SIG_BLOCK, HELD_SIGNALS)
@@ -237,7 +237,7 @@ class Upgrade:
 
 
 def _go_on_without_failed_workers(master: Arbiter) -> None:
-    """Makes gunicorn try again when a worker cannot start, if any worker has ever served."""
+    """Makes gunicorn try again, instead of giving up, when a worker cannot start, if any worker has ever served."""
     # gunicorn itself stops the server when a worker cannot load the application. That is right for a server that has
     # never served. Later it would cut the calls of all other workers, because the disk is full for example.
     reap_workers = master.reap_workers
@@ -251,5 +251,5 @@ def _go_on_without_failed_workers(master: Arbiter) -> None:
 
 
 def is_taking_over() -> bool:
-    """Returns whether this process was a server's master before its code was replaced, and still has the port."""
+    """Returns whether this process is a server's master whose code was just replaced, and which still has the port."""
     return os.environ.get("GUNICORN_PID") == str(os.getpid())

@@ -1,6 +1,6 @@
 """One worker process: uvicorn inside gunicorn, with the gateway's logging, signals and limits on connections.
 
-`chatproxy.processes.draining_server` is the server in it, and says how it stops.
+`chatproxy.processes.draining_server` is uvicorn's server in the process, and describes how it stops.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
 
     @property
     def has_started(self) -> bool:
-        """True once this worker has begun to serve; the master process knows it, too."""
+        """True once this worker has begun to serve; the master process sees this value, too."""
         return self._start[0] != 0
 
     def report_start(self) -> None:
@@ -81,7 +81,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
         unix_signals.ignore_in_worker()
 
     async def _serve(self) -> None:
-        """Runs uvicorn's server on gunicorn's sockets until it was told to stop and has finished its calls.
+        """Runs uvicorn's server on gunicorn's sockets until it is told to stop and has finished its calls.
 
         Exits with an error if the start fails.
         """
@@ -101,7 +101,7 @@ class Worker(UvicornWorker):  # type: ignore[misc]  # uvicorn-worker has no type
 
 
 def protocol_factory(connections: Connections) -> Callable[..., asyncio.Protocol]:
-    """Returns a function that creates the object of a new client connection, for uvicorn; all share `connections`."""
+    """Returns the function with which uvicorn creates an object for each client connection; all share `connections`."""
     from django.conf import settings
 
     from chatproxy.http.access_log import LoggedProtocol

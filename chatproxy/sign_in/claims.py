@@ -1,6 +1,7 @@
-"""Reads what the issuer of single sign-on says of a person, in the ID token and in the answer of its userinfo endpoint.
+"""Reads an issuer's claims about a person from the ID token and from the answer of its userinfo endpoint.
 
-What is missing, contradictory or of an unexpected type refuses the person (`ClaimFault`); nothing is guessed.
+(Claims are the facts that the issuer of single sign-on states.) If one is missing, contradictory or of an unexpected
+type, the person is refused (`ClaimFault`); nothing is guessed.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ EMAIL = re.compile(r"[^@\s]{1,64}@([A-Za-z0-9.-]{1,253})")
 
 
 class ClaimFault(Exception):
-    """Error: the claims about a person do not let the person in. The message is for the person."""
+    """Error: a person cannot sign in, because of the issuer's claims about them. The message is for the person."""
 
 
 @dataclass(frozen=True)
 class ClaimRules:
     """The settings by which claims are read: the issuer, the allowed domains, and the claims with roles and teams.
 
-    `roles` maps the values of the claim `roles_claim` to the names of groups. An empty name of a claim means that it is
-    not read.
+    `roles` maps the values of the claim `roles_claim` to the names of groups. If the name of a claim is empty, the
+    claim is not read.
     """
 
     issuer: str
@@ -37,8 +38,8 @@ class ClaimRules:
 class ClaimedPerson:
     """A person as the issuer describes them. `subject` identifies them at the issuer, and never changes.
 
-    `groups` are the names of the groups that the person's roles stand for, `teams` maps the names of teams to whether
-    the person is a lead. None means that the claim is not read, so that groups or teams stay as they are.
+    `groups` are the names of the groups for the person's roles. `teams` maps the name of each of the person's teams to
+    whether the person leads it. None means that the claim is not read, so that groups or teams stay as they are.
     """
 
     subject: str
@@ -78,13 +79,13 @@ def read_person(id_token: object, userinfo: object, rules: ClaimRules) -> Claime
 def _verified_email(
     claims: Mapping[str, object], documents: tuple[Mapping[str, object], ...], domains: tuple[str, ...]
 ) -> str:
-    """Returns the person's e-mail address in small letters, from all claims together.
+    """Returns the person's verified e-mail address, in lower case, from the claims of all documents.
 
-    One of the documents that the claims are from must have both the address and the word that it is verified: that one
-    address is verified says nothing of another. No document may say that its address is not.
+    One of the documents must state both the address and that it is verified, since a document without the address may
+    mean another one. No document may state that its address is not verified.
 
     Raises:
-        ClaimFault: there is none, it is not verified, or its domain is not allowed.
+        ClaimFault: there is no address, it is not verified, or its domain is not allowed.
     """
     email = _text(claims, "email").lower()
     match = EMAIL.fullmatch(email)
@@ -100,7 +101,7 @@ def _verified_email(
 
 
 def _teams(names: list[str]) -> dict[str, bool]:
-    """Returns the teams in a claim, as a dict from name to whether the person is a lead of the team."""
+    """Returns the teams in a claim, as a dict from the team's name to whether the person leads the team."""
     found: dict[str, bool] = {}
     for name in names:
         team = name.removesuffix(LEAD)
@@ -109,7 +110,7 @@ def _teams(names: list[str]) -> dict[str, bool]:
 
 
 def _text(claims: Mapping[str, object], name: str) -> str:
-    """Returns a claim that is a text; empty if it is missing or something else."""
+    """Returns the value of a claim that is a text; empty if the claim is missing or is no text."""
     value = claims.get(name)
     return value if isinstance(value, str) and value.isprintable() else ""
 
@@ -118,7 +119,7 @@ def _texts(claims: Mapping[str, object], name: str) -> list[str]:
     """Returns the values of a claim that is a list of texts, or one text; empty if the claim is missing.
 
     Raises:
-        ClaimFault: the claim is something else, or has too many values.
+        ClaimFault: the claim is neither, or has too many values.
     """
     value = claims.get(name, []) if name else []
     values = [value] if isinstance(value, str) else value

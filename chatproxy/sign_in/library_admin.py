@@ -1,6 +1,6 @@
-"""The tables of django-allauth in the admin: second factors, which can be deleted there, and nothing else.
+"""The tables of django-allauth in the admin: only second factors are shown, and can only be deleted.
 
-The library registers all of its tables, with forms in which a second factor or a secret could be entered.
+By itself, the library shows all of its tables, with forms in which a second factor or a secret could be entered.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ for model in (EmailAddress, SocialAccount, SocialApp, SocialToken):
 
 
 class SecondFactorAdmin(ReadOnlyAdmin):
-    """The admin's page of second factors: who may change another person's account may delete its factors."""
+    """The admin's page of second factors: whoever may change another person's account may delete its factors."""
 
     list_display = fields = readonly_fields = ("user", "type", "created_at", "last_used_at")
     list_select_related = ("user",)
@@ -37,14 +37,14 @@ class SecondFactorAdmin(ReadOnlyAdmin):
         return request.user.has_perm("auth.change_user")
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Returns whether the signed-in person may delete a second factor; their own are not deleted here."""
+        """Returns whether the signed-in person may delete a second factor; nobody can delete their own here."""
         # One's own page of second factors asks for the password before, which a stolen session does not have.
         owner: User | None = getattr(obj, "user", None)
         is_others = owner is None or (owner.pk != request.user.pk and may_change_user(request.user, owner))
         return request.user.has_perm("auth.change_user") and is_others
 
     def get_actions(self, request: HttpRequest) -> dict[str, object]:
-        """Returns that nothing can be done to many rows at once, since each needs a look at its owner's rights."""
+        """Returns no actions on several rows, since the rights of each factor's owner must be checked separately."""
         return {}
 
 

@@ -1,4 +1,4 @@
-"""What django-allauth asks about accounts and logins, whichever way a person signs in."""
+"""The methods by which django-allauth asks about accounts and logins, for every way of signing in."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Accounts(DefaultAccountAdapter):  # type: ignore[misc]  # the library has 
     """The rules of accounts: strangers cannot register, and links lead only to this server."""
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
-        """Returns that nobody can register: accounts are made by administrators and by single sign-on."""
+        """Returns False, since nobody can register: accounts are made by administrators and by single sign-on."""
         return False
 
     def is_safe_url(self, url: str) -> bool:
-        """Returns whether people may be sent to a URL; unlike the library's, only hosts of this request are allowed."""
+        """Returns whether people may be sent to a URL. Unlike in the library, only this request's host is allowed."""
         return is_own(self.request, url)
 
     def get_client_ip(self, request: HttpRequest) -> str:
@@ -33,11 +33,11 @@ class Accounts(DefaultAccountAdapter):  # type: ignore[misc]  # the library has 
         return str(request.META.get("REMOTE_ADDR", ""))
 
     def get_login_redirect_url(self, request: HttpRequest) -> str:
-        """Returns where people go by default."""
+        """Returns the URL to which people are sent after a login by default."""
         return landing(request.user, "")
 
     def post_login(self, request: HttpRequest, user: User, *, redirect_url: str | None, **_: Any) -> HttpResponse:
-        """Leads a person on who has just signed in; limits the session if it was by single sign-on."""
+        """Sends a person who has just signed in to the next page; limits the session's length after single sign-on."""
         records = get_authentication_records(request, user)
         is_single_sign_on = any(record["method"] == "socialaccount" for record in records)
         # A moment, and no number of seconds, which Django would count anew at each change of the session. None is
@@ -49,7 +49,7 @@ class Accounts(DefaultAccountAdapter):  # type: ignore[misc]  # the library has 
 
 
 def finish_login(request: HttpRequest, user: User, url: str) -> HttpResponse:
-    """Signs a person in whose password was right, and sends them to `url`; asks for their second factor before."""
+    """Signs in a person whose password was right, and sends them to `url`; first asks for a second factor, if any."""
     credentials = {"username": user.get_username()}
     answer: HttpResponse = perform_password_login(request, credentials, Login(user=user, redirect_url=url))
     return answer

@@ -1,7 +1,7 @@
 """The login page at `/admin/login/`, for everybody who has an account: staff go to the admin, others to "My usage".
 
-It stands in place of the admin's own login, which lets only staff in. With `SECOND_FACTOR`, a person who has set up a
-second factor is asked for it before they are signed in.
+It replaces the admin's own login page, which lets only staff in. With `SECOND_FACTOR`, a person who has set up a second
+factor is asked for it before they are signed in.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from unfold.forms import AuthenticationForm as StaffForm
 
 
 class FinishLogin(Protocol):
-    """Function that signs a person in whose password was right, after further questions if there are any."""
+    """Function that signs in a person whose password was right, after further questions if there are any."""
 
     def __call__(self, request: HttpRequest, user: User, url: str) -> HttpResponse: ...
 
 
 class PersonForm(StaffForm):  # type: ignore[misc]  # unfold has no types
-    """The form of the login page, with the look of the admin; it takes people who are no staff, too."""
+    """The form of the login page. It looks like the admin's, but accepts people who are not staff, too."""
 
     def confirm_login_allowed(self, user: User) -> None:
         """Checks that a person whose password was right may sign in.
@@ -42,7 +42,7 @@ class PersonForm(StaffForm):  # type: ignore[misc]  # unfold has no types
 
 
 class PasswordLogin(LoginView):
-    """View of the login page: signs a person in who sends the right password, and leads them on."""
+    """View of the login page: signs in a person who sends the right password, and sends them to the next page."""
 
     template_name = "admin/login.html"
     authentication_form = PersonForm
@@ -61,7 +61,7 @@ class PasswordLogin(LoginView):
 
 @never_cache
 def login(request: HttpRequest, extra_context: dict[str, object] | None = None) -> HttpResponseBase:
-    """Shows the login page, or signs a person in by it; whoever is signed in and has a page to go to is led there."""
+    """Shows the login page or signs a person in; somebody who is signed in already is sent to their next page."""
     if request.method == "GET" and request.user.is_authenticated:
         wanted = request.GET.get(REDIRECT_FIELD_NAME, "")
         # Staff who lack the right for the page that they asked for may want to sign in as somebody else.
@@ -81,9 +81,9 @@ def login(request: HttpRequest, extra_context: dict[str, object] | None = None) 
 
 
 def landing(user: AbstractBaseUser | AnonymousUser, wanted: str) -> str:
-    """Returns where a person goes after the login: to the page that they wanted, if they may open it at all.
+    """Returns the path to which a person is sent after the login: the page that they wanted, if they may open it.
 
-    `wanted` is a path of this server, or empty. Staff go to the admin by default, others to "My usage".
+    `wanted` is a path of this server, or empty. By default, staff are sent to the admin, others to "My usage".
     """
     if getattr(user, "is_staff", False):
         return wanted or reverse("admin:index")

@@ -1,4 +1,4 @@
-"""The issuer of single sign-on, as django-allauth sees it: where it is, and which account a person has there."""
+"""The issuer of single sign-on, as django-allauth sees it: its endpoints, and the id of a person's account there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FAILURE_SECONDS = 5.0  # how long an issuer that did not answer is not asked aga
 
 
 class Issuer(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # the library has no types
-    """The issuer's endpoints, from its description, which is asked for once in `DISCOVERY_SECONDS`."""
+    """The issuer's endpoints, from its published description, which is read at most once in `DISCOVERY_SECONDS`."""
 
     # A stranger who opens the sign-in again and again would otherwise cause a request to the issuer for each.
     _known: tuple[float, str, dict[str, Any]] | None = None
@@ -29,7 +29,7 @@ class Issuer(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # the library h
         """The issuer's description (OpenID Connect Discovery 1.0).
 
         Raises:
-            OAuth2Error: a request for it has failed in the last `FAILURE_SECONDS`.
+            OAuth2Error: a request for the description has failed in the last `FAILURE_SECONDS`.
             requests.RequestException, ValueError: the issuer does not answer, or sends no JSON.
         """
         url = self.get_provider().server_url
@@ -55,7 +55,7 @@ class IssuerProvider(OpenIDConnectProvider):  # type: ignore[misc]  # the librar
     pkce_enabled_default = True
 
     def extract_uid(self, data: dict[str, Any]) -> str:
-        """Returns the id of a person's account: a digest of the issuer and of the person's subject there.
+        """Returns the id of a person's account: a digest of the issuer and of the person's id there (`sub`).
 
         Raises:
             PermissionDenied: the issuer sent no ID token, or one without a subject.
@@ -68,11 +68,11 @@ class IssuerProvider(OpenIDConnectProvider):  # type: ignore[misc]  # the librar
         return hashlib.sha256(f"{issuer} {token['sub']}".encode()).hexdigest()
 
     def get_scope_from_request(self, request: HttpRequest) -> list[str]:
-        """Returns the scopes that are asked for; unlike the library's, a query parameter adds none."""
+        """Returns the scopes to request from the issuer. Unlike in the library, a query parameter cannot add any."""
         return list(self.get_scope())
 
     def get_auth_params_from_request(self, request: HttpRequest, action: str) -> dict[str, str]:
-        """Returns further parameters for the issuer; unlike the library's, a query parameter adds none."""
+        """Returns further parameters for the issuer. Unlike in the library, a query parameter cannot add any."""
         return dict(self.get_auth_params())
 
 

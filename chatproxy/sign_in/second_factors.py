@@ -1,4 +1,4 @@
-"""What django-allauth asks about second factors: how they are stored."""
+"""The methods by which django-allauth asks how to store second factors: encrypted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SecondFactors(DefaultMFAAdapter):  # type: ignore[misc]  # the library has
         """Decrypts the secret of a second factor.
 
         Raises:
-            PermissionDenied: it was encrypted with another secret of the gateway; nobody gets in by it.
+            PermissionDenied: it was encrypted with another secret of the gateway, so nobody can sign in with it.
         """
         try:
             return sealing.unseal(encrypted_text)

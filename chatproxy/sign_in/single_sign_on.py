@@ -1,9 +1,9 @@
 """Decides whether a person whom the issuer has authenticated may sign in, and keeps their account up to date.
 
-Invariants: an account belongs to one subject of one issuer, and to nobody else, whatever e-mail address they have. A
-person without a verified e-mail address of an allowed domain does not get in, whether they have an account or not. An
-account that was made with a password is never taken over. Each sign-in gives the account the groups and teams that the
-claims name, and takes those away that they no longer name; each such change is in the audit log.
+Invariants: an account belongs to one subject (person) of one issuer, and to nobody else, whatever their e-mail address.
+A person without a verified e-mail address of an allowed domain does not get in, even with an account. Single sign-on
+never takes over an account that was made with a password. Each sign-in gives the account exactly the groups and teams
+that the issuer's claims name; each such change is in the audit log.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ REFUSED = "sign_in_refused"  # in chatproxy_refused_total
 
 
 class SingleSignOn(DefaultSocialAccountAdapter):  # type: ignore[misc]  # the library has no types
-    """What django-allauth asks about a login by single sign-on: who may sign in, and what becomes of the account."""
+    """Rules of single sign-on for django-allauth: who may sign in, and how their account is created or changed."""
 
     def list_apps(self, request: HttpRequest, provider: str | None = None, client_id: str | None = None) -> list[Any]:
-        """Returns the one issuer of the settings; unlike the library's, the database is not asked for others."""
+        """Returns the one issuer of the settings. Unlike in the library, the database cannot have others."""
         providers: dict[str, Any] = settings.SOCIALACCOUNT_PROVIDERS
         (facts,) = providers["openid_connect"]["APPS"]
         app = SocialApp(provider="openid_connect", **facts)
         return [app] if provider in (None, app.provider, app.provider_id) else []
 
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
-        """Refuses a person who may not sign in, and otherwise brings an existing account up to date.
+        """Refuses a person who may not sign in; for others, updates an existing account by the issuer's claims.
 
         Raises:
             ImmediateHttpResponse: the person is refused; the response says why.
@@ -68,7 +68,7 @@ class SingleSignOn(DefaultSocialAccountAdapter):  # type: ignore[misc]  # the li
             apply_claims(sociallogin.user, person)
 
     def is_open_for_signup(self, request: HttpRequest, sociallogin: SocialLogin) -> bool:
-        """Returns that a person whom the issuer knows may get an account; `pre_social_login` refuses others."""
+        """Returns True: a person whom the issuer knows may get an account; `pre_social_login` has refused others."""
         return True
 
     def save_user(self, request: HttpRequest, sociallogin: SocialLogin, form: object = None) -> User:
@@ -82,7 +82,7 @@ class SingleSignOn(DefaultSocialAccountAdapter):  # type: ignore[misc]  # the li
         return user
 
     def populate_user(self, request: HttpRequest, sociallogin: SocialLogin, data: dict[str, Any]) -> User:
-        """Gives a new account the e-mail address as its user name."""
+        """Makes the e-mail address the user name of a new account."""
         # `preferred_username` may be chosen by the person, and could look like somebody else's name.
         data = {**data, "username": data.get("email")}
         user: User = super().populate_user(request, sociallogin, data)
@@ -104,7 +104,7 @@ def check_user_name(name: str) -> None:
     """Checks that a new account can have an e-mail address as its user name.
 
     Raises:
-        ClaimFault: another account has the name, in whatever case, or Django does not allow it.
+        ClaimFault: another account has the name, in any letter case, or Django does not allow the name.
     """
     if User.objects.filter(username__iexact=name).exists():
         raise ClaimFault(f"There is another account with the user name {name}. Ask an administrator to rename it.")
@@ -129,6 +129,6 @@ def claim_rules() -> ClaimRules:
 
 
 def refusal(request: HttpRequest, words: str) -> HttpResponse:
-    """Returns the page with status 403 that says why somebody is not signed in, and counts the refusal."""
+    """Returns a page with status 403 that says why a person cannot sign in, and counts the refusal."""
     counters.count_refusal(REFUSED)
     return render(request, "sign_in/refused.html", {"words": words}, status=403)

@@ -1,7 +1,7 @@
 """The routes below `/admin/accounts/`, which exist only with `OIDC_ISSUER` or `SECOND_FACTOR`.
 
-Of the routes of django-allauth, those to register, to change an e-mail address and to reset a password are left out.
-The names are the library's, which looks its pages up by them.
+The routes of django-allauth to register, to change an e-mail address and to reset a password are left out. Each route
+has the library's name, by which the library finds its pages.
 """
 
 from __future__ import annotations

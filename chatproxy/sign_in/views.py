@@ -1,4 +1,4 @@
-"""The pages below `/admin/accounts/` that are ours: the way to the issuer and back, and where the library leads to."""
+"""Our own pages below `/admin/accounts/`: to the issuer and back, and pages to which the library redirects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ START_SECONDS = 600  # how long a stranger's session is kept, in which a sign-in
 @require_POST
 @never_cache
 def start(request: HttpRequest) -> HttpResponse:
-    """Sends a person to the issuer, to sign in there; `next` in the form is where they go afterwards."""
+    """Redirects a person to the issuer, to sign in there; `next` in the form is the page for afterwards."""
     wanted = request.POST.get(REDIRECT_FIELD_NAME, "")
     # The library reads more parameters, with which a link could change what the issuer is asked.
     request.GET = QueryDict(urlencode({REDIRECT_FIELD_NAME: wanted}) if is_own(request, wanted) else "")
@@ -43,7 +43,7 @@ def start(request: HttpRequest) -> HttpResponse:
 @require_GET
 @never_cache
 def callback(request: HttpRequest, provider_id: str) -> HttpResponse:
-    """Takes a person back from the issuer: signs them in, or says why not."""
+    """Handles the return of a person from the issuer: signs them in, or says why that is not possible."""
     try:
         answer: HttpResponse = OAuth2CallbackView.adapter_view(Issuer(request, provider_id))(request)
     except (RequestException, OAuth2Error, KeyError, ValueError):  # what it sent is not what an issuer sends
@@ -52,17 +52,17 @@ def callback(request: HttpRequest, provider_id: str) -> HttpResponse:
 
 
 def login(request: HttpRequest) -> HttpResponse:
-    """Redirects to the login page, where the library expects one of its own."""
+    """Redirects to the gateway's login page; the library expects a login page of its own at this route."""
     return redirect("admin:login")
 
 
 @require_POST
 def logout(request: HttpRequest) -> HttpResponse:
-    """Ends the session, also one in which the second factor is still missing, and redirects to the login page."""
+    """Ends the session, even if the second factor is still missing, and redirects to the login page."""
     end_session(request)
     return redirect("admin:login")
 
 
 def inactive(request: HttpRequest) -> HttpResponse:
-    """Says that the account is not active."""
+    """Shows a page that says that the account is not active."""
     return refusal(request, "Your account is not active. Ask an administrator.")

@@ -1,7 +1,7 @@
 """Finds out, by two queries, whether Django's `migrate` has anything to do.
 
-`migrate` itself loads all migrations and works out what the models were after each: a tenth of a second of CPU at each
-start, mostly to do nothing.
+`migrate` itself loads all migrations and computes the models after each one. That would take a tenth of a second of CPU
+at each start, mostly to find that nothing is to be done.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PERMISSIONS = """
 def has_all_migrations() -> bool:
     """Returns whether the database has all migrations of this code, and the permissions of all models.
 
-    `migrate` makes the permissions last: a server that was killed meanwhile has left some to be made.
+    `migrate` creates the permissions last, so some may be missing if a server was killed before.
 
     Raises:
         django.db.Error: the database does not answer.

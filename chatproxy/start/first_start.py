@@ -1,4 +1,4 @@
-"""Makes what a first start needs: the generated secrets, and the first admin account."""
+"""Generates missing secrets and creates the first admin account, which a first start needs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
 def generate_secrets(data_dir: Path, *, with_password: bool = True) -> dict[str, str]:
     """Generates the missing secrets, writes them to `DATA_DIR/secrets.env`, and returns them by name.
 
-    `with_password` says that ADMIN_PASSWORD may be generated, too, because no admin has a password yet.
+    If `with_password` is true, a missing ADMIN_PASSWORD is generated, too; that is so while there is no admin yet.
     """
     path = data_dir / setting_reader.SECRETS_FILE
     with _locked(data_dir):

@@ -1,8 +1,8 @@
-"""Proves at the start that a server has the secrets of its database: the database keeps a canary of each secret.
+"""Checks at the start that a server has the right secrets: the database has a digest ("canary") of each.
 
-Callers' keys are stored as digests made with one secret. A server with another secret would refuse every key and look
-healthy, so it must not start; and a server without a secret must not generate one for a database that has been in use.
-A canary is an HMAC under the secret, so it does not reveal the secret.
+Callers' keys are stored as digests made with a secret. A server with another secret would look healthy and refuse every
+key, so it must not start. A server without a secret must not generate one for a database that has been in use. A canary
+is an HMAC made with the secret, so it does not reveal the secret.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class SecretsDiffer(Exception):
 
 
 def check_secrets(values: SettingValues, path: Path) -> None:
-    """Checks that this server has the secrets with which its database was used; call it before generating secrets.
+    """Checks that this server has the secrets with which its database was used. Call this before generating secrets.
 
     `values` are the settings. `path` is the file of generated secrets, for the error message.
 
@@ -73,7 +73,7 @@ def record_secrets(values: SettingValues) -> list[str]:
 
 
 def _secrets(values: SettingValues) -> dict[str, str | None]:
-    """Returns the secrets in the settings `values` for which the database keeps digests, by name; None if not set."""
+    """Returns those secrets in the settings `values` of which the database keeps digests, by name; None if not set."""
     key_secret = values["KEY_ENCRYPTION_KEY"] or values["DJANGO_SECRET_KEY"]
     return {KEY_SECRET: key_secret, **{name: values[name] for name in SHARED}}
 

@@ -1,4 +1,4 @@
-"""Prepares the surroundings of the server: open files, the port, the database, its schema."""
+"""Prepares what a server needs to start: open files, the port, the database, its schema."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def raise_open_files() -> None:
 
 
 def check_port(host: str, port: int, output: Output) -> None:
-    """Checks that the server can listen on its port; waits a while for workers of a killed server to leave the port.
+    """Checks that the server can listen on its port; waits a while for workers of a killed server to release it.
 
     Raises:
-        StartError: the address cannot be listened on, or is in use for longer than `PORT_SECONDS`, or `WORKERS_SECONDS`
-            if workers of the same DATA_DIR are alive.
+        StartError: the server cannot listen there, or the port is in use for longer than `PORT_SECONDS` (or
+            `WORKERS_SECONDS` while workers of the same DATA_DIR are alive).
     """
     # gunicorn would report a port in use later, and at length.
     began_at = time.monotonic()
@@ -84,10 +84,11 @@ def check_port(host: str, port: int, output: Output) -> None:
 def wait_for_database(output: Output, ask: Callable[[psycopg.Connection[TupleRow]], T]) -> T:
     """Waits until the database answers, then calls `ask` with a connection to it and returns what `ask` returns.
 
-    If `ask` raises a psycopg error that may pass, it is called again. A line about the wait is written to `output`.
+    If `ask` raises a psycopg error that may be temporary, it is called again. A line about the wait is written to
+    `output`.
 
     Raises:
-        StartError: the database did not answer within `DATABASE_SECONDS`, or refuses for a lasting reason.
+        StartError: the database did not answer within `DATABASE_SECONDS`, or refuses for a reason that will last.
     """
     # The database may start after this server: compose and Kubernetes keep no order.
     deadline = time.monotonic() + DATABASE_SECONDS
@@ -148,7 +149,7 @@ def migrated_database(output: Output) -> Iterator[None]:
 def _make_months() -> None:
     """Makes the ledger's missing partitions of this month and the next, unless other transactions use its tables.
 
-    They are missing if no server has run for long.
+    They may be missing if no server has run for a long time.
     """
     try:
         make_months()
@@ -159,13 +160,13 @@ def _make_months() -> None:
 
 
 def close_connections() -> None:
-    """Closes all of Django's database connections, also those in the pool."""
+    """Closes all of Django's database connections, including those in the pool."""
     connections.close_all()
     connection.close_pool()  # type: ignore[attr-defined]  # the PostgreSQL backend's
 
 
 def connect() -> psycopg.Connection[TupleRow]:
-    """Opens a new connection to the database, outside of Django's pool; takes the role that Django would take.
+    """Opens a new connection to the database, outside of Django's pool, with the role that Django would take.
 
     Raises:
         psycopg.Error: the database cannot be reached, or refuses.
@@ -178,9 +179,9 @@ def connect() -> psycopg.Connection[TupleRow]:
 
 
 def is_pooled(database: psycopg.Connection[TupleRow]) -> bool:
-    """Returns whether a connection leads to a connection pooler, such as PgBouncer, and not to PostgreSQL itself.
+    """Returns whether a connection leads to a connection pooler, such as PgBouncer, instead of PostgreSQL itself.
 
-    A pooler tells its clients a process id of its own, since the session behind it may be another one each time.
+    A pooler is recognised by the process id that it reports: a number of its own, not that of a PostgreSQL session.
 
     Raises:
         psycopg.Error: the database does not answer.
@@ -198,6 +199,6 @@ def connection_parameters() -> dict[str, str]:
 
 
 def assumed_role() -> str | None:
-    """Returns the role that each database connection takes by `SET ROLE`; None if it keeps that of its user."""
+    """Returns the role that each database connection takes by `SET ROLE`; None if it keeps its user's own role."""
     role: str | None = connection.settings_dict["OPTIONS"].get("assume_role")
     return role

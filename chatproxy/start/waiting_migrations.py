@@ -1,12 +1,12 @@
 """Migrates the database while other servers, and people, go on using it.
 
 A statement that alters a table waits until all transactions that have read the table have ended, and every later
-statement about that table waits behind it. So a migration waits for `LOCK_TIMEOUT_MS` only, and is tried again after a
-pause, in which the statements that waited behind it go on. An index that is made concurrently needs no such limit
-(`usage.database.concurrent_indexes`): nothing waits behind it.
+statement about that table waits behind it. So a migration waits only for `LOCK_TIMEOUT_MS`. It is tried again after a
+pause, in which the statements behind it can run. An index that is made concurrently needs no such limit
+(`usage.database.concurrent_indexes`), since nothing waits behind it.
 
-A migration and Django's record of it are one transaction. Django writes the record of a migration with foreign keys in
-a transaction of its own: a server that was killed in between left a database with which no server could start.
+A migration and Django's record of it are one transaction here. Django itself records a migration with foreign keys in a
+second transaction. If a server was killed in between, no server could start with the database afterwards.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ migrate_command.MigrationExecutor = OneTransactionExecutor  # type: ignore[attr-
 def migrate(notice: Callable[[], None]) -> None:
     """Applies the missing migrations, and tries again while other transactions use the tables.
 
-    `notice` is called when such transactions are in the way, then once a minute.
+    `notice` is called when such transactions are in the way, and then once a minute.
 
     Raises:
         django.db.Error: a migration failed for another reason.

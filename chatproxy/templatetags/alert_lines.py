@@ -1,4 +1,4 @@
-"""The line about open alerts on the dashboard."""
+"""A template tag for the dashboard: the line about open alerts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ register = template.Library()
 
 @register.simple_tag
 def open_alerts() -> str:
-    """Returns the open alerts in words, the newest first, with the number of those not named; empty if none is open."""
+    """Returns the open alerts in words, the newest first, and how many more there are; empty if none is open."""
     titles = list(Alert.objects.filter(resolved_at=None).values_list("title", flat=True)[:MOST_COUNTED])
     named = "; ".join(escape_invisible(title, 100) for title in titles[:MOST_NAMED])
     more = len(titles) - MOST_NAMED

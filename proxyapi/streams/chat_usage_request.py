@@ -23,7 +23,7 @@ NAMES = (b"stream_options", b"include_usage")
 
 
 class UsageRequests:
-    """Decides for this process whether the gateway asks upstream for the usage of streamed chats.
+    """The decision of this process whether to ask upstream for the usage of streamed chats.
 
     The gateway asks on behalf of callers who have not asked, by adding `stream_options.include_usage` to a request.
     """

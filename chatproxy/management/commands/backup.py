@@ -54,7 +54,7 @@ def check_target(path: Path) -> None:
     """Checks that a file can be made at `path`, before the database is dumped.
 
     Raises:
-        CommandError: `path` is something else, such as a directory or a device, or its directory is missing.
+        CommandError: `path` is no ordinary file (but a directory or a device, say), or its directory is missing.
     """
     if path.is_dir():
         raise CommandError(f"{path} is a directory; name a file in it")

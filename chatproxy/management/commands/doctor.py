@@ -13,7 +13,7 @@ from chatproxy.start.startup import close_connections
 
 
 class Command(BaseCommand):
-    """The command `manage.py doctor`: prints a line for each check, and exits with 1 if one has found a fault."""
+    """The command `manage.py doctor`: prints a line for each check; exits with status 1 if one has found a fault."""
 
     help = "Checks the settings, this machine, the database and Redis: a line for each check; exit code 1 with a fault."
     requires_system_checks = ()

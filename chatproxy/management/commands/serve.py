@@ -1,8 +1,8 @@
 """`python manage.py serve`: prepares the server, then becomes gunicorn.
 
-It prepares, in this order, the data directory, the port, the database, its migrations, the secrets and the first admin;
-what fails ends the command with one line. Then it prints the banner and calls `exec`, so that the server's master
-process has no Django in it.
+It prepares, in this order, the data directory, the port, the database, its migrations, the secrets and the first admin.
+If a step fails, the command ends with a message of one line. Then it prints the banner and calls `exec`, so that the
+server's master process has no Django in it.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ class Command(BaseCommand):
     def prepare_start(self, undo: ExitStack) -> None:
         """Prepares this process to become the server: checks the port, starts the bundled PostgreSQL, calls `prepare`.
 
-        Also raises the limit of open files. Adds the function that stops PostgreSQL to `undo`, in case a later step
-        fails. If this code takes over from a running server, port and database are not checked again.
+        Also raises the limit of open files. The function that stops PostgreSQL is added to `undo`, in case a later step
+        fails. If this code takes over from a running server (an upgrade), port and database are not checked again.
         """
         # When this code takes over from a running server, `--prepare` has just done the checks and `prepare`. They are
         # not done again: they could fail now, or wait for the database, and signals to stop are blocked.
@@ -111,7 +111,7 @@ class Command(BaseCommand):
             self.prepare()
 
     def prepare_beside_server(self) -> None:
-        """Checks that the server could start, and migrates the database, while another server of DATA_DIR runs.
+        """Prepares new code while a server of the same DATA_DIR runs: checks that it can start, migrates the database.
 
         Then prints the line `PREPARED`, for which that server waits (`chatproxy.processes.upgrade`).
         """
@@ -137,9 +137,9 @@ class Command(BaseCommand):
         self.stdout.flush()
 
     def find_secrets(self) -> dict[str, str]:
-        """Generates the missing secrets, and returns them by name; stores digests of all secrets in the database.
+        """Generates the missing secrets, and returns these by name; stores digests of all secrets in the database.
 
-        Writes a line that names the secrets that have changed since the last start.
+        Prints a line with the names of secrets that have changed since the last start.
         """
         generated = generate_secrets(settings.DATA_DIR, with_password=not has_admin())
         # By the digests (canaries), the next start recognises the secrets.
@@ -166,7 +166,7 @@ def make_data_dir() -> None:
 
 
 def banner(values: setting_reader.SettingValues, generated: dict[str, str], *, admin_made: bool) -> str:
-    """Returns the text to print at the start: the server's addresses, and the secrets just generated."""
+    """Returns the text to print at the start: the server's addresses, and the secrets that were just generated."""
     host = "localhost" if values["HOST"] in {"0.0.0.0", "::"} else values["HOST"]  # noqa: S104  (compared)
     url = f"http://[{host}]:{values['PORT']}" if ":" in host else f"http://{host}:{values['PORT']}"
     url += values["ROOT_PATH"] or ""

@@ -1,4 +1,4 @@
-"""`python manage.py ship`: the shipper, a process that `manage.py serve` starts by itself."""
+"""`python manage.py ship`: the shipper process, which `manage.py serve` starts automatically."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
-    """The command `manage.py ship`: runs the shipper, which brings the journals into the database.
+    """The command `manage.py ship`: runs the shipper, which copies the records in the journals into the database.
 
     The command ends when its standard input ends.
     """
@@ -37,7 +37,7 @@ class Command(BaseCommand):
 
 
 def end_when_code_changes() -> None:
-    """Starts a thread that ends this process when a file of its code changes, as gunicorn does in a worker."""
+    """Starts a thread that ends this process when a file of its code changes, as gunicorn does for a worker."""
     from gunicorn.reloader import reloader_engines  # only for development
 
     reloader_engines["auto"](callback=lambda _file: os._exit(0)).start()
