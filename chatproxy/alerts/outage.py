@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class DatabaseOutage:
-    """Remembers for an outage of the database: the channels to tell, when it began, and the messages that were sent."""
+    """Memory of an outage of the database: the channels to tell, when it began, and the messages that were sent."""
 
     def __init__(self) -> None:
         self._rule: AlertRule | None = None

@@ -26,7 +26,7 @@ class WritableTransport(Protocol):
 
 
 class StallWatch:
-    """Watches one client that reads an answer; aborts the connection if the client reads too slowly.
+    """Watch over one client that reads an answer; aborts the connection if the client reads too slowly.
 
     `least_speed` returns how many bytes a second the client must read. `aborted` is called before the connection is
     aborted.
