@@ -64,6 +64,29 @@ def text_of(body: object) -> str:
     return text.replace("\0", "\ufffd")
 
 
+def test_words_of_a_prompt_are_found(site: Gateway, pages: dict[str, str], sign_in: SignIn, tmp_path: Path) -> None:
+    for look in ("light", "phone"):
+        page = sign_in(site, **LOOKS[look])
+        page.goto(f"{site.url}/admin/usage/request/")
+        page.get_by_label("Text").fill('"Invoice 4711"')
+        page.get_by_label("Text").press("Enter")
+        words = page.locator(".cp-words")
+        expect(words.locator("mark")).to_have_text("invoice 4711")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        take(page, f"words-{look}", tmp_path)
+        words.click()
+        page.wait_for_url(f"**{pages['chat']}?text=*")
+
+
+def test_hits_in_hostile_prompts_are_inert(site: Gateway, pages: dict[str, str], sign_in: SignIn) -> None:
+    page = sign_in(site)
+    page.goto(f"{site.url}/admin/usage/request/?text=onerror")
+
+    expect(page.locator(".cp-words mark").first).to_have_text("onerror")
+    expect(page.locator(".cp-words").first).to_contain_text("<script>alert(1)</script><img src=x onerror=alert(2)>")
+    assert page.locator(".cp-words :is(img, script, a)").count() == 0
+
+
 def test_a_chat_is_read_as_one(site: Gateway, pages: dict[str, str], sign_in: SignIn) -> None:
     page = sign_in(site)
     page.goto(site.url + pages["chat"])

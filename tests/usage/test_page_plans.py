@@ -71,6 +71,9 @@ KINDS = {
     "requests, a text": Kind(
         f"/admin/usage/request/?q=timeout&{THIS_MONTH}", 5, walks=True
     ),  # which may be an id of any month
+    "requests, words": Kind(f"/admin/usage/request/?text=invoice&{THIS_MONTH}", 1),
+    "requests, words of a key": Kind(f"/admin/usage/request/?text=invoice&key={KEY}&{THIS_MONTH}", 1),
+    "requests, words at any time": Kind("/admin/usage/request/?text=invoice", 5, walks=True),
     "a key's usage, this month": Kind(f"/admin/proxyapi/accesskey/KEY/usage/?{THIS_MONTH}", 1),
     "a key's usage, all": Kind(f"/admin/proxyapi/accesskey/KEY/usage/?{WHOLE}", 5),
     "requests, a key's failures": Kind(f"/admin/usage/request/?key={KEY}&outcome=failed&{THIS_MONTH}", 1),
@@ -99,7 +102,9 @@ def plans_of(queries: list[str]) -> list[dict[str, Any]]:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
         for query in queries:
-            if re.match(r"\s*(SELECT|WITH)\b", query) and re.search(rf"usage_request\b|{'|'.join(SUMS)}", query):
+            if re.match(r"\s*(SELECT|WITH)\b", query) and re.search(
+                rf"usage_request(?:body)?\b|{'|'.join(SUMS)}", query
+            ):
                 cursor.execute("EXPLAIN (FORMAT JSON) " + query.replace("%", "%%"), [])
                 [(plan,)] = cursor.fetchall()
                 parsed = json.loads(plan) if isinstance(plan, str) else plan

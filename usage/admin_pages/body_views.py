@@ -1,7 +1,8 @@
 """The record of who has looked at the content of calls, in the audit log, if the setting `AUDIT_BODY_VIEWS` is on.
 
-What counts is to open a request's page with its prompt and answer, and to export a list with texts of errors, which may
-quote prompts. The entry is written before the content is shown: if it cannot be written, nothing is shown.
+What counts is to open a request's page with its prompt and answer, to search prompts and answers for words, and to
+export a list with texts of errors, which may quote prompts. The entry is written before the content is shown: if it
+cannot be written, nothing is shown.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ def log_view_of_call(request: HttpRequest, call: Request) -> None:
     """Records that the signed-in person sees the prompt and the answer of a call, if `AUDIT_BODY_VIEWS` is on."""
     words = f"Looked at the prompt and the answer of a call of the key “{escape_invisible(call.key_name, 200)}”."
     _log(request, str(call.pk), f"call {call.pk}", words)
+
+
+def log_search(request: HttpRequest, text: str) -> None:
+    """Records that the signed-in person searches prompts and answers for a text, if `AUDIT_BODY_VIEWS` is on."""
+    _log(request, "", "search", f"Searched prompts and answers for “{escape_invisible(text, 200)}”.")
 
 
 def log_export(request: HttpRequest, query: str) -> None:

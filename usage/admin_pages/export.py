@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from asgiref.sync import sync_to_async
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponseBase, StreamingHttpResponse
 
 from usage.admin_pages.access import admin_page, may_see_bodies
@@ -21,11 +22,14 @@ from usage.sums.ranges import range_or_default
 def requests(request: HttpRequest, kind: str) -> HttpResponseBase:
     """Sends a file with the rows, without bodies, of all logged requests that match the filters in the address.
 
-    `kind` is `csv` or `json`. Only people who may see bodies get error messages.
+    `kind` is `csv` or `json`. Only people who may see bodies get error messages. Others who search for words in bodies
+    get `PermissionDenied`: a file cannot say that it has more than the calls with these words.
     """
     _check(kind)
     now = datetime.now(UTC)
     sees_bodies = may_see_bodies(request)
+    if request.GET.get("text") and not sees_bodies:
+        raise PermissionDenied
     filters = read_filters(request.GET, now, with_messages=sees_bodies)
     if sees_bodies:
         log_export(request, urlencode(filters.as_query()))

@@ -11,7 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, Js
 
 from usage.admin_pages.access import admin_page, may_see, may_see_bodies, render_page
 from usage.admin_pages.base_url import base_url
-from usage.admin_pages.body_views import log_view_of_call
+from usage.admin_pages.body_views import log_search, log_view_of_call
 from usage.models import Dimension, Outcome, Request
 from usage.page_data import call_page, reproduction
 from usage.page_data.conversations.neighbours import find_neighbours
@@ -33,6 +33,8 @@ def show_list(request: HttpRequest) -> HttpResponseBase:
     if not may_see(request):
         raise PermissionDenied
     filters = read_filters(request.GET, datetime.now(UTC), with_messages=may_see_bodies(request))
+    if filters.text:
+        log_search(request, filters.text)
     page = find(filters, _cursor(request))
     query, ranges = filters.as_query(), range_labels(request.GET.get("range", ""))
     if filters.since and request.GET.get("range") in ranges:
@@ -45,6 +47,7 @@ def show_list(request: HttpRequest) -> HttpResponseBase:
         "Requests",
         page=page,
         calls=page.calls,
+        rows=[(call, page.excerpts.get(call.pk, ())) for call in page.calls],
         filters=filters,
         choices=read_choices(SUGGESTED),
         outcomes=[(ANY_FAILURE, "any failure"), *Outcome.choices],

@@ -22,6 +22,7 @@ from usage.sums.summed_names import OTHER_CODE, UNKNOWN_MODEL
 
 MAX_TEXT = 200  # characters of a filter; the rest is cut
 MAX_CHOICES = 300  # names of keys, of models and of routes that are offered to choose from
+NUL_IN_BODIES = "\ufffd"  # stands for NUL in stored bodies (`usage.kept_bodies.excerpts.storable`)
 NO_STATUS = "none"
 ANY_FAILURE = "failed"
 # What a call was for: columns, with their names on pages.
@@ -38,10 +39,12 @@ class Filters:
     """The criteria by which the list of requests selects calls. An empty text, or None, means: no such criterion.
 
     `faults` has a sentence, for the reader of the page, about each filter that could not be read and is not applied. If
-    `with_messages` is true, the text `q` is also searched for in the messages of errors, which may quote prompts.
+    `with_messages` is true, the text `q` is also searched for in the messages of errors, which may quote prompts. Only
+    then is there a `text`.
     """
 
     q: str = ""  # a whole id, or a part of a name, of an error's code or of its message
+    text: str = ""  # words and "phrases" that are all in the prompt or in the answer
     key: str | None = None
     model: str | None = None
     route: str | None = None
@@ -81,11 +84,13 @@ class Filters:
 def read_filters(query: Mapping[str, str], now: datetime, *, with_messages: bool = False) -> Filters:
     """Reads the filters of the list of requests from a page's query parameters.
 
-    Filters that cannot be read go to `faults`. `with_messages` says whether the person may see error messages.
+    Filters that cannot be read go to `faults`. `with_messages` says whether the person may see error messages, prompts
+    and answers.
     """
     address = _Address(query)
     return Filters(
         q=address.read_text("q"),
+        text=address.read_words(is_allowed=with_messages),
         key=address.read_name("key"),
         model=address.read_name("model"),
         route=address.read_name("route"),
@@ -117,6 +122,19 @@ class _Address:
     def read_text(self, name: str) -> str:
         """Returns the query parameter `name` as text without spaces around it, cut to `MAX_TEXT`; empty if missing."""
         return self._raw(name).strip()
+
+    def read_words(self, *, is_allowed: bool) -> str:
+        """Returns the words to search for in prompts and answers, from the query parameter `text`.
+
+        If the person may not see those (`is_allowed`), or the words are too long, adds a sentence to `faults`.
+        """
+        text = self._query.get("text", "").replace("\0", NUL_IN_BODIES).strip()
+        if text and not is_allowed:
+            self.faults.append("Prompts and answers are not searched: your account has no permission to see them.")
+            return ""
+        if len(text) > MAX_TEXT:
+            self.faults.append(f"Prompts and answers are searched for the first {MAX_TEXT} characters of the text.")
+        return text[:MAX_TEXT].strip()
 
     def read_name(self, name: str) -> str | None:
         """Returns the query parameter `name` as a name to filter by; None if there is no filter.

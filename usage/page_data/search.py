@@ -4,12 +4,15 @@ Calls are scanned newest first, by their id (a UUIDv7: the order of ids is the o
 condition that the fewest calls fulfil. They are read slice by slice, and the other conditions are checked for each
 slice. A scan ends when a page is full, when there are no more calls, or when its time is up. Then the page says how far
 back the scan has come, and the next page goes on from there. Calls are never counted, and never skipped with OFFSET.
+
+A search for words in prompts and answers goes through the bodies of the calls that match all other filters.
+`call_search` has the parts of a search.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -20,21 +23,20 @@ from usage.call_record import CALLED_MODEL_SQL
 from usage.database.query_deadline import limit_query_time
 from usage.ids import first_id, time_of
 from usage.models import Dimension, Request
-from usage.page_data.filters import FAILED, UNKNOWN, Condition, Filters, SQLValue, conditions_of, find_names
+from usage.page_data.call_search.excerpts import Excerpt
+from usage.page_data.call_search.index_scan import MAX_RARE_CALLS, IndexScan
+from usage.page_data.call_search.walk import Walk
+from usage.page_data.call_search.word_search import WordSearch, first_call_with_body
+from usage.page_data.filters import FAILED, UNKNOWN, Condition, Filters, conditions_of, find_names
 from usage.sums.summed_names import UNKNOWN_MODEL
 
 PAGE_SIZE = 50
 PAGE_SECONDS = 0.08  # after this time no further slice is read for a page
+WORDS_SECONDS = 0.8  # the same for a search in prompts and answers, which has much more to read
 FIRST_BATCH = 100  # calls
 BATCH_SECONDS = 1.0  # after this time no further slice is read for a batch of an export
-SLICE_SECONDS = 0.02  # after a slice that took less, the next one is larger; otherwise it is smaller
-FIRST_SLICE, MAX_SLICE = 1000, 8000  # numbers of calls
-MAX_RARE_CALLS = 10_000  # if fewer calls exceed a threshold, they are quick to sort again for each slice
 MAX_NAMES = 8  # names of keys, and of models, that contain the searched text; further ones are not searched
 ID_COLUMNS = ("incoming_request_id", "upstream_request_id", "response_id")
-# The columns that are read for each call of a slice: all that conditions may refer to.
-SLICE_COLUMNS = f"""request_id, key_name, {CALLED_MODEL_SQL} AS model, unknown_model, route, outcome, status, stream,
-    cost, duration_ms, error_code, other_code, error_message, client_address, team, owner, end_user, session, tags"""
 
 
 @dataclass(frozen=True)
@@ -50,114 +52,25 @@ class Page:
     before: UUID | None = None
     is_full: bool = False
     searched_to: datetime | None = None
-
-
-@dataclass
-class IndexScan:
-    """One search for calls through an index of their table, in slices: newest first, or oldest first (`is_upward`).
-
-    The scan reads the calls in the order of the index, and checks the conditions `others` on each call without an
-    index. If there is a condition `rare`, on cost or duration, only the few calls that fulfil it are read. They are
-    found by the index of that column, which is not in the order of time, so they are sorted by id.
-    """
-
-    along: Condition | None  # the scan follows the index of this condition; None: it follows the primary key
-    others: list[Condition]
-    at: UUID | None  # calls beyond this id have not been searched yet; None: no call has been searched
-    floor: UUID | None  # the search ends at this id; None: at the last call
-    rare: Condition | None = None
-    size: int = field(default_factory=lambda: FIRST_SLICE)  # the number of calls in the next slice
-    found: list[UUID] = field(default_factory=list)
-    is_done: bool = False
-    is_upward: bool = False
-
-    def scan_slice(self, wanted: int) -> None:
-        """Searches the next slice of calls, and adds the ids of matching calls to `found`, up to `wanted` ids in all.
-
-        Sets `is_done` after the last slice.
-        """
-        wanted -= len(self.found)
-        started = time.monotonic()
-        found, last, seen = self._read_slice(wanted)
-        self.found += found
-        if len(found) == wanted:
-            self.at = found[-1]
-        elif seen < self.size:
-            self.is_done = True
-        else:
-            self.at = last
-            is_quick = time.monotonic() - started < SLICE_SECONDS
-            # A slice that was read quickly is followed by a larger one.
-            self.size = min(self.size * 2, MAX_SLICE) if is_quick else max(self.size // 2, FIRST_SLICE)
-
-    @property
-    def _onward(self) -> str:
-        """The order in which the scan reads calls, in SQL."""
-        return "ASC" if self.is_upward else "DESC"
-
-    def _read_slice(self, wanted: int) -> tuple[list[UUID], UUID | None, int]:
-        """Reads the next slice of calls from the database, and searches it for calls that match all conditions.
-
-        Returns the ids of at most `wanted` matching calls, the last id in the slice, and the number of calls in the
-        slice.
-        """
-        onward, back = self._onward, "DESC" if self.is_upward else "ASC"
-        bounds = self._bounds()
-        others = " AND ".join(condition.in_slice or condition.sql for condition in self.others) or "TRUE"
-        query = f"""
-            WITH slice AS MATERIALIZED (
-                SELECT {SLICE_COLUMNS} FROM usage_request WHERE {_joined(bounds)}
-                ORDER BY request_id {onward} LIMIT {self.size}
-            )
-            SELECT ARRAY(SELECT request_id FROM slice WHERE {others}
-                         ORDER BY request_id {onward} LIMIT {wanted}),
-                   (SELECT request_id FROM slice ORDER BY request_id {back} LIMIT 1), (SELECT count(*) FROM slice)
-        """
-        with connection.cursor() as cursor:
-            cursor.execute(query, _values([*bounds, *self.others]))
-            found, last, seen = cursor.fetchone()
-        return found, last, seen
-
-    def _bounds(self) -> list[Condition]:
-        """Returns the SQL conditions for the calls of the next slice, without the conditions in `others`."""
-        bounds = [self.along] if self.along else []
-        if self.at is not None:
-            bounds.append(Condition(f"request_id {'>' if self.is_upward else '<'} %s", (self.at,)))
-        if self.floor is not None:
-            bounds.append(Condition(f"request_id {'<' if self.is_upward else '>='} %s", (self.floor,)))
-        if self.rare is not None:
-            ids = (
-                "request_id = ANY(ARRAY(SELECT request_id FROM ("
-                f"SELECT request_id FROM usage_request WHERE {self.rare.sql} LIMIT {MAX_RARE_CALLS}) AS rare"
-                f" WHERE {_joined(bounds)} ORDER BY request_id {self._onward} LIMIT {self.size}))"
-            )
-            bounds.append(Condition(ids, (*self.rare.values, *_values(bounds))))
-        return bounds
+    excerpts: Mapping[UUID, Sequence[Excerpt]] = field(default_factory=dict)  # of a search for words: those around them
 
 
 def find(
-    filters: Filters, before: UUID | None = None, wanted: int = PAGE_SIZE, max_seconds: float = PAGE_SECONDS
+    filters: Filters, before: UUID | None = None, wanted: int = PAGE_SIZE, max_seconds: float | None = None
 ) -> Page:
     """Searches for the newest calls that match the filters, and returns one page of them.
 
     With `before`, a request id, only older calls are searched. If the searched text `q` is an id, the first page has
-    just its calls, whatever the other filters say. After `max_seconds` the search ends, and the page says how far back
-    it has come.
+    just its calls, whatever the other filters say. After `max_seconds`, by default `PAGE_SECONDS` or, for words in
+    prompts and answers, `WORDS_SECONDS`, the search ends, and the page says how far back it has come.
     """
     if filters.q and before is None and (calls := find_by_id(filters.q)):
         return Page(calls)
-    scans = plan_scans(filters, before)
-    deadline = time.monotonic() + max_seconds
-    for scan in scans:
-        # Each scan reads one slice. Then always the scan that has come the least far back reads its next slice, until
-        # all have found enough or the time is up.
-        scan.scan_slice(wanted + 1)
-    while time.monotonic() < deadline:
-        behind = [scan for scan in scans if not scan.is_done and len(scan.found) <= wanted]
-        if not behind or len(_found_by_all(scans, wanted)) > wanted:
-            break
-        max(behind, key=lambda scan: scan.at or UUID(int=0)).scan_slice(wanted + 1)
-    return _merge(scans, wanted)
+    walk = Walk(plan_scans(filters, before))
+    if filters.text:
+        return _page_with_words(filters, walk, wanted, WORDS_SECONDS if max_seconds is None else max_seconds)
+    walk.read(wanted + 1, time.monotonic() + (PAGE_SECONDS if max_seconds is None else max_seconds))
+    return _page(walk, wanted)
 
 
 def find_all(filters: Filters, batch: int = 1000) -> Iterator[list[Request]]:
@@ -201,6 +114,8 @@ def find_by_id(text: str) -> list[Request]:
 def plan_scans(filters: Filters, before: UUID | None) -> list[IndexScan]:
     """Returns the scans that together find all calls that match the filters and are older than `before`."""
     floor = first_id(filters.since) if filters.since else None
+    if filters.text:
+        floor = first_call_with_body(floor)
     until = first_id(filters.until) if filters.until else None
     at = min(filter(None, (before, until)), default=None)
     conditions = conditions_of(filters)
@@ -250,41 +165,33 @@ def _find_rare(conditions: Sequence[Condition]) -> Condition | None:
     return None
 
 
-def _found_by_all(scans: Sequence[IndexScan], wanted: int) -> list[UUID]:
-    """Returns the ids of the matching calls, newest first, back to the time that all scans have reached.
-
-    At most `wanted` + 1 ids are returned: the last one shows that there is a further page.
-    """
-    border = _border(scans)
-    # Before that time, a slower scan may still find newer calls.
-    found = {request_id for scan in scans for request_id in scan.found if border is None or request_id >= border}
-    return sorted(found, reverse=True)[: wanted + 1]
-
-
-def _border(scans: Sequence[IndexScan]) -> UUID | None:
-    """Returns the request id that all unfinished scans have reached; None if all scans are finished."""
-    return max((scan.at for scan in scans if not scan.is_done and scan.at is not None), default=None)
-
-
-def _merge(scans: Sequence[IndexScan], wanted: int) -> Page:
-    """Returns a page of at most `wanted` calls, the newest that all scans together have found."""
-    found = _found_by_all(scans, wanted)
-    by_id = Request.objects.in_bulk(found[:wanted])
-    calls = [by_id[request_id] for request_id in found[:wanted] if request_id in by_id]
+def _page(walk: Walk, wanted: int) -> Page:
+    """Returns a page of at most `wanted` calls, the newest that a walk has found."""
+    found = walk.found(wanted + 1)
     if len(found) > wanted:
-        return Page(calls, before=found[wanted - 1], is_full=True)
-    border = _border(scans)
-    if border is None:
-        return Page(calls)
-    return Page(calls, before=border, searched_to=time_of(border))
+        return Page(_calls(found[:wanted]), before=found[wanted - 1], is_full=True)
+    if walk.border is None:
+        return Page(_calls(found))
+    return Page(_calls(found), before=walk.border, searched_to=time_of(walk.border))
 
 
-def _joined(conditions: Sequence[Condition]) -> str:
-    return " AND ".join(condition.sql for condition in conditions) or "TRUE"
+def _page_with_words(filters: Filters, walk: Walk, wanted: int, max_seconds: float) -> Page:
+    """Returns a page of at most `wanted` of a walk's calls: the newest with the searched words in prompt or answer."""
+    search = WordSearch(filters.text, walk)
+    search.go_on(wanted + 1, time.monotonic() + max_seconds)
+    found = list(search.found)
+    excerpts = {call_id: search.found[call_id] for call_id in found[:wanted]}
+    if len(found) > wanted:
+        return Page(_calls(found[:wanted]), before=found[wanted - 1], is_full=True, excerpts=excerpts)
+    if search.reached is None:
+        return Page(_calls(found), excerpts=excerpts)
+    return Page(_calls(found), before=search.reached, searched_to=time_of(search.reached), excerpts=excerpts)
 
 
-def _values(conditions: Sequence[Condition]) -> list[SQLValue]:
-    return [value for condition in conditions for value in condition.values]
+def _calls(ids: Sequence[UUID]) -> list[Request]:
+    """Reads the calls with these ids, in their order."""
+    by_id = Request.objects.in_bulk(ids)
+    return [by_id[call_id] for call_id in ids if call_id in by_id]
 
 
 def _escaped(text: str) -> str:

@@ -49,7 +49,8 @@ LISTS = {
         lambda row: row["request_id"],
         {
             **TIMES,
-            "q": ("market",), "key": ("marketing",), "model": ("gpt-5", "(none)"), "route": ("/openai2",),
+            "q": ("market",), "text": ("invoice 4711",), "key": ("marketing",), "model": ("gpt-5", "(none)"),
+            "route": ("/openai2",),
             "outcome": ("failed", "timeout"), "status": ("504", "none"), "code": ("slow",), "stream": ("yes", "no"),
             "cost": ("0.1",), "slower": ("60",), "caller": ("192.0.2.7",), "team": ("red",), "owner": ("ann",),
             "end_user": ("customer-1",), "session": ("chat-1",), "tag": ("project", "project=x"),
@@ -74,7 +75,8 @@ def _calls() -> None:
     minutes = (1, 90, 60 * 20, 60 * 24 * 2, 60 * 24 * 5, 60 * 24 * 20, 60 * 24 * 40)
     for ago in minutes:
         make_call(ago)
-        make_call(ago, key_name="marketing", route="/openai2", stream=True, client_address="192.0.2.7", **LABELLED)
+        make_call(ago, key_name="marketing", route="/openai2", stream=True, client_address="192.0.2.7", **LABELLED,
+                  request_body='{"input": "the Invoice\\n4711"}')  # fmt: skip
         make_call(ago, response_model="gpt-5", output_tokens=10**6, duration_ms=61_000.0)
         make_failure(ago, error_code="slow", request_model="")
         make_failure(ago, error_code=f"code-{ago}", status=None, outcome="client_cancelled")

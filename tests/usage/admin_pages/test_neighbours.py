@@ -10,7 +10,7 @@ from django.test import Client
 from proxyapi.models import AccessKey
 from proxyapi.pages.team_admin import MOST_FOUND
 from tests.support.ledger.pages import make_call, make_failure, page_of
-from usage.page_data import search
+from usage.page_data.call_search import index_scan
 from usage.page_data.conversations import neighbours
 from usage.page_data.conversations.neighbours import find_neighbours
 from usage.page_data.filters import Filters
@@ -32,7 +32,7 @@ def calls() -> list[str]:
 
 @pytest.mark.parametrize("slice_size", [1, 1000])
 def test_they_are_the_next_that_match(calls: list[str], monkeypatch: pytest.MonkeyPatch, slice_size: int) -> None:
-    monkeypatch.setattr(search, "FIRST_SLICE", slice_size)
+    monkeypatch.setattr(index_scan, "FIRST_SLICE", slice_size)
     monkeypatch.setattr(neighbours, "PAGE_SECONDS", 5.0)
 
     assert around(Filters(), calls[0]) == ("", calls[1])

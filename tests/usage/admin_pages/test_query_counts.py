@@ -29,6 +29,7 @@ LISTS = {
     "/admin/usage/dashboard.json": 10,
     "/admin/usage/request/": 8,
     "/admin/usage/request/?q=nobody": 14,
+    "/admin/usage/request/?text=nothing": 11,
     "/admin/usage/report/": 8,
     "/admin/usage/report/?by=tag:project&then=end_user": 8,
     "/admin/usage/report/export.csv": 5,

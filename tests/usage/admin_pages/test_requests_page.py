@@ -18,6 +18,7 @@ from tests.support.ledger.pages import HOSTILE, OVERRIDE, REQUESTS, listed, make
 from usage.journal_shipping.rows import write_rows
 from usage.models import Request
 from usage.page_data import search
+from usage.page_data.call_search import index_scan
 from usage.page_data.filters import read_filters
 
 pytestmark = pytest.mark.django_db
@@ -142,7 +143,7 @@ def test_pages_follow_each_other_without_a_gap(admin: Client) -> None:
 def test_a_walk_that_runs_out_of_time_says_how_far_it_came_and_goes_on(
     admin: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "FIRST_SLICE", 10)
+    monkeypatch.setattr(index_scan, "FIRST_SLICE", 10)
     now = datetime.now(UTC)
     write_rows([call(now, request_id=call_id(now, number), stream=number == 0) for number in range(25)])
     filters = read_filters({"stream": "yes"}, now)
@@ -165,7 +166,7 @@ def test_a_walk_that_runs_out_of_time_says_how_far_it_came_and_goes_on(
 def test_everything_is_exported_whatever_is_walked_along(
     query: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "FIRST_SLICE", 7)
+    monkeypatch.setattr(index_scan, "FIRST_SLICE", 7)
     monkeypatch.setattr(search, "MAX_RARE_CALLS", 5)
     now = datetime.now(UTC)
     rows = [

@@ -51,7 +51,7 @@ addEventListener("pageshow", () => {
 // A row of a list is as good as the link in it; text in it can still be selected.
 document.addEventListener("click", (event) => {
   const row = event.target.closest("[data-rows] tbody tr");
-  const link = row?.querySelector("a[href]");
+  const link = (row?.matches("[data-of-row-above]") ? row.previousElementSibling : row)?.querySelector("a[href]");
   if (!link || event.target.closest("a, button, input, summary") || String(getSelection())) return;
   if (event.ctrlKey || event.metaKey) open(link.href, "_blank", "noopener");
   else location.assign(link.href);

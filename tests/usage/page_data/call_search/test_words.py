@@ -1,0 +1,142 @@
+"""Words are found in a body however JSON has written it, and what stands around them is shown as people read it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.ledger.pages import HOSTILE, OVERRIDE
+from tests.support.polling import wait_until_quick
+from usage.page_data.call_search.body_texts import unescaped
+from usage.page_data.call_search.excerpts import AROUND, find_excerpts
+from usage.page_data.call_search.searched_words import needles_of, read_words
+
+TEXTS = (
+    'Please pay invoice 4711 at the café: it\'s "quoted", 100% of it_\n\tin C:\\new\\table, 5" <b>wide</b> & /etc/x;'
+    " ПРИВЕТ, 請求書, naïve Straße, 😀 smiles, \N{LATIN SMALL LETTER E}\N{COMBINING ACUTE ACCENT}tude, e\0f"
+)
+
+
+def html_safe(text: str) -> str:
+    """Returns a text as JSON as Go and .NET write it, with the escapes of signs that HTML uses."""
+    return json.dumps(text).translate({ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&'"})
+
+
+SPELLINGS: dict[str, Callable[[str], str]] = {
+    "plain": lambda text: text,
+    "JSON": lambda text: json.dumps({"input": text}, ensure_ascii=False),
+    "JSON in ASCII": lambda text: json.dumps({"input": text}),
+    "JSON in ASCII, capital": lambda text: json.dumps(text).replace("\\u00e9", "\\u00E9").replace("\\u041f", "\\u041F"),
+    "JSON safe for HTML": html_safe,
+    "JSON with escaped slashes": lambda text: json.dumps(text).replace("/", "\\/"),
+    "JSON in JSON": lambda text: json.dumps({"arguments": json.dumps({"input": text})}),
+    "JSON that was cut": lambda text: json.dumps({"input": text})[:-2] + "… <1,234 bytes cut>",
+}
+FOUND = (
+    "invoice 4711", '"invoice 4711"', "“invoice 4711”", "4711 INVOICE", "nvoic", "café", "CAFÉ", "cafe\u0301", "it's",
+    '"it\'s ""quoted"""', "it's \"quoted\"", "100%", "%", "_", "it_", '"it_ in C:"', '"it_\n\tin"', "C:\\new\\table",
+    "\\", '5"', "<b>wide</b>", "&", "/etc/x", "привет", "Привет", "請求", "請求書", "naïve", "STRAßE", "😀", "étude",
+    "É", "e\ufffdf", '"', '"invoice 4711', "invoice привет 請求書",
+)  # fmt: skip
+NOT_FOUND = (
+    "invoice 4712", '"4711 invoice"', "invoice%4711", "inv_ice", "caf_", "cafe x", "C:/new", "invoice nothing",
+    "приветик", "書求請", '6"', "i.voice", ".*", "(invoice", "[a-z]+", "\\d", "$", HOSTILE, "x" * 200,
+    OVERRIDE, "'; DROP TABLE x; --",
+)  # fmt: skip
+
+
+def is_found(text: str, body: str) -> bool:
+    """Returns whether the words are in the body; what PostgreSQL looks for must be in it then, too."""
+    words = read_words(text)
+    stored = "".join(chr(ord(one) + 32) if "A" <= one <= "Z" else one for one in body)  # as lower() of COLLATE "C"
+    excerpts = find_excerpts(words, {"Prompt": body})
+    if excerpts is not None:
+        assert all(any(form in stored for form in forms) for forms in needles_of(words)), needles_of(words)
+        assert any(piece.is_hit for excerpt in excerpts for piece in excerpt.pieces)
+    return excerpts is not None
+
+
+def stored(text: str, spelling: str) -> str:
+    return SPELLINGS[spelling](text).replace("\0", "\ufffd")
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("words", FOUND)
+def test_words_are_found_in_each_spelling(words: str, spelling: str) -> None:
+    assert is_found(words, stored(TEXTS, spelling))
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("words", NOT_FOUND)
+def test_patterns_are_plain_text(words: str, spelling: str) -> None:
+    assert not is_found(words, stored(TEXTS, spelling))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("invoice 4711", ["invoice", "4711"]),
+        (' "invoice  4711"\tpaid ', ["invoice  4711", "paid"]),
+        ('"a ""b"" c"', ['a "b" c']),
+        ('say"hello 5"', ['say"hello', '5"']),
+        ('"open phrase', ["open phrase"]),
+        ("x x X", ["x", "X"]),
+        ('"', ['"']),
+        ('""', ['""']),
+        ('"" a', ["a"]),
+        ("", []),
+        ("  ", []),
+    ],
+)
+def test_a_text_is_split_into_words_and_phrases(text: str, words: list[str]) -> None:
+    assert [word.text for word in read_words(text)] == words
+
+
+def test_all_words_must_be_in_a_call_but_not_in_the_same_body() -> None:
+    bodies = {"Prompt": "the invoice", "Answer": "is 4711"}
+    excerpts = find_excerpts(read_words("4711 invoice"), bodies)
+
+    assert excerpts is not None
+    assert [(one.source, [piece.text for piece in one.pieces if piece.is_hit]) for one in excerpts] == [
+        ("Prompt", ["invoice"]), ("Answer", ["4711"]),
+    ]  # fmt: skip
+    assert find_excerpts(read_words("invoice 4712"), bodies) is None
+    assert find_excerpts(read_words("invoice"), {}) is None
+
+
+def test_the_words_around_a_hit_are_shown_without_escapes() -> None:
+    body = json.dumps({"input": "x" * 500 + 'the "café" has\ninvoice 4711, and invoice 4712' + "y" * 500})
+    [excerpt] = find_excerpts(read_words("café invoice"), {"Prompt": body}) or []
+
+    shown = "".join(piece.text for piece in excerpt.pieces)
+    assert 'the "café" has\ninvoice 4711, and invoice 4712y' in shown
+    assert [piece.text for piece in excerpt.pieces if piece.is_hit] == ["café", "invoice", "invoice"]
+    assert excerpt.has_more_before
+    assert excerpt.has_more_after
+    assert len(shown) < 3 * AROUND
+
+
+@pytest.mark.parametrize("body", ["x" * 1_000_000, "\\" * 300_000, "\\u00e9" * 50_000, '\\"' * 130_000, "e" * 300_000])
+@pytest.mark.parametrize("words", ['"e e e e e e"', "e" * 200, 'é\\"', "\\\\\\", "x y"])
+def test_a_hostile_body_takes_no_longer_than_its_length(body: str, words: str) -> None:
+    def seconds() -> float:
+        began = time.process_time()
+        find_excerpts(read_words(words), {"Prompt": body})
+        return time.process_time() - began
+
+    wait_until_quick(seconds, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        ("a", "a"), ("\\n", "\n"), ('\\"', '"'), ("\\\\n", "\\n"), ("\\u00E9", "é"), ("\\ud83d\\ude00", "😀"),
+        ("\\ud83d", "\ufffd"), ("\\ude00\\ud83d", "\ufffd\ufffd"), ("\\u0000", "\ufffd"), ("\\d\\u12", "\\d\\u12"),
+        ("\\", "\\"), ("\\/", "/"),
+    ],
+)  # fmt: skip
+def test_escapes_are_undone(text: str, meaning: str) -> None:
+    assert unescaped(text) == meaning

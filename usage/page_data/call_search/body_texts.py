@@ -1,0 +1,44 @@
+r"""A stored body as people read it: without the escapes of JSON, of which there may be none, one level or two.
+
+A body is JSON as it was sent, lines of a form, or the text of a stream; arguments of tools are JSON inside of JSON. So
+a text is searched in all three forms, and no body needs to be parsed: that of a long prompt is cut somewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+_ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')
+_SHORT = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def readable_forms(body: str) -> Iterator[str]:
+    """Yields a stored body in the forms in which to search it, the most readable first; each form once.
+
+    One level of escapes is undone first; then come the body as it is stored, and without two levels.
+    """
+    once = unescaped(body)
+    yield once
+    if once != body:
+        yield body
+        if (twice := unescaped(once)) != once:
+            yield twice
+
+
+def unescaped(text: str) -> str:
+    r"""Returns a text without one level of JSON's escapes; a NUL and lone surrogates become U+FFFD.
+
+    A backslash before any other character stays.
+    """
+    if "\\" not in text:
+        return text
+    found = _ESCAPE.sub(_meaning, text).replace("\0", "\ufffd")
+    if _SURROGATE.search(found):  # two of them are one character
+        return found.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return found
+
+
+def _meaning(escape: re.Match[str]) -> str:
+    return chr(int(escape[1], 16)) if escape[1] else _SHORT.get(escape[2], escape[2])

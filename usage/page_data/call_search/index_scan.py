@@ -1,0 +1,114 @@
+"""The scan of calls along one index, slice by slice, newest first or oldest first.
+
+Calls are read by their id (a UUIDv7: the order of ids is the order of time).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from django.db import connection
+
+from usage.call_record import CALLED_MODEL_SQL
+from usage.page_data.filters import Condition, SQLValue
+
+SLICE_SECONDS = 0.02  # after a slice that took less, the next one is larger; otherwise it is smaller
+FIRST_SLICE, MAX_SLICE = 1000, 8000  # numbers of calls
+MAX_RARE_CALLS = 10_000  # if fewer calls exceed a threshold, they are quick to sort again for each slice
+# The columns that are read for each call of a slice: all that conditions may refer to.
+SLICE_COLUMNS = f"""request_id, key_name, {CALLED_MODEL_SQL} AS model, unknown_model, route, outcome, status, stream,
+    cost, duration_ms, error_code, other_code, error_message, client_address, team, owner, end_user, session, tags"""
+
+
+@dataclass
+class IndexScan:
+    """One search for calls through an index of their table, in slices: newest first, or oldest first (`is_upward`).
+
+    The scan reads the calls in the order of the index, and checks the conditions `others` on each call without an
+    index. If there is a condition `rare`, on cost or duration, only the few calls that fulfil it are read. They are
+    found by the index of that column, which is not in the order of time, so they are sorted by id.
+    """
+
+    along: Condition | None  # the scan follows the index of this condition; None: it follows the primary key
+    others: list[Condition]
+    at: UUID | None  # calls beyond this id have not been searched yet; None: no call has been searched
+    floor: UUID | None  # the search ends at this id; None: at the last call
+    rare: Condition | None = None
+    size: int = field(default_factory=lambda: FIRST_SLICE)  # the number of calls in the next slice
+    found: list[UUID] = field(default_factory=list)
+    is_done: bool = False
+    is_upward: bool = False
+
+    def scan_slice(self, wanted: int) -> None:
+        """Searches the next slice of calls, and adds the ids of matching calls to `found`, up to `wanted` ids in all.
+
+        Sets `is_done` after the last slice.
+        """
+        wanted -= len(self.found)
+        started = time.monotonic()
+        found, last, seen = self._read_slice(wanted)
+        self.found += found
+        if len(found) == wanted:
+            self.at = found[-1]
+        elif seen < self.size:
+            self.is_done = True
+        else:
+            self.at = last
+            is_quick = time.monotonic() - started < SLICE_SECONDS
+            # A slice that was read quickly is followed by a larger one.
+            self.size = min(self.size * 2, MAX_SLICE) if is_quick else max(self.size // 2, FIRST_SLICE)
+
+    @property
+    def _onward(self) -> str:
+        """The order in which the scan reads calls, in SQL."""
+        return "ASC" if self.is_upward else "DESC"
+
+    def _read_slice(self, wanted: int) -> tuple[list[UUID], UUID | None, int]:
+        """Reads the next slice of calls from the database, and searches it for calls that match all conditions.
+
+        Returns the ids of at most `wanted` matching calls, the last id in the slice, and the number of calls in the
+        slice.
+        """
+        onward, back = self._onward, "DESC" if self.is_upward else "ASC"
+        bounds = self._bounds()
+        others = " AND ".join(condition.in_slice or condition.sql for condition in self.others) or "TRUE"
+        query = f"""
+            WITH slice AS MATERIALIZED (
+                SELECT {SLICE_COLUMNS} FROM usage_request WHERE {_joined(bounds)}
+                ORDER BY request_id {onward} LIMIT {self.size}
+            )
+            SELECT ARRAY(SELECT request_id FROM slice WHERE {others}
+                         ORDER BY request_id {onward} LIMIT {wanted}),
+                   (SELECT request_id FROM slice ORDER BY request_id {back} LIMIT 1), (SELECT count(*) FROM slice)
+        """
+        with connection.cursor() as cursor:
+            cursor.execute(query, _values([*bounds, *self.others]))
+            found, last, seen = cursor.fetchone()
+        return found, last, seen
+
+    def _bounds(self) -> list[Condition]:
+        """Returns the SQL conditions for the calls of the next slice, without the conditions in `others`."""
+        bounds = [self.along] if self.along else []
+        if self.at is not None:
+            bounds.append(Condition(f"request_id {'>' if self.is_upward else '<'} %s", (self.at,)))
+        if self.floor is not None:
+            bounds.append(Condition(f"request_id {'<' if self.is_upward else '>='} %s", (self.floor,)))
+        if self.rare is not None:
+            ids = (
+                "request_id = ANY(ARRAY(SELECT request_id FROM ("
+                f"SELECT request_id FROM usage_request WHERE {self.rare.sql} LIMIT {MAX_RARE_CALLS}) AS rare"
+                f" WHERE {_joined(bounds)} ORDER BY request_id {self._onward} LIMIT {self.size}))"
+            )
+            bounds.append(Condition(ids, (*self.rare.values, *_values(bounds))))
+        return bounds
+
+
+def _joined(conditions: Sequence[Condition]) -> str:
+    return " AND ".join(condition.sql for condition in conditions) or "TRUE"
+
+
+def _values(conditions: Sequence[Condition]) -> list[SQLValue]:
+    return [value for condition in conditions for value in condition.values]

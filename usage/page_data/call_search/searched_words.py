@@ -1,0 +1,87 @@
+r"""The words that somebody searches for in prompts and answers: as patterns, and as texts that PostgreSQL looks for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice, product
+from unicodedata import normalize
+
+# A quote opens a phrase at the beginning of a word only, so that the one in `5"` is a plain character. In a phrase, a
+# doubled quote stands for one.
+_WORD = re.compile(r'["“„]((?:[^"”]|"")*+)(?:["”]|$)|(\S+)')
+_RUN = re.compile(r"[a-z0-9]+|[^\x00-\x7f]+")
+_MAX_NEEDLES = 6  # of a search; further ones hardly rule anything out
+_MAX_FORMS = 12  # of one needle that is not ASCII
+
+
+@dataclass(frozen=True)
+class SearchedWord:
+    """A word or a phrase that must be in the prompt or in the answer of a call.
+
+    `pattern` finds it in text without escapes: in upper or lower case, with accents in either form of Unicode, and
+    with any white space between the words of a phrase.
+    """
+
+    text: str
+    pattern: re.Pattern[str]
+
+    def needles(self) -> list[list[str]]:
+        """Returns texts of which a body with this word has at least one of each list, in lower case by ASCII's rules.
+
+        They are parts of the word that JSON does not escape, and others both plain and escaped. The list is empty for
+        a word that has no such part.
+        """
+        return [forms for part in self.text.split() if (forms := _needle(part))]
+
+
+def read_words(text: str) -> list[SearchedWord]:
+    """Splits a searched text into words and "quoted phrases".
+
+    A text of nothing but quotes is searched for as it is. An empty text has no words.
+    """
+    found = [match[2] or match[1].replace('""', '"').strip() for match in _WORD.finditer(text)]
+    words = list(dict.fromkeys(filter(None, found))) or [text.strip()]
+    return [SearchedWord(word, _pattern(word)) for word in words if word]
+
+
+def needles_of(words: Sequence[SearchedWord]) -> list[list[str]]:
+    """Returns the needles of all words that rule out the most: at most `_MAX_NEEDLES`, the longest."""
+    found = {tuple(forms) for word in words for forms in word.needles()}
+    return [list(forms) for forms in sorted(found, key=lambda forms: (-len(forms[0]), forms))[:_MAX_NEEDLES]]
+
+
+def _pattern(word: str) -> re.Pattern[str]:
+    forms = dict.fromkeys((word, normalize("NFC", word), normalize("NFD", word)))
+    return re.compile("|".join(r"\s+".join(map(re.escape, form.split())) for form in forms), re.IGNORECASE)
+
+
+def _needle(part: str) -> list[str]:
+    """Returns texts of which a body with this part of a word has one, in lower case by ASCII's rules.
+
+    If the part has letters or digits of ASCII, it is the longest run of these. If it has other characters, these are
+    the forms of the first two. The list is empty for a part that consists of ASCII's signs, which JSON may escape.
+    """
+    composed = normalize("NFC", part).lower()
+    if plain := [run for run in _RUN.findall(composed) if run.isascii()]:
+        return [max(plain, key=len)]
+    starts = {run[:2] for form in (composed, normalize("NFD", part)) for run in _RUN.findall(form)[:1]}
+    forms = sorted({form for start in starts for form in islice(_cases(start), _MAX_FORMS)})
+    return [*forms, *sorted({escaped for form in forms for escaped in _escaped(form)})]
+
+
+def _cases(text: str) -> Iterator[str]:
+    """Yields a text with each of its characters in lower and in upper case."""
+    letters = [sorted({one for one in (letter, letter.lower(), letter.upper()) if len(one) == 1}) for letter in text]
+    return map("".join, product(*letters))
+
+
+def _escaped(text: str) -> list[str]:
+    r"""Returns a text as JSON escapes it, such as `\u00e9\u00e8`, and as JSON in JSON does, with two backslashes.
+
+    A character beyond U+FFFF takes two of these escapes.
+    """
+    data = text.encode("utf-16-be", "surrogatepass")
+    units = [f"u{data[at]:02x}{data[at + 1]:02x}" for at in range(0, len(data), 2)]
+    return ["\\" + between.join(units) for between in ("\\", "\\\\")]

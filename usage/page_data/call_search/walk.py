@@ -1,0 +1,71 @@
+"""Several scans of calls as one: the ids that they find, in the order of time, as far as all of them have come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from usage.page_data.call_search.index_scan import IndexScan
+
+
+@dataclass
+class Walk:
+    """A search for calls through one or more scans, newest first, or oldest first if the scans are upward.
+
+    Each call that matches is found by one scan at least. An id counts as found once all scans have come to it: before
+    that, a slower scan may still find calls that come earlier.
+    """
+
+    scans: Sequence[IndexScan]
+
+    @property
+    def _is_upward(self) -> bool:
+        return self.scans[0].is_upward
+
+    @property
+    def border(self) -> UUID | None:
+        """The id that all unfinished scans have reached; None if all scans are finished."""
+        reached = (scan.at for scan in self.scans if not scan.is_done and scan.at is not None)
+        return min(reached, default=None) if self._is_upward else max(reached, default=None)
+
+    def read(self, wanted: int, deadline: float) -> None:
+        """Reads slices until `wanted` calls are found, there are no more calls, or `time.monotonic()` is `deadline`.
+
+        One slice of each scan is read in any case, so a search always comes further.
+        """
+        for scan in self._unfinished(wanted):
+            scan.scan_slice(wanted)
+        while time.monotonic() < deadline:
+            # Always the scan that has come the least far reads its next slice.
+            behind = self._unfinished(wanted)
+            if not behind or len(self.found(wanted)) >= wanted:
+                break
+            self._last(behind).scan_slice(wanted)
+
+    def found(self, most: int | None = None) -> list[UUID]:
+        """Returns the ids of at most `most` matching calls, in the search's order, as far as all scans have come."""
+        border = self.border
+        found = {one for scan in self.scans for one in scan.found if border is None or self._is_reached(one, border)}
+        return sorted(found, reverse=not self._is_upward)[:most]
+
+    def take(self) -> list[UUID]:
+        """Returns the ids that are found, and forgets them, so that the next `read` goes on beyond them."""
+        taken = self.found()
+        known = set(taken)
+        for scan in self.scans:
+            scan.found = [one for one in scan.found if one not in known]
+        return taken
+
+    def _unfinished(self, wanted: int) -> list[IndexScan]:
+        return [scan for scan in self.scans if not scan.is_done and len(scan.found) < wanted]
+
+    def _last(self, scans: Sequence[IndexScan]) -> IndexScan:
+        """Returns the scan that has come the least far."""
+        at = {id(scan): (scan.at or UUID(int=0)).int for scan in scans}
+        order = 1 if self._is_upward else -1
+        return min(scans, key=lambda scan: order * at[id(scan)])
+
+    def _is_reached(self, one: UUID, border: UUID) -> bool:
+        return one <= border if self._is_upward else one >= border
