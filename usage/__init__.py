@@ -1,4 +1,4 @@
-"""What calls did: the way of a record from the journal to the dashboard.
+"""The records of calls: their way from the journal to the database tables and to the dashboard.
 
 ::
 
@@ -33,16 +33,17 @@
       └──▶ live.shipping_state, status, metrics    `/readyz`, the dashboard's live numbers, `/metrics`: without the
                                          database
 
-Exactly once is "at least once" (the shipper reads a segment again after a crash) and a unique id (the insert returns
-only the rows that it really inserted; sums are added from those, in the same transaction).
+Each call is counted exactly once: the shipper reads a segment again after a crash ("at least once"), but each row has a
+unique id. The insert returns only the rows that it really inserted, and sums are added from those, in the same
+transaction.
 
-Before the journal, `kept_bodies` redacts and shortens the bodies of a call, and `answers` reads upstream's answer: its
-text, tokens, errors, new objects. Apart from the journal, `upkeep` makes partitions of the tables, deletes old data,
-verifies the tables and rebuilds sums.
+Before a record is written to the journal, `kept_bodies` redacts and shortens the bodies of the call, and `answers`
+reads upstream's answer: its text, tokens, errors, new objects. `upkeep` maintains the tables: it makes partitions,
+deletes old data, verifies the tables and rebuilds sums.
 
-At this level: the tables (`models`), `ledger`, the counters of this process (`metric_counters`), request ids and their
-time (`ids`), IP addresses in one form (`addresses`), custom prices (`custom_prices`), strangers' text made harmless for
-pages (`untrusted_text`).
+At this level: the tables (`models`), `ledger`, the counters of this process (`metric_counters`), request ids and the
+time in them (`ids`), IP addresses in one form (`addresses`), custom prices (`custom_prices`), and a function that makes
+strangers' text harmless for pages (`untrusted_text`).
 
 Imports run down only: the modules of this level (but `ledger` and `admin`) ← database ← kept_bodies ← answers ← journal
 ← prices ← money ← sums ← journal_shipping ← upkeep ← `ledger` ← live ← page_data ← admin_pages ← `admin`. This package

@@ -1,4 +1,4 @@
-"""Converts IP addresses to one form, in which an IPv4 address that is written as IPv6 becomes IPv4 again.
+"""Converts IP addresses to one form: an IPv4 address that is written as IPv6 becomes IPv4 again.
 
 A dual-stack socket reports an IPv4 client as `::ffff:192.0.2.1`, and so may a proxy. For limits, for trusted proxies,
 and for the ledger and its searches, this client is the same as `192.0.2.1`.
@@ -39,7 +39,7 @@ def parse_address(text: str) -> Address | None:
 
 @lru_cache(maxsize=4096)
 def plain_address(text: str) -> str | None:
-    """Returns the IP address in `text` in the one form in which the ledger stores it, for example `2001:db8::1`.
+    """Converts an IP address to the one form in which the ledger stores addresses, for example `2001:db8::1`.
 
     Returns None if `text` is not an IP address.
     """
@@ -55,7 +55,7 @@ def mapped_address(address: str) -> str:
 def both_forms(network: str) -> list[str]:
     """Returns a network of IPv4 addresses in both notations: `["10.0.0.0/8", "::ffff:10.0.0.0/104"]`.
 
-    `network` may be in either notation. An IPv6 network, or any other text, is returned alone: `["2001:db8::/32"]`.
+    `network` may be in either notation. For an IPv6 network, or any other text, the list has only `network` itself.
     """
     try:
         parsed = ipaddress.ip_network(network)
@@ -70,7 +70,7 @@ def both_forms(network: str) -> list[str]:
 
 
 def is_loopback(address: str) -> bool:
-    """Returns whether a text always means this machine: `localhost`, or a loopback address such as `127.0.0.1`."""
+    """Returns whether a host name or address means this machine: `localhost`, or a loopback one such as `127.0.0.1`."""
     if address == "localhost":
         return True
     try:

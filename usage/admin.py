@@ -1,4 +1,4 @@
-"""Registers tables with Django's admin: requests, which nobody can change there; custom prices; the audit log.
+"""Registers tables with Django's admin: requests (read-only), custom prices, and the audit log (read-only).
 
 `chatproxy.accounts.accounts_admin` registers users and groups.
 """
@@ -22,9 +22,9 @@ from usage.sums.ranges import read_moment
 
 @admin.register(Request)
 class RequestAdmin(ReadOnlyAdmin):
-    """The admin of the table of logged requests: nobody can change them there.
+    """The admin's pages of logged requests, where nobody can change a request.
 
-    This project's own pages show them, because Django's list would count all rows of a large table.
+    The pages are this project's own, because Django's list would count all rows of a large table.
     """
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, object] | None = None) -> HttpResponseBase:
@@ -110,7 +110,7 @@ class ModelPriceAdmin(GuardedAdmin):
 
 @admin.register(LogEntry)
 class LogEntryAdmin(ReadOnlyAdmin):
-    """The admin's page of past changes: who has changed what in the admin. Nobody can change the entries."""
+    """The admin's page of past changes: who has changed what in the admin. Nobody can change its entries."""
 
     list_display = ("time", "user", "content_type", "object_repr", "change")
     fields = readonly_fields = list_display

@@ -1,10 +1,10 @@
-"""The record of a call: what the journal stores of a call, and from which the call's row in the ledger is made.
+"""The record of a call: the facts that the journal stores, and from which the call's row in the ledger is made.
 
 `CallRecord` is the one type of a call's data from its end (`proxyapi.call.journal_rows`) through journal, delivery and
-pricing to the SQL. It is a typed dictionary, because it is written and read as JSON for every call: a plain dictionary
-costs little compared with that. A record leaves out what is not known; a row in the table has a default or null there.
+pricing to the SQL. It is a typed dictionary, because it is written and read as JSON for every call, and needs no
+conversion. A record leaves out unknown values; a row in the table has a default or null for them.
 
-No Django here: the journal imports this module, too.
+The module does not use Django, since the journal imports it.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class PricedItem(TypedDict):
 
 
 class Price(TypedDict, total=False):
-    """The price by which one call was billed (`usage.money.billing`). Dollars are decimal numbers as text."""
+    """The price by which one call was billed (`usage.money.billing`). Dollars are decimal numbers, as text."""
 
     source: str
     model: str
@@ -105,15 +105,15 @@ class OtherUsage(TypedDict, total=False):
 
 
 class SupposedUsage(Counts, total=False):
-    """The estimated usage of a call: it counts until upstream states the real usage, or for good if it never does."""
+    """The estimated usage of a call: it counts until upstream states the real usage, or for ever if it never does."""
 
     other_usage: OtherUsage
 
 
 class LeaseShare(TypedDict):
-    """The part of a budget lease (of the id `id`) that one call has: dollars, as decimal text (`usage.money.leases`).
+    """One call's part of a lease, which is a worker's part of a budget: the lease's `id`, and dollars as decimal text.
 
-    While the call goes on, these are the dollars that it has reserved; after its end, those that it has used.
+    While the call goes on, the dollars are those that it has reserved; after its end, those that it has used.
     """
 
     id: str
@@ -121,7 +121,7 @@ class LeaseShare(TypedDict):
 
 
 class CallRecord(Counts, total=False):
-    """All that is known of one call, as the journal stores it. A field that is not known is absent.
+    """All known facts about one call, as the journal stores them. A field whose value is not known is absent.
 
     The fields are columns of the table of calls, except where a comment says otherwise.
     """
@@ -192,7 +192,7 @@ class CallRecord(Counts, total=False):
 
 
 class SummedRow(Counts, total=False):
-    """The part of a call's row that the tables of sums are computed from.
+    """The fields of a call's row from which the tables of sums are computed.
 
     `usage.sums.adding_up.SUMMED_NAMES` has the names of these columns.
     """

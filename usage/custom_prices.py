@@ -1,7 +1,6 @@
-"""Owns the prices that an administrator sets: what such a price contains, and which calls it is for, by their tier.
+"""Custom prices, which an administrator sets: their content, and the calls for which each one is valid.
 
-It is not part of `usage.prices.price_sources`, because the tables (`usage.models`), which import this module, need no
-list prices.
+It is no part of `usage.prices.price_sources`, because the tables (`usage.models`) import it, and need no list prices.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ def service_tier(named: str | None) -> str:
 
 @dataclass(frozen=True)
 class CustomPrice:
-    """The price of a model that the administrator has set, in dollars, never negative.
+    """A price that the administrator has set for a model, in dollars, never negative.
 
-    The price is valid from `valid_from` (aware) until just before `valid_until`. If `every_tier` is true, it is the
-    price in every service tier; otherwise it is that of `service_tier`, where an empty text means the default tier.
+    The price is valid from `valid_from` (aware) until just before `valid_until`. If `every_tier` is true, it is valid
+    in every service tier; otherwise only in `service_tier`, where an empty text means the default tier.
 
-    With a `multiplier`, the price is the list price for the model and tier times `multiplier`; a price that is stated
-    as well replaces the one in the list. Without a `multiplier`, the input price also applies to cached input and to
-    cache writes, and the text price to audio, where these have no price of their own. A call that uses any other unit
-    without a price has no cost; only the fees of hosted tools are known without it (`usage.money.tool_fees`).
+    With a `multiplier`, each rate is the list price for the model and tier times `multiplier`, unless it is stated
+    here. Without a `multiplier`, cached input and cache writes without a rate of their own have that of input, and
+    audio has that of text. A call that uses any other unit without a rate has no cost. The fees of hosted tools need no
+    rate here (`usage.money.tool_fees`).
     """
 
     model: str
@@ -76,10 +75,11 @@ class CustomPrice:
         )
 
     def rank(self, model: str) -> tuple[bool, int, bool, datetime]:
-        """Returns the rank of this price for a model: of several prices for the model, the highest rank is used.
+        """Returns the rank of this price for a model; of several prices for the model, the highest rank is used.
 
-        The model's exact name ranks highest, then a longer name or pattern, then one service tier (also the default
-        one) above every tier, then the later beginning: `gpt-4o` is before `gpt-*`, whatever their tiers are.
+        A price for the model's exact name ranks highest. Then come a longer pattern before a shorter one, a single
+        service tier before `every_tier`, and a later beginning before an earlier one. So `gpt-4o` is before `gpt-*`,
+        whatever their tiers.
         """
         one_tier = self.service_tier != "" or not self.every_tier
         return self.model.lower() == model, len(self.model), one_tier, self.valid_from

@@ -1,6 +1,6 @@
-"""Request ids and time: an id is a UUIDv7 (RFC 9562, 5.7), whose first 48 bits are milliseconds of Unix time.
+"""Request ids and their times. An id is a UUIDv7 (RFC 9562, 5.7), whose first 48 bits are Unix time in milliseconds.
 
-No Django here: gunicorn's master process imports this, too.
+The module does not use Django, since gunicorn's master process imports it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def started_at(request_id: str) -> datetime:
 
 
 def seconds_ahead() -> float:
-    """Returns by how many seconds the next request id of this process would be ahead of the clock; about 0 as a rule.
+    """Returns by how many seconds the next request id of this process would be ahead of the clock; normally about 0.
 
     After the clock was set back, ids stay ahead until the clock has caught up or the process starts again.
     """

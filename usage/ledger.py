@@ -1,7 +1,7 @@
-"""Owns the ledger of one worker: the journal to which its calls are written, and the custom prices that it knows.
+"""The ledger of one worker: the journal to which its calls are written, and the custom prices that it knows.
 
-The rest of the project writes calls through this module only. From the journal the shipper, which is a process of its
-own, brings them into the tables (`usage.journal_shipping`).
+The rest of the project writes calls only through this module. The shipper, a process of its own, copies them from the
+journal into the tables (`usage.journal_shipping`).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Ledger:
         return self._journal
 
     def refresh_prices(self) -> None:
-        """Reads custom prices from the database, and the price list from its file, unless that was done lately.
+        """Reads custom prices from the database, and the price list from its file, unless they were read lately.
 
         Raises:
             django.db.Error: the custom prices cannot be read.
@@ -59,7 +59,7 @@ class Ledger:
         self._pricer.refresh()
 
     def load_price_list(self) -> None:
-        """Loads the published prices into memory, so that no call has to wait for that."""
+        """Loads the published prices into memory, so that no call has to wait until they are loaded."""
         genai_price_list.refresh()
 
     @property
@@ -86,8 +86,8 @@ class Ledger:
     def record_poll(self, request_id: str, row: CallRecord) -> None:
         """Writes the row of a poll (the gateway's own request for a background response) to the journal.
 
-        The row has the response's usage. It gets the mark `by_gateway`: on pages and in `/metrics`, polls do not count
-        as calls.
+        The row has the response's usage. It is marked `by_gateway`, so that pages and `/metrics` do not count it as a
+        call.
         """
         self.journal.end(request_id, {**row, "by_gateway": True})
         counters.count_poll()

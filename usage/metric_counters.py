@@ -1,4 +1,4 @@
-"""Owns what this process counts of its calls for `/metrics`: numbers that only ever grow.
+"""The counters of this process for `/metrics`: numbers about its calls that only ever grow.
 
 A call is counted when it ends, by its worker, on the event loop. Its tokens and dollars are counted by the shipper when
 its row is in the tables, because only then is it known whether they have been counted before
@@ -64,7 +64,7 @@ Histograms = dict[tuple[str, str], list[float]]
 
 
 class WorkerCounters:
-    """The counters and histograms of this process for the page `/metrics`. Any thread may call the methods."""
+    """The counters and histograms of this process for the page `/metrics`. All threads may call the methods."""
 
     def __init__(self) -> None:
         self.values: CounterValues = {}
@@ -80,7 +80,8 @@ class WorkerCounters:
     def count_call(self, row: CallRecord) -> None:
         """Counts an ended call by route, model and outcome, and adds its durations to the histograms.
 
-        If the call has reached upstream, or has failed to, `upstream_answered_at` or `upstream_failed_at` becomes now.
+        If upstream has answered, `upstream_answered_at` becomes now; if upstream could not be reached,
+        `upstream_failed_at` does.
         """
         route, outcome = row["route"], str(row["outcome"])
         with self._lock:
@@ -163,7 +164,7 @@ class WorkerCounters:
     def snapshot(self) -> dict[str, object]:
         """Returns a copy of this process's counters and histograms for a JSON report.
 
-        `ServerCounters.add` reads the copy.
+        `ServerCounters.add` reads such copies.
         """
         with self._lock:
             return {
@@ -187,9 +188,9 @@ class WorkerCounters:
         return team if team in self._teams else OTHER
 
     def _add_dollars(self, row: SummedRow, dollars: Decimal) -> None:
-        """Adds dollars to the counters of costs; if negative, their amount to the counters of dollars taken back.
+        """Adds dollars to the counters of costs; a negative amount is added to the counters of dollars taken back.
 
-        These are of the row's route and model and, if its key has a team, of the team.
+        There is a counter for the row's route and model and, if its key has a team, one for the team.
         """
         # Two counters, because a counter cannot fall.
         if not dollars:

@@ -1,4 +1,4 @@
-"""Owns the ledger's tables. A row of `Request` is one call that was admitted with a valid key.
+"""The ledger's tables. A row of `Request` is one call that was admitted with a valid key.
 
 Over 300 lines, since the tables of the ledger refer to each other, and a migration compares them as a whole.
 """
@@ -27,7 +27,7 @@ class _PriceOptions(TypedDict):
 
 
 class _LabelOptions(TypedDict):
-    """The arguments of Django's CharField for a column of a call that says what the call was for."""
+    """The arguments of Django's CharField for a column with a label of a call, such as its end user."""
 
     max_length: int
     blank: bool
@@ -36,7 +36,7 @@ class _LabelOptions(TypedDict):
 
 
 class _PartOptions(TypedDict):
-    """The arguments of Django's DecimalField for a column with a part of a sum of dollars: the estimated one, say."""
+    """The arguments of Django's DecimalField for a column with a part of a sum of dollars, such as the estimate."""
 
     max_digits: int
     decimal_places: int
@@ -67,7 +67,7 @@ class Outcome(models.TextChoices):
 class UsageSource(models.TextChoices):
     """The ways in which a call's token counts can be known: stated by upstream, estimated, or unknown.
 
-    The counts are `exact` also if upstream has stated that nothing was used.
+    They are `exact`, too, if upstream has stated that nothing was used.
     """
 
     EXACT = "exact", "exact"
@@ -79,8 +79,8 @@ class CostKind(models.TextChoices):
     """The certainty of a call's cost: whether the dollars in its row are exact, estimated or provisional.
 
     `estimated`: the counts are estimates. `provisional`: the counts are upstream's, but the price is assumed, for
-    example that of the model's family. An empty text stands where there is no cost, and in rows that were written
-    before there was such a column.
+    example that of the model's family. The text is empty if there is no cost, and in rows that are older than this
+    column.
     """
 
     EXACT = "exact", "exact"
@@ -97,10 +97,10 @@ CALLED_MODEL = Coalesce(NullIf("response_model", models.Value("")), "request_mod
 
 
 class Request(models.Model):
-    """One call: who made it, which route and model, how it ended, how long it took, what it used and what that cost.
+    """One call: its key, route and model, how it ended, how long it took, its usage and its cost.
 
     If `by_gateway` is true, the row is of a poll instead: the gateway's own request for a background response. Times
-    are in milliseconds, sizes in bytes, audio in seconds. Null means that a value is unknown, and never zero.
+    are in milliseconds, sizes in bytes, audio in seconds. Null means "unknown", never zero.
     """
 
     request_id = models.UUIDField("request id", primary_key=True, help_text="X-Proxy-Request-Id, a UUIDv7.")
@@ -237,9 +237,9 @@ class UsageHour(models.Model):
     """The sums of all calls of one hour that have the same key, model, route and outcome.
 
     The histograms count calls by latency (`usage.sums.histogram`). Each is the sum of two columns: a packed one, such
-    as `durations`, and one such as `duration_ms_histogram`, to which older versions have added. They are emptied after
-    some weeks (`usage.upkeep.old_histograms`), because they take much space. Only `usage.sums.adding_up` adds to this
-    table.
+    as `durations`, and an older one, such as `duration_ms_histogram`, to which older versions add. Histograms are
+    emptied after some weeks (`usage.upkeep.old_histograms`), because they take much space. Only `usage.sums.adding_up`
+    adds to this table.
     """
 
     pk = models.CompositePrimaryKey("hour", "key_name", "model", "route", "outcome")
@@ -287,7 +287,7 @@ class UsageHour(models.Model):
 class UsagePeak(models.Model):
     """The highest figures of any call of one day (UTC), which the log pages show for all days together.
 
-    They do not fall when a call is subtracted from the sums. Only `usage.sums.adding_up` writes this table.
+    The figures stay when a call is subtracted from the sums. Only `usage.sums.adding_up` writes this table.
     """
 
     day = models.DateField(primary_key=True)
@@ -323,9 +323,9 @@ class UsageTotal(models.Model):
     """The sums of all calls of one minute, hour, day or month (UTC), or of those with one key, model, route or outcome.
 
     The dashboard reads this table: reading a month costs as little as reading an hour, however many keys and models
-    there are. The totals of all calls have three histograms. Those of a key, a model or a route have one, of durations:
-    it is the sum of the column `durations` and of the column `duration_ms_histogram`, to which older versions have
-    added the calls of a key's days. Totals of minutes are deleted after a few days. Only `usage.sums.adding_up` writes
+    there are. The totals of all calls have three histograms. Those of a key, a model or a route have only the histogram
+    of durations, which is the sum of the columns `durations` and `duration_ms_histogram` (older versions add the calls
+    of a key's days to the latter). Totals of minutes are deleted after a few days. Only `usage.sums.adding_up` writes
     this table.
     """
 
@@ -357,9 +357,9 @@ class UsageTotal(models.Model):
 class UsageBreakdown(models.Model):
     """The sums of all calls of one day or month (UTC) with the same model, route and outcome, of one key or of all.
 
-    `dimension` is `key`, and `value` the name of the key; or it is `all`, and `value` is empty. Only the sums of a key
-    have a histogram. These sums may lack calls of older versions (`usage.sums.breakdown_reader`). Only
-    `usage.sums.adding_up` writes this table.
+    Either `dimension` is `key` and `value` the name of the key, or `dimension` is `all` and `value` is empty. Only the
+    sums of a key have a histogram. Calls that older versions have written may be missing
+    (`usage.sums.breakdown_reader`). Only `usage.sums.adding_up` writes this table.
     """
 
     pk = models.CompositePrimaryKey("span", "dimension", "start", "value", "model", "route", "outcome")
@@ -395,8 +395,8 @@ class UsageBreakdown(models.Model):
 class LabelTotal(models.Model):
     """The sums of all calls of one day or month (UTC) with the same key, team, owner, model and route.
 
-    With an empty `label` these are all such calls. With `end_user`, or `tag:` and the name of a tag, they are those
-    with this label and `value`. `usage.sums.labels` says how the values are bounded.
+    If `label` is empty, the row has all these calls. If `label` is `end_user`, or `tag:` with the name of a tag, the
+    row has only those whose label has the `value`. `usage.sums.labels` limits the number of values.
     """
 
     pk = models.CompositePrimaryKey("span", "label", "start", "value", "key_name", "team", "owner", "model", "route")
@@ -424,7 +424,7 @@ class LabelTotal(models.Model):
 
 
 class SummedName(models.Model):
-    """The name of a key, a model or a route that has sums: what lists of choices offer, without a look at the sums.
+    """The name of a key, a model or a route that has sums; lists of choices read the names here, not from the sums.
 
     Only `usage.sums.adding_up` writes this table.
     """
@@ -440,8 +440,8 @@ class SummedName(models.Model):
 class ErrorTotal(models.Model):
     """The number of one key's calls that failed in the same way in one hour, on one day or in one month (UTC).
 
-    When a call is subtracted from `calls` later, `first_at`, `last_at` and `sample_id` stay as they are, so they may be
-    those of a call that is no longer counted. Only `usage.sums.adding_up` writes this table.
+    When a call is subtracted from `calls` later, `first_at`, `last_at` and `sample_id` stay, even if they are those of
+    the subtracted call. Only `usage.sums.adding_up` writes this table.
     """
 
     pk = models.CompositePrimaryKey("span", "start", "outcome", "status", "error_code", "model", "route", "key_name")
@@ -473,7 +473,7 @@ class ErrorTotal(models.Model):
 
 
 class KnownName(models.Model):
-    """A name of a model, or an error code, that has sums of its own: its calls are added up separately.
+    """The name of a model, or an error code, that has sums of its own: its calls are added up separately.
 
     The calls of all other names are added up under one common name, because a caller can send any number of names. Only
     `usage.sums.summed_names` writes this table.
@@ -491,7 +491,7 @@ class KnownName(models.Model):
 class KnownError(models.Model):
     """A kind of error on the errors page that somebody has marked as looked into, with a remark.
 
-    The first five columns are those by which that page groups failed calls.
+    Its first five columns are those by which the page groups failed calls.
     """
 
     outcome = models.CharField(max_length=20, choices=Outcome)
@@ -538,8 +538,8 @@ class UsageDay(models.Model):
 class TeamDay(models.Model):
     """The sums of one day (UTC) of the calls of one team's keys. The team's budgets are compared with these sums.
 
-    A call counts for the team that its key was in when the call was made, as its row says. Calls without a team have no
-    sums here.
+    A call counts for the team that its key belonged to when the call was made, as stated in its row. Calls without a
+    team have no sums here.
     """
 
     pk = models.CompositePrimaryKey("team", "day")
@@ -560,9 +560,9 @@ class TeamDay(models.Model):
 class Hold(models.Model):
     """A part of the budget of a key or a team, in dollars, set aside for one worker (a lease) or call (a reservation).
 
-    A lease is what a worker may use for the calls of one day (`usage.money.leases`). It includes what ended calls have
-    cost whose rows are not in the table of calls yet. A reservation outside of a lease is of a background response, or
-    was made by older code. `usage.money.spent_and_reserved` says when a row is deleted.
+    A lease has the dollars that a worker may use for the calls of one day (`usage.money.leases`). It includes the cost
+    of ended calls whose rows are not in the table of calls yet. A reservation outside of a lease is for a background
+    response, or was made by older code. `usage.money.spent_and_reserved` says when a row is deleted.
     """
 
     request_id = models.UUIDField(primary_key=True, help_text="Of the call, or an id of the lease's own.")
@@ -594,7 +594,7 @@ class Hold(models.Model):
 class ModelPrice(models.Model):
     """A price that the administrator has set for a model, in dollars. It takes precedence over the published price.
 
-    Calls that have been billed already change their cost only by `ledger reprice`.
+    Only `ledger reprice` changes the cost of calls that were billed before.
     """
 
     model = models.CharField(max_length=200, help_text="A name, or a pattern such as gpt-4o-*.")
@@ -658,7 +658,7 @@ class ModelPrice(models.Model):
         """Checks the fields of the price together.
 
         Raises:
-            ValidationError: nothing is priced, a price is negative, or both a service tier and every tier are chosen.
+            ValidationError: no price is stated, a price is negative, or both a service tier and every tier are chosen.
         """
         prices = self.as_custom_price().stated(PRICES)
         if not prices:
@@ -673,7 +673,7 @@ class ModelPrice(models.Model):
 
 
 class LedgerState(models.Model):
-    """The state of the deletion of old data, a single row: when it was last done, and up to what time data are gone."""
+    """The state of the deletion of old data, in a single row: when it was last done, and which data are deleted."""
 
     pruned_at = models.DateTimeField(null=True)
     pruned_before = models.DateTimeField(null=True, help_text="Before it, rows are gone and only sums are left.")
@@ -691,8 +691,8 @@ class LedgerState(models.Model):
 class CountedResponse(models.Model):
     """A response of upstream's, with the request id of the one call that is billed for the response's usage.
 
-    Several calls can have the usage of one response in their rows. `usage.journal_shipping.background_cost` writes this
-    table, and says why.
+    The rows of several calls can state the usage of the same response. `usage.journal_shipping.background_cost` writes
+    this table, and explains it.
     """
 
     response_id = models.CharField(max_length=200, primary_key=True)
@@ -705,8 +705,8 @@ class CountedResponse(models.Model):
 class StoredObject(models.Model):
     """An object that upstream stores, such as a response or a file, with the name of the key that created it.
 
-    If upstream stores the object until it is deleted, the row stays for ever; otherwise the row is deleted with that of
-    its call (RETENTION_DAYS). Only `usage.journal_shipping.stored_object_rows` inserts rows.
+    If upstream stores the object until somebody deletes it, the row stays for ever; otherwise the row is deleted
+    together with that of its call (RETENTION_DAYS). Only `usage.journal_shipping.stored_object_rows` inserts rows.
     """
 
     object_id = models.CharField(max_length=512, primary_key=True, help_text="Upstream's id of it.")
@@ -724,7 +724,7 @@ class StoredObject(models.Model):
 
 
 class PendingResponse(models.Model):
-    """A background response that has not ended as far as the gateway knows, so that it polls upstream for the end."""
+    """A background response that has not ended as far as the gateway knows, so that it must be polled upstream."""
 
     response_id = models.CharField(max_length=200, primary_key=True)
     request_id = models.UUIDField(help_text="The call that made it.")

@@ -1,10 +1,10 @@
-"""Reads how long a sound is, for calls that are billed by its length without saying it: from the transcript, the file.
+"""Finds the length of audio in a transcript or a file, for calls that are billed by a length that no answer states.
 
-Subtitles end with the time of the last words, and a verbose transcript states a `duration`. Of a file the beginning is
-enough in four formats: WAV (its bytes a second), FLAC and MP4 (the length itself), and MP3 (the number of frames,
-or the bit rate of the first one, which is wrong for files of varying bit rate without such a number). A caller could
-write a false length into a file; upstream measures the sound itself. So no file counts as shorter than it would be at
-the highest bit rate that its format has in practice (`_MOST_BITS_PER_SECOND`).
+Subtitles end with the time of the last words, and a verbose transcript states a `duration`. For files of four formats,
+the beginning is enough: WAV states its bytes per second, FLAC and MP4 the length itself, MP3 the number of frames or at
+least the bit rate of the first frame (which is wrong for a varying bit rate). A caller could write a false length into
+a file, but upstream measures the sound. So no file counts as shorter than it would be at the highest bit rate that its
+format has in practice (`_MOST_BITS_PER_SECOND`).
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def length_in_transcript(body: bytes) -> float | None:
 def length_of_file(head: bytes, size: int) -> float | None:
     """Computes the length of an audio file in seconds, from its first `HEAD_BYTES` bytes and its size in bytes.
 
-    The result is at least what the size takes at the highest usual bit rate of the format, since a caller could state a
-    false length. Returns None if the first bytes (`head`) do not tell.
+    A caller could state a false length, so the result is at least the length of a file of this size at the format's
+    highest usual bit rate. Returns None if the first bytes (`head`) do not show the length.
     """
     try:
         if head[:4] == b"RIFF" and head[8:12] == b"WAVE":

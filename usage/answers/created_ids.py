@@ -1,8 +1,8 @@
-"""Owns the reading of ids: which ids in upstream's answer name stored objects that the call has created.
+"""Reads the ids of stored objects that a call has created from upstream's answer.
 
-An answer to a creating call names its object in `id`. Some answers name more objects: a response its output items and
-the container of its code interpreter, a batch the files of its results. The places are those of the SDK's response
-types. `proxyapi.object_owners` records each such id as the property of the key that made the call.
+The answer to a call that creates an object names it in `id`. Some answers name more objects: a response names its
+output items and the container of its code interpreter, a batch names the files of its results. The places are those in
+the SDK's response types. `proxyapi.object_owners` records the key that made the call as the owner of each such id.
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ def is_object_id(value: object) -> TypeGuard[str]:
 
 
 class CreatedIds:
-    """The ids of the objects that one call has created at upstream, in the order in which upstream's answer names them.
+    """The ids of the objects that one call has created upstream, in the order in which upstream's answer names them.
 
-    `is_creating` is True if the call creates the object that the answer describes. A call that only retrieves that
-    object adds no more than the ids of other objects in the answer, such as output items. `is_stored` is True if
-    upstream stores the object; if not, only the ids of containers and audio are read, which upstream stores even then
+    `is_creating` is True if the call creates the object that the answer describes. For a call that only retrieves this
+    object, only the ids of other objects in the answer, such as output items, are read. `is_stored` is True if upstream
+    stores the object; if not, only the ids of containers and audio are read, which upstream stores even then
     (`KEPT_IF_UNSTORED`). `lasts` is True if upstream keeps the objects until they are deleted, and False if it drops
-    them after some weeks. `is_in_location` is True if the answer names the object in its `Location` header (RFC 9110,
+    them after some weeks. `is_in_location` is True if the answer names the object in its header `Location` (RFC 9110,
     10.2.2).
     """
 
@@ -130,7 +130,7 @@ class CreatedIds:
 
 
 def _values_at(value: object, path: Path) -> Iterator[object]:
-    """Yields the values inside a JSON value to which `path` leads.
+    """Yields all values to which `path` leads inside a JSON value.
 
     The path `("data", EACH, "id")`, for example, leads to the member `id` of every element of the list `data`.
     """

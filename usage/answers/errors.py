@@ -1,9 +1,9 @@
-"""Owns the reading of upstream's errors, in all shapes that servers give them: their type, code and message.
+"""Reads upstream's errors (type, code and message) in the many shapes in which servers report them.
 
-OpenAI's shape is `{"error": {"type", "code", "message"}}`. Others are: a text in the place of that object (Ollama), the
-object's members without the object (vLLM, Cohere), `{"detail": …}` (FastAPI), a list around the object (Gemini),
-`{"errors": [{"message"}]}` (Cloudflare), `error_description` (OAuth, RFC 6749), `title` and `detail` (RFC 9457), an
-HTML page (proxies), plain text, an empty body.
+OpenAI's shape is `{"error": {"type", "code", "message"}}`. Other shapes are: a text instead of the inner object
+(Ollama), the members of the inner object at the top (vLLM, Cohere), `{"detail": …}` (FastAPI), a list around the object
+(Gemini), `{"errors": [{"message"}]}` (Cloudflare), `error_description` (OAuth, RFC 6749), `title` and `detail` (RFC
+9457), an HTML page (proxies), plain text, an empty body.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ NO_ERROR: ErrorFacts = {"type": "", "code": "", "message": ""}
 def is_error_value(value: object) -> bool:
     """Returns whether `value`, the member `error` of an answer, reports an error.
 
-    Many servers send `"error": null` or `{"code": null, "message": ""}` in good answers, too. Only a value with a text,
-    number or `true` in it, other than "" and 0, reports an error.
+    Many servers send `"error": null` or `{"code": null, "message": ""}` in good answers, too. So a value reports an
+    error only if it has `true`, a text other than "" or a number other than 0 in it.
     """
     if isinstance(value, dict):
         return any(map(is_error_value, value.values()))
@@ -91,7 +91,7 @@ def error_in_object(body: Mapping[str, object]) -> ErrorFacts | None:
 def error_in_event(event: Mapping[str, object], data: bytes) -> ErrorFacts:
     """Returns the type, code and message of the error that one event of a streamed answer reports.
 
-    `event` is the JSON object in `data`. If `event` is empty, `data` itself is the message.
+    `event` is the parsed JSON object of `data`. If it is empty, `data` itself is the error's message.
     """
     return _from_json(event, 0) if event else _from_text(data)
 
@@ -151,8 +151,8 @@ def _from_text(data: bytes) -> ErrorFacts:
 def _from_json(value: object, depth: int) -> ErrorFacts:
     """Returns the type, code and message of the error in a JSON value.
 
-    Facts that an inner object lacks are taken from the object around it. Missing facts are empty texts. `depth` counts
-    the objects and lists around `value`.
+    If an inner object lacks one of these, it is taken from the object around it. Missing facts are empty texts. `depth`
+    counts the objects and lists around `value`.
     """
     if isinstance(value, list) and value and depth < MAX_DEPTH:
         return _from_json(value[0], depth + 1)
@@ -255,7 +255,7 @@ def _page_text(page: str) -> str:
 
 
 def is_error_event(event: Mapping[str, object]) -> bool:
-    """Returns whether an event of a stream reports an error; must not be called for chunks of a chat.
+    """Returns whether an event of a stream reports an error; not for use with chunks of a chat.
 
     Examples of errors: `{"type": "BadRequestError", "message": …}`, `{"object": "error", …}`, `{"detail": …}`,
     `{"code": 1, "msg": …}`.
@@ -281,10 +281,10 @@ def names_error(kind: bytes) -> bool:
 
 
 def error_without_object(data: bytes) -> dict[str, object]:
-    """Returns the error in the data of an event, if the data is a list or plain text; an empty dict if there is none.
+    """Returns the error in an event's data if the data is a list or plain text; an empty dict if it has none.
 
-    Of a list, as Gemini sends it, the first element is returned if it is an object. A text that begins with "error", as
-    other servers send it, becomes `{"object": "error", "message": …}`.
+    From a list (Gemini sends such), the first element is returned if it is an object. A text that begins with "error"
+    (other servers send such) becomes `{"object": "error", "message": …}`.
     """
     if data.lstrip()[:1] == b"[":
         try:

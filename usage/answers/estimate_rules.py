@@ -1,21 +1,22 @@
-"""Estimates the tokens of calls whose usage upstream has not stated. One rule, for every way in which that happens:
+"""Estimates the tokens of calls whose usage upstream has not stated. These rules hold in all such cases:
 
-* An answer of which text has come, whole or in part: a token for every four bytes of the text. A model that reasons
-  without showing it gets the tokens in `REASONING_TOKENS` besides.
-* An answer that has not come: the most that the call's limit allows, but no more than a model makes in the time that
+* If text of the answer has come, whole or in part: a token for every four bytes of the text. A model that reasons
+  without showing it gets the tokens in `REASONING_TOKENS` in addition.
+* If no answer has come: the most that the call's limit allows, but no more than a model makes in the time that
   upstream had (`TOKENS_PER_SECOND`).
-* A stream of several pictures of which some have come: each missing one is taken to be as large as the last.
-* Hosted tools: what a reservation for the request supposes, since a tool may work on after the answer has broken off;
-  or what has been seen of them, if that is more (`at_least`). In a stream of a key without a budget, the latter.
-* Input: beside a streamed answer, a token for every four bytes of the request's text; otherwise what the call's cost
-  ceiling supposes (`proxyapi.limits.cost_ceiling`).
+* If some of several pictures of a stream have come: each missing one counts like the last one that came.
+* Hosted tools: as much use as a reservation for the request assumes, since a tool may work on after the answer has
+  broken off; or the use that was seen, if that is more (`at_least`). In a stream of a key without a budget, only the
+  use that was seen.
+* Input: with a streamed answer, a token for every four bytes of the request's text; otherwise the tokens that the
+  call's cost ceiling assumes (`proxyapi.limits.cost_ceiling`).
 
-A stream of a key with a budget is estimated by the most that it can have used instead, so that no budget is passed by
-leaving streams: its input as reserved, its text by the rule of the reservation, and at least
-`REASONING_TOKENS_PER_SECOND` of a model that reasons without showing it (`proxyapi.limits.usage_estimates`).
+There is one exception. For a stream of a key with a budget, the estimate is the most that it can have used, so that
+nobody can exceed a budget by leaving streams early: its input as reserved, its text by the rule of the reservation, and
+at least `REASONING_TOKENS_PER_SECOND` for a model that reasons without showing it (`proxyapi.limits.usage_estimates`).
 
-An estimate of output is never above the call's limit. Sound has the length that its transcript or its file states
-(`usage.answers.audio_duration`), else the one that the cost ceiling supposes.
+An estimate of output is never above the call's limit. Audio has the length that its transcript or file states
+(`usage.answers.audio_duration`), or else the length that the cost ceiling assumes.
 """
 
 from __future__ import annotations
@@ -64,10 +65,10 @@ def tokens_made_in(seconds: float) -> int:
 
 
 def reasoning_tokens(model: str, effort: object) -> int:
-    """Estimates how many tokens a model spends on hidden reasoning before one answer; 0 for one that does not reason.
+    """Estimates how many tokens a model spends on hidden reasoning before one answer; 0 if it does not reason.
 
-    `effort` is the request's reasoning effort, such as `low`. For an unknown or missing one, the model's default effort
-    is taken.
+    `effort` is the request's reasoning effort, such as `low`. If it is unknown or missing, the model's default effort
+    counts.
     """
     name = model.lower().removeprefix("ft:")
     if not name.startswith(REASONING_MODELS) or name.startswith(CHAT_MODELS):
@@ -81,7 +82,7 @@ def reasoning_tokens(model: str, effort: object) -> int:
 
 
 def limited_to_time(supposed: SupposedUsage, seconds: float) -> SupposedUsage:
-    """Limits the output tokens in an estimate of a call's usage to what a model can make in `seconds` seconds.
+    """Lowers the output tokens in an estimate of a call's usage to the most that a model can make in `seconds`.
 
     Returns a changed copy of `supposed`.
     """
@@ -97,9 +98,10 @@ def limited_to_time(supposed: SupposedUsage, seconds: float) -> SupposedUsage:
 
 
 def at_least(supposed: SupposedUsage, seen: Counts, seen_use: OtherUsage | None = None) -> SupposedUsage:
-    """Increases the counts in an estimate of a call's usage to what the answer has shown; returns a changed copy.
+    """Raises the counts in an estimate of a call's usage to at least those that the answer has shown.
 
-    `seen` has the token counts that the answer has shown, and `seen_use` its use of hosted tools.
+    Returns a changed copy. `seen` has the token counts that the answer has shown, and `seen_use` its use of hosted
+    tools.
     """
     raised = supposed.copy()
     more = {name: count for name in COUNTS if (count := seen.get(name) or 0) > (supposed.get(name) or 0)}
@@ -128,10 +130,10 @@ def _output(pictures: Mapping[str, object]) -> int:
 
 
 def estimate_interrupted(begin: CallRecord) -> CallRecord:
-    """Estimates the token counts of a call whose process was killed, from `begin`, the journal's record of its start.
+    """Estimates the token counts of a call whose process was killed, from `begin`, the call's begin record.
 
-    * If `begin` has a `supposed` usage, that is the estimate, limited to what a model can output from the start until
-      now.
+    * If `begin` has a `supposed` usage, that is the estimate; its output is limited to what a model can make from the
+      call's start until now.
     * Otherwise, the input tokens of a POST are estimated from the size of its request, and the output counts as 0.
 
     Returns the columns of the call's row; an empty dict if nothing can be estimated.

@@ -1,7 +1,7 @@
-"""Knows the kinds of events of streamed answers: what each type says, and which events have nothing but text in them.
+"""Knows the kinds of events of streamed answers: the meaning of each type, and which events have only text in them.
 
-An event with nothing but text may be read later, several at once, which takes less time. A few searches of its bytes
-show that it is one, without parsing it.
+Events with only text may be read later, several at once, which takes less time. They are recognised by a few searches
+of their bytes, without parsing.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ _STATED_USAGE = re.compile(rb'"usage"\s*+:\s*+(?!null)')
 
 
 def ends_response(kind: str, response: object) -> bool:
-    """Returns whether an event ends a response's stream: whether the response in the event has a final status.
+    """Returns whether an event ends a response's stream, because the response in the event has a final status.
 
-    `kind` is the event's type. Those that begin a stream, such as `response.created`, never end it.
+    `kind` is the event's type. Types that begin a stream, such as `response.created`, never end it.
     """
     # The type alone does not tell: some servers name their last event `response.done`.
     return isinstance(response, Mapping) and response.get("status") in TERMINAL_STATUSES and kind not in _FIRST_TYPES
@@ -58,7 +58,7 @@ def ends_response(kind: str, response: object) -> bool:
 def may_matter(data: bytes) -> bool:
     """Returns whether a large event of a stream must be parsed, because the ledger may need something in it.
 
-    Only the bytes of the event are searched, which is fast.
+    The bytes of the event are only searched, which is fast.
     """
     found = _TYPE.search(data, 0, 300)
     if found:

@@ -1,10 +1,10 @@
-"""Owns the reading of server-sent events, for everything that reads a stream: relay, ledger, kept text, usage.
+"""Reads server-sent events, for all code that reads a stream: the relay, the ledger, the stored text, the usage.
 
 The grammar is WHATWG HTML's (9.2.5 and 9.2.6): a line ends with CR LF, LF or CR; a blank line ends an event; several
 `data` lines are joined by line feeds. Five deviations of real servers are read, too:
 
 * Events may be separated by a single line end: a `data` line that is a whole JSON object by itself, or `[DONE]`, ends
-  its event when another `data` line follows. No JSON text continues after a whole object, so nothing else is split.
+  its event when another `data` line follows. Since no JSON text continues after a whole object, no event is split.
 * The last event of a stream needs no blank line.
 * A byte order mark is skipped in front of any event, not only of the first.
 * A line with the field `error`, which llama.cpp's server wrote for years, is the data of an event named `error`.
@@ -97,7 +97,7 @@ def split(stream: bytes) -> list[Event]:
 
 
 def is_whole(data: bytes) -> bool:
-    """Returns whether the data of a server-sent event is complete: a JSON object, or the `[DONE]` that ends a chat."""
+    """Returns whether the data of a server-sent event is complete: a JSON object, or `[DONE]`, which ends a chat."""
     data = data.strip()
     if not (data.startswith(b"{") and data.endswith(b"}")):
         return data == DONE
@@ -111,8 +111,8 @@ def is_whole(data: bytes) -> bool:
 def parse(data: bytes) -> dict[str, object]:
     """Parses the data of a server-sent event, and returns the JSON object in it.
 
-    Returns an empty dict for JSON that is no object. From invalid JSON, the small members that can be read are
-    returned.
+    Returns an empty dict for JSON that is no object. From invalid JSON, those small members are returned that can be
+    read.
     """
     try:
         event = orjson.loads(data)
@@ -146,9 +146,9 @@ def begins_stream(start: bytes) -> bool | None:
 
 
 class _Builder:
-    """Builder of the list of server-sent events in a stream; the stream's lines are added to it one after the other.
+    """Builder of the list of server-sent events in a stream, to which the stream's lines are added one by one.
 
-    A line is given by its position in `stream`. `events` are the events that are complete.
+    A line is given by its position in `stream`. `events` are the complete events so far.
     """
 
     def __init__(self, stream: bytes) -> None:

@@ -1,11 +1,12 @@
-"""Owns the reading of JSON that is too large or too odd for a parser: `read_outline`.
+"""Reads JSON that is too large or too odd for a parser: `read_outline`.
 
-An outline is the value that `json.loads` would return, without its large parts: long strings, and arrays of anything
-but objects. The reader finds its way by the positions of brackets and quotes, and builds only small values. So there is
-an outline also where a parser gives up: a lone surrogate, `NaN`, bytes that are not UTF-8, thousands of levels, text
+An outline is the value that `json.loads` would return, without its large parts: long strings, and arrays of values
+other than objects. The reader goes by the positions of brackets and quotes, and builds only small values. So it can
+read JSON at which a parser gives up: with a lone surrogate, `NaN`, bytes that are not UTF-8, thousands of levels, text
 behind the object, or no end at all.
 
-Invariants: never raises; each step takes well under a millisecond, so a thread that reads an outline lets others run.
+Invariants: it never raises; each step takes well under a millisecond, so that a thread that reads an outline lets other
+threads run.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class _GivenUp(Exception):
 
 
 def read_outline(body: bytes, wanted: Collection[str] | None = None) -> dict[str, object]:
-    """Returns the members of the JSON object in `body` without their large parts, in little time for any body.
+    """Returns the members of the JSON object in `body` without their large parts; takes little time for any body.
 
     A long string becomes None; of a large array, only the objects at its start stay. With `wanted`, only these members
     are returned; from broken JSON, those before the fault. A body that is no object gives an empty dict.
@@ -39,7 +40,7 @@ def read_outline(body: bytes, wanted: Collection[str] | None = None) -> dict[str
 
 
 class _Outline:
-    """Reader that finds values by their positions in one JSON body, and leaves out the large ones.
+    """Reader that finds values in one JSON body by their positions, and leaves out large values.
 
     All methods together take at most `MAX_STEPS` steps, so that no body can keep the reader busy for long.
     """
@@ -70,7 +71,7 @@ class _Outline:
         return members
 
     def _array(self, at: int, depth: int) -> list[object]:
-        """Returns the objects at the start of the JSON array at position `at`; long strings in large ones become None.
+        """Returns the objects at the start of the JSON array at position `at`; in large ones, long strings become None.
 
         The list ends before the first element that is not an object. `depth` is how many more levels are looked into.
         """
@@ -102,7 +103,7 @@ class _Outline:
         return value
 
     def _expect(self, mark: bytes, at: int) -> int:
-        """Returns the position behind the character `mark`, which must come next in the JSON body at position `at`.
+        """Checks that the character `mark` comes next in the body at position `at`; returns the position behind it.
 
         White space on both sides of `mark` is skipped.
 

@@ -1,6 +1,6 @@
-"""Owns what the ledger reads of upstream's answer, whole or streamed: `AnswerReader`.
+"""Reads the facts for the ledger from upstream's answer, whole or streamed: `AnswerReader`.
 
-It reads a copy of the bytes and never raises on odd ones. Whole answers and events are read by the same rules.
+It reads a copy of the bytes, and never raises an error. Whole answers and events are read by the same rules.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ _BEGINNING_OF_OBJECT = re.compile(rb"(?:\xef(?:\xbb(?:\xbf)?)?)?\s*+(?:\{\s*+)?"
 
 
 class AnswerReader:
-    """Reader of what the ledger needs from upstream's answer to one call: ids, model, service tier, usage and error.
+    """Reader of upstream's answer to one call, for the ledger: finds ids, model, service tier, usage and error.
 
-    Set from outside: `states_usage` is False if the usage in the answer is not the consumption of this call; then it is
-    not read. With `must_end`, a stream without any event counts as cut off, too. `text`, if set, collects the text of
-    every event, and `created`, if set, the ids of created objects. `expected_pictures` is the number of pictures that
-    the call has asked the Images API for: the last of them ends a stream.
+    Set by the caller: `states_usage` is False if the usage in the answer is not that of this call; then it is not read.
+    With `must_end`, a stream without any event counts as cut off, too. `text`, if set, collects the text of every
+    event, and `created`, if set, the ids of created objects. `expected_pictures` is the number of pictures that the
+    call requests from the Images API; the last of them ends a stream.
 
     Read from the answer: `has_ended` is True once the event that ends this kind of stream has come. `tools` is the use
     of hosted tools so far. `is_background` is True if upstream works on the response even without its caller.
@@ -127,7 +127,7 @@ class AnswerReader:
         return self.text is None or not self.text.has_finished_choices
 
     def read_events(self, events: bytes) -> None:
-        """Reads ids, model, usage, error and text for the ledger from server-sent events, which must all be whole."""
+        """Reads ids, model, usage, error and text for the ledger from server-sent events; each must be whole."""
         for name, data in event_stream.read(events):
             if self._has_only_text is not None and self.text is not None and self._has_only_text(name, data):
                 self.text.feed_later(data)
@@ -136,7 +136,7 @@ class AnswerReader:
                 self._has_only_text = self._find_text_test()
 
     def _find_text_test(self) -> Callable[[bytes, bytes], bool] | None:
-        """Returns a function that tells by a next event's name and data whether that event has nothing but text.
+        """Returns a function that tells, by an event's name and data, whether the next event has only text in it.
 
         Such events can be parsed later. Returns None if every event must be parsed as soon as it comes.
         """
@@ -209,7 +209,7 @@ class AnswerReader:
     def suppose_missing_pictures(self) -> bool:
         """Adds an estimated usage for each requested picture that the stream has not brought.
 
-        Each counts like the last one that came; if none came, nothing is added. Returns whether any usage was added.
+        Each counts like the last picture that came; if none came, nothing is added. Returns whether usage was added.
         """
         missing = self.expected_pictures - self._pictures if self._pictures else 0
         if missing <= 0 or self._picture_usage is None:
@@ -234,7 +234,7 @@ class AnswerReader:
             self.error = {"type": "", "code": "response_failed", "message": ""}
 
     def _read_error_event(self, event: Mapping[str, object], data: bytes) -> None:
-        """Reads the error of an event that has ended the stream, unless one is known; adds its message to the text."""
+        """Reads the error of an event that has ended the stream, unless one is known already; adds it to the text."""
         self.has_ended = True
         facts = error_in_event(event, data)
         if self.error is None or not any(self.error.values()):

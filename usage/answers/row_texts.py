@@ -1,6 +1,6 @@
-"""Owns the texts of a call's row that the caller or upstream has chosen: redacted, and no longer than their columns.
+"""Redacts the texts of a call's row that the caller or upstream has chosen, and cuts them to fit their columns.
 
-It runs on the event loop for every call: texts that come again and again are redacted once and cached.
+It runs on the event loop for every call, so the results for frequent texts are cached.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def column_text(value: str, length: int, secrets: tuple[str, ...]) -> str:
 def _cached_column_text(value: str, length: int, secrets: tuple[str, ...]) -> str:
     """Redacts the secrets in a short text, cuts the text to `length` characters, and returns the result.
 
-    Results are cached: the names of models and clients come again and again.
+    Results are cached, since names of models and clients are frequent.
     """
     return storable_prefix(redact(value, secrets), length)
 
@@ -54,7 +54,7 @@ def storable_prefix(value: str, length: int) -> str:
 def id_columns(
     answer: AnswerReader, upstream_request_id: str, secrets: tuple[str, ...], *others: str
 ) -> tuple[CallRecord, list[str]]:
-    """Redacts secrets in the two ids that upstream states, and in further texts (`others`) of the same row.
+    """Redacts secrets in the two ids of upstream (of its answer and of its request), and in further texts, `others`.
 
     Returns the columns with the ids, cut to their length, and the further texts, uncut.
     """
@@ -68,7 +68,7 @@ def id_columns(
 
 
 def usage_columns(answer: AnswerReader, secrets: tuple[str, ...]) -> CallRecord:
-    """Returns the columns of a row for the service tier and the usage that the answer states, with secrets redacted."""
+    """Returns the columns with the service tier and the usage that the answer states, with secrets redacted."""
     columns: CallRecord = {
         "service_tier": column_text(answer.service_tier, 50, secrets),
         "usage": _kept_usage(answer.usage, secrets),
@@ -79,7 +79,7 @@ def usage_columns(answer: AnswerReader, secrets: tuple[str, ...]) -> CallRecord:
 
 
 def _kept_other_usage(usage: OtherUsage, secrets: tuple[str, ...]) -> OtherUsage:
-    """Redacts and cuts the names of models in `usage` itself, and returns it.
+    """Redacts and cuts the names of models in `usage`, which is changed and returned.
 
     `usage` has what upstream bills beside tokens, such as pictures that a hosted tool has made.
     """
@@ -93,7 +93,7 @@ def _kept_other_usage(usage: OtherUsage, secrets: tuple[str, ...]) -> OtherUsage
 def _kept_usage(usage: dict[str, object] | None, secrets: tuple[str, ...]) -> dict[str, object] | None:
     """Returns upstream's usage object for the ledger, with secrets redacted; None if it cannot be stored.
 
-    It cannot be stored if it is too long, is nested too deeply, or has a secret in place of a number.
+    It cannot be stored if it is too long, is nested too deeply, or has a secret where a number should be.
     """
     if usage is None or _are_plain_names(tuple(_names(usage)), secrets):
         return usage
@@ -124,10 +124,10 @@ def _names(usage: Mapping[str, object]) -> Iterator[str | None]:
 
 @lru_cache(maxsize=256)
 def _are_plain_names(names: tuple[str | None, ...], secrets: tuple[str, ...]) -> bool:
-    """Returns whether a usage object with these names surely has no secrets, so that it can be stored as it came.
+    """Returns whether a usage object with these names certainly has no secrets, so that it can be stored unchanged.
 
-    `names` come from `_names`. A None among them stands for a possible secret, and makes the result False, as long
-    names do. Results are cached: the same names come again and again.
+    `names` come from `_names`. The result is False if one of them is long, or is None, which stands for a possible
+    secret. Results are cached, since the same names come again and again.
     """
     text = "\n".join(name for name in names if name is not None)
     is_short = None not in names and len(text) < MAX_CACHED_NAMES and "\0" not in text

@@ -1,4 +1,4 @@
-"""Owns the text of a streamed answer for the ledger: put together from its events, redacted and cut like a body."""
+"""Collects the text of a streamed answer from its events for the ledger, redacted and cut like a body."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ _MAX_WAITING = 16  # events, for which every open stream may need memory
 
 
 class StreamedText:
-    """The text of a streamed answer, collected from its events; at most about `limit` bytes of text are kept in memory.
+    """The text of a streamed answer, collected from its events; at most about `limit` bytes are kept in memory.
 
-    The choices of a chat, the outputs of a response, tool calls and refusals are collected apart from each other. In
-    the result, each stands under a line such as `[choice 1: tool call get_weather]`; if there is only one text, it has
-    no such line.
+    The choices of a chat, the outputs of a response, tool calls and refusals are collected separately. In the result,
+    each stands under a line such as `[choice 1: tool call get_weather]`; a single text has no such line.
     """
 
     def __init__(self, limit: int, secrets: Sequence[str] = ()) -> None:
@@ -39,7 +38,7 @@ class StreamedText:
         self._waiting: list[bytes] = []  # the data of events that are still to be parsed
 
     def feed_later(self, data: bytes) -> None:
-        """Keeps the `data` of an event that has only text, to be parsed when the text is needed or 16 events wait."""
+        """Stores the `data` of an event that has only text; it is parsed when the text is needed, or 16 events wait."""
         self._waiting.append(data)
         if len(self._waiting) >= _MAX_WAITING:
             self._read_waiting()
@@ -93,7 +92,7 @@ class StreamedText:
         )
 
     def measure(self, count: Callable[[bytes], int]) -> int:
-        """Returns the size of the answer's text, for example in tokens; `count` measures one text.
+        """Returns the size of the answer's text in a unit such as tokens; the function `count` measures one text.
 
         Error messages do not count. Each byte that was not kept because of the limit counts as one.
         """
@@ -119,10 +118,10 @@ class StreamedText:
         )
 
     def text(self, limit: int | None = None) -> str:
-        """Returns the collected text of the answer with secrets redacted, cut to `limit` bytes, or to the usual limit.
+        """Returns the collected text of the answer with secrets redacted, cut to `limit` bytes.
 
-        The usual limit, that of this `StreamedText`, is never passed. The end of a cut text says how many bytes are
-        missing.
+        The default and highest limit is that of this `StreamedText`. A remark at the end of a cut text says how many
+        bytes are missing.
         """
         self._read_waiting()
         left_out = self._left_out_bytes
@@ -202,8 +201,8 @@ class StreamedText:
     def _read_choice_error(self, error: object) -> None:
         """Stores in `choice_error` the error that ended a choice of a chat.
 
-        OpenRouter reports such an error by the `finish_reason` "error". `error` is the object or the message in the
-        choice; it is None if the chunk has the error outside of the choice.
+        OpenRouter reports such an error by the `finish_reason` "error". `error` is the error object or message in the
+        choice; it is None if the error is elsewhere in the chunk.
         """
         if isinstance(error, dict):
             self.choice_error = error
@@ -213,7 +212,7 @@ class StreamedText:
     def _read_event(self, kind: str, event: Mapping[str, object]) -> None:
         """Adds the text in an event of a response or transcription to the collected text; `kind` is the event type.
 
-        Of an event that begins a tool call, the tool's name is kept for the texts that follow.
+        If the event begins a tool call, the tool's name is kept for the texts that follow.
         """
         index = _index(event.get("output_index"))
         if kind == "transcript.text.delta":
@@ -231,7 +230,7 @@ class StreamedText:
             self._read_response(event.get("response"))
 
     def _read_response(self, response: object) -> None:
-        """Adds the error message of a whole response, which a stream's last event contains, to the collected text.
+        """Adds the error message in a stream's last event, which has the whole response, to the collected text.
 
         If no text has come before, the response's text is added, too.
         """
@@ -259,7 +258,7 @@ class StreamedText:
 
 
 class _Part:
-    """One part of a streamed answer that is collected apart from the others: a choice of a chat, or a tool call."""
+    """One part of a streamed answer that is collected separately: a choice of a chat, or a tool call."""
 
     __slots__ = ("kind", "left_out_bytes", "name", "pieces", "source")
 
@@ -277,9 +276,9 @@ class _Part:
 
 
 def _text_of_chunk(event: Mapping[str, object]) -> str | None:
-    """Returns the text in a chunk of a chat of the usual kind; None for any other event.
+    """Returns the text in an event that is a usual chunk of a chat; None for any other event.
 
-    The usual kind has one unfinished choice, with only text in its delta.
+    A usual chunk has one unfinished choice, with only text in its delta.
     """
     match event:
         case {"choices": [{"index": 0, "delta": {"content": str(text)} as delta, "finish_reason": None}]}:

@@ -1,8 +1,8 @@
-"""Owns the reading of usage: which counts upstream's usage object states, by the ledger's columns.
+"""Reads the counts in upstream's usage object, and names them like the ledger's columns.
 
-Shapes, from the OpenAI API reference and the SDK's types: chat completions and embeddings state `prompt_tokens` and
-`completion_tokens`; Responses, images and transcriptions state `input_tokens` and `output_tokens`; whisper-1 states
-`{"type": "duration", "seconds": 12.3}`.
+The object has several shapes (OpenAI's API reference, the SDK's types): chat completions and embeddings state
+`prompt_tokens` and `completion_tokens`; Responses, images and transcriptions state `input_tokens` and `output_tokens`;
+whisper-1 states `{"type": "duration", "seconds": 12.3}`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def states_usage(usage: Mapping[str, object], counts: Counts) -> bool:
 def sum_of(first: Mapping[str, object], second: Mapping[str, object]) -> dict[str, object]:
     """Returns the sum of two usage objects: counts of the same name are added, also in nested objects.
 
-    Of other values, such as texts, the one in `second` is taken.
+    For other values, such as texts, that of `second` is taken.
     """
     found: dict[str, object] = {**first, **second}
     for name in first.keys() & second.keys():
@@ -80,7 +80,7 @@ def whole_count(value: object) -> int:
 
 
 def input_details(usage: Mapping[str, object]) -> Mapping[str, object]:
-    """Returns the object in upstream's usage that splits the input tokens by kind, such as cached tokens.
+    """Returns the object in upstream's usage that splits the input tokens into kinds, such as cached tokens.
 
     Returns an empty dict if there is no such object.
     """
@@ -88,7 +88,7 @@ def input_details(usage: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def output_details(usage: Mapping[str, object]) -> Mapping[str, object]:
-    """Returns the object in upstream's usage that splits the output tokens by kind, such as reasoning tokens.
+    """Returns the object in upstream's usage that splits the output tokens into kinds, such as reasoning tokens.
 
     Returns an empty dict if there is no such object.
     """

@@ -1,10 +1,10 @@
-"""Owns the reading of what upstream bills beside the usage object: searches, pictures and containers of hosted tools.
+"""Reads the use of hosted tools (searches, pictures, containers), which upstream bills beside the usage object.
 
-Shapes, from the SDK's types: a response echoes its `tools`, has an item in `output` for each call of a tool, and may
-state `tool_usage` with the tokens of the pictures and the number of searches that are billed. An answer with an SVG
-picture states `svg_usage`: the tokens of the model that has written it.
+By the SDK's types, a response repeats its `tools`, has an item in `output` for each call of a tool, and may state
+`tool_usage` with the tokens of pictures and the number of billed searches. An answer with an SVG picture states
+`svg_usage`: the tokens of the model that has written the picture.
 
-Nothing of upstream's texts is kept but the names of models, and words that are known here.
+Of upstream's texts, only the names of models, and words that are known here, are kept.
 """
 
 from __future__ import annotations
@@ -82,11 +82,11 @@ class ToolUse:
 
     @property
     def searches(self) -> int:
-        """The number of billed web searches. In a stream, a search counts from its begin event on."""
+        """The number of billed web searches. In a stream, a search counts as soon as it begins."""
         return self._searches + self._count_begun("web_search_call")
 
     def read_event(self, kind: str, event: Mapping[str, object]) -> None:
-        """Counts the use of a hosted tool if an event of a stream reports that a tool call begins or ends."""
+        """Counts the use of a hosted tool, if an event of a stream reports that a tool call begins or ends."""
         item = event.get("item")
         if kind == BEGIN_EVENT and isinstance(item, dict):
             if (begun := _text(item, "type")) in BILLED_ITEMS and len(self._begun) < MAX_ITEMS:
@@ -123,7 +123,7 @@ class ToolUse:
     def other_usage(self) -> OtherUsage:
         """Returns the use of hosted tools in the form in which the call's row stores it; empty if none was used.
 
-        It names the tool of web searches, but not their number (`searches`), which is a count of its own.
+        It names the tool of the web searches, but not their number (`searches`), which has its own column.
         """
         found: OtherUsage = {}
         begun = self._count_begun("image_generation_call")
@@ -171,7 +171,7 @@ class ToolUse:
     def _search_tool(self) -> str:
         """Returns the type of the tool by which the response's web searches are billed.
 
-        This is the preview tool if all of the response's search tools are previews; otherwise the newer tool.
+        This is the preview tool if all of the response's search tools are previews, or otherwise the newer tool.
         """
         kinds = {_text(tool, "type") for tool in self._tools}
         searching = {kind for kind in kinds if kind.startswith(SEARCH_TOOL)}
@@ -180,7 +180,7 @@ class ToolUse:
         return PREVIEW_TOOL if only_preview else SEARCH_TOOL
 
     def _container_size(self) -> str:
-        """Returns the memory of the response's containers, such as `4g`, as its tools state it; else the default."""
+        """Returns the memory size of the response's containers, such as `4g`: what its tools state, or the default."""
         for tool, member in (("code_interpreter", "container"), ("shell", "environment")):
             place = self._tool(tool).get(member)
             if isinstance(place, dict) and (size := _text(place, "memory_limit")) in CONTAINER_SIZES:
@@ -195,8 +195,8 @@ class ToolUse:
 def tokens_of_picture(model: str, quality: str, size: str) -> int:
     """Estimates how many output tokens a picture costs.
 
-    `size` is in pixels, such as `1024x1536`. An unknown model or quality counts as a dear one. An unknown size counts
-    as 1024x1024 or, of the first image models, as a larger one.
+    `size` is in pixels, such as `1024x1536`. An unknown model or quality counts as an expensive one. An unknown size
+    counts as 1024x1024 or, for the first image models, as a larger one.
     """
     if model.startswith(FIRST_MODELS):
         by_shape = TOKENS_BY_QUALITY.get(quality, TOKENS_BY_QUALITY[_UNKNOWN_QUALITY])
@@ -221,14 +221,14 @@ def _tokens_by_patches(patches: int, width: int, height: int) -> int:
 
 
 def _is_billed_search(item: Mapping[str, object]) -> bool:
-    """Returns whether a `web_search_call` item is billed: a search is; opening a page, or searching in one, is not."""
+    """Returns whether a `web_search_call` item is billed: a search is, opening a page or searching in it is not."""
     # The source is OpenAI's pricing page.
     action = item.get("action")
     return not isinstance(action, dict) or _text(action, "type") in {"", "search"}
 
 
 def _counts(usage: Mapping[str, object]) -> dict[str, object]:
-    """Returns a copy of a usage object with only its known counts, also in the objects that split them by kind."""
+    """Returns a copy of a usage object with only its known counts, and their known splits by kind."""
     found: dict[str, object] = {name: count for name in _COUNTS if is_count(count := usage.get(name))}
     for name in _DETAILS:
         if isinstance(details := usage.get(name), dict):

@@ -1,10 +1,10 @@
-"""Owns the work with PostgreSQL that is not about one table: its clock, locks, deadlines, indexes and partitions.
+"""The work with PostgreSQL that is not about one table: its clock, locks, deadlines, indexes and partitions.
 
-`clock` reads the database's clock, which is the ledger's. `lock` lets one process at a time migrate or prune.
-`query_deadline` bounds how long a page waits for the database; the settings use it, so it imports no models. `snapshot`
-shows all queries of a page the same moment. `fault_words` says what an error means. `concurrent_indexes` makes indexes
-in migrations, and `partitions` makes and drops parts of tables, while calls are being written; `compression` says how
-their texts are compressed.
+`clock` reads the database's clock, which is the ledger's. `lock` lets only one process at a time migrate the database
+or prune it (delete old rows). `query_deadline` limits how long a page waits for the database; the settings use it, so
+it imports no models. `snapshot` shows all queries of a page the same moment. `fault_words` explains errors of the
+database. `concurrent_indexes` makes indexes in migrations, and `partitions` makes and drops parts of tables, while
+calls are being written; `compression` says how their texts are compressed.
 
-Imports only the modules of the level above that have no models.
+May import only those modules of the level above that have no models.
 """

@@ -1,4 +1,4 @@
-"""Owns the clock of the ledger, which is the database's: each host has its own, and a host's clock may be wrong."""
+"""The clock of the ledger. It is the database's clock, since each host has a clock of its own, which may be wrong."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def clock_difference() -> float:
 
 
 def _compare_clocks() -> tuple[datetime, float]:
-    """Asks the database for its time; returns that time, and by how many seconds this machine's clock is ahead of it.
+    """Asks the database for its time; returns that time, and the seconds by which this machine's clock is ahead.
 
     The seconds are 0 if the duration of the query can explain the difference, and negative if the clock is behind.
     """

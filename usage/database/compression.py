@@ -1,4 +1,4 @@
-"""Says by which method PostgreSQL compresses long texts.
+"""Sets the method by which PostgreSQL compresses long texts.
 
 For bodies, lz4 takes half the CPU of PostgreSQL's own method, and up to a tenth more space.
 """
@@ -22,10 +22,10 @@ STATEMENTS = """
 
 
 def compress_by(method: Literal["lz4", "pglz"], table: str, columns: Sequence[str]) -> int:
-    """Has new values of some columns of a table and of its partitions compressed by a method, if the server has it.
+    """Sets the compression method of columns of a table and of its partitions, if the server supports the method.
 
-    Stored values stay as they are, and partitions that are made later do as the table does. Returns how many columns
-    were changed.
+    Only new values are compressed in this way. Partitions that are made later get the table's method. Returns how many
+    columns were changed.
 
     Raises:
         django.db.OperationalError: another transaction has used the tables all the time (`is_locked`).

@@ -1,11 +1,11 @@
-"""Makes indexes in migrations while calls are being written to their tables.
+"""Creates indexes in migrations while calls are being written to the tables.
 
-PostgreSQL leaves an index whose creation was interrupted behind, invalid, under its name: such a one is dropped and
-made anew. A valid one is kept, so a migration that failed half way can be run again.
+If the creation of an index is interrupted, PostgreSQL leaves an invalid index of its name: that is dropped and created
+anew. A valid index is kept, so a migration that failed half way can be run again.
 
-The index of a partitioned table cannot be made concurrently as a whole. It is made without those of its partitions, in
-which state PostgreSQL calls it invalid; then each partition gets one concurrently, which is attached to it. With the
-last one it becomes valid.
+The index of a partitioned table cannot be created concurrently as a whole. It is created without the indexes of the
+partitions, and counts as invalid. Then an index is created concurrently on each partition, and attached to the table's
+index. With the last one, the table's index becomes valid.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class AddIndex(AddIndexConcurrently):
     """Operation of a migration that adds an index to a table while calls are being written to the table.
 
     The migration must have `atomic = False`. The operation waits until the transactions that are already writing to the
-    table have ended, but new ones may write meanwhile. If a run that failed has left an invalid index, that index is
-    made anew or, if the table is partitioned, completed.
+    table have ended, but new ones may write meanwhile. If a failed run has left an invalid index, the index is created
+    anew or, if the table is partitioned, completed.
     """
 
     def database_forwards(
@@ -52,7 +52,7 @@ class AddIndex(AddIndexConcurrently):
     def database_backwards(
         self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: ProjectState, to_state: ProjectState
     ) -> None:
-        """Removes the index; if the table is partitioned, under a lock, since there is no other way."""
+        """Removes the index. If the table is partitioned, this locks the table, since there is no other way."""
         model = from_state.apps.get_model(app_label, self.model_name)
         if _fetch(schema_editor, IS_PARTITIONED, model._meta.db_table) == [True]:
             schema_editor.remove_index(model, self.index)
@@ -83,7 +83,7 @@ class AddIndex(AddIndexConcurrently):
     ) -> str:
         """Returns the SQL that creates the index under the name `name` on `table`, such as a partition.
 
-        `table` is put into the SQL as it is: a name must be quoted already.
+        `table` is put into the SQL as it is, so it must be quoted already if necessary.
         """
         statement = self.index.create_sql(model, schema_editor, concurrently=concurrently)
         return statement.template % {**statement.parts, "table": table, "name": schema_editor.quote_name(name)}
@@ -98,7 +98,7 @@ def _needs_making(schema_editor: BaseDatabaseSchemaEditor, index: str) -> bool:
 
 
 def _fetch(schema_editor: BaseDatabaseSchemaEditor, query: str, *names: str) -> list[Any]:
-    """Runs a query with names as its parameters, and returns the value in each row; a row must have only one."""
+    """Runs a query with names as its parameters; returns the value in each row. A row must have only one value."""
     with schema_editor.connection.cursor() as cursor:
         cursor.execute(query, names)
         return [value for (value,) in cursor.fetchall()]

@@ -1,6 +1,7 @@
-"""Says in words what an error of the database means, for `/readyz` and the dashboard.
+"""Explains an error of the database in words, for `/readyz` and the dashboard.
 
-The words are fixed, because the error's own may have names of hosts, users and tables, and `/readyz` needs no key.
+The words are fixed texts, because an error's own words may contain names of hosts, users and tables, and anybody may
+read `/readyz`.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ OTHER = "the log says more"
 
 
 def words_of(error: BaseException) -> str:
-    """Returns the name of a database error and what it means, such as "OperationalError: it cannot be reached".
+    """Returns a database error's name and its meaning in words, such as "OperationalError: it cannot be reached".
 
-    `error` is an error of psycopg or psycopg_pool, or Django's error that psycopg's has caused.
+    `error` is an error of psycopg or psycopg_pool, or the error of Django that was caused by one.
     """
     causes = [error, error.__cause__]
     sqlstate = next((one.sqlstate for one in causes if isinstance(one, psycopg.Error) and one.sqlstate), "")

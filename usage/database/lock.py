@@ -1,11 +1,11 @@
-"""Owns the locks under which one process at a time, on all hosts, migrates the database or prunes the ledger.
+"""Locks under which only one process of all hosts at a time migrates the database or prunes the ledger.
 
 A lock is a transaction-level advisory lock in an open transaction, on a connection outside Django's pool:
 
-* The lock ends with its transaction, and so with the process that holds it. Behind a pooler in transaction mode a
-  session-level lock would stay on the pooler's connection instead, long after that process.
-* The transaction is READ COMMITTED and idle, so it holds no snapshot: `CREATE INDEX CONCURRENTLY` waits for every older
-  snapshot. For the same reason a process that waits for the lock polls, instead of waiting inside PostgreSQL.
+* The lock ends with its transaction, and so with the process that holds it. A session-level lock could outlive the
+  process, on the connection of a pooler in transaction mode.
+* The transaction is READ COMMITTED and idle, so it holds no snapshot, for whose end `CREATE INDEX CONCURRENTLY` would
+  wait. For the same reason, a process that waits for the lock polls instead of waiting inside PostgreSQL.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ TRY = "SELECT pg_try_advisory_xact_lock(%s)"
 def try_lock(number: int) -> Iterator[bool]:
     """Context manager that takes PostgreSQL's advisory lock `number` unless another process has it.
 
-    Yields whether the lock was taken. The block runs in either case; a lock that was taken is held until its end.
+    Yields whether the lock was taken. The block runs in either case. If the lock was taken, it is held until the block
+    ends.
 
     Raises:
         django.db.Error: the database cannot be reached.

@@ -1,10 +1,10 @@
-"""Reads and changes the partitions of a table that is partitioned by ranges of UUIDv7, beside readers and writers.
+"""Reads and changes the partitions of a table that is partitioned by ranges of UUIDv7, while others use the table.
 
-A UUIDv7 begins with its time, so a range of ids is a span of time. Rows of times that no partition has are in the
+A UUIDv7 begins with its time, so a range of ids is a span of time. Rows whose time is in no partition are in the
 default partition, whose name ends in `_default`.
 
-A change waits for a lock for `LOCK_TIMEOUT_MS` only, because whatever comes later waits behind it, and is tried again
-after a pause. Behind a transaction that reads the table for long, such as a dump, it fails.
+A change waits only `LOCK_TIMEOUT_MS` for a lock, because later statements wait behind it, and is tried again after a
+pause. It fails if a transaction, such as a dump, reads the table for a long time.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ T = TypeVar("T")
 
 
 class Partition(NamedTuple):
-    """A partition of a table: it has the rows whose ids were made from `start` until before `end`.
+    """A partition of a table, with the rows whose ids were made from `start` until just before `end`.
 
-    If `start` is None, it has all rows from before `end`.
+    If `start` is None, it has all rows before `end`.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Partition(NamedTuple):
 
 @dataclass(frozen=True)
 class RowCount:
-    """A number of rows, which was counted or is PostgreSQL's estimate."""
+    """A number of rows, either counted or estimated by PostgreSQL."""
 
     rows: int = 0
     is_estimate: bool = False
@@ -65,7 +65,7 @@ class RowCount:
 
 
 def partitions(table: str) -> list[Partition]:
-    """Returns the partitions of a table, the oldest first, without the default one; none if it is not partitioned."""
+    """Returns the partitions of a table, oldest first, without the default one; none if it is not partitioned."""
     with connection.cursor() as cursor:
         cursor.execute(READ, [table])
         rows: list[tuple[str, UUID | None, UUID]] = cursor.fetchall()
@@ -83,8 +83,8 @@ def has_rows(table: str) -> bool:
 def count_rows(cursor: CursorWrapper, table: str) -> RowCount:
     """Returns how many rows `table`, a table or a single partition, has.
 
-    Up to `MOST_COUNTED` rows are counted. To count millions takes as long as to read them, so of more rows the number
-    is the one with which PostgreSQL plans its queries.
+    Up to `MOST_COUNTED` rows are counted. Counting millions of rows takes as long as reading them, so for more rows,
+    PostgreSQL's own estimate is returned.
     """
     cursor.execute(f"SELECT count(*) FROM (SELECT FROM {table} LIMIT {MOST_COUNTED + 1}) AS counted")
     [(rows,)] = cursor.fetchall()
@@ -155,5 +155,5 @@ def change_tables(change: Callable[[CursorWrapper], T]) -> T:
 
 
 def is_locked(error: BaseException) -> bool:
-    """Returns whether a database error says that another transaction was in the way: a lock timeout or a deadlock."""
+    """Returns whether a database error was caused by another transaction in the way: a lock timeout or a deadlock."""
     return isinstance(error.__cause__, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected)

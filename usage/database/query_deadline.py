@@ -1,10 +1,9 @@
-"""Bounds the time that a page waits for the database: one limit for all of its queries, `limit_query_time`.
+"""Limits the time that a page waits for the database, with one limit for all of its queries: `limit_query_time`.
 
-Only the waiting counts. What a page does between its queries may take long on a busy machine (a login computes the
-digest of a password), and the database is not away for that. The limit holds for a query that is slow, for one that
-waits for a lock, and when PostgreSQL has stopped answering. A query that reaches it is cancelled, and its connection is
-closed. Queries outside `limit_query_time` have no limit here: the shipper, reservations and commands have time limits
-of their own.
+Only the waiting counts, since a page's other work may take long on a busy machine without any fault of the database (a
+login hashes a password). The limit holds for a slow query, for one that waits for a lock, and when PostgreSQL has
+stopped answering. A query that reaches the limit is cancelled, and its connection is closed. Queries outside
+`limit_query_time` have no limit here: the shipper, reservations and commands have time limits of their own.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ T = TypeVar("T")
 
 
 class Allowance:
-    """The time that a page's queries have left: the seconds that they together may still wait for the database."""
+    """The time that is left for a page's queries: the seconds that they may still wait for the database, together."""
 
     def __init__(self, seconds: float) -> None:
         self.left = seconds
@@ -37,7 +36,7 @@ _allowance: ContextVar[Allowance | None] = ContextVar("allowance", default=None)
 
 @contextmanager
 def limit_query_time(seconds: float | None = None) -> Iterator[None]:
-    """Context manager that limits how long all database queries in its block together may wait.
+    """Context manager that limits how long all database queries in its block may wait, together.
 
     The limit is `seconds`, by default `PAGE_SECONDS`. A query beyond it raises `OperationalError`.
     """

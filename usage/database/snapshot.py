@@ -1,4 +1,4 @@
-"""Reads several queries' data as they were at one moment: numbers of one page that add up, while calls are written."""
+"""Shows several queries the same moment of the database, so that a page's numbers add up while calls are written."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from django.db import connection, transaction
 def one_snapshot() -> Iterator[None]:
     """Context manager that runs its block in a transaction whose queries all see the same moment of the database.
 
-    Nothing can be written in that transaction. If a transaction has begun already, the block just runs in it, and its
-    queries see what that transaction sees.
+    The transaction is read-only. If a transaction has begun before, the block just runs in that one, and its queries
+    see the same data as that transaction.
     """
     if connection.in_atomic_block:
         yield

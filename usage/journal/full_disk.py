@@ -1,12 +1,12 @@
-"""What the journal does while the disk is full: new calls are refused, the ends of calls in flight kept in memory.
+"""Handles a full disk for the journal: new calls are refused, and ends of calls in flight are kept in memory.
 
-The disk is full when it has less free space than the reserve (`JOURNAL_RESERVE_BYTES`), no room for further files, or
-has refused a record, for whatever reason: no space, a quota, a disk that has become read-only. A call
-that has begun must get its row, so its end is kept and tried again each second. A call that has not begun is refused,
-and its row is dropped and only counted, since there may be many of them and they cost nothing.
+The disk counts as full if it has less free space than the reserve (`JOURNAL_RESERVE_BYTES`) or no room for further
+files, or if it has refused a record for whatever reason: no space, a quota, a disk that has become read-only. A call
+that has begun must get its row, so its end is kept and tried again each second. A call that has not begun is refused.
+Its row is dropped and only counted, since there may be many such calls, and they cost nothing.
 
-Elsewhere a full disk stops no call: `proxyapi.object_owners` then knows the owners of new objects in memory only, until
-the calls' rows have them.
+In other places a full disk stops no call: `proxyapi.object_owners` then keeps the owners of new objects in memory,
+until the calls' rows are stored.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MOST_NAMED = 20  # request ids in one line of the log
 
 
 class JournalFull(Exception):
-    """Error: the disk is too full to promise that a new call will be in the ledger, so the call must be refused."""
+    """Error: the disk is too full to guarantee that a new call will be in the ledger, so the call must be refused."""
 
 
 class FullDisk:
@@ -48,7 +48,7 @@ class FullDisk:
         return bool(self._kept)
 
     def keep(self, request_id: str, line: bytes) -> None:
-        """Keeps the end record of a call in memory, because the disk did not take it; sets `is_full`."""
+        """Keeps the end record of a call in memory, because the disk has refused the record; sets `is_full`."""
         self.is_full = True
         self._kept[request_id] = line
 
@@ -57,9 +57,9 @@ class FullDisk:
         self._dropped += 1
 
     def write_kept(self) -> Iterator[str]:
-        """Writes the end records that wait in memory, until the disk refuses one; yields their request ids.
+        """Writes the end records that wait in memory, until the disk refuses one; yields the request id of each.
 
-        Each is written, and then no longer kept, when the generator is asked for its id.
+        A record is written, and removed from memory, when the generator is asked for its id.
         """
         for request_id, line in list(self._kept.items()):
             if not self._write(line):
@@ -70,8 +70,8 @@ class FullDisk:
     def check(self) -> Iterator[str]:
         """Writes the end records that wait in memory; yields the request id of each written one.
 
-        At the generator's end, it decides whether new calls are refused (`is_full`): if the disk has too little space,
-        or still refuses records.
+        At its end, the generator sets `is_full`: new calls are refused if the disk has too little space, or still
+        refuses records.
         """
         disk = os.statvfs(self._directory)
         lacks_files = disk.f_files > 0 and disk.f_favail < LEAST_FILES  # some file systems count no files

@@ -1,8 +1,8 @@
-"""The form of a journal record: CRC32 of what follows, CRC32 of the request id, JSON, newline.
+"""The form of a journal record: CRC32 of the rest of the line, CRC32 of the request id, JSON, newline.
 
-The CRCs are in hex, with a space after each. JSON escapes newlines, so only the end of a record is a newline. Reading
-never raises: an unfinished line at the end is left for later, a damaged line is returned as it is. The second CRC shows
-whether the request id in a damaged record is still right.
+The CRCs (checksums) are in hex, with a space after each. JSON escapes newlines, so a newline is always the end of a
+record. Reading never raises an error: an unfinished line at the end is left for later, and a damaged line is returned
+as it is. The second CRC shows whether the request id in a damaged record is still right.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def frame(record: Mapping[str, object]) -> bytes:
 def scan(data: bytes) -> Scan:
     """Parses the journal lines in `data`, which must begin at the start of a line, and returns them as a `Scan`.
 
-    * Damaged lines are in `damaged`. If a damaged line ends with a whole record, this one is in `records`.
+    * Damaged lines are in `damaged`. If a damaged line ends with a whole record, that record is in `records`.
     * Lines of a newer format version are in `newer`.
     * An unfinished last line is left out.
     """

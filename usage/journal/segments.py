@@ -1,7 +1,7 @@
-"""Finds and reads the segments of journals, those of living writers and those that dead ones have left.
+"""Finds and reads the files (segments) of journals, both of living writers (processes) and of dead ones.
 
-A writer is dead when its `<writer>.lock` can be locked. Of a living writer all segments but the last are closed: they
-do not grow any more. Of a dead one all are, and whoever holds its lock may delete them.
+A writer is dead if its `<writer>.lock` can be locked. All segments of a living writer except the last one are closed:
+they do not grow any more. All segments of a dead writer are closed, and whoever holds its lock may delete them.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ READ_BYTES = 8 * 1024 * 1024  # with bodies kept, about as many calls as are del
 def read_from(path: Path, offset: int, limit: int | None = None) -> Scan:
     """Reads the next few MiB of a journal file, from byte `offset` on; returns their whole records and damaged lines.
 
-    * With `limit`, the file has been written up to this position. If no whole record comes before it, the bytes up to
-      there count as damaged.
-    * Without `limit`, an unfinished last record is left out: the file is still being written.
+    * With `limit`, the file is complete up to this position. If no whole record comes before it, the bytes up to
+      this position count as damaged.
+    * Without `limit`, an unfinished last record is left out, since the file is still being written.
     """
     size = READ_BYTES
     while True:
@@ -64,7 +64,7 @@ def segments_of(directory: Path, writer: str) -> list[Path]:
 def waiting_bytes(directory: Path, shipped: Mapping[str, int]) -> int:
     """Returns how many bytes of the journal files in `directory` are not in the database yet.
 
-    `shipped` has the number of bytes in the database, by the name of the file.
+    `shipped` has, by the file's name, the number of bytes that are in the database.
     """
     waiting = 0
     with suppress(FileNotFoundError):
@@ -76,11 +76,11 @@ def waiting_bytes(directory: Path, shipped: Mapping[str, int]) -> int:
 
 
 def copy_all(directory: Path, chunk_bytes: int) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Yields the name and the content, in chunks, of each file of all journals, while they are written and shipped.
+    """Yields each file of all journals, as its name and its content in chunks, while they are written and shipped.
 
-    The files of undelivered records, such as dead letters, come last. Each content must be read before the next file is
-    asked for. Every record that was written before the first file was yielded is in one of the files, or in the
-    database before the last file is yielded.
+    The files of undelivered records, such as dead letters, come last. Each file's content must be read before the next
+    file is requested. Every record that was written before this function began is in one of the files, or in the
+    database by the time the last file is yielded.
     """
     for patterns in (("*.journal",), ("*.log", "*.retried")):
         # A file that vanishes before it is opened has been delivered. The begin records of its open calls were copied
@@ -96,7 +96,7 @@ def copy_all(directory: Path, chunk_bytes: int) -> Iterator[tuple[str, Iterator[
 
 
 def is_alive(directory: Path, writer: str) -> bool:
-    """Returns whether the process with the id `writer` is alive: whether its lock file is locked.
+    """Returns whether the process with the id `writer` is alive, which is so if its lock file is locked.
 
     Returns False if the lock file is missing or cannot be opened.
     """
@@ -128,10 +128,10 @@ def is_locked(path: Path) -> bool:
 
 @contextmanager
 def adopted(directory: Path, writer: str) -> Iterator[list[Path]]:
-    """Context manager that locks the journal of a dead process, and yields the paths of its files, the oldest first.
+    """Context manager that locks a dead process's journal, and yields the paths of its files, the oldest first.
 
-    Yields an empty list if the process is alive, or another one has locked its journal. At the end, the lock file is
-    deleted if all journal files are gone.
+    Yields an empty list if the process is alive, or if another process has locked its journal. At the end, the lock
+    file is deleted if all journal files are gone.
     """
     lock = directory / f"{writer}.lock"
     try:

@@ -1,7 +1,8 @@
-"""The files beside the journal with lines that could not be delivered: dead letters, damaged, pruned and newer records.
+"""The files beside the journal for records that could not be delivered: refused (dead letters), damaged, pruned, newer.
 
-A line is in its file whole and on the disk, or not at all: its sender then deletes it elsewhere. Several processes
-append; each holds the lock of the directory while it does. After a line that a crash has cut off, a new line begins.
+A line is in its file whole and synced to the disk, or not at all, because it is then deleted elsewhere. Several
+processes append lines; each holds the lock of the directory meanwhile. After a line that a crash has cut off, a new
+line begins.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ def append(path: Path, lines: Iterable[bytes]) -> None:
 def begin_retry(directory: Path, name: str = DEAD_LETTERS, retried_name: str = RETRIED) -> Path:
     """Renames a file of undelivered lines, by default the dead letters, to try them again; returns the new path.
 
-    Nothing is renamed if the new name exists already: a replay that was killed has left it. If there are no such lines,
-    there may be no file at the returned path.
+    If the new name exists already, nothing is renamed, since a replay that was killed has left that file. If there are
+    no undelivered lines, there may be no file at the returned path.
     """
     kept, retried = directory / name, directory / retried_name
     if kept.exists() and not retried.exists():
@@ -65,9 +66,9 @@ def begin_retry(directory: Path, name: str = DEAD_LETTERS, retried_name: str = R
 
 
 def read_letter(line: bytes) -> CallRecord | None:
-    """Parses a line of the dead-letter file, and returns the refused row of a call; None if the line has none.
+    """Parses a line of the dead-letter file, and returns the refused row of a call in it; None if it has none.
 
-    A line that was torn by a crash, for example, has none.
+    For example, a line that was cut off by a crash has none.
     """
     try:
         letter = orjson.loads(line)

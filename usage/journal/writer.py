@@ -1,9 +1,9 @@
-"""Writes a process's journal: append-only segments in one directory, with one writer each.
+"""Writes a process's journal: append-only files (segments) in one directory, each written by one process.
 
-Invariants: a record is one `os.write`, written whole or not at all. `begin` fails with `JournalFull` while less disk is
-free than the reserve. `end` never fails: a line that the disk refuses is kept in memory and tried again
-(`usage.journal.full_disk`). A segment gets its name when it has the begin records of all open calls; from then on the
-one before it is closed, and whoever ships the journal may delete that one. The writer locks `<writer>.lock` for its
+Invariants: a record is one `os.write`, written whole or not at all. `begin` fails with `JournalFull` while less disk
+space than the reserve is free. `end` never fails: a line that the disk refuses is kept in memory and tried again
+(`usage.journal.full_disk`). A new segment gets its name when it has the begin records of all open calls. From then on
+the segment before it is closed, and the shipper may delete that one. The writer holds a lock on `<writer>.lock` for its
 life, so whoever gets that lock knows that the writer is dead (`usage.journal.segments`).
 """
 
@@ -104,7 +104,7 @@ class Journal:
             self._rotate_if_large()
 
     def end(self, request_id: str, record: CallRecord) -> None:
-        """Writes the row of an ended call to the journal; keeps the row in memory if the disk does not take it.
+        """Writes the row of an ended call to the journal; keeps the row in memory if the disk refuses it.
 
         While the disk is full, the rows of refused calls are dropped, and only their number is logged later.
         """
@@ -125,7 +125,7 @@ class Journal:
     async def wait_until_durable(self) -> None:
         """Waits until all journal records so far are synced to the disk, if the journal's `sync` mode is `always`.
 
-        In the other modes it returns at once. An error of the disk is logged, and ends the wait.
+        In other `sync` modes it returns at once. An error of the disk is logged, and ends the wait.
         """
         if self._sync != "always" or self._stopping:
             return
@@ -147,8 +147,8 @@ class Journal:
     def close(self) -> None:
         """Writes the end records that wait in memory, syncs and closes the journal, and unlocks it.
 
-        Logs the records that the disk still refuses, which are lost. A shipper may then write the rest of the journal
-        to the database, and delete it.
+        Records that the disk still refuses are lost, and logged. A shipper may then write the rest of the journal to
+        the database, and delete the journal.
         """
         self._stopping = True
         self._sync_wanted.set()
@@ -196,7 +196,7 @@ class Journal:
         """Creates the next journal file, which begins with copies of the begin records of all open calls.
 
         Raises:
-            OSError: the disk does not take the file; the current one stays in use.
+            OSError: the disk refuses the file; the current one stays in use.
         """
         # The file before may be deleted as soon as the new one has its name.
         carried = b"".join(self._open_begins.values())

@@ -1,16 +1,16 @@
 """Counts the usage of a stored response once, although many rows may state it.
 
-One row counts a response's usage (`CountedResponse` names it): the first row that states the usage exactly and, as long
-as there is none, the first that estimates it. Once a row states it exactly, that row counts instead, and the estimate
-is removed from the row that had it and from the sums. All other rows of the response cost nothing. The result is the
-same in whatever order, in however many batches and by whichever processes the rows are written. There is one exception:
-a row of a call that has read a stored chat completion replaces an estimate only if the estimate was written before.
+For each response, one row is billed (`CountedResponse` names it): the first row that states the usage exactly or, as
+long as there is none, the first row that estimates it. When a row states the usage exactly, the estimate is removed
+from the older row and from the sums. All other rows of the response cost nothing. The result does not depend on the
+order, the batches or the processes in which the rows are written. There is one exception: a row of a call that has read
+a stored chat completion replaces an estimate only if the estimate was written before.
 
-A row of a call that has read the response, and counts its usage, also gets the team, owner and labels of the call that
-created it, unless that call's row is written later: the dollars are for what that call was for.
+If the billed row is of a call that has only read the response, it gets the team, owner and labels of the call that
+created it, for whose purpose the dollars were spent (unless that call's row is written later).
 
-The usage of a call that creates a response is never counted by an older row: that row is about another response. Some
-servers give all their responses the same id.
+A row that is older than the call that created a response is never billed for it: that row is about another response,
+since some servers give all their responses the same id.
 
 A response that has not ended has a row in `PendingResponse` until the gateway has learnt its usage by polling
 (`usage.journal_shipping.pending_responses`). All of this is written in the transaction that writes the rows of the
@@ -64,7 +64,7 @@ TAKE_OVER = """
 
 
 class Settled(NamedTuple):
-    """The decision which rows are billed for responses' usage: the rows to write, and the older estimates to remove.
+    """The decision which rows are billed for the usage of responses: the rows to write, and older estimates to remove.
 
     `replaced` maps the request id of each older row, whose estimate must be removed from the table, to the request id
     of the row that states the same usage exactly.
@@ -75,7 +75,7 @@ class Settled(NamedTuple):
 
 
 def settle_responses(rows: Iterable[CallRecord]) -> Settled:
-    """Chooses which row of each response is billed, and takes counts and cost out of the response's other rows.
+    """Chooses which row of each response is billed, and removes counts and cost from the response's other rows.
 
     Also begins the polling of unfinished responses, and ends that of ended ones. Returns the rows to write, and the
     older rows whose estimates must be removed. Call this in the transaction that writes the rows.
@@ -120,7 +120,7 @@ def _ids_by_response(rows: Iterable[CallRecord]) -> dict[str, str]:
 
 
 def _claim(stated: dict[str, str]) -> dict[str, str]:
-    """Enters in the table `CountedResponse` which row is billed for each response; earlier entries stay.
+    """Stores in the table `CountedResponse` which row is billed for each response; earlier entries stay.
 
     `stated` maps response ids to request ids. Returns a map of the same form with the entries of the table.
     """
@@ -148,12 +148,12 @@ def _owners(response_ids: Iterable[str]) -> dict[str, str]:
 def _replace_estimates(
     exact: dict[str, str], owners: dict[str, str], rows: Sequence[CallRecord], makers: dict[str, CallRecord]
 ) -> dict[str, str]:
-    """Makes new rows with exact usage the billed ones, instead of older rows with an estimate of the same response.
+    """Bills new rows with exact usage instead of older rows that estimate the usage of the same response.
 
-    This changes the table `CountedResponse` and `owners`; the estimates themselves stay, for the caller to remove.
-    `exact` and `owners` map response ids to request ids: of the rows with exact usage, and of the rows billed so far.
-    The labels of older rows whose calls have created a response are added to `makers`, by the response's id.
-    Returns a map from the request ids of older rows to those of the new rows.
+    Changes the table `CountedResponse` and `owners`; the caller must remove the estimates themselves. `exact` and
+    `owners` map response ids to request ids: of the rows with exact usage, and of the rows billed so far. The labels of
+    older rows whose calls have created a response are added to `makers`, by the response's id. Returns a map from the
+    request ids of older rows to those of the new rows.
     """
     read_again = {row["response_id"] for row in rows if row.get("response_id") in exact and not _is_creation(row)}
     wanted = {key: value for key, value in exact.items() if key in read_again or owners.get(key) != value}
@@ -191,7 +191,7 @@ def _is_creation(row: CallRecord) -> bool:
 
 
 def _has_unshared_usage(row: CallRecord) -> bool:
-    """Returns whether the usage in a call's row belongs to this row alone, so that no other row must be compared.
+    """Returns whether the usage in a call's row belongs to this row only, so that no other row must be compared.
 
     Rows share their usage, for example, if one call creates a response and another reads it.
     """
@@ -234,7 +234,7 @@ def _has_ended_without_usage(row: CallRecord) -> bool:
 
 
 def _has_exact_usage(row: CallRecord) -> bool:
-    """Returns whether a row has the usage that upstream has stated."""
+    """Returns whether a row has exact usage, that is usage stated by upstream."""
     # An answer that was too long to be parsed has upstream's token counts, but no usage object.
     is_counted = row.get("usage_source") == UsageSource.EXACT and row.get("response_status") not in UNFINISHED_STATUSES
     return _is_final(row) and (row.get("usage") is not None or is_counted)
@@ -261,7 +261,7 @@ def _is_provisional(row: CallRecord) -> bool:
 
 
 def _is_pending(row: CallRecord) -> bool:
-    """Returns whether the response of a call is unfinished, and the gateway may poll it."""
+    """Returns whether the response of a call is unfinished, and may be polled by the gateway."""
     is_unfinished = row.get("response_id") and row.get("response_status") in UNFINISHED_STATUSES
     return bool(is_unfinished and row.get("pollable") and not _states_usage(row))
 
@@ -277,7 +277,7 @@ def _is_stored_completion(row: CallRecord) -> bool:
 
 
 def _with_its_share(row: CallRecord, owners: dict[str, str]) -> CallRecord:
-    """Returns a call's row as it must be written: without counts and cost if another row is billed for its response.
+    """Returns a call's row to be written: without counts and cost if another row is billed for its response.
 
     `owners` maps response ids to the request ids of the billed rows. A row that is not billed costs $0; it keeps
     upstream's usage object in the column `usage`.

@@ -1,10 +1,10 @@
-"""Delivers journal records to PostgreSQL, and sets aside those that cannot be delivered.
+"""Writes journal records to PostgreSQL, and sets aside in files those that cannot be written.
 
-An outage of the database is waited out as long as the process lives. A row that the database refuses is found by
-halving its batch; it is kept in the dead-letter file, and a stub takes its place in the table. A damaged line, and a
-record of a newer version of this code, are appended to a file each, and the call that they name gets a row
-`interrupted`. Records of a dead process that are older than the newest pruned (deleted) row are appended to a file,
-too, and not delivered: their journal was restored from a backup, and the sums have counted their calls.
+If the database is away, delivery waits until it is back. A row that the database refuses is found by halving its batch;
+it is stored in the dead-letter file, and a shortened row (a stub) takes its place in the table. Damaged lines, and
+records of a newer version of this code, are each appended to a file, and the calls in them get a row `interrupted`.
+Records of a dead process that are older than the newest pruned (deleted) row are appended to a file, too, and not
+delivered: their journal was restored from a backup, and the sums already include their calls.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ POISON = (DataError, IntegrityError, ValueError, TypeError, LookupError, Arithme
 
 
 class GaveUp(Exception):
-    """Error: the database could not be reached before the deadline, so not all records were written to it.
+    """Error: the database could not be reached before the deadline, so some records were not written to it.
 
-    The records that are not in the database yet stay in the journal.
+    These records stay in the journal.
     """
 
 
 class Delivery:
     """The writer of calls' records to the database: prices them, and sets aside in files what cannot be written.
 
-    One thread uses it. While the database cannot be reached, each write is tried again until `deadline`. The deadline
-    is in seconds of `time.monotonic()`; None means that there is none.
+    Only one thread may use it. While the database cannot be reached, each write is tried again until `deadline`, in
+    seconds of `time.monotonic()`; None means without end.
     """
 
     def __init__(self, directory: Path, deadline: float | None = None) -> None:
@@ -83,7 +83,7 @@ class Delivery:
             self._deliver(rows[start : start + BATCH_SIZE])
 
     def refresh_prices(self) -> None:
-        """Reads the administrator's prices from the database and the price list from its file, unless done lately.
+        """Reads the administrator's prices from the database and the price list from its file, unless read lately.
 
         Errors of the database are ignored. The first price list is loaded with the first call, not here.
         """
@@ -100,9 +100,9 @@ class Delivery:
 
     @property
     def database_fault(self) -> str:
-        """The present error of writes to the database, such as "OperationalError: it cannot be reached"; else empty.
+        """The error with which writes to the database fail now, or empty: "OperationalError: it cannot be reached".
 
-        Without an error, it is `NO_ANSWER` while a statement has had no answer for `SILENCE_SECONDS`.
+        If there is no error, but a statement has had no answer for `SILENCE_SECONDS`, it is `NO_ANSWER`.
         """
         asked_at = self._asked_at
         silent = asked_at is not None and time.monotonic() - asked_at > SILENCE_SECONDS
@@ -111,7 +111,7 @@ class Delivery:
     def set_aside(self, damaged: Sequence[bytes]) -> list[CallRecord]:
         """Appends unreadable journal lines to the file `damaged.log`, logs and counts them.
 
-        Returns a row with the outcome `interrupted` for each request id that the lines still show.
+        Returns a row with the outcome `interrupted` for each request id that can still be read in the lines.
         """
         if not damaged:
             return []
@@ -154,7 +154,7 @@ class Delivery:
     def load_pruned(self) -> None:
         """Reads from the database which calls' rows were deleted for their age, for use by `without_pruned`.
 
-        Call this method before a dead process's journal is delivered: its calls may be that old.
+        Call this method before a dead process's journal is delivered, because its calls may be that old.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.
@@ -164,7 +164,7 @@ class Delivery:
     def without_pruned(self, rows: Sequence[CallRecord]) -> list[CallRecord]:
         """Returns the rows, except those of calls whose rows were deleted for their age. Call `load_pruned` before.
 
-        The left-out rows are appended to the file `pruned.log`: the sums count their calls already.
+        The left-out rows are appended to the file `pruned.log`; the sums already include their calls.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.
@@ -188,7 +188,7 @@ class Delivery:
         return [row for row in rows if row["request_id"] not in pruned]
 
     def _ask_for_pruned(self) -> None:
-        """Reads from the database below which request id all rows were pruned; stores the id for `without_pruned`."""
+        """Reads the request id below which all rows were pruned from the database; stores it for `without_pruned`."""
         end = pruned_ids_end()
         self._pruned_end = str(end) if end else ""
 
@@ -197,7 +197,7 @@ class Delivery:
         self._pruned_hours = hours_with_pruned_calls(hours)
 
     def _deliver(self, rows: Sequence[CallRecord]) -> None:
-        """Prices one batch of rows and writes it in one transaction; bisects a batch that the database refuses."""
+        """Prices one batch of rows and writes it in one transaction; if the database refuses the batch, bisects it."""
         try:
             self._when_database_is_there(lambda: write_rows(self.pricer.priced(rows)))
         except POISON as error:
@@ -208,8 +208,8 @@ class Delivery:
     def _bisect(self, rows: Sequence[CallRecord], error: Exception) -> None:
         """Delivers a batch that the database has refused with `error`: each half by itself, down to single rows.
 
-        A refused single row goes to the dead-letter file, and a stub (a shortened row) is delivered instead. A refused
-        stub is replaced by a smaller one; the smallest one is given up, and only logged.
+        A single row that is refused goes to the dead-letter file, and a stub (a shortened row) is delivered instead. A
+        refused stub is replaced by a smaller one; if the smallest stub is refused, it is only logged.
         """
         if len(rows) > 1:
             middle = len(rows) // 2
@@ -234,11 +234,11 @@ class Delivery:
     def _when_database_is_there(self, write: Callable[[], object]) -> None:
         """Calls `write` until it succeeds, with growing pauses while the database cannot be reached.
 
-        `database_error` has the reason meanwhile. Setting the event `hurry` ends a pause.
+        Meanwhile `database_error` has the reason. Setting the event `hurry` ends a pause.
 
         Raises:
             GaveUp: the next attempt would be after the deadline.
-            Exception: one of `POISON`: the data are at fault.
+            Exception: one of the types in `POISON`, which mean that the data are at fault.
         """
         backoff = FIRST_BACKOFF
         while True:
@@ -269,9 +269,9 @@ class Delivery:
 
 
 def _is_limit(error: Error) -> bool:
-    """Returns whether a row is beyond a limit of PostgreSQL, such as a key too long for an index.
+    """Returns whether an error says that a row exceeds a limit of PostgreSQL, such as a key too long for an index.
 
-    For Django, this is an operational error, as an outage is; but it would stay for ever.
+    For Django, this is an operational error like an outage, but it would never pass.
     """
     cause = error.__cause__
     return isinstance(cause, psycopg.Error) and (cause.sqlstate or "").startswith("54")

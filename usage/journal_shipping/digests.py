@@ -1,10 +1,10 @@
-"""The digest of a row, by which `ledger verify` notices that somebody changed the row after it was written.
+"""The digest of a row, by which `ledger verify` detects that somebody changed the row after it was written.
 
-PostgreSQL computes the digest when it writes a row and when it verifies one, from the same stored values. It covers a
-fixed list of columns, and the list has a version. A new column comes in a new version at the end of `VERSIONS`: from
-then on rows are written with its digest, while older rows, and those that older code still writes, keep the digest of
-their version, which stays valid. No column says which version that is: a row counts as unchanged if its digest fits by
-any version, and the digest of a row that was changed fits by none.
+PostgreSQL computes the digest from the stored values, both when it writes a row and when it verifies one. The digest
+covers a fixed list of columns, and the list has a version. A new column needs a new version at the end of `VERSIONS`;
+later rows get its digest. Older rows, and rows that older code still writes, have the digest of an older version, which
+stays valid. No column states a row's version: a row counts as unchanged if its digest is right by any version, and as
+changed if by none.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ class DigestVersion(NamedTuple):
     """One version of the row digest, which shows whether a call's row was changed after it was written.
 
     `columns` are the columns, in order, from which the digest is computed. A boolean column in `marks` changes the
-    digest only of rows where that column is true. So rows written before the column existed, where it is false, keep
-    their digest.
+    digest only where it is true. So rows from before that column, in which it is false, keep their digest.
     """
 
     columns: tuple[str, ...]
@@ -49,10 +48,10 @@ def digest_sql(version: DigestVersion) -> str:
 
 
 def is_unchanged_sql(versions: Sequence[DigestVersion]) -> str:
-    """Returns an SQL condition that is true for rows of calls that nobody has changed since they were written.
+    """Returns an SQL condition that is true for calls' rows that nobody has changed since they were written.
 
-    The condition compares the stored digest of a row with digests of its present values, one for each of `versions`.
-    The newest is compared first: most rows have it, and PostgreSQL then computes no other.
+    The condition compares a row's stored digest with digests of its present values, one for each of `versions`. The
+    newest version comes first, since most rows have it, and PostgreSQL then computes no other digest.
     """
     return f"({' OR '.join(f'digest = {digest_sql(version)}' for version in reversed(versions))})"
 

@@ -1,4 +1,4 @@
-"""Files the cost of a response under the team, owner and labels of the call that created it, whoever has read it."""
+"""Assigns the cost of a response to the team, owner and labels of the call that created it, even if others read it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from usage.call_record import CallRecord
 
 
 def with_labels_of(maker: CallRecord, row: CallRecord) -> CallRecord:
-    """Returns the row of a call that has read a response, with the labels of the call that created it, `maker`.
+    """Returns the row of a call that has read a response, with the labels of the call that created the response.
 
-    These are the team and the owner, and the end user, the session and the tags where the row has none. A tag of the
-    row with the same name stays.
+    `maker` has the labels: the team and owner replace those of the row; the end user, the session and the tags are
+    added if the row has none. A tag of the row with the same name stays.
     """
     tags = row.get("tags") or []
     names = {tag.partition("=")[0] for tag in tags}

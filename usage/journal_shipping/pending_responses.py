@@ -1,10 +1,10 @@
-"""The responses that have not ended as far as the ledger knows, until the gateway has asked upstream about them.
+"""The pending responses: background responses of which the ledger does not know yet that they have ended.
 
-Usage that upstream will never state is not free: the call that has made the response then gets what is supposed of it
-(`usage.answers.estimate_rules`), as an estimate. If the exact usage is stated later after all, it replaces the estimate
+Usage that upstream will never state is not free: the call that has created the response then gets an estimate
+(`usage.answers.estimate_rules`). If the exact usage is stated later after all, it replaces the estimate
 (`usage.journal_shipping.background_cost`). The reservation of the call's budget ends in the same transaction.
 
-Transactions lock rows of `PendingResponse` first, in the order of their ids, and everything else of these responses
+Transactions lock rows of `PendingResponse` first, in the order of their ids, and all other rows about these responses
 afterwards, so that they never deadlock.
 """
 
@@ -46,7 +46,7 @@ UPDATE_DIGEST = f"UPDATE usage_request SET digest = {DIGEST} WHERE request_id = 
 
 
 class Written(NamedTuple):
-    """A change of one call's row in the table, whose usage was replaced: the row before, and the row after."""
+    """A change of one call's row in the table, in which the usage was replaced: the row before, and the row after."""
 
     before: list[SummedRow]
     after: list[SummedRow]
@@ -55,7 +55,7 @@ class Written(NamedTuple):
 def remember_pending(rows: Sequence[CallRecord]) -> None:
     """Stores the unfinished responses of calls in the table `PendingResponse`, so that the gateway polls them.
 
-    Each of the rows names one response. Responses that are in the table already stay as they are.
+    Each of the rows names one response. If a response is in the table already, its entry stays as it is.
     """
     # In one order: two hosts that insert the same responses in different ones would wait for each other.
     pending = [
@@ -84,8 +84,8 @@ def settle_pending(pending: QuerySet[PendingResponse]) -> None:
 def forget_pending(response: PendingResponse, *, is_gone: bool = False, has_ended: bool = False) -> None:
     """Ends the polling of a background response that has stated no exact usage, and counts an estimate instead.
 
-    The reservation of its call is deleted. `has_ended` says that upstream has reported the response's end, and
-    `is_gone` that upstream no longer has the response.
+    Also deletes the reservation of the response's call. `has_ended` says that upstream has reported the response's end,
+    and `is_gone` that upstream no longer has the response.
     """
     with transaction.atomic():
         # Nobody knows whether upstream went on with a response after its deletion.
@@ -99,10 +99,10 @@ def forget_pending(response: PendingResponse, *, is_gone: bool = False, has_ende
 
 
 def suppose_usage(response: PendingResponse) -> None:
-    """Counts the stored estimate of a background response's usage, because upstream refuses to state the status.
+    """Counts the stored estimate of a background response's usage, because upstream refuses to answer polls for it.
 
     The response is still polled, but later. If the call has a budget reservation, all reserved usage counts, and the
-    reservation is deleted. Otherwise an estimate that the call's row already has stays.
+    reservation is deleted. Otherwise, if the call's row already has an estimate, that stays.
     """
     with transaction.atomic():
         is_reserved = _is_reserved(response)
@@ -115,10 +115,10 @@ def suppose_usage(response: PendingResponse) -> None:
 
 
 def suppose_unasked(limit: int) -> int:
-    """Counts estimates of the usage of unfinished responses, for use while the polling of responses is switched off.
+    """Counts estimates of the usage of unfinished responses; used while the polling of responses is switched off.
 
-    These are responses of unknown usage that have a reservation, or are older than `UNASKED_AFTER`. At most `limit` get
-    an estimate; returns how many. Besides, at most `limit` responses of more than 30 days are given up
+    Responses of unknown usage get an estimate if they have a reservation, or are older than `UNASKED_AFTER`; at most
+    `limit` in one call. Returns how many. Also gives up at most `limit` responses of more than 30 days
     (`forget_pending`). Exact usage that upstream states later, to a caller or to a poll, replaces the estimate.
     """
     # Otherwise pages would show "counted when it ends" for ever: without polls nobody learns of the end.
@@ -139,7 +139,7 @@ def _is_reserved(response: PendingResponse) -> bool:
 
 
 def lease_pending(limit: int) -> list[PendingResponse]:
-    """Returns at most `limit` background responses for this process to poll; no other process gets them for a minute.
+    """Claims at most `limit` background responses for this process to poll; for a minute, no other process gets them.
 
     Responses older than 30 days are not polled any more: an estimate of their usage is counted.
     """
@@ -165,10 +165,10 @@ def _count_supposed(response: PendingResponse, *, is_whole: bool, is_raised: boo
     """Writes the stored estimate of a background response's usage to its call's row and to the sums.
 
     * Unknown usage in the row is replaced; exact usage stays.
-    * An estimate in the row stays or, with `is_raised`, is raised to the stored estimate.
-    * With `is_whole`, all of the stored estimate counts; otherwise what a model can output in the time so far.
+    * An estimate in the row stays; with `is_raised`, it is raised to the stored estimate.
+    * With `is_whole`, all of the stored estimate counts; otherwise only as much as a model can output in this time.
 
-    Returns the changes, which the caller must count in the metrics after the transaction.
+    Returns the changes; the caller must count them in the metrics after the transaction.
     """
     # Nothing is written if the response is no longer pending, or another row is billed for it.
     if not PendingResponse.objects.select_for_update().filter(pk=response.pk).exists():
@@ -195,8 +195,8 @@ def _count_supposed(response: PendingResponse, *, is_whole: bool, is_raised: boo
 def _with_supposed(row: CallRecord, response: PendingResponse, *, is_whole: bool) -> CallRecord:
     """Returns a call's row with the estimated usage of its background response, and the cost of this usage.
 
-    With `is_whole`, all of the stored estimate counts; otherwise only what a model can have output until now. Counts in
-    the row that are higher stay.
+    With `is_whole`, all of the stored estimate counts; otherwise only as much output as a model can have made until
+    now. Higher counts in the row stay.
     """
     if is_whole and response.supposed is not None:
         supposed: SupposedUsage = response.supposed
@@ -210,10 +210,10 @@ def _with_supposed(row: CallRecord, response: PendingResponse, *, is_whole: bool
 def supposed_by(
     response: PendingResponse, began: datetime | None, request_bytes: int, moment: datetime
 ) -> SupposedUsage:
-    """Returns the usage that a background response can have had up to `moment`: its stored estimate, limited by time.
+    """Returns the most usage that a background response can have had up to `moment`: its estimate, limited by time.
 
-    The time runs from `began`, or from when the gateway stored the response, if that was earlier. Without a stored
-    estimate, the input is estimated from `request_bytes`, the size of the request.
+    The time counts from `began`, or from the moment at which the gateway stored the response, if that was earlier. If
+    there is no stored estimate, the input is estimated from `request_bytes`, the size of the request.
     """
     if response.supposed is None:  # written by code of before
         return {"input_tokens": tokens_of_text(request_bytes), "output_tokens": 0}
@@ -224,7 +224,7 @@ def supposed_by(
 def _write_usage(row: CallRecord) -> Written:
     """Writes the usage and cost in `row` to the call's row in the table, and corrects the sums.
 
-    Returns the table's row as it was before, and as it is now.
+    Returns the table's row as it was before and as it is now.
     """
     request_id = row["request_id"]
     known = {name: row.get(name) for name in ("request_id", *SET_COLUMNS)}

@@ -1,8 +1,9 @@
-"""Writes finished calls into the tables, a batch in one transaction: rows, bodies, sums, failures, stored objects.
+"""Writes ended calls into the tables, a batch in one transaction: rows, bodies, sums, failures, stored objects.
 
 Each call is counted exactly once: a row's primary key is its request id, and sums are added only from rows that this
-transaction really inserted. A more complete row of a call (`RANK`) replaces a less complete one, whose numbers are
-subtracted from the sums. What the calls have used is taken off leases of budgets (`usage.money.spent_and_reserved`).
+transaction really inserted. A more complete row of a call (`_rank`) replaces a less complete one, whose numbers are
+subtracted from the sums. The dollars that the calls have used are subtracted from the leases of budgets
+(`usage.money.spent_and_reserved`).
 """
 
 from __future__ import annotations
@@ -71,11 +72,11 @@ DELETE_BODIES = "DELETE FROM usage_requestbody WHERE request_id = ANY(%s::uuid[]
 
 
 def write_rows(rows: Sequence[CallRecord]) -> int:
-    """Writes the rows of calls, their bodies and all that follows from them to the database, in one transaction.
+    """Writes the rows of calls, their bodies and all data derived from them to the database, in one transaction.
 
-    That is: the sums, the stored objects, the responses to poll, and what the calls have used of budget leases.
-    Afterwards their tokens and dollars are counted for `/metrics`. Of two rows of the same call, the more complete one
-    is kept. Returns how many rows were inserted.
+    The derived data are the sums, the stored objects, the responses to poll, and the dollars used of budget leases.
+    Afterwards the calls' tokens and dollars are counted for `/metrics`. Of two rows of the same call, the more complete
+    one is kept. Returns how many rows were inserted.
 
     Raises:
         django.db.Error: the database has failed or has refused a row, and nothing was written.
@@ -110,7 +111,7 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
 
 
 def _take_estimates_back(cursor: CursorWrapper, replaced: Mapping[str, str], rollup: Rollup) -> list[Replaced]:
-    """Removes the estimates in older rows from the table and the sums, because newer rows have the exact usage.
+    """Removes the estimates in older rows from the table and from the sums, because newer rows have the exact usage.
 
     `replaced` maps the request ids of older rows to those of newer rows. Returns pairs: the newer row's request id, and
     the older row as it was before.
@@ -151,8 +152,8 @@ def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[Sum
 def _rank(row: CallRecord) -> int:
     """Returns how complete a call's row is. Of two rows of one call, the one with the higher rank is kept.
 
-    * 3: the row that was written when the call ended; 2: a stub (a shortened row) in its place
-    * 1: a row that was made because the call's end is unknown; 0: a stub in its place
+    * 3: the row that was written when the call ended; 2: a stub (a shortened row) instead of that one
+    * 1: a row that was made because the call's end is unknown; 0: a stub instead of that one
     """
     # `RANK` is the same rule in SQL.
     if (code := row.get("error_code")) == STUB:
@@ -173,7 +174,7 @@ def _insert_bodies(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
 def _columns(row: CallRecord) -> dict[str, object]:
     """Returns those fields of a call's record that are columns of the table of calls.
 
-    Columns that the record leaves out get their default, if they cannot be null.
+    A column that the record leaves out gets its default, if the column cannot be null.
     """
     columns: dict[str, object] = {**DEFAULTS, **row}
     for name in columns.keys() - FIELDS.keys():  # a few; looking at each of the row's fields in Python takes longer

@@ -1,7 +1,7 @@
-"""Finds the session of calls that continue a stored response and state no session: that of the call which made it.
+"""Gives calls that continue a stored response, and state no session, the session of the call that created it.
 
-The first call of such a chain states no session either. Once another call continues its response, both have the
-response's id as their session, and so have all that follow. If the first call has no row yet, it stays without one.
+If the first call of such a chain states no session either, the id of its response becomes the session of all calls of
+the chain, as soon as a second call continues it. If the first call has no row yet, it stays without a session.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ Maker = tuple[str, str, str]  # of a call that made a response: its request id, 
 
 
 class NamedSessions(NamedTuple):
-    """Rows of calls with their sessions, and the sessions of calls in the table, by their request ids, to be set."""
+    """Rows of calls with their sessions, and the sessions to be set for calls in the table, by request id."""
 
     rows: list[CallRecord]
     begun: dict[str, str]
 
 
 def name_sessions(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> NamedSessions:
-    """Returns the rows, in their order, with the sessions of those that continue a response of the same key.
+    """Adds sessions to those rows whose calls continue a response of the same key; returns all rows, in their order.
 
-    A row in the table whose call began such a chain gets its session, too, when the result's `begun` is given to
-    `begin_sessions`. Call this function in the transaction that writes the rows.
+    The result's `begun` is for `begin_sessions`, which gives the session to a row in the table whose call began such a
+    chain. Call this function in the transaction that writes the rows.
     """
     if not any(map(_continues, rows)):  # as nearly always
         return NamedSessions(list(rows), {})
@@ -71,10 +71,10 @@ def name_sessions(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> NamedSes
 
 
 def begin_sessions(cursor: CursorWrapper, begun: Mapping[str, str]) -> None:
-    """Sets the sessions of calls in the table, by their request ids.
+    """Sets the sessions of calls that are in the table; `begun` has the sessions by request id.
 
-    Call this function after the rows of their responses in `PendingResponse` are locked: whoever polls a response locks
-    that row first and the call's afterwards, so that none waits for the other.
+    Call this function after locking the rows of their responses in `PendingResponse`: polls lock that row first and the
+    call's row afterwards, and the same order avoids deadlocks.
     """
     if not begun:
         return
@@ -91,6 +91,6 @@ def _continues(row: CallRecord) -> bool:
 
 
 def _find_makers(cursor: CursorWrapper, responses: set[str]) -> dict[str, Maker]:
-    """Returns the calls in the table that made the given responses, by the responses' ids."""
+    """Returns the calls in the table that created the given responses, by the responses' ids."""
     cursor.execute(FIND_MAKERS, [sorted(responses)])
     return {response: (request_id, key, session) for response, request_id, key, session in cursor.fetchall()}

@@ -1,8 +1,8 @@
-"""Ships the journal of one writer into the tables, segment by segment, while the writer lives and after its death.
+"""Copies one process's journal into the tables ("ships" it), file by file, while the process lives and afterwards.
 
-A segment is deleted only after all of it has been delivered, so no position needs to be stored on the disk: after a
-crash of the shipper the segments that are left are shipped again, and are in the tables exactly once nevertheless
-(`usage.journal_shipping.rows`). A call whose writer died before the call's end gets a row with the outcome
+A file (segment) is deleted only after all of it has been delivered, so no position needs to be stored on the disk:
+after a crash of the shipper, the remaining files are shipped again, and each record is still in the tables exactly once
+(`usage.journal_shipping.rows`). A call whose process died before the call's end gets a row with the outcome
 `interrupted`.
 """
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class JournalShipment:
-    """The progress of bringing one journal into the database: how far its files are delivered, which calls are open.
+    """The progress of copying one journal into the database: how far its files are delivered, which calls are open.
 
     A journal belongs to one process, its writer. Delivered means: written to the database, or set aside in a file.
     """
@@ -35,18 +35,18 @@ class JournalShipment:
 
     @property
     def shipped_bytes(self) -> Mapping[str, int]:
-        """How many bytes of each journal file are delivered, by the file's name. Any thread may ask.
+        """The number of delivered bytes of each journal file, by the file's name. Any thread may read this.
 
         Files that are delivered to their end and deleted are absent.
         """
         return {path.name: offset for path, offset in self._offsets.copy().items()}
 
     def ship_new(self, paths: Sequence[Path]) -> None:
-        """Writes the calls that have ended, from the new records in a living process's journal, to the database.
+        """Writes the ended calls in the new records of a living process's journal to the database.
 
         `paths` are all files of the journal, the oldest first. All but the last one are finished, and are deleted once
-        they are delivered. Damaged lines, and those of a newer version, go to files of their own; the calls that they
-        name get a row with the outcome `interrupted`.
+        they are delivered. Damaged lines, and those of a newer version, are appended to files of their own; the calls
+        in them get a row with the outcome `interrupted`.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.
@@ -70,8 +70,8 @@ class JournalShipment:
     def ship_rest(self, paths: Iterable[Path], between: Callable[[], object]) -> None:
         """Writes the rest of a dead process's journal to the database. The caller deletes the journal's files, `paths`.
 
-        Calls without an end get a row with the outcome `interrupted`. Calls whose rows were deleted for their age get
-        none (`Delivery.without_pruned`). `between` is called after each part of the journal.
+        Calls without an end record get a row with the outcome `interrupted`. Calls whose rows were deleted for their
+        age get no row (`Delivery.without_pruned`). `between` is called after each part of the journal.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.

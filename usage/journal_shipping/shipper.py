@@ -1,7 +1,7 @@
-"""Ships the journals of all writers of this host into the tables: as they grow, and what the dead have left.
+"""Copies the journals of all processes of this host into the tables ("ships" them): of living and of dead ones.
 
-Records are read at least once, and are in the tables exactly once (`usage.journal_shipping.rows`). One thread does it,
-in one process of the host (`chatproxy.processes.shipper_process`).
+Records are read at least once, and are in the tables exactly once (`usage.journal_shipping.rows`). One thread does all
+of this, in one process of the host (`chatproxy.processes.shipper_process`).
 """
 
 from __future__ import annotations
@@ -34,9 +34,8 @@ LATE_SECONDS = 5.0
 class Shipper:
     """The thread that writes the records in all journals of a directory to the database.
 
-    `complete_at` is a moment of `time.monotonic()`: all records that living processes wrote before it are in the
-    database. Its first value, an argument of the constructor, comes from an earlier shipper; by default it is the
-    present.
+    `complete_at` is a moment of `time.monotonic()`: all records that living processes wrote before this moment are in
+    the database. Its first value, an argument of the constructor, comes from an earlier shipper; the default is now.
     """
 
     def __init__(self, directory: Path, complete_at: float | None = None) -> None:
@@ -67,16 +66,16 @@ class Shipper:
 
     @property
     def shipped_bytes(self) -> Mapping[str, int]:
-        """How many bytes of each journal file are in the database, or set aside in a file, by the journal file's name.
+        """The number of bytes of each journal file that are in the database or set aside in a file, by the file's name.
 
-        Journal files that are delivered to their end and deleted are absent. Any thread may ask.
+        Journal files that are delivered to their end and deleted are absent. Any thread may read this.
         """
         shipments = list(self._shipments.values())
         return {name: size for shipment in shipments for name, size in shipment.shipped_bytes.items()}
 
     @property
     def lag_bytes(self) -> int:
-        """The number of bytes in all journals that are neither in the database nor set aside in a file yet."""
+        """The number of bytes in all journals that are not yet in the database (or set aside in a file)."""
         return segments.waiting_bytes(self._directory, self.shipped_bytes)
 
     def _run(self) -> None:
@@ -116,10 +115,11 @@ class Shipper:
     def _ship_once(self) -> None:
         """Writes all new records to the database: first from the journals of living processes, then of dead ones.
 
-        Leases of a dead process are ended a second time after `LATE_SECONDS`, since it may still have got one.
+        The leases of a dead process are ended a second time after `LATE_SECONDS`, since a late statement may have added
+        one.
 
         Raises:
-            GaveUp: the time to stop is over.
+            GaveUp: the time for stopping is over.
             Exception: the first error with a journal, after all other journals have been shipped.
         """
         if self.fault:
@@ -153,10 +153,11 @@ class Shipper:
     def _ship_living(self, living: Mapping[str, JournalShipment]) -> list[Exception]:
         """Writes all records that are now in the journals of living processes to the database; then sets `complete_at`.
 
-        Returns one error for each journal that failed; the next round tries its rest again, and `complete_at` stays.
+        Returns one error for each journal that failed; then `complete_at` stays, and the next round tries the rest
+        again.
 
         Raises:
-            GaveUp: the time to stop is over.
+            GaveUp: the time for stopping is over.
         """
         began = time.monotonic()
         if self.delivery.deadline is not None and began > self.delivery.deadline:
@@ -175,7 +176,7 @@ class Shipper:
 
 
 def _log(fault: Exception) -> None:
-    """Logs the error that has ended a round; an error of the operating system, such as a full disk, in words."""
+    """Logs the error that has ended a round; an error of the operating system, such as a full disk, is put in words."""
     if isinstance(fault, OSError) and fault.strerror:
         logger.error("the shipper cannot go on, and tries again: %s", fault.strerror)
     else:
@@ -187,8 +188,8 @@ def ship_dead(
 ) -> bool:
     """Writes the rest of a dead process's journal to the database, ends its budget leases, and deletes its files.
 
-    Returns False, and does nothing, if the process is alive or has left no files. `shipment` knows which part is
-    delivered already. `between` is called after each part.
+    Returns False, and does nothing, if the process is alive or has left no files. `shipment` knows which part of the
+    journal is delivered already. `between` is called after each part.
     """
     with segments.adopted(directory, writer) as paths:
         if paths:
@@ -210,7 +211,7 @@ def replay(directory: Path, *, adopts: bool = True) -> Delivery:
 
     * Rows that are refused again stay dead letters. Unreadable letters go to `damaged.log`.
     * Records of a version that is still unknown stay in `newer.log`.
-    * Set `adopts` to false while a shipper runs: it brings in the journals of dead processes itself.
+    * While a shipper runs, `adopts` must be false, since the shipper itself writes the journals of dead processes.
 
     Returns the `Delivery` with the numbers of written, refused, damaged and newer records.
 
@@ -238,7 +239,7 @@ def replay(directory: Path, *, adopts: bool = True) -> Delivery:
 
 
 def _replay_newer(directory: Path, delivery: Delivery) -> None:
-    """Writes the records in the file `newer.log` to the database, if this code can read their format version.
+    """Writes those records in the file `newer.log` to the database whose format version this code can read.
 
     Other records stay in `newer.log`; damaged ones go to `damaged.log`.
     """

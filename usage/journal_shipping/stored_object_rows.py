@@ -1,7 +1,7 @@
 """The table of stored objects: which key created each object that upstream stores.
 
-Its rows are made from the records of calls that have ended, in the transaction that writes the calls' rows. The first
-record that names an object decides, so that no key becomes the owner of an object that another key has created.
+Its rows are made from the records of ended calls, in the transaction that writes the calls' rows. The first record that
+names an object decides about its key, so that no key becomes the owner of another key's object.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ MAKING_ROUTES = ("/openai2", "/v1/responses", "/v1/conversations", "/v1/chat/com
 def write_objects(rows: Iterable[CallRecord]) -> None:
     """Inserts a row into the table of stored objects for each object that the given calls have created.
 
-    An object that has a row already keeps it, and with it its key. Call this function in the transaction that writes
-    the calls' rows.
+    If an object has a row already, the row and its key stay. Call this function in the transaction that writes the
+    calls' rows.
     """
     making = [row for row in rows if row.get("objects")]
     objects = {

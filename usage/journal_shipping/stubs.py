@@ -1,7 +1,7 @@
-"""Shortened rows (stubs) of calls, in place of rows that the database refuses: their calls are still priced and summed.
+"""Shortened rows (stubs) for calls whose rows the database refuses, so that these calls are still priced and summed.
 
-A stub has those of the refused row's values that the table can store. If the database refuses the stub, too, a shorter
-one takes its place: `stub`, `least_stub`, `bare_stub`.
+A stub has those values of the refused row that the table can store. If the database refuses the stub, too, a shorter
+one takes its place, in this order: `stub`, `least_stub`, `bare_stub`.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ CUT_TEXTS = {"key_name", "owner", "method", "route", "request_model", "response_
 
 
 def is_stub(row: CallRecord) -> bool:
-    """Returns whether a row is a stub: a shortened row, written in place of one that the database has refused."""
+    """Returns whether a row is a stub: a shortened row, written instead of one that the database has refused."""
     return row.get("error_code") == STUB
 
 
 def stub(row: CallRecord) -> CallRecord:
-    """Makes a stub: a shortened row, to be written in place of a row that the database has refused.
+    """Makes a stub: a shortened row, to be written instead of a row that the database has refused.
 
-    It has those of the row's values from which the call is priced and counted, and which the database can store.
+    It has those values of the row from which the call is priced and counted, and which the database can store.
     """
     kept = _sound_columns(row, STUB_COLUMNS)
     if row.get("usage") is not None:
@@ -112,7 +112,7 @@ def _sound_share(share: object) -> LeaseShare | None:
 
 
 def _has_owner(row: CallRecord) -> bool:
-    """Returns whether a row's key name fits into its column uncut, so that the stub names the right key."""
+    """Returns whether the name of a row's key fits into its column uncut, so that a stub has the right key."""
     # A cut name could be that of another key.
     name = row.get("key_name")
     return _is_sound("key_name", name) and _fitted("key_name", name) == name
@@ -133,7 +133,7 @@ def _stub_of(row: CallRecord) -> CallRecord:
 def _is_sound(name: str, value: object) -> bool:
     """Returns whether the column `name` can store `value`: type, bounds, and no control characters.
 
-    Too long texts are sound in columns whose texts are cut (`CUT_TEXTS`).
+    In columns whose texts are cut (`CUT_TEXTS`), texts may be too long.
     """
     field = FIELDS[name]
     if isinstance(field, models.CharField):
@@ -166,7 +166,7 @@ def _is_sound_json(value: object) -> bool:
 
 
 def _fitted(name: str, value: object) -> object:
-    """Converts a value to what its column stores: cuts a text to the column's length, makes 5.0 the integer 5."""
+    """Converts a value to the form in which its column stores it: cuts a long text, makes 5.0 the integer 5."""
     if name in CUT_TEXTS and isinstance(value, str):
         return value[: FIELDS[name].max_length]
     return int(value) if isinstance(FIELDS[name], models.IntegerField) and isinstance(value, int | float) else value

@@ -1,8 +1,8 @@
 """Replaces inline base64 and vectors, which nobody reads in a log, by placeholders with their kind and size: `elide`.
 
-It reads no more of a body than it needs to fill its budget. The end of long base64 is looked for (the next quotation
-mark or white space), and of what is before it only samples are read. Invariants: never raises; time is linear in the
-body, and far below that for long base64.
+It reads only as much of a body as it needs to fill its budget. Of long base64, only the end (the next quotation mark or
+white space) is looked for, and samples are read. Invariants: it never raises an error; its time is linear in the body,
+and far below that for long base64.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _SIGNATURES = (
 def elide(body: bytes, budget: int) -> tuple[bytes, int]:
     """Copies the start of `body` with placeholders such as `<base64 image/png, 34 bytes>` for base64 and vectors.
 
-    Returns the copy, of about `budget` bytes, and the number of bytes of `body` for which it stands.
+    Returns the copy, which has about `budget` bytes, and the number of bytes of `body` that it represents.
     """
     if len(body) < MIN_RUN and len(body) <= budget and not _has_heads(body):
         return body, len(body)
@@ -63,7 +63,7 @@ def elide(body: bytes, budget: int) -> tuple[bytes, int]:
 
 
 def _has_heads(body: bytes) -> bool:
-    """Returns whether `body` may have a match of `_HEAD`: a name or `data:` before base64 or a vector.
+    """Returns whether `body` may have a match of the pattern `_HEAD`: a name or `data:` before base64 or a vector.
 
     The check is rough and fast.
     """
@@ -74,7 +74,7 @@ def _has_heads(body: bytes) -> bool:
 
 
 class _Elision:
-    """The work of replacing the base64 and the vectors in one body: how far it has been read, and the result so far."""
+    """The replacing of base64 and vectors in one body: how far the body has been read, and the result so far."""
 
     def __init__(self, body: bytes, budget: int) -> None:
         self._body = body
@@ -89,7 +89,7 @@ class _Elision:
     def run(self) -> tuple[bytes, int]:
         """Copies the start of the body, with placeholders for base64 and vectors, until the budget is used.
 
-        Returns the copy, and the number of bytes of the body for which it stands.
+        Returns the copy, and the number of bytes of the body that it represents.
         """
         body = self._body
         first = body[: self._room]
@@ -123,8 +123,8 @@ class _Elision:
     def _keep_to(self, stop: int) -> bool:
         """Copies the body up to position `stop`, or up to a long run of base64 that begins before `stop`.
 
-        Returns True if there is such a run: then a placeholder for the run is added, too. This finds base64 that has no
-        name and no `data:` URL before it.
+        Returns True if there is such a run; then a placeholder for the run is added, too. In this way, base64 without a
+        name or `data:` before it is found.
         """
         body, start = self._body, self._at
         for at in range(start, stop - _BLOCK_BYTES + 1, _BLOCK_BYTES):
@@ -155,8 +155,8 @@ class _Elision:
     def _placeholder_behind(self, head: re.Match[bytes]) -> tuple[bytes | None, int]:
         """Reads the base64 or vector behind `head`, a match of `_HEAD`; returns a placeholder and the end position.
 
-        The placeholder begins with the name in `head`, as in `"b64_json": "<base64 …>`; a `data:` URL is part of what
-        it replaces. The placeholder is None if neither base64 nor a vector follows.
+        The placeholder begins with the name in `head`, as in `"b64_json": "<base64 …>`; a `data:` URL is replaced as a
+        whole. The placeholder is None if neither base64 nor a vector follows.
         """
         body, name, start = self._body, head["name"], head.end()
         if name is None:
@@ -178,8 +178,8 @@ class _Elision:
     def _read_vector(self, head: re.Match[bytes]) -> tuple[bytes | None, int]:
         """Reads the vector (a list of numbers) behind the name `head`; returns a placeholder and the end position.
 
-        The placeholder begins with the name: `"embedding": [<1536 numbers>`. It is None if no vector follows, or a
-        short one.
+        The placeholder begins with the name: `"embedding": [<1536 numbers>`. It is None if no vector, or only a short
+        one, follows.
         """
         body, start = self._body, head.end()
         # Samples at the start and in the middle, because reading all of a vector would take too long.

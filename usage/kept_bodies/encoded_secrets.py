@@ -1,7 +1,7 @@
-"""Owns the search for secrets in base64 or hexadecimal digits: given ones, and tokens known by their prefix.
+"""Searches for secrets in base64 or hexadecimal digits: for given secrets, and for tokens known by their prefix.
 
-Base64 encodes three bytes as four letters, so a secret has three forms, which depend on the number of bytes before it.
-Short parts of each form are searched for first, which costs next to nothing in a text that has none of them.
+Base64 encodes three bytes as four letters, so a secret has three forms, depending on the number of bytes before it.
+Short parts of each form are searched for first, which costs next to nothing if the text has none of them.
 """
 
 from __future__ import annotations
@@ -40,9 +40,8 @@ class Base64Form(NamedTuple):
     """One of the three ways in which a secret can be written in base64, depending on the number of bytes before it.
 
     `pattern` matches the secret in this form. `first` and `second` are two short parts of the form. They are searched
-    for before the pattern, because that is faster: a text with the secret contains at least one of them. One may be
-    missing where base64 is broken into lines, because a line ends within it; the parts are too short for this to happen
-    to both.
+    for before the pattern, because that is faster: a text with the secret contains at least one of them. If base64 is
+    broken into lines, a line end may be inside one of them, but not inside both, since they are short.
     """
 
     first: str
@@ -84,8 +83,8 @@ def find_encoded_tokens(text: str, lower: str, has_token: Callable[[str], object
 class LiteralSet:
     """A set of short texts that are searched for together in other texts.
 
-    A single character is found much faster than a text, so each text of the set is searched for only if its rarest
-    character has been found. A text of the set that contains another one need not be searched for.
+    A single character is found much faster than a text, so a text of the set is searched for only if its rarest
+    character is there. A text of the set that contains another one of the set is not searched for.
     """
 
     def __init__(self, literals: Iterable[str]) -> None:
@@ -119,7 +118,7 @@ def find_basic(text: str, lower: str) -> Iterator[TextRange]:
 
 
 def _inner_letters(data: bytes) -> Iterator[str]:
-    """Yields three texts: the base64 of every longer text that contains `data` contains one of them."""
+    """Yields three texts, one of which is in the base64 of every longer text that contains `data`."""
     # Base64 encodes groups of three bytes, and `data` may begin at each of the three. Letters that also depend on a
     # byte beside `data` are left out.
     for before in range(3):
@@ -145,7 +144,7 @@ _IN_BASE64, _IN_HEX = LiteralSet(TOKEN_MARKS), LiteralSet(TOKEN_MARKS_IN_HEX)
 
 
 def _decodings(run: str) -> Iterator[str]:
-    """Yields the four texts that a run of base64 letters may stand for."""
+    """Yields the four texts to which a run of base64 letters may decode, depending on where the base64 begins."""
     if not run.isalnum():
         run = re.sub(r"\\+[rn]?|[\r\n]", "", run).rstrip("=").translate(_TO_STANDARD)
     # Up to three letters at the start may belong to something else, so nobody knows where the base64 begins.

@@ -1,7 +1,7 @@
-r"""Owns the decoding of escapes in texts: `%41`, `\u0041`, `\x41`, `&#65;`, `&amp;`. `Unescaped` undoes one level.
+r"""Decodes escapes in texts: `%41`, `\u0041`, `\x41`, `&#65;`, `&amp;`. `Unescaped` undoes one level.
 
-Time is linear, and short: the standard library splits the text at its escapes and joins it again, and the positions in
-the escaped text are only computed when they are asked for.
+Its time is linear, and short: the standard library splits the text at its escapes and joins it again. Positions in the
+escaped text are computed only when they are needed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MAX_MEANINGS = 10_000
 class _Meanings(dict[str, str]):
     """Cache of the characters for which escapes such as `%41` stand.
 
-    An escape that stands for anything but a printable ASCII character is mapped to itself.
+    An escape for any character that is not printable ASCII is mapped to itself.
     """
 
     def __missing__(self, escape: str) -> str:
@@ -78,7 +78,7 @@ class Unescaped:
 
 
 def unescape(text: str, depth: int) -> str:
-    """Undoes the escapes in a text: `%41` becomes `A`. Repeats this `depth` times at most, while escapes are left."""
+    """Undoes the escapes in a text: `%41` becomes `A`. Repeats this while escapes are left, at most `depth` times."""
     # Undoing escapes may produce new ones.
     while depth and has_escapes(text):
         text, depth = Unescaped(text).text, depth - 1

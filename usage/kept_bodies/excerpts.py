@@ -1,9 +1,9 @@
-"""Makes the excerpts of a call's whole bodies that the ledger keeps; `usage.answers.streamed_text` does so for streams.
+"""Makes the excerpts of a call's bodies for the ledger; for streams, `usage.answers.streamed_text` makes them.
 
-It runs on the event loop for every call. Invariants: never raises; an excerpt has no secret that
-`usage.kept_bodies.redaction` knows, no NUL and no lone surrogate (PostgreSQL takes neither), and at most `limit` bytes
+It runs on the event loop for every call. Invariants: it never raises an error. An excerpt has no secret that
+`usage.kept_bodies.redaction` knows, no NUL and no lone surrogate (PostgreSQL refuses both), and at most `limit` bytes
 plus a note of `MAX_NOTE_BYTES` about the bytes that were cut. Secrets are searched for in `limit` bytes and a margin
-behind them, and the margin is then dropped: so a secret that the cut would have halved is seen whole.
+behind them, which is then dropped; so even a secret at the cut is seen whole.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Draft(NamedTuple):
     left_out: int = 0
 
     def excerpt(self, redacted: str, limit: int, secrets: Sequence[str]) -> str:
-        """Returns the excerpt of the body to store: the text `redacted`, cut to `limit` bytes, then with a remark.
+        """Returns the excerpt of the body to store: the text `redacted`, cut to `limit` bytes, followed by a remark.
 
         `redacted` is this draft's text with its secrets redacted. The remark says how many bytes were cut, if any.
         """
@@ -63,9 +63,9 @@ def body_draft(
 ) -> Draft:
     """Makes the draft of an excerpt from a request's or an answer's body; `limit` is the excerpt's size in bytes.
 
-    The draft is readable, but not cut yet, and redacted only in secret fields of forms. JSON and text stay, with
-    placeholders for base64. A multipart form becomes lines of `name: value`. Other bodies become
-    `<audio/mpeg, 123 bytes>`, for example.
+    The draft is not cut yet, and only secret fields of forms are redacted. JSON and text stay, with placeholders for
+    base64. A multipart form becomes lines of `name: value`. Other bodies become a placeholder such as `<audio/mpeg, 123
+    bytes>`.
 
     `size` is the size of the whole body in bytes, if `body` is only its start.
     """
@@ -103,10 +103,10 @@ def _read_start(body: bytes, content_type: str, budget: int, size: int) -> tuple
 
 @dataclass
 class PartExcerpt:
-    """One part of a form that is passed on in pieces: its name, type, size and, of a field, the start of its content.
+    """One part of a form that is passed on in pieces: its name, type, size and, for a field, the start of its content.
 
     `file_name` is None for a field. The `content` of a file is empty. `size` is the size of the whole content in bytes.
-    `head` are the first bytes of a file, by which its format is known; they go into no excerpt.
+    `head` has the first bytes of a file, which show its format; they are not stored in an excerpt.
     """
 
     name: bytes
@@ -120,15 +120,15 @@ class PartExcerpt:
 def form_draft(parts: Iterable[PartExcerpt], limit: int, secrets: Sequence[str] = ()) -> Draft:
     """Makes the draft of an excerpt from a form that was passed on in pieces, as lines of `name: value`.
 
-    The draft is not cut yet, and redacted only in secret fields. The excerpt equals that of a form that was received as
-    a whole.
+    The draft is not cut yet, and only secret fields are redacted. The excerpt is the same as if the form had been
+    received as a whole.
     """
     lines, left_out = _read_parts(parts if limit > 0 else (), limit + margin_for(secrets) + SLACK)
     return Draft(storable(b"\n".join(lines).decode("utf-8", "replace")), left_out)
 
 
 def text_size_of_parts(parts: Iterable[PartExcerpt]) -> int:
-    """Returns how many bytes of text a form has that was passed on in pieces; stops at about `MEASURED_BYTES`."""
+    """Returns how many bytes of text a form has that was passed on in pieces; counts up to about `MEASURED_BYTES`."""
     lines, _ = _read_parts(parts, MEASURED_BYTES)
     return sum(map(len, lines))
 
@@ -152,9 +152,9 @@ def _read_parts(parts: Iterable[PartExcerpt], budget: int) -> tuple[list[bytes],
 
 
 def truncate(data: bytes, end: int, left_out: int) -> str:
-    """Returns the first `end` bytes of `data` as text; if anything is cut, with a remark such as `… <1,234 bytes cut>`.
+    """Returns the first `end` bytes of `data` as text; if bytes are cut, adds a remark such as `… <1,234 bytes cut>`.
 
-    The remark counts the `left_out` bytes, too, which were cut off before.
+    The number in the remark includes the `left_out` bytes, which were cut off earlier.
     """
     kept = data[:end].decode("utf-8", "ignore")
     left_out += max(0, len(data) - end)
@@ -169,9 +169,9 @@ def storable(text: str) -> str:
 
 
 def margin_for(secrets: Sequence[str]) -> int:
-    """Returns how many bytes to drop at the end of a cut text, so that no half secret stays.
+    """Returns how many bytes to drop at the end of a cut text, so that no part of a secret stays.
 
-    The margin suits the longest of `secrets`, and all secrets of a known form, such as `sk-…`.
+    It is enough for the longest of `secrets`, and for all secrets of a known form, such as `sk-…`.
     """
     return _margin(tuple(secrets))
 
@@ -199,7 +199,7 @@ def _is_binary(body: bytes, media_type: str) -> bool:
 
 
 def _size_placeholder(name: str, size: int) -> bytes:
-    """Returns the placeholder for content that is not kept, with its media type or kind: `<audio/mpeg, 123 bytes>`."""
+    """Returns the placeholder for content that is not stored, with its type or kind: `<audio/mpeg, 123 bytes>`."""
     return f"<{name}, {size:,} bytes>".encode()
 
 

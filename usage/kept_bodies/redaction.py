@@ -1,13 +1,13 @@
-r"""Owns what counts as a secret in a text, and replaces it by `[redacted]`: `redact`.
+r"""Decides what counts as a secret in a text, and replaces it by `[redacted]`: `redact`.
 
 A secret is a configured one (`secrets`), the value of a name such as `security_key` or `api_key`, the word after
 `Bearer`, the name and password after `Basic`, or a token with a known prefix (`sk-…`, `sess-…`, `cp-…`, `cpt-…`).
 Configured secrets and tokens are also found in base64 and in hexadecimal digits (`usage.kept_bodies.encoded_secrets`).
 
-Invariants: never raises; time is linear in any text, because each repetition in a pattern is possessive or bounded; a
-text without secrets is returned as it is. All recognisers search the same text and their finds are united, so none can
-spoil another's. A text with escapes in it (`usage.kept_bodies.escapes`) is searched once more with its escapes undone;
-what is found there is taken out of the text as it came.
+Invariants: it never raises an error; its time is linear in the text, because each repetition in a pattern is possessive
+or bounded; a text without secrets is returned unchanged. All searches look at the same original text, and their finds
+are combined, so that none can spoil another's. A text with escapes in it (`usage.kept_bodies.escapes`) is searched
+again with its escapes undone, and secrets found there are removed from the original text.
 """
 
 from __future__ import annotations
@@ -83,15 +83,15 @@ _LOWER_LITERALS = ("key", "authorization", "access", "bearer", "basic", *TOKEN_M
 
 
 def redact(text: str, secrets: Sequence[str] = ()) -> str:
-    """Replaces secrets in `text` by `[redacted]`: the given `secrets`, and all that are known by their form.
+    """Replaces secrets in `text` by `[redacted]`: the given `secrets`, and all that are recognised by their form.
 
-    Known forms are, for example, tokens that begin with `sk-`, and values of fields named `api_key`.
+    Recognised are, for example, tokens that begin with `sk-`, and values of fields named `api_key`.
     """
     return _redact(text, secrets, _find)
 
 
 def redact_exact(text: str, secrets: Sequence[str]) -> str:
-    """Replaces the given `secrets` in `text` by `[redacted]`, in whatever way they are written.
+    """Replaces the given `secrets` in `text` by `[redacted]`, even if they are written in base64 or with escapes.
 
     Secrets of less than `MIN_SECRET_CHARACTERS` are not searched for.
     """
@@ -160,7 +160,7 @@ def _redact(text: str, secrets: Sequence[str], find: Recogniser) -> str:
 
 
 def _find(text: str, exact: _ExactSecrets) -> list[TextRange]:
-    """Returns the ranges of all secrets in `text`: of given secrets, and of a known form. Ranges may overlap."""
+    """Returns the ranges of all secrets in `text`: given ones, and those of a known form. Ranges may overlap."""
     lower = _lower(text)
     if not exact.may_have_secrets(text, lower):
         return []
@@ -196,9 +196,9 @@ def _has_token(text: str) -> bool:
 
 
 class _ExactSecrets:
-    """Finder of given secrets in texts, in whatever way they are written.
+    """Finder of given secrets in texts, even if they are written in base64 or with escapes.
 
-    First searches for a short literal part of each secret, because that is fast and nearly all texts have none.
+    It first searches for a short literal part of each secret, which is fast, and which nearly all texts do not have.
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
@@ -257,7 +257,7 @@ def _exact_secrets(secrets: tuple[str, ...]) -> _ExactSecrets:
 
 
 def _literal(secret: str) -> str:
-    """Returns the longest part of `secret` that every spelling of the secret contains; empty if there is none."""
+    """Returns the longest part of `secret` that is the same in every spelling of the secret; empty if there is none."""
     # JSON and URLs need not escape these, and needless escapes are undone before the search.
     return max(re.findall(r"[A-Za-z0-9_.~-]+", secret), key=len, default="")
 

@@ -1,4 +1,4 @@
-"""The page that Prometheus reads: what all processes have counted, and the state of the server now.
+"""The page that Prometheus reads: the counters of all processes, and the present state of the server.
 
 Counters go on through restarts (`usage.live.worker_files`), so they never fall while DATA_DIR is kept.
 """
@@ -51,7 +51,7 @@ MEANINGS = {
 
 
 class _Collector:
-    """Source of the metrics on the page `/metrics`: gives the state of the server to the library prometheus_client."""
+    """Source of the metrics on the page `/metrics`, for the library prometheus_client: gives it the server's state."""
 
     def __init__(self, status: ServerStatus) -> None:
         self._status = status

@@ -1,4 +1,4 @@
-"""What the operating system says of the gateway's processes: memory, CPU time and open files, read from `/proc`."""
+"""The resources of the gateway's processes: memory, CPU time and open files, read from `/proc`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How far the journals of this host have been shipped, as the shipper reports it and the journals' files show it.
+"""How far the journals of this host have been shipped, from the shipper's report and the journals' files.
 
-Without the database, and also when no shipper runs: then what waits is all that is in the journals, and the time of the
-shipper's lock file is that until which everything was shipped.
+It needs neither the database nor a running shipper. If no shipper runs, all bytes in the journals count as waiting, and
+the time of the shipper's lock file shows up to when everything was shipped.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class BudgetUse(NamedTuple):
 
 @dataclass(frozen=True)
 class ShippingState:
-    """The state of bringing this host's journals into the database: the lag in bytes and seconds, and any fault.
+    """The state of the shipping of this host's journals into the database: the lag in bytes and seconds, and any fault.
 
-    `database_fault` is the error with which the database fails, by name and in words; `shipper_fault` is the name of
-    any other error with which the shipper fails, or `NOT_RUNNING`. Both are empty without an error.
+    `database_fault` is the error with which the database fails, by name and in words. `shipper_fault` is the name of
+    another error with which the shipper fails, or `NOT_RUNNING`. Both are empty if there is no error.
     """
 
     waiting_bytes: int  # of records that are not in the tables yet
@@ -57,7 +57,7 @@ class ShippingState:
     def of(cls, report: WorkerReport | None) -> ShippingState:
         """Returns the state of the shipping, from the shipper's report and the sizes of the journals.
 
-        `report` is None if no shipper runs. Then nothing is known of the database.
+        `report` is None if no shipper runs; then the state of the database is not known.
         """
         if report is None:
             report = {"shipper": NOT_RUNNING, "shipped_until": _last_shipped()}
@@ -88,7 +88,7 @@ def report_shipping(
     """Builds the shipper's report on its state, which other processes read through `ShippingState`.
 
     Everything up to `complete_at`, a moment of `time.monotonic()`, is shipped. `lock` is the file descriptor of the
-    shipper's lock file: that moment becomes the file's time of change, for readers after the shipper's death.
+    shipper's lock file. The moment becomes the file's modification time, for readers after the shipper's death.
     """
     until = unix_time(complete_at)
     # The lock file keeps this time after the shipper's death.
@@ -110,7 +110,7 @@ def shipper_lock() -> Path:
 
 @contextmanager
 def no_shipper_runs() -> Iterator[bool]:
-    """Context manager that lets no shipper of this host run in its block; yields True, or False if one runs already."""
+    """Context manager that keeps shippers of this host from running in its block; yields False if one runs already."""
     with shipper_lock().open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

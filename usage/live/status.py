@@ -1,6 +1,7 @@
 """The state of the whole server right now, put together from the reports of its workers and of its shipper.
 
-It is calls in flight, bytes that wait in journals, and whether database, Redis, upstream and shipper work.
+The state has the calls in flight, the bytes that wait in journals, and whether database, Redis, upstream and shipper
+work.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class ServerStatus:
     def redis_away_seconds(self) -> float | None:
         """The longest time in seconds for which a worker has been without Redis.
 
-        0 if all workers reach Redis, and None if Redis is not configured.
+        It is 0 if all workers reach Redis, and None if Redis is not configured.
         """
         return self.gauges.get("redis_away_seconds")
 
@@ -54,9 +55,9 @@ class ServerStatus:
 
 
 def read_status() -> ServerStatus:
-    """Reads the reports of all workers of this host, and adds them up to the state of the server.
+    """Reads the reports of all workers of this host, and combines them into the state of the server.
 
-    A missing field, as in the report of a worker of another version, counts as 0.
+    A field that is missing, for example because another version wrote the report, counts as 0.
     """
     reports = read_worker_reports()
     alive = reports.alive
@@ -75,7 +76,7 @@ def read_status() -> ServerStatus:
 
 
 def _processes(reports: WorkerReports) -> Iterator[tuple[tuple[str, int], ProcessFacts]]:
-    """Yields the kind, id and used resources of each living process: of the workers, and of the shipper."""
+    """Yields the kind, id and used resources of each living process, both workers and the shipper."""
     shippers = [reports.shipper] if reports.shipper is not None else []
     for kind, found in (("worker", reports.alive), ("shipper", shippers)):
         for report in found:

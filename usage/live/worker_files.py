@@ -1,14 +1,14 @@
 """The reports that workers and the shipper write once a second, one file for each process, and the sum of their counts.
 
 `DATA_DIR/workers/<id>.json` is replaced by a rename, so a reader finds a whole report or none. A worker holds a lock on
-`<id>.lock` for its life: whoever gets that lock knows that the worker is dead, adds its counts to `departed.json`,
-once, and removes its files. So counters go on through restarts and `kill -9`, and the calls in flight of a dead worker
-are not counted. The shipper does the same with `<id>.shipper.json`; here it counts among the workers, unless said.
+`<id>.lock` for its life. Whoever gets that lock knows that the worker is dead, adds its counts to `departed.json`,
+once, and removes its files. So counters go on through restarts and `kill -9`, and a dead worker's calls in flight are
+not counted. The shipper does the same with `<id>.shipper.json`; in this module, "worker" includes the shipper unless it
+is named.
 
-The worker that reads writes its own report first, and takes it from memory: a disk that is full or can only be read,
-and so takes no file, must not hide that. The other workers' reports are the last ones that the disk took. A report may
-have been written by another version of this program: a reader takes the fields that it knows, and gives those that are
-missing a default.
+A worker that reads the reports first writes its own one, and uses that from memory, so that a full or read-only disk
+cannot hide its own trouble. The other workers' reports are the last ones that could be written. A report may have been
+written by another version of this program: a reader uses the fields that it knows, and defaults for missing ones.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def directory() -> Path:
 class WorkerFile:
     """The file in which this process writes its report once a second, so that other processes of the host can read it.
 
-    `state` is a function that returns the worker's state as values that JSON can contain. `suffix` is `SHIPPER_SUFFIX`
-    in the shipper, and empty in a worker.
+    `state` is a function that returns the worker's state as values for JSON. `suffix` is `SHIPPER_SUFFIX` in the
+    shipper, and empty in a worker.
     """
 
     of_this_process: ClassVar[WorkerFile | None] = None  # the one that runs: set by `start`, reset by `stop`
@@ -87,7 +87,7 @@ class WorkerFile:
         self._thread.start()
 
     def stop(self) -> None:
-        """Writes this worker's last report, and unlocks its lock file: other processes see that it has ended."""
+        """Writes this worker's last report, and unlocks its lock file, so that others see that it has ended."""
         # The next process that reads the reports adds the counters to those of dead workers.
         self._stopping.set()
         self._thread.join(REPORT_SECONDS)
@@ -103,7 +103,7 @@ class WorkerFile:
 
     @property
     def is_shippers(self) -> bool:
-        """True if this process is the shipper, and no worker."""
+        """True if this process is the shipper, False if it is a worker."""
         return self._id.endswith(SHIPPER_SUFFIX)
 
     def write_report(self) -> WorkerReport:
@@ -132,7 +132,7 @@ class WorkerFile:
 
 @dataclass
 class WorkerReports:
-    """The reports of all living workers and of the shipper, with the sums of all counters, also of dead processes.
+    """The reports of all living workers and of the shipper, with the sums of all counters, including dead processes'.
 
     `shipper` is None if no shipper runs.
     """
@@ -183,7 +183,7 @@ def read_shipper_report() -> WorkerReport | None:
 
 
 def has_living_worker() -> bool:
-    """Returns whether any worker that uses this DATA_DIR is alive, even one of another server."""
+    """Returns whether any worker that uses this DATA_DIR is alive, even if it belongs to another server."""
     locks = [path for path in directory().glob("*.lock") if path.name != DEAD_COUNTS_LOCK]
     return any(is_locked(path) for path in locks if not path.stem.endswith(SHIPPER_SUFFIX))
 
@@ -191,7 +191,7 @@ def has_living_worker() -> bool:
 def leave_counts() -> None:
     """Writes the counters of this process to a file, so that `/metrics` counts them after the process has ended.
 
-    For processes that are no workers, such as the command `ledger`.
+    This is for processes that are no workers, such as the command `ledger`.
 
     Raises:
         OSError: DATA_DIR cannot be written.
@@ -204,10 +204,10 @@ def leave_counts() -> None:
 
 
 class _DeadWorkerCounts:
-    """The sums of the counters of all dead workers, which are stored in the file `departed.json`.
+    """The sums of the counters of all dead workers, stored in the file `departed.json`.
 
-    The file also has the ids of the dead workers whose counts were added last. A crash after the sums were written and
-    before a worker's file was deleted must not count that worker twice.
+    The file also has the ids of the dead workers whose counts were added last. So a worker is not counted twice if a
+    crash prevents the deletion of its file after its counts were added.
     """
 
     def __init__(self) -> None:

@@ -1,8 +1,9 @@
-"""Adds up the totals, and the failed calls, of the calls that are there. Old code that still runs does not add to them:
-when the last of it has ended, `manage.py ledger sum` does so once more.
+"""Fills the new tables of sums with the totals, and the failed calls, of all existing calls.
 
-The statements are a frozen copy of what `usage.upkeep.rebuild_totals` did when this migration was written: today's code
-asks for columns that later migrations add.
+Old code that is still running does not add to these tables. When the last of it has ended, run `manage.py ledger sum`.
+
+The statements are a frozen copy of `usage.upkeep.rebuild_totals` as it was when this migration was written, since
+today's code needs columns that later migrations add.
 """
 
 from django.db import migrations

@@ -1,5 +1,6 @@
-"""Adds up the histograms of each key's days. What old code that still runs adds to is without them: when the last of it
-has ended, `manage.py ledger sum` does this once more.
+"""Fills the new histograms of each key's days from the calls.
+
+Old code that is still running does not add to them. When the last of it has ended, run `manage.py ledger sum`.
 """
 
 from django.db import migrations

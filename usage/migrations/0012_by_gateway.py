@@ -1,4 +1,4 @@
-"""Old code that still runs writes rows without the column; they are calls, and it counts them as such."""
+"""Adds a column that marks rows of polls. Old code that is still running leaves it out, and its rows count as calls."""
 
 from django.db import migrations, models
 

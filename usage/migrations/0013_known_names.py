@@ -1,4 +1,4 @@
-"""What has been counted so far keeps its names: models that have answered, and the most frequent codes of errors."""
+"""Keeps the names counted so far: models that have answered, and the most frequent error codes, get known names."""
 
 from django.db import migrations, models
 

@@ -1,4 +1,4 @@
-"""Old code that still runs writes rows without these columns: the database fills them in."""
+"""Adds columns with defaults in the database, since old code that is still running writes rows without them."""
 
 from django.db import migrations, models
 

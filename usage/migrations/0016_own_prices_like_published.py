@@ -1,4 +1,4 @@
-"""Rows of before keep their meaning: every tier, if they name none. So do rows that old code writes meanwhile."""
+"""Extends custom prices. Prices without a tier stay valid in every tier, also those that old code still writes."""
 
 from django.db import migrations, models
 

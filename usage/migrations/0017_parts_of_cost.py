@@ -1,7 +1,7 @@
-"""Sums say how many of their dollars are estimated or provisional.
+"""Adds columns to the sums: how many of their dollars are estimated, and how many provisional.
 
-Older sums have 0 in both: their rows do not say which of their dollars were. Old code that still runs adds to sums
-without these columns, from rows without a `cost_kind`, so both agree.
+Older sums have 0 in both, since their rows do not state a kind of cost. Old code that is still running leaves these
+columns out; its rows have no `cost_kind` either, so rows and sums agree.
 """
 
 from django.db import migrations, models

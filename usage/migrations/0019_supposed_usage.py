@@ -1,4 +1,4 @@
-"""Old code that still runs writes rows without this column: nothing is supposed of their usage."""
+"""Adds a column for the supposed usage. Old code that is still running leaves it out: nothing is supposed."""
 
 from django.db import migrations, models
 

@@ -1,4 +1,4 @@
-"""Old code that still runs leaves these columns out: such a price says nothing of them."""
+"""Adds columns to custom prices. Old code that is still running leaves them out, which means "not stated"."""
 
 from django.db import migrations, models
 

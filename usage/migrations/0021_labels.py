@@ -1,4 +1,4 @@
-"""Only labels and help texts, which no column stores: the database runs nothing."""
+"""Changes only labels and help texts, which no database column stores; runs no SQL."""
 
 from django.db import migrations, models
 

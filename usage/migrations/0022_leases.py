@@ -1,4 +1,4 @@
-"""Old code leaves the new columns out, and counts leases as reserved, since they are rows of the table that it sums."""
+"""Adds the columns of leases. Old code leaves them out, and counts leases as reserved, since it sums all rows."""
 
 import django.db.models.functions.datetime
 from django.db import migrations, models

@@ -1,4 +1,4 @@
-"""Changes a label only: no SQL."""
+"""Changes a label only; runs no SQL."""
 
 from django.db import migrations, models
 

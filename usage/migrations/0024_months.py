@@ -1,19 +1,19 @@
 """Partitions the tables of calls and of their bodies by month, while calls are being written and read.
 
-A table that has rows becomes the first partition of the new one, which takes over its name. Nothing is copied. The
-first partition ends at a coming month; PostgreSQL knows from a CHECK constraint that all its rows are older, so it does
-not read them while it holds the lock. The constraint was validated before, beside readers and writers.
+A table that has rows becomes the first partition of a new table, which takes over its name. No row is copied. The first
+partition ends at a coming month. PostgreSQL knows from a CHECK constraint that all its rows are older, so it does not
+read them while it holds the lock. The constraint is validated before, while others read and write.
 
-* `_guard` adds the constraint, not validated yet. A row beyond it would be refused, and that row's call with it. So
-  a trigger, which comes first, says that the table is locked: who writes tries again until all is done. Only a clock
-  that is weeks ahead makes such a row.
-* `_validate` reads the table. If a wrong clock has left rows beyond the constraint, this waits for the last step, which
-  moves them to the default partition.
+* `_guard` adds the constraint, not validated yet. A row beyond the constraint (of a clock that is weeks ahead) would
+  be refused, and the call be lost. So a trigger before it says that the table is locked: the writer then tries again
+  until the migration is done.
+* `_validate` reads the table. If a wrong clock has left rows beyond the constraint, nothing is validated, and the last
+  step moves these rows to the default partition.
 * `_swap` does the rest in one transaction.
 
-After a server that was killed in between, or did not get a lock in time, the next run goes on. Older code reads and
-writes the new tables like the old ones, so there is nothing to do on the way back, except half way: docs/ledger.md has
-the statements that take the constraint and the trigger away.
+If a server was killed in between, or did not get a lock in time, the next run goes on. Older code reads and writes the
+new tables like the old ones, so nothing must be undone for a downgrade, except half way: docs/ledger.md has the
+statements that remove the constraint and the trigger.
 """
 
 import uuid
@@ -76,7 +76,7 @@ def partition(apps, schema_editor):
 
 
 def _guard(cursor, end):
-    """Lets both tables accept only rows of calls before `end`, and has the writers of others try again."""
+    """Makes both tables accept only rows of calls before `end`; writers of other rows have to try again."""
     cursor.execute(BEGIN)
     cursor.execute(CONSTRAINTS, [list(TABLES)])
     found = set(cursor.fetchall())
@@ -98,7 +98,7 @@ def _guard(cursor, end):
 
 
 def _validate(alias, cursor, end):
-    """Reads both tables, and has PostgreSQL note that all rows are of calls before `end`, unless some are not."""
+    """Validates the constraint on both tables (all rows are of calls before `end`); does nothing if some are not."""
     for table in TABLES:
         with transaction.atomic(using=alias):
             cursor.execute(BEGIN)
@@ -108,7 +108,7 @@ def _validate(alias, cursor, end):
 
 
 def _swap(cursor, now, end):
-    """Makes partitioned tables in the place of both tables, which become their first partitions."""
+    """Creates partitioned tables that replace both tables, which become their first partitions."""
     cursor.execute(BEGIN)
     for table in reversed(TABLES):  # a body refers to its call
         cursor.execute(f"CREATE TABLE {table}_default (LIKE {table} INCLUDING ALL)")
@@ -179,7 +179,7 @@ def _month(table, start):
 
 
 def _until(table, end):
-    """Returns the name of the first partition, and of the constraint that it has until it is one."""
+    """Returns the name of the first partition; its constraint before it becomes a partition has the same name."""
     return f"{table}_until_{end:%Y_%m}"
 
 

@@ -1,7 +1,7 @@
-"""Names of keys, models and routes for lists of choices; histograms by key, model and route, which are small.
+"""Adds a table with the names of keys, models and routes for lists of choices, and small histograms of these.
 
-`ledger sum` fills the histograms of the past, because a start should not wait for it. Until then pages show a dash
-instead of a percentile. The names are filled here, before the lock on the totals that a new column takes.
+`ledger sum` fills the histograms of the past, because a start should not wait for them. Until then, pages show a dash
+instead of a percentile. The names are filled in here, before the new column locks the totals.
 """
 
 import django.contrib.postgres.fields

@@ -1,4 +1,4 @@
-"""The highest figures of each day, so that the log pages need not look for them in the sums of all hours."""
+"""Adds a table with the highest figures of each day, so that the log pages need not search the sums of all hours."""
 
 from django.db import migrations, models
 

@@ -1,4 +1,4 @@
-"""Old code that still runs leaves these columns out: nothing is known of what its calls were for."""
+"""Adds columns for the labels of calls. Old code that is still running leaves them out: its calls have no labels."""
 
 from django.db import migrations, models
 

@@ -1,4 +1,4 @@
-"""Packed histograms of hours. A histogram is the sum of both its columns: older code adds to the older one."""
+"""Adds packed histograms of hours. Older code adds to the old column, so a histogram is the sum of both columns."""
 
 import django.contrib.postgres.fields
 from django.db import migrations, models

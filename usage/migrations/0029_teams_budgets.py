@@ -1,4 +1,4 @@
-"""Sums of teams' days, and leases of teams' budgets. Old code that still runs knows no teams, and leaves both out."""
+"""Adds sums of teams' days, and leases of teams' budgets. Old code that is still running writes neither."""
 
 from django.db import migrations, models
 

@@ -1,6 +1,6 @@
-"""Sums of months, and sums by model, route and outcome. `ledger sum` fills those of the past.
+"""Adds sums of months, and sums by model, route and outcome; `ledger sum` fills those of the past.
 
-Until then, and for what older code adds meanwhile, pages read the finer sums, as before.
+Until then, and for calls that older code adds meanwhile, pages read the finer sums, as before.
 """
 
 import django.contrib.postgres.fields

@@ -1,6 +1,6 @@
-"""Sums by team, owner, end user and tags. Those of the past by key, model and route are filled from the sums of hours.
+"""Adds sums by team, owner, end user and tags; those of the past are filled, as far as sums of hours allow.
 
-What calls of the past were for, their keys' tags, `ledger sum` adds, and what older code adds to the hours meanwhile.
+The labels of past calls are filled in by `ledger sum`, and so are calls that older code adds to the hours meanwhile.
 """
 
 from django.db import migrations, models

@@ -1,21 +1,21 @@
-"""The cost of a call: from the counts of its row, and the price of its model, to dollars and a bill.
+"""Computes the cost of a call in dollars, and its bill, from the counts in its row and the price of its model.
 
-A bill has an item for each unit of tokens that the call has used, for its searches, for the containers in which tools
-have run, and for the pictures that they have made. What upstream does not bill costs $0 (`usage.money.unbilled`).
+A bill has an item for each kind of tokens that the call has used, for its searches, for the containers in which tools
+have run, and for the pictures that tools have made. Calls that upstream does not bill cost $0 (`usage.money.unbilled`).
 
-A wrong cost is worse than none. A call has none (None) when its model has no price (`usage.prices.price_sources`), or
-when it has used something that the price says nothing of, such as audio tokens of a model without a published audio
-price. An administrator's price mends both. A call whose usage nobody knows costs 0, and says so
+A wrong cost is worse than none. A call has no cost (None) if its model has no price (`usage.prices.price_sources`), or
+if it has used a unit that the price does not state, such as audio tokens of a model without an audio price. An
+administrator's price helps in both cases. A call whose usage is unknown costs 0, and is marked so
 (`usage.money.unbilled`).
 
-An item is estimated, and with it the call, where upstream does not say all: the minutes of a container (the least that
-is billed), the tokens of a picture without `tool_usage`, and the 8,000 input tokens for each search of gpt-4o-mini and
-gpt-4.1-mini, which are added where the stated input tokens are too few to contain them. So are all tokens of a call
-whose counts are not enough to price it: they contradict each other (more cached than input tokens), a price for audio
-or images needs a split that is not stated, or another vendor's total is not input and output, because some leave
-reasoning out of the output (`usage.money.token_units`). docs/ledger.md lists what is not in the numbers.
+Where upstream does not state a count, the item is estimated, and so is the whole call: the minutes of a container (the
+least that is billed), the tokens of a picture without `tool_usage`, and the 8,000 input tokens for each search of
+gpt-4o-mini and gpt-4.1-mini, which are added if the stated input tokens are too few to contain them. All tokens of a
+call are estimated if its counts are not enough to price it: they contradict each other (more cached than input tokens),
+a price for audio or images needs a split that is not stated, or the total is not input plus output (some vendors leave
+reasoning out of the output; `usage.money.token_units`). docs/ledger.md lists the costs that are not included.
 
-Over 300 lines, since the most that a call can cost and what it has cost follow from the same rates and fees.
+Over 300 lines, since the highest possible cost of a call and its real cost follow from the same rates and fees.
 """
 
 from __future__ import annotations
@@ -68,11 +68,11 @@ NO_PRICE: Priced = (None, None)
 class MaxUsage:
     """The most that one call can use: upper limits of its tokens, seconds of audio, searches, pictures and containers.
 
-    Tokens are text or, if `kinds` names them, others with a price of their own, such as `audio_input`. The hosted image
-    tool makes at most `pictures` pictures with `picture_models` (if empty: its default model), each with at most
-    `MOST_PICTURE_TOKENS` input and `MOST_MADE_TOKENS` output tokens. `images` is the number of pictures that the call's
-    own model makes, if it has a price for each picture. `search_tool` is the type of the tool that searches the web, if
-    the searches of this tool have a price of their own.
+    Tokens are text or, if named in `kinds`, of other kinds with a price of their own, such as `audio_input`. The hosted
+    image tool makes at most `pictures` pictures with one of `picture_models` (if empty: with its default model), each
+    with at most `MOST_PICTURE_TOKENS` input and `MOST_MADE_TOKENS` output tokens. `images` is the number of pictures by
+    the call's own model, if this model has a price per picture. `search_tool` is the type of the tool that searches the
+    web, if its searches have a price of their own.
     """
 
     input_tokens: int = 0
@@ -98,7 +98,7 @@ def highest_cost(
 ) -> Decimal | None:
     """Returns the most dollars that a call with the usage `most` can cost; None if the price is not known.
 
-    All tokens count as the dearest kind, and the dearest of `tier`, the default tier and `possible_tiers` counts; a
+    All tokens count as the dearest kind. Of `tier`, the default tier and `possible_tiers`, the dearest counts; a
     possible tier without a price is left out. The result is at most `TOO_MUCH`.
     """
     # Nobody knows before the call which tokens will be audio, image or cached ones, and upstream may answer a call for
@@ -119,7 +119,7 @@ def highest_cost(
 def _highest_of_pictures(most: MaxUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> Decimal | None:
     """Returns the most dollars that a call's pictures by the hosted image tool can cost.
 
-    Returns None if one of the models that may make them has no price.
+    Returns None if a model that may make them has no price.
     """
     costs = [_highest_of_model(name, most, at, custom_prices) for name in most.picture_models or {DEFAULT_IMAGE_MODEL}]
     known = [cost for cost in costs if cost is not None]
@@ -174,12 +174,13 @@ def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
 
     * The items of the bill add up to the dollars exactly (8 decimals).
     * The bill has rates `per_million` tokens, `per_minute` and `per_web_search`. An item may have a `rate` of its own.
-    * A call costs $0 if upstream does not bill it, or if its usage is unknown or cannot be true. The bill has no items
-      then, and a note with the reason.
+    * A call costs $0 if upstream does not bill it, or if its usage is unknown or cannot be true. Then the bill has no
+      items, but a note with the reason.
     * If the price is not known, both results are None. While the response goes on in the background, only the dollars
       are None.
 
-    The usage of a call that reads a stored response may have been billed before; this is not checked here.
+    This function does not check whether the usage was billed before, as it may be for a call that reads a stored
+    response.
     """
     tier = service_tier(row.get("service_tier"))
     if reason := why_unbilled(row):
@@ -217,8 +218,9 @@ def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
 def _rates_of(row: CallRecord, model: str, at: datetime, custom_prices: Sequence[CustomPrice]) -> ModelRates | None:
     """Returns the price of a call's model in its service tier; None if there is no price.
 
-    The tier is that which the answer states, else the default one. But if no answer came, or it is a compaction, which
-    never states a tier, the request's tier counts, if it has a price: this is marked as provisional.
+    The tier is the one that the answer states, or else the default tier. If no answer came, or if the answer is a
+    compaction, which states no tier, the request's tier counts, if it has a price; the price is then marked as
+    provisional.
     """
     # No answer came, or it was a compaction, which never states a tier. Upstream may have used another tier.
     stated, asked = row.get("service_tier"), (row.get("other_usage") or {}).get("asked_tier")
@@ -263,7 +265,7 @@ def _lines_of_other_models(used: OtherUsage, at: datetime, custom_prices: Sequen
 def _lines_of_model(name: str, price: ModelRates | None, row: CallRecord, kind: str) -> Iterator[Line]:
     """Yields the lines of a call's bill for another model than its own, such as a tool's model.
 
-    A model without a price gets one line without a rate, so the call has no cost.
+    A model without a price gets one line without a rate, so that the call has no cost.
     """
     counts, is_certain = (None, True) if price is None else count_units(row, price)
     if price is None or counts is None:
@@ -277,7 +279,7 @@ def _lines_of_model(name: str, price: ModelRates | None, row: CallRecord, kind: 
 def cost_kind(row: CallRecord, price: Price | None) -> str:
     """Returns how certain the cost of a call is (`CostKind`); an empty text if the call has no cost.
 
-    `price` is what `price_call` has returned. "Estimated" comes before "provisional" if both are true.
+    `price` is the result of `price_call`. If the cost is both estimated and provisional, it counts as estimated.
     """
     if price is None or price == COUNTED_AT_END:
         return ""

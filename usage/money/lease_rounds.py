@@ -1,7 +1,7 @@
-"""The rounds of one worker: one round trip to PostgreSQL in which all leases get and give back what they have to.
+"""Makes round trips to PostgreSQL for one worker: in each, all its leases get dollars and give dollars back.
 
-Many calls do not queue for connections that way. A round takes `PATIENCE` seconds at most; after that nobody knows what
-has become of its statements (`lease_statements` says why that does no harm).
+So calls do not queue for connections. A round trip takes `PATIENCE` seconds at most. After that, it is unknown whether
+its statements were executed (`lease_statements` explains why that does no harm).
 """
 
 from __future__ import annotations
@@ -29,13 +29,12 @@ APPLICATION = "chatproxy budgets"
 
 @dataclass
 class Round:
-    """One round trip to the database for a worker's leases (parts of budgets): what is sent, and the answers to it.
+    """One round trip to the database for a worker's leases (parts of budgets): the requests, and their answers.
 
     `given` maps leases to the dollars that they give back; 0 only renews a lease. `needs` are requests for dollars, and
     `answers` the answers to them, in the same order. `looked` are the leases whose rows are read. `rows` maps the id of
-    each lease to two values of its row: whether another worker needs the lease's unused dollars, and the dollars
-    granted to the lease in all. `writer` is the worker, by the id of its journal, and `version` the number of the round
-    trip.
+    each lease to two values of its row: whether another worker needs the lease's unused dollars, and the total dollars
+    granted to the lease. `writer` is the id of the worker's journal, and `version` the number of the round trip.
     """
 
     writer: str
@@ -94,7 +93,7 @@ class LeaseRounds:
             await self._pool.close(timeout=PATIENCE)
 
     async def make(self, planned: Round) -> None:
-        """Makes one round trip to the database for a worker's leases; stores the answers in `planned`.
+        """Makes the round trip `planned` to the database for a worker's leases; stores the answers in it.
 
         Raises:
             TimeoutError: the round trip takes longer than `PATIENCE` seconds.
@@ -119,7 +118,7 @@ class LeaseRounds:
             task.exception()  # `make` has raised it, if it was still waiting
 
     async def _check(self, connection: AsyncConnection[TupleRow]) -> None:
-        """Checks by a query that a connection works, unless the database has answered in the last few seconds."""
+        """Checks with a query that a connection works, unless the database has answered in the last few seconds."""
         if time.monotonic() - self._answered_at > FRESH_SECONDS:
             await AsyncConnectionPool.check_connection(connection)
 
@@ -142,7 +141,7 @@ class LeaseRounds:
 
 
 def statements_of(planned: Round, mogrify: Mogrify) -> list[str]:
-    """Returns the SQL statements of a round trip. If nothing is to be sent, this is one statement without effect."""
+    """Returns the SQL statements of a round trip; if there is nothing to send, a single statement without effect."""
     found = give_back(planned.given, planned.version, mogrify) if planned.given else []
     for need in planned.needs:
         found += grant(need, planned.writer, planned.version, mogrify)

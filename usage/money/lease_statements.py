@@ -1,14 +1,14 @@
-"""The SQL of leases: what a worker sends to PostgreSQL to get dollars of budgets, and to give them back.
+"""The SQL statements with which a worker gets dollars of budgets from PostgreSQL (leases), and gives them back.
 
-A grant takes the advisory lock of its spender (a key or a team). The next statement, whose snapshot therefore has every
-earlier grant, adds to the row of the lease only what spent, reserved and leased dollars leave of each budget. Dollars
-are given back without that lock, since more room harms nobody.
+A grant first takes the advisory lock of its spender (a key or a team). The snapshot of the next statement therefore
+shows every earlier grant. This statement adds to the lease's row no more than the spent, reserved and leased dollars
+leave of each budget. Dollars are given back without that lock, since more room in a budget harms nobody.
 
-A worker that has not heard the answer to a statement does not know whether it was executed, or still will be. So its
-statements carry the number of their round, `version`, and have no effect on a row that has seen a later one.
+A worker that gets no answer to a statement does not know whether it was executed, or will be later. So each statement
+has the number of its round trip, `version`, and has no effect on a row that was changed in a later round trip.
 
-Rows of leases are locked in the order of their ids, and a transaction locks no second one after it has waited for a
-spender: so workers and shippers never deadlock.
+Rows of leases are locked in the order of their ids, and a transaction locks no further row after it has waited for a
+spender. So workers and shippers never deadlock.
 """
 
 from __future__ import annotations
@@ -115,11 +115,12 @@ class Mogrify(Protocol):
 
 @dataclass(frozen=True)
 class Grant:
-    """The database's answer to a lease's request for dollars: what it was granted, and the budgets before that.
+    """The database's answer to a lease's request for dollars: the dollars granted, and the budgets before the grant.
 
     `spent` and `held` map the spans `day`, `month` and `total` to dollars; `held` are those that were reserved or
-    leased. `granted` is what the lease has been granted in all; None if it got nothing now. `spare` is what it got just
-    now for later calls. `others` is the number of leases of other workers that may have unused dollars.
+    leased. `granted` is the total that the lease has been granted so far; None if it got nothing now. `spare` is the
+    part of the new dollars for later calls. `others` is the number of other workers' leases that may have unused
+    dollars.
     """
 
     spent: dict[str, Decimal]
@@ -139,7 +140,7 @@ class Grant:
 def grant(need: Need, writer: str, version: int, mogrify: Mogrify) -> list[str]:
     """Returns the SQL statements of the transaction that grants dollars to a lease, as far as the budgets have room.
 
-    `need` says which lease, and how many dollars it asks for. `writer` is the id of the lease's worker, `version` the
+    `need` has the lease, and the dollars that it asks for. `writer` is the id of the lease's worker, `version` the
     number of the worker's round trip. `mogrify` puts values into SQL.
     """
     lease = need.lease
@@ -163,7 +164,7 @@ def give_back(given: Mapping[Lease, Decimal], version: int, mogrify: Mogrify) ->
     """Returns the SQL statements of the transaction that renews leases, and gives dollars back to the budgets.
 
     `given` has the dollars that each lease gives back, perhaps 0. `version` is the number of the worker's round trip;
-    rows that have seen a later one stay as they are. `mogrify` puts values into SQL.
+    rows that were changed in a later round trip stay as they are. `mogrify` puts values into SQL.
     """
     values = {
         "ids": [lease.id for lease in given],
@@ -177,7 +178,7 @@ def give_back(given: Mapping[Lease, Decimal], version: int, mogrify: Mogrify) ->
 def look(leases: Sequence[Lease], over: Sequence[Lease], mogrify: Mogrify) -> list[str]:
     """Returns the SQL statements of the transaction that reads the rows of `leases`.
 
-    Leases in `over` are used by no call any more. They are deleted first, if all their calls have been shipped.
+    Leases in `over` are no longer used by calls. They are deleted first, if all rows of their calls are in the tables.
     """
     deletion = [mogrify(DELETE_SHIPPED, [[lease.id for lease in over]])] if over else []
     return [BEGIN, *deletion, mogrify(LOOK, [[lease.id for lease in leases]]), COMMIT]

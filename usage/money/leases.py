@@ -1,12 +1,13 @@
-"""Leases of budgets in the memory of the worker that has them: what their calls reserve, use and leave.
+"""Leases (parts of budgets) in the memory of the worker that has them, with the dollars that calls reserve and use.
 
 A `Lease` is a part of the budgets of one spender (a key or a team) on one UTC day. In PostgreSQL it is a row of `Hold`,
-and counts as reserved for everybody else (`lease_statements` has the SQL, `reservations` sends it). Here it is four
-sums of dollars: a call takes its `CallShare` when it begins, and settles it when it ends, without I/O.
+and counts as reserved for everybody else (`lease_statements` has the SQL, `reservations` sends it). In memory it is
+four sums of dollars: a call takes its `CallShare` when it begins, and settles it when it ends, without I/O.
 
-The sums never need to know what has been shipped. The database adds to `granted` and to the row's dollars alike; the
-transaction that ships a call's row takes the call's dollars off the row only. So the row has, at any moment, what is
-`free`, what calls in flight have reserved, and what ended calls have used whose rows are still in the journal.
+The sums in memory do not depend on the shipping of calls' rows. A grant adds the same dollars to `granted` and to the
+lease's row. The transaction that ships a call's row subtracts the call's dollars from the lease's row only. So at any
+moment this row has the `free` dollars, those reserved by calls in flight, and those used by ended calls whose rows are
+still in the journal.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ USABLE_SECONDS = 600.0  # since the last renewal; far less than the time after w
 
 @dataclass(frozen=True)
 class Wanted:
-    """A call's request for a reservation: the dollars that it should get from the budgets of its key or team.
+    """A call's request for a reservation: the dollars that it wants from the budgets of its key or team.
 
     `day` is the UTC day on which the call has begun. A budget is in dollars; None means no limit. If the budgets have
-    less than `dollars` left, the call gets all that is left, provided that it is at least `least`. But where other
-    reservations hold more than half of the unspent dollars, it gets nothing unless `is_last_try` is true. Those
-    reservations may be about to end, and a later try may get more.
+    less than `dollars` left, the call gets all that is left, if that is at least `least`. But if other reservations
+    hold more than half of the unspent dollars, the call gets nothing unless `is_last_try` is true: those reservations
+    may end soon, so that a later try gets more.
     """
 
     spender: Spender
@@ -50,7 +51,7 @@ class Wanted:
 
     @property
     def budgets(self) -> tuple[Decimal | None, Decimal | None, Decimal | None]:
-        """The spender's budgets in dollars, per day, per month and in all."""
+        """The spender's budgets in dollars: per day, per month and in total."""
         return self.day_budget, self.month_budget, self.total_budget
 
 
@@ -61,7 +62,7 @@ class BudgetState:
     `share` is the reservation; None if too little was left. `spent` and `held` map the spans `day`, `month` and `total`
     to dollars; `held` are those that were reserved or leased before the attempt. Both are empty if the database was not
     asked. For a span without a budget, some of the spent dollars may be left out. `others` is the number of other
-    workers that may have unused dollars of the spender, and that give them back within a second or two.
+    workers that may have unused dollars of the spender; they give these back within a second or two.
     """
 
     share: CallShare | None
@@ -72,7 +73,7 @@ class BudgetState:
 
 @dataclass
 class CallShare:
-    """The reservation of one call: dollars of a lease that the call has for itself until it ends."""
+    """The reservation of one call: dollars of a lease that only this call may use until it ends."""
 
     lease: Lease
     dollars: Decimal
@@ -80,18 +81,18 @@ class CallShare:
 
     @property
     def record(self) -> LeaseShare:
-        """The reservation as the journal stores it: the lease's id and the dollars."""
+        """The reservation in the form in which the journal stores it: the lease's id and the dollars."""
         # When the call's row is written to the database, these dollars are taken off the lease.
         return {"id": self.lease.id, "dollars": str(self.dollars)}
 
 
 class Lease:
-    """A part of one spender's budgets of one UTC day, in dollars, that one worker may use for calls; in its memory.
+    """A part of one spender's budgets of one UTC day, in dollars, which one worker may use for calls; kept in memory.
 
-    `granted` is what the database has granted, less what was given back. `used` is what ended calls have cost,
-    `reserved` what the `in_flight` calls have reserved. A lease with `has_spare` keeps free dollars for later calls;
-    one without gives back what no call uses, because the spender has little left. A lease that `is_retired` admits no
-    more calls.
+    `granted` are the dollars that the database has granted, minus those given back. `used` is the cost of ended calls,
+    and `reserved` the dollars of the `in_flight` calls. If `has_spare` is true, the lease keeps free dollars for later
+    calls; otherwise it gives them back, because the spender has little left. If `is_retired` is true, it admits no more
+    calls.
     """
 
     def __init__(self, wanted: Wanted, now: float) -> None:
@@ -116,14 +117,14 @@ class Lease:
     def surplus(self) -> Decimal:
         """The free dollars that the lease should give back now; 0 if it should keep them for later calls.
 
-        Negative if calls have cost more than the whole lease.
+        It is negative if calls have cost more than the whole lease.
         """
         free = self.free
         return NOTHING if self.has_spare and not self.is_retired and free > 0 else free
 
     @property
     def is_low(self) -> bool:
-        """True if so few dollars are free that the lease should get more, before a call has to wait."""
+        """True if so few dollars are free that the lease should get more now, before a call has to wait."""
         return self.has_spare and not self.is_retired and self.free < self.low
 
     def is_usable(self, now: float) -> bool:
@@ -138,9 +139,9 @@ class Lease:
     def reserve(self, wanted: Wanted, unheld: Decimal | None = None) -> CallShare | None:
         """Reserves dollars of the lease for a call; returns the reservation, or None if too few dollars are free.
 
-        `unheld` is what the spender's budgets would have left if nothing were reserved, or None if unknown. If it is
-        known, a call that asks for more than is free gets all that is free. But this must be at least `wanted.least`,
-        and also half of `unheld`, unless it is the call's last try.
+        `unheld` are the dollars that the spender's budgets would have left if nothing were reserved, or None if
+        unknown. If it is known, a call that asks for more than the free dollars gets all of these. But they must be at
+        least `wanted.least` and, unless this is the call's last try, at least half of `unheld`.
         """
         free = self.free
         dollars = wanted.dollars
@@ -155,12 +156,12 @@ class Lease:
         return CallShare(self, dollars)
 
     def shrink(self, share: CallShare, dollars: Decimal) -> None:
-        """Gives back what a call has reserved beyond `dollars`."""
+        """Lowers the reservation of a call to `dollars`; the rest is free again."""
         self.reserved -= share.dollars - dollars
         share.dollars = dollars
 
     def settle(self, share: CallShare, dollars: Decimal) -> None:
-        """Replaces the dollars that a call has reserved by those that it has cost; does nothing the second time."""
+        """Replaces the reserved dollars of a call by its cost; does nothing if called a second time."""
         if not share.is_settled:
             share.is_settled = True
             self.reserved -= share.dollars
@@ -173,8 +174,8 @@ class Lease:
         * `granted` is the sum of all dollars that the lease has been granted so far; None if the request brought
           nothing.
         * `spare` is the part of the new dollars that is meant for later calls.
-        * `has_waited` says whether calls waited for the answer. Only then is it decided anew whether the lease keeps
-          free dollars (`has_spare`).
+        * `has_waited` says whether calls waited for the answer. Only then `has_spare`, which decides whether the lease
+          keeps free dollars, is set anew.
         """
         self.granted = self.granted if granted is None else granted
         # If a request in the background, for which no calls waited, brought nothing, this is 0: the lease is not topped
@@ -186,9 +187,9 @@ class Lease:
 
 @dataclass(frozen=True)
 class Need:
-    """A lease's request for dollars from the database: for the calls that wait, and some to `spare` for later ones.
+    """A lease's request for dollars from the database: for the waiting calls, and some (`spare`) for later calls.
 
-    `dollars` are for the calls that wait; with fewer than `least`, none of them can go on. `unit` is the most that one
+    `dollars` are for the waiting calls; with fewer than `least`, none of them can go on. `unit` is the most that one
     call can cost, in dollars.
     """
 
@@ -204,7 +205,7 @@ class Need:
 
     @classmethod
     def of(cls, lease: Lease, waiting: Sequence[Wanted] = ()) -> Need:
-        """Makes a lease's request for the dollars that the calls `waiting` need beyond the lease's free dollars.
+        """Makes a lease's request for the dollars that the `waiting` calls need beyond the lease's free dollars.
 
         If no calls wait, the request is only for dollars to spare.
         """

@@ -1,14 +1,15 @@
-"""Reserves dollars of budgets for calls: from leases in memory, which one task gets from PostgreSQL and keeps there.
+"""Reserves dollars of budgets for calls, from leases in memory, which one task gets and renews in PostgreSQL.
 
-A call of a key or team whose lease has enough dollars free reserves them at once (`leases`). Else it waits for a round
-(`lease_rounds`) that gets what all waiting calls of this process need. If a round fails, all waiting calls fail at
-once, `fault` has the reason, and calls that would have to wait fail at once until a later round succeeds.
+If the lease of its key or team has enough free dollars, a call reserves them at once (`leases`). Otherwise the call
+waits for a round trip (`lease_rounds`) that gets the dollars for all waiting calls of this process. If a round trip
+fails, all waiting calls fail, `fault` has the reason, and further calls that would have to wait fail at once, until a
+later round trip succeeds.
 
-While this worker has leases, a round each second looks at their rows: whether another worker needs dollars that no call
-uses here, and what has become of a statement whose answer was lost. A lease that no call has used for `IDLE_SECONDS` is
-given back. Its row goes when the rows of its calls have been shipped.
+While this worker has leases, a round trip each second reads their rows: whether another worker needs dollars that no
+call uses here, and whether a statement whose answer was lost was executed. A lease that no call has used for
+`IDLE_SECONDS` is given back. Its row is deleted when the rows of its calls have been shipped.
 
-Over 300 lines, since one class has the life of leases, from the call that needs one to the look that finds it gone.
+Over 300 lines, since one class has the whole life of leases, from the call that needs one to the lease's end.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ Waiting = tuple[Wanted, asyncio.Future[BudgetState]]
 
 
 class Reservations:
-    """The budget reservations of one worker process: it makes them out of its leases, and gets these from the database.
+    """The budget reservations of one worker process, made from its leases, which come from the database.
 
     Call `open` before use, in the event loop that serves calls.
     """
@@ -84,7 +85,7 @@ class Reservations:
     async def close(self) -> None:
         """Gives back the free dollars of all leases, and closes the connections to the database.
 
-        The used dollars are taken off the leases later, when the rows of the calls are written.
+        The used dollars are subtracted from the leases later, when the rows of the calls are written.
         """
         if self._keeper is not None:
             self._keeper.cancel()
@@ -107,12 +108,12 @@ class Reservations:
         return share
 
     async def take(self, wanted: Wanted) -> BudgetState:
-        """Reserves a call's cost ceiling (the most that it can cost) if the spender's budgets have room for it.
+        """Reserves a call's cost ceiling (the most that it can cost) if the spender's budgets have that much left.
 
-        Returns the state of the budgets, which has the reservation if there was room.
+        Returns the state of the budgets, which includes the reservation, if one was made.
 
         Raises:
-            ReservationsUnavailable: the database does not say whether there is room.
+            ReservationsUnavailable: the database does not answer, so it is unknown how much is left.
         """
         if (share := self.take_at_once(wanted)) is not None:
             return BudgetState(share)
@@ -139,7 +140,7 @@ class Reservations:
             asyncio.get_running_loop().call_later(SETTLE_SECONDS, self._work.set)
 
     def shrink(self, share: CallShare, dollars: Decimal) -> None:
-        """Gives back what a call has reserved beyond `dollars`."""
+        """Lowers the reservation of a call to `dollars`; the rest is free again."""
         share.lease.shrink(share, dollars)
         if share.lease.surplus:
             self._work.set()
@@ -171,7 +172,7 @@ class Reservations:
     # --- rounds
 
     async def _keep(self) -> None:
-        """Runs as a task until it is cancelled: makes round trips to the database for the leases.
+        """Runs as a task that makes round trips to the database for the leases, until it is cancelled.
 
         A round trip is made when calls or leases need dollars, when leases give dollars back, and each second while
         there are leases.
@@ -192,7 +193,7 @@ class Reservations:
     async def _round(self) -> None:
         """Makes one round trip to the database, if there is anything to send, and answers the waiting calls.
 
-        After a failure, which is not raised here, the waiting calls get the error `ReservationsUnavailable`.
+        After a failure, the waiting calls get the error `ReservationsUnavailable`; this method itself raises nothing.
         """
         waiting = dict(islice(self._waiting.items(), LEASES_AT_ONCE))
         for lease in waiting:
@@ -255,7 +256,7 @@ class Reservations:
     def _read_answers(self, done: Round, waiting: dict[Lease, list[Waiting]]) -> None:
         """Updates the leases by the answers in the round trip `done`, then answers the calls in `waiting`.
 
-        A call must wait on if its lease was not in this round trip and lacks free dollars.
+        A call goes on waiting if its lease was not in this round trip and lacks free dollars.
         """
         now = time.monotonic()
         if self.fault:
@@ -284,8 +285,8 @@ class Reservations:
     def _read_rows(self, done: Round) -> None:
         """Updates the leases in memory by their rows in the database, which the round trip `done` has read.
 
-        A row has the lease's dollars, and whether another worker needs some of them. A lease whose row is gone is
-        retired. Retired leases that are needed no more are forgotten.
+        A row has the lease's dollars, and says whether another worker needs some of them. A lease whose row is gone is
+        retired. Retired leases that are no longer needed are forgotten.
         """
         for lease in done.looked:
             if (row := done.rows.get(lease.id)) is not None:
@@ -307,9 +308,9 @@ class Reservations:
         ]
 
     def _gone(self, fault: str, planned: Round | None) -> None:
-        """Records that a round trip has failed: sets `fault`, and marks the leases of the round trip as in doubt.
+        """Records that a round trip has failed: sets `fault`, and marks its leases as in doubt.
 
-        A new outage is logged.
+        The beginning of an outage is logged.
         """
         # Nobody knows whether the statements were executed.
         if planned is not None:
@@ -331,7 +332,7 @@ class Reservations:
 
 
 def reserve(lease: Lease, wanted: Wanted, answer: Grant | None) -> BudgetState:
-    """Reserves dollars of a lease for a call that has waited; returns the state of the budgets with the reservation.
+    """Reserves dollars of a lease for a call that has waited; returns the budgets' state, with the reservation.
 
     `answer` is the database's answer about the lease; None if the lease has asked for nothing.
     """

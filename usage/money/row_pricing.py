@@ -34,10 +34,10 @@ class Pricer:
         self._alerted: set[str] = set()  # models without a price, of which the log says so already
 
     def refresh(self, *, loads_list: bool = True) -> None:
-        """Reads the prices again, unless that was done in the last half minute.
+        """Reads the prices again, unless they were read in the last half minute.
 
         The administrator's prices come from the database, the price list from its file. If that file is unreadable, the
-        present list stays. With `loads_list=False`, a process that has loaded no price list yet loads none now.
+        present list stays. If `loads_list` is false and this process has no price list yet, none is loaded now.
 
         Raises:
             django.db.Error: the prices cannot be read.
@@ -70,7 +70,7 @@ class Pricer:
     def _alert(self, model: str, tier: str) -> None:
         """Logs a warning on the first call of a model without a price, for at most `MOST_ALERTS` models.
 
-        Nothing is logged if the sums of recent days have such calls of the model: the warning was logged then.
+        Nothing is logged if the sums of recent days have such calls of the model, since the warning was logged then.
         """
         if model in self._alerted or len(self._alerted) >= MOST_ALERTS:
             return
@@ -106,7 +106,7 @@ def lacking_prices(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> lis
 def with_windows(rows: list[CallRecord]) -> list[CallRecord]:
     """Adds missing completion windows, such as `2h`, to the rows of background responses; returns all rows.
 
-    A missing window is taken from the row of the call that created the response, in `rows` or in the table.
+    A missing window is copied from the row of the call that created the response, in `rows` or in the table.
     """
     # The price depends on the window, which only the creating request names. Rows that lack it are rare.
     later = [row for row in rows if row.get("response_id") and row.get("usage") and _is_of_earlier_response(row)]

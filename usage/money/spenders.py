@@ -1,4 +1,4 @@
-"""A spender: what has budgets and limits, and spends them. It is an access key, or a team with all its keys."""
+"""The type for a spender: an access key, or a team with all its keys, which has budgets and limits and spends them."""
 
 from __future__ import annotations
 

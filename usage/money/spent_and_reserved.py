@@ -1,14 +1,14 @@
-"""What keys and teams have spent and reserved of their budgets, and the ends of leases and reservations.
+"""Reads how much keys and teams have spent and reserved of their budgets, and ends leases and reservations.
 
-What a call has used of its worker's lease (a row of `Hold`, `usage.money.leases`) is taken off the lease in the
-transaction that writes the call's row and adds its cost to `UsageDay` and `TeamDay`, so every reader finds the dollars
-in exactly one of the two places. A call of a key in a team may have a share of a lease of each. The reservation for a
-background response becomes a row of its own in that transaction, for both. It stays as long as the gateway asks
-upstream about the response (`PendingResponse`): until its usage is counted. Where the gateway does not ask
-(BACKGROUND_POLL_SECONDS is 0), it ends with the call.
+One transaction writes a call's row, adds its cost to `UsageDay` and `TeamDay`, and subtracts the same dollars from its
+worker's lease (a row of `Hold`, `usage.money.leases`); so every reader finds the dollars in exactly one of the two
+places. A call of a key in a team may have shares of two leases: the key's and the team's. In the same transaction, the
+reservation for a background response becomes a row of its own (for key and team). This row stays while the gateway
+polls upstream for the response (`PendingResponse`), until the usage is counted. If the gateway does not poll
+(BACKGROUND_POLL_SECONDS is 0), the reservation ends with the call.
 
-A worker deletes its own leases. Those of a worker that was killed are deleted when its journal has been shipped to the
-end, or, if that never happens, when they have not been renewed for long.
+A worker deletes its own leases. The leases of a killed worker are deleted when its journal has been shipped to the end
+or, if that never happens, when they have not been renewed for a long time.
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ SPENT: dict[SpenderKind, str] = {
 class Spent:
     """The dollars that one spender has spent on one day, in the month of that day, and since its first call.
 
-    Dollars that are reserved for calls in flight, or leased to workers for later calls, are included, and `held` states
-    them separately. `last_day` is the UTC day of the spender's newest call; None if there is none.
+    Dollars that are reserved for calls in flight, or leased to workers for later calls, are included; `held` states
+    them separately. `last_day` is the UTC day of the spender's newest call, or None if there is none.
     """
 
     day: Decimal = Decimal(0)
@@ -98,9 +98,9 @@ class Spent:
 
 
 def spent_by(kind: SpenderKind, names: Collection[str], today: date) -> dict[str, Spent]:
-    """Returns the dollars that keys or teams have spent: on the UTC day `today`, in the month of that day, and in all.
+    """Returns the dollars that keys or teams have spent: on the UTC day `today`, in its month, and in total.
 
-    A team has spent what the calls of its keys have cost that were in the team when they were made. Reserved dollars
+    A team's dollars are the cost of calls whose keys belonged to the team when the calls were made. Reserved dollars
     count as spent. The result maps each of `names` to its `Spent`.
     """
     none = Decimal(0)
@@ -119,9 +119,10 @@ def responses_are_polled() -> bool:
 
 
 def take_off_leases(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
-    """Subtracts what ended calls have used from their leases, in the transaction that inserts the calls' rows.
+    """Subtracts the dollars that ended calls have used from their leases; for the transaction that inserts their rows.
 
-    If a call's response goes on in the background and is polled, its dollars become a reservation outside of the lease.
+    If a call's response goes on in the background and is polled, the call's dollars become a reservation outside of the
+    lease.
     """
     with_shares = [(row, shares) for row in rows if (shares := _shares(row))]
     if not with_shares:
@@ -144,7 +145,7 @@ def take_off_leases(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
 
 
 def _shares(row: CallRecord) -> dict[SpenderKind, LeaseShare]:
-    """Returns what a call has used of leases: of its key's, and of its team's."""
+    """Returns the dollars that a call has used of leases: of that of its key, and of that of its team."""
     shares: dict[SpenderKind, LeaseShare | None] = {"key": row.get("lease"), "team": row.get("team_lease")}
     return {kind: share for kind, share in shares.items() if share is not None}
 
@@ -156,7 +157,7 @@ def end_leases(writer: str) -> None:
 
 
 def settle_reservations(cursor: CursorWrapper, ids: Iterable[str], estimated: Collection[str] = ()) -> None:
-    """Deletes the calls' reservations outside of leases, in the transaction that has written the calls' rows (`ids`).
+    """Deletes calls' reservations outside of leases, in the transaction that has written the calls' rows (`ids`).
 
     A reservation stays while the call's background response is polled. If this transaction has added the call's
     estimated cost to the sums (`estimated`), the reservation is reduced by this cost.
@@ -171,9 +172,9 @@ def settle_reservations(cursor: CursorWrapper, ids: Iterable[str], estimated: Co
 def drop_orphans(now: datetime | None = None) -> int:
     """Deletes abandoned leases and reservations; returns how many were deleted.
 
-    * A lease is abandoned if it was not renewed for long.
+    * A lease is abandoned if it was not renewed for a long time.
     * A reservation is abandoned if its call has a row, or if it is so old that the call must have been lost in a crash.
-    * A reservation for a background response stays while the response is polled and young enough to exist upstream.
+    * A reservation for a background response stays while the response is polled, and is young enough to exist upstream.
 
     `now` is the database's time by default.
     """
@@ -188,7 +189,7 @@ def drop_orphans(now: datetime | None = None) -> int:
 def find_strays() -> list[str]:
     """Returns the ids of at most 100 calls whose cost counts twice: by a row, and by a reservation.
 
-    Calls whose background response is still polled rightly have both, and are left out.
+    Calls whose background response is still polled are left out, since they rightly have both.
     """
     with connection.cursor() as cursor:
         cursor.execute(FIND_STRAYS, {"are_polled": responses_are_polled()})

@@ -1,7 +1,7 @@
-"""Splits a call's tokens into the units that prices are for, each token in one unit only.
+"""Splits a call's tokens into units that have a price of their own, such as cached input; each token is in one unit.
 
-Where the counts are not enough, because a split that the price needs is not stated or because they contradict each
-other, all tokens are taken to be the dearest kind, none of them cached: `count_units` says so.
+If the counts are not enough, because they contradict each other or lack a split that the price needs, all tokens count
+as the dearest kind, and none as cached. `count_units` then marks the result as an estimate.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CHECKED: tuple[TokenCount, ...] = (
 
 
 def count_units(row: CallRecord, price: ModelRates) -> tuple[UnitCounts | None, bool]:
-    """Counts how much a call used of each unit that has a price, such as `input` tokens.
+    """Counts how much a call has used of each unit that has a price, such as `input` tokens.
 
     Returns the counts, and whether they are certain. They are an estimate if the row's counts are incomplete or
     contradict each other. The counts are None if nothing is known of the usage.
@@ -53,7 +53,7 @@ def count_units(row: CallRecord, price: ModelRates) -> tuple[UnitCounts | None, 
 
 
 def _stated_units(row: CallRecord, price: ModelRates) -> UnitCounts | None:
-    """Counts how much a call used of each unit that has a price, by the counts in its row.
+    """Counts how much a call has used of each unit that has a price, from the counts in its row.
 
     Returns None if the counts in the row are incomplete or contradict each other.
     """
@@ -159,7 +159,7 @@ def _audio_and_image(
 ) -> tuple[int, int] | None:
     """Returns how many of a call's `total` input or output tokens are billed as audio, and how many as image.
 
-    The rest is billed as text. Returns None if upstream's counts do not tell, or contradict each other.
+    The rest is billed as text. Returns None if upstream's counts do not state this, or contradict each other.
     """
     audio = row.get("audio_input_tokens") if direction == "input" else row.get("audio_output_tokens")
     text_rate = price.rates.get(direction)

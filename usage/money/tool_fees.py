@@ -1,4 +1,4 @@
-"""Owns what OpenAI charges beside a model's tokens: the fees of hosted tools, and discounts that a request can ask for.
+"""The prices that OpenAI charges beside a model's tokens: the fees of hosted tools, and discounts by request.
 
 Prices are those of developers.openai.com/api/docs/pricing, "Built-in tools" (read 2026-11-28), unless a comment names
 another page. They are dollars, and do not depend on the service tier.
@@ -51,7 +51,7 @@ _BY_PICTURES = ("dall-e-",)
 
 @dataclass(slots=True)
 class Line:
-    """One line of a call's bill before it is computed: `count` units at `rate` dollars for each `per` units.
+    """One line of a call's bill before the dollars are computed: `count` units, at `rate` dollars for `per` units.
 
     `rate` is None if it is not known. `model`, `source` and `kind` are set only if they differ from those of the whole
     bill.
@@ -77,9 +77,9 @@ def is_billed_by_pictures(model: str) -> bool:
 
 
 def in_window(price: ModelRates, window: str | None) -> ModelRates:
-    """Returns a price after the discount for a background response's completion window, such as `2h`.
+    """Returns a price with the discount for a background response's completion window, such as `2h`.
 
-    The price stays the same if there is no window, and in other tiers than the default one.
+    The price stays the same if there is no window, and in service tiers other than the default one.
     """
     factor = WINDOW_FACTORS.get(window or "")
     if factor is None or price.tier != "default":
@@ -90,9 +90,9 @@ def in_window(price: ModelRates, window: str | None) -> ModelRates:
 def tool_lines(row: CallRecord, model: str, price: ModelRates) -> Iterator[Line]:
     """Yields the lines of a call's bill for web searches, file searches and containers.
 
-    Some models are also billed a fixed number of input tokens for each web search: that line is yielded if the stated
+    Some models are also billed a fixed number of input tokens for each web search; that line is yielded if the stated
     input tokens are fewer. `model` is the call's model, in lower case. The administrator's fee comes first, then the
-    listed or built-in one. An unknown fee of another vendor counts as 0, as an estimate.
+    listed or built-in fee. An unknown fee of another vendor counts as 0, as an estimate.
     """
     used = row.get("other_usage") or {}
     is_openais = _is_openais(model)
@@ -132,8 +132,8 @@ def highest_fees(
 ) -> Decimal:
     """Returns the most dollars that the web searches, file searches and containers of one call can cost.
 
-    The dearest search tool counts. `containers` has the memory of each, such as `4g`. A model that searches in each
-    call costs its fee in any case.
+    The dearest search tool counts. `containers` has the memory size of each container, such as `4g`. For a model that
+    searches in each call, its fee is always included.
     """
     fee = _fee_of_search_model(model, price)
     if fee is None and not (searches or file_searches or containers):
@@ -174,7 +174,7 @@ def _fee_of_search_model(model: str, price: ModelRates) -> Decimal | None:
 
 @lru_cache(maxsize=1024)
 def _built_in_search_fee(model: str) -> Decimal | None:
-    """Returns the fee in `SEARCH_MODELS` of a model, None for other models; cached, as each call with a budget asks."""
+    """Returns the fee of a model in `SEARCH_MODELS`, or None; cached, since each call with a budget needs it."""
     return next((fee for name, fee in SEARCH_MODELS.items() if model.startswith(name)), None)
 
 

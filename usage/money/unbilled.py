@@ -1,23 +1,23 @@
-"""Owns which calls upstream does not bill, and which it bills without ever saying how much.
+"""Decides which calls upstream does not bill, and which it bills without ever stating how much.
 
-Not billed is a call
+A call is not billed if
 
-* that makes no model work, and nothing that upstream bills later: it reads, deletes, changes or uploads an object, or
+* it makes no model work, and nothing that upstream bills later: it reads, deletes, changes or uploads an object, or
   counts tokens;
-* that never reached upstream: the gateway has refused it, or there was no connection;
-* that upstream has answered with an error, or with a response whose status is `failed`, without stating a usage or
-  the work of a hosted tool.
+* it never reached upstream: the gateway has refused it, or there was no connection;
+* upstream has answered with an error, or with a response whose status is `failed`, without stating a usage or the work
+  of a hosted tool.
 
-Such a call costs $0, and needs no price. A usage that upstream states is billed, however the call has ended: an
-`incomplete` response has one, and so can a `cancelled` or `failed` one. A call that broke off in the middle may have
-been billed, and is none of these.
+Such a call costs $0, and needs no price. Usage that upstream states is billed, however the call has ended: an
+`incomplete` response has usage, and a `cancelled` or `failed` one may have. A call that broke off in the middle may
+have been billed, so it is none of these.
 
 A background response is billed when it has ended. Until then the row of the call that has created the response has no
 cost, and the price `COUNTED_AT_END`.
 
-Not counted (`NOT_COUNTED`) is a call that upstream may bill, now or later, and of whose usage nothing is known: its
-endpoint states none, as `/v1/videos` and `/v1/batches`, or its record is lost. No price could change that, so its row
-has the cost 0, as an estimate that says what it lacks; docs/ledger.md lists these calls.
+A call is not counted (`NOT_COUNTED`) if upstream may bill it, now or later, but its usage is unknown: its endpoint
+states none (`/v1/videos`, `/v1/batches`), or its record is lost. No price could change that, so its row has the cost 0,
+as an estimate with a note; docs/ledger.md lists these calls.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _COUNTING_ROUTES = ("/openai2/input_tokens", "/v1/responses/input_tokens")  # th
 
 
 def is_free(method: str, route: str) -> bool:
-    """Returns whether upstream bills nothing for calls of a method and route, at once or later."""
+    """Returns whether upstream never bills calls of this method and route, neither at once nor later."""
     if method in {"GET", "HEAD", "DELETE"}:
         return not route.startswith("/health")  # of these, a GET makes a model answer
     if route in FREE_ROUTES:
@@ -97,14 +97,14 @@ def is_usage_known(row: CallRecord) -> bool:
 
 
 def has_counts(row: CallRecord) -> bool:
-    """Returns whether a call's row states that tokens, audio or hosted tools were used: more than zero of any."""
+    """Returns whether a call's row states that any tokens, audio or hosted tools were used (more than zero)."""
     total = (row.get("usage") or {}).get("total_tokens")
     # If such a row has no cost, only a price is missing.
     return whole_count(total) > 0 or any(row.get(name) for name in (*TOKEN_COUNTS, "audio_seconds")) or uses_tools(row)
 
 
 def uses_tools(row: CallRecord) -> bool:
-    """Returns whether a call has used hosted tools that cost something beside tokens."""
+    """Returns whether a call has used hosted tools whose use costs dollars in addition to tokens."""
     return bool(row.get("web_searches")) or any(map((row.get("other_usage") or {}).get, TOOL_USES))
 
 
@@ -134,5 +134,5 @@ def why_unbilled(row: CallRecord) -> str:
 
 
 def is_unfinished(row: CallRecord) -> bool:
-    """Returns whether a call's response goes on in the background, and has not stated its usage yet."""
+    """Returns whether a call's response goes on in the background and has not stated its usage yet."""
     return row.get("response_status") in UNFINISHED_STATUSES and row.get("usage_source") == UsageSource.UNKNOWN

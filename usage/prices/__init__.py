@@ -1,8 +1,8 @@
-"""Where the price of a model comes from.
+"""Finds the price of a model, from several sources.
 
-`price_sources` finds the price of a model at a time, in a service tier: a custom one (`usage.custom_prices`), a
-correction (`price_corrections`), or that of genai-prices (`published_prices`), whose list in use `genai_price_list`
-knows. What a call costs by that price is `usage.money.billing`.
+`price_sources` finds the price of a model at a time, in a service tier: a custom price (`usage.custom_prices`), a
+correction (`price_corrections`), or the price that the package genai-prices publishes (`published_prices`, from the
+list in `genai_price_list`). `usage.money.billing` computes the cost of a call by that price.
 
-Imports `usage.custom_prices`; no model, and nothing of a call but its record.
+May import `usage.custom_prices`, but no Django model, and nothing about calls except their record.
 """

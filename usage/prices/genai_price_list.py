@@ -1,11 +1,11 @@
 """The list of genai-prices from which prices are taken: the installed package's, or a newer one that was downloaded.
 
-The package is loaded when the first price is needed, and not with this module: it takes 10 MB and a third of a second,
-and a worker that serves no key with a budget prices nothing.
+The package is loaded when the first price is needed, not with this module: it takes 10 MB and a third of a second, and
+a worker without calls of keys with budgets needs no prices.
 
 `usage.upkeep.price_update` downloads a list, checks it and replaces the file `DATA_DIR/prices.json`, which every
 process of the host reads (`refresh`): when it starts, and whenever the file has changed. A file that was downloaded
-with another version of the package is left aside, because a new version of the package brings a newer list of its own.
+with another version of the package is ignored, because a new version of the package has a newer list of its own.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ SOLE_SELLERS = frozenset({"anthropic", "google", "x-ai"})  # vendors of models t
 
 @dataclass(frozen=True, eq=False)
 class PriceList:
-    """One version of the list of model prices that the package genai-prices publishes, without vendors unknown here.
+    """One version of the list of model prices that the package genai-prices publishes, for the vendors used here.
 
-    `source` is the name of the list that is stored in the rows of the calls which it prices. `fetched_at` is None for
-    the list that is part of the installed package.
+    `source` is the list's name, as stored in the rows of calls that it has priced. `fetched_at` is None for the list
+    that is part of the installed package.
     """
 
     vendors: Sequence[Provider]
@@ -73,7 +73,7 @@ def bundled() -> PriceList:
 
 
 class _InUse:
-    """Holder of the price list that this process uses (`prices`), and of the state of the file from which it was read.
+    """Holder of the price list that this process uses (`prices`), and of the state of the file it was read from.
 
     `prices` is None until a list is needed. `file_state` has the modification time, size and inode that the downloaded
     list's file had; None if there is no such file, and the list is that of the installed package.
@@ -108,9 +108,9 @@ def file() -> Path:
 def refresh(*, loads_list: bool = True) -> None:
     """Makes this process use the downloaded price list or, if there is none, the installed package's list.
 
-    An unchanged file costs one `stat`. An unreadable file is logged, and the present list stays in use. By default a
-    list is loaded now, so that no call has to wait for that; otherwise a process without a list stays without one until
-    it needs a price.
+    An unchanged file costs one `stat`. An unreadable file is logged, and the present list stays in use. If this process
+    has no list yet, one is loaded now, so that no call has to wait; with `loads_list` false, it is loaded when a price
+    is needed.
     """
     if loads_list or _InUse.prices is not None:
         _read_file()
@@ -156,7 +156,7 @@ def parse(raw: Sequence[Mapping[str, Any]], fetched_at: datetime) -> PriceList:
     """Parses the JSON of a published price list of genai-prices; leaves out vendors that the ledger does not use.
 
     Raises:
-        ValueError, KeyError, TypeError: it is no list of prices, or OpenAI's are missing.
+        ValueError, KeyError, TypeError: `raw` is no list of prices, or OpenAI's prices are missing.
     """
     # What genai-prices' own updater parses a list with; there is no public name for it.
     from genai_prices.types import _providers_from_raw

@@ -1,17 +1,17 @@
-"""Prices that OpenAI publishes and genai-prices does not list, or lists otherwise: `price_corrections.json`.
+"""Corrections of prices that genai-prices lacks, or lists differently than OpenAI: `price_corrections.json`.
 
 Each entry of the file is for some `models` (names, or patterns such as `ft:o4-mini-2025-04-16*`) and `tiers` (`*`:
 all), from `valid_from` until just before `valid_until` (days in UTC; null: until further notice), and has one of
 
 * `per_million`: dollars per million tokens by unit, and `per_million_long`: those of prompts of more than 272,000
-  tokens. They take the place of the listed rates of these units; other listed rates stay;
+  tokens. They replace the listed rates of these units; other listed rates stay;
 * `per_picture`: dollars for a picture, by patterns of its quality and size such as `hd 1024x1024`; the first that fits
   counts;
 * `factor`: the price in these tiers is this multiple of the default tier's;
 * `same_as`: the model costs what this other one does.
 
-`source` is the address where the price was read, `read` the day. A test says when genai-prices has caught up with an
-entry, which can go then.
+`source` is the address where the price was read, and `read` the day. A test shows when genai-prices has the same price
+as an entry, so that the entry can be removed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LONG_PROMPT_TOKENS = 272_000
 class Correction:
     """One entry of `price_corrections.json`: prices that genai-prices lacks or has wrong.
 
-    The module's docstring says what its fields mean.
+    The module's docstring explains its fields.
     """
 
     models: tuple[str, ...]
@@ -79,7 +79,7 @@ def corrections_of(model: str, tier: str, at: datetime) -> list[Correction]:
 def corrected(model: str, tier: str, listed: ModelRates | None, correction: Correction) -> ModelRates:
     """Returns the price of a model after a correction: its rates replace those of the `listed` price, unit by unit.
 
-    If no price is listed, the result has just the correction's rates.
+    If no price is listed, the result has only the correction's rates.
     """
     if listed is None:
         return ModelRates(correction.origin, model, tier, correction.rates, per_picture=correction.per_picture)

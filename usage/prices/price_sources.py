@@ -1,17 +1,17 @@
-"""The price of a model at one time, in one service tier.
+"""Finds the price of a model at one time, in one service tier.
 
-In this order: a custom price (an argument: nothing is read at call time), the file of corrections
-(`usage.prices.price_corrections`), genai-prices' list (`usage.prices.published_prices`). What none of them has is
-assumed where OpenAI's other prices say what is likely, and the price is marked as provisional then:
+The sources, in this order: a custom price (given as an argument, so that nothing is read during a call), the file of
+corrections (`usage.prices.price_corrections`), genai-prices' list (`usage.prices.published_prices`). If none of them
+has a price, a likely one is assumed from OpenAI's other prices, and marked as provisional:
 
 * a tier without a listed price costs the default tier's price times the factor that OpenAI publishes for this tier of
   other models (`TIER_FACTORS`);
-* a dated name that is not listed costs what its family does. It may be wrong: the input of gpt-4o-2024-05-13 costs
-  twice that of gpt-4o.
+* a model with a date in its name that is not listed costs the same as the name without the date. That may be wrong: the
+  input of gpt-4o-2024-05-13 costs twice that of gpt-4o.
 
-With none of these, a model has no price (None).
+If none of these applies, a model has no price (None).
 
-On a regional host of OpenAI's (`REGIONAL_PRICES`), the tokens of newer models cost 10 percent more than the list says.
+On a regional host of OpenAI (`REGIONAL_PRICES`), the tokens of newer models cost 10 percent more than listed.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def listed_models() -> frozenset[str]:
 
 
 def billed_model(row: CallRecord) -> str:
-    """Returns the name, in lower case, of the model by whose price a call is billed.
+    """Returns the name, in lower case, of the model whose price is used to bill a call.
 
     This is the model that answered, else the requested one, else the route's default. On `/v1/decisions`, where models
     have prices of their own, the name gets the prefix `DECISIONS`.
@@ -109,8 +109,8 @@ def billed_model(row: CallRecord) -> str:
 def find_rates(model: str, tier: str, at: datetime, custom_prices: Sequence[CustomPrice]) -> ModelRates | None:
     """Returns the price of a model (in lower case) in a service tier at a time; None if there is no price.
 
-    An administrator's price comes first, then a listed one, then an assumed one. On `/v1/decisions`, a model without a
-    price of its own there costs what it usually does, as an assumed price.
+    An administrator's price comes first, then a listed price, then an assumed one. On `/v1/decisions`, a model without
+    a price of its own there has its usual price, marked as assumed.
     """
     own = _custom_rates(custom_prices, model, tier, at) if custom_prices else None
     found = own or list_rates(model, tier, _minute(at))
@@ -122,9 +122,9 @@ def find_rates(model: str, tier: str, at: datetime, custom_prices: Sequence[Cust
 
 
 def _custom_rates(custom_prices: Sequence[CustomPrice], model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the administrator's price that fits a model, service tier and time best; None if none fits.
+    """Returns the administrator's price that fits a model, service tier and time best; None if none fits them.
 
-    Also returns None for a multiple of the listed price if no price is listed.
+    Returns None, too, if that price is a multiple of the listed price, but no price is listed.
     """
     fitting = [price for price in custom_prices if price.applies(model, tier, at)]
     if tier in SAME_TIER and not any(price.service_tier for price in fitting):
@@ -184,7 +184,7 @@ def list_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
 
 
 def is_regional(base_url: str) -> bool:
-    """Returns whether upstream charges the price of regional processing: by `REGIONAL_PRICES`, or by its host name."""
+    """Returns whether upstream charges for regional processing: by the setting `REGIONAL_PRICES`, or by its host."""
     if settings.REGIONAL_PRICES is not None:
         return settings.REGIONAL_PRICES
     return _is_region_of_openai(base_url)
@@ -224,7 +224,7 @@ def global_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
 def cached_rates(_prices: PriceList, model: str, tier: str, at: datetime) -> ModelRates | None:
     """Returns the listed or assumed price of a model, from a cache; None if there is none.
 
-    A model with a date in its name that has no price costs what the name without the date does, as an assumed price.
+    If a model with a date in its name has no price, that of the name without the date is returned, as an assumed price.
     """
     # `_prices` is a part of the cache's key, so a new list has prices of its own.
     price = _in_tier(model, tier, at)
@@ -237,7 +237,7 @@ def cached_rates(_prices: PriceList, model: str, tier: str, at: datetime) -> Mod
 def _in_tier(model: str, tier: str, at: datetime) -> ModelRates | None:
     """Returns the price of a model, by its exact name, in a service tier; None if there is none.
 
-    If no price of a model of OpenAI's is listed for the tier, the price is a multiple of that in the default tier.
+    If a model of OpenAI has no listed price for the tier, the price is a multiple of that in the default tier.
     """
     listed = _listed(model, tier, at) or _listed(model, SAME_TIER.get(tier, tier), at)
     if listed is not None or tier == "default":

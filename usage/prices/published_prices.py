@@ -2,10 +2,10 @@
 
 A model has no price here (None) when
 
-* the tier has no listed price at that time. genai-prices knows flex, priority and fast of most models from 2026-10-12
-  on, batch from 2026-10-14 on;
-* the name is not OpenAI's. Weights that anyone may serve (gpt-oss, Llama, DeepSeek, ...) cost what the server's owner
-  says: that is a custom price. Only names that one vendor alone sells are looked up there (`SOLE_SELLERS`).
+* the tier has no listed price at that time. genai-prices has flex, priority and fast of most models from 2026-10-12
+  on, and batch from 2026-10-14 on;
+* the model is not OpenAI's. The price of a model that anyone may serve (gpt-oss, Llama, DeepSeek, ...) is up to the
+  server's owner, so it needs a custom price. Only models sold by a single vendor are looked up (`SOLE_SELLERS`).
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class LongRate(NamedTuple):
 
 
 class TieredRate(NamedTuple):
-    """A rate that depends on the length of the prompt: `base`, or that of the last of `tiers` which the prompt exceeds.
+    """A rate that depends on the length of the prompt: `base`, or the rate of the last of `tiers` that it exceeds.
 
     Rates are dollars per million tokens. The first of `tiers` begins with the shortest prompts.
     """
@@ -96,7 +96,7 @@ class ModelRates:
     def rate(self, unit: str, input_tokens: int) -> Decimal | None:
         """Returns the dollars for a million of a unit, such as `input` tokens; None if the unit has no price.
 
-        Cached or cache-written input without a rate of its own costs what other input does. The rate may depend on
+        If cached or cache-written input has no rate of its own, that of other input is returned. The rate may depend on
         `input_tokens`, the length of the prompt.
         """
         rate = self.rates.get(unit)
@@ -113,8 +113,8 @@ class ModelRates:
     def highest_rates(self, input_tokens: int, kinds: Iterable[str] = ()) -> Mapping[str, Decimal | None]:
         """Returns the highest prices of an input token and of an output token, in dollars per million.
 
-        They are the values of `input` and `output`, None if there is none. Text tokens and the units in `kinds`, such
-        as `audio_input`, are compared. Prices may depend on `input_tokens`, the length of the prompt.
+        The result has the keys `input` and `output`; a value is None if there is no price. Text tokens and the units in
+        `kinds`, such as `audio_input`, are compared. Prices may depend on `input_tokens`, the length of the prompt.
         """
         if not kinds and input_tokens <= self._longest_short_prompt:
             # Looked up once, because each call with a budget needs them.
@@ -164,14 +164,14 @@ class ModelRates:
         return {unit: decimal_text(rate) for unit, rate in rates.items() if rate is not None}
 
     def picture_rate(self, picture_format: str) -> Decimal | None:
-        """Returns the dollars for a picture of a quality and size; None if the price does not state them."""
+        """Returns the dollars for a picture of this quality and size; None if the price does not state them."""
         by_format = (self.per_picture or {}).items()
         return next((rate for pattern, rate in by_format if fnmatchcase(picture_format, pattern)), None)
 
     def times(self, factor: Decimal) -> ModelRates:
         """Returns this price with the rates of tokens, characters, minutes and pictures multiplied by `factor`.
 
-        Fees of searches and containers stay: they are the same in every service tier and region.
+        Fees of searches and containers stay the same, as in every service tier and region.
         """
         rates = {unit: _times(rate, factor) for unit, rate in self.rates.items()}
         pictures = None if self.per_picture is None else _times_each(self.per_picture, factor)
@@ -204,7 +204,7 @@ def _as_rate(listed: Decimal | TieredPrices) -> Rate:
 
 
 def published_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns genai-prices' price of a model, given in lower case; None if it has none that the ledger can apply.
+    """Returns genai-prices' price of a model (in lower case); None if there is none that the ledger can apply.
 
     The price is that in the service tier `tier` at the time `at`.
     """

@@ -1,4 +1,4 @@
-"""`python manage.py ledger …`: shows the state of the ledger, proves that it is whole, and repairs it."""
+"""`python manage.py ledger …`: shows the state of the ledger, checks that it is complete, and repairs it."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Command(BaseCommand):
     def verify(self, options: Options) -> None:
         """Checks the ledger and prints each fault; exits with status 1 if there is a fault.
 
-        Also prints how many records are in files beside the ledger, which are no faults. A terminal shows the present
+        Also prints how many records are in files beside the ledger; these are no faults. A terminal shows the present
         check.
         """
         progress = self.show_progress if self.stderr.isatty() else lambda _: None
@@ -126,7 +126,7 @@ class Command(BaseCommand):
         """Writes dead letters, records of newer versions, and dead processes' journals to the database.
 
         Prints how many records were written, refused again, unreadable, or still of a newer version. While the shipper
-        runs, the journals are left to it.
+        runs, the journals are left to the shipper.
         """
         try:
             with no_shipper_runs() as adopts:
@@ -151,7 +151,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{letter['request_id']}  {letter.get('started_at', '')}  {reason}")
 
     def sum(self, _options: Options) -> None:
-        """Computes the sums of calls from the calls' rows again, and corrects the wrong ones.
+        """Computes the sums of calls again from the calls' rows, and corrects wrong sums.
 
         Prints how many hours were wrong, and how many estimated costs were not marked as such.
         """
@@ -163,8 +163,8 @@ class Command(BaseCommand):
     def prune(self, options: Options) -> None:
         """Deletes calls that are older than RETENTION_DAYS, and bodies that are older than BODY_RETENTION_DAYS.
 
-        Prints how many were deleted, and "about" where months of many calls went as a whole. Without `--yes`, one run
-        deletes at most a month of calls, and a few days of bodies (`PRUNED_AT_ONCE`).
+        Prints how many were deleted; the number is marked "about" if months with many calls were deleted as a whole.
+        Without `--yes`, one run deletes at most a month of calls, and a few days of bodies (`PRUNED_AT_ONCE`).
         """
         try:
             pruned = retention.prune(all_at_once=options["yes"])
@@ -184,9 +184,9 @@ class Command(BaseCommand):
             )
 
     def reprice(self, options: Options) -> None:
-        """Computes the costs of calls since the day `--since` again; prints how many costs have changed.
+        """Computes the costs of calls since the day `--since` anew; prints how many costs have changed.
 
-        Only calls without a cost are computed, unless `--all` is given. `/metrics` counts the changes.
+        Only calls without a cost are computed, unless `--all` is given. `/metrics` includes the changes.
         """
         since = options["since"]
         assert since is not None  # noqa: S101  (the parser requires it)

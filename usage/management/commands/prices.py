@@ -1,4 +1,4 @@
-"""`python manage.py prices …`: how old the price lists are, which models they lack, and an update of the list."""
+"""`python manage.py prices …`: shows the age of the price lists and the models they lack, and updates the list."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Command(BaseCommand):
 
 
 def _day(day: date, today: date) -> str:
-    """Returns a day and how long ago it was, as text: `2026-11-03 (25 days ago)`."""
+    """Returns a day and how long ago it was as text: `2026-11-03 (25 days ago)`."""
     return f"{day} ({(today - day).days} days ago)"
 
 
