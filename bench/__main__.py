@@ -1,4 +1,4 @@
-"""`make bench`: measures the gateway, and beside it nginx and an empty Django view, in twelve minutes or so.
+"""`make bench`: measures the gateway and, for comparison, nginx and an empty Django view, in about twelve minutes.
 
 `bench.peers` measures other gateways. `bench.ledger.growth` measures calls over a large ledger; this command runs it
 only with `--rows`. With fewer rounds than `bench.reporting.goals.ENOUGH`, no goal is judged.
@@ -71,10 +71,10 @@ def main() -> None:
 
 
 def of_answers(count: int) -> dict[str, Any]:
-    """Runs the benchmarks of calls whose answers are not streamed; returns the figures for the results file, by name.
+    """Runs the benchmarks of calls with unstreamed answers; returns the figures for the results file, by name.
 
-    The upstream is nginx, which answers faster than any server in Python. Everything is measured in `count` rounds, but
-    memory after many calls once.
+    The upstream is nginx, which answers faster than any server in Python. Everything is measured in `count` rounds,
+    except memory after many calls, which is measured once.
     """
     with nginx.answering() as url, nginx.passing_on(url) as proxy, yardstick() as b, stand(url) as it:
         direct = Server("direct", url)
@@ -101,7 +101,7 @@ def of_answers(count: int) -> dict[str, Any]:
 
 
 def keys_of(it: Stand) -> list[Subject]:
-    """Returns the calls to compare with two keys: the built-in one, and a new one with limits and three budgets.
+    """Returns the calls for a comparison of two keys: the built-in one, and a new one with limits and three budgets.
 
     The limits and budgets are never reached. With each key, calls are made many at once and one at a time.
     """
@@ -117,9 +117,9 @@ def keys_of(it: Stand) -> list[Subject]:
 
 
 def delays(url: str, proxy: Server, b: Server, it: Stand) -> dict[str, dict[str, Asked]]:
-    """Returns the servers and requests with which added latency is measured: of nginx, of the gateway, and of B.
+    """Returns the servers and requests for measuring the latency that nginx, the gateway and B add.
 
-    Nginx and the gateway are asked on two paths. B is an empty Django view; it is measured separately in each round,
+    Nginx and the gateway are called on two paths. B is an empty Django view; it is measured separately in each round,
     because its server shares a core with the other servers.
     """
     direct = Asked(url, plain(CHAT, ""))
@@ -155,7 +155,7 @@ def of_streams(count: int) -> dict[str, Any]:
 def of_fresh_gateways(count: int) -> dict[str, Any]:
     """Runs the benchmarks of very many streams in `count` rounds; returns the figures for the results file, by name.
 
-    Each round has a new gateway, because one that once had many streams open has the memory for them already.
+    Each round has a new gateway, because one that has had many streams open before already has the memory for them.
     """
     opened, crowds = [], []
     with tempfile.TemporaryDirectory(prefix="chatproxy-bench-") as name, pinned(SERVER_CORE), upstream() as url:

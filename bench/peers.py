@@ -1,6 +1,6 @@
-"""`make bench-peers`: what a call and an event cost other gateways, beside B (an empty Django view) and chatproxy.
+"""`make bench-peers`: compares the cost of a call and of an event in other gateways, B (empty view) and chatproxy.
 
-All are measured in turns, in the same run.
+All are measured in turns, in the same run. B is an empty Django view.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def calls_of_all(count: int) -> list[dict[str, Any]]:
-    """Measures in `count` rounds what a call costs an empty Django view (B), other gateways and chatproxy.
+    """Measures in `count` rounds the cost of a call in an empty Django view (B), other gateways and chatproxy.
 
     Returns a line of figures for each of them, for the results file.
     """
@@ -56,9 +56,9 @@ def calls_of_all(count: int) -> list[dict[str, Any]]:
 
 
 def events_of_all(count: int) -> list[dict[str, Any]]:
-    """Measures in `count` rounds what relaying an event of a stream costs other gateways and chatproxy.
+    """Measures in `count` rounds the cost of relaying an event of a stream in other gateways and chatproxy.
 
-    Returns a line of figures for each of them, for the results file. LiteLLM has few streams, and chatproxy is measured
+    Returns a line of figures for each of them, for the results file. LiteLLM is measured with few streams; chatproxy
     with few and with many.
     """
     with ExitStack() as running:

@@ -1,9 +1,9 @@
-"""`make profile ARGS=/openai`: in which functions a worker spends its time while it answers calls of one path.
+"""`make profile ARGS=/openai`: shows in which functions a worker spends its time while it answers calls to a path.
 
-py-spy takes samples of the worker. Printed are the functions that take most time by themselves, and those of this
-project that take most together with all that they call. The stacks are written to `var/profiles/`, one a line, as
-speedscope.app and flamegraph.pl read them. With `--streams`, and for paths that only have streams, the load is 100
-streams of 50 events a second. Only samples of threads that hold the GIL count, so waiting is left out. py-spy needs
+py-spy takes samples of the worker. Printed are the functions that take most time themselves, and the functions of this
+project that take most time including the functions they call. The stacks are written to `var/profiles/`, one per line,
+in the form for speedscope.app and flamegraph.pl. With `--streams`, and for paths that only have streams, the load is
+100 streams of 50 events a second. Only samples of threads that hold the GIL count, so waiting is left out. py-spy needs
 root, or a kernel that lets a process look into another (`kernel.yama.ptrace_scope=0`).
 """
 

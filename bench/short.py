@@ -2,9 +2,9 @@
 
 The CPU is compared with the costs recorded in `bench/recorded.json`, in multiples of B, the CPU of a call to an empty
 Django view. Times by the clock are not compared, because other work on the machine disturbs them more. B is measured in
-each round, beside the costs that are divided by it; the median of the rounds counts. If something costs too much,
-everything is measured again, at most twice, and the lower cost counts. `--record` writes the file anew; the commit of
-that change has to say why the cost may rise.
+each round, beside the costs that are divided by it; the median of the rounds counts. If a cost is too high, everything
+is measured again, at most twice, and the lower cost counts. `--record` writes the file anew; the commit message for
+that change must say why the cost may rise.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def too_dear(found: Mapping[str, float], recorded: Mapping[str, float]) -> list[str]:
-    """Returns a line of text for each cost that was measured as more than `TOLERANCE` times the recorded cost."""
+    """Returns a line of text for each measured cost that is more than `TOLERANCE` times the recorded one."""
     return [
         f"{what} costs {cost:.3f} B of CPU: more than {TOLERANCE} times {recorded[what]:.3f} B, the recorded cost"
         for what, cost in found.items()
@@ -62,7 +62,7 @@ def too_dear(found: Mapping[str, float], recorded: Mapping[str, float]) -> list[
 
 
 def measure() -> Costs:
-    """Measures in several rounds what a call of each path and an event cost; prints and returns the medians.
+    """Measures in several rounds the costs of a call to each path and of an event; prints and returns the medians.
 
     They are multiples of B, the CPU of a call to an empty Django view.
     """
@@ -79,7 +79,7 @@ def measure() -> Costs:
 
 
 def one_round(empty: Subject, subjects: list[Subject]) -> tuple[float, Costs]:
-    """Measures once what a call of each path and an event cost.
+    """Measures once the costs of a call to each path and of an event.
 
     Returns B, the CPU of a call to an empty Django view, in milliseconds, and the costs in multiples of B. B is the
     mean of a measure before the others and one after them.

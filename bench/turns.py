@@ -1,8 +1,8 @@
-"""Compares the CPU of a call in two checkouts, measured in turns: `python -m bench.turns OTHER [--rounds 7]`.
+"""Compares the CPU of a call in two checkouts, in turns: `python -m bench.turns OTHER [--rounds 7]`.
 
 Both servers run at the same time on one core, each with its own PostgreSQL, DATA_DIR and key, all new. One process with
-the clients measures the servers alternately, and a round begins with the server that was last in the round before, so
-whatever disturbs the machine, or changes with time, affects both alike. A round gives one ratio, this checkout's cost
+the clients measures the servers alternately, and a round begins with the server that was last in the round before. So
+disturbances of the machine, and changes over time, affect both alike. A round gives one ratio, this checkout's cost
 divided by the other's; the median of the rounds counts. With `--most 1.02` the exit code is 1 if a median is above
 1.02.
 """
@@ -54,7 +54,7 @@ class Turns(NamedTuple):
     def ratio_of_cheapest(self) -> float:
         """The lowest cost of any round in this checkout, divided by the lowest cost in the other checkout.
 
-        Disturbances can only add CPU, so the lowest costs are the least disturbed.
+        Disturbances can only add CPU, so the lowest costs are the most reliable.
         """
         return min(self.this) / min(self.other)
 
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def compare(other: Path, rounds: int, number: int = CALLS) -> list[Turns]:
-    """Measures what a call and an event cost a server of this checkout and one of the checkout `other`, in turns.
+    """Measures the costs of a call and of an event in this checkout and in the checkout `other`, in turns.
 
     Starts both servers, and returns the costs in each of the `rounds` rounds, for each kind of call and for an event.
     """
@@ -102,9 +102,9 @@ def compare(other: Path, rounds: int, number: int = CALLS) -> list[Turns]:
 
 
 def call_cost(path: str, number: int) -> Callable[[Stand], float]:
-    """Returns a function that measures what a call to `path` costs a gateway, as the mean of `number` calls.
+    """Returns a function that measures the cost of a call to `path` in a gateway, as the mean of `number` calls.
 
-    The function returns milliseconds of the gateway's CPU, in which the call's way to PostgreSQL is included.
+    The function returns milliseconds of the gateway's CPU, including the writing of the call to PostgreSQL.
     """
 
     def measure(one: Stand) -> float:
@@ -114,7 +114,7 @@ def call_cost(path: str, number: int) -> Callable[[Stand], float]:
 
 
 def event_cost(one: Stand, *, is_spaced: bool = False) -> float:
-    """Measures what relaying one event costs a gateway that has many streams open at once.
+    """Measures the cost of relaying one event in a gateway that has many streams open at once.
 
     Returns microseconds of the gateway's CPU. With `is_spaced`, upstream writes JSON with spaces.
     """

@@ -93,9 +93,7 @@ class Ledger:
         counters.count_poll()
 
     async def wait_until_durable(self) -> None:
-        """Waits until all journal records so far would survive a power cut, if the setting `JOURNAL_SYNC` is
-        `always`.
-        """
+        """Waits until all journal records so far survive a power cut, if the setting `JOURNAL_SYNC` is `always`."""
         await self.journal.wait_until_durable()
 
 

@@ -1,4 +1,4 @@
-"""Owns the attacks, as data: the bytes that a hostile client sends, and how its connections behave.
+"""The attacks, as data: the bytes that a hostile client sends, and how its connections behave.
 
 Requests are built once, before the attack. They are sent in pieces of about 64 KiB at most, and all connections of an
 attack share one line of limited speed (`bench.hostility.stranger`).
@@ -22,13 +22,13 @@ class Attack(NamedTuple):
     """The description of one attack: the requests that a hostile client sends, and what its connections do.
 
     requests: each is a tuple of pieces. A client's connections begin with different requests, and each new connection
-    in the place of an old one sends the next.
+    that replaces an old one sends the next request.
 
     connections: how many are open at the same time; they come from `addresses` IP addresses.
 
-    then: what a connection does after a request. `again`: reads an answer, closes, and a new connection begins. `same`:
-    reads an answer and sends the request again. `hold`: reads until the server closes the connection, and a new one
-    begins. `stay`: reads until the server closes it, and no new one begins.
+    then: what a connection does after sending a request. `again`: reads an answer, closes, and a new connection begins.
+    `same`: reads an answer and sends the request again. `hold`: reads until the server closes the connection, and a new
+    one begins. `stay`: reads until the server closes it, and no new one begins.
 
     pause: seconds between two pieces. reads: False if the client never reads an answer. memory: how many bytes of the
     attack the server holds in memory by design. lead: for how many seconds the attack runs before good calls are
@@ -182,7 +182,7 @@ def with_body(
 
 
 def with_length(method: str, path: str, length: int, body: list[bytes], *headers: str) -> Pieces:
-    """Builds a request in pieces, whose Content-Length is `length` bytes.
+    """Builds a request, in pieces, whose header Content-Length says `length`.
 
     `body` are the pieces of the body, which may be shorter than that.
     """
@@ -190,7 +190,7 @@ def with_length(method: str, path: str, length: int, body: list[bytes], *headers
 
 
 def endless(path: str) -> Pieces:
-    """Builds, in pieces, a POST of a form of 290 MiB in chunks, with a Host header that the server does not accept."""
+    """Builds, in pieces, a POST of a chunked form of 290 MiB, with a Host header that the server does not accept."""
     chunk = b"%x\r\n%b\r\n" % (PIECE, b"x" * PIECE)
     start = head("POST", path, f"Content-Type: {FORM}", "Transfer-Encoding: chunked", host="evil.example")
     return (start, *[chunk] * (290 * 16))
@@ -229,7 +229,7 @@ def chunks(content: bytes, *, before: bytes = b"") -> Pieces:
 def login() -> Pieces:
     """Builds, in pieces, a POST request that tries to sign in to the admin with a wrong password.
 
-    It has a made-up CSRF token, both in the cookie and in the form, as Django wants it: so the server does check the
+    It has a made-up CSRF token, both in the cookie and in the form, which Django accepts. So the server does check the
     password.
     """
     token = "a" * 32

@@ -1,8 +1,8 @@
-"""Owns the calls of a well-behaved client while somebody attacks: how many succeed, how fast, and how many fail.
+"""Measures the calls of a well-behaved client during an attack: how many succeed, how fast, and how many fail.
 
 Unlike in `bench.stand.load`, a failed call does not end the run but is counted. Calls at a fixed rate are timed from
-the moment when they should have begun, so that a server that stands still shows in every call that it kept waiting.
-Every tenth of these calls is made on a new connection, as that of a new client.
+the moment when they should have begun, so that a pause of the server shows in every call that it delays. Every tenth of
+these calls is made on a new connection, like that of a new client.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Good(NamedTuple):
 
 
 class Trying(Caller):
-    """A client connection that makes one call at a time; a failed call does not end the benchmark but gives False."""
+    """A client connection that makes one call at a time; a failed call does not end the benchmark, but gives False."""
 
     def __init__(self) -> None:
         super().__init__(lambda _: self._settle(True))
@@ -61,7 +61,7 @@ class Trying(Caller):
             return False
 
     def _has_failed(self, failed: asyncio.Future[None]) -> None:
-        """Closes the connection, and gives the call that waits on it the result False.
+        """Closes the connection, and gives the waiting call the result False, because it has failed.
 
         This is for a connection that is lost, or an answer with another status than 200.
         """

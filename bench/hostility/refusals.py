@@ -1,9 +1,9 @@
-"""`python -m bench.hostility.refusals`: whether the time of a refusal reveals its reason.
+"""`python -m bench.hostility.refusals`: measures whether the time that a refusal takes reveals its reason.
 
 The reasons are that a key is missing, unknown, expired or revoked. A key of each kind is looked up among 1,000 keys,
 over and over, in a new order each round. For each kind this prints the median time of a lookup, and how often the
-lookup took longer than that of the unknown key in the same round. A second unknown key shows how much two keys of one
-kind differ by chance: a few hundredths of a microsecond, if they fall into different places of the dictionary.
+lookup took longer than that of the unknown key in the same round. A second unknown key shows how much two keys of the
+same kind differ by chance: a few hundredths of a microsecond, if they are in different places of the dictionary.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""How good calls fare while somebody attacks: `python -m bench.hostility.run [--only WORD] [--rounds 3]`.
+"""Measures well-behaved calls during attacks: `python -m bench.hostility.run [--only WORD] [--rounds 3]`.
 
 The gateway has one worker, which shares a core with PostgreSQL; upstream, the good client and the attacker
 (`bench.hostility.stranger`) share the other core. In each round, good calls are measured first without the attack
-("quiet"), then with it. The median of the rounds counts, but of memory and disk the worst round. DATA_DIR and TMPDIR
-are on a small tmpfs if this process may mount one, so that everything that an attack writes shows as lost free space.
+("quiet"), then with it. The median of the rounds counts; for memory and disk, the worst round. DATA_DIR and TMPDIR are
+on a small tmpfs if this process may mount one, so that everything that an attack writes shows as lost free space.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ LIMITED = ("--requests-per-minute", "60")
 
 
 class Watched(NamedTuple):
-    """What an attack took of a worker and its disk: memory in bytes (before, and at its peak), disk space, and files.
+    """The resources of a worker that an attack has used: memory in bytes (before, and at its peak), disk, and files.
 
-    `disk`: by how many bytes the free space shrank at most. `descriptors`: most file descriptors that were open.
+    `disk`: by how many bytes the free space shrank at most. `descriptors`: the most file descriptors that were open.
     """
 
     before: int
@@ -59,7 +59,7 @@ class Watched(NamedTuple):
 
 
 class Row(NamedTuple):
-    """The figures of one attack, as they stand in the results.
+    """The figures of one attack, as they are printed in the results.
 
     Times are in milliseconds, rates in calls a second, sizes in bytes. `quiet_…` are the figures of good calls without
     the attack. `share` is the part of a core that the worker spends on the attack alone; of all figures it depends
@@ -119,7 +119,7 @@ def main() -> None:
 
 
 def on_its_own_gateway(checkout: Path, attack: Attack, number: int, rounds: int, *, has_key: bool) -> Row:
-    """Starts a new gateway, and measures one attack against it; an older one would hold earlier attacks' memory."""
+    """Starts a new gateway, and measures one attack on it; an older one would still have earlier attacks' memory."""
     with gateway(checkout) as (it, places):
         key = it.gateway.make_key(f"limited-{number}", *LIMITED) if has_key else ""
         return measure(it, places, attack, number, key, rounds)
@@ -239,7 +239,7 @@ def stranger(number: int, url: str, lead: float, key: str) -> Iterator[list[dict
 
 @contextmanager
 def watching(pid: int, places: Sequence[Path]) -> Iterator[list[Watched]]:
-    """Watches a process's memory and disk space; at the end of the `with` block, the yielded list has the worst."""
+    """Watches a process's memory and disk space; after the `with` block, the yielded list has the worst values."""
     before, free = memory(pid), free_bytes(places)
     worst = {"peak": before, "disk": 0, "descriptors": 0}
     over = threading.Event()

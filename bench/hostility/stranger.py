@@ -1,9 +1,9 @@
 """A hostile client on a line of 100 Mbit/s: `python -m bench.hostility.stranger NUMBER URL SECONDS [KEY]`.
 
-`bench.hostility.run` starts it. It carries out the attack with that number in `bench.hostility.attacks`, on loopback
-only, and then prints as JSON what it did: bytes, connections, answers by status, and the CPU that it used itself, so
-that one can judge whether it took CPU from the server and the good client. All its connections share a token bucket; a
-new connection is charged the bytes that its opening and closing would take on a real line.
+`bench.hostility.run` starts this program. It carries out the attack with that number in `bench.hostility.attacks`, on
+loopback only, and then prints as JSON what it did: bytes, connections, answers by status, and its own use of CPU, which
+shows whether it took CPU from the server and the good client. All its connections share a token bucket; a new
+connection is charged the bytes that its opening and closing would take on a real line.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ class Stranger:
     async def _connection(self, number: int) -> None:
         """Keeps one of the attack's connections open, and replaces it when it has ended, until the task is cancelled.
 
-        The new one comes from the same IP address. An attack that says `stay` gets no second one.
+        The new connection comes from the same IP address. In an attack with `then` "stay", connections are not
+        replaced.
         """
         source = f"127.1.0.{number % self._attack.addresses + 1}"
         for turn in count(number):

@@ -1,1 +1,1 @@
-"""Measures of the ledger: shipping, pages over millions of rows, and what a call costs when it has grown."""
+"""Benchmarks of the ledger: shipping, pages over millions of rows, and the cost of a call when the ledger has grown."""

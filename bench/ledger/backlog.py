@@ -1,4 +1,4 @@
-"""How long a shipper that is late takes to catch up while the gateway serves calls."""
+"""Measures how long a late shipper takes to catch up while the gateway serves calls."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATH = "/v1/chat/completions"
 
 
 class Backlog(NamedTuple):
-    """How long a late shipper took to bring all waiting calls into the ledger, and the latency of calls meanwhile.
+    """How long a late shipper took to write all waiting calls into the ledger, and the latency of calls meanwhile.
 
     `p50` and `p99` are percentiles of that latency, in milliseconds, at `RATE` calls a second.
     """
@@ -31,7 +31,7 @@ class Backlog(NamedTuple):
 
 
 def measure(it: Stand, seed: int, calls: int = WAITING) -> Backlog:
-    """Measures how long the shipper takes to bring `calls` waiting calls into the ledger while the gateway is in use.
+    """Measures how long the shipper takes to write `calls` waiting calls into the ledger while the gateway is in use.
 
     The calls are in the journal of a writer that has died. The time is measured in steps of a second. Another `seed`
     makes other calls. Raises SystemExit if it takes too long.

@@ -1,7 +1,7 @@
-"""Copies the calls of one week into the weeks before, in PostgreSQL alone, with all sums of them.
+"""Copies the calls of one week, with their sums, into the weeks before; PostgreSQL does all of the work.
 
-A copy has other times and other ids; all else is the same. So its sums are the copied sums, an hour of them in the same
-hour of another week. Only the digests of rows are computed anew.
+A copy has other times and other ids; everything else is the same. So the sums can be copied, too: those of an hour
+become those of the same hour in another week. Only the digests of rows are computed anew.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ LABELS_OF_MONTHS = f"""
 def copy_back(start: datetime, weeks: int) -> None:
     """Copies the calls and sums of the week that begins at `start` into each of the `weeks` weeks before.
 
-    The indexes that do not keep rows unique are dropped before and made again afterwards. That takes a fraction of the
+    Indexes that do not ensure uniqueness are dropped before, and created again afterwards. That takes a fraction of the
     time that adding each row to them would take.
 
     Raises:

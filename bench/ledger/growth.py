@@ -1,6 +1,6 @@
-"""What a call costs while the ledger is empty, and while it has millions of rows.
+"""Measures the cost of a call while the ledger is empty, and while it has millions of rows.
 
-Run by `python -m bench.ledger.growth [--rows 5000000]`, or at the end of `make bench ARGS="--rows 5000000"`: to fill
+Run it by `python -m bench.ledger.growth [--rows 5000000]`, or at the end of `make bench ARGS="--rows 5000000"`; filling
 the ledger takes many minutes. The figures are written to `bench/results.json` and `bench/RESULTS.md`.
 """
 
@@ -47,8 +47,8 @@ def run(rows: int, count: int, kept: Path | None = None) -> None:
 def measure(rows: int, count: int, kept: Path | None = None) -> dict[str, Any]:
     """Measures what a call costs over a ledger of `rows` rows, in a new PostgreSQL; returns a line for the results.
 
-    The database is filled before and deleted afterwards, unless it is in the directory `kept`: then it is used as it
-    is.
+    The database is filled before and deleted afterwards, unless it is in the directory `kept`; then it is used
+    unchanged.
     """
     with tempfile.TemporaryDirectory(prefix="chatproxy-bench-") as name, pinned(SERVER_CORE):
         directory = kept or Path(name)

@@ -1,9 +1,9 @@
-"""What kept bodies take of the disk, and of PostgreSQL's CPU: `python -m bench.ledger.kept_bodies [--calls 20000]`.
+"""Measures the disk and CPU that stored bodies take: `python -m bench.ledger.kept_bodies [--calls 20000]`.
 
-The bodies are chats made of this project's documentation, in sizes as callers send them: half of the requests are below
-3 kB, one in twenty is above 40 kB; half of the answers are below 1.2 kB. They are stored as `usage_requestbody` stores
-them, with each limit and each compression that the server has: the bundled PostgreSQL in a temporary directory, which
-has no lz4, or the one at `--url`.
+The bodies are chats made of this project's documentation, in sizes like those of real calls: half of the requests are
+below 3 kB, one in twenty is above 40 kB; half of the answers are below 1.2 kB. They are stored like those in
+`usage_requestbody`, with each size limit and each compression that the server has. The server is the bundled PostgreSQL
+in a temporary directory, which has no lz4, or the one at `--url`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The calls of the last seven days (UTC), and of today, are made up here, and written by the code that writes real calls
 (`usage.journal_shipping.rows`). PostgreSQL copies that week into each of the weeks before
-(`bench.ledger.copied_weeks`). So millions of rows take minutes, and `ledger verify` finds no fault in them.
+(`bench.ledger.copied_weeks`). So millions of rows take only minutes, and `ledger verify` finds no fault in them.
 
 As in real ledgers, a few keys make most of the calls, each key prefers one model and one route, most calls are made in
 working hours, and two in a hundred fail.
@@ -36,9 +36,9 @@ RARE_AGES = (0.5, 0.8)  # of the two rare calls, where the ledger's age is 1
 def fill(count: int, *, weeks: int = 52, keys: int = 2000, bodies: int = 200_000) -> None:
     """Writes `count` made-up calls and all sums of them into a database, which must have the tables and no rows.
 
-    The calls are of today and of the `weeks` before, by keys with the names `team-0`, `team-1`, … Two of them are rare
-    calls, for which the pages search (`RARE_KEY`). The newest `bodies` calls have bodies, but none from before the last
-    week.
+    The calls are of today and of the `weeks` before, by keys with the names `team-0`, `team-1`, … Two of the calls are
+    rare ones, for which the pages search (`RARE_KEY`). The newest `bodies` calls have bodies, as far as they are of the
+    last week.
 
     Raises:
         django.db.Error: the database fails.

@@ -1,4 +1,4 @@
-"""The addresses of all pages to measure, by the words that describe each in the results."""
+"""The addresses of all pages to measure, by the description of each in the results."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def pages(client: httpx2.Client, keys: SampleKeys) -> dict[str, str]:
 
 
 def exports() -> dict[str, str]:
-    """Returns the addresses of exports, of which the time until the first calls arrive is measured."""
+    """Returns the addresses of exports to measure: the time until their first calls arrive."""
     return {
         "export, all calls": f"{REQUESTS}export.json",
         "export, a key's failures": f"{REQUESTS}export.json?key=team-3&outcome=failed",

@@ -1,10 +1,10 @@
-"""How fast all pages are over a ledger of twenty million calls: `python -m bench.ledger.pages [--rounds 20]`.
+"""Measures how fast all pages are with twenty million calls: `python -m bench.ledger.pages [--rounds 20]`.
 
 It needs only the development requirements: PostgreSQL is the bundled one, in a temporary directory that is removed
 afterwards (with `--directory` it is kept, and used again by the next run). Each page is requested over HTTP from the
-real server, one at a time: three times to warm up, then once in each of the rounds. Besides, it measures what the
-ledger takes of the disk, and how long `ledger verify` takes for a day. The figures are written to `bench/results.json`
-and `bench/RESULTS.md`.
+real server, one at a time: three times to warm up, then once in each of the rounds. It also measures the ledger's size
+on the disk, and how long `ledger verify` takes for a day. The figures are written to `bench/results.json` and
+`bench/RESULTS.md`.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ print(busy.pk, quiet.pk, busy.rotate())
 
 
 class Shape(NamedTuple):
-    """The shape of a ledger to measure: its calls, the weeks and keys that they are of, and how many have bodies."""
+    """The size of a ledger to measure: its numbers of calls, of weeks, of keys, and of calls with bodies."""
 
     calls: int = 20_000_000
     weeks: int = 52
@@ -96,7 +96,7 @@ def main() -> None:
 def run(directory: Path, shape: Shape, arguments: argparse.Namespace) -> None:
     """Starts PostgreSQL and the gateway over a ledger of this shape, and measures it.
 
-    Deletes the database at the end, unless the directory in which it is was given.
+    Deletes the database at the end, unless its directory was given as an option.
     """
     start = results.surroundings()
     postgres = BundledPostgres(directory)
@@ -118,9 +118,9 @@ def run(directory: Path, shape: Shape, arguments: argparse.Namespace) -> None:
 
 
 def prepare(directory: Path, url: str, shape: Shape) -> dict[str, float]:
-    """Fills a database with all tables and with calls; prints what they take of the disk, in MB, and returns that.
+    """Fills a database with all tables and with calls; prints and returns their sizes on the disk, in MB.
 
-    A database that has calls already gets no more.
+    If the database has calls already, no calls are added.
     """
     set_up(directory, url)
     from django.db import connection, connections
@@ -181,7 +181,7 @@ def open_my_usage(client: httpx2.Client, text: str) -> None:
 
 
 def get(client: httpx2.Client, address: str) -> None:
-    """Requests a page; one that gave up waiting for the database (503) counts with the time that it took."""
+    """Requests a page; a page that gave up waiting for the database (503) counts with the time that it took."""
     answer = client.get(address)
     if answer.status_code != httpx2.codes.SERVICE_UNAVAILABLE:
         answer.raise_for_status()
@@ -224,7 +224,7 @@ def verify_a_day(gateway: Gateway) -> Verification:
     """Runs `ledger verify` for the calls since the beginning of yesterday, and measures how long it takes.
 
     Raises:
-        AssertionError: the ledger has a fault, and no figure of it is worth anything.
+        AssertionError: the ledger has a fault, so its figures are worthless.
     """
     yesterday = datetime.now(UTC) - timedelta(days=1)
     started = time.perf_counter()

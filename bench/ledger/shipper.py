@@ -1,8 +1,8 @@
-"""How fast journals get into PostgreSQL, on one core: `python -m bench.ledger.shipper [--calls 100000] [--rounds 1]`.
+"""Measures how fast journals are shipped, on one core: `python -m bench.ledger.shipper [--calls 100000] [--rounds 1]`.
 
 It needs only this project's requirements: PostgreSQL is the bundled one, in a temporary directory that is removed
-afterwards. Each call has a begin and an end record, with 2 KB of bodies. They are shipped by the product's own code,
-from the reading of the segments to the commit, with pricing, digests, bodies and rollups.
+afterwards. Each call has a begin and an end record, with 2 KB of bodies. The product's own code writes them to the
+database, from the reading of the segments to the commit, with pricing, digests, bodies and sums.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ WORDS = (
 
 
 class Speed(NamedTuple):
-    """How fast the records of a journal were brought into the tables: rows a second by the clock, and a second of CPU.
+    """How fast a journal was written into the tables: rows per second by the clock, and per second of CPU.
 
-    The CPU is that of Python and of PostgreSQL, and `postgres_share` is the latter's part of it.
+    The CPU is that of Python and of PostgreSQL; `postgres_share` is PostgreSQL's part of it.
     """
 
     by_clock: float
@@ -195,7 +195,7 @@ def text(chance: random.Random, size: int) -> str:
 
 
 def ship(journal: Path, *, profile: bool) -> None:
-    """Brings all records of the journal into PostgreSQL; with `profile`, prints in which functions the time went."""
+    """Writes all records of the journal to PostgreSQL; with `profile`, prints in which functions the time was spent."""
     from usage.journal_shipping.delivery import Delivery
     from usage.journal_shipping.shipper import adopt_dead
 

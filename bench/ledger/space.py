@@ -1,4 +1,4 @@
-"""Measures what the tables of a ledger take of the disk."""
+"""Measures how much disk space the tables of a ledger take."""
 
 from __future__ import annotations
 

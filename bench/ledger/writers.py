@@ -1,8 +1,8 @@
-"""How long the shippers of many hosts wait for each other in one PostgreSQL: `python -m bench.ledger.writers`.
+"""Measures how long shippers of many hosts wait for each other in one PostgreSQL: `python -m bench.ledger.writers`.
 
-Each of the writers, a process, writes a batch of rows each second, as the shipper of a host does, at moments that are
-spread over the second. All of them add to the same sums, so from there to its commit each transaction keeps the others
-waiting. PostgreSQL is the bundled one, in a temporary directory that is removed afterwards.
+Each writer is a process that writes a batch of rows each second, like the shipper of a host, at moments that are spread
+over the second. All of them add to the same sums, so from that point until its commit, each transaction makes the
+others wait. PostgreSQL is the bundled one, in a temporary directory that is removed afterwards.
 
 The last column is how long a batch waited for the locks of others: from samples of `pg_stat_activity`, the mean number
 of waiting connections divided by the batches per second (Little's law).
@@ -33,7 +33,7 @@ WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' 
 
 
 class Waits(NamedTuple):
-    """The work of some writers together: rows and batches a second, the seconds that a batch took, and it waited.
+    """The work of several writers together: rows and batches per second, and the seconds that a batch took and waited.
 
     `calls` are all rows that were written, `postgres_cpu` the seconds of CPU that PostgreSQL has used per second.
     """
@@ -123,7 +123,7 @@ def measure(url: str, server: int, writers: int, batches: int, rows: int, every:
 def _write(
     queue: SimpleQueue[list[float]], are_ready: Barrier, late: float, batches: int, rows: int, every: float
 ) -> None:
-    """Runs as one writer: writes batches, the first `late` seconds after all are ready.
+    """Runs as one writer: writes batches, the first one `late` seconds after all writers are ready.
 
     Puts the seconds that each batch has taken into the queue.
     """

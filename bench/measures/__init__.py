@@ -1,5 +1,5 @@
-"""Measures of calls and streams; each file has the measure of one figure, or of a few, of the page of results.
+"""Benchmarks of calls and streams; each file measures one or a few figures of the page of results.
 
-`rounds` measures several subjects in turns. `calls`, `events` and `latency` measure a call, an event of a stream, and a
-delay; `crowd`, `footprint` and `workers` measure very many streams, memory, and a second worker.
+`rounds` runs several measures in turns. `calls` measures the cost of a call, `events` that of an event of a stream,
+`latency` the added delay, `crowd` very many streams, `footprint` memory, and `workers` a second worker.
 """

@@ -1,4 +1,4 @@
-"""What a whole call costs: calls a second, CPU of the server and of PostgreSQL, and how long the answers took."""
+"""Measures the cost of a whole call: calls per second, CPU of the server and of PostgreSQL, and latency."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from bench.stand.streams import quantile
 class Subject(NamedTuple):
     """One thing to measure: a server, and a request that is sent to it `calls` times in each round.
 
-    It is sent on `connections` connections. `what` describes it in the results. `stand` is the running gateway, whose
-    ledger must have got the calls before a measure ends; it is None if the server keeps no ledger.
+    The request is sent on `connections` connections. `what` describes it in the results. `stand` is the running
+    gateway, whose ledger must have all calls before a measure ends; None if the server keeps no ledger.
     """
 
     server: Server
@@ -60,7 +60,7 @@ def rounds(subjects: Sequence[Subject], count: int) -> list[list[Cost]]:
 def measure(subject: Subject) -> Cost:
     """Makes the calls of one round of a benchmark, and returns what a call cost.
 
-    If the server keeps a ledger, this waits until the ledger has the calls: to ship them is part of their cost.
+    If the server keeps a ledger, this waits until the ledger has the calls, since shipping is part of their cost.
     """
     server, stand = subject.server, subject.stand
     asked = Asked(server.url, subject.request)

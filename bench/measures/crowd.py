@@ -1,4 +1,4 @@
-"""Very many streams at once on one worker: how many arrive complete, and how late their events are."""
+"""Measures very many streams at once on one worker: how many arrive complete, and how late their events are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What it costs to relay one event of a stream: microseconds of CPU, one event a chunk, on many streams at once.
+"""Measures the cost of relaying one event: microseconds of CPU, with one event per chunk, on many streams at once.
 
 CPU is measured while all streams are open, because opening and ending a stream are parts of the cost of a call.
 """
@@ -29,7 +29,7 @@ CALLS_OF_B = 400
 class EventCost(NamedTuple):
     """The cost of relaying an event, in microseconds of the server's CPU, and how many events a second have arrived.
 
-    Fewer arrive than upstream sends if the server is too slow.
+    If the server is too slow, fewer events arrive than upstream sends.
     """
 
     cpu_us: float
@@ -37,7 +37,7 @@ class EventCost(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """One thing to measure: a server, and the path on which `streams` streams are opened at once.
+    """A benchmark: a server, and a path on which `streams` streams are opened at the same time.
 
     `what` describes it in the results. With `is_spaced`, upstream writes JSON with spaces.
     """
@@ -50,7 +50,7 @@ class Subject(NamedTuple):
 
 
 def subjects_of(server: Server, paths: Sequence[str]) -> Iterator[Subject]:
-    """Yields the streams of `paths` as things to measure on a server.
+    """Yields a benchmark of a server's streams for each of `paths`.
 
     The path `SPACED` stands for `CHAT` with JSON that has spaces.
     """
@@ -61,7 +61,7 @@ def subjects_of(server: Server, paths: Sequence[str]) -> Iterator[Subject]:
 def lines(b: Server, subjects: Sequence[Subject], count: int, seconds: float = 2.0) -> Iterator[dict[str, Any]]:
     """Measures in `count` rounds what an event costs each server in `subjects`; yields lines for the results file.
 
-    The first line has what a whole call costs `b`, an empty Django view, in the same rounds: as if it were an event.
+    The first line has the cost of a whole call to `b`, an empty Django view, in the same rounds, for comparison.
     """
     measures = [partial(call_of, b), *(partial(measure_once, subject, seconds) for subject in subjects)]
     names = [(b.name, EMPTY), *((subject.server.name, subject.what) for subject in subjects)]

@@ -1,4 +1,4 @@
-"""What the server uses of memory and CPU: when idle, with many open streams without events, and after many calls."""
+"""Measures the server's memory and CPU: when idle, with many open streams without events, and after many calls."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ HOUR_OF_CALLS = 20_000
 
 
 class Idle(NamedTuple):
-    """What all processes of the gateway use while nobody calls.
+    """The resources that all processes of the gateway use while nobody calls.
 
-    That is the memory of the gateway and of PostgreSQL in MiB, and the CPU of both in percent of a core.
+    They are the memory of the gateway and of PostgreSQL in MiB, and the CPU of both in percent of a core.
     """
 
     gateway_mb: float
@@ -48,7 +48,7 @@ def idle(stand: Stand, seconds: float) -> Idle:
 def open_streams(server: Server, path: str) -> Growth:
     """Measures the memory of a gateway before and with 1,000 open streams, each of which has had its first event.
 
-    It has answered some calls before, as a server in use has: so what the first calls load is not counted.
+    It answers some calls before, like a server in use, so that code which the first calls load is not counted.
     """
     closed_loop(Asked(server.url, plain("/v1/chat/completions", server.key)), 500)
     return uvloop.run(_open_streams(server, path))
@@ -73,6 +73,6 @@ def after_calls(stand: Stand, calls: int = HOUR_OF_CALLS) -> Growth:
 
 
 def growth(before: float, server: Server) -> Growth:
-    """Measures the memory of a server now, and returns it together with what it was `before` (MiB)."""
+    """Measures the memory of a server now, and returns it together with its memory `before` (MiB)."""
     after = memory(server.pids)
     return Growth(before, after, after - before)

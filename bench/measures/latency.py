@@ -1,4 +1,4 @@
-"""By how much a server between client and upstream delays an answer.
+"""Measures by how much a server between client and upstream delays an answer.
 
 Calls are made at a fixed rate, whether or not earlier ones have been answered.
 """
@@ -28,8 +28,8 @@ class Latency(NamedTuple):
 def lines(groups: Mapping[str, Mapping[str, Asked]], count: int, seconds: float) -> Iterator[dict[str, Any]]:
     """Measures in `count` rounds how long calls to groups of servers take; yields a line of results for each server.
 
-    The servers of a group are all asked the same, which is the group's name, for `seconds` a round. The line of a
-    group's first server has its latency; that of every other server has what it adds to the first.
+    All servers of a group get the same request, which is the group's name, for `seconds` per round. The line of a
+    group's first server has its latency; the line of every other server has the difference to the first.
     """
     names = [(server, what) for what, targets in groups.items() for server in targets]
     measures = [partial(measure, list(targets.values()), seconds) for targets in groups.values()]

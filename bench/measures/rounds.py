@@ -1,6 +1,6 @@
-"""Owns rounds: subjects are measured in turns, so that what disturbs the machine disturbs all of them alike.
+"""Runs several measures in turns, in rounds, so that disturbances of the machine affect all of them alike.
 
-A ratio of two subjects is taken in each round, because only what was measured at about the same time can be compared.
+Ratios of two figures are computed for each round, because only figures measured at about the same time can be compared.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ Found = TypeVar("Found")
 def in_turns(measures: Sequence[Callable[[], Found]], count: int) -> list[list[Found]]:
     """Runs all measures in turn, in each of `count` rounds; returns a list for each measure, with one result a round.
 
-    A round begins with the measure that ended the round before, so that what changes with time is no difference between
-    the measures.
+    A round begins with the measure that ended the round before, so that changes over time affect all measures alike.
     """
     found: list[list[Found]] = [[] for _ in measures]
     for turn in range(count):
@@ -36,5 +35,5 @@ def figures(found: Sequence[Any]) -> dict[str, Any]:
 
 
 def line(server: str, what: str, found: Sequence[Any]) -> dict[str, Any]:
-    """Builds a line for the results file: the figures of several rounds, with the server and what it was asked."""
+    """Builds a line for the results file: the figures of several rounds, with the server and the description."""
     return {"server": server, "what": what, **figures(found)}

@@ -1,9 +1,9 @@
-"""How much more a gateway with two workers can do than one with a single worker, and how much more memory it takes.
+"""Measures how many more calls a gateway with two workers can answer than one with a single worker, and its memory.
 
-By the clock, two workers cannot reach twice the calls of one here, because the load, upstream and PostgreSQL use the
-same two cores. So the CPU of a call is compared: if a call costs two workers no more CPU than one, then on free cores
-they answer twice as many. Locks, the journal or memory could prevent that. They would cost more CPU or leave a core
-idle; the clock shows the latter.
+By the clock, two workers cannot answer twice as many calls as one here, because the clients, upstream and PostgreSQL
+use the same two cores. So the CPU of a call is compared: if a call costs two workers no more CPU than one, then on free
+cores they answer twice as many. Locks, the journal or memory could prevent that. Then a call would cost more CPU, or a
+core would be idle, which the clock shows.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ PATH = "/v1/chat/completions"
 class Scaling(NamedTuple):
     """One round's comparison of a gateway with two workers to a gateway with one.
 
-    `by_clock` and `by_cpu` are how many times as many calls two workers answer in a second: here, and if each has a
+    `by_clock` is how many times as many calls two workers answer per second here; `by_cpu` is the same if each has a
     free core. `share` is the busier worker's part of the CPU that both have used: 0.5 if they did the same work.
-    `memory_mb` is how many MiB the second worker takes while nobody calls, PostgreSQL's processes for it included.
+    `memory_mb` is the memory in MiB that the second worker takes while nobody calls, including PostgreSQL's processes
+    for it.
     """
 
     by_clock: float
@@ -73,7 +74,7 @@ def turn(it: Stand) -> Turn:
 
 
 def compared(one: Turn, two: Turn, memory_mb: float) -> Scaling:
-    """Computes from one round's measures how much more two workers can do than one, and what the second takes.
+    """Computes, from one round's measures, how many more calls two workers can answer than one.
 
     `memory_mb` is the memory that the second worker takes.
     """

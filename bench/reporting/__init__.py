@@ -1,5 +1,5 @@
-"""The page of results.
+"""Writes the page of results.
 
-`results` keeps the figures in `bench/results.json`, `report` writes the page, and `goals` has the targets. `names` has
-what the measures and the goals call the same things.
+`results` stores the figures in `bench/results.json`, `report` writes the page, and `goals` has the targets. `names` has
+the names of figures that both the measures and the goals use.
 """

@@ -1,7 +1,7 @@
-"""Owns the goals: which figures are to be reached, and where each is found in `results.json`.
+"""The goals of the benchmarks: which figures should be reached, and where each one is in `results.json`.
 
-A figure has one value for each round in which it was measured; a ratio is taken in each round. The median is what is
-judged. B is the cost of a call to an empty Django view, measured in the same rounds.
+A figure has one value for each round in which it was measured; ratios are computed for each round. The median is
+compared with the goal. B is the cost of a call to an empty Django view, measured in the same rounds.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def line(lines: Iterable[Found], what: str, server: str = "chatproxy") -> Found:
 def measured(table: str, name: str, what: str = "", server: str = "chatproxy", section: str = "bench") -> Rounds:
     """Returns a function that finds the figure `name` in a table of the results.
 
-    It stands in the line of `server` and `what`; a table with no `what` has no lines, but figures only.
+    The figure is in the line for `server` and `what`; without `what`, the table has no lines but only figures.
     """
 
     def rounds(found: Found) -> Sequence[float]:
@@ -102,12 +102,12 @@ def total(this: Rounds, other: Rounds) -> Rounds:
 
 
 def call_in_b(path: str) -> Rounds:
-    """Returns a function that finds what a call to `path` costs, in multiples of a call to an empty Django view (B)."""
+    """Returns a function that finds the cost of a call to `path`, in multiples of one to an empty Django view (B)."""
     return ratio(measured("calls", "cpu_ms", path), measured("calls", "cpu_ms", EMPTY, "B"))
 
 
 def event_in_b(what: str) -> Rounds:
-    """Returns a function that finds what relaying an event of a stream costs, in multiples of B.
+    """Returns a function that finds the cost of relaying an event of a stream, in multiples of B.
 
     B is the cost of a call to an empty Django view.
     """
@@ -123,12 +123,12 @@ def delay_in_b(path: str, share: str) -> Rounds:
 
 
 def call_of(peer: str) -> Rounds:
-    """Returns a function that finds what a chat call costs one of the servers that `bench.peers` measures."""
+    """Returns a function that finds the cost of a chat call in one of the servers that `bench.peers` measures."""
     return measured("calls", "cpu_ms", CHAT, peer, "peers")
 
 
 def event_of(peer: str) -> Rounds:
-    """Returns a function that finds what relaying an event costs one of the servers that `bench.peers` measures."""
+    """Returns a function that finds the cost of relaying an event in one of the servers that `bench.peers` measures."""
     return measured("events", "cpu_us", CHAT + MANY_STREAMS, peer, "peers")
 
 
@@ -140,7 +140,7 @@ def against_built_in(name: str, besides: str = "") -> tuple[Rounds, Rounds]:
 def large(what: str, other: str, server: str = "nginx") -> Rounds:
     """Returns a function that finds how many times as much CPU one large body costs as another on a server.
 
-    `what` and `other` are the bodies; the first goes to the gateway, the other to `server`.
+    `what` and `other` are the bodies; `what` is sent to the gateway, `other` to `server`.
     """
     return ratio(measured("large", "cpu_ms", what), measured("large", "cpu_ms", other, server))
 
@@ -156,7 +156,7 @@ def growth(found: Found) -> Sequence[float]:
 
 
 def within(figure: str, rounds: Rounds, share: float) -> Goal:
-    """Builds the goal that two figures differ by no more than a share of the smaller; `rounds` finds their ratio."""
+    """Builds the goal that two figures differ by at most `share` of the smaller one; `rounds` finds their ratio."""
     return Goal(figure, f"within {share:.0%}", rounds, ".2f", "times", most=1 + share, least=1 / (1 + share))
 
 

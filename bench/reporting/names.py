@@ -1,4 +1,4 @@
-"""The names that what is measured has in `results.json`, which the measures write and the goals look for."""
+"""The names of figures in `results.json`, which the measures write and the goals look for."""
 
 CHAT, TRANSCRIPTIONS = "/v1/chat/completions", "/v1/audio/transcriptions"
 SIMPLE_CHAT, SIMPLE_TRANSCRIPTIONS = "/openai", "/openai/audio/transcriptions"

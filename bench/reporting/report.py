@@ -1,6 +1,6 @@
-"""Owns the page of results: the goals first, then all figures, measure by measure, then the notes.
+"""Writes the page of results: first the goals, then all figures, measure by measure, then the notes.
 
-It is text that is made from `results.json` and `NOTES.md`.
+The page is text made from `results.json` and `NOTES.md`.
 """
 
 from __future__ import annotations
@@ -176,9 +176,9 @@ def call_rows(lines: Iterable[Found], b: float) -> Iterator[Sequence[str]]:
 
 
 def b_of_events(lines: Iterable[Found], b: float) -> float:
-    """Returns the cost of a call to an empty Django view (B) from the rounds of the events; if not there, returns `b`.
+    """Returns the cost of a call to an empty Django view (B) from the rounds of the events, or `b` if it is missing.
 
-    Older results do not have it.
+    It is missing in older results.
     """
     return next((one["cpu_us"] / 1000 for one in lines if one["server"] == "B"), b)
 

@@ -1,4 +1,4 @@
-"""Owns `bench/results.json`, which has what each command found last, and writes the page `bench/RESULTS.md` from it.
+"""Stores the newest figures of each command in `bench/results.json`, and writes the page `bench/RESULTS.md` from it.
 
 The page ends with the notes in `bench/NOTES.md`. After a change of the notes, `python -m bench.reporting.results`
 writes the page anew. Each section of the file says when it was measured, on which machine, with which versions, and how
@@ -51,7 +51,7 @@ def page() -> str:
 
 
 def surroundings() -> dict[str, Any]:
-    """Returns what the figures depend on: the time, the machine, its load average, and versions of software."""
+    """Returns the facts on which the figures depend: the time, the machine, its load average, and software versions."""
     installed = {label: importlib.metadata.version(name) for label, name in PACKAGES.items()}
     return {
         "when": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",

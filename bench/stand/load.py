@@ -1,4 +1,4 @@
-"""Owns the clients of calls with unstreamed answers, which call in a closed loop or at a fixed rate.
+"""The clients for calls with unstreamed answers, which call in a closed loop or at a fixed rate.
 
 They use asyncio's protocols directly, because a client library would cost more CPU than the server. An answer with
 another status than 200 ends the run.
@@ -36,7 +36,7 @@ class Answers(NamedTuple):
 
 
 class Caller(asyncio.Protocol):
-    """A client's keep-alive connection that has one call at a time; it runs `answered` after each complete answer.
+    """A client's keep-alive connection that makes one call at a time; calls `answered` after each complete answer.
 
     `failed` has an exception once the connection is lost or an answer has another status than 200.
     """

@@ -1,7 +1,7 @@
-"""Owns nginx in two roles, each with one worker process.
+"""Runs nginx in two roles, each with one worker process.
 
-It is an upstream of unstreamed answers that is as fast as C, and a reverse proxy, which shows the least that any server
-between client and upstream must cost.
+It is an upstream with unstreamed answers, as fast as C code can be, and a reverse proxy, which shows the lowest
+possible cost of any server between client and upstream.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def program() -> str:
 def answering() -> Iterator[str]:
     """Runs nginx as an upstream that answers calls with fixed files, until the `with` block ends; yields its URL.
 
-    For calls with small bodies only, because nginx answers before a large body has arrived.
+    This is for calls with small bodies only, because nginx answers before a large body has arrived.
     """
     with _running(LOAD_CORE, "", SERVE) as server:
         yield server.url

@@ -1,7 +1,7 @@
-"""Owns what the operating system says about processes: their CPU time, their memory, and on which cores they run.
+"""Reads the CPU time and memory of processes from the operating system, and sets the cores on which they run.
 
-CPU time is that of all threads of a process, ended ones included. Memory is the proportional set size (PSS), in which a
-page that several processes share counts once in the sum of all of them.
+CPU time is that of all threads of a process, including ended ones. Memory is the proportional set size (PSS): in a sum
+over several processes, a page that they share counts once.
 """
 
 from __future__ import annotations

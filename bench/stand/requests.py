@@ -1,4 +1,4 @@
-"""Owns the requests that the measures send: whole HTTP/1.1 requests, as bytes."""
+"""Builds the requests that the benchmarks send: whole HTTP/1.1 requests, as bytes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def plain(path: str, key: str) -> bytes:
 def streamed(path: str, key: str, events: int, rate: float, *, is_spaced: bool = False) -> bytes:
     """Builds the bytes of a request to `path` for a stream of `events` events, `rate` a second.
 
-    Both numbers stand in the field `user`, which the gateway and nginx pass on to `bench.stand.upstream`. With
+    Both numbers are in the field `user`, which the gateway and nginx pass on to `bench.stand.upstream`. With
     `is_spaced`, upstream writes the events' JSON with spaces.
     """
     pace = {"user": f"{events} events, {rate:g} a second{', spaced' * is_spaced}", "stream": True}
@@ -41,7 +41,7 @@ def streamed(path: str, key: str, events: int, rate: float, *, is_spaced: bool =
 
 
 def image(path: str, key: str, size: int = 5 * MIB) -> bytes:
-    """Builds the bytes of a chat request with a picture of `size` bytes, which stands in the JSON as a data URL."""
+    """Builds the bytes of a chat request with a picture of `size` bytes, which is a data URL in the JSON."""
     url = "data:image/png;base64," + base64.b64encode(bytes(range(256)) * (size // 256)).decode()
     content = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": url}}]
     return post(path, key, json.dumps({"model": MODEL, "messages": [{"role": "user", "content": content}]}).encode())

@@ -1,4 +1,4 @@
-"""Owns the servers that the measures run on.
+"""Runs the servers that the benchmarks need.
 
 The gateway and its PostgreSQL run on one core, upstream and the clients on another. All features of the gateway are on:
 the key has limits, which are never reached, and bodies are kept.
@@ -76,7 +76,7 @@ class Stand(NamedTuple):
     def wait_for(self, calls: int) -> None:
         """Waits until the ledger has `calls` calls; raises SystemExit if that takes too long.
 
-        To bring calls into the ledger is part of their cost, so a measure of them includes this time.
+        Writing calls into the ledger is part of their cost, so a measure includes this time.
         """
         wait_for(lambda: self.counted() >= calls, f"the ledger has {self.counted():,} calls of {calls:,}")
 

@@ -1,4 +1,4 @@
-"""Owns the clients of streams, which count the events that arrive and measure how late each is."""
+"""The clients for streams, which count the events that arrive and measure how late each one is."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """A stand-in for OpenAI's API, for benchmarks only, as fast as Python can be: `python -m bench.stand.upstream PORT`.
 
-It answers every POST by its path, after it has read the whole body. If the body asks for a stream, the answer has as
-many events, and as many a second, as the field `user` says (`bench.stand.requests.streamed`). The text of each event is
-the time at which it was written. JSON is compact, as OpenAI writes it, unless the field asks for spaces, as Python's
-`json.dumps` writes them.
+It answers every POST by its path, after it has read the whole body. If the body asks for a stream, the field `user` has
+the number of events and the number per second (`bench.stand.requests.streamed`). The text of each event is the time at
+which it was written. JSON is compact, as OpenAI writes it, unless the field asks for spaces, as Python's `json.dumps`
+writes them.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ SPACED_STREAMS = {
 class Upstream(asyncio.Protocol):
     """One client's connection to the stand-in for OpenAI's API, which answers its requests one after the other.
 
-    It does not expect a request before the last one is answered, since no client of the benchmarks sends one.
+    It does not expect a request before the last one is answered, since no client of the benchmarks sends such.
     """
 
     transport: Any
@@ -143,7 +143,7 @@ class Upstream(asyncio.Protocol):
     async def stream(self, shape: Shape, events: int, pause: float) -> None:
         """Sends a streamed answer of `events` events, one every `pause` seconds.
 
-        The first events of `shape` are sent before them, its last ones after them.
+        The events `first` of `shape` are sent before these, and the events `last` after them.
         """
         self.transport.write(STREAM_HEAD)
         for event in shape.first:

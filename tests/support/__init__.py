@@ -1,1 +1,1 @@
-"""What tests share. No test imports from another test module; what two of them need is here."""
+"""Code and data that several test modules share. A test module never imports from another test module."""

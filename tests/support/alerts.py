@@ -1,4 +1,4 @@
-"""Owns rules, channels, alerts and a faulty host for tests, and the check of webhooks that docs/alerts.md describes."""
+"""Makes rules, channels, alerts and a host with faults for tests; has the check of webhooks from docs/alerts.md."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PLENTY, LITTLE = 90e9, 9e9  # bytes of 100e9 that are free
 
 
 def make_rule(kind: AlertKind, threshold: float | None = None, window: int | None = None, **fields: Any) -> AlertRule:
-    """Creates the only alert rule of this kind, in place of those that the migration has made."""
+    """Creates an alert rule of this kind, and deletes the rules that the migration has made."""
     AlertRule.objects.filter(kind=kind).delete()
     number = None if threshold is None else Decimal(str(threshold))
     return AlertRule.objects.create(kind=kind, threshold=number, window_minutes=window, **fields)
@@ -36,7 +36,7 @@ def make_rule(kind: AlertKind, threshold: float | None = None, window: int | Non
 def make_channel(
     url: str, kind: ChannelKind = ChannelKind.WEBHOOK, name: str = "a channel", **fields: Any
 ) -> AlertChannel:
-    """Creates a channel that posts to `url`; a webhook signs with `SECRET`."""
+    """Creates a channel that posts to `url`; if it is a webhook, it signs its messages with `SECRET`."""
     channel = AlertChannel(name=name, kind=kind, **fields)
     channel.set_url(url)
     channel.set_secret(SECRET)
@@ -45,13 +45,13 @@ def make_channel(
 
 
 def make_alert(title: str = "A fault", **fields: Any) -> Alert:
-    """Creates an open alert, of a rule of its own."""
+    """Creates an open alert, with a new rule for it."""
     rule = fields.pop("rule", None) or make_rule(AlertKind.DISK, 10, 5)
     return Alert.objects.create(rule=rule, title=title, since=fields.pop("since", START), **fields)
 
 
 def documented_check() -> Callable[[str, bytes, str], bool]:
-    """Returns the function by which docs/alerts.md tells receivers to check the signature of a webhook."""
+    """Returns the function in docs/alerts.md with which receivers should check the signature of a webhook."""
     [block] = blocks("py", "docs/alerts.md")
     names: dict[str, Any] = {}
     exec(block, names)  # noqa: S102  (the example, as a reader would copy it)
@@ -61,7 +61,7 @@ def documented_check() -> Callable[[str, bytes, str], bool]:
 
 @dataclass
 class Host:
-    """A host under test: what it reports of itself, and the looks for faults, so many minutes after the start."""
+    """A host under test: sets the state that it reports, and looks for its faults, some minutes after the start."""
 
     status: ServerStatus
     free: float

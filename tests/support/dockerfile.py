@@ -33,7 +33,7 @@ def command_in(text: str) -> list[str]:
 def copy_context(target: Path) -> None:
     """Copies the files of the project that are in the image to `target`, as .dockerignore selects them.
 
-    It must exclude all, and then name what is included.
+    That file must first exclude everything, and then name the files to include.
     """
     everything, *included, caches = re.findall(r"(?m)^[^#\n]+$", IGNORED)
     assert (everything, caches) == ("**", "**/__pycache__")

@@ -1,5 +1,6 @@
-"""The documentation for people: its pages, the parts of them that tests compare with the code, and the shell that runs
-their examples.
+"""Reads the documentation for tests: its pages, the parts to compare with the code, and its shell examples.
+
+The examples can be run in a restricted shell.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Moves the clock that code under test reads: that of the test's own process, and that of a server in another process.
+"""Moves the clock that the tested code reads: in the test's own process, and in a server in another process.
 
-What measures a duration must not notice: only the wall clock moves, and `time.monotonic` goes on.
+Only the wall clock moves. `time.monotonic` goes on as usual, so that measured durations stay right.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class ProcessClock:
 class ServerClock:
     """The wall clock of a server that a test starts with `settings`, and can set: for all code in it and its children.
 
-    A small library stands between them and the C library. Skips the test if there is no compiler to make it.
+    A small library is loaded before the C library for this. Skips the test if there is no compiler to build it.
     """
 
     def __init__(self, directory: Path) -> None:

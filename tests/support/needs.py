@@ -1,8 +1,8 @@
-"""Tells the tests that need a server, a database or another process from those that run by themselves.
+"""Finds the tests that need a server, a database or another process.
 
-`make check` runs only the latter: they are quick, and start nothing. Nobody marks them by hand. A test needs a server
-if it uses a fixture that starts one, or if its own code, or that of a fixture or of a function of tests that it calls,
-uses something that starts one.
+`make check` runs only the other tests, which are quick and start nothing. No test is marked by hand. A test needs a
+server if it uses something that starts one: a fixture, its own code, or the code of a fixture or test function that it
+calls.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _needs_server(test: pytest.Function) -> bool:
 def _starts_something(called: object) -> bool:
     """Returns whether a test function or class starts a server or process: whether it uses one of `STARTERS`.
 
-    What it names is searched, too.
+    The objects that its code names are searched, too.
     """
     seen: set[int] = set()
     found = [called]

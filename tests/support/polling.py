@@ -1,7 +1,8 @@
-"""Waits for what tells nobody when it happens: a row of a table, another process, a page of a server.
+"""Waits for events that nobody announces: a row in a table, the work of another process, a page of a server.
 
-A test waits for all that it asserts afterwards, if another thread or process does it: what it sees first says nothing
-of the rest. How long it waits says only when a test gives up, so it is one long time for all, `PATIENCE`.
+If another thread or process does the work, a test must wait for everything that it asserts afterwards, since one result
+does not show that the others are there. The time limit only decides when a failing test gives up, so all tests have the
+same long one, `PATIENCE`.
 """
 
 from __future__ import annotations
@@ -28,8 +29,7 @@ def wait_until(
 def repeat_until(condition: Callable[[], object], run: Callable[[], T]) -> T:
     """Calls a function until the condition is true after a call; returns the result of the last call.
 
-    This is for what can be judged only if a busy machine has not come between: a call of 200 ms, say, that must reach
-    upstream.
+    This is for conditions that fail on a busy machine now and then, such as a call of 200 ms that must reach upstream.
     """
     results: list[T] = []
 
@@ -44,8 +44,8 @@ def repeat_until(condition: Callable[[], object], run: Callable[[], T]) -> T:
 def wait_until_quick(run: Callable[[], float], seconds: float) -> None:
     """Calls a function, which returns how many seconds it took, until one call took less than `seconds`.
 
-    A busy machine delays some of the calls. Code that waits for what it should not wait for delays all of them, and
-    then this fails.
+    A busy machine delays only some of the calls. Code that waits for something that it should not delays all of them;
+    then this function fails.
     """
     took: list[float] = []
 

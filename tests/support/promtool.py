@@ -12,7 +12,7 @@ from tests.support.polling import PATIENCE
 
 
 def run_promtool(*arguments: str | Path) -> None:
-    """Runs promtool, which must find no fault; skips the test where promtool is not installed."""
+    """Runs promtool, which must find no fault; skips the test if promtool is not installed."""
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("there is no promtool; on Debian and Ubuntu: apt install prometheus")

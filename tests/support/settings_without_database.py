@@ -1,4 +1,4 @@
-"""Owns the settings of `make lint`, which looks at models and settings but has no server to ask."""
+"""The settings for `make lint`, which checks models and settings without a database."""
 
 from chatproxy.settings import *  # noqa: F403  (all but what follows)
 

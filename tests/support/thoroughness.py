@@ -1,6 +1,6 @@
-"""How many cases that are alike a run tries: `make test` all of them, `make check` a tenth.
+"""Decides how many of many similar test cases are run: all by `make test`, a tenth by `make check`.
 
-Hypothesis' profile says which run it is (`tests/conftest.py`): `quick` has a tenth of the usual number of examples.
+Hypothesis' profile shows which run it is (`tests/conftest.py`): `quick` has a tenth of the usual number of examples.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Other gateways that `bench.peers` compares with: `litellm`, `ferrogw` and `smg`, from PyPI, in `.venv-peers`.
+"""Other gateways for comparison (`bench.peers`): `litellm`, `ferrogw` and `smg`, from PyPI, in `.venv-peers`.
 
-`peer_process` runs any of them. None keeps a ledger of calls as it is configured here.
+`peer_process` runs any of them. As they are configured here, none keeps a ledger of calls.
 """

@@ -1,4 +1,4 @@
-"""Owns ferrogw, Ferro Labs' AI Gateway, in Go: a master key, no log of calls, and no limit of the rate."""
+"""Runs ferrogw, Ferro Labs' AI Gateway, in Go: with a master key, no log of calls, and no rate limit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONFIGURATION = {"strategy": {"mode": "single"}, "targets": [{"virtual_key": "op
 def ferrogw(upstream: str) -> Iterator[Server]:
     """Runs the gateway ferrogw in front of `upstream` until the `with` block ends; yields its URL, key and processes.
 
-    It runs Go code on one thread at a time, because it has one core.
+    It runs Go code on only one thread at a time, because it has one core.
     """
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="chatproxy-bench-") as directory:

@@ -1,4 +1,4 @@
-"""Owns LiteLLM's proxy: one worker, a master key, no database."""
+"""Runs LiteLLM's proxy: with one worker, a master key, and no database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the process of a gateway that is compared with: its start on the server's core, and its end."""
+"""Runs the process of another gateway for comparison, on the server's core, until its measure ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns smg, the Shepherd Model Gateway, in Rust: no keys, no log of calls, and no limit of the rate."""
+"""Runs smg, the Shepherd Model Gateway, in Rust: with no keys, no log of calls, and no rate limit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.servers.gateway import free_port
 def smg(upstream: str) -> Iterator[Server]:
     """Runs the gateway smg in front of `upstream` until the `with` block ends; yields its URL and processes.
 
-    It passes the caller's key on, and has as many calls in flight as come.
+    It passes the caller's key on, and does not limit the number of calls in flight.
     """
     port, metrics_port = free_port(), free_port()
     command = ["smg", "launch", "--host", "127.0.0.1", "--port", str(port), "--log-level", "error"]

@@ -1,1 +1,1 @@
-"""Calls of every kind and what OpenAI bills for each, worked out by hand."""
+"""Tables of calls of every kind, each with the dollars that OpenAI bills for it, computed by hand."""

@@ -1,4 +1,4 @@
-"""All calls of the bill test: the usual and the rare ones."""
+"""All calls of the bill test: the usual and the rare ones, in one list."""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
-"""Owns a table of streams of every kind that break at every point, each with its dollars, worked out by hand.
+"""A table of streams of every kind that break off at every point, each with its dollars, computed by hand.
 
 Until upstream has stated the usage, the dollars are those of the estimate that docs/ledger.md describes. Prices are
-those of `tests.support.bills.usual_calls`, in dollars per million tokens, and besides
+those of `tests.support.bills.usual_calls`, and these, in dollars per million tokens
 (developers.openai.com/api/docs/pricing, a copy of 2026-11-28):
 
     gpt-3.5-turbo-instruct   1.50 in, 2 out          gpt-4o-transcribe   2.50 in, 10 out
     gpt-4o-mini-tts          0.60 in, 12 out         gpt-image-2         8 in (image, the dearest), 30 out
 
-Requests of text have 400 bytes, which are 100 tokens. `SAID` has 40, which are 10. A model that reasons is taken to
-spend 2,000 tokens on that, gpt-6.1-sol at `minimal` effort 64, gpt-5 at `low` effort 500.
+Requests of text have 400 bytes, which are 100 tokens. `SAID` has 40 bytes, which are 10 tokens. A model that reasons is
+assumed to spend 2,000 tokens on that; gpt-6.1-sol at `minimal` effort 64, gpt-5 at `low` effort 500.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class BrokenStream(NamedTuple):
     """A streamed call whose answer breaks off, with the cost that the ledger must have for it.
 
     The answer stops after `pieces`; they are None if not even its head comes. `dollars` is the cost, and `kind` its
-    `cost_kind`. With `rate`, the dollars of a token, the cost is `dollars` and as many output tokens as a model makes
-    in the time that upstream had.
+    `cost_kind`. With `rate`, the dollars per token, the output tokens that a model makes in the time that upstream had
+    are added to the cost.
     """
 
     name: str
@@ -68,7 +68,7 @@ class BrokenStream(NamedTuple):
 
 
 def sized(asked: dict[str, Any], member: str = "input") -> bytes:
-    """Returns a request's JSON body of exactly `REQUEST_BYTES`: `asked`, with ordinary text in `member` to fill it."""
+    """Returns a request's JSON body of exactly `REQUEST_BYTES`: `asked`, with text in `member` that fills it up."""
 
     def with_text(text: str) -> bytes:
         content: Any = [{"role": "user", "content": text}] if member == "messages" else text
@@ -121,7 +121,7 @@ def of_response(
 ) -> BrokenStream:  # fmt: skip
     """Makes the case of a streamed response that breaks off after its text and the events or items `items`.
 
-    With `ended`, it has its last event, too.
+    With `ended`, the stream has its last event, too.
     """
     identity = {"id": f"resp_{name.replace(' ', '_').replace(',', '')}", "tools": tools, "service_tier": tier}
     begun = response(model, None, status="in_progress", output=[], **identity)

@@ -1,4 +1,4 @@
-"""Owns a table of calls that are rare, or whose answers are odd; `tests.support.bills.usual_calls` has the usual ones.
+"""A table of calls that are rare, or whose answers are odd; `tests.support.bills.usual_calls` has the usual ones.
 
 The dollars come from the same copy of developers.openai.com/api/docs/pricing and from the models' pages there, in
 dollars per million tokens:

@@ -1,4 +1,4 @@
-"""Builds calls and upstream's answers to them, in OpenAI's own shapes: each is checked against the SDK's type of it."""
+"""Builds calls, and upstream's answers to them, in OpenAI's own shapes: the SDK's type for each answer checks it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def checked(kind: type[BaseModel], answer: dict[str, Any]) -> dict[str, Any]:
     """Checks that `answer` has the shape of the SDK's type `kind`, and returns it unchanged.
 
     Raises:
-        ValidationError: it has not.
+        ValidationError: the answer has another shape.
     """
     kind.model_validate(answer)
     return answer

@@ -1,6 +1,6 @@
-"""Owns a table of calls of every kind, each with upstream's answer and what OpenAI bills for it, worked out by hand.
+"""A table of calls of every kind, each with upstream's answer, and the dollars that OpenAI bills, computed by hand.
 
-Answers have OpenAI's own shapes: each is checked against the SDK's type of it. The dollars come from the price list of
+Answers have OpenAI's own shapes: each is checked by the SDK's type for it. The dollars come from the price list of
 developers.openai.com/api/docs/pricing (a copy of 2026-11-28), in dollars per million tokens:
 
     model                   input  cached  write  output   (beyond 272,000 input tokens: twice, output 1.5 times)

@@ -1,1 +1,1 @@
-"""Callers of the gateway: raw sockets, ASGI, the SDK, keys with limits, people with roles."""
+"""Clients of the gateway for tests: raw sockets, ASGI, the SDK, keys with limits, people with roles."""

@@ -1,4 +1,4 @@
-"""Owns the list of all pages: the routes of Django's own handler, each with an object of a running server's ledger."""
+"""The list of all pages of Django's own handler: its routes, each with an object in the ledger of a running server."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}
 def fill(gateway: Gateway, admin: httpx2.Client) -> dict[str, str]:
     """Creates one object of each kind that has pages in the admin; returns the objects' ids by `app/model`.
 
-    `admin` is a browser that is signed in to the admin. Two calls are made: one with a new key, which succeeds and
-    whose id is returned, and one that fails.
+    `admin` is a browser that is signed in to the admin. Two calls are made: one with a new key, which succeeds, and one
+    that fails. The id of the first one is returned.
     """
     text = gateway.make_key("walker")
     answer = gateway.http.post("/openai", json=CHAT, headers={"Authorization": f"Bearer {text}"})
@@ -85,7 +85,7 @@ def fill(gateway: Gateway, admin: httpx2.Client) -> dict[str, str]:
 def post(admin: httpx2.Client, path: str, form: dict[str, str], *, leads_on: bool = True) -> httpx2.Response:
     """Fills in and sends the form on the admin's page `path` (below `/admin/`); returns the page that follows.
 
-    Asserts that this is another page than the form's or, without `leads_on`, the same.
+    Asserts that this is another page than that with the form; without `leads_on`, that it is the same page.
     """
     page = admin.get(f"/admin/{path}")
     answer = admin.post(f"/admin/{path}", data={**hidden_fields(page.text), **form})

@@ -1,4 +1,4 @@
-"""Owns API tokens for tests: in this process's database, and in that of a running server."""
+"""Makes API tokens for tests: in this process's database, and in that of a running server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ print(text)
 
 
 def make_token(user: User, *scopes: str, name: str = "a script", **columns: object) -> tuple[ApiToken, str]:
-    """Creates an API token of a user, and returns it with its secret; without `scopes` it has all of them."""
+    """Creates an API token of a user, and returns it with its secret; by default, it has all scopes."""
     token = ApiToken(name=name, user=user, scopes=list(scopes or ApiTokenScope.values), **columns)
     text = token.renew()
     token.full_clean()

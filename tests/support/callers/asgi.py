@@ -1,4 +1,4 @@
-"""Owns one request at the ASGI level, without a socket: what the application takes of its body, and what it answers."""
+"""Sends one request to an ASGI application without a socket: shows how much of its body is read, and the answer."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 class Asgi:
     """A request to an ASGI application, and the connection that it comes on, both simulated without a socket.
 
-    The request's body comes in `pieces`. What follows the last piece depends on `then`: with "end" the body is
-    complete, with "silence" nothing more comes, with "departure" the client hangs up. `taken` is how many bytes of the
-    body the application has received.
+    The request's body comes in `pieces`. After the last piece, the body is complete if `then` is "end", nothing more
+    comes if it is "silence", and the client hangs up if it is "departure". `taken` is the number of bytes of the body
+    that the application has received.
     """
 
     takes_bytes = True

@@ -1,4 +1,4 @@
-"""Owns the asynchronous SDK as a synchronous one, so that one scenario runs with both and compares the same."""
+"""Makes the asynchronous SDK synchronous, so that the same test can run with both, and compare the same results."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ class Blocking:
 
 @contextmanager
 def open_sdk(kind: str, base_url: str, api_key: str, **options: Any) -> Iterator[Any]:
-    """Yields a client of the official SDK that is used synchronously.
+    """Context manager that yields a client of the official SDK, for synchronous use.
 
-    `kind` says which of the SDK's clients it is: `sync` or `async`; the asynchronous one is wrapped in `Blocking`.
+    `kind` is `sync` or `async`, for one of the SDK's two clients; the asynchronous one is wrapped in `Blocking`.
     """
     if kind == "sync":
         with openai.OpenAI(base_url=base_url, api_key=api_key, **options) as client:

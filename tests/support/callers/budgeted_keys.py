@@ -1,4 +1,4 @@
-"""Keys with budgets as the tests use them: how they are made, what they hold, what they have spent."""
+"""Makes keys with budgets for tests, makes calls with them, and reads what they have spent."""
 
 from __future__ import annotations
 

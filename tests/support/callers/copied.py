@@ -1,4 +1,4 @@
-"""What a person does with a text that a page has for copying: runs it in a shell, or as a program."""
+"""Runs texts that a page has for copying, as a person would: in a shell, or as a program."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tests.support.servers.gateway import PATIENCE
 
 
 def run_copied(text: str, tmp_path: Path, *program: str) -> str:
-    """Runs a copied text as a program of `program`, by default of a shell, and returns what it prints.
+    """Runs a copied text with the interpreter `program` (by default a shell), and returns what it prints.
 
-    Nothing of this process's environment is in that of the program, and a failed `curl` is an error.
+    The program gets none of this process's environment variables. A `curl` that fails is an error.
     """
     (tmp_path / ".curlrc").write_text(f"silent\nshow-error\nfail-with-body\nnoproxy = *\nmax-time = {PATIENCE}\n")
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Owns many calls at once: each on a connection of its own, all sent before the first answer is read."""
+"""Makes many calls at once: each on a connection of its own, all sent before the first answer is read."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def crowd(gateway: Gateway, size: int) -> Iterator[list[Wire]]:
 def statuses(wires: Sequence[Wire], *keys: str, body: bytes = BODY) -> list[int]:
     """Sends one chat completion on each of `wires`, all at once; returns the sorted statuses of the answers.
 
-    Of several keys, each sends every so-manyth call.
+    If there are several keys, they take turns.
     """
     for wire, key in zip(wires, cycle(keys), strict=False):
         call = head("POST", "/v1/chat/completions", "Content-Type: application/json", length=len(body), key=key)

@@ -1,4 +1,4 @@
-"""Owns keys with limits for tests: several are made at a time, since it takes a second until the server knows them."""
+"""Makes keys with limits for tests, several at a time, since it takes a second until the server knows them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns a walk through a site that is mounted under a path: it looks at whatever an answer refers to on its own host."""
+"""Walks through a site that is mounted under a path: follows every reference in an answer to its own host."""
 
 from __future__ import annotations
 

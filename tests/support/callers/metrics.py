@@ -1,4 +1,4 @@
-"""Reads `/metrics` as Prometheus does, and waits for its samples."""
+"""Reads `/metrics` as Prometheus does, and waits for certain samples."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def reports_since(gateway: Gateway, moment: float) -> list[dict[str, Any]]:
 def wait_for_reports(gateway: Gateway) -> None:
     """Waits until `/metrics` shows all that the server has counted so far, whichever worker answers.
 
-    A worker knows its own numbers, and those of the others and of the shipper as of their last reports.
+    A worker knows its own numbers, but those of other workers and of the shipper only from their last reports.
     """
     begin, workers = time.time(), int(gateway.variables.get("WEB_CONCURRENCY", "1"))
     polling.wait_until(lambda: len(reports_since(gateway, begin)) == workers + 1)

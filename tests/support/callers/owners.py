@@ -1,4 +1,4 @@
-"""Owns three callers of one server with every family open: two keys, and the built-in one."""
+"""Three callers of one server on which every family of routes is open: two keys, and the built-in key."""
 
 from __future__ import annotations
 

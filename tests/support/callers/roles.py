@@ -1,4 +1,4 @@
-"""Owns people for tests of the admin: one browser for each role that ships, and for a superuser."""
+"""People for tests of the admin: one signed-in browser for each role that exists by default, and for a superuser."""
 
 from __future__ import annotations
 

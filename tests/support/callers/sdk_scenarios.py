@@ -1,9 +1,8 @@
-"""Owns what `test_sdk` does with the official SDK: every method of each open family, as a program would use it.
+"""The scenarios of `test_sdk`: use every method of the official SDK for each open family, as a program would.
 
-A scenario takes a client and gives what it got; `CALLS` says which rows that makes, in order: the route, the model
-asked for, and whether what it consumed is known and has a price ("priced"), is known from another row that has it
-("repeated"), was nothing ("free"), or was not said, so that it
-is estimated ("estimated").
+A scenario takes a client, and returns what it got. `CALLS` has the rows that it makes, in order: the route, the
+requested model, and a word about the usage: "priced" (known, with a price), "repeated" (known and counted in another
+row), "free" (none) or "estimated" (not stated by upstream).
 """
 
 from __future__ import annotations

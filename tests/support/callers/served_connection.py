@@ -1,4 +1,4 @@
-"""A connection served by the gateway's HTTP protocol, without a socket."""
+"""Serves a connection by the gateway's HTTP protocol class, without a socket."""
 
 from __future__ import annotations
 

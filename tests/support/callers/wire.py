@@ -1,4 +1,4 @@
-"""Owns HTTP/1.1 spoken by hand over a socket, for what no well-behaved client would send or do."""
+"""Speaks HTTP/1.1 by hand over a socket, for requests that no well-behaved client would send."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Calls that tests make in many places: one of each kind, and what is asserted about their answers."""
+"""Calls that many tests make, one of each kind, and assertions about their answers."""

@@ -1,4 +1,4 @@
-"""Owns one call of each endpoint of the simple API, and reads which account upstream was told to bill."""
+"""Makes one call of each endpoint of the simple API, and reads which account upstream was told to bill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns one call for each kind of answer that the gateway gives: relayed, refused, a page, an error."""
+"""A table with one call for each kind of answer that the gateway gives: relayed, refused, a page, an error."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ STREAMS = 5
 
 
 def read_streams(gateway: Gateway, simulator: Simulator, hang_up: Callable[[], object]) -> list[bytes]:
-    """Opens several streams at once, calls `hang_up` while upstream holds all of them back, and lets them go on.
+    """Opens several streams at once, calls `hang_up` while upstream holds all of them back, then lets them go on.
 
     Returns the bytes of each stream.
     """

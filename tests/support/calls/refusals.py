@@ -1,4 +1,4 @@
-"""Owns the check of an error of the gateway: its whole shape; and calls that are refused by changing a part of them."""
+"""Checks the whole shape of an error of the gateway; and has calls that are refused because one part is changed."""
 
 from __future__ import annotations
 

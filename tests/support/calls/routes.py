@@ -1,4 +1,4 @@
-"""Owns paths and methods: one path of every route, methods known and unknown."""
+"""Paths and methods for tests: one path of every route, and known and unknown methods."""
 
 from __future__ import annotations
 

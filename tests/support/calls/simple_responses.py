@@ -1,4 +1,4 @@
-"""Makes responses by `/openai2`, and asks for them by their ids."""
+"""Creates responses by `/openai2`, and requests them by their ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes calls all the time, from several clients, and keeps what became of each."""
+"""Makes calls without a pause, from several clients, and records how each call ended."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ CALL = {
 class SteadyLoad:
     """Context manager that calls the gateway at `url` until its block ends, from `CLIENTS` clients, without a pause.
 
-    `ids` are the request ids of the calls that have succeeded, `failures` what the others have got instead. No client
-    repeats a call.
+    `ids` are the request ids of the calls that have succeeded, and `failures` the answers or errors of the others. No
+    client repeats a call.
     """
 
     def __init__(self, url: str, *, new_connections: bool = False) -> None:
@@ -46,7 +46,7 @@ class SteadyLoad:
             thread.join()
 
     def wait_for_calls(self, count: int) -> None:
-        """Waits until so many more calls have ended, well or not."""
+        """Waits until `count` more calls have ended, successfully or not."""
         before = self._ended()
         wait_until(lambda: self._ended() >= before + count)
 

@@ -1,4 +1,4 @@
-"""Makes streamed calls over a plain socket, and writes the events that upstream answers them with."""
+"""Makes streamed calls over a plain socket, and builds the events with which upstream answers them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def event(kind: str, **more: Any) -> bytes:
 def answered(gateway: Gateway, path: str, body: dict[str, Any]) -> tuple[int, bytes, dict[str, Any], bool]:
     """Makes a call with a streamed answer; returns its status, its body, its row in the ledger, and whether it was cut.
 
-    It was cut if the connection was closed before the end of the body.
+    An answer was cut if the connection was closed before the end of its body.
     """
     with connect(gateway) as wire:
         wire.send(json_call(path, body))

@@ -9,7 +9,7 @@ from tests.support.servers.gateway import Gateway
 
 
 def the_row(gateway: Gateway, request_id: str) -> dict[str, Any]:
-    """Returns the row of a call in the ledger, and asserts that there is one only.
+    """Returns the row of a call in the ledger, and asserts that there is only one.
 
     `request_id` is the id that the caller gave to the call.
     """

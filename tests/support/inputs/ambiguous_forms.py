@@ -1,7 +1,7 @@
-"""Owns the forms that two readers can read differently, or that are malformed; each once refused, none passes.
+"""Forms that must be refused, because two readers can read them differently or because they are malformed.
 
-In each, whoever reads no further than an allowed model, or takes another part for the field, sees another form than the
-others do. `SECRET` stands where one reader finds a model that another does not.
+For example, a reader that stops at an allowed model, or takes another part for the field, finds another model than
+others do. `SECRET` is in the place where only some readers find a model.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Owns the forms that common clients send, as bytes.
+"""The forms that common clients send, as bytes.
 
-Those of clients that say a version were captured, the others follow the clients' sources. Each but the odd ones has a
-model and a file `Grüße "1".mp3` with the content `RIFF`.
+Forms of clients with a version were captured; the others follow the clients' source code. Except for the odd ones, each
+has a model, and a file `Grüße "1".mp3` with the content `RIFF`.
 """
 
 from __future__ import annotations

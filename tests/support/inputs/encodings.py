@@ -1,4 +1,4 @@
-"""Owns request bodies in the content encodings that are taken, made as different clients make them."""
+"""Request bodies in the content encodings that the gateway accepts, as different clients make them."""
 
 from __future__ import annotations
 
@@ -36,10 +36,9 @@ ENCODINGS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
 def two_readings(wrapped: bytes, unwrapped: bytes) -> bytes:
     """Makes bytes in the content coding `deflate` that readers decode differently, with a wrapper or without one.
 
-    A reader that expects a wrapper (RFC 1950) reads a text that ends with `wrapped`; a reader that expects none reads
-    one that ends with `unwrapped`. For the latter, the first byte begins a stored block (RFC 1951, 3.2.4), whose length
-    and its complement are bytes 1 to 4. For the former, byte 2 begins a stored block, whose length and complement are
-    bytes 3 to 6.
+    A reader that expects a wrapper (RFC 1950) reads a text that ends with `wrapped`: byte 2 begins a stored block (RFC
+    1951, 3.2.4), whose length and its complement are bytes 3 to 6. A reader that expects no wrapper reads a text that
+    ends with `unwrapped`: the first byte begins a stored block, whose length and complement are bytes 1 to 4.
     """
     flags = next(flags for flags in range(3, 256) if (0x78 << 8 | flags) % 31 == 0 and not flags & 0x20)
     short, long = flags, 0xFFFF ^ flags

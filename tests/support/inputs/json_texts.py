@@ -1,4 +1,4 @@
-"""Owns JSON as people write it, for tests with generated data: any spacing, names given twice, odd numbers."""
+"""Writes JSON as people might, for tests with generated data: any spacing, names given twice, odd numbers."""
 
 from __future__ import annotations
 

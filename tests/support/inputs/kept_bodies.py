@@ -1,4 +1,4 @@
-"""Owns bodies to keep in the ledger: forms and a picture, and the limit of what is kept of one."""
+"""Bodies for tests of what the ledger stores of a body: forms and a picture, and the size limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes the tables of a LiteLLM proxy from which its keys are read, as litellm-proxy-extras 0.4.110 has them."""
+"""Creates the tables of a LiteLLM proxy from which its keys are read, in the form of litellm-proxy-extras 0.4.110."""
 
 from __future__ import annotations
 
@@ -71,6 +71,6 @@ def add_row(url: str, table: str, **columns: Any) -> None:
 
 
 def add_key(url: str, text: str, **columns: Any) -> None:
-    """Adds the row of a key of LiteLLM whose secret is `text`: it keeps the digest, and the last four characters."""
+    """Adds the row of a LiteLLM key whose secret is `text`; the row has its digest and its last four characters."""
     digest = hashlib.sha256(text.encode()).hexdigest()
     add_row(url, KEYS, token=digest, key_name=f"sk-...{text[-4:]}", **columns)

@@ -1,6 +1,6 @@
-"""Owns where a request can name a model, for the tests of limited keys: `FORBIDDEN` stands in each place once.
+"""The places where a request can name a model, for tests of limited keys: `FORBIDDEN` is in each place once.
 
-Each place is a JSON body, as text, for a path of `/v1` and, if the simple API has a counterpart, for that.
+Each entry is a JSON body, as text, for a path of `/v1` and for its counterpart in the simple API, if there is one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Owns members of JSON objects that strict parsers refuse, or read differently from each other."""
+"""Members of JSON objects that strict parsers refuse, or that parsers read differently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the paths of the official SDK: every path and method that its resources send, read from its source."""
+"""Reads from the source of the official SDK every path and method that it can request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns secrets as they stand in bodies: tokens, settings, odd spellings, and texts around them."""
+"""Secrets as they may appear in bodies: tokens, settings, odd spellings, and texts around them."""
 
 from __future__ import annotations
 

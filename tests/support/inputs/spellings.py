@@ -1,4 +1,4 @@
-"""Owns the ways in which a secret can be written, for tests that plant one: `SPELLINGS`."""
+"""The ways in which a secret can be written, for tests that hide a secret in a text: `SPELLINGS`."""
 
 from __future__ import annotations
 
@@ -46,6 +46,6 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
 
 
 def is_gone(written: str, text: str) -> bool:
-    """Returns whether a secret is gone from `text`: neither as it is `written`, nor the 16 characters in its middle."""
+    """Returns whether a secret is gone from `text`, both as it is `written` and the 16 characters in its middle."""
     middle = len(written) // 2
     return written not in text and written[middle - 8 : middle + 8] not in text

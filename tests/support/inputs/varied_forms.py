@@ -1,6 +1,6 @@
-"""Owns the forms that `test_transparency` replays: written by hand, as no two clients write them alike.
+"""The forms that `test_transparency` sends: written by hand, in many ways in which clients may write forms.
 
-Forms that are refused are in `ambiguous_forms`, those of real clients in `client_forms`.
+Forms that must be refused are in `ambiguous_forms`, those of real clients in `client_forms`.
 """
 
 from __future__ import annotations

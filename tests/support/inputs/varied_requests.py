@@ -1,4 +1,4 @@
-"""Owns the requests that `test_transparency` replays: JSON and no body, on every route, ordinary and odd.
+"""The requests that `test_transparency` sends: with JSON or without a body, on every route, ordinary and odd ones.
 
 Forms are in `varied_forms`. An exchange is one request or a few that build on each other; its name says what is odd.
 
@@ -27,8 +27,8 @@ class Sent:
     `target` is the path below `/v1`; `{id}` in it stands for the id in the answer to the exchange's first request.
 
     The body is sent with its length or, unless `chunk` is 0, in chunks of `chunk` bytes. `asks` is None if upstream
-    must receive the body unchanged. Otherwise it is a pair: upstream must receive the body with the first text of the
-    pair replaced by the second, where it occurs first.
+    must receive the body unchanged. Otherwise it is a pair of texts: upstream must receive the body with the first
+    occurrence of the first text replaced by the second.
     """
 
     method: str

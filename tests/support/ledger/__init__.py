@@ -1,1 +1,1 @@
-"""What tests put into the journal and the tables, and how they look at it."""
+"""Helpers that put records into the journal and the tables, and read them again, for tests."""

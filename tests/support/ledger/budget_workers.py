@@ -1,4 +1,4 @@
-"""Workers of a server as the tests of leases use them: several in one process, each with its leases and its journal."""
+"""Simulates workers of a server for tests of leases: several in one process, each with its leases and its journal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 
 
 async def in_database(work: Callable[[], Result]) -> Result:
-    """Runs the function `work`, which uses the database by Django, in a thread, and returns its result.
+    """Runs the function `work`, which uses Django's database connection, in a thread; returns its result.
 
     The thread's connection is closed at the end.
     """

@@ -1,4 +1,4 @@
-"""Owns the question whether every place that says dollars says the same ones: rows, sums, pages, reports, exports."""
+"""Checks that all places that show dollars show the same ones: rows, sums, pages, reports, exports."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Dollars(NamedTuple):
 def clock_at(moment: datetime) -> Iterator[None]:
     """Sets the clock of pages and of the database's time to `moment` until the block ends.
 
-    This concerns the code that compares or deletes rows by the database's time, too.
+    Code that compares or deletes rows by the database's time uses this clock, too.
     """
 
     class Clock(datetime):

@@ -1,4 +1,4 @@
-"""Makes the excerpt of one body, and the columns of an answer, as the ledger makes them with all texts of a row."""
+"""Makes the excerpt of one body, and the columns of an answer, in the way in which the ledger makes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests of the journal share: a running one, its death, and all of its records."""
+"""Helpers for tests of the journal: a running journal, its sudden death, and reading all of its records."""
 
 from __future__ import annotations
 

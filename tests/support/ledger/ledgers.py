@@ -1,4 +1,4 @@
-"""Owns what tests put into the ledger and how they look at it."""
+"""Puts calls into the ledger for tests, and reads the ledger's rows and sums."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def call(moment: datetime = NOON, **columns: Any) -> Row:
 def random_call(chance: random.Random, moment: datetime = NOON) -> Row:
     """Makes the row of a call with random values, which `chance` chooses.
 
-    The price, the bodies and each of the numbers that upstream reports may be there or missing.
+    The price, the bodies, and each of the numbers that upstream reports, may be missing.
     """
     asked, answered = chance.choice(list(MODELS.items()))
     counts = {name: chance.choice([None, 0, chance.randrange(10**6)]) for name in ("input_tokens", "output_tokens")}
@@ -122,7 +122,8 @@ def begin(row: Row) -> Row:
 def leave(directory: Path, *records: Row | bytes, writer: str = "") -> Path:
     """Writes the given records to a journal file, as a process that has died leaves it; returns the file's path.
 
-    A record given as bytes is written as it is. The file appears whole, since a running shipper may take it at once.
+    A record given as bytes is written unchanged. The file appears as a whole, since a running shipper may read it at
+    once.
     """
     directory.mkdir(mode=0o700, exist_ok=True)
     path = directory / f"{writer or call_id()}.00000001.journal"
@@ -132,9 +133,9 @@ def leave(directory: Path, *records: Row | bytes, writer: str = "") -> Path:
 
 
 def ship(directory: Path, *records: Row | bytes) -> Delivery:
-    """Brings records into the database's tables by way of the journal of a dead process; returns the `Delivery` used.
+    """Writes records into the database's tables, through the journal of a dead process; returns the `Delivery` used.
 
-    Without records, ships what is in the directory's journals already.
+    Without records, ships the journals that are in the directory already.
     """
     if records:
         leave(directory, *records)
@@ -198,12 +199,12 @@ def stored_sums() -> tuple[dict[Any, Any], dict[Any, Any]]:
 
 
 def histogram_of_hour(hour: UsageHour, name: HistogramName) -> list[int]:
-    """Returns one of the latency histograms of an hour's sums, which is the sum of two columns."""
+    """Returns one of the latency histograms in an hour's sums; it is the sum of two columns."""
     return added(getattr(hour, f"{name}_histogram"), unpack(getattr(hour, PACKED[name])))
 
 
 def _of_something(groups: dict[Any, Any]) -> dict[Any, Any]:
-    """Returns the groups of sums without those that are all zero.
+    """Returns the given groups of sums, without those groups whose sums are all zero.
 
     Their calls have all been subtracted again.
     """
@@ -244,7 +245,7 @@ def _sums(rows: Sequence[Request], names: Sequence[str]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Converts a sum so that it can be compared: rounds a float, whose last digits depend on the order of adding."""
+    """Converts a sum for comparison: rounds a float, because its last digits depend on the order of adding."""
     return round(value, 4) if isinstance(value, float) else Decimal(value) if isinstance(value, Decimal) else value
 
 
@@ -256,7 +257,7 @@ def _trimmed(histogram: list[int]) -> list[int]:
 
 @contextmanager
 def shipping(directory: Path) -> Iterator[tuple[Journal, Shipper]]:
-    """Runs a journal, as a worker does, and a shipper that brings it into the database; yields both to the block."""
+    """Runs a journal, as a worker does, and a shipper that writes it to the database; yields both to the block."""
     journal = Journal(directory, reserve_bytes=0)
     journal.open()
     shipper = Shipper(directory)

@@ -1,4 +1,4 @@
-"""Owns logged bodies of calls in which somebody talks with a model: of a chat with tools, a response with a search."""
+"""Logged bodies of conversations with a model: a chat with tools, and a response with a search."""
 
 from __future__ import annotations
 

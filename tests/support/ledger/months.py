@@ -1,4 +1,4 @@
-"""Owns what tests do with the monthly partitions of the ledger's tables, and with ledgers in other databases."""
+"""Helpers for tests of the monthly partitions of the ledger's tables, and for ledgers in other databases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns what tests of the admin's pages share: calls to look at, and how they are looked at."""
+"""Helpers for tests of the admin's pages: make calls to show, and read the pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns fields of a journal record that no table takes: a call with one of them becomes a dead letter."""
+"""Fields of a journal record that no table can store: a call with one of them becomes a dead letter."""
 
 from __future__ import annotations
 

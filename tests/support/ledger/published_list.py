@@ -1,4 +1,4 @@
-"""The installed list of genai-prices in the form in which lists are published: JSON, as genai-prices' updater reads."""
+"""Converts the installed price list of genai-prices to the form in which genai-prices publishes lists: JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns rows about one stored response: the call that has made it, and the later ones that state its usage again."""
+"""Makes rows about one stored response: of the call that created it, and of later calls that state its usage again."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def about(response_id: str = "resp_1", **columns: Any) -> Row:
 
 
 def left(response_id: str = "resp_1", **columns: Any) -> Row:
-    """Makes the row of a streamed response whose caller has left: its usage is estimated from what was relayed."""
+    """Makes the row of a streamed response whose caller has left: its usage is estimated from the relayed text."""
     return about(
         response_id,
         **{
@@ -43,7 +43,7 @@ def left(response_id: str = "resp_1", **columns: Any) -> Row:
 
 
 def queued(response_id: str = "resp_1", **columns: Any) -> Row:
-    """Makes the row of the call that has just created a background response, whose usage nobody knows yet."""
+    """Makes the row of the call that has just created a background response, whose usage is not known yet."""
     return left(
         response_id,
         **{"outcome": "success", "usage_source": "unknown", "response_status": "queued", **NOTHING, **columns},
@@ -51,7 +51,7 @@ def queued(response_id: str = "resp_1", **columns: Any) -> Row:
 
 
 def seen(response_id: str = "resp_1", **columns: Any) -> Row:
-    """Makes the row of a call that has read a finished response of an earlier call, and so states the usage."""
+    """Makes the row of a call that has read an earlier call's finished response; so the row states the usage."""
     moment = columns.pop("moment", NOON + timedelta(minutes=2))
     later = {"method": "GET", "route": "/v1/responses/{id}", "response_status": "completed", **EXACT}
     return call(moment, response_id=response_id, **{**later, "usage": {"input_tokens": 4005}, **columns})
@@ -66,7 +66,7 @@ def looked(response_id: str = "resp_1", **columns: Any) -> Row:
 
 
 def unfinished(response_id: str = "resp_1", **columns: Any) -> Row:
-    """Makes the row of a call that has read an unfinished response of an earlier call, and so states no usage."""
+    """Makes the row of a call that has read an earlier call's unfinished response; so the row states no usage."""
     return seen(response_id, usage=None, usage_source="unknown", response_status="in_progress", **NOTHING, **columns)
 
 
@@ -90,7 +90,7 @@ def counted() -> tuple[Any, Any, Any]:
 def assert_sums_are_right() -> None:
     """Asserts that the ledger's sums are those of its rows, except for maxima.
 
-    An estimate that was replaced may stay the largest value.
+    A maximum may still be that of an estimate that was replaced.
     """
     (hours, days), expected = stored_sums(), sums_of(list(Request.objects.all()))
     for hour in [*hours.values(), *expected[0].values()]:

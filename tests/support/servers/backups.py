@@ -1,4 +1,4 @@
-"""Owns a place for a server that is backed up or restored: a DATA_DIR, a database, and secrets that are generated."""
+"""A place for a server that is backed up or restored: a DATA_DIR, a database, and generated secrets."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ class Place(NamedTuple):
         return self.database_url or BundledPostgres(self.data_dir).url
 
     def run(self, **more: str) -> AbstractContextManager[Gateway]:
-        """Runs a server at this place; its secrets are those of its DATA_DIR, and are generated at the first start."""
+        """Runs a server at this place; its secrets are in its DATA_DIR, and are generated at the first start."""
         bundled = {} if self.database_url else {"DATABASE_URL": ""}
         return run_gateway(
             self.upstream, self.url, self.data_dir, **dict.fromkeys(GENERATORS, UNSET), **bundled, **more
         )
 
     def manage(self, *arguments: str, launcher: Sequence[str] = (), **more: str) -> subprocess.CompletedProcess[bytes]:
-        """Runs a command of `manage.py` at this place, also while no server runs; `launcher` is put before it."""
+        """Runs a command of `manage.py` at this place, whether or not a server runs; `launcher` is put before it."""
         database = {"DATABASE_URL": self.database_url} if self.database_url else {}
         return subprocess.run(
             [*launcher, sys.executable, "manage.py", *arguments],
@@ -61,7 +61,7 @@ class Place(NamedTuple):
         )
 
     def backup(self, path: Path, *options: str) -> None:
-        """Makes a backup of the server at this place; one with the bundled PostgreSQL must be running."""
+        """Makes a backup of the server at this place; if it has the bundled PostgreSQL, it must be running."""
         done = self.manage("backup", str(path), *options)
         assert done.returncode == 0, done.stderr
         assert b"the backup is whole" in done.stderr

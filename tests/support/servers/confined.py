@@ -1,4 +1,4 @@
-"""Runs a program as a container does: as a user without rights, on a file system of which it can write little."""
+"""Runs a program as in a container: as a user without rights, on a file system that is mostly read-only."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ exec setpriv --no-new-privs --inh-caps=-all --ambient-caps=-all --bounding-set=-
 
 
 def confined(user: int, data_dir: Path, directory: Path) -> list[str]:
-    """Returns the command that executes the one after it as the user of the number `user`, in `directory`.
+    """Returns a command that executes the command after it as the user with the number `user`, in `directory`.
 
     The program can write to `data_dir` and below /tmp, but not to `directory`, even if that is below /tmp. It has no
-    capabilities. Skips the test where the system does not allow that.
+    capabilities. Skips the test if the system does not allow this.
     """
     passwd = data_dir.parent / "passwd"
     passwd.write_text(f"root:x:0:0::/root:/bin/sh\nchatproxy:x:{user}:{user}::{directory}:/usr/sbin/nologin\n")

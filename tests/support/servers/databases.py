@@ -1,4 +1,4 @@
-"""Owns databases of a test's own on the throw-away PostgreSQL, and runs commands of `manage.py` on them."""
+"""Makes databases for single tests on the throw-away PostgreSQL, and runs commands of `manage.py` on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns the disks that tests fill: a real small one, and a pretended one under the journal."""
+"""Disks that tests fill up: a real small one, and a pretended one for the journal."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def wait_until(condition: Callable[[], object], patience: float = PATIENCE) -> N
 class PretendedOS:
     """Stand-in for the module `os` in the journal: counts writes and syncs, and fails those that a test chooses.
 
-    `room`: how many more bytes can be written; None for any number. The write that exceeds it is cut short, and the
-    next one fails with `fault`, as does the making of a file while there are no `free_files`.
+    `room` is how many more bytes can be written; None for any number. The write that exceeds it is cut short, and the
+    next one fails with `fault`. Creating a file fails, too, if there are no `free_files`.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Makes the environment of a server that a test starts, and gives it what an earlier server has asked the SDK."""
+"""Makes the environment of a server that a test starts; copies the SDK's answer from an earlier server to it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ def variables(data_dir: Path, **settings: str) -> dict[str, str]:
 
 
 class SDKAnswers:
-    """What workers have kept of the SDK's answer, by the address of upstream; for servers with a new `DATA_DIR`.
+    """The stored answers of the SDK, by the address of upstream; for servers with a new `DATA_DIR`.
 
-    Such a server starts as one that has run before: its first worker would ask the SDK, for half a second of CPU.
+    Such a server then starts like one that has run before. Otherwise its first worker would ask the SDK, which takes
+    half a second of CPU.
     """
 
     FILE = "sdk.json"  # not imported from `proxyapi.upstream.client`, which needs Django's settings
@@ -33,7 +34,7 @@ class SDKAnswers:
         self._contents: dict[str, bytes] = {}
 
     def learn(self, upstream: str, data_dir: Path) -> None:
-        """Reads the answer that a server has kept in its `data_dir`, if it has."""
+        """Reads the answer of the SDK that a server has stored in its `data_dir`, if there is one."""
         with suppress(OSError):
             self._contents[upstream] = (data_dir / self.FILE).read_bytes()
 

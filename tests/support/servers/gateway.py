@@ -1,4 +1,4 @@
-"""Owns a running chatproxy as the tests see it: a real `manage.py serve` on a free port."""
+"""A running gateway for tests: a real `manage.py serve` on a free port."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Gateway:
         return self.http.get(path, params={"security_key": SECURITY_KEY, **query})
 
     def manage(self, *arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
-        """Runs a command of `manage.py` with the server's environment; the text `said` is its standard input."""
+        """Runs a command of `manage.py` with the server's environment, and with the text `said` as standard input."""
         return subprocess.run(
             [python_of(self.checkout), "manage.py", *arguments],
             cwd=self.checkout,
@@ -102,7 +102,7 @@ class Gateway:
     def only(self, pid: int) -> Iterator[None]:
         """Sends new connections to one worker (`pid`) until the block ends, by freezing all others.
 
-        A connection that is meant for it must be accepted before the block ends.
+        A connection for this worker must be accepted before the block ends.
         """
         others = [other for other in self.worker_pids if other != pid and is_alive(other)]
         send(signal.SIGSTOP, others)
@@ -127,7 +127,7 @@ class Gateway:
                 )
 
     def ask(self, text: str, http: httpx2.Client | None = None) -> httpx2.Response:
-        """Tries the key `text` by a call that ends before upstream: with status 400 if it is valid, and 403 if not."""
+        """Tries the key `text` with a call that does not reach upstream: status 400 if the key is valid, 403 if not."""
         return (http or self.http).post("/openai", json={"timeout": "x"}, headers={"Authorization": f"Bearer {text}"})
 
     def sign_in(self) -> httpx2.Client:
@@ -222,8 +222,8 @@ def run_gateway(
     """Runs a server of the gateway with its own `data_dir`, yields it, and stops it when the block ends.
 
     `settings` are environment variables in addition to the usual ones of the tests. `checkout` is the directory of the
-    code that serves: this one, or another version to compare it with. `options` are those of `manage.py serve`;
-    `launcher` is a command that executes the one that follows it, such as `nice`.
+    code to run: this one, or another version for comparison. `options` are those of `manage.py serve`; `launcher` is a
+    command that executes the one that follows it, such as `nice`.
     """
     gateway = launch_gateway(upstream, database_url, data_dir, checkout, launcher, options=options, **settings)
     try:
@@ -288,7 +288,7 @@ _kept: list[socket.socket] = []  # bound to the ports that were given away, with
 
 
 def free_port() -> int:
-    """Returns the number of a free port, which no other program can take during the tests, but the server can use."""
+    """Returns the number of a free port that the server can use, and that no other program can take meanwhile."""
     probe = socket.socket()
     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     probe.bind(("127.0.0.1", 0))

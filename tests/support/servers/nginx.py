@@ -1,4 +1,4 @@
-"""Owns a real nginx for a test, which listens on a free port and runs as whoever runs the tests."""
+"""Runs a real nginx for a test, on a free port, as the user who runs the tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns an OpenID provider of the tests: a real issuer on a free port, at which anybody may sign in as anybody."""
+"""An OpenID provider for tests: a real issuer on a free port, at which anybody may sign in as anybody."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns a real PgBouncer for a test. In transaction mode, each transaction may get another connection."""
+"""Runs a real PgBouncer for a test. In transaction mode, each transaction may get another connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds out which processes of a server run, and that none of them and no port is left."""
+"""Finds the processes of a server, and checks that no process and no port is left after its end."""
 
 from __future__ import annotations
 

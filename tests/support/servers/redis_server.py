@@ -1,4 +1,4 @@
-"""Owns a real redis-server for a test: on a port of its own, to be killed, frozen and started again."""
+"""Runs a real redis-server for a test, on a port of its own; it can be killed, frozen and started again."""
 
 from __future__ import annotations
 

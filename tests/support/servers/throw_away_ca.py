@@ -1,4 +1,4 @@
-"""Owns a certificate authority of one test, which signs one server's certificate."""
+"""Creates a certificate authority for one test, and a server's certificate that it signs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns a real forward proxy for a test, tinyproxy on a free port; it logs whom it has connected to."""
+"""Runs a real forward proxy for a test (tinyproxy, on a free port), which logs the targets of its connections."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ForwardProxy:
 
     @property
     def asked_for(self) -> list[str]:
-        """The targets that clients have asked the proxy to connect to, as in its request lines, oldest first."""
+        """The targets to which clients have asked the proxy to connect, as in its request lines, oldest first."""
         return re.findall(r"Request \(file descriptor \d+\): \w+ (\S+) HTTP", self._log.read_text())
 
 

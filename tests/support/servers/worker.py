@@ -1,4 +1,4 @@
-"""Owns a worker without a server: for tests that call the ASGI application in their own process."""
+"""Makes the test's own process a worker, for tests that call the ASGI application without a server."""
 
 from __future__ import annotations
 

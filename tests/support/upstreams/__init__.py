@@ -1,1 +1,1 @@
-"""Upstreams that a test controls: held, quoting, raw. The simulated OpenAI is `tests.simulator`."""
+"""Upstream servers that a test controls in every detail. The simulated OpenAI is `tests.simulator`."""

@@ -1,4 +1,4 @@
-"""Owns an upstream that begins its answer, and then breaks off or falls silent."""
+"""An upstream server that begins its answer, and then breaks off or falls silent."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ WORK_SECONDS = 0.1  # before each answer
 class BreakingUpstream(ThreadingHTTPServer):
     """A server in upstream's place that sends the chunks of an answer without its end.
 
-    For an answer that is None, it does not even send the head. The request's header `CASE` says which of `answers`;
-    `END` says whether the connection breaks then (`CUT`), or stays open until the client leaves (`SILENCE`). `wait_for`
-    waits until a request is there.
+    The request's header `CASE` chooses one of `answers`; for an answer that is None, not even the head is sent. The
+    header `END` says whether the connection then breaks (`CUT`), or stays open until the client leaves (`SILENCE`).
+    `wait_for` waits until a request is there.
     """
 
     daemon_threads = True
@@ -77,7 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.readline()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Logs nothing, because a test that fails says itself what is wrong."""
+        """Logs nothing, because a failing test reports by itself what is wrong."""
 
 
 @contextmanager

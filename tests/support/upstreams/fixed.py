@@ -1,4 +1,4 @@
-"""Owns an upstream that answers every request with what the test has set, and remembers what it was asked."""
+"""An upstream server that gives every request the answer that the test has set, and records the requests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 class FixedUpstream(ThreadingHTTPServer):
     """A server in upstream's place that gives every request the same answer, which the test sets.
 
-    Before that, the next requests get the answers in `queued`, each a status and a body.
+    If there are answers in `queued`, each a status and a body, the next requests get these first.
 
     `asked` has the method, path, headers and body of each request that was received completely, in their order.
     """
@@ -62,7 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_DELETE = do_HEAD = answer
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Logs nothing, because a test that fails says itself what is wrong."""
+        """Logs nothing, because a failing test reports by itself what is wrong."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Owns an upstream that waits: it sends the pieces of its answer one by one, each when its test lets it."""
+"""An upstream server that waits: it sends the pieces of its answer one by one, when the test allows it."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ class HeldUpstream(socketserver.ThreadingTCPServer):
         self._permits.release()
 
     def turn(self) -> tuple[list[bytes], bool, threading.Semaphore, threading.Event]:
-        """Returns what a new request needs from the last `start`: the pieces, `is_held`, the permits and `gone`.
+        """Returns the state for a new request, as set by the last `start`: the pieces, `is_held`, permits and `gone`.
 
-        A request keeps them to its end, so that one which an earlier test has left behind takes no permit of a later
-        test, and does not set its `gone`.
+        A request keeps this state to its end. So a request left behind by an earlier test cannot take a permit of a
+        later test, or set its `gone`.
         """
         return self.answer, self.is_held, self._permits, self.gone
 

@@ -1,8 +1,8 @@
-"""An upstream that keeps its own meter: what each call has made it do, in dollars, however the call has ended.
+"""An upstream server with a meter: it counts the dollars of the work for each call, however the call has ended.
 
-It knows nothing of the gateway. A call names who pays for it (`PAYER`), itself (`CALL`) and what shall happen
+It knows nothing of the gateway. A call states its payer (`PAYER`), its own name (`CALL`) and what should happen
 (`SCRIPT`), in headers or, since the simple API passes no headers, in its `metadata`. Upstream counts the tokens that it
-reads and makes, also those that nobody ever gets, and multiplies them by the published prices. It makes
+reads and makes, even those that nobody ever gets, and multiplies them by the published prices. It makes
 `TOKENS_PER_SECOND`, and reasons with `REASONING_PER_SECOND`. The scripts:
 
 * `whole`: a whole answer, as long as the call allows; `priority`: the same in the tier of this name;
@@ -14,7 +14,7 @@ reads and makes, also those that nobody ever gets, and multiplies them by the pu
 * `reason`: a stream without any text: upstream reasons until it is left;
 * `fail-NNN`: an error with this status, which is not billed.
 
-Over 300 lines, since all that it does for a call is counted in one place.
+Over 300 lines, since all work for a call is counted in one place.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def price(model: str, tokens_in: int, tokens_out: int, tier: str = "default") ->
 
 
 def use_tools(kinds: set[str]) -> tuple[Decimal, dict[str, Any]]:
-    """Returns what hosted tools of the given types cost in dollars, and what a finished response states about them.
+    """Returns the cost of hosted tools of the given types in dollars, and the facts that a response states about them.
 
     The tokens of the response itself are not in the dollars.
     """
@@ -121,7 +121,7 @@ class MeteredUpstream(ThreadingHTTPServer):
 
 
 class _Background:
-    """A background response. It is made whether or not anybody asks for it, until it is done or cancelled."""
+    """A background response. Upstream works on it, whether or not anybody asks for it, until it ends."""
 
     def __init__(self, response: dict[str, Any], usage: dict[str, int], used: dict[str, Any]) -> None:
         self.response, self.usage, self.began = response, usage, time.monotonic()
@@ -338,7 +338,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.shutdown(socket.SHUT_RDWR)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Logs nothing, because a test that fails says itself what is wrong."""
+        """Logs nothing, because a failing test reports by itself what is wrong."""
 
 
 @contextmanager

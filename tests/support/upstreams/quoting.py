@@ -1,4 +1,4 @@
-"""Owns an upstream that quotes the key that it was called with, as its test's script says."""
+"""An upstream server whose answers quote the key that it was called with, as the test's script says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Owns an upstream of the transport's tests: a socket that says what a test's script says, on the test's own loop."""
+"""An upstream server for tests of the transport: a socket that sends what a test's script says, on the test's loop."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def raw_upstream(
 ) -> AsyncIterator[RawUpstream]:
     """Runs a `RawUpstream` that calls the function `script` with each connection, until the block ends; yields it.
 
-    The upstream closes a connection when its script returns. An exception in a script fails the test.
+    Upstream closes a connection when its script returns. An exception in a script fails the test.
     """
     listener = socket.create_server((address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)

@@ -1,4 +1,4 @@
-"""Opens a relay over a connection to upstream without a socket, for a call that records what it is told."""
+"""Opens a relay over a connection to upstream without a socket, for a simulated call that records what it gets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ END = b"0\r\n\r\n"  # of a body in chunks
 
 
 class FakeCall:
-    """Stand-in for a call whose answer is relayed: records the answer, any error, and whether the call has ended."""
+    """Stand-in for a call whose answer is relayed: records the answer, an error, and whether the call has ended."""
 
     def __init__(self) -> None:
         self.answer = AnswerReader()
@@ -97,7 +97,7 @@ class Wire:
 
 @asynccontextmanager
 async def opened_relay(dialect: Dialect | None = RESPONSES, length: int | None = None) -> AsyncIterator[Any]:
-    """Opens a relay of an answer between two stand-ins, and yields a namespace with all three: `relay`, `wire`, `row`.
+    """Opens a relay of an answer between two stand-ins, and yields a namespace with `relay`, `wire` and `row`.
 
     `wire` is the connection that the relay reads, and `row` the call. With a `dialect`, the answer is a stream of
     events; with None, it is another body, such as sound. `length` is the Content-Length of the answer; None if it comes
