@@ -30,9 +30,9 @@ CALLS, STREAMS = 2000, 200
 
 
 class Turns(NamedTuple):
-    """The costs of one kind of call, or of an event, in two checkouts of this project, with one figure for each round.
+    """The costs of one kind of call, or of an event, in two checkouts of this project, one figure for each round.
 
-    `unit` is the figures' unit.
+    `unit` is the unit of the figures.
     """
 
     what: str

@@ -92,7 +92,7 @@ _UNSAFE = re.compile(r"(?:^|[/\\])\.{0,2}(?:$|[/\\])|[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The route of one call: what its path below `/v1` means in OpenAI's API.
+    """The route of one call: the meaning of its path below `/v1` in OpenAI's API.
 
     * `name`: the route in the ledger, such as `/v1/files/{id}`.
     * `path`: the path for upstream, below its base URL.
@@ -147,7 +147,7 @@ def find_route(raw_path: str) -> Route | None:
 
 @lru_cache(maxsize=1024)
 def _find_kept_route(raw_path: str) -> Route | None:
-    """Finds the route of a path like `_find_route`, but caches the results for the most recently used paths."""
+    """Finds the route of a path like `_find_route`; caches the results for the most recently used paths."""
     return _find_route(raw_path)
 
 

@@ -71,7 +71,7 @@ class PricedItem(TypedDict):
 
 
 class Price(TypedDict, total=False):
-    """The price by which one call was billed (`usage.money.billing`). Dollars are decimal numbers, as text."""
+    """The price by which one call was billed (`usage.money.billing`). Dollars are decimal text."""
 
     source: str
     model: str

@@ -78,9 +78,9 @@ class UsageSource(models.TextChoices):
 class CostKind(models.TextChoices):
     """The certainty of a call's cost: whether the dollars in its row are exact, estimated or provisional.
 
-    `estimated`: the counts are estimates. `provisional`: the counts are upstream's, but the price is assumed, for
-    example that of the model's family. The text is empty if there is no cost, and in rows that are older than this
-    column.
+    `estimated`: the numbers of tokens or other units are estimates. `provisional`: upstream has stated them, but the
+    price is assumed, for example that of the model's family. The text is empty if there is no cost, and in rows that
+    are older than this column.
     """
 
     EXACT = "exact", "exact"
@@ -320,7 +320,7 @@ class Dimension(models.TextChoices):
 
 
 class UsageTotal(models.Model):
-    """The sums of all calls of one minute, hour, day or month (UTC), or of those with one key, model, route or outcome.
+    """The sums of the calls of one minute, hour, day or month (UTC): of all, or of one key, model, route or outcome.
 
     The dashboard reads this table: reading a month costs as little as reading an hour, however many keys and models
     there are. The totals of all calls have three histograms. Those of a key, a model or a route have only the histogram
@@ -355,7 +355,7 @@ class UsageTotal(models.Model):
 
 
 class UsageBreakdown(models.Model):
-    """The sums of all calls of one day or month (UTC) with the same model, route and outcome, of one key or of all.
+    """The sums of calls of one day or month (UTC) with the same model, route and outcome, for one key or all keys.
 
     Either `dimension` is `key` and `value` the name of the key, or `dimension` is `all` and `value` is empty. Only the
     sums of a key have a histogram. Calls that older versions have written may be missing

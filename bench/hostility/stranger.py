@@ -48,7 +48,7 @@ class Line:
 
 
 class Stranger:
-    """The hostile client, which carries out one attack and counts what it does."""
+    """The hostile client: carries out one attack, and counts its requests and the answers."""
 
     def __init__(self, attack: Attack, url: str) -> None:
         self._attack = attack

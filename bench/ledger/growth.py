@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def run(rows: int, count: int, kept: Path | None = None) -> None:
-    """Measures what a call costs over an empty ledger and over one of `rows` rows; writes both into the results file.
+    """Measures the cost of a call with an empty ledger, and with one of `rows` rows; writes both to the results file.
 
     `kept` is the directory of a full ledger from an earlier run, which is used again.
     """
@@ -45,7 +45,7 @@ def run(rows: int, count: int, kept: Path | None = None) -> None:
 
 
 def measure(rows: int, count: int, kept: Path | None = None) -> dict[str, Any]:
-    """Measures what a call costs over a ledger of `rows` rows, in a new PostgreSQL; returns a line for the results.
+    """Measures the cost of a call with a ledger of `rows` rows, in a new PostgreSQL; returns a line for the results.
 
     The database is filled before and deleted afterwards, unless it is in the directory `kept`; then it is used
     unchanged.
@@ -65,7 +65,7 @@ def measure(rows: int, count: int, kept: Path | None = None) -> dict[str, Any]:
 
 
 def over(postgres: BundledPostgres, directory: Path, count: int) -> dict[str, Any]:
-    """Measures in `count` rounds what a call costs a gateway with this database, and an empty Django view (B).
+    """Measures in `count` rounds the cost of a call in a gateway with this database, and in an empty Django view (B).
 
     Returns the figures of the gateway. With them are the cost of a call to B (`b_ms`) and, for each round, the
     gateway's cost in multiples of B's (`in_b`).

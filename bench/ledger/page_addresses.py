@@ -19,7 +19,7 @@ TOKEN = f"access_token={ACCESS_TOKEN}"
 
 
 class SampleKeys(NamedTuple):
-    """The keys whose pages are measured: the id of one that makes many calls, and of one that makes few."""
+    """The ids of two keys whose pages are measured: of one that makes many calls, and of one that makes few."""
 
     busy: str
     quiet: str

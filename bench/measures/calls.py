@@ -42,13 +42,13 @@ class Cost(NamedTuple):
 
 
 def lines(subjects: Sequence[Subject], count: int) -> Iterator[dict[str, Any]]:
-    """Measures in `count` rounds what a call costs each server in `subjects`; yields a line of results for each."""
+    """Measures in `count` rounds the cost of a call in each server of `subjects`; yields a line of results for each."""
     for subject, found in zip(subjects, rounds(subjects, count), strict=True):
         yield line(subject.server.name, subject.what, found)
 
 
 def rounds(subjects: Sequence[Subject], count: int) -> list[list[Cost]]:
-    """Measures in `count` rounds what a call costs each server in `subjects`; returns a list of costs for each.
+    """Measures in `count` rounds the cost of a call in each server of `subjects`; returns a list of costs for each.
 
     The list has one cost a round. Before the first round each server is warmed up with a fifth of its calls.
     """
@@ -58,7 +58,7 @@ def rounds(subjects: Sequence[Subject], count: int) -> list[list[Cost]]:
 
 
 def measure(subject: Subject) -> Cost:
-    """Makes the calls of one round of a benchmark, and returns what a call cost.
+    """Makes the calls of one round of a benchmark, and returns the cost of a call.
 
     If the server keeps a ledger, this waits until the ledger has the calls, since shipping is part of their cost.
     """

@@ -59,7 +59,7 @@ def subjects_of(server: Server, paths: Sequence[str]) -> Iterator[Subject]:
 
 
 def lines(b: Server, subjects: Sequence[Subject], count: int, seconds: float = 2.0) -> Iterator[dict[str, Any]]:
-    """Measures in `count` rounds what an event costs each server in `subjects`; yields lines for the results file.
+    """Measures in `count` rounds the cost of an event in each server of `subjects`; yields lines for the results file.
 
     The first line has the cost of a whole call to `b`, an empty Django view, in the same rounds, for comparison.
     """
@@ -70,13 +70,13 @@ def lines(b: Server, subjects: Sequence[Subject], count: int, seconds: float = 2
 
 
 def call_of(b: Server) -> EventCost:
-    """Measures what a whole call costs `b`, an empty Django view; returns it in the form of an event's cost."""
+    """Measures the cost of a whole call to `b`, an empty Django view; returns it in the form of an event's cost."""
     cost = calls.measure(calls.Subject(b, EMPTY, plain(CHAT, b.key), calls=CALLS_OF_B))
     return EventCost(cost.cpu_ms * 1000, cost.calls_per_second)
 
 
 def measure_once(subject: Subject, seconds: float) -> EventCost:
-    """Opens the streams of `subject`, and measures for `seconds` what relaying an event costs."""
+    """Opens the streams of `subject`, and measures for `seconds` the cost of relaying an event."""
     (cost,) = measure(subject.server, subject.path, seconds, count=subject.streams, is_spaced=subject.is_spaced)
     return cost
 
@@ -92,7 +92,7 @@ def measure(
     *,
     is_spaced: bool = False,
 ) -> list[EventCost]:
-    """Opens `count` streams of a server, and measures `slices` times, for `seconds` each, what an event costs.
+    """Opens `count` streams of a server, and measures the cost of an event `slices` times, for `seconds` each.
 
     Returns a cost for each slice. `rate`: events a second on each stream; `ramp`: seconds in which the streams are
     opened. With `is_spaced`, upstream writes JSON with spaces.
@@ -106,7 +106,7 @@ def measure(
 async def _measure(
     server: Server, asked: Asked, seconds: float, slices: int, count: int, ramp: float
 ) -> list[EventCost]:
-    """Opens streams, measures in several slices of time what an event costs, and closes the streams before their end.
+    """Opens streams, measures the cost of an event in several slices of time, and closes the streams before their end.
 
     Returns a cost for each slice.
     """

@@ -42,7 +42,7 @@ class Scaling(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """What was measured on one gateway in one round: the cost of a call, and the CPU seconds that each worker used."""
+    """The figures of one gateway in one round: the cost of a call, and the CPU seconds that each worker used."""
 
     cost: Cost
     workers: Sequence[float]
@@ -67,7 +67,7 @@ def measure(upstream: str, count: int) -> dict[str, Any]:
 
 
 def turn(it: Stand) -> Turn:
-    """Makes the calls of one round on a gateway; returns what a call cost, and each worker's CPU seconds."""
+    """Makes the calls of one round on a gateway; returns the cost of a call, and each worker's CPU seconds."""
     before = [cpu(pid) for pid in it.gateway.worker_pids]
     cost = calls.measure(Subject(it.server, PATH, plain(PATH, it.server.key), it, CALLS, connections=32))
     return Turn(cost, [cpu(pid) - start for pid, start in zip(it.gateway.worker_pids, before, strict=True)])

@@ -176,9 +176,9 @@ def call_rows(lines: Iterable[Found], b: float) -> Iterator[Sequence[str]]:
 
 
 def b_of_events(lines: Iterable[Found], b: float) -> float:
-    """Returns the cost of a call to an empty Django view (B) from the rounds of the events, or `b` if it is missing.
+    """Returns B, the cost of a call to an empty Django view, as measured in the rounds of the events; else `b`.
 
-    It is missing in older results.
+    Older results lack the measured one.
     """
     return next((one["cpu_us"] / 1000 for one in lines if one["server"] == "B"), b)
 

@@ -20,7 +20,7 @@ SERVER_CORE, LOAD_CORE = CORES[-1], CORES[0]
 def cpu(pid: int) -> float:
     """Returns the CPU seconds that one process has used so far, to the nanosecond.
 
-    Linux numbers the CPU clock of a process as clock_getcpuclockid(3) does.
+    The number of the process's CPU clock is computed as in clock_getcpuclockid(3).
     """
     return time.clock_gettime((~pid << 3) | 2)
 

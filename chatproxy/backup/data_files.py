@@ -1,4 +1,4 @@
-"""The files of `DATA_DIR` in a backup: the journal, the owners of new objects, prices, and if wanted the secrets.
+"""The files of `DATA_DIR` in a backup: the journal, owners of new objects, prices, and on request the secrets.
 
 All other files in `DATA_DIR` are made anew by a start, or belong to the database, of which the backup has a dump.
 """

@@ -116,7 +116,7 @@ def _value(database: Database, setting: str) -> str:
 
 
 def _place(database: Database) -> str:
-    """Returns words for the database and the user of a connection, to which PostgreSQL's settings belong."""
+    """Returns the names of the database and the user of a connection in words, for a finding about a setting."""
     return f"database {database.info.dbname!r} or user {database.info.user!r}"
 
 

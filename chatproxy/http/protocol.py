@@ -328,5 +328,5 @@ class Protocol(RequestReader):
         return 0 if self.is_known else MIN_STRANGER_BYTES_PER_SECOND
 
     def _count_stalled(self) -> None:
-        """Counts, as the refusal `slow_reader`, a client that is cut off because it reads its answer too slowly."""
+        """Counts a refusal named `slow_reader`: this client is cut off because it reads its answer too slowly."""
         self._connections.count_refusal("slow_reader")

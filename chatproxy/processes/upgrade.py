@@ -147,7 +147,7 @@ class Upgrade:
             self._replace_workers(self._master.num_workers - len(self._retiring))
 
     def _replace_workers(self, count: int) -> None:
-        """Makes gunicorn start new workers; a thread ends the present ones once `count` of the new ones serve."""
+        """Makes gunicorn start new workers; a thread ends the old workers once `count` of the new ones serve."""
         self._replaced_at = time.monotonic()
         old = set(self._master.WORKERS) - self._retiring
         self._retiring |= old

@@ -88,7 +88,7 @@ class FormCutter:
         return b"".join((CRLF, head, CRLF * 2, field.content, CRLF, self._reader.mark))
 
     def _take(self, most: int) -> bytes:
-        """Removes the bytes up to position `most` of the form from the held-back ones; returns those to send upstream.
+        """Releases the held-back bytes up to position `most` of the form; returns the bytes to send upstream for them.
 
         Drops the parts that `edits` removes, and inserts the headers that `edits` adds. If it is not decided yet
         whether a part is removed, this part and all later bytes stay held back.
@@ -117,7 +117,7 @@ class FormCutter:
         return taken[0] if len(taken) == 1 else b"".join(taken)
 
     def _move(self, end: int) -> bytes:
-        """Removes the bytes up to position `end` of the form from the held-back ones, and returns them."""
+        """Releases the held-back bytes up to position `end` of the form, and returns them unchanged."""
         size = max(0, end - self._at)
         moved, self._held = self._held[:size], self._held[size:]  # copies nothing if all is moved
         self._at += size

@@ -182,5 +182,5 @@ def _past_colon(text: str, at: int) -> int:
 
 
 def _fault(words: str, text: str, at: int) -> json.JSONDecodeError:
-    """Creates the error for a mistake at position `at` of a JSON text; `words` say what is wrong."""
+    """Creates the parser's error for a mistake at position `at` of a JSON text; `words` are its message."""
     return json.JSONDecodeError(words, text, at)

@@ -55,7 +55,7 @@ def read_labels(head: Mapping[str, object], fields: Fields, metadata_tags: Seque
 
 
 def add_tags(tags: Sequence[str], others: Iterable[str]) -> list[str]:
-    """Returns `tags`, followed by those of `others` that `tags` does not have, neither whole nor by their name.
+    """Returns `tags`, then those of `others` that `tags` lacks; `project=y` is left out if `tags` has `project=x`.
 
     So a call with the tag `project=y` cannot change the tag `project=x` of its key.
     """

@@ -1,4 +1,4 @@
-"""The facts of one call: who makes it, what it asks for, what upstream has answered, and the times of all this."""
+"""The facts of one call: its caller, its request, upstream's answer, and the times of all of these."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def make_key(
 
 
 def rotate_key(person: User, key_id: int, grace: timedelta) -> tuple[AccessKey, str]:
-    """Gives a person's own key a new secret, and returns the key and the secret; the old one is valid during `grace`.
+    """Gives a person's own key a new secret; returns the key and the secret. The old secret is valid during `grace`.
 
     Raises:
         AccessKey.DoesNotExist: the person has no such key.

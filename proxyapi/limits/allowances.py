@@ -30,7 +30,7 @@ class Allowances:
     def use(self, ceilings: Sequence[Ceilings], dollars: Decimal, least: Decimal) -> Decimal:
         """Takes dollars for a call from the allowances that its key and team have while the database is away.
 
-        `ceilings` are the ones with budgets, of key and team. Returns the dollars taken: `dollars`, or the rest of the
+        `ceilings` are those of key and team that have budgets. Returns the dollars taken: `dollars`, or the rest of the
         allowance if that is less, but at least `least`.
 
         Raises:

@@ -104,7 +104,7 @@ class SharedCounters(LimitCounters):
         return refuser, states
 
     async def _hit_all(self, items: Sequence[tuple[MinuteLimit, str]]) -> int | None:
-        """Counts a request for all limits, or for none if one is reached; returns the index of that one, or None.
+        """Counts a request for all limits, or for none if a limit is reached; returns that limit's index, or None.
 
         `items` are pairs of a limit and the name of its spender.
         """

@@ -1,8 +1,8 @@
-"""Adds a column with a form of a key's name that is equal for names that look the same, and fills it for all keys.
+"""Adds a column with a comparable form of a key's name: it is equal for names that look the same.
 
-If names of existing keys look the same, only the oldest key gets a value. The others stay without one: they go on
-working, and no new key gets a name that looks like theirs. The version before this one leaves the column empty in keys
-that it makes.
+The migration fills it for all keys. If the names of several keys look the same, only the oldest one gets a value. The
+others go on working without one, and no new key gets a name that looks like theirs. The version before this one leaves
+the column empty in new keys.
 """
 
 from django.db import migrations, models

@@ -74,8 +74,9 @@ def record_owner(object_id: str, key_name: str) -> None:
 async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> dict[str, str]:
     """Returns which keys have created these objects, as a dict from object id to the key's name.
 
-    Objects that no key of this gateway has created are left out. For an object in `others`, the database is not asked
-    if it did not know the object within the last minute; if the database is unavailable, the object is left out.
+    Looks for the owners of `needed` and of `others`; those that no key of this gateway has created are left out. The
+    owners of `others` are wanted less: they are left out, too, if the database is unavailable or did not know them
+    within the last minute.
 
     Raises:
         DatabaseUnavailable: the database must be asked for the owner of an object in `needed`, and is unavailable.

@@ -92,7 +92,7 @@ class SpenderAdmin(GuardedAdmin):
 
 class TeamChangeList(ChangeList):  # type: ignore[misc]  # unfold has no types
     def get_results(self, request: HttpRequest) -> None:
-        """Loads the teams for one page of the admin's list, and what they have spent if the person may see it."""
+        """Loads the teams for one page of the admin's list, and their spending if the person may see it."""
         super().get_results(request)
         if may_see(request):
             spent = spent_by("team", [team.name for team in self.result_list], timezone.now().date())

@@ -91,9 +91,9 @@ class RefusalPace:
             self._sweep = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._log_ended)
 
     def _log_ended(self) -> None:
-        """Logs the number of refused requests of each network whose minute is over, then forgets the number.
+        """Logs the number of refused requests for each network whose counting minute is over, and resets the number.
 
-        Schedules itself again while some network's minute goes on.
+        Schedules itself again while the counting minute of some network goes on.
         """
         self._sweep = None
         now = time.monotonic()

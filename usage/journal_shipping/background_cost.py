@@ -207,7 +207,7 @@ def _is_of_response(row: CallRecord) -> bool:
 
 
 def _is_final(row: CallRecord) -> bool:
-    """Returns whether the usage in a row is exact or unknown, and not an estimate."""
+    """Returns whether the usage in a row is final: exact or unknown, but not estimated."""
     return row.get("usage_source") != UsageSource.ESTIMATED
 
 

@@ -117,9 +117,9 @@ def suppose_usage(response: PendingResponse) -> None:
 def suppose_unasked(limit: int) -> int:
     """Counts estimates of the usage of unfinished responses; used while the polling of responses is switched off.
 
-    Responses of unknown usage get an estimate if they have a reservation, or are older than `UNASKED_AFTER`; at most
-    `limit` in one call. Returns how many. Also gives up at most `limit` responses of more than 30 days
-    (`forget_pending`). Exact usage that upstream states later, to a caller or to a poll, replaces the estimate.
+    A response of unknown usage gets an estimate if it has a reservation, or is older than `UNASKED_AFTER`. At most
+    `limit` get one; returns their number. Also gives up at most `limit` responses of more than 30 days
+    (`forget_pending`). If upstream states the exact usage later, it replaces the estimate.
     """
     # Otherwise pages would show "counted when it ends" for ever: without polls nobody learns of the end.
     now = database_now()

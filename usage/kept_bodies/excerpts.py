@@ -37,7 +37,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Draft(NamedTuple):
-    """The readable start of a body, of which an excerpt is made: neither redacted nor cut yet.
+    """The readable start of a body, from which an excerpt is made by redacting and cutting it.
 
     `left_out` is the number of bytes of the body that follow `text` and were not read.
     """

@@ -145,7 +145,7 @@ def take_off_leases(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
 
 
 def _shares(row: CallRecord) -> dict[SpenderKind, LeaseShare]:
-    """Returns the dollars that a call has used of leases: of that of its key, and of that of its team."""
+    """Returns the dollars that a call has used of the lease of its key and of the lease of its team."""
     shares: dict[SpenderKind, LeaseShare | None] = {"key": row.get("lease"), "team": row.get("team_lease")}
     return {kind: share for kind, share in shares.items() if share is not None}
 

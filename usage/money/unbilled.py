@@ -62,7 +62,7 @@ _COUNTING_ROUTES = ("/openai2/input_tokens", "/v1/responses/input_tokens")  # th
 
 
 def is_free(method: str, route: str) -> bool:
-    """Returns whether upstream never bills calls of this method and route, neither at once nor later."""
+    """Returns whether upstream bills nothing for calls of this method and route, neither now nor later."""
     if method in {"GET", "HEAD", "DELETE"}:
         return not route.startswith("/health")  # of these, a GET makes a model answer
     if route in FREE_ROUTES:

@@ -114,7 +114,7 @@ def _find_model(key: AccessKey) -> str:
 
 
 def _candidates(spenders: tuple[SpenderColumns, ...]) -> Iterator[str]:
-    """Yields models for a first call, best first: the default one, those that key and team name, priced ones."""
+    """Yields models for a first call, the best first: the default model, models that key and team name, priced ones."""
     yield settings.DEFAULT_MODEL
     named = [name for one in spenders for name in one.allowed_models if NAME.fullmatch(name)]
     # A fine-tuned model has colons in its name, and answers as its base does.

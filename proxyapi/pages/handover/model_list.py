@@ -85,7 +85,7 @@ class ModelsWidget(forms.Widget):
         return "\n".join(dict.fromkeys([*lines_of(str(data.get(name) or "")), *map(str, chosen)]))
 
     def value_omitted_from_data(self, data: Mapping[str, object], files: object, name: str) -> bool:
-        """Returns whether a form has sent neither lines nor ticked models."""
+        """Returns whether a form has sent nothing for this field: no lines and no ticked models."""
         return name not in data and CHOSEN.format(name) not in data
 
 

@@ -1,4 +1,4 @@
-"""Checks the whole shape of an error of the gateway; and has calls that are refused because one part is changed."""
+"""Checks all parts of an error of the gateway, and has calls that are refused because one part is changed."""
 
 from __future__ import annotations
 

@@ -46,6 +46,6 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
 
 
 def is_gone(written: str, text: str) -> bool:
-    """Returns whether a secret is gone from `text`, both as it is `written` and the 16 characters in its middle."""
+    """Returns whether a secret is gone from `text`: it has neither `written` nor the secret's middle 16 characters."""
     middle = len(written) // 2
     return written not in text and written[middle - 8 : middle + 8] not in text

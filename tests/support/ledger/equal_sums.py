@@ -140,7 +140,7 @@ def _last_day(end: datetime) -> date:
 
 
 def metered() -> Decimal:
-    """Returns the dollars in the metrics of this process: those of cost, less those that were taken back."""
+    """Returns the dollars of calls in the metrics of this process, minus the dollars that were taken back."""
     signs = {"cost_dollars": 1, "cost_taken_back_dollars": -1}
     return sum((signs.get(name, 0) * value for (name, *_), value in counters.dollars.items()), Decimal(0))
 

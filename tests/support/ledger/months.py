@@ -27,7 +27,7 @@ def drop(*tables: str) -> None:
 
 @contextmanager
 def months(*starts: datetime) -> Iterator[None]:
-    """Gives both tables partitions of just the given months, beside the default one, until the end of the block."""
+    """Gives both tables exactly these monthly partitions, and the default one, until the block ends."""
     drop(*(name for table in TABLES for name in names(table)))
     for table in TABLES:
         for start in starts:
