@@ -182,7 +182,7 @@ def with_body(
 
 
 def with_length(method: str, path: str, length: int, body: list[bytes], *headers: str) -> Pieces:
-    """Builds a request, in pieces, whose header Content-Length says `length`.
+    """Builds a request, in pieces, whose Content-Length header has the value `length`.
 
     `body` are the pieces of the body, which may be shorter than that.
     """

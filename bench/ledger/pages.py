@@ -94,7 +94,7 @@ def main() -> None:
 
 
 def run(directory: Path, shape: Shape, arguments: argparse.Namespace) -> None:
-    """Starts PostgreSQL and the gateway over a ledger of this shape, and measures it.
+    """Starts PostgreSQL and the gateway with a ledger of the size `shape`, and measures its pages.
 
     Deletes the database at the end, unless its directory was given as an option.
     """

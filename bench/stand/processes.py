@@ -81,9 +81,9 @@ def allow_many_sockets() -> None:
 
 
 def _stat(pid: int) -> list[str]:
-    """Reads the fields of `/proc/PID/stat`; the index of each is its number in proc(5) less one.
+    """Reads the fields of `/proc/PID/stat`; the index of a field is its number in proc(5) minus one.
 
-    The first two, the id and the process's name, are left empty: the name may contain spaces and brackets.
+    The first two fields, the process's id and name, are left empty, since the name may contain spaces and brackets.
     """
     return ["", "", *Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()]
 

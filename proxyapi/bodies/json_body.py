@@ -18,7 +18,7 @@ class JSONBody:
     """The JSON object in a request's body, parsed once for all checks of the call.
 
     `raw` are the body's bytes, without their Content-Encoding. `text` is the same body as text, until `drop_text` is
-    called. `members` has the object's members in order; of a name given twice, both.
+    called. `members` has the object's members in order, also those with the same name.
     """
 
     __slots__ = ("by_name", "members", "raw", "text")

@@ -31,7 +31,7 @@ STEP_BYTES = 64 * 1024
 class FormUpload:
     """A multipart form that is read and checked, and sent upstream, while it arrives from the caller.
 
-    * `headers`: the request's headers, with names in lower case, and `content_type`, the value of one of them.
+    * `headers`: the request's headers, with names in lower case. `content_type` is the value of its Content-Type.
     * `encoding`: the form's Content-Encoding.
     * `check`: called once with the whole form. If it raises an error, upstream never gets the end of the form.
     * `edits`: changes to make in the form; an edited form goes upstream decoded.

@@ -114,7 +114,7 @@ def limit_by_key(route: Route | None, body: JSONBody | None, cap: int) -> AddedL
 
 
 def output_limit_of(route: Route | None, body: JSONBody | None) -> OutputLimit | None:
-    """Reads from a call's body which output limits it states, and how the gateway may add one.
+    """Finds the output limits that a call's body states, and the member with which the gateway may add one.
 
     Returns None if calls of this route cannot limit their output.
     """

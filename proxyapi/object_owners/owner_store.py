@@ -104,9 +104,9 @@ async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> di
 
 
 async def sweep_forever() -> None:
-    """Deletes links to owners of stored objects that the database has, too, once a minute until cancelled.
+    """Calls `sweep` once a minute, until cancelled: it deletes links to owners which are in the database by now.
 
-    First makes the folders of the links readable for this user only.
+    Before that, makes the folders of the links readable for this user only.
     """
     await _maintain(close_folders)
     while True:
@@ -126,7 +126,7 @@ async def _maintain(work: Callable[[], None]) -> None:
 
 
 def sweep(now: float | None = None) -> None:
-    """Deletes those links to owners of stored objects whose owners are in the database, too.
+    """Deletes the links to owners of stored objects that are no longer needed, because the database has these owners.
 
     Links younger than `MIN_LINK_AGE_SECONDS` stay.
 
@@ -162,7 +162,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _remove(links: dict[str, Path]) -> None:
-    """Deletes links to owners that the database has, too; `links` maps object ids to the links' paths."""
+    """Deletes links to owners that are in the database by now; `links` maps object ids to the links' paths."""
     for object_id in _makers(links) if links else ():
         links[object_id].unlink(missing_ok=True)
 

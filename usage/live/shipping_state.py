@@ -133,7 +133,7 @@ def _journal() -> Path:
 def _last_shipped() -> float | None:
     """Returns the Unix time up to which this host's last shipper has shipped everything.
 
-    If no shipper has run yet, this is the time when the oldest journal began. If there is no journal, it is None.
+    If no shipper has run yet, returns the time when the oldest journal began, or None if there is no journal.
     """
     try:
         return shipper_lock().stat().st_mtime

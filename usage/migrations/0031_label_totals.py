@@ -1,6 +1,7 @@
-"""Adds sums by team, owner, end user and tags; those of the past are filled, as far as sums of hours allow.
+"""Adds sums of calls by team, owner, end user and tags.
 
-The labels of past calls are filled in by `ledger sum`, and so are calls that older code adds to the hours meanwhile.
+The sums of past calls without labels are filled in from the sums of hours. The labels of past calls are filled in by
+`ledger sum`, and so are calls that older code adds to the hours meanwhile.
 """
 
 from django.db import migrations, models

@@ -38,7 +38,7 @@ def visible(value: object, length: int = 0) -> str:
 
 @register.filter
 def lines_visible(text: str) -> str:
-    """Returns a long text for a page like `visible`; the line ends of Windows and of HTTP become usual ones."""
+    """Converts a long text for a page like `visible`; line ends of Windows and of HTTP become line feeds."""
     return escape_invisible(text.replace("\r\n", "\n"))
 
 

@@ -102,7 +102,7 @@ def _line(lacking: LackingPrice) -> str:
 
 
 def _proposal(price: ModelRates) -> str:
-    """Returns a proposed price as text, with its model: `like gpt-6.2-sol: input $2, output $10 a million`."""
+    """Returns a proposed price and its model as text: `like gpt-6.2-sol: input $2, output $10 a million`."""
     rates = [
         f"{unit} ${rate.normalize():f}" for unit in PROPOSED_UNITS if (rate := price.rates and price.rate(unit, 1))
     ]
