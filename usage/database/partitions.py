@@ -83,8 +83,8 @@ def has_rows(table: str) -> bool:
 def count_rows(cursor: CursorWrapper, table: str) -> RowCount:
     """Returns how many rows `table`, a table or a single partition, has.
 
-    Up to `MOST_COUNTED` rows are counted. Counting millions of rows takes as long as reading them, so for more rows,
-    PostgreSQL's own estimate is returned.
+    Up to `MOST_COUNTED` rows are counted. To count millions takes as long as to read them, so of more rows the number
+    is the one with which PostgreSQL plans its queries.
     """
     cursor.execute(f"SELECT count(*) FROM (SELECT FROM {table} LIMIT {MOST_COUNTED + 1}) AS counted")
     [(rows,)] = cursor.fetchall()
