@@ -491,7 +491,7 @@ class KnownName(models.Model):
 class KnownError(models.Model):
     """A kind of error on the errors page that somebody has marked as looked into, with a remark.
 
-    Its first five columns are those by which the page groups failed calls.
+    The first five columns are those by which that page groups failed calls.
     """
 
     outcome = models.CharField(max_length=20, choices=Outcome)

@@ -1,10 +1,11 @@
-"""Makes the excerpts of bodies that the ledger stores: short texts without secrets and without base64.
+"""Makes the excerpts of bodies that the ledger keeps: their text, short, without secrets and without base64.
 
-`excerpts` makes an excerpt of a body or a form. `elision` replaces base64 and vectors by their kind and size.
-`redaction` removes secrets, from other texts as well. `encoded_secrets` and `escapes` find secrets in other spellings.
-All of this runs on the event loop for every call: it never raises an error, and its time is linear in the text.
+`excerpts` makes an excerpt of a body or a form. `elision` replaces base64 and vectors by their kind and size;
+`redaction` takes secrets out, also of other texts. `encoded_secrets` and `escapes` find the spellings in which a secret
+can be written. All of it runs on the event loop for every call: nothing here raises, and the time it takes is linear in
+the text.
 
-The reading and checking of a request's body is in `proxyapi.bodies`.
+How a request's body is read and checked is in `proxyapi.bodies`.
 
-May import nothing of this package.
+Imports nothing of this package.
 """
