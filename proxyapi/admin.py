@@ -273,7 +273,7 @@ class AccessKeyAdmin(SpenderAdmin):
 
         A key without budgets gets a bar for this month.
         """
-        found = budget_bars(self._summary(key).spent, key.budgets)
+        found = budget_bars(self._summary(key).spent, key.budgets, timezone.now())
         shown_bars = [bar for bar in found if bar.budget] or [bar for bar in found if bar.span == "month"]
         return render_to_string("admin/usage/bars.html", {"budget_bars": shown_bars})
 

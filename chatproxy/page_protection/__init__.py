@@ -5,6 +5,7 @@ pages are made for visitors who have not signed in. `django_pages` loads Django'
 `response_headers`, `debug_pages` and `database_unavailable` (the pages shown when something fails), `static_files`,
 `signed_sessions`, and `login_throttle`, which counts login attempts; `known_device` recognises a device on which
 somebody has signed in before. `password_hashing` hashes passwords in one thread of low priority.
+`theme_templates` mends the templates of the admin's theme.
 
 May import `proxyapi` and `usage`, but not `http` or `processes`.
 """

@@ -1,15 +1,25 @@
-"""Sends static files piece by piece, as fast as the client reads them; and makes the links to static files.
+"""Sends static files compressed, piece by piece, as fast as the client takes them; and makes the links to them.
 
-WhiteNoise alone returns an ordinary iterator, which Django's ASGI handler reads to its end before it sends the first
-byte.
+WhiteNoise alone returns an ordinary iterator, which Django's ASGI handler reads to its end before it sends a byte; and
+it compresses only files that a step of an installation has collected, which there is none of here.
+A link has the digest of its file's content in it, and what it leads to is kept by browsers for a year: another content
+has another link.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gzip
+import hashlib
+import io
+import os
+import re
 from collections.abc import AsyncGenerator
+from functools import lru_cache
+from pathlib import Path
 from typing import BinaryIO
 
+from django.contrib.staticfiles import finders
 from django.contrib.staticfiles.storage import StaticFilesStorage
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
@@ -18,17 +28,72 @@ from whitenoise.middleware import WhiteNoiseFileResponse, WhiteNoiseMiddleware
 from whitenoise.responders import StaticFile
 
 PIECE_BYTES = 256 * 1024  # each piece is read in a thread, which costs a switch to the thread and back
+FOREVER = "public, max-age=31536000, immutable"  # a year
+_COMPRESSIBLE = re.compile(r"(text/|application/(javascript|json)|image/svg)")
+# Compressed files are kept in memory: those of all pages are 30, and have less than 1 MB.
+_MOST_KEPT = 64
+_ACCEPTS_GZIP = re.compile(r"(^|,)\s*gzip\s*(;\s*q=(?!0(\.0*)?\s*(,|$))[^,]*)?(,|$)", re.IGNORECASE)
 
 
 class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # it has no types
-    """Middleware that serves static files like WhiteNoise, but reads each piece only when the client wants it."""
+    """Middleware that serves static files like WhiteNoise, but compressed, and each piece when the client takes it."""
 
     @staticmethod
     def serve(static_file: StaticFile, request: HttpRequest) -> WhiteNoiseFileResponse:
         response = WhiteNoiseMiddleware.serve(static_file, request)
-        if isinstance(request, ASGIRequest) and response.file_to_stream is not None:
-            response.streaming_content = file_pieces(response.file_to_stream)
+        path = static_file.alternatives[-1][1]  # the file as it is, which is the last choice
+        if response.status_code in (200, 304) and "v" in request.GET and request.GET["v"] == _version(path):
+            response["Cache-Control"] = FOREVER
+        file: BinaryIO | None = response.file_to_stream
+        if response.status_code == 200 and _COMPRESSIBLE.match(response.get("Content-Type", "")):
+            response["Vary"] = "Accept-Encoding"
+            if _ACCEPTS_GZIP.search(request.headers.get("Accept-Encoding", "")):
+                file = _as_compressed(response, path)
+        if isinstance(request, ASGIRequest) and file is not None:
+            response.streaming_content = file_pieces(file)
         return response
+
+
+def _as_compressed(response: WhiteNoiseFileResponse, path: str) -> BinaryIO | None:
+    """Makes the headers of a response those of its compressed file, and returns that; for HEAD, returns None.
+
+    The ETag is taken away, because it is that of the file as it is; browsers ask by the time of its change instead.
+    """
+    compressed = _gzip(path, os.stat(path).st_mtime_ns)
+    response["Content-Encoding"] = "gzip"
+    response["Content-Length"] = str(len(compressed))
+    del response["ETag"]
+    if response.file_to_stream is None:
+        return None
+    response.file_to_stream.close()
+    return io.BytesIO(compressed)
+
+
+@lru_cache(maxsize=_MOST_KEPT)
+def _gzip(path: str, _mtime_ns: int) -> bytes:
+    """Returns the compressed content of a file, which is kept until the file changes."""
+    return gzip.compress(Path(path).read_bytes(), 6, mtime=0)
+
+
+def _version(path: str) -> str:
+    """Returns a short digest of the content of a file, or an empty text if the file is gone."""
+    try:
+        return _digest(path, os.stat(path).st_mtime_ns)
+    except OSError:  # an update has replaced the files of the running server
+        return ""
+
+
+@lru_cache(maxsize=1000)
+def _digest(path: str, _mtime_ns: int) -> str:
+    """Returns a short digest of the content of a file, which is kept until the file changes."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:10]
+
+
+@lru_cache(maxsize=1000)
+def _file_of(name: str) -> str:
+    """Returns the path of the static file `name`, or an empty text if there is no such file."""
+    found = finders.find(name)
+    return found if isinstance(found, str) and os.path.isfile(found) else ""
 
 
 async def file_pieces(file: BinaryIO) -> AsyncGenerator[bytes]:
@@ -44,5 +109,10 @@ class StaticLinks(StaticFilesStorage):
 
     # Django alone would use the root path of the first request for all later ones, which may have another.
     def url(self, name: str | None) -> str:
-        """Returns the URL of the static file `name`, under the root path of the current request."""
-        return get_script_prefix().removesuffix("/") + super().url(name)
+        """Returns the URL of the static file `name`, under the root path of the current request.
+
+        A digest of the content is in it: see this module's docstring.
+        """
+        url = get_script_prefix().removesuffix("/") + super().url(name)
+        version = _version(_file_of(name)) if name else ""
+        return f"{url}?v={version}" if version else url

@@ -108,7 +108,7 @@ def budget_context(kind: SpenderKind, found: CeilingFacts, now: datetime) -> dic
     """Reads the spending of a key or team; returns the values for the template of its budgets and limits."""
     spent = spent_by(kind, [found.name], now.date())[found.name]
     held = dollars(spent.held) if spent.held else ""
-    return {"budget_bars": budget_bars(spent, found.budgets), "limits": found.limits, "held": held}
+    return {"budget_bars": budget_bars(spent, found.budgets, now), "limits": found.limits, "held": held}
 
 
 def _limits(found: SpenderColumns | Ceilings) -> list[tuple[str, str]]:

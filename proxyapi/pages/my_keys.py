@@ -81,12 +81,13 @@ def for_person(
 def show(request: HttpRequest, person: User, form: NewKeyForm | None = None) -> HttpResponse:
     """Shows a person's own keys and those of teams that they lead, with their spending, and a form for a new key."""
     keys = list(self_service.seen_keys(person).order_by("team__name", "name")[:MAX_KEYS])
-    summaries = read_summaries([key.name for key in keys], timezone.now())
+    now = timezone.now()
+    summaries = read_summaries([key.name for key in keys], now)
     led = set(self_service.led_teams(person).values_list("pk", flat=True))
     rows = [
         {
             "key": key,
-            "bars": budget_bars(summaries[key.name].spent, key.budgets),
+            "bars": budget_bars(summaries[key.name].spent, key.budgets, now),
             "is_own": key.owner_user_id == person.pk,
             "is_led": key.team_id in led,
             "is_active": key.revoked_at is None,

@@ -219,7 +219,7 @@ class TeamAdmin(SpenderAdmin):
 
 def _bars(spent: Spent, team: Team, *, is_short: bool = False) -> str:
     """Renders a team's spending as bars; with `is_short`, only one per budget, or for this month without budgets."""
-    found = budget_bars(spent, team.budgets)
+    found = budget_bars(spent, team.budgets, timezone.now())
     if is_short:
         found = [bar for bar in found if bar.budget] or [bar for bar in found if bar.span == "month"]
     return render_to_string("admin/usage/bars.html", {"budget_bars": found})

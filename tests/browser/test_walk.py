@@ -75,7 +75,7 @@ def test_a_newcomer_copies_the_first_call_and_sees_it(site: Gateway, sign_in: Si
 
 
 def run(command: str) -> str:
-    environment = {"SECURITY_KEY": SECURITY_KEY, "PATH": "/usr/bin:/bin"}
+    environment = {"CHATPROXY_API_KEY": SECURITY_KEY, "PATH": "/usr/bin:/bin"}
     return subprocess.run(
         ["/bin/sh", "-c", command], env=environment, capture_output=True, text=True, check=True
     ).stdout

@@ -85,7 +85,7 @@ def links(text: str) -> list[str]:
 
 def variables(tmp_path: Path, response_id: str) -> dict[str, str]:
     """Returns the environment variables that a shell example of the documentation needs to run."""
-    return {"HOME": str(tmp_path), "KEY": SECURITY_KEY, "TOKEN": ACCESS_TOKEN, "ID": response_id}
+    return {"HOME": str(tmp_path), "CHATPROXY_API_KEY": SECURITY_KEY, "ACCESS_TOKEN": ACCESS_TOKEN, "ID": response_id}
 
 
 def run_curls(script: str, gateway: Gateway, tmp_path: Path, response_id: str = "") -> list[int]:

@@ -105,7 +105,7 @@ def refresh_response(
     dashboard = _read(time_range, now, key)
     context = _context(dashboard, now, key)
     parts = {name: render_to_string(f"admin/usage/{name}.html", {**context, **own}) for name, own in fragments.items()}
-    answer = JsonResponse({"fragments": parts, "charts": dashboard.charts, "at": f"{now:%H:%M:%S}"})
+    answer = JsonResponse({"fragments": parts, "charts": dashboard.charts, "at": now.isoformat(timespec="seconds")})
     answer["Cache-Control"] = "no-store"
     return answer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 
 UNKNOWN = "\N{EN DASH}"
@@ -95,6 +96,14 @@ def duration(milliseconds: float | None) -> str:
         return f"{minutes}{THIN}min {seconds:02}{THIN}s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours}{THIN}h {minutes:02}{THIN}min"
+
+
+def time_left(left: timedelta) -> str:
+    """Returns how long it is until something happens, as text to the minute: "3 h 5 min", or "12 d 4 h"."""
+    hours, minutes = divmod(max(1, round(left.total_seconds() / 60)), 60)
+    days, hours = divmod(hours, 24)
+    parts = ((days, "d"), (hours, "h"), (0 if days else minutes, "min"))
+    return " ".join(f"{number}{THIN}{unit}" for number, unit in parts if number)
 
 
 def share(part: float, whole: float) -> str:

@@ -36,6 +36,7 @@ class BudgetBar:
     percent: int = 0
     width: float = 0.0  # of the filled part, from 0 to 100
     state: str = ""  # `full`, `nearly`, or empty
+    resets: str = ""  # how long it is until the day or month of the budget ends
 
 
 @dataclass(frozen=True)
@@ -64,13 +65,19 @@ def read_summaries(keys: Collection[str], now: datetime) -> dict[str, KeySummary
     return {name: KeySummary(spent, *week.get(name, ())) for name, spent in spent_by("key", keys, now.date()).items()}
 
 
-def budget_bars(spent: Spent, budgets: Mapping[str, Decimal | None]) -> list[BudgetBar]:
+def budget_bars(spent: Spent, budgets: Mapping[str, Decimal | None], now: datetime) -> list[BudgetBar]:
     """Returns the bars of one key's spending against its budgets: today, this month, and in all.
 
     `budgets` has the dollars for each of `SPANS`, or None. Reserved dollars count as spent.
     """
+    midnight = datetime.combine(now.date(), time.min, EPOCH.tzinfo)
+    ends = {
+        "day": midnight + timedelta(days=1),
+        "month": (midnight.replace(day=1) + timedelta(days=31)).replace(day=1),
+    }
+    resets = {span: formatting.time_left(end - now) for span, end in ends.items()}
     # Reserved dollars count as they do when the gateway decides whether a budget admits a call.
-    return [_budget_bar(span, getattr(spent, span), budgets.get(span)) for span in SPANS]
+    return [_budget_bar(span, getattr(spent, span), budgets.get(span), resets.get(span, "")) for span in SPANS]
 
 
 def last_used(day: date | None, today: date) -> str:
@@ -81,14 +88,14 @@ def last_used(day: date | None, today: date) -> str:
     return "today" if ago <= 0 else "yesterday" if ago == 1 else f"{ago} days ago"
 
 
-def _budget_bar(span: str, spent: Decimal, budget: Decimal | None) -> BudgetBar:
+def _budget_bar(span: str, spent: Decimal, budget: Decimal | None, resets: str) -> BudgetBar:
     if budget is None:
         return BudgetBar(span, SPANS[span], formatting.dollars(spent))
     share = spent / budget if budget else Decimal(1)
     percent = int(100 * share)
     width = float(min(Decimal(100), 100 * share))
     state = "full" if share >= 1 else "nearly" if percent >= NEARLY_FULL_PERCENT else ""
-    return BudgetBar(span, SPANS[span], formatting.dollars(spent), _budget(budget), percent, width, state)
+    return BudgetBar(span, SPANS[span], formatting.dollars(spent), _budget(budget), percent, width, state, resets)
 
 
 def _budget(dollars: Decimal) -> str:

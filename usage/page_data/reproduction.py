@@ -18,10 +18,13 @@ from usage.kept_bodies.redaction import REDACTED, is_secret_name
 from usage.models import Request
 from usage.untrusted_text import escape_invisible
 
-KEY_VARIABLE = "SECURITY_KEY"  # the environment variable that holds the key
+KEY_VARIABLE = "CHATPROXY_API_KEY"  # the environment variable that holds the key; as in docs/ and for Codex
 MAX_BROKEN_CHARACTERS = 20_000  # a longer body is written on one line: breaking it into lines would take seconds
 MAX_DEPTH = 100  # of a body's JSON; reading and writing it recurses
-PARTLY_KEPT = "only a part of the body was kept"
+PARTLY_KEPT = "the whole body in body.json, since only a part of it was kept"
+# Members of a body that name what only the key that made it may use, unless it is the built-in key.
+_OWNED = re.compile(r'"(previous_response_id|conversation|file_id|input_file_id|vector_store_ids|container)": *["\[{]')
+_ELIDED = re.compile(r"<base64 [^<>]{0,120} bytes>|<\d+ numbers>")  # what `usage.kept_bodies.elision` puts in its place
 # A line of a form's body as it is logged: `name: value`, or `name: <file name, content type, size>`.
 FORM_LINE = re.compile(r"([\w\[\].-]{1,100}): (?:<(.{0,300}), [\w.+/-]+, [\d,]+ bytes>)?", re.ASCII)
 
@@ -39,11 +42,10 @@ class FormField:
 
 
 def as_curl(call: Request, base_url: str) -> str:
-    """Returns a curl command that repeats a call with its logged request body, with `$SECURITY_KEY` as the key.
+    """Returns a curl command that repeats a call with its logged request body, with `$CHATPROXY_API_KEY` as the key.
 
-    All values are quoted for the shell. The last line names uploaded files, which must be supplied.
+    All values are quoted for the shell. The first line says what must be supplied before the command can run.
     """
-    note = ""
     lines = [f"curl {shlex.quote(base_url + _path(call))}", f'  -H "Authorization: Bearer ${KEY_VARIABLE}"']
     if call.method != "GET":
         lines[0] = f"curl -X {shlex.quote(call.method)} {shlex.quote(base_url + _path(call))}"
@@ -52,17 +54,36 @@ def as_curl(call: Request, base_url: str) -> str:
         body = _json_body(call)
         if fields is not None:
             lines += [_curl_field(field) for field in fields]
-            if files := _file_list(fields):
-                note = f"supply {files} yourself"
         elif body is not None:
             text = json.dumps(body)  # in ASCII: characters that a terminal would act on are escaped
             lines += ["  -H 'Content-Type: application/json'", f"  -d {shlex.quote(text)}"]
         elif kept_request_body(call):
             lines += ["  -H 'Content-Type: application/json'", "  -d @body.json"]
-            note = PARTLY_KEPT
     # The note is an argument of `:`, the shell's command that does nothing. Some shells take a comment's `#` for an
     # argument, and curl would send the key to a host of that name.
-    return " \\\n".join(lines) + (f"\n: {shlex.quote(note)}" if note else "")
+    note = _missing(call)
+    return (f": {shlex.quote(note)}\n" if note else "") + " \\\n".join(lines)
+
+
+def _missing(call: Request) -> str:
+    """Returns what somebody needs who wants to repeat a call, beside the key: "Supply first: …". Empty for nothing.
+
+    The text has no characters that a shell or Python acts on, since the names of files are placeholders.
+    """
+    text = kept_request_body(call) if call.method != "GET" else ""
+    fields, body = _form_fields(call), _json_body(call)
+    needed = []
+    if fields is not None and (files := _file_list(fields)):
+        needed.append(files)
+    elif fields is None and body is None and text:
+        needed.append(PARTLY_KEPT)
+    if body is not None and _ELIDED.search(text):
+        needed.append("the binary data that was not kept, in place of <...>")
+    if "{id}" in call.route and not call.response_id:
+        needed.append("the id of the response in place of RESPONSE_ID")
+    if "{id}" in call.route or (body is not None and _OWNED.search(text)):
+        needed.append("the same key as before, which alone may use what the call names")
+    return f"Supply first: {'; '.join(needed)}" if needed else ""
 
 
 def _curl_field(field: FormField) -> str:
@@ -79,22 +100,22 @@ def as_python(call: Request, base_url: str) -> str:
     # What the caller sent stands only in literals, so that none of it is run.
     fields = _form_fields(call)
     body = _json_body(call)
-    arguments: list[tuple[str, str]] = []  # each with its comment
+    arguments: list[str] = []
     if fields is not None:
         files = [f"{field.name!a}: open({field.file_name!a}, 'rb')" for field in fields if field.file_name is not None]
         plain = {field.name: field.value for field in fields if field.file_name is None}
-        comment = f"supply {_file_list(fields)} yourself" if files else ""
-        arguments += [(f"files={{{', '.join(files)}}}", comment), (f"data={plain!a}", "")]
+        arguments += [f"files={{{', '.join(files)}}}", f"data={plain!a}"]
     elif body is not None:
-        arguments += [(f"json={_as_literal(body)}", "")]
+        arguments += [f"json={_as_literal(body)}"]
     elif kept_request_body(call):
-        arguments += [('content=open("body.json", "rb")', PARTLY_KEPT)]
-    arguments[:0] = [(f'headers={{"Authorization": f"Bearer {{os.environ[{KEY_VARIABLE!r}]}}"}}', "")]
-    arguments += [("timeout=900", "")]
-    listed = "".join(f"    {text},{f'  # {comment}' if comment else ''}\n" for text, comment in arguments)
+        arguments += ['content=open("body.json", "rb")']
+    arguments = [f'headers={{"Authorization": f"Bearer {{os.environ[{KEY_VARIABLE!r}]}}"}}', *arguments, "timeout=900"]
+    listed = "".join(f"    {text},\n" for text in arguments)
     method, url = ascii(call.method), ascii(base_url + _path(call))
     call_it = f"answer = httpx.request(\n    {method},\n    {url},\n{listed})"
-    return f"import os\n\nimport httpx\n\n{call_it}\nprint(answer.text)"
+    note = _missing(call)
+    first = f"# {note}\n" if note else ""
+    return f"{first}import os\n\nimport httpx\n\n{call_it}\nprint(answer.text)"
 
 
 def _as_literal(body: object) -> str:

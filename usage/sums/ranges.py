@@ -30,11 +30,12 @@ LABELS = {
     "month": "Last 30 days",
     "today": "Today",
     "yesterday": "Yesterday",
+    "this_week": "This week",
     "this_month": "This month",
     "last_month": "Last month",
 }
 _MONTH_OR_DAY = re.compile(r"\d{4}-\d\d(?P<day>-\d\d)?")  # any other calendar month, or day
-CalendarUnit = Literal["day", "month"]
+CalendarUnit = Literal["day", "week", "month"]
 LONGEST = timedelta(days=3660)
 # How a chart is divided. Of each entry: the longest range of time that it is for, the span of the totals that are read,
 # and the length of a bin. The first entry that fits is used.
@@ -74,8 +75,8 @@ class TimeRange:
     def before(self) -> TimeRange:
         """The earlier range of time with which this one is compared.
 
-        * For a whole month or day: the whole month or day before.
-        * For a month or day that has not ended: the same length of time at the beginning of the month or day before.
+        * For a whole month, week or day: the whole one before.
+        * For a month, week or day that has not ended: the same length of time at the beginning of the one before.
         * For any other range: the time just before the range, of the same length.
         """
         unit = _unit_of(self.name)
@@ -126,9 +127,11 @@ def range_labels(chosen: str = "") -> dict[str, str]:
 
 
 def _unit_of(name: str) -> CalendarUnit | None:
-    """Returns "day" or "month" if the range called `name`, such as `today`, is a calendar day or month; else None."""
+    """Returns "day", "week" or "month" if the range called `name`, such as `today`, is of the calendar; else None."""
     if name in ("today", "yesterday"):
         return "day"
+    if name == "this_week":
+        return "week"
     if name in ("this_month", "last_month"):
         return "month"
     found = _MONTH_OR_DAY.fullmatch(name)
@@ -136,15 +139,15 @@ def _unit_of(name: str) -> CalendarUnit | None:
 
 
 def _calendar_range(name: str, unit: CalendarUnit, now: datetime) -> TimeRange:
-    """Returns the range of time, in UTC, of a calendar day or month, such as `yesterday`, `this_month` or `2026-11`.
+    """Returns the range of time, in UTC, of a day, week or month, such as `yesterday`, `this_month` or `2026-11`.
 
-    The present day or month ends now.
+    A week begins on Monday. The present day, week or month ends now.
 
     Raises:
         ValueError: there is no such month or day, or it has not begun; the message is for the page's reader.
     """
     this = _start_of(now, unit)
-    if name in ("today", "this_month"):
+    if name in ("today", "this_week", "this_month"):
         start = this
     elif name in ("yesterday", "last_month"):
         start = _start_of(this - timedelta(days=1), unit)
@@ -157,14 +160,16 @@ def _calendar_range(name: str, unit: CalendarUnit, now: datetime) -> TimeRange:
 
 
 def _start_of(moment: datetime, unit: CalendarUnit) -> datetime:
-    """Returns the first moment of the calendar day or month that contains a moment."""
+    """Returns the first moment of the calendar day, week or month that contains a moment."""
     day = floor(moment, Span.DAY)
+    if unit == "week":
+        return day - timedelta(days=day.weekday())
     return day if unit == "day" else day.replace(day=1)
 
 
 def _end_of(start: datetime, unit: CalendarUnit) -> datetime:
-    """Returns the first moment after the calendar day or month that begins at `start`."""
-    return _start_of(start + timedelta(days=1 if unit == "day" else 31), unit)
+    """Returns the first moment after the calendar day, week or month that begins at `start`."""
+    return _start_of(start + timedelta(days={"day": 1, "week": 7, "month": 31}[unit]), unit)
 
 
 def range_or_default(query: Mapping[str, str], now: datetime) -> tuple[TimeRange, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 from django import template
 from django.utils.html import format_html
@@ -61,6 +62,30 @@ def tokens(call: Request, column: str) -> str:
     is_estimate = value is not None and call.usage_source == UsageSource.ESTIMATED
     mark = '<abbr title="estimated: upstream did not state it">≈</abbr>\N{NARROW NO-BREAK SPACE}' if is_estimate else ""
     return format_html("{}{}", mark_safe(mark), formatting.count(value))  # noqa: S308  (the mark is a constant)
+
+
+@register.filter
+def moment(value: datetime | None, shown: str = "second") -> str:
+    """Returns a time as HTML, in UTC: "2026-11-30 13:07:42"; a dash for None.
+
+    `shown` says how exactly: to the `minute`, the `second` or the `millisecond`, or the `clock` without the day; with
+    " UTC" after it, the zone is named. The script `times.js` shows the time in the reader's zone instead.
+    """
+    if value is None:
+        return formatting.UNKNOWN
+    part, _, zone = shown.partition(" ")
+    utc = value.astimezone(UTC)
+    text = utc.strftime(
+        "%H:%M:%S" if part == "clock" else "%Y-%m-%d %H:%M" if part == "minute" else "%Y-%m-%d %H:%M:%S"
+    )
+    text += f".{utc.microsecond // 1000:03}" if part == "millisecond" else ""
+    return format_html(
+        '<time datetime="{}" data-shown="{}">{}</time>{}',
+        utc.isoformat(timespec="milliseconds"),
+        part,
+        text,
+        mark_safe(' <span class="cp-zone-name">(UTC)</span>') if zone else "",
+    )
 
 
 @register.filter

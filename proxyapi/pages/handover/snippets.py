@@ -10,10 +10,11 @@ import shlex
 from dataclasses import dataclass
 
 from proxyapi.pages.handover.first_call import CHAT, EMBEDDINGS, HELLO, RESPONSES, FirstCall
+from usage.page_data import reproduction
 
 BASE_URL_VARIABLE, KEY_VARIABLE = "OPENAI_BASE_URL", "OPENAI_API_KEY"
 # Codex takes the names of its own providers for itself, and the variable of OpenAI's key for OpenAI's.
-CODEX_PROVIDER, CODEX_KEY_VARIABLE = "chatproxy", "CHATPROXY_API_KEY"
+CODEX_PROVIDER, CODEX_KEY_VARIABLE = "chatproxy", reproduction.KEY_VARIABLE
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
-"""Static files are sent piece by piece: for a client that takes nothing, the worker holds one piece only."""
+"""Static files are sent piece by piece and compressed, and are kept by browsers under links that tell their content."""
 
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import Mapping
 from contextlib import aclosing
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 
 import pytest
 from django.contrib.staticfiles import finders
+from django.templatetags.static import static
+from django.test import AsyncClient
 
 from chatproxy.asgi import application
-from chatproxy.page_protection.static_files import PIECE_BYTES, file_pieces
+from chatproxy.page_protection.static_files import FOREVER, PIECE_BYTES, file_pieces
 from tests.support.callers.asgi import Asgi
 
 FILES = [
@@ -98,3 +101,54 @@ async def test_a_file_is_closed_when_its_reader_leaves(tmp_path: Path) -> None:
         assert len(await anext(content)) == PIECE_BYTES
         assert not file.closed
     assert file.closed
+
+
+async def content(answer: Any) -> bytes:
+    return b"".join([piece async for piece in answer.streaming_content])
+
+
+@pytest.mark.parametrize("accepted", ["gzip", "br, GZIP;q=0.5", "deflate,gzip , br"])
+async def test_a_text_is_compressed_for_who_reads_gzip(accepted: str) -> None:
+    answer = await AsyncClient().get(f"/static/{FILES[0]}", headers={"accept-encoding": accepted})
+    sent = await content(answer)
+    assert (answer["Content-Encoding"], answer["Vary"], answer["Content-Length"]) == (
+        "gzip", "Accept-Encoding", str(len(sent)))  # fmt: skip
+    assert "ETag" not in answer.headers  # that is the digest of another content
+    assert len(sent) < len(content_of(FILES[0])) / 2
+    assert gzip.decompress(sent) == content_of(FILES[0])
+
+
+@pytest.mark.parametrize("accepted", ["", "br", "gzip;q=0", "gzip;q=0.000, br", "xgzip"])
+async def test_others_get_the_file_as_it_is(accepted: str) -> None:
+    answer = await AsyncClient().get(f"/static/{FILES[1]}", headers={"accept-encoding": accepted})
+    assert "Content-Encoding" not in answer.headers
+    assert answer["Vary"] == "Accept-Encoding"
+    assert await content(answer) == content_of(FILES[1])
+
+
+async def test_a_compressed_head_has_no_body() -> None:
+    answer = await AsyncClient().head(f"/static/{FILES[0]}", headers={"accept-encoding": "gzip"})
+    assert answer["Content-Encoding"] == "gzip"
+    assert list(answer) == []
+
+
+async def test_a_font_is_compressed_already() -> None:
+    answer = await AsyncClient().get("/static/usage/icons.woff2", headers={"accept-encoding": "gzip"})
+    assert "Content-Encoding" not in answer.headers
+    assert await content(answer) == content_of("usage/icons.woff2")
+
+
+async def test_a_link_leads_to_what_is_kept_for_a_year() -> None:
+    link = static("usage/pages.css")
+    assert link.startswith("/static/usage/pages.css?v=")
+    answer = await AsyncClient().get(link)
+    assert answer["Cache-Control"] == FOREVER
+    assert await content(answer) == content_of("usage/pages.css")
+    for other in ("/static/usage/pages.css", "/static/usage/pages.css?v=", "/static/usage/pages.css?v=0123456789"):
+        answer = await AsyncClient().head(other)
+        assert answer["Cache-Control"] == "max-age=60, public"
+
+
+def test_a_file_that_is_nowhere_has_a_link_without_a_version() -> None:
+    assert static("usage/nowhere.css") == "/static/usage/nowhere.css"
+    assert static("usage/") == "/static/usage/"

@@ -162,7 +162,7 @@ def test_a_newcomer_is_told_what_to_do(admin: Client, settings: Any) -> None:
     page = admin.get(DASHBOARD).content.decode()
 
     assert "curl http://testserver/openai" in page
-    assert "$SECURITY_KEY" in page
+    assert "$CHATPROXY_API_KEY" in page
     assert "OPENAI_API_KEY" in page
     assert settings.SECURITY_KEY not in page
     make_call()

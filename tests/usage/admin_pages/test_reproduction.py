@@ -42,12 +42,12 @@ def call(body: str = "", **columns: Any) -> Request:
 def arguments_of(curl: str) -> list[tuple[str, str]]:
     """Returns the options that a shell passes to curl, with their values; the address has an empty option."""
     done = subprocess.run(
-        ["/bin/sh", "-c", SHELL + curl], capture_output=True, env={"SECURITY_KEY": "mine"}, check=True
+        ["/bin/sh", "-c", SHELL + curl], capture_output=True, env={"CHATPROXY_API_KEY": "mine"}, check=True
     )
     assert done.stderr == b""
     words = done.stdout.decode().split("\0")[1:]
     assert ["curl", *words] == shlex.split(
-        curl.partition("\n: ")[0].replace("\\\n", " ").replace("$SECURITY_KEY", "mine")
+        curl[curl.index("curl ") :].replace("\\\n", " ").replace("$CHATPROXY_API_KEY", "mine")
     )
     found = []
     while words:
@@ -147,8 +147,8 @@ def test_a_file_is_to_be_supplied_by_its_last_name(file_name: str, supplied: str
 
     assert given["-F"] == [f"file=@{supplied}"]
     assert given["--form-string"] == ["model=whisper-1"]
-    assert f"supply {supplied} yourself" in reproduction.as_curl(made, BASE)
-    assert f"# supply {supplied} yourself" in reproduction.as_python(made, BASE)
+    assert reproduction.as_curl(made, BASE).startswith(f": 'Supply first: {supplied}'\ncurl ")
+    assert reproduction.as_python(made, BASE).startswith(f"# Supply first: {supplied}\nimport os\n")
 
 
 def test_a_field_keeps_its_text() -> None:
@@ -169,3 +169,28 @@ def test_a_body_however_deep_has_a_command(depth: int) -> None:
     check_python(reproduction.as_python(made, BASE))
 
     assert (given["-d"] == ["@body.json"]) == (depth > reproduction.MAX_DEPTH)
+
+
+@pytest.mark.parametrize(
+    ("body", "columns", "missing"),
+    [
+        ('{"model": "gpt-4o", "input": "hi"}', {}, ""),
+        ('{"input": "x <b> <1 and 2> y"}', {}, ""),
+        ('{"input": [{"image_url": "<base64 image/png, 5,758 bytes>"}]}', {}, "binary data"),
+        ('{"input": "hi", "previous_response_id": "resp_1"}', {}, "the same key"),
+        ('{"input": "hi", "conversation": {"id": "conv_1"}}', {}, "the same key"),
+        ('{"input": "hi", "previous_response_id": null}', {}, ""),
+        ('{"input": "hi <3,000 bytes cut>', {}, "the whole body in body.json"),
+        ("", {"method": "DELETE", "route": "/openai2/{id}"}, "in place of RESPONSE_ID"),
+        ("", {"method": "GET", "route": "/openai2/{id}", "response_id": "resp_1"}, "the same key"),
+    ],
+)
+def test_the_first_line_says_what_is_missing(body: str, columns: dict[str, str], missing: str) -> None:
+    made = call(body, **columns)
+    curl, program = reproduction.as_curl(made, BASE), reproduction.as_python(made, BASE)
+
+    check_curl(curl)
+    check_python(program)
+    for text in (curl.partition("\n")[0], program.partition("\n")[0]):
+        assert ("Supply first: " in text) == bool(missing)
+        assert missing in text

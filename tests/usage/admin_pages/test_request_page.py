@@ -245,14 +245,14 @@ def test_curl_and_python_have_the_call_and_no_secret() -> None:
 
     del body["security_key"], body["openai_api_key"]
     assert words[:4] == ["curl", "-X", "POST", f"{BASE}/openai"]
-    assert "Authorization: Bearer $SECURITY_KEY" in words
+    assert "Authorization: Bearer $CHATPROXY_API_KEY" in words
     assert json.loads(words[words.index("-d") + 1]) == body
     [request] = [
         node for node in ast.walk(program) if isinstance(node, ast.Call) and ast.unparse(node.func) == "httpx.request"
     ]
     given = {keyword.arg: keyword.value for keyword in request.keywords}
     assert ast.literal_eval(given["json"]) == body
-    assert "os.environ['SECURITY_KEY']" in ast.unparse(given["headers"])
+    assert "os.environ['CHATPROXY_API_KEY']" in ast.unparse(given["headers"])
     for text in (reproduction.as_curl(call, BASE), reproduction.as_python(call, BASE)):
         assert text.isascii()
         assert REDACTED not in text
@@ -266,7 +266,7 @@ def test_curl_and_python_have_the_call_and_no_secret() -> None:
         (
             {"route": "/openai/audio/transcriptions",
              "request_body": "security_key: [redacted]\nmodel: whisper-1\nfile: <it's.mp3, audio/mpeg, 1,234 bytes>"},
-            ["--form-string model=whisper-1", """-F 'file=@./it'"'"'s.mp3'""", "supply ./it"],
+            ["--form-string model=whisper-1", """-F 'file=@./it'"'"'s.mp3'""", "Supply first: ./it"],
         ),
         ({"request_body": '{"model": "gpt-4o", "input": "long… <5 bytes cut>'}, ["-d @body.json", "only a part"]),
     ],
@@ -285,7 +285,7 @@ def test_the_curl_runs(gateway: Gateway) -> None:
     """Runs the command in a shell against the server that answered the call."""
     body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "it's me"}]}
     curl = reproduction.as_curl(load(make_call(request_body=json.dumps(body))), gateway.url)
-    environment = {"SECURITY_KEY": SECURITY_KEY, "PATH": "/usr/bin:/bin"}
+    environment = {"CHATPROXY_API_KEY": SECURITY_KEY, "PATH": "/usr/bin:/bin"}
     done = subprocess.run(["/bin/sh", "-c", curl], env=environment, capture_output=True, check=True)
 
     assert json.loads(done.stdout)["object"] == "chat.completion"

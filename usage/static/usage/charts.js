@@ -55,16 +55,24 @@ function ticks(most, unit) {
   return marks;
 }
 
+// Days are those of UTC; shorter bins have the time of the zone that the reader has chosen.
+function isShownLocal(step) {
+  return step < 86400 && isLocal();
+}
+
 function timeLabel(moment, step) {
-  const text = moment.toISOString();
-  const day = moment.toLocaleDateString("en-US", { month: "short", day: "numeric", timeZone: "UTC" });
-  if (step >= 86400) return day;
-  return step >= 10800 ? `${day} ${text.slice(11, 13)}h` : text.slice(11, 16);
+  const text = momentText(moment, isShownLocal(step));
+  if (step >= 86400) return text.slice(5, 10);
+  return step >= 10800 ? text.slice(5, 16) : text.slice(11, 16);
 }
 
 function fullTime(moment, step) {
-  const text = moment.toISOString();
-  return step >= 86400 ? text.slice(0, 10) : `${text.slice(0, 10)} ${text.slice(11, 16)}`;
+  return momentText(moment, isShownLocal(step)).slice(0, step >= 86400 ? 10 : 16);
+}
+
+// The part of the offset from UTC by which marks move, so that they stand at midnight of the zone, or near it.
+function shift(moment, step) {
+  return isShownLocal(step) ? Math.round((-60 * moment.getTimezoneOffset()) / step) * step : 0;
 }
 
 function drawChart(figure, times, step, series) {
@@ -96,7 +104,7 @@ function drawChart(figure, times, step, series) {
   const room = Math.max(2, Math.floor(inner / (step >= 10800 && step < 86400 ? 84 : 60)));
   const spacing = SPACINGS.find((seconds) => seconds >= step && (moments.length * step) / seconds <= room) || step * Math.ceil(moments.length / room);
   moments.forEach((moment, number) => {
-    if ((moment.getTime() / 1000) % spacing) return;
+    if ((moment.getTime() / 1000 + shift(moment, step)) % spacing) return;
     element("text", { x: x(number) + bin / 2, y: HEIGHT - 6, class: "cp-tick", "text-anchor": "middle" }, svg, timeLabel(moment, step));
   });
 
@@ -182,7 +190,7 @@ function fillTable(place, moments, step, series, unit) {
   const table = document.createElement("table");
   table.className = "cp-table";
   const head = html("tr", html("thead", table));
-  html("th", head, "Time (UTC)", { scope: "col" });
+  html("th", head, isShownLocal(step) ? "Time" : "Time (UTC)", { scope: "col" });
   series.forEach((line) => html("th", head, line.name, { scope: "col", class: "n" }));
   const body = html("tbody", table);
   moments.forEach((moment, number) => {

@@ -12,6 +12,8 @@
     if (Math.abs(entry.contentRect.width - width) > 1) { width = entry.contentRect.width; draw(); }
   }).observe(figures[0].parentElement);
 
+  document.addEventListener("cp-zone", draw);
+
   const live = document.getElementById("live");
   if (!live) return; // a page of past days
   const pause = document.getElementById("pause");
@@ -31,7 +33,8 @@
         charts = fresh.charts;
         draw();
       }
-      document.getElementById("live-at").textContent = fresh.at;
+      live.querySelector("time").dateTime = fresh.at;
+      document.dispatchEvent(new Event("cp-fresh"));
       live.classList.remove("stale");
     } catch {
       live.classList.add("stale"); // the server is away, or the session has ended: what is shown is old

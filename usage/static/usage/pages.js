@@ -21,8 +21,17 @@ document.addEventListener("click", async (event) => {
   setTimeout(() => { button.textContent = button.dataset.label; }, 1500);
 });
 
+// A choice that keys have moved is sent by Enter: with each arrow key, the page would be another one, without the focus.
+let movedByKeys = null;
+document.addEventListener("keydown", (event) => {
+  if (!event.target.matches("form[data-auto] select")) return;
+  movedByKeys = event.target;
+  if (event.key === "Enter") setTimeout(() => event.target.form.requestSubmit()); // an open list takes its choice first
+});
+document.addEventListener("pointerdown", () => { movedByKeys = null; });
 document.addEventListener("change", (event) => {
-  if (event.target.matches("form[data-auto] :is(select, [data-names])")) event.target.form.requestSubmit();
+  if (!event.target.matches("form[data-auto] :is(select, [data-names])") || event.target === movedByKeys) return;
+  event.target.form.requestSubmit();
 });
 
 // A field for one of very many names offers some of those that contain what has been typed.
