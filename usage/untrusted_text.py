@@ -1,7 +1,7 @@
 """Makes strangers' text harmless, for pages and for spreadsheets.
 
-Templates escape HTML. This module deals with what HTML escaping does not change: control characters, characters that
-turn the direction of the text around them, and text that a spreadsheet would take for a formula.
+Templates escape HTML. This module handles what HTML escaping leaves unchanged: control characters, characters that
+change the direction of the text around them, and text that a spreadsheet would take for a formula.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ ELLIPSIS = "…"
 def escape_invisible(text: str, max_length: int = 0) -> str:
     """Replaces each invisible character in a text by its code, such as `<U+202E>`.
 
-    A text of more than `max_length` characters is cut first, and gets an ellipsis. A `max_length` of 0 means no limit.
+    If the text has more than `max_length` characters, it is cut first, and gets an ellipsis. A `max_length` of 0 means
+    no limit.
     """
     if max_length and len(text) > max_length:
         text = text[:max_length].rstrip() + ELLIPSIS

@@ -1,4 +1,4 @@
-"""The rights to see the pages, and to see the content of calls.
+"""The rights to see the admin's pages, and to see the content of calls.
 
 Whoever may view requests sees times, sizes, tokens, dollars, names of keys and models, and kinds of errors. A further
 permission, `BODIES`, is needed to see the content of a call: prompts, answers, the command that makes the call again,
@@ -26,7 +26,7 @@ View = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 def may_see(request: HttpRequest) -> bool:
     """Returns whether the signed-in person may view the logged requests.
 
-    Their content, such as prompts, needs a further right (`may_see_bodies`).
+    To see the content of requests, such as prompts, a further right is needed (`may_see_bodies`).
     """
     return request.user.has_perm(PERMISSION)
 
@@ -37,9 +37,9 @@ def may_see_bodies(request: HttpRequest) -> bool:
 
 
 def admin_page(view: View[P]) -> View[P]:
-    """Decorates a view of the admin, so that only people who may view logged requests get the page.
+    """Decorates a view of the admin: only people who may view logged requests get the page.
 
-    Whoever is not signed in as staff is sent to the login page; staff without the right get `PermissionDenied`.
+    People who are not signed in as staff are sent to the login page; staff without the right get `PermissionDenied`.
     """
 
     @wraps(view)
@@ -54,8 +54,8 @@ def admin_page(view: View[P]) -> View[P]:
 def render_page(request: HttpRequest, template: str, title: str, **context: object) -> HttpResponseBase:
     """Renders a page of the admin, and returns the HTTP response.
 
-    The template gets `title`, the values in `context`, `sees_bodies` (`may_see_bodies`), and what all pages of the
-    admin need.
+    The template gets `title`, the values in `context`, `sees_bodies` (the result of `may_see_bodies`), and the values
+    that all pages of the admin need.
     """
     own = {"title": title, "sees_bodies": may_see_bodies(request), **context}
     return render(request, template, {**admin.site.each_context(request), **own})

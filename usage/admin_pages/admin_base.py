@@ -1,8 +1,7 @@
-"""The base classes of every table in the admin. The address of a list filters by the columns that the class allows.
+"""The base classes of all tables' pages in the admin, whose lists can be filtered only by allowed columns.
 
-Django lets the address of a list filter by any column (`?digest__startswith=a`): whoever may view a list could find out
-the values that the list does not show, one character at a time. Here a lookup that is not in `allowed_lookups` is
-answered with 400.
+Django lets the URL of a list filter by any column (`?digest__startswith=a`). So whoever may view a list could find out
+hidden values, one character at a time. Here a lookup that is not in `allowed_lookups` is answered with 400.
 """
 
 from __future__ import annotations
@@ -32,10 +31,10 @@ def signed_in(request: HttpRequest) -> int:
 
 
 class GuardedAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
-    """Base class for the admin of a table, whose list can be filtered only by the columns in `allowed_lookups`.
+    """Base class of a table's pages in the admin; their list can be filtered only by columns in `allowed_lookups`.
 
-    Django checks the query parameter of a `SimpleListFilter` in the same way, so `allowed_lookups` must have it as
-    well.
+    Django checks the query parameter of a `SimpleListFilter` in the same way, so this must be in `allowed_lookups`,
+    too.
     """
 
     allowed_lookups: tuple[str, ...] = ()
@@ -56,7 +55,7 @@ class GuardedAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         return change_in_words(form, formsets or (), is_new=add)
 
     def log_deletions(self, request: HttpRequest, queryset: Iterable[Model]) -> None:
-        """Adds an entry to the audit log for each row that is about to be deleted, with the values that it has."""
+        """Adds an entry to the audit log for each row that is about to be deleted, with the row's values."""
         for row in queryset:
             LogEntry.objects.create(
                 user_id=signed_in(request),
@@ -69,7 +68,7 @@ class GuardedAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
 
 
 class ReadOnlyAdmin(GuardedAdmin):
-    """Base class for the admin of a table whose rows people can view, but not add, change or delete."""
+    """Base class of a table's pages in the admin where people can view rows, but not add, change or delete them."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

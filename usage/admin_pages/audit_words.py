@@ -1,8 +1,7 @@
-"""A change that somebody makes in the admin, in words for the audit log: what was changed, with the values before and
-after it.
+"""Describes a change that somebody makes in the admin for the audit log, with the values before and after it.
 
-A value that is entered into a password field, or that belongs to one of `SECRET_COLUMNS`, is never told: the words say
-only that it was set.
+The value of a password field, or of one of `SECRET_COLUMNS`, is never in the description, which only says that it was
+set.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ EMPTY: tuple[object, ...] = (None, "", [], ())
 def change_in_words(form: BaseForm, formsets: Iterable[BaseModelFormSet] = (), *, is_new: bool = False) -> str:  # type: ignore[type-arg]  # not subscriptable when it runs
     """Describes what a valid form of the admin changes, such as “Changed owner from Ada to Bob”.
 
-    `formsets` are the tables in the page of the form, such as the members of a team. With `is_new`, the form makes a
-    new object, and the words tell the values that it gets.
+    `formsets` are the tables in the form's page, such as the members of a team. With `is_new`, the form makes a new
+    object, and the description has the values of this object.
     """
     parts = list(_new_values(form) if is_new else _changed_values(form))
     first = "Added" if is_new else "Changed"
@@ -40,10 +39,10 @@ def change_in_words(form: BaseForm, formsets: Iterable[BaseModelFormSet] = (), *
 
 
 def columns_in_words(row: Model, before: Mapping[str, object], columns: Iterable[str]) -> str:
-    """Describes what a script has changed in the columns of a row, in the same words as a change by a form.
+    """Describes how a script has changed the columns of a row, in the same words as a change by a form.
 
-    `before` has the values of the columns before the change; without any the row is new. Only what a new row has
-    beyond the default is told.
+    `before` has the values of the columns before the change; if it is empty, the row is new. Of a new row, only values
+    other than the default are described.
     """
     parts = []
     for name in columns:
@@ -72,7 +71,7 @@ def _with_choice(field: Field, value: object) -> object:  # type: ignore[type-ar
 
 
 def deletion_in_words(row: Model) -> str:
-    """Describes a row that is about to be deleted, with the values that it has, for the audit log."""
+    """Describes a row that is about to be deleted, with the row's values, for the audit log."""
     values = [
         f"{_label(field.verbose_name)} {_told(field.value_from_object(row))}"
         for field in row._meta.concrete_fields
@@ -82,7 +81,7 @@ def deletion_in_words(row: Model) -> str:
 
 
 def _new_values(form: BaseForm) -> Iterator[str]:
-    """Yields the values that a form gives to a new object, except for those that stay as they are by default."""
+    """Yields the values that a form gives to a new object, except for defaults that were not changed."""
     for name in form.changed_data:
         yield f"{_label_of(form, name)} {'' if _is_secret(form, name) else _after(form, name)}".strip()
 
@@ -122,18 +121,18 @@ def _differences(before: Sequence[str], after: Sequence[str]) -> str:
 
 
 def _joined(items: Sequence[str]) -> str:
-    """Joins the items of a list with commas; of a long list, only the first are told, and the number of the others."""
+    """Joins the items of a list with commas; of a long list, only the first items, and the number of the others."""
     more = len(items) - MAX_ITEMS
     return ", ".join(items[:MAX_ITEMS]) + (f" and {more} more" if more > 0 else "")
 
 
 def _before(form: BaseForm, name: str, value: object) -> str:
-    """Returns the value of a field before the form was sent, as text; a choice is told by its label."""
+    """Returns the value of a field before the form was sent, as text; for a choice, its label."""
     return _told(_with_label(form, name, form.fields[name].to_python(value) if value not in EMPTY else value))
 
 
 def _after(form: BaseForm, name: str) -> str:
-    """Returns the value of a field that was sent with the form, as text; a choice is told by its label."""
+    """Returns the value of a field that was sent with the form, as text; for a choice, its label."""
     return _told(_with_label(form, name, form.cleaned_data.get(name)))
 
 
@@ -148,7 +147,7 @@ def _with_label(form: BaseForm, name: str, value: object) -> object:
 
 
 def _told(value: object) -> str:
-    """Returns a value as it is told in the audit log: texts in quotes, lists by their items."""
+    """Returns a value in the form for the audit log: texts in quotes, lists by their items."""
     if value in EMPTY:
         return NOTHING
     if isinstance(value, bool):
@@ -172,13 +171,13 @@ def _is_list(value: object) -> bool:
 
 
 def _is_default(field: Field, row: Model) -> bool:  # type: ignore[type-arg]  # not subscriptable when it runs
-    """Returns whether a row has nothing, or what every new row has, in a column."""
+    """Returns whether a column of a row is empty, or has the same value as in every new row."""
     value = field.value_from_object(row)
     return value in EMPTY or value == field.get_default()
 
 
 def _is_secret(form: BaseForm, name: str) -> bool:
-    """Returns whether the value of a form's field must not be told."""
+    """Returns whether the value of a form's field is secret, so that it must not be in the audit log."""
     field = form.fields.get(name)
     # Django's form of a password says that `password` has changed, and has no field of this name.
     return name in SECRET_COLUMNS or field is None or isinstance(field.widget, PasswordInput)
@@ -191,6 +190,6 @@ def _label_of(form: BaseForm, name: str) -> str:
 
 
 def _label(text: object) -> str:
-    """Returns the label of a field as it stands inside a sentence, with a small first letter."""
+    """Returns the label of a field for use inside a sentence, with a small first letter."""
     words = str(text).replace("_", " ")
     return words[:1].lower() + words[1:] if words[1:2].islower() else words

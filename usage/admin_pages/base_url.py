@@ -1,4 +1,4 @@
-"""The gateway's own address, as its pages show it: in links, and in commands that people copy."""
+"""The gateway's own URL, as its pages show it in links, and in commands that people copy."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from django.urls import get_script_prefix
 def base_url(request: HttpRequest) -> str:
     """Returns the URL at which the gateway is served: `https://host`, or `https://host/ai` under a root path.
 
-    The setting PUBLIC_URL comes first: whoever opens a page by another address, such as that of a tunnel, hands out
-    commands to people who have no tunnel.
+    The setting PUBLIC_URL has precedence over the page's address, because that may be the address of a tunnel, which
+    other people who get the commands do not have.
     """
     if settings.PUBLIC_URL:
         return str(settings.PUBLIC_URL)

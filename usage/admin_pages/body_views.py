@@ -1,8 +1,8 @@
-"""The record of who has looked at the content of calls, in the audit log, if the setting `AUDIT_BODY_VIEWS` is on.
+"""Records in the audit log who has looked at the content of calls, if the setting `AUDIT_BODY_VIEWS` is on.
 
-What counts is to open a request's page with its prompt and answer, to search prompts and answers for words, and to
-export a list with texts of errors, which may quote prompts. The entry is written before the content is shown: if it
-cannot be written, nothing is shown.
+Three actions are recorded: opening a request's page with its prompt and answer, searching prompts and answers for
+words, and exporting a list with texts of errors, which may quote prompts. The entry is written before the content is
+shown; if it cannot be written, nothing is shown.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def log_search(request: HttpRequest, text: str) -> None:
 def log_export(request: HttpRequest, query: str) -> None:
     """Records that the signed-in person exports calls with texts of errors, if `AUDIT_BODY_VIEWS` is on.
 
-    `query` is the query string of the filters that say which calls.
+    `query` is the query string of the filters that select the calls.
     """
     which = f"the calls that match {escape_invisible(query, 500)}" if query else "all calls"
     _log(request, "", "export", f"Exported {which}, with the texts of errors.")

@@ -1,4 +1,4 @@
-"""The dashboards: the admin's first page, the dashboard of one key, and the JSON that keeps an open page up to date.
+"""The dashboards: the admin's first page, the dashboard of one key, and the JSON that refreshes an open page.
 
 The JSON contains parts of the page, which are rendered again from the templates that the page itself uses.
 """
@@ -58,8 +58,9 @@ def show(request: HttpRequest, context: Context) -> Context:
 def dashboard_context(request: HttpRequest, data_url: str, key: str | None = None) -> Context:
     """Reads the dashboard of `key`, or of all calls if `key` is None, and returns the template context for its page.
 
-    The query names the range of time. If it is invalid, the default range is shown, and `fault` in the context says
-    why. The page's script refreshes the page from the address `data_url`, whose view returns `refresh_response`.
+    The query selects the range of time. If it is invalid, the default range is shown, and `fault` in the context says
+    why. The page's script refreshes the page from the URL `data_url`, whose view returns the result of
+    `refresh_response`.
     """
     now = datetime.now(UTC)
     time_range, fault = range_or_default(request.GET, now)
@@ -80,7 +81,7 @@ def dashboard_context(request: HttpRequest, data_url: str, key: str | None = Non
 
 @admin_page
 def data(request: HttpRequest) -> JsonResponse:
-    """Answers with the newest data of the dashboard of all calls, as JSON; a script refreshes the open page with it."""
+    """Answers with the newest data of the dashboard of all calls as JSON, with which a script refreshes the page."""
     return refresh_response(request, dict.fromkeys(FRAGMENTS, _rights(request)))
 
 

@@ -1,4 +1,4 @@
-"""The errors page: failed calls in groups of one kind, and marks on the kinds that somebody has looked into."""
+"""The errors page: failed calls in groups by kind of error, which people can mark as looked into."""
 
 from __future__ import annotations
 

@@ -20,10 +20,10 @@ from usage.sums.ranges import range_or_default
 
 @admin_page
 def requests(request: HttpRequest, kind: str) -> HttpResponseBase:
-    """Sends a file with the rows, without bodies, of all logged requests that match the filters in the address.
+    """Sends a file with the rows (without bodies) of all logged requests that match the filters in the URL.
 
-    `kind` is `csv` or `json`. Only people who may see bodies get error messages. Others who search for words in bodies
-    get `PermissionDenied`: a file cannot say that it has more than the calls with these words.
+    `kind` is `csv` or `json`. Only people who may see bodies get error messages. Other people who search for words in
+    bodies get `PermissionDenied`, since a file cannot say that this filter was left out.
     """
     _check(kind)
     now = datetime.now(UTC)
@@ -64,7 +64,7 @@ def _download(pieces: Iterator[bytes], kind: str, name: str) -> HttpResponseBase
 
 
 async def _one_by_one(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Converts the pieces of an export to an asynchronous iterator, which makes each piece when it is asked for."""
+    """Converts the pieces of an export to an asynchronous iterator, which makes each piece when it is needed."""
     # Django reads an ordinary iterator into a list first, so the whole export would be in memory.
     take = sync_to_async(lambda: next(pieces, None))
     while (piece := await take()) is not None:

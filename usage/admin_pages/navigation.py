@@ -1,4 +1,4 @@
-"""The side bar of the admin, its links and the permission that each takes; and the search that Ctrl+K opens."""
+"""The side bar of the admin, with its links and the permission for each; and the search that Ctrl+K opens."""
 
 from __future__ import annotations
 
@@ -87,9 +87,9 @@ def sections(_request: HttpRequest) -> list[Section]:
 
 
 def find(request: HttpRequest, _lower_case: str) -> list[SearchResult]:
-    """Returns what the dialog that Ctrl+K opens finds: pages, calls by a whole id, and calls of keys and of models.
+    """Returns results for the search that Ctrl+K opens: pages, calls by a whole id, and calls of keys and of models.
 
-    The admin's theme, unfold, calls this function: the setting COMMAND names it. Keys and teams it finds by itself.
+    The admin's theme, unfold, calls this function: the setting COMMAND names it. Unfold itself finds keys and teams.
     """
     term = request.GET.get("s", "").replace("\0", "").strip()[:MAX_TEXT]
     found = [

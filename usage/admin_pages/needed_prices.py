@@ -1,4 +1,4 @@
-"""The list of models whose calls need a price, from which one gets to the form of a custom price, filled in."""
+"""The page *Needs a price*: models whose calls need a price, with links to the filled-in form of a custom price."""
 
 from __future__ import annotations
 

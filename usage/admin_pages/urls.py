@@ -1,8 +1,9 @@
-"""The routes of our own pages in the admin; they are looked up before Django's. `usage.admin.RequestAdmin` serves the
-pages of requests.
+"""The routes of the gateway's own pages in the admin, which take precedence over Django's.
 
-At `r/` Django's admin redirects from an object to the object's page on a site. No object here has such a page, and
-Django's view fails on an invalid id, so `r/` is answered with 404.
+`usage.admin.RequestAdmin` serves the pages of requests.
+
+At `r/`, Django's admin redirects to an object's page on the public site. No object here has such a page, and Django's
+view fails for an invalid id, so `r/` is answered with 404.
 """
 
 from __future__ import annotations

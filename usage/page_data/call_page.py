@@ -1,4 +1,4 @@
-"""The content of one call's page: why it failed, the parts of its duration, the lines of its bill, the logged bodies.
+"""The content of one call's page: why it failed, the parts of its duration, the lines of its bill, its logged bodies.
 
 `reproduction` writes the command that makes the call again.
 """
@@ -48,7 +48,7 @@ UNITS = {
 
 @dataclass(frozen=True)
 class Phase:
-    """One part of a call's duration, such as waiting for upstream, with its place on the timeline that is drawn.
+    """One part of a call's duration, such as waiting for upstream, with its place on the drawn timeline.
 
     `x` and `width` are in units of the drawing, which is `TIMELINE_WIDTH` wide.
     """
@@ -123,8 +123,8 @@ def timeline(call: Request) -> list[Phase]:
 def _placed(phases: list[tuple[str, str, float]], total: float) -> list[Phase]:
     """Returns the parts of a call's duration with their places on the drawn timeline.
 
-    `phases` has the name, text and milliseconds of each part. `total` is the call's duration in milliseconds. Parts are
-    at least 2 units wide.
+    `phases` has the name, text and milliseconds of each part. `total` is the call's duration in milliseconds. Each part
+    is at least 2 units wide.
     """
     placed, at = [], 0.0
     for name, text, milliseconds in phases:
@@ -145,7 +145,7 @@ def outcome_label(call: Request) -> str:
 def error_title(call: Request) -> str:
     """Returns the title of a failed call's error: its code or, if there is none, how the call ended.
 
-    For a caller who has left, it says when, and how much of the answer was sent.
+    If the caller has left, the title says when, and how much of the answer was sent.
     """
     if call.outcome == Outcome.CLIENT_CANCELLED:
         sent = f"{formatting.size(call.response_bytes)} sent" if call.response_bytes else "nothing sent"
@@ -156,7 +156,7 @@ def error_title(call: Request) -> str:
 def error_text(call: Request) -> str:
     """Returns why a call failed: the error's message or, if there is none, facts about the answer.
 
-    If the caller has left, no facts are given. Show the text only to people who may see bodies: it may quote the
+    If the caller has left, no facts are given. Show the text only to people who may see bodies, since it may quote the
     prompt.
     """
     if call.error_message or call.outcome == Outcome.CLIENT_CANCELLED:
@@ -248,7 +248,7 @@ def bill_note(call: Request) -> str:
 
 
 def stored_bodies(call: Request) -> dict[str, str]:
-    """Returns the logged bodies of a call as they are stored, by `request` and `answer`, without empty ones."""
+    """Returns the logged bodies of a call as they are stored, under `request` and `answer`; leaves out empty ones."""
     kept = getattr(call, "body", None)
     texts = {"request": kept_request_body(call), "answer": kept.response_body if kept else ""}
     return {name: text for name, text in texts.items() if text}
@@ -264,7 +264,7 @@ def stored_sizes(call: Request) -> list[StoredSize]:
 
 
 def bodies(call: Request) -> list[DisplayedBody]:
-    """Returns the logged bodies of a call for a page: JSON indented, also if it was cut, invisible characters visible.
+    """Returns the logged bodies of a call for a page: JSON is indented, even if cut; invisible characters are visible.
 
     A body that was not logged is left out.
     """

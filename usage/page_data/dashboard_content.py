@@ -1,5 +1,7 @@
-"""The whole content of a dashboard for a range of time: tiles, charts, tables of the costliest keys, models and routes,
-the newest errors, and the state of the server's parts.
+"""Reads the whole content of a dashboard for a range of time.
+
+The content is tiles, charts, tables of the costliest keys, models and routes, the newest errors, and the state of the
+server's parts.
 
 Everything but the newest errors is read from totals, so a dashboard costs as much at five million calls as at five.
 """
@@ -58,7 +60,7 @@ class Charts(TypedDict):
 class UsageRow:
     """One row of the dashboard's tables of keys, models and routes: a name, with the usage and cost of its calls.
 
-    The last rows of a table add up those that have no row of their own, and all calls.
+    The last two rows of a table have the sums of all groups without a row of their own, and of all calls.
     """
 
     name: str
@@ -157,8 +159,8 @@ def _tokens(everything: TotalsByBin) -> list[ChartSeries]:
 def _dollars_by_model(costs: Mapping[str, Sequence[float | Decimal]], lines: Mapping[str, str]) -> list[ChartSeries]:
     """Returns the chart lines of dollars: one for each of the costliest models, and one for all others.
 
-    `costs` maps names of models to their dollars in each bin. `lines` maps names of one model to the name of the line
-    that they share.
+    `costs` maps names of models to their dollars in each bin. `lines` maps the names of one model to the name of their
+    common line.
     """
     joined: dict[str, list[Decimal]] = {}
     for name, values in costs.items():
@@ -182,7 +184,7 @@ def _dollars(values: Sequence[Decimal]) -> list[float]:
 def _values(line: TotalsByBin, read: Callable[[Totals], float]) -> list[float]:
     """Returns the values of a chart's line, one for each bin; 0 for a bin without totals.
 
-    The function `read` takes the value from the totals of a bin.
+    The function `read` returns the value for the totals of a bin.
     """
     return [read(totals) if totals else 0 for totals in line]
 

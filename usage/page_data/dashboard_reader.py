@@ -1,8 +1,10 @@
-"""Reads the numbers of a dashboard: the sums of the calls in a range of time, in all, by key, model and route, and in
-the bins of its charts; and the sums of the range of time before.
+"""Reads the numbers of a dashboard for a range of time, and for the range before it.
 
-The numbers for all keys are read from the totals, to the minute. Those for one key are read from that key's days, and
-from its hours where the range or a bin does not contain the whole day, so its ranges of time begin at whole hours.
+The numbers are the sums of calls: in total, by key, model and route, and in the bins of the charts.
+
+The numbers for all keys are read from the totals, to the minute. The numbers for one key are read from the sums of that
+key's days, and from those of its hours if the range or a bin does not contain the whole day. So its ranges of time
+begin at whole hours.
 """
 
 from __future__ import annotations
@@ -72,9 +74,9 @@ SUMS_OF_KEY = f"""
 class DashboardNumbers:
     """The numbers of one dashboard, as the database has them, for one range of time.
 
-    `totals` are of this range of time, and `before` of the previous range. `by_value` maps each dimension, such as
-    `model`, to a map from names, those with the most calls first, to their totals. `series` has the data of the charts,
-    and `step` is the length of their bins.
+    `totals` are the sums of this range of time, and `before` those of the previous range. `by_value` maps each
+    dimension, such as `model`, to a map from names (with the most calls first) to totals. `series` has the data of the
+    charts, and `step` is the length of their bins.
     """
 
     totals: Totals

@@ -1,6 +1,6 @@
 """The top of a dashboard: the state of the server's parts, and the tiles.
 
-A tile has one number, its change from the previous range of time, and smaller numbers of the same subject.
+A tile has one number, its change from the previous range of time, and smaller numbers about the same subject.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ def make_statuses(reading: DashboardNumbers, status: ServerStatus) -> list[PartS
 
 
 def _price_status(reading: DashboardNumbers) -> list[PartStatus]:
-    """Returns an alert for the dashboard, in a list, if some of its calls lack a price; otherwise an empty list.
+    """Returns a list with an alert for the dashboard if some of its calls lack a price, or else an empty list.
 
     The alert names the models without a price that have the most calls.
     """

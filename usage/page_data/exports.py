@@ -1,4 +1,4 @@
-"""Exports calls and groups of errors as JSON, or as CSV with nothing that a spreadsheet would take for a formula.
+"""Exports calls and groups of errors as JSON, or as CSV without texts that a spreadsheet would take for a formula.
 
 An export is made and sent batch by batch, so it is never in memory as a whole, and the client gets the first batch
 before the last one is read.

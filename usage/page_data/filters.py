@@ -1,4 +1,4 @@
-"""The filters of the list of calls: read from a page's address, written into one, and translated to SQL conditions.
+"""The filters of the list of calls: read from a page's URL, written into a URL, and translated to SQL conditions.
 
 Over 300 lines, since a filter is read, written and translated in one place.
 """
@@ -36,11 +36,11 @@ FAILURES = frozenset(Outcome.values) - {Outcome.SUCCESS}
 
 @dataclass(frozen=True)
 class Filters:
-    """The criteria by which the list of requests selects calls. An empty text, or None, means: no such criterion.
+    """The criteria by which the list of requests selects calls. An empty text, or None, means "no such criterion".
 
     `faults` has a sentence, for the reader of the page, about each filter that could not be read and is not applied. If
     `with_messages` is true, the text `q` is also searched for in the messages of errors, which may quote prompts. Only
-    then is there a `text`.
+    then can there be a `text`, the words to search for in prompts and answers.
     """
 
     q: str = ""  # a whole id, or a part of a name, of an error's code or of its message
@@ -113,7 +113,7 @@ def read_filters(query: Mapping[str, str], now: datetime, *, with_messages: bool
 
 
 class _Address:
-    """Reader of the query parameters of a page's address. `faults` says which of them are wrong, and why."""
+    """Reader of the query parameters in a page's URL. `faults` says which of them are wrong, and why."""
 
     def __init__(self, query: Mapping[str, str]) -> None:
         self._query = query
@@ -126,7 +126,8 @@ class _Address:
     def read_words(self, *, is_allowed: bool) -> str:
         """Returns the words to search for in prompts and answers, from the query parameter `text`.
 
-        If the person may not see those (`is_allowed`), or the words are too long, adds a sentence to `faults`.
+        If the person may not see prompts and answers (`is_allowed`), or the words are too long, adds a sentence to
+        `faults`.
         """
         text = self._query.get("text", "").replace("\0", NUL_IN_BODIES).strip()
         if text and not is_allowed:
@@ -217,7 +218,7 @@ def _yes_or_no(text: str) -> str:
 def read_choices(dimensions: Iterable[Dimension]) -> dict[str, list[str] | None]:
     """Returns the names of keys, models and routes that a filter offers, by dimension; None where there are too many.
 
-    Of more than `MAX_CHOICES` names, a page suggests some while one is being typed (`find_names`).
+    If there are more than `MAX_CHOICES` names, a page suggests some while people type (`find_names`).
     """
     found = {dimension: list(_names(dimension)[: MAX_CHOICES + 1]) for dimension in dimensions}
     return {dimension: names if len(names) <= MAX_CHOICES else None for dimension, names in found.items()}

@@ -10,7 +10,7 @@ THIN = "\N{NARROW NO-BREAK SPACE}"
 
 
 def count(value: float | None) -> str:
-    """Returns a number as text: 12,345 in full, and from a million on as 1.23 M, for example. None becomes a dash."""
+    """Returns a number as text: 12,345 in full, but from a million on shortened to 1.23 M. None becomes a dash."""
     if value is None:
         return UNKNOWN
     for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
@@ -20,7 +20,7 @@ def count(value: float | None) -> str:
 
 
 def others(number: int) -> str:
-    """Returns the name of a row or line for `number` groups together: "3 others"."""
+    """Returns the name of a row or line that combines `number` groups: "3 others"."""
     return f"{count(number)} other{'' if number == 1 else 's'}"
 
 
@@ -125,7 +125,7 @@ def size(number: float | None) -> str:
 
 
 def change(value: float, before: float) -> str:
-    """Returns the change from `before` to `value` as text: "+20 %", or the factor from 11 on.
+    """Returns the change from `before` to `value` as text: "+20 %", or a factor if that is 11 or more.
 
     The text is empty if `before` is 0.
     """

@@ -1,4 +1,4 @@
-"""The newest calls, and the counters over all calls that the log pages show, as the original Node proxy did."""
+"""Reads the content of the log pages: the newest calls, and counters of all calls, as in the original Node proxy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HOUR = timedelta(hours=1)
 
 
 def read_counters() -> dict[str, float | None]:
-    """Reads the counters of the log pages, which are of all calls ever, from sums by day; returns them by name.
+    """Reads the counters of the log pages, which include all calls ever, from sums by day; returns them by name.
 
     * The number of calls, and of errors.
     * The total, the average and the longest duration, in milliseconds. None if there are no calls.

@@ -1,7 +1,7 @@
-"""Writes a call as a command for a shell and as a Python program, for somebody who wants to make it again.
+"""Writes a shell command and a Python program that repeat a logged call, for people who want to make it again.
 
-The text that the caller sent is made harmless: whoever copies the command runs nothing but that command, and sends none
-of their own files. The command does not contain the key, which comes from the environment.
+The text that the caller sent is made harmless: whoever runs the copied command runs nothing else, and sends none of
+their own files. The command takes the key from the environment, and does not contain it.
 """
 
 from __future__ import annotations

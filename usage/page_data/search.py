@@ -1,6 +1,6 @@
-"""The search for calls among millions, in a time that does not grow with their number.
+"""Searches for calls among millions, in a time that does not grow with their number.
 
-Calls are scanned newest first, by their id (a UUIDv7: the order of ids is the order of time), along the index of the
+Calls are scanned newest first, by their id (a UUIDv7: the order of ids is the order of time), through the index of the
 condition that the fewest calls fulfil. They are read slice by slice, and the other conditions are checked for each
 slice. A scan ends when a page is full, when there are no more calls, or when its time is up. Then the page says how far
 back the scan has come, and the next page goes on from there. Calls are never counted, and never skipped with OFFSET.
@@ -43,9 +43,9 @@ ID_COLUMNS = ("incoming_request_id", "upstream_request_id", "response_id")
 class Page:
     """One page of search results: calls, newest first.
 
-    If `before` is set, there may be older calls, and the next page has those with a lower request id than `before`.
-    This page then ended because it is full (`is_full`), or because the time was up. In the second case `searched_to` is
-    the time back to which calls have been searched.
+    If `before` is set, there may be older calls, and the next page begins below this request id. This page then ended
+    because it is full (`is_full`), or because the time was up. If the time was up, `searched_to` says back to which
+    time calls have been searched.
     """
 
     calls: list[Request]
@@ -61,8 +61,8 @@ def find(
     """Searches for the newest calls that match the filters, and returns one page of them.
 
     With `before`, a request id, only older calls are searched. If the searched text `q` is an id, the first page has
-    just its calls, whatever the other filters say. After `max_seconds`, by default `PAGE_SECONDS` or, for words in
-    prompts and answers, `WORDS_SECONDS`, the search ends, and the page says how far back it has come.
+    only the calls with this id, whatever the other filters say. After `max_seconds`, by default `PAGE_SECONDS` or, for
+    words in prompts and answers, `WORDS_SECONDS`, the search ends, and the page says how far back it has come.
     """
     if filters.q and before is None and (calls := find_by_id(filters.q)):
         return Page(calls)
@@ -76,7 +76,7 @@ def find(
 def find_all(filters: Filters, batch: int = 1000) -> Iterator[list[Request]]:
     """Yields all calls that match the filters, newest first, in batches for exports. A batch may be empty.
 
-    The first batch is a small one, so that the first bytes of an export are soon there.
+    The first batch is small, so that the first bytes of an export are sent soon.
 
     Raises:
         django.db.OperationalError: the queries for one batch take longer than a page may.
@@ -176,7 +176,7 @@ def _page(walk: Walk, wanted: int) -> Page:
 
 
 def _page_with_words(filters: Filters, walk: Walk, wanted: int, max_seconds: float) -> Page:
-    """Returns a page of at most `wanted` of a walk's calls: the newest with the searched words in prompt or answer."""
+    """Returns a page of at most `wanted` calls of a walk: the newest with the searched words in prompt or answer."""
     search = WordSearch(filters.text, walk)
     search.go_on(wanted + 1, time.monotonic() + max_seconds)
     found = list(search.found)

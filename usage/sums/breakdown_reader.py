@@ -1,7 +1,8 @@
-"""Reads the sums of calls by model, route and outcome, of one key, of each key or of all keys, for any range of hours.
+"""Reads sums of calls by model, route and outcome, for one key, each key or all keys, and for any range of hours.
 
-They are read from `UsageBreakdown` by whole months and days, and from `UsageHour` by hours at the ends of a range. In
-months for which the sums of `UsageBreakdown` lack calls, all hours are read: older versions write no breakdowns.
+Whole months and days are read from `UsageBreakdown`, and the hours at the ends of a range from `UsageHour`. Older
+versions write no breakdowns. So if the sums of `UsageBreakdown` for a month lack calls, all hours of the month are
+read.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ Piece = tuple[Span, datetime, datetime]  # the span of its rows, its start and i
 class Rows(NamedTuple):
     """A part of an SQL query: the rows of sums that add up to the calls of a range of time.
 
-    `sql` is a query with the columns `start`, `key_name`, `model`, `route`, `outcome` and those asked for. `values` are
-    its parameters. Each row has the sums of one hour, day or month.
+    `sql` is a query with the columns `start`, `key_name`, `model`, `route`, `outcome` and the requested ones. `values`
+    are its parameters. Each row has the sums of one hour, day or month.
     """
 
     sql: str
@@ -70,8 +71,8 @@ def rows_of_range(
     """Returns the SQL query for the rows of sums of the calls that began from `start` until `end`.
 
     The range is extended to whole hours. `columns` are the wanted columns of `UsageHour`, such as `cost`. `only` maps
-    further columns, such as `key_name`, to the value that the rows must have. `coarsest` is the longest span of a row:
-    an hour, a day or a month. If `by_key` is false, and `only` names no key, the column `key_name` has no meaning.
+    columns, such as `key_name`, to the value that the rows must have. `coarsest` is the longest span of a row: an hour,
+    a day or a month. If `by_key` is false and `only` has no key, the column `key_name` has no meaning.
     """
     columns = [KEY, "model", "route", "outcome", *columns]
     of_breakdowns = {name: OF_BREAKDOWNS.get(name, name) for name in (*columns, *only)}
@@ -96,7 +97,7 @@ def rows_of_range(
 
 
 def _pieces(start: datetime, end: datetime, coarsest: Span) -> Iterator[Piece]:
-    """Divides a range of whole hours into pieces for which there are rows: of months, of days and of hours."""
+    """Divides a range of whole hours into pieces for which there are rows of sums: months, days and hours."""
     if coarsest == Span.HOUR or ceiling(start, Span.DAY) >= floor(end, Span.DAY):
         yield Span.HOUR, start, end
         return
@@ -110,7 +111,7 @@ def _pieces(start: datetime, end: datetime, coarsest: Span) -> Iterator[Piece]:
 
 
 def _pieces_of_one_month(start: datetime, end: datetime, whole: Iterable[datetime]) -> Iterator[Piece]:
-    """Divides a range of whole hours into the given whole months, days and hours; no piece is of two months."""
+    """Divides a range of whole hours into the given whole months, days and hours; no piece is in two months."""
     for span, first, last in pieces_of_range(start, end, end, whole):
         at = first
         while at < last:
@@ -120,7 +121,7 @@ def _pieces_of_one_month(start: datetime, end: datetime, whole: Iterable[datetim
 
 
 def _with_breakdowns(pieces: Iterable[Piece]) -> set[datetime]:
-    """Returns the beginnings of those pieces of days or months whose breakdowns lack no call."""
+    """Returns the beginnings of those pieces (of days or months) whose breakdowns are complete."""
     asked = [piece for piece in pieces if piece[0] != Span.HOUR]
     if not asked:
         return set()

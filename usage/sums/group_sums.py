@@ -22,7 +22,7 @@ NO_ID = UUID(int=0)
 class Sums:
     """The sums of one group of calls: the number of calls and errors, tokens, dollars, times, maxima and histograms.
 
-    `histograms` maps a column's name to the number of calls by bucket. Maxima do not fall when a row is subtracted.
+    `histograms` maps a column's name to the number of calls by bucket. Maxima stay when a row is subtracted.
     """
 
     calls: int = 0
@@ -71,8 +71,8 @@ class Sums:
 class Failures:
     """The count of failed calls with the same kind of error, with the first and last time, and a sample call.
 
-    When a new row of a call replaces an older one, the older one is subtracted. That lowers only the number: the times
-    and the sample stay, since those of the other calls are unknown here.
+    When a new row of a call replaces an older one, the older one is subtracted. That lowers only the number. The times
+    and the sample stay, since those of the other calls are not known here.
     """
 
     calls: int = 0

@@ -1,11 +1,11 @@
-"""Owns the latency histogram: log-spaced buckets, so that a percentile is within 5 % of the truth.
+"""The latency histogram, whose buckets are spaced logarithmically, so that a percentile is within 5 % of the truth.
 
 Bucket 0 ends at 0.01 ms, each further bucket ends at 1.1 times the end of the one before, and the last (from some 15
 minutes on) has no end. Percentiles in the first and in the last bucket are not that precise. A histogram is a list of
 the number of calls in each bucket, without the zeros after the last bucket that has calls.
 
-A packed histogram is also without the zeros before the first bucket that has calls: its first item is the number of
-these zeros, which are most of a histogram. It is empty if there are no calls.
+A packed histogram also omits the zeros before the first bucket that has calls, which are most of a histogram; its first
+item is the number of these zeros. It is empty if there are no calls.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def bucket(milliseconds: float) -> int:
 
 
 def pack(counts: Mapping[int, int]) -> list[int]:
-    """Packs a histogram: `counts` maps numbers of buckets to numbers of calls."""
+    """Packs a histogram into the short form; `counts` maps numbers of buckets to numbers of calls."""
     numbers = [number for number, count in counts.items() if count]
     if not numbers:
         return []
@@ -54,7 +54,7 @@ def added(one: Sequence[int], other: Sequence[int]) -> list[int]:
 def percentile(histogram: Sequence[int], share: float) -> float | None:
     """Returns a percentile of the latencies in a histogram, in milliseconds; None if the histogram has no calls.
 
-    `share` is the percentile from 0 to 1. The result is off by at most 4.9 %, but in the first and the last bucket.
+    `share` is the percentile from 0 to 1. The result is off by at most 4.9 %, except in the first and the last bucket.
     """
     # The result is the geometric middle of a bucket, so it is off by at most the factor sqrt(1.1).
     wanted = math.ceil(sum(histogram) * share) or 1

@@ -1,7 +1,7 @@
-"""Owns the knowledge of which calls have been pruned: their rows are deleted, and only sums still count them.
+"""Knows which calls have been pruned: their rows are deleted because of their age, and only sums still count them.
 
-`usage.upkeep.retention` deletes rows and leaves marks in `LedgerState`. Code that compares sums with rows, or delivers
-old calls again, asks here since when the rows are complete.
+`usage.upkeep.retention` deletes rows, and stores in `LedgerState` up to when. Code that compares sums with rows, or
+delivers old calls again, asks here since when the rows are complete.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def histograms_since() -> datetime | None:
 
 
 def latest(*times: datetime | None) -> datetime | None:
-    """Returns the latest of some times; None stands for the beginning of time."""
+    """Returns the latest of several times, each of which may be None; None if all of them are."""
     return max(filter(None, times), default=None)
 
 
@@ -77,7 +77,7 @@ def pruned_ids_end() -> UUID | None:
 
 
 def _stored_state() -> LedgerState:
-    """Returns the stored state of the ledger, or an empty one; does not create the row, as `LedgerState.load` does."""
+    """Returns the stored state of the ledger, or an empty one; unlike `LedgerState.load`, does not create the row."""
     # Pages ask in a snapshot (`usage.database.snapshot`), in which nothing can be written.
     return LedgerState.objects.filter(pk=1).first() or LedgerState()
 

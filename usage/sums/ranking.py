@@ -1,7 +1,8 @@
 """Ranks the sums of keys, of models or of routes by their cost, for tables that have no room for all of them.
 
-A model that has answered under several names is one line: `gpt-4o-mini-2024-07-18` is named so once it has answered,
-but by its undated name in a call that failed before. The line of such a model has the undated name.
+A model with several names is one line. A call that the model has answered has a name with a date, such as
+`gpt-4o-mini-2024-07-18`, but a call that failed before has the name without the date. The line has the name without the
+date.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from usage.sums.totals_reader import Totals
 class RankedGroup:
     """The sums of the calls on one line of a table: of a key, of a route, or of all names of one model.
 
-    `members` are the names under which the tables of sums count these calls; usually the name of the line alone.
+    `members` are the names under which the tables of sums count these calls; usually only the name of the line.
     """
 
     name: str
@@ -50,7 +51,7 @@ def add_durations(groups: Iterable[RankedGroup], histograms: Mapping[str, Sequen
 
 
 def all_others(groups: Iterable[RankedGroup], shown: Iterable[RankedGroup], total: Totals) -> Totals:
-    """Returns the sums of `groups`: all groups of calls that are not `shown`. `total` has the sums of both."""
+    """Returns the sums of `groups`, which are the groups that are not `shown`. `total` has the sums of both."""
     totals = Totals()
     for group in groups:
         totals.merge(group.totals)

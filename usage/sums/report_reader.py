@@ -1,7 +1,7 @@
 """Reads the numbers of `GET /usage`: the sums of calls in a range of time, in groups that the caller chooses.
 
-They are read from sums of months, days and hours, so a range begins and ends at whole hours. They are of one key, or of
-all.
+The numbers are read from sums of months, days and hours, so a range begins and ends at whole hours. They are those of
+one key or of all keys.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ def read_report(
     key: str | None = None,
     only: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Returns the answer to `GET /usage`: the sums of the calls in a range of time, in all and by group.
+    """Returns the answer to `GET /usage`: the sums of the calls in a range of time, in total and by group.
 
-    * `groups` are names such as `key` and `day`: then each group has the calls of one key on one day. Groups are sorted
-      by these names; at most `MOST_GROUPS` are returned, and none without calls or usage.
-    * `key` and `only` restrict the calls: to one key, and to values by the name of a group.
+    * `groups` are names such as `key` and `day`; with these two, each group has the calls of one key on one day. Groups
+      are sorted by these names; at most `MOST_GROUPS` are returned, and none without calls or usage.
+    * `key` restricts the calls to one key, and `only` to certain values, by the name of a group.
 
     The range is extended to whole hours.
     """
@@ -77,7 +77,7 @@ def _added_up(rows: list[dict[str, Any]]) -> dict[str, object]:
 
 
 def _read(rows: Rows, groups: Sequence[str]) -> list[dict[str, Any]]:
-    """Adds the rows of sums up by `groups`, in their order, in the database; without `groups`, to a single row."""
+    """Adds up the rows of sums by `groups` in the database, ordered by the groups; without `groups`, to one row."""
     query = f"SELECT {', '.join((*(GROUPS[name] for name in groups), *SUM_SQL.values()))} FROM ({rows.sql}) AS sums"
     if groups:
         numbers = ", ".join(str(number) for number in range(1, len(groups) + 1))

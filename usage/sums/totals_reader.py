@@ -1,6 +1,6 @@
 """Reads any range of time from the table `UsageTotal`, in few rows, however many calls there were.
 
-A range is divided into whole months, whole days at its ends, whole hours at the ends of those, and so on to minutes.
+A range is divided into whole months, then into whole days at its ends, whole hours at the ends of those, and minutes.
 Totals of minutes are deleted after some days; the start and the end of an older range are rounded down to the hour.
 """
 
@@ -71,7 +71,7 @@ class Totals:
                 self.add_histogram(name, counts)
 
     def merge(self, other: Totals) -> None:
-        """Adds the sums of other calls to these sums, their histograms as well."""
+        """Adds the sums of other calls to these sums, including their histograms."""
         self.add(vars(other))
         for name, counts in other.histograms.items():
             self.add_histogram(name, counts)
@@ -119,7 +119,7 @@ def read_by_value(
     """Reads the sums of the calls that began from `start` until `end`, in groups by key, model, route or outcome.
 
     Returns for each of the `dimensions` a map from values to sums without histograms, those with most calls first.
-    Values with neither calls nor tokens nor cost are left out.
+    Values without calls, tokens and cost are left out.
     """
     found: dict[str, dict[str, Totals]] = {dimension: {} for dimension in dimensions}
     rows = UsageTotal.objects.filter(_within(start, end, now), dimension__in=list(found))
@@ -165,8 +165,8 @@ class Series:
     """The data of a dashboard's charts over one range of time, which is divided into bins; one list item for each bin.
 
     `bins` are the times at which the bins begin. `everything` has, for each bin, the sums of all calls; None if there
-    were none. `by_value` has, for each bin, one number for the calls of one model, or of another value of a dimension.
-    This is the sum of the column that `read_series` was asked for, such as their cost; 0 if there were none.
+    were none. `by_value` has, for each bin, one number for the calls of one model, or of another value of a dimension:
+    the sum of a column such as their cost, which `read_series` was given; 0 if there were no calls.
     """
 
     bins: list[datetime]
@@ -214,11 +214,11 @@ def bins_of(start: datetime, end: datetime, step: timedelta) -> list[datetime]:
 
 
 def complete_months(start: datetime, end: datetime, *, partly: bool = False) -> list[datetime]:
-    """Returns the beginnings of the months in a range of time whose sums of months lack no call.
+    """Returns the beginnings of those months in a range of time whose sums of months are complete.
 
-    The months are wholly within the range or, with `partly`, begin before its end and end after its start. Older
-    versions do not write these sums, and `ledger sum` completes them. A month is complete if its sums of months are the
-    sums of its days, which all versions write: any call that an older version has added is in the latter only.
+    The months are wholly within the range or, with `partly`, at least partly within it. Older versions do not write
+    sums of months, and `ledger sum` completes them. All versions write sums of days. So a month is complete if its sums
+    equal those of its days; a call that an older version has added is only in the sums of days.
     """
     first, last = (floor if partly else ceiling)(start, Span.MONTH), (ceiling if partly else floor)(end, Span.MONTH)
     if first >= last:
@@ -273,7 +273,7 @@ def next_month(moment: datetime) -> datetime:
 
 
 def starts_of(span: Span, first: datetime, last: datetime) -> Iterator[datetime]:
-    """Yields the beginnings of the months, days, hours or minutes from `first` until before `last`."""
+    """Yields the beginnings of the months, days, hours or minutes from `first` until just before `last`."""
     while first < last:
         yield first
         first = next_month(first) if span == Span.MONTH else first + LENGTHS[span]

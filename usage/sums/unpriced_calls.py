@@ -1,4 +1,4 @@
-"""Owns which calls need a price: by model and service tier, each with a price that the model's family suggests."""
+"""Finds which calls need a price, by model and service tier, and proposes the price of the model's family."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LACKING_COLUMNS = ("request_model", "response_model", "route", "service_tier", "
 
 @dataclass(frozen=True)
 class NeededPrice:
-    """A price that is missing: the model and service tier whose calls have no price, and a proposal for a custom price.
+    """A missing price: the model and service tier whose calls have no price, and a proposal for a custom price.
 
     `family` is the listed model whose price is proposed; empty if no related model has a price. `proposed` maps the
     fields of a custom price (`usage.models.ModelPrice`) to dollars. `calls` is the number of calls without a price,
@@ -62,8 +62,9 @@ class NeededPrice:
 def read_needed_prices(time_range: TimeRange) -> list[NeededPrice]:
     """Returns the models and service tiers that need a price for calls in a range of time, most calls first.
 
-    Puts a newly downloaded price list into use first. At most `MOST_GROUPS` models and tiers of calls are read, and
-    `MOST_READ` calls with tools. A call whose tool has run another model without a price counts for the tool's model.
+    First puts a newly downloaded price list into use. At most `MOST_GROUPS` models and tiers of calls are read, and
+    `MOST_READ` calls with tools. If a call's tool has run another model without a price, the call counts for the tool's
+    model.
     """
     genai_price_list.refresh()  # a process that prices no calls does not do it by itself
     # At most `MOST_GROUPS` models and tiers of calls are read, and `MOST_READ` calls with tools.
@@ -89,7 +90,7 @@ def read_needed_prices(time_range: TimeRange) -> list[NeededPrice]:
 
 
 def _needed_by_tools(calls: Any) -> Iterator[tuple[CallRecord, tuple[str, str]]]:
-    """Yields the calls whose hosted tool has run a model without a price, of the first `MOST_READ` calls with tools.
+    """Yields calls whose hosted tool has run a model without a price; reads only `MOST_READ` calls with tools.
 
     Each item has the call's row, and the name and service tier of the tool's model.
     """
@@ -103,10 +104,10 @@ def _needed_by_tools(calls: Any) -> Iterator[tuple[CallRecord, tuple[str, str]]]
 
 
 def propose_custom_price(model: str, tier: str, at: datetime) -> tuple[str, dict[str, Decimal]]:
-    """Returns a model of the same family as `model` that has a price, and this price, to be proposed for `model`.
+    """Finds a model of the same family as `model` that has a price; returns its name, and the price as a proposal.
 
-    The price is that in the service tier `tier`, or else in the default tier: dollars by the names of the fields of
-    `ModelPrice`. It is a listed or assumed one, never an administrator's. Both results are empty if no model of the
+    The price is that in the service tier `tier`, or else in the default tier, as dollars by the names of the fields of
+    `ModelPrice`. It is a listed or assumed price, never an administrator's. Both results are empty if no model of the
     family has a price.
     """
     for name in _family(model.lower()):
@@ -117,7 +118,7 @@ def propose_custom_price(model: str, tier: str, at: datetime) -> tuple[str, dict
 
 
 def _family(model: str) -> Iterator[str]:
-    """Yields shorter names under which a price list may have a model's family: `a-b` and `a` for `a-b-c`.
+    """Yields shorter names that a model's family may have in a price list: `a-b` and `a` for `a-b-c`.
 
     A vendor's name is left out: for `vendor/a-b`, the names are `a-b` and `a`.
     """

@@ -32,7 +32,8 @@ register.filter("size", formatting.size)
 def visible(value: object, length: int = 0) -> str:
     """Returns a text from a caller or from upstream for a page, with its invisible characters replaced by codes.
 
-    The text is cut at `length` characters, unless that is 0. HTML is not escaped here, because the template does that.
+    The text is cut at `length` characters, unless `length` is 0. HTML is not escaped here, because the template does
+    that.
     """
     return escape_invisible(str(value), length)
 
@@ -45,7 +46,7 @@ def lines_visible(text: str) -> str:
 
 @register.filter
 def markdown(text: str) -> str:
-    """Returns a text in Markdown as HTML that is harmless (`safe_markdown`)."""
+    """Converts a text in Markdown to harmless HTML (`safe_markdown`)."""
     return mark_safe(markdown_html(text))  # noqa: S308  (its HTML is made of checked tokens, text is escaped)
 
 
@@ -90,7 +91,7 @@ def moment(value: datetime | None, shown: str = "second") -> str:
 
 @register.filter
 def attribute(value: object, name: str) -> object:
-    """Returns the attribute `name` of an object, for templates with the name in a variable."""
+    """Returns the attribute `name` of an object, for templates that have the name in a variable."""
     return getattr(value, name)
 
 

@@ -1,6 +1,6 @@
-"""Compares the sums of hours and days with the rows of calls: which groups do not agree.
+"""Compares the sums of hours and days with the rows of calls, and finds the groups that differ.
 
-`usage.upkeep.verify` names them, and `usage.upkeep.rebuild_totals` computes them again.
+`usage.upkeep.verify` reports these groups, and `usage.upkeep.rebuild_totals` computes them again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ADDS_IN_MEMORY = "SET LOCAL work_mem = '64MB'; SET LOCAL enable_sort = off"
 
 @contextmanager
 def adding_cursor() -> Iterator[CursorWrapper]:
-    """Yields a cursor, in a transaction, for a query that adds up many rows by groups."""
+    """Context manager that yields a cursor, in a transaction, for a query that adds up many rows by groups."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(ADDS_IN_MEMORY)
         yield cursor
@@ -47,9 +47,9 @@ def adding_cursor() -> Iterator[CursorWrapper]:
 
 @contextmanager
 def without_writers() -> Iterator[CursorWrapper]:
-    """Runs the `with` block in a transaction for whose end the writers of calls' rows wait; yields a cursor.
+    """Context manager that runs its block in a transaction, for whose end writers of calls' rows wait; yields a cursor.
 
-    They add to the table of hours in the transaction that inserts the rows, so all rows and sums that are read in the
+    Writers insert rows and add to the table of hours in one transaction, so all rows and sums that are read in the
     block agree.
     """
     with transaction.atomic(), connection.cursor() as cursor:
@@ -71,7 +71,7 @@ def differing_groups(
 
     * `sums` are the compared columns. `keys` are the columns that name a group; `groups` computes them from a row.
     * `wanted` is the SQL of the values to return for a group: `a` has the sums of its rows, `b` the sums in the table.
-    * Only groups from `since` on are compared: older rows may have been deleted.
+    * Only groups from `since` on are compared, since older rows may have been deleted.
     * `summed` is the SQL condition for the rows that have sums in the table.
     """
     counters = ", ".join(f"COALESCE(sum({summed_value(name)}), 0) AS {name}" for name in sums)
@@ -103,7 +103,7 @@ def first_row(since: datetime | None) -> UUID:
 
 
 def summed_value(name: str) -> str:
-    """Returns the SQL expression for what a call's row adds to the sum `name`; it is null if the row adds nothing."""
+    """Returns the SQL expression for the number that a call's row adds to the sum `name`; null if it adds nothing."""
     if kind := COST_PARTS.get(name):
         return f"CASE WHEN cost_kind = '{kind}' THEN cost END"
     return name if name in POLL_SUMS else f"CASE WHEN {IS_CALL} THEN {name} END"

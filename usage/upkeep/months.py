@@ -1,6 +1,6 @@
 """Makes the monthly partitions of the tables of calls and of their bodies, before their months begin.
 
-Without the partition of a month no call is lost: its row goes to the default partition, and moves when there is one.
+If a month has no partition, no call is lost: its row goes to the default partition, and moves when there is one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def month_of(moment: datetime) -> datetime:
 def make_months(now: datetime | None = None) -> list[str]:
     """Makes the missing partitions of this month and the next one in both tables; returns their names.
 
-    Bodies that are stored from now on are compressed by lz4, if the database can. `now` is the database's time by
+    Bodies stored from now on are compressed by lz4, if the database supports it. `now` is the database's time by
     default.
 
     Raises:
@@ -58,5 +58,5 @@ def month_partition(table: str, start: datetime) -> Partition:
 
 
 def tables_with_strays() -> list[str]:
-    """Returns the tables whose default partition has rows: of a wrong clock, or of a month without a partition."""
+    """Returns the tables whose default partition has rows, because of a wrong clock or a month without a partition."""
     return [table for table in TABLES if has_rows(f"{table}_default")]

@@ -1,4 +1,4 @@
-"""The base class of the shipper's threads that do some work again and again: prune, update prices, look for faults."""
+"""The base class of the shipper's threads that repeat some work: delete old data, update prices, look for faults."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from django.db import Error, connections
 class PeriodicThread(ABC):
     """A daemon thread that calls `work` after `first_seconds`, and then every `every_seconds`, until it is stopped.
 
-    No error ends it. One of the database is dropped, because the shipper's main thread meets the same outage and
-    reports it; any other is logged with the words `failure`. The database's connections are closed after each time.
+    No error ends the thread. An error of the database is dropped, because the shipper's main thread meets the same
+    outage and reports it; any other error is logged with the words `failure`. The database's connections are closed
+    after each call of `work`.
     """
 
     name: str
@@ -34,7 +35,7 @@ class PeriodicThread(ABC):
         self._thread.start()
 
     def stop(self) -> None:
-        """Stops the thread, and waits for its end for `stop_seconds` at most: if it hangs, it is left behind."""
+        """Stops the thread, and waits at most `stop_seconds` for its end; if it hangs, it is left running."""
         self.stopping.set()
         if self.is_running:
             self._thread.join(self.stop_seconds)
@@ -44,7 +45,7 @@ class PeriodicThread(ABC):
         """Does the work once. Long work should end early once `stopping` is set."""
 
     def finish(self) -> None:  # noqa: B027  (most threads have nothing left to do)
-        """Does what is left to do when the thread has been stopped; nothing by default."""
+        """Does the last work after the thread was stopped; does nothing by default."""
 
     def _run(self) -> None:
         pause = self.first_seconds
@@ -54,7 +55,7 @@ class PeriodicThread(ABC):
         self.finish()
 
     def work_once(self) -> None:
-        """Calls `work`, and handles its errors as said above."""
+        """Calls `work`; drops errors of the database, and logs other errors."""
         try:
             try:
                 self.work()

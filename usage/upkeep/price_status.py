@@ -1,4 +1,4 @@
-"""How old the price lists are, and which models of recent calls they lack."""
+"""Finds the age of the price lists, and the models of recent calls that they lack."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ LEAST_LIKENESS = 0.75  # of two names, from 0 to 1: gpt-6.3-sol and gpt-6.2-sol 
 class PriceLists:
     """The age of the prices in use: of the price list of genai-prices, and of the corrections to it.
 
-    `newest_price` is the day on which the newest of OpenAI's prices in the list begins, `corrections_read` the newest
-    day on which somebody has read a correction in its source. `fetched_at` is the time at which the list was
-    downloaded; None if it is the list that comes with the package.
+    `newest_price` is the day from which the newest of OpenAI's prices in the list is valid. `corrections_read` is the
+    newest day on which a correction was read in its source. `fetched_at` is the time at which the list was downloaded;
+    None if it is the list that comes with the package.
     """
 
     source: str
@@ -42,7 +42,7 @@ class PriceLists:
 class LackingPrice:
     """A model and tier of recent calls for which no price is known, or only an assumed one (`is_provisional`).
 
-    `proposal` is the price, in that tier, of the listed model whose name is most alike; None if there is none.
+    `proposal` is the price, in that tier, of the listed model with the most similar name; None if there is none.
     """
 
     model: str
@@ -68,7 +68,7 @@ def price_lists() -> PriceLists:
 def lacking_prices(now: datetime | None = None) -> list[LackingPrice]:
     """Returns the models and tiers of the last 30 days whose price is missing, then those whose price is assumed.
 
-    Each of the two begins with the most calls.
+    Both parts are sorted by the number of calls, the most first.
     """
     now = now or datetime.now(UTC)
     recent = Request.objects.filter(request_id__gt=first_id(now - RECENT))

@@ -1,15 +1,15 @@
-"""Downloads a newer list of prices from genai-prices, and takes it into use for all processes of this host.
+"""Downloads a newer list of prices from genai-prices, and puts it into use for all processes of this host.
 
-A list is refused, and the one in use stays, if
+A list is refused, and the present list stays in use, if
 
-* it cannot be parsed, or is older than the one in use: its newest price is of an earlier day;
-* a model of OpenAI's is missing that the installed package lists;
-* a price of such a model is more than `MOST_CHANGE` times the package's, or less than that part of it, or any price is
-  above `HIGHEST_RATE`.
+* it cannot be parsed, or is older than the present list: its newest price is of an earlier day;
+* a model of OpenAI that the installed package lists is missing;
+* a price of such a model differs by more than a factor of `MOST_CHANGE` from that in the package, or any price is above
+  `HIGHEST_RATE`.
 
-The package's list is what a new one is compared with, since it was checked with the release that brought it; otherwise
-prices could drift away in steps. Nothing of this runs on a call's path: a thread of the shipper's process downloads for
-all processes of its host (`usage.upkeep.price_update_thread`).
+A new list is compared with the package's list, which was checked for its release. If it were compared with the present
+list, prices could drift away in steps. No call waits for any of this: a thread of the shipper's process downloads the
+list for all processes of its host (`usage.upkeep.price_update_thread`).
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def download(url: str) -> list[dict[str, object]]:
 def faults(new: PriceList, *, accepts_changes: bool = False) -> list[str]:
     """Checks a downloaded price list; returns the reasons to refuse it, or an empty list.
 
-    With `accepts_changes`, missing models and very much changed prices are no reasons.
+    With `accepts_changes`, missing models and large changes of prices are no reasons.
     """
     found = []
     newest = max(bundled().newest_price, genai_price_list.in_use().newest_price)
@@ -189,8 +189,8 @@ def update_if_due() -> bool:
 def _attempt(path: Path) -> Iterator[bool]:
     """Context manager that yields whether this process must update the price list now; if so, notes the attempt.
 
-    Yields False while another process has locked the file `path`, and for `EVERY_SECONDS` after the last attempt, whose
-    time is that of the file.
+    Yields False while another process has locked the file `path`, and for `EVERY_SECONDS` after the last attempt. The
+    file's modification time is the time of the last attempt.
     """
     with path.open("ab") as stream:
         try:

@@ -1,4 +1,4 @@
-"""Computes the cost of calls in the ledger again, and corrects their sums in the same transaction."""
+"""Computes the cost of calls in the ledger anew, and corrects their sums in the same transaction."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ BATCH_SIZE = 500
 
 
 def reprice(since: datetime, *, unpriced_only: bool) -> int:
-    """Computes the costs of calls since `since` again; corrects the calls' rows, all sums, and this process's metrics.
+    """Computes the costs of calls since `since` anew; corrects the calls' rows, all sums, and this process's metrics.
 
-    Left out are calls that are counted elsewhere or not finished, and calls that were not billed for another reason
-    than their route. With `unpriced_only`, only calls without a cost are computed. Returns how many costs, or kinds of
-    cost, have changed.
+    Left out are calls whose usage is counted in another row, unfinished calls, and calls that were not billed (unless
+    because of their route). With `unpriced_only`, only calls without a cost are computed. Returns how many costs, or
+    kinds of cost, have changed.
     """
     pricer = Pricer()
     last = first_id(since)
@@ -52,7 +52,7 @@ def reprice(since: datetime, *, unpriced_only: bool) -> int:
 
 
 def set_missing_kinds() -> int:
-    """Marks costs as estimated if they rest on estimated token counts and an older version has left them unmarked.
+    """Marks costs as estimated that come from estimated token counts and that an older version has left unmarked.
 
     Corrects the sums, too. Returns how many rows have changed.
     """
@@ -93,7 +93,7 @@ def _write(repriced: list[CallRecord]) -> tuple[list[SummedRow], list[SummedRow]
 
 
 def _is_changed(row: CallRecord, old: CallRecord) -> bool:
-    """Returns whether a row has another cost, or a cost of another kind, than before it was priced again."""
+    """Returns whether the cost of a row, or the kind of its cost, has changed by pricing it anew."""
     return _cost(row) != _cost(old) or row["cost_kind"] != old["cost_kind"]
 
 

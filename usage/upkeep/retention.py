@@ -1,12 +1,13 @@
-"""Deletes old rows and bodies, and reservations whose calls have no end. Sums stay for ever.
+"""Deletes old rows and bodies, and abandoned reservations. Sums stay for ever.
 
 A request id is a UUIDv7, so "older than" is a range of the primary key and needs no other index.
 
-* Rows of calls go with the partition of their month, when all of the month is past RETENTION_DAYS. That takes no time,
-  whatever their number, and gives the space back.
-* Bodies are private, and go day by day, in small batches. When all of a month's are due, their partition goes, too.
-* What is in no month's partition goes day by day as well: calls from before the table was partitioned, and those in the
-  default partition.
+* Rows of calls are deleted with the partition of their month, when the whole month is older than RETENTION_DAYS. That
+  takes no time, whatever their number, and frees the space.
+* Bodies are private, so they are deleted day by day, in small batches. When the whole month is due, their partition is
+  deleted, too.
+* Rows in no month's partition are deleted day by day as well: calls from before the table was partitioned, and those
+  in the default partition.
 
 A wrong clock must not delete the ledger:
 
@@ -14,7 +15,7 @@ A wrong clock must not delete the ledger:
 * If the database's own clock is wrong, one prune deletes the calls of one month at most, or of `PRUNED_AT_ONCE`,
   counted from where the last prune stopped. `ledger prune --yes` deletes more at once.
 * The stored time up to which rows were deleted is ignored if it lies in the future, because a wrong clock has left it.
-* Calls that were written with ids from long before the last prune stay, because a wrong clock has made these ids.
+* Calls with ids from long before the last prune stay, because a wrong clock has made these ids.
 """
 
 from __future__ import annotations
@@ -68,8 +69,8 @@ LOCK = 0x7072756E  # the number of an advisory lock, the same in all processes
 class Pruned(NamedTuple):
     """The result of one deletion of old data: the numbers of calls' rows, and of logged bodies, that were deleted.
 
-    `is_more_due` is true if there are more data of that age, which were left because of the limit for one deletion.
-    `are_estimates` is true if whole months were deleted whose rows were too many to count (`count_rows`).
+    `is_more_due` is true if more data are old enough, but were left because of the limit for one deletion.
+    `are_estimates` is true if whole months were deleted that had too many rows to count (`count_rows`).
     """
 
     rows: int
@@ -87,8 +88,8 @@ class Pruned(NamedTuple):
 class Deletion(NamedTuple):
     """A deletion of old rows from one table: of the calls that began from `since` until before `until`.
 
-    If `since` is None, the oldest call is the first. All rows of calls before `wanted` are old enough to be deleted;
-    `until` is earlier if one deletion may not delete all of them.
+    If `since` is None, the deletion begins with the oldest call. All rows of calls before `wanted` are old enough to be
+    deleted; `until` is earlier if one deletion may not delete all of them.
     """
 
     table: str
@@ -107,8 +108,8 @@ class Deletion(NamedTuple):
     def includes(self, partition: Partition) -> bool:
         """Returns whether a partition of the table is to be deleted as a whole.
 
-        True if the deletion reaches the partition's end, and either begins before that end or finds the partition
-        empty. The partition of all older calls must be empty, unless the deletion has no beginning (`since` is None).
+        True if the deletion reaches the partition's end, and either begins before this end or finds the partition
+        empty. The partition for all older calls must be empty, unless the deletion has no beginning (`since` is None).
         """
         if partition.end > self.until:
             return False
@@ -125,8 +126,8 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
 
     * The rows of a month's calls are deleted when all of them are old enough, with their bodies and with the rows of
       other tables that belong to them.
-    * Old totals of minutes and expired sessions are deleted, too, the histograms of old hours are emptied, and the sums
-      by label get fewer names.
+    * Old totals of minutes and expired sessions are deleted, too, the histograms of old hours are emptied, and the
+      number of names in the sums by label is limited.
     * At most a month, or a few days (`PRUNED_AT_ONCE`), are deleted, unless `all_at_once` is true.
     * The deletion ends early when `stopping` is set.
 
@@ -177,7 +178,7 @@ def prune(now: datetime | None = None, stopping: threading.Event | None = None, 
 
 
 def _fold(now: datetime) -> None:
-    """Gives the sums by label fewer names. An error of the database is logged, and not raised."""
+    """Limits the number of names in the sums by label. An error of the database is logged, and not raised."""
     # Apart from the deletion, and after it: that must not be done again, nor wait, because the sums are in use.
     try:
         fold_labels(now)
@@ -191,8 +192,8 @@ def _plan_deletion(
     """Decides which rows of `table` to delete now, and returns this as a `Deletion`.
 
     Calls from before `wanted` are old enough. With `all_at_once`, all of them are deleted. Otherwise the deletion
-    begins at `mark`, where the last one ended (None if there was none), and reaches to the end of that month in
-    `months`, or else `PRUNED_AT_ONCE` further.
+    begins at `mark`, where the last deletion ended (None if there was none), and goes to the end of that month, if it
+    is in `months`, or else `PRUNED_AT_ONCE` further.
     """
     if all_at_once:
         return Deletion(table, None, wanted, wanted)
@@ -211,7 +212,7 @@ def _delete(
 ) -> RowCount:
     """Deletes the rows that a `Deletion` describes: whole partitions, then batches; returns how many were deleted.
 
-    Of the batches, only rows that fulfil the SQL `condition` are deleted. `note` is called in the first transaction,
+    In the batches, only rows that fulfil the SQL `condition` are deleted. `note` is called in the first transaction,
     which deletes the partitions. No further batch is deleted once `stopping` is set.
     """
 
@@ -254,7 +255,7 @@ class DailyPruning(PeriodicThread):
     def work(self) -> None:
         """Makes missing partitions and deletes abandoned reservations; once a day, deletes old rows and bodies, too.
 
-        An error of the database with one of them is logged, and not raised; the others are done nevertheless.
+        If one of these fails because of the database, the error is logged, and the others are done nevertheless.
         """
         tasks: tuple[Callable[[], object], ...] = (drop_orphans, make_months, partial(prune_if_due, self.stopping))
         for task in tasks:
@@ -265,7 +266,7 @@ class DailyPruning(PeriodicThread):
 
 
 def prune_if_due(stopping: threading.Event | None = None) -> bool:
-    """Deletes old rows and bodies, once a day; returns whether this call has done so to the end.
+    """Deletes old rows and bodies, once a day; returns whether this call has completed the deletion.
 
     Nothing is deleted while another process does so, or if this machine's clock differs from the database's.
     """

@@ -1,4 +1,4 @@
-"""Verifies the ledger: rows are as they were written, sums agree with rows, and calls in the journal have rows."""
+"""Verifies the ledger: that rows are unchanged, sums agree with rows, and calls in the journal have rows."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def find_faults(
 
     * `since`, the beginning of a UTC day, leaves out rows and sums of earlier days.
     * `progress` is called with a few words before each check.
-    * With `parallel`, so many checks run at the same time; `progress` then names the check whose result is waited for.
+    * `parallel` is the number of checks that run at the same time; `progress` then names the check that is awaited.
 
     A check ends after 100 faults of a kind.
     """
@@ -111,7 +111,7 @@ def _checks(journal: Path, since: datetime | None) -> Iterator[tuple[str, Iterat
 def changed_rows(since: datetime | None) -> Iterator[str]:
     """Yields a line of text for each row of a call that was changed after it was written, as its digest shows.
 
-    At most 100 rows are named. Rows of calls from before `since`, but for the last minutes, are not checked.
+    At most 100 rows are named. Calls from before `since` are not checked, except those of the last minutes before it.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -154,7 +154,7 @@ def wrong_histograms(name: HistogramName, since: datetime | None) -> Iterator[st
 def wrong_failures(since: datetime | None) -> Iterator[str]:
     """Compares the counts of failed calls with the rows of calls; yields a line of text for each wrong count.
 
-    A count is that of one hour, day or month and of one kind of failure (`FAILURE_KEYS`). Only counts from `since` on
+    Each count is for one hour, day or month and for one kind of failure (`FAILURE_KEYS`). Only counts from `since` on
     are compared.
     """
     keys = ", ".join(FAILURE_KEYS)
@@ -182,13 +182,13 @@ def wrong_failures(since: datetime | None) -> Iterator[str]:
 
 
 def stray_reservations() -> Iterator[str]:
-    """Yields a line of text for each reservation that should be gone: its call's row has the cost already."""
+    """Yields a line of text for each reservation that should be gone, because its call's row has the cost already."""
     for request_id in find_strays():
         yield f"money is still held for call {request_id}, whose row is in the table"
 
 
 def missing_records(journal: Path) -> Iterator[str]:
-    """Checks that the journal is readable and its ended calls have rows; yields a line of text for each fault.
+    """Checks that the journal is readable, and that its ended calls have rows; yields a line of text for each fault.
 
     Of each kind of fault, at most `MOST_FAULTS` are listed. Waits `SHIPPING_SECONDS` at most for rows that a running
     server may still be writing.
@@ -218,7 +218,7 @@ def missing_records(journal: Path) -> Iterator[str]:
 def _first(faults: list[str], others: str) -> Iterator[str]:
     """Yields the first `MOST_FAULTS` faults of one kind, then one line with the number of further ones.
 
-    `others` are the words behind that number.
+    `others` are the words after that number.
     """
     yield from faults[:MOST_FAULTS]
     if len(faults) > MOST_FAULTS:

@@ -1,4 +1,4 @@
-"""The page *Usage*, for whoever has to account for money: `usage_page` has its views, `usage_links` leads to it.
+"""The page *Usage*, for people who account for money: `usage_page` has its views, `usage_links` the links to it.
 
-What the page shows is read by `usage.page_data.spending`. Imports the modules of `usage.admin_pages`.
+`usage.page_data.spending` reads the page's content. This folder may import the modules of `usage.admin_pages`.
 """

@@ -1,4 +1,4 @@
-"""Links from the dashboard to the page *Usage*: what this month has cost, by team, owner, end user, key and tag."""
+"""Links from the dashboard to the page *Usage*: the cost of this month, by team, owner, end user, key and tag."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_TAGS = 12  # names of tags that get a link; the page offers all
 
 
 def usage_links(now: datetime) -> list[tuple[str, str]]:
-    """Returns pairs of a label and an address of the page *Usage*, for the present month."""
+    """Returns pairs of a label and a URL of the page *Usage*, for the present month."""
     page = reverse("pages:usage_report")
     labels = {name: GROUP_LABELS[name].lower() for name in LINKED}
     labels |= {f"{TAG}{name}": name for name in read_tag_names(now.date())[:MAX_TAGS]}

@@ -1,4 +1,4 @@
-"""The page *Usage*: what calls cost, by any two of team, owner, tag, end user, key, model, route and day; its CSV."""
+"""The page *Usage*, and its CSV: the cost of calls by any two of team, owner, tag, end user, key, model, route, day."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def show(request: HttpRequest) -> HttpResponseBase:
 def export(request: HttpRequest) -> HttpResponseBase:
     """Answers with the rows of the page *Usage* for the same query parameters, as a CSV file.
 
-    Status 400, and a sentence, if they cannot be read: a file of something else than was asked for would be believed.
+    If these cannot be read, answers with status 400 and a sentence, since a file with other data might be believed.
     """
     choice = read_choice(request.GET, datetime.now(UTC))
     try:
@@ -97,7 +97,7 @@ def _heads(choice: SpendingChoice) -> Iterator[SpendingHead]:
 
 
 def _group_names(choice: SpendingChoice) -> list[tuple[str, str]]:
-    """Returns what the page can be grouped by, as pairs of a name in addresses and a label."""
+    """Returns the groups that the page offers, as pairs of a name in URLs and a label."""
     tags = [f"{TAG}{name}" for name in read_tag_names(choice.first)]
     further = [name for name in choice.groups if name not in GROUP_LABELS and name not in tags]
     return [*GROUP_LABELS.items(), *((name, f"Tag: {group_label(name)}") for name in (*tags, *further))]

@@ -1,7 +1,8 @@
-r"""A stored body as people read it: without the escapes of JSON, of which there may be none, one level or two.
+r"""Converts a stored body to readable text: without JSON's escapes, of which it may have none, one level or two.
 
 A body is JSON as it was sent, lines of a form, or the text of a stream; arguments of tools are JSON inside of JSON. So
-a text is searched in all three forms, and no body needs to be parsed: that of a long prompt is cut somewhere.
+words are searched in all three forms of a body. It need not be parsed, which is impossible for a long prompt that was
+cut.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 def readable_forms(body: str) -> Iterator[str]:
     """Yields a stored body in the forms in which to search it, the most readable first; each form once.
 
-    One level of escapes is undone first; then come the body as it is stored, and without two levels.
+    First comes the body without one level of escapes, then the body as it is stored, then the body without two levels.
     """
     once = unescaped(body)
     yield once

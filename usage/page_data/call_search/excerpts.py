@@ -1,4 +1,4 @@
-"""The words around a hit in a prompt or in an answer; pure functions without a database."""
+"""Finds the words around a hit in a prompt or an answer; pure functions without a database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_EXCERPTS = 4  # of one call
 
 
 class ExcerptPiece(NamedTuple):
-    """A piece of an excerpt; `is_hit` if it is what was searched for."""
+    """A piece of an excerpt; `is_hit` is true if it is a part that the search has found."""
 
     text: str
     is_hit: bool
@@ -36,9 +36,9 @@ class Excerpt:
 
 
 def find_excerpts(words: Sequence[SearchedWord], bodies: Mapping[str, str]) -> list[Excerpt] | None:
-    """Returns what stands around the first hit of each word in each of a call's bodies; None if a word is in none.
+    """Returns the text around the first hit of each word in each of a call's bodies; None if a word is in no body.
 
-    `bodies` are the stored texts by their names on the page. At most `MAX_EXCERPTS` are returned.
+    `bodies` are the stored texts by their names on the page. At most `MAX_EXCERPTS` excerpts are returned.
     """
     missing = set(words)
     found: list[Excerpt] = []

@@ -1,4 +1,4 @@
-"""The scan of calls along one index, slice by slice, newest first or oldest first.
+"""Scans calls through one index, slice by slice, newest first or oldest first.
 
 Calls are read by their id (a UUIDv7: the order of ids is the order of time).
 """
@@ -28,8 +28,8 @@ class IndexScan:
     """One search for calls through an index of their table, in slices: newest first, or oldest first (`is_upward`).
 
     The scan reads the calls in the order of the index, and checks the conditions `others` on each call without an
-    index. If there is a condition `rare`, on cost or duration, only the few calls that fulfil it are read. They are
-    found by the index of that column, which is not in the order of time, so they are sorted by id.
+    index. If there is a condition `rare`, on cost or duration, only the few calls that fulfil it are read, through the
+    index of that column. This index is not in the order of time, so these calls are sorted by id.
     """
 
     along: Condition | None  # the scan follows the index of this condition; None: it follows the primary key

@@ -1,4 +1,4 @@
-r"""The words that somebody searches for in prompts and answers: as patterns, and as texts that PostgreSQL looks for."""
+r"""The words that a person searches for in prompts and answers: as patterns, and as texts for PostgreSQL's search."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class SearchedWord:
     pattern: re.Pattern[str]
 
     def needles(self) -> list[list[str]]:
-        """Returns texts of which a body with this word has at least one of each list, in lower case by ASCII's rules.
+        """Returns lists of texts, in lower case (ASCII): a body with this word has at least one text of each list.
 
-        They are parts of the word that JSON does not escape, and others both plain and escaped. The list is empty for
-        a word that has no such part.
+        The texts are parts of the word that JSON does not escape, and other parts both plain and escaped. The result is
+        empty for a word without such parts.
         """
         return [forms for part in self.text.split() if (forms := _needle(part))]
 
@@ -39,7 +39,7 @@ class SearchedWord:
 def read_words(text: str) -> list[SearchedWord]:
     """Splits a searched text into words and "quoted phrases".
 
-    A text of nothing but quotes is searched for as it is. An empty text has no words.
+    A text that consists of quotation marks only is searched for unchanged. An empty text has no words.
     """
     found = [match[2] or match[1].replace('""', '"').strip() for match in _WORD.finditer(text)]
     words = list(dict.fromkeys(filter(None, found))) or [text.strip()]
@@ -47,7 +47,7 @@ def read_words(text: str) -> list[SearchedWord]:
 
 
 def needles_of(words: Sequence[SearchedWord]) -> list[list[str]]:
-    """Returns the needles of all words that rule out the most: at most `_MAX_NEEDLES`, the longest."""
+    """Returns the longest needles of all words, at most `_MAX_NEEDLES`, since these rule out the most bodies."""
     found = {tuple(forms) for word in words for forms in word.needles()}
     return [list(forms) for forms in sorted(found, key=lambda forms: (-len(forms[0]), forms))[:_MAX_NEEDLES]]
 
@@ -58,10 +58,10 @@ def _pattern(word: str) -> re.Pattern[str]:
 
 
 def _needle(part: str) -> list[str]:
-    """Returns texts of which a body with this part of a word has one, in lower case by ASCII's rules.
+    """Returns texts, in lower case (ASCII), one of which is in each body with this part of a word.
 
-    If the part has letters or digits of ASCII, it is the longest run of these. If it has other characters, these are
-    the forms of the first two. The list is empty for a part that consists of ASCII's signs, which JSON may escape.
+    If the part has ASCII letters or digits, the result is the longest run of these. If it has other characters, the
+    result has the forms of the first two of them. It is empty if the part has only ASCII signs, which JSON may escape.
     """
     composed = normalize("NFC", part).lower()
     if plain := [run for run in _RUN.findall(composed) if run.isascii()]:

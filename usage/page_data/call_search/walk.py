@@ -1,4 +1,4 @@
-"""Several scans of calls as one: the ids that they find, in the order of time, as far as all of them have come."""
+"""Merges several scans of calls: yields the ids that they find in the order of time, as far as all scans have come."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from usage.page_data.call_search.index_scan import IndexScan
 class Walk:
     """A search for calls through one or more scans, newest first, or oldest first if the scans are upward.
 
-    Each call that matches is found by one scan at least. An id counts as found once all scans have come to it: before
-    that, a slower scan may still find calls that come earlier.
+    Each matching call is found by at least one scan. An id counts as found only when all scans have reached it, since a
+    slower scan may still find calls that come before it.
     """
 
     scans: Sequence[IndexScan]
@@ -33,7 +33,7 @@ class Walk:
     def read(self, wanted: int, deadline: float) -> None:
         """Reads slices until `wanted` calls are found, there are no more calls, or `time.monotonic()` is `deadline`.
 
-        One slice of each scan is read in any case, so a search always comes further.
+        At least one slice of each scan is read, so that a search always gets further.
         """
         for scan in self._unfinished(wanted):
             scan.scan_slice(wanted)
@@ -51,7 +51,7 @@ class Walk:
         return sorted(found, reverse=not self._is_upward)[:most]
 
     def take(self) -> list[UUID]:
-        """Returns the ids that are found, and forgets them, so that the next `read` goes on beyond them."""
+        """Returns the ids that are found, and forgets them, so that the next `read` continues behind them."""
         taken = self.found()
         known = set(taken)
         for scan in self.scans:
@@ -62,7 +62,7 @@ class Walk:
         return [scan for scan in self.scans if not scan.is_done and len(scan.found) < wanted]
 
     def _last(self, scans: Sequence[IndexScan]) -> IndexScan:
-        """Returns the scan that has come the least far."""
+        """Returns the scan that has made the least progress."""
         at = {id(scan): (scan.at or UUID(int=0)).int for scan in scans}
         order = 1 if self._is_upward else -1
         return min(scans, key=lambda scan: order * at[id(scan)])

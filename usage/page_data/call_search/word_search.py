@@ -1,7 +1,7 @@
-"""The search for words in the stored bodies of calls, in the order of a walk, until its time is up.
+"""Searches for words in the stored bodies of calls, in the order of a walk, until its time is up.
 
-PostgreSQL reads the bodies and chooses those that have all needles (`searched_words.needles_of`), so that few bodies
-come into this process, which also serves calls. Those are decided on here.
+PostgreSQL reads the bodies, and chooses those with all needles (`searched_words.needles_of`), so that few bodies are
+sent to this process, which also serves calls. This module then decides whether these bodies match.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ READ_AT_ONCE = 10  # bodies that come into this process: 5 MB at most
 class WordSearch:
     """A search for words in the prompts and answers of the calls of a walk.
 
-    `found` has the calls with all words, in the order of the walk, with what stands around the words. `reached` is the
-    id of the last call that was searched; None if all were.
+    `found` has the calls with all words, in the order of the walk, with excerpts around the words. `reached` is the id
+    of the last call that was searched; None if all calls were.
     """
 
     def __init__(self, text: str, walk: Walk) -> None:
@@ -38,9 +38,9 @@ class WordSearch:
         self.reached: UUID | None = None
 
     def go_on(self, wanted: int, deadline: float) -> None:
-        """Searches on until `wanted` calls are found, there are no more, or `time.monotonic()` is `deadline`.
+        """Continues the search until `wanted` calls are found, no calls are left, or `time.monotonic()` is `deadline`.
 
-        One batch of calls is searched in any case.
+        At least one batch of calls is searched.
         """
         while len(self.found) < wanted:
             self._walk.read(self._size, deadline)
@@ -80,7 +80,7 @@ class WordSearch:
         return True
 
     def _choose(self, batch: Sequence[UUID]) -> list[UUID]:
-        """Returns those of these calls, in their order, whose bodies have all needles."""
+        """Returns those of the given calls, in their order, whose bodies have all needles."""
         # ASCII's rules of upper and lower case are by far the fastest, and PostgreSQL evaluates a subquery with OFFSET
         # once: so each body is read and decompressed once, however many needles there are.
         having = " AND ".join(f"({' OR '.join(['strpos(texts, %s) > 0'] * len(forms))})" for forms in self._needles)
@@ -102,7 +102,7 @@ class WordSearch:
 def first_call_with_body(since: UUID | None) -> UUID:
     """Returns the id of the oldest call from `since` on whose prompt or answer is stored.
 
-    If there is none, it is an id beyond those of all calls.
+    If there is none, returns an id above those of all calls.
     """
     query = "SELECT request_id FROM usage_requestbody WHERE request_id >= %s ORDER BY request_id LIMIT 1"
     with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""Makes turns of the messages and choices of a chat."""
+"""Converts the messages and choices of a chat to turns of a conversation."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _USUAL_ENDS = {"stop", "tool_calls", "function_call", "completed"}
 
 @dataclass
 class TurnList:
-    """The turns made so far, and the tool calls in them that may still get a result."""
+    """The turns of a conversation made so far, and the tool calls in them that may still get a result."""
 
     turns: list[Turn] = field(default_factory=list)
     calls: dict[str, Part] = field(default_factory=dict)
 
     def add(self, role: str, parts: list[Part], *, name: str = "", badges: list[Badge] | None = None) -> None:
-        """Adds a turn, and remembers the tool calls in it."""
+        """Adds a turn to the conversation, and remembers its tool calls, which may get results later."""
         self.turns.append(Turn(role, parts, name, badges or []))
         self.calls |= {part.call_id: part for part in parts if part.kind is PartKind.TOOL_CALL and part.call_id}
 
     def add_to_assistant(self, parts: list[Part]) -> None:
-        """Adds parts to the last turn if it is the assistant's, and makes such a turn if it is not."""
+        """Adds parts to the last turn, if that is the assistant's; otherwise adds a turn of the assistant with them."""
         if not self.turns or self.turns[-1].role != "assistant":
             self.turns.append(Turn("assistant", []))
         self.turns[-1].parts += parts
@@ -46,7 +46,7 @@ class TurnList:
 
 
 def add_messages(found: TurnList, messages: object) -> None:
-    """Adds the messages of a chat's request to the turns, whatever `messages` is."""
+    """Adds the messages of a chat's request to the turns; accepts any value as `messages`."""
     for message in messages if isinstance(messages, list) else [messages]:
         if isinstance(message, dict):
             _add_message(found, Members(message))
@@ -55,7 +55,7 @@ def add_messages(found: TurnList, messages: object) -> None:
 
 
 def add_choices(found: TurnList, choices: list[dict[str, object]]) -> None:
-    """Adds the choices of a chat's answer, or of an older completion, to the turns: a turn each."""
+    """Adds the choices of a chat's answer, or of an older completion, to the turns: one turn for each choice."""
     for number, choice in enumerate(choices):
         members = Members(choice)
         message = members.members("message")
@@ -84,7 +84,7 @@ def _add_message(found: TurnList, message: Members) -> None:
 
 
 def _message_parts(message: Members, role: str) -> list[Part]:
-    """Takes the parts of a message: reasoning first, then content, refusal, audio, sources, and the calls of tools."""
+    """Returns the parts of a message, in this order: reasoning, content, refusal, audio, sources, tool calls."""
     parts = [
         Part(PartKind.REASONING, text)
         for text in (message.text("reasoning_content"), message.text("reasoning"))
@@ -110,7 +110,7 @@ def _message_parts(message: Members, role: str) -> list[Part]:
 
 
 def _tool_call(call: object) -> list[Part]:
-    """Returns the card of a tool call in a chat, and what is not understood of it."""
+    """Returns the part for a tool call in a chat, followed by a part with its unknown members."""
     if not isinstance(call, dict):
         return [Part(PartKind.JSON, as_json(call))]
     members = Members(call)

@@ -1,4 +1,4 @@
-"""Reads JSON that was cut when it was logged: all that stands before the cut.
+"""Reads JSON that was cut when it was logged, up to the cut.
 
 A cut text ends with a remark such as `… <1,234 bytes cut>` (`usage.kept_bodies.excerpts.truncate`).
 """
@@ -18,7 +18,7 @@ _CLOSING = {"{": "}", "[": "]"}
 
 
 class NotJSONError(ValueError):
-    """A text is no JSON, not even the start of it, is nested too deeply, or repeats too many names."""
+    """Error: a text is neither JSON nor the start of it, is nested too deeply, or repeats too many names."""
 
 
 def split_cut(text: str) -> tuple[str, int]:
@@ -31,10 +31,10 @@ def split_cut(text: str) -> tuple[str, int]:
 
 
 def read_json(text: str) -> object:
-    """Reads a logged body as JSON. Of a body that was cut, all that stands before the cut is read.
+    """Reads a logged body as JSON; if the body was cut, reads everything before the cut.
 
-    A string in which the cut is ends with the remark about the cut. An earlier member of the same name is kept under a
-    name with `GIVEN_EARLIER`.
+    If the cut is inside a string, the string ends with the remark about the cut. If a name is given twice, the earlier
+    member is kept under a name with `GIVEN_EARLIER`.
 
     Raises:
         NotJSONError: the text is no JSON, it is nested too deeply, or more than `MAX_REPEATS` names are repeated.
@@ -55,7 +55,7 @@ class _Objects:
         self._repeats = 0
 
     def make(self, pairs: list[tuple[str, object]]) -> dict[str, object]:
-        """Makes an object of its members; what was given under the name of a later member is kept under another name.
+        """Makes an object from its members; an earlier member with the name of a later one is kept under another name.
 
         Raises:
             NotJSONError: more than `MAX_REPEATS` names of the body are repeated.
@@ -90,10 +90,10 @@ def _check_depth(text: str) -> None:
 
 
 def _completed(text: str, remark: str) -> str:
-    """Returns the start of a JSON text with its end put back: brackets are closed, and so is a string.
+    """Completes the start of a JSON text: closes open brackets, and an open string.
 
-    A member or a value that the cut has left unreadable is dropped; of a string with the cut in it, all that is there
-    stays, and `remark` follows.
+    A member or a value that is unreadable because of the cut is dropped. A string with the cut in it is kept, followed
+    by `remark`.
 
     Raises:
         NotJSONError: brackets are nested more than `MAX_DEPTH` deep.

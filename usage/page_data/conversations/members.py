@@ -1,4 +1,4 @@
-"""Takes the members of a JSON object one by one; what nobody has taken is shown as JSON, so nothing is lost."""
+"""Takes members out of a JSON object one by one; the remaining members are shown as JSON, so that none is lost."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _NOTHING: tuple[object, ...] = (None, "", [], {})
 
 
 class Members:
-    """The members of one JSON object that nobody has taken yet.
+    """The members of one JSON object that have not been taken out yet.
 
-    A member is taken only if its value is of the wanted type, and then it is gone from the rest.
+    A member is taken out only if its value has the wanted type.
     """
 
     def __init__(self, value: Mapping[str, object]) -> None:
@@ -27,18 +27,18 @@ class Members:
         return ""
 
     def drop(self, *names: str) -> None:
-        """Takes members that are of no interest, such as an id or a position, unless one is a long text."""
+        """Removes members without interest for people, such as an id or a position; keeps those that are long texts."""
         for name in names:
             value = self.rest.get(name)
             if isinstance(value, int | float) or (isinstance(value, str) and len(value) <= MAX_PARAMETER_CHARACTERS):
                 del self.rest[name]
 
     def any(self, name: str) -> object:
-        """Takes a member of whatever type; returns None if there is none."""
+        """Takes a member of any type, and returns its value; returns None if there is none."""
         return self.rest.pop(name, None)
 
     def members(self, name: str) -> Members:
-        """Takes a member that is an object; returns an object without members if it is none."""
+        """Takes a member that is an object, and returns that object's members; an empty one if it is no object."""
         value = self.rest.get(name)
         if not isinstance(value, dict):
             return Members({})
@@ -46,7 +46,7 @@ class Members:
         return Members(value)
 
     def objects(self, name: str) -> list[dict[str, object]]:
-        """Takes a member that is a list of objects; returns an empty list if it is none."""
+        """Takes a member that is a list of objects, and returns the list; an empty list if it is something else."""
         value = self.rest.get(name)
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             return []
@@ -54,7 +54,7 @@ class Members:
         return value
 
     def texts(self, name: str) -> list[str]:
-        """Takes a member that is a list of texts; returns an empty list if it is none."""
+        """Takes a member that is a list of texts, and returns the list; an empty list if it is something else."""
         value = self.rest.get(name)
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             return []
@@ -62,7 +62,7 @@ class Members:
         return value
 
     def parameters(self) -> list[tuple[str, str]]:
-        """Takes all members that are numbers, booleans or short texts, as names and values."""
+        """Takes all members that are numbers, booleans or short texts; returns pairs of name and value."""
         found = {
             name: value if isinstance(value, str) else as_json(value)
             for name, value in self.rest.items()
@@ -73,18 +73,18 @@ class Members:
         return list(found.items())
 
     def give_back(self, name: str, others: Members) -> None:
-        """Puts the rest of an object that was taken as member `name` back, if there is any."""
+        """Puts the remaining members of an object back as member `name`, from which it was taken, if there are any."""
         if others.rest:
             self.rest[name] = others.rest
 
     def rest_as_json(self) -> str:
-        """Returns what nobody has taken as indented JSON; an empty text if that is nothing, or only empty values."""
+        """Returns the remaining members as indented JSON; an empty text if there are none, or only empty values."""
         rest = {name: value for name, value in self.rest.items() if value not in _NOTHING}
         return as_json(rest) if rest else ""
 
 
 def as_json(value: object) -> str:
-    """Returns a JSON value as text, with letters of all languages as they are.
+    """Returns a JSON value as text, with letters of all languages unescaped.
 
     The text is indented, unless the value is nested more than `MAX_INDENTED_DEPTH` deep.
     """

@@ -1,4 +1,4 @@
-"""The parts of a message's content: texts, refusals, pictures, sounds, files, and what a text cites.
+"""Converts a message's content to parts: texts, refusals, pictures, sounds, files, and cited sources.
 
 Chats, the Responses API and the older APIs have nearly the same kinds of content, under slightly different names.
 """
@@ -43,10 +43,10 @@ _PLACES = (
 
 
 def content_parts(content: object, *, markdown: bool = False) -> list[Part]:
-    """Returns the parts of a message's content, which is a text, one part, or a list of them.
+    """Returns the parts of a message's content, which may be a text, an object, or a list of these.
 
-    With `markdown`, the texts are those of a model, or instructions, and are Markdown. What is not understood becomes a
-    part with its JSON.
+    With `markdown`, texts count as Markdown, since they are a model's, or instructions. Unknown content becomes a part
+    with its JSON.
     """
     if content is None or content in ("", [], {}):
         return []
@@ -60,7 +60,7 @@ def content_parts(content: object, *, markdown: bool = False) -> list[Part]:
 
 
 def _parts_of_object(content: dict[str, object], *, markdown: bool) -> list[Part]:
-    """Returns the parts that stand for one object in a message's content: itself, what it cites, and what is left."""
+    """Returns the parts for one object in a message's content: its own content, cited sources, remaining members."""
     members = Members(content)
     kind = members.text("type")
     if kind == "refusal":
@@ -75,14 +75,14 @@ def _parts_of_object(content: dict[str, object], *, markdown: bool) -> list[Part
 
 
 def media_part(title: str, members: Members) -> Part:
-    """Returns the tile of a picture, a sound or a file: its type, size, name and place, as far as they are stated."""
+    """Returns the part for a picture, a sound or a file: its type, size, name and URL, as far as they are stated."""
     facts: list[str] = []
     _take_media_facts(members, facts)
     return Part(PartKind.MEDIA, "\n".join(facts), title=title)
 
 
 def _take_media_facts(members: Members, facts: list[str]) -> None:
-    """Takes what is known of a medium from an object, and from the objects inside, and adds it to `facts`."""
+    """Takes the facts about a picture, sound or file from an object and its inner objects; adds them to `facts`."""
     for name in ("filename", *_PLACES, "format", "detail"):
         text = members.text(name)
         if text:
@@ -95,13 +95,13 @@ def _take_media_facts(members: Members, facts: list[str]) -> None:
 
 
 def described_medium(text: str) -> str:
-    """Returns type and size of a medium for the placeholder that was stored in its place; any other text unchanged."""
+    """Converts the placeholder stored for a picture, sound or file to its type and size; other text is unchanged."""
     found = PLACEHOLDER.fullmatch(text.strip())
     return ", ".join(group for group in found.groups() if group) if found else text
 
 
 def source_parts(annotations: Iterable[Mapping[str, object]]) -> list[Part]:
-    """Returns the sources that a text cites as one part, each source once; no part if there are none."""
+    """Returns one part with the sources that a text cites, each source once; no part if it cites none."""
     links: dict[Link, None] = {}
     for annotation in annotations:
         members = Members(annotation)
@@ -114,7 +114,7 @@ def source_parts(annotations: Iterable[Mapping[str, object]]) -> list[Part]:
 
 
 def link_to(source: Mapping[str, object]) -> Link:
-    """Returns the link to a source: a web page, or the name of a file; with what else is said of it."""
+    """Returns the link to a source (a web page, or the name of a file) with the other facts stated about it."""
     return _take_link(Members(source))
 
 
@@ -128,13 +128,13 @@ def _take_link(source: Members) -> Link:
 
 
 def rest_parts(members: Members, title: str = "") -> list[Part]:
-    """Returns what nobody has taken of an object as a part with its JSON; no part if nothing is left."""
+    """Returns a part with the JSON of an object's remaining members; no part if none remain."""
     rest = members.rest_as_json()
     return [Part(PartKind.JSON, rest, title=title, is_open=False)] if rest else []
 
 
 def indented(text: str) -> str:
-    """Returns a text that is a JSON object or list with indentation, such as a tool's arguments; others unchanged."""
+    """Indents a text that is a JSON object or list, such as a tool's arguments; returns other texts unchanged."""
     if not text.lstrip().startswith(("{", "[")):
         return text
     try:

@@ -1,4 +1,4 @@
-"""The next newer and the next older call of a list, for somebody who reads one call after another."""
+"""Finds the next newer and the next older call of a filtered list, for links from one call's page to another's."""
 
 from __future__ import annotations
 

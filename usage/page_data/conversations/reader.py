@@ -32,7 +32,7 @@ _ANSWERED = {"choices", "output", "object", "error"}  # one of them is in each J
 def conversation_of(route: str, request_body: str, response_body: str, *, is_streamed: bool) -> Conversation | None:
     """Returns the conversation in a call's logged bodies; None if the route has none, or no body was logged.
 
-    `is_streamed` says whether the answer was a stream: then its logged body is a text.
+    `is_streamed` says whether the answer was a stream; if so, its logged body is a text.
     """
     if _OTHER_ROUTES.match(route) or not (request_body or response_body):
         return None
@@ -52,7 +52,7 @@ def conversation_of(route: str, request_body: str, response_body: str, *, is_str
 
 
 def _read_request(found: TurnList, text: str) -> tuple[BodyRemains, str]:
-    """Adds the turns in a request's body; returns what remains of it, and the id of what it continues."""
+    """Adds the turns in a request's body; returns the rest of the body, and the id of the response it continues."""
     start, cut = split_cut(text)
     remains = BodyRemains(kept_bytes=len(start.encode(errors="replace")), cut_bytes=cut)
     try:
@@ -85,7 +85,7 @@ def _read_request(found: TurnList, text: str) -> tuple[BodyRemains, str]:
 
 
 def _continued(body: Mapping[str, object]) -> str:
-    """Returns the id of the response or the conversation that a request goes on with; empty if there is none."""
+    """Returns the id of the response or conversation that a request continues; empty if there is none."""
     conversation = body.get("conversation")
     named = conversation.get("id") if isinstance(conversation, dict) else conversation
     found = body.get("previous_response_id") or named
@@ -93,7 +93,7 @@ def _continued(body: Mapping[str, object]) -> str:
 
 
 def _add_form(found: TurnList, text: str, remains: BodyRemains) -> None:
-    """Adds the turn of a logged form: its files and its prompt. A text that is no form is a turn as it stands."""
+    """Adds the turn of a logged form: its files and its prompt. A text that is no form becomes a turn unchanged."""
     parts: list[Part] = []
     for line in _form_lines(text):
         if (field := _FORM_LINE.fullmatch(line)) is None:
@@ -130,7 +130,7 @@ def _form_lines(text: str) -> Iterator[str]:
 
 
 def _read_response(found: TurnList, text: str, *, is_streamed: bool) -> BodyRemains:
-    """Adds the turns in an answer's logged body; returns what remains of it."""
+    """Adds the turns in an answer's logged body; returns the rest of the body."""
     start, cut = split_cut(text)
     remains = BodyRemains(kept_bytes=len(start.encode(errors="replace")), cut_bytes=cut)
     if not text:
@@ -162,7 +162,7 @@ def _read_response(found: TurnList, text: str, *, is_streamed: bool) -> BodyRema
 
 
 def _items_of_list(members: Members) -> list[dict[str, object]]:
-    """Takes the items of an answer that lists the items of a response or of a conversation."""
+    """Takes the items out of an answer that lists the items of a response or a conversation."""
     data = members.rest.get("data")
     is_list = isinstance(data, list) and any(isinstance(item, dict) and "type" in item for item in data)
     return members.objects("data") if is_list else []
@@ -182,7 +182,7 @@ def _add_other_answers(found: TurnList, members: Members) -> None:
 
 
 def _add_ending(found: TurnList, members: Members) -> None:
-    """Adds to the last turn how an answer ended, if not as usual: its error, or why it is incomplete."""
+    """Adds an unusual end of an answer to the last turn: its error, or why it is incomplete."""
     badges = []
     if (status := members.text("status")) and status != "completed":
         reason = members.members("incomplete_details").text("reason")
@@ -197,14 +197,14 @@ def _add_ending(found: TurnList, members: Members) -> None:
 
 
 def _split(turns: list[Turn]) -> tuple[list[Turn], list[Turn]]:
-    """Splits the turns of a request into earlier ones, which are folded, and those of the last exchange."""
+    """Splits the turns of a request into earlier ones, which the page folds, and those of the last exchange."""
     last = max((number for number, turn in enumerate(turns) if turn.role == "user"), default=0)
     start = max(last, len(turns) - MAX_TURNS_IN_SIGHT)
     return ([], turns) if start < 2 else (turns[:start], turns[start:])
 
 
 def _newest(turns: list[Turn], room: int) -> list[Turn]:
-    """Returns the newest turns of a request that have no more than `room` parts in all; at least one turn."""
+    """Returns the newest turns of a request with at most `room` parts together; at least one turn."""
     for number, turn in enumerate(reversed(turns)):
         room = _limit_parts([turn], max(room, 1))
         if room <= 0:
@@ -213,7 +213,7 @@ def _newest(turns: list[Turn], room: int) -> list[Turn]:
 
 
 def _limit_parts(turns: list[Turn], room: int) -> int:
-    """Removes the parts beyond the first `room` of some turns, with a remark; returns the room that is left."""
+    """Removes all parts but the first `room` of some turns, and adds a remark; returns the number still allowed."""
     for turn in turns:
         room -= 1
         for holder in [turn.parts, *(part.results for part in turn.parts)]:
@@ -225,7 +225,7 @@ def _limit_parts(turns: list[Turn], room: int) -> int:
 
 
 def _limit_markdown(turns: list[Turn]) -> None:
-    """Lets no more Markdown be read for a page than `MAX_MARKDOWN_CHARACTERS`; the rest is shown as it was written."""
+    """Limits the Markdown that is rendered for a page to `MAX_MARKDOWN_CHARACTERS`; the rest is shown as plain text."""
     room = MAX_MARKDOWN_CHARACTERS
     for part in (part for turn in turns for part in turn.parts if part.is_markdown):
         room -= len(part.text)

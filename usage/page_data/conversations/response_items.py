@@ -1,4 +1,4 @@
-"""Makes turns of the items of the Responses API: those of a request's input, and those of an answer's output."""
+"""Converts items of the Responses API (a request's input, an answer's output) to turns of a conversation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNINTERESTING_STATUS = ("completed", "in_progress", "")
 
 
 def add_items(found: TurnList, items: object, role: str = "user") -> None:
-    """Adds items of a request's input or of an answer's output to the turns; `role` is that of plain texts."""
+    """Adds items of a request's input or of an answer's output to the turns; plain texts get the role `role`."""
     for item in items if isinstance(items, list) else [items]:
         if isinstance(item, dict):
             _add_item(found, Members(item), role)
@@ -90,7 +90,7 @@ def _reasoning(item: Members) -> list[Part]:
 
 
 def _search(kind: str, item: Members) -> list[Part]:
-    """Returns the part of a search: its queries, the pages that it found, and the texts in files that it found."""
+    """Returns the part for a search: its queries, and the pages or texts in files that it found."""
     action = item.members("action")
     queries = [*action.texts("queries"), *item.texts("queries")]
     if (query := action.text("query")) and query not in queries:
@@ -113,7 +113,7 @@ def _search(kind: str, item: Members) -> list[Part]:
 
 
 def _texts_of_outputs(outputs: object) -> list[object]:
-    """Returns the outputs of a code interpreter in the form of a message's content: logs become texts."""
+    """Converts the outputs of a code interpreter to the form of a message's content: logs become texts."""
     if not isinstance(outputs, list):
         return [] if outputs is None else [as_json(outputs)]
     return [

@@ -1,8 +1,9 @@
-"""Writes Markdown of strangers as HTML that is harmless: `markdown_html`.
+"""Converts Markdown that strangers have written to harmless HTML: `markdown_html`.
 
-The reader is markdown-it-py: it follows CommonMark, takes time in proportion to the text, and hands out tokens, so what
-goes on a page is checked token by token. HTML in the text stays text, no picture is fetched, and only links to `http:`,
-`https:` and `mailto:` are links. Nothing of the text is lost: definitions of links and entities stay as they are.
+The parser is markdown-it-py: it follows CommonMark, takes time in proportion to the text, and returns tokens, so that
+the content of a page can be checked token by token. HTML in the text stays text, no picture is fetched, and only links
+to `http:`, `https:` and `mailto:` are links. No part of the text is lost: definitions of links, and entities, stay as
+they are.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _HEADINGS = {"h1": "h4", "h2": "h5", "h3": "h6", "h4": "h6", "h5": "h6"}  # belo
 
 
 def markdown_html(text: str) -> str:
-    """Returns a text that is written in Markdown as HTML, with invisible characters replaced by codes."""
+    """Converts a text in Markdown to harmless HTML, with invisible characters replaced by codes."""
     reader = _reader()
     written = escape_invisible(text.replace("\r\n", "\n"))
     if _may_have_large_tables(written):
@@ -38,7 +39,7 @@ def markdown_html(text: str) -> str:
 
 
 def _may_have_large_tables(text: str) -> bool:
-    """Returns whether tables of a text may have more cells than the text has characters, or too many columns."""
+    """Returns whether a text's tables may have more cells than the text has characters, or too many columns."""
     # A row gets all the cells of its table's head, also those that are not written.
     lines = [line for line in text.split("\n") if line.strip()]
     columns = max((line.count("|") for line in lines), default=0)
@@ -65,7 +66,7 @@ def _all_tokens(tokens: Iterable[Token]) -> Iterator[Token]:
 
 
 def _make_harmless(token: Token) -> None:
-    """Leaves a token only the attributes that are known to be harmless, and no invisible characters."""
+    """Removes all attributes from a token that are not known to be harmless, and replaces invisible characters."""
     token.content = escape_invisible(token.content)
     token.info = ""  # would become a class of the page
     token.tag = _HEADINGS.get(token.tag, token.tag)

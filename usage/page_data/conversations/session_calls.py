@@ -1,4 +1,4 @@
-"""The calls of one session or of one end user in the order in which they were made, with time and cost so far."""
+"""Reads the calls of one session or one end user in the order in which they were made, with time and cost so far."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLUMNS = {"session": "Session", "end_user": "End user"}
 
 @dataclass(frozen=True)
 class SessionCall:
-    """A call of a session: the milliseconds since the call before it had ended, and the cost of all calls up to it."""
+    """A call of a session, with the milliseconds since the end of the call before, and the cost of all calls so far."""
 
     call: Request
     pause_ms: float | None

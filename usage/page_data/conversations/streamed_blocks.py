@@ -1,6 +1,6 @@
-"""Reads the logged text of a streamed answer, which `usage.answers.streamed_text` has put together from its events.
+"""Reads the logged text of a streamed answer, which `usage.answers.streamed_text` has made from the events.
 
-Each of several texts stands under a line such as `[choice 1: tool call get_weather]`.
+If there are several texts, each is below a line such as `[choice 1: tool call get_weather]`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _HEAD = re.compile(
 
 
 def add_streamed(found: TurnList, text: str) -> None:
-    """Adds the turns of a streamed answer to the turns: one for each choice of a chat, one for a response."""
+    """Adds the turns of a streamed answer to a conversation: one for each choice of a chat, or one for a response."""
     heads = list(_HEAD.finditer(text))
     if not heads or heads[0].start() > 0:
         found.add("assistant", content_parts(text, markdown=True))

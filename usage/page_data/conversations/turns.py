@@ -1,4 +1,4 @@
-"""The types of a conversation that is shown on a call's page: its turns, and the parts of each turn."""
+"""The types for a conversation on a call's page: its turns, and the parts of each turn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROLES = {"system", "developer", "user", "assistant", "tool", "function"}
 
 
 class PartKind(StrEnum):
-    """What a part of a turn is, and so how it is drawn."""
+    """The kind of a part of a turn, which decides how the part is drawn."""
 
     TEXT = "text"
     REASONING = "reasoning"
@@ -44,8 +44,9 @@ class Badge:
 class Part:
     """A part of a turn: a text, a call of a tool, a picture, and so on.
 
-    `title` is the name of a tool, or the kind of a medium. `text` is the text itself, the arguments of a tool call, the
-    queries of a search, or type and size of a medium. `call_id` connects a tool call with its results.
+    `title` is the name of a tool, or a kind such as picture. `text` is the text itself, the arguments of a tool call,
+    the queries of a search, or the type and size of a picture, sound or file. `call_id` connects a tool call with its
+    results.
     """
 
     kind: PartKind
@@ -59,7 +60,7 @@ class Part:
 
     @property
     def preview(self) -> str:
-        """The start of the text on one line, shown while the part is folded."""
+        """The start of the part's text on one line, shown while the part is folded."""
         start = self.text[: 2 * PREVIEW_CHARACTERS].split()
         return " ".join(start)[:PREVIEW_CHARACTERS]
 
@@ -76,7 +77,7 @@ class Part:
 
 @dataclass
 class Turn:
-    """What one side says before the other side answers; `name` tells several users apart."""
+    """A turn: the parts of one side before the other side answers. `name` distinguishes several users."""
 
     role: str
     parts: list[Part]
@@ -85,16 +86,16 @@ class Turn:
 
     @property
     def role_class(self) -> str:
-        """The role if it is a known one, else `other`: safe to be a CSS class."""
+        """The turn's role if it is a known one, else `other`, for use as a CSS class."""
         return self.role if self.role in ROLES else "other"
 
 
 @dataclass
 class BodyRemains:
-    """What is known of a body beside the turns made of it.
+    """The rest of a body after its turns were taken out, and how much of the body was stored.
 
-    `parameters` are the short members, as name and value. `rest` is the JSON of all other members, indented, or empty.
-    `kept_bytes` and `cut_bytes` are how much of the body was stored, and how much was not.
+    `parameters` are the short members, as name and value. `rest` is the indented JSON of all other members, or empty.
+    `kept_bytes` is the number of stored bytes of the body, and `cut_bytes` that of the others.
     """
 
     parameters: list[tuple[str, str]] = field(default_factory=list)
@@ -110,10 +111,10 @@ class BodyRemains:
 
 @dataclass
 class Conversation:
-    """The conversation in one call: the turns that the caller sent, and those that the model answered with.
+    """The conversation in one call: the turns that the caller sent, and the turns with which the model answered.
 
     `earlier` are the turns of the request before the last exchange, which are folded at first. `continues` is the id of
-    the response or conversation that the call goes on with: its turns are not in this call.
+    the response or conversation that the call continues; the turns of that are not in this call.
     """
 
     earlier: list[Turn]

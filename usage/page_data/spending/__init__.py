@@ -1,8 +1,8 @@
-"""What the page *Usage* shows: what calls cost, for whom and for what, on whole days (UTC), beside the period before.
+"""The content of the page *Usage*: the cost of calls by label on whole days (UTC), compared with the period before.
 
-`spending_choice` (what the page's address asks for: days, groups, filters and order; and addresses with another
-choice), `spending_content` (the rows and the chart, read from the sums by label, and where they lead),
-`spending_csv` (the same rows as a file).
+`spending_choice` (reads days, groups, filters and order from the page's URL, and makes URLs with another choice),
+`spending_content` (the rows and the chart, read from the sums by label, and their links), `spending_csv` (the same rows
+as a file).
 
-Imports the other modules of `usage.page_data`, and what they import.
+May import the other modules of `usage.page_data`, and their imports.
 """

@@ -1,4 +1,4 @@
-"""What the page *Usage* is asked for by its address: days, one or two groups, filters and the order of the rows."""
+"""The choice in the URL of the page *Usage*: days, one or two groups, filters and the order of the rows."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ FOLLOWING = ("model", "key", "route", "day")  # the first that is free is the gr
 
 @dataclass(frozen=True)
 class SpendingChoice:
-    """What the page *Usage* is to show.
+    """The choice of what the page *Usage* shows.
 
     `days` begins and ends at midnight (UTC). `groups` are one or two names of `GROUP_LABELS` or of tags. `only` has the
-    filters as of `read_label_report`. `sort` is one of `ORDERS`, or `by_0` or `by_1`, after a minus sign if the
-    greatest comes first. `faults` has a sentence for each part of the address that could not be read.
+    filters in the form of `read_label_report`. `sort` is one of `ORDERS`, or `by_0` or `by_1`, with a minus sign before
+    it if the greatest comes first. `faults` has a sentence for each part of the URL that could not be read.
     """
 
     days: TimeRange
@@ -45,12 +45,12 @@ class SpendingChoice:
 
     @property
     def first(self) -> date:
-        """The first day."""
+        """The first day that is shown."""
         return self.days.start.date()
 
     @property
     def last(self) -> date:
-        """The last day."""
+        """The last day that is shown."""
         return self.days.end.date() - DAY
 
     @property
@@ -60,30 +60,30 @@ class SpendingChoice:
 
     @property
     def month(self) -> str:
-        """The month that is shown, such as `2026-11`; empty for other days."""
+        """The month that is shown, such as `2026-11`; empty if the days are not exactly one month."""
         is_month = self.days.name in ("this_month", "last_month") or len(self.days.name) == len("2026-11")
         return f"{self.first:%Y-%m}" if is_month and self.days.name != CUSTOM else ""
 
     def as_query(self) -> str:
-        """Returns this choice as the query string of an address, which `read_choice` parses."""
+        """Returns this choice as a query string, which `read_choice` parses."""
         return urlencode([*self.days_fields, *self.further_fields])
 
     @property
     def days_fields(self) -> list[tuple[str, str]]:
-        """The query parameters of the days, as pairs of name and value."""
+        """The query parameters for the days, as pairs of name and value."""
         if self.days.name != CUSTOM:
             return [("range", self.days.name)]
         return [("first", self.first.isoformat()), ("last", self.last.isoformat())]
 
     @property
     def further_fields(self) -> list[tuple[str, str]]:
-        """The query parameters of all but the days, as pairs of name and value."""
+        """The query parameters for everything but the days, as pairs of name and value."""
         fields = [*zip(("by", "then"), self.groups, strict=False), *self.filter_fields]
         return fields if self.sort == _default_sort(self.groups) else [*fields, ("sort", self.sort)]
 
     @property
     def filter_fields(self) -> list[tuple[str, str]]:
-        """The query parameters of the filters, as pairs of name and value; those of tags are all named `tag`."""
+        """The query parameters for the filters, as pairs of name and value; those for tags are all named `tag`."""
         return [
             ("tag", name.removeprefix(TAG) + ("" if value is None else f"={value}"))
             if name.startswith(TAG)
@@ -92,7 +92,7 @@ class SpendingChoice:
         ]
 
     def narrowed(self, group: str, value: str) -> SpendingChoice:
-        """Returns the choice of only the calls with a value of a group, by the other group or by what follows."""
+        """Returns a choice of only calls with this `value` of a group, by the other group or the next useful one."""
         only = {**self.only, group: value}
         groups = tuple(name for name in self.groups if name != group)
         free = (name for name in FOLLOWING if name not in only and name != group)
@@ -100,16 +100,16 @@ class SpendingChoice:
         return replace(self, only=only, groups=groups, sort=_default_sort(groups))
 
     def sorted_by(self, name: str) -> SpendingChoice:
-        """Returns the choice of the same rows sorted by a column: names from A on, numbers from the greatest on.
+        """Returns a choice of the same rows, sorted by a column: names from A on, numbers from the greatest on.
 
-        If they are sorted so already, it is the opposite order.
+        If the rows are sorted so already, the order is reversed.
         """
         first, second = (name, f"-{name}") if name.startswith("by_") else (f"-{name}", name)
         return replace(self, sort=second if self.sort == first else first)
 
 
 def read_choice(query: QueryDict, now: datetime) -> SpendingChoice:
-    """Parses the query parameters of the page *Usage*. What cannot be read is replaced by the default, and named."""
+    """Parses the query parameters of the page *Usage*; an unreadable one becomes the default, and a fault."""
     faults: list[str] = []
     try:
         days = _read_days(query, now)
@@ -130,7 +130,7 @@ def read_choice(query: QueryDict, now: datetime) -> SpendingChoice:
 
 
 def _read_days(query: Mapping[str, str], now: datetime) -> TimeRange:
-    """Returns the whole days that a query selects: `first` and `last`, both included, or `range`, a month or day.
+    """Returns the whole days that a query selects: from `first` to `last` (inclusive), or a `range`: a month or day.
 
     Raises:
         ValueError: there are no such days; the message is for the reader of the page.
@@ -154,7 +154,7 @@ def _range_of(name: str, first: date, end: date) -> TimeRange:
 
 
 def _read_filters(query: QueryDict, faults: list[str]) -> dict[str, str | None]:
-    """Returns the filters in a query, by the name of a group; adds a sentence to `faults` for an impossible one."""
+    """Returns the filters in a query, by the name of the group; adds a sentence to `faults` for a wrong filter."""
     only: dict[str, str | None] = {}
     for name in FILTERS:
         text = _text(query.get(name, ""))

@@ -1,4 +1,4 @@
-"""The content of the page *Usage*: rows with their change from the period before, a chart, and where both lead."""
+"""Reads the content of the page *Usage*: rows with their change from the period before, a chart, and links."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ChartData = dict[str, object]
 
 @dataclass(frozen=True)
 class SpendingCell:
-    """The value of a group in a row of the page, and the query string of the page of its calls only; "" for none."""
+    """The value of a group in a row, and the query string that shows only calls with this value; "" for no link."""
 
     text: str
     query: str = ""
@@ -39,9 +39,9 @@ class SpendingCell:
 
 @dataclass(frozen=True)
 class SpendingRow:
-    """One row of the page *Usage*. `calls_query` selects its calls in the list of requests; "" if nothing can.
+    """One row of the page *Usage*. `calls_query` selects the row's calls in the list of requests; "" if impossible.
 
-    `before` are the dollars of the period before. `share` is that of all dollars, in percent.
+    `before` are the dollars of the period before. `share` is the row's share of all dollars, in percent.
     """
 
     cells: Sequence[SpendingCell]
@@ -59,7 +59,7 @@ class SpendingRow:
 
 @dataclass(frozen=True)
 class Spending:
-    """The content of the page *Usage*. `others` are the groups beyond `MAX_ROWS`, if there are any.
+    """The content of the page *Usage*. `others` has the sums of the groups beyond `MAX_ROWS`, if there are any.
 
     `fault` says why there are no rows. `charts` is empty if no chart can be drawn.
     """
@@ -82,15 +82,15 @@ def value_text(group: str, value: GroupValue) -> str:
 
 
 def days_before(choice: SpendingChoice) -> tuple[date, date]:
-    """Returns the first day of the period with which the chosen days are compared, and the day after its last one."""
+    """Returns the first day, and the day after the last day, of the period with which the chosen days are compared."""
     return whole_days(choice.days.before)
 
 
 def read_report_of(choice: SpendingChoice, most: int) -> ComparedReport:
-    """Reads the sums that a choice asks for; at most `most` rows.
+    """Reads the sums for a choice, in at most `most` rows.
 
     Raises:
-        LabelsUnreadable: two labels are asked for, and the range is too long for that, or rows of it have been deleted.
+        LabelsUnreadable: there are two labels, and the range is too long for that, or some of its rows are deleted.
     """
     return read_compared_report(
         choice.period, days_before(choice), choice.groups, only=choice.only,
@@ -137,7 +137,7 @@ def _row(cells: Sequence[SpendingCell], row: ComparedSums, whole: Decimal, calls
 
 
 def _cells(choice: SpendingChoice, row: ComparedSums) -> list[SpendingCell]:
-    """Returns the cells with the names of a row, each with a link to the page of only its calls."""
+    """Returns the cells with the names of a row, each with a link to the page with only calls of this name."""
     cells = []
     for group, value in zip(choice.groups, row.sums.group, strict=True):
         query = ""
@@ -150,8 +150,8 @@ def _cells(choice: SpendingChoice, row: ComparedSums) -> list[SpendingCell]:
 def _calls_query(choice: SpendingChoice, row: ComparedSums | None) -> str:
     """Returns the query string for the list of requests with the calls of a row, or of all rows.
 
-    It is empty if no filter of that list selects them: for calls without a tag, for those of several end users or
-    values together, and for two tags.
+    It is empty if no filter of that list can select them: calls without a tag, calls of several end users or values
+    together, and calls with two tags.
     """
     chosen: dict[str, GroupValue] = dict(choice.only)
     days, query = choice.days, dict[str, str]()
@@ -175,7 +175,7 @@ def _calls_query(choice: SpendingChoice, row: ComparedSums | None) -> str:
 def _read_charts(choice: SpendingChoice) -> ChartData:
     """Reads the dollars by day of the costliest values of the first group, for the script that draws the chart.
 
-    Returns an empty map for a range of more than `MAX_CHART_DAYS`, or with two labels, whose sums take long to read.
+    Returns an empty map for a range of more than `MAX_CHART_DAYS`, and for two labels, whose sums take long to read.
     """
     first, end = choice.period
     group = next((name for name in choice.groups if name != "day"), "key")

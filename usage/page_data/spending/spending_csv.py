@@ -20,13 +20,13 @@ BYTE_ORDER_MARK = "\ufeff"  # without it, Excel reads another encoding than UTF-
 
 @one_snapshot()
 def read_spending_csv(choice: SpendingChoice) -> str:
-    """Reads the sums that a choice asks for, and returns them as CSV: a line for each group, then others and total.
+    """Reads the sums for a choice, and returns them as CSV: a line for each group, then the others and the total.
 
     There are at most `MOST_GROUPS` lines of groups, in the order of the page. The first two columns are the first and
-    the last day, both included.
+    the last day (inclusive).
 
     Raises:
-        LabelsUnreadable: two labels are asked for, and the range is too long for that, or rows of it have been deleted.
+        LabelsUnreadable: there are two labels, and the range is too long for that, or some of its rows are deleted.
     """
     report = read_report_of(choice, MOST_GROUPS)
     rest = [""] * (len(choice.groups) - 1)
@@ -46,6 +46,6 @@ def read_spending_csv(choice: SpendingChoice) -> str:
 
 
 def _figures(row: ComparedSums) -> Sequence[str]:
-    """Returns the numbers of a line as text, dollars with all their decimals and without an exponent."""
+    """Returns the numbers of a line as texts; dollars have all their decimals, and no exponent."""
     figures = [*(getattr(row.sums, name) for name in SUMS), row.cost_before]
     return ["" if one is None else f"{one:f}" if isinstance(one, Decimal) else str(one) for one in figures]

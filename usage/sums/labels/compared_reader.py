@@ -1,4 +1,4 @@
-"""Reads sums of calls by what they were for beside what the same groups cost in the period before, and day by day."""
+"""Reads sums of calls by label, together with the same groups' dollars in the period before, or day by day."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ORDERS = {
 class ComparedSums:
     """The sums of one group of calls, and the dollars of the same group in the period before.
 
-    The dollars are None if the rows of that period cannot be read.
+    The dollars are None if the rows of the period before cannot be read.
     """
 
     sums: GroupSums
@@ -51,10 +51,10 @@ class ComparedSums:
 class ComparedReport:
     """The calls of some whole days (UTC) by group, with the dollars of each group in the period before.
 
-    `others` are the groups that are not among `rows`, `other_groups` is their number; without any, `others` is None.
-    `rows` and `others` add up to `total`. A group that has only been used in the period before is among them. If days
-    are grouped, a day is compared with the day as long after the beginning of its period; a day of the period before
-    that has no such counterpart is in its total only.
+    `others` has the sums of the groups that are not in `rows`, and `other_groups` is their number; if there are none,
+    `others` is None. `rows` and `others` add up to `total`, and include groups with calls only in the period before. If
+    days are grouped, a day is compared with the day at the same place in the period before. A day of the period before
+    without such a counterpart is only in the total.
     """
 
     rows: list[ComparedSums]
@@ -66,13 +66,13 @@ class ComparedReport:
 def read_compared_report(
     days: Days, before: Days, groups: Sequence[str], *, only: Only, order: str, is_falling: bool, most: int
 ) -> ComparedReport:
-    """Returns the sums by `groups` of the days `days`, with the dollars of the days `before`; at most `most` rows.
+    """Returns the sums of the days `days` by `groups`, with the dollars of the days `before`; at most `most` rows.
 
-    `groups` and `only` are as of `read_label_report`; there is at least one group. `order` is one of `ORDERS`, or
-    `by_0` or `by_1`, the value of a group.
+    `groups` and `only` are like those of `read_label_report`; there is at least one group. `order` is one of `ORDERS`,
+    or `by_0` or `by_1`, which mean the value of a group.
 
     Raises:
-        LabelsUnreadable: two labels are asked for, and the range is too long for that, or rows of it have been deleted.
+        LabelsUnreadable: there are two labels, and the range is too long for that, or some of its rows are deleted.
     """
     present = grouped_sums(*days, groups, only)
     past: Query | None = None
@@ -110,7 +110,7 @@ def _report(rows: list[ComparedSums], total: ComparedSums, number: int) -> Compa
 def read_daily_costs(
     days: Days, group: str, *, only: Only, most: int
 ) -> list[tuple[GroupValue, bool, Mapping[date, Decimal]]]:
-    """Returns the dollars by day of the `most` costliest values of a group, and of all others together at the end.
+    """Returns the dollars by day of the `most` costliest values of a group, and at the end those of all others.
 
     Each entry has the value, whether it stands for the others, and the dollars by day.
     """
@@ -156,6 +156,6 @@ def _compared(present: Query, past: Query | None, groups: Sequence[str], shift: 
 
 
 def _read_row(row: tuple[Any, ...], width: int, *, has_past: bool) -> tuple[int, ComparedSums]:
-    """Returns the number of groups in a row that the database has sent, and their sums."""
+    """Parses a row from the database; returns the number of groups in it, and their sums."""
     group, (number, *figures, before) = row[:width], row[width:]
     return number, ComparedSums(sums_of_group(group, figures), Decimal(before) if has_past else None)

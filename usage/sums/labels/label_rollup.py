@@ -44,9 +44,9 @@ class LabelRollup:
 
 
 def labels_of(row: SummedRow) -> Iterator[tuple[str, str]]:
-    """Yields the labels of a call under which it is counted, as pairs of label and value.
+    """Yields the labels under which a call is counted, as pairs of label and value.
 
-    The first pair is empty, and counts every call. Of several tags with one name, the first one counts.
+    The first pair is empty, for the sums of all calls. If several tags have the same name, the first one counts.
     """
     yield "", ""
     if row["end_user"]:
@@ -60,7 +60,7 @@ def labels_of(row: SummedRow) -> Iterator[tuple[str, str]]:
 
 
 def _figures(row: SummedRow, sign: int) -> Figures:
-    """Returns what a call's row adds to the sums, in the order of `SUMS`; with the sign -1, what it takes off."""
+    """Returns the numbers that a call's row adds to the sums, in the order of `SUMS`; negative if `sign` is -1."""
     is_call = not row["by_gateway"]
     cost = row["cost"] or 0
     parts = [cost if row["cost_kind"] == kind else 0 for kind in COST_PARTS.values()]

@@ -1,4 +1,4 @@
-"""The columns of the table of sums by label, and the SQL that says in which of its rows a call is counted."""
+"""The columns of the table of sums by label, and the SQL that finds the row in which a call is counted."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ CONFLICT = f"ON CONFLICT ({', '.join(KEYS)}) DO UPDATE SET {ADDED}"
 def counted_groups(source: str) -> str:
     """Returns the SQL query that maps sums by label to the rows of the table in which they are counted.
 
-    `source` is an SQL query with the columns `KEYS` and `SUMS`. Values that have been folded become `OTHERS`, and
-    labels of tags that have no sums in their period are left out. The result is in the order of the keys.
+    `source` is an SQL query with the columns `KEYS` and `SUMS`. Values that have lost their own sums become `OTHERS`,
+    and labels of tags that have no sums in their period are left out. The result is in the order of the keys.
     """
     period = f"FROM {TABLE} AS known WHERE known.span = source.span AND known.start = source.start"
     of_label = f"{period} AND known.label = source.label"

@@ -1,4 +1,4 @@
-"""Reads the names of the tags that have sums: the choices of the page Usage."""
+"""Reads the names of the tags that have sums; the page *Usage* offers them as choices."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TAG_NAMES = f"""
 
 
 def read_tag_names(since: date) -> list[str]:
-    """Returns the names of tags that have sums of a month from the month of the day `since` on, in order."""
+    """Returns the names of tags that have sums in the month of the day `since` or in a later month, in order."""
     with connection.cursor() as cursor:
         cursor.execute(TAG_NAMES, {"since": since.replace(day=1), "none": CLOSED, "tags": f"{TAG}%"})
         return [label.removeprefix(TAG) for (label,) in cursor.fetchall()]

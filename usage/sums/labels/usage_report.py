@@ -1,4 +1,4 @@
-"""The answer to `GET /usage`: which groups and filters the query asks for, and the sums as JSON or CSV.
+"""Makes the answer to `GET /usage`: parses the groups and filters in the query, and writes the sums as JSON or CSV.
 
 Sums by team, owner, end user and tag are of whole days (`usage.sums.labels.label_reader`); all others are of hours
 (`usage.sums.report_reader`).
@@ -75,10 +75,10 @@ def read_query(query: QueryDict, now: datetime) -> UsageQuery:
 
 
 def read_usage(query: UsageQuery, key: str | None) -> NamedNumbers:
-    """Reads the sums that a query asks for, of one key or, with None, of all keys.
+    """Reads the sums for a query: those of one key or, if `key` is None, of all keys.
 
     Raises:
-        LabelsUnreadable: two labels are asked for, and the range is too long for that, or another key's usage is.
+        LabelsUnreadable: there are two labels, and the range is too long for that; or the query asks for another key.
         django.db.Error: the database cannot be read.
     """
     only = query.only if key is None else {**query.only, "key": key}
@@ -118,7 +118,7 @@ def as_csv(numbers: Mapping[str, object]) -> str:
 
 
 def _cell(value: object) -> str:
-    """Returns a value as the text of a CSV cell: dollars without an exponent, texts so that none is a formula."""
+    """Returns a value as the text of a CSV cell: dollars without an exponent, texts that cannot be a formula."""
     return f"{value:.8f}".rstrip("0").rstrip(".") if isinstance(value, float) else csv_cell(value)
 
 

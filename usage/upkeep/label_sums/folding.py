@@ -1,4 +1,4 @@
-"""Bounds the names in the sums by label: folds all but the costliest of a day or month into one row."""
+"""Limits the number of names in the sums by label: adds up ("folds") all but the costliest of a day or month."""
 
 from __future__ import annotations
 
@@ -91,26 +91,26 @@ class Period(NamedTuple):
 
     @property
     def ids(self) -> tuple[UUID, UUID]:
-        """The request ids between which all calls of the period are, and some before and behind it."""
+        """Two request ids, between which are all calls of the period, and some calls before and after it."""
         return first_id(datetime.combine(self.start, time(), UTC) - ID_LEEWAY), first_id(self.end + ID_LEEWAY)
 
     def has_ended(self, now: datetime) -> bool:
-        """Returns whether the period has ended, and most of its calls have come (`LATE`)."""
+        """Returns whether the period ended so long ago (`LATE`) that most of its calls are in the tables."""
         return self.end + LATE <= now
 
 
 def fold_labels(now: datetime, oldest: date = date.max) -> int:
-    """Bounds the values of labels in days and months; returns how many lists of values were shortened.
+    """Limits the number of values of labels in days and months; returns how many lists of values were shortened.
 
-    Those that begin at `oldest` or later are looked at, and all of the last `LOOKED_BACK`.
+    Days and months that begin at `oldest` or later are examined, and all of the last `LOOKED_BACK`.
 
-    * Of a day or month that has ended, the costliest `MOST_VALUES` values of each label keep sums of their own, of one
-      that goes on `MOST_VALUES_AT_FIRST`. The others are added up as `OTHERS`.
-    * Of the names of tags, the costliest `MOST_TAG_NAMES` keep their sums, or `MOST_TAG_NAMES_AT_FIRST`.
-    * End users are named for `RETENTION_DAYS`, as long as the rows of their calls are there.
+    * The costliest `MOST_VALUES` values of each label keep sums of their own (`MOST_VALUES_AT_FIRST` while the day or
+      month goes on). The others are added up as `OTHERS`.
+    * The costliest `MOST_TAG_NAMES` names of tags keep their sums (`MOST_TAG_NAMES_AT_FIRST` in the same way).
+    * End users keep their names for `RETENTION_DAYS`, like the rows of their calls.
 
     Raises:
-        django.db.OperationalError: another transaction has used the sums all the time, and the rest was not folded.
+        django.db.OperationalError: another transaction has used the sums all the time, so the rest was not folded.
     """
     shortened = 0
     since = min(oldest, (now - LOOKED_BACK).date().replace(day=1))
@@ -138,7 +138,7 @@ def _fold(span: LabelSpan, label: str, start: date, most: int) -> None:
 
 
 def _change(statement: str, values: list[str | date | int]) -> None:
-    """Runs a statement without writers beside it, which never wait for long behind the lock that it waits for."""
+    """Runs an SQL statement while no writer adds to the sums; waits only briefly for the lock on them."""
 
     def change(cursor: CursorWrapper) -> None:
         cursor.execute(LOCK_WRITERS)

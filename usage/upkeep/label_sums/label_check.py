@@ -84,7 +84,7 @@ def rebuild_labels(now: datetime) -> int:
 
 
 def _differing(since: datetime | None, most: int | None) -> list[tuple[LabelSpan, str, date, str]]:
-    """Returns the keys (`KEYS`) of at most `most` sums that are not those of their rows."""
+    """Returns the keys (`KEYS`) of at most `most` sums that differ from the sums of their rows."""
     first = ceiling(since, Span.DAY).date() if since else date.min
     with adding_cursor() as cursor:
         cursor.execute(_DIFFERING, [first_row(since), UUID(int=2**128 - 1), first, first, most])
