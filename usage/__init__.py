@@ -27,7 +27,7 @@
               ▼
     sums.totals_reader ──▶ page_data.dashboard_reader, dashboard_content ──▶ admin_pages.dashboard
                        ──▶ sums.report_reader                            ──▶ GET /usage
-    usage_request ──▶ page_data.search, call_page, error_groups, exports ──▶ admin_pages.requests, errors, export
+    usage_request ──▶ page_data.search, call_page, errors, exports ──▶ admin_pages.requests, errors, export
 
     live.worker_files                    each worker and the shipper write their state and counters once a second
       └──▶ live.shipping_state, status, metrics    `/readyz`, the dashboard's live numbers, `/metrics`: without the

@@ -173,6 +173,7 @@ class CallRecord(Counts, total=False):
     by_gateway: bool  # no call, but a request of the gateway's own for a background response
     unknown_model: bool  # the sums count the row under the common name of unknown models
     other_code: bool  # the sums count the row under the common name of other error codes
+    error_group: str  # the group of the error's message, under which the sums count the row
 
     # The logged bodies: without secrets, binary data replaced, at most LOG_BODY_BYTES each. They have their own table.
     request_body: str
@@ -210,6 +211,7 @@ class SummedRow(Counts, total=False):
     by_gateway: bool
     unknown_model: bool
     other_code: bool
+    error_group: str
     owner: str
     end_user: str
     tags: list[str]

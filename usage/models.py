@@ -172,6 +172,9 @@ class Request(models.Model):
     # Whether the sums count the row under a common name for unknown ones (usage.sums.summed_names).
     unknown_model = models.BooleanField(default=False, db_default=False, help_text="Summed up as (unknown model).")
     other_code = models.BooleanField(default=False, db_default=False, help_text="Summed up as (other code).")
+    error_group = models.CharField(
+        max_length=12, blank=True, default="", db_default="", help_text="Of the error's message, without its numbers."
+    )
     digest = models.CharField(
         max_length=32, editable=False, help_text="Of the row as it was written (usage.journal_shipping.rows)."
     )
@@ -449,7 +452,7 @@ class ErrorTotal(models.Model):
     start = models.DateTimeField()
     outcome = models.CharField(max_length=20, choices=Outcome)
     status = models.PositiveSmallIntegerField(help_text="0: the caller had left.")
-    error_code = models.CharField(max_length=200)
+    error_code = models.CharField(max_length=213, help_text="With # and the group of the message, if it has one.")
     model = models.CharField(max_length=200)
     route = models.CharField(max_length=100)
     key_name = models.CharField(max_length=200)
@@ -462,9 +465,9 @@ class ErrorTotal(models.Model):
         indexes = (
             # For the time at which a kind of error occurred first.
             models.Index(
-                fields=["error_code", "outcome", "status", "model", "route", "first_at"],
-                name="usage_errortotal_first",
-                condition=models.Q(span="day"),
+                fields=["error_code", "outcome", "first_at"],
+                name="usage_errortotal_seen",
+                condition=models.Q(span="day", calls__gt=0),
             ),
         )
 
@@ -488,30 +491,42 @@ class KnownName(models.Model):
         return f"{self.kind} {self.name}"
 
 
-class KnownError(models.Model):
-    """A kind of error on the errors page that somebody has marked as looked into, with a remark.
+class ErrorState(models.TextChoices):
+    """What somebody has said of an error on the errors page: it is known, or resolved: it should not occur again."""
 
-    The first five columns are those by which that page groups failed calls.
+    KNOWN = "known", "known"
+    RESOLVED = "resolved", "resolved"
+
+
+class KnownError(models.Model):
+    """An error on the errors page that somebody has marked as known or as resolved, with a remark.
+
+    An error is an outcome, an error code and a group of messages. The other three columns are those of older versions,
+    which marked narrower kinds; they are 0 and empty now.
     """
 
     outcome = models.CharField(max_length=20, choices=Outcome)
-    status = models.PositiveSmallIntegerField()
     error_code = models.CharField(max_length=200, blank=True)
-    model = models.CharField(max_length=200, blank=True)
-    route = models.CharField(max_length=100)
+    message = models.CharField(max_length=12, blank=True, default="", db_default="")
+    status = models.PositiveSmallIntegerField(default=0)
+    model = models.CharField(max_length=200, blank=True, default="")
+    route = models.CharField(max_length=100, blank=True, default="")
+    state = models.CharField(
+        max_length=8, choices=ErrorState, default=ErrorState.KNOWN, db_default=ErrorState.KNOWN.value
+    )
     note = models.CharField(max_length=500, blank=True)
     marked_by = models.CharField(max_length=150)
-    marked_at = models.DateTimeField(auto_now=True)
+    marked_at = models.DateTimeField()
 
     class Meta:
         constraints = (
             models.UniqueConstraint(
-                fields=["outcome", "status", "error_code", "model", "route"], name="usage_knownerror_once"
+                fields=["outcome", "error_code", "message", "status", "model", "route"], name="usage_knownerror_one"
             ),
         )
 
     def __str__(self) -> str:
-        return f"{self.status} {self.error_code} {self.route}"
+        return f"{self.outcome} {self.error_code} {self.message}"
 
 
 class UsageDay(models.Model):

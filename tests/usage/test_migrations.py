@@ -45,7 +45,7 @@ NOTHING_ELSE = {
     **dict.fromkeys(("cache_write_tokens", "reasoning_tokens", "audio_seconds", "web_searches", "price"), None),
     **dict.fromkeys(("audio_input_tokens", "audio_output_tokens", "time_to_first_chunk_ms"), None),
     # Columns of later migrations.
-    **dict.fromkeys(("team", "owner", "end_user"), ""),
+    **dict.fromkeys(("team", "owner", "end_user", "error_group"), ""),
     **dict.fromkeys(("by_gateway", "unknown_model", "other_code"), False),
     **{"cost_kind": "", "other_usage": None},
 }

@@ -13,35 +13,41 @@ from django.views.decorators.http import require_POST
 
 from usage.admin_pages.access import admin_page, render_page
 from usage.admin_pages.dashboard import range_query
-from usage.page_data.error_groups import MAX_GROUPS, in_state, mark_known, read_groups, read_kind, unmark
-from usage.sums.ranges import range_labels, range_or_default
+from usage.models import ErrorState
+from usage.page_data.errors.error_groups import FAULTS, MAX_GROUPS, STATES, ErrorGroup, in_state, read_groups
+from usage.page_data.errors.marks import mark as store_mark
+from usage.page_data.errors.marks import read_kind, unmark
+from usage.sums.ranges import TimeRange, range_labels, range_or_default
 
-STATES = ("all", "new", "known")
+PART_WORDS = {"key": "Keys", "model": "Models", "route": "Routes", "status": "Statuses"}
 
 
 @admin_page
 def show(request: HttpRequest) -> HttpResponseBase:
     """Answers with the page of errors: the failed calls of a range of time, grouped by kind of error.
 
-    The query parameter `state` shows only the kinds that somebody has looked into (`known`), or only the others
-    (`new`).
+    The query parameter `fault` selects the errors of the caller, of the gateway or of OpenAI; `state` those that are
+    new, known or resolved.
     """
     now = datetime.now(UTC)
-    time_range, fault = range_or_default(request.GET, now)
-    groups = read_groups(time_range)
-    state = request.GET.get("state", "all")
+    time_range, fault_words = range_or_default(request.GET, now)
+    fault, state = read_fault(request), request.GET.get("state", "")
+    state = state if state in STATES else "all"
+    groups = read_groups(time_range, fault)
     shown = in_state(groups, state)
     return render_page(
         request,
         "admin/usage/errors.html",
         "Errors",
-        fault=fault,
-        groups=[(group, urlencode({**group.filters, **time_range.as_query()})) for group in shown],
+        fault_words=fault_words,
+        groups=[(group, *_links(group, time_range)) for group in shown],
         calls=sum(group.calls for group in shown),
         is_cut=len(groups) >= MAX_GROUPS,
         most=MAX_GROUPS,
-        states=STATES,
+        states=("all", *STATES),
         state=state,
+        faults={"": "Everyone", **FAULTS},
+        fault=fault,
         ranges=range_labels(time_range.name),
         time_range=time_range,
         query=range_query(time_range),
@@ -50,10 +56,36 @@ def show(request: HttpRequest) -> HttpResponseBase:
     )
 
 
+def read_fault(request: HttpRequest) -> str:
+    """Returns whose errors the query parameter `fault` selects: one of `FAULTS`, or an empty text for all."""
+    fault = request.GET.get("fault", "")
+    return fault if fault in FAULTS else ""
+
+
+def _links(group: ErrorGroup, time_range: TimeRange) -> tuple[str, list[tuple[str, int, list[tuple[str, int, str]]]]]:
+    """Returns the query string for a group's calls, and its keys, models, routes and statuses.
+
+    Of each of these there are the words, how many there are, and the first ones: value, calls and query string.
+    """
+    times = time_range.as_query()
+    parts = [
+        (
+            words,
+            group.counts[part],
+            [
+                (value, calls, urlencode({**group.filter_by(part, value), **times}))
+                for value, calls in group.parts[part]
+            ],
+        )
+        for part, words in PART_WORDS.items()
+    ]
+    return urlencode({**group.filters, **times}), parts
+
+
 @require_POST
 @admin_page
 def mark(request: HttpRequest) -> HttpResponseBase:
-    """Marks the kind of error that a sent form names as looked into, with a remark, or removes that mark.
+    """Marks the kind of error that a sent form names as known or resolved, with a remark, or removes that mark.
 
     Then redirects to the page of errors. People who may not mark errors get `PermissionDenied`.
     """
@@ -65,8 +97,12 @@ def mark(request: HttpRequest) -> HttpResponseBase:
     except ValueError:
         messages.error(request, "There is no such kind of error.")
         return back
-    if request.POST.get("do") == "forget":
+    state = request.POST.get("do", "")
+    if state == "forget":
         unmark(kind)
     else:
-        mark_known(kind, request.POST.get("note", "").replace("\0", "").strip()[:500], request.user.get_username())
+        state = ErrorState.RESOLVED if state == ErrorState.RESOLVED else ErrorState.KNOWN
+        store_mark(
+            kind, state, request.POST.get("note", "").replace("\0", "").strip()[:500], request.user.get_username()
+        )
     return back

@@ -12,7 +12,8 @@ from django.http import Http404, HttpRequest, HttpResponseBase, StreamingHttpRes
 
 from usage.admin_pages.access import admin_page, may_see_bodies
 from usage.admin_pages.body_views import log_export
-from usage.page_data.error_groups import in_state, read_groups
+from usage.admin_pages.errors import read_fault
+from usage.page_data.errors.error_groups import in_state, read_groups
 from usage.page_data.exports import CONTENT_TYPES, export_calls, export_groups
 from usage.page_data.filters import read_filters
 from usage.sums.ranges import range_or_default
@@ -33,20 +34,23 @@ def requests(request: HttpRequest, kind: str) -> HttpResponseBase:
     filters = read_filters(request.GET, now, with_messages=sees_bodies)
     if sees_bodies:
         log_export(request, urlencode(filters.as_query()))
-    return _download(export_calls(filters, kind), kind, f"requests-{now:%Y%m%d-%H%M}")
+    return download(export_calls(filters, kind), kind, f"requests-{now:%Y%m%d-%H%M}")
 
 
 @admin_page
 def errors(request: HttpRequest, kind: str) -> HttpResponseBase:
     """Sends a file with the groups of failed calls that the page of errors shows for the same query parameters.
 
-    `kind` is `csv` or `json`.
+    `kind` is `csv` or `json`. Only people who may see bodies get the patterns of error messages.
     """
     _check(kind)
     now = datetime.now(UTC)
     time_range, _fault = range_or_default(request.GET, now)
-    groups = in_state(read_groups(time_range), request.GET.get("state", ""))
-    return _download(export_groups(groups, kind), kind, f"errors-{now:%Y%m%d-%H%M}")
+    groups = in_state(read_groups(time_range, read_fault(request)), request.GET.get("state", ""))
+    sees_bodies = may_see_bodies(request)
+    if sees_bodies:
+        log_export(request, urlencode(time_range.as_query()))
+    return download(export_groups(groups, kind, with_messages=sees_bodies), kind, f"errors-{now:%Y%m%d-%H%M}")
 
 
 def _check(kind: str) -> None:
@@ -55,7 +59,8 @@ def _check(kind: str) -> None:
         raise Http404
 
 
-def _download(pieces: Iterator[bytes], kind: str, name: str) -> HttpResponseBase:
+def download(pieces: Iterator[bytes], kind: str, name: str) -> HttpResponseBase:
+    """Answers with an export in pieces, as a file to download; `kind` is `csv` or `json`, `name` without it."""
     return StreamingHttpResponse(
         _one_by_one(pieces),
         content_type=CONTENT_TYPES[kind],

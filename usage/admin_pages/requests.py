@@ -193,13 +193,8 @@ def _day_of(call: Request) -> str:
 
 def _same_error(call: Request) -> Filters:
     """Returns filters for the list of requests that select all calls with the same error as this failed call."""
-    return Filters(
-        outcome=call.outcome,
-        status=str(call.status or "none"),
-        code=call.error_code,
-        model=call.response_model or call.request_model,
-        route=call.route,
-    )
+    group = call.error_group if call.outcome == Outcome.UPSTREAM_ERROR else None
+    return Filters(outcome=call.outcome, code=call.error_code, message=group)
 
 
 def _cursor(request: HttpRequest, name: str = "before") -> UUID | None:

@@ -38,7 +38,10 @@ _FIRST = DigestVersion(
 _WITH_COST_KIND = DigestVersion((*_FIRST.columns, "other_usage", "cost_kind"), _FIRST.marks)
 _WITH_OUTPUT_LIMIT = DigestVersion((*_WITH_COST_KIND.columns, "output_limit"), _FIRST.marks)
 _WITH_LABELS = DigestVersion((*_WITH_OUTPUT_LIMIT.columns, "team", "owner", "end_user", "session"), _FIRST.marks)
-VERSIONS: tuple[DigestVersion, ...] = (_FIRST, _WITH_COST_KIND, _WITH_OUTPUT_LIMIT, _WITH_LABELS)
+_WITH_ERROR_GROUP = DigestVersion((*_WITH_LABELS.columns, "error_group"), _FIRST.marks)
+VERSIONS: tuple[DigestVersion, ...] = (
+    _FIRST, _WITH_COST_KIND, _WITH_OUTPUT_LIMIT, _WITH_LABELS, _WITH_ERROR_GROUP
+)  # fmt: skip
 
 
 def digest_sql(version: DigestVersion) -> str:

@@ -14,7 +14,7 @@ import orjson
 
 from usage.call_record import Price
 from usage.models import Request
-from usage.page_data.error_groups import ErrorGroup
+from usage.page_data.errors.error_groups import ErrorGroup
 from usage.page_data.filters import Filters
 from usage.page_data.search import find_all
 from usage.untrusted_text import csv_cell, escape_invisible
@@ -33,7 +33,8 @@ COLUMNS = (
     "usage_source", "cost", "tags", "team", "owner", "end_user", "session", "by_gateway", "cost_kind", *PRICE_COLUMNS,
 )  # fmt: skip
 GROUP_COLUMNS = (
-    "calls", "outcome", "status", "error_code", "model", "route", "first_at", "last_at", "keys", "note", "sample_id"
+    "calls", "fault", "outcome", "error_code", "message", "state", "first_at", "last_at", "keys", "models", "routes",
+    "note", "sample_id",
 )  # fmt: skip
 CONTENT_TYPES = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
 Row = Mapping[str, object]
@@ -51,9 +52,14 @@ def export_calls(filters: Filters, kind: str) -> Iterator[bytes]:
     return _encode(batches, columns, kind)
 
 
-def export_groups(groups: Sequence[ErrorGroup], kind: str) -> Iterator[bytes]:
-    """Returns an export of groups of failed calls, in pieces of a file; `kind` is `csv` or `json`."""
-    return _encode([[_group_row(group) for group in groups]], GROUP_COLUMNS, kind)
+def export_groups(groups: Sequence[ErrorGroup], kind: str, *, with_messages: bool) -> Iterator[bytes]:
+    """Returns an export of groups of failed calls, in pieces of a file; `kind` is `csv` or `json`.
+
+    `with_messages` says whether the person may see error messages.
+    """
+    columns = [name for name in GROUP_COLUMNS if name != "message" or with_messages]
+    rows = [{name: row[name] for name in columns} for row in map(_group_row, groups)]
+    return _encode([rows], columns, kind)
 
 
 def _call_row(call: Request, columns: Sequence[str]) -> Row:
@@ -74,11 +80,15 @@ def _price_row(price: Price) -> Row:
 
 def _group_row(group: ErrorGroup) -> Row:
     return {
-        **group.kind._asdict(),
         "calls": group.calls,
+        "fault": group.fault,
+        "outcome": group.kind.outcome,
+        "error_code": group.kind.error_code,
+        "message": group.message,
+        "state": "returned" if group.has_returned else group.state,
         "first_at": group.first_at,
         "last_at": group.last_at,
-        "keys": group.key_count,
+        **{f"{name}s": group.counts[name] for name in ("key", "model", "route")},
         "note": group.known.note if group.known else "",
         "sample_id": group.sample_id,
     }

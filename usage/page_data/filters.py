@@ -27,7 +27,7 @@ NO_STATUS = "none"
 ANY_FAILURE = "failed"
 # What a call was for: columns, with their names on pages.
 LABELS = {"team": "Team", "owner": "Key owner", "end_user": "End user", "session": "Session"}
-NAMES = ("key", "model", "route", "code", *LABELS)  # filters by a name, which may be empty
+NAMES = ("key", "model", "route", "code", "message", *LABELS)  # filters by a name, which may be empty
 NO_NAME = "(none)"  # stands for an empty name in an address, where an empty text means no filter
 ANY_DATE = " (any date)"  # after the undated name of a model: all of its names, as on one line of the dashboard
 NOT_IN_QUERY = frozenset({"since", "until", "faults", "with_messages"})
@@ -51,6 +51,7 @@ class Filters:
     outcome: str = ""  # an `Outcome`, or `ANY_FAILURE`
     status: str = ""  # a number, or `NO_STATUS`
     code: str | None = None  # the code of the error
+    message: str | None = None  # the group of the error's message (`usage.kept_bodies.error_messages`)
     stream: str = ""  # `yes` or `no`
     cost: str = ""  # selects calls that cost more than so many dollars
     slower: str = ""  # selects calls that took longer than so many seconds
@@ -95,6 +96,7 @@ def read_filters(query: Mapping[str, str], now: datetime, *, with_messages: bool
         model=address.read_name("model"),
         route=address.read_name("route"),
         code=address.read_name("code"),
+        message=address.read_name("message"),
         team=address.read_name("team"),
         owner=address.read_name("owner"),
         end_user=address.read_name("end_user"),
@@ -293,7 +295,7 @@ def _tag_conditions(filters: Filters) -> list[Condition]:
 
 
 def _failure_conditions(filters: Filters) -> list[Condition]:
-    """Returns the SQL conditions of the filters by outcome, HTTP status, error code, and unknown model."""
+    """Returns the SQL conditions of the filters by outcome, HTTP status, error code and message, and unknown model."""
     found: list[Condition] = []
     if filters.model == UNKNOWN_MODEL:
         found.append(UNKNOWN)
@@ -301,6 +303,8 @@ def _failure_conditions(filters: Filters) -> list[Condition]:
         found += [FAILED, Condition("other_code")]
     elif filters.code is not None:
         found.append(Condition("outcome <> 'success' AND error_code = %s", (filters.code,), has_index=True))
+    if filters.message is not None:
+        found += [FAILED, Condition("error_group = %s", (filters.message,))]
     if filters.status == NO_STATUS:
         found += [FAILED, Condition("status IS NULL")]
     elif filters.status:

@@ -1,10 +1,13 @@
-"""Decides which models and error codes have sums of their own. Not all can, because callers can invent any number.
+"""Decides which models, error codes and groups of error messages have sums of their own; callers can invent any number.
 
 A name has sums of its own when it is in `KnownName`, which takes `MOST_NEW` new names of a kind a day (UTC, by the
 database's clock). A model is added there when upstream has answered for it; the models of the price list need no entry.
 An error code is added when a call fails with it. Calls with other names are added up together, under `UNKNOWN_MODEL`
 and `OTHER_CODE`. Their rows have the real name, and a mark that they are added up so. By that mark a row is subtracted
 from the group to which it was added, even if its name has got sums of its own since.
+
+The messages of upstream's errors are grouped (`usage.kept_bodies.error_messages`). If a group has no sums of its own,
+the column `error_group` of its calls stays empty, and they are counted by their code alone.
 """
 
 from __future__ import annotations
@@ -14,17 +17,19 @@ from collections.abc import Iterable, Sequence
 from django.db.backends.utils import CursorWrapper
 
 from usage.call_record import CALLED_MODEL_SQL, CallRecord, SummedRow, called_model
+from usage.kept_bodies.error_messages import SIGN, group_of, with_group
 from usage.models import Outcome
 from usage.prices.price_sources import listed_models
 
 UNKNOWN_MODEL = "(unknown model)"
 OTHER_CODE = "(other code)"
-MODEL, CODE = "model", "code"
+MODEL, CODE, MESSAGE = "model", "code", "error"
 MOST_NEW = 100  # new names of each kind a day
 
 # `summed_model` and `summed_code` in SQL, for a row in `usage_request`.
 SUMMED_MODEL_SQL = f"CASE WHEN unknown_model THEN '{UNKNOWN_MODEL}' ELSE {CALLED_MODEL_SQL} END"
-SUMMED_CODE_SQL = f"CASE WHEN other_code THEN '{OTHER_CODE}' ELSE error_code END"
+SUMMED_CODE_SQL = f"""CASE WHEN other_code THEN '{OTHER_CODE}' WHEN error_group <> ''
+    THEN error_code || '{SIGN}' || error_group ELSE error_code END"""
 
 FIND_KNOWN = """
     SELECT kind, name FROM usage_knownname JOIN unnest(%s::text[], %s::text[]) AS wanted (kind, name) USING (kind, name)
@@ -39,7 +44,7 @@ LEARN = """
     ON CONFLICT DO NOTHING
 """
 
-Name = tuple[str, str]  # MODEL or CODE, and the name
+Name = tuple[str, str]  # MODEL, CODE or MESSAGE, and the name
 
 
 def summed_model(row: SummedRow) -> str:
@@ -52,36 +57,37 @@ def summed_model(row: SummedRow) -> str:
 
 
 def summed_code(row: SummedRow) -> str:
-    """Returns the error code under which the tables of sums count a failed call.
+    """Returns the error code under which the tables of sums count a failed call, with the group of its message.
 
     Error codes without sums of their own are counted as `OTHER_CODE`.
     """
     # `SUMMED_CODE_SQL` is the same rule in SQL.
-    return OTHER_CODE if row["other_code"] else row["error_code"]
+    return OTHER_CODE if row["other_code"] else with_group(row["error_code"], row["error_group"])
 
 
 def mark_unknown(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> list[CallRecord]:
-    """Adds new names of models and error codes to `KnownName`, then marks the rows with names that are still unknown.
+    """Adds new models, codes and groups of messages to `KnownName`, then marks the rows whose names are still unknown.
 
     Only known names and the models in the price list have sums of their own. A limit for each day bounds how many names
-    become known. The marks are the columns `unknown_model` and `other_code`.
+    become known. The marks are the columns `unknown_model` and `other_code`. The column `error_group` gets the group of
+    the error's message, if the group is known.
 
     Returns all rows, in their order. Call this function in a transaction.
     """
-    names = [(_model(row), _code(row), _may_be_learnt(row)) for row in rows]
+    names = [(_model(row), _code(row), _message(row), _may_be_learnt(row)) for row in rows]
     different = set(names)  # few, because most rows of a batch have the same names
-    learnable = {code for _, code, _ in different} | {model for model, _, may_be_learnt in different if may_be_learnt}
-    wanted = {model for model, _, _ in different} | learnable
+    learnable = {name for _, code, message, _ in different for name in (code, message)}
+    learnable |= {model for model, _, _, may_be_learnt in different if may_be_learnt}
+    wanted = {model for model, _, _, _ in different} | learnable
     known = {name for name in wanted if not name[1] or _is_listed(name)}
     known |= _known(cursor, wanted - known)
     if unknown := learnable - known:
         known |= _learn(cursor, unknown)
-    if wanted <= known:
-        return list(rows)
     return [
-        row if model in known and code in known
-        else {**row, "unknown_model": model not in known, "other_code": code not in known}
-        for row, (model, code, _) in zip(rows, names, strict=True)
+        row if model in known and code in known and not message[1]
+        else {**row, "unknown_model": model not in known, "other_code": code not in known,
+              "error_group": message[1] if {code, message} <= known else ""}
+        for row, (model, code, message, _) in zip(rows, names, strict=True)
     ]  # fmt: skip
 
 
@@ -91,6 +97,14 @@ def _model(row: CallRecord) -> Name:
 
 def _code(row: CallRecord) -> Name:
     return CODE, row.get("error_code") or "" if row["outcome"] != Outcome.SUCCESS else ""
+
+
+def _message(row: CallRecord) -> Name:
+    """Returns the group of the message of an error of upstream's. Errors of the gateway have codes that say it all."""
+    if row["outcome"] != Outcome.UPSTREAM_ERROR or row.get("by_gateway"):
+        return MESSAGE, ""
+    names = (row.get("request_model") or "", row.get("response_model") or "")
+    return MESSAGE, group_of(row.get("error_message") or "", names)
 
 
 def _is_listed(name: Name) -> bool:
@@ -132,6 +146,6 @@ def _fitting(cursor: CursorWrapper, names: Sequence[Name]) -> list[Name]:
     learnt: dict[str, int] = dict(cursor.fetchall())
     return [
         name
-        for kind in (MODEL, CODE)
+        for kind in (MODEL, CODE, MESSAGE)
         for name in [one for one in names if one[0] == kind][: max(0, MOST_NEW - learnt.get(kind, 0))]
     ]

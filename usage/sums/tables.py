@@ -37,7 +37,7 @@ NAMED = (Dimension.KEY, Dimension.MODEL, Dimension.ROUTE)
 # The columns of a call's row that are added up, and those by which they are grouped.
 ROW_COLUMNS = (
     "request_id", "started_at", "key_name", "team", "request_model", "response_model", "route", "outcome", "status",
-    "error_code", "by_gateway", "unknown_model", "other_code", "owner", "end_user", "tags",
+    "error_code", "by_gateway", "unknown_model", "other_code", "error_group", "owner", "end_user", "tags",
     *dict.fromkeys((*SUMS, *MAXES, *HISTOGRAMS)), "cost_kind",
 )  # fmt: skip
 SUMMED_NAMES = (*ROW_COLUMNS, "needs_price")

@@ -17,6 +17,7 @@ from django.test import Client
 from tests.support.ledger.ledgers import call, call_id
 from usage.journal_shipping.rows import write_rows
 from usage.money.row_pricing import Pricer
+from usage.page_data.errors.error_groups import ErrorGroup
 
 T = TypeVar("T")
 REQUESTS = "/admin/usage/request/"
@@ -45,6 +46,18 @@ def make_failure(minutes_ago: float = 0.0, /, **columns: Any) -> str:
         "error_message": "It took too long.",
     }
     return make_call(minutes_ago, **{**failure, "response_model": "", **columns})
+
+
+def make_upstream_failure(minutes_ago: float = 0.0, message: str = "Bad gateway", **columns: Any) -> str:
+    failure = {"outcome": "upstream_error", "status": 502, "error_code": "", "error_message": message}
+    return make_failure(minutes_ago, **{**failure, **columns})
+
+
+def error_groups(admin: Client, **query: str) -> list[ErrorGroup]:
+    """Requests the errors page with the query parameters `query`; returns its groups."""
+    answer = admin.get(ERRORS, query)
+    assert answer.status_code == 200
+    return [group for group, *_ in answer.context["groups"]]
 
 
 def listed(admin: Client, **query: str) -> list[str]:

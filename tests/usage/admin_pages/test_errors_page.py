@@ -1,10 +1,8 @@
-"""The errors page shows how often each kind occurred, since when and with which keys, keeps marks, links to calls."""
+"""The errors page shows how often each kind occurred, since when, where and by whose fault, and links to its calls."""
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime, timedelta
-from html import unescape
 from typing import Any
 
 import pytest
@@ -14,21 +12,22 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from tests.support.ledger.ledgers import call, call_id
-from tests.support.ledger.pages import ERRORS, HOSTILE, make_call, make_failure, text_of
+from tests.support.ledger.pages import (
+    ERRORS,
+    error_groups,
+    make_call,
+    make_failure,
+    make_upstream_failure,
+    pieces_of,
+    text_of,
+)
 from usage.journal_shipping.rows import interrupted, write_rows
-from usage.models import KnownError, Request
-from usage.page_data.error_groups import ErrorGroup, ErrorKind, read_groups
+from usage.models import Request
+from usage.page_data.errors.error_groups import FAULTS, read_groups
+from usage.page_data.errors.marks import ErrorKind
 from usage.sums.ranges import TimeRange
 
 pytestmark = pytest.mark.django_db
-MARK = "/admin/usage/errors/mark/"
-KIND = {"kind": '["timeout", 504, "upstream_timeout", "gpt-4o-mini", "/openai"]'}
-
-
-def groups(admin: Client, **query: str) -> list[ErrorGroup]:
-    answer = admin.get(ERRORS, query)
-    assert answer.status_code == 200
-    return [group for group, _ in answer.context["groups"]]
 
 
 def test_it_works(admin: Client) -> None:
@@ -36,16 +35,20 @@ def test_it_works(admin: Client) -> None:
     make_failure(30, key_name="blue")
     last = make_failure(10, key_name="red", error_message="The newest words.")
     make_call()
-    [group] = groups(admin)
+    [group] = error_groups(admin)
 
-    assert group.kind == ErrorKind("timeout", 504, "upstream_timeout", "gpt-4o-mini", "/openai")
-    assert (group.calls, group.key_count, group.keys) == (3, 2, ["red", "blue"])
+    assert group.kind == ErrorKind("timeout", "upstream_timeout", "")
+    assert (group.calls, group.counts) == (3, {"key": 2, "model": 1, "route": 1, "status": 1})
+    assert group.parts["key"] == [("red", 2), ("blue", 1)]
+    assert [group.parts[name] for name in ("model", "route", "status")] == [
+        [("gpt-4o-mini", 3)], [("/openai", 3)], [("504", 3)],
+    ]  # fmt: skip
     stored = {str(call.pk): call.started_at for call in Request.objects.all()}
     assert (group.first_at, group.last_at) == (stored[first], stored[last])
     assert sum(group.trend) == 3
     assert str(group.sample_id) == last
     seen = text_of(admin.get(ERRORS).content.decode())
-    for words in ("3 calls", "upstream_timeout", "504 timeout", "/openai", "red, blue", "The newest words."):
+    for words in ("3 calls", "upstream_timeout", "timeout", "OpenAI", "/openai", "red 2", "The newest words."):
         assert words in seen
 
 
@@ -54,46 +57,125 @@ def test_first_seen_is_of_all_time(admin: Client) -> None:
     make_failure(started_at=first, key_name="gone")
     make_failure(started_at=first - timedelta(days=1), error_code="another")
     make_failure()
-    [group] = groups(admin, range="hour")
+    [group] = error_groups(admin, range="hour")
 
     assert group.first_at == first
-    assert (group.calls, group.keys) == (1, ["default"])
+    assert (group.calls, group.parts["key"]) == (1, [("default", 1)])
     assert f"{first:%b} {first.day}, {first.year}" in text_of(admin.get(ERRORS, {"range": "hour"}).content.decode())
 
 
-@pytest.mark.parametrize(
-    "columns",
-    [
-        {"outcome": "unreachable"},
-        {"status": 408},
-        {"error_code": "other"},
-        {"request_model": "o3"},
-        {"route": "/openai2"},
-    ],
-    ids=str,
-)
+RATE = "Rate limit reached for gpt-4o-mini in organization org-{} on {} per min: Limit {}, Used {}. Try in 1.5s."
+
+
+@pytest.mark.parametrize("columns", [{"outcome": "unreachable"}, {"error_code": "other"}], ids=str)
 def test_what_differs_is_a_group_of_its_own(admin: Client, columns: dict[str, Any]) -> None:
     make_failure()
     make_failure()
     make_failure(**columns)
 
-    assert [group.calls for group in groups(admin)] == [2, 1]
+    assert [group.calls for group in error_groups(admin)] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [{"status": 408}, {"request_model": "o3", "response_model": "o3"}, {"route": "/openai2"}, {"key_name": "blue"}],
+    ids=str,
+)
+def test_one_error_of_several_statuses_models_routes_and_keys_is_one(admin: Client, columns: dict[str, Any]) -> None:
+    make_failure()
+    make_failure()
+    make_failure(**columns)
+    [group] = error_groups(admin)
+
+    assert group.calls == 3
+    assert max(group.counts.values()) == 2
+
+
+def test_messages_that_differ_in_numbers_ids_and_models_are_one_group(admin: Client) -> None:
+    for number, unit in ((1, "tokens"), (22, "tokens"), (333, "requests")):
+        message = RATE.format(f"abcDEF{number}", unit, 1000 * number, number)
+        make_upstream_failure(message=message, status=429, error_code="rate_limit_exceeded")
+    make_upstream_failure(message=RATE.replace("gpt-4o-mini", "o-pro").format("x" * 9, "tokens", 1, 2), status=429,
+                     error_code="rate_limit_exceeded", request_model="o-pro")  # fmt: skip
+
+    assert [(group.kind.error_code, group.calls) for group in error_groups(admin)] == [
+        ("rate_limit_exceeded", 3), ("rate_limit_exceeded", 1),
+    ]  # fmt: skip
+    assert "Rate limit reached for # in organization # on tokens per min: Limit #, Used #. Try in #." in text_of(
+        admin.get(ERRORS).content.decode()
+    )
+
+
+def test_only_who_may_see_bodies_sees_messages(admin: Client) -> None:
+    make_upstream_failure(message="the secret plan")
+    viewer = User.objects.create_user("viewer", is_staff=True)
+    viewer.user_permissions.add(Permission.objects.get(codename="view_request"))
+    client = Client()
+    client.force_login(viewer)
+
+    assert "the secret plan" in admin.get(ERRORS).content.decode()
+    assert "the secret plan" not in client.get(ERRORS).content.decode()
+    for kind in ("csv", "json"):
+        export = f"/admin/usage/errors/export.{kind}"
+        assert b"the secret plan" in b"".join(pieces_of(admin.get(export)))
+        assert b"the secret plan" not in b"".join(pieces_of(client.get(export)))
 
 
 def test_from_a_group_to_its_calls_and_no_others(admin: Client) -> None:
     wanted = [make_failure(2), make_failure(1)]
-    for columns in ({"status": 408}, {"error_code": ""}, {"request_model": ""}, {"route": "/openai2"}):
+    for columns in ({"error_code": "another"}, {"error_code": ""}, {"outcome": "interrupted"}):
         make_failure(**columns)
+    for message in ("Bad 1", "Bad 2", "Worse", ""):
+        make_upstream_failure(message=message)
     write_rows([call(datetime.now(UTC), outcome="client_cancelled", status=None)])
     answer = admin.get(ERRORS, {"range": "day"})
     found = {}
-    for group, query in answer.context["groups"]:
+    for group, query, parts in answer.context["groups"]:
         calls = admin.get(f"/admin/usage/request/?{query}").context["calls"]
         assert len(calls) == group.calls
         found[group.kind] = [str(call.pk) for call in calls]
+        for _, _, first in parts:
+            for _, number, part_query in first:
+                assert len(admin.get(f"/admin/usage/request/?{part_query}").context["calls"]) == number
 
-    assert len(found) == 6
-    assert found[ErrorKind("timeout", 504, "upstream_timeout", "gpt-4o-mini", "/openai")] == wanted[::-1]
+    assert len(found) == 8
+    assert found[ErrorKind("timeout", "upstream_timeout", "")] == wanted[::-1]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "fault"),
+    [
+        ("client_cancelled", None, "caller"),
+        ("rejected", 400, "caller"),
+        ("rejected", 429, "caller"),
+        ("rejected", 503, "gateway"),
+        ("interrupted", None, "gateway"),
+        ("timeout", 504, "openai"),
+        ("unreachable", 502, "openai"),
+        ("upstream_error", 200, "openai"),
+        ("upstream_error", 400, "caller"),
+        ("upstream_error", 401, "gateway"),
+        ("upstream_error", 403, "gateway"),
+        ("upstream_error", 404, "caller"),
+        ("upstream_error", 408, "openai"),
+        ("upstream_error", 429, "openai"),
+        ("upstream_error", 500, "openai"),
+    ],
+)
+def test_whose_fault_it_is(admin: Client, outcome: str, status: int | None, fault: str) -> None:
+    make_failure(outcome=outcome, status=status)
+    [group] = error_groups(admin)
+
+    assert group.fault == fault
+    assert [name for name in FAULTS if error_groups(admin, fault=name)] == [fault]
+
+
+def test_an_error_is_the_fault_of_most_of_its_calls(admin: Client) -> None:
+    for status in (400, 400, 500):
+        make_failure(outcome="upstream_error", status=status, error_message="")
+
+    assert [group.calls for group in error_groups(admin, fault="caller")] == [3]
+    assert error_groups(admin, fault="openai") == []
 
 
 def test_only_the_errors_of_the_time_count(admin: Client) -> None:
@@ -101,23 +183,23 @@ def test_only_the_errors_of_the_time_count(admin: Client) -> None:
     make_failure(60 * 24 * 3)
     make_failure(60 * 24 * 20)
 
-    assert [groups(admin, range=name)[0].calls for name in ("hour", "day", "week", "month")] == [1, 1, 2, 3]
-    assert groups(admin, **{"from": "2026-01-01T00:00", "to": "2026-01-02T00:00"}) == []
+    assert [error_groups(admin, range=name)[0].calls for name in ("hour", "day", "week", "month")] == [1, 1, 2, 3]
+    assert error_groups(admin, **{"from": "2026-01-01T00:00", "to": "2026-01-02T00:00"}) == []
 
 
 def test_a_failure_that_turned_out_well_is_gone(admin: Client) -> None:
     row = call(datetime.now(UTC))
     write_rows([interrupted(row)])
-    assert [group.kind.error_code for group in groups(admin)] == ["interrupted"]
+    assert [group.kind.error_code for group in error_groups(admin)] == ["interrupted"]
     write_rows([row])
 
-    assert groups(admin) == []
+    assert error_groups(admin) == []
 
 
 def test_the_trend_shows_when(admin: Client) -> None:
     for hours in (1, 1, 20):
         make_failure(60 * hours)
-    [group] = groups(admin, range="day")
+    [group] = error_groups(admin, range="day")
 
     busy = [number for number, count in enumerate(group.trend) if count]
     assert [group.trend[number] for number in busy] == [1, 2]
@@ -135,71 +217,6 @@ def test_the_trend_shows_when_at_every_hour_of_the_day(hour: int) -> None:
     [group] = read_groups(TimeRange("day", now - timedelta(days=1), now))
 
     assert [count for count in group.trend if count] == [1, 2]
-
-
-# Known
-
-
-def test_an_error_is_marked_as_known_and_forgotten_again(admin: Client) -> None:
-    make_failure()
-    make_failure(error_code="new")
-    answer = admin.post(MARK, {**KIND, "note": f"Slow days. {HOSTILE}", "query": "range=day&state=all"})
-
-    assert answer.status_code == 302
-    assert answer["Location"] == f"{ERRORS}?range=day&state=all"
-    known = KnownError.objects.get()
-    assert (known.note, known.marked_by) == (f"Slow days. {HOSTILE}", "root")
-    assert [group.kind.error_code for group in groups(admin, state="known")] == ["upstream_timeout"]
-    assert [group.kind.error_code for group in groups(admin, state="new")] == ["new"]
-    page = admin.get(ERRORS).content.decode()
-    assert "Slow days." in page
-    assert "<script>alert(1)" not in page
-    admin.post(MARK, {**KIND, "note": "Better now."})
-    assert KnownError.objects.get().note == "Better now."
-    admin.post(MARK, {**KIND, "do": "forget"})
-    assert not KnownError.objects.exists()
-
-
-def test_the_pages_own_form_marks_its_group(admin: Client) -> None:
-    make_failure(request_model="", error_code="", key_name="k")
-    page = admin.get(ERRORS).content.decode()
-    [form] = re.findall(r'<form class="cp-mark".*?</form>', page, flags=re.S)
-    fields = {name: unescape(value) for name, value in re.findall(r'<input[^>]*name="(\w+)" value="([^"]*)"', form)}
-    admin.post(MARK, {**fields, "note": "seen"})
-
-    assert [group.known.note for group in groups(admin) if group.known] == ["seen"]
-
-
-@pytest.mark.parametrize(
-    "kind",
-    ["", "{", "[]", '["timeout", "504", "", "", ""]', '["timeout", 99999, "", "", ""]', '["x", 504, "", "", ""]',
-     "[" * 10**5, '["timeout", 504, "a", "b", "c", "d"]', '["timeout", true, "", "", ""]'],
-)  # fmt: skip
-def test_what_is_no_kind_of_error_is_not_marked(admin: Client, kind: str) -> None:
-    assert admin.post(MARK, {"kind": kind}).status_code == 302
-
-    assert not KnownError.objects.exists()
-
-
-def test_only_who_may_marks(admin: Client) -> None:
-    make_failure()
-    viewer = User.objects.create_user("viewer", is_staff=True)
-    viewer.user_permissions.add(Permission.objects.get(codename="view_request"))
-    client = Client()
-    client.force_login(viewer)
-    client.post(MARK, KIND)
-
-    assert "upstream_timeout" in client.get(ERRORS).content.decode()
-    assert "Mark as known" not in client.get(ERRORS).content.decode()
-    assert not KnownError.objects.exists()
-    assert admin.get(MARK).status_code == 405
-
-
-def test_the_way_back_stays_here(admin: Client) -> None:
-    answer = admin.post(MARK, {**KIND, "query": "//evil.example/\r\nx: y"})
-
-    assert answer["Location"].startswith(f"{ERRORS}?")
-    assert "\n" not in answer["Location"]
 
 
 # Cost

@@ -15,7 +15,9 @@ from django.test import Client
 from django.urls import get_resolver
 
 from tests.support.ledger.pages import ERRORS, REQUESTS, make_call, make_failure, pieces_of
-from usage.page_data.error_groups import ErrorKind, mark_known
+from usage.kept_bodies.error_messages import group_of
+from usage.models import ErrorState
+from usage.page_data.errors.marks import ErrorKind, mark
 from usage.page_data.filters import NOT_IN_QUERY, Filters
 from usage.sums.ranges import LABELS
 
@@ -28,7 +30,7 @@ def moment(**ago: float) -> str:
 
 
 def identity(kind: Any) -> tuple[str, str]:
-    return str(kind["error_code"]), str(kind["model"])
+    return str(kind["error_code"]), str(kind["outcome"])
 
 
 @dataclass(frozen=True)
@@ -51,16 +53,17 @@ LISTS = {
             **TIMES,
             "q": ("market",), "text": ("invoice 4711",), "key": ("marketing",), "model": ("gpt-5", "(none)"),
             "route": ("/openai2",),
-            "outcome": ("failed", "timeout"), "status": ("504", "none"), "code": ("slow",), "stream": ("yes", "no"),
+            "outcome": ("failed", "timeout"), "status": ("504", "none"), "code": ("slow",),
+            "message": ("(none)", group_of("Bad gateway")), "stream": ("yes", "no"),
             "cost": ("0.1",), "slower": ("60",), "caller": ("192.0.2.7",), "team": ("red",), "owner": ("ann",),
             "end_user": ("customer-1",), "session": ("chat-1",), "tag": ("project", "project=x"),
         },
     ),
     "errors": List(
         ERRORS,
-        lambda context: [identity(group.kind._asdict()) for group, _ in context["groups"]],
+        lambda context: [identity(group.kind._asdict()) for group, *_ in context["groups"]],
         identity,
-        {**TIMES, "state": ("all", "new", "known")},
+        {**TIMES, "state": ("all", "new", "known", "resolved"), "fault": ("caller", "openai")},
     ),
 }  # fmt: skip
 CASES = [(name, filter_name, value) for name, one in LISTS.items() for filter_name in one.filters
@@ -80,7 +83,9 @@ def _calls() -> None:
         make_call(ago, response_model="gpt-5", output_tokens=10**6, duration_ms=61_000.0)
         make_failure(ago, error_code="slow", request_model="")
         make_failure(ago, error_code=f"code-{ago}", status=None, outcome="client_cancelled")
-    mark_known(ErrorKind("timeout", 504, "slow", "", "/openai"), "a note", "somebody")
+    make_failure(1, outcome="upstream_error", error_code="", error_message="Bad gateway")
+    mark(ErrorKind("timeout", "slow", ""), ErrorState.KNOWN, "a note", "somebody")
+    mark(ErrorKind("client_cancelled", "code-90", ""), ErrorState.RESOLVED, "a note", "somebody")
 
 
 def test_every_export_and_every_filter_is_tried() -> None:

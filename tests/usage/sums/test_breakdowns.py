@@ -15,7 +15,7 @@ from usage.journal_shipping.rows import write_rows
 from usage.models import Dimension, ErrorTotal, Span, UsageBreakdown, UsageHour, UsageTotal
 from usage.money.row_pricing import Pricer
 from usage.page_data.dashboard_reader import read_durations_of_key, read_key
-from usage.page_data.error_groups import read_groups
+from usage.page_data.errors.error_groups import read_groups
 from usage.sums.ranges import CUSTOM, TimeRange
 from usage.sums.report_reader import GROUPS, read_report
 from usage.sums.totals_reader import complete_months, read_by_value, read_durations, read_totals, read_totals_of_key
@@ -56,7 +56,7 @@ def numbers(time_range: TimeRange) -> list[Any]:
     reports += [read_report(time_range, groups, key="default") for groups in GROUPINGS]
     reports += [read_report(time_range, groups, only={"key": "default", "outcome": "timeout"}) for groups in GROUPINGS]
     wanted: dict[str, Sequence[str]] = {"model": ["gpt-4o-mini-2024-07-18"], "route": ["/openai"]}
-    errors = [(group.kind, group.calls, group.keys, group.key_count, group.trend) for group in read_groups(time_range)]
+    errors = [(group.kind, group.calls, group.parts, group.counts, group.trend) for group in read_groups(time_range)]
     return [
         *reports,
         read_key("default", time_range, END),

@@ -17,7 +17,7 @@ from tests.support.ledger.ledgers import NOON, SUMS, Row, assert_sums_are_right,
 from usage.journal_shipping.rows import interrupted, write_rows
 from usage.models import ErrorTotal, KnownName, Request, UsageHour, UsageTotal
 from usage.money.row_pricing import Pricer
-from usage.page_data.error_groups import read_groups
+from usage.page_data.errors.error_groups import read_groups
 from usage.page_data.filters import Filters, read_filters
 from usage.page_data.search import find
 from usage.sums import summed_names
@@ -96,6 +96,26 @@ def test_made_up_codes_are_bounded_as_well() -> None:
     codes = set(ErrorTotal.objects.values_list("error_code", flat=True))
     assert len(codes) == MOST_NEW + 1
     assert OTHER_CODE in codes
+    assert_sums_are_right()
+
+
+def test_made_up_messages_are_bounded_as_well() -> None:
+    def words(number: int) -> str:
+        return "no " + "abcdefghij"[number // 100] + "klmnopqrst"[number // 10 % 10] + "uvwxyzABCD"[number % 10]
+
+    rows = [failed("gpt-4o", error_code="odd", error_message=words(number)) for number in range(MOST_NEW + 50)]
+    deliver(rows, [failed("gpt-4o", error_code="odd", error_message=words(0))])
+    codes = dict(ErrorTotal.objects.filter(span="day").values_list("error_code", "calls"))
+    assert len(codes) == MOST_NEW + 1
+    assert codes["odd"] == 50
+    assert sorted(codes.values())[-2] == 2
+    assert_sums_are_right()
+
+
+@pytest.mark.parametrize("outcome", ["timeout", "unreachable", "rejected", "client_cancelled"])
+def test_messages_of_the_gateway_make_no_groups(outcome: str) -> None:
+    deliver([failed("gpt-4o", error_code="odd", error_message=words, outcome=outcome) for words in ("one", "two")])
+    assert set(ErrorTotal.objects.values_list("error_code", flat=True)) == {"odd"}
     assert_sums_are_right()
 
 

@@ -20,7 +20,8 @@ FIRST_SLICE, MAX_SLICE = 1000, 8000  # numbers of calls
 MAX_RARE_CALLS = 10_000  # if fewer calls exceed a threshold, they are quick to sort again for each slice
 # The columns that are read for each call of a slice: all that conditions may refer to.
 SLICE_COLUMNS = f"""request_id, key_name, {CALLED_MODEL_SQL} AS model, unknown_model, route, outcome, status, stream,
-    cost, duration_ms, error_code, other_code, error_message, client_address, team, owner, end_user, session, tags"""
+    cost, duration_ms, error_code, other_code, error_group, error_message, client_address, team, owner, end_user,
+    session, tags"""
 
 
 @dataclass

@@ -1,0 +1,58 @@
+"""Messages of errors that differ only in numbers, ids, names and long quotations are one group; others are not."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.support.polling import wait_until_quick
+from usage.kept_bodies.error_messages import GROUP_CHARACTERS, group_of, pattern_of, split_group, with_group
+
+NAMES = ("gpt-4o", "gpt-4o-mini")
+
+
+@pytest.mark.parametrize(
+    ("one", "pattern"),
+    [
+        ("Limit 30000, Requested 512.", "Limit #, Requested #."),
+        ("Please try again in 1.5s or 20ms.", "Please try again in # or #."),
+        ("No such file: file-abcDEFgh", "No such file: #"),
+        ("org-AbCdEfGh has no quota", "# has no quota"),
+        ("req_0123456789abcdef failed", "# failed"),
+        ("Item 018f2c5e-0000-7000-8000-000000000000 not found", "Item # not found"),
+        ("Invalid 'messages[12].content[3]'", "Invalid 'messages[#].content[#]'"),
+        ("The model `gpt-4o-mini` or gpt-4o is overloaded", "The model `#` or # is overloaded"),
+        ("Unsupported parameter: 'temperature'", "Unsupported parameter: 'temperature'"),
+        (f'Cannot read "{"my secret plan " * 4}"', "Cannot read #"),
+        ("two\n  lines", "two lines"),
+        ("", ""),
+        ("größe 7", "größe #"),
+    ],
+)
+def test_the_pattern_of_a_message(one: str, pattern: str) -> None:
+    assert pattern_of(one, NAMES) == pattern
+
+
+def test_groups() -> None:
+    assert group_of("Limit 1, used 2") == group_of("limit 30000, used 0.5")
+    assert group_of("Limit 1 of tokens") != group_of("Limit 1 of requests")
+    assert group_of("") == group_of("  ") == ""
+    assert len(group_of("x")) == GROUP_CHARACTERS
+    assert group_of("\ud800 lone")
+
+
+@pytest.mark.parametrize("code", ["", "rate_limit_exceeded", "c#", "a#b", "a #0123456789abc"])
+@pytest.mark.parametrize("group", ["", group_of("x")])
+def test_a_code_with_its_group_is_read_again(code: str, group: str) -> None:
+    assert split_group(with_group(code, group)) == (code, group)
+
+
+@pytest.mark.parametrize("piece", ["'", '"', "1.", "a-", "org-", "#", " ", "`'\""])
+def test_a_hostile_message_takes_no_time(piece: str) -> None:
+    def seconds() -> float:
+        started = time.process_time()
+        pattern_of(piece * 100_000, NAMES)
+        return time.process_time() - started
+
+    wait_until_quick(seconds, 0.05)

@@ -1,0 +1,55 @@
+"""Groups the messages of upstream's errors: two messages that differ only in numbers, ids and names are one group.
+
+The group of a message is a short digest of its pattern, and has no word of the message: upstream may quote the prompt,
+and sums are kept longer than calls. The pattern for people is made again from the message of a call that still has it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+
+GROUP_CHARACTERS = 12
+MAX_CHARACTERS = 400  # of a message that are looked at
+MAX_QUOTED = 40  # a longer quotation is no name of a parameter; it may be a piece of the prompt
+SIGN = "#"  # in front of a group in the column `error_code` of sums, and in a pattern for what was taken out
+
+_QUOTED = re.compile(r"'[^'\n]*'|\"[^\"\n]*\"|`[^`\n]*`|“[^”\n]*”")
+# Ids of upstream's, such as `org-abc` and `req_1`; they need not have a digit.
+_ID = re.compile(r"\b(?:org|proj|req|resp|msg|file|asst|thread|run|call|batch|vs|sk|user)[-_][\w-]{6,}")
+_WITH_DIGIT = re.compile(r"[\w-]*\d[\w-]*")
+_REPEATED = re.compile(r"#(?:[.,:/]?#)+")
+_SPACE = re.compile(r"\s+")
+
+
+def pattern_of(message: str, names: Iterable[str] = ()) -> str:
+    """Returns a message without what differs from call to call, which becomes `#`; at most `MAX_CHARACTERS` long.
+
+    That is: words with a digit in them, such as numbers and ids; long quotations; and the given `names`, for example of
+    the call's model.
+    """
+    text = message[:MAX_CHARACTERS]
+    for name in sorted(filter(None, names), key=len, reverse=True):
+        text = text.replace(name, SIGN)
+    text = _QUOTED.sub(lambda found: found[0] if len(found[0]) <= MAX_QUOTED else SIGN, text)
+    text = _WITH_DIGIT.sub(SIGN, _ID.sub(SIGN, text))
+    return _SPACE.sub(" ", _REPEATED.sub(SIGN, text)).strip()
+
+
+def group_of(message: str, names: Iterable[str] = ()) -> str:
+    """Returns the group of a message: a digest of its pattern, in `GROUP_CHARACTERS` hex digits; empty without one."""
+    pattern = pattern_of(message, names).casefold()
+    return hashlib.sha256(pattern.encode("utf-8", "replace")).hexdigest()[:GROUP_CHARACTERS] if pattern else ""
+
+
+def with_group(code: str, group: str) -> str:
+    """Returns the text by which sums count failed calls with an error code and a group of messages: `code#group`."""
+    return f"{code}{SIGN}{group}" if group else code
+
+
+def split_group(text: str) -> tuple[str, str]:
+    """Returns the error code and the group of messages in a text that `with_group` has made."""
+    code, sign, group = text.rpartition(SIGN)
+    is_group = sign and len(group) == GROUP_CHARACTERS and not set(group) - set("0123456789abcdef")
+    return (code, group) if is_group else (text, "")

@@ -1,0 +1,251 @@
+"""The groups of the errors page: calls that failed in the same way; how often, since when, and by whose fault."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+import orjson
+from django.db import connection
+
+from usage.kept_bodies.error_messages import pattern_of, split_group
+from usage.models import FAILED, KnownError, Outcome, Request, Span
+from usage.page_data.errors.marks import OUTCOMES, ErrorKind, marks_of, returned
+from usage.page_data.filters import NO_NAME, NO_STATUS
+from usage.sums.ranges import TimeRange
+from usage.sums.summed_names import OTHER_CODE
+from usage.sums.totals_reader import ceiling, complete_months, floor, next_month, pieces_of_range, starts_of
+
+MAX_GROUPS = 50
+MAX_PARTS = 5  # keys, models, routes and statuses that are shown of each group
+TREND_BINS = 24
+# Longer ranges are read from the totals of whole days. In a shorter one the total of a day would be the only bar of the
+# trend: just after midnight (UTC), the last 24 hours contain all of the day before.
+LONGEST_IN_HOURS = timedelta(days=2)
+# In longer ranges months are read where possible, and are the bins of the trend.
+LONGEST_IN_DAYS = timedelta(days=92)
+STATES = ("new", "known", "resolved")
+CALLER, GATEWAY, UPSTREAM = "caller", "gateway", "openai"
+FAULTS = {CALLER: "Caller", GATEWAY: "Gateway", UPSTREAM: "OpenAI"}
+# Where a failed call is to be mended. Upstream refuses the gateway's key with 401 and 403; 408 and 429 are its own
+# limits, not a fault of the request. Whoever is refused by the gateway for another reason than its own state (5xx) has
+# sent something wrong, or has used up a limit. Status 0: the caller had left.
+FAULT_SQL = f"""CASE
+    WHEN outcome = '{Outcome.CLIENT_CANCELLED}' THEN '{CALLER}'
+    WHEN outcome = '{Outcome.INTERRUPTED}' THEN '{GATEWAY}'
+    WHEN outcome = '{Outcome.REJECTED}' THEN CASE WHEN status >= 500 THEN '{GATEWAY}' ELSE '{CALLER}' END
+    WHEN outcome <> '{Outcome.UPSTREAM_ERROR}' THEN '{UPSTREAM}'
+    WHEN status IN (401, 403) THEN '{GATEWAY}'
+    WHEN status BETWEEN 400 AND 499 AND status NOT IN (408, 429) THEN '{CALLER}'
+    ELSE '{UPSTREAM}' END"""
+# Only `MAX_GROUPS` groups are selected before details are read, because a caller who invents names of models makes any
+# number of rows. The groups are not sorted by their texts, because that would take longer than the rest of the query.
+# The fault of a group is that of most of its calls.
+GROUPS_SQL = f"""
+    WITH totals AS (
+        SELECT *, width_bucket(start, %s::timestamptz[]) - 1 AS bin, {FAULT_SQL} AS fault
+        FROM usage_errortotal WHERE calls > 0 AND ({{within}})
+    ), every AS (
+        SELECT outcome, error_code, sum(calls)::bigint AS calls, max(last_at) AS last_at,
+               max(sample_id::text)::uuid AS sample_id,
+               sum(calls) FILTER (WHERE fault = '{CALLER}') AS by_caller,
+               sum(calls) FILTER (WHERE fault = '{GATEWAY}') AS by_gateway
+        FROM totals GROUP BY outcome, error_code
+    ), judged AS (
+        SELECT *, CASE
+            WHEN 2 * by_caller > calls THEN '{CALLER}' WHEN 2 * by_gateway > calls THEN '{GATEWAY}'
+            ELSE '{UPSTREAM}' END AS fault
+        FROM every
+    ), groups AS (
+        SELECT *, row_number() OVER (ORDER BY calls DESC, last_at DESC) AS nr
+        FROM judged WHERE %s IN ('', fault) ORDER BY nr LIMIT {MAX_GROUPS}
+    ), parts AS (
+        SELECT nr, sum(totals.calls)::bigint AS calls,
+               CASE WHEN grouping(bin) = 0 THEN 'bin' WHEN grouping(key_name) = 0 THEN 'key'
+                    WHEN grouping(model) = 0 THEN 'model' WHEN grouping(route) = 0 THEN 'route' ELSE 'status' END
+               AS part,
+               COALESCE(bin::text, key_name, model, route, status::text) AS value
+        FROM totals JOIN groups USING (outcome, error_code)
+        GROUP BY nr, GROUPING SETS (bin, key_name, model, route, status)
+    ), ranked AS (
+        SELECT *, row_number() OVER (PARTITION BY nr, part ORDER BY calls DESC, value) AS rank,
+               count(*) OVER (PARTITION BY nr, part) AS count
+        FROM parts
+    ), gathered AS (
+        SELECT nr, jsonb_agg(jsonb_build_array(part, value, calls, count) ORDER BY part, rank) AS parts
+        FROM ranked WHERE part = 'bin' OR rank <= {MAX_PARTS} GROUP BY nr
+    )
+    SELECT outcome, error_code, fault, (
+        SELECT min(first_at) FROM usage_errortotal AS days
+        WHERE days.span = 'day' AND days.calls > 0
+        AND days.error_code = groups.error_code AND days.outcome = groups.outcome
+    ), last_at, sample_id, calls, parts
+    FROM groups JOIN gathered USING (nr) ORDER BY nr
+"""  # noqa: S608  (only constants of this module)
+
+
+class GroupPart(NamedTuple):
+    """One key, model, route or HTTP status of a group of failed calls, with the number of the group's calls."""
+
+    value: str
+    calls: int
+
+
+@dataclass
+class ErrorGroup:
+    """One group on the errors page: the calls that failed in the same way within a range of time.
+
+    `first_at` is the time of the very first call that failed so, even before the range; all else is about the range.
+    """
+
+    kind: ErrorKind
+    fault: str  # one of `FAULTS`: of most of the calls
+    first_at: datetime
+    last_at: datetime
+    sample_id: UUID  # of the newest call
+    calls: int
+    parts: dict[str, list[GroupPart]]  # by `key`, `model`, `route` and `status`: those with the most calls
+    counts: dict[str, int]  # how many keys, models, routes and statuses there are
+    trend: list[int]  # calls in each of the parts of the range (`_bins`)
+    sample: Request | None = None  # the newest call; None if its row has been deleted
+    known: KnownError | None = field(default=None)  # the mark of somebody who has looked into it
+    has_returned: bool = False  # it was marked as resolved, and has occurred since
+
+    @property
+    def outcome_label(self) -> str:
+        return OUTCOMES.get(self.kind.outcome, self.kind.outcome)
+
+    @property
+    def fault_label(self) -> str:
+        return FAULTS[self.fault]
+
+    @property
+    def state(self) -> str:
+        """One of `STATES`. What was resolved and has occurred since is new again."""
+        return "new" if self.known is None or self.has_returned else self.known.state
+
+    @property
+    def message(self) -> str:
+        """The error's message without numbers and ids, for people who may see bodies; empty if its row is gone."""
+        if self.sample is None or not self.sample.error_message:
+            return ""
+        if not self.kind.message:
+            return self.sample.error_message
+        return pattern_of(self.sample.error_message, (self.sample.request_model, self.sample.response_model))
+
+    @property
+    def filters(self) -> dict[str, str]:
+        """The filters for the list of requests that select the calls of this group."""
+        found = {"outcome": self.kind.outcome, "code": self.kind.error_code or NO_NAME}
+        if self.kind.outcome == Outcome.UPSTREAM_ERROR and self.kind.error_code != OTHER_CODE:
+            found["message"] = self.kind.message or NO_NAME
+        return found
+
+    @property
+    def trend_path(self) -> str:
+        """The numbers of calls over time as an SVG path: one bar for each bin of time, up to 20 high, all 96 wide."""
+        most = max(self.trend, default=0) or 1
+        heights = [max(1.5, 20 * count / most) if count else 0 for count in self.trend]
+        step = 4 * TREND_BINS / len(self.trend)
+        return "".join(
+            f"M{number * step:g} 20v-{height:.1f}h{step - 1:g}v{height:.1f}z"
+            for number, height in enumerate(heights)
+            if height
+        )
+
+    def filter_by(self, part: str, value: str) -> dict[str, str]:
+        """Returns the filters of the list of requests for this group's calls of one key, model, route or status."""
+        if part == "status":
+            return {**self.filters, part: value if value != "0" else NO_STATUS}
+        return {**self.filters, part: value or NO_NAME}
+
+
+def read_groups(time_range: TimeRange, fault: str = "") -> list[ErrorGroup]:
+    """Reads the failed calls of a range of time from the database, grouped by kind of error, the largest group first.
+
+    The range is extended to whole hours. `fault` is one of `FAULTS`, or empty for all. Returns at most `MAX_GROUPS`
+    groups, with examples and marks.
+    """
+    # Failures are counted by hour.
+    start, end = floor(time_range.start, Span.HOUR), ceiling(time_range.end, Span.HOUR)
+    bins, stretches = _bins(start, end), [(Span.HOUR, start, end)]
+    if end - start > LONGEST_IN_HOURS:
+        months = complete_months(start, end) if end - start > LONGEST_IN_DAYS else ()
+        stretches = list(pieces_of_range(start, end, end, months))
+    within = " OR ".join("(span = %s AND start >= %s AND start < %s)" for _ in stretches)
+    ends = [value for span, first, last in stretches for value in (span.value, first, last)]
+    with connection.cursor() as cursor:
+        cursor.execute(GROUPS_SQL.format(within=within), [bins, *ends, fault])
+        groups = [_group(len(bins), *row) for row in cursor.fetchall()]
+    _add_samples(groups)
+    _add_known(groups)
+    return groups
+
+
+def in_state(groups: Iterable[ErrorGroup], state: str) -> list[ErrorGroup]:
+    """Returns the groups in a state of `STATES`. Any other state stands for all groups."""
+    return [group for group in groups if state not in STATES or group.state == state]
+
+
+def _bins(start: datetime, end: datetime) -> list[datetime]:
+    """Returns the starts of the bins of a trend: equal parts of a range of time, or months if the range is a long one.
+
+    Of many months, several are one bin.
+    """
+    if end - start <= LONGEST_IN_DAYS:
+        return [start + number * (end - start) / TREND_BINS for number in range(TREND_BINS)]
+    months = [start, *starts_of(Span.MONTH, next_month(start), end)]
+    return months[:: -(-len(months) // TREND_BINS)]
+
+
+def _group(
+    bin_count: int,
+    outcome: str,
+    code: str,
+    fault: str,
+    first_at: datetime,
+    last_at: datetime,
+    sample_id: UUID,
+    calls: int,
+    details: str,
+) -> ErrorGroup:
+    """Makes a group of failed calls from a row of `GROUPS_SQL`.
+
+    Its trend counts calls in `bin_count` bins of time. `details` is JSON: what each bin, key, model, … counts.
+    """
+    trend = [0] * bin_count
+    parts: dict[str, list[GroupPart]] = {"key": [], "model": [], "route": [], "status": []}
+    counts = dict.fromkeys(parts, 0)
+    rows: Sequence[tuple[str, str, int, int]] = orjson.loads(details)
+    for part, value, of_part, count in rows:
+        if part == "bin":
+            trend[max(0, int(value))] += of_part
+        else:
+            parts[part].append(GroupPart(value, of_part))
+            counts[part] = count
+    kind = ErrorKind(outcome, *split_group(code))
+    return ErrorGroup(kind, fault, first_at, last_at, sample_id, calls, parts, counts, trend)
+
+
+def _add_samples(groups: list[ErrorGroup]) -> None:
+    """Adds an example to each group of failed calls: its newest call.
+
+    A group gets none if the row of this call has been deleted or corrected to a success.
+    """
+    calls: Mapping[UUID, Request] = (
+        Request.objects.filter(pk__in=[group.sample_id for group in groups]).filter(FAILED).in_bulk()
+    )
+    for group in groups:
+        group.sample = calls.get(group.sample_id)
+
+
+def _add_known(groups: list[ErrorGroup]) -> None:
+    """Adds to each group of failed calls the mark of its kind of error, if somebody has looked into it."""
+    marks = marks_of(group.kind for group in groups)
+    again = returned(marks)
+    for group in groups:
+        group.known = marks.get(group.kind)
+        group.has_returned = group.kind in again

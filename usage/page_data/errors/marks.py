@@ -1,0 +1,95 @@
+"""Marks on errors: somebody has looked into one (known), or says that it should not occur again (resolved)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC
+from typing import NamedTuple
+
+from django.db.models import Max
+from django.utils import timezone
+
+from usage.kept_bodies.error_messages import GROUP_CHARACTERS, with_group
+from usage.models import ErrorState, ErrorTotal, KnownError, Outcome, Span
+
+OUTCOMES = dict(Outcome.choices)
+
+
+class ErrorKind(NamedTuple):
+    """What the failed calls of a group share: the outcome, the error code, and the group of the error's message.
+
+    The group of messages is empty if the message says no more than the code (`usage.kept_bodies.error_messages`).
+    """
+
+    outcome: str
+    error_code: str
+    message: str
+
+    def as_text(self) -> str:
+        """Returns this kind of error as text for a form field; `read_kind` parses the text."""
+        return json.dumps(self)
+
+
+def read_kind(text: str) -> ErrorKind:
+    """Parses the text of `ErrorKind.as_text` in a form field; returns the kind of error.
+
+    Raises:
+        ValueError: the text describes no kind of error.
+    """
+    try:
+        values = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    if not isinstance(values, list) or [type(value) for value in values] != [str, str, str]:
+        raise ValueError("a kind has three texts")
+    kind = ErrorKind(*values)
+    if kind.outcome not in OUTCOMES or len(kind.error_code) > 200 or len(kind.message) > GROUP_CHARACTERS:
+        raise ValueError("there is no such kind")
+    return kind
+
+
+def mark(kind: ErrorKind, state: ErrorState, note: str, who: str) -> None:
+    """Stores in the database that the person `who` takes a kind of error for known or resolved, with a remark.
+
+    An earlier mark is replaced.
+    """
+    KnownError.objects.update_or_create(
+        **kind._asdict(),
+        status=0,
+        model="",
+        route="",
+        defaults={"state": state, "note": note, "marked_by": who, "marked_at": timezone.now()},
+    )
+
+
+def unmark(kind: ErrorKind) -> None:
+    """Deletes the mark of a kind of error from the database."""
+    KnownError.objects.filter(**kind._asdict()).delete()
+
+
+def marks_of(kinds: Iterable[ErrorKind]) -> dict[ErrorKind, KnownError]:
+    """Reads the marks of kinds of errors from the database; kinds without a mark are left out."""
+    wanted = set(kinds)
+    found = {ErrorKind(one.outcome, one.error_code, one.message): one for one in KnownError.objects.all()}
+    return {kind: one for kind, one in found.items() if kind in wanted}
+
+
+def returned(marks: dict[ErrorKind, KnownError]) -> set[ErrorKind]:
+    """Returns the kinds of errors that have occurred again since they were marked as resolved."""
+    resolved = {kind: mark for kind, mark in marks.items() if mark.state == ErrorState.RESOLVED}
+    if not resolved:
+        return set()
+    # Sums of days tell the time of their last call.
+    since = min(mark.marked_at for mark in resolved.values()).astimezone(UTC)
+    first = since.replace(hour=0, minute=0, second=0, microsecond=0)
+    codes = [with_group(kind.error_code, kind.message) for kind in resolved]
+    days = ErrorTotal.objects.filter(span=Span.DAY, start__gte=first, calls__gt=0, error_code__in=codes)
+    last = {
+        (outcome, code): at for outcome, code, at in days.values_list("outcome", "error_code").annotate(Max("last_at"))
+    }
+    return {
+        kind
+        for kind, mark in resolved.items()
+        if (at := last.get((kind.outcome, with_group(kind.error_code, kind.message)))) and at > mark.marked_at
+    }
