@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any, TypedDict
 
+from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import HashIndex
 from django.core.exceptions import ValidationError
@@ -527,6 +528,23 @@ class KnownError(models.Model):
 
     def __str__(self) -> str:
         return f"{self.outcome} {self.error_code} {self.message}"
+
+
+class SavedView(models.Model):
+    """A name that a person has given to the filters of a page, for themselves or, if it is shared, for everybody."""
+
+    page = models.CharField(max_length=8, help_text="One of the pages of `usage.admin_pages.saved_views`.")
+    name = models.CharField(max_length=100)
+    query = models.TextField(blank=True, help_text="The filters, as the page's address has them.")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    is_shared = models.BooleanField(default=False)
+
+    class Meta:
+        default_permissions = ()  # whoever may see the pages has views of their own
+        constraints = (models.UniqueConstraint(fields=["user", "page", "name"], name="usage_savedview_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.page}: {self.name}"
 
 
 class UsageDay(models.Model):

@@ -12,6 +12,7 @@ from django.urls import reverse
 from unfold.dataclasses import SearchResult
 
 from usage.admin_pages.access import ALERTS, PERMISSION
+from usage.admin_pages.saved_views.views import address_of, seen_views
 from usage.models import Dimension
 from usage.page_data.filters import MAX_TEXT, find_names
 from usage.page_data.search import find_by_id
@@ -100,6 +101,9 @@ def find(request: HttpRequest, _lower_case: str) -> list[SearchResult]:
     ]
     if not term or not request.user.has_perm(PERMISSION):
         return found
+    for view in seen_views(request).filter(name__icontains=term)[:MAX_FOUND]:
+        name = escape_invisible(view.name, 100)
+        found.append(SearchResult(name, f"Saved view of {view.page}", address_of(view), "bookmark"))
     for call in find_by_id(term)[:MAX_FOUND]:
         said = f"Call of {escape_invisible(call.key_name, 100)}, {call.started_at:%Y-%m-%d %H:%M:%S} UTC"
         found.append(

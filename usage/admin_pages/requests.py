@@ -12,6 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, Js
 from usage.admin_pages.access import admin_page, may_see, may_see_bodies, render_page
 from usage.admin_pages.base_url import base_url
 from usage.admin_pages.body_views import log_search, log_view_of_call
+from usage.admin_pages.saved_views.views import list_query, views_context
 from usage.models import Dimension, Outcome, Request
 from usage.page_data import call_page, reproduction
 from usage.page_data.conversations.neighbours import find_neighbours
@@ -36,11 +37,7 @@ def show_list(request: HttpRequest) -> HttpResponseBase:
     if filters.text:
         log_search(request, filters.text)
     page = find(filters, _cursor(request))
-    query, ranges = filters.as_query(), range_labels(request.GET.get("range", ""))
-    if filters.since and request.GET.get("range") in ranges:
-        query["range"] = request.GET["range"]
-        query.pop("from")
-        query.pop("to", None)
+    query, ranges = list_query(request.GET, filters), range_labels(request.GET.get("range", ""))
     return render_page(
         request,
         "admin/usage/requests.html",
@@ -57,6 +54,7 @@ def show_list(request: HttpRequest) -> HttpResponseBase:
         older=urlencode({**query, "before": str(page.before)}) if page.before else "",
         is_first="before" not in request.GET,
         is_filtered=bool(query),
+        **views_context(request, "requests", urlencode(query)),
     )
 
 

@@ -15,6 +15,7 @@ from django.http import Http404, HttpRequest
 from django.urls import path
 
 from usage.admin_pages import dashboard, errors, export, needed_prices, requests
+from usage.admin_pages.saved_views import views
 from usage.admin_pages.spending import usage_page
 
 
@@ -29,6 +30,8 @@ urlpatterns = [
     path("usage/needed-prices/", needed_prices.show, name="needed_prices"),
     path("usage/report/", usage_page.show, name="usage_report"),
     path("usage/report/export.csv", usage_page.export, name="export_usage"),
+    path("usage/views/save/", views.save, name="save_view"),
+    path("usage/views/delete/", views.delete, name="delete_view"),
     path("usage/errors/", errors.show, name="errors"),
     path("usage/errors/mark/", errors.mark, name="mark_error"),
     path("usage/request/names.json", requests.suggest_names, name="names"),

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
 from usage.admin_pages.access import admin_page, render_page
+from usage.admin_pages.saved_views.views import views_context
 from usage.page_data.exports import CONTENT_TYPES
 from usage.page_data.spending.spending_choice import FILTERS, GROUP_LABELS, SpendingChoice, read_choice
 from usage.page_data.spending.spending_content import MAX_CHART_DAYS, days_before, group_label, read_spending
@@ -67,6 +68,7 @@ def show(request: HttpRequest) -> HttpResponseBase:
         ],
         before_first=before_first,
         before_last=before_end - DAY,
+        **views_context(request, "usage", choice.as_query()),
     )
 
 

@@ -1,0 +1,112 @@
+"""Reads, saves and deletes saved views. Whoever may see the pages has own ones and sees those that others share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+
+from django.contrib import messages
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect, QueryDict
+from django.urls import reverse
+from django.views.decorators.http import require_POST
+
+from usage.admin_pages.access import admin_page, may_see_bodies
+from usage.admin_pages.admin_base import signed_in
+from usage.models import SavedView
+from usage.page_data.filters import Filters, read_filters
+from usage.page_data.spending.spending_choice import read_choice
+from usage.sums.ranges import range_labels
+
+MAX_QUERY = 4000  # characters
+MAX_VIEWS = 100  # of one person
+ADDRESSES = {"requests": "admin:usage_request_changelist", "usage": "pages:usage_report"}
+
+
+def list_query(address: Mapping[str, str], filters: Filters) -> dict[str, str]:
+    """Returns the filters that were read from an address of the list of requests as query parameters.
+
+    A range such as `today` stays relative.
+    """
+    found, chosen = filters.as_query(), address.get("range", "")
+    if filters.since and chosen in range_labels(chosen):
+        found["range"] = chosen
+        found.pop("from")
+        found.pop("to", None)
+    return found
+
+
+def _requests_query(request: HttpRequest, query: QueryDict) -> str:
+    filters = read_filters(query, datetime.now(UTC), with_messages=may_see_bodies(request))
+    return urlencode(list_query(query, filters))
+
+
+def _usage_query(_request: HttpRequest, query: QueryDict) -> str:
+    return read_choice(query, datetime.now(UTC)).as_query()
+
+
+# Returns the filters in a query string of each page, as a query string without what is no filter.
+_CLEANED: dict[str, Callable[[HttpRequest, QueryDict], str]] = {
+    "requests": _requests_query,
+    "usage": _usage_query,
+}
+
+
+def seen_views(request: HttpRequest) -> QuerySet[SavedView]:
+    """Returns the saved views that the signed-in person sees: own ones, and those that others share, by name."""
+    return SavedView.objects.filter(Q(user=signed_in(request)) | Q(is_shared=True)).order_by("name", "pk")
+
+
+def address_of(view: SavedView) -> str:
+    """Returns the address of the page with the filters of a saved view."""
+    return f"{reverse(ADDRESSES[view.page])}?{view.query}"
+
+
+def views_context(request: HttpRequest, page: str, query: str) -> dict[str, object]:
+    """Returns the values for the template that lists the saved views of a page, and has the form to save one.
+
+    `query` is the query string of the filters that the page shows now.
+    """
+    views = seen_views(request).filter(page=page).select_related("user")[: 2 * MAX_VIEWS]
+    own = signed_in(request)
+    saved = [(view, address_of(view), view.user_id == own, view.query == query) for view in views]
+    return {"saved_views": saved, "saved_page": page, "saved_query": query}
+
+
+@require_POST
+@admin_page
+def save(request: HttpRequest) -> HttpResponseBase:
+    """Saves the filters in a sent form under a name, in place of an own view with this name; shows the page again."""
+    page = request.POST.get("page", "")
+    name = request.POST.get("name", "").replace("\0", "").strip()[:100]
+    if page not in ADDRESSES or not name:
+        messages.error(request, "A saved view needs a name.")
+        return _back(page)
+    query = _CLEANED[page](request, QueryDict(request.POST.get("query", "")[:MAX_QUERY].replace("\0", "")))
+    own = SavedView.objects.filter(user=signed_in(request))
+    if len(query) > MAX_QUERY or (own.count() >= MAX_VIEWS and not own.filter(page=page, name=name).exists()):
+        messages.error(request, f"Delete a view first: a person has {MAX_VIEWS} at most.")
+        return _back(page, query)
+    facts = {"query": query, "is_shared": request.POST.get("shared") == "on"}
+    SavedView.objects.update_or_create(user_id=signed_in(request), page=page, name=name, defaults=facts)
+    return _back(page, query)
+
+
+@require_POST
+@admin_page
+def delete(request: HttpRequest) -> HttpResponseBase:
+    """Deletes the own saved view that a sent form names; a superuser may delete those that others share."""
+    number = request.POST.get("view", "")
+    views = seen_views(request) if request.user.is_superuser else SavedView.objects.filter(user=signed_in(request))
+    view = views.filter(pk=int(number)).first() if number.isascii() and number.isdigit() and len(number) < 19 else None
+    if view is None:
+        messages.error(request, "There is no such view.")
+        return _back("")
+    view.delete()
+    return _back(view.page)
+
+
+def _back(page: str, query: str = "") -> HttpResponseRedirect:
+    address = reverse(ADDRESSES.get(page, ADDRESSES["requests"]))
+    return HttpResponseRedirect(f"{address}?{query}" if query else address)
