@@ -124,6 +124,7 @@ SETTINGS = (
     Setting("LOG_BODIES", "all", one_of("all", "errors", "none"), "Whose bodies the ledger keeps, redacted."),
     Setting("LOG_BODY_BYTES", 262144, whole_number(0, MIB), "How much is kept of each body."),
     Setting("AUDIT_BODY_VIEWS", False, switch, "Write into the audit log who looks at prompts and answers."),
+    Setting("MY_USAGE_BODIES", False, switch, "Prompts and answers of a key's calls in My usage."),
     Setting("RETENTION_DAYS", 365, whole_number(0, 36500), "Days that a call's row is kept; 0: for ever."),
     Setting("BODY_RETENTION_DAYS", 30, whole_number(0, 36500), "Days that its bodies are kept; 0: for ever."),
     Setting("JOURNAL_SYNC", "interval", one_of("interval", "always", "off"), "When the journal is synced to disk."),

@@ -8,6 +8,7 @@
   cookie). `my_keys`: its pages for people with an account, with their keys and those of teams that they lead.
 * `key_usage`: the usage page of one key, for that site and for the admin.
 * `handover` (a folder): the page that shows a new key's secret once.
+* `own_calls` (a folder): the single calls of a key, for that site.
 * `page_headers`: the security headers of these pages.
 * `admin_forms`, `team_admin`: the admin's forms of keys and teams, and its pages of teams.
 

@@ -22,7 +22,7 @@ from usage.admin_pages.access import may_see_bodies
 from usage.money.spenders import SpenderKind
 from usage.money.spent_and_reserved import spent_by
 from usage.page_data.formatting import count, dollars
-from usage.page_data.key_summary import budget_bars
+from usage.page_data.key_summary import budget_bars, month_pace
 from usage.page_data.newest_calls import read_newest_calls_of_key
 from usage.sums.ranges import range_or_default
 
@@ -57,6 +57,7 @@ class KeyFacts:
     is_own: bool = False
     sees_calls: bool = True
     owner: str | None = None
+    calls_url: str = ""  # of the list of the key's calls, for those who may see them
 
     @property
     def name(self) -> str:
@@ -100,7 +101,7 @@ def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, objec
             return found
         time_range, _ = range_or_default(request.GET, now)
         calls = read_newest_calls_of_key(key.name, time_range, NEWEST_CALLS, key.owner)
-        return {**found, "own_calls": {"calls": calls}}
+        return {**found, "own_calls": {"calls": calls, "calls_url": key.calls_url}}
     return {**found, "newest_errors": {**found["used"], "sees_bodies": may_see_bodies(request)}}
 
 
@@ -108,7 +109,12 @@ def budget_context(kind: SpenderKind, found: CeilingFacts, now: datetime) -> dic
     """Reads the spending of a key or team; returns the values for the template of its budgets and limits."""
     spent = spent_by(kind, [found.name], now.date())[found.name]
     held = dollars(spent.held) if spent.held else ""
-    return {"budget_bars": budget_bars(spent, found.budgets, now), "limits": found.limits, "held": held}
+    return {
+        "budget_bars": budget_bars(spent, found.budgets, now),
+        "pace": month_pace(spent, found.budgets.get("month"), now),
+        "limits": found.limits,
+        "held": held,
+    }
 
 
 def _limits(found: SpenderColumns | Ceilings) -> list[tuple[str, str]]:

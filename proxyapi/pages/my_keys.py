@@ -14,7 +14,7 @@ from typing import Concatenate, ParamSpec
 from django import forms
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
@@ -63,11 +63,11 @@ class BudgetForm(forms.Form):
 
 
 def for_person(
-    view: Callable[Concatenate[HttpRequest, User, P], HttpResponse],
-) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
+    view: Callable[Concatenate[HttpRequest, User, P], HttpResponseBase],
+) -> Callable[Concatenate[HttpRequest, P], HttpResponseBase]:
     """Decorator for a view of a signed-in person: sends others to the login; answers 404 for what is not allowed."""
 
-    def answered(request: HttpRequest, /, *args: P.args, **options: P.kwargs) -> HttpResponse:
+    def answered(request: HttpRequest, /, *args: P.args, **options: P.kwargs) -> HttpResponseBase:
         if not isinstance(request.user, User):
             return redirect(f"{reverse('admin:login')}?next={reverse('my_usage:show')}")
         try:
@@ -179,4 +179,4 @@ def facts_for(person: User, key: AccessKey) -> KeyFacts:
     """Returns the facts that a person may see of a key: calls only of their own keys, sums of a team's keys."""
     facts = KeyFacts.of(key, is_own=True, sees_calls=key.owner_user_id == person.pk)
     # The text of an error may quote a prompt, and the key may have been another person's.
-    return replace(facts, owner=person.get_username())
+    return replace(facts, owner=person.get_username(), calls_url=reverse("my_usage:key_calls", args=[key.pk]))

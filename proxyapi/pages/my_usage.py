@@ -8,33 +8,37 @@ pages of `proxyapi.pages.my_keys`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from typing import Concatenate, ParamSpec
 
 from django.conf import settings
 from django.contrib.auth import logout
 from django.contrib.auth.models import User
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.urls import path, reverse
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST, require_safe
 
+from proxyapi.keys.callers import Caller
 from proxyapi.pages import key_sessions, key_usage, my_keys
 from proxyapi.pages.key_sessions import COOKIE, COOKIE_SECONDS, SITE_PATH
 from proxyapi.pages.key_usage import KeyFacts
+from proxyapi.pages.own_calls import call_pages
+from proxyapi.pages.own_calls.call_pages import for_holder, for_owner
 from proxyapi.pages.page_headers import CONTENT_SECURITY_POLICY
 
 P = ParamSpec("P")
-PageView = Callable[Concatenate[HttpRequest, P], HttpResponse]
+PageView = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
 
 def private_page(view: PageView[P]) -> PageView[P]:
     """Decorator for a view of My usage: tells browsers not to store the page, and not to run foreign scripts in it."""
 
     @wraps(view)
-    def answered(request: HttpRequest, /, *args: P.args, **options: P.kwargs) -> HttpResponse:
+    def answered(request: HttpRequest, /, *args: P.args, **options: P.kwargs) -> HttpResponseBase:
         answer = view(request, *args, **options)
         answer["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
         answer["Cache-Control"] = "no-store"
@@ -46,14 +50,14 @@ def private_page(view: PageView[P]) -> PageView[P]:
 
 @require_safe
 @private_page
-def show(request: HttpRequest) -> HttpResponse:
+def show(request: HttpRequest) -> HttpResponseBase:
     """Shows the usage of the key whose holder is signed in to the site My usage, or the form to sign in."""
     entry = key_sessions.find_signed_in(request)
     if entry is None or entry.caller is None:
         if isinstance(request.user, User):
             return my_keys.show(request, request.user)
         return render(request, "my_usage/sign_in.html", {"has_left": COOKIE in request.COOKIES})
-    context = key_usage.page_context(request, KeyFacts.of(entry.caller, is_own=True), reverse("my_usage:data"))
+    context = key_usage.page_context(request, _facts_of(entry.caller), reverse("my_usage:data"))
     return render(request, "my_usage/usage.html", {**context, "valid_until": entry.ends_at})
 
 
@@ -64,7 +68,12 @@ def data(request: HttpRequest) -> HttpResponse:
     entry = key_sessions.find_signed_in(request)
     if entry is None or entry.caller is None:
         return JsonResponse({"error": "Sign in again."}, status=401)
-    return key_usage.data_response(request, KeyFacts.of(entry.caller, is_own=True))
+    return key_usage.data_response(request, _facts_of(entry.caller))
+
+
+def _facts_of(caller: Caller) -> KeyFacts:
+    """Returns what the holder of a key sees of the key: all that was made with it."""
+    return replace(KeyFacts.of(caller, is_own=True), calls_url=reverse("my_usage:calls"))
 
 
 @require_POST
@@ -112,9 +121,15 @@ urlpatterns = [
     path("data", data, name="data"),
     path("sign-in", sign_in, name="sign_in"),
     path("sign-out", sign_out, name="sign_out"),
+    path("calls/", private_page(for_holder(call_pages.show_calls)), name="calls"),
+    path("calls/export.csv", private_page(for_holder(call_pages.export)), name="export"),
+    path("calls/<uuid:request_id>/", private_page(for_holder(call_pages.show_call)), name="call"),
     path("keys/make", private_page(my_keys.make), name="make"),
     path("keys/<int:key_id>/", private_page(my_keys.usage), name="key"),
     path("keys/<int:key_id>/data", private_page(my_keys.data), name="key_data"),
+    path("keys/<int:key_id>/calls/", private_page(for_owner(call_pages.show_calls)), name="key_calls"),
+    path("keys/<int:key_id>/calls/export.csv", private_page(for_owner(call_pages.export)), name="key_export"),
+    path("keys/<int:key_id>/calls/<uuid:request_id>/", private_page(for_owner(call_pages.show_call)), name="key_call"),
     path("keys/<int:key_id>/rotate", private_page(my_keys.rotate), name="rotate"),
     path("keys/<int:key_id>/revoke", private_page(my_keys.revoke), name="revoke"),
     path("keys/<int:key_id>/budget", private_page(my_keys.set_budget), name="set_budget"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
 from django.db.models import Sum
@@ -78,6 +78,29 @@ def budget_bars(spent: Spent, budgets: Mapping[str, Decimal | None], now: dateti
     resets = {span: formatting.time_left(end - now) for span, end in ends.items()}
     # Reserved dollars count as they do when the gateway decides whether a budget admits a call.
     return [_budget_bar(span, getattr(spent, span), budgets.get(span), resets.get(span, "")) for span in SPANS]
+
+
+def month_pace(spent: Spent, budget: Decimal | None, now: datetime) -> str:
+    """Returns in a sentence what a key will have spent in this month (UTC) if it goes on so, and the days left.
+
+    Reserved dollars are left out. On the first day of a month, and if nothing was spent, only the days are told.
+    """
+    start = datetime(now.year, now.month, 1, tzinfo=UTC)
+    end = (start + timedelta(days=32)).replace(day=1)
+    left = (end - now).days
+    days = "Less than a day left in this month" if left < 1 else f"{left} day{'s' * (left > 1)} left in this month"
+    used = max(Decimal(0), spent.month - spent.held)
+    if now - start < timedelta(days=1) or not used:
+        return f"{days}."
+    each_day = used / Decimal((now - start) / timedelta(days=1))
+    whole = each_day * (end - start).days
+    text = f"{days}. At this pace {formatting.dollars(whole)} by its end"
+    if budget is None or whole <= budget:
+        return f"{text}."
+    if used >= budget:
+        return f"{text}; the budget is used up."
+    full = now + timedelta(days=float((budget - used) / each_day))
+    return f"{text}: the budget would be used up on {full:%b} {full.day}."
 
 
 def last_used(day: date | None, today: date) -> str:

@@ -23,8 +23,8 @@ APP = re.compile(r"\^\(\?P<app_label>[\w|]+\)/\$")  # in the order in which the 
 OBJECT = re.compile(r"admin/(\w+/\w+)/<(?:path:object_|uuid:request_)?id>")
 # What is refused to everybody, or to a GET without a form: other methods, changes of what only the server writes.
 REFUSED = re.compile(
-    r"/admin/(r/1/1/|nowhere/|autocomplete/|usage/errors/mark/|usage/request/add/|admin/logentry/add/)"
-    r"|/admin/(proxyapi/(accesskey|apitoken|team)|usage/request|admin/logentry)/[^/]+/delete/|/my-usage/(data|sign-in|sign-out|keys/(make|1/\w*))|/openai"
+    r"/admin/(r/1/1/|nowhere/|autocomplete/|usage/errors/mark/|usage/views/(save|delete)/|usage/request/add/|admin/logentry/add/)"
+    r"|/admin/(proxyapi/(accesskey|apitoken|team)|usage/request|admin/logentry)/[^/]+/delete/|/my-usage/(data|sign-in|sign-out|calls/.*|keys/(make|1/\w*|1/calls/.*))|/openai"
     r"|/admin/chatproxy/alert(message)?/(add|[^/]+/delete)/"
 )
 # What the shipper makes otherwise, for a channel that sends nothing; and a token, whose form shows a secret.
@@ -116,6 +116,7 @@ def patterns_of(resolver: Any, before: str = "") -> Iterator[str]:
 
 def filled_in(pattern: str, ids: dict[str, str]) -> str:
     path = OBJECT.sub(lambda found: f"admin/{found[1]}/{ids[found[1]]}", pattern)
+    path = path.replace("<uuid:request_id>", ids["usage/request"])
     path = APP.sub("proxyapi/", path)
     path = path.replace("<int:key_id>", "1")  # of nobody who is signed in
     path = path.replace("r/<path:content_type_id>/<path:object_id>", "r/1/1")

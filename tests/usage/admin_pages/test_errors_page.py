@@ -61,7 +61,7 @@ def test_first_seen_is_of_all_time(admin: Client) -> None:
 
     assert group.first_at == first
     assert (group.calls, group.parts["key"]) == (1, [("default", 1)])
-    assert f"{first:%b} {first.day}, {first.year}" in text_of(admin.get(ERRORS, {"range": "hour"}).content.decode())
+    assert f"{first:%Y-%m-%d %H:%M}" in text_of(admin.get(ERRORS, {"range": "hour"}).content.decode())
 
 
 RATE = "Rate limit reached for gpt-4o-mini in organization org-{} on {} per min: Limit {}, Used {}. Try in 1.5s."

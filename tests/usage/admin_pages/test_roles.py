@@ -66,6 +66,8 @@ TABLE = {
     "export_usage": (ALL, ALL),
     "errors": (ALL, ALL),
     "names": (ALL, ALL),
+    "save_view": (NOBODY, ALL),  # 405 for a GET
+    "delete_view": (NOBODY, ALL),
     "mark_error": (NOBODY, "AMS"),  # 405 for a GET
     "export_requests": (ALL, ALL),
     "export_errors": (ALL, ALL),
@@ -162,6 +164,12 @@ TABLE = {
     "my-usage rotate": (NOBODY, NOBODY),
     "my-usage revoke": (NOBODY, NOBODY),
     "my-usage set_budget": (NOBODY, NOBODY),
+    "my-usage calls": (ALL, NOBODY),  # leads to the form that asks for a key
+    "my-usage export": (ALL, NOBODY),
+    "my-usage call": (ALL, NOBODY),
+    "my-usage key_calls": (NOBODY, NOBODY),
+    "my-usage key_export": (NOBODY, NOBODY),
+    "my-usage key_call": (NOBODY, NOBODY),
 }
 OF_PEOPLE = tuple(page for page in TABLE if page.startswith("my-usage "))
 SIGNED_IN = signed("a" * 24)  # the cookie of a session; no route of the API may ask whose

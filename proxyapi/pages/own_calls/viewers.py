@@ -1,0 +1,57 @@
+"""Whose calls somebody may see in "My usage": those of one key, and of a person's key only the person's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from uuid import UUID
+
+from django.http import Http404
+
+from usage.models import Request
+from usage.page_data.filters import Filters, read_filters
+from usage.page_data.search import Page, find
+
+# What a list of one key's calls can be filtered by. A search by an id would find calls of other keys, too.
+OWN_FILTERS = ("range", "from", "to", "outcome", "status", "code", "model", "route", "stream", "slower", "cost")
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """Somebody who sees the calls of the key `key`; if `owner` is not None, those made while the key had this owner.
+
+    `sees_bodies` says whether prompts and answers are shown. The pages are below the
+    address `base`; `home` is the page of the key's usage.
+    """
+
+    key: str
+    owner: str | None
+    base: str
+    home: str
+    sees_bodies: bool = False
+
+    def filters(self, query: Mapping[str, str], now: datetime) -> Filters:
+        """Reads the filters of a list of calls from a page's address, and adds what this person may see."""
+        allowed = {name: query[name] for name in OWN_FILTERS if name in query}
+        return replace(read_filters(allowed, now, with_messages=True), key=self.key, owner=self.owner)
+
+    def find(self, filters: Filters, before: UUID | None) -> Page:
+        """Returns a page of the calls that match filters of `Viewer.filters`, newest first, without polls."""
+        page = find(filters, before)
+        return replace(page, calls=[call for call in page.calls if self._may_see(call)])
+
+    def get(self, request_id: UUID) -> Request:
+        """Returns one call of the key, with its bodies if this person sees them.
+
+        Raises:
+            Http404: there is no such call, or this person may not see it.
+        """
+        calls = Request.objects.select_related("body") if self.sees_bodies else Request.objects.all()
+        call = calls.filter(pk=request_id).first()
+        if call is None or not self._may_see(call):
+            raise Http404("There is no such call; it may have been pruned.")
+        return call
+
+    def _may_see(self, call: Request) -> bool:
+        return call.key_name == self.key and not call.by_gateway and self.owner in (None, call.owner)

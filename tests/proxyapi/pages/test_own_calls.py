@@ -1,0 +1,213 @@
+"""The calls of a key in "My usage": a list, a page for each, a download; no call of another key or person, ever."""
+
+from __future__ import annotations
+
+import csv
+from datetime import UTC, datetime
+from decimal import Decimal
+from html import unescape
+from io import StringIO
+from math import inf
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from proxyapi.keys.callers import Caller
+from proxyapi.keys.keyring import KeyInForce
+from proxyapi.models import AccessKey
+from proxyapi.pages import key_sessions
+from proxyapi.team_models import Team, TeamMember
+from tests.support.callers.roles import browser_of
+from tests.support.ledger.pages import HOSTILE, make_call, make_failure, pieces_of, text_of
+from usage.money.spent_and_reserved import Spent
+from usage.page_data.key_summary import month_pace
+
+pytestmark = pytest.mark.django_db
+SITE = "/my-usage/"
+CALLS = f"{SITE}calls/"
+LONG = "The whole of a long error. " * 30
+BODIES = {"request_body": '{"messages": [{"role": "user", "content": "words of a prompt"}]}', "response_body": "told"}
+
+
+@pytest.fixture
+def holder(monkeypatch: pytest.MonkeyPatch) -> Client:
+    """A browser that is signed in with the key `mine`."""
+    signed_in = KeyInForce(Caller("mine"), inf)
+    monkeypatch.setattr(key_sessions, "find_signed_in", lambda _: signed_in)
+    return Client()
+
+
+@pytest.fixture
+def people() -> dict[str, tuple[Client, str]]:
+    """Signs in a member, a colleague and the lead of a team; returns the browser and the calls' address of each."""
+    team = Team.objects.found("research", self_service=True)
+    found = {}
+    for name in ("member", "colleague", "lead"):
+        user = User.objects.create_user(name)
+        TeamMember.objects.create(team=team, user=user, role="lead" if name == "lead" else "member")
+        key, _ = AccessKey.objects.issue(f"{name}s key", team=team, owner_user=user)
+        found[name] = (browser_of(user), f"{SITE}keys/{key.pk}/calls/")
+    return found
+
+
+def listed(client: Client, address: str, **query: str) -> list[str]:
+    answer = client.get(address, query)
+    assert answer.status_code == 200
+    return [str(call.pk) for call in answer.context["page"].calls]
+
+
+def exported(client: Client, address: str, **query: str) -> list[dict[str, str]]:
+    text = b"".join(pieces_of(client.get(f"{address}export.csv", query))).decode()
+    return list(csv.DictReader(StringIO(text)))
+
+
+def test_it_works(holder: Client) -> None:
+    good = make_call(3, key_name="mine", **BODIES)
+    bad = make_failure(2, key_name="mine", error_message=LONG)
+    make_call(1, key_name="mine", by_gateway=True)
+
+    assert listed(holder, CALLS) == [bad, good]
+    assert f"{CALLS}{bad}/" in holder.get(SITE).content.decode()
+    page = text_of(unescape(holder.get(f"{CALLS}{bad}/").content.decode()))
+    for words in (LONG.strip(), "upstream_timeout", "504 timeout", bad, "Bill", "Duration"):
+        assert words in page
+    assert "words of a prompt" not in holder.get(f"{CALLS}{good}/").content.decode()
+    rows = exported(holder, CALLS, outcome="failed")
+    assert [(row["request_id"], row["error_message"]) for row in rows] == [(bad, LONG)]
+
+
+def test_prompts_are_seen_if_the_setting_says_so(holder: Client, settings: Any) -> None:
+    request_id = make_call(key_name="mine", **BODIES)
+    settings.MY_USAGE_BODIES = True
+
+    for query in ({}, {"view": "json"}):
+        page = holder.get(f"{CALLS}{request_id}/", query).content.decode()
+        assert "words of a prompt" in page
+        assert "/admin/" not in page
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ({"outcome": "failed"}, ["slow", "left"]),
+        ({"outcome": "timeout"}, ["slow"]),
+        ({"status": "none"}, ["left"]),
+        ({"code": "slow"}, ["slow"]),
+        ({"model": "gpt-5"}, ["dear"]),
+        ({"route": "/openai2"}, ["dear"]),
+        ({"stream": "yes"}, ["dear"]),
+        ({"cost": "1"}, ["dear"]),
+        ({"slower": "60"}, ["dear"]),
+        ({"range": "hour"}, ["dear", "slow", "left"]),
+        ({"from": "2020-01-01", "to": "2020-01-02"}, []),
+        ({"status": "x"}, ["dear", "slow", "left"]),
+    ],
+    ids=str,
+)
+def test_filters(holder: Client, query: dict[str, str], wanted: list[str]) -> None:
+    made = {
+        make_failure(5, key_name="mine", outcome="client_cancelled", status=None, error_code=""): "left",
+        make_failure(4, key_name="mine", error_code="slow"): "slow",
+        make_call(3, key_name="mine", route="/openai2", response_model="gpt-5", output_tokens=10**6, stream=True,
+                  duration_ms=61_000.0): "dear",
+    }  # fmt: skip
+    make_failure(3, key_name="other", error_code="slow", route="/openai2")
+
+    assert [made[one] for one in listed(holder, CALLS, **query)] == wanted
+    assert [made[row["request_id"]] for row in exported(holder, CALLS, **query)] == wanted
+
+
+def test_pages_of_a_list(holder: Client) -> None:
+    made = [make_call(60 - number, key_name="mine") for number in range(55)]
+    first = holder.get(CALLS)
+    older = holder.get(f"{CALLS}?{first.context['older']}")
+
+    assert [str(call.pk) for one in (first, older) for call in one.context["page"].calls] == made[::-1]
+
+
+@pytest.mark.parametrize("setting", [False, True])
+def test_no_call_of_another_key_is_reached(holder: Client, settings: Any, setting: bool) -> None:
+    settings.MY_USAGE_BODIES = setting
+    other = make_failure(key_name="other", error_message="another's words", incoming_request_id="id-1", **BODIES)
+    make_call(key_name="mine")
+    for query in (
+        {"key": "other"},
+        {"q": other},
+        {"q": "id-1"},
+        {"owner": ""},
+        {"text": "words"},
+        {"outcome": "failed"},
+    ):
+        assert other not in listed(holder, CALLS, **query)
+        assert other not in {row["request_id"] for row in exported(holder, CALLS, **query)}
+
+    assert holder.get(f"{CALLS}{other}/").status_code == 404
+    assert "words" not in holder.get(CALLS, {"before": "ffffffff-ffff-7fff-bfff-ffffffffffff"}).content.decode()
+
+
+@pytest.mark.parametrize("setting", [False, True])
+def test_a_member_reaches_only_own_calls(people: dict[str, tuple[Client, str]], settings: Any, setting: bool) -> None:
+    settings.MY_USAGE_BODIES = setting
+    calls = {name: make_failure(key_name=f"{name}s key", owner=name, **BODIES) for name in people}
+    # Of the member's key, when it was somebody else's.
+    calls["before"] = make_failure(key_name="members key", owner="colleague", **BODIES)
+    for name, (client, _) in people.items():
+        for owner, (_, address) in people.items():
+            for request_id in calls.values():
+                may_see = name == owner and request_id == calls[owner]
+                assert client.get(f"{address}{request_id}/").status_code == (200 if may_see else 404)
+            for path in ("", "export.csv"):
+                assert client.get(f"{address}{path}").status_code == (200 if name == owner else 404)
+        own = people[name][1]
+        assert listed(client, own) == [calls[name]] == [row["request_id"] for row in exported(client, own)]
+
+
+def test_a_stranger_is_sent_to_the_form(people: dict[str, tuple[Client, str]]) -> None:
+    request_id = make_call(key_name="members key", owner="member")
+    for path in ("", "export.csv", f"{request_id}/"):
+        assert Client().get(f"{CALLS}{path}")["Location"] == SITE
+        assert Client().get(f"{people['member'][1]}{path}")["Location"].startswith("/admin/login/")
+        assert Client().post(f"{CALLS}{path}").status_code == 405
+
+
+def test_hostile_texts_are_inert(holder: Client, settings: Any) -> None:
+    settings.MY_USAGE_BODIES = True
+    texts = dict.fromkeys(
+        ("error_message", "error_code", "error_type", "request_model", "user_agent", "session"), HOSTILE
+    )
+    request_id = make_failure(key_name="mine", **texts, request_body=HOSTILE, response_body=HOSTILE, tags=[HOSTILE])
+    for path in ("", f"{request_id}/", f"?code={HOSTILE}&model={HOSTILE}"):
+        page = holder.get(f"{CALLS}{path}").content.decode()
+        assert "alert(1)" in page
+        assert "<script>alert(1)" not in page
+
+
+# Pace
+
+
+@pytest.mark.parametrize(
+    ("now", "spent", "budget", "words"),
+    [
+        ((11, 11), 10, None, "20 days left in this month. At this pace $30.00 by its end."),
+        ((11, 11), 10, 30, "20 days left in this month. At this pace $30.00 by its end."),
+        ((11, 11), 10, 15, "20 days left in this month. At this pace $30.00 by its end: "
+                           "the budget would be used up on Nov 16."),
+        ((11, 11), 10, 10, "20 days left in this month. At this pace $30.00 by its end; the budget is used up."),
+        ((11, 1), 10, 5, "30 days left in this month."),
+        ((11, 30), 0, 5, "1 day left in this month."),
+        ((2, 15), 14, None, "14 days left in this month. At this pace $28.00 by its end."),
+    ],
+)  # fmt: skip
+def test_the_pace_of_a_month(now: tuple[int, int], spent: int, budget: int | None, words: str) -> None:
+    found = month_pace(
+        Spent(month=Decimal(spent + 1), held=Decimal(1)),
+        None if budget is None else Decimal(budget),
+        datetime(2026, *now, tzinfo=UTC),
+    )
+    assert found == words
+
+
+def test_the_last_hours_of_a_month() -> None:
+    assert month_pace(Spent(), None, datetime(2026, 12, 31, 12, tzinfo=UTC)) == "Less than a day left in this month."
