@@ -54,7 +54,8 @@ clients: $(VENV)/dev.stamp $(NODE)/node_modules/stamp  ## let the Node SDK, Verc
 	@$(BIN)/python -m pytest tests/clients $(ARGS)
 
 screens: $(VENV)/dev.stamp  ## take the pictures in docs/screens anew; needs Chromium
-	@SCREENS=docs/screens $(BIN)/python -m pytest -q tests/browser/test_screens.py
+	@SCREENS=docs/screens $(BIN)/python -m pytest -q tests/browser/test_screens.py \
+		"tests/browser/test_conversation.py::test_conversations_are_seen[light]"
 
 bench: $(VENV)/dev.stamp  ## measure everything, into bench/RESULTS.md, in twelve minutes or so; needs nginx
 	@$(BIN)/python -m bench $(ARGS)

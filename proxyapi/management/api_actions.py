@@ -144,7 +144,7 @@ def change(task: Task) -> Json:
     if isinstance(row, AccessKey) and row.revoked_at is not None:
         for name in FIXED_WHEN_REVOKED:
             if name in task.sent:
-                raise ModelValidationError({name: "The key is revoked for ever."})
+                raise ModelValidationError({name: "The key is revoked permanently."})
     fields = task.resource.fields(row, data=task.sent, partial=True)
     fields.is_valid(raise_exception=True)
     values = dict(fields.validated_data)

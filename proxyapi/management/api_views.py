@@ -183,7 +183,7 @@ class RevokeKeyView(ManagementView):
 
     table = "keys"
 
-    @openapi.operation("Revoke a key for ever", tags=TAGS, errors=(*WRITE_ERRORS, 404))
+    @openapi.operation("Revoke a key permanently", tags=TAGS, errors=(*WRITE_ERRORS, 404))
     async def post(self, request: ProxyRequest, name: str) -> HttpResponse:
         return await self.perform(request, "revoke", name)
 

@@ -181,6 +181,20 @@ def test_of_many_keys_one_is_suggested_and_chosen(loaded: Gateway, sign_in: Sign
             database.execute("DELETE FROM usage_summedname WHERE value LIKE 'many-%'")
 
 
+def test_a_filter_that_keys_move_waits_for_enter(loaded: Gateway, sign_in: SignIn) -> None:
+    page = sign_in(loaded)
+    page.goto(f"{loaded.url}/admin/usage/request/")
+    outcome = page.get_by_label("Outcome")
+    outcome.focus()
+    for _ in range(2):
+        page.keyboard.press("ArrowDown")
+    assert "outcome" not in page.url
+    expect(outcome).to_be_focused()
+    value = outcome.input_value()
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**outcome={value}*")
+
+
 def test_the_list_is_exported(loaded: Gateway, sign_in: SignIn, tmp_path: Path) -> None:
     page = sign_in(loaded)
     page.goto(f"{loaded.url}/admin/usage/request/?outcome=failed")

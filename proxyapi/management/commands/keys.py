@@ -29,7 +29,7 @@ from proxyapi.team_models import Team
 # The columns of a new key for which the command line has an option each.
 FIELDS = (*SHARED_FIELDS, "owner", "expires_at", "shared_objects", "max_output_tokens", "min_output_tokens")
 COLUMNS: tuple[str, ...] = ("KEY", "STATE", "CREATED", "NAME", "TEAM", "OWNER")
-SHOWN_ONCE = "It is shown once, and is kept nowhere. Every worker knows it within two seconds."
+SHOWN_ONCE = "It is shown once, and is kept nowhere. It works in about two seconds."
 
 
 class Command(SpenderCommand):
@@ -56,7 +56,7 @@ class Command(SpenderCommand):
             "--min-output-tokens", type=int,
             help="the least to which a budget limits a call that states no limit, at least 16; default: 1000",
         )  # fmt: skip
-        rotate = actions.add_parser("rotate", help="give a key a new text, and print it, once")
+        rotate = actions.add_parser("rotate", help="give a key a new secret, and print it, once")
         rotate.add_argument("name")
         rotate.add_argument(
             "--grace", type=duration, default=timedelta(0), help="how long the old one goes on: 30m, 24h, 7d"
@@ -69,7 +69,7 @@ class Command(SpenderCommand):
         to = move.add_mutually_exclusive_group(required=True)
         to.add_argument("--team", help="the team to which it moves")
         to.add_argument("--no-team", action="store_true", help="move it out of its team")
-        actions.add_parser("revoke", help="refuse a key for ever").add_argument("name")
+        actions.add_parser("revoke", help="revoke a key permanently").add_argument("name")
 
     def create(self, options: Namespace) -> None:
         """Creates an access key with the given options, and prints its secret."""
