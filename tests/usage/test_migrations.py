@@ -7,6 +7,7 @@ import json
 import random
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,7 @@ ALLOWED = {
     "proxyapi.key_names": "a rule on texts; rows that other rules had written would not be found again",
 }
 # What a row of that time has beside what `random_call` gives it.
-ADD_UNPACKED_HOURS = tables._adding(
-    "usage_usagehour",
-    tables.HOUR_KEYS,
-    ("calls", "unpriced_calls", *tables.HOUR_SUMS),
-    [f"max_{name}" for name in tables.MAXES],
-    [f"{name}_histogram" for name in HISTOGRAMS],
-).groups
+ADD_UNPACKED_HOURS = replace(tables.ALL_OF_HOURS, packed=()).add
 PARTS_OF_COST = re.compile(r", (estimated|provisional)_cost( = [^,]*)?")  # columns of a later migration
 NOTHING_ELSE = {
     **dict.fromkeys(("incoming_request_id", "upstream_request_id", "response_id", "service_tier"), ""),

@@ -59,6 +59,7 @@ MinuteGroup = tuple[datetime, str, str, str, str]  # start, key, model, route, o
 TotalGroup = tuple[str, datetime, str]  # dimension, start, value
 BreakdownGroup = tuple[str, datetime, str, str, str, str]  # dimension, start, value, model, route, outcome
 _Group = TypeVar("_Group", bound=tuple[object, ...])  # one of them
+Group = dict[str, object]  # a row of a table of sums, by column
 Statement = tuple[str, list[str | list[str]]]  # SQL, and the values of its parameters
 FailureGroup = tuple[str, datetime, str, int, str, str, str, str]  # `FAILURE_KEYS`
 
@@ -95,85 +96,37 @@ class Rollup:
 
         All is computed before the first row is locked, because from there on the shippers of other hosts wait.
         """
-        sums = [*self._hours(), *self._days(), *self._team_days(), *self._peaks(), *self._totals(set(Span))]
-        _execute(cursor, [*sums, *self._breakdowns({Span.DAY, Span.MONTH}), *self._failures(), *self._labels()])
-
-    def write_team_days(self, cursor: CursorWrapper) -> None:
-        """Adds the sums of this batch of rows to the table of each team's days (`TeamDay`), and to no other table."""
-        _execute(cursor, self._team_days())
+        sums = [*self._hours(), *self._days(), *self._team_days(), *self._peaks(), *self._totals()]
+        _execute(cursor, [*sums, *self._breakdowns(), *self._failures(), *self._labels()])
 
     def write_hours(self, cursor: CursorWrapper) -> None:
         """Adds the sums of this batch of rows to the tables of hours, of keys' days and of days' highest figures."""
         _execute(cursor, [*self._hours(), *self._days(), *self._peaks()])
 
-    def add_to_days(self, cursor: CursorWrapper) -> None:
-        """Adds the sums of this batch of rows to the table of each key's days (`UsageDay`), and to no other table."""
-        _execute(cursor, self._days())
-
-    def raise_peaks(self, cursor: CursorWrapper) -> None:
-        """Raises the highest figures of each day (`UsagePeak`) to those of this batch, where these are higher."""
-        _execute(cursor, self._peaks())
-
-    def write_totals(self, cursor: CursorWrapper, spans: Collection[Span]) -> None:
-        """Adds the sums of this batch of rows to the totals of the given `spans`: of minutes, hours, days or months.
-
-        The table `SummedName` gets the names of keys, models and routes that it lacks.
-        """
-        _execute(cursor, self._totals(spans))
-
-    def write_breakdowns(self, cursor: CursorWrapper) -> None:
-        """Adds the sums of this batch of rows to the breakdowns of days (`UsageBreakdown`), and not of months."""
-        _execute(cursor, self._breakdowns({Span.DAY}))
-
-    def write_failures(self, cursor: CursorWrapper) -> None:
-        _execute(cursor, self._failures())
-
-    def _hours(self) -> Iterator[Statement]:
+    def hour_groups(self) -> list[Group]:
+        """Returns the sums of hours, as rows of the table `UsageHour`."""
         hours = _Groups(Sums)
         for (minute, *group), sums in self.minutes.items():
             hours[minute.replace(minute=0), *group].merge(sums)
-        if hours:
-            yield ADD_HOURS, [_json(_hour_columns(hours))]
+        return _hour_columns(hours)
 
-    def _days(self) -> Iterator[Statement]:
-        days = _Groups(Sums)
-        for (minute, *group), sums in self.minutes.items():
-            days[minute.date(), group[0]].merge(sums, histograms=())
-        if days:
-            yield ADD_DAYS, [_json(_day_columns(DAY_KEYS, days))]
-
-    def _team_days(self) -> Iterator[Statement]:
-        if self.team_days:
-            yield ADD_TEAM_DAYS, [_json(_day_columns(TEAM_DAY_KEYS, self.team_days))]
-
-    def _peaks(self) -> Iterator[Statement]:
-        days: dict[date, dict[str, float]] = defaultdict(lambda: dict.fromkeys(MAXES, 0))
-        for (minute, *_), sums in self.minutes.items():
-            peaks = days[minute.date()]
-            for name in MAXES:
-                peaks[name] = max(peaks[name], sums.maxima[name])
-        if days:
-            yield ADD_PEAKS, [_json(_peak_columns(days))]
-
-    def _totals(self, spans: Collection[Span]) -> Iterator[Statement]:
+    def total_groups(self, spans: Collection[Span]) -> list[Group]:
+        """Returns the totals of the given `spans` (minutes, hours, days or months), as rows of `UsageTotal`."""
         finer: dict[TotalGroup, Sums] = defaultdict(Sums)
         for (minute, *group), sums in self.minutes.items():
             finer["all", minute, ""].merge(sums)
             for dimension, value in zip(DIMENSIONS, group, strict=True):
                 finer[dimension, minute, value].merge(sums, histograms=HISTOGRAMS_OF[dimension])
-        if not finer:
-            return
-        names = sorted({(dimension, value) for dimension, _, value in finer if dimension in NAMED})
         totals: dict[tuple[object, ...], Sums] = {}
         for span in Span:  # from minutes to months, each from the one before, which has fewer groups than rows
             if span != Span.MINUTE:
                 finer = _coarser(finer, span)
             if span in spans:
                 totals |= {(span.value, *group): sums for group, sums in finer.items()}
-        yield ADD_TOTALS, [_json(_total_columns(totals))]
-        yield ADD_NAMES, [[dimension for dimension, _ in names], [value for _, value in names]]
+        return _total_columns(totals)
 
-    def _breakdowns(self, spans: Collection[Span]) -> Iterator[Statement]:
+    def breakdown_groups(self, spans: Collection[Span]) -> list[Group]:
+        """Returns the sums of days, and of months if they are among `spans`, as rows of `UsageBreakdown`."""
         days: dict[BreakdownGroup, Sums] = defaultdict(Sums)
         for (minute, key, model, route, outcome), sums in self.minutes.items():
             days["key", _start(minute, Span.DAY), key, model, route, outcome].merge(sums, histograms=(DURATION,))
@@ -182,12 +135,50 @@ class Rollup:
         found: dict[tuple[object, ...], Sums] = {("day", *group): sums for group, sums in days.items()}
         if Span.MONTH in spans:
             found |= {("month", *group): sums for group, sums in _coarser(days, Span.MONTH).items()}
-        if found:
-            yield ADD_BREAKDOWNS, [_json(_breakdown_columns(found))]
+        return _breakdown_columns(found)
+
+    def names(self) -> Statement:
+        """Returns the SQL statement that adds the names of keys, models and routes that `SummedName` lacks."""
+        found = {pair for _, *group in self.minutes for pair in zip(NAMED, group, strict=False)}
+        dimensions = sorted((str(dimension.value), str(value)) for dimension, value in found)
+        return ADD_NAMES, [[dimension for dimension, _ in dimensions], [value for _, value in dimensions]]
+
+    def _hours(self) -> Iterator[Statement]:
+        if groups := self.hour_groups():
+            yield ADD_HOURS, [as_json(groups)]
+
+    def _days(self) -> Iterator[Statement]:
+        days = _Groups(Sums)
+        for (minute, *group), sums in self.minutes.items():
+            days[minute.date(), group[0]].merge(sums, histograms=())
+        if days:
+            yield ADD_DAYS, [as_json(_day_columns(DAY_KEYS, days))]
+
+    def _team_days(self) -> Iterator[Statement]:
+        if self.team_days:
+            yield ADD_TEAM_DAYS, [as_json(_day_columns(TEAM_DAY_KEYS, self.team_days))]
+
+    def _peaks(self) -> Iterator[Statement]:
+        days: dict[date, dict[str, float]] = defaultdict(lambda: dict.fromkeys(MAXES, 0))
+        for (minute, *_), sums in self.minutes.items():
+            peaks = days[minute.date()]
+            for name in MAXES:
+                peaks[name] = max(peaks[name], sums.maxima[name])
+        if days:
+            yield ADD_PEAKS, [as_json(_peak_columns(days))]
+
+    def _totals(self) -> Iterator[Statement]:
+        if groups := self.total_groups(set(Span)):
+            yield ADD_TOTALS, [as_json(groups)]
+            yield self.names()
+
+    def _breakdowns(self) -> Iterator[Statement]:
+        if groups := self.breakdown_groups({Span.DAY, Span.MONTH}):
+            yield ADD_BREAKDOWNS, [as_json(groups)]
 
     def _failures(self) -> Iterator[Statement]:
         if self.failures:
-            yield ADD_FAILURES, [_json(_failure_columns(self.failures))]
+            yield ADD_FAILURES, [as_json(_failure_columns(self.failures))]
 
     def _labels(self) -> Iterator[Statement]:
         if groups := self.labels.as_json():
@@ -216,7 +207,7 @@ def _start(moment: datetime, span: Span) -> datetime:
     return moment.replace(minute=0, hour=0) if span == Span.DAY else moment.replace(minute=0, hour=0, day=1)
 
 
-def _hour_columns(hours: _Groups) -> list[dict[str, object]]:
+def _hour_columns(hours: _Groups) -> list[Group]:
     return [
         {
             **dict(zip(HOUR_KEYS, key, strict=True)),
@@ -228,17 +219,17 @@ def _hour_columns(hours: _Groups) -> list[dict[str, object]]:
     ]
 
 
-def _day_columns(keys: Iterable[str], days: _Groups) -> list[dict[str, object]]:
+def _day_columns(keys: Iterable[str], days: _Groups) -> list[Group]:
     return [{**dict(zip(keys, key, strict=True)), **_columns(sums, DAY_SUMS)} for key, sums in sorted(days.items())]
 
 
-def _peak_columns(days: Mapping[date, Mapping[str, float]]) -> list[dict[str, object]]:
+def _peak_columns(days: Mapping[date, Mapping[str, float]]) -> list[Group]:
     return [
         {"day": day, **{f"max_{name}": peak for name, peak in peaks.items()}} for day, peaks in sorted(days.items())
     ]
 
 
-def _total_columns(totals: Mapping[tuple[object, ...], Sums]) -> list[dict[str, object]]:
+def _total_columns(totals: Mapping[tuple[object, ...], Sums]) -> list[Group]:
     return [
         {
             **dict(zip(TOTAL_KEYS, key, strict=True)),
@@ -251,7 +242,7 @@ def _total_columns(totals: Mapping[tuple[object, ...], Sums]) -> list[dict[str, 
     ]
 
 
-def _breakdown_columns(groups: Mapping[tuple[object, ...], Sums]) -> list[dict[str, object]]:
+def _breakdown_columns(groups: Mapping[tuple[object, ...], Sums]) -> list[Group]:
     return [
         {
             **dict(zip(BREAKDOWN_KEYS, key, strict=True)),
@@ -262,7 +253,7 @@ def _breakdown_columns(groups: Mapping[tuple[object, ...], Sums]) -> list[dict[s
     ]
 
 
-def _failure_columns(failures: Mapping[FailureGroup, Failures]) -> list[dict[str, object]]:
+def _failure_columns(failures: Mapping[FailureGroup, Failures]) -> list[Group]:
     return [{**dict(zip(FAILURE_KEYS, key, strict=True)), **vars(group)} for key, group in sorted(failures.items())]
 
 
@@ -280,5 +271,6 @@ def _histogram_columns(sums: Sums) -> dict[str, list[int]]:
     return columns
 
 
-def _json(groups: list[dict[str, object]]) -> str:
+def as_json(groups: list[Group]) -> str:
+    """Returns sums of groups as the parameter of the statement that adds them to their table (`SumTable.add`)."""
     return orjson.dumps(groups, default=str).decode()  # `str` is for dollars

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, NamedTuple, cast
+from dataclasses import dataclass, replace
+from typing import Literal, cast
 
 from django.db.backends.utils import CursorWrapper
 
@@ -53,42 +54,37 @@ DIMENSIONS = (*NAMED, Dimension.OUTCOME)  # in the order of HOUR_KEYS
 HISTOGRAMS_OF: dict[str, tuple[HistogramName, ...]] = {Dimension.OUTCOME: (), **dict.fromkeys(NAMED, (DURATION,))}
 
 
-class Adding(NamedTuple):
-    """The SQL statements that add to one table of sums.
+@dataclass(frozen=True)
+class SumTable:
+    """The columns of one table of sums, and the SQL statement that adds to it.
 
-    * `groups` adds the sums of groups of calls. Its parameter is a JSON array with one object for each group.
-    * `day_to_month` adds the sums of one day to those of its month. Its parameter is the beginning of the day. It is
-      for tables whose rows are of a `span`.
+    `keys` are the columns that identify a group of calls. Counters and histograms, also packed ones, are added up. Of
+    `maxima` the larger value stays, of `minima` the smaller one.
     """
 
-    groups: str
-    day_to_month: str
+    name: str
+    keys: tuple[str, ...]
+    counters: tuple[str, ...]
+    maxima: tuple[str, ...] = ()
+    histograms: tuple[str, ...] = ()
+    packed: tuple[str, ...] = ()
+    minima: tuple[str, ...] = ()
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns: first those that identify a group, then its sums."""
+        return (*self.keys, *self.counters, *self.maxima, *self.histograms, *self.packed, *self.minima)
 
-def _adding(
-    table: str,
-    keys: Iterable[str],
-    counters: Iterable[str],
-    maxima: Iterable[str] = (),
-    histograms: Iterable[str] = (),
-    packed: Iterable[str] = (),
-    minima: Iterable[str] = (),
-) -> Adding:
-    """Returns the SQL statements that add sums of groups of calls to the table of sums `table`.
-
-    `keys` are the columns that identify a group. Counters and histograms, also packed ones, are added up. Of `maxima`
-    the larger value stays, of `minima` the smaller one.
-    """
-    sums = [*counters, *maxima, *histograms, *packed, *minima]
-    names = ", ".join((*keys, *sums))
-    conflict = f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET "
-    conflict += ", ".join(_assignments(table, counters, maxima, histograms, packed, minima))
-    groups = f"SELECT {names} FROM jsonb_populate_recordset(NULL::{table}, %s::jsonb)"
-    of_month = ", ".join(
-        {"span": "'month'", "start": "date_trunc('month', start, 'UTC')"}.get(key, key) for key in keys
-    )
-    day = f"SELECT {', '.join((of_month, *sums))} FROM {table} WHERE span = 'day' AND start = %s"
-    return Adding(*(f"INSERT INTO {table} ({names}) {source}{conflict}" for source in (groups, day)))
+    @property
+    def add(self) -> str:
+        """The SQL statement that adds sums of groups; its parameter is a JSON array with an object for each group."""
+        names = ", ".join(self.columns)
+        sums = _assignments(self.name, self.counters, self.maxima, self.histograms, self.packed, self.minima)
+        return (
+            f"INSERT INTO {self.name} ({names})"
+            f" SELECT {names} FROM jsonb_populate_recordset(NULL::{self.name}, %s::jsonb)"
+            f" ON CONFLICT ({', '.join(self.keys)}) DO UPDATE SET {', '.join(sums)}"
+        )
 
 
 def _assignments(
@@ -135,34 +131,33 @@ def _packed_sum(one: str, other: str) -> str:
     )
 
 
-ADD_HOURS = _adding(
+_CALLS = ("calls", "unpriced_calls")
+_OF_DAYS = (*_CALLS, *DAY_SUMS)
+_LATENCIES = tuple(f"{name}_histogram" for name in HISTOGRAMS)
+HOURS = SumTable(
     "usage_usagehour",
     HOUR_KEYS,
-    ("calls", "unpriced_calls", *HOUR_SUMS),
-    [f"max_{name}" for name in MAXES],
-    packed=PACKED.values(),
-).groups
-ADD_PEAKS = _adding("usage_usagepeak", ("day",), (), [f"max_{name}" for name in MAXES]).groups
-ADD_DAYS = _adding("usage_usageday", DAY_KEYS, ("calls", "unpriced_calls", *DAY_SUMS)).groups
-ADD_TEAM_DAYS = _adding("usage_teamday", TEAM_DAY_KEYS, ("calls", "unpriced_calls", *DAY_SUMS)).groups
-_TOTALS = _adding(
+    (*_CALLS, *HOUR_SUMS),
+    tuple(f"max_{name}" for name in MAXES),
+    packed=tuple(PACKED.values()),
+)
+# With the histograms to which older versions have added.
+ALL_OF_HOURS = replace(HOURS, histograms=_LATENCIES)
+PEAKS = SumTable("usage_usagepeak", ("day",), (), HOURS.maxima)
+DAYS = SumTable("usage_usageday", DAY_KEYS, _OF_DAYS)
+TEAM_DAYS = SumTable("usage_teamday", TEAM_DAY_KEYS, _OF_DAYS)
+TOTALS = SumTable(
     "usage_usagetotal",
     TOTAL_KEYS,
     ("calls", "errors", "unpriced_calls", *TOTAL_SUMS),
-    histograms=[f"{name}_histogram" for name in HISTOGRAMS],
-    packed=[DURATIONS],
+    histograms=_LATENCIES,
+    packed=(DURATIONS,),
 )
-_BREAKDOWNS = _adding(
-    "usage_usagebreakdown", BREAKDOWN_KEYS, ("calls", "unpriced_calls", *BREAKDOWN_SUMS), packed=[DURATIONS]
-)
-_FAILURES = _adding("usage_errortotal", FAILURE_KEYS, ("calls",), maxima=("last_at", "sample_id"), minima=("first_at",))
-ADD_TOTALS, ADD_BREAKDOWNS, ADD_FAILURES = _TOTALS.groups, _BREAKDOWNS.groups, _FAILURES.groups
-# The tables that have sums of months, with the statement that adds those of a day to them.
-OF_MONTHS = {
-    "usage_usagetotal": _TOTALS.day_to_month,
-    "usage_usagebreakdown": _BREAKDOWNS.day_to_month,
-    "usage_errortotal": _FAILURES.day_to_month,
-}
+BREAKDOWNS = SumTable("usage_usagebreakdown", BREAKDOWN_KEYS, (*_CALLS, *BREAKDOWN_SUMS), packed=(DURATIONS,))
+FAILURES = SumTable("usage_errortotal", FAILURE_KEYS, ("calls",), maxima=("last_at", "sample_id"), minima=("first_at",))
+ADD_HOURS, ADD_PEAKS, ADD_DAYS, ADD_TEAM_DAYS = HOURS.add, PEAKS.add, DAYS.add, TEAM_DAYS.add
+ADD_TOTALS, ADD_BREAKDOWNS, ADD_FAILURES = TOTALS.add, BREAKDOWNS.add, FAILURES.add
+OF_MONTHS = (TOTALS, BREAKDOWNS, FAILURES)  # the tables that have sums of months
 ADD_NAMES = """
     INSERT INTO usage_summedname (dimension, value)
     SELECT dimension, value FROM unnest(%s::text[], %s::text[]) AS one (dimension, value) ON CONFLICT DO NOTHING

@@ -13,11 +13,13 @@ from datetime import datetime, timedelta
 
 from django.db import connection, transaction
 
+from usage.database.lock import try_lock
 from usage.models import LedgerState, Span, UsageHour
 from usage.sums.pruned import DAY, FIRST_CALL, credible_mark
 from usage.sums.tables import HISTOGRAMS, NAMED, PACKED
 from usage.sums.totals_reader import floor
 from usage.upkeep.rebuild_totals import rebuild_day, rebuild_month
+from usage.upkeep.sum_mending import SUMMING
 
 HISTOGRAMS_KEPT = timedelta(days=63)  # as long as pages call them those of last month
 MOST_DAYS = 3
@@ -56,21 +58,28 @@ def empty_old_histograms(now: datetime, stopping: threading.Event, *, all_at_onc
         if first is None:
             break
         begin = floor(first, Span.DAY) + DAY
-        _empty(begin - DAY)
+        if not _empty(begin - DAY):
+            break
         days += 1
     return days
 
 
-def _empty(day: datetime) -> None:
+def _empty(day: datetime) -> bool:
     """Empties the histograms of the hours of one day (UTC), after the day's totals have got all of their durations.
 
-    Stores in `LedgerState` up to which day histograms have been emptied.
+    Stores in `LedgerState` up to which day histograms have been emptied. Returns False, and does nothing, if the totals
+    must be mended and another process does so.
     """
-    with transaction.atomic(), connection.cursor() as cursor:
+    with connection.cursor() as cursor:
         cursor.execute(LACKS_DURATIONS, [day, day + DAY])
         [(lacks_durations,)] = cursor.fetchall()
-        if lacks_durations:
+    if lacks_durations:
+        with try_lock(SUMMING) as is_mine:
+            if not is_mine:
+                return False
             rebuild_day(day)
             rebuild_month(floor(day, Span.MONTH))
+    with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(EMPTY, [day, day + DAY])
         LedgerState.objects.filter(pk=1).update(histograms_emptied_before=day + DAY)
+    return True

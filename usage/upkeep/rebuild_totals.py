@@ -1,139 +1,143 @@
-"""Rebuilds all sums: of hours and days from the rows, totals and the counts of failures from hours and rows.
+"""Mends all sums: those of hours from the rows of calls, those of days from hours, those of months from days.
 
 This is needed after an update, if older code that did not have these tables or columns has written to the database, or
-when `ledger verify` finds them wrong. Totals and breakdowns are computed again by day, and those of months from their
-days. Writers wait for a day's, for a month's, and for the other sums; none of their calls is lost or counted twice.
-Hours that agree with their rows stay as they are, and so do those whose rows may have been pruned.
+when `ledger verify` finds them wrong. Writers go on meanwhile, since what a sum lacks is added to it
+(`usage.upkeep.sum_mending`). If the process ends before all is done, each sum is either right or as it was. Sums of
+hours whose rows may have been pruned stay as they are, and the others are computed from them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from datetime import UTC, datetime, time
+import logging
+from collections.abc import Collection, Iterable, Iterator
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import chain
 from typing import cast
+from uuid import UUID
 
-from django.db.backends.utils import CursorWrapper
+from django.db import connection
 from django.db.models import QuerySet
-from django.db.models.functions import Trunc, TruncDate, TruncHour
+from django.db.models.functions import Trunc
 
 from usage.call_record import SummedRow
 from usage.database.clock import database_now
+from usage.database.lock import wait_for_lock
+from usage.database.snapshot import one_snapshot
 from usage.ids import first_id
-from usage.models import (
-    FAILED,
-    NEEDS_PRICE,
-    ErrorTotal,
-    Outcome,
-    Request,
-    Span,
-    TeamDay,
-    UsageBreakdown,
-    UsageDay,
-    UsageHour,
-    UsagePeak,
-    UsageTotal,
-)
+from usage.models import NEEDS_PRICE, Dimension, Outcome, Request, Span, UsageHour, UsageTotal
 from usage.sums.adding_up import Rollup
 from usage.sums.group_sums import Sums
 from usage.sums.histogram import added, unpack
 from usage.sums.pruned import DAY, comparable_since, histograms_since, latest
 from usage.sums.tables import (
-    BREAKDOWN_SUMS,
-    DAY_KEYS,
-    DAY_SUMS,
+    ALL_OF_HOURS,
+    BREAKDOWNS,
+    DAYS,
+    FAILURES,
     HISTOGRAMS,
     HOUR_KEYS,
     HOUR_SUMS,
     MAXES,
     OF_MONTHS,
     PACKED,
+    PEAKS,
     SUMMED_NAMES,
-    TEAM_DAY_KEYS,
+    TEAM_DAYS,
+    TOTALS,
     HistogramName,
 )
-from usage.sums.totals_reader import COUNTERS, MINUTES_KEPT, ceiling, next_month, starts_of
-from usage.upkeep.differing_sums import (
-    DAY_GROUPS,
-    HAS_TEAM,
-    HOUR_GROUPS,
-    TEAM_DAY_GROUPS,
-    differing_groups,
-    differing_histograms,
-    without_writers,
-)
+from usage.sums.totals_reader import MINUTES_KEPT, ceiling, floor
+from usage.upkeep.differing_sums import HOUR as HOUR_SQL
+from usage.upkeep.differing_sums import HOUR_GROUPS, differing_groups, differing_histograms, without_writers
 from usage.upkeep.label_sums.label_check import rebuild_labels
+from usage.upkeep.sum_mending import SUMMING
+from usage.upkeep.sum_mending.group_differences import add_groups, missing_groups
+from usage.upkeep.sum_mending.missing_sums import (
+    missing_days,
+    missing_failures,
+    missing_team_days,
+    stored_groups,
+    sums_of_days,
+)
+from usage.upkeep.wrong_totals import differing_peaks
+
+logger = logging.getLogger(__name__)
 
 BATCH_SIZE = 5000
 TOTALS_OF_HOURS = (Span.HOUR, Span.DAY)
+MINUTES_AT_ONCE = timedelta(hours=6)  # of so much time, the totals of minutes are in memory at once
+# A call's id and start are read from the clock one after the other, and the clock may be set between.
+ID_LEEWAY = timedelta(days=1)
 
 
 def rebuild_totals(now: datetime | None = None) -> int:
-    """Computes the tables of sums from the rows of calls again; returns how many hours had wrong sums.
+    """Mends the tables of sums; returns how many hours had wrong sums. Waits for another process that mends them.
 
-    Sums of hours whose rows have been deleted stay as they are, and so do failure counts of such days.
+    Sums of hours and failures whose rows have been deleted stay as they are.
+
+    Raises:
+        django.db.Error: the database has failed; what was mended before stays so.
     """
-    now = now or database_now()
-    with without_writers() as cursor:
-        mended = _mend_hours(cursor)
-        _mend_team_days(cursor)
-    # Hours and days are replaced only where they are wrong; totals and counts of failures always.
-    for day in _starts(Span.DAY):
-        rebuild_day(day)
-    with without_writers() as cursor:
-        UsageTotal.objects.filter(span=Span.MINUTE).delete()
-        minutes = Request.objects.filter(request_id__gte=first_id(now - MINUTES_KEPT))
-        for rollup in _sums_of_rows(minutes):
-            rollup.write_totals(cursor, {Span.MINUTE})
-        failed, known = Request.objects.filter(FAILED), ErrorTotal.objects.all()
-        if pruned_before := comparable_since():
-            whole = ceiling(pruned_before, Span.DAY)  # before it, rows have been pruned, and the old counts stay
-            failed, known = failed.filter(started_at__gte=whole), known.filter(start__gte=whole)
-        known.delete()
-        for rollup in _sums_of_rows(failed):
-            rollup.write_failures(cursor)
-    rebuild_months()
-    rebuild_labels(now)
-    return mended
+    with wait_for_lock(SUMMING, lambda: logger.info("another process mends the sums; this one waits")):
+        now = now or database_now()
+        hours = _wrong_hours()
+        strays = _strays(hours) if hours else []
+        for day in sorted({floor(hour, Span.DAY) for hour in hours}):
+            _mend_hours(day, {hour for hour in hours if floor(hour, Span.DAY) == day}, strays)
+        with one_snapshot():
+            # When rows are pruned, it is noted in the same transaction since when sums can be compared with rows.
+            since = comparable_since()
+            days, team_days = missing_days({hour.date() for hour in hours}, since), missing_team_days(since)
+        add_groups(DAYS.add, days)
+        add_groups(TEAM_DAYS.add, team_days)
+        for day in _starts(Span.DAY):
+            rebuild_day(day)
+        for peak in differing_peaks(None, None):
+            _mend_peak(peak)
+        first = floor(now, Span.HOUR) - MINUTES_KEPT
+        known = UsageTotal.objects.filter(span=Span.HOUR, dimension=Dimension.ALL, start__gte=first)
+        for number in sorted({(hour - first) // MINUTES_AT_ONCE for hour in known.values_list("start", flat=True)}):
+            _mend_minutes(first + number * MINUTES_AT_ONCE)
+        _mend_failures()
+        rebuild_months()
+        rebuild_labels(now)
+    return len(hours)
 
 
 def rebuild_months() -> None:
-    """Computes the sums of all months again from those of days."""
+    """Makes the sums of all months those of their days. The caller has the lock `SUMMING`."""
     for month in _starts(Span.MONTH):
         rebuild_month(month)
 
 
 def rebuild_month(month: datetime) -> None:
-    """Computes the sums of the month (UTC) that begins at `month` again from those of its days."""
-    with without_writers() as cursor:
-        for table, add_day in OF_MONTHS.items():
-            cursor.execute(f"DELETE FROM {table} WHERE span = 'month' AND start = %s", [month])
-            for day in starts_of(Span.DAY, month, next_month(month)):
-                cursor.execute(add_day, [day])
+    """Makes the sums of the month (UTC) that begins at `month` those of its days. The caller has the lock `SUMMING`."""
+    for table in OF_MONTHS:
+        with one_snapshot():
+            stored = stored_groups(table, "span = 'month' AND start = %s", month)
+            missing = missing_groups(table, sums_of_days(table, month), stored)
+        add_groups(table.add, missing)
 
 
 def rebuild_day(day: datetime) -> None:
-    """Computes the totals and breakdowns of one day (UTC), and the totals of its hours, again from `UsageHour`.
+    """Makes the totals and breakdowns of one day (UTC), and the totals of its hours, the sums of `UsageHour`.
 
-    If the hours' histograms have been emptied because of their age, the day's sums keep those that they have. The day's
-    highest figures (`UsagePeak`) become those of its hours.
+    If the hours' histograms have been emptied because of their age, the day's sums keep those that they have. The
+    caller has the lock `SUMMING`.
     """
-    with without_writers() as cursor:
-        totals = UsageTotal.objects.filter(span__in=TOTALS_OF_HOURS, start__gte=day, start__lt=day + DAY)
-        breakdowns = UsageBreakdown.objects.filter(span=Span.DAY, start=day)
+    emptied_before = histograms_since()
+    has_histograms = emptied_before is None or day >= emptied_before
+    with one_snapshot():
         hours = UsageHour.objects.filter(hour__gte=day, hour__lt=day + DAY)
-        emptied_before = histograms_since()
-        has_histograms = emptied_before is None or day >= emptied_before
-        if has_histograms:
-            totals.delete()
-            breakdowns.delete()
-        else:
-            totals.update(**dict.fromkeys(COUNTERS, 0))
-            breakdowns.update(**dict.fromkeys(("calls", "unpriced_calls", *BREAKDOWN_SUMS), 0))
         rollup = _sums_of_hours(hours, histograms=HISTOGRAMS if has_histograms else ())
-        rollup.write_totals(cursor, TOTALS_OF_HOURS)
-        rollup.write_breakdowns(cursor)
-        UsagePeak.objects.filter(day=day.date()).delete()
-        rollup.raise_peaks(cursor)
+        totals = stored_groups(TOTALS, "span IN ('hour', 'day') AND start >= %s AND start < %s", day, day + DAY)
+        breakdowns = stored_groups(BREAKDOWNS, "span = 'day' AND start = %s", day)
+    right = rollup.total_groups(TOTALS_OF_HOURS)
+    add_groups(TOTALS.add, missing_groups(TOTALS, right, totals, histograms=has_histograms))
+    with connection.cursor() as cursor:
+        cursor.execute(*rollup.names())
+    right = rollup.breakdown_groups({Span.DAY})
+    add_groups(BREAKDOWNS.add, missing_groups(BREAKDOWNS, right, breakdowns, histograms=has_histograms))
 
 
 def _starts(span: Span) -> list[datetime]:
@@ -143,39 +147,79 @@ def _starts(span: Span) -> list[datetime]:
     return sorted({first for sums in (hours, totals) for first in sums.values_list("first", flat=True).distinct()})
 
 
-def _mend_hours(cursor: CursorWrapper) -> int:
-    """Corrects wrong sums of hours (`UsageHour`) and of keys' days (`UsageDay`); returns how many hours were wrong."""
-    since = comparable_since()
-    hour, day = (f"COALESCE(a.{key}, b.{key})" for key in ("hour", "day"))
-    wrong = differing_groups("usage_usagehour", HOUR_KEYS, HOUR_GROUPS, HOUR_SUMS, since, hour, None)
-    for name in HISTOGRAMS:
-        wrong += differing_histograms(name, latest(since, histograms_since()), "hour", None)
-    hours = {hour for (hour,) in wrong}
-    wrong_days = differing_groups("usage_usageday", DAY_KEYS, DAY_GROUPS, DAY_SUMS, since, day, None)
-    days = {hour.date() for hour in hours} | {day for (day,) in wrong_days}
-    # Hours are computed from the rows of calls, and days from the hours.
-    UsageHour.objects.filter(hour__in=hours).delete()
-    calls = Request.objects.annotate(hour=TruncHour("started_at", tzinfo=UTC)).filter(hour__in=hours)
-    for rollup in _sums_of_rows(calls) if hours else ():
-        rollup.write_hours(cursor)
-    UsageDay.objects.filter(day__in=days).delete()
-    for day in days:
-        start = datetime.combine(day, time(), UTC)
-        _sums_of_hours(UsageHour.objects.filter(hour__gte=start, hour__lt=start + DAY)).add_to_days(cursor)
-    return len(hours)
+def _wrong_hours() -> set[datetime]:
+    """Returns the beginnings of the hours that are not the sums of their calls' rows, where these are there."""
+    with one_snapshot():
+        since, hour = comparable_since(), "COALESCE(a.hour, b.hour)"
+        wrong = differing_groups("usage_usagehour", HOUR_KEYS, HOUR_GROUPS, HOUR_SUMS, since, hour, None)
+        for name in HISTOGRAMS:
+            wrong += differing_histograms(name, latest(since, histograms_since()), "hour", None)
+    return {hour for (hour,) in wrong}
 
 
-def _mend_team_days(cursor: CursorWrapper) -> None:
-    """Corrects wrong sums of teams' days (`TeamDay`), from the rows of calls."""
-    day = "COALESCE(a.day, b.day)"
-    wrong = differing_groups(
-        "usage_teamday", TEAM_DAY_KEYS, TEAM_DAY_GROUPS, DAY_SUMS, comparable_since(), day, None, HAS_TEAM
-    )
-    days = {day for (day,) in wrong}
-    TeamDay.objects.filter(day__in=days).delete()
-    calls = Request.objects.exclude(team="").annotate(day=TruncDate("started_at", tzinfo=UTC)).filter(day__in=days)
-    for rollup in _sums_of_rows(calls) if days else ():
-        rollup.write_team_days(cursor)
+def _strays(hours: Collection[datetime]) -> list[UUID]:
+    """Returns the ids of the calls in some hours whose ids are of a time more than `ID_LEEWAY` from their start."""
+    query = f"""
+        SELECT request_id FROM usage_request WHERE {HOUR_SQL} = ANY(%s) AND abs(
+            ('x' || left(request_id::text, 8) || substr(request_id::text, 10, 4))::bit(48)::bigint
+            - extract(epoch FROM started_at) * 1000) > %s
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(query, [list(hours), ID_LEEWAY / timedelta(milliseconds=1)])
+        return [request_id for (request_id,) in cursor.fetchall()]
+
+
+def _mend_hours(day: datetime, hours: Collection[datetime], strays: Collection[UUID]) -> None:
+    """Makes the sums of `hours` of one day (UTC) those of their calls' rows; `strays` are as of `_strays`."""
+    emptied_before = histograms_since()
+    has_histograms = emptied_before is None or day >= emptied_before
+    ids = first_id(day - ID_LEEWAY), first_id(day + DAY + ID_LEEWAY)
+    of_day = Request.objects.filter(started_at__gte=day, started_at__lt=day + DAY)
+    rollup = Rollup()
+    with one_snapshot():
+        since = comparable_since()
+        hours = {hour for hour in hours if since is None or hour >= since}
+        calls = [of_day.filter(request_id__gte=ids[0], request_id__lt=ids[1])]
+        if strays:
+            calls.append(of_day.filter(request_id__in=strays).exclude(request_id__gte=ids[0], request_id__lt=ids[1]))
+        for batch in chain.from_iterable(map(_batches, calls)):
+            rollup.add(row for row in batch if floor(row["started_at"], Span.HOUR) in hours)
+        stored = stored_groups(ALL_OF_HOURS, "hour = ANY(%s)", list(hours))
+    add_groups(ALL_OF_HOURS.add, missing_groups(ALL_OF_HOURS, rollup.hour_groups(), stored, histograms=has_histograms))
+
+
+def _mend_peak(day: date) -> None:
+    """Makes the highest figures of one day (UTC) those of its hours. Writers wait meanwhile."""
+    names = ", ".join(PEAKS.maxima)
+    start = datetime.combine(day, time(), UTC)
+    with without_writers() as cursor:  # a figure that is lower than before cannot be added
+        cursor.execute("DELETE FROM usage_usagepeak WHERE day = %s", [day])
+        cursor.execute(
+            f"INSERT INTO usage_usagepeak (day, {names})"
+            f" SELECT %s, {', '.join(f'max({name})' for name in PEAKS.maxima)} FROM usage_usagehour"
+            " WHERE hour >= %s AND hour < %s HAVING count(*) > 0",
+            [day, start, start + DAY],
+        )
+
+
+def _mend_minutes(first: datetime) -> None:
+    """Makes the totals of the minutes of `MINUTES_AT_ONCE`, from `first` on, the sums of their calls' rows."""
+    rollup = Rollup()
+    with one_snapshot():
+        start, end = max(first, comparable_since() or first), first + MINUTES_AT_ONCE
+        calls = Request.objects.filter(started_at__gte=start, started_at__lt=end)
+        for batch in _batches(calls.filter(request_id__gte=first_id(first - ID_LEEWAY))):
+            rollup.add(batch)
+        stored = stored_groups(TOTALS, "span = 'minute' AND start >= %s AND start < %s", start, end)
+    add_groups(TOTALS.add, missing_groups(TOTALS, rollup.total_groups({Span.MINUTE}), stored))
+
+
+def _mend_failures() -> None:
+    """Makes the counts of failures, by hours and days, those of their calls' rows, where these are there."""
+    with one_snapshot():
+        since = comparable_since()
+        missing = missing_failures(since and ceiling(since, Span.DAY))
+    add_groups(FAILURES.add, missing)
 
 
 def _sums_of_hours(hours: Iterable[UsageHour], histograms: Collection[HistogramName] = ()) -> Rollup:
@@ -198,13 +242,10 @@ def summed_rows(calls: QuerySet[Request]) -> Iterable[SummedRow]:
     return cast(Iterable[SummedRow], calls.annotate(needs_price=NEEDS_PRICE).values(*SUMMED_NAMES))
 
 
-def _sums_of_rows(calls: QuerySet[Request]) -> Iterable[Rollup]:
-    """Adds up the rows of the given calls; yields a `Rollup` for every `BATCH_SIZE` rows, to save memory."""
+def _batches(calls: QuerySet[Request]) -> Iterator[list[SummedRow]]:
+    """Yields the columns of calls that sums are computed from, `BATCH_SIZE` calls at a time, to save memory."""
     calls = calls.order_by("request_id")
     batch = list(summed_rows(calls[:BATCH_SIZE]))
     while batch:
-        last = batch[-1]["request_id"]
-        rollup = Rollup()
-        rollup.add(batch)
-        yield rollup
-        batch = list(summed_rows(calls.filter(request_id__gt=last)[:BATCH_SIZE]))
+        yield batch
+        batch = list(summed_rows(calls.filter(request_id__gt=batch[-1]["request_id"])[:BATCH_SIZE]))

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 from django.db import connection
@@ -159,19 +159,27 @@ def wrong_peaks(since: datetime | None) -> Iterator[str]:
 
     Only days from `since` on are compared; all if it is None.
     """
+    for day in differing_peaks(since, 100):
+        yield f"usage_usagepeak has not the highest figures of {day}"
+
+
+def differing_peaks(since: datetime | None, most: int | None) -> list[date]:
+    """Returns at most `most` days, from `since` on, whose highest figures (`UsagePeak`) are not those of their hours.
+
+    None stands for all days.
+    """
     names = [f"max_{name}" for name in MAXES]
     query = f"""
         WITH a AS (
             SELECT (hour AT TIME ZONE 'UTC')::date AS day, {", ".join(f"max({name}) AS {name}" for name in names)}
             FROM usage_usagehour WHERE hour >= COALESCE(%(since)s, '-infinity'::timestamptz) GROUP BY 1
         ), b AS (SELECT * FROM usage_usagepeak WHERE day >= COALESCE(%(day)s::date, '-infinity'))
-        SELECT day::text FROM a FULL JOIN b USING (day)
-        WHERE {" OR ".join(f"a.{name} IS DISTINCT FROM b.{name}" for name in names)} ORDER BY day LIMIT 100
+        SELECT day FROM a FULL JOIN b USING (day)
+        WHERE {" OR ".join(f"a.{name} IS DISTINCT FROM b.{name}" for name in names)} ORDER BY day LIMIT %(most)s
     """
     with adding_cursor() as cursor:
-        cursor.execute(query, {"since": since, "day": since and since.astimezone(UTC).date()})
-        for (day,) in cursor.fetchall():
-            yield f"usage_usagepeak has not the highest figures of {day}"
+        cursor.execute(query, {"since": since, "day": since and since.astimezone(UTC).date(), "most": most})
+        return [day for (day,) in cursor.fetchall()]
 
 
 def missing_names() -> Iterator[str]:

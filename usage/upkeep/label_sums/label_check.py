@@ -1,17 +1,19 @@
-"""Compares the sums by label with the rows of calls, and rebuilds those that are wrong."""
+"""Compares the sums by label with the rows of calls, and mends those that are wrong."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time
 from uuid import UUID
 
+from usage.database.snapshot import one_snapshot
 from usage.models import Span
+from usage.sums.adding_up import Group
 from usage.sums.labels.tables import (
+    ADD_LABELS,
     END_USER,
     GROUP_COLUMNS,
     KEYS,
-    NAMES,
     OTHERS,
     ROW_SUMS,
     SUMS,
@@ -24,8 +26,9 @@ from usage.sums.labels.tables import (
 from usage.sums.pruned import comparable_since
 from usage.sums.summed_names import SUMMED_MODEL_SQL
 from usage.sums.totals_reader import ceiling
-from usage.upkeep.differing_sums import DAY, DIFFERS, adding_cursor, first_row, without_writers
+from usage.upkeep.differing_sums import DAY, DIFFERS, adding_cursor, first_row
 from usage.upkeep.label_sums.folding import Period, fold_labels
+from usage.upkeep.sum_mending.group_differences import add_groups
 
 # The labels of a row, as `usage.sums.labels.label_rollup.labels_of` finds them: of tags with one name the first.
 _LABELS = f"""
@@ -53,9 +56,13 @@ _DIFFERING = f"""
     SELECT {", ".join(KEYS)} FROM a FULL JOIN b USING ({", ".join(KEYS)})
     WHERE start >= %s AND ({" OR ".join(map(DIFFERS.format, SUMS))}) ORDER BY start, span LIMIT %s
 """
-_REBUILD = f"""
-    INSERT INTO {TABLE} ({NAMES})
-    {counted_groups(f"SELECT * FROM ({_SUMS_OF_ROWS}) AS found WHERE span = %s AND start = %s")}
+_DIFFERENCES = ", ".join(f"COALESCE(a.{name}, 0) - COALESCE(b.{name}, 0)" for name in SUMS)
+# What the sums of one day or month lack. The parameters: two request ids, and two times the span and the first day.
+_MISSING = f"""
+    WITH a AS ({counted_groups(f"SELECT * FROM ({_SUMS_OF_ROWS}) AS found WHERE span = %s AND start = %s")}),
+         b AS (SELECT * FROM {TABLE} WHERE span = %s AND start = %s)
+    SELECT {", ".join(KEYS)}, {_DIFFERENCES} FROM a FULL JOIN b USING ({", ".join(KEYS)})
+    WHERE {" OR ".join(map(DIFFERS.format, SUMS))} ORDER BY {", ".join(KEYS)}
 """
 
 
@@ -69,18 +76,32 @@ def wrong_labels(since: datetime | None) -> Iterator[str]:
 
 
 def rebuild_labels(now: datetime) -> int:
-    """Computes wrong sums by label from the rows again, and folds them; returns how many days and months were wrong.
+    """Adds to the sums by label what they lack, and folds them; returns how many days and months were wrong.
 
-    Sums of days and months whose rows have been deleted stay as they are.
+    Sums of days and months whose rows have been deleted stay as they are. Values that have been folded stay so. The
+    caller has the lock `usage.upkeep.sum_mending.SUMMING`.
+
+    Raises:
+        django.db.Error: the database has failed; what was mended before stays so.
     """
     wrong = sorted({Period(span, start) for span, _, start, *_ in _differing(comparable_since(), None)})
     for period in wrong:
-        with without_writers() as cursor:
-            cursor.execute(f"DELETE FROM {TABLE} WHERE span = %s AND start = %s", period)
-            cursor.execute(_REBUILD, [*period.ids, *period])
-    # The new sums name everybody again, however old they are.
+        with one_snapshot():
+            since = comparable_since()
+            if since and datetime.combine(period.start, time(), UTC) < since:  # rows have been pruned since
+                continue
+            missing = _missing(period)
+        add_groups(ADD_LABELS, missing)  # to the rows in which they are counted by then
+    # The new sums name everybody, however old they are.
     fold_labels(now, min((period.start for period in wrong), default=date.max))
     return len(wrong)
+
+
+def _missing(period: Period) -> list[Group]:
+    """Returns the groups that must be added to the sums of a day or month, to make them those of its calls' rows."""
+    with adding_cursor() as cursor:
+        cursor.execute(_MISSING, [*period.ids, *period, *period])
+        return [dict(zip((*KEYS, *SUMS), row, strict=True)) for row in cursor]
 
 
 def _differing(since: datetime | None, most: int | None) -> list[tuple[LabelSpan, str, date, str]]:

@@ -1,0 +1,144 @@
+"""Reads from the database what sums lack, or have too much: each function in one statement, so at one moment."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+from datetime import UTC, date, datetime
+from typing import Any
+
+from django.db import connection
+
+from usage.models import Span
+from usage.sums.adding_up import Group
+from usage.sums.histogram import added, pack
+from usage.sums.summed_names import SUMMED_CODE_SQL, SUMMED_MODEL_SQL
+from usage.sums.tables import DAYS, FAILURES, TEAM_DAY_KEYS, TEAM_DAYS, SumTable
+from usage.sums.totals_reader import next_month, starts_of
+from usage.upkeep.differing_sums import (
+    DIFFERS,
+    HAS_TEAM,
+    HOUR,
+    IS_CALL,
+    TEAM_DAY_GROUPS,
+    adding_cursor,
+    differing_groups,
+    first_row,
+)
+
+
+def stored_groups(table: SumTable, condition: str, *values: datetime | list[datetime]) -> list[Group]:
+    """Reads the rows of a table of sums that fulfil an SQL condition."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {', '.join(table.columns)} FROM {table.name} WHERE {condition}", list(values))
+        return [dict(zip(table.columns, row, strict=True)) for row in cursor]
+
+
+def sums_of_days(table: SumTable, month: datetime) -> list[Group]:
+    """Adds up the days of the month (UTC) that begins at `month`; returns the month's rows of the table."""
+    keys = [{"span": "'month'", "start": "date_trunc('month', start, 'UTC')"}.get(key, key) for key in table.keys]
+    # There is no `max` of UUIDs, whose order is that of their texts.
+    outer = [f"max({name}::text)::uuid" if name == "sample_id" else f"max({name})" for name in table.maxima]
+    lists = [f"array_agg({name}::text) FILTER (WHERE {name} <> '{{}}')" for name in (*table.histograms, *table.packed)]
+    columns = (
+        *keys,
+        *(f"sum({name})" for name in table.counters),
+        *outer,
+        *lists,
+        *(f"min({name})" for name in table.minima),
+    )
+    query = f"""
+        SELECT {", ".join(columns)} FROM {table.name} WHERE span = 'day' AND start = ANY(%s)
+        GROUP BY {", ".join(str(number + 1) for number in range(len(keys)))}
+    """
+    with adding_cursor() as cursor:
+        cursor.execute(query, [list(starts_of(Span.DAY, month, next_month(month)))])
+        groups = [dict(zip(table.columns, row, strict=True)) for row in cursor]
+    for group in groups:
+        group |= {name: _sum_of_histograms(group[name]) for name in table.histograms}
+        group |= {name: _sum_of_packed(group[name]) for name in table.packed}
+    return groups
+
+
+def missing_days(days: Collection[date], since: datetime | None) -> list[Group]:
+    """Returns what the keys' `days` (UTC), and all days from `since` on, lack to be the sums of their hours."""
+    counters = ", ".join(f"sum({name}) AS {name}" for name in DAYS.counters)
+    query = f"""
+        WITH wanted AS (
+            SELECT day FROM (SELECT (hour AT TIME ZONE 'UTC')::date AS day FROM usage_usagehour
+                             UNION SELECT day FROM usage_usageday) AS known
+            WHERE day >= COALESCE(%s::date, '-infinity') OR day = ANY(%s::date[])
+        ), a AS (
+            SELECT (hour AT TIME ZONE 'UTC')::date AS day, key_name, {counters} FROM usage_usagehour GROUP BY 1, 2
+        ), b AS (SELECT * FROM usage_usageday)
+        SELECT day, key_name, {_differences(DAYS)} FROM a FULL JOIN b USING (day, key_name)
+        WHERE day IN (SELECT day FROM wanted) AND ({_any_differs(DAYS)}) ORDER BY day, key_name
+    """
+    return _read(DAYS, query, [since and since.astimezone(UTC).date(), list(days)])
+
+
+def missing_team_days(since: datetime | None) -> list[Group]:
+    """Returns what the teams' days from `since` on lack to be the sums of their calls' rows."""
+    keys = ", ".join(f"COALESCE(a.{key}, b.{key})" for key in TEAM_DAY_KEYS)
+    wanted = f"{keys}, {_differences(TEAM_DAYS)}"
+    counters = tuple(name for name in TEAM_DAYS.counters if name not in ("calls", "unpriced_calls"))
+    found = differing_groups(TEAM_DAYS.name, TEAM_DAY_KEYS, TEAM_DAY_GROUPS, counters, since, wanted, None, HAS_TEAM)
+    return [dict(zip(TEAM_DAYS.columns, row, strict=True)) for row in sorted(found)]
+
+
+def missing_failures(since: datetime | None) -> list[Group]:
+    """Returns what the counts of failures, by hours and days from `since` on, lack to be those of their calls' rows."""
+    keys = ", ".join(FAILURES.keys)
+    query = f"""
+        WITH a AS (
+            SELECT span, start, outcome, COALESCE(status, 0) AS status, {SUMMED_CODE_SQL} AS error_code,
+                   {SUMMED_MODEL_SQL} AS model, route, key_name, count(*) AS calls, max(started_at) AS last_at,
+                   max(request_id::text)::uuid AS sample_id, min(started_at) AS first_at
+            FROM usage_request, LATERAL (
+                VALUES ('hour', {HOUR}), ('day', date_trunc('day', started_at, 'UTC'))
+            ) AS spans (span, start)
+            WHERE request_id >= %s AND outcome <> 'success' AND {IS_CALL} GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+        ), b AS (SELECT * FROM usage_errortotal WHERE span <> 'month')
+        SELECT {keys}, {_differences(FAILURES)}, COALESCE(a.last_at, b.last_at), COALESCE(a.sample_id, b.sample_id),
+               COALESCE(a.first_at, b.first_at)
+        FROM a FULL JOIN b USING ({keys})
+        WHERE start >= COALESCE(%s, '-infinity'::timestamptz) AND ({_any_differs(FAILURES)}) ORDER BY {keys}
+    """
+    return _read(FAILURES, query, [first_row(since), since])
+
+
+def _read(table: SumTable, query: str, values: list[Any]) -> list[Group]:
+    with adding_cursor() as cursor:
+        cursor.execute(query, values)
+        return [dict(zip(table.columns, row, strict=True)) for row in cursor]
+
+
+def _differences(table: SumTable) -> str:
+    """Returns the SQL expressions for what the sums `b` in a table lack to be the sums `a`."""
+    return ", ".join(f"COALESCE(a.{name}, 0) - COALESCE(b.{name}, 0)" for name in table.counters)
+
+
+def _any_differs(table: SumTable) -> str:
+    return " OR ".join(map(DIFFERS.format, table.counters))
+
+
+def _sum_of_histograms(texts: list[str] | None) -> list[int]:
+    """Adds up histograms, given as texts of PostgreSQL's arrays."""
+    found: list[int] = []
+    for text in texts or ():
+        found = added(found, _numbers(text))
+    return found
+
+
+def _sum_of_packed(texts: list[str] | None) -> list[int]:
+    """Adds up packed histograms, given as texts of PostgreSQL's arrays; returns a packed one."""
+    counts = defaultdict[int, int](int)
+    for text in texts or ():
+        first, *histogram = _numbers(text)
+        for number, count in enumerate(histogram, first):
+            counts[number] += count
+    return pack(counts)
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.strip("{}").split(",")]
