@@ -35,6 +35,15 @@ READ = """
     WHERE inhparent = to_regclass(%s) AND bound <> 'DEFAULT' ORDER BY 2 NULLS FIRST
 """
 
+# A table and all of its partitions that have rows, as far as none of them has been vacuumed or analysed; each with its
+# first column. The number of rows is -1 then, in PostgreSQL 13 0.
+NEVER_ANALYSED = """
+    SELECT pg_class.oid::regclass::text, quote_ident(attname)
+    FROM (SELECT %(table)s::regclass AS oid UNION SELECT relid FROM pg_partition_tree(%(table)s)) AS tree
+    JOIN pg_class USING (oid) JOIN pg_attribute ON attrelid = pg_class.oid AND attnum = 1
+    WHERE relkind = 'r' AND reltuples <= 0
+"""
+
 T = TypeVar("T")
 
 
@@ -84,12 +93,16 @@ def count_rows(cursor: CursorWrapper, table: str) -> RowCount:
     """Returns how many rows `table`, a table or a single partition, has.
 
     Up to `MOST_COUNTED` rows are counted. To count millions takes as long as to read them, so of more rows the number
-    is the one with which PostgreSQL plans its queries.
+    is the one with which PostgreSQL plans its queries. It guesses the width of the rows of a table that was never
+    analysed; so such a table is analysed first, by one column.
     """
     cursor.execute(f"SELECT count(*) FROM (SELECT FROM {table} LIMIT {MOST_COUNTED + 1}) AS counted")
     [(rows,)] = cursor.fetchall()
     if rows <= MOST_COUNTED:
         return RowCount(rows)
+    cursor.execute(NEVER_ANALYSED, {"table": table})
+    for name, column in cursor.fetchall():
+        cursor.execute(f"ANALYZE {name} ({column})")
     cursor.execute(f"EXPLAIN (FORMAT JSON) SELECT FROM {table}")
     [([explained],)] = cursor.fetchall()
     return RowCount(max(rows, int(explained["Plan"]["Plan Rows"])), is_estimate=True)
