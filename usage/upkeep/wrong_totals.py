@@ -220,8 +220,8 @@ def wrong_breakdowns(since: datetime | None) -> Iterator[str]:
 def wrong_durations(since: datetime | None) -> Iterator[str]:
     """Yields a line of text for each histogram of a breakdown that is not the sum of its hours', for at most 100.
 
-    Only days and months that begin at `since` or later are compared; all if it is None. Breakdowns whose histogram
-    counts fewer calls than there are were made when the hours had no histograms any more, and are not compared.
+    Only days and months that begin at `since` or later are compared; all if it is None. From then on, the hours must
+    have their histograms.
     """
     query = f"""
         WITH a AS (
@@ -234,13 +234,10 @@ def wrong_durations(since: datetime | None) -> Iterator[str]:
             SELECT {BREAKDOWN_NAMES}, durations[1] + number AS bucket, count
             FROM usage_usagebreakdown, unnest(durations[2:]) WITH ORDINALITY AS counts (count, number)
             WHERE start >= {SINCE} AND count <> 0
-        ), incomplete AS (
-            SELECT {BREAKDOWN_NAMES}, calls FROM usage_usagebreakdown
-            WHERE start >= {SINCE} AND calls > (SELECT COALESCE(sum(count), 0) FROM unnest(durations[2:]) AS count)
         )
         SELECT DISTINCT {BREAKDOWN_TEXTS}
-        FROM a FULL JOIN b USING ({BREAKDOWN_NAMES}, bucket) LEFT JOIN incomplete USING ({BREAKDOWN_NAMES})
-        WHERE start >= {SINCE} AND a.count IS DISTINCT FROM b.count AND incomplete.calls IS NULL LIMIT 100
+        FROM a FULL JOIN b USING ({BREAKDOWN_NAMES}, bucket)
+        WHERE start >= {SINCE} AND a.count IS DISTINCT FROM b.count LIMIT 100
     """
     with adding_cursor() as cursor:
         cursor.execute(query, {"since": since})

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.ledger.ledgers import NOON, call, end, ship
-from usage.models import UsageHour, UsageTotal
+from usage.models import UsageBreakdown, UsageHour, UsageTotal
 from usage.sums.histogram import unpack
 from usage.sums.tables import HISTOGRAMS, NAMED, PACKED, HistogramName
+from usage.upkeep.rebuild_totals import rebuild_totals
 from usage.upkeep.verify import find_faults
 
 pytestmark = pytest.mark.django_db
@@ -51,6 +52,20 @@ def test_a_changed_histogram_of_a_key_a_model_or_a_route_is_noticed(
 def test_a_histogram_from_before_there_were_such_is_no_fault(tmp_path: Path) -> None:
     """An upgrade leaves it empty, or with the later calls only, until `ledger sum` completes it."""
     UsageTotal.objects.filter(dimension__in=NAMED).update(durations=[])
+    assert faults(tmp_path) == []
+
+
+@pytest.mark.parametrize("span", ["day", "month"])
+def test_lost_durations_of_a_breakdown_are_noticed_and_mended(tmp_path: Path, span: str) -> None:
+    """No version has written breakdowns without durations."""
+    breakdowns = UsageBreakdown.objects.filter(span=span, dimension="key")
+    right = list(breakdowns.order_by("pk").values())
+    breakdowns.update(durations=[])
+    found = faults(tmp_path)
+    assert len(found) == len(right)
+    assert {fault.partition(" for ")[0] for fault in found} == {"usage_usagebreakdown's histogram is off"}
+    rebuild_totals(NOON + timedelta(days=3))
+    assert list(breakdowns.order_by("pk").values()) == right
     assert faults(tmp_path) == []
 
 
