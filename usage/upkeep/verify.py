@@ -38,6 +38,7 @@ from usage.upkeep.differing_sums import (
     first_row,
 )
 from usage.upkeep.label_sums.label_check import wrong_labels
+from usage.upkeep.label_sums.month_check import wrong_months
 from usage.upkeep.wrong_totals import (
     missing_names,
     wrong_breakdowns,
@@ -102,6 +103,7 @@ def _checks(journal: Path, since: datetime | None) -> Iterator[tuple[str, Iterat
     yield "peaks", wrong_peaks(since)
     yield "names", missing_names()
     yield "sums by label", wrong_labels(comparable)
+    yield "sums by label of months", wrong_months(since)
     yield "totals of minutes", wrong_minutes(comparable)
     yield "failures", wrong_failures(comparable)
     yield "reservations", stray_reservations()

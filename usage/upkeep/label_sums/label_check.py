@@ -28,6 +28,7 @@ from usage.sums.summed_names import SUMMED_MODEL_SQL
 from usage.sums.totals_reader import ceiling
 from usage.upkeep.differing_sums import DAY, DIFFERS, adding_cursor, first_row
 from usage.upkeep.label_sums.folding import Period, fold_labels
+from usage.upkeep.label_sums.month_check import mend_months
 from usage.upkeep.sum_mending.group_differences import add_groups
 
 # The labels of a row, as `usage.sums.labels.label_rollup.labels_of` finds them: of tags with one name the first.
@@ -92,6 +93,8 @@ def rebuild_labels(now: datetime) -> int:
                 continue
             missing = _missing(period)
         add_groups(ADD_LABELS, missing)  # to the rows in which they are counted by then
+    if since := comparable_since():
+        mend_months(ceiling(since, Span.MONTH).date())
     # The new sums name everybody, however old they are.
     fold_labels(now, min((period.start for period in wrong), default=date.max))
     return len(wrong)
