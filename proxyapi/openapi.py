@@ -266,6 +266,7 @@ USAGE: Schema = {
             {"type": "boolean"},
             "True if the end user or tag that was asked for may have further calls, which are summed up with others.",
         ),
+        "lacks_calls_since": described(TEXT, "From this day (UTC) on, calls are missing. See docs/api.md."),
     },
 }
 usage = operation(

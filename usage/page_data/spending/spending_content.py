@@ -19,7 +19,15 @@ from usage.sums.labels.compared_reader import (
     read_compared_report,
     read_daily_costs,
 )
-from usage.sums.labels.label_reader import DAY, GroupValue, LabelsUnreadable, labels_among, shown_value, whole_days
+from usage.sums.labels.label_reader import (
+    DAY,
+    GroupValue,
+    LabelsUnreadable,
+    labels_among,
+    lacks_since,
+    shown_value,
+    whole_days,
+)
 from usage.sums.labels.tables import OTHERS, TAG
 
 MAX_ROWS = 100
@@ -61,7 +69,7 @@ class SpendingRow:
 class Spending:
     """The content of the page *Usage*. `others` has the sums of the groups beyond `MAX_ROWS`, if there are any.
 
-    `fault` says why there are no rows. `charts` is empty if no chart can be drawn.
+    `fault` says why there are no rows, or which calls they lack. `charts` is empty if no chart can be drawn.
     """
 
     rows: Sequence[SpendingRow]
@@ -111,6 +119,19 @@ def read_spending(choice: SpendingChoice) -> Spending:
         others=_row([SpendingCell(others_text)], report.others, whole) if report.others else None,
         total=_row([SpendingCell("Total")], report.total, whole, _calls_query(choice, None)),
         charts=_read_charts(choice),
+        fault=_lacking(choice),
+    )
+
+
+def _lacking(choice: SpendingChoice) -> str:
+    """Returns a sentence about calls that the sums lack, of the chosen days or those before; "" if they lack none."""
+    found = (lacks_since(*days, choice.groups, choice.only) for days in (days_before(choice), choice.period))
+    since = next(filter(None, found), None)
+    if since is None:
+        return ""
+    return (
+        f"From {since} on, these sums lack calls that an older version has written."
+        " manage.py ledger sum adds those whose rows are kept."
     )
 
 

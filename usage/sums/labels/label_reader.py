@@ -17,7 +17,8 @@ from uuid import UUID
 from django.db import connection
 
 from usage.ids import first_id
-from usage.sums.labels.tables import CLOSED, END_USER, OTHERS, ROW_SUMS, SUMS, TABLE, TAG, VALUE_OF_TAG, LabelSpan
+from usage.sums.labels.completeness import SpanRange, first_lacking, has_unnamed
+from usage.sums.labels.tables import END_USER, OTHERS, ROW_SUMS, SUMS, TABLE, TAG, VALUE_OF_TAG
 from usage.sums.pruned import comparable_since
 from usage.sums.ranges import TimeRange
 from usage.sums.summed_names import SUMMED_MODEL_SQL
@@ -35,17 +36,6 @@ GroupValue = str | date | None
 Parameter = str | date | datetime | int | UUID
 Query = tuple[str, list[Parameter]]  # SQL, and the values of its parameters
 Only = Mapping[str, str | None]  # by the name of a column or label: the value of its calls; None: any value of a label
-SpanRange = tuple[LabelSpan, date, date]  # the sums of days or of months from a date on, until before another
-
-_SAME_PERIOD = f"SELECT FROM {TABLE} AS one WHERE one.span = folded.span AND one.start = folded.start"
-_UNNAMED = f"""
-    SELECT EXISTS (
-        SELECT FROM {TABLE} AS folded WHERE span = %s AND start >= %s AND start < %s AND (
-            (label = %s AND value = '{OTHERS}' AND NOT EXISTS ({_SAME_PERIOD} AND one.label = %s AND one.value = %s))
-            OR (label = '{CLOSED}' AND %s LIKE '{TAG}%%' AND NOT EXISTS ({_SAME_PERIOD} AND one.label = %s))
-        )
-    )
-"""
 
 
 class LabelsUnreadable(ValueError):
@@ -89,7 +79,8 @@ class LabelReport:
 
     `others` are all groups that are not among `rows`; None if there are none. `rows` and `others` add up to `total`.
     `is_part` is true if some days or months have no sums of the label, or of its value, that was asked for: then it may
-    have further calls, among those of other values.
+    have further calls, among those of other values. `lacks_since` is the first day, or first day of a month, whose sums
+    lack calls that older code has written; None if they lack none.
     """
 
     first: date
@@ -98,6 +89,7 @@ class LabelReport:
     others: GroupSums | None
     total: GroupSums
     is_part: bool = False
+    lacks_since: date | None = None
 
 
 def is_label(name: str) -> bool:
@@ -126,10 +118,21 @@ def read_label_report(
     labels = labels_among(groups, wanted)
     total, *rows = _read(grouped_sums(first, end, groups, wanted), len(groups), most)
     others = total.less(rows)
+    if len(labels) > 1:  # they are read from the rows of calls, which have all names
+        return LabelReport(first, end, rows, others if others.has_use else None, total)
     periods = _periods(first, end, by_day="day" in groups)
-    # Two labels are read from the rows of calls, which have all names.
-    is_part = len(labels) < 2 and any(_has_unnamed(periods, label, wanted.get(label)) for label in labels)
-    return LabelReport(first, end, rows, others if others.has_use else None, total, is_part)
+    is_part = any(has_unnamed(periods, label, wanted.get(label)) for label in labels)
+    return LabelReport(first, end, rows, others if others.has_use else None, total, is_part, first_lacking(periods))
+
+
+def lacks_since(first: date, end: date, groups: Sequence[str], only: Only) -> date | None:
+    """Returns from which day on the sums of some days lack calls of older code; None if they lack none.
+
+    `groups` and `only` are as of `read_label_report`. In whole months, it is the first day of the month.
+    """
+    if len(labels_among(groups, only)) > 1:
+        return None
+    return first_lacking(_periods(first, end, by_day="day" in groups))
 
 
 def grouped_sums(first: date, end: date, groups: Sequence[str], only: Only) -> Query:
@@ -166,21 +169,6 @@ def _periods(first: date, end: date, *, by_day: bool) -> list[SpanRange]:
         return [("day", first, end)]
     parts: list[SpanRange] = [("day", first, begin), ("month", begin, last), ("day", last, end)]
     return [part for part in parts if part[1] < part[2]]
-
-
-def _has_unnamed(periods: Iterable[SpanRange], label: str, value: str | None) -> bool:
-    """Returns whether some days or months that are read have no sums of the label, or of its value, by its name.
-
-    That is so if the value is among `OTHERS` there, or the label's name is one of those that have no sums (`CLOSED`).
-    """
-    with connection.cursor() as cursor:
-        for span, start, end in periods:
-            # All values together include `OTHERS`, so nothing is missing of them.
-            named = (label, OTHERS if value is None else value)
-            cursor.execute(_UNNAMED, [span, start, end, label, *named, label, label])
-            if cursor.fetchone() == (True,):
-                return True
-    return False
 
 
 def _read(grouped: Query, width: int, most: int) -> list[GroupSums]:

@@ -93,6 +93,8 @@ def read_usage(query: UsageQuery, key: str | None) -> NamedNumbers:
     numbers: NamedNumbers = {"start": start, "end": stop, "total": _plain(report.total)}
     if report.is_part:
         numbers["incomplete"] = True
+    if report.lacks_since is not None:
+        numbers["lacks_calls_since"] = report.lacks_since.isoformat()
     if query.groups:
         rows = [{**_named(query.groups, row), **_plain(row)} for row in report.rows]
         numbers |= {"group_by": list(query.groups), "groups": rows}

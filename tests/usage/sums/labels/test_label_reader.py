@@ -21,6 +21,7 @@ from usage.sums.labels.label_reader import LabelReport, LabelsUnreadable, read_l
 from usage.sums.labels.tables import END_USER, OTHERS, SUMS
 from usage.sums.ranges import TimeRange
 from usage.upkeep.label_sums import folding
+from usage.upkeep.rebuild_totals import rebuild_totals
 
 pytestmark = pytest.mark.django_db
 
@@ -154,6 +155,23 @@ def test_what_has_no_sums_of_its_own_is_said(monkeypatch: pytest.MonkeyPatch) ->
     assert [is_part(end_user=name) for name in ("a", "b", "new")] == [False, True, True]
     assert [is_part(END_USER), is_part("team"), is_part(END_USER, end_user=None)] == [False] * 3
     assert [is_part("tag:a"), is_part("tag:b"), is_part(**{"tag:c": None})] == [False, True, True]
+
+
+def test_calls_of_older_code_that_the_sums_lack_are_said() -> None:
+    first, end = date(2026, 9, 20), date(2026, 12, 5)
+    for day in (first, date(2026, 10, 7), date(2026, 11, 3)):
+        write(call(datetime(day.year, day.month, day.day, 12, tzinfo=UTC), end_user="a", tags=["project=x"]))
+
+    def since(*groups: str, end: date = end) -> date | None:
+        return read_label_report(first, end, groups, most=10).lacks_since
+
+    assert [since(), since("team", "day"), since(END_USER)] == [None] * 3
+    LabelTotal.objects.filter(start__gte=date(2026, 11, 1)).delete()  # older code has written these calls
+    assert [since(), since("team"), since("day")] == [date(2026, 11, 1), date(2026, 11, 1), date(2026, 11, 3)]
+    assert since(end=date(2026, 11, 1)) is None
+    assert read_label_report(date(2026, 11, 5), end, (END_USER, "tag:project"), most=10).lacks_since is None  # rows
+    rebuild_totals(NOON)
+    assert since() is None
 
 
 def test_two_labels_need_the_rows() -> None:

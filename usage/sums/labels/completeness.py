@@ -1,0 +1,67 @@
+"""Finds out whether the sums by label have all calls: whether older code has left some out, or names are folded.
+
+An older version of this code adds calls to the totals of days (`UsageTotal`), and not to the sums by label.
+`ledger sum` adds those calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+
+from django.db import connection
+
+from usage.sums.labels.tables import CLOSED, OTHERS, SUMS, TABLE, TAG, LabelSpan
+
+SpanRange = tuple[LabelSpan, date, date]  # the sums of days or of months from a date on, until before another
+
+_SAME_PERIOD = f"SELECT FROM {TABLE} AS one WHERE one.span = folded.span AND one.start = folded.start"
+_UNNAMED = f"""
+    SELECT EXISTS (
+        SELECT FROM {TABLE} AS folded WHERE span = %s AND start >= %s AND start < %s AND (
+            (label = %s AND value = '{OTHERS}' AND NOT EXISTS ({_SAME_PERIOD} AND one.label = %s AND one.value = %s))
+            OR (label = '{CLOSED}' AND %s LIKE '{TAG}%%' AND NOT EXISTS ({_SAME_PERIOD} AND one.label = %s))
+        )
+    )
+"""
+_ADDED_UP = ", ".join(f"sum({name}) AS {name}" for name in SUMS)
+# The first day or month whose sums of all calls are not those of the days' totals, which all versions write.
+_LACKING = f"""
+    WITH a AS (
+        SELECT date_trunc(%(span)s, start AT TIME ZONE 'UTC')::date AS start, {_ADDED_UP} FROM usage_usagetotal
+        WHERE span = 'day' AND dimension = 'all' AND start >= %(first)s::timestamp AT TIME ZONE 'UTC'
+            AND start < %(end)s::timestamp AT TIME ZONE 'UTC' GROUP BY 1
+    ), b AS (
+        SELECT start, {_ADDED_UP} FROM {TABLE}
+        WHERE span = %(span)s AND label = '' AND start >= %(first)s AND start < %(end)s GROUP BY 1
+    )
+    SELECT min(start) FROM a FULL JOIN b USING (start)
+    WHERE {" OR ".join(f"COALESCE(a.{name}, 0) <> COALESCE(b.{name}, 0)" for name in SUMS)}
+"""
+
+
+def has_unnamed(periods: Iterable[SpanRange], label: str, value: str | None) -> bool:
+    """Returns whether some days or months have no sums of the label, or of its value, by its name.
+
+    That is so if the value is among `OTHERS` there, or the label's name is one of those that have no sums (`CLOSED`).
+    None stands for all values.
+    """
+    with connection.cursor() as cursor:
+        for span, start, end in periods:
+            # All values together include `OTHERS`, so nothing is missing of them.
+            named = (label, OTHERS if value is None else value)
+            cursor.execute(_UNNAMED, [span, start, end, label, *named, label, label])
+            if cursor.fetchone() == (True,):
+                return True
+    return False
+
+
+def first_lacking(periods: Iterable[SpanRange]) -> date | None:
+    """Returns the first day, or first day of a month, whose sums by label lack calls; None if they have all."""
+    with connection.cursor() as cursor:
+        for span, first, end in periods:
+            cursor.execute(_LACKING, {"span": span, "first": first, "end": end})
+            [(found,)] = cursor.fetchall()
+            if isinstance(found, date):
+                return found
+    return None
