@@ -4,8 +4,8 @@ In the order of a request: `django_gate` checks Host and method, and receives th
 pages are made for visitors who have not signed in. `django_pages` loads Django's handler. Then comes the middleware:
 `response_headers`, `debug_pages` and `database_unavailable` (the pages shown when something fails), `static_files`,
 `signed_sessions`, and `login_throttle`, which counts login attempts; `known_device` recognises a device on which
-somebody has signed in before. `password_hashing` hashes passwords in one thread of low priority.
-`theme_templates` mends the templates of the admin's theme.
+somebody has signed in before. `password_hashing` hashes passwords in one thread of low priority. `theme_templates`
+corrects the templates of the admin's theme.
 
 May import `proxyapi` and `usage`, but not `http` or `processes`.
 """

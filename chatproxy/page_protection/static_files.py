@@ -1,9 +1,8 @@
-"""Sends static files compressed, piece by piece, as fast as the client takes them; and makes the links to them.
+"""Sends static files compressed, piece by piece, as fast as the client reads them; and makes the links to them.
 
-WhiteNoise alone returns an ordinary iterator, which Django's ASGI handler reads to its end before it sends a byte; and
-it compresses only files that a step of an installation has collected, which there is none of here.
-A link has the digest of its file's content in it, and what it leads to is kept by browsers for a year: another content
-has another link.
+WhiteNoise alone returns an ordinary iterator, which Django's ASGI handler reads to its end before it sends a byte. It
+also compresses only files that were collected during an installation, and here is no such step. The link to a file has
+a digest of the file's content in it, so a changed file has another link, and browsers can store files for a year.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ _ACCEPTS_GZIP = re.compile(r"(^|,)\s*gzip\s*(;\s*q=(?!0(\.0*)?\s*(,|$))[^,]*)?(,
 
 
 class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # it has no types
-    """Middleware that serves static files like WhiteNoise, but compressed, and each piece when the client takes it."""
+    """Middleware that serves static files like WhiteNoise, but compressed, and each piece when the client wants it."""
 
     @staticmethod
     def serve(static_file: StaticFile, request: HttpRequest) -> WhiteNoiseFileResponse:
@@ -55,9 +54,9 @@ class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # it has no type
 
 
 def _as_compressed(response: WhiteNoiseFileResponse, path: str) -> BinaryIO | None:
-    """Makes the headers of a response those of its compressed file, and returns that; for HEAD, returns None.
+    """Changes the headers of a response for its compressed file, and returns the compressed content; None for HEAD.
 
-    The ETag is taken away, because it is that of the file as it is; browsers ask by the time of its change instead.
+    The ETag is removed, because it is that of the uncompressed file; browsers then use the time of its last change.
     """
     compressed = _gzip(path, os.stat(path).st_mtime_ns)
     response["Content-Encoding"] = "gzip"
@@ -71,7 +70,7 @@ def _as_compressed(response: WhiteNoiseFileResponse, path: str) -> BinaryIO | No
 
 @lru_cache(maxsize=_MOST_KEPT)
 def _gzip(path: str, _mtime_ns: int) -> bytes:
-    """Returns the compressed content of a file, which is kept until the file changes."""
+    """Returns the compressed content of a file; caches it until the file changes."""
     return gzip.compress(Path(path).read_bytes(), 6, mtime=0)
 
 
@@ -85,7 +84,7 @@ def _version(path: str) -> str:
 
 @lru_cache(maxsize=1000)
 def _digest(path: str, _mtime_ns: int) -> str:
-    """Returns a short digest of the content of a file, which is kept until the file changes."""
+    """Returns a short digest of the content of a file; caches it until the file changes."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:10]
 
 
@@ -111,7 +110,7 @@ class StaticLinks(StaticFilesStorage):
     def url(self, name: str | None) -> str:
         """Returns the URL of the static file `name`, under the root path of the current request.
 
-        A digest of the content is in it: see this module's docstring.
+        The URL has a digest of the content in it; the module's docstring says why.
         """
         url = get_script_prefix().removesuffix("/") + super().url(name)
         version = _version(_file_of(name)) if name else ""

@@ -1,7 +1,8 @@
-"""Loads the templates of the admin's theme (unfold), and mends in them what keeps pages from being easy to use.
+"""Loads the templates of the admin's theme (unfold), and changes them so that pages are easier to use.
 
-A template is changed when it is read, which happens once in a process: a copy of it here would hide what a new version
-of the theme has changed. What a new version has written otherwise is a `MissingPart`, which tests meet.
+A template is changed when it is read, which happens once in a process. (A copy of the template here would hide the
+changes of a new version of the theme.) If a new version lacks a text that is to be changed, `MissingPart` is raised, so
+tests notice it.
 """
 
 from __future__ import annotations
@@ -70,14 +71,14 @@ _CHANGES = {
 
 
 class MissingPart(Exception):
-    """A template of the theme lacks a text that is to be changed: the theme's version is another one."""
+    """Error: a template of the theme lacks a text that is to be changed, because the theme has another version."""
 
 
 class ThemeTemplates(Loader):
-    """Django's loader of the templates in apps, with changes in those of the theme."""
+    """Django's loader of the templates in apps, which changes the templates of the admin's theme."""
 
     def get_contents(self, origin: Origin) -> str:
-        """Returns the text of a template, mended if it is one of the theme's.
+        """Returns the text of a template; changes it first if it is a template of the theme.
 
         Raises:
             MissingPart: a text that is to be changed is not in the template.
@@ -89,7 +90,7 @@ class ThemeTemplates(Loader):
 
 
 def mended(path: str, text: str) -> str:
-    """Returns the text of a template at `path`, with its icons hidden from screen readers, and with `_CHANGES`.
+    """Returns the changed text of the template at `path`: icons are hidden from screen readers, `_CHANGES` are made.
 
     Raises:
         MissingPart: a text that is to be changed is not in the template.

@@ -1,6 +1,6 @@
-"""Summaries of keys for pages: spending against budgets, the last use, the calls of a week.
+"""Summaries of keys for pages: spending compared with budgets, the last use, the calls of a week.
 
-They are read from sums alone, in two queries for any number of keys.
+They are read from sums only, in two queries for any number of keys.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ NEARLY_FULL_PERCENT = 90  # a budget of which so much is spent is marked on the 
 
 @dataclass(frozen=True)
 class BudgetBar:
-    """The dollars that a key has spent today, this month or in all, drawn as a bar that is full at the key's budget.
+    """The dollars that a key has spent today, this month or in total, as a bar that is full at the key's budget.
 
-    `span` is one of `SPANS`: `day`, `month` or `total`. Without a budget the bar is empty.
+    `span` is one of `SPANS`: `day`, `month` or `total`. If there is no budget, the bar is empty.
     """
 
     span: str
@@ -41,7 +41,7 @@ class BudgetBar:
 
 @dataclass(frozen=True)
 class KeySummary:
-    """The summary of one key for its page: what it has spent today, this month and in all, and its recent calls.
+    """The summary of one key for its page: its spending today, this month and in total, and its recent calls.
 
     `calls` and `errors` are the numbers of its calls and of its failed calls on the last seven days (UTC), which
     include today.
@@ -66,7 +66,7 @@ def read_summaries(keys: Collection[str], now: datetime) -> dict[str, KeySummary
 
 
 def budget_bars(spent: Spent, budgets: Mapping[str, Decimal | None], now: datetime) -> list[BudgetBar]:
-    """Returns the bars of one key's spending against its budgets: today, this month, and in all.
+    """Returns the bars that compare one key's spending with its budgets: today, this month, and in total.
 
     `budgets` has the dollars for each of `SPANS`, or None. Reserved dollars count as spent.
     """

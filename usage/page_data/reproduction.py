@@ -66,9 +66,9 @@ def as_curl(call: Request, base_url: str) -> str:
 
 
 def _missing(call: Request) -> str:
-    """Returns what somebody needs who wants to repeat a call, beside the key: "Supply first: …". Empty for nothing.
+    """Returns a line with the things, other than the key, that are needed to repeat a call ("Supply first: …"), or "".
 
-    The text has no characters that a shell or Python acts on, since the names of files are placeholders.
+    The line has no characters with a meaning for a shell or Python, since the names of files are placeholders.
     """
     text = kept_request_body(call) if call.method != "GET" else ""
     fields, body = _form_fields(call), _json_body(call)

@@ -59,7 +59,7 @@ class Rows(NamedTuple):
 
 
 def sum_sql(name: str) -> str:
-    """Returns the SQL expression for the sum of a column of such rows; 0 if there are no rows."""
+    """Returns the SQL expression for the sum of the values in a column of sums; 0 if there are no rows."""
     # PostgreSQL adds integers up to a decimal.
     kind = "numeric" if name in DOLLARS else "float8" if name in DOUBLES else "bigint"
     return f"COALESCE(sum({name}), 0)::{kind}"

@@ -1,6 +1,6 @@
-"""Owns the ranges of time that pages can show: the last hour or 30 days, a calendar month, any other; all in UTC.
+"""The ranges of time that pages can show: the last hour or 30 days, a calendar month, any other; all in UTC.
 
-An invoice of OpenAI's is of a calendar month in UTC, so the sums of such a month can be compared with it.
+An invoice of OpenAI covers a calendar month in UTC, so it can be compared with the sums of such a month.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ class TimeRange:
     def before(self) -> TimeRange:
         """The earlier range of time with which this one is compared.
 
-        * For a whole month, week or day: the whole one before.
-        * For a month, week or day that has not ended: the same length of time at the beginning of the one before.
+        * For a whole month, week or day: the whole month, week or day before.
+        * For a month, week or day that has not ended: the same length of time at the beginning of the one before it.
         * For any other range: the time just before the range, of the same length.
         """
         unit = _unit_of(self.name)
@@ -87,7 +87,7 @@ class TimeRange:
         return TimeRange(CUSTOM, start, self.start if is_whole else min(start + self.length, self.start))
 
     def bins(self, now: datetime) -> tuple[Span, timedelta]:
-        """Returns which sums a chart of this range reads (by minute, hour or day), and the length of its bins."""
+        """Returns the unit of the sums that a chart of this range reads (an hour, say), and the length of its bins."""
         # Older sums by minute are deleted.
         coarser = [
             (span, step)
@@ -101,7 +101,7 @@ def read_range(query: Mapping[str, str], now: datetime) -> TimeRange:
     """Returns the range of time in a page's query parameters: `range`, or `from` and `to`.
 
     Raises:
-        ValueError: the parameters select no range that can be shown; the message is for the reader of the page.
+        ValueError: the parameters select no possible range; the message is for the reader of the page.
     """
     name = query.get("range") or (CUSTOM if query.get("from") or query.get("to") else DEFAULT)
     if name in NAMED:
@@ -121,13 +121,13 @@ def read_range(query: Mapping[str, str], now: datetime) -> TimeRange:
 def range_labels(chosen: str = "") -> dict[str, str]:
     """Returns the ranges of time that a page offers, as a map from name to label.
 
-    A chosen calendar month or day, such as `2026-11`, is added.
+    If a calendar month or day, such as `2026-11`, is chosen, it is added.
     """
     return LABELS | ({chosen: chosen} if chosen not in LABELS and _unit_of(chosen) else {})
 
 
 def _unit_of(name: str) -> CalendarUnit | None:
-    """Returns "day", "week" or "month" if the range called `name`, such as `today`, is of the calendar; else None."""
+    """Returns "day", "week" or "month" if the range `name`, such as `today`, is one of the calendar; else None."""
     if name in ("today", "yesterday"):
         return "day"
     if name == "this_week":

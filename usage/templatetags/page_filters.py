@@ -69,8 +69,8 @@ def tokens(call: Request, column: str) -> str:
 def moment(value: datetime | None, shown: str = "second") -> str:
     """Returns a time as HTML, in UTC: "2026-11-30 13:07:42"; a dash for None.
 
-    `shown` says how exactly: to the `minute`, the `second` or the `millisecond`, or the `clock` without the day; with
-    " UTC" after it, the zone is named. The script `times.js` shows the time in the reader's zone instead.
+    `shown` is the precision: `minute`, `second` or `millisecond`, or `clock` for the time without the day. With " UTC"
+    after it, the zone is shown, too. The script `times.js` then shows the time in the reader's zone instead.
     """
     if value is None:
         return formatting.UNKNOWN
