@@ -72,7 +72,7 @@ def data(request: HttpRequest) -> HttpResponse:
 
 
 def _facts_of(caller: Caller) -> KeyFacts:
-    """Returns what the holder of a key sees of the key: all that was made with it."""
+    """Returns what the holder of a key sees of the key: everything that was done with it, by whomever."""
     return replace(KeyFacts.of(caller, is_own=True), calls_url=reverse("my_usage:calls"))
 
 

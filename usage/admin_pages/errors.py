@@ -65,7 +65,8 @@ def read_fault(request: HttpRequest) -> str:
 def _links(group: ErrorGroup, time_range: TimeRange) -> tuple[str, list[tuple[str, int, list[tuple[str, int, str]]]]]:
     """Returns the query string for a group's calls, and its keys, models, routes and statuses.
 
-    Of each of these there are the words, how many there are, and the first ones: value, calls and query string.
+    For each of these four, there are its name in words, the number of its values, and the first values, each with its
+    calls and a query string.
     """
     times = time_range.as_query()
     parts = [

@@ -60,7 +60,7 @@ def _check(kind: str) -> None:
 
 
 def download(pieces: Iterator[bytes], kind: str, name: str) -> HttpResponseBase:
-    """Answers with an export in pieces, as a file to download; `kind` is `csv` or `json`, `name` without it."""
+    """Answers with an export, in pieces, as the file `name` with the ending `kind` (`csv` or `json`)."""
     return StreamingHttpResponse(
         _one_by_one(pieces),
         content_type=CONTENT_TYPES[kind],

@@ -1,4 +1,4 @@
-"""The list of requests, and the page of one; `usage.admin` serves them in place of the admin's pages of `Request`."""
+"""The list of requests, and the page of one request; `usage.admin` serves them instead of Django's own pages."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ MAX_SUGGESTIONS = 20
 def show_list(request: HttpRequest) -> HttpResponseBase:
     """Answers with a page of the list of logged requests, newest first, filtered by the query parameters.
 
-    With the query parameter `before`, a request id, the page has only requests older than the one with that id.
-    People who may not view requests get `PermissionDenied`.
+    With the query parameter `before`, a request id, the page has only requests older than that one. People who may not
+    view requests get `PermissionDenied`.
     """
     if not may_see(request):
         raise PermissionDenied
@@ -62,7 +62,7 @@ def show_list(request: HttpRequest) -> HttpResponseBase:
 def suggest_names(request: HttpRequest) -> HttpResponseBase:
     """Answers with JSON: up to `MAX_SUGGESTIONS` names of keys that contain the text in the query parameter `q`.
 
-    With the query parameter `of`, they are names of models or routes instead; status 404 for any other dimension.
+    With the query parameter `of`, the names are those of models or routes; any other value gets status 404.
     """
     dimension, text = (request.GET.get(name, default) for name, default in (("of", Dimension.KEY), ("q", "")))
     if dimension not in SUGGESTED:
@@ -124,7 +124,7 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
 def show_in_order(request: HttpRequest) -> HttpResponseBase:
     """Answers with the calls of the session or the end user in the query parameters, oldest first.
 
-    With the query parameter `after`, a request id, these are the calls after that one.
+    With the query parameter `after`, a request id, only calls after that one are shown.
     """
     column = next((name for name in COLUMNS if request.GET.get(name)), "session")
     value = request.GET.get(column, "").replace("\0", "")[:MAX_TEXT]
@@ -185,12 +185,12 @@ def _without(request: HttpRequest, *names: str) -> str:
 
 
 def _day_of(call: Request) -> str:
-    """Returns a query string for links to other pages that selects the day of a call, in UTC, as the range of time."""
+    """Returns a query string for links to other pages; it selects the day of a call, in UTC, as the range of time."""
     return urlencode({"range": f"{call.started_at:%Y-%m-%d}"})
 
 
 def _same_error(call: Request) -> Filters:
-    """Returns filters for the list of requests that select all calls with the same error as this failed call."""
+    """Returns filters for the list of requests; they select all calls with the same error as this failed call."""
     group = call.error_group if call.outcome == Outcome.UPSTREAM_ERROR else None
     return Filters(outcome=call.outcome, code=call.error_code, message=group)
 

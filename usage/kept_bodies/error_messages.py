@@ -1,7 +1,8 @@
 """Groups the messages of upstream's errors: two messages that differ only in numbers, ids and names are one group.
 
 The group of a message is a short digest of its pattern, and has no word of the message: upstream may quote the prompt,
-and sums are kept longer than calls. The pattern for people is made again from the message of a call that still has it.
+and sums are kept longer than calls. The pattern that people see is computed again from the message of a call that is
+still stored.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _SPACE = re.compile(r"\s+")
 
 
 def pattern_of(message: str, names: Iterable[str] = ()) -> str:
-    """Returns a message without what differs from call to call, which becomes `#`; at most `MAX_CHARACTERS` long.
+    """Returns a message with `#` in place of what differs from call to call, at most `MAX_CHARACTERS` long.
 
     That is: words with a digit in them, such as numbers and ids; long quotations; and the given `names`, for example of
     the call's model.
@@ -38,7 +39,7 @@ def pattern_of(message: str, names: Iterable[str] = ()) -> str:
 
 
 def group_of(message: str, names: Iterable[str] = ()) -> str:
-    """Returns the group of a message: a digest of its pattern, in `GROUP_CHARACTERS` hex digits; empty without one."""
+    """Returns a message's group: a digest of its pattern, in `GROUP_CHARACTERS` hex digits; empty without a pattern."""
     pattern = pattern_of(message, names).casefold()
     return hashlib.sha256(pattern.encode("utf-8", "replace")).hexdigest()[:GROUP_CHARACTERS] if pattern else ""
 

@@ -1,8 +1,8 @@
 """Errors are grouped by their messages, and marked as known or resolved whatever their status, model and route.
 
-Of marks that become one by this, the newest stays. Calls from before, and those that old code still writes, have no
-group of messages; they are counted by their code alone, in the sums as well. Old code shows the codes of sums with
-their groups, and finds no marks.
+If several marks become one, the newest stays. Calls from before, and those that older code still writes, have no group
+of messages; they are counted by their error code alone, also in the sums. Older code shows the codes of the sums
+together with their groups, and finds no marks.
 """
 
 from django.db import migrations, models

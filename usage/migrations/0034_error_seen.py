@@ -1,4 +1,4 @@
-"""When an error occurred first is asked for by its code, whatever its status, model and route."""
+"""Changes an index, since the first time of an error is now searched by its code, not by its model and route."""
 
 from django.contrib.postgres.operations import RemoveIndexConcurrently
 from django.db import migrations, models

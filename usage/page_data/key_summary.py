@@ -81,9 +81,10 @@ def budget_bars(spent: Spent, budgets: Mapping[str, Decimal | None], now: dateti
 
 
 def month_pace(spent: Spent, budget: Decimal | None, now: datetime) -> str:
-    """Returns in a sentence what a key will have spent in this month (UTC) if it goes on so, and the days left.
+    """Returns a sentence: the days left in this month (UTC), and what a key will have spent then at its present pace.
 
-    Reserved dollars are left out. On the first day of a month, and if nothing was spent, only the days are told.
+    Reserved dollars do not count. On the first day of a month, and if nothing was spent, the sentence has only the
+    days.
     """
     start = datetime(now.year, now.month, 1, tzinfo=UTC)
     end = (start + timedelta(days=32)).replace(day=1)

@@ -68,9 +68,9 @@ def summed_code(row: SummedRow) -> str:
 def mark_unknown(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> list[CallRecord]:
     """Adds new models, codes and groups of messages to `KnownName`, then marks the rows whose names are still unknown.
 
-    Only known names and the models in the price list have sums of their own. A limit for each day bounds how many names
-    become known. The marks are the columns `unknown_model` and `other_code`. The column `error_group` gets the group of
-    the error's message, if the group is known.
+    Only known names and the models in the price list have sums of their own. The number of names that become known per
+    day is limited. The marks are the columns `unknown_model` and `other_code`. The column `error_group` gets the group
+    of the error's message, if the group is known.
 
     Returns all rows, in their order. Call this function in a transaction.
     """
@@ -100,7 +100,7 @@ def _code(row: CallRecord) -> Name:
 
 
 def _message(row: CallRecord) -> Name:
-    """Returns the group of the message of an error of upstream's. Errors of the gateway have codes that say it all."""
+    """Returns the group of the message of upstream's error; empty for the gateway's errors, whose codes say it all."""
     if row["outcome"] != Outcome.UPSTREAM_ERROR or row.get("by_gateway"):
         return MESSAGE, ""
     names = (row.get("request_model") or "", row.get("response_model") or "")
@@ -112,7 +112,7 @@ def _is_listed(name: Name) -> bool:
 
 
 def _may_be_learnt(row: CallRecord) -> bool:
-    """Returns whether the model in a call's row may get sums of its own: it has answered, or the call has succeeded."""
+    """Returns whether the model in a call's row may get sums of its own: it has answered, or the call succeeded."""
     # Otherwise only the request states the name, which may be any text. Error codes may always get sums of their own.
     return bool(row.get("response_model")) or row["outcome"] == Outcome.SUCCESS
 
@@ -128,7 +128,7 @@ def _known(cursor: CursorWrapper, names: Iterable[Name]) -> set[Name]:
 def _learn(cursor: CursorWrapper, unknown: set[Name]) -> set[Name]:
     """Adds new names of models and error codes to the table `KnownName`, as many as the day's limit still allows.
 
-    Returns the given names that are in the table afterwards; none if the limit was reached already.
+    Returns those of the given names that are in the table afterwards; none if the limit was reached before.
     """
     wanted = sorted(unknown)
     if not _fitting(cursor, wanted):

@@ -50,7 +50,7 @@ def for_holder(view: OwnView) -> OwnView:
 
 
 def for_owner(view: OwnView) -> OwnView:
-    """Decorator for a view of the calls of a signed-in person's own key; 404 for a key of somebody else."""
+    """Decorator for a view of the calls of a signed-in person's own key; answers 404 for other people's keys."""
 
     def answered(request: HttpRequest, person: User, /, key_id: int, **options: UUID) -> HttpResponseBase:
         key = self_service.seen_keys(person).get(pk=key_id)

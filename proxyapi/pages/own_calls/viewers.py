@@ -1,4 +1,4 @@
-"""Whose calls somebody may see in "My usage": those of one key, and of a person's key only the person's own."""
+"""Decides whose calls somebody may see in "My usage": all calls of one key, or those of one owner of the key."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ OWN_FILTERS = ("range", "from", "to", "outcome", "status", "code", "model", "rou
 class Viewer:
     """Somebody who sees the calls of the key `key`; if `owner` is not None, those made while the key had this owner.
 
-    `sees_bodies` says whether prompts and answers are shown. The pages are below the
-    address `base`; `home` is the page of the key's usage.
+    `sees_bodies` says whether prompts and answers are shown. The pages are below the address `base`; `home` is the
+    address of the page with the key's usage.
     """
 
     key: str

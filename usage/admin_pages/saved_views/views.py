@@ -1,4 +1,4 @@
-"""Reads, saves and deletes saved views. Whoever may see the pages has own ones and sees those that others share."""
+"""Reads, saves and deletes saved views. People who may see the pages have their own views, and see shared ones."""
 
 from __future__ import annotations
 

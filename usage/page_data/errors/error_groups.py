@@ -98,7 +98,8 @@ class GroupPart(NamedTuple):
 class ErrorGroup:
     """One group on the errors page: the calls that failed in the same way within a range of time.
 
-    `first_at` is the time of the very first call that failed so, even before the range; all else is about the range.
+    `first_at` is the time of the first call that ever failed in this way, even before the range. Everything else is
+    about the range.
     """
 
     kind: ErrorKind
@@ -146,7 +147,7 @@ class ErrorGroup:
 
     @property
     def trend_path(self) -> str:
-        """The numbers of calls over time as an SVG path: one bar for each bin of time, up to 20 high, all 96 wide."""
+        """The numbers of calls over time as an SVG path of bars, one for each bin of time; 96 wide and 20 high."""
         most = max(self.trend, default=0) or 1
         heights = [max(1.5, 20 * count / most) if count else 0 for count in self.trend]
         step = 4 * TREND_BINS / len(self.trend)
@@ -193,7 +194,7 @@ def in_state(groups: Iterable[ErrorGroup], state: str) -> list[ErrorGroup]:
 def _bins(start: datetime, end: datetime) -> list[datetime]:
     """Returns the starts of the bins of a trend: equal parts of a range of time, or months if the range is a long one.
 
-    Of many months, several are one bin.
+    If there are many months, several make one bin.
     """
     if end - start <= LONGEST_IN_DAYS:
         return [start + number * (end - start) / TREND_BINS for number in range(TREND_BINS)]
@@ -214,7 +215,8 @@ def _group(
 ) -> ErrorGroup:
     """Makes a group of failed calls from a row of `GROUPS_SQL`.
 
-    Its trend counts calls in `bin_count` bins of time. `details` is JSON: what each bin, key, model, … counts.
+    Its trend counts calls in `bin_count` bins of time. `details` is JSON with the number of calls of each bin, key,
+    model, route and status.
     """
     trend = [0] * bin_count
     parts: dict[str, list[GroupPart]] = {"key": [], "model": [], "route": [], "status": []}
@@ -233,7 +235,7 @@ def _group(
 def _add_samples(groups: list[ErrorGroup]) -> None:
     """Adds an example to each group of failed calls: its newest call.
 
-    A group gets none if the row of this call has been deleted or corrected to a success.
+    A group gets no example if the row of this call was deleted, or corrected to a success.
     """
     calls: Mapping[UUID, Request] = (
         Request.objects.filter(pk__in=[group.sample_id for group in groups]).filter(FAILED).in_bulk()
