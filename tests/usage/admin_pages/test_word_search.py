@@ -203,7 +203,7 @@ def test_a_search_that_ran_out_of_time_says_how_far_it_came(
     monkeypatch.setattr(search, "WORDS_SECONDS", 0)
     page = admin.get(REQUESTS, {"text": "nothing"}).content.decode()
 
-    assert f"Searched back to {NOW:%Y-%m-%d %H:%M}" in page
+    assert f"Searched back to {NOW:%Y-%m-%d %H:%M}" in text_of(page)
     assert "text=nothing&amp;before=" in page
     assert "Search older calls" in page
     assert "No matching calls yet" in page
