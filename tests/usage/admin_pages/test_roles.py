@@ -238,7 +238,8 @@ def pages(ids: dict[str, Any]) -> dict[str, str]:
             name, path = "catch-all", "admin/nowhere/"
         row = ids.get(table, ids["auth_user"])
         for parameter in re.findall(r"<[^>]*>", path):
-            value = {"<str:kind>": "csv", "<str:part>": "request"}.get(parameter, str(row))
+            samples = {"<str:kind>": "csv", "<str:part>": "request", "<uuid:request_id>": str(ids["usage_request"])}
+            value = samples.get(parameter, str(row))
             path = path.replace(parameter, value)
         query = "?app_label=admin&model_name=logentry&field_name=user" if name == "autocomplete" else ""
         found[name or f"{table} (short)"] = f"/{path}{query}"
