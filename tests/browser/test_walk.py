@@ -210,14 +210,15 @@ def test_an_error_is_marked_as_known(loaded: Gateway, sign_in: SignIn) -> None:
     page = sign_in(loaded)
     follow(page, "Errors")
     group = page.locator(".cp-group").filter(has_text="model_not_found")
-    group.get_by_text("Mark as known").click()
+    group.locator("summary").click()
     group.get_by_label("Note").fill("A typo in the nightly job.")
-    group.get_by_role("button", name="Save").click()
+    group.get_by_role("button", name="Mark as known").click()
     expect(page.locator(".cp-note")).to_contain_text("A typo in the nightly job.")
     page.get_by_role("link", name="New", exact=True).click()
     expect(page.locator(".cp-group")).to_have_count(0)
     page.get_by_role("link", name="Known", exact=True).click()
-    page.locator(".cp-count").click()
+    page.locator(".cp-group summary").click()
+    page.get_by_role("link", name="All 2 calls").click()
     expect(page.locator(".cp-list tbody tr")).to_have_count(2)
 
 
