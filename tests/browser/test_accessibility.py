@@ -6,7 +6,7 @@ from itertools import product
 from typing import Literal
 
 from axe_playwright_python.base import AXE_SCRIPT  # type: ignore[import-untyped]  # it has no types
-from playwright.sync_api import Page, ViewportSize
+from playwright.sync_api import Page, Route, ViewportSize
 
 from tests.browser.conftest import SignIn
 from tests.support.servers.gateway import ACCESS_TOKEN, Gateway
@@ -27,6 +27,7 @@ REPORT = """async (runOnly) => {
     return words.concat(violations.filter(({impact}) => ['serious', 'critical'].includes(impact)).map(({id, nodes}) =>
         `${id}, ${nodes.length} times: ${nodes.slice(0, 3).map(one => one.html.slice(0, 200)).join(' … ')}`));
 }"""
+NOWHERE = "**/nowhere/"
 LINKS = "links => links.map(link => link.href)"
 # Pages to which neither the side bar nor the lists that it names lead.
 OTHERS = (
@@ -59,6 +60,11 @@ def faults_of(page: Page, url: str) -> list[str]:
     return found
 
 
+def without_its_status(route: Route) -> None:
+    """Shows the page of an error with status 200: a browser logs an error for each page with status 404."""
+    route.fulfill(response=route.fetch(), status=200)
+
+
 def pages_of_the_admin(page: Page, home: str) -> list[str]:
     """Returns the addresses of all pages in the side bar and, of each list, of its first row and of a new one."""
     page.goto(f"{home}/admin/")
@@ -74,6 +80,7 @@ def pages_of_the_admin(page: Page, home: str) -> list[str]:
 
 def test_the_admin(uncertain_site: Gateway, key_text: str, sign_in: SignIn) -> None:
     page = sign_in(uncertain_site)
+    page.route(NOWHERE, without_its_status)
     found = []
     for address in pages_of_the_admin(page, uncertain_site.url):
         found += faults_of(page, address)
@@ -88,6 +95,7 @@ def test_pages_outside_the_admin(
     for path in ("/", "/docs", "/admin/login/", "/my-usage/", f"/log?access_token={ACCESS_TOKEN}"):
         found += faults_of(page, uncertain_site.url + path)
     page = open_my_usage(uncertain_site, key_text)
-    for path in ("/my-usage/?range=month", "/my-usage/nowhere/"):
+    page.route(NOWHERE, without_its_status)
+    for path in ("/my-usage/?range=month", "/my-usage/calls/", "/my-usage/nowhere/"):
         found += faults_of(page, uncertain_site.url + path)
     assert found == []
