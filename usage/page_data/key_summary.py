@@ -81,7 +81,7 @@ def budget_bars(spent: Spent, budgets: Mapping[str, Decimal | None], now: dateti
 
 
 def month_pace(spent: Spent, budget: Decimal | None, now: datetime) -> str:
-    """Returns a sentence: the days left in this month (UTC), and what a key will have spent then at its present pace.
+    """Returns a sentence: the days left in this month (UTC), and what a key will have spent at its end at this pace.
 
     Reserved dollars do not count. On the first day of a month, and if nothing was spent, the sentence has only the
     days.

@@ -1,9 +1,9 @@
-"""Writes the tables of sums: hours; totals and breakdowns for pages and reports; failures; days for budgets.
+"""Writes the tables of sums: hours, totals and breakdowns (for pages and reports), failures, and days (for budgets).
 
-Sums are only ever added to, in the transaction that inserts the rows. A row that is removed from the sums is added with
-a negative sign.
+Sums are only ever changed by adding, in the transaction that inserts the rows. To remove a row from the sums, it is
+added with a negative sign.
 
-Over 300 lines, since the groups, the columns and the statement of each table of sums stand beside those of the others.
+Over 300 lines, since the groups, columns and statements of all tables of sums belong together.
 """
 
 from __future__ import annotations
@@ -92,9 +92,9 @@ class Rollup:
                     self.failures[group].add(row, sign)
 
     def write(self, cursor: CursorWrapper) -> None:
-        """Adds the sums of this batch of rows to all tables of sums, their highest figures and new names included.
+        """Adds the sums of this batch of rows, its highest figures and its new names to all tables of sums.
 
-        All is computed before the first row is locked, because from there on the shippers of other hosts wait.
+        Everything is computed before the first row is locked, because from then on the shippers of other hosts wait.
         """
         sums = [*self._hours(), *self._days(), *self._team_days(), *self._peaks(), *self._totals()]
         _execute(cursor, [*sums, *self._breakdowns(), *self._failures(), *self._labels()])
@@ -138,7 +138,7 @@ class Rollup:
         return _breakdown_columns(found)
 
     def names(self) -> Statement:
-        """Returns the SQL statement that adds the names of keys, models and routes that `SummedName` lacks."""
+        """Returns the SQL statement that adds missing names of keys, models and routes to the table `SummedName`."""
         found = {pair for _, *group in self.minutes for pair in zip(NAMED, group, strict=False)}
         dimensions = sorted((str(dimension.value), str(value)) for dimension, value in found)
         return ADD_NAMES, [[dimension for dimension, _ in dimensions], [value for _, value in dimensions]]
@@ -191,7 +191,7 @@ def _execute(cursor: CursorWrapper, statements: Iterable[Statement]) -> None:
 
 
 def _coarser(totals: Mapping[_Group, Sums], span: Span) -> dict[_Group, Sums]:
-    """Adds sums up to those of whole hours, days or months; the second item of a group's name is its start."""
+    """Adds up sums to those of whole hours, days or months (`span`); the second item of a group's name is its start."""
     added: dict[_Group, Sums] = defaultdict(Sums)
     for group, sums in totals.items():
         start = _start(cast(datetime, group[1]), span)

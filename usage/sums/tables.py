@@ -58,8 +58,8 @@ HISTOGRAMS_OF: dict[str, tuple[HistogramName, ...]] = {Dimension.OUTCOME: (), **
 class SumTable:
     """The columns of one table of sums, and the SQL statement that adds to it.
 
-    `keys` are the columns that identify a group of calls. Counters and histograms, also packed ones, are added up. Of
-    `maxima` the larger value stays, of `minima` the smaller one.
+    `keys` are the columns that identify a group of calls. Counters and histograms (plain and packed ones) are added up.
+    Of `maxima` the larger value is kept, of `minima` the smaller one.
     """
 
     name: str
@@ -72,7 +72,7 @@ class SumTable:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """All columns: first those that identify a group, then its sums."""
+        """All columns: first those that identify a group, then those with its sums."""
         return (*self.keys, *self.counters, *self.maxima, *self.histograms, *self.packed, *self.minima)
 
     @property
@@ -109,7 +109,7 @@ def _assignments(
 
 
 def histograms_sql(name: HistogramName) -> str:
-    """Returns the SQL of a table with the two histograms of a row of sums that are added up: one as it is, one packed.
+    """Returns the SQL of a table with the two histograms in a row of sums that must be added up: one plain, one packed.
 
     Its columns are `first`, the number of the first bucket, and `histogram`, the calls from there on, bucket by bucket.
     """

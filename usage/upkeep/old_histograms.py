@@ -1,9 +1,10 @@
-"""Empties the histograms of old hours, which take more space than all else in the sums. The totals keep theirs.
+"""Empties the histograms of old hours, which take most of the space of the sums. The totals keep theirs.
 
-The histograms of hours are of one key, model, route and outcome each. Pages read them for the latency of one key's
-calls within a day, and by model and route; the older of these are then shown as unknown.
+There is a histogram of an hour for each key, model, route and outcome. Pages read them for the latency of one key's
+calls, within a day or by model and route; older latencies are shown as unknown.
 
-A wrong clock empties little: one prune empties `MOST_DAYS` days that have calls, `ledger prune --yes` all old ones.
+So that a wrong clock does little harm, one run empties at most `MOST_DAYS` days with calls; `ledger prune --yes`
+empties all old ones.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ EMPTY = f"""
 
 
 def empty_old_histograms(now: datetime, stopping: threading.Event, *, all_at_once: bool = False) -> int:
-    """Empties the histograms of hours that are older than `HISTOGRAMS_KEPT`; returns of how many days.
+    """Empties the histograms of hours that are older than `HISTOGRAMS_KEPT`; returns the number of days emptied.
 
     At most `MOST_DAYS` days are emptied, unless `all_at_once` is true. No further day is emptied once `stopping` is
     set.
@@ -65,7 +66,7 @@ def empty_old_histograms(now: datetime, stopping: threading.Event, *, all_at_onc
 
 
 def _empty(day: datetime) -> bool:
-    """Empties the histograms of the hours of one day (UTC), after the day's totals have got all of their durations.
+    """Empties the histograms of the hours of one day (UTC), after adding all their durations to the day's totals.
 
     Stores in `LedgerState` up to which day histograms have been emptied. Returns False, and does nothing, if the totals
     must be mended and another process does so.

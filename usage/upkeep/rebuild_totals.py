@@ -1,9 +1,9 @@
-"""Mends all sums: those of hours from the rows of calls, those of days from hours, those of months from days.
+"""Corrects all sums: those of hours by the rows of calls, those of days by hours, those of months by days.
 
-This is needed after an update, if older code that did not have these tables or columns has written to the database, or
-when `ledger verify` finds them wrong. Writers go on meanwhile, since what a sum lacks is added to it
-(`usage.upkeep.sum_mending`). If the process ends before all is done, each sum is either right or as it was. Sums of
-hours whose rows may have been pruned stay as they are, and the others are computed from them.
+This is needed after an update, if older code without these tables or columns has written to the database, or when
+`ledger verify` finds wrong sums. Writers go on meanwhile, since only the missing difference is added to a sum
+(`usage.upkeep.sum_mending`). If the process ends too early, each sum is either right or unchanged. Sums of hours whose
+rows may have been pruned (deleted) stay as they are, and sums of days and months are computed from them.
 """
 
 from __future__ import annotations
@@ -71,12 +71,12 @@ ID_LEEWAY = timedelta(days=1)
 
 
 def rebuild_totals(now: datetime | None = None) -> int:
-    """Mends the tables of sums; returns how many hours had wrong sums. Waits for another process that mends them.
+    """Corrects the tables of sums; returns how many hours had wrong sums. First waits if another process does so.
 
     Sums of hours and failures whose rows have been deleted stay as they are.
 
     Raises:
-        django.db.Error: the database has failed; what was mended before stays so.
+        django.db.Error: the database has failed; earlier corrections are kept.
     """
     with wait_for_lock(SUMMING, lambda: logger.info("another process mends the sums; this one waits")):
         now = now or database_now()
@@ -105,13 +105,13 @@ def rebuild_totals(now: datetime | None = None) -> int:
 
 
 def rebuild_months() -> None:
-    """Makes the sums of all months those of their days. The caller has the lock `SUMMING`."""
+    """Corrects the sums of all months by those of their days. The caller must hold the lock `SUMMING`."""
     for month in _starts(Span.MONTH):
         rebuild_month(month)
 
 
 def rebuild_month(month: datetime) -> None:
-    """Makes the sums of the month (UTC) that begins at `month` those of its days. The caller has the lock `SUMMING`."""
+    """Corrects the sums of the month (UTC) from `month` on by those of its days; needs the lock `SUMMING`."""
     for table in OF_MONTHS:
         with one_snapshot():
             stored = stored_groups(table, "span = 'month' AND start = %s", month)
@@ -120,10 +120,10 @@ def rebuild_month(month: datetime) -> None:
 
 
 def rebuild_day(day: datetime) -> None:
-    """Makes the totals and breakdowns of one day (UTC), and the totals of its hours, the sums of `UsageHour`.
+    """Corrects the totals and breakdowns of one day (UTC), and the totals of its hours, by the table `UsageHour`.
 
-    If the hours' histograms have been emptied because of their age, the day's sums keep those that they have. The
-    caller has the lock `SUMMING`.
+    If the hours' histograms have been emptied because of their age, the day's sums keep their present histograms. The
+    caller must hold the lock `SUMMING`.
     """
     emptied_before = histograms_since()
     has_histograms = emptied_before is None or day >= emptied_before
@@ -148,7 +148,7 @@ def _starts(span: Span) -> list[datetime]:
 
 
 def _wrong_hours() -> set[datetime]:
-    """Returns the beginnings of the hours that are not the sums of their calls' rows, where these are there."""
+    """Returns the beginnings of hours whose sums differ from their calls' rows, as far as the rows still exist."""
     with one_snapshot():
         since, hour = comparable_since(), "COALESCE(a.hour, b.hour)"
         wrong = differing_groups("usage_usagehour", HOUR_KEYS, HOUR_GROUPS, HOUR_SUMS, since, hour, None)
@@ -158,7 +158,7 @@ def _wrong_hours() -> set[datetime]:
 
 
 def _strays(hours: Collection[datetime]) -> list[UUID]:
-    """Returns the ids of the calls in some hours whose ids are of a time more than `ID_LEEWAY` from their start."""
+    """Returns the ids of those calls in some hours whose id has a time more than `ID_LEEWAY` from the call's start."""
     query = f"""
         SELECT request_id FROM usage_request WHERE {HOUR_SQL} = ANY(%s) AND abs(
             ('x' || left(request_id::text, 8) || substr(request_id::text, 10, 4))::bit(48)::bigint
@@ -170,7 +170,7 @@ def _strays(hours: Collection[datetime]) -> list[UUID]:
 
 
 def _mend_hours(day: datetime, hours: Collection[datetime], strays: Collection[UUID]) -> None:
-    """Makes the sums of `hours` of one day (UTC) those of their calls' rows; `strays` are as of `_strays`."""
+    """Corrects the sums of `hours` of one day (UTC) by their calls' rows; `strays` is the result of `_strays`."""
     emptied_before = histograms_since()
     has_histograms = emptied_before is None or day >= emptied_before
     ids = first_id(day - ID_LEEWAY), first_id(day + DAY + ID_LEEWAY)
@@ -189,7 +189,7 @@ def _mend_hours(day: datetime, hours: Collection[datetime], strays: Collection[U
 
 
 def _mend_peak(day: date) -> None:
-    """Makes the highest figures of one day (UTC) those of its hours. Writers wait meanwhile."""
+    """Corrects the highest figures of one day (UTC) by those of its hours. Writers wait meanwhile."""
     names = ", ".join(PEAKS.maxima)
     start = datetime.combine(day, time(), UTC)
     with without_writers() as cursor:  # a figure that is lower than before cannot be added
@@ -203,7 +203,7 @@ def _mend_peak(day: date) -> None:
 
 
 def _mend_minutes(first: datetime) -> None:
-    """Makes the totals of the minutes of `MINUTES_AT_ONCE`, from `first` on, the sums of their calls' rows."""
+    """Corrects the totals of minutes, for `MINUTES_AT_ONCE` from `first` on, by their calls' rows."""
     rollup = Rollup()
     with one_snapshot():
         start, end = max(first, comparable_since() or first), first + MINUTES_AT_ONCE
@@ -215,7 +215,7 @@ def _mend_minutes(first: datetime) -> None:
 
 
 def _mend_failures() -> None:
-    """Makes the counts of failures, by hours and days, those of their calls' rows, where these are there."""
+    """Corrects the counts of failures, by hours and days, by their calls' rows, as far as the rows still exist."""
     with one_snapshot():
         since = comparable_since()
         missing = missing_failures(since and ceiling(since, Span.DAY))
@@ -223,7 +223,7 @@ def _mend_failures() -> None:
 
 
 def _sums_of_hours(hours: Iterable[UsageHour], histograms: Collection[HistogramName] = ()) -> Rollup:
-    """Adds up rows of the table `UsageHour`, with these histograms only; returns a `Rollup`."""
+    """Adds up rows of the table `UsageHour`, of histograms only those in `histograms`; returns a `Rollup`."""
     rollup = Rollup()
     for hour in hours:
         errors = hour.calls * (hour.outcome != Outcome.SUCCESS)
@@ -238,12 +238,12 @@ def _sums_of_hours(hours: Iterable[UsageHour], histograms: Collection[HistogramN
 
 
 def summed_rows(calls: QuerySet[Request]) -> Iterable[SummedRow]:
-    """Reads the columns that sums are computed from, for the given calls."""
+    """Reads the columns from which sums are computed, for the given calls."""
     return cast(Iterable[SummedRow], calls.annotate(needs_price=NEEDS_PRICE).values(*SUMMED_NAMES))
 
 
 def _batches(calls: QuerySet[Request]) -> Iterator[list[SummedRow]]:
-    """Yields the columns of calls that sums are computed from, `BATCH_SIZE` calls at a time, to save memory."""
+    """Yields the columns of calls from which sums are computed, `BATCH_SIZE` calls at a time, to save memory."""
     calls = calls.order_by("request_id")
     batch = list(summed_rows(calls[:BATCH_SIZE]))
     while batch:

@@ -93,7 +93,7 @@ def _write(repriced: list[CallRecord]) -> tuple[list[SummedRow], list[SummedRow]
 
 
 def _is_changed(row: CallRecord, old: CallRecord) -> bool:
-    """Returns whether the cost of a row, or the kind of its cost, has changed by pricing it anew."""
+    """Returns whether pricing a row anew has changed its cost, or the kind of its cost."""
     return _cost(row) != _cost(old) or row["cost_kind"] != old["cost_kind"]
 
 

@@ -1,6 +1,6 @@
 """Compares totals, breakdowns and peaks with the sums of hours, and totals of minutes with the rows of calls.
 
-`usage.upkeep.verify` yields what is found.
+`usage.upkeep.verify` reports the differences.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def _wrong_totals(
 ) -> Iterator[str]:
     """Compares the dashboard's totals of the given spans, such as hours and days; yields a line for each wrong one.
 
-    The SQL query `source`, with the parameters `values`, reads what the totals must add up. Only totals from `since` on
-    are compared; all if it is None.
+    The SQL query `source`, with the parameters `values`, reads the rows that the totals must add up. Only totals from
+    `since` on are compared; all if it is None.
     """
     starts = ", ".join(f"('{span}', date_trunc('{span}', hour, 'UTC'))" for span in spans)
     groups = ", ".join(f"('{dimension}', {column})" for dimension, column in COLUMNS.items())
@@ -111,9 +111,9 @@ def wrong_histograms_of_totals(name: HistogramName, since: datetime | None) -> I
     A total's histogram is wrong if it is not the sum of the histograms of the total's hours. `name` is the latency that
     the histograms count, such as `duration_ms`. The totals of all calls have a histogram of each latency, the totals of
     keys, models and routes only one of durations, in two columns that are added up. Totals of minutes, and totals from
-    before `since`, are not compared. Nor are totals of a key, model or route whose histogram counts fewer calls than
-    there are: they are from before there were such histograms, pages show a dash for their percentiles, and
-    `ledger sum` completes them.
+    before `since`, are not compared. Totals of a key, model or route whose histogram counts too few calls are not
+    compared either: they are older than such histograms, pages show a dash for their percentiles, and `ledger sum`
+    completes them.
     """
     columns = {Dimension.ALL: "''"}
     if name == DURATION:
@@ -166,7 +166,7 @@ def wrong_peaks(since: datetime | None) -> Iterator[str]:
 def differing_peaks(since: datetime | None, most: int | None) -> list[date]:
     """Returns at most `most` days, from `since` on, whose highest figures (`UsagePeak`) are not those of their hours.
 
-    None stands for all days.
+    If `since` is None, all days are compared.
     """
     names = [f"max_{name}" for name in MAXES]
     query = f"""
@@ -183,7 +183,7 @@ def differing_peaks(since: datetime | None, most: int | None) -> list[date]:
 
 
 def missing_names() -> Iterator[str]:
-    """Yields a line of text for each key, model and route that has totals, but is not in the table of their names."""
+    """Yields a line of text for each key, model and route that has totals but is missing in the table of names."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT dimension, value FROM usage_usagetotal WHERE span = 'day' AND dimension = ANY(%s)"

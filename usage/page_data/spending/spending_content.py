@@ -124,7 +124,7 @@ def read_spending(choice: SpendingChoice) -> Spending:
 
 
 def _lacking(choice: SpendingChoice) -> str:
-    """Returns a sentence about calls that the sums lack, of the chosen days or those before; "" if they lack none."""
+    """Returns a sentence about the calls that the sums of the chosen days, or of those before, lack; "" if none."""
     found = (lacks_since(*days, choice.groups, choice.only) for days in (days_before(choice), choice.period))
     since = next(filter(None, found), None)
     if since is None:

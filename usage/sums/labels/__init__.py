@@ -1,19 +1,20 @@
-"""Sums by what calls were for: team, owner, end user and tags, with the key, model and route, by day and month (UTC).
+"""Sums of calls by label (team, owner, end user and tags), and by key, model and route, per day and month (UTC).
 
-One table, `LabelTotal`, has them. Its rows with an empty `label` count every call once. Those with the label `end_user`
-or `tag:project` count the calls that have this label, by its value. So any of team, owner, key, model, route and day
-can be grouped together, and with one label besides.
+They are in the table `LabelTotal`. Its rows with an empty `label` count every call once. Rows with the label `end_user`
+or, for example, `tag:project` count the calls that have this label, by its value. So calls can be grouped by any of
+team, owner, key, model, route and day together, and by one label in addition.
 
-`tables` has the table's columns and the statement that adds to it; `label_rollup` adds up a batch of rows for it;
-`label_reader` reads it, in any groups; `completeness` finds out whether it has all calls; `tag_names` reads the names
-of tags in it; `compared_reader` reads it beside the period before, and day by day; `usage_report` reads the query of
-`GET /usage`, and makes its answer. `usage.upkeep.label_sums` bounds the names, verifies the table and rebuilds it.
+`tables` has the table's columns and the statement that adds to it. `label_rollup` adds up a batch of rows for the
+table. `label_reader` reads the table in any groups, `tag_names` the names of tags in it, and `compared_reader` the sums
+of a period together with those of the period before, or day by day. `completeness` finds out whether the table has all
+calls. `usage_report` parses the query of `GET /usage`, and makes the answer. `usage.upkeep.label_sums` limits the
+number of names, verifies the table and corrects it.
 
-**Names are bounded.** Callers choose end users and tags. While a day or month goes on, each value has sums of its own.
-When it has ended, the costliest keep theirs, and the rest are folded into one value, `OTHERS`. Of too many names of
-tags, the cheapest have no sums any more, and `CLOSED` marks that. What is added or subtracted later goes to the row in
-which it is counted: to a name with sums, else to `OTHERS`. So nothing but the table says how a period is folded, and
-`ledger verify` compares it by the same rule (`tables.counted_groups`).
+**The number of names is limited**, because callers choose end users and tags. While a day or month goes on, each value
+has sums of its own. When the period has ended, the costliest values keep their sums, and the sums of the others are
+added up ("folded") under one value, `OTHERS`. If there are too many names of tags, the cheapest lose their sums, which
+`CLOSED` marks. Later additions and subtractions go to a name with sums, or else to `OTHERS`. So only the table itself
+shows how a period is folded, and `ledger verify` compares it by the same rule (`tables.counted_groups`).
 
-Imports `usage.models` and the modules of `usage.sums`.
+May import `usage.models` and the modules of `usage.sums`.
 """

@@ -41,9 +41,9 @@ _LACKING = f"""
 
 
 def has_unnamed(periods: Iterable[SpanRange], label: str, value: str | None) -> bool:
-    """Returns whether some days or months have no sums of the label, or of its value, by its name.
+    """Returns whether, for some days or months, there are no sums of this label or value under its own name.
 
-    That is so if the value is among `OTHERS` there, or the label's name is one of those that have no sums (`CLOSED`).
+    That is so if the value is among `OTHERS` there, or if the label is one of those without sums (`CLOSED`). A value of
     None stands for all values.
     """
     with connection.cursor() as cursor:
@@ -57,7 +57,7 @@ def has_unnamed(periods: Iterable[SpanRange], label: str, value: str | None) -> 
 
 
 def first_lacking(periods: Iterable[SpanRange]) -> date | None:
-    """Returns the first day, or first day of a month, whose sums by label lack calls; None if they have all."""
+    """Returns the first day, or first day of a month, whose sums by label lack calls; None if there is none."""
     with connection.cursor() as cursor:
         for span, first, end in periods:
             cursor.execute(_LACKING, {"span": span, "first": first, "end": end})

@@ -1,8 +1,8 @@
-"""Reads sums of calls by what they were for, in any groups: for `GET /usage`, and for pages about money.
+"""Reads sums of calls by label, in any groups, for `GET /usage` and for pages about money.
 
-Any of `COLUMNS` can be grouped together, and with one label (end users, or the values of a tag) besides. These are read
-from the sums by label, whole months where the range has them. Two labels together have no sums: then the rows of calls
-are added up, of a few weeks at most.
+Calls can be grouped by any of `COLUMNS`, and by one label (end users, or the values of a tag) in addition. These are
+read from the sums by label, by whole months if the range has such. There are no sums by two labels together. So for two
+labels, the rows of calls are added up, for at most a few weeks.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class LabelsUnreadable(ValueError):
 class GroupSums:
     """The sums of one group of calls. Dollars are exact decimal numbers; `cost` includes its two parts.
 
-    `group` has a value for each group that was asked for, in that order. None means that the calls have no such label;
-    `OTHERS` means several values without sums of their own. An empty text means that there is no team, owner or model,
-    or a tag without a value.
+    `group` has a value for each requested group, in that order. None means that the calls have no such label; `OTHERS`
+    stands for several values without sums of their own. An empty text means that there is no team, owner or model, or
+    that a tag has no value.
     """
 
     group: tuple[GroupValue, ...]
@@ -63,7 +63,7 @@ class GroupSums:
     provisional_cost: Decimal
 
     def less(self, others: Iterable[GroupSums]) -> GroupSums:
-        """Returns these sums less those of other groups."""
+        """Returns these sums minus those of other groups."""
         found = list(others)
         return GroupSums((), **{name: getattr(self, name) - sum(getattr(one, name) for one in found) for name in SUMS})
 
@@ -77,10 +77,10 @@ class GroupSums:
 class LabelReport:
     """The calls of some whole days (UTC), from `first` until before `end`, by group: the costliest first.
 
-    `others` are all groups that are not among `rows`; None if there are none. `rows` and `others` add up to `total`.
-    `is_part` is true if some days or months have no sums of the label, or of its value, that was asked for: then it may
-    have further calls, among those of other values. `lacks_since` is the first day, or first day of a month, whose sums
-    lack calls that older code has written; None if they lack none.
+    `others` has the sums of all groups that are not among `rows`; None if there are none. `rows` and `others` add up to
+    `total`. `is_part` is true if some days or months have no sums of the requested label or value, so it may have more
+    calls, which are counted with other values. `lacks_since` is the first day, or first day of a month, whose sums lack
+    calls that older code has written; None if there is none.
     """
 
     first: date
@@ -108,11 +108,11 @@ def read_label_report(
 ) -> LabelReport:
     """Returns the sums of the calls from the day `first` until before the day `end`, by `groups`; at most `most` rows.
 
-    `groups` are names of `COLUMNS` or of labels, such as `("tag:project", "model")`. `only` restricts the calls to
-    those with a value, by the name of a column or label; the value None stands for all values of a label.
+    `groups` are names of `COLUMNS` or of labels, such as `("tag:project", "model")`. `only` maps names of columns or
+    labels to the value that the calls must have; the value None stands for all values of a label.
 
     Raises:
-        LabelsUnreadable: two labels are asked for, and the range is too long for that, or rows of it have been deleted.
+        LabelsUnreadable: there are two labels, and the range is too long for that, or some of its rows are deleted.
     """
     wanted = dict(only or {})
     labels = labels_among(groups, wanted)
@@ -126,9 +126,9 @@ def read_label_report(
 
 
 def lacks_since(first: date, end: date, groups: Sequence[str], only: Only) -> date | None:
-    """Returns from which day on the sums of some days lack calls of older code; None if they lack none.
+    """Returns the first of some days whose sums lack calls that older code has written; None if there is none.
 
-    `groups` and `only` are as of `read_label_report`. In whole months, it is the first day of the month.
+    `groups` and `only` are those of `read_label_report`. For whole months, it is the first day of the month.
     """
     if len(labels_among(groups, only)) > 1:
         return None
@@ -136,12 +136,12 @@ def lacks_since(first: date, end: date, groups: Sequence[str], only: Only) -> da
 
 
 def grouped_sums(first: date, end: date, groups: Sequence[str], only: Only) -> Query:
-    """Returns the SQL query for the sums of some whole days by `groups`, with parameters as of `read_label_report`.
+    """Returns the SQL query for the sums of some whole days by `groups`; has the parameters of `read_label_report`.
 
-    It has a row for each group: the columns `by_0`, `by_1` and so on, and `SUMS`.
+    The query returns a row for each group, with the columns `by_0`, `by_1` and so on, and `SUMS`.
 
     Raises:
-        LabelsUnreadable: two labels are asked for, and the range is too long for that, or rows of it have been deleted.
+        LabelsUnreadable: there are two labels, and the range is too long for that, or some of its rows are deleted.
     """
     labels = labels_among(groups, only)
     if len(labels) > 1:
@@ -150,7 +150,7 @@ def grouped_sums(first: date, end: date, groups: Sequence[str], only: Only) -> Q
 
 
 def labels_among(groups: Iterable[str], only: Only) -> list[str]:
-    """Returns the labels among some groups and filters, each once. Two together are read from the rows of calls."""
+    """Returns the labels in some groups and filters, each once; two labels together are read from the rows of calls."""
     return sorted({name for name in (*groups, *only) if is_label(name)})
 
 
@@ -162,7 +162,7 @@ def shown_value(group: str, value: GroupValue) -> str | None:
 
 
 def _periods(first: date, end: date, *, by_day: bool) -> list[SpanRange]:
-    """Divides days into whole months and the days around them; with `by_day`, into days only."""
+    """Divides a range of days into whole months and the days around them; with `by_day`, into days only."""
     next_month = (first.replace(day=1) + timedelta(days=31)).replace(day=1)
     begin, last = (first if first.day == 1 else next_month), end.replace(day=1)
     if by_day or begin >= last:
@@ -189,7 +189,7 @@ def _read(grouped: Query, width: int, most: int) -> list[GroupSums]:
 
 
 def sums_of_group(group: Sequence[GroupValue], figures: Sequence[Decimal]) -> GroupSums:
-    """Makes the sums of a group from numbers that the database has added up, which are in the order of `SUMS`."""
+    """Makes the sums of a group from numbers that the database has added up, in the order of `SUMS`."""
     named: dict[str, Any] = {
         name: Decimal(figure) if name in DOLLARS else int(figure) for name, figure in zip(SUMS, figures, strict=True)
     }
@@ -197,7 +197,7 @@ def sums_of_group(group: Sequence[GroupValue], figures: Sequence[Decimal]) -> Gr
 
 
 def _group_sums(periods: Sequence[SpanRange], groups: Sequence[str], only: Only, label: str = "") -> Query:
-    """Returns the SQL query for sums by `groups`, from the sums by label; at most the one given label is among them."""
+    """Returns the SQL query for sums by `groups`, from the sums by label; `groups` has no label but the given one."""
     columns = {name: COLUMNS.get(name, "value") for name in groups}
     restricted = {COLUMNS.get(name, "value"): value for name, value in only.items() if value is not None}
     found = _add_up(_read_periods(periods, label, restricted), list(columns.values()))
@@ -214,7 +214,7 @@ def _group_sums(periods: Sequence[SpanRange], groups: Sequence[str], only: Only,
 
 
 def _add_up(source: Query, columns: Sequence[str], null: str = "") -> Query:
-    """Returns the SQL query that adds up `source` by `columns`; the column `null` is null in all groups."""
+    """Returns the SQL query that adds up the query `source` by `columns`; the column `null` is null in all groups."""
     sql, values = source
     keys = [f"{'NULL' if column == null else column} AS by_{number}" for number, column in enumerate(columns)]
     grouping = ", ".join(column for column in columns if column != null)
@@ -224,7 +224,7 @@ def _add_up(source: Query, columns: Sequence[str], null: str = "") -> Query:
 
 
 def _read_periods(periods: Iterable[SpanRange], label: str, only: Mapping[str, str]) -> Query:
-    """Returns the SQL query for all sums of a label in some periods whose columns have the values of `only`."""
+    """Returns the SQL query for all sums of a label in some periods, whose columns must have the values in `only`."""
     names = ", ".join(("value", *COLUMNS.values(), *SUMS))
     conditions = "".join(f" AND {column} = %s" for column in only)
     queries, values = [], list[Parameter]()

@@ -1,8 +1,8 @@
-"""The upkeep of the sums by label (`usage.sums.labels`).
+"""Maintains the sums by label (`usage.sums.labels`).
 
-`folding` bounds their names; `label_check` compares them with the rows of calls, and mends those that are wrong;
-`month_check` compares those of months with those of their days, where rows have been pruned.
+`folding` limits the number of names; `label_check` compares the sums with the rows of calls, and corrects wrong ones;
+`month_check` compares the sums of months with those of their days if rows have been deleted.
 
-Imports `usage.upkeep.differing_sums` and `usage.upkeep.sum_mending`; `retention`, `verify` and `rebuild_totals` there
-import this folder.
+May import `usage.upkeep.differing_sums` and `usage.upkeep.sum_mending`. `retention`, `verify` and `rebuild_totals` of
+`usage.upkeep` import this folder.
 """

@@ -1,4 +1,4 @@
-"""Compares the sums by label with the rows of calls, and mends those that are wrong."""
+"""Compares the sums by label with the rows of calls, and corrects wrong sums."""
 
 from __future__ import annotations
 
@@ -77,13 +77,13 @@ def wrong_labels(since: datetime | None) -> Iterator[str]:
 
 
 def rebuild_labels(now: datetime) -> int:
-    """Adds to the sums by label what they lack, and folds them; returns how many days and months were wrong.
+    """Corrects the sums by label and limits their names; returns how many days and months were wrong.
 
-    Sums of days and months whose rows have been deleted stay as they are. Values that have been folded stay so. The
-    caller has the lock `usage.upkeep.sum_mending.SUMMING`.
+    Sums of days and months whose rows have been deleted stay as they are. Values that have lost their own sums do not
+    get them back. The caller must hold the lock `usage.upkeep.sum_mending.SUMMING`.
 
     Raises:
-        django.db.Error: the database has failed; what was mended before stays so.
+        django.db.Error: the database has failed; earlier corrections are kept.
     """
     wrong = sorted({Period(span, start) for span, _, start, *_ in _differing(comparable_since(), None)})
     for period in wrong:
@@ -101,7 +101,7 @@ def rebuild_labels(now: datetime) -> int:
 
 
 def _missing(period: Period) -> list[Group]:
-    """Returns the groups that must be added to the sums of a day or month, to make them those of its calls' rows."""
+    """Returns the groups to add to the sums of a day or month, so that they become the sums of its calls' rows."""
     with adding_cursor() as cursor:
         cursor.execute(_MISSING, [*period.ids, *period, *period])
         return [dict(zip((*KEYS, *SUMS), row, strict=True)) for row in cursor]

@@ -1,7 +1,8 @@
-"""Compares the sums by label of months with those of their days, and mends months whose rows are no longer complete.
+"""Compares the sums by label of months with those of their days, and corrects months whose rows are incomplete.
 
-Rows are pruned by months, and a month whose first rows may be gone cannot be compared with them. Its days can: to fold
-names changes no sum of a label with the same key, team, owner, model and route.
+Rows of calls are deleted ("pruned") by months, and the sums of a month whose first rows may be gone cannot be compared
+with rows. They can be compared with the sums of the days, since folding names changes no sum of a label with the same
+key, team, owner, model and route.
 """
 
 from __future__ import annotations
@@ -54,10 +55,10 @@ def wrong_months(since: datetime | None) -> Iterator[str]:
 
 
 def mend_months(end: date) -> None:
-    """Makes the sums of the months that begin before `end` those of their days.
+    """Corrects the sums of the months that begin before `end` by those of their days.
 
-    What is missing of a value is added to the common row (`OTHERS`), unless the month has no sums of the label at all.
-    The caller has the lock `usage.upkeep.sum_mending.SUMMING`.
+    Calls that a value lacks are added to the common row (`OTHERS`), unless the month has no sums of the label at all.
+    The caller must hold the lock `usage.upkeep.sum_mending.SUMMING`.
     """
     for start, label in dict.fromkeys((group["start"], group["label"]) for group in _differing(date.min, end, None)):
         if not LabelTotal.objects.filter(span="month", start=start, label=label).exists():
@@ -67,14 +68,14 @@ def mend_months(end: date) -> None:
 
 
 def _sums_of_days(month: date, label: str) -> list[Group]:
-    """Returns the sums of a label of the month that begins at `month`, by value, added up from those of its days."""
+    """Returns the sums of a label in the month that begins at `month`, by value, computed from those of its days."""
     with connection.cursor() as cursor:
         cursor.execute(_OF_DAYS, [label, month, (month + timedelta(days=31)).replace(day=1)])
         return [dict(zip((*KEYS, *SUMS), row, strict=True)) for row in cursor]
 
 
 def _differing(first: date, end: date, most: int | None) -> list[dict[str, Any]]:
-    """Returns at most `most` groups of months from `first` until before `end`, with what they lack of their days."""
+    """Returns at most `most` wrong groups of months from `first` until before `end`, and what they lack."""
     with adding_cursor() as cursor:
         cursor.execute(_DIFFERING, {"first": first, "end": end, "most": most})
         return [dict(zip((*_GROUP, *SUMS), row, strict=True)) for row in cursor]

@@ -1,13 +1,15 @@
-"""Mends sums beside the writers of calls: adds to them what they lack.
+"""Corrects sums while calls are being written: adds the differences that are missing.
 
-Sums are only ever added to. A writer adds a call to the sums in the transaction that inserts the call's row; so the
-difference between what a sum should be and what it is stays the same, whatever writers add meanwhile. It is read in one
-snapshot (`missing_sums`) and added later (`group_differences`), without a lock on any table. Each step is a transaction
-that makes some groups of one table right, so nothing is doubled if the process ends between two steps.
+Sums only ever change by adding. A writer adds a call to the sums in the transaction that inserts the call's row. So the
+difference between the right value of a sum and its stored value stays the same, whatever writers add meanwhile. The
+difference is read in one snapshot (`missing_sums`), and added later (`group_differences`), without a lock on any table.
+Each step is a transaction that corrects some groups of one table, so nothing is added twice if the process ends between
+two steps.
 
-Two processes would add the same difference twice, so one at a time may mend sums: the one with the lock `SUMMING`.
+Two processes would add the same difference twice, so only the process that holds the lock `SUMMING` may do this.
 
-Imports `usage.upkeep.differing_sums`; `rebuild_totals` and the folder `label_sums` there import this folder.
+May import `usage.upkeep.differing_sums`. `rebuild_totals` and the folder `label_sums` of `usage.upkeep` import this
+folder.
 """
 
 SUMMING = 0x73756D73  # the number of an advisory lock (`usage.database.lock`)

@@ -1,4 +1,4 @@
-"""Computes what groups of a table of sums lack, or have too much, and adds it to the table in steps."""
+"""Computes by how much groups of a table of sums are wrong, and adds the differences to the table in steps."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def missing_groups(
 ) -> list[Group]:
     """Returns the groups to add to a table of sums, so that the `stored` groups become the `right` ones.
 
-    A group that is not among the right ones becomes zero. Highest and lowest figures only move outwards. Without
-    `histograms`, those of the table stay as they are.
+    A group that is not among the right ones becomes zero. A highest figure is never lowered, and a lowest one never
+    raised. Without `histograms`, the histograms in the table stay as they are.
     """
     wanted, found = (
         {tuple(group[key] for key in table.keys): group for group in groups} for groups in (right, stored)
@@ -35,10 +35,10 @@ def missing_groups(
 
 
 def add_groups(statement: str, groups: list[Group]) -> None:
-    """Adds the sums of groups to a table by its SQL `statement`, `MOST_GROUPS` groups in a transaction.
+    """Adds the sums of groups to a table with its SQL `statement`, `MOST_GROUPS` groups in each transaction.
 
     Raises:
-        django.db.Error: the database has failed; the transactions before are complete.
+        django.db.Error: the database has failed; earlier transactions are committed.
     """
     for first in range(0, len(groups), MOST_GROUPS):
         with transaction.atomic(), connection.cursor() as cursor:
@@ -46,7 +46,7 @@ def add_groups(statement: str, groups: list[Group]) -> None:
 
 
 def _difference(table: SumTable, right: Group | None, stored: Group | None, *, histograms: bool) -> Group | None:
-    """Returns what must be added to one group of a table of sums; None if nothing must."""
+    """Returns the difference to add to one group of a table of sums; None if the group is right."""
     known: Any = right or stored
     new: Any = right or {}
     old: Any = stored or {}
@@ -69,13 +69,13 @@ def _less(name: str, new: Any, old: Any) -> Any:
 
 
 def _less_each(new: Sequence[int], old: Sequence[int]) -> list[int]:
-    """Returns one histogram less another one; an empty one if they are equal."""
+    """Returns one histogram minus another one, bucket by bucket; an empty list if they are equal."""
     counts = list(_differences(new, old))
     return counts if any(counts) else []
 
 
 def _less_packed(new: Sequence[int], old: Sequence[int]) -> list[int]:
-    """Returns one packed histogram less another one, packed; an empty one if they are equal."""
+    """Returns one packed histogram minus another one, packed as well; an empty list if they are equal."""
     counts = list(_differences(unpack(new), unpack(old)))
     numbers = [number for number, count in enumerate(counts) if count]
     return [numbers[0], *counts[numbers[0] : numbers[-1] + 1]] if numbers else []

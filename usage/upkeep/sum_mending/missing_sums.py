@@ -1,4 +1,4 @@
-"""Reads from the database what sums lack, or have too much: each function in one statement, so at one moment."""
+"""Reads from the database by how much sums are wrong; each function uses one statement, so it sees one moment."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from usage.upkeep.differing_sums import (
 
 
 def stored_groups(table: SumTable, condition: str, *values: datetime | list[datetime]) -> list[Group]:
-    """Reads the rows of a table of sums that fulfil an SQL condition."""
+    """Reads those rows of a table of sums that fulfil an SQL condition."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {', '.join(table.columns)} FROM {table.name} WHERE {condition}", list(values))
         return [dict(zip(table.columns, row, strict=True)) for row in cursor]
@@ -61,7 +61,10 @@ def sums_of_days(table: SumTable, month: datetime) -> list[Group]:
 
 
 def missing_days(days: Collection[date], since: datetime | None) -> list[Group]:
-    """Returns what the keys' `days` (UTC), and all days from `since` on, lack to be the sums of their hours."""
+    """Returns the differences by which sums of keys' days are too low, compared with their hours.
+
+    The days are `days` (UTC), and all days from `since` on.
+    """
     counters = ", ".join(f"sum({name}) AS {name}" for name in DAYS.counters)
     query = f"""
         WITH wanted AS (
@@ -78,7 +81,7 @@ def missing_days(days: Collection[date], since: datetime | None) -> list[Group]:
 
 
 def missing_team_days(since: datetime | None) -> list[Group]:
-    """Returns what the teams' days from `since` on lack to be the sums of their calls' rows."""
+    """Returns the differences by which sums of teams' days, from `since` on, are too low, compared with calls' rows."""
     keys = ", ".join(f"COALESCE(a.{key}, b.{key})" for key in TEAM_DAY_KEYS)
     wanted = f"{keys}, {_differences(TEAM_DAYS)}"
     counters = tuple(name for name in TEAM_DAYS.counters if name not in ("calls", "unpriced_calls"))
@@ -87,7 +90,7 @@ def missing_team_days(since: datetime | None) -> list[Group]:
 
 
 def missing_failures(since: datetime | None) -> list[Group]:
-    """Returns what the counts of failures, by hours and days from `since` on, lack to be those of their calls' rows."""
+    """Returns the differences by which counts of failures, from `since` on, are too low, compared with calls' rows."""
     keys = ", ".join(FAILURES.keys)
     query = f"""
         WITH a AS (
@@ -114,7 +117,7 @@ def _read(table: SumTable, query: str, values: list[Any]) -> list[Group]:
 
 
 def _differences(table: SumTable) -> str:
-    """Returns the SQL expressions for what the sums `b` in a table lack to be the sums `a`."""
+    """Returns the SQL expressions for the differences between the right sums `a` and the stored sums `b`."""
     return ", ".join(f"COALESCE(a.{name}, 0) - COALESCE(b.{name}, 0)" for name in table.counters)
 
 
