@@ -73,7 +73,7 @@ ORDER = {
 HTTP_CALL = re.compile(r"httpx2?\.(get|post|put|patch|delete|head|options|request|stream|Client|AsyncClient)")
 MOST_FILES = MOST_FOLDERS = 12
 LONG_FILE_LINES = 300
-DJANGOS_OWN = {"migrations", "management", "static", "templatetags", "__pycache__"}
+DJANGOS_OWN = {"migrations", "models", "management", "static", "templatetags", "__pycache__"}
 
 
 @cache

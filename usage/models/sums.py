@@ -1,0 +1,263 @@
+"""The tables of sums of calls for pages and reports. Only `usage.sums` writes them."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+
+from usage.models.calls import Outcome
+
+
+class PartOptions(TypedDict):
+    """The arguments of Django's DecimalField for a column with a part of a sum of dollars, such as the estimate."""
+
+    max_digits: int
+    decimal_places: int
+    default: int
+    db_default: int
+
+
+# Both are parts of the column `cost` beside them; the rest of it is exact. Nothing of a call is in them whose row was
+# written before rows had a `cost_kind`, although its dollars may have been estimated.
+PART: PartOptions = {"max_digits": 20, "decimal_places": 8, "default": 0, "db_default": 0}
+
+
+class UsageHour(models.Model):
+    """The sums of all calls of one hour that have the same key, model, route and outcome.
+
+    The histograms count calls by latency (`usage.sums.histogram`). Each is the sum of two columns: a packed one, such
+    as `durations`, and an older one, such as `duration_ms_histogram`, to which older versions add. Histograms are
+    emptied after some weeks (`usage.upkeep.old_histograms`), because they take much space. Only `usage.sums.adding_up`
+    adds to this table.
+    """
+
+    pk = models.CompositePrimaryKey("hour", "key_name", "model", "route", "outcome")
+    hour = models.DateTimeField()
+    key_name = models.CharField(max_length=200)
+    model = models.CharField(max_length=200)
+    route = models.CharField(max_length=100)
+    outcome = models.CharField(max_length=20, choices=Outcome)
+
+    calls = models.BigIntegerField()
+    unpriced_calls = models.BigIntegerField()
+    input_tokens = models.BigIntegerField()
+    cached_tokens = models.BigIntegerField()
+    cache_write_tokens = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    reasoning_tokens = models.BigIntegerField()
+    audio_input_tokens = models.BigIntegerField()
+    audio_output_tokens = models.BigIntegerField()
+    audio_seconds = models.FloatField()
+    web_searches = models.BigIntegerField()
+    request_bytes = models.BigIntegerField()
+    response_bytes = models.BigIntegerField()
+    cost = models.DecimalField(max_digits=20, decimal_places=8)
+    estimated_cost = models.DecimalField(**PART)
+    provisional_cost = models.DecimalField(**PART)
+    duration_ms = models.FloatField()
+    max_duration_ms = models.FloatField()
+    max_input_tokens = models.BigIntegerField()
+    max_cached_tokens = models.BigIntegerField()
+    max_output_tokens = models.BigIntegerField()
+    durations = ArrayField(models.IntegerField(), default=list, db_default=[], help_text="Packed, in milliseconds.")
+    upstream_times = ArrayField(models.IntegerField(), default=list, db_default=[], help_text="The same of upstream.")
+    overheads = ArrayField(models.IntegerField(), default=list, db_default=[], help_text="The same of our own share.")
+    duration_ms_histogram = ArrayField(models.BigIntegerField(), default=list, db_default=[])
+    upstream_ms_histogram = ArrayField(models.BigIntegerField(), default=list, db_default=[])
+    overhead_ms_histogram = ArrayField(models.BigIntegerField(), default=list, db_default=[])
+
+    class Meta:
+        indexes = (models.Index(fields=["key_name", "hour"], name="usage_usagehour_key"),)
+
+    def __str__(self) -> str:
+        return f"{self.hour:%Y-%m-%d %H} {self.key_name} {self.model} {self.route} {self.outcome}"
+
+
+class UsagePeak(models.Model):
+    """The highest figures of any call of one day (UTC), which the log pages show for all days together.
+
+    The figures stay when a call is subtracted from the sums. Only `usage.sums.adding_up` writes this table.
+    """
+
+    day = models.DateField(primary_key=True)
+    max_duration_ms = models.FloatField()
+    max_input_tokens = models.BigIntegerField()
+    max_cached_tokens = models.BigIntegerField()
+    max_output_tokens = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.day}"
+
+
+class Span(models.TextChoices):
+    """The unit of time that one row of sums covers (`UsageTotal`, `ErrorTotal`, `UsageBreakdown`), such as an hour."""
+
+    MINUTE = "minute"
+    HOUR = "hour"
+    DAY = "day"
+    MONTH = "month"  # of the calendar
+
+
+class Dimension(models.TextChoices):
+    """The property that the calls in a row of `UsageTotal` have in common, such as the key; `all` is for all calls."""
+
+    ALL = "all"
+    KEY = "key"
+    MODEL = "model"
+    ROUTE = "route"
+    OUTCOME = "outcome"
+
+
+class UsageTotal(models.Model):
+    """The sums of the calls of one minute, hour, day or month (UTC): of all, or of one key, model, route or outcome.
+
+    The dashboard reads this table: reading a month costs as little as reading an hour, however many keys and models
+    there are. The totals of all calls have three histograms. Those of a key, a model or a route have only the histogram
+    of durations, which is the sum of the columns `durations` and `duration_ms_histogram` (older versions add the calls
+    of a key's days to the latter). Totals of minutes are deleted after a few days. Only `usage.sums.adding_up` writes
+    this table.
+    """
+
+    pk = models.CompositePrimaryKey("span", "dimension", "start", "value")
+    span = models.CharField(max_length=6, choices=Span)
+    dimension = models.CharField(max_length=7, choices=Dimension)
+    start = models.DateTimeField()
+    value = models.CharField(max_length=200, help_text="Empty for all calls.")
+
+    calls = models.BigIntegerField()
+    errors = models.BigIntegerField()
+    unpriced_calls = models.BigIntegerField()
+    input_tokens = models.BigIntegerField()
+    cached_tokens = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    cost = models.DecimalField(max_digits=20, decimal_places=8)
+    estimated_cost = models.DecimalField(**PART)
+    provisional_cost = models.DecimalField(**PART)
+    duration_ms = models.FloatField()
+    duration_ms_histogram = ArrayField(models.BigIntegerField())
+    upstream_ms_histogram = ArrayField(models.BigIntegerField())
+    overhead_ms_histogram = ArrayField(models.BigIntegerField())
+    durations = ArrayField(models.IntegerField(), default=list, db_default=[], help_text="A packed histogram.")
+
+    def __str__(self) -> str:
+        return f"{self.span} {self.start:%Y-%m-%d %H:%M} {self.dimension} {self.value}"
+
+
+class UsageBreakdown(models.Model):
+    """The sums of calls of one day or month (UTC) with the same model, route and outcome, for one key or all keys.
+
+    Either `dimension` is `key` and `value` the name of the key, or `dimension` is `all` and `value` is empty. Only the
+    sums of a key have a histogram. Calls that older versions have written may be missing
+    (`usage.sums.breakdown_reader`). Only `usage.sums.adding_up` writes this table.
+    """
+
+    pk = models.CompositePrimaryKey("span", "dimension", "start", "value", "model", "route", "outcome")
+    span = models.CharField(max_length=6, choices=Span)
+    dimension = models.CharField(max_length=7, choices=Dimension)
+    start = models.DateTimeField()
+    value = models.CharField(max_length=200, help_text="Empty for all calls.")
+    model = models.CharField(max_length=200)
+    route = models.CharField(max_length=100)
+    outcome = models.CharField(max_length=20, choices=Outcome)
+
+    calls = models.BigIntegerField()
+    unpriced_calls = models.BigIntegerField()
+    input_tokens = models.BigIntegerField()
+    cached_tokens = models.BigIntegerField()
+    cache_write_tokens = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    reasoning_tokens = models.BigIntegerField()
+    audio_input_tokens = models.BigIntegerField()
+    audio_output_tokens = models.BigIntegerField()
+    audio_seconds = models.FloatField()
+    web_searches = models.BigIntegerField()
+    cost = models.DecimalField(max_digits=20, decimal_places=8)
+    estimated_cost = models.DecimalField(**PART)
+    provisional_cost = models.DecimalField(**PART)
+    duration_ms = models.FloatField()
+    durations = ArrayField(models.IntegerField(), default=list, db_default=[], help_text="A packed histogram.")
+
+    def __str__(self) -> str:
+        return f"{self.span} {self.start:%Y-%m-%d} {self.value} {self.model} {self.route} {self.outcome}"
+
+
+class LabelTotal(models.Model):
+    """The sums of all calls of one day or month (UTC) with the same key, team, owner, model and route.
+
+    If `label` is empty, the row has all these calls. If `label` is `end_user`, or `tag:` with the name of a tag, the
+    row has only those whose label has the `value`. `usage.sums.labels` limits the number of values.
+    """
+
+    pk = models.CompositePrimaryKey("span", "label", "start", "value", "key_name", "team", "owner", "model", "route")
+    span = models.CharField(max_length=5)
+    label = models.CharField(max_length=110)
+    start = models.DateField()
+    value = models.CharField(max_length=200)
+    key_name = models.CharField(max_length=200)
+    team = models.CharField(max_length=200)
+    owner = models.CharField(max_length=200)
+    model = models.CharField(max_length=200)
+    route = models.CharField(max_length=100)
+    calls = models.BigIntegerField()
+    errors = models.BigIntegerField()
+    unpriced_calls = models.BigIntegerField()
+    input_tokens = models.BigIntegerField()
+    cached_tokens = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    cost = models.DecimalField(max_digits=20, decimal_places=8)
+    estimated_cost = models.DecimalField(**PART)
+    provisional_cost = models.DecimalField(**PART)
+
+    def __str__(self) -> str:
+        return f"{self.span} {self.start} {self.label} {self.value} {self.key_name} {self.model}"
+
+
+class SummedName(models.Model):
+    """The name of a key, a model or a route that has sums; lists of choices read the names here, not from the sums.
+
+    Only `usage.sums.adding_up` writes this table.
+    """
+
+    pk = models.CompositePrimaryKey("dimension", "value")
+    dimension = models.CharField(max_length=7, choices=Dimension)
+    value = models.CharField(max_length=200)
+
+    def __str__(self) -> str:
+        return f"{self.dimension} {self.value}"
+
+
+class ErrorTotal(models.Model):
+    """The number of one key's calls that failed in the same way in one hour, on one day or in one month (UTC).
+
+    When a call is subtracted from `calls` later, `first_at`, `last_at` and `sample_id` stay, even if they are those of
+    the subtracted call. Only `usage.sums.adding_up` writes this table.
+    """
+
+    pk = models.CompositePrimaryKey("span", "start", "outcome", "status", "error_code", "model", "route", "key_name")
+    span = models.CharField(max_length=6, choices=Span)
+    start = models.DateTimeField()
+    outcome = models.CharField(max_length=20, choices=Outcome)
+    status = models.PositiveSmallIntegerField(help_text="0: the caller had left.")
+    error_code = models.CharField(max_length=213, help_text="With # and the group of the message, if it has one.")
+    model = models.CharField(max_length=200)
+    route = models.CharField(max_length=100)
+    key_name = models.CharField(max_length=200)
+    calls = models.BigIntegerField()
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+    sample_id = models.UUIDField(help_text="The newest of the calls.")
+
+    class Meta:
+        indexes = (
+            # For the time at which a kind of error occurred first.
+            models.Index(
+                fields=["error_code", "outcome", "first_at"],
+                name="usage_errortotal_seen",
+                condition=models.Q(span="day", calls__gt=0),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.span} {self.start:%Y-%m-%d %H} {self.outcome} {self.status} {self.error_code} {self.key_name}"
