@@ -174,7 +174,8 @@ def test_who_is_not_signed_in_is_sent_to_the_login(people: dict[str, User]) -> N
 def test_every_page_of_a_person_is_in_this_table() -> None:
     names = {route.name for route in my_usage.urlpatterns}
     assert names == {
-        "show", "data", "sign_in", "sign_out", "make", "key", "key_data", "rotate", "revoke", "set_budget",
+        "show", "data", "calls", "call", "export", "sign_in", "sign_out", "make", "key", "key_data", "key_calls",
+        "key_call", "key_export", "rotate", "revoke", "set_budget",
     }  # fmt: skip
 
 
