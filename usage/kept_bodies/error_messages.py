@@ -13,10 +13,11 @@ from collections.abc import Iterable
 
 GROUP_CHARACTERS = 12
 MAX_CHARACTERS = 400  # of a message that are looked at
-MAX_QUOTED = 40  # a longer quotation is no name of a parameter; it may be a piece of the prompt
 SIGN = "#"  # in front of a group in the column `error_code` of sums, and in a pattern for what was taken out
 
 _QUOTED = re.compile(r"'[^'\n]*'|\"[^\"\n]*\"|`[^`\n]*`|“[^”\n]*”")
+# A quoted name of a parameter, such as 'messages[0].content'. Any other quotation may be what the caller has sent.
+_PARAMETER = re.compile(r"[a-z][a-z0-9_.\[\]]{0,40}")
 # Ids of upstream's, such as `org-abc` and `req_1`; they need not have a digit.
 _ID = re.compile(r"\b(?:org|proj|req|resp|msg|file|asst|thread|run|call|batch|vs|sk|user)[-_][\w-]{6,}")
 _WITH_DIGIT = re.compile(r"[\w-]*\d[\w-]*")
@@ -27,13 +28,13 @@ _SPACE = re.compile(r"\s+")
 def pattern_of(message: str, names: Iterable[str] = ()) -> str:
     """Returns a message with `#` in place of what differs from call to call, at most `MAX_CHARACTERS` long.
 
-    That is: words with a digit in them, such as numbers and ids; long quotations; and the given `names`, for example of
-    the call's model.
+    That is: words with a digit in them, such as numbers and ids; quotations, but names of parameters; and the given
+    `names`, for example of the call's model.
     """
     text = message[:MAX_CHARACTERS]
     for name in sorted(filter(None, names), key=len, reverse=True):
-        text = text.replace(name, SIGN)
-    text = _QUOTED.sub(lambda found: found[0] if len(found[0]) <= MAX_QUOTED else SIGN, text)
+        text = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", SIGN, text)
+    text = _QUOTED.sub(lambda found: found[0] if _PARAMETER.fullmatch(found[0][1:-1]) else SIGN, text)
     text = _WITH_DIGIT.sub(SIGN, _ID.sub(SIGN, text))
     return _SPACE.sub(" ", _REPEATED.sub(SIGN, text)).strip()
 
@@ -45,12 +46,14 @@ def group_of(message: str, names: Iterable[str] = ()) -> str:
 
 
 def with_group(code: str, group: str) -> str:
-    """Returns the text by which sums count failed calls with an error code and a group of messages: `code#group`."""
-    return f"{code}{SIGN}{group}" if group else code
+    """Returns the text by which sums count failed calls with an error code and a group of messages: `code#group`.
+
+    A code that has the sign itself gets another one, also without a group. So each text has one meaning.
+    """
+    return f"{code}{SIGN}{group}" if group or SIGN in code else code
 
 
 def split_group(text: str) -> tuple[str, str]:
     """Returns the error code and the group of messages in a text that `with_group` has made."""
     code, sign, group = text.rpartition(SIGN)
-    is_group = sign and len(group) == GROUP_CHARACTERS and not set(group) - set("0123456789abcdef")
-    return (code, group) if is_group else (text, "")
+    return (code, group) if sign else (text, "")

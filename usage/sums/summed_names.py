@@ -25,11 +25,13 @@ UNKNOWN_MODEL = "(unknown model)"
 OTHER_CODE = "(other code)"
 MODEL, CODE, MESSAGE = "model", "code", "error"
 MOST_NEW = 100  # new names of each kind a day
+_DEAD_LETTER = "dead_letter"  # `usage.journal_shipping.stubs.STUB`: the message of a stub is the gateway's own
 
 # `summed_model` and `summed_code` in SQL, for a row in `usage_request`.
 SUMMED_MODEL_SQL = f"CASE WHEN unknown_model THEN '{UNKNOWN_MODEL}' ELSE {CALLED_MODEL_SQL} END"
-SUMMED_CODE_SQL = f"""CASE WHEN other_code THEN '{OTHER_CODE}' WHEN error_group <> ''
-    THEN error_code || '{SIGN}' || error_group ELSE error_code END"""
+SUMMED_CODE_SQL = f"""CASE WHEN other_code THEN '{OTHER_CODE}'
+    WHEN error_group <> '' OR strpos(error_code, '{SIGN}') > 0 THEN error_code || '{SIGN}' || error_group
+    ELSE error_code END"""
 
 FIND_KNOWN = """
     SELECT kind, name FROM usage_knownname JOIN unnest(%s::text[], %s::text[]) AS wanted (kind, name) USING (kind, name)
@@ -101,7 +103,7 @@ def _code(row: CallRecord) -> Name:
 
 def _message(row: CallRecord) -> Name:
     """Returns the group of the message of upstream's error; empty for the gateway's errors, whose codes say it all."""
-    if row["outcome"] != Outcome.UPSTREAM_ERROR or row.get("by_gateway"):
+    if row["outcome"] != Outcome.UPSTREAM_ERROR or row.get("by_gateway") or row.get("error_code") == _DEAD_LETTER:
         return MESSAGE, ""
     names = (row.get("request_model") or "", row.get("response_model") or "")
     return MESSAGE, group_of(row.get("error_message") or "", names)

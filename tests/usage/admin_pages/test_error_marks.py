@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from html import unescape
 
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
+from django.utils import timezone
 
 from tests.support.ledger.pages import ERRORS, HOSTILE, error_groups, make_failure, make_upstream_failure, text_of
 from usage.models import KnownError
@@ -52,6 +54,24 @@ def test_a_resolved_error_that_comes_back_says_so(admin: Client) -> None:
     assert again.has_returned
     assert error_groups(admin, state="resolved") == []
     assert "It was resolved, and came back: Mended." in text_of(admin.get(ERRORS).content.decode())
+
+
+def test_a_mark_without_a_message_is_of_all_messages_of_its_code(admin: Client) -> None:
+    """Marks of older code have none, and several of them may be of one kind: the newest counts."""
+    make_upstream_failure(5, "Bad 1")
+    kind = error_groups(admin)[0].kind
+    for status, state, day in ((500, "known", 2), (0, "resolved", 1)):
+        KnownError.objects.create(
+            outcome=kind.outcome, error_code=kind.error_code, status=status, model="", route="", state=state,
+            note=f"{day} days ago", marked_by="root", marked_at=timezone.now() - timedelta(days=day),
+        )  # fmt: skip
+
+    [group] = error_groups(admin)
+    assert group.kind.message
+    assert group.known
+    assert (group.known.note, group.has_returned) == ("1 days ago", True)
+    admin.post(MARK, {"kind": kind.as_text(), "do": "forget"})
+    assert not KnownError.objects.exists()
 
 
 def test_the_pages_own_form_marks_its_group(admin: Client) -> None:

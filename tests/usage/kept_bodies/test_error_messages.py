@@ -22,9 +22,11 @@ NAMES = ("gpt-4o", "gpt-4o-mini")
         ("req_0123456789abcdef failed", "# failed"),
         ("Item 018f2c5e-0000-7000-8000-000000000000 not found", "Item # not found"),
         ("Invalid 'messages[12].content[3]'", "Invalid 'messages[#].content[#]'"),
-        ("The model `gpt-4o-mini` or gpt-4o is overloaded", "The model `#` or # is overloaded"),
+        ("The model `gpt-4o-mini` or gpt-4o is overloaded", "The model # or # is overloaded"),
         ("Unsupported parameter: 'temperature'", "Unsupported parameter: 'temperature'"),
         (f'Cannot read "{"my secret plan " * 4}"', "Cannot read #"),
+        ("Invalid value: 'Erika Mustermann'. Use: 'low'", "Invalid value: #. Use: 'low'"),
+        ('"Erika" is no value of `size`', "# is no value of `size`"),
         ("two\n  lines", "two lines"),
         ("", ""),
         ("größe 7", "größe #"),
@@ -32,6 +34,10 @@ NAMES = ("gpt-4o", "gpt-4o-mini")
 )
 def test_the_pattern_of_a_message(one: str, pattern: str) -> None:
     assert pattern_of(one, NAMES) == pattern
+
+
+def test_a_short_name_is_taken_out_where_it_is_a_word() -> None:
+    assert pattern_of("the model e is overloaded, e-mail us", ("e",)) == "the model # is overloaded, e-mail us"
 
 
 def test_groups() -> None:
@@ -42,7 +48,7 @@ def test_groups() -> None:
     assert group_of("\ud800 lone")
 
 
-@pytest.mark.parametrize("code", ["", "rate_limit_exceeded", "c#", "a#b", "a #0123456789abc"])
+@pytest.mark.parametrize("code", ["", "rate_limit_exceeded", "c#", "a#b", "a #0123456789abc", "x#0123456789ab"])
 @pytest.mark.parametrize("group", ["", group_of("x")])
 def test_a_code_with_its_group_is_read_again(code: str, group: str) -> None:
     assert split_group(with_group(code, group)) == (code, group)

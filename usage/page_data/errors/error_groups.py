@@ -246,8 +246,14 @@ def _add_samples(groups: list[ErrorGroup]) -> None:
 
 def _add_known(groups: list[ErrorGroup]) -> None:
     """Adds to each group of failed calls the mark of its kind of error, if somebody has looked into it."""
-    marks = marks_of(group.kind for group in groups)
-    again = returned(marks)
+    # A mark without a message is of all messages: it was made before messages were told apart.
+    marks = marks_of(kind for group in groups for kind in (group.kind, group.kind._replace(message="")))
+    found = {
+        group.kind: mark
+        for group in groups
+        if (mark := marks.get(group.kind) or marks.get(group.kind._replace(message="")))
+    }
+    again = returned(found)
     for group in groups:
-        group.known = marks.get(group.kind)
+        group.known = found.get(group.kind)
         group.has_returned = group.kind in again
