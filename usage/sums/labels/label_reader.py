@@ -132,7 +132,7 @@ def lacks_since(first: date, end: date, groups: Sequence[str], only: Only) -> da
     """
     if len(labels_among(groups, only)) > 1:
         return None
-    return first_lacking(_periods(first, end, by_day="day" in groups))
+    return first_lacking(_periods(first, end, by_day=False))  # by months, since the sums of years of days are many
 
 
 def grouped_sums(first: date, end: date, groups: Sequence[str], only: Only) -> Query:
