@@ -253,7 +253,7 @@ def test_a_budget_is_of_its_span(gateway: Gateway, gateway_database: str, simula
         refused = chat(gateway, key)
         assert error_of(refused) == (429, "insufficient_quota", "budget_exceeded")
         assert refused.headers["x-should-retry"] == "false"
-        assert "$2.00; $1.9999" in refused.json()["error"]["message"]
+        assert "$2.00, $1.9999" in refused.json()["error"]["message"]
         seconds = int(refused.headers["retry-after"])
     midnight = datetime.combine(today + timedelta(days=1), datetime.min.time(), UTC)
     next_month = datetime.combine((month_start + timedelta(days=32)).replace(day=1), datetime.min.time(), UTC)

@@ -148,7 +148,7 @@ def test_the_tighter_of_key_and_team_refuses_and_says_so(
             pass
         errors.append(answer.json()["error"])
 
-    assert errors[0]["message"].startswith("The budget of this key for a month is $0.0004;")
+    assert errors[0]["message"].startswith("The budget of this key for a month is $0.0004, ")
     assert errors[1]["message"].startswith("The lifetime budget of the team of this key is $0.0006, ")
     assert [(error["code"], error["param"]) for error in errors] == [
         ("budget_exceeded", None), ("budget_exceeded", "team"),
