@@ -249,7 +249,7 @@ def refusal(
     # Of several budgets, the total one is named, else that of the month.
     span, amount, spent, held = full[0]
     ends_by_itself = all(spent + dollars <= amount for _, amount, spent, _ in full)
-    hint = ", even with the least output that this key allows" if is_limited else ". Set max_tokens to lower that"
+    hint = ", even with the least output that this key allows" if is_limited else ". A lower max_tokens lowers that"
     words = (
         f"{_NAMES[span].format(ceilings.words)} is {_in_dollars(amount)}, {_in_dollars(spent + held)} used or reserved."
         f" This call could cost up to {_in_dollars(dollars)}{hint}."

@@ -72,7 +72,7 @@ def test_a_body_that_states_a_limit_passes_unchanged_or_is_refused(gateway: Gate
 
     refused = ask(gateway, key, "/v1/chat/completions", json.dumps({**CHAT, "max_tokens": 100_000}).encode())
     assert refused.json()["error"]["code"] == "budget_exceeded"
-    assert "less, if its output is limited" in refused.json()["error"]["message"]
+    assert "A lower max_tokens lowers that." in refused.json()["error"]["message"]
 
 
 def test_a_call_that_fits_passes_unchanged(gateway: Gateway, simulator: Simulator) -> None:
