@@ -14,7 +14,7 @@ from django.views.decorators.http import require_POST
 from usage.admin_pages.access import admin_page, render_page
 from usage.admin_pages.dashboard import range_query
 from usage.models import ErrorState
-from usage.page_data.errors.error_groups import FAULTS, MAX_GROUPS, STATES, ErrorGroup, in_state, read_groups
+from usage.page_data.errors.error_groups import FAULTS, MAX_GROUPS, STATES, ErrorGroup, read_groups
 from usage.page_data.errors.marks import mark as store_mark
 from usage.page_data.errors.marks import read_kind, unmark
 from usage.sums.ranges import TimeRange, range_labels, range_or_default
@@ -33,15 +33,14 @@ def show(request: HttpRequest) -> HttpResponseBase:
     time_range, fault_words = range_or_default(request.GET, now)
     fault, state = read_fault(request), request.GET.get("state", "")
     state = state if state in STATES else "all"
-    groups = read_groups(time_range, fault)
-    shown = in_state(groups, state)
+    groups = read_groups(time_range, fault, state)
     return render_page(
         request,
         "admin/usage/errors.html",
         "Errors",
         fault_words=fault_words,
-        groups=[(group, *_links(group, time_range)) for group in shown],
-        calls=sum(group.calls for group in shown),
+        groups=[(group, *_links(group, time_range)) for group in groups],
+        calls=sum(group.calls for group in groups),
         is_cut=len(groups) >= MAX_GROUPS,
         most=MAX_GROUPS,
         states=("all", *STATES),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from html import unescape
 
 import pytest
@@ -11,8 +12,19 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
 
-from tests.support.ledger.pages import ERRORS, HOSTILE, error_groups, make_failure, make_upstream_failure, text_of
+from tests.support.ledger.ledgers import call, call_id
+from tests.support.ledger.pages import (
+    ERRORS,
+    HOSTILE,
+    error_groups,
+    make_failure,
+    make_upstream_failure,
+    pieces_of,
+    text_of,
+)
+from usage.journal_shipping.rows import write_rows
 from usage.models import KnownError
+from usage.page_data.errors.error_groups import MAX_GROUPS
 
 pytestmark = pytest.mark.django_db
 MARK = "/admin/usage/errors/mark/"
@@ -72,6 +84,32 @@ def test_a_mark_without_a_message_is_of_all_messages_of_its_code(admin: Client) 
     assert (group.known.note, group.has_returned) == ("1 days ago", True)
     admin.post(MARK, {"kind": kind.as_text(), "do": "forget"})
     assert not KnownError.objects.exists()
+
+
+def test_a_rare_error_of_a_state_is_listed_beside_many_frequent_ones(admin: Client) -> None:
+    frequent = [f"frequent-{number}" for number in range(MAX_GROUPS)]
+    now = datetime.now(UTC)
+    write_rows([
+        call(now, request_id=call_id(now, 100 * times + number), outcome="timeout", status=504, error_code=code)
+        for number, code in enumerate(frequent) for times in range(2)
+    ])  # fmt: skip
+    marked = {"outcome": "timeout", "marked_at": now - timedelta(hours=1)}
+    KnownError.objects.bulk_create(KnownError(error_code=code, state="known", **marked) for code in frequent)
+    KnownError.objects.create(error_code="back", state="resolved", **marked)
+    for code in ("new", "back", "gone"):
+        make_failure(error_code=code)
+    KnownError.objects.create(
+        outcome="timeout", error_code="gone", state="resolved", marked_at=now + timedelta(hours=1)
+    )
+
+    def codes(state: str) -> list[str]:
+        return sorted(group.kind.error_code for group in error_groups(admin, state=state))
+
+    assert codes("new") == ["back", "new"]
+    assert codes("resolved") == ["gone"]
+    assert codes("known") == codes("all") == sorted(frequent)
+    export = json.loads(b"".join(pieces_of(admin.get(f"{ERRORS}export.json", {"state": "new"}))))
+    assert sorted((row["error_code"], row["state"]) for row in export) == [("back", "returned"), ("new", "new")]
 
 
 def test_the_pages_own_form_marks_its_group(admin: Client) -> None:

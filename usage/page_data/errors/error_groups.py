@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -11,9 +11,9 @@ from uuid import UUID
 import orjson
 from django.db import connection
 
-from usage.kept_bodies.error_messages import pattern_of, split_group
-from usage.models import FAILED, KnownError, Outcome, Request, Span
-from usage.page_data.errors.marks import OUTCOMES, ErrorKind, marks_of, returned
+from usage.kept_bodies.error_messages import SIGN, pattern_of, split_group
+from usage.models import FAILED, ErrorState, KnownError, Outcome, Request, Span
+from usage.page_data.errors.marks import OUTCOMES, ErrorKind
 from usage.page_data.filters import NO_NAME, NO_STATUS
 from usage.sums.ranges import TimeRange
 from usage.sums.summed_names import OTHER_CODE
@@ -41,9 +41,14 @@ FAULT_SQL = f"""CASE
     WHEN status IN (401, 403) THEN '{GATEWAY}'
     WHEN status BETWEEN 400 AND 499 AND status NOT IN (408, 429) THEN '{CALLER}'
     ELSE '{UPSTREAM}' END"""
+# The error code of a group, without the group of the message (`split_group`).
+CODE_SQL = f"regexp_replace(judged.error_code, '{SIGN}[^{SIGN}]*$', '')"
 # Only `MAX_GROUPS` groups are selected before details are read, because a caller who invents names of models makes any
 # number of rows. The groups are not sorted by their texts, because that would take longer than the rest of the query.
 # The fault of a group is that of most of its calls.
+# A mark without a message is of all messages of its code: it was made before messages were told apart. Older code may
+# have left several marks of a kind: the newest counts. What was resolved has returned if it has occurred since, in or
+# out of the range; sums of days tell the time of their last call, and `first_at`, of the same day, is in their index.
 GROUPS_SQL = f"""
     WITH totals AS (
         SELECT *, width_bucket(start, %s::timestamptz[]) - 1 AS bin, {FAULT_SQL} AS fault
@@ -59,9 +64,31 @@ GROUPS_SQL = f"""
             WHEN 2 * by_caller > calls THEN '{CALLER}' WHEN 2 * by_gateway > calls THEN '{GATEWAY}'
             ELSE '{UPSTREAM}' END AS fault
         FROM every
+    ), marks AS (
+        SELECT DISTINCT ON (outcome, error_code, message) *
+        FROM usage_knownerror ORDER BY outcome, error_code, message, marked_at DESC
+    ), marked AS (
+        SELECT judged.*, COALESCE(own.id, of_code.id) AS mark_id, COALESCE(own.state, of_code.state) AS state,
+               COALESCE(own.marked_at, of_code.marked_at) AS marked_at
+        FROM judged
+        LEFT JOIN marks AS own ON own.outcome = judged.outcome AND own.error_code = {CODE_SQL}
+             AND own.message = COALESCE(substring(judged.error_code FROM '{SIGN}([^{SIGN}]*)$'), '')
+        LEFT JOIN marks AS of_code ON of_code.outcome = judged.outcome AND of_code.error_code = {CODE_SQL}
+             AND of_code.message = ''
+    ), compared AS (
+        SELECT *, CASE WHEN state = '{ErrorState.RESOLVED}' THEN EXISTS (
+            SELECT FROM usage_errortotal AS days
+            WHERE days.span = 'day' AND days.calls > 0
+            AND days.error_code = marked.error_code AND days.outcome = marked.outcome
+            AND days.first_at >= date_trunc('day', marked_at, 'UTC')
+            AND days.start >= date_trunc('day', marked_at, 'UTC') AND days.last_at > marked_at
+        ) ELSE FALSE END AS has_returned
+        FROM marked
     ), groups AS (
         SELECT *, row_number() OVER (ORDER BY calls DESC, last_at DESC) AS nr
-        FROM judged WHERE %s IN ('', fault) ORDER BY nr LIMIT {MAX_GROUPS}
+        FROM compared WHERE %s IN ('', fault)
+        AND %s IN ('', CASE WHEN state IS NULL OR has_returned THEN 'new' ELSE state END)
+        ORDER BY nr LIMIT {MAX_GROUPS}
     ), parts AS (
         SELECT nr, sum(totals.calls)::bigint AS calls,
                CASE WHEN grouping(bin) = 0 THEN 'bin' WHEN grouping(key_name) = 0 THEN 'key'
@@ -78,7 +105,7 @@ GROUPS_SQL = f"""
         SELECT nr, jsonb_agg(jsonb_build_array(part, value, calls, count) ORDER BY part, rank) AS parts
         FROM ranked WHERE part = 'bin' OR rank <= {MAX_PARTS} GROUP BY nr
     )
-    SELECT outcome, error_code, fault, (
+    SELECT mark_id, has_returned, outcome, error_code, fault, (
         SELECT min(first_at) FROM usage_errortotal AS days
         WHERE days.span = 'day' AND days.calls > 0
         AND days.error_code = groups.error_code AND days.outcome = groups.outcome
@@ -164,11 +191,11 @@ class ErrorGroup:
         return {**self.filters, part: value or NO_NAME}
 
 
-def read_groups(time_range: TimeRange, fault: str = "") -> list[ErrorGroup]:
+def read_groups(time_range: TimeRange, fault: str = "", state: str = "") -> list[ErrorGroup]:
     """Reads the failed calls of a range of time from the database, grouped by kind of error, the largest group first.
 
-    The range is extended to whole hours. `fault` is one of `FAULTS`, or empty for all. Returns at most `MAX_GROUPS`
-    groups, with examples and marks.
+    The range is extended to whole hours. `fault` is one of `FAULTS`, or empty for all. `state` is one of `STATES`; any
+    other text stands for all. Returns the first `MAX_GROUPS` of these groups, with examples and marks.
     """
     # Failures are counted by hour.
     start, end = floor(time_range.start, Span.HOUR), ceiling(time_range.end, Span.HOUR)
@@ -179,16 +206,14 @@ def read_groups(time_range: TimeRange, fault: str = "") -> list[ErrorGroup]:
     within = " OR ".join("(span = %s AND start >= %s AND start < %s)" for _ in stretches)
     ends = [value for span, first, last in stretches for value in (span.value, first, last)]
     with connection.cursor() as cursor:
-        cursor.execute(GROUPS_SQL.format(within=within), [bins, *ends, fault])
-        groups = [_group(len(bins), *row) for row in cursor.fetchall()]
+        cursor.execute(GROUPS_SQL.format(within=within), [bins, *ends, fault, state if state in STATES else ""])
+        rows = cursor.fetchall()
+    groups = [_group(len(bins), *row) for _, _, *row in rows]
     _add_samples(groups)
-    _add_known(groups)
+    marks = KnownError.objects.in_bulk([mark_id for mark_id, *_ in rows if mark_id is not None])
+    for group, (mark_id, has_returned, *_) in zip(groups, rows, strict=True):
+        group.known, group.has_returned = marks.get(mark_id), has_returned
     return groups
-
-
-def in_state(groups: Iterable[ErrorGroup], state: str) -> list[ErrorGroup]:
-    """Returns the groups in a state of `STATES`. Any other state stands for all groups."""
-    return [group for group in groups if state not in STATES or group.state == state]
 
 
 def _bins(start: datetime, end: datetime) -> list[datetime]:
@@ -242,18 +267,3 @@ def _add_samples(groups: list[ErrorGroup]) -> None:
     )
     for group in groups:
         group.sample = calls.get(group.sample_id)
-
-
-def _add_known(groups: list[ErrorGroup]) -> None:
-    """Adds to each group of failed calls the mark of its kind of error, if somebody has looked into it."""
-    # A mark without a message is of all messages: it was made before messages were told apart.
-    marks = marks_of(kind for group in groups for kind in (group.kind, group.kind._replace(message="")))
-    found = {
-        group.kind: mark
-        for group in groups
-        if (mark := marks.get(group.kind) or marks.get(group.kind._replace(message="")))
-    }
-    again = returned(found)
-    for group in groups:
-        group.known = found.get(group.kind)
-        group.has_returned = group.kind in again

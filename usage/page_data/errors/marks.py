@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from django.utils import timezone
 
-from usage.kept_bodies.error_messages import GROUP_CHARACTERS, with_group
-from usage.models import ErrorState, ErrorTotal, KnownError, Outcome, Span
+from usage.kept_bodies.error_messages import GROUP_CHARACTERS
+from usage.models import ErrorState, KnownError, Outcome
 
 OUTCOMES = dict(Outcome.choices)
 
@@ -65,29 +63,3 @@ def mark(kind: ErrorKind, state: ErrorState, note: str, who: str) -> None:
 def unmark(kind: ErrorKind) -> None:
     """Deletes the mark of a kind of error from the database, also one of all messages of its code."""
     KnownError.objects.filter(outcome=kind.outcome, error_code=kind.error_code, message__in=(kind.message, "")).delete()
-
-
-def marks_of(kinds: Iterable[ErrorKind]) -> dict[ErrorKind, KnownError]:
-    """Reads the marks of kinds of errors from the database; kinds without a mark are left out."""
-    wanted = set(kinds)
-    marks = KnownError.objects.order_by("marked_at")  # older code may have left several of a kind: the newest counts
-    found = {ErrorKind(one.outcome, one.error_code, one.message): one for one in marks}
-    return {kind: one for kind, one in found.items() if kind in wanted}
-
-
-def returned(marks: dict[ErrorKind, KnownError]) -> set[ErrorKind]:
-    """Returns the kinds of errors that have occurred again since they were marked as resolved."""
-    return {
-        kind for kind, mark in marks.items() if mark.state == ErrorState.RESOLVED and _occurred(kind, mark.marked_at)
-    }
-
-
-def _occurred(kind: ErrorKind, since: datetime) -> bool:
-    """Returns whether a call has failed with this kind of error after `since`."""
-    # Sums of days tell the time of their last call. `first_at` is of the same day, and in the index.
-    day = since.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    days = ErrorTotal.objects.filter(
-        span=Span.DAY, calls__gt=0, outcome=kind.outcome, error_code=with_group(kind.error_code, kind.message),
-        first_at__gte=day, start__gte=day, last_at__gt=since,
-    )  # fmt: skip
-    return days.exists()
