@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from django.contrib.auth.models import User
@@ -77,6 +77,32 @@ def test_only_what_is_shared_is_seen_by_others(two: tuple[Client, Client]) -> No
     assert "Saved view" not in search
 
 
+def test_words_that_were_searched_for_are_only_for_those_who_see_bodies(two: tuple[Client, Client]) -> None:
+    ada, _ = two
+    analyst = browser_of(person("analyst", "eve"))
+    for name, query in {"words": "text=layoffs", "both": "key=a&text=layoffs", "key": "key=text%3D1"}.items():
+        save(analyst, name, query=query, shared="on")
+
+    assert names(analyst) == names(browser_of(person("analyst", "zoe"))) == ["both", "key", "words"]
+    assert names(ada) == ["key"]
+    found = [ada.get("/admin/search/", {"s": name, "extended": "1"}).content.decode() for name in ("words", "both")]
+    assert "layoffs" not in "".join([*found, ada.get(REQUESTS).content.decode()])
+
+
+def test_own_views_come_before_any_number_of_others(
+    two: tuple[Client, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, bob = two
+    monkeypatch.setattr(views, "MAX_VIEWS", 2)
+    for client in (ada, browser_of(person("viewer", "eve"))):
+        for number in range(2):
+            save(client, f"a {number}", shared="on")
+    save(bob, "my own")
+
+    assert names(bob)[0] == "my own"
+    assert len(names(bob)) == 4
+
+
 def test_nobody_deletes_or_replaces_what_is_not_theirs(two: tuple[Client, Client], admin: Client) -> None:
     ada, bob = two
     save(ada, "hers")
@@ -137,6 +163,15 @@ def test_there_is_an_end(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None
     save(admin, "view 0", query="key=z")
 
     assert SavedView.objects.get(name="view 0").query == "key=z"
+
+
+def test_filters_that_are_too_long_are_not_saved_and_that_is_said(admin: Client) -> None:
+    query = urlencode(dict.fromkeys(("key", "model"), "\N{GRINNING FACE}" * 200))
+    page = admin.get(save(admin, query=query)).content.decode()
+
+    assert not SavedView.objects.exists()
+    assert f"too long to be saved: {len(query)} characters; {views.MAX_QUERY} at most" in page
+    assert "Delete a view" not in page
 
 
 def test_a_person_who_goes_takes_their_views_along(two: tuple[Client, Client]) -> None:

@@ -19,7 +19,7 @@ from usage.page_data.filters import Filters, read_filters
 from usage.page_data.spending.spending_choice import read_choice
 from usage.sums.ranges import range_labels
 
-MAX_QUERY = 4000  # characters
+MAX_QUERY = 4000  # characters of the filters in an address
 MAX_VIEWS = 100  # of one person
 ADDRESSES = {"requests": "admin:usage_request_changelist", "usage": "pages:usage_report"}
 
@@ -54,8 +54,15 @@ _CLEANED: dict[str, Callable[[HttpRequest, QueryDict], str]] = {
 
 
 def seen_views(request: HttpRequest) -> QuerySet[SavedView]:
-    """Returns the saved views that the signed-in person sees: own ones, and those that others share, by name."""
-    return SavedView.objects.filter(Q(user=signed_in(request)) | Q(is_shared=True)).order_by("name", "pk")
+    """Returns the saved views that the signed-in person sees: own ones, then those that others share, each by name.
+
+    A shared view with words to search for in prompts and answers is only for people who may see these, since the words
+    may tell what is in them.
+    """
+    own, shared = Q(user=signed_in(request)), Q(is_shared=True)
+    if not may_see_bodies(request):
+        shared &= ~Q(query__regex="(^|&)text=")
+    return SavedView.objects.filter(own | shared).alias(is_own=own).order_by("-is_own", "name", "pk")
 
 
 def address_of(view: SavedView) -> str:
@@ -83,9 +90,14 @@ def save(request: HttpRequest) -> HttpResponseBase:
     if page not in ADDRESSES or not name:
         messages.error(request, "A saved view needs a name.")
         return _back(page)
-    query = _CLEANED[page](request, QueryDict(request.POST.get("query", "")[:MAX_QUERY].replace("\0", "")))
+    query = _CLEANED[page](request, QueryDict(request.POST.get("query", "").replace("\0", "")))
+    if len(query) > MAX_QUERY:
+        messages.error(
+            request, f"These filters are too long to be saved: {len(query)} characters; {MAX_QUERY} at most."
+        )
+        return _back(page, query)
     own = SavedView.objects.filter(user=signed_in(request))
-    if len(query) > MAX_QUERY or (own.count() >= MAX_VIEWS and not own.filter(page=page, name=name).exists()):
+    if own.count() >= MAX_VIEWS and not own.filter(page=page, name=name).exists():
         messages.error(request, f"Delete a view first: a person has {MAX_VIEWS} at most.")
         return _back(page, query)
     facts = {"query": query, "is_shared": request.POST.get("shared") == "on"}
