@@ -16,6 +16,7 @@ from django.db.models import QuerySet
 from usage.addresses import mapped_address, plain_address
 from usage.call_record import CALLED_MODEL_SQL
 from usage.models import Dimension, Outcome, SummedName
+from usage.page_data.call_search.searched_words import MAX_WORDS, split_words
 from usage.prices.price_sources import undated_name
 from usage.sums.ranges import read_moment, read_range
 from usage.sums.summed_names import OTHER_CODE, UNKNOWN_MODEL
@@ -128,8 +129,8 @@ class _Address:
     def read_words(self, *, is_allowed: bool) -> str:
         """Returns the words to search for in prompts and answers, from the query parameter `text`.
 
-        If the person may not see prompts and answers (`is_allowed`), or the words are too long, adds a sentence to
-        `faults`.
+        If the person may not see prompts and answers (`is_allowed`), or there are too many words or characters, adds a
+        sentence to `faults`.
         """
         text = self._query.get("text", "").replace("\0", NUL_IN_BODIES).strip()
         if text and not is_allowed:
@@ -137,7 +138,10 @@ class _Address:
             return ""
         if len(text) > MAX_TEXT:
             self.faults.append(f"Prompts and answers are searched for the first {MAX_TEXT} characters of the text.")
-        return text[:MAX_TEXT].strip()
+        text = text[:MAX_TEXT].strip()
+        if len(split_words(text)) > MAX_WORDS:
+            self.faults.append(f"Prompts and answers are searched for the first {MAX_WORDS} words and phrases.")
+        return text
 
     def read_name(self, name: str) -> str | None:
         """Returns the query parameter `name` as a name to filter by; None if there is no filter.

@@ -29,6 +29,7 @@ from usage.journal_shipping.rows import write_rows
 from usage.models import RequestBody
 from usage.page_data import search
 from usage.page_data.call_search import index_scan, word_search
+from usage.page_data.call_search.searched_words import MAX_WORDS
 from usage.page_data.conversations import neighbours
 from usage.page_data.conversations.neighbours import find_neighbours
 from usage.page_data.filters import MAX_TEXT, read_filters
@@ -85,6 +86,16 @@ def test_a_text_that_is_too_long_is_cut_and_that_is_said(admin: Client) -> None:
 
     assert [str(one.pk) for one in answer.context["calls"]] == [found]
     assert f"for the first {MAX_TEXT} characters" in answer.content.decode()
+
+
+def test_too_many_words_are_cut_and_that_is_said(admin: Client) -> None:
+    found = make_call(request_body=asking(" ".join(f"w{number}" for number in range(MAX_WORDS))))
+    make_call(request_body=asking("w0"))
+    answers = [admin.get(REQUESTS, {"text": " ".join(f"w{number}" for number in range(MAX_WORDS + more))})
+               for more in (0, 1)]  # fmt: skip
+
+    assert [[str(one.pk) for one in answer.context["calls"]] for answer in answers] == [[found], [found]]
+    assert [f"for the first {MAX_WORDS} words" in answer.content.decode() for answer in answers] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -221,6 +232,15 @@ def test_calls_without_bodies_are_not_searched(calls: list[str], monkeypatch: py
 
 def test_the_next_call_of_the_list_has_the_words_too(monkeypatch: pytest.MonkeyPatch, calls: list[str]) -> None:
     monkeypatch.setattr(neighbours, "PAGE_SECONDS", 5.0)
+def test_the_time_is_looked_at_after_each_call(calls: list[str]) -> None:
+    filters = read_filters({"text": "needle"}, NOW, with_messages=True)
+    page = search.find(filters, max_seconds=0)
+
+    assert [str(one.pk) for one in page.calls] == with_word(calls)[:1]
+    assert page.before == page.calls[0].pk
+    assert not page.is_full
+
+
     monkeypatch.setattr(word_search, "FIRST_BATCH", 2)
     filters = read_filters({"text": "needle"}, NOW, with_messages=True)
     found = list(map(UUID, with_word(calls)))

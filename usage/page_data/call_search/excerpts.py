@@ -40,22 +40,35 @@ def find_excerpts(words: Sequence[SearchedWord], bodies: Mapping[str, str]) -> l
 
     `bodies` are the stored texts by their names on the page. At most `MAX_EXCERPTS` excerpts are returned.
     """
-    missing = set(words)
-    found: list[Excerpt] = []
-    for source, body in bodies.items():
-        wanted = list(words)
-        for text in readable_forms(body):
-            hits = [(word, match) for word in wanted if (match := word.pattern.search(text))]
-            found += _excerpts(source, text, [match.span() for _, match in hits], words)
-            wanted = [word for word in wanted if word not in {word for word, _ in hits}]
-            if not wanted:
-                break
-        missing -= set(words) - set(wanted)
-    return None if missing else found[:MAX_EXCERPTS]
+    forms_of_bodies = [[_Form(source, text, []) for text in readable_forms(body)] for source, body in bodies.items()]
+    # Word by word: a call that lacks a word need not be searched for those after it.
+    for word in words:
+        found_in = [_add_first_hit(forms, word) for forms in forms_of_bodies]
+        if not any(found_in):
+            return None
+    return [one for forms in forms_of_bodies for form in forms for one in _excerpts(form, words)][:MAX_EXCERPTS]
 
 
-def _excerpts(source: str, text: str, hits: list[tuple[int, int]], words: Sequence[SearchedWord]) -> list[Excerpt]:
-    """Returns the excerpts around some hits, each given by its start and end; hits near each other share one."""
+class _Form(NamedTuple):
+    """A readable form of a body, with the start and the end of each hit in it; `source` is the body's name."""
+
+    source: str
+    text: str
+    hits: list[tuple[int, int]]
+
+
+def _add_first_hit(forms: Sequence[_Form], word: SearchedWord) -> bool:
+    """Adds the first hit of a word to the first form of a body that has the word; returns whether there is one."""
+    for form in forms:
+        if match := word.pattern.search(form.text):
+            form.hits.append(match.span())
+            return True
+    return False
+
+
+def _excerpts(form: _Form, words: Sequence[SearchedWord]) -> list[Excerpt]:
+    """Returns the excerpts around the hits in a form of a body; hits near each other share one."""
+    source, text, hits = form
     windows: list[tuple[int, int]] = []
     for start, end in sorted(hits):
         window = max(0, start - AROUND), min(len(text), min(end, start + MAX_HIT) + AROUND)

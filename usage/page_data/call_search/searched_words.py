@@ -12,6 +12,7 @@ from unicodedata import normalize
 # doubled quote stands for one.
 _WORD = re.compile(r'["“„]((?:[^"”]|"")*+)(?:["”]|$)|(\S+)')
 _RUN = re.compile(r"[a-z0-9]+|[^\x00-\x7f]+")
+MAX_WORDS = 20  # words and phrases of a search; each is searched for in all forms of a body
 _MAX_NEEDLES = 6  # of a search; further ones hardly rule anything out
 _MAX_FORMS = 12  # of one needle that is not ASCII
 
@@ -37,13 +38,17 @@ class SearchedWord:
 
 
 def read_words(text: str) -> list[SearchedWord]:
-    """Splits a searched text into words and "quoted phrases".
+    """Returns the first `MAX_WORDS` words and phrases of a searched text, as `split_words` splits it."""
+    return [SearchedWord(word, _pattern(word)) for word in split_words(text)[:MAX_WORDS]]
+
+
+def split_words(text: str) -> list[str]:
+    """Splits a searched text into words and "quoted phrases", each of them once.
 
     A text that consists of quotation marks only is searched for unchanged. An empty text has no words.
     """
     found = [match[2] or match[1].replace('""', '"').strip() for match in _WORD.finditer(text)]
-    words = list(dict.fromkeys(filter(None, found))) or [text.strip()]
-    return [SearchedWord(word, _pattern(word)) for word in words if word]
+    return list(filter(None, dict.fromkeys(found))) or list(filter(None, [text.strip()]))
 
 
 def needles_of(words: Sequence[SearchedWord]) -> list[list[str]]:

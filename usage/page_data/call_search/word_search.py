@@ -64,8 +64,6 @@ class WordSearch:
         """Searches the bodies of these calls; returns False if it stopped before the last one."""
         candidates = self._choose(batch)
         for at in range(0, len(candidates), READ_AT_ONCE):
-            if at and time.monotonic() >= deadline:
-                return False
             some = candidates[at : at + READ_AT_ONCE]
             bodies = RequestBody.objects.in_bulk(some)
             for self.reached in some:
@@ -75,6 +73,8 @@ class WordSearch:
                 if excerpts is not None:
                     self.found[self.reached] = excerpts
                 if len(self.found) >= wanted:
+                    return False
+                if time.monotonic() >= deadline and self.reached != candidates[-1]:
                     return False
         self.reached = batch[-1]
         return True

@@ -12,7 +12,7 @@ from tests.support.ledger.pages import HOSTILE, OVERRIDE
 from tests.support.polling import wait_until_quick
 from usage.page_data.call_search.body_texts import unescaped
 from usage.page_data.call_search.excerpts import AROUND, find_excerpts
-from usage.page_data.call_search.searched_words import needles_of, read_words
+from usage.page_data.call_search.searched_words import SearchedWord, needles_of, read_words
 
 TEXTS = (
     'Please pay invoice 4711 at the café: it\'s "quoted", 100% of it_\n\tin C:\\new\\table, 5" <b>wide</b> & /etc/x;'
@@ -105,6 +105,16 @@ def test_all_words_must_be_in_a_call_but_not_in_the_same_body() -> None:
     ]  # fmt: skip
     assert find_excerpts(read_words("invoice 4712"), bodies) is None
     assert find_excerpts(read_words("invoice"), {}) is None
+
+
+def test_a_search_ends_at_the_first_word_that_is_missing() -> None:
+    class Unused:
+        def search(self, text: str) -> None:
+            pytest.fail("A word after a missing one was searched for.")
+
+    unused = SearchedWord("later", Unused())  # type: ignore[arg-type]  # a pattern that tells that it is used
+
+    assert find_excerpts([*read_words("invoice 4711"), unused], {"Prompt": "invoice", "Answer": "none"}) is None
 
 
 def test_the_words_around_a_hit_are_shown_without_escapes() -> None:
