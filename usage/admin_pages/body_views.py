@@ -1,8 +1,9 @@
 """Records in the audit log who has looked at the content of calls, if the setting `AUDIT_BODY_VIEWS` is on.
 
 Three actions are recorded: opening a request's page with its prompt and answer, searching prompts and answers for
-words, and exporting a list with texts of errors, which may quote prompts. The entry is written before the content is
-shown; if it cannot be written, nothing is shown.
+words (in the list, in an export, and from a request's page for the next one in the list), and exporting a list with
+texts of errors, which may quote prompts. The entry is written before the content is shown; if it cannot be written,
+nothing is shown.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponseBase, StreamingHttpResponse
 
 from usage.admin_pages.access import admin_page, may_see_bodies
-from usage.admin_pages.body_views import log_export
+from usage.admin_pages.body_views import log_export, log_search
 from usage.admin_pages.errors import read_fault
 from usage.page_data.errors.error_groups import read_groups
 from usage.page_data.exports import CONTENT_TYPES, export_calls, export_groups
@@ -32,6 +32,8 @@ def requests(request: HttpRequest, kind: str) -> HttpResponseBase:
     if request.GET.get("text") and not sees_bodies:
         raise PermissionDenied
     filters = read_filters(request.GET, now, with_messages=sees_bodies)
+    if filters.text:
+        log_search(request, filters.text)
     if sees_bodies:
         log_export(request, urlencode(filters.as_query()))
     return download(export_calls(filters, kind), kind, f"requests-{now:%Y%m%d-%H%M}")

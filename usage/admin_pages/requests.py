@@ -87,19 +87,19 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
     if may_see_bodies(request):
         log_view_of_call(request, call)
     filters = read_filters(request.GET, datetime.now(UTC), with_messages=may_see_bodies(request))
-    newer, older = find_neighbours(filters, call.pk)
+    if filters.text:
+        log_search(request, filters.text)
     return render_page(
         request,
         "admin/usage/request.html",
         "Request",
         call=call,
-        newer=newer,
+        near=find_neighbours(filters, call.pk),
         in_order=[
             (f"{words} in order", urlencode({name: value}))
             for name, words in COLUMNS.items()
             if (value := getattr(call, name))
         ],
-        older=older,
         list_query=_without(request, "view"),
         page_query=_without(request),
         phases=call_page.timeline(call),

@@ -9,7 +9,7 @@ from django.test import Client
 
 from proxyapi.models import AccessKey
 from proxyapi.pages.team_admin import MOST_FOUND
-from tests.support.ledger.pages import make_call, make_failure, page_of
+from tests.support.ledger.pages import REQUESTS, make_call, make_failure, page_of
 from usage.page_data.call_search import index_scan
 from usage.page_data.conversations import neighbours
 from usage.page_data.conversations.neighbours import find_neighbours
@@ -19,7 +19,10 @@ pytestmark = pytest.mark.django_db
 
 
 def around(filters: Filters, call_id: str) -> tuple[str, str]:
-    return tuple(str(found or "") for found in find_neighbours(filters, UUID(call_id)))  # type: ignore[return-value]  # two
+    found = find_neighbours(filters, UUID(call_id))
+    assert found.is_newest == (found.newer is None)
+    assert found.older_below is None
+    return str(found.newer or ""), str(found.older or "")
 
 
 @pytest.fixture
@@ -43,6 +46,22 @@ def test_they_are_the_next_that_match(calls: list[str], monkeypatch: pytest.Monk
     assert around(Filters(outcome="failed"), calls[1]) == ("", calls[6])
     assert around(Filters(slower="2.5"), calls[5]) == (calls[4], "")
     assert around(Filters(q="odd"), calls[4]) == (calls[3], calls[5])
+
+
+def test_a_search_that_ran_out_of_time_does_not_say_that_there_is_none(
+    admin: Client, calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filters = {"caller": "192.0.2.99"}
+    assert 'class="cp-none">Oldest<' in (whole := admin.get(page_of(calls[3]), filters).content.decode())
+    assert 'class="cp-none">Newest<' in whole
+
+    monkeypatch.setattr(index_scan, "FIRST_SLICE", 1)
+    monkeypatch.setattr(neighbours, "PAGE_SECONDS", 0)
+    page = admin.get(page_of(calls[3]), filters).content.decode()
+    assert 'class="cp-none">Oldest<' not in page
+    assert 'class="cp-none">Newest<' not in page
+    assert "No newer call nearby" in page
+    assert f'href="{REQUESTS}?caller=192.0.2.99&amp;before={calls[4]}">Search older calls<' in page
 
 
 def test_the_page_of_a_call_leads_to_them(admin: Client, calls: list[str]) -> None:

@@ -31,7 +31,7 @@ from usage.page_data import search
 from usage.page_data.call_search import index_scan, word_search
 from usage.page_data.call_search.searched_words import MAX_WORDS
 from usage.page_data.conversations import neighbours
-from usage.page_data.conversations.neighbours import find_neighbours
+from usage.page_data.conversations.neighbours import Neighbours, find_neighbours
 from usage.page_data.filters import MAX_TEXT, read_filters
 
 pytestmark = pytest.mark.django_db
@@ -164,6 +164,18 @@ def test_who_searches_is_in_the_log_if_the_setting_says_so(settings: LazySetting
     ]
 
 
+@pytest.mark.parametrize("kind", ["csv", "json"])
+def test_words_are_in_the_log_wherever_they_are_searched_for(settings: LazySettings, admin: Client, kind: str) -> None:
+    settings.AUDIT_BODY_VIEWS = True
+    found = make_call(request_body=asking("Grüße"))
+    admin.get(page_of(found), {"text": "Grüße"})
+    admin.get(page_of(found))
+    pieces_of(admin.get(f"{REQUESTS}export.{kind}", {"text": "Grüße", "q": "x" * MAX_TEXT}))
+
+    said = [entry.get_change_message() for entry in LogEntry.objects.all()]
+    assert said.count("Searched prompts and answers for “Grüße”.") == 2
+
+
 @pytest.fixture
 def calls() -> list[str]:
     """Makes 60 calls, of which each seventh has the word; the newest first. Their ids are returned."""
@@ -220,6 +232,15 @@ def test_a_search_that_ran_out_of_time_says_how_far_it_came(
     assert "No matching calls yet" in page
 
 
+def test_the_time_is_looked_at_after_each_call(calls: list[str]) -> None:
+    filters = read_filters({"text": "needle"}, NOW, with_messages=True)
+    page = search.find(filters, max_seconds=0)
+
+    assert [str(one.pk) for one in page.calls] == with_word(calls)[:1]
+    assert page.before == page.calls[0].pk
+    assert not page.is_full
+
+
 def test_calls_without_bodies_are_not_searched(calls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     old = NOW - timedelta(days=1)
     write_rows([call(old, request_id=call_id(old, number)) for number in range(50)])
@@ -231,20 +252,21 @@ def test_calls_without_bodies_are_not_searched(calls: list[str], monkeypatch: py
 
 
 def test_the_next_call_of_the_list_has_the_words_too(monkeypatch: pytest.MonkeyPatch, calls: list[str]) -> None:
-    monkeypatch.setattr(neighbours, "PAGE_SECONDS", 5.0)
-def test_the_time_is_looked_at_after_each_call(calls: list[str]) -> None:
-    filters = read_filters({"text": "needle"}, NOW, with_messages=True)
-    page = search.find(filters, max_seconds=0)
-
-    assert [str(one.pk) for one in page.calls] == with_word(calls)[:1]
-    assert page.before == page.calls[0].pk
-    assert not page.is_full
-
-
+    monkeypatch.setattr(neighbours, "WORDS_SECONDS", 10.0)
     monkeypatch.setattr(word_search, "FIRST_BATCH", 2)
     filters = read_filters({"text": "needle"}, NOW, with_messages=True)
     found = list(map(UUID, with_word(calls)))
 
-    assert find_neighbours(filters, found[0]) == (None, found[1])
-    assert find_neighbours(filters, found[3]) == (found[2], found[4])
-    assert find_neighbours(filters, found[-1]) == (found[-2], None)
+    assert find_neighbours(filters, found[0]) == Neighbours(None, True, found[1], None)
+    assert find_neighbours(filters, found[3]) == Neighbours(found[2], False, found[4], None)
+    assert find_neighbours(filters, found[-1]) == Neighbours(found[-2], False, None, None)
+
+
+def test_a_search_for_the_next_call_that_ran_out_of_time_says_so(
+    monkeypatch: pytest.MonkeyPatch, calls: list[str]
+) -> None:
+    monkeypatch.setattr(neighbours, "WORDS_SECONDS", 0)
+    monkeypatch.setattr(word_search, "FIRST_BATCH", 2)
+    filters = read_filters({"text": "nothing"}, NOW, with_messages=True)
+
+    assert find_neighbours(filters, UUID(calls[30])) == Neighbours(None, False, None, UUID(calls[32]))

@@ -3,33 +3,57 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from usage.ids import first_id
 from usage.page_data.call_search.walk import Walk
 from usage.page_data.call_search.word_search import WordSearch
 from usage.page_data.filters import Filters
-from usage.page_data.search import PAGE_SECONDS, find, plan_scans
+from usage.page_data.search import PAGE_SECONDS, WORDS_SECONDS, find, plan_scans
 
 
-def find_neighbours(filters: Filters, call_id: UUID) -> tuple[UUID | None, UUID | None]:
-    """Returns the ids of the next newer and the next older call that match the filters.
+@dataclass(frozen=True)
+class Neighbours:
+    """The ids of the next newer and the next older call of a list; None where no call was found.
 
-    Either is None if there is no such call, or none was found within `PAGE_SECONDS`.
+    `is_newest` says that there is no newer call in the list. If `older_below` is set, the search for an older call ran
+    out of time, and calls below this request id have not been searched.
     """
-    older = find(filters, call_id, wanted=1, max_seconds=PAGE_SECONDS).calls
-    return _find_newer(filters, call_id), older[0].pk if older else None
+
+    newer: UUID | None
+    is_newest: bool
+    older: UUID | None
+    older_below: UUID | None
 
 
-def _find_newer(filters: Filters, call_id: UUID) -> UUID | None:
-    """Returns the id of the oldest call that matches the filters and is newer than another call."""
+def find_neighbours(filters: Filters, call_id: UUID) -> Neighbours:
+    """Searches for the next newer and the next older call that match the filters.
+
+    A search ends after `PAGE_SECONDS`; one for words in prompts and answers after half of `WORDS_SECONDS`, since there
+    are two of them.
+    """
+    seconds = WORDS_SECONDS / 2 if filters.text else PAGE_SECONDS
+    newer, is_newest = _find_newer(filters, call_id, seconds)
+    page = find(filters, call_id, wanted=1, max_seconds=seconds)
+    if page.calls:
+        return Neighbours(newer, is_newest, page.calls[0].pk, None)
+    return Neighbours(newer, is_newest, None, page.before)
+
+
+def _find_newer(filters: Filters, call_id: UUID, seconds: float) -> tuple[UUID | None, bool]:
+    """Returns the id of the oldest call that matches the filters and is newer than another call, if one was found.
+
+    The second value is whether there is no such call. It is false if the time was up before all calls were searched.
+    """
     until = first_id(filters.until) if filters.until else None
     scans = [replace(scan, at=call_id, floor=until, is_upward=True, found=[]) for scan in plan_scans(filters, None)]
-    walk, deadline = Walk(scans), time.monotonic() + PAGE_SECONDS
+    walk, deadline = Walk(scans), time.monotonic() + seconds
     if filters.text:
         search = WordSearch(filters.text, walk)
         search.go_on(1, deadline)
-        return next(iter(search.found), None)
-    walk.read(1, deadline)
-    return next(iter(walk.found(1)), None)
+        newer, reached = next(iter(search.found), None), search.reached
+    else:
+        walk.read(1, deadline)
+        newer, reached = next(iter(walk.found(1)), None), walk.border
+    return newer, newer is None and reached is None
