@@ -128,6 +128,7 @@ def show_in_order(request: HttpRequest) -> HttpResponseBase:
     """
     column = next((name for name in COLUMNS if request.GET.get(name)), "session")
     value = request.GET.get(column, "").replace("\0", "")[:MAX_TEXT]
+    after = _cursor(request, "after")
     return render_page(
         request,
         "admin/usage/in_order.html",
@@ -137,7 +138,8 @@ def show_in_order(request: HttpRequest) -> HttpResponseBase:
         label=COLUMNS[column],
         value=value,
         query=urlencode({column: value}),
-        found=calls_in_order(column, value, _cursor(request, "after")) if value else None,
+        found=calls_in_order(column, value, after) if value else None,
+        is_first=after is None,
     )
 
 

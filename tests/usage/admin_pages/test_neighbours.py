@@ -9,9 +9,9 @@ from django.test import Client
 
 from proxyapi.models import AccessKey
 from proxyapi.pages.team_admin import MOST_FOUND
-from tests.support.ledger.pages import REQUESTS, make_call, make_failure, page_of
+from tests.support.ledger.pages import REQUESTS, make_call, make_failure, page_of, text_of
 from usage.page_data.call_search import index_scan
-from usage.page_data.conversations import neighbours
+from usage.page_data.conversations import neighbours, session_calls
 from usage.page_data.conversations.neighbours import find_neighbours
 from usage.page_data.filters import Filters
 
@@ -112,6 +112,25 @@ def test_the_calls_of_a_session_in_order(admin: Client) -> None:
     of_user = admin.get("/admin/usage/request/in-order/", {"end_user": "ann", "after": made[1]}).context["found"]
     assert [str(one.call.pk) for one in of_user.calls] == [made[2]]
     assert "in-order/?session=s+%26+1" in admin.get(page_of(made[0])).content.decode()
+
+
+def test_a_later_page_of_a_session_does_not_speak_for_the_whole_session(
+    admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_calls, "MAX_CALLS", 2)
+    made = [make_call(9 - number, session="s") for number in range(3)]
+    first, last = (
+        text_of(admin.get(f"{REQUESTS}in-order/", {"session": "s", **after}).content.decode())
+        for after in ({}, {"after": made[1]})
+    )
+
+    assert "2 or more calls" in first
+    assert "Cost so far" in first
+    assert "on this page Time" in first
+    assert "1 call, " in last
+    assert "Cost on this page" in last
+    assert "so far" not in last
+    assert "on this page Time" in last
 
 
 def test_no_session_is_no_session(admin: Client) -> None:

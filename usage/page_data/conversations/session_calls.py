@@ -15,7 +15,10 @@ COLUMNS = {"session": "Session", "end_user": "End user"}
 
 @dataclass(frozen=True)
 class SessionCall:
-    """A call of a session, with the milliseconds since the end of the call before, and the cost of all calls so far."""
+    """A call of a session, with the milliseconds since the end of the call before.
+
+    `cost_so_far` is the cost of the calls of its page up to this one.
+    """
 
     call: Request
     pause_ms: float | None
