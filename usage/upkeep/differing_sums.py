@@ -14,6 +14,7 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
+from usage.database.snapshot import one_snapshot
 from usage.ids import first_id
 from usage.sums.histogram import ENDS
 from usage.sums.summed_names import SUMMED_MODEL_SQL
@@ -31,6 +32,7 @@ DOUBLES = {"audio_seconds", "duration_ms"}
 DIFFERS_CLEARLY = "abs(COALESCE(a.{0}, 0) - COALESCE(b.{0}, 0)) > 1e-6 * greatest(1, abs(COALESCE(a.{0}, 0)))"
 IS_CALL = "NOT by_gateway"
 LOCK_WRITERS = "LOCK TABLE usage_usagehour IN SHARE ROW EXCLUSIVE MODE"  # of calls' rows (`without_writers`)
+LOCK_AS_WRITER = "LOCK TABLE usage_usagehour IN ROW EXCLUSIVE MODE"  # as writers do when they add to the sums
 LEEWAY = timedelta(minutes=5)
 # PostgreSQL cannot know how many groups there are, and would sort the rows on the disk instead of adding them up in
 # memory.
@@ -55,6 +57,21 @@ def without_writers() -> Iterator[CursorWrapper]:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(LOCK_WRITERS)
         yield cursor
+
+
+@contextmanager
+def one_snapshot_of_rows() -> Iterator[None]:
+    """Context manager like `one_snapshot`, in which the rows of calls and the mark of pruned ones agree.
+
+    The mark (`usage.sums.pruned.comparable_since`) is stored when old rows are deleted. A month of rows is dropped as a
+    table, and a dropped table is gone for a snapshot from before, too, which would show the old mark without the rows.
+    So no month can be dropped or made before the block ends: `ledger prune` fails then, and is tried again later.
+    """
+    with one_snapshot():
+        with connection.cursor() as cursor:
+            # The snapshot begins with the first query. This is none, so the snapshot is later than the lock.
+            cursor.execute("LOCK TABLE usage_request IN ACCESS SHARE MODE")
+        yield
 
 
 def differing_groups(

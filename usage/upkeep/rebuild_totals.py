@@ -48,7 +48,13 @@ from usage.sums.tables import (
 )
 from usage.sums.totals_reader import MINUTES_KEPT, ceiling, floor
 from usage.upkeep.differing_sums import HOUR as HOUR_SQL
-from usage.upkeep.differing_sums import HOUR_GROUPS, differing_groups, differing_histograms, without_writers
+from usage.upkeep.differing_sums import (
+    HOUR_GROUPS,
+    differing_groups,
+    differing_histograms,
+    one_snapshot_of_rows,
+    without_writers,
+)
 from usage.upkeep.label_sums.label_check import rebuild_labels
 from usage.upkeep.sum_mending import SUMMING
 from usage.upkeep.sum_mending.group_differences import add_groups, missing_groups
@@ -84,10 +90,11 @@ def rebuild_totals(now: datetime | None = None) -> int:
         strays = _strays(hours) if hours else []
         for day in sorted({floor(hour, Span.DAY) for hour in hours}):
             _mend_hours(day, {hour for hour in hours if floor(hour, Span.DAY) == day}, strays)
-        with one_snapshot():
-            # When rows are pruned, it is noted in the same transaction since when sums can be compared with rows.
+            # At once: if this process ended, and the day's rows were pruned, its hours would not be found wrong again.
+            add_groups(DAYS.add, missing_days(day, day + DAY))
+        with one_snapshot_of_rows():
             since = comparable_since()
-            days, team_days = missing_days({hour.date() for hour in hours}, since), missing_team_days(since)
+            days, team_days = missing_days(since and floor(since, Span.DAY)), missing_team_days(since)
         add_groups(DAYS.add, days)
         add_groups(TEAM_DAYS.add, team_days)
         for day in _starts(Span.DAY):
@@ -125,9 +132,8 @@ def rebuild_day(day: datetime) -> None:
     If the hours' histograms have been emptied because of their age, the day's sums keep their present histograms. The
     caller must hold the lock `SUMMING`.
     """
-    emptied_before = histograms_since()
-    has_histograms = emptied_before is None or day >= emptied_before
     with one_snapshot():
+        has_histograms = _has_histograms(day)
         hours = UsageHour.objects.filter(hour__gte=day, hour__lt=day + DAY)
         rollup = _sums_of_hours(hours, histograms=HISTOGRAMS if has_histograms else ())
         totals = stored_groups(TOTALS, "span IN ('hour', 'day') AND start >= %s AND start < %s", day, day + DAY)
@@ -149,12 +155,18 @@ def _starts(span: Span) -> list[datetime]:
 
 def _wrong_hours() -> set[datetime]:
     """Returns the beginnings of hours whose sums differ from their calls' rows, as far as the rows still exist."""
-    with one_snapshot():
+    with one_snapshot_of_rows():
         since, hour = comparable_since(), "COALESCE(a.hour, b.hour)"
         wrong = differing_groups("usage_usagehour", HOUR_KEYS, HOUR_GROUPS, HOUR_SUMS, since, hour, None)
         for name in HISTOGRAMS:
             wrong += differing_histograms(name, latest(since, histograms_since()), "hour", None)
     return {hour for (hour,) in wrong}
+
+
+def _has_histograms(day: datetime) -> bool:
+    """Returns whether the hours of a day (UTC) still have histograms. Must be asked in the snapshot that reads them."""
+    emptied_before = histograms_since()
+    return emptied_before is None or day >= emptied_before
 
 
 def _strays(hours: Collection[datetime]) -> list[UUID]:
@@ -171,13 +183,11 @@ def _strays(hours: Collection[datetime]) -> list[UUID]:
 
 def _mend_hours(day: datetime, hours: Collection[datetime], strays: Collection[UUID]) -> None:
     """Corrects the sums of `hours` of one day (UTC) by their calls' rows; `strays` is the result of `_strays`."""
-    emptied_before = histograms_since()
-    has_histograms = emptied_before is None or day >= emptied_before
     ids = first_id(day - ID_LEEWAY), first_id(day + DAY + ID_LEEWAY)
     of_day = Request.objects.filter(started_at__gte=day, started_at__lt=day + DAY)
     rollup = Rollup()
-    with one_snapshot():
-        since = comparable_since()
+    with one_snapshot_of_rows():
+        since, has_histograms = comparable_since(), _has_histograms(day)
         hours = {hour for hour in hours if since is None or hour >= since}
         calls = [of_day.filter(request_id__gte=ids[0], request_id__lt=ids[1])]
         if strays:
@@ -205,8 +215,8 @@ def _mend_peak(day: date) -> None:
 def _mend_minutes(first: datetime) -> None:
     """Corrects the totals of minutes, for `MINUTES_AT_ONCE` from `first` on, by their calls' rows."""
     rollup = Rollup()
-    with one_snapshot():
-        start, end = max(first, comparable_since() or first), first + MINUTES_AT_ONCE
+    with one_snapshot_of_rows():
+        start, end = max(first, ceiling(comparable_since() or first, Span.MINUTE)), first + MINUTES_AT_ONCE
         calls = Request.objects.filter(started_at__gte=start, started_at__lt=end)
         for batch in _batches(calls.filter(request_id__gte=first_id(first - ID_LEEWAY))):
             rollup.add(batch)
@@ -216,7 +226,7 @@ def _mend_minutes(first: datetime) -> None:
 
 def _mend_failures() -> None:
     """Corrects the counts of failures, by hours and days, by their calls' rows, as far as the rows still exist."""
-    with one_snapshot():
+    with one_snapshot_of_rows():
         since = comparable_since()
         missing = missing_failures(since and ceiling(since, Span.DAY))
     add_groups(FAILURES.add, missing)

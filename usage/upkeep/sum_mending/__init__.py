@@ -2,7 +2,8 @@
 
 Sums only ever change by adding. A writer adds a call to the sums in the transaction that inserts the call's row. So the
 difference between the right value of a sum and its stored value stays the same, whatever writers add meanwhile. The
-difference is read in one snapshot (`missing_sums`), and added later (`group_differences`), without a lock on any table.
+difference is read in one snapshot (`missing_sums`), and added later (`group_differences`), without a lock that writers
+wait for.
 Each step is a transaction that corrects some groups of one table, so nothing is added twice if the process ends between
 two steps.
 

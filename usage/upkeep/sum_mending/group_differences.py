@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from usage.sums.adding_up import Group, as_json
 from usage.sums.histogram import unpack
 from usage.sums.tables import SumTable
-from usage.upkeep.differing_sums import DOUBLES
+from usage.upkeep.differing_sums import DOUBLES, LOCK_AS_WRITER
 
 MOST_GROUPS = 500  # are added in one transaction; a writer waits for its end if it adds to the same groups
 ROUNDING = 1e-6  # the share by which two sums of doubles may differ, since they depend on the order of adding
@@ -37,11 +37,15 @@ def missing_groups(
 def add_groups(statement: str, groups: list[Group]) -> None:
     """Adds the sums of groups to a table with its SQL `statement`, `MOST_GROUPS` groups in each transaction.
 
+    Each transaction takes the lock that writers hold, so nobody who locks writers out (`without_writers`,
+    `usage.upkeep.label_sums.folding`) changes the table between the beginning of `statement` and its end.
+
     Raises:
         django.db.Error: the database has failed; earlier transactions are committed.
     """
     for first in range(0, len(groups), MOST_GROUPS):
         with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(LOCK_AS_WRITER)
             cursor.execute(statement, [as_json(groups[first : first + MOST_GROUPS])])
 
 

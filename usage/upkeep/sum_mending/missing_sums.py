@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db import connection
@@ -60,24 +59,22 @@ def sums_of_days(table: SumTable, month: datetime) -> list[Group]:
     return groups
 
 
-def missing_days(days: Collection[date], since: datetime | None) -> list[Group]:
+def missing_days(since: datetime | None, end: datetime | None = None) -> list[Group]:
     """Returns the differences by which sums of keys' days are too low, compared with their hours.
 
-    The days are `days` (UTC), and all days from `since` on.
+    `since` and `end` are the beginnings of the first day (UTC), and of the day after the last; None is without limit.
     """
     counters = ", ".join(f"sum({name}) AS {name}" for name in DAYS.counters)
+    limits = "{0} >= COALESCE(%s, '-infinity'::{1}) AND {0} < COALESCE(%s, 'infinity'::{1})"
     query = f"""
-        WITH wanted AS (
-            SELECT day FROM (SELECT (hour AT TIME ZONE 'UTC')::date AS day FROM usage_usagehour
-                             UNION SELECT day FROM usage_usageday) AS known
-            WHERE day >= COALESCE(%s::date, '-infinity') OR day = ANY(%s::date[])
-        ), a AS (
-            SELECT (hour AT TIME ZONE 'UTC')::date AS day, key_name, {counters} FROM usage_usagehour GROUP BY 1, 2
-        ), b AS (SELECT * FROM usage_usageday)
+        WITH a AS (
+            SELECT (hour AT TIME ZONE 'UTC')::date AS day, key_name, {counters} FROM usage_usagehour
+            WHERE {limits.format("hour", "timestamptz")} GROUP BY 1, 2
+        ), b AS (SELECT * FROM usage_usageday WHERE {limits.format("day", "date")})
         SELECT day, key_name, {_differences(DAYS)} FROM a FULL JOIN b USING (day, key_name)
-        WHERE day IN (SELECT day FROM wanted) AND ({_any_differs(DAYS)}) ORDER BY day, key_name
+        WHERE {_any_differs(DAYS)}
     """
-    return _read(DAYS, query, [since and since.astimezone(UTC).date(), list(days)])
+    return _read(DAYS, query, [since, end, *(limit and limit.astimezone(UTC).date() for limit in (since, end))])
 
 
 def missing_team_days(since: datetime | None) -> list[Group]:
@@ -105,15 +102,18 @@ def missing_failures(since: datetime | None) -> list[Group]:
         SELECT {keys}, {_differences(FAILURES)}, COALESCE(a.last_at, b.last_at), COALESCE(a.sample_id, b.sample_id),
                COALESCE(a.first_at, b.first_at)
         FROM a FULL JOIN b USING ({keys})
-        WHERE start >= COALESCE(%s, '-infinity'::timestamptz) AND ({_any_differs(FAILURES)}) ORDER BY {keys}
+        WHERE start >= COALESCE(%s, '-infinity'::timestamptz) AND ({_any_differs(FAILURES)})
     """
     return _read(FAILURES, query, [first_row(since), since])
 
 
 def _read(table: SumTable, query: str, values: list[Any]) -> list[Group]:
+    """Runs a query that returns groups of a table of sums; returns them in the order in which writers add groups."""
     with adding_cursor() as cursor:
         cursor.execute(query, values)
-        return [dict(zip(table.columns, row, strict=True)) for row in cursor]
+        # The database may sort texts by the rules of a language. A deadlock with a writer would follow.
+        rows = sorted(cursor, key=lambda row: row[: len(table.keys)])
+    return [dict(zip(table.columns, row, strict=True)) for row in rows]
 
 
 def _differences(table: SumTable) -> str:
