@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time
+from typing import Any
 from uuid import UUID
 
-from usage.database.snapshot import one_snapshot
 from usage.models import Span
 from usage.sums.adding_up import Group
 from usage.sums.labels.tables import (
@@ -20,16 +20,17 @@ from usage.sums.labels.tables import (
     TABLE,
     TAG,
     VALUE_OF_TAG,
-    LabelSpan,
     counted_groups,
 )
 from usage.sums.pruned import comparable_since
 from usage.sums.summed_names import SUMMED_MODEL_SQL
 from usage.sums.totals_reader import ceiling
-from usage.upkeep.differing_sums import DAY, DIFFERS, adding_cursor, first_row
+from usage.upkeep.differing_sums import DAY, DIFFERS, adding_cursor, first_row, one_snapshot_of_rows
 from usage.upkeep.label_sums.folding import Period, fold_labels
 from usage.upkeep.label_sums.month_check import mend_months
 from usage.upkeep.sum_mending.group_differences import add_groups
+
+MOST_AT_ONCE = 20_000  # differences of one day or month are in memory at once: a month has sums of many end users
 
 # The labels of a row, as `usage.sums.labels.label_rollup.labels_of` finds them: of tags with one name the first.
 _LABELS = f"""
@@ -52,18 +53,22 @@ _SUMS_OF_ROWS = f"""
           WHERE request_id >= %s AND request_id < %s GROUP BY 1, 2, 3, 4, 5, 6, 7, 8) AS days,
          LATERAL (VALUES ('day'), ('month')) AS spans (span)
 """
-_DIFFERING = f"""
+# The sums of rows, and the stored sums. The parameters: two request ids, and the first day of the sums.
+_COMPARED = f"""
     WITH a AS ({counted_groups(_SUMS_OF_ROWS)}), b AS (SELECT * FROM {TABLE} WHERE start >= %s)
-    SELECT {", ".join(KEYS)} FROM a FULL JOIN b USING ({", ".join(KEYS)})
+"""
+_DIFFERING = f"""
+    FROM a FULL JOIN b USING ({", ".join(KEYS)})
     WHERE start >= %s AND ({" OR ".join(map(DIFFERS.format, SUMS))}) ORDER BY start, span LIMIT %s
 """
 _DIFFERENCES = ", ".join(f"COALESCE(a.{name}, 0) - COALESCE(b.{name}, 0)" for name in SUMS)
-# What the sums of one day or month lack. The parameters: two request ids, and two times the span and the first day.
+# What the sums of one day or month lack. The parameters: two request ids, two times the span and the first day, and how
+# many groups to return.
 _MISSING = f"""
     WITH a AS ({counted_groups(f"SELECT * FROM ({_SUMS_OF_ROWS}) AS found WHERE span = %s AND start = %s")}),
          b AS (SELECT * FROM {TABLE} WHERE span = %s AND start = %s)
     SELECT {", ".join(KEYS)}, {_DIFFERENCES} FROM a FULL JOIN b USING ({", ".join(KEYS)})
-    WHERE {" OR ".join(map(DIFFERS.format, SUMS))} ORDER BY {", ".join(KEYS)}
+    WHERE {" OR ".join(map(DIFFERS.format, SUMS))} ORDER BY {", ".join(KEYS)} LIMIT %s
 """
 
 
@@ -72,7 +77,7 @@ def wrong_labels(since: datetime | None) -> Iterator[str]:
 
     Only days and months that begin at `since` or later are compared; all if it is None.
     """
-    for group in _differing(since, 100):
+    for group in _differing(", ".join(KEYS), since, 100):
         yield f"{TABLE} is not the sum of its rows for {' / '.join(map(str, group))}".replace(OTHERS, "(others)")
 
 
@@ -85,14 +90,13 @@ def rebuild_labels(now: datetime) -> int:
     Raises:
         django.db.Error: the database has failed; earlier corrections are kept.
     """
-    wrong = sorted({Period(span, start) for span, _, start, *_ in _differing(comparable_since(), None)})
+    wrong = [Period(*found) for found in _differing("DISTINCT span, start", comparable_since(), None)]
     for period in wrong:
-        with one_snapshot():
-            since = comparable_since()
-            if since and datetime.combine(period.start, time(), UTC) < since:  # rows have been pruned since
-                continue
+        is_more_missing = True
+        while is_more_missing:
             missing = _missing(period)
-        add_groups(ADD_LABELS, missing)  # to the rows in which they are counted by then
+            add_groups(ADD_LABELS, missing)  # to the rows in which they are counted by then
+            is_more_missing = len(missing) == MOST_AT_ONCE
     if since := comparable_since():
         mend_months(ceiling(since, Span.MONTH).date())
     # The new sums name everybody, however old they are.
@@ -101,15 +105,22 @@ def rebuild_labels(now: datetime) -> int:
 
 
 def _missing(period: Period) -> list[Group]:
-    """Returns the groups to add to the sums of a day or month, so that they become the sums of its calls' rows."""
-    with adding_cursor() as cursor:
-        cursor.execute(_MISSING, [*period.ids, *period, *period])
+    """Returns groups to add to the sums of a day or month, so that they become the sums of its calls' rows.
+
+    At most `MOST_AT_ONCE` groups are returned, and none if rows of the day or month may have been deleted.
+    """
+    with one_snapshot_of_rows(), adding_cursor() as cursor:
+        since = comparable_since()
+        if since and datetime.combine(period.start, time(), UTC) < since:
+            return []
+        cursor.execute(_MISSING, [*period.ids, *period, *period, MOST_AT_ONCE])
         return [dict(zip((*KEYS, *SUMS), row, strict=True)) for row in cursor]
 
 
-def _differing(since: datetime | None, most: int | None) -> list[tuple[LabelSpan, str, date, str]]:
-    """Returns the keys (`KEYS`) of at most `most` sums that differ from the sums of their rows."""
+def _differing(wanted: str, since: datetime | None, most: int | None) -> list[tuple[Any, ...]]:
+    """Returns the columns `wanted` (SQL) of at most `most` sums that differ from the sums of their rows."""
     first = ceiling(since, Span.DAY).date() if since else date.min
     with adding_cursor() as cursor:
-        cursor.execute(_DIFFERING, [first_row(since), UUID(int=2**128 - 1), first, first, most])
+        values: list[Any] = [first_row(since), UUID(int=2**128 - 1), first, first, most]
+        cursor.execute(f"{_COMPARED} SELECT {wanted} {_DIFFERING}", values)
         return list(cursor.fetchall())

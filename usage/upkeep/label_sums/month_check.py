@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from django.db import connection
-
+from usage.database.snapshot import one_snapshot
 from usage.models import LabelTotal, Span
 from usage.sums.adding_up import Group
-from usage.sums.labels.tables import ADD_LABELS, CLOSED, GROUP_COLUMNS, KEYS, OTHERS, SUMS, TABLE, TAG
+from usage.sums.labels.tables import ADD_LABELS, CLOSED, GROUP_COLUMNS, OTHERS, SUMS, TABLE, TAG
 from usage.sums.totals_reader import ceiling
 from usage.upkeep.differing_sums import DIFFERS, adding_cursor
 from usage.upkeep.sum_mending.group_differences import add_groups
@@ -23,6 +22,7 @@ from usage.upkeep.sum_mending.group_differences import add_groups
 _ADDED_UP = ", ".join(f"sum({name}) AS {name}" for name in SUMS)
 _GROUP = ("start", "label", *GROUP_COLUMNS)
 _NAMES = ", ".join(_GROUP)
+_DIFFERENCES = ", ".join(f"COALESCE(a.{name}, 0) - COALESCE(b.{name}, 0)" for name in SUMS)
 _MONTH = "date_trunc('month', start)::date"
 # The groups of months that are not the sums of their days. The parameters: the first month, and the one to end before.
 # In a month with tags that have no sums, days may have other tags without sums.
@@ -32,15 +32,21 @@ _DIFFERING = f"""
     a AS (SELECT {_MONTH} AS start, {", ".join(_GROUP[1:])}, {_ADDED_UP} FROM known WHERE span = 'day'
           GROUP BY {_MONTH}, {", ".join(_GROUP[1:])}),
     b AS (SELECT {_NAMES}, {_ADDED_UP} FROM known WHERE span = 'month' GROUP BY {_NAMES})
-    SELECT {_NAMES}, {", ".join(f"COALESCE(a.{name}, 0) - COALESCE(b.{name}, 0)" for name in SUMS)}
+    SELECT {_NAMES}, {_DIFFERENCES}
     FROM a FULL JOIN b USING ({_NAMES})
     WHERE ({" OR ".join(map(DIFFERS.format, SUMS))})
       AND (label NOT LIKE '{TAG}%%' OR start NOT IN (SELECT month FROM closed)) ORDER BY {_NAMES} LIMIT %(most)s
 """
-_OF_DAYS = f"""
-    SELECT 'month', label, {_MONTH}, value, {", ".join((*GROUP_COLUMNS, _ADDED_UP))} FROM {TABLE}
-    WHERE span = 'day' AND label = %s AND start >= %s AND start < %s
-    GROUP BY label, {_MONTH}, value, {", ".join(GROUP_COLUMNS)} ORDER BY value, {", ".join(GROUP_COLUMNS)}
+_VALUE = ("value", *GROUP_COLUMNS)
+_VALUES = ", ".join(_VALUE)
+# What the sums of one label and month lack, by value, to be those of the month's days. The common row comes last, since
+# values that come after it in another transaction would be counted in it.
+_MISSING = f"""
+    WITH a AS (SELECT {_VALUES}, {_ADDED_UP} FROM {TABLE}
+               WHERE span = 'day' AND label = %(label)s AND start >= %(start)s AND start < %(end)s GROUP BY {_VALUES}),
+    b AS (SELECT * FROM {TABLE} WHERE span = 'month' AND label = %(label)s AND start = %(start)s)
+    SELECT {_VALUES}, {_DIFFERENCES} FROM a FULL JOIN b USING ({_VALUES})
+    WHERE {" OR ".join(map(DIFFERS.format, SUMS))} ORDER BY value = '{OTHERS}', {_VALUES}
 """
 
 
@@ -57,21 +63,27 @@ def wrong_months(since: datetime | None) -> Iterator[str]:
 def mend_months(end: date) -> None:
     """Corrects the sums of the months that begin before `end` by those of their days.
 
-    Calls that a value lacks are added to the common row (`OTHERS`), unless the month has no sums of the label at all.
-    The caller must hold the lock `usage.upkeep.sum_mending.SUMMING`.
+    Values get the calls that they lack, if all of them have names in the month and in its days, or if the month has no
+    sums of the label at all. Otherwise the calls are added to the common row (`OTHERS`). The caller must hold the lock
+    `usage.upkeep.sum_mending.SUMMING`.
     """
     for start, label in dict.fromkeys((group["start"], group["label"]) for group in _differing(date.min, end, None)):
-        if not LabelTotal.objects.filter(span="month", start=start, label=label).exists():
-            add_groups(ADD_LABELS, _sums_of_days(start, label))
+        add_groups(ADD_LABELS, _missing_by_value(start, label))
     rest = _differing(date.min, end, None)
     add_groups(ADD_LABELS, [{"span": "month", "value": OTHERS if group["label"] else "", **group} for group in rest])
 
 
-def _sums_of_days(month: date, label: str) -> list[Group]:
-    """Returns the sums of a label in the month that begins at `month`, by value, computed from those of its days."""
-    with connection.cursor() as cursor:
-        cursor.execute(_OF_DAYS, [label, month, (month + timedelta(days=31)).replace(day=1)])
-        return [dict(zip((*KEYS, *SUMS), row, strict=True)) for row in cursor]
+def _missing_by_value(month: date, label: str) -> list[Group]:
+    """Returns the groups to add to the sums of a label and month; none if the calls of some values have no names."""
+    end = (month + timedelta(days=31)).replace(day=1)
+    of_label = LabelTotal.objects.filter(label=label, start__gte=month, start__lt=end)
+    with one_snapshot():
+        if of_label.filter(span="month").exists() and of_label.filter(value=OTHERS).exists():
+            return []
+        with adding_cursor() as cursor:
+            cursor.execute(_MISSING, {"label": label, "start": month, "end": end})
+            found = [dict(zip((*_VALUE, *SUMS), row, strict=True)) for row in cursor]
+    return [{"span": "month", "label": label, "start": month, **group} for group in found]
 
 
 def _differing(first: date, end: date, most: int | None) -> list[dict[str, Any]]:

@@ -15,11 +15,12 @@ from tests.support.ledger.ledgers import end as ended
 from usage.database.clock import database_now
 from usage.models import LabelTotal, Request
 from usage.sums.labels.tables import CLOSED, END_USER, OTHERS
-from usage.upkeep.label_sums import folding
+from usage.upkeep.label_sums import folding, label_check
 from usage.upkeep.label_sums.folding import Period, fold_labels
 from usage.upkeep.label_sums.label_check import rebuild_labels
 from usage.upkeep.rebuild_totals import rebuild_totals
 from usage.upkeep.repricing import reprice
+from usage.upkeep.sum_mending.group_differences import add_groups
 from usage.upkeep.verify import find_faults
 
 pytestmark = pytest.mark.django_db
@@ -143,6 +144,23 @@ def test_old_sums_that_were_rebuilt_are_folded_again(tmp_path: Path) -> None:
     rebuild_labels(NOON + timedelta(days=200))
     assert users("day") == users("month") == {"a": 1, "b": 1, OTHERS: 1}
     assert faults(tmp_path) == []
+
+
+def test_few_sums_are_in_memory_at_once_when_all_are_rebuilt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ship_users(tmp_path, "a", "b", "c", "d", tags=["project=x"])
+    before = list(LabelTotal.objects.order_by("pk").values())
+    LabelTotal.objects.all().delete()
+    numbers: list[int] = []
+
+    def add(statement: str, groups: Any) -> None:
+        numbers.append(len(groups))
+        add_groups(statement, groups)
+
+    monkeypatch.setattr(label_check, "MOST_AT_ONCE", 2)
+    monkeypatch.setattr(label_check, "add_groups", add)
+    assert rebuild_labels(NOON) == 2
+    assert list(LabelTotal.objects.order_by("pk").values()) == before
+    assert numbers == [2, 2, 2, 0] * 2
 
 
 def test_a_call_whose_id_is_hours_from_its_start_is_rebuilt_with_its_day(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ import pytest
 from tests.support.ledger.ledgers import NOON, call, ship
 from tests.support.ledger.ledgers import end as ended
 from usage.models import LabelTotal, LedgerState
-from usage.sums.labels.tables import END_USER
-from usage.upkeep.label_sums.folding import fold_labels
+from usage.sums.labels.tables import END_USER, OTHERS
+from usage.upkeep.label_sums import folding
 from usage.upkeep.rebuild_totals import rebuild_totals
+from usage.upkeep.sum_mending import group_differences
 from usage.upkeep.verify import find_faults
 
 pytestmark = pytest.mark.django_db
@@ -37,7 +38,7 @@ def faults(directory: Path) -> list[str]:
 
 def test_it_is_whole(tmp_path: Path) -> None:
     assert faults(tmp_path) == []
-    fold_labels(AFTER)
+    folding.fold_labels(AFTER)
     assert faults(tmp_path) == []
 
 
@@ -60,3 +61,37 @@ def test_missing_sums_are_made_from_those_of_days_by_name(tmp_path: Path) -> Non
     rebuild_totals(AFTER)
     assert list(MONTHS.order_by("pk").values()) == right
     assert faults(tmp_path) == []
+
+
+def test_where_all_values_have_names_their_own_sums_are_mended() -> None:
+    right = list(MONTHS.order_by("pk").values())
+    MONTHS.update(calls=7)
+    rebuild_totals(AFTER)
+    assert list(MONTHS.order_by("pk").values()) == right
+
+
+def users_of_month() -> dict[str, int]:
+    return dict(MONTHS.filter(label=END_USER).values_list("value", "calls"))
+
+
+@pytest.fixture
+def _folded_days(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Days name one end user each; the month goes on, and names both."""
+    monkeypatch.setattr(folding, "MOST_VALUES", 1)
+    assert folding.fold_labels(NOON + timedelta(days=10)) == 3
+    assert users_of_month() == {"a": 6, "b": 3}
+
+
+@pytest.mark.usefixtures("_folded_days")
+def test_calls_of_values_without_names_are_added_to_the_common_row() -> None:
+    MONTHS.filter(label=END_USER, value="a").update(calls=5)
+    rebuild_totals(NOON + timedelta(days=10))
+    assert users_of_month() == {"a": 5, "b": 3, OTHERS: 1}
+
+
+@pytest.mark.usefixtures("_folded_days")
+def test_the_common_row_takes_no_names_from_later_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group_differences, "MOST_GROUPS", 1)
+    MONTHS.filter(label=END_USER).delete()
+    rebuild_totals(NOON + timedelta(days=10))
+    assert users_of_month() == {"a": 6, OTHERS: 3}
