@@ -111,11 +111,11 @@ def test_no_month_is_dropped_between_the_reading_of_its_mark_and_of_its_rows(
     assert sums() == right
 
 
-@pytest.mark.parametrize("reading", [1, 2])
+@pytest.mark.parametrize("reading", [1, 3])
 def test_histograms_that_are_emptied_meanwhile_are_not_subtracted(
     reading: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is read whether there are histograms for the sums of hours, and then for those of days."""
+    """Whether there are histograms is read for the sums of hours, then for 1 October, then for 4 October."""
     readings = 0
 
     def read_mark() -> Any:
