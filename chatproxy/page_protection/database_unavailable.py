@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template.loader import render_to_string
 
+from usage.database.lent_connection import give_back_connection
 from usage.database.query_deadline import limit_query_time
 
 logger = logging.getLogger(__name__)
@@ -22,14 +23,20 @@ RETRY_SECONDS = 10
 
 
 class DatabaseUnavailablePages:
-    """Middleware that shows a page with status 503 if the database connection of a page fails or hangs."""
+    """Middleware that shows a page with status 503 if the database connection of a page fails or hangs.
+
+    It also gives the connection back to the pool as soon as the page is made, before it is sent.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         with limit_query_time():
-            return self._get_response(request)
+            try:
+                return self._get_response(request)
+            finally:
+                give_back_connection()
 
     def process_exception(self, _request: HttpRequest, error: Exception) -> HttpResponse | None:
         return unavailable_page(error) if isinstance(error, OperationalError | InterfaceError) else None

@@ -7,6 +7,7 @@ that calls ask for most often are computed then, so teams cost a call of a key w
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, ClassVar
@@ -56,6 +57,7 @@ class Ceilings:
     tokens_per_minute: int | None = None
     parallel_calls: int | None = None
     budgets: Budgets = UNLIMITED
+    created_at: datetime | None = None
 
     @cached_property
     def spender(self) -> Spender:
@@ -188,6 +190,7 @@ def caller_of(record: Record, team: Record | None) -> Caller:
 def _ceilings(record: Record) -> dict[str, Any]:
     """Returns the fields of `Ceilings` from the record of a key or a team."""
     budgets = (record[f"budget_{span}"] for span in ("day", "month", "total"))
+    created_at = record.get("created_at")  # older versions wrote the copy without it
     return {
         "name": record["name"],
         "allowed_models": tuple(record["allowed_models"]),
@@ -196,4 +199,5 @@ def _ceilings(record: Record) -> dict[str, Any]:
         "tokens_per_minute": record["tokens_per_minute"],
         "parallel_calls": record["parallel_calls"],
         "budgets": Budgets(*(None if dollars is None else Decimal(dollars) for dollars in budgets)),
+        "created_at": None if created_at is None else datetime.fromtimestamp(created_at, UTC),
     }

@@ -36,10 +36,14 @@ STOP_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class KeyInForce:
-    """One valid secret of an access key: the caller to whom it belongs, and the Unix time at which it expires."""
+    """One valid secret of an access key: the caller to whom it belongs, and the Unix time at which it expires.
+
+    `is_newest` is false for the old secret of a rotated key, which may be known to somebody who is to lose the key.
+    """
 
     caller: Caller | None
     valid_until: float
+    is_newest: bool = True
 
     @property
     def ends_at(self) -> datetime | None:
@@ -214,7 +218,8 @@ def _entries(records: Iterable[Record], teams: Iterable[Record]) -> Iterable[tup
         until = inf if record["expires_at"] is None else record["expires_at"]
         yield record["digest"], KeyInForce(caller, until)
         if record["previous_digest"]:
-            yield record["previous_digest"], KeyInForce(caller, min(until, record["previous_valid_until"] or -inf))
+            old_until = min(until, record["previous_valid_until"] or -inf)
+            yield record["previous_digest"], KeyInForce(caller, old_until, is_newest=False)
     if settings.SECURITY_KEY:
         yield sealing.digest(settings.SECURITY_KEY), KeyInForce(Caller(SECURITY_KEY_NAME), inf)
 

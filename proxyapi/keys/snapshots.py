@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 _SHARED_FIELDS = (
     "name", "tags", "allowed_models", "allowed_routes", "requests_per_minute", "tokens_per_minute", "parallel_calls",
-    "budget_day", "budget_month", "budget_total", "log_bodies", "sealed_upstream_key",
+    "budget_day", "budget_month", "budget_total", "log_bodies", "sealed_upstream_key", "created_at",
 )  # fmt: skip
 FIELDS = (
     *_SHARED_FIELDS, "team_id", "owner", "expires_at", "shared_objects", "max_output_tokens", "min_output_tokens",

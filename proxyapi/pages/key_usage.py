@@ -31,17 +31,18 @@ NEWEST_CALLS = 20
 
 @dataclass(frozen=True)
 class CeilingFacts:
-    """The name, the budgets in dollars and the limits of a key or a team, as pages show them."""
+    """The name, the budgets in dollars and the limits of a key or a team, and when it was made, as pages need them."""
 
     name: str
     budgets: Mapping[str, Decimal | None]
     limits: tuple[tuple[str, str], ...]  # pairs of a label and a text
+    created_at: datetime | None = None
 
     @classmethod
     def of(cls, found: SpenderColumns | Ceilings) -> CeilingFacts:
         """Creates the facts of a key or team, from its database row or from its ceilings in memory."""
         budgets = found.budgets if isinstance(found, SpenderColumns) else vars(found.budgets)
-        return cls(found.name, budgets, tuple(_limits(found)))
+        return cls(found.name, budgets, tuple(_limits(found)), found.created_at)
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def budget_context(kind: SpenderKind, found: CeilingFacts, now: datetime) -> dic
     held = dollars(spent.held) if spent.held else ""
     return {
         "budget_bars": budget_bars(spent, found.budgets, now),
-        "pace": month_pace(spent, found.budgets.get("month"), now),
+        "pace": month_pace(spent, found.budgets.get("month"), now, found.created_at),
         "limits": found.limits,
         "held": held,
     }

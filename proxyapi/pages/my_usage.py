@@ -57,8 +57,9 @@ def show(request: HttpRequest) -> HttpResponseBase:
         if isinstance(request.user, User):
             return my_keys.show(request, request.user)
         return render(request, "my_usage/sign_in.html", {"has_left": COOKIE in request.COOKIES})
-    context = key_usage.page_context(request, _facts_of(entry.caller), reverse("my_usage:data"))
-    return render(request, "my_usage/usage.html", {**context, "valid_until": entry.ends_at})
+    context = key_usage.page_context(request, _facts_of(entry.caller, entry.is_newest), reverse("my_usage:data"))
+    context |= {"valid_until": entry.ends_at, "is_rotated": not entry.is_newest}
+    return render(request, "my_usage/usage.html", context)
 
 
 @require_safe
@@ -68,12 +69,16 @@ def data(request: HttpRequest) -> HttpResponse:
     entry = key_sessions.find_signed_in(request)
     if entry is None or entry.caller is None:
         return JsonResponse({"error": "Sign in again."}, status=401)
-    return key_usage.data_response(request, _facts_of(entry.caller))
+    return key_usage.data_response(request, _facts_of(entry.caller, entry.is_newest))
 
 
-def _facts_of(caller: Caller) -> KeyFacts:
-    """Returns what the holder of a key sees of the key: everything that was done with it, by whomever."""
-    return replace(KeyFacts.of(caller, is_own=True), calls_url=reverse("my_usage:calls"))
+def _facts_of(caller: Caller, sees_calls: bool) -> KeyFacts:
+    """Returns what the holder of a key sees of the key: everything that was done with it, by whomever.
+
+    Single calls are not seen with the old secret of a rotated key: it is also rotated to keep somebody from its calls.
+    """
+    facts = KeyFacts.of(caller, is_own=True, sees_calls=sees_calls)
+    return replace(facts, calls_url=reverse("my_usage:calls"))
 
 
 @require_POST

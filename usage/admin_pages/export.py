@@ -1,22 +1,34 @@
-"""The downloads of the list of requests and of the errors page, as CSV or JSON."""
+"""The downloads of the list of requests and of the errors page, as CSV or JSON.
+
+An export lasts as long as its reader likes. So it has a database connection only while a piece is made, not while the
+piece is sent, and each reader may have few of them at once.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponseBase, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, StreamingHttpResponse
 
 from usage.admin_pages.access import admin_page, may_see_bodies
 from usage.admin_pages.body_views import log_export, log_search
 from usage.admin_pages.errors import read_fault
+from usage.database.lent_connection import give_back_connection
 from usage.page_data.errors.error_groups import read_groups
 from usage.page_data.exports import CONTENT_TYPES, export_calls, export_groups
 from usage.page_data.filters import read_filters
 from usage.sums.ranges import range_or_default
+
+READER_EXPORTS = 2  # that one reader may have at the same time in this worker, but for some that begin together
+# All exports of this worker together may make so many pieces at a time; others wait. Each holds one of the 8
+# connections of the worker's pool meanwhile.
+PARALLEL_PIECES = 3
 
 
 @admin_page
@@ -36,7 +48,7 @@ def requests(request: HttpRequest, kind: str) -> HttpResponseBase:
         log_search(request, filters.text)
     if sees_bodies:
         log_export(request, urlencode(filters.as_query()))
-    return download(export_calls(filters, kind), kind, f"requests-{now:%Y%m%d-%H%M}")
+    return download(export_calls(filters, kind), kind, f"requests-{now:%Y%m%d-%H%M}", _reader(request))
 
 
 @admin_page
@@ -52,7 +64,8 @@ def errors(request: HttpRequest, kind: str) -> HttpResponseBase:
     sees_bodies = may_see_bodies(request)
     if sees_bodies:
         log_export(request, urlencode(time_range.as_query()))
-    return download(export_groups(groups, kind, with_messages=sees_bodies), kind, f"errors-{now:%Y%m%d-%H%M}")
+    pieces = export_groups(groups, kind, with_messages=sees_bodies)
+    return download(pieces, kind, f"errors-{now:%Y%m%d-%H%M}", _reader(request))
 
 
 def _check(kind: str) -> None:
@@ -61,18 +74,59 @@ def _check(kind: str) -> None:
         raise Http404
 
 
-def download(pieces: Iterator[bytes], kind: str, name: str) -> HttpResponseBase:
-    """Answers with an export, in pieces, as the file `name` with the ending `kind` (`csv` or `json`)."""
+def _reader(request: HttpRequest) -> str:
+    """Returns the name under which the exports of the signed-in person are counted."""
+    return account_reader(request.user.get_username())
+
+
+def account_reader(username: str) -> str:
+    """Returns the name under which the exports of a person with an account are counted, on all sites."""
+    return f"account {username}"
+
+
+def download(pieces: Iterator[bytes], kind: str, name: str, reader: str) -> HttpResponseBase:
+    """Answers with an export, in pieces, as the file `name` with the ending `kind` (`csv` or `json`).
+
+    If `READER_EXPORTS` of the person or key `reader` are being sent already, answers with status 429.
+    """
+    if _sent_to[reader] >= READER_EXPORTS:
+        words = f"You have {READER_EXPORTS} exports running. Try again when one of them has ended.\n"
+        headers = {"Retry-After": "10", "Cache-Control": "no-store"}
+        return HttpResponse(words, status=429, content_type="text/plain; charset=utf-8", headers=headers)
     return StreamingHttpResponse(
-        _one_by_one(pieces),
+        _one_by_one(pieces, reader),
         content_type=CONTENT_TYPES[kind],
         headers={"Content-Disposition": f'attachment; filename="{name}.{kind}"', "Cache-Control": "no-store"},
     )
 
 
-async def _one_by_one(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Converts the pieces of an export to an asynchronous iterator, which makes each piece when it is needed."""
+_sent_to: Counter[str] = Counter()  # how many exports are being sent, by reader; changed by the event loop only
+_making = asyncio.Semaphore(PARALLEL_PIECES)
+
+
+async def _one_by_one(pieces: Iterator[bytes], reader: str) -> AsyncIterator[bytes]:
+    """Converts the pieces of an export to an asynchronous iterator, which makes each piece when it is needed.
+
+    Meanwhile the export counts as one of `reader`.
+    """
     # Django reads an ordinary iterator into a list first, so the whole export would be in memory.
-    take = sync_to_async(lambda: next(pieces, None))
-    while (piece := await take()) is not None:
-        yield piece
+    _sent_to[reader] += 1
+    try:
+        while True:
+            async with _making:
+                piece = await sync_to_async(_next)(pieces)
+            if piece is None:
+                return
+            yield piece
+    finally:
+        _sent_to[reader] -= 1
+        if not _sent_to[reader]:
+            del _sent_to[reader]
+
+
+def _next(pieces: Iterator[bytes]) -> bytes | None:
+    """Makes the next piece of an export, and gives the database connection back to the pool; None after the last."""
+    try:
+        return next(pieces, None)
+    finally:
+        give_back_connection()

@@ -2,9 +2,10 @@
 
 `clock` reads the database's clock, which is the ledger's. `lock` lets only one process at a time migrate the database
 or prune it (delete old rows). `query_deadline` limits how long a page waits for the database; the settings use it, so
-it imports no models. `snapshot` shows all queries of a page the same moment. `fault_words` explains errors of the
-database. `concurrent_indexes` makes indexes in migrations, and `partitions` makes and drops parts of tables, while
-calls are being written; `compression` says how their texts are compressed.
+it imports no models. `lent_connection` gives a page's connection back to the pool. `snapshot` shows all queries of a
+page the same moment. `fault_words` explains errors of the database. `concurrent_indexes` makes indexes in migrations,
+and `partitions` makes and drops parts of tables, while calls are being written; `compression` says how their texts are
+compressed.
 
 May import only those modules of the level above that have no models.
 """

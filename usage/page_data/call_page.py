@@ -220,16 +220,20 @@ def _bill_item(item: PricedItem, price: Price) -> BillItem:
     return BillItem(name, amount, rate, f"${Decimal(item['dollars']):.8f}", item.get("kind", ""))
 
 
-def bill_note(call: Request) -> str:
-    """Returns the sentence below a call's bill: by which price the call was billed, or why it has no cost."""
+def bill_note(call: Request, *, is_own: bool = False) -> str:
+    """Returns the sentence below a call's bill: by which price the call was billed, or why it has no cost.
+
+    `is_own` says that it is for the key's holder, who sees no polls and cannot search for a response ID.
+    """
     price: Mapping[str, object] = call.price or {}
     if price == COUNTED_BEFORE:
         return "The usage of this response was counted when it was made; looking at it again costs nothing."
     if price == COUNTED_LATER:
-        return (
+        later = (
             "The usage of this response became known after this call had ended. It is counted once, in the call that"
-            " learnt it first: search for the response ID."
+            " learnt it first"
         )
+        return f"{later}{'; polls of the gateway are not listed.' if is_own else ': search for the response ID.'}"
     if price == COUNTED_AT_END:
         return "The response goes on in the background; its usage is counted when it ends."
     if price.get("source") == NOT_BILLED:

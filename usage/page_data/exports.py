@@ -115,9 +115,9 @@ def _as_json(batches: Batches) -> Iterator[bytes]:
     before = b"["
     for batch in batches:
         rows = [orjson.dumps({name: _json_value(value) for name, value in row.items()}, default=str) for row in batch]
-        if rows:
-            yield before + b",\n".join(rows)
-            before = b",\n"
+        # Without rows an empty piece, as in CSV: only between two pieces can an export whose reader has left be ended.
+        yield before + b",\n".join(rows) if rows else b""
+        before = b",\n" if rows else before
     yield b"[]" if before == b"[" else b"]"
 
 

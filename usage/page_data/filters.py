@@ -23,6 +23,8 @@ from usage.sums.summed_names import OTHER_CODE, UNKNOWN_MODEL
 
 MAX_TEXT = 200  # characters of a filter; the rest is cut
 MAX_CHOICES = 300  # names of keys, of models and of routes that are offered to choose from
+MAX_NUMBER = 40  # characters of a number to compare with
+MAX_EXPONENT = 20  # of such a number: PostgreSQL refuses numbers with thousands of digits
 NUL_IN_BODIES = "\ufffd"  # stands for NUL in stored bodies (`usage.kept_bodies.excerpts.storable`)
 NO_STATUS = "none"
 ANY_FAILURE = "failed"
@@ -31,7 +33,7 @@ LABELS = {"team": "Team", "owner": "Key owner", "end_user": "End user", "session
 NAMES = ("key", "model", "route", "code", "message", *LABELS)  # filters by a name, which may be empty
 NO_NAME = "(none)"  # stands for an empty name in an address, where an empty text means no filter
 ANY_DATE = " (any date)"  # after the undated name of a model: all of its names, as on one line of the dashboard
-NOT_IN_QUERY = frozenset({"since", "until", "faults", "with_messages"})
+NOT_IN_QUERY = frozenset({"since", "until", "faults", "with_messages", "is_own"})
 FAILURES = frozenset(Outcome.values) - {Outcome.SUCCESS}
 
 
@@ -41,7 +43,8 @@ class Filters:
 
     `faults` has a sentence, for the reader of the page, about each filter that could not be read and is not applied. If
     `with_messages` is true, the text `q` is also searched for in the messages of errors, which may quote prompts. Only
-    then can there be a `text`, the words to search for in prompts and answers.
+    then can there be a `text`, the words to search for in prompts and answers. If `is_own` is true, the list is for the
+    holder of `key`: it has no polls (the gateway's own requests for background responses), and is found by the key.
     """
 
     q: str = ""  # a whole id, or a part of a name, of an error's code or of its message
@@ -66,6 +69,7 @@ class Filters:
     until: datetime | None = None
     faults: tuple[str, ...] = field(default=(), compare=False)
     with_messages: bool = field(default=False, compare=False)
+    is_own: bool = field(default=False, compare=False)
 
     def as_query(self) -> dict[str, str]:
         """Returns these filters as query parameters of a page, which `read_filters` parses; times to the minute."""
@@ -83,11 +87,13 @@ class Filters:
         return query
 
 
-def read_filters(query: Mapping[str, str], now: datetime, *, with_messages: bool = False) -> Filters:
+def read_filters(
+    query: Mapping[str, str], now: datetime, *, with_messages: bool = False, is_own: bool = False
+) -> Filters:
     """Reads the filters of the list of requests from a page's query parameters.
 
     Filters that cannot be read go to `faults`. `with_messages` says whether the person may see error messages, prompts
-    and answers.
+    and answers, and `is_own` whether the list is for the holder of a key.
     """
     address = _Address(query)
     return Filters(
@@ -112,6 +118,7 @@ def read_filters(query: Mapping[str, str], now: datetime, *, with_messages: bool
         **address.read_times(now),
         faults=tuple(address.faults),
         with_messages=with_messages,
+        is_own=is_own,
     )
 
 
@@ -169,7 +176,7 @@ class _Address:
         """
         text = self._query.get(name, "").strip()
         try:
-            is_number = not text or (Decimal(text).is_finite() and 0 <= Decimal(text) < 10**9)
+            is_number = not text or (len(text) <= MAX_NUMBER and _is_comparable(Decimal(text)))
         except InvalidOperation:
             is_number = False
         if not is_number:
@@ -196,6 +203,11 @@ class _Address:
 
     def _raw(self, name: str) -> str:
         return self._query.get(name, "").replace("\0", "")[:MAX_TEXT]
+
+
+def _is_comparable(number: Decimal) -> bool:
+    """Returns whether a number is from 0 to a billion, and short enough for PostgreSQL."""
+    return number.is_finite() and 0 <= number < 10**9 and abs(number.adjusted()) <= MAX_EXPONENT
 
 
 def _outcome(text: str) -> str:
@@ -258,6 +270,7 @@ class Condition:
 
 FAILED = Condition("outcome <> 'success'", has_index=True)
 UNKNOWN = Condition("unknown_model", has_index=True)
+NO_POLL = Condition("NOT by_gateway")
 
 
 def conditions_of(filters: Filters) -> list[Condition]:
@@ -265,6 +278,7 @@ def conditions_of(filters: Filters) -> list[Condition]:
     # A search follows the index of the first condition that has one, so the most selective come first.
     return [
         *_label_conditions(filters),
+        *_own_conditions(filters),
         *_failure_conditions(filters),
         *_name_conditions(filters),
         *_tag_conditions(filters),
@@ -283,6 +297,17 @@ def _label_conditions(filters: Filters) -> list[Condition]:
         elif value is not None:
             found.append(Condition(f"{column} = ''"))
     return found
+
+
+def _own_conditions(filters: Filters) -> list[Condition]:
+    """Returns the SQL conditions of a list of calls for the holder of their key; empty for other lists."""
+    # Before all others: along another index, a search would read the calls of all other keys.
+    return [*_key_conditions(filters), NO_POLL] if filters.is_own else []
+
+
+def _key_conditions(filters: Filters) -> list[Condition]:
+    """Returns the SQL condition of the filter by key, if there is one."""
+    return [] if filters.key is None else [_name_condition("key_name", filters.key, "key_name")]
 
 
 def _tag_conditions(filters: Filters) -> list[Condition]:
@@ -332,8 +357,8 @@ def _name_conditions(filters: Filters) -> list[Condition]:
         found.append(Condition(f"{CALLED_MODEL_SQL} = ANY(%s)", (names,), any_of=each, in_slice="model = ANY(%s)"))
     elif filters.model is not None and filters.model != UNKNOWN_MODEL:
         found.append(_name_condition(CALLED_MODEL_SQL, filters.model, "model"))
-    if filters.key is not None:
-        found.append(_name_condition("key_name", filters.key, "key_name"))
+    if not filters.is_own:
+        found += _key_conditions(filters)
     if filters.route is not None:
         found.append(_name_condition("route", filters.route, "route"))
     return found

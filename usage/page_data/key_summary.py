@@ -80,21 +80,22 @@ def budget_bars(spent: Spent, budgets: Mapping[str, Decimal | None], now: dateti
     return [_budget_bar(span, getattr(spent, span), budgets.get(span), resets.get(span, "")) for span in SPANS]
 
 
-def month_pace(spent: Spent, budget: Decimal | None, now: datetime) -> str:
+def month_pace(spent: Spent, budget: Decimal | None, now: datetime, created_at: datetime | None = None) -> str:
     """Returns a sentence: the days left in this month (UTC), and what a key will have spent at its end at this pace.
 
-    Reserved dollars do not count. On the first day of a month, and if nothing was spent, the sentence has only the
-    days.
+    If the key was made within the month (`created_at`), its pace is that since then. Reserved dollars do not count. On
+    the first day, and if nothing was spent, the sentence has only the days left.
     """
-    start = datetime(now.year, now.month, 1, tzinfo=UTC)
-    end = (start + timedelta(days=32)).replace(day=1)
+    month = datetime(now.year, now.month, 1, tzinfo=UTC)
+    start = max(month, created_at or month)
+    end = (month + timedelta(days=32)).replace(day=1)
     left = (end - now).days
     days = "Less than a day left in this month" if left < 1 else f"{left} day{'s' * (left > 1)} left in this month"
     used = max(Decimal(0), spent.month - spent.held)
     if now - start < timedelta(days=1) or not used:
         return f"{days}."
     each_day = used / Decimal((now - start) / timedelta(days=1))
-    whole = each_day * (end - start).days
+    whole = each_day * Decimal((end - start) / timedelta(days=1))
     text = f"{days}. At this pace {formatting.dollars(whole)} by its end"
     if budget is None or whole <= budget:
         return f"{text}."

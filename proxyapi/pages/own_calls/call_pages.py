@@ -29,18 +29,22 @@ from usage.models import Outcome, Request
 from usage.page_data import call_page
 from usage.page_data.exports import export_calls
 from usage.page_data.filters import ANY_FAILURE, Filters
+from usage.page_data.search import find
 from usage.sums.ranges import range_labels
 
 OwnView = Callable[..., HttpResponseBase]  # its arguments: the request, the viewer, and what the address has
 
 
 def for_holder(view: OwnView) -> OwnView:
-    """Decorator for a view of the calls of the key whose holder is signed in; sends others to the form to sign in."""
+    """Decorator for a view of the calls of the key whose holder is signed in; sends others to the form to sign in.
+
+    Whoever is signed in with the old secret of a rotated key is sent to the key's usage, which says why.
+    """
 
     @wraps(view)
     def answered(request: HttpRequest, **options: UUID) -> HttpResponseBase:
         entry = key_sessions.find_signed_in(request)
-        if entry is None or entry.caller is None:
+        if entry is None or entry.caller is None or not entry.is_newest:
             return HttpResponseRedirect(reverse("my_usage:show"))
         home, base = reverse("my_usage:show"), reverse("my_usage:calls")
         viewer = Viewer(entry.caller.name, None, base, home, settings.MY_USAGE_BODIES)
@@ -67,7 +71,7 @@ def for_owner(view: OwnView) -> OwnView:
 def show_calls(request: HttpRequest, viewer: Viewer) -> HttpResponseBase:
     """Answers with a page of the key's calls, newest first, filtered by the query parameters."""
     filters = viewer.filters(request.GET, datetime.now(UTC))
-    page = viewer.find(filters, _cursor(request))
+    page = find(filters, _cursor(request))
     query = _own_query(request, filters)
     return render(
         request,
@@ -90,7 +94,7 @@ def export(request: HttpRequest, viewer: Viewer) -> HttpResponseBase:
     """Sends a CSV file of the key's calls that match the query parameters, with the messages of errors."""
     now = datetime.now(UTC)
     filters = viewer.filters(request.GET, now)
-    return download(export_calls(filters, "csv"), "csv", f"calls-{now:%Y%m%d-%H%M}")
+    return download(export_calls(filters, "csv"), "csv", f"calls-{now:%Y%m%d-%H%M}", viewer.reader)
 
 
 def show_call(request: HttpRequest, viewer: Viewer, request_id: UUID) -> HttpResponseBase:
@@ -106,7 +110,7 @@ def show_call(request: HttpRequest, viewer: Viewer, request_id: UUID) -> HttpRes
             "error_text": call_page.error_text(call) if viewer.sees_bodies else call.error_message,
             "phases": call_page.timeline(call),
             "bill": call_page.bill(call),
-            "bill_note": call_page.bill_note(call),
+            "bill_note": call_page.bill_note(call, is_own=True),
             "bill_summary": call_page.bill_summary(call),
             **(_bodies(request, call) if viewer.sees_bodies else {}),
         },

@@ -9,9 +9,9 @@ from uuid import UUID
 
 from django.http import Http404
 
+from usage.admin_pages.export import account_reader
 from usage.models import Request
 from usage.page_data.filters import Filters, read_filters
-from usage.page_data.search import Page, find
 
 # What a list of one key's calls can be filtered by. A search by an id would find calls of other keys, too.
 OWN_FILTERS = ("range", "from", "to", "outcome", "status", "code", "model", "route", "stream", "slower", "cost")
@@ -31,15 +31,15 @@ class Viewer:
     home: str
     sees_bodies: bool = False
 
+    @property
+    def reader(self) -> str:
+        """The name under which this person's exports are counted."""
+        return f"key {self.key}" if self.owner is None else account_reader(self.owner)
+
     def filters(self, query: Mapping[str, str], now: datetime) -> Filters:
         """Reads the filters of a list of calls from a page's address, and adds what this person may see."""
         allowed = {name: query[name] for name in OWN_FILTERS if name in query}
-        return replace(read_filters(allowed, now, with_messages=True), key=self.key, owner=self.owner)
-
-    def find(self, filters: Filters, before: UUID | None) -> Page:
-        """Returns a page of the calls that match filters of `Viewer.filters`, newest first, without polls."""
-        page = find(filters, before)
-        return replace(page, calls=[call for call in page.calls if self._may_see(call)])
+        return replace(read_filters(allowed, now, with_messages=True, is_own=True), key=self.key, owner=self.owner)
 
     def get(self, request_id: UUID) -> Request:
         """Returns one call of the key, with its bodies if this person sees them.

@@ -259,6 +259,7 @@ def test_after_a_rotation_each_text_opens_it_while_it_works(keys: Keyring) -> No
     wait_until(lambda: keys.find(new))
     with_new = signed_in(new)
     assert [client.get(DATA).status_code for client in (with_old, with_new)] == [200, 200]
+    assert [client.get(f"{HOME}calls/").status_code for client in (with_old, with_new)] == [302, 200]
     key.rotate(timedelta(hours=1))  # ends the first one
     wait_until(lambda: keys.find(old) is None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from datetime import UTC, datetime
 from decimal import Decimal
 from html import unescape
@@ -14,15 +15,23 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from proxyapi.keys.callers import Caller
+from proxyapi.keys import snapshots as key_snapshots
+from proxyapi.keys.callers import Caller, caller_of
 from proxyapi.keys.keyring import KeyInForce
 from proxyapi.models import AccessKey
 from proxyapi.pages import key_sessions
+from proxyapi.pages.key_usage import KeyFacts
+from proxyapi.pages.own_calls.viewers import Viewer
 from proxyapi.team_models import Team, TeamMember
 from tests.support.callers.roles import browser_of
 from tests.support.ledger.pages import HOSTILE, make_call, make_failure, pieces_of, text_of
+from usage.admin_pages import export
+from usage.journal_shipping.background_cost import COUNTED_LATER
+from usage.models import Request
 from usage.money.spent_and_reserved import Spent
 from usage.page_data.key_summary import month_pace
+from usage.page_data.search import plan_scans
+from usage.sums.summed_names import UNKNOWN_MODEL
 
 pytestmark = pytest.mark.django_db
 SITE = "/my-usage/"
@@ -164,6 +173,55 @@ def test_a_member_reaches_only_own_calls(people: dict[str, tuple[Client, str]], 
         assert listed(client, own) == [calls[name]] == [row["request_id"] for row in exported(client, own)]
 
 
+def test_polls_are_in_no_list_and_take_no_place_in_it(holder: Client) -> None:
+    made = make_call(60, key_name="mine")
+    for number in range(51):
+        make_call(number / 60, key_name="mine", by_gateway=True)
+
+    assert listed(holder, CALLS) == [made]
+    assert [row["request_id"] for row in exported(holder, CALLS)] == [made]
+
+
+@pytest.mark.parametrize("query", [{}, {"outcome": "failed"}, {"status": "504"}, {"code": "slow"}, {"model": "gpt-5"},
+                                   {"route": "/openai"}, {"model": UNKNOWN_MODEL}], ids=str)  # fmt: skip
+@pytest.mark.parametrize(("owner", "along"), [(None, "key_name = %s"), ("me", "owner <> '' AND owner = %s")])
+def test_a_search_reads_no_calls_of_others(query: dict[str, str], owner: str | None, along: str) -> None:
+    viewer = Viewer("mine", owner, CALLS, SITE)
+    scans = plan_scans(viewer.filters(query, datetime.now(UTC)), None)
+
+    assert [scan.along and scan.along.sql for scan in scans] == [along]
+
+
+def test_the_bill_names_no_search_that_there_is_not(holder: Client) -> None:
+    make_call(key_name="mine")
+    Request.objects.update(price=COUNTED_LATER)
+    page = holder.get(f"{CALLS}{Request.objects.get().pk}/").content.decode()
+
+    assert "polls of the gateway are not listed" in page
+    assert "search for" not in page
+
+
+def test_the_old_secret_of_a_rotated_key_shows_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_old = KeyInForce(Caller("mine"), inf, is_newest=False)
+    monkeypatch.setattr(key_sessions, "find_signed_in", lambda _: with_old)
+    made = make_failure(key_name="mine")
+    page = Client().get(SITE).content.decode()
+
+    for path in ("", "export.csv", f"{made}/"):
+        assert Client().get(f"{CALLS}{path}")["Location"] == SITE
+    assert "The key has a new secret." in page
+    assert made not in page
+    assert "own_calls" not in Client().get(f"{SITE}data").json()["fragments"]
+
+
+def test_a_third_export_at_once_is_refused(holder: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "_sent_to", Counter({"key mine": 2}))
+    answer = holder.get(f"{CALLS}export.csv")
+
+    assert (answer.status_code, answer["Retry-After"]) == (429, "10")
+    assert "2 exports" in answer.content.decode()
+
+
 def test_a_stranger_is_sent_to_the_form(people: dict[str, tuple[Client, str]]) -> None:
     request_id = make_call(key_name="members key", owner="member")
     for path in ("", "export.csv", f"{request_id}/"):
@@ -207,6 +265,32 @@ def test_the_pace_of_a_month(now: tuple[int, int], spent: int, budget: int | Non
         datetime(2026, *now, tzinfo=UTC),
     )
     assert found == words
+
+
+@pytest.mark.parametrize(
+    ("now", "created", "words"),
+    [
+        ((11, 21, 0), (11, 11, 0), "10 days left in this month. At this pace $20.00 by its end."),
+        ((11, 11, 0), (10, 11, 0), "20 days left in this month. At this pace $30.00 by its end."),
+        ((11, 11, 12), (11, 11, 0), "19 days left in this month."),
+    ],
+)
+def test_the_pace_of_a_key_made_within_the_month(
+    now: tuple[int, int, int], created: tuple[int, int, int], words: str
+) -> None:
+    moment, created_at = (datetime(2026, *numbers, tzinfo=UTC) for numbers in (now, created))
+    assert month_pace(Spent(month=Decimal(10)), None, moment, created_at) == words
+
+
+def test_a_page_knows_when_the_key_and_its_team_were_made(db: None) -> None:
+    key, _ = AccessKey.objects.issue("new", team=Team.objects.found("new team"))
+    [record] = [one for one in key_snapshots.load("").records if one["name"] == "new"]
+    [team] = key_snapshots.load("").teams
+    for one in (key, caller_of(record, team)):
+        facts = KeyFacts.of(one)
+        assert facts.team
+        assert facts.ceilings.created_at == key.created_at
+        assert facts.team.created_at == Team.objects.get().created_at
 
 
 def test_the_last_hours_of_a_month() -> None:

@@ -125,7 +125,8 @@ def test_the_pages_own_form_marks_its_group(admin: Client) -> None:
 @pytest.mark.parametrize(
     "kind",
     ["", "{", "[]", '["timeout", 504, ""]', f'["timeout", "{"x" * 201}", ""]', '["x", "", ""]', "[" * 10**5,
-     '["timeout", "a", "b", "c"]', '["timeout", "a", "0123456789abc"]'],
+     '["timeout", "a", "b", "c"]', '["timeout", "a", "0123456789abc"]',
+     '["timeout", "\\u0000", ""]', '["timeout", "", "\\ud800"]'],
 )  # fmt: skip
 def test_what_is_no_kind_of_error_is_not_marked(admin: Client, kind: str) -> None:
     assert admin.post(MARK, {"kind": kind}).status_code == 302

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import Any
 
 import pytest
-from asgiref.sync import async_to_sync
+from asgiref.sync import ThreadSensitiveContext, async_to_sync, sync_to_async
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -19,9 +21,13 @@ from hypothesis import strategies as st
 
 from tests.support.ledger.ledgers import call, call_id
 from tests.support.ledger.pages import HOSTILE, ISOLATE, OVERRIDE, make_call, make_failure, pieces_of
+from tests.support.polling import PATIENCE
+from usage.admin_pages import export
 from usage.admin_pages.export import _one_by_one
 from usage.journal_shipping.rows import write_rows
 from usage.page_data import exports
+from usage.page_data.exports import export_calls
+from usage.page_data.filters import Filters
 from usage.untrusted_text import INVISIBLE, csv_cell, escape_invisible
 
 CALLS = "/admin/usage/request/export.{}"
@@ -197,7 +203,75 @@ def test_no_piece_is_made_before_the_last_has_left() -> None:
             yield b"piece"
 
     async def take_one() -> None:
-        await anext(aiter(_one_by_one(make())))
+        await anext(aiter(_one_by_one(make(), "me")))
 
     async_to_sync(take_one)()
     assert made == [0]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_connection_is_held_while_a_piece_is_sent() -> None:
+    make_failure()
+    held = []
+
+    async def read() -> None:
+        async for _ in _one_by_one(export_calls(Filters(), "csv"), "me"):
+            held.append(await sync_to_async(lambda: connection.connection)())
+
+    async_to_sync(read)()
+    assert held == [None, None]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_connection_is_held_while_a_page_is_sent(admin: Client) -> None:
+    assert admin.get("/admin/usage/request/").status_code == 200
+    assert connection.connection is None
+
+
+@pytest.mark.django_db
+def test_a_reader_has_few_exports_at_once(admin: Client) -> None:
+    async def statuses() -> list[int]:
+        begun = [_one_by_one(iter([b"1", b"2"]), "account root") for _ in range(export.READER_EXPORTS)]
+        for pieces in begun:
+            await anext(aiter(pieces))
+        found = [(await sync_to_async(admin.get)(CALLS.format("csv"))).status_code]
+        assert [piece async for piece in begun[0]] == [b"2"]
+        found.append((await sync_to_async(admin.get)(CALLS.format("csv"))).status_code)
+        return found
+
+    assert async_to_sync(statuses)() == [429, 200]
+
+
+def test_few_pieces_are_made_at_once() -> None:
+    """Each holds a connection of the worker's pool."""
+    begun, most = threading.Semaphore(0), []
+    go_on = threading.Event()
+
+    def make() -> Iterator[bytes]:
+        most.append(1)
+        begun.release()
+        assert go_on.wait(PATIENCE)
+        yield b"piece"
+
+    async def read(number: int) -> None:
+        async with ThreadSensitiveContext():  # as Django reads each answer: in a thread of its own
+            assert [piece async for piece in _one_by_one(make(), f"{number}")] == [b"piece"]
+
+    async def read_many() -> int:
+        tasks = [asyncio.create_task(read(number)) for number in range(export.PARALLEL_PIECES + 2)]
+        for _ in range(export.PARALLEL_PIECES):
+            await asyncio.to_thread(begun.acquire)
+        made = len(most)
+        go_on.set()
+        await asyncio.gather(*tasks)
+        return made
+
+    assert asyncio.run(read_many()) == export.PARALLEL_PIECES
+
+
+def test_json_without_rows_leaves_pauses_to_end_it_in() -> None:
+    rows: list[list[dict[str, Any]]] = [[], [{"a": 1}], [], [{"a": 2}], []]
+    pieces = list(exports._as_json(rows))
+
+    assert len(pieces) == len(rows) + 1
+    assert json.loads(b"".join(pieces)) == [{"a": 1}, {"a": 2}]

@@ -114,8 +114,14 @@ def test_the_list_is_filtered_by_time(admin: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", [{"status": "x"}, {"cost": "much"}, {"from": "then"}, {"outcome": "?"}, {"caller": "me"}]
-)
+    "query",
+    [
+        {"status": "x"}, {"cost": "much"}, {"from": "then"}, {"outcome": "?"}, {"caller": "me"},
+        *({name: number} for name in ("cost", "slower") for number in ("1e-20000", "0e-20000", "0e20000")),
+        {"cost": f"0.{'0' * 20_000}1"},
+    ],
+    ids=lambda query: str(query)[:40],
+)  # fmt: skip
 def test_a_filter_that_cannot_be_read_is_said_and_left_out(admin: Client, query: dict[str, str]) -> None:
     request_id = make_call()
     answer = admin.get(REQUESTS, query)

@@ -21,7 +21,7 @@ MAX_RARE_CALLS = 10_000  # if fewer calls exceed a threshold, they are quick to 
 # The columns that are read for each call of a slice: all that conditions may refer to.
 SLICE_COLUMNS = f"""request_id, key_name, {CALLED_MODEL_SQL} AS model, unknown_model, route, outcome, status, stream,
     cost, duration_ms, error_code, other_code, error_group, error_message, client_address, team, owner, end_user,
-    session, tags"""
+    session, tags, by_gateway"""
 
 
 @dataclass

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from django.utils import timezone
 
 from usage.kept_bodies.error_messages import GROUP_CHARACTERS
+from usage.kept_bodies.excerpts import storable
 from usage.models import ErrorState, KnownError, Outcome
 
 OUTCOMES = dict(Outcome.choices)
@@ -43,6 +44,8 @@ def read_kind(text: str) -> ErrorKind:
     kind = ErrorKind(*values)
     if kind.outcome not in OUTCOMES or len(kind.error_code) > 200 or len(kind.message) > GROUP_CHARACTERS:
         raise ValueError("there is no such kind")
+    if kind != ErrorKind(*map(storable, kind)):
+        raise ValueError("PostgreSQL does not store its characters")
     return kind
 
 

@@ -1,0 +1,16 @@
+"""Gives the database connection of a thread back to Django's pool, before a request has ended."""
+
+from __future__ import annotations
+
+from django.db import connection
+
+
+def give_back_connection() -> None:
+    """Gives this thread's database connection back to the pool; its next query borrows one again.
+
+    Django itself does so when the whole answer has been sent, which lasts as long as a slow reader likes. A few such
+    readers would hold all connections of a worker, and its other pages would fail. Within a transaction, the connection
+    is kept.
+    """
+    if not connection.in_atomic_block:
+        connection.close()
