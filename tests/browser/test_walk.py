@@ -154,7 +154,7 @@ def test_a_search_is_typed_and_entered(loaded: Gateway, sign_in: SignIn) -> None
     row = loaded.rows("WHERE outcome <> 'success'")[0]
     page = sign_in(loaded)
     follow(page, "Requests")
-    search = page.get_by_role("searchbox")
+    search = page.get_by_role("searchbox", name="Find")
     search.fill(str(row["request_id"]))
     search.press("Enter")
     expect(page.locator(".cp-list tbody tr")).to_have_count(1)
