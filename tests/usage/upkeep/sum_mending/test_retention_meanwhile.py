@@ -38,7 +38,7 @@ def _ledger(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     """Writes a failed call in each of two months; the older month may be dropped ten days after `NOON`."""
     settings.RETENTION_DAYS, settings.BODY_RETENTION_DAYS = 10, 0
     monkeypatch.setattr(partitions_module, "PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(partitions_module, "LIMITS", "SET LOCAL lock_timeout = 50")
+    monkeypatch.setattr(partitions_module, "LIMITS", "SET LOCAL lock_timeout = 300")
     with months(OLD_MONTH, THIS_MONTH, next_month(NOON)):
         LedgerState.load()
         columns = {"team": "red", "tags": ["a"], "outcome": "timeout", "cost": "1.5", "cost_kind": "exact", "price": {}}
