@@ -208,7 +208,7 @@ def test_a_holder_has_no_snapshot(database: str, hold: Callable[[int], subproces
 
 def test_a_holder_may_be_idle_for_long(database: str, hold: Callable[[int], subprocess.Popen[str]]) -> None:
     with psycopg.connect(database, autocommit=True) as other:
-        other.execute("ALTER DATABASE " + other.info.dbname + " SET idle_in_transaction_session_timeout TO '10ms'")
+        other.execute("ALTER DATABASE " + other.info.dbname + " SET idle_in_transaction_session_timeout TO '1s'")
         hold(LOCK)
-        other.execute("SELECT pg_sleep(0.2)")
+        other.execute("SELECT pg_sleep(2)")
         assert other.execute("SELECT pg_try_advisory_lock(%s)", [LOCK]).fetchone() == (False,)
