@@ -272,5 +272,5 @@ def _histogram_columns(sums: Sums) -> dict[str, list[int]]:
 
 
 def as_json(groups: list[Group]) -> str:
-    """Returns sums of groups as the parameter of the statement that adds them to their table (`SumTable.add`)."""
+    """Returns sums of groups in the form that the SQL statement `SumTable.add` takes as its parameter."""
     return orjson.dumps(groups, default=str).decode()  # `str` is for dollars

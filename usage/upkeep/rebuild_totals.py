@@ -112,7 +112,7 @@ def rebuild_totals(now: datetime | None = None) -> int:
 
 
 def rebuild_months() -> None:
-    """Corrects the sums of all months by those of their days. The caller must hold the lock `SUMMING`."""
+    """Makes the sums of each month equal to those of its days. The caller must hold the lock `SUMMING`."""
     for month in _starts(Span.MONTH):
         rebuild_month(month)
 
