@@ -19,22 +19,22 @@ from proxyapi.pages.team_admin import TeamAdmin
 from proxyapi.team_models import LogBodies
 
 # The fields of a caller that are no rules, or are written otherwise in the table.
-OTHERS = {"name", "team_ceilings", "owner", "tags", "budgets", "upstream_key"}
+OTHERS = {"name", "created_at", "team_ceilings", "owner", "tags", "budgets", "upstream_key"}
 RULES = {field.name for field in fields(Caller)} - OTHERS | {f"budget_{field.name}" for field in fields(Budgets)}
 
 
 def test_a_snapshot_has_each_rule_of_a_caller() -> None:
     texts = {"digest", "previous_digest", "previous_valid_until", "expires_at"}
-    assert set(FIELDS) == RULES | texts | {"name", "team_id", "owner", "tags", "sealed_upstream_key"}
+    assert set(FIELDS) == RULES | texts | {"name", "team_id", "owner", "tags", "sealed_upstream_key", "created_at"}
 
 
 def test_a_team_has_each_of_its_rules_everywhere() -> None:
     """In the copy of the teams, in the form of the admin, and on the command line."""
-    rules = {field.name for field in fields(TeamCeilings)} - {"name", "budgets", "is_active"}
+    rules = {field.name for field in fields(TeamCeilings)} - {"name", "created_at", "budgets", "is_active"}
     rules |= {f"budget_{field.name}" for field in fields(Budgets)} | {"log_bodies"}
     options = vars(teams_command.Command().create_parser("manage.py", "teams").parse_args(["create", "any"]))
 
-    assert set(TEAM_FIELDS) == rules | {"id", "name", "active", "tags", "sealed_upstream_key"}
+    assert set(TEAM_FIELDS) == rules | {"id", "name", "active", "tags", "sealed_upstream_key", "created_at"}
     assert {*TeamAdmin.rules, *TeamAdmin.limits} == rules
     assert set(teams_command.FIELDS) == rules | {"tags", "note", *TeamAdmin.of_members}
     assert options.keys() >= set(teams_command.FIELDS)

@@ -67,7 +67,8 @@ def test_it_works(start_keyring: Callable[[], Keyring]) -> None:
     first, second, third = (caller_of(keyring, text) for text in (plain, own, alone))
 
     budgets = Budgets(day=Decimal("1.5"))
-    ceilings = TeamCeilings("a team", parallel_calls=3, budgets=budgets, allowed_models=("gpt-4o*",))
+    made = team.created_at
+    ceilings = TeamCeilings("a team", parallel_calls=3, budgets=budgets, allowed_models=("gpt-4o*",), created_at=made)
     assert first.team_ceilings == second.team_ceilings == ceilings
     assert (first.team, third.team, third.team_ceilings) == ("a team", "", None)
     assert first.tags == ("night", "own", "project=x")
