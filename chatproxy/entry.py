@@ -29,7 +29,7 @@ DJANGO_FOLDERS = ("/admin/", "/my-usage/", "/static/")
 
 
 async def application(scope: HTTPScope | LifespanScope, receive: Receive, send: Send) -> None:
-    """Answers one HTTP request, or starts and ends the parts of a worker (scope `lifespan`): the ASGI application."""
+    """The ASGI application: answers one HTTP request or, for the scope `lifespan`, starts and ends a worker's parts."""
     if scope["type"] == "lifespan":
         await run_lifespan(receive, send)
         return

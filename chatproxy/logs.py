@@ -1,8 +1,8 @@
 """The form of the log: each line is one JSON object.
 
-Invariant: no line contains a secret, a body or a query string. So texts that are not the gateway's own are shortened:
-of a path only segments stay that cannot be a secret, of an exception the first line without quoted texts. The result is
-redacted as well. A line break in a value is written as `\\n`, so nobody can forge a line.
+Invariant: no line contains a secret, a body or a query string. So texts that may come from others are shortened: of a
+path, only those segments are kept that cannot be a secret; of an exception, only the first line of its message, without
+quoted texts. The result is redacted as well. A line break in a value is written as `\\n`, so nobody can forge a line.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def exception_words(error: BaseException) -> str:
 def without_quoted_text(words: str) -> str:
     """Replaces each quoted text in an error message by `…`, since it may be a caller's data.
 
-    Short identifiers in quotes stay.
+    Short identifiers in quotes are kept.
     """
     # Python and PostgreSQL quote the names of attributes and columns.
     return _QUOTED.sub(lambda quoted: quoted[1] or f'"{ELIDED}"', words)

@@ -31,8 +31,8 @@ FORGET = """DELETE FROM chatproxy_loginattempts WHERE subject IN (
 class LoginLimit(NamedTuple):
     """A limit on login attempts: how many a subject (a network, a user name or a device) may make in a period of time.
 
-    If `is_own` is true, a successful login starts the count anew. It is true for the user's own device, and for the
-    user's name from one network.
+    If `is_own` is true, a successful login sets the count of attempts back to zero. It is true for the user's own
+    device, and for the user's name from one network.
     """
 
     subject: str
@@ -46,8 +46,8 @@ class LoginAttemptsManager(models.Manager["LoginAttempts"]):
     def add(self, limits: Sequence[LoginLimit], window: timedelta) -> float | None:
         """Counts one login attempt under each of `limits` in turn, up to the first limit that is exceeded.
 
-        Returns the seconds until that limit allows attempts again, or None if no limit is exceeded. Each count starts
-        anew after `window`, by the database's clock.
+        Returns the seconds until that limit allows attempts again, or None if no limit is exceeded. A count starts
+        again from zero when `window` has passed since its first attempt, by the database's clock.
         """
         # All counting is one SQL statement, so that attempts made at the same time are all counted. All hosts share the
         # database's clock.
@@ -66,7 +66,7 @@ class LoginAttemptsManager(models.Manager["LoginAttempts"]):
         return float(row[0]) if row else None
 
     def forget(self, window: timedelta) -> None:
-        """Deletes the counts of login attempts that are older than `window`, at most a thousand in one call."""
+        """Deletes counts of login attempts that began longer than `window` ago, at most a thousand in one call."""
         with connection.cursor() as cursor:
             cursor.execute(FORGET, {"window": _interval(window)})
 

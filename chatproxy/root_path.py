@@ -111,7 +111,10 @@ def with_root_path(scope: HTTPScope, root_path: str) -> HTTPScope:
 
 
 def own_cookies_last(header: bytes) -> bytes:
-    """Reverses the order of the cookies in a header, so that of two with the same name, Django reads the gateway's."""
+    """Reverses the order of the cookies in a header, so that the gateway's own cookies come last.
+
+    If two cookies have the same name, Django reads the last one.
+    """
     # Another application may have set the other one for the whole host. Browsers send the cookies with the longest path
     # first (RFC 6265, 5.4), and Django takes the last one.
     return b"; ".join(pair.strip() for pair in reversed(header.split(b";")))

@@ -23,16 +23,16 @@ LONGEST_WINDOW = timedelta(days=7)
 
 
 def host_name() -> str:
-    """Returns the name of this host's gateway, from the host's name and the data directory: `web1:/srv/var`."""
+    """Returns the name under which alerts show this host: its hostname and DATA_DIR, such as `web1:/srv/var`."""
     return f"{socket.gethostname()}:{settings.DATA_DIR}"[:MAX_HOST_LENGTH]
 
 
 @dataclass(frozen=True)
 class HostFacts:
-    """The state of this host: its processes, its disk in bytes, and how many logins were refused at which times.
+    """The facts about this host in which faults are looked for: its processes, its disk in bytes, and refused logins.
 
-    `away_since` is the time when this host last looked for faults before this process began, if that was long ago; else
-    None.
+    `away_since` is set only if this host had not looked for faults for long when the present process began: the time
+    when it last did so. Otherwise it is None.
     """
 
     host: str
@@ -44,25 +44,28 @@ class HostFacts:
 
 
 class LoginRefusals:
-    """The numbers of refused logins of this host, as they were counted at each of the last looks for faults."""
+    """The history of this host's refused logins: the running total at each search for faults in the last seven days."""
 
     def __init__(self) -> None:
         self._counts: deque[tuple[datetime, float]] = deque()
 
     def add(self, now: datetime, refused: float) -> None:
-        """Stores the present count of refused logins, and forgets counts that are older than any rule's window."""
+        """Stores the running total of refused logins at the time `now`; drops totals older than any rule's window."""
         self._counts.append((now, refused))
         while self._counts[0][0] < now - LONGEST_WINDOW:
             self._counts.popleft()
 
     def since(self, moment: datetime) -> float:
-        """Returns how many logins were refused since `moment`, or since the first look if that was later."""
+        """Returns how many logins were refused after `moment`, or after the oldest stored total if that is later."""
         before = [refused for at, refused in self._counts if at <= moment]
         return self._counts[-1][1] - (before[-1] if before else self._counts[0][1])
 
 
 def read_host_facts(now: datetime, logins: LoginRefusals, away_since: datetime | None = None) -> HostFacts:
-    """Reads the state of this host, adds the present count of refused logins to `logins`, and returns the state."""
+    """Reads the state of this host's processes and disk, and returns it with the history of refused logins.
+
+    Also adds the present total of refused logins to that history (`logins`).
+    """
     status, disk = read_status(), shutil.disk_usage(settings.DATA_DIR)
     logins.add(now, status.counted.values.get(LOGIN_REFUSALS, 0))
     return HostFacts(host_name(), status, disk.free, disk.total, logins, away_since)
@@ -78,7 +81,10 @@ def find_upstream_down(_rule: AlertRule, facts: HostFacts, now: datetime) -> Ite
 
 
 def find_backlog(rule: AlertRule, facts: HostFacts, now: datetime) -> Iterator[FoundFault]:
-    """Yields a fault if the oldest record in this host's journals has waited longer than the threshold (seconds)."""
+    """Yields a fault if the oldest record in this host's journals has waited too long for the database.
+
+    Too long means at least the rule's threshold, in seconds.
+    """
     shipping = facts.status.shipping
     if shipping.lag_seconds >= float(rule.threshold or 0) and shipping.waiting_bytes:
         title = f"The ledger is {duration(shipping.lag_seconds * 1000)} behind on {facts.host}"
@@ -86,7 +92,7 @@ def find_backlog(rule: AlertRule, facts: HostFacts, now: datetime) -> Iterator[F
 
 
 def find_failing_shipper(_rule: AlertRule, facts: HostFacts, now: datetime) -> Iterator[FoundFault]:
-    """Yields a fault if this host's shipper fails with an error in its own code, or did not run for long until now."""
+    """Yields a fault if this host's shipper fails with an error in its own code, or was away for long until now."""
     fault = facts.status.shipping.shipper_fault
     if fault and fault != NOT_RUNNING:  # this is the shipper: its report is missing, perhaps since the disk is full
         yield FoundFault("", f"The shipper of {facts.host} fails", f"Its error: {fault}.", now)
@@ -95,14 +101,14 @@ def find_failing_shipper(_rule: AlertRule, facts: HostFacts, now: datetime) -> I
 
 
 def shipper_away(host: str, since: datetime) -> FoundFault:
-    """Returns the fault that a host's shipper has not looked for faults since a time, so it seems not to run."""
+    """Creates the fault that says that a host's shipper does not run: it last looked for faults at the time `since`."""
     return FoundFault("", f"The shipper of {host} does not run", "", since)
 
 
 def find_full_disk(rule: AlertRule, facts: HostFacts, now: datetime) -> Iterator[FoundFault]:
-    """Yields a fault if calls are refused because the disk of DATA_DIR is full, or if it is nearly full.
+    """Yields a fault if calls are refused because the disk of DATA_DIR is full, or if that disk is nearly full.
 
-    It is nearly full if less than the rule's threshold, in percent, is free, and also less than `PLENTY_BYTES`.
+    A disk is nearly full if its free space is below the rule's threshold, in percent, and also below `PLENTY_BYTES`.
     """
     free = facts.free_bytes
     is_low = 100 * free < float(rule.threshold or 0) * facts.disk_bytes and free < PLENTY_BYTES
@@ -113,7 +119,10 @@ def find_full_disk(rule: AlertRule, facts: HostFacts, now: datetime) -> Iterator
 
 
 def find_refused_logins(rule: AlertRule, facts: HostFacts, now: datetime) -> Iterator[FoundFault]:
-    """Yields a fault if this host has refused at least as many sign-ins in the rule's window as its threshold says."""
+    """Yields a fault if this host has refused many sign-ins in the last minutes.
+
+    The rule has the number of minutes (its window), and the least number of refusals that is a fault (its threshold).
+    """
     refused = facts.logins.since(now - timedelta(minutes=rule.window_minutes or 1))
     if refused >= max(1.0, float(rule.threshold or 0)):
         title = f"Attempts to sign in are refused on {facts.host}"

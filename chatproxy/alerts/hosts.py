@@ -12,7 +12,7 @@ FORGOTTEN_AFTER_STOP = timedelta(hours=1)  # a host that was stopped, and not fo
 
 
 def note_host(name: str, now: datetime) -> datetime | None:
-    """Records that the host `name` is looking for faults now, and returns the time when it did so before.
+    """Records that the host `name` looks for faults now; returns the time when it looked for faults before.
 
     Returns None if the host is new, or was stopped properly.
     """
@@ -35,9 +35,10 @@ def find_hosts_away(now: datetime, window: timedelta) -> Iterator[AlertHost]:
 
 
 def forget_hosts(now: datetime, longest_window: timedelta) -> list[str]:
-    """Deletes hosts that were away or stopped for so long that they will not come back; returns their names.
+    """Deletes the records of hosts that are not expected to come back; returns the names of these hosts.
 
-    A host that is away is kept until the alert of the rule with the `longest_window` has been open for a day.
+    A host that was stopped properly is deleted after an hour. A host that is away is deleted after `longest_window`
+    (the longest that a rule waits before its alert) and one more day, in which people can see the alert.
     """
     away = AlertHost.objects.filter(stopped_at=None, seen_at__lt=now - longest_window - FORGOTTEN_AFTER)
     stopped = AlertHost.objects.filter(stopped_at__lt=now - FORGOTTEN_AFTER_STOP)

@@ -31,10 +31,11 @@ UNWATCHED = " (its host is no longer watched)"
 def record(
     rule: AlertRule, host: str, faults: Iterable[FoundFault], now: datetime, channels: Sequence[AlertChannel]
 ) -> None:
-    """Updates the alerts of a rule by the faults that were just found on a host (or, without a host, in the ledger).
+    """Opens, updates and resolves the alerts of one rule, by the faults that were just found.
 
-    A new fault opens an alert once it has lasted for the time that the rule demands. An alert is resolved if its fault
-    was not found again. Messages about these changes are stored for the channels.
+    `faults` are all faults that the rule has found on `host`; if `host` is empty, the rule has looked into the ledger.
+    A new fault opens an alert once it has lasted for the time that the rule demands. An open alert is resolved if its
+    fault was not found again. Messages about these changes are stored for the channels.
     """
     open_alerts = Alert.objects.filter(rule=rule, host=host, resolved_at=None).select_related("rule")
     alerts = {alert.subject: alert for alert in open_alerts}
@@ -51,9 +52,10 @@ def record(
 
 
 def resolve(alert: Alert, now: datetime) -> None:
-    """Marks an alert as over, and stores a message for each channel that was told of the alert, or may have been.
+    """Marks an alert as over, and stores a message about this for each channel that may know of the alert.
 
-    Earlier messages about the alert are withdrawn if nobody has tried to send them, for example in a quiet time.
+    A channel may know of it if an earlier message was sent there, or was tried. Earlier messages that nobody has tried
+    to send yet, for example in a quiet time, are withdrawn.
     """
     with transaction.atomic():
         if not Alert.objects.filter(pk=alert.pk, resolved_at=None).update(resolved_at=now):
@@ -79,10 +81,10 @@ def write_messages(alert: Alert, event: AlertEvent, now: datetime, channels: Ite
 
 
 def close_others(rules: Iterable[AlertRule], forgotten_hosts: Iterable[str], now: datetime) -> None:
-    """Resolves alerts that nobody looks for any more: of rules that are switched off, and of hosts that are gone.
+    """Resolves open alerts that nobody checks any more: their rule is switched off, or their host is gone.
 
-    For rules that are switched off, no message is sent. For hosts that are gone, the alert's title states the reason,
-    since the fault may still be there. Also withdraws messages for channels that are switched off.
+    If the rule is switched off, no message is sent. If the host is gone, the alert's title states this reason, since
+    the fault may still be there. Also withdraws messages for channels that are switched off.
     """
     opened = Alert.objects.filter(resolved_at=None)
     opened.exclude(rule__in=list(rules)).update(resolved_at=now)
@@ -94,20 +96,20 @@ def close_others(rules: Iterable[AlertRule], forgotten_hosts: Iterable[str], now
 
 
 def delete_old(now: datetime) -> None:
-    """Deletes alerts that have been over for long, with their messages, and old test messages."""
+    """Deletes alerts that have been over for 90 days (`KEPT`), with their messages, and test messages of that age."""
     Alert.objects.filter(resolved_at__lt=now - KEPT).delete()
     AlertMessage.objects.filter(alert=None, made_at__lt=now - KEPT).delete()
 
 
 def _opened(rule: AlertRule, host: str, subject: str, fault: FoundFault) -> Alert:
-    """Returns the open alert for a fault: opens it now, unless another process has just opened it."""
+    """Returns the open alert for a fault; stores a new one, unless another process has just done so."""
     facts = {"since": fault.since, "title": fault.title[:MAX_TITLE_LENGTH]}
     alert, _ = Alert.objects.get_or_create(rule=rule, host=host, subject=subject, resolved_at=None, defaults=facts)
     return alert
 
 
 def _refreshed(alert: Alert, fault: FoundFault) -> Alert:
-    """Updates the texts of an open alert to those of the fault as it was just found, and returns the alert."""
+    """Updates the title, the details and the link of an open alert to those of `fault`; returns the alert."""
     words = {"title": fault.title[:MAX_TITLE_LENGTH], "detail": fault.detail, "page": page_of(alert.rule, fault)}
     if any(getattr(alert, name) != text for name, text in words.items()):
         Alert.objects.filter(pk=alert.pk).update(**words)
@@ -117,7 +119,11 @@ def _refreshed(alert: Alert, fault: FoundFault) -> Alert:
 
 
 def _announce_if_due(alert: Alert, now: datetime, channels: Sequence[AlertChannel]) -> None:
-    """Stores messages that an alert is open, or still open, if the rule's times between messages allow it now."""
+    """Stores messages for the channels that an alert is open, or still open, if such a message is due now.
+
+    The first message is due unless an alert about the same subject was announced within the rule's `quiet_hours`. A
+    further one is due every `repeat_hours`, if the rule has them.
+    """
     rule = alert.rule
     if alert.sent_at is None:
         event = AlertEvent.OPENED

@@ -121,10 +121,11 @@ KINDS = {
 
 @dataclass(frozen=True)
 class FoundFault:
-    """A fault that exists now: the thing that has it (`subject`, empty for the whole gateway), and words for people.
+    """A fault that exists now, with words for people about it.
 
-    `query` selects the subject on the page with details: `page` or, by default, that of the kind. `since` is the time
-    when the fault was first found.
+    `subject` is the thing that has the fault, such as a key; it is empty for the whole gateway. `page` is the page with
+    details; if it is empty, the page of the fault's kind is meant. `query` selects the subject on that page. `since` is
+    the time when the fault was first found.
     """
 
     subject: str
@@ -136,17 +137,17 @@ class FoundFault:
 
 
 def page_of(rule: AlertRule, fault: FoundFault) -> str:
-    """Returns the path of the page with details of a fault that a rule has found, relative to the gateway's root."""
+    """Returns the path of the page with details about a fault, relative to the gateway's root."""
     path = fault.page or KINDS[AlertKind(rule.kind)].page
     return f"{path}?{urlencode(fault.query)}" if fault.query else path
 
 
 def least_duration(rule: AlertRule) -> timedelta:
-    """Returns how long a fault must have lasted before a rule opens an alert."""
+    """Returns how long a fault must have lasted before the rule opens an alert about it; 0 for most kinds of fault."""
     is_wanted = KINDS[AlertKind(rule.kind)].must_last
     return timedelta(minutes=rule.window_minutes or 0) if is_wanted else timedelta(0)
 
 
 def one_line(name: str) -> str:
-    """Converts a name that a stranger may have chosen to the form for messages: one short line, nothing invisible."""
+    """Makes a name that a stranger may have chosen safe for messages: one short line, invisible characters escaped."""
     return escape_invisible(" ".join(name.split()), MOST_SHOWN)

@@ -32,7 +32,7 @@ SPANS = {"day": "budget for today", "month": "budget for this month", "total": "
 
 
 def find_used_budgets(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
-    """Yields a fault for each budget of which at least the rule's threshold, in percent, is spent.
+    """Yields a fault for each budget that is spent to at least the rule's threshold, in percent.
 
     Reserved dollars do not count: an alert would come and go whenever a worker reserves dollars or returns them.
     """
@@ -53,7 +53,10 @@ def find_used_budgets(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
 
 
 def find_budget_refusals(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
-    """Yields the keys with at least the threshold number of calls refused in the window because of a used-up budget."""
+    """Yields a fault for each key with many calls that were refused because of a used-up budget.
+
+    Many means at least the rule's threshold, in the window (minutes) of the rule.
+    """
     refused = ErrorTotal.objects.filter(
         span=Span.HOUR, start__gte=floor(now - _window(rule), Span.HOUR), error_code=BUDGET_CODE
     )
@@ -64,10 +67,10 @@ def find_budget_refusals(rule: AlertRule, now: datetime) -> Iterator[FoundFault]
 
 
 def find_error_rate(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
-    """Yields a fault if at least the threshold, in percent, of the window's calls failed, and unusually many of them.
+    """Yields a fault if many of the calls in the rule's window failed, and more than usual.
 
-    The rate is unusual if it is three times that of the same time on the last days. With fewer than 20 calls, there is
-    no fault.
+    Many means at least the rule's threshold, in percent. More than usual means at least three times the rate at the
+    same time of day in the last week. With fewer than 20 calls in the window, there is no fault.
     """
     failed, calls = _failed_and_all(now - _window(rule), now, now)
     if calls < LEAST_CALLS or 100 * failed < _threshold(rule) * calls:
@@ -82,10 +85,10 @@ def find_error_rate(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
 
 
 def find_slowness(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
-    """Yields a fault if calls take much longer at upstream than at the same time on other days (95th percentiles).
+    """Yields a fault if calls take much longer at upstream than at the same time of day in the last week.
 
-    The present percentile must be at least `LEAST_SLOW_MS`, and as many times the usual one as the threshold says. With
-    fewer than 20 calls, now or then, there is no fault.
+    The times compared are 95th percentiles. The present one must be at least `LEAST_SLOW_MS`, and at least the usual
+    one multiplied by the rule's threshold. With fewer than 20 calls, now or in the last week, there is no fault.
     """
     here = read_totals(now - _window(rule), now, now)
     slow = here.percentile("upstream_ms", 0.95)
@@ -105,7 +108,10 @@ def find_slowness(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
 
 
 def find_missing_prices(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
-    """Yields the models with at least the threshold number of calls in the window that have no cost and no price."""
+    """Yields a fault for each model with many calls that have no cost, because no price of the model is known.
+
+    Many means at least the rule's threshold, in the window (minutes) of the rule.
+    """
     found = read_by_value([Dimension.MODEL], now - _window(rule), now, now)[Dimension.MODEL]
     for model, totals in found.items():
         if totals.unpriced_calls >= max(1, _threshold(rule)):
@@ -115,7 +121,7 @@ def find_missing_prices(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
 
 
 def find_expiring_keys(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
-    """Yields the active keys that expire within the number of days that is the rule's threshold."""
+    """Yields a fault for each active key that expires soon: within the number of days that is the rule's threshold."""
     end = now + timedelta(days=float(_threshold(rule)))
     found = AccessKey.objects.filter(active=True, revoked_at=None, expires_at__gt=now, expires_at__lte=end)
     for name, expires_at in found.values_list("name", "expires_at"):
@@ -136,14 +142,17 @@ LEDGER_CONDITIONS: dict[str, LedgerCondition] = {
 
 
 def _failed_and_all(start: datetime, end: datetime, now: datetime) -> tuple[int, int]:
-    """Returns how many calls failed in a range of time, and how many ended in all, failed or succeeded."""
+    """Returns how many calls failed between `start` and `end`, and how many failed or succeeded.
+
+    Calls that the gateway refused, or whose caller left, are in neither number.
+    """
     totals = read_by_value([Dimension.OUTCOME], start, end, now)[Dimension.OUTCOME]
     failed = sum(totals[outcome].calls for outcome in FAILED if outcome in totals)
     return failed, failed + (totals[Outcome.SUCCESS].calls if Outcome.SUCCESS in totals else 0)
 
 
 def _same_times(rule: AlertRule, now: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Yields the start and the end of the rule's window at the same time on each of the last days."""
+    """Yields the start and end of the rule's window, moved back by one day, by two days, and so on up to a week."""
     for days in range(1, USUAL_DAYS + 1):
         end = now - timedelta(days=days)
         yield end - _window(rule), end
@@ -154,7 +163,7 @@ def _window(rule: AlertRule) -> timedelta:
 
 
 def _minutes(rule: AlertRule) -> str:
-    """Returns the length of a rule's window in words."""
+    """Returns the length of a rule's window in words, such as `15 min` or `2 h`."""
     minutes = rule.window_minutes or 1
     return f"{minutes // 60} h" if minutes % 60 == 0 else f"{minutes} min"
 

@@ -17,10 +17,10 @@ TITLES = {AlertEvent.REPEATED: "Still open: ", AlertEvent.RESOLVED: "Resolved: "
 
 @dataclass(frozen=True)
 class Notice:
-    """The content of a message: what is wrong, since when, what to do, and a link. Times are in ISO 8601, in UTC.
+    """The content of a message about an alert: what is wrong, since when, what to do, and a link.
 
-    `alert` is the id of the alert; the message about its end has the same id. `resolved_at` is empty while the alert is
-    open. `url` is empty if the setting PUBLIC_URL is not set.
+    Times are texts in ISO 8601, in UTC. `alert` is the id of the alert, which is the same in all messages about it.
+    `resolved_at` is empty while the alert is open. `url` is empty if the setting PUBLIC_URL is not set.
     """
 
     event: str
@@ -56,7 +56,10 @@ class Notice:
 
 
 def notice_of(alert: Alert, event: AlertEvent) -> Notice:
-    """Returns the content of a message about an alert, on the occasion `event`."""
+    """Creates the content of a message about an alert.
+
+    `event` says whether the alert has opened, is still open or is over.
+    """
     kind = AlertKind(alert.rule.kind)
     return Notice(
         event=event.value,
@@ -74,7 +77,7 @@ def notice_of(alert: Alert, event: AlertEvent) -> Notice:
 
 
 def notice_of_test(channel: str, now: datetime) -> Notice:
-    """Returns the content of a test message to the channel with the name `channel`."""
+    """Creates the content of a test message for the channel with the name `channel`."""
     return Notice(
         event=AlertEvent.TEST.value,
         alert=None,

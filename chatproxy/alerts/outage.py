@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class DatabaseOutage:
-    """Memory of an outage of the database: the channels to tell, when it began, and the messages that were sent."""
+    """Record of an outage of the database, in memory: when it began, the channels to tell, and the messages sent."""
 
     def __init__(self) -> None:
         self._rule: AlertRule | None = None
@@ -40,10 +40,10 @@ class DatabaseOutage:
         self._channels = channels_for(self._rule, channels) if self._rule else []
 
     def go_on(self, error: BaseException) -> None:
-        """Records that the database fails with `error`; if that has lasted long enough, sends messages to the channels.
+        """Records that the database fails with `error`; sends messages once the outage has lasted for the rule's time.
 
-        A channel that fails, or is in its quiet time, is tried again at the next call of this method, `MAX_ATTEMPTS`
-        times in all. Without a rule for such an outage, it does nothing.
+        If a channel fails or is in its quiet time, the next call of this method tries it again; after `MAX_ATTEMPTS`
+        failures, the channel is given up. Without a rule for outages of the database, this method does nothing.
         """
         if self._rule is None:
             return
@@ -84,7 +84,10 @@ class DatabaseOutage:
 
 
 def _store(alert: Alert, tries: Iterable[tuple[AlertChannel, Notice, AlertAttempt]]) -> None:
-    """Stores the messages about an outage in the database, with their results, after it is over."""
+    """Stores the messages that were sent during an outage in the database, with the result of each try.
+
+    Call this when the outage is over.
+    """
     messages: dict[int, AlertMessage] = {}
     present = set(AlertChannel.objects.values_list("pk", flat=True))  # one may have been deleted meanwhile
     for channel, notice, attempt in tries:

@@ -77,7 +77,7 @@ def send_test(channel: AlertChannel) -> SendingResult:
 def _claim() -> AlertMessage | None:
     """Claims the message that has been due for the longest time, by postponing its next try; None if none is due.
 
-    A message waits until earlier ones about the same alert to the same channel are sent or given up, so that nobody
+    A message waits until earlier messages about the same alert to the same channel are sent or given up, so that nobody
     reads that an alert is over before reading that it is open.
     """
     earlier = AlertMessage.objects.filter(

@@ -48,7 +48,7 @@ class Manifest:
         """Parses the manifest of a backup, which is the first member of its archive.
 
         Raises:
-            BadArchive: `content` is no manifest, or that of a newer format.
+            BadArchive: `content` is no manifest, or has a newer format than this version can read.
         """
         try:
             values = orjson.loads(content)
@@ -76,7 +76,7 @@ class ArchiveWriter:
             self._add_member(f"{name}/{number:06}", chunk)
 
     def close(self) -> None:
-        """Writes the end of the archive, without which the archive is incomplete; leaves the file open."""
+        """Writes the last member (a digest), without which the archive counts as incomplete; leaves the file open."""
         self._add_member(END, self._digest.hexdigest().encode())
         self._file.write(bytes(2 * tarfile.BLOCKSIZE))
 
@@ -92,7 +92,8 @@ class ArchiveWriter:
 def read_parts(path: Path) -> Iterator[tuple[str, bytes]]:
     """Yields the name and the content of each part of a backup's archive, the manifest first, in one pass.
 
-    The name is that of the file, without the part's number. Damage may be found as late as at the archive's end.
+    All parts of one file are yielded under the name of the file. Damage may be found only at the archive's end, when
+    all parts have been yielded.
 
     Raises:
         BadArchive: the file is no backup, is cut off, or was changed.

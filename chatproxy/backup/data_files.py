@@ -1,6 +1,6 @@
 """The files of `DATA_DIR` in a backup: the journal, owners of new objects, prices, and on request the secrets.
 
-All other files in `DATA_DIR` are made anew by a start, or belong to the database, of which the backup has a dump.
+All other files in `DATA_DIR` are created again by a start, or belong to the database, of which the backup has a dump.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OWNER_LINK = re.compile(r"[0-9a-f]{2}/[0-9a-f]+")
 
 
 def read_data_files(data_dir: Path, *, with_secrets: bool) -> Iterator[tuple[str, Iterable[bytes]]]:
-    """Yields each file in `data_dir` that belongs into a backup, as its name and its content in chunks.
+    """Yields the name and the content, in chunks, of each file in `data_dir` that a backup contains.
 
     The links that record the owners of new objects become one JSON file (`OWNERS`). `secrets.env` is included only if
     `with_secrets` is true.
@@ -43,10 +43,10 @@ def read_data_files(data_dir: Path, *, with_secrets: bool) -> Iterator[tuple[str
 
 
 def write_data_files(parts: Iterable[tuple[str, bytes]], data_dir: Path, undo: ExitStack) -> None:
-    """Writes the files of a backup to `data_dir`; `parts` are the names and contents from the archive.
+    """Writes the files from a backup to `data_dir`; `parts` are the names and contents of the parts of its archive.
 
-    Other parts, such as the database, are skipped. For each new file and directory, a function that deletes it is added
-    to `undo`.
+    Parts that belong elsewhere, such as the database's dump, are skipped. For each new file and directory, a function
+    that deletes it is added to `undo`.
 
     Raises:
         BadArchive: a file of the journal, or a link that records an owner, has an impossible name.

@@ -41,10 +41,10 @@ class RestoreRefused(Exception):
 
 
 def restore_backup(path: Path, output: Output) -> Manifest:
-    """Restores a backup from the file `path` into this server's empty `DATA_DIR` and database; returns its manifest.
+    """Restores the backup in the file `path` into this server's empty `DATA_DIR` and database.
 
-    The server must not be running. The bundled PostgreSQL is started, and stopped again. If the restore fails, what it
-    has written is deleted.
+    Returns the manifest of the backup. The server must not be running. The bundled PostgreSQL is started, and stopped
+    again. If the restore fails, everything that it has written is deleted.
 
     Raises:
         BadArchive: the file is no whole backup; nothing was written.
@@ -105,12 +105,12 @@ def _check_version(manifest: Manifest) -> None:
 
 
 def _check_directory(data_dir: Path, backup: Path, manifest: Manifest, postgres: BundledPostgres | None) -> None:
-    """Checks that `DATA_DIR` is empty, and that no database of the bundled PostgreSQL belongs to it elsewhere.
+    """Checks that `DATA_DIR` is empty, and that the bundled PostgreSQL has no database for it elsewhere.
 
-    The backup itself, `lost+found` and, if the backup has no secrets, a file of secrets may be in it.
+    It may contain the backup file, `lost+found` and, if the backup has no secrets, `secrets.env`.
 
     Raises:
-        RestoreRefused: there is another file in it, or such a database.
+        RestoreRefused: `DATA_DIR` contains another file, or there is a database for it.
     """
     expected = {backup.resolve(), data_dir / "lost+found"}
     if not manifest.has_secrets:
@@ -125,10 +125,10 @@ def _check_directory(data_dir: Path, backup: Path, manifest: Manifest, postgres:
 
 
 def _check_database(database: psycopg.Connection[TupleRow], manifest: Manifest) -> None:
-    """Checks that the database has never been used by a server, and has the backup's schema.
+    """Checks that no server has ever used the database, and that new tables would be made in the backup's schema.
 
     Raises:
-        RestoreRefused: the database has tables of ours, or new tables would be made in another schema.
+        RestoreRefused: the database was migrated before, or new tables would be made in another schema.
     """
     query = "SELECT current_schema(), to_regclass('django_migrations') IS NOT NULL"
     [(schema, is_used)] = database.execute(query).fetchall()

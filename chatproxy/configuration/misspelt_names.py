@@ -41,7 +41,7 @@ def find_misspelt_names() -> Iterator[str]:
 
 
 def nearest_name(name: str, known: set[str]) -> str:
-    """Returns the name among `known` that a misspelt name probably means, or ""."""
+    """Returns the name among `known` that a misspelt name probably means; "" if none is similar enough."""
     # Each letter too many or too few is an error, so most names need not be compared letter by letter.
     written = name.upper()
     alike = sorted(one for one in known if abs(len(one) - len(written)) <= MAX_ERRORS)

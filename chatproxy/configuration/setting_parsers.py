@@ -93,10 +93,10 @@ def quoted(value: str) -> str:
 
 
 def switch(value: str) -> bool:
-    """Parses a setting such as `true`, `yes`, `on` or `1`, in any letter case, to a bool.
+    """Parses a setting that is on or off to a bool: `true`, `yes`, `on`, `1` or an opposite, in any letter case.
 
     Raises:
-        ValueError: `value` is neither such a word nor an opposite of one, such as `off`.
+        ValueError: `value` is none of these words.
     """
     words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
     if value.lower() not in words:
@@ -205,7 +205,7 @@ def listen_address(value: str) -> str:
     """Checks the IP address or host name that the server listens on, and returns it unchanged.
 
     Raises:
-        ValueError: `value` has a scheme or a port, or is neither an address nor a name.
+        ValueError: `value` has a scheme or a port, or is neither an IP address nor a host name.
     """
     try:
         ipaddress.ip_address(value)
@@ -260,9 +260,9 @@ def root_path(value: str) -> str:
 
 
 def route_families(value: str) -> list[str]:
-    """Parses a comma-separated setting of families of `/v1`, such as `files`; returns each family once.
+    """Parses a comma-separated setting of route families: groups of endpoints below `/v1`, such as `files`.
 
-    `default` and `all` stand for several families.
+    Returns the name of each family once. `default` and `all` stand for several families.
 
     Raises:
         ValueError: an item is no name of a family.

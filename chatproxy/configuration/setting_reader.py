@@ -194,9 +194,9 @@ def read(environment: Mapping[str, str]) -> SettingValues:
 
 
 def short_secrets(values: SettingValues) -> list[str]:
-    """Returns the names of those secrets, SECURITY_KEY and ACCESS_TOKEN, that are too short for a public server.
+    """Returns which of the secrets SECURITY_KEY and ACCESS_TOKEN are too short for a public server.
 
-    Public means that other machines can reach it. A setting that is not set is left out.
+    A public server is one that other machines can reach. A secret that is not set is left out.
     """
     return [name for name in ("SECURITY_KEY", "ACCESS_TOKEN") if 0 < len(values[name] or "") < MIN_LENGTH]
 

@@ -10,7 +10,10 @@ from chatproxy.configuration.setting_parsers import comma_separated, quoted, tex
 
 
 def single_sign_on(values: Mapping[str, Any]) -> dict[str, dict[str, object]]:
-    """Returns django-allauth's settings for the issuer in the gateway's settings `values`; empty without an issuer."""
+    """Converts the gateway's settings `values` to django-allauth's settings for single sign-on.
+
+    Returns an empty dict if OIDC_ISSUER is not set.
+    """
     if not values["OIDC_ISSUER"]:
         return {}
     issuer = {

@@ -45,7 +45,10 @@ def not_a_directory(path: Path) -> str:
 
 
 def check_permissions() -> Iterator[Finding]:
-    """Yields a warning for each file with secrets that all accounts may read, and one if all may write to DATA_DIR."""
+    """Yields a warning for each file with secrets that all accounts of this machine may read.
+
+    Yields one more if all accounts may write to DATA_DIR.
+    """
     if _mode(settings.DATA_DIR) & stat.S_IWOTH:
         yield warning(f"every account of this machine may write to DATA_DIR {settings.DATA_DIR}; chmod 700 it")
     secret_names = setting_reader.SECRETS | setting_reader.URLS_WITH_PASSWORDS

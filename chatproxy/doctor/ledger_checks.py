@@ -19,7 +19,7 @@ NOT_MIGRATED = "since the database has not been migrated; the next start does bo
 
 
 def check_clock() -> Iterator[Finding]:
-    """Yields a warning if this machine's clock and the database's are far apart."""
+    """Yields a warning if this machine's clock and the database server's clock are far apart."""
     try:
         check_clocks()
     except ClocksDiffer as difference:
@@ -27,7 +27,10 @@ def check_clock() -> Iterator[Finding]:
 
 
 def check_months() -> Iterator[Finding]:
-    """Yields a warning if this month or the next has no partition in the ledger, or if some calls are in no month's."""
+    """Yields a warning if the ledger has no partition for this month or for the next one.
+
+    Yields one, too, for each table with rows in its default partition, which takes rows of months without a partition.
+    """
     if not partitions(CALLS):
         yield Finding(Level.OK, f"not made, {NOT_MIGRATED}")
         return
@@ -41,7 +44,7 @@ def check_months() -> Iterator[Finding]:
 
 
 def check_secrets_of_database() -> Iterator[Finding]:
-    """Yields a fault if secrets with which the database was used are missing on this server, or are different."""
+    """Yields a fault if this server lacks a secret with which its database was used, or has another one."""
     try:
         check_secrets(setting_reader.load(), settings.DATA_DIR / setting_reader.SECRETS_FILE)
     except SecretsDiffer as difference:

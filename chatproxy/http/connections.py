@@ -1,11 +1,12 @@
 """Limits how many connections a worker keeps open, and decides which one to close when there are too many.
 
-A connection is idle while no call is in flight on it. If a new connection exceeds the limit, of the worker or of its
-client's network, the connection that has been idle for the longest time is closed. Those on which no valid key was sent
-go first, so that strangers cannot displace callers. If none is idle, the new connection is refused.
+A connection is idle while no call is in flight on it. If a new connection exceeds the limit of the worker, or the limit
+of its client's network, the connection that has been idle for the longest time is closed. Connections on which no valid
+key was sent are closed first, so that strangers cannot displace callers. If no connection is idle, the new one is
+refused.
 
 Invariant: a connection needs two file descriptors: one for itself, and one for upstream or for the file that is sent on
-it. Besides two for each of `MAX_CONNECTIONS`, `RESERVED_FILES` are left for the journal, the database and Redis.
+it. A worker has two for each of `MAX_CONNECTIONS`, and `RESERVED_FILES` more for the journal, the database and Redis.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def connection_limit(files: int, parallel_calls: int, wanted: int | None = None)
 
 
 class Closable(Protocol):
-    """Interface of a client connection for the limits on the number of connections.
+    """Interface of a client connection that may be closed when there are too many connections.
 
     `chatproxy.http.protocol.Protocol` implements it.
     """
@@ -92,7 +93,8 @@ class IdleConnections:
     def close_longest(self) -> Closable | None:
         """Closes the connection that has been idle for the longest time, and returns it; None if none can be closed.
 
-        Connections on which no valid key was sent are closed first.
+        Connections on which no valid key was sent are closed before all others. A connection with unsent bytes cannot
+        be closed.
         """
         for connections in (self.strangers, self.known):
             for _ in range(min(MAX_CANDIDATES, len(connections))):
@@ -180,7 +182,10 @@ class Connections:
         return True
 
     def is_short_of_files(self, descriptor: int) -> bool:
-        """Returns whether nearly all file descriptors are in use, judging by the number of a new connection's one."""
+        """Returns whether nearly all file descriptors of this process are in use.
+
+        This is so if `descriptor`, that of a new connection, is a high number: the system gives the lowest free one.
+        """
         return descriptor >= self._descriptor_end
 
     def add_idle(self, connection: Closable) -> None:

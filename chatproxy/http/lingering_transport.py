@@ -9,7 +9,7 @@ from collections.abc import Callable
 class LingeringTransport:
     """Wrapper of asyncio's transport to a client, which can delay its close while the client still sends a body.
 
-    `closes_slowly` is called if bytes are unsent at the close.
+    `closes_slowly` is called if some bytes were not sent yet when `close` was called.
     """
 
     # uvicorn closes the transport after an answer; a client that is still sending might then lose the answer.
@@ -22,9 +22,9 @@ class LingeringTransport:
         self.writelines = transport.writelines
 
     def linger(self, linger: Callable[[], None]) -> None:
-        """Delays the close: the next call of `close` only ends the sending, and calls the function `linger`.
+        """Delays the close: the next call of `close` only ends the sending, and calls the given callback.
 
-        `linger` must arrange for a second `close`, which really closes the connection.
+        The callback must arrange for a second call of `close`, which really closes the connection.
         """
         self._linger = linger
 

@@ -222,7 +222,7 @@ class Protocol(RequestReader):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         """Starts the call of a request; queues the request while the client has not read earlier answers.
 
-        While the worker drains, the answer ends the connection if no other request waits on it.
+        While the worker drains, the connection is closed after the answer, unless another request waits on it.
         """
         if self.flow.write_paused and not self.transport.is_closing():
             # Otherwise unread answers would pile up in memory.
@@ -272,7 +272,10 @@ class Protocol(RequestReader):
             self.end_after_answer()
 
     def close_between_requests(self) -> None:
-        """Closes this connection if no call runs on it, even if a request is arriving; used to cancel all calls."""
+        """Closes this connection if no call runs on it, even if a request is arriving.
+
+        A worker that cancels all of its calls closes its other connections in this way.
+        """
         if self._is_between_requests:
             self.transport.close()
 
@@ -312,9 +315,10 @@ class Protocol(RequestReader):
         self._stall_watch.start()
 
     def resume_writing(self) -> None:
-        """Ends the watch over a slow client, and starts a request that waits until this client has read its answers.
+        """Stops watching how fast the client reads, and starts the next request if one waits on this connection.
 
-        asyncio calls this when the write buffer has room again.
+        asyncio calls this when the write buffer has room again, because the client has read enough of the earlier
+        answers.
         """
         super().resume_writing()
         if self.transport.is_closing():
@@ -324,7 +328,7 @@ class Protocol(RequestReader):
             self._start_asgi_task(*self.pipeline.pop())
 
     def _least_speed(self) -> float:
-        """Returns how many bytes per second this client must read of its answer; 0 if it has sent a valid key."""
+        """Returns how many bytes of its answer this client must read per second; 0 if it has sent a valid key."""
         return 0 if self.is_known else MIN_STRANGER_BYTES_PER_SECOND
 
     def _count_stalled(self) -> None:

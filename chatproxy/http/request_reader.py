@@ -98,14 +98,17 @@ class RequestReader(HttpToolsProtocol):
         self._read(data)
 
     def _is_short_head(self, data: bytes) -> bool:
-        """Returns whether bytes without a known key may be parsed at once, since they are few and belong to no body."""
+        """Returns whether received bytes of a client without a valid key are few enough to be parsed at once.
+
+        Bytes of a request's body are never parsed at once.
+        """
         is_body = self.cycle is not None and self.cycle.more_body
         return len(data) <= STRANGER_READ_BYTES and not is_body
 
     def _read_next_piece(self) -> bool:
         """Parses the next piece of this connection's queued bytes; returns whether bytes remain in the queue.
 
-        After a valid key, one piece has all the bytes.
+        If a valid key was sent on this connection, all queued bytes are one piece.
         """
         if not self._unread:
             return False
@@ -159,7 +162,7 @@ class RequestReader(HttpToolsProtocol):
         """Passes received bytes to the HTTP parser, which calls the `on_…` methods of this class.
 
         Raises:
-            httptools.HttpParserError: these bytes are not HTTP, or one of the `on_…` methods has raised an error.
+            httptools.HttpParserError: the bytes are not HTTP, or one of the `on_…` methods has raised an error.
         """
         rest: bytes | memoryview = data
         while True:
@@ -242,9 +245,10 @@ class RequestReader(HttpToolsProtocol):
     # Bytes that are no valid request end the connection.
 
     def send_400_response(self, msg: str) -> None:
-        """Ends the connection after bytes that are no valid request; answers with status 400 first, if possible.
+        """Ends the connection after bytes that are no valid request, if possible with an answer of status 400.
 
-        uvicorn calls this method, too.
+        If earlier requests on the connection are not answered yet, the client could take the 400 for one of their
+        answers; so it is not sent then. uvicorn calls this method, too.
         """
         # The client must not take the 400 for the answer to an earlier request. By the place of the fault:
         #
@@ -264,9 +268,9 @@ class RequestReader(HttpToolsProtocol):
             self._refuse_request(BadRequest(msg))
 
     def _take_last_whole_request(self) -> RequestResponseCycle | None:
-        """Returns the newest request that has arrived whole and is not answered, or None.
+        """Returns the newest request that has arrived whole and is not answered yet; None if there is no such request.
 
-        Removes an incomplete request from the queue.
+        Also removes an incomplete request from the queue of waiting requests.
         """
         running = self._running
         if self.pipeline and self.cycle.more_body:
@@ -279,7 +283,8 @@ class RequestReader(HttpToolsProtocol):
     def _refuse_request(self, error: ProxyError) -> None:
         """Answers bytes that are no valid request with an error, and closes the connection.
 
-        The answer has no request id. It is counted, and delayed if the client gets many of them (`stranger_pace`).
+        The answer has no request id. The refusal is counted, and is delayed if the client causes many of them
+        (`stranger_pace`).
         """
         self._connections.count_refusal("bad_request")
         refuse = partial(self._answer_and_close, error)

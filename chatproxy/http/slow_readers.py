@@ -78,7 +78,8 @@ class StallWatch:
     def _check(self) -> None:
         """Aborts the connection if the client has read nothing, or read too slowly, for `STALL_SECONDS`.
 
-        The timer calls this. After enough was read, the measurement starts anew.
+        The timer calls this method several times within `STALL_SECONDS`. Once the client has read enough since the
+        present measurement began, the next measurement begins.
         """
         waited = self._loop.time() - self._since
         taken = self._size - self._transport.get_write_buffer_size()

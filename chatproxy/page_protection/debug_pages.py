@@ -1,8 +1,8 @@
 """Restricts Django's debug pages: who gets them, and which values they show.
 
 Django has them only with `DEBUG`, which `make dev` sets (`serve` refuses it on an address that others can reach). Even
-then only a client on this machine gets them, and only if the Host names this machine. For a page of another site can
-make the developer's browser request one, and a proxy can pass on somebody else's request.
+then only a client on this machine gets them, and only if the Host names this machine: a page of another site can make
+the developer's browser request one, and a proxy can pass on somebody else's request.
 
 Invariant: a page shows only values on the lists below. A list of values to hide would not be enough: each version of
 Django may add settings, headers or variables with secrets.
@@ -86,7 +86,7 @@ def host_name(request: HttpRequest) -> str:
 class AllowListFilter(SafeExceptionReporterFilter):
     """Filter of Django's debug pages that shows only values known to be harmless.
 
-    Of all other settings, headers, cookies and fields, only the name is shown; of other variables, only the type.
+    Other settings, headers, cookies and form fields are shown by name only, other variables by type only.
     """
 
     def get_safe_settings(self) -> dict[str, object]:
@@ -108,7 +108,7 @@ class AllowListFilter(SafeExceptionReporterFilter):
 
 
 class Reporter(ExceptionReporter):
-    """Writer of Django's debug page that leaves out the values in the query, the form and the cookies.
+    """Writer of Django's debug page that leaves out the values of the query string, the form and the cookies.
 
     Texts in quotes in the exception's message are left out, too.
     """

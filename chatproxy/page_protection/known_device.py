@@ -56,7 +56,7 @@ class DeviceCookie:
     def read(self, cookies: Mapping[str, str]) -> Device | None:
         """Returns the contents of the device cookie in a request; None if it is missing, forged or too old.
 
-        The password or key may have changed since the cookie was set; `user_of` and `has_valid_key` check this.
+        The password or key may have changed since the cookie was set; call `user_of` or `has_valid_key` to check this.
         """
         text = cookies.get(self.name)
         if not text:
@@ -92,12 +92,15 @@ KEY_DEVICE = DeviceCookie("chatproxy_key_device", "/my-usage/", days=30)
 
 
 def fingerprint_of(secret: str) -> str:
-    """Returns a digest that a cookie may store, of a password's hash or of an access key's digest."""
+    """Returns a digest of `secret` that may be stored in a cookie.
+
+    `secret` is the hash of a user's password, or the digest of an access key.
+    """
     return salted_hmac(SALT, secret, algorithm="sha256").hexdigest()[:32]
 
 
 def user_of(device: Device | None) -> AbstractBaseUser | None:
-    """Reads the user who signed in on `device` from the database, and returns the user.
+    """Reads from the database which user has signed in on `device`, and returns that user.
 
     Returns None if the password has changed since, if the user no longer exists, or if `device` is None.
     """
@@ -110,7 +113,7 @@ def user_of(device: Device | None) -> AbstractBaseUser | None:
 
 
 def has_valid_key(device: Device | None) -> bool:
-    """Returns whether the access key that signed in on `device` is still valid, with the same secret.
+    """Returns whether the access key that was used to sign in on `device` is still valid, with the same secret.
 
     Returns False if `device` is None.
     """

@@ -92,7 +92,7 @@ class LoginThrottle:
         """Counts a login attempt before the password or key is checked; returns a refusal if there were too many.
 
         The refusal is a page with status 429, which is counted as `REFUSED`, or 503 if the database does not answer.
-        Returns None if the attempt is allowed, and for all other requests.
+        Returns None if the attempt is allowed, and for a request that is no login attempt.
         """
         match = request.resolver_match
         if request.method != "POST" or match is None or match.view_name not in LOGIN_VIEWS:
@@ -119,10 +119,10 @@ class LoginThrottle:
 
 
 def has_succeeded(request: HttpRequest, view_name: str) -> bool:
-    """Returns whether an attempt to sign in, whose answer is a redirect, was successful.
+    """Returns whether an attempt to sign in was successful, when the answer to it is a redirect.
 
-    The forms in `PROOFS` redirect people who may not use them, too, for example before the second factor. So for these,
-    the session must have a new proof.
+    A login form redirects only after a success. The forms in `PROOFS`, which ask for a further proof such as a code,
+    also redirect people who may not use them. For these forms, the session must have a new proof.
     """
     if view_name not in PROOFS:
         return True
@@ -136,17 +136,18 @@ def shown_proofs(request: HttpRequest) -> list[object]:
 
 
 def limits_of(view_name: str, request: HttpRequest) -> list[LoginLimit]:
-    """Returns the limits for an attempt that is sent to a login form, in the order in which they are counted."""
+    """Returns the limits that apply to an attempt at one of the login forms, in the order in which they are counted."""
     if view_name == KEY_LOGIN:
         return limits_of_key(request)
     return limits_of_admin(request) if view_name == ADMIN_LOGIN else limits_of_proof(request)
 
 
 def limits_of_proof(request: HttpRequest) -> list[LoginLimit]:
-    """Returns the limits for a second factor or a repeated password: that of the account, then those by address.
+    """Returns the limits on attempts to enter a second factor, or a password that is asked for again.
 
-    Whoever makes such an attempt knows the password already, and a code has only six digits. So attempts at an account
-    are counted together, wherever they come from.
+    The limit of the account comes first, then those of the client's network. Whoever makes such an attempt knows the
+    password already, and a code has only six digits. So attempts at an account are counted together, wherever they come
+    from.
     """
     pending = request.session.get(PENDING_LOGIN)
     named = pending.get("user_pk") if isinstance(pending, dict) else None
@@ -199,7 +200,8 @@ def count_attempt(limits: list[LoginLimit]) -> float:
 def take_back(limits: list[LoginLimit]) -> None:
     """Removes a successful login from the counts of login attempts.
 
-    The counts of the user's device, and of the user name with this network, start anew. All others are lowered by one.
+    The counts of the user's device, and of the user name from this network, are set back to zero. All others are
+    lowered by one.
     """
     LoginAttempts.objects.filter(subject__in=[one.subject for one in limits if one.is_own]).delete()
     shared = [one.subject for one in limits if not one.is_own]
@@ -215,7 +217,7 @@ def remember_user(request: HttpRequest, response: HttpResponseBase) -> None:
 
 
 def remember_key(request: HttpRequest, response: HttpResponseBase) -> None:
-    """Sets a new device cookie on the response to a key's holder who has just signed in to "My usage"."""
+    """Sets a new device cookie on the response to a person who has just signed in to "My usage" with a key."""
     text = request.POST.get("key", "").strip()
     if caller := key_sessions.find_caller(text):
         # By the cookie, later login attempts on this device are counted separately from those of strangers.

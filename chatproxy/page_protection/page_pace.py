@@ -1,9 +1,9 @@
 """Limits how many pages of the admin and of "My usage" are made for visitors who have not signed in.
 
-Such a page takes milliseconds of a worker, a login a hundred times as many, and each holds a thread and a database
-connection. So each client and each worker has a rate and a burst for these requests, and few of them run at the same
-time. A request beyond that waits twice `MAX_WAIT_SECONDS` at most, or is refused. Refusals are delayed, so that a
-client that waits for them cannot send requests faster.
+Such a page takes a worker milliseconds, and a login takes a hundred times as long; each request holds a thread and a
+database connection. So each client and each worker has a rate and a burst for these requests, and only few of them run
+at the same time. A request beyond these limits waits twice `MAX_WAIT_SECONDS` at most, or is refused. Refusals are
+delayed, so that a client that waits for them cannot send requests faster.
 
 Visitors who have signed in are not counted: the worker remembers cookies that were found to be valid. A device on which
 somebody has signed in before (`chatproxy.page_protection.known_device`) counts as a client of its own, without the
@@ -122,13 +122,13 @@ class PagePace:
             yield
 
     def reserve(self, visitor: Visitor, cost: float) -> float:
-        """Counts a request for a page against the rate of its visitor and, unless the visitor is known, the worker's.
+        """Counts a request for a page against the rate of its visitor; returns the seconds that the request must wait.
 
-        Returns the seconds that the request must wait. `cost` is the number of pages that it counts as.
+        If the visitor is unknown, the request counts against the worker's rate, too. It counts as `cost` pages.
 
         Raises:
-            TooManyPages: the request would wait longer than `MAX_WAIT_SECONDS`. It is counted as a refusal, and
-                against no rate.
+            TooManyPages: the request would wait longer than `MAX_WAIT_SECONDS`. The refusal is counted; the rates are
+                unchanged.
         """
         # A login is much more work than a page, and costs more.
         now = self._clock()
@@ -224,7 +224,7 @@ COOKIE = re.compile(rb"(?<![^;\s])([^=;\s]+)=([^;\s]*)")
 
 
 def _wait(until: float, rate: PageRate, now: float) -> float:
-    """Returns the seconds that a request must wait, from the time `now` on, to keep to `rate`.
+    """Returns how many seconds a request must wait after the time `now`, so that the rate is kept.
 
     `until` is the time at which all admitted requests would be done if they ran one after the other at the rate.
     """

@@ -1,7 +1,7 @@
 """The sessions of the admin: Django's sessions in the database, with signed keys that only this gateway can make.
 
-A session's key, which is the value of its cookie, ends with a signature of the rest. So a forged cookie is recognised
-without a query.
+A session's key is the value of the session cookie. It is a random text and a signature of that text, so a forged cookie
+is recognised without a query.
 """
 
 from __future__ import annotations
@@ -35,5 +35,5 @@ class SessionStore(DatabaseSessions):
 
 
 def signed(random: str) -> str:
-    """Makes a session key: the text `random` and its signature."""
+    """Creates a session key: the text `random`, followed by a signature of it."""
     return random + salted_hmac(SALT, random, algorithm="sha256").hexdigest()[:SIGNATURE_CHARACTERS]

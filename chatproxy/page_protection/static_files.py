@@ -35,7 +35,10 @@ _ACCEPTS_GZIP = re.compile(r"(^|,)\s*gzip\s*(;\s*q=(?!0(\.0*)?\s*(,|$))[^,]*)?(,
 
 
 class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # it has no types
-    """Middleware that serves static files like WhiteNoise, but compressed, and each piece when the client wants it."""
+    """Middleware that serves static files as WhiteNoise does, but compresses them, and reads them piece by piece.
+
+    A piece is read only when the client can take it.
+    """
 
     @staticmethod
     def serve(static_file: StaticFile, request: HttpRequest) -> WhiteNoiseFileResponse:
@@ -54,9 +57,10 @@ class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # it has no type
 
 
 def _as_compressed(response: WhiteNoiseFileResponse, path: str) -> BinaryIO | None:
-    """Changes the headers of a response for its compressed file, and returns the compressed content; None for HEAD.
+    """Compresses the file of a response, and adapts the headers; returns the compressed content, or None for HEAD.
 
-    The ETag is removed, because it is that of the uncompressed file; browsers then use the time of its last change.
+    The ETag is removed, because it belongs to the uncompressed file; browsers then use the time of the file's last
+    change.
     """
     compressed = _gzip(path, os.stat(path).st_mtime_ns)
     response["Content-Encoding"] = "gzip"
@@ -110,7 +114,8 @@ class StaticLinks(StaticFilesStorage):
     def url(self, name: str | None) -> str:
         """Returns the URL of the static file `name`, under the root path of the current request.
 
-        The URL has a digest of the content in it; the module's docstring says why.
+        The URL contains a digest of the file's content. So a changed file has another URL, and browsers can store files
+        for a year.
         """
         url = get_script_prefix().removesuffix("/") + super().url(name)
         version = _version(_file_of(name)) if name else ""

@@ -71,11 +71,11 @@ _CHANGES = {
 
 
 class MissingPart(Exception):
-    """Error: a template of the theme lacks a text that is to be changed, because the theme has another version."""
+    """Error: a template of the admin's theme, in another version, lacks a text that the gateway would change."""
 
 
 class ThemeTemplates(Loader):
-    """Django's loader of the templates in apps, which changes the templates of the admin's theme."""
+    """Django's loader of templates, which changes the templates of the admin's theme when it reads them."""
 
     def get_contents(self, origin: Origin) -> str:
         """Returns the text of a template; changes it first if it is a template of the theme.
@@ -90,7 +90,9 @@ class ThemeTemplates(Loader):
 
 
 def mended(path: str, text: str) -> str:
-    """Returns the changed text of the template at `path`: icons are hidden from screen readers, `_CHANGES` are made.
+    """Returns the template at `path` with the gateway's changes: those in `_CHANGES`, and hidden icons.
+
+    Icons are hidden from screen readers only. `text` is the template as the theme has it.
 
     Raises:
         MissingPart: a text that is to be changed is not in the template.

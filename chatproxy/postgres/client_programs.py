@@ -41,19 +41,23 @@ class ClientProgram(NamedTuple):
 
     @classmethod
     def find_pg_dump(cls, server_major: int, *, is_bundled: bool) -> ClientProgram:
-        """Returns a pg_dump for a server of the major version `server_major`.
+        """Returns a pg_dump that can dump databases of a server of the major version `server_major`.
 
         Raises:
-            ClientProgramError: there is none that is new enough.
+            ClientProgramError: no pg_dump on this machine is new enough.
         """
         return cls._find("pg_dump", range(server_major, sys.maxsize), is_bundled=is_bundled)
 
     @classmethod
     def find_pg_restore(cls, server_major: int, dump_major: int, *, is_bundled: bool) -> ClientProgram:
-        """Returns a pg_restore for a dump made by pg_dump `dump_major` and a server of `server_major` (major versions).
+        """Returns a pg_restore that can read a dump and restore it into a server.
+
+        `dump_major` is the major version of the pg_dump that has written the dump, and `server_major` that of the
+        server.
 
         Raises:
-            ClientProgramError: there is none, or no pg_restore can restore this dump into this server.
+            ClientProgramError: there is no such program on this machine, or no pg_restore can restore this dump into
+                this server.
         """
         if server_major < STRICT_MAJOR <= dump_major:
             raise ClientProgramError(
@@ -65,13 +69,13 @@ class ClientProgram(NamedTuple):
 
     @classmethod
     def _find(cls, name: str, majors: range, *, is_bundled: bool) -> ClientProgram:
-        """Returns the program `name`, such as pg_dump, in one of the major versions `majors`.
+        """Returns the program `name`, such as pg_dump, with one of the major versions `majors`.
 
-        For the bundled PostgreSQL, this is the program of its wheel. For any other server, the program in PATH comes
-        first.
+        For the bundled PostgreSQL, only the program that comes with it is considered. For any other server, the program
+        in PATH comes first.
 
         Raises:
-            ClientProgramError: there is no such program.
+            ClientProgramError: no such program has one of these versions.
         """
         in_path = None if is_bundled else shutil.which(name)
         found = [cls(path, _major_of(path)) for path in (in_path and Path(in_path), _bundled(name)) if path]
@@ -85,11 +89,11 @@ class ClientProgram(NamedTuple):
     def dump(self, database: Mapping[str, str], schema: str, chunk_bytes: int, role: str | None) -> Iterator[bytes]:
         """Runs pg_dump on one schema of a database, and yields the dump (custom format) in chunks.
 
-        `database` has libpq's parameters for the connection, and `role` is the role for `SET ROLE`. The dump shows the
-        database at one moment, after the first chunk was requested.
+        `database` has libpq's parameters for the connection, and `role` is the role for `SET ROLE`. All of the dump
+        shows the database at the same moment, which comes soon after the first chunk was requested.
 
         Raises:
-            ClientProgramError: pg_dump has failed; the chunks yielded so far are useless.
+            ClientProgramError: pg_dump has failed; the chunks that were yielded are useless.
         """
         # A schema's pattern: quoted, so that all characters stand for themselves.
         options = ["--format=custom", "--schema", _quoted(schema)]
@@ -122,10 +126,11 @@ class ClientProgram(NamedTuple):
         stdin: int = subprocess.DEVNULL,
         stdout: int = subprocess.DEVNULL,
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """Context manager that runs the program on a database, and waits for its end; kills it if the block fails.
+        """Context manager that runs this program on a database, and waits for its end; kills it if the block fails.
 
         Raises:
-            ClientProgramError: the program cannot be run or has failed, or all users would see a secret.
+            ClientProgramError: the program cannot be run or has failed, or the database's URL contains a secret that
+                the list of processes would show to everybody.
         """
         if shown := sorted(SECRET_PARAMETERS & database.keys()):
             raise ClientProgramError(f"{shown[0]} in DATABASE_URL would stand in the list of processes; leave it out")
@@ -155,13 +160,13 @@ class ClientProgram(NamedTuple):
 
 
 def _bundled(name: str) -> Path | None:
-    """Returns the path of the program `name` in the wheel of the bundled PostgreSQL, or None."""
+    """Returns the path of the program `name` that comes with the bundled PostgreSQL; None if there is none."""
     path = PACKAGE / "pginstall" / "bin" / name
     return path if path.exists() else None
 
 
 def _major_of(path: Path) -> int:
-    """Returns the major version of a PostgreSQL program, as it states it; 0 if it states none."""
+    """Returns the major version that a PostgreSQL program prints for `--version`; 0 if it prints none."""
     try:
         said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout  # noqa: S603
     except OSError:
@@ -171,7 +176,7 @@ def _major_of(path: Path) -> int:
 
 
 def _fault(name: str, code: int, said: bytes) -> str:
-    """Returns one line about a program that has failed: its own message, without prefix and hint."""
+    """Returns one line for people about a program that has failed: the program's error, without prefix and hint."""
     lines = said.decode(errors="replace").strip().splitlines() or [f"exit code {code}"]
     line = next((line for line in lines if "error:" in line), lines[-1])
     return f"{name} failed: {line.rpartition('error: ')[2].strip()}"

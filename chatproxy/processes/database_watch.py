@@ -34,7 +34,9 @@ class DatabaseWatch(PeriodicThread):
 
 
 def fullest_budgets(most: int) -> list[BudgetUse]:
-    """Returns the budgets of active keys and teams of which the largest part is spent or reserved, the fullest first.
+    """Returns the budgets of active keys and teams that are used up most, the fullest first; at most `most` of them.
+
+    Used are the dollars that are spent or reserved.
 
     Raises:
         django.db.Error: the database does not answer.

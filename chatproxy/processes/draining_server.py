@@ -94,15 +94,16 @@ class DrainingServer(Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Starts the parts of the worker, takes connections from now on, and reports this to the master."""
+        """Starts the parts of the worker, begins to accept connections, and tells the master that it serves."""
         await super().startup(sockets)
         if self.started:
             self._report_start()
 
     async def on_tick(self, counter: int) -> bool:
-        """Does regular work: drains if the master has died, closes the port when it is time, checks ids once a second.
+        """Does a worker's regular work: drains if the master has died, and closes the port when it is time.
 
-        uvicorn calls this ten times a second. Returns whether the server should exit.
+        Once a second it also checks that the times in new request ids are right. uvicorn calls this ten times a second.
+        Returns whether the server should exit.
         """
         if os.getppid() != self._parent and not self.should_exit:
             logger.warning("the master process is gone")

@@ -4,9 +4,9 @@ It ships the journals of all writers (workers), living or dead, deletes rows tha
 updates the price list, polls background responses, measures clocks and budgets for `/metrics`, and sends alerts. It may
 be killed at any moment: all its work is repeatable, and its state is in the tables and the files.
 
-A lock decides which process ships. A second shipper of the same DATA_DIR waits. It may be that of another server. Or a
-server was killed and started anew, while the old shipper still ships for the last workers; then the old shipper gives
-up the lock, so that the new code ships the new workers' calls.
+A lock decides which process ships. A second shipper of the same DATA_DIR waits for the lock. There is one if two
+servers use the same DATA_DIR, or if a server was killed and started again while the old shipper still ships for the
+last workers. In the latter case the old shipper gives up the lock, so that the new code ships the new workers' calls.
 
 This module is imported after Django was set up (`chatproxy.management.commands.ship`).
 """
@@ -46,11 +46,11 @@ LOOK_SECONDS = 0.5  # between two checks of whether it is this shipper's turn, o
 
 
 def run_shipper(lifeline: int) -> None:
-    """Runs the shipper, which copies this host's journals into the database, until the file `lifeline` ends.
+    """Runs the shipper, which copies this host's journals into the database, until the pipe `lifeline` ends.
 
     `lifeline` is a file descriptor. If another process ships the journals, the shipper first waits until that process
-    stops. At the end of `lifeline`, the shipper ships the rest of the journals, and this function returns. If
-    `lifeline` ends during the wait, the other process ships the rest.
+    stops. At the end of `lifeline`, the shipper ships the records that are left in the journals, and this function
+    returns. If `lifeline` ends during the wait, the other process ships these records.
 
     Raises:
         OSError: DATA_DIR cannot be written.
@@ -90,7 +90,7 @@ class _Turn:
     def wait_for(self, ended: threading.Event) -> bool:
         """Waits until this process may ship the journals, and returns True; returns False if `ended` is set first.
 
-        If it returns False, the process that has the turn ships the rest of the journals.
+        If it returns False, the process that has the turn ships the records that are left in the journals.
         """
         while not _try_lock(self.lock):
             _try_lock(self._next)
@@ -194,9 +194,9 @@ def _ship_until(ended: threading.Event, turn: _Turn) -> None:
 
 
 def _complete_at(lock: int) -> float:
-    """Returns the moment up to which an earlier shipper has shipped all records, as a time of `time.monotonic()`.
+    """Returns the time (of `time.monotonic()`) until which earlier shippers have copied all records to the database.
 
-    The moment is stored as the modification time of the lock file, whose descriptor is `lock`. For a new file, it is
-    the time of its creation.
+    The time is stored as the modification time of the lock file, whose descriptor is `lock`. For a new lock file, it is
+    the time of the file's creation.
     """
     return time.monotonic() - max(0.0, time.time() - os.fstat(lock).st_mtime)

@@ -57,9 +57,9 @@ class ShipperWatch(KeepRunning):
         self.watch()
 
     def stop(self) -> None:
-        """Lets the shipper ship what is left, and waits for its end; kills a shipper that takes too long.
+        """Lets the shipper ship the records that are left in the journals, and waits for its end.
 
-        Call this after all workers have ended.
+        Kills a shipper that takes longer than `STOP_SECONDS`. Call this after all workers have ended.
         """
         self.end_watch(STOP_SECONDS)
         os.close(self._other_end)
@@ -74,7 +74,7 @@ class ShipperWatch(KeepRunning):
             self._process.wait()
 
     def kill(self) -> None:
-        """Kills the shipper, and starts no new one until `resume`; the next shipper ships the rest of the journals."""
+        """Kills the shipper, and starts no new one until `resume`; the next shipper ships what this one has left."""
         self.end_watch(STOP_SECONDS)
         if self._process is not None:
             self._process.kill()

@@ -73,9 +73,9 @@ stop_moment = StopMoment()  # made when the master loads this module, before it 
 
 
 def exit_on_stop_signals(code: int) -> None:
-    """Makes this process exit with `code` on any of `STOP_SIGNALS`, in such a way that it can undo what it has begun.
+    """Makes this process exit with `code` on any of `STOP_SIGNALS`, by the exception SystemExit.
 
-    A signal that the process ignores stays ignored.
+    So the process can undo what it has begun. A signal that the process ignores stays ignored.
     """
     for number in STOP_SIGNALS:
         # The command `nohup` starts processes that ignore SIGHUP.

@@ -59,7 +59,7 @@ class StartReports:
         return self._memory[0] != 0
 
     def mark(self) -> None:
-        """Records that a worker has served before, so that `has_any` is true."""
+        """Makes `has_any` true without a report, as a worker of the master's earlier code has served already."""
         self._memory[0] = 1
 
     def report(self) -> None:
@@ -69,7 +69,7 @@ class StartReports:
             os.write(self._write, b".")
 
     def forget(self) -> None:
-        """Drops the workers' reports that have arrived so far, so that `wait_for` counts only later ones."""
+        """Drops the workers' reports that have arrived until now, so that `wait_for` counts only later ones."""
         with suppress(BlockingIOError):
             while os.read(self._read, 4096):
                 pass

@@ -81,8 +81,8 @@ def _verified_email(
 ) -> str:
     """Returns the person's verified e-mail address, in lower case, from the claims of all documents.
 
-    One of the documents must state both the address and that it is verified, since a document without the address may
-    mean another one. No document may state that its address is not verified.
+    One of the documents must state both the address and that it is verified: a document without an address may speak of
+    another address. No document may state that the person's address is not verified.
 
     Raises:
         ClaimFault: there is no address, it is not verified, or its domain is not allowed.
@@ -116,10 +116,10 @@ def _text(claims: Mapping[str, object], name: str) -> str:
 
 
 def _texts(claims: Mapping[str, object], name: str) -> list[str]:
-    """Returns the values of a claim that is a list of texts, or one text; empty if the claim is missing.
+    """Returns the values of a claim that is a list of texts or a single text; empty if the claim is missing.
 
     Raises:
-        ClaimFault: the claim is neither, or has too many values.
+        ClaimFault: the claim is of another type, or has too many values.
     """
     value = claims.get(name, []) if name else []
     values = [value] if isinstance(value, str) else value

@@ -24,7 +24,10 @@ from unfold.forms import AuthenticationForm as StaffForm
 
 
 class FinishLogin(Protocol):
-    """Function that signs in a person whose password was right, after further questions if there are any."""
+    """Interface of a function that signs in a person whose password was right, perhaps after a second factor.
+
+    Its answer sends the person to `url`, or asks for the second factor.
+    """
 
     def __call__(self, request: HttpRequest, user: User, url: str) -> HttpResponse: ...
 

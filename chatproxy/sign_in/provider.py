@@ -18,7 +18,10 @@ FAILURE_SECONDS = 5.0  # how long an issuer that did not answer is not asked aga
 
 
 class Issuer(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # the library has no types
-    """The issuer's endpoints, from its published description, which is read at most once in `DISCOVERY_SECONDS`."""
+    """The issuer's endpoints, as the issuer's published description names them.
+
+    The description is requested at most once in `DISCOVERY_SECONDS`.
+    """
 
     # A stranger who opens the sign-in again and again would otherwise cause a request to the issuer for each.
     _known: tuple[float, str, dict[str, Any]] | None = None
@@ -72,7 +75,7 @@ class IssuerProvider(OpenIDConnectProvider):  # type: ignore[misc]  # the librar
         return list(self.get_scope())
 
     def get_auth_params_from_request(self, request: HttpRequest, action: str) -> dict[str, str]:
-        """Returns further parameters for the issuer. Unlike in the library, a query parameter cannot add any."""
+        """Returns further parameters of a sign-in request. Unlike in the library, a query parameter cannot add any."""
         return dict(self.get_auth_params())
 
 

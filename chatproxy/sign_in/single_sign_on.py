@@ -41,7 +41,7 @@ class SingleSignOn(DefaultSocialAccountAdapter):  # type: ignore[misc]  # the li
         return [app] if provider in (None, app.provider, app.provider_id) else []
 
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
-        """Refuses a person who may not sign in; for others, updates an existing account by the issuer's claims.
+        """Refuses a person who may not sign in; otherwise updates the person's account, if any, by the issuer's claims.
 
         Raises:
             ImmediateHttpResponse: the person is refused; the response says why.

@@ -24,7 +24,7 @@ START_SECONDS = 600  # how long a stranger's session is kept, in which a sign-in
 @require_POST
 @never_cache
 def start(request: HttpRequest) -> HttpResponse:
-    """Redirects a person to the issuer, to sign in there; `next` in the form is the page for afterwards."""
+    """Sends a person to the issuer, to sign in there; the form field `next` is the page to open after that."""
     wanted = request.POST.get(REDIRECT_FIELD_NAME, "")
     # The library reads more parameters, with which a link could change what the issuer is asked.
     request.GET = QueryDict(urlencode({REDIRECT_FIELD_NAME: wanted}) if is_own(request, wanted) else "")

@@ -28,9 +28,9 @@ GENERATORS: dict[str, Callable[[], str]] = {
 
 
 def generate_secrets(data_dir: Path, *, with_password: bool = True) -> dict[str, str]:
-    """Generates the missing secrets, writes them to `DATA_DIR/secrets.env`, and returns them by name.
+    """Generates the missing secrets, writes them to `DATA_DIR/secrets.env`, and returns the generated ones by name.
 
-    If `with_password` is true, a missing ADMIN_PASSWORD is generated, too; that is so while there is no admin yet.
+    A missing ADMIN_PASSWORD is generated only if `with_password` is true, which callers pass while there is no admin.
     """
     path = data_dir / setting_reader.SECRETS_FILE
     with _locked(data_dir):

@@ -73,7 +73,10 @@ def record_secrets(values: SettingValues) -> list[str]:
 
 
 def _secrets(values: SettingValues) -> dict[str, str | None]:
-    """Returns those secrets in the settings `values` of which the database keeps digests, by name; None if not set."""
+    """Returns the secrets of which the database stores digests, by name, from the settings `values`.
+
+    A secret that is not set is None.
+    """
     key_secret = values["KEY_ENCRYPTION_KEY"] or values["DJANGO_SECRET_KEY"]
     return {KEY_SECRET: key_secret, **{name: values[name] for name in SHARED}}
 

@@ -45,7 +45,7 @@ class Output(Protocol):
 
 
 def raise_open_files() -> None:
-    """Raises this process's limit of open files to the most that the system allows (the hard limit)."""
+    """Raises this process's limit of open files to the highest number that the system allows (the hard limit)."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
@@ -117,7 +117,7 @@ def migrated_database(output: Output) -> Iterator[None]:
     makes the ledger's partitions of this month and the next; closes Django's connections at the end.
 
     Raises:
-        StartError: a migration, or the database in the block, has failed; the message is one line.
+        StartError: a migration has failed, or the block has raised an error of the database; the message is one line.
     """
 
     def notice() -> None:
@@ -169,7 +169,7 @@ def connect() -> psycopg.Connection[TupleRow]:
     """Opens a new connection to the database, outside of Django's pool, with the role that Django would take.
 
     Raises:
-        psycopg.Error: the database cannot be reached, or refuses.
+        psycopg.Error: the database cannot be reached, or refuses the connection.
     """
     # The pool's own time-out would hide why a connection fails.
     probe = psycopg.connect(**connection.get_connection_params(), autocommit=True)
@@ -199,6 +199,6 @@ def connection_parameters() -> dict[str, str]:
 
 
 def assumed_role() -> str | None:
-    """Returns the role that each database connection takes by `SET ROLE`; None if it keeps its user's own role."""
+    """Returns the role that each database connection takes by `SET ROLE`; None if connections keep their own role."""
     role: str | None = connection.settings_dict["OPTIONS"].get("assume_role")
     return role

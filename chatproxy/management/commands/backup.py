@@ -51,10 +51,10 @@ class Command(BaseCommand):
 
 
 def check_target(path: Path) -> None:
-    """Checks that a file can be made at `path`, before the database is dumped.
+    """Checks that a backup can be written to the file `path`; called first, since dumping the database takes long.
 
     Raises:
-        CommandError: `path` is no ordinary file (but a directory or a device, say), or its directory is missing.
+        CommandError: `path` is a directory, a device or the like, or the directory for the file is missing.
     """
     if path.is_dir():
         raise CommandError(f"{path} is a directory; name a file in it")

@@ -17,7 +17,7 @@ from chatproxy.start.startup import StartError
 
 
 class Command(BaseCommand):
-    """The command `manage.py restore`: restores a backup into an empty place."""
+    """The command `manage.py restore`: restores a backup into an empty `DATA_DIR` and an empty database."""
 
     help = "Restores a backup into an empty DATA_DIR and an empty database, before the server is started."
     requires_system_checks = ()

@@ -111,9 +111,9 @@ class Command(BaseCommand):
             self.prepare()
 
     def prepare_beside_server(self) -> None:
-        """Prepares new code while a server of the same DATA_DIR runs: checks that it can start, migrates the database.
+        """Checks that new code can start, and migrates the database, while a server of the same DATA_DIR runs.
 
-        Then prints the line `PREPARED`, for which that server waits (`chatproxy.processes.upgrade`).
+        Then prints the line `PREPARED`; the running server waits for that line (`chatproxy.processes.upgrade`).
         """
         if settings.DATABASE_IS_BUNDLED:
             BundledPostgres(settings.DATA_DIR).check_version()
@@ -123,7 +123,7 @@ class Command(BaseCommand):
         self.stdout.write(PREPARED)
 
     def prepare(self) -> None:
-        """Checks and migrates the database, makes the secrets and the first admin, and prints the banner."""
+        """Checks and migrates the database, generates missing secrets, creates the first admin, prints the banner."""
         obey(wait_for_database(self.stderr, check_database), self.stderr)
         with migrated_database(self.stderr):
             obey(run_checks(checkup.OF_LEDGER, self.skipped_checks), self.stderr)
@@ -137,9 +137,10 @@ class Command(BaseCommand):
         self.stdout.flush()
 
     def find_secrets(self) -> dict[str, str]:
-        """Generates the missing secrets, and returns these by name; stores digests of all secrets in the database.
+        """Generates the missing secrets, and returns the generated ones by name.
 
-        Prints a line with the names of secrets that have changed since the last start.
+        Also stores digests of all secrets in the database, and prints a line with the names of secrets that have
+        changed since the last start.
         """
         generated = generate_secrets(settings.DATA_DIR, with_password=not has_admin())
         # By the digests (canaries), the next start recognises the secrets.

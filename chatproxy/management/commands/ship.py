@@ -37,7 +37,7 @@ class Command(BaseCommand):
 
 
 def end_when_code_changes() -> None:
-    """Starts a thread that ends this process when a file of its code changes, as gunicorn does for a worker."""
+    """Starts a thread that ends this process when a file with its Python code changes (`--reload`)."""
     from gunicorn.reloader import reloader_engines  # only for development
 
     reloader_engines["auto"](callback=lambda _file: os._exit(0)).start()
