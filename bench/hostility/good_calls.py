@@ -39,11 +39,11 @@ class Good(NamedTuple):
 
 
 class Trying(Caller):
-    """A client connection that makes one call at a time; a failed call does not end the benchmark, but gives False."""
+    """A client connection that makes one call at a time; a failed call gives False, and the benchmark goes on."""
 
     def __init__(self) -> None:
         super().__init__(lambda _: self._settle(True))
-        self.failed.add_done_callback(self._has_failed)
+        self.failed.add_done_callback(self._end_failed_call)
         self._call: asyncio.Future[bool] | None = None
 
     async def call(self, request: bytes) -> bool:
@@ -60,10 +60,10 @@ class Trying(Caller):
         except TimeoutError:
             return False
 
-    def _has_failed(self, failed: asyncio.Future[None]) -> None:
-        """Closes the connection, and gives the waiting call the result False, because it has failed.
+    def _end_failed_call(self, failed: asyncio.Future[None]) -> None:
+        """Closes the connection after a failure, and makes the call that waits on it return False.
 
-        This is for a connection that is lost, or an answer with another status than 200.
+        A failure is the loss of the connection, or an answer with another status than 200.
         """
         if not failed.cancelled():
             failed.exception()  # marks the exception as retrieved, else asyncio logs it
@@ -71,7 +71,7 @@ class Trying(Caller):
             self._settle(False)
 
     def _settle(self, is_good: bool) -> None:
-        """Gives the call that waits on this connection its result: whether it succeeded; does nothing if none waits."""
+        """Makes the call that waits on this connection, if any, return whether it succeeded."""
         if self._call is not None and not self._call.done():
             self._call.set_result(is_good)
 

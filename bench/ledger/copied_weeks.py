@@ -1,7 +1,7 @@
 """Copies the calls of one week, with their sums, into the weeks before; PostgreSQL does all of the work.
 
-A copy has other times and other ids; everything else is the same. So the sums can be copied, too: those of an hour
-become those of the same hour in another week. Only the digests of rows are computed anew.
+A copy has other times and other ids; everything else is the same. So the sums can be copied, too: the sums of an hour
+become those of the same hour in another week. Only the digests of rows are computed again.
 """
 
 from __future__ import annotations
@@ -70,9 +70,9 @@ LABELS_OF_MONTHS = f"""
 
 
 def copy_back(start: datetime, weeks: int) -> None:
-    """Copies the calls and sums of the week that begins at `start` into each of the `weeks` weeks before.
+    """Copies the calls and sums of the week that begins at `start` into each of the `weeks` weeks before it.
 
-    Indexes that do not ensure uniqueness are dropped before, and created again afterwards. That takes a fraction of the
+    Indexes that do not ensure uniqueness are dropped first, and created again afterwards. That takes a fraction of the
     time that adding each row to them would take.
 
     Raises:
@@ -112,7 +112,10 @@ def copy_back(start: datetime, weeks: int) -> None:
 
 
 def _copy(cursor: CursorWrapper, model: type[models.Model], week: int) -> int:
-    """Copies the rows of one table into the week that many weeks before; returns how many there are."""
+    """Copies the rows of one table from the copied week into another week; returns the number of rows.
+
+    That other week is `week` weeks earlier.
+    """
     fields = [field for field in model._meta.concrete_fields if field.name != "digest"]
     names = ", ".join(str(field.column) for field in fields)
     moved = ", ".join(f"{_moved(field)} AS {field.column}" for field in fields)

@@ -53,7 +53,7 @@ def _measure_all(url: str, calls: int) -> None:
 
 
 def _measure(connection: psycopg.Connection, calls: int, limit: int, compression: str) -> None:
-    """Stores the bodies of `calls` calls, and prints the space and the CPU that they took, for a million calls."""
+    """Stores the bodies of `calls` calls, and prints how much disk space and CPU a million such calls would take."""
     connection.execute(
         "DROP TABLE IF EXISTS body; CREATE TABLE body (request_id uuid PRIMARY KEY,"
         f" request_body text COMPRESSION {compression} NOT NULL, response_body text COMPRESSION {compression} NOT NULL)"

@@ -165,7 +165,10 @@ def measure(gateway: Gateway, rounds: int, processes: tuple[int, ...]) -> dict[s
 
 
 def issue_keys(gateway: Gateway) -> tuple[SampleKeys, str]:
-    """Makes the access keys of all keys in the ledger; returns the ids of two of them, and the secret of the first."""
+    """Creates the access keys of all keys in the ledger.
+
+    Returns the ids of a key with many calls and of one with few, and the secret of the former.
+    """
     said = gateway.manage("shell", "--no-imports", "-c", ISSUING)
     assert said.returncode == 0, said.stderr
     busy, quiet, text = said.stdout.split()

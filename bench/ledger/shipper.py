@@ -229,13 +229,13 @@ def assert_whole(calls: int) -> None:
 
 
 def cpu_of_us() -> float:
-    """Returns the CPU seconds that this process has used so far."""
+    """Returns the CPU seconds that this process has used since its start."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
 
 def cpu_of_tree(pid: int) -> float:
-    """Returns the CPU seconds that a process and its children have used so far.
+    """Returns the CPU seconds that a process and its children have used since their start.
 
     Children that have ended are included (proc(5)).
     """

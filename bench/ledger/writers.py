@@ -85,7 +85,10 @@ def run(directory: Path, numbers: list[int], batches: int, rows: int, every: flo
 
 
 def measure(url: str, server: int, writers: int, batches: int, rows: int, every: float) -> Waits:
-    """Lets each of some writers write so many batches, and returns how long these took."""
+    """Runs several writers at the same time; returns how long the batches took that they have written.
+
+    Each of `writers` processes writes `batches` batches of `rows` rows, one every `every` seconds.
+    """
     context = multiprocessing.get_context("fork")  # Django is loaded already, and the children share its memory
     queue: SimpleQueue[list[float]] = context.SimpleQueue()
     are_ready = context.Barrier(writers + 1)

@@ -30,7 +30,7 @@ class Idle(NamedTuple):
 
 
 class Growth(NamedTuple):
-    """The memory of the gateway in MiB, before and after something that may need more of it."""
+    """The memory of the gateway in MiB, before and after an event such as many calls, and the difference (`more`)."""
 
     before: float
     after: float

@@ -26,9 +26,10 @@ def in_turns(measures: Sequence[Callable[[], Found]], count: int) -> list[list[F
 
 
 def figures(found: Sequence[Any]) -> dict[str, Any]:
-    """Converts the results of several rounds, named tuples of figures, to what the results file keeps of them.
+    """Summarizes the results of several rounds for the results file; each result is a named tuple of figures.
 
-    That is the median of each figure under its name and, under `rounds`, the lists of the figures of all rounds.
+    The summary has the median of each figure under its name and, under `rounds`, the lists of the figures of all
+    rounds.
     """
     rounds = {name: list(values) for name, values in zip(found[0]._fields, zip(*found, strict=True), strict=True)}
     return {**{name: statistics.median(values) for name, values in rounds.items()}, "rounds": rounds}

@@ -176,9 +176,9 @@ def call_rows(lines: Iterable[Found], b: float) -> Iterator[Sequence[str]]:
 
 
 def b_of_events(lines: Iterable[Found], b: float) -> float:
-    """Returns B, the cost of a call to an empty Django view, as measured in the rounds of the events; else `b`.
+    """Returns B (the cost of a call to an empty Django view) as it was measured together with the events.
 
-    Older results lack the measured one.
+    Returns `b` if it was not, as in older results.
     """
     return next((one["cpu_us"] / 1000 for one in lines if one["server"] == "B"), b)
 

@@ -1,8 +1,8 @@
 """Stores the newest figures of each command in `bench/results.json`, and writes the page `bench/RESULTS.md` from it.
 
 The page ends with the notes in `bench/NOTES.md`. After a change of the notes, `python -m bench.reporting.results`
-writes the page anew. Each section of the file says when it was measured, on which machine, with which versions, and how
-busy the machine was before.
+writes the page again. Each section of the file says when it was measured, on which machine, with which versions, and
+how busy the machine was before.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ async def _closed_loop(asked: Asked, calls: int, connections: int) -> Answers:
     for caller in callers:
         send(caller)
     try:
-        await _first(done, callers)
+        await _wait_until_done(done, callers)
         return Answers(time.perf_counter() - start, milliseconds)
     finally:
         await _close(callers)
@@ -163,7 +163,7 @@ async def _open_loop(targets: Sequence[Asked], rate: float, seconds: float, most
             if not idle[index]:
                 raise SystemExit(f"{most_open} calls are open at {rate:g} a second: {targets[index].url} is too slow")
             idle[index].pop().send(targets[index].request)
-        await _first(done, callers)
+        await _wait_until_done(done, callers)
         return latencies
     finally:
         await _close(callers)
@@ -175,10 +175,10 @@ async def _connect(asked: Asked, answered: Callable[[Caller], None]) -> Caller:
     return caller
 
 
-async def _first(done: asyncio.Future[None], callers: Sequence[Caller]) -> None:
-    """Waits until all calls are answered (`done`) or the first one fails.
+async def _wait_until_done(done: asyncio.Future[None], callers: Sequence[Caller]) -> None:
+    """Waits until all calls are answered (`done`), or until the first call fails.
 
-    Raises SystemExit as soon as one fails, or when `PATIENCE` seconds have passed.
+    Raises SystemExit as soon as a call fails, or when `PATIENCE` seconds have passed.
     """
     futures = [done, *(caller.failed for caller in callers)]
     finished, _ = await asyncio.wait(futures, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)

@@ -18,7 +18,7 @@ SERVER_CORE, LOAD_CORE = CORES[-1], CORES[0]
 
 
 def cpu(pid: int) -> float:
-    """Returns the CPU seconds that one process has used so far, to the nanosecond.
+    """Returns the CPU seconds that one process has used since its start, to the nanosecond.
 
     The number of the process's CPU clock is computed as in clock_getcpuclockid(3).
     """
@@ -26,9 +26,9 @@ def cpu(pid: int) -> float:
 
 
 def cpu_of(pids: Iterable[int]) -> float:
-    """Returns the CPU seconds that several processes, and their children that have ended, have used so far.
+    """Returns the CPU seconds that several processes, and their children that have ended, have used since their start.
 
-    Those of the children are `cutime` and `cstime` in proc(5).
+    The seconds of the children are `cutime` and `cstime` in proc(5).
     """
     total = 0.0
     for pid in pids:

@@ -82,7 +82,7 @@ async def streams(asked: Asked, count: int, ramp: float) -> AsyncIterator[list[S
 
 
 def count_events(opened: Sequence[Stream]) -> int:
-    """Returns the number of events that have arrived so far on all these streams."""
+    """Returns the number of events that have arrived on all these streams until now."""
     return sum(len(stream.delays) for stream in opened)
 
 

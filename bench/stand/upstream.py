@@ -94,7 +94,7 @@ SPACED_STREAMS = {
 class Upstream(asyncio.Protocol):
     """One client's connection to the stand-in for OpenAI's API, which answers its requests one after the other.
 
-    It does not expect a request before the last one is answered, since no client of the benchmarks sends such.
+    It expects no request before the last one is answered, since no client of the benchmarks sends one so early.
     """
 
     transport: Any

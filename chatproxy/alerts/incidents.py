@@ -45,7 +45,7 @@ def record(
         if alert is None and now - fault.since < least_duration(rule):
             continue
         with transaction.atomic():
-            alert = _refreshed(alert or _opened(rule, host, subject, fault), fault)
+            alert = _update_words(alert or _find_or_open(rule, host, subject, fault), fault)
             _announce_if_due(alert, now, channels)
     for alert in alerts.values():
         resolve(alert, now)
@@ -101,14 +101,14 @@ def delete_old(now: datetime) -> None:
     AlertMessage.objects.filter(alert=None, made_at__lt=now - KEPT).delete()
 
 
-def _opened(rule: AlertRule, host: str, subject: str, fault: FoundFault) -> Alert:
+def _find_or_open(rule: AlertRule, host: str, subject: str, fault: FoundFault) -> Alert:
     """Returns the open alert for a fault; stores a new one, unless another process has just done so."""
     facts = {"since": fault.since, "title": fault.title[:MAX_TITLE_LENGTH]}
     alert, _ = Alert.objects.get_or_create(rule=rule, host=host, subject=subject, resolved_at=None, defaults=facts)
     return alert
 
 
-def _refreshed(alert: Alert, fault: FoundFault) -> Alert:
+def _update_words(alert: Alert, fault: FoundFault) -> Alert:
     """Updates the title, the details and the link of an open alert to those of `fault`; returns the alert."""
     words = {"title": fault.title[:MAX_TITLE_LENGTH], "detail": fault.detail, "page": page_of(alert.rule, fault)}
     if any(getattr(alert, name) != text for name, text in words.items()):

@@ -75,13 +75,13 @@ def find_error_rate(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
     failed, calls = _failed_and_all(now - _window(rule), now, now)
     if calls < LEAST_CALLS or 100 * failed < _threshold(rule) * calls:
         return
-    usual = [_failed_and_all(start, end, now) for start, end in _same_times(rule, now)]
+    usual = [_failed_and_all(start, end, now) for start, end in _past_windows(rule, now)]
     usual_failed, usual_calls = (sum(numbers) for numbers in zip(*usual, strict=True))
     usual_rate = usual_failed / usual_calls if usual_calls >= LEAST_CALLS else 0.0
     if failed / calls >= LEAST_TIMES_USUAL * usual_rate:
         title = f"{100 * failed / calls:.0f} % of the calls fail"
         usually = f"usually {100 * usual_rate:.1f} %" if usual_calls >= LEAST_CALLS else "too few calls to compare"
-        yield FoundFault("", title, f"{count(failed)} of {count(calls)} calls in {_minutes(rule)}; {usually}.", now)
+        yield FoundFault("", title, f"{count(failed)} of {count(calls)} calls in {_window_words(rule)}; {usually}.", now)
 
 
 def find_slowness(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
@@ -95,7 +95,7 @@ def find_slowness(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
     if here.calls < LEAST_CALLS or slow is None or slow < LEAST_SLOW_MS:
         return
     usual = None
-    for start, end in _same_times(rule, now):
+    for start, end in _past_windows(rule, now):
         totals = read_totals(start, end, now)
         if usual is None:
             usual = totals
@@ -116,7 +116,7 @@ def find_missing_prices(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
     for model, totals in found.items():
         if totals.unpriced_calls >= max(1, _threshold(rule)):
             title = f"No price is known for {one_line(model) or 'calls without a model'}"
-            detail = f"Calls without a cost in {_minutes(rule)}: {count(totals.unpriced_calls)}."
+            detail = f"Calls without a cost in {_window_words(rule)}: {count(totals.unpriced_calls)}."
             yield FoundFault(model, title, detail, now)
 
 
@@ -151,7 +151,7 @@ def _failed_and_all(start: datetime, end: datetime, now: datetime) -> tuple[int,
     return failed, failed + (totals[Outcome.SUCCESS].calls if Outcome.SUCCESS in totals else 0)
 
 
-def _same_times(rule: AlertRule, now: datetime) -> Iterator[tuple[datetime, datetime]]:
+def _past_windows(rule: AlertRule, now: datetime) -> Iterator[tuple[datetime, datetime]]:
     """Yields the start and end of the rule's window, moved back by one day, by two days, and so on up to a week."""
     for days in range(1, USUAL_DAYS + 1):
         end = now - timedelta(days=days)
@@ -162,7 +162,7 @@ def _window(rule: AlertRule) -> timedelta:
     return timedelta(minutes=rule.window_minutes or 1)
 
 
-def _minutes(rule: AlertRule) -> str:
+def _window_words(rule: AlertRule) -> str:
     """Returns the length of a rule's window in words, such as `15 min` or `2 h`."""
     minutes = rule.window_minutes or 1
     return f"{minutes // 60} h" if minutes % 60 == 0 else f"{minutes} min"

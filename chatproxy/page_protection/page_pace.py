@@ -134,10 +134,10 @@ class PagePace:
         now = self._clock()
         client_until = max(self._clients_until.get(visitor, now), now) + cost / CLIENT_RATE.per_second
         worker_until = self._worker_until
-        seconds = _wait(client_until, CLIENT_RATE, now)
+        seconds = _seconds_to_wait(client_until, CLIENT_RATE, now)
         if not visitor.is_known:
             worker_until = max(worker_until, now) + cost / WORKER_RATE.per_second
-            seconds = max(seconds, _wait(worker_until, WORKER_RATE, now))
+            seconds = max(seconds, _seconds_to_wait(worker_until, WORKER_RATE, now))
         if seconds > MAX_WAIT_SECONDS:
             raise self._refusal(visitor, seconds)
         self._worker_until = worker_until
@@ -223,7 +223,7 @@ def visitor_of(cookies: Mapping[str, str], address: str) -> Visitor:
 COOKIE = re.compile(rb"(?<![^;\s])([^=;\s]+)=([^;\s]*)")
 
 
-def _wait(until: float, rate: PageRate, now: float) -> float:
+def _seconds_to_wait(until: float, rate: PageRate, now: float) -> float:
     """Returns how many seconds a request must wait after the time `now`, so that the rate is kept.
 
     `until` is the time at which all admitted requests would be done if they ran one after the other at the rate.

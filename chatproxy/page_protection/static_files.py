@@ -50,13 +50,13 @@ class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]  # it has no type
         if response.status_code == 200 and _COMPRESSIBLE.match(response.get("Content-Type", "")):
             response["Vary"] = "Accept-Encoding"
             if _ACCEPTS_GZIP.search(request.headers.get("Accept-Encoding", "")):
-                file = _as_compressed(response, path)
+                file = _compress(response, path)
         if isinstance(request, ASGIRequest) and file is not None:
             response.streaming_content = file_pieces(file)
         return response
 
 
-def _as_compressed(response: WhiteNoiseFileResponse, path: str) -> BinaryIO | None:
+def _compress(response: WhiteNoiseFileResponse, path: str) -> BinaryIO | None:
     """Compresses the file of a response, and adapts the headers; returns the compressed content, or None for HEAD.
 
     The ETag is removed, because it belongs to the uncompressed file; browsers then use the time of the file's last

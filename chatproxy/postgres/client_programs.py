@@ -156,7 +156,7 @@ class ClientProgram(NamedTuple):
                 process.wait()
             if process.returncode != 0:
                 errors.seek(0)
-                raise ClientProgramError(_fault(self.path.name, process.returncode, errors.read()))
+                raise ClientProgramError(_error_line(self.path.name, process.returncode, errors.read()))
 
 
 def _bundled(name: str) -> Path | None:
@@ -175,7 +175,7 @@ def _major_of(path: Path) -> int:
     return int(found[1]) if found else 0
 
 
-def _fault(name: str, code: int, said: bytes) -> str:
+def _error_line(name: str, code: int, said: bytes) -> str:
     """Returns one line for people about a program that has failed: the program's error, without prefix and hint."""
     lines = said.decode(errors="replace").strip().splitlines() or [f"exit code {code}"]
     line = next((line for line in lines if "error:" in line), lines[-1])

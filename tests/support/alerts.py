@@ -27,7 +27,7 @@ PLENTY, LITTLE = 90e9, 9e9  # bytes of 100e9 that are free
 
 
 def make_rule(kind: AlertKind, threshold: float | None = None, window: int | None = None, **fields: Any) -> AlertRule:
-    """Creates an alert rule of this kind, and deletes the rules that the migration has made."""
+    """Creates an alert rule of the kind `kind`, and deletes the rules of this kind that the migration has made."""
     AlertRule.objects.filter(kind=kind).delete()
     number = None if threshold is None else Decimal(str(threshold))
     return AlertRule.objects.create(kind=kind, threshold=number, window_minutes=window, **fields)

@@ -14,7 +14,7 @@ IGNORED = (BASE_DIR / ".dockerignore").read_text()
 
 
 def instructions(keyword: str) -> list[str]:
-    """Returns the arguments of all instructions of one kind, such as `RUN`; those of each instruction as one line."""
+    """Returns the arguments of all instructions of one kind, such as `RUN`; one line for each instruction."""
     lines = re.sub(r"(?m)^#.*\n", "", TEXT).replace("\\\n", "")
     return re.findall(rf"(?m)^{keyword} +(.*)$", lines)
 

@@ -52,8 +52,8 @@ class BrokenStream(NamedTuple):
     """A streamed call whose answer breaks off, with the cost that the ledger must have for it.
 
     The answer stops after `pieces`; they are None if not even its head comes. `dollars` is the cost, and `kind` its
-    `cost_kind`. With `rate`, the dollars per token, the output tokens that a model makes in the time that upstream had
-    are added to the cost.
+    `cost_kind`. If `rate` (dollars per token) is given, upstream has also worked for some time: the output tokens that
+    a model makes in that time are added to the cost.
     """
 
     name: str

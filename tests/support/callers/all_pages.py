@@ -85,7 +85,7 @@ def fill(gateway: Gateway, admin: httpx2.Client) -> dict[str, str]:
 def post(admin: httpx2.Client, path: str, form: dict[str, str], *, leads_on: bool = True) -> httpx2.Response:
     """Fills in and sends the form on the admin's page `path` (below `/admin/`); returns the page that follows.
 
-    Asserts that this is another page than that with the form; without `leads_on`, that it is the same page.
+    Asserts that another page follows; with `leads_on=False`, that the page with the form is shown again.
     """
     page = admin.get(f"/admin/{path}")
     answer = admin.post(f"/admin/{path}", data={**hidden_fields(page.text), **form})

@@ -52,7 +52,7 @@ def reports_since(gateway: Gateway, moment: float) -> list[dict[str, Any]]:
 
 
 def wait_for_reports(gateway: Gateway) -> None:
-    """Waits until `/metrics` shows all that the server has counted so far, whichever worker answers.
+    """Waits until `/metrics` shows everything that the server has counted until now, whichever worker answers.
 
     A worker knows its own numbers, but those of other workers and of the shipper only from their last reports.
     """

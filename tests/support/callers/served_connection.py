@@ -22,7 +22,7 @@ Step = Callable[[CallerConnection, Any], Awaitable[None]]
 class Line:
     """Stand-in for an asyncio transport: the server's end of a connection, which only records what is written.
 
-    `sent` are the bytes that the server has sent so far.
+    `sent` has all bytes that the server has sent.
     """
 
     def __init__(self) -> None:

@@ -44,7 +44,7 @@ async def until_it_is(value: Result, look: Callable[[], Awaitable[Result]]) -> N
 
 
 def row_of(share: CallShare, dollars: Decimal, cost: Decimal | None, **columns: Any) -> Row:
-    """Makes the row of a call that has used `dollars` of its reservation and costs `cost`, or None if unknown.
+    """Makes the row of a call that has used `dollars` of its reservation, and whose cost is `cost` (None: not known).
 
     The reservation is one of the budgets of the key `KEY`, or of the team `TEAM`.
     """
@@ -56,7 +56,7 @@ def row_of(share: CallShare, dollars: Decimal, cost: Decimal | None, **columns: 
 
 
 def share_of(row: Row) -> Decimal:
-    """Returns the dollars that a call has used of its lease, from its row."""
+    """Reads from a call's row how many dollars of its lease the call has used."""
     share = row.get("lease") or row["team_lease"]
     return Decimal(share["dollars"])
 

@@ -107,7 +107,7 @@ def sums_everywhere(name: str, now: datetime, keys: Iterable[str]) -> dict[str, 
         "hours": Dollars.of_sums(UsageHour.objects.filter(hour__gte=start, hour__lt=end)),
         "days of keys": Dollars.of_sums(days),
         "tile": Dollars.of_sums([reading.totals]),
-        "tile of what follows": Dollars.of_sums([_before_of_next(time, now)]),
+        "tile of what follows": Dollars.of_sums([_compared_by_next(time, now)]),
         "chart": Dollars.of_sums(totals for totals in reading.series.everything if totals),
         "tiles of keys": Dollars.of_sums(read_key(key, time, now).totals for key in keys),
         "/usage": Dollars.of_report(report["total"]),
@@ -129,8 +129,8 @@ def sums_everywhere(name: str, now: datetime, keys: Iterable[str]) -> dict[str, 
     return found
 
 
-def _before_of_next(time: TimeRange, now: datetime) -> Any:
-    """Returns the totals of `time`, a month or day, as the dashboard of the next one shows them for comparison."""
+def _compared_by_next(time: TimeRange, now: datetime) -> Any:
+    """Returns the totals of a month or day as the dashboard of the following month or day shows them for comparison."""
     name = f"{time.end:%Y-%m}" if len(time.name) == len("2028-02") else f"{time.end:%Y-%m-%d}"
     return read_all(read_range({"range": name}, now), now).before
 

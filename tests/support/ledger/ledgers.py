@@ -173,8 +173,8 @@ def sums_of(rows: Sequence[Request]) -> tuple[dict[Any, Any], dict[Any, Any]]:
         )
         days[moment.date(), row.key_name].append(row)
     return (
-        _of_something({key: _hour(rows) for key, rows in hours.items()}),
-        _of_something({key: _sums(rows, DAY_SUMS) for key, rows in days.items()}),
+        _without_zeros({key: _hour(rows) for key, rows in hours.items()}),
+        _without_zeros({key: _sums(rows, DAY_SUMS) for key, rows in days.items()}),
     )
 
 
@@ -195,7 +195,7 @@ def stored_sums() -> tuple[dict[Any, Any], dict[Any, Any]]:
         (day.day, day.key_name): {name: _plain(getattr(day, name)) for name in ("calls", "unpriced_calls", *DAY_SUMS)}
         for day in UsageDay.objects.all()
     }
-    return _of_something(hours), _of_something(days)
+    return _without_zeros(hours), _without_zeros(days)
 
 
 def histogram_of_hour(hour: UsageHour, name: HistogramName) -> list[int]:
@@ -203,10 +203,10 @@ def histogram_of_hour(hour: UsageHour, name: HistogramName) -> list[int]:
     return added(getattr(hour, f"{name}_histogram"), unpack(getattr(hour, PACKED[name])))
 
 
-def _of_something(groups: dict[Any, Any]) -> dict[Any, Any]:
-    """Returns the given groups of sums, without those groups whose sums are all zero.
+def _without_zeros(groups: dict[Any, Any]) -> dict[Any, Any]:
+    """Returns the given groups of sums without those groups whose sums are all zero.
 
-    Their calls have all been subtracted again.
+    A group has such sums if all of its calls have been subtracted again.
     """
     names = ("calls", "unpriced_calls", *DAY_SUMS, *HOUR_SUMS)
     return {key: sums for key, sums in groups.items() if any(sums.get(name) for name in names)}

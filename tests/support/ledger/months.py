@@ -27,7 +27,10 @@ def drop(*tables: str) -> None:
 
 @contextmanager
 def months(*starts: datetime) -> Iterator[None]:
-    """Gives both tables exactly these monthly partitions, and the default one, until the block ends."""
+    """Gives each partitioned table (`TABLES`) exactly these monthly partitions until the block ends.
+
+    The default partition stays. At the end the usual months are made again.
+    """
     drop(*(name for table in TABLES for name in names(table)))
     for table in TABLES:
         for start in starts:

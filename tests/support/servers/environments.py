@@ -39,7 +39,10 @@ class SDKAnswers:
             self._contents[upstream] = (data_dir / self.FILE).read_bytes()
 
     def give(self, upstream: str, data_dir: Path) -> None:
-        """Puts the answer into the `data_dir` of a server that will start, if the directory exists and has none."""
+        """Writes the stored answer of the SDK into `data_dir`, the DATA_DIR of a server that a test will start.
+
+        Does nothing if the directory does not exist or has an answer already, or if no answer is stored for `upstream`.
+        """
         with suppress(OSError):  # some tests let it be no directory, or one that cannot be written
             if upstream in self._contents and data_dir.is_dir() and not (data_dir / self.FILE).exists():
                 (data_dir / self.FILE).write_bytes(self._contents[upstream])

@@ -32,7 +32,7 @@ PATIENCE = polling.PATIENCE
 
 
 class Gateway:
-    """A running server of the gateway. `url` is its address, `http` a client for it, `log` its output so far."""
+    """A running server of the gateway. `url` is its address, `http` a client for it, `log` its output until now."""
 
     def __init__(
         self, url: str, database_url: str, process: subprocess.Popen[str], checkout: Path = setting_reader.BASE_DIR

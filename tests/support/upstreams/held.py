@@ -41,10 +41,10 @@ class HeldUpstream(socketserver.ThreadingTCPServer):
         self._permits.release()
 
     def turn(self) -> tuple[list[bytes], bool, threading.Semaphore, threading.Event]:
-        """Returns the state for a new request, as set by the last `start`: the pieces, `is_held`, permits and `gone`.
+        """Returns the state that a new request gets: the pieces of its answer, `is_held`, permits and `gone`.
 
-        A request keeps this state to its end. So a request left behind by an earlier test cannot take a permit of a
-        later test, or set its `gone`.
+        The last `start` has set this state, and a request keeps it to its end. So a request left behind by an earlier
+        test cannot take a permit of a later test, or set the `gone` of a later test.
         """
         return self.answer, self.is_held, self._permits, self.gone
 
