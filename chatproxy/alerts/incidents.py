@@ -72,7 +72,7 @@ def channels_for(rule: AlertRule, channels: Iterable[AlertChannel]) -> list[Aler
 
 
 def write_messages(alert: Alert, event: AlertEvent, now: datetime, channels: Iterable[AlertChannel]) -> None:
-    """Stores a message about an alert for each channel; it is due now, or at the end of the channel's quiet time."""
+    """Stores one message about an alert for each channel, to be sent now or when the channel's quiet time ends."""
     notice = notice_of(alert, event).as_json()
     for channel in channels:
         AlertMessage.objects.create(

@@ -44,7 +44,7 @@ class Notice:
 
     @property
     def lines(self) -> list[str]:
-        """The sentences below the title, each a line of its own, without the link."""
+        """The lines of the message's text below its title, without the link."""
         if self.event == AlertEvent.TEST:
             return [self.detail]
         since = datetime.fromisoformat(self.since)

@@ -63,7 +63,9 @@ class DatabaseOutage:
                 self._note(channel, notice, result)
 
     def end(self, now: datetime) -> None:
-        """Records that the database works; if messages about an outage were sent, stores the alert and resolves it.
+        """Records that the database works again.
+
+        If messages about an outage were sent, stores the alert about the outage in the database and resolves it.
 
         Raises:
             django.db.Error: the database does not answer.

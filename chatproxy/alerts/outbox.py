@@ -28,7 +28,7 @@ FIRST_BACKOFF = timedelta(seconds=30)  # longer than one try takes; doubled afte
 
 
 class AlertOutbox(PeriodicThread):
-    """The thread that sends the messages about alerts. The shipper of each host has one; they share the work.
+    """The thread that sends the messages about alerts. Each host's shipper has one; the threads share the messages.
 
     If the thread is stopped while it sends a message, the message may be sent again later.
     """
@@ -62,7 +62,7 @@ def send_next() -> bool:
 def send_test(channel: AlertChannel) -> SendingResult:
     """Sends a test message through a channel at once, stores it with its result, and returns the result.
 
-    It is tried once only, since somebody waits for the result.
+    The message is tried once only, since somebody waits for the result.
     """
     now = database_now()
     message = AlertMessage.objects.create(
@@ -98,7 +98,8 @@ def _claim() -> AlertMessage | None:
 def _store(message: AlertMessage, result: SendingResult, *, is_last: bool) -> None:
     """Stores the result of a try, and marks the message as sent or, after its last try, as failed.
 
-    If another process has sent the message meanwhile, because this try took very long, it stays marked as sent.
+    If another process has sent the message meanwhile, because this try took very long, the message stays marked as
+    sent.
     """
     now = database_now()
     AlertAttempt.objects.create(message=message, at=now, was_sent=result.was_sent, result=result.words[:200])

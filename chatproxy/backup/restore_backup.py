@@ -90,7 +90,7 @@ def restore_backup(path: Path, output: Output) -> Manifest:
 
 
 def _check_version(manifest: Manifest) -> None:
-    """Checks that this code knows all migrations of the backup's database.
+    """Checks that this version of chatproxy knows all migrations of the backup's database.
 
     Raises:
         RestoreRefused: a newer version has made the backup.

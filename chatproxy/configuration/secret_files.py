@@ -19,7 +19,7 @@ MAX_BYTES = 64 * 1024
 
 
 def read_secret_files(variables: Mapping[str, str], base: Path) -> dict[str, str]:
-    """Reads the files named by variables such as `OPENAI_API_KEY_FILE`; returns their values by setting.
+    """Reads the files named by variables such as `OPENAI_API_KEY_FILE`; returns the secrets in them by setting.
 
     `variables` are the settings from the environment and the `.env` files, by name. Relative paths begin at `base`.
 

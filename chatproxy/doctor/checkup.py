@@ -88,7 +88,7 @@ def obey(results: Iterable[tuple[str, Finding]], output: Output) -> None:
     """Acts on the findings of checks at a start of the server: writes each warning as one line, stops at a fault.
 
     Raises:
-        StartError: there is a fault; the error's message is that of the first one.
+        StartError: there is a fault; the message is that of the first fault.
     """
     for _, finding in results:
         if finding.level is Level.FAULT:

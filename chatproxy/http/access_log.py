@@ -29,7 +29,7 @@ class LoggedProtocol(Protocol):
     """A client connection that stores the status of each answer in the ASGI scope of its request, for `AccessLog`."""
 
     def send_whole(self, status: int, lines: bytes, body: bytes) -> bool:
-        """Sends a whole answer as `Protocol` does, and stores the answer's status and id for the access log."""
+        """Sends a whole answer as `Protocol` does; stores its status and the request's id for the access log."""
         running = self._running  # the next request may have begun when the answer is sent
         is_sent = super().send_whole(status, lines, body)
         if is_sent and running is not None:

@@ -17,7 +17,10 @@ import httptools
 
 
 class Callbacks(Protocol):
-    """Interface of a connection for the HTTP parser: a part of `httptools.HTTPProtocol`."""
+    """Interface of a connection as the HTTP parser sees it: the methods that the parser calls.
+
+    They are a part of `httptools.HTTPProtocol`.
+    """
 
     def on_message_begin(self) -> None: ...
     def on_url(self, url: bytes) -> None: ...
@@ -30,7 +33,7 @@ class Callbacks(Protocol):
 class BehindHead:
     """Callbacks for the second parser of a request that offers to switch protocols (`Upgrade`, CONNECT).
 
-    They drop the head, which is reported already, and pass everything after it on to `protocol`.
+    They drop the head, which the first parser has reported already, and pass everything after it on to `protocol`.
     """
 
     # The first parser has reported the head, and stopped behind it. The second one must read the head again, to know

@@ -64,7 +64,7 @@ class DjangoGate:
             close_if_unread(connection)
 
             async def send_after_turn(message: Mapping[str, object]) -> None:
-                """Sends a message of Django's answer to the client, after ending this request's turn."""
+                """Ends this request's turn, then sends a message of Django's answer to the client."""
                 # Django has made the page by now: the next request need not wait until this client has read it.
                 await turn.aclose()
                 await send(message)

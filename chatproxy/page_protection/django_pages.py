@@ -32,7 +32,7 @@ class DjangoPages:
         await handler(scope, receive, send)
 
     async def _load_once(self) -> ASGIHandler:
-        """Loads the handler, or waits until another request has loaded it."""
+        """Loads Django's handler, or waits until another request has loaded it."""
         async with self._loading:
             if self._handler is None:
                 self._handler = await in_own_thread(load_handler)

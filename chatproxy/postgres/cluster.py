@@ -134,9 +134,10 @@ class Cluster(NamedTuple):
             raise fault(f"the bundled PostgreSQL in {self.path} does not start: {reason}") from None
 
     def _disown_pid_file(self) -> None:
-        """Replaces the process id in the file `postmaster.pid` of a dead server with one that no process can have.
+        """Replaces the process id in the file `postmaster.pid` of a dead server by one that no process can have.
 
-        Also deletes the lock file of that server's socket.
+        Otherwise PostgreSQL could take another program with this id for a running server. Also deletes the lock file of
+        the dead server's socket.
         """
         # Another program may have the server's process id by now, and PostgreSQL would take that program for a running
         # server. Only the id is changed: the file also names the shared memory, by which PostgreSQL finds out whether

@@ -17,8 +17,8 @@ OPTIONS = {"MALLOC_TRIM_THRESHOLD_": -1, "MALLOC_MMAP_THRESHOLD_": -3}
 def keep_freed_memory() -> None:
     """Tells the C library to keep up to `KEPT_BYTES` of freed memory in each heap, for the next large body.
 
-    Does nothing if the C library is not glibc, or if an administrator has set one of its variables for this
-    (`OPTIONS`).
+    Does nothing if the C library is not glibc, or if an administrator has set one of glibc's environment variables for
+    this (`OPTIONS`).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None and OPTIONS.keys().isdisjoint(os.environ):

@@ -86,7 +86,7 @@ start_reports = StartReports()
 
 
 class AdoptedWorker:
-    """Placeholder in gunicorn's table of workers for a worker that was started before the master became new code.
+    """Placeholder in gunicorn's table of workers for a worker that was started by the master's earlier code.
 
     It counts as alive until the process of the worker has ended.
     """

@@ -22,7 +22,10 @@ for model in (EmailAddress, SocialAccount, SocialApp, SocialToken):
 
 
 class SecondFactorAdmin(ReadOnlyAdmin):
-    """The admin's page of second factors: whoever may change another person's account may delete its factors."""
+    """The admin's page of second factors, where they can only be deleted.
+
+    Whoever may change another person's account may delete that person's second factors.
+    """
 
     list_display = fields = readonly_fields = ("user", "type", "created_at", "last_used_at")
     list_select_related = ("user",)

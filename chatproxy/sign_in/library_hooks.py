@@ -18,7 +18,7 @@ SINGLE_SIGN_ON_TIME = timedelta(hours=12)  # then the issuer is asked again, so 
 
 
 class Accounts(DefaultAccountAdapter):  # type: ignore[misc]  # the library has no types
-    """The rules of accounts: strangers cannot register, and links lead only to this server."""
+    """The rules of accounts for django-allauth: strangers cannot register, and links lead only to this server."""
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         """Returns False, since nobody can register: accounts are made by administrators and by single sign-on."""
@@ -49,7 +49,10 @@ class Accounts(DefaultAccountAdapter):  # type: ignore[misc]  # the library has 
 
 
 def finish_login(request: HttpRequest, user: User, url: str) -> HttpResponse:
-    """Signs in a person whose password was right, and sends them to `url`; first asks for a second factor, if any."""
+    """Signs in a person whose password was right, and sends them to `url`.
+
+    If the person has a second factor, asks for it first.
+    """
     credentials = {"username": user.get_username()}
     answer: HttpResponse = perform_password_login(request, credentials, Login(user=user, redirect_url=url))
     return answer

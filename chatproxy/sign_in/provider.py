@@ -29,7 +29,7 @@ class Issuer(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # the library h
 
     @property
     def openid_config(self) -> dict[str, Any]:
-        """The issuer's description (OpenID Connect Discovery 1.0).
+        """The description that the issuer publishes about itself (OpenID Connect Discovery 1.0).
 
         Raises:
             OAuth2Error: a request for the description has failed in the last `FAILURE_SECONDS`.

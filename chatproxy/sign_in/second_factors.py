@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 class SecondFactors(DefaultMFAAdapter):  # type: ignore[misc]  # the library has no types
-    """The rules of second factors: secrets of authenticator apps and recovery codes are stored encrypted."""
+    """The rules of second factors for django-allauth: secrets of apps and recovery codes are stored encrypted."""
 
     def encrypt(self, text: str) -> str:
         """Encrypts the secret of a second factor, as upstream keys are encrypted."""

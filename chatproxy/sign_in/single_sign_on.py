@@ -34,7 +34,7 @@ class SingleSignOn(DefaultSocialAccountAdapter):  # type: ignore[misc]  # the li
     """Rules of single sign-on for django-allauth: who may sign in, and how their account is created or changed."""
 
     def list_apps(self, request: HttpRequest, provider: str | None = None, client_id: str | None = None) -> list[Any]:
-        """Returns the one issuer of the settings. Unlike in the library, the database cannot have others."""
+        """Returns a list with the issuer that the settings name. Unlike in the library, the database cannot add any."""
         providers: dict[str, Any] = settings.SOCIALACCOUNT_PROVIDERS
         (facts,) = providers["openid_connect"]["APPS"]
         app = SocialApp(provider="openid_connect", **facts)

@@ -84,7 +84,7 @@ def check_port(host: str, port: int, output: Output) -> None:
 def wait_for_database(output: Output, ask: Callable[[psycopg.Connection[TupleRow]], T]) -> T:
     """Waits until the database answers, then calls `ask` with a connection to it and returns what `ask` returns.
 
-    If `ask` raises a psycopg error that may be temporary, it is called again. A line about the wait is written to
+    If `ask` raises a psycopg error that may be temporary, `ask` is called again. A line about the wait is written to
     `output`.
 
     Raises:

@@ -15,7 +15,10 @@ register = template.Library()
 
 @register.simple_tag
 def open_alerts() -> str:
-    """Returns the open alerts in words, the newest first, and how many more there are; empty if none is open."""
+    """Returns one line about the open alerts: the titles of the two newest, and how many others are open.
+
+    The line is empty if no alert is open.
+    """
     titles = list(Alert.objects.filter(resolved_at=None).values_list("title", flat=True)[:MOST_COUNTED])
     named = "; ".join(escape_invisible(title, 100) for title in titles[:MOST_NAMED])
     more = len(titles) - MOST_NAMED
