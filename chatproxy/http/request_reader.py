@@ -98,10 +98,7 @@ class RequestReader(HttpToolsProtocol):
         self._read(data)
 
     def _is_short_head(self, data: bytes) -> bool:
-        """Returns whether received bytes of a client without a valid key are few enough to be parsed at once.
-
-        Bytes of a request's body are never parsed at once.
-        """
+        """Returns whether bytes sent without a valid key may be parsed at once: if they are few, and of no body."""
         is_body = self.cycle is not None and self.cycle.more_body
         return len(data) <= STRANGER_READ_BYTES and not is_body
 
@@ -247,8 +244,7 @@ class RequestReader(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Ends the connection after bytes that are no valid request, if possible with an answer of status 400.
 
-        If earlier requests on the connection are not answered yet, the client could take the 400 for one of their
-        answers; so it is not sent then. uvicorn calls this method, too.
+        It is not sent if the client could take it for the answer to an earlier request. uvicorn calls this method, too.
         """
         # The client must not take the 400 for the answer to an earlier request. By the place of the fault:
         #
@@ -283,8 +279,7 @@ class RequestReader(HttpToolsProtocol):
     def _refuse_request(self, error: ProxyError) -> None:
         """Answers bytes that are no valid request with an error, and closes the connection.
 
-        The answer has no request id. The refusal is counted, and is delayed if the client causes many of them
-        (`stranger_pace`).
+        The answer has no request id. The refusal is counted, and delayed if the client causes many (`stranger_pace`).
         """
         self._connections.count_refusal("bad_request")
         refuse = partial(self._answer_and_close, error)
