@@ -86,7 +86,7 @@ class DatabaseOutage:
 
 
 def _store(alert: Alert, tries: Iterable[tuple[AlertChannel, Notice, AlertAttempt]]) -> None:
-    """Stores the messages that were sent during an outage in the database, with the result of each try.
+    """Stores in the database the messages that were sent during an outage, with the result of each try.
 
     Call this when the outage is over.
     """

@@ -118,7 +118,7 @@ def check_user_name(name: str) -> None:
 
 
 def claim_rules() -> ClaimRules:
-    """Returns the rules for reading claims, from the settings."""
+    """Returns the rules for reading an issuer's claims about a person, from the settings."""
     return ClaimRules(
         issuer=settings.OIDC_ISSUER or "",
         domains=tuple(settings.OIDC_DOMAINS),
