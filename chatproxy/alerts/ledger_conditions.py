@@ -81,7 +81,9 @@ def find_error_rate(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
     if failed / calls >= LEAST_TIMES_USUAL * usual_rate:
         title = f"{100 * failed / calls:.0f} % of the calls fail"
         usually = f"usually {100 * usual_rate:.1f} %" if usual_calls >= LEAST_CALLS else "too few calls to compare"
-        yield FoundFault("", title, f"{count(failed)} of {count(calls)} calls in {_window_words(rule)}; {usually}.", now)
+        yield FoundFault(
+            "", title, f"{count(failed)} of {count(calls)} calls in {_window_words(rule)}; {usually}.", now
+        )
 
 
 def find_slowness(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
@@ -152,7 +154,7 @@ def _failed_and_all(start: datetime, end: datetime, now: datetime) -> tuple[int,
 
 
 def _past_windows(rule: AlertRule, now: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Yields the start and end of the rule's window, moved back by one day, by two days, and so on up to a week."""
+    """Yields the start and end of the rule's window on each of the last seven days, at the same time of day."""
     for days in range(1, USUAL_DAYS + 1):
         end = now - timedelta(days=days)
         yield end - _window(rule), end

@@ -21,7 +21,7 @@ class ClaimFault(Exception):
 
 @dataclass(frozen=True)
 class ClaimRules:
-    """The settings by which an issuer's claims are read: the issuer, the allowed domains, the claims of roles and teams.
+    """The settings for reading an issuer's claims: the issuer, the allowed domains, the claims of roles and teams.
 
     `roles` maps the values of the claim `roles_claim` to the names of groups. If the name of a claim is empty, the
     claim is not read.
