@@ -29,7 +29,10 @@ DJANGO_FOLDERS = ("/admin/", "/my-usage/", "/static/")
 
 
 async def application(scope: HTTPScope | LifespanScope, receive: Receive, send: Send) -> None:
-    """The ASGI application: answers one HTTP request or, for the scope `lifespan`, starts and ends a worker's parts."""
+    """Answers one HTTP request or, for the scope `lifespan`, starts and ends the parts of a worker.
+
+    This is the gateway's ASGI application.
+    """
     if scope["type"] == "lifespan":
         await run_lifespan(receive, send)
         return
