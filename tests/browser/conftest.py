@@ -70,9 +70,10 @@ rows = [
 ]
 longest = call(
     now - timedelta(minutes=2), key_name="team-3-" + "w" * 57, team="t" * 64, end_user="u" * 128, session="s" * 128,
-    route="/v1/audio/transcriptions", request_model="m" * 100, response_model="m" * 100, stream=True, duration_ms=599_999.0,
-    time_to_first_chunk_ms=123_456.0, input_tokens=123_456_789, cached_tokens=12_345_678, output_tokens=12_345_678,
-    usage_source="estimated", outcome="client_cancelled", error_code="c" * 64, error_message="e" * 300)
+    route="/v1/audio/transcriptions", request_model="m" * 100, response_model="m" * 100, stream=True,
+    duration_ms=599_999.0, time_to_first_chunk_ms=123_456.0, input_tokens=123_456_789,
+    cached_tokens=12_345_678, output_tokens=12_345_678, usage_source="estimated", outcome="client_cancelled",
+    error_code="c" * 64, error_message="e" * 300)
 write_rows(Pricer().priced([*rows, longest]))
 """
 
