@@ -58,7 +58,7 @@ class AccessKeyManager(NamedManager["AccessKey"]):
 
 
 class AccessKey(SpenderColumns):
-    """An access key: a row with a name, the digest of its secret, and the rights and limits of those who use it.
+    """An access key of the gateway: a database row with a name, the digest of the secret, rights and limits.
 
     An empty limit or budget means no limit; an empty list of models or routes allows all.
     """
@@ -112,7 +112,7 @@ class AccessKey(SpenderColumns):
         using: str | None = None,
         update_fields: Iterable[str] | None = None,
     ) -> None:
-        """Saves the access key. If the key belongs to an account, its `owner` becomes the name of that account."""
+        """Saves the access key; if it belongs to an account, sets the column `owner` to the account's user name."""
         names = None if update_fields is None else {*update_fields}
         if self.owner_user_id is not None and (names is None or names & {"owner_user", "owner"}):
             self.owner = self.owner_user.get_username() if self.owner_user else self.owner
@@ -122,7 +122,8 @@ class AccessKey(SpenderColumns):
     def rotate(self, grace: timedelta = timedelta(0)) -> str:
         """Gives the access key a new secret, saves the key, and returns the secret.
 
-        The previous secret stays valid for the time `grace`. If an older secret is still valid, it ends now.
+        The secret that was valid until now stays valid for the duration `grace`. A secret that is still valid from an
+        earlier rotation becomes invalid at once.
 
         Raises:
             ValidationError: the key is revoked, or `grace` is too long or negative.
@@ -178,10 +179,10 @@ class ApiTokenManager(models.Manager["ApiToken"]):
     """Django's manager of API tokens: finds the token that a request has sent."""
 
     def find_valid(self, text: str) -> ApiToken | None:
-        """Returns the valid API token with this secret, together with its user; None if there is none.
+        """Returns the valid API token that has this secret, with its user; None if no valid token has it.
 
         A token is valid until it is revoked or expires, as long as its user is active and has the staff status. Also
-        stores the time of the token's last use, at most once in `LAST_USED_STEP`.
+        stores now as the time when the token was last used, at most once in `LAST_USED_STEP`.
         """
         if not may_be_api_token(text):  # a made-up text causes no query
             return None
@@ -197,7 +198,7 @@ class ApiTokenManager(models.Manager["ApiToken"]):
 class ApiToken(models.Model):
     """An API token: a secret with which a script manages keys and teams by `/api` in the name of a person, its user.
 
-    A token may do what both allow: its scopes, and the present rights of its user.
+    A token may do only what both its scopes and the present rights of its user allow.
     """
 
     name = models.CharField(max_length=200, unique=True, help_text="What the token is for, as the audit log shows it.")
@@ -236,9 +237,9 @@ class ApiToken(models.Model):
             self.save(update_fields=["revoked_at"])
 
     def state(self, now: datetime | None = None) -> str:
-        """Returns the API token's state at a time (by default now).
+        """Returns the API token's state at a time (by default now): `active`, `user inactive`, `expired` or `revoked`.
 
-        It is `active`, `user inactive` (or without the staff status), `expired` or `revoked`.
+        `user inactive` also means a user without the staff status.
         """
         if self.revoked_at is not None:
             return "revoked"
@@ -253,12 +254,18 @@ class ApiToken(models.Model):
 
 
 def _check_of(start: str) -> str:
-    """Computes the last characters of an API token from those before, so that made-up tokens need no look-up."""
+    """Computes the check characters that end an API token from the characters before them.
+
+    By the check characters, a made-up token is recognised without a look-up in the database.
+    """
     return sealing.digest(f"check {start}")[:TOKEN_CHECK_LENGTH]
 
 
 def may_be_api_token(text: str) -> bool:
-    """Returns whether `text` has the form of an API token's secret made by this gateway; needs no database."""
+    """Returns whether `text` has the form and the check characters of an API token that this gateway has made.
+
+    Does not ask the database, so the token may be expired or revoked.
+    """
     if not API_TOKEN_TEXT.fullmatch(text):
         return False
     start, check = text[:-TOKEN_CHECK_LENGTH], text[-TOKEN_CHECK_LENGTH:]

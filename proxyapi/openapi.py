@@ -83,7 +83,7 @@ def form(required: list[str], **properties: Schema) -> Schema:
 
 
 class OperationDescription(NamedTuple):
-    """The description of one operation of the simple API, or of a page, for its entry in `/openapi.json`.
+    """The description of one operation of the simple API, or of a page, for the operation's entry in `/openapi.json`.
 
     * `request` and `answers`: schemas by media type.
     * `query`: descriptions by the name of a parameter.
@@ -118,7 +118,7 @@ def operation(
 
 
 def _note(description: OperationDescription | None) -> Callable[[Method], Method]:
-    """Returns a decorator that stores a view's method with its description in `METHODS`, and returns it unchanged."""
+    """Returns a decorator that adds a view's method, with its description, to the list `METHODS`."""
 
     def decorator(method: Method) -> Method:
         METHODS.append((method, description))

@@ -39,7 +39,7 @@ class Family:
 
     @property
     def paths(self) -> Mapping[str, tuple[str, ...]]:
-        """The family's paths in OpenAI's reference, each with its HTTP methods."""
+        """The family's paths in OpenAI's reference, as a dict from path to HTTP methods."""
         return _PATHS[self.name]
 
 
@@ -92,7 +92,7 @@ _UNSAFE = re.compile(r"(?:^|[/\\])\.{0,2}(?:$|[/\\])|[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The route of one call: the meaning of its path below `/v1` in OpenAI's API.
+    """The route of one call: what the call's path below `/v1` means in OpenAI's API.
 
     * `name`: the route in the ledger, such as `/v1/files/{id}`.
     * `path`: the path for upstream, below its base URL.
@@ -135,10 +135,10 @@ class Route:
 
 
 def find_route(raw_path: str) -> Route | None:
-    """Finds the route of a call by its path below `/v1`, as the client sent it; None if it is in no family.
+    """Finds the route of a call by its path below `/v1`, as the client sent it.
 
-    A path that is longer than `LONGEST_PATH`, or that servers may read in two ways, such as `/files/../models` or
-    `/files//x`, has no route. `/f%69les` and `/files/` have the same route as `/files`.
+    Returns None if the path belongs to no family, is longer than `LONGEST_PATH`, or may be read by servers in two ways,
+    such as `/files/../models` or `/files//x`. `/f%69les` and `/files/` have the same route as `/files`.
     """
     if len(raw_path) <= LONGEST_KEPT_PATH:
         return _find_kept_route(raw_path)
@@ -147,7 +147,7 @@ def find_route(raw_path: str) -> Route | None:
 
 @lru_cache(maxsize=1024)
 def _find_kept_route(raw_path: str) -> Route | None:
-    """Finds the route of a path like `_find_route`; caches the results for the most recently used paths."""
+    """Finds the route of a path like `_find_route`, with a cache for the most recently used paths."""
     return _find_route(raw_path)
 
 
@@ -202,10 +202,10 @@ def _read_paths() -> Mapping[str, Mapping[str, tuple[str, ...]]]:
 
 @dataclass
 class _Node:
-    """A node in the tree of the paths of OpenAI's reference: one segment of a path.
+    """A node in the tree of all paths in OpenAI's reference: one segment of a path.
 
-    `below` maps the segments that may follow to their nodes. `family` and `name` are those of the route whose path ends
-    here, if there is one.
+    `below` maps the segments that may follow to their nodes. If a path ends at this node, `family` and `name` are those
+    of the path's route.
     """
 
     below: dict[str, _Node] = field(default_factory=dict)

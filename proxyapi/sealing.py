@@ -44,7 +44,7 @@ def pseudonym(text: str) -> str:
 
 
 def seal(text: str) -> str:
-    """Encrypts a secret, such as an upstream key, with Fernet, for the database and the disk."""
+    """Encrypts a secret, such as an upstream key, with Fernet, to be stored in the database or on the disk."""
     return _fernet(_secret()).encrypt(text.encode()).decode()
 
 
@@ -64,7 +64,7 @@ def _secret() -> str:
     """Returns the secret in the settings from which all keys for digests and for encryption are derived.
 
     Raises:
-        ImproperlyConfigured: there is none, because this process was not started by `serve`, which makes it.
+        ImproperlyConfigured: no secret is set, because this process was not started by `serve`, which makes one.
     """
     secret = call_settings().KEY_SECRET
     # Such a process must not create access keys: the server would not recognise them.

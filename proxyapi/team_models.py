@@ -34,7 +34,7 @@ DOLLAR_OPTIONS: dict[str, Any] = {
 
 
 class LogBodies(models.TextChoices):
-    """The setting for which calls the ledger stores bodies (of request and answer); a key or a team has one."""
+    """The choices of a key or a team: for which calls the ledger stores the bodies of request and answer."""
 
     INHERIT = "inherit", "server default"
     ALL = "all", "all"
@@ -95,9 +95,10 @@ class NamedManager(models.Manager[Named]):
         )
 
     def find(self, name: str, *, lock: bool = True) -> Named | None:
-        """Returns the row with this name, and locks it until the transaction ends; None if there is none.
+        """Returns the row with this name, locked until the present transaction ends; None if there is no such row.
 
-        The name may also be given in another Unicode form than the stored one. With `lock=False` the row is not locked.
+        The name may also be given in another Unicode form than the stored one. With `lock=False` the row is not locked,
+        and no transaction is needed.
         """
         rows = self.select_for_update(of=("self",)) if lock else self.all()
         return rows.filter(name=name).first() or rows.filter(name=normalised(name)).first()
@@ -162,7 +163,7 @@ class SpenderColumns(models.Model):
         using: str | None = None,
         update_fields: Iterable[str] | None = None,
     ) -> None:
-        """Saves the row, and sets `changed_at` to now; the name of a saved row never changes."""
+        """Saves the row, and sets `changed_at` to now; never changes the name of a row that was saved before."""
         if self._state.adding:
             self.comparable_name = comparable(self.name)
         else:
@@ -171,7 +172,7 @@ class SpenderColumns(models.Model):
         super().save(force_insert=force_insert, force_update=force_update, using=using, update_fields=update_fields)
 
     def clean_fields(self, exclude: Collection[str] | None = None) -> None:
-        """Converts the name of a new row to the form that is stored, then checks each field."""
+        """Converts the name of a new row to the Unicode form that is stored, then validates each field."""
         if self._state.adding:
             self.name = normalised(self.name)
         super().clean_fields(exclude)

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 async def in_own_thread(function: Callable[[], T]) -> T:
-    """Runs `function` in a new thread; waits for the end, and returns the result or raises the error.
+    """Runs `function` in a new thread, waits until it has ended, and returns its result or raises its error.
 
     If the waiting task is cancelled, the thread goes on, but its result or error is dropped.
     """

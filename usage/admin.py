@@ -84,7 +84,7 @@ class ModelPriceAdmin(GuardedAdmin):
     )  # fmt: skip
 
     def get_fieldsets(self, request: HttpRequest, obj: ModelPrice | None = None) -> Any:
-        """Returns the groups of fields in the form of a price.
+        """Returns the groups of fields in the admin's form of a custom price.
 
         If the query string proposes a price, the first group has a note that says so.
         """
@@ -96,9 +96,9 @@ class ModelPriceAdmin(GuardedAdmin):
         return ((title, {**options, "description": words}), *others)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, object]:
-        """Returns the initial values of the form for a new price, from the page's query string.
+        """Returns the values that fill in the form of a new price, from the page's query string.
 
-        The two times are parsed; an unreadable time is left out.
+        `valid_from` and `valid_until` are parsed; a time that cannot be parsed is left out.
         """
         initial: dict[str, object] = dict(super().get_changeform_initial_data(request))
         for name in ("valid_from", "valid_until"):

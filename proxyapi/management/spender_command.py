@@ -27,10 +27,10 @@ SHARED_FIELDS = (
 
 
 class SpenderCommand(BaseCommand):
-    """Base class of the commands about keys and about teams: runs one of the class's actions."""
+    """Base class of the commands `keys` and `teams`: runs the action that the command line names, such as `create`."""
 
     def handle(self, *_args: object, **options: object) -> None:
-        """Runs one action of the command, such as `create` or `list`, by calling the method of that name.
+        """Runs the action that the command line names, such as `create`, by calling the method of that name.
 
         Raises:
             CommandError: the action failed. The message says what to correct.
@@ -46,7 +46,7 @@ class SpenderCommand(BaseCommand):
             raise CommandError(f"the database cannot be reached; is the server running? ({reason})") from None
 
     def print_table(self, rows: list[tuple[str, ...]]) -> None:
-        """Prints a table of text; the first of the rows has the titles of the columns."""
+        """Prints rows of texts as a table with aligned columns; the first row has the titles of the columns."""
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
@@ -54,7 +54,7 @@ class SpenderCommand(BaseCommand):
 
 
 def add_shared_options(create: ArgumentParser) -> None:
-    """Adds the options that keys and teams have in common to the parser of the command's action `create`."""
+    """Adds to the parser of the action `create` the options that both keys and teams have, such as `--budget-day`."""
     create.add_argument("name")
     create.add_argument("--note", default="")
     create.add_argument("--tag", dest="tags", action="append", default=[], help="may be repeated")
@@ -76,14 +76,17 @@ def add_shared_options(create: ArgumentParser) -> None:
 
 
 def as_json(value: object) -> object:
-    """Converts the value of a column of a key or team for JSON: a time to ISO 8601, a decimal number to text."""
+    """Converts the value of a database column for JSON: a time to ISO 8601, a decimal number to text.
+
+    Other values are returned unchanged.
+    """
     if isinstance(value, datetime):
         return value.isoformat()
     return str(value) if isinstance(value, Decimal) else value
 
 
 def faults_of(error: ValidationError) -> list[str]:
-    """Returns the messages of a validation error, each with the name of the wrong field."""
+    """Returns the messages of a Django validation error, each with the name of the wrong field, if one is known."""
     if not hasattr(error, "error_dict"):
         return error.messages
     return [f"{name}: {words}" for name, faults in error.message_dict.items() for words in faults]
@@ -107,10 +110,10 @@ def read_upstream_key(path: str | None) -> str:
 
 
 def duration(text: str) -> timedelta:
-    """Parses a duration in an option of the command line, such as 30m, 24h, 7d or 4w.
+    """Parses a duration from the command line: a number with a unit, such as 30m, 24h, 7d or 4w.
 
     Raises:
-        ArgumentTypeError: the text is not of this form.
+        ArgumentTypeError: the text is no number with one of these units.
     """
     match = re.fullmatch(r"([0-9]{1,6})([mhdw])", text)
     if not match:
@@ -119,7 +122,9 @@ def duration(text: str) -> timedelta:
 
 
 def moment(text: str) -> datetime:
-    """Parses a time in an option of the command line: an ISO time (UTC if it has no zone), or a span from now, like 7d.
+    """Parses a point in time from the command line: an ISO 8601 time, or a duration from now, such as 7d.
+
+    A time without a zone is in UTC.
 
     Raises:
         ArgumentTypeError: the text is neither a time nor a duration.

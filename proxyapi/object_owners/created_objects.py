@@ -10,22 +10,23 @@ from usage.call_record import CallRecord
 
 
 class CreatedObjects:
-    """The ids of the objects that one call has created upstream; records the call's key as their owner."""
+    """Collector of the ids of the objects that one call has created upstream; records the call's key as their owner."""
 
     def __init__(self) -> None:
         self._named: frozenset[str] = frozenset()
         self._made: list[str] = []
 
     def exclude(self, named: Collection[str]) -> None:
-        """Remembers ids that the request names, so that they are not taken for ids of new objects."""
+        """Excludes ids that the request itself names, so that `record` does not take them for ids of new objects."""
         # Answers repeat such ids.
         if named:
             self._named = self._named.union(named)
 
     def record(self, objects: CreatedIds, key_name: str) -> None:
-        """Records the key `key_name` as the owner of the new objects whose ids the answer has shown so far.
+        """Records the key `key_name` as the owner of the new objects that the answer has named until now.
 
-        An id that was recorded before, or that the request names, is left out.
+        `objects` is the reader that finds the ids in the answer. Ids that were recorded before, or that the request
+        itself names, are left out.
         """
         for object_id in objects.take_new():
             if object_id not in self._named:
@@ -33,9 +34,10 @@ class CreatedObjects:
                 self._made.append(object_id)
 
     def columns(self, objects: CreatedIds | None) -> CallRecord:
-        """Returns the ids of the objects that the call has created, as columns of its ledger row; often empty.
+        """Returns those columns of the call's ledger row that have the ids of the objects created by the call.
 
-        `objects` is the reader that has found the ids in the answer. Ids beyond `MAX_RECORDED_IDS` are left out.
+        `objects` is the reader that has found the ids in the answer. Returns an empty dict if the call has created no
+        object. Ids beyond `MAX_RECORDED_IDS` are left out.
         """
         if not self._made or objects is None:
             return {}

@@ -41,9 +41,9 @@ MENTION: Final = Reference("")  # a place whose id is refused only if another ke
 
 
 class NamedObjects:
-    """The ids of stored objects in one request, such as the file in `file_id`; each `add_` method adds some.
+    """Collector of the ids of stored objects that one request names, such as the file in `file_id`.
 
-    `references` are the ids that upstream looks up, each with its place and its member's name. `mentions` are ids that
+    `references` has the ids that upstream looks up, each with its place and the member's name. `mentions` are ids that
     upstream need not look up, such as those in an earlier answer that is sent back. With `skips_faults`, invalid ids
     are skipped, not refused. The meaning of some names depends on the route's `family`, such as `files`.
     """
@@ -74,7 +74,7 @@ class NamedObjects:
                 self._read_members(pairs_of(value), stack, weak=weak, ids=ids)
 
     def add_field(self, name: str, value: str | None, *, is_whole: bool = True) -> None:
-        """Adds the ids of stored objects in a form's field: its value is an id, or JSON that contains ids.
+        """Adds the ids of stored objects in one field of a form or query: the field is an id, or JSON with ids in it.
 
         The name `image[file_id]` is treated like `file_id` in JSON. A `value` of None stands for an uploaded file. If
         `is_whole` is false, `value` is only the beginning of the field's text.
@@ -97,7 +97,7 @@ class NamedObjects:
         self.add_body({path[0]: inner})
 
     def add_query(self, query: str, *, is_list: bool) -> None:
-        """Adds the ids of stored objects in a query string; if `is_list`, also those in `after` and `before`.
+        """Adds the ids of stored objects in a query string; if it asks for a list, also those in `after` and `before`.
 
         Raises:
             BadRequest: a value in the place of an id cannot be an id, or there are more than `MOST_NAMED` ids.
@@ -113,8 +113,8 @@ class NamedObjects:
     ) -> None:
         """Adds the ids in the members of one JSON object, and puts nested values on `stack`, to be searched later.
 
-        The ids are added to `references` or, with `weak`, to `mentions`. `ids` says that the object is a tool call,
-        whose own `id` is not that of a stored object.
+        The ids are added to `references` or, if `weak` is true, to `mentions`. If `ids` is true, the JSON object is a
+        tool call, whose own `id` names no stored object.
         """
         for pair in pairs:
             value = pair[1]
@@ -151,9 +151,10 @@ class NamedObjects:
                 self._refer(one, place, name)
 
     def _read_items(self, value: object, stack: _Stack, *, weak: bool) -> None:
-        """Adds the ids of stored objects in the items of a request's input; an item without content names a stored one.
+        """Adds the ids of stored objects in the items of a request's input.
 
-        With `weak`, the items are those of an earlier answer, which upstream does not look up.
+        An item without content refers by `id` to an item that upstream stores. If `weak` is true, the items are those
+        of an earlier answer, which upstream does not look up.
         """
         items = value if isinstance(value, list) else [value]
         for item in () if _is_plain(items) else items:
@@ -173,7 +174,7 @@ class NamedObjects:
                 self._read_members(((name, one),), stack, weak=weak or name in mentioned, ids=False)
 
     def _refer(self, value: object, place: Reference, name: str) -> None:
-        """Stores an id with its place in `references`; a value that cannot be an id is refused with `_fault`."""
+        """Adds an id, with its place, to `references`; for a value that cannot be an id, calls `_fault` instead."""
         if not is_object_id(value):
             self._fault(f"Invalid '{_shown(name)}': this can be no id.", param=_shown(name), code="invalid_value")
             return
@@ -193,7 +194,7 @@ class NamedObjects:
     def _parsed(self, name: str, text: str) -> object:
         """Parses the text of a form's field as JSON, and returns the value; returns a text that is not JSON unchanged.
 
-        Raises `BadRequest` if the JSON is nested too deep; with `skips_faults` the text is returned instead.
+        Raises `BadRequest` if the JSON is nested too deep; with `skips_faults`, the text is returned instead.
         """
         try:
             return DECODER.decode(text)
@@ -214,7 +215,7 @@ _PLAIN = _NO_TEXT | {str}
 
 @dataclass(frozen=True, slots=True)
 class _Role:
-    """The meaning of a JSON member's value, as its name tells it; for example, that it is the id of a file (`place`).
+    """The meaning that a JSON member's name gives to the value: for example, that it is the id of a file (`place`).
 
     The tables of `object_places`, such as `OWN_CONTENT` and `ITEMS`, explain the other meanings.
     """
@@ -250,9 +251,10 @@ def _role(name: str) -> _Role:
 
 
 def _place(folded: str) -> Reference | None:
-    """Returns which kind of stored object a member of this name refers to by id; None if it refers to none.
+    """Returns which kind of stored object a JSON member names by id, judged by the member's name.
 
-    `folded` is the name in lower case. `MENTION` stands for an id that upstream need not look up.
+    `folded` is the name in lower case. The result is `MENTION` for an id that upstream need not look up, and None if
+    the member has no id of a stored object.
     """
     if folded in REFERENCES:
         return REFERENCES[folded]
@@ -261,12 +263,12 @@ def _place(folded: str) -> Reference | None:
 
 
 def _is_plain(values: list[object]) -> bool:
-    """Returns whether a list is long and has only plain values (no lists or objects), so it cannot contain ids."""
+    """Returns whether a list is long and has no lists or objects in it, so that it need not be searched for ids."""
     return len(values) > _LONG_LIST and set(map(type, values)) <= _PLAIN
 
 
 def _ids_in(value: object) -> Iterable[tuple[object, bool]]:
-    """Yields the ids in a member's value, each with True for a plain string, and with False for an object's `id`."""
+    """Yields the ids in a JSON member's value, each with True for a plain string, False for the `id` of an object."""
     values = [value]
     while values:
         one = values.pop()

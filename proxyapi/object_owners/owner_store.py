@@ -72,11 +72,11 @@ def record_owner(object_id: str, key_name: str) -> None:
 
 
 async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> dict[str, str]:
-    """Returns which keys have created these objects, as a dict from object id to the key's name.
+    """Returns which keys have created the given objects, as a dict from object id to the key's name.
 
-    Looks for the owners of `needed` and of `others`; those that no key of this gateway has created are left out. The
-    owners of `others` are wanted less: they are left out, too, if the database is unavailable or did not know them
-    within the last minute.
+    Objects that no key of this gateway has created are left out. The owners of `needed` are looked up in any case. An
+    object in `others` is left out, too, if the database is unavailable or did not know its owner within the last
+    minute.
 
     Raises:
         DatabaseUnavailable: the database must be asked for the owner of an object in `needed`, and is unavailable.
@@ -104,9 +104,9 @@ async def owners_of(needed: Collection[str], others: Collection[str] = ()) -> di
 
 
 async def sweep_forever() -> None:
-    """Calls `sweep` once a minute, until cancelled: it deletes links to owners which are in the database by now.
+    """Deletes the links to owners that are no longer needed, by calling `sweep` once a minute, until cancelled.
 
-    Before that, makes the folders of the links readable for this user only.
+    Before that, makes the folders of the links readable for the system user of the gateway only.
     """
     await _maintain(close_folders)
     while True:
@@ -116,7 +116,7 @@ async def sweep_forever() -> None:
 
 
 async def _maintain(work: Callable[[], None]) -> None:
-    """Runs `work`, which maintains the links to owners, in a thread; logs its errors."""
+    """Runs `work`, a function that maintains the links to owners, in a thread of its own; logs the errors of `work`."""
     try:
         await in_own_thread(work)
     except DatabaseError as error:
@@ -128,7 +128,7 @@ async def _maintain(work: Callable[[], None]) -> None:
 def sweep(now: float | None = None) -> None:
     """Deletes the links to owners of stored objects that are no longer needed, because the database has these owners.
 
-    Links younger than `MIN_LINK_AGE_SECONDS` stay.
+    A link is a symbolic link in `DATA_DIR/owners`. Links younger than `MIN_LINK_AGE_SECONDS` stay.
 
     Raises:
         django.db.Error: the database cannot be read.
@@ -147,7 +147,7 @@ def sweep(now: float | None = None) -> None:
 
 
 def close_folders() -> None:
-    """Makes the folders that record the owners of stored objects readable for this user only."""
+    """Makes the folders that record the owners of stored objects readable for the gateway's system user only."""
     # Older versions created them with the rights that the umask left: other users of the host could read them.
     for folder in (_folder(), *_folder().glob("*/")):
         with suppress(OSError):
@@ -155,14 +155,17 @@ def close_folders() -> None:
 
 
 def _make_folder(folder: Path) -> None:
-    """Creates a folder that only this user may read, whatever the umask is, unless the folder exists."""
+    """Creates a folder, unless it exists, that only the gateway's system user may read, whatever the umask is."""
     with suppress(FileExistsError):
         folder.mkdir(FOLDER_MODE, parents=True)
         folder.chmod(FOLDER_MODE)
 
 
 def _remove(links: dict[str, Path]) -> None:
-    """Deletes links to owners that are in the database by now; `links` maps object ids to the links' paths."""
+    """Deletes those symbolic links whose owners are in the database by now; keeps the other links.
+
+    `links` maps the ids of objects to the paths of the links that record the objects' owners.
+    """
     for object_id in _makers(links) if links else ():
         links[object_id].unlink(missing_ok=True)
 
@@ -182,7 +185,7 @@ def _makers(object_ids: Collection[str]) -> dict[str, str]:
 async def _read_owners(object_ids: Collection[str], known: dict[str, str]) -> list[str]:
     """Looks up the owners of objects in memory and on this host's disk; returns the ids without a known owner.
 
-    Adds each owner to `known`, by object id.
+    Adds each owner that was found to the dict `known`, which maps object ids to names of keys.
     """
     unknown: list[str] = []
     for number, object_id in enumerate(object_ids, 1):
@@ -195,9 +198,9 @@ async def _read_owners(object_ids: Collection[str], known: dict[str, str]) -> li
 
 
 def _read_owner(object_id: str, known: dict[str, str]) -> bool:
-    """Looks up the owner of one object in memory and on this host's disk; returns whether it was found.
+    """Looks up the owner of one object in memory and on this host's disk; returns whether the owner was found.
 
-    Adds the owner to `known`, by object id.
+    Adds the owner to the dict `known`, which maps object ids to names of keys.
     """
     owner = _owners.get(object_id)
     if owner is None:
@@ -213,7 +216,7 @@ def _read_owner(object_id: str, known: dict[str, str]) -> bool:
 
 
 def _cache_owner(object_id: str, owner: str) -> None:
-    """Stores the owner of an object in this process's memory; a full memory is emptied first."""
+    """Stores the owner of an object in the cache of this process; if the cache is full, empties it first."""
     if len(_owners) >= MAX_CACHED:
         _owners.clear()
     _owners[object_id] = owner

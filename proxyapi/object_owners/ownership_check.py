@@ -46,7 +46,7 @@ IN_LOCATION = frozenset({"/v1/realtime/calls"})
 
 @dataclass(frozen=True, slots=True)
 class CheckedObjects:
-    """The stored objects of one allowed request.
+    """The result of `check` for an allowed request: the stored objects that the call names or will create.
 
     `named` are the ids in the request. `made` is the reader that finds the ids of new objects in the answer, or None if
     the call creates none.
@@ -95,7 +95,7 @@ async def check(request: UpstreamRequest, caller: Caller) -> CheckedObjects:
 
 
 async def _see_all(route: Route, request: UpstreamRequest) -> CheckedObjects:
-    """Builds the result that `check` returns for the built-in key, which may use all objects; refuses nothing."""
+    """Builds the result of `check` for the built-in key, which may use all objects, so that nothing is refused."""
     access = _access(route, request, frozenset(filter(None, [route.object_id])), is_own=False)
     if access.made is None:
         return access
@@ -118,7 +118,7 @@ async def _read(request: UpstreamRequest, route: Route, named: NamedObjects) -> 
 
 
 async def check_form(parts: Sequence[PartExcerpt], caller: Caller) -> frozenset[str]:
-    """Checks that the caller's key may use every stored object that a form names, and returns the objects' ids.
+    """Checks that the caller's key may use every stored object that a form names; returns the ids of these objects.
 
     `parts` are the form's parts, without the contents of files, and with only the beginning of a long field. Raises the
     errors of `check`.
@@ -133,9 +133,9 @@ async def check_form(parts: Sequence[PartExcerpt], caller: Caller) -> frozenset[
 
 
 def _read_form(parts: Sequence[PartExcerpt], may_be_odd: bool) -> NamedObjects:
-    """Returns the ids of stored objects in the fields of a form.
+    """Collects the ids of stored objects in the fields of a form.
 
-    Raises `BadRequest` for a value that cannot be an id; with `may_be_odd`, skips it.
+    A value that cannot be an id raises `BadRequest` or, if `may_be_odd` is true, is skipped.
     """
     named = NamedObjects(skips_faults=may_be_odd)
     for part in parts:
@@ -145,7 +145,7 @@ def _read_form(parts: Sequence[PartExcerpt], may_be_odd: bool) -> NamedObjects:
 
 
 async def visibility_test(object_ids: Collection[str], caller: Caller) -> Callable[[str], bool]:
-    """Returns a function that tells whether the caller may see a given one of the objects `object_ids`.
+    """Returns a function that takes one of the ids `object_ids`, and returns whether the caller may see that object.
 
     Raises:
         DatabaseUnavailable: only the database knows the owner of an object, and it is unavailable.
@@ -162,9 +162,9 @@ def is_shared(object_id: str, caller: Caller) -> bool:
 
 
 async def _check_owners(route: Route, request: UpstreamRequest, named: NamedObjects, caller: Caller) -> CheckedObjects:
-    """Looks up the owners of all objects that a request names, and checks that the caller may use the objects.
+    """Checks that the caller may use all objects that a request names in its path or in `named`.
 
-    The objects are those in the path, and those in `named`. Builds the result of `check`, and raises its errors.
+    Looks up the owners of these objects, returns the result of `check`, and raises the errors of `check`.
     """
     in_path = [one for one in (route.object_id, *route.unknown_segments[:2]) if one]
     missing = NotFound(IN_PATHS.get(route.family.name, OTHER).words.format(in_path[0][:200] if in_path else ""))
@@ -212,9 +212,9 @@ def _check_named(named: NamedObjects, owners: dict[str, str], caller: Caller) ->
 def _may_follow(route: Route, method: str, owners: dict[str, str], caller: Caller) -> bool:
     """Returns whether the caller may use a path that is not in OpenAI's reference.
 
-    Only the path's first two unknown segments count. Neither may be the id of another key's object, and one must be the
-    id of an object of the caller's key. A POST with a single unknown segment is an exception, since the segment names
-    an action. With GET, objects shared with the caller's key count as its own.
+    Only the path's first two unknown segments are checked. No segment may be the id of another key's object, and one
+    must be the id of an object of the caller's key. A POST with a single unknown segment is an exception, since the
+    segment names an action. With GET, objects shared with the caller's key count as its own.
     """
     first = route.unknown_segments[:2]
     if any(_is_foreign(one, method, owners, caller) for one in first):
@@ -226,7 +226,7 @@ def _may_follow(route: Route, method: str, owners: dict[str, str], caller: Calle
 
 
 def _is_foreign(object_id: str, method: str, owners: dict[str, str], caller: Caller) -> bool:
-    """Returns whether an object belongs to another key and may not be used by the caller's key with this method.
+    """Returns whether an object belongs to another key and may not be used by the caller's key with this HTTP method.
 
     `owners` maps object ids to the names of keys. A shared object may be used with GET.
     """

@@ -73,7 +73,7 @@ class SpenderForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptab
     def set_upstream_key(self, row: SpenderColumns) -> bool:
         """Sets or removes the upstream key of a key or team, if the form asks for it; does not save the row.
 
-        Returns whether the form asks for either.
+        Returns whether the upstream key was set or removed.
         """
         text = self.cleaned_data.get("upstream_key", "")
         if text or self.cleaned_data.get("forget_upstream_key"):
@@ -83,7 +83,10 @@ class SpenderForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptab
 
 
 class AccessKeyForm(SpenderForm):
-    """The admin's form for an access key, new or existing; it offers only teams that are active, or the key's own."""
+    """The form by which the admin creates or changes an access key.
+
+    As the key's team, it offers the active teams, and the team that the key has already.
+    """
 
     def __init__(self, *args: object, **options: object) -> None:
         super().__init__(*args, **options)  # type: ignore[arg-type]  # Django's arguments, as they are
@@ -117,5 +120,5 @@ class RotateForm(forms.Form):
 
     @property
     def chosen(self) -> timedelta:
-        """The time for which the rotated key's old secret stays valid, as chosen in the form."""
+        """The duration for which the rotated key's old secret stays valid, as chosen in the form."""
         return timedelta(seconds=int(self.cleaned_data["grace"]))

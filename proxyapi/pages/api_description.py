@@ -35,7 +35,7 @@ def describe_api() -> bytes:
 
 @cache
 def _generate() -> bytes:
-    """Generates the OpenAPI document from the descriptions of the views behind `URLS`."""
+    """Generates the OpenAPI document, as JSON, from the descriptions of all views in the URL configuration `URLS`."""
     get_resolver(URLS).url_patterns  # noqa: B018  (the attribute loads all views, which add their methods to `METHODS`)
     for method, description in METHODS:
         _decorator_of(description)(method)
@@ -44,7 +44,10 @@ def _generate() -> bytes:
 
 
 def _decorator_of(description: OperationDescription | None) -> Callable[[Callable[..., object]], object]:
-    """Returns drf-spectacular's decorator that gives a view's method this description; None hides the method."""
+    """Converts the description of an operation to drf-spectacular's decorator for the view's method.
+
+    If `description` is None, the decorator hides the method from the OpenAPI document.
+    """
     if description is None:
         return extend_schema(exclude=True)
     responses = {(200, media_type): schema for media_type, schema in (description.answers or {JSON: ANY}).items()}

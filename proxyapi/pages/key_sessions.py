@@ -23,17 +23,17 @@ MAX_KEY_CHARACTERS = 500
 
 
 def find_caller(text: str) -> Caller | None:
-    """Returns the caller whose key has the secret in the sign-in form; None if no key has it."""
+    """Finds the valid key that has the secret entered in the sign-in form; returns None if no key has it."""
     return keyring.find(secret_of(text))
 
 
 def secret_of(text: str) -> str:
-    """Returns the text that was entered in the sign-in form as a secret: without white space around it, and cut."""
+    """Returns the secret entered in the sign-in form, without white space around it, cut at `MAX_KEY_CHARACTERS`."""
     return text.strip()[:MAX_KEY_CHARACTERS]
 
 
 def sign(name: str, secret: str) -> str:
-    """Returns the value of the cookie for the key `name` and its secret."""
+    """Makes the value of the sign-in cookie: the name of the key, signed with a salt made from the key's secret."""
     return signing.dumps(name, salt=_salt(sealing.digest(secret)))
 
 
@@ -59,7 +59,10 @@ def find_signed_in(request: HttpRequest) -> KeyInForce | None:
 
 
 def _claimed_name(cookie: str) -> str:
-    """Reads the key's name from a cookie of My usage without checking the signature; empty if there is none."""
+    """Reads the key's name from a cookie of My usage without checking the signature.
+
+    The name is empty if the cookie is malformed.
+    """
     # Anybody can write any name into a cookie: the signature must still be checked.
     try:
         name = signing.JSONSerializer().loads(signing.b64_decode(cookie.partition(":")[0].encode()))
@@ -69,5 +72,5 @@ def _claimed_name(cookie: str) -> str:
 
 
 def _salt(digest: str) -> str:
-    """Returns the salt for signing the cookies that belong to the secret with this digest."""
+    """Returns the salt with which sign-in cookies are signed for the secret that has this digest."""
     return f"{SALT} {digest}"

@@ -31,7 +31,7 @@ NEWEST_CALLS = 20
 
 @dataclass(frozen=True)
 class CeilingFacts:
-    """The name, the budgets in dollars and the limits of a key or a team, and when it was made, as pages need them."""
+    """The facts that pages show about a key or a team: name, budgets in dollars, limits, and when it was made."""
 
     name: str
     budgets: Mapping[str, Decimal | None]
@@ -40,17 +40,18 @@ class CeilingFacts:
 
     @classmethod
     def of(cls, found: SpenderColumns | Ceilings) -> CeilingFacts:
-        """Creates the facts of a key or team, from its database row or from its ceilings in memory."""
+        """Creates `CeilingFacts` from a key or a team: from the database row, or from the `Ceilings` in memory."""
         budgets = found.budgets if isinstance(found, SpenderColumns) else vars(found.budgets)
         return cls(found.name, budgets, tuple(_limits(found)), found.created_at)
 
 
 @dataclass(frozen=True)
 class KeyFacts:
-    """The facts on the usage page of a key besides the usage: name, budgets and limits, of the key and of its team.
+    """The facts that a key's usage page shows beside the usage: names, budgets and limits of the key and of its team.
 
-    `is_own` is true if the page is for the key's holder or for the lead of its team, and false for an administrator.
-    `sees_calls` is false for a lead, who may not see single calls. With `owner`, only calls of that owner are shown.
+    `is_own` is true if the page is for the key's holder or for the lead of the key's team, and false for an
+    administrator. `sees_calls` is false for a lead, who may not see single calls. If `owner` is not None, only calls
+    that were made while the key had this owner are shown.
     """
 
     ceilings: CeilingFacts
@@ -73,9 +74,10 @@ class KeyFacts:
 
 
 def page_context(request: HttpRequest, key: KeyFacts, data_url: str) -> dict[str, object]:
-    """Returns the template's values for the usage page of a key.
+    """Returns the values for the template of a key's usage page.
 
-    An open page refreshes itself from `data_url`, whose answer is that of `data_response`.
+    While the page is open, it refreshes itself from the URL `data_url`, which answers with the result of
+    `data_response`.
     """
     context = dashboard.dashboard_context(request, data_url, key.name)
     for own in _fragments(request, key).values():
@@ -89,7 +91,7 @@ def data_response(request: HttpRequest, key: KeyFacts) -> JsonResponse:
 
 
 def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, object]]:
-    """Returns the parts of a key's usage page that are refreshed: a dict from the part's template to its values."""
+    """Returns the values for the refreshed parts of a key's usage page, as a dict from template to values."""
     now = datetime.now(UTC)
     team = {} if key.team is None else {"team": {"name": key.team.name, **budget_context("team", key.team, now)}}
     found: dict[str, dict[str, object]] = {

@@ -35,7 +35,7 @@ P = ParamSpec("P")
 
 
 class NewKeyForm(forms.Form):
-    """The form by which a person makes a key in a team."""
+    """The form by which a person makes a key in a team, for themselves or, as the team's lead, for a member."""
 
     name = forms.CharField(max_length=200)
     budget_month = forms.DecimalField(
@@ -57,7 +57,7 @@ class NewKeyForm(forms.Form):
 
 
 class BudgetForm(forms.Form):
-    """The form by which a lead sets the budget of a key."""
+    """The form by which a team's lead sets the budget of a key, in dollars per month."""
 
     budget_month = forms.DecimalField(required=False, min_value=0, max_digits=12, decimal_places=4)
 
@@ -65,7 +65,10 @@ class BudgetForm(forms.Form):
 def for_person(
     view: Callable[Concatenate[HttpRequest, User, P], HttpResponseBase],
 ) -> Callable[Concatenate[HttpRequest, P], HttpResponseBase]:
-    """Decorator for a view of a signed-in person: sends others to the login; answers 404 for what is not allowed."""
+    """Decorator for a view that needs a signed-in person, who is passed to the view; sends others to the login.
+
+    If the view finds no key that the person may use, the answer is 404.
+    """
 
     def answered(request: HttpRequest, /, *args: P.args, **options: P.kwargs) -> HttpResponseBase:
         if not isinstance(request.user, User):
@@ -102,7 +105,7 @@ def show(request: HttpRequest, person: User, form: NewKeyForm | None = None) -> 
 @require_safe
 @for_person
 def usage(request: HttpRequest, person: User, key_id: int) -> HttpResponse:
-    """Shows the usage of one key: with its newest calls for an own key, without any call for a team's key."""
+    """Shows the usage page of one key. The newest calls are on the page only if the key is the person's own."""
     key = self_service.seen_keys(person).get(pk=key_id)
     context = key_usage.page_context(request, facts_for(person, key), reverse("my_usage:key_data", args=[key.pk]))
     return render(request, "my_usage/usage.html", {**context, "person": person})
@@ -161,7 +164,10 @@ def revoke(request: HttpRequest, person: User, key_id: int) -> HttpResponse:
 @require_POST
 @for_person
 def set_budget(request: HttpRequest, person: User, key_id: int) -> HttpResponse:
-    """Sets the budget of a key of a team that the person leads; an invalid amount changes nothing."""
+    """Sets the budget per month of a key in a team that the person leads.
+
+    An invalid amount changes nothing and gets status 400.
+    """
     form = BudgetForm(request.POST)
     if not form.is_valid():
         return HttpResponse("The budget is no amount of dollars.", status=400, content_type="text/plain")
@@ -176,7 +182,7 @@ def _show_secret(request: HttpRequest, key: AccessKey, text: str, *, is_rotated:
 
 
 def facts_for(person: User, key: AccessKey) -> KeyFacts:
-    """Returns the facts that a person may see of a key: calls only of their own keys, sums of a team's keys."""
+    """Returns the facts about a key that a person may see: single calls of an own key, only sums of a team's key."""
     facts = KeyFacts.of(key, is_own=True, sees_calls=key.owner_user_id == person.pk)
     # The text of an error may quote a prompt, and the key may have been another person's.
     return replace(facts, owner=person.get_username(), calls_url=reverse("my_usage:key_calls", args=[key.pk]))

@@ -51,7 +51,10 @@ def private_page(view: PageView[P]) -> PageView[P]:
 @require_safe
 @private_page
 def show(request: HttpRequest) -> HttpResponseBase:
-    """Shows the usage of the key whose holder is signed in to the site My usage, or the form to sign in."""
+    """Shows the usage of the key whose holder is signed in to the site My usage.
+
+    A person who is signed in by an account gets the list of their keys instead, and everybody else the form to sign in.
+    """
     entry = key_sessions.find_signed_in(request)
     if entry is None or entry.caller is None:
         if isinstance(request.user, User):
@@ -73,9 +76,10 @@ def data(request: HttpRequest) -> HttpResponse:
 
 
 def _facts_of(caller: Caller, sees_calls: bool) -> KeyFacts:
-    """Returns what the holder of a key sees of the key: everything that was done with it, by whomever.
+    """Returns the facts for the usage page that the holder of a key sees, with the calls of everybody who uses the key.
 
-    Single calls are not seen with the old secret of a rotated key: it is also rotated to keep somebody from its calls.
+    `sees_calls` is false if the holder signed in with the old secret of a rotated key: a key is also rotated to keep
+    somebody from its calls.
     """
     facts = KeyFacts.of(caller, is_own=True, sees_calls=sees_calls)
     return replace(facts, calls_url=reverse("my_usage:calls"))
@@ -110,7 +114,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
 @require_POST
 @private_page
 def sign_out(request: HttpRequest) -> HttpResponse:
-    """Signs out of My usage: deletes the cookie of a key's holder or, if there is none, ends the person's session."""
+    """Signs out of My usage: deletes the cookie, and ends the person's session if no key's holder was signed in."""
     # As `show` decides who is signed in: a cookie that is no longer valid must not keep the person signed in.
     entry = key_sessions.find_signed_in(request)
     if entry is None or entry.caller is None:

@@ -31,7 +31,7 @@ def page_response(html: str) -> HttpResponse:
 
 
 def render(request: CallRequest, template: str, context: Mapping[str, object] | None = None) -> str:
-    """Renders a template as HTML; its links begin with the path prefix under which clients reach the gateway."""
+    """Renders a template as HTML; links in it begin with the path prefix under which clients reach the gateway."""
     before = get_script_prefix()
     set_script_prefix(f"{request.root_path}/")
     try:

@@ -39,7 +39,7 @@ _free_reads = asyncio.Semaphore(MAX_PARALLEL_READS)
 class AccessTokenOrKey(BaseAuthentication):
     """Authentication of a request for a report, by `ACCESS_TOKEN` or by an access key.
 
-    With the token, the report has the usage of all keys; with a key, that of the key.
+    With the token, the report has the usage of all keys; with a key, only the usage of this key.
     """
 
     def authenticate(self, request: Request) -> tuple[Caller, str]:
@@ -85,7 +85,10 @@ class MetricsView(ProxyView):
 
 
 def _render_metrics() -> tuple[bytes, str]:
-    """Returns the counters in Prometheus' text format, and its content type. Call this in a thread."""
+    """Returns the counters of all workers in Prometheus' text format, and the format's content type.
+
+    Call this in a thread.
+    """
     # Imported here: Prometheus' library is loaded by the first request, and a worker that is never asked does without.
     from usage.live import metrics
 
@@ -93,7 +96,7 @@ def _render_metrics() -> tuple[bytes, str]:
 
 
 async def read_from_database(read: Callable[[], Answer]) -> Answer:
-    """Runs `read`, which queries the database, in a thread of its own, and returns its result.
+    """Runs the function `read`, which queries the database, in a thread of its own; returns the result of `read`.
 
     No more than `MAX_PARALLEL_READS` run in a worker at the same time; further ones wait.
 

@@ -49,7 +49,7 @@ class SpenderAdmin(GuardedAdmin):
     def formfield_for_dbfield(
         self, db_field: Field[Any, Any], request: HttpRequest, **options: Any
     ) -> FormField | None:
-        """Returns the form field of a column; allowed models are chosen from a list with prices."""
+        """Returns the form field for a database column; allowed models are chosen from a list with prices."""
         if db_field.name == "allowed_models":
             widget = ModelsWidget(UnfoldAdminTextareaWidget({"rows": 3}))
             # Compared with the row, not with a hidden field: that would need the same order.
@@ -63,7 +63,7 @@ class SpenderAdmin(GuardedAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Returns the rows that contain the text, and whether one may be among them twice.
+        """Returns the rows that contain the searched text, and whether the same row may be in the result twice.
 
         For the search dialog (Ctrl+K), the result has at most `MOST_FOUND` rows.
         """
@@ -73,7 +73,7 @@ class SpenderAdmin(GuardedAdmin):
         return (found[:MOST_FOUND] if is_dialog else found), has_duplicates
 
     def save_change(self, row: SpenderColumns, form: SpenderForm) -> None:
-        """Saves those columns of a key or a team that a person has changed in the form, and its upstream key."""
+        """Saves the columns of a key or a team that a person has changed in the form, and a changed upstream key."""
         account_set = form.set_upstream_key(row)
         row.save(update_fields=[*form.changed_columns, *(["sealed_upstream_key"] if account_set else [])])
 
@@ -207,18 +207,24 @@ class TeamAdmin(SpenderAdmin):
 
     @admin.display(description="spent")
     def spending(self, team: Team) -> str:
-        """Renders a team's spending for the list, as bars: one per budget, or for this month if it has no budget."""
+        """Renders a team's spending for the admin's list of teams, as bars: one per budget.
+
+        If the team has no budget, there is one bar for this month.
+        """
         found: Spent = team.spent  # type: ignore[attr-defined]  # set by TeamChangeList, for the list only
         return _bars(found, team, is_short=True)
 
     @admin.display(description="Spent")
     def spent(self, team: Team) -> str:
-        """Renders a team's spending for its page, as bars: today, this month and in total."""
+        """Renders a team's spending for the admin's page of the team, as bars: today, this month and in total."""
         return _bars(spent_by("team", [team.name], timezone.now().date())[team.name], team)
 
 
 def _bars(spent: Spent, team: Team, *, is_short: bool = False) -> str:
-    """Renders a team's spending as bars; with `is_short`, only one per budget, or for this month without budgets."""
+    """Renders a team's spending as bars: today, this month and in total.
+
+    If `is_short` is true, renders one bar per budget, or one for this month if the team has no budget.
+    """
     found = budget_bars(spent, team.budgets, timezone.now())
     if is_short:
         found = [bar for bar in found if bar.budget] or [bar for bar in found if bar.span == "month"]

@@ -38,7 +38,10 @@ BEGINNING_BYTES = 1024 * 1024
 
 
 class TranscriptionEdits(FormEdits):
-    """The changes in a form with audio for upstream: fields for the gateway are removed, a default model is added."""
+    """The changes to a form with audio before it goes upstream.
+
+    The gateway's own fields are removed, and a default model is added if the form names none.
+    """
 
     def is_cut(self, part: PartExcerpt, *, is_whole: bool) -> bool | None:
         name = part.name.decode()
@@ -69,12 +72,12 @@ class TranscriptionsView(FormView):
     form: FormUpload
 
     async def receive(self, call: CallRequest, search: KeySearch | None) -> None:
-        """Receives the whole body if `search` must look for the key in it; otherwise `parse` receives it."""
+        """Receives the whole body if `search` must look for the access key in it; otherwise leaves this to `parse`."""
         if search is not None:
             await super().receive(call, search)
 
     async def parse(self, request: ProxyRequest) -> None:
-        """Receives the beginning of the form (all of a short one), and stores its fields in `request.data`."""
+        """Receives the beginning of the form (all of a short one), and stores the form's fields in `request.data`."""
         call = request.call_request
         self.call.facts.form = self.form = FormUpload(
             call.incoming_body,
@@ -101,7 +104,7 @@ class TranscriptionsView(FormView):
         return await self.forward(upstream_request, ERROR_OBJECT)
 
     async def check_form(self, form: FormUpload) -> None:
-        """Checks a whole form and what its key may use, and reserves dollars for the call.
+        """Checks a form that has arrived whole, and that its key may use what it names; reserves dollars for the call.
 
         The form must have a file called `file`, and no other file. Raises `BadRequest` and `BodyTooLarge` for an
         invalid form, and the errors of `admit_form`.

@@ -28,7 +28,8 @@ class JSONCallView(CallView):
     async def upstream_request(self, request: ProxyRequest, body: dict[str, object]) -> UpstreamRequest:
         """Builds the request for upstream: the caller's JSON text, edited to have exactly the members in `body`.
 
-        Also records for the ledger the model in `body`, and whether it asks for a stream. Frees the caller's text.
+        Also notes for the call's ledger row the model in `body` and whether the call asks for a stream. Frees the
+        memory of the caller's text.
         """
         model = body.get("model")
         self.call.facts.model = model if isinstance(model, str) else ""

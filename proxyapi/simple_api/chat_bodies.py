@@ -57,7 +57,7 @@ def image_url(image: object) -> str:
 
 
 def media_type(encoded: str) -> str:
-    """Returns the media type of an image in base64, by the image's first bytes; `image/png` if unknown."""
+    """Returns the media type of a base64-encoded image, judged by the image's first bytes; `image/png` if unknown."""
     try:
         start = base64.b64decode(encoded[:16])
     except (binascii.Error, ValueError):
@@ -105,7 +105,7 @@ def chatgpt_body(data: Mapping[str, object]) -> dict[str, object]:
 def chatgpt_answer(completion: bytes) -> bytes:
     """Converts upstream's chat completion to the answer of `/chatgpt`, in the form of the npm library `chatgpt`.
 
-    An answer that is no chat completion is returned unchanged, and so is a very large one.
+    An answer that is no chat completion, or that is too large to be parsed, is returned unchanged.
     """
     try:
         # Reading more values than a request's body may have would take too long.

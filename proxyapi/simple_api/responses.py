@@ -69,7 +69,7 @@ class StoredResponseView(CallView):
     suffix: ClassVar[str] = ""
 
     async def forward_about(self, request: ProxyRequest, response_id: str, method: str) -> HttpResponseBase:
-        """Sends upstream a request about the stored response `response_id`, and returns the response for the caller.
+        """Sends upstream a request about the stored response `response_id`; returns upstream's answer for the caller.
 
         The attribute `suffix`, such as `/cancel`, ends the request's path.
         """

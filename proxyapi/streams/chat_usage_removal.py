@@ -24,7 +24,7 @@ _SPACE, _TEXT = rb"[ \t]*+", rb'"(?:[^"\\\r\n]++|\\[^\r\n])*+"'
 
 
 def _balanced(depth: int) -> bytes:
-    """Builds a regular expression for a piece of JSON in one line in which every bracket that is opened is closed.
+    """Builds a regular expression that matches a piece of JSON in one line with balanced brackets.
 
     Up to `depth` brackets may be nested. Brackets inside strings do not count.
     """
@@ -59,9 +59,9 @@ class Edit(NamedTuple):
 
 
 def remove_usage(events: bytes) -> bytes:
-    """Returns events of a streamed chat without the usage, for a caller who has not asked for it.
+    """Returns events of a streamed chat without the usage, for a caller who has not asked for the usage.
 
-    The result has the bytes that upstream would have sent if it had not been asked. There is one exception: a last
+    The result has the bytes that upstream would have sent without being asked for usage. There is one exception: a last
     chunk with more than the usage in it stays, with an empty choice.
     """
     named = events.count(b'"usage"')
@@ -88,9 +88,9 @@ def remove_usage(events: bytes) -> bytes:
 
 
 def _find_plain(events: bytes) -> tuple[int, int] | None:
-    """Returns the start and the end of `,"usage":null` in a chunk of the plainest form; None for all other events.
+    """Finds `,"usage":null` in a chunk of the simplest form; returns the start and the end, or None for other events.
 
-    A chunk of the plainest form is one event of one line, and the first `}` behind the field ends the line. The field
+    A chunk of the simplest form is one event of one line, and the first `}` behind the field ends the line. The field
     may have a space behind its comma and its colon.
     """
     # The closing brace shows that the field is in no inner object. These few searches for bytes take a third of the
@@ -123,10 +123,10 @@ def _place(match: re.Match[bytes]) -> tuple[int, int]:
 
 
 def _remove_from(event: Event, events: bytes) -> bytes:
-    """Returns one event of a streamed chat without its usage; no bytes if nothing else is in the event.
+    """Removes the usage from one event of a streamed chat, and returns the event; no bytes if nothing else is in it.
 
-    If the event has choices, only a usage of null is removed. If it has no choices, but more than the usage, it gets
-    one empty choice.
+    If the event has choices, only a usage of null is removed. If it has no choices, but more than the usage, the event
+    gets one empty choice.
     """
     unchanged = events[event.start : event.end]
     if b'"usage"' not in event.data:

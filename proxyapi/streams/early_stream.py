@@ -32,8 +32,8 @@ HEADERS = {"content-type": "text/event-stream; charset=utf-8", "cache-control": 
 class EarlyStream:
     """The beginning of an event stream that a caller gets while upstream is silent: a head, then keep-alive comments.
 
-    The stream begins `SSE_KEEPALIVE_SECONDS` after this object was made, or later, unless `stop` is called before.
-    `has_begun` tells whether it has begun.
+    The stream begins at the earliest `SSE_KEEPALIVE_SECONDS` after this object was made, unless `stop` is called
+    before. `has_begun` tells whether it has begun.
     """
 
     def __init__(self, call: Call, dialect: Dialect) -> None:
@@ -54,7 +54,7 @@ class EarlyStream:
             await asyncio.wait({self._task})
 
     def event_of(self, response: HttpResponse) -> bytes:
-        """Converts a whole response to one server-sent event, for a caller whose answer has begun as a stream.
+        """Converts a whole response to one server-sent event, for a caller who has already got the head of a stream.
 
         The body of a success becomes the event's data; an error becomes an error event.
         """
@@ -68,14 +68,14 @@ class EarlyStream:
         return self.error_event(UpstreamFailure(facts["message"], code=code))
 
     def error_event(self, error: ProxyError) -> bytes:
-        """Converts a gateway error to one server-sent event, for a caller whose answer has begun as a stream."""
+        """Converts a gateway error to one server-sent event, for a caller who has already got the head of a stream."""
         return self._dialect.error_event(error, self._call.request.request_id, b"")
 
     def _start_timer(self) -> asyncio.TimerHandle:
         return asyncio.get_running_loop().call_later(settings.SSE_KEEPALIVE_SECONDS, self._begin)
 
     def _begin(self) -> None:
-        """Starts the early stream or, if it is too early, starts the timer again.
+        """Starts the early stream or, if it is too early for that, starts the timer again.
 
         It is too early if the call has not asked for a stream yet, if its request has not arrived whole, or if the
         caller's socket takes no bytes.

@@ -71,7 +71,7 @@ CHAT = Dialect(sse.error_object, must_end=True)
 
 @cache
 def resumed(dialect: Dialect) -> Dialect:
-    """Returns a copy of `dialect` for a stream that is resumed in the middle: it may end without any event."""
+    """Returns a copy of `dialect` for a stream that is resumed in the middle, which may have no event at all."""
     # Such a stream may have no events left to send.
     return replace(dialect, must_end=False)
 
@@ -102,14 +102,14 @@ class Relay(ABC):
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers for the caller, made from those of upstream's answer."""
+        """The headers for the caller, made from the headers of upstream's answer."""
         return self._call.headers_down(self._answer)
 
     async def chunks(self, send_now: SendNow) -> AsyncGenerator[bytes, None]:
-        """Passes the answer to the caller: sends bytes by `send_now` where possible, and yields those still to be sent.
+        """Sends upstream's answer to the caller by `send_now`, and yields the bytes that could not be sent at once.
 
         `send_now` returns whether it has sent the bytes; it sends none while the caller's socket is full. The last
-        bytes are yielded after the call's ledger row was written to disk.
+        bytes are always yielded, after the call's ledger row was written to disk.
         """
         pass_on = partial(self._pass_on, send_now)
         try:
@@ -143,7 +143,7 @@ class Relay(ABC):
 
     @abstractmethod
     def _read_chunk(self, chunk: bytes) -> bytes:
-        """Reads a chunk of upstream's answer for the ledger, and returns the bytes to send to the caller for it."""
+        """Reads a chunk of upstream's answer for the ledger; returns the bytes to send to the caller for this chunk."""
 
     @property
     def _between_events(self) -> bool:
@@ -151,7 +151,7 @@ class Relay(ABC):
         return False
 
     def _error_event(self, error: ProxyError) -> bytes:
-        """Returns the event that tells the caller why the answer ends early; empty bytes if none may be sent now."""
+        """Returns the event that tells the caller why the answer ends early; empty if no event may be sent now."""
         return b""
 
     def _final_pieces(self) -> list[bytes]:
@@ -200,9 +200,9 @@ class EventRelay(Relay):
         return self._read_events(events) if events else b""
 
     def _read_events(self, events: bytes) -> bytes:
-        """Reads whole events for the ledger; counts the bytes for the caller as sent, and returns them.
+        """Reads whole events for the ledger, counts them as sent, and returns the bytes for the caller.
 
-        The dialect may edit events. Secrets in error events are removed.
+        The dialect may edit the events. Secrets in error events are removed.
         """
         self._call.read_events(events)
         passed = self._dialect.to_caller(events)
@@ -246,13 +246,14 @@ class EventRelay(Relay):
         return [piece for piece in pieces if piece]
 
     def _after_event(self, event: bytes) -> bytes:
-        """Returns the gateway's own `event` to be sent now, after a blank line unless one was sent last."""
+        """Returns the gateway's own `event`, behind a blank line unless the bytes sent last end with one."""
         return event if sse.ends_event(self._last_events) else b"\n\n" + event
 
     def _read_json(self, body: bytes) -> bytes:
-        """Reads a JSON body for the ledger that upstream has wrongly labelled as an event stream; counts it as sent.
+        """Reads for the ledger a JSON body that upstream has wrongly labelled as an event stream.
 
-        Returns the body for the caller, without secrets if it is an error.
+        Returns the bytes for the caller, and counts the body as sent. If the body is an error, secrets are removed from
+        it.
         """
         self._call.read_plain(body)
         self._count_sent(len(body))
@@ -260,7 +261,7 @@ class EventRelay(Relay):
 
 
 def ends_with_whole_event(events: bytes) -> bool:
-    """Returns whether the last event in these bytes is whole, even without a blank line; True if there is none."""
+    """Returns whether the last event in these bytes is whole, even without a blank line; True if there is no event."""
     found = event_stream.split(events)
     return not found or event_stream.is_whole(found[-1].data)
 

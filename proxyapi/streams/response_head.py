@@ -52,7 +52,7 @@ class PassedAnswer(HttpResponse):
 def fields_of(request: CallRequest, response: HttpResponseBase) -> HeaderFields:
     """Returns the headers of the answer to a call, as pairs of name (in lower case) and value.
 
-    They are those of `response`, and those that every answer has, such as `x-proxy-request-id`.
+    The result has the headers of `response`, and the headers that every answer has, such as `x-proxy-request-id`.
     """
     stored = response.headers._store  # {"vary": ("Vary", "origin")}; reading `items()` takes 15 times as long
     fields = [(name, value) for name, (_, value) in stored.items()]

@@ -43,7 +43,7 @@ async def send_whole(request: CallRequest, response: HttpResponse) -> None:
 def time_limit(request: CallRequest) -> AbstractAsyncContextManager[object]:
     """Returns a context manager that limits the time for sending a whole answer.
 
-    There is a limit only for HEAD, and if the client's socket takes no bytes now; other answers are sent at once.
+    The time is limited only for HEAD, or if the client's socket takes no bytes now; other answers are sent at once.
     """
     # A client that has sent several requests on one connection may not read the answer to an earlier one. Setting a
     # limit takes a thirtieth of the time of a call.
@@ -52,7 +52,7 @@ def time_limit(request: CallRequest) -> AbstractAsyncContextManager[object]:
 
 
 class EventStream:
-    """Sender of an answer that passes to the caller while it arrives; a `Relay` supplies the bytes."""
+    """Sender that passes an answer to the caller while upstream is still sending it; a `Relay` supplies the bytes."""
 
     def __init__(self, relay: Relay, send: Send, connection: CallerConnection, http_version: str) -> None:
         self._relay = relay

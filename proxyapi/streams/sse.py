@@ -25,8 +25,8 @@ SEQUENCE_NUMBER = re.compile(rb'"sequence_number":\s*([0-9]{1,18})')
 class EventFramer:
     """Splitter of a byte stream into whole server-sent events, so that comments or errors can be put between them.
 
-    All bytes come out unchanged and in order. `inside_event` is true if the bytes returned so far end in the middle of
-    an event, which was too long to be held.
+    All bytes come out unchanged and in order. `inside_event` is true if the bytes returned last end in the middle of an
+    event that was too long to be held back.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,8 @@ class EventFramer:
     def feed(self, chunk: bytes) -> bytes:
         """Takes the next bytes of an event stream, and returns all bytes up to the end of the last whole event.
 
-        The rest is held until its event is whole. An event longer than `MAX_HELD_BYTES` is returned in pieces.
+        Bytes of an event that is not whole yet are held back. An event longer than `MAX_HELD_BYTES` is returned in
+        pieces.
         """
         if not self._held and chunk.endswith(b"\n\n"):  # as nearly all are
             self.inside_event = False
@@ -61,15 +62,15 @@ class EventFramer:
         return ready
 
     def flush(self) -> bytes:
-        """Returns the bytes that are still held after the stream has ended."""
+        """Returns the bytes that are still held back; to be called after the stream has ended."""
         rest = bytes(self._held)
         self._held.clear()
         return rest
 
     def _end_by_single_line_ends(self, chunk: bytes) -> int:
-        """Returns the end of the last whole event in the held bytes, for a stream without blank lines between events.
+        """Finds the end of the last whole event in a stream whose events are not separated by blank lines.
 
-        Returns 0 for other streams, and if fewer than two events are held.
+        Returns the end's position in the held bytes; 0 for other streams, and if fewer than two events are held.
         """
         # The first data line shows whether a stream is of this kind. The answer is kept, since an event may have many
         # lines.
@@ -103,7 +104,7 @@ def ends_event(events: bytes) -> bool:
 
 
 def comment_after(events: bytes) -> bytes:
-    """Returns a keep-alive comment that can be sent behind `events`, the whole events that were sent last.
+    """Returns a keep-alive comment to send behind `events`, the whole events that were sent last.
 
     The comment ends with a blank line, unless the events have no blank lines between them.
     """

@@ -16,8 +16,8 @@ from usage.models import Outcome
 class StreamEnd:
     """Recorder of the end of one call whose answer is relayed to the caller while it arrives.
 
-    Only the first end counts. `is_broken` is true if the caller does not get the whole answer, so that its connection
-    must be cut.
+    The first method that is used ends the call; later ones change nothing. `is_broken` is true if the caller does not
+    get the whole answer, so that its connection must be cut.
     """
 
     def __init__(self, call: Call, answer: UpstreamAnswer) -> None:
@@ -49,6 +49,6 @@ class StreamEnd:
         self._call.fail(error, status=self._answer.status)
 
     def close(self) -> None:
-        """Closes upstream's answer. If the call has not ended yet, it ends as cancelled by its caller."""
+        """Closes upstream's answer. If the call has not ended yet, records that the caller has cancelled it."""
         self._call.end(Outcome.CLIENT_CANCELLED, self._answer.status)
         self._answer.close()

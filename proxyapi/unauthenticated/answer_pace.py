@@ -23,7 +23,7 @@ WAITING_PER_DELAY = 500
 
 
 class StrangerPace:
-    """The pace of one worker's answers to clients without a valid key: beyond a number per second, answers are late.
+    """The pace of one worker's answers to clients without a valid key: answers beyond a number per second are delayed.
 
     For use from the worker's event loop only.
     """

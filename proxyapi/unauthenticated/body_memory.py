@@ -1,9 +1,9 @@
-"""The memory for request bodies whose sender is not known yet: one budget per worker, `STRANGER_BYTES`.
+"""Limits the memory for request bodies from unknown senders: to `STRANGER_BYTES` bytes in each worker.
 
 Invariants: the memory counted for a request is freed exactly once, however the request ends; while no body arrives,
-none is counted. One client (`proxyapi.unauthenticated.client_network`) counts with at most half of the budget, so that
-no client can use all of it. A client that uses more than its half is refused; others are not. Use this from the event
-loop only.
+none is counted. One client (`proxyapi.unauthenticated.client_network`) counts with at most half of this limit, so
+that no client can use all of the memory. A client that uses more than half of it is refused; others are not. Use this
+from the event loop only.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from proxyapi.unauthenticated.client_network import client_network
 class StrangerBudget:
     """The memory that one worker may use for request bodies whose senders have shown no valid key yet.
 
-    `limit` is the most bytes that may be in use, and `bytes_in_use` the number in use. In `bytes_in_use`, the network
-    of one client counts with at most half of `limit`.
+    `limit` is the highest number of bytes that may be in use; `bytes_in_use` is the number in use now. In
+    `bytes_in_use`, the network of one client counts with at most half of `limit`.
     """
 
     def __init__(self, limit: int) -> None:
@@ -31,9 +31,10 @@ class StrangerBudget:
 
     @contextmanager
     def share(self, address: str) -> Iterator[Share]:
-        """Context manager that yields a `Share`: it counts the memory of one request's body until its sender is known.
+        """Context manager that yields a `Share`, which counts the memory of one request's body.
 
-        `address` is the client's address. After the `with` block, the memory counts as free again.
+        The `with` block lasts until the sender is known; then the memory counts as free again. `address` is the
+        client's address.
         """
         share = Share(self, client_network(address))
         try:
@@ -54,10 +55,10 @@ class StrangerBudget:
         self.bytes_in_use += min(after, self._half) - min(before, self._half)
 
     def has_room(self, network: str) -> bool:
-        """Returns whether more of a body may be read from a client of `network` that has shown no valid key.
+        """Returns whether more of a request's body may be read from a client of `network` without a valid key.
 
-        Returns False if the bodies of all such clients use more than `limit` bytes, or those of this network more than
-        half.
+        Returns False if the bodies of all such clients together use more than `limit` bytes, or the bodies of this
+        network more than half of `limit`.
         """
         return self.bytes_in_use <= self.limit and self._by_network.get(network, 0) <= self._half
 
@@ -84,7 +85,7 @@ class Share:
         """Checks that there is memory for more of this request's body while its sender has shown no valid key.
 
         Raises:
-            TooManyStrangers: bodies without a key use all of the memory, or those of this network more than half of it.
+            TooManyStrangers: all such bodies use more than the limit, or those of this network more than half of it.
         """
         if not self._budget.has_room(self.network):
             raise TooManyStrangers

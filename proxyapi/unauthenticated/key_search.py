@@ -66,7 +66,7 @@ class KeySearch:
         return False
 
     def _value(self, raw: bytes) -> str:
-        """Converts the raw value of a member or field that may be a key to text; decodes the usual escapes."""
+        """Decodes the bytes of a JSON member or form field that may be a key; resolves the usual escapes of JSON."""
         text = raw.decode("utf-8", "replace")
         if self._is_form or "\\" not in text:
             return text

@@ -31,9 +31,9 @@ MAX_LINES = 20  # per sweep: a client with many addresses must not fill the log
 
 @dataclass
 class RefusalWindow:
-    """The number of requests of one network that were refused for a missing or wrong key within a minute.
+    """The number of requests from one network that were refused for a missing or wrong key within one minute.
 
-    The minute begins with the first of them, at `began` (`time.monotonic` seconds).
+    The minute begins with the first refused request, at `began` (`time.monotonic` seconds).
     """
 
     began: float
@@ -53,7 +53,7 @@ class RefusalPace:
     def refuse(self, error: InvalidKey, address: str) -> ProxyError:
         """Counts a request with a missing or wrong key, and returns the error to answer with.
 
-        The result is `error` or, after too many such requests from one network, an error with status 429.
+        The result is the given `error` or, after too many such requests from one network, an error with status 429.
         """
         _forget_frames(error)
         seconds = self.count(address)
@@ -65,9 +65,10 @@ class RefusalPace:
         return too_many
 
     def count(self, address: str) -> float:
-        """Counts a request with a missing or wrong key; returns 0 while there are few from the client's network.
+        """Counts a request with a missing or wrong key; returns for how many seconds to refuse the client with 429.
 
-        After more than `INVALID_KEYS_PER_MINUTE`, returns the seconds until the count starts anew.
+        The result is 0 for the first `INVALID_KEYS_PER_MINUTE` such requests of a network in a minute. Later, it is the
+        time until the minute is over, at least 1 second.
         """
         now = time.monotonic()
         network = client_network(address)
@@ -86,14 +87,14 @@ class RefusalPace:
         return max(1.0, window.began + WINDOW_SECONDS - now)
 
     def _schedule_sweep(self) -> None:
-        """Schedules the logging of ended minutes (`_log_ended`) for later, unless it is scheduled already."""
+        """Schedules `_log_ended`, which logs the refusals of minutes that are over, unless it is scheduled already."""
         if self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._log_ended)
 
     def _log_ended(self) -> None:
-        """Logs the number of refused requests for each network whose counting minute is over, and resets the number.
+        """Logs, for each network whose minute of counting is over, how many requests were refused; forgets the number.
 
-        Schedules itself again while the counting minute of some network goes on.
+        Schedules itself again while the minute of another network goes on.
         """
         self._sweep = None
         now = time.monotonic()
@@ -114,7 +115,7 @@ class RefusalPace:
 
 
 def _forget_frames(fault: BaseException | None) -> None:
-    """Removes the tracebacks from an error and its causes, to free the memory of the request's body."""
+    """Removes the tracebacks from an error and from its causes: they would keep the request's body in memory."""
     # The frames would keep the body until the request is answered, which may be delayed for long.
     while fault is not None:
         fault.__traceback__ = None

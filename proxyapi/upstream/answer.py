@@ -79,7 +79,7 @@ class UpstreamAnswer:
         return self._body
 
     async def begins_as(self, reads: Callable[[bytes], bool | None]) -> bool:
-        """Tests the beginning of upstream's body with the function `reads`, and returns the result.
+        """Tests the first bytes of upstream's body with the function `reads`; returns True or False.
 
         `reads` gets the first bytes of the body, and returns True, False, or None to get more bytes. If the body ends
         before a decision, the result is False. `chunk` and `read` return the tested bytes later. Raises the errors of
@@ -94,7 +94,7 @@ class UpstreamAnswer:
         return bool(begins)
 
     async def chunk(self, sink: Sink = bytes) -> bytes:
-        """Passes the pieces of upstream's body to the function `sink` until it leaves some bytes; returns those.
+        """Passes the pieces of upstream's body to the function `sink` until `sink` leaves some bytes; returns these.
 
         `sink` gets a piece, and returns the bytes that it could not take. The result is empty at the end of the body.
         Raises `UpstreamUnreachable` if the connection breaks, and `UpstreamTimeout` if the bytes come too late.
@@ -106,9 +106,9 @@ class UpstreamAnswer:
         return await self._chunk(sink)
 
     async def _chunk(self, sink: Sink) -> bytes:
-        """Passes pieces of upstream's body to `sink`, like `chunk`, without the beginning that `begins_as` has read.
+        """Passes the pieces of upstream's body to `sink`, as `chunk` does, except what `begins_as` has read already.
 
-        A fault of the connection is raised as the error that the caller gets.
+        A fault of the connection is converted to the error that the caller gets.
         """
         try:
             return await self._exchange.chunk(sink)

@@ -51,7 +51,7 @@ RETRY_PAUSE = 0.1  # seconds, times the number of attempts
 
 
 class SDKClient(NamedTuple):
-    """The facts about the OpenAI SDK's client: its base URL, and the headers that it sends, but for an account's."""
+    """The base URL and the headers that the client of the OpenAI SDK uses, without the headers of an account."""
 
     base_url: str
     headers: Headers
@@ -59,10 +59,10 @@ class SDKClient(NamedTuple):
 
 @cache
 def sdk_client() -> SDKClient:
-    """Returns the base URL and the headers that the OpenAI SDK uses, as the SDK told this or an earlier process.
+    """Returns the base URL and the headers that the OpenAI SDK uses for its requests.
 
-    Loading the SDK takes half a second of CPU. So its answer is kept in `SDK_FILE`, and it is asked again only when
-    something has changed on which the answer depends (`_versions`).
+    Loading the SDK takes half a second of CPU. So its answer is stored in `SDK_FILE` for later processes. The SDK is
+    asked again only when one of the facts changes on which its answer depends (`_versions`).
 
     Raises:
         subprocess.CalledProcessError: the SDK cannot be asked. The reason is in this process's standard error.
@@ -79,7 +79,7 @@ def sdk_client() -> SDKClient:
 
 
 def _versions() -> dict[str, str]:
-    """Returns everything on which the SDK's answer depends, by name: upstream's address, packages, the system etc."""
+    """Returns the facts on which the SDK's answer depends, as a dict: upstream's address, versions, the system."""
     return {
         "address": settings.OPENAI_BASE_URL,
         "question": hashlib.sha256(Path(__file__).with_name("sdk.py").read_bytes()).hexdigest(),
@@ -90,7 +90,7 @@ def _versions() -> dict[str, str]:
 
 
 def _kept_answer(file: Path, versions: Mapping[str, str]) -> SDKClient | None:
-    """Reads the SDK's answer from `file`; returns None if there is none, or if it was given with other `versions`."""
+    """Reads the SDK's stored answer from `file`; returns None if there is none, or if it is for other `versions`."""
     try:
         kept = json.loads(file.read_bytes())
         if kept["versions"] == versions:
@@ -101,7 +101,10 @@ def _kept_answer(file: Path, versions: Mapping[str, str]) -> SDKClient | None:
 
 
 def _ask_sdk() -> SDKClient:
-    """Asks the SDK for its base URL and its headers in a short-lived process; raises the errors of `sdk_client`."""
+    """Asks the OpenAI SDK for its base URL and its headers, in a short-lived process.
+
+    Raises the errors of `sdk_client`.
+    """
     command = [sys.executable, "-m", "proxyapi.upstream.sdk", settings.OPENAI_BASE_URL]
     printed = subprocess.run(  # noqa: S603  (no shell)
         command, cwd=ROOT, stdout=subprocess.PIPE, check=True, timeout=SDK_SECONDS
@@ -118,7 +121,7 @@ def transport() -> Transport:
 
 
 def prepare() -> None:
-    """Asks the SDK and reads the TLS certificates, so that the first call need not wait for them.
+    """Asks the OpenAI SDK for its headers and reads the TLS certificates before a call has to wait for either.
 
     Call this in a thread. If the certificates cannot be read, each call tries again, and fails as an internal error.
     """
@@ -140,7 +143,7 @@ async def send(request: UpstreamRequest) -> UpstreamAnswer:
     DELETE is sent again, up to `RETRIES` times.
 
     Raises:
-        UpstreamUnreachable: no connection could be opened, or it broke too early.
+        UpstreamUnreachable: no connection could be opened, or it broke before the answer was here.
         UpstreamTimeout: no connection was opened, or no answer arrived, in time.
         RequestTimeout: the deadline passed while the caller was still sending the body.
         UpstreamAnswerTooLarge: the answer to a GET or DELETE is text, was read here, and is too large.
@@ -180,7 +183,7 @@ async def _send_once(request: UpstreamRequest) -> UpstreamAnswer:
 
 
 def _head_and_body(request: UpstreamRequest) -> tuple[Headers, Body]:
-    """Returns the headers, with the account's credentials, and the body that go upstream for a request."""
+    """Builds the headers, with the credentials of the account that pays, and the body of a request to upstream."""
     credentials = request.credentials
     headers = (sdk_client().headers if request.headers is None else request.headers).copy()
     headers["Authorization"] = f"Bearer {credentials.api_key}"

@@ -69,9 +69,9 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def ended(self, *, reusable: bool) -> None:
-        """Frees this connection after an exchange: keeps it for another exchange if it is `reusable`, else closes it.
+        """Frees this connection after an exchange: keeps it open for another exchange if `reusable`, else closes it.
 
-        Also closes it if bytes of the request still wait to be sent.
+        Also closes the connection if bytes of the request still wait to be sent.
         """
         self._exchange = None
         # Upstream may close without reading those bytes.

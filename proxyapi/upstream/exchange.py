@@ -42,9 +42,9 @@ BODILESS = {204, 304}
 
 
 class State(IntEnum):
-    """The states of an exchange (one request to upstream and its answer); in `FAILED` and later, nothing more arrives.
+    """The states of an exchange (one request to upstream and its answer).
 
-    The module's docstring draws the ways from one state to another.
+    From `FAILED` on, no more of the answer arrives. The module's docstring draws the ways from one state to another.
     """
 
     HEAD = 0
@@ -56,7 +56,7 @@ class State(IntEnum):
 
 
 class ExchangeConnection(Protocol):
-    """Interface of a connection to upstream, for the exchange (one request and its answer) that uses it."""
+    """Interface of a connection to upstream, as an exchange (one request and its answer) uses it."""
 
     async def write(self, data: bytes) -> None: ...
     def pause(self) -> None: ...
@@ -66,9 +66,9 @@ class ExchangeConnection(Protocol):
 
 
 class SilenceLimits(NamedTuple):
-    """The longest times in seconds for which upstream may send nothing, before and after the head of its answer.
+    """The longest times in seconds for which upstream may send nothing; None means no limit.
 
-    None means no limit.
+    `first_byte` is the limit before the head of upstream's answer has arrived, and `idle` the limit after that.
     """
 
     first_byte: float | None = None
@@ -127,7 +127,7 @@ class Exchange:
             await self._wait()
 
     async def chunk(self, sink: Sink = bytes) -> bytes:
-        """Passes decoded pieces of the answer's body to the function `sink` until it leaves some bytes; returns those.
+        """Passes decoded pieces of the answer's body to the function `sink` until `sink` leaves bytes; returns these.
 
         `sink` gets a piece, and returns the bytes that it could not take. The result is empty at the end of the body.
         If `sink` raises an exception, the exchange ends, and the exception is raised here.
@@ -184,7 +184,10 @@ class Exchange:
             self._fail(fault)
 
     async def _wait(self) -> None:
-        """Waits until bytes of the answer arrive or the exchange's state changes; raises the fault if it failed."""
+        """Waits until bytes of the answer arrive or the exchange's state changes.
+
+        If the exchange has failed already, raises the fault at once.
+        """
         if self._fault is not None:
             raise self._fault
         self._waiter = self._loop.create_future()
@@ -194,7 +197,7 @@ class Exchange:
             self._waiter = None
 
     def _start_timer(self) -> asyncio.TimerHandle:
-        """Starts the timer for the call's deadline and for the longest silence of upstream, and returns the timer."""
+        """Starts the timer for the call's deadline and for upstream's longest allowed silence; returns the timer."""
         if self._silence is None:
             return self._loop.call_at(self._deadline, self._fail, Late())
         limit = self._silence.idle if self.status else self._silence.first_byte
@@ -218,12 +221,18 @@ class Exchange:
             self._timer = self._start_timer()
 
     def _restart_silence(self) -> None:
-        """Measures upstream's silence from now on: before, reading was paused, so upstream could send nothing."""
+        """Starts to measure upstream's silence from now on.
+
+        Until now, upstream could send nothing, because reading was paused or the request was not sent whole.
+        """
         if self._silence is not None:
             self._heard_at = self._loop.time()
 
     def _pop_buffered(self) -> bytes:
-        """Removes and returns all bytes in the buffer of the answer's body; decoding or reading may then go on."""
+        """Removes all bytes from the buffer of the answer's body, and returns them.
+
+        Decoding or reading goes on if the full buffer had stopped it.
+        """
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces = []
         self._buffered = 0
@@ -256,8 +265,8 @@ class Exchange:
     def _decode(self, decoder: Decoder) -> None:
         """Decodes one step of an encoded answer into the buffer.
 
-        If more is left, pauses reading from upstream, and schedules the next step unless the buffer is full. Raises
-        `zlib.error` for bytes that are wrongly encoded.
+        If bytes are left to be decoded, pauses reading from upstream, and schedules the next step unless the buffer is
+        full. Raises `zlib.error` for bytes that are wrongly encoded.
         """
         self._buffer(decoder.step())
         if not decoder.has_more:
@@ -293,16 +302,20 @@ class Exchange:
         self._wake()
 
     def _end(self) -> None:
-        """Marks the exchange as complete after the answer's last byte; as failed if an encoded body is incomplete."""
+        """Marks the exchange as complete after the answer's last byte.
+
+        If the answer is encoded and the encoded body is incomplete, marks the exchange as failed instead.
+        """
         if self._decoder is not None and not self._decoder.is_whole:
             self._fail(Broken("its encoded answer is not whole"))
         if self._state < State.FAILED:
             self._state = State.COMPLETE
 
     def _wake(self) -> None:
-        """Passes the buffered bytes to the `sink` of the waiting task; wakes the task if `sink` leaves some or fails.
+        """Passes the buffered bytes to the `sink` of the task that waits in `chunk`, and wakes the task if necessary.
 
-        The task is also woken if nothing is buffered, if the task has no sink, and at the end of the answer.
+        The task is woken if `sink` leaves some bytes or raises an exception, if the task has no `sink`, if nothing is
+        buffered, and at the end of the answer.
         """
         if self._waiter is None or self._waiter.done():
             return
@@ -317,7 +330,7 @@ class Exchange:
         self._waiter.set_result(None)
 
     def _fail(self, fault: Exception) -> None:
-        """Marks the exchange as failed with `fault` and closes its connection; does nothing if it has already ended.
+        """Marks the exchange as failed with `fault`, and closes its connection; does nothing after the exchange's end.
 
         `chunk` first returns the buffered bytes, and then raises the fault.
         """
@@ -331,7 +344,7 @@ class Exchange:
     def data_received(self, data: bytes) -> None:
         """Parses bytes of upstream's answer that have just arrived, and wakes the task that waits for them.
 
-        Fails the exchange if they break HTTP's rules, or if the answer's head is over `MAX_HEAD_BYTES`.
+        Fails the exchange if the bytes break HTTP's rules, or if the answer's head is over `MAX_HEAD_BYTES`.
         """
         if self._silence is not None:
             self._heard_at = self._loop.time()
@@ -354,7 +367,7 @@ class Exchange:
             self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Fails the exchange because its connection is gone, unless the whole answer has arrived."""
+        """Marks the exchange as failed because its connection is lost, unless the whole answer has arrived."""
         if self._state < State.DECODING:
             self._fail(lost(exc))
 

@@ -34,7 +34,7 @@ class UnreachableLog:
         self._logged_at: dict[str, float] = {}  # in the order of time, within the last minute
 
     def add(self, fault: NotConnected | Broken) -> None:
-        """Logs the system's words for why upstream gives no answer, unless the reason was logged in the last minute."""
+        """Logs why upstream gives no answer, in the system's words, unless this was logged within the last minute."""
         what = "no connection to upstream" if isinstance(fault, NotConnected) else "no usable answer from upstream"
         words = f"{what}: {fault}"
         systems_words = str(fault.__cause__ or "")
@@ -61,7 +61,7 @@ unreachable_log = UnreachableLog()
 
 
 def error_of(fault: TransportFault, request: UpstreamRequest) -> ProxyError:
-    """Converts a fault of the connection, before an answer's head has arrived, to the error for the caller.
+    """Converts a fault before the head of upstream's answer has arrived to the error that the caller gets.
 
     The error's message says whether upstream may have billed the call. A failed connection is also logged.
     """

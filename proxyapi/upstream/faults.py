@@ -98,8 +98,8 @@ class Silent(Late):
 class Broken(TransportFault):
     """Error: the connection broke before the end of upstream's answer, or the answer breaks HTTP's rules.
 
-    Its text says why, in words for a caller, without host, address or key. `kind` is the same text without words that
-    upstream has chosen.
+    The error's text says why, in words for a caller, without host, address or key. `kind` is the same text without
+    words that upstream has chosen.
     """
 
     def __init__(self, reason: str = "", kind: str = "") -> None:
@@ -118,8 +118,7 @@ class InvalidStatus(Broken):
 def not_connected(fault: OSError | UnicodeError, *, is_proxy: bool) -> NotConnected:
     """Creates the error `NotConnected`, whose text tells a caller why no connection could be opened.
 
-    `fault` is the system's error. If `is_proxy` is true, it is about the proxy on the way to upstream, else about
-    upstream.
+    `fault` is the system's error. `is_proxy` is true if the connection goes to the proxy on the way to upstream.
     """
     match fault:
         case ProxyRefused():
@@ -142,7 +141,7 @@ def not_connected(fault: OSError | UnicodeError, *, is_proxy: bool) -> NotConnec
 
 
 def lost(fault: Exception | None) -> Broken:
-    """Creates the error `Broken`, whose text tells a caller how an open connection to upstream was lost.
+    """Creates the error `Broken` for an open connection to upstream that was lost; its text tells a caller how.
 
     `fault` is the system's error, or None if upstream has closed the connection in an orderly way.
     """
@@ -161,7 +160,7 @@ def lost(fault: Exception | None) -> Broken:
 
 
 def unreadable(start: bytes, fault: httptools.HttpParserError | httptools.HttpParserUpgrade) -> Broken:
-    """Creates the error `Broken`, whose text tells a caller why the parser could not read upstream's answer.
+    """Creates the error `Broken` for an answer of upstream that cannot be parsed; its text tells a caller why.
 
     `fault` is the parser's error. `start` has the first bytes from upstream if no head of an answer has come.
     """

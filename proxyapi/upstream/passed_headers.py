@@ -54,7 +54,7 @@ READING_METHODS = frozenset({"GET", "HEAD"})
 
 
 def pass_up(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
-    """Returns those headers of the caller's request that go upstream, in their order; repeated headers stay repeated.
+    """Selects the headers of the caller's request that go upstream; keeps their order, and repeated headers.
 
     Headers that identify or authenticate the caller, or belong to its connection or the body's framing, are left out.
     The names in `headers` are in lower case.
@@ -96,7 +96,8 @@ def location_down(location: str, *, base_url: str, root_path: str, method: str, 
 
     A location below upstream's `base_url` becomes the same path below the gateway's `/v1`: `/v1/files/x`, or
     `/ai/v1/files/x` if clients reach the gateway below the `root_path` `/ai`. Other locations pass unchanged. The
-    caller gets no malformed one, and no redirect (see `status`) of a call with a body (see `method`) to another server.
+    result is None for a malformed location, and for a redirect (see `status`) of a call with a body (see `method`) to
+    another server.
     """
     base = urlsplit(base_url.rstrip("/"))
     try:

@@ -44,7 +44,10 @@ def is_bypassed(host: str, port: int, no_proxy: str) -> bool:
 
 
 def proxy_fault(url: str) -> str:
-    """Returns why the proxy in the environment variables cannot be used for `url`; empty if it can, or without one."""
+    """Returns in words why the proxy in the environment variables cannot be used for requests to `url`.
+
+    The text is empty if the proxy can be used, or if there is no proxy.
+    """
     proxy = environment_proxy(url)
     if proxy is None:
         return ""

@@ -23,14 +23,14 @@ class Upload(Protocol):
 
     @property
     def size(self) -> int | None:
-        """The number of bytes that go upstream; None while this is not known."""
+        """The number of bytes of the body that go upstream; None while this is not known."""
 
     @property
     def is_whole(self) -> bool:
         """True if the whole body was read before anything goes upstream."""
 
     async def check(self) -> None:
-        """Checks whether the caller may send this body, after the whole body has been read; does so only once."""
+        """Checks, once the whole body has been read, whether the caller may send it; does so only once."""
 
     def pieces(self) -> AsyncIterator[bytes]:
         """Yields the caller's body in pieces while it arrives, each as soon as it may go upstream.

@@ -47,7 +47,7 @@ class Transport:
         self._vacant: list[Connection] = []  # the one used last stands last, and is used first
 
     async def open(self, method: str, target: str, headers: Headers, body: Body, deadline: float) -> Exchange:
-        """Sends a request on a free or new connection to upstream; returns the exchange once the answer's head is here.
+        """Sends a request on a free or new connection to upstream; returns the exchange when the answer's head is here.
 
         `target` is the path and query below the base URL, encoded. `deadline` ends the whole exchange, in seconds of
         the event loop's clock.
@@ -96,7 +96,10 @@ class Transport:
         return head.encode()
 
     def _take_vacant(self) -> Connection | None:
-        """Takes a free connection out of the pool and returns it, or None; closes those that were free for too long."""
+        """Takes a free connection out of the pool, and returns it; returns None if no connection is free.
+
+        Connections that have been free for longer than `VACANT_SECONDS` are closed.
+        """
         oldest = asyncio.get_running_loop().time() - VACANT_SECONDS
         while self._vacant and self._vacant[0].vacant_since < oldest:
             self._vacant.pop(0).close()
@@ -135,7 +138,7 @@ class Transport:
         return connection
 
     async def _connected(self) -> Connection:
-        """Opens a connection to upstream, through a proxy if one is configured; has no time limit.
+        """Opens a connection to upstream, through a proxy if one is configured, and returns it; has no time limit.
 
         Raises OSError if it fails, UnicodeError for an impossible host name, and `NotConnected` if the trusted
         certificates cannot be read.

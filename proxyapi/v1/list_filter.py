@@ -36,7 +36,7 @@ _DECODER = json.JSONDecoder(strict=False, object_pairs_hook=make_object, parse_c
 
 
 class _Reader(json.JSONDecoder):
-    """JSON decoder for a page of a list: of an array, it returns the items' ids and positions instead of the items."""
+    """JSON decoder for one page of a list: for an array, it returns the ids and positions of the items only."""
 
     def raw_decode(self, text: str, idx: int = 0) -> tuple[object, int]:
         return _read_items(text, idx) if text[idx : idx + 1] == "[" else _DECODER.raw_decode(text, idx)
@@ -46,7 +46,7 @@ _READER = _Reader()
 
 
 class ListPage:
-    """One page of a list of objects from upstream: its text, with the positions of its items in the text.
+    """One page of a list of objects from upstream: the JSON text, with the positions of the items in the text.
 
     The constructor raises `UnreadableList` if the body is no list, or if a client could find other items in it than the
     gateway does.
@@ -97,7 +97,7 @@ class ListPage:
         """Returns the member `data` of the page's JSON object, which has the list of items.
 
         Raises:
-            ValueError: there is no such list, or another member may have items, too, which would pass unfiltered.
+            ValueError: there is no such list, or another member could have items, which would pass unfiltered.
         """
         names = [member.name.casefold() for member in self._members]
         data = next((member for member in self._members if member.name == "data"), None)
@@ -116,9 +116,9 @@ async def read_visible_page(
 ) -> tuple[UpstreamAnswer, bytes | None]:
     """Requests pages of upstream's list until one has an item that the caller may see; `answer` has the first page.
 
-    Returns upstream's last answer, and the bytes of its page with only the visible items. The page is empty if the
-    list, or its first `MAX_PAGES` pages, have no visible item. If the answer for a later page is an error, returns this
-    answer (not read yet) and None.
+    Returns upstream's last answer, and the bytes of the last page with only the visible items. The page is empty if the
+    list, or its first `MAX_PAGES` pages, have no visible item. If upstream answers the request for a later page with an
+    error, returns this answer (not read yet) and None.
 
     Raises:
         UnreadableList: upstream's answer cannot be filtered.
@@ -179,7 +179,7 @@ def _read_items(text: str, start: int) -> tuple[list[Item], int]:
 
 
 def _id_of(item: object) -> str:
-    """Returns the id of an item of a list, after the item was decoded.
+    """Returns the id of a decoded item of a list.
 
     Raises:
         ValueError: the item has no id, or two members that a client could take for its id, such as `id` and `ID`.

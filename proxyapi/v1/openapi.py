@@ -34,7 +34,7 @@ HELLO = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say h
 
 
 class Operation(NamedTuple):
-    """The description of one operation of `/v1`, for its entry in `/openapi.json`.
+    """The description of one operation of `/v1`, for the operation's entry in `/openapi.json`.
 
     * `body`: an example of the JSON body or, if `form` is true, the schemas of the form's fields.
     * `answers`: the media types that an answer may have.
@@ -122,7 +122,7 @@ OPERATIONS = (
 
 
 def add_paths(result: dict[str, Any], **_: object) -> dict[str, Any]:
-    """Adds the `OPERATIONS` of open routes, and their tag, to the OpenAPI description `result`, and returns it.
+    """Adds the `OPERATIONS` of open routes, with their tag, to the OpenAPI document `result`, and returns the document.
 
     drf-spectacular calls this hook after it has generated the rest of the description.
     """

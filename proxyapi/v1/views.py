@@ -174,7 +174,7 @@ class PassThroughView(FormView):
         )
 
     async def check_form(self, form: FormUpload) -> None:
-        """Checks that the caller's key may use what a form names, and reserves dollars for the call.
+        """Checks that the caller's key may use the models and objects that a form names; reserves dollars for the call.
 
         Called after the whole form was read, and before its end is sent upstream. Raises the errors of `admit_form`.
         """
@@ -212,7 +212,7 @@ class PassThroughView(FormView):
     async def is_object(self, answer: UpstreamAnswer) -> bool:
         """Returns whether upstream's answer begins as a JSON object, whatever its Content-Type says.
 
-        Returns False, without reading the answer, if it can state no usage, such as the answer to a GET.
+        Returns False, without reading the answer, if the answer can state no usage, as that to a GET.
         """
         return self.call.answer.states_usage and self.method == "POST" and await answer.begins_as(begins_object)
 
@@ -238,7 +238,7 @@ class PassThroughView(FormView):
         return answer
 
     def listing_filter(self) -> Keeps | None:
-        """Returns the filter for a list that the request asks for: it keeps the items that the caller may see.
+        """Returns a filter that keeps the items of the requested list that the caller may see.
 
         Returns None if the request asks for no list, or if the caller may see every item.
         """
@@ -253,7 +253,7 @@ class PassThroughView(FormView):
 
 
 def models_of(caller: Caller) -> Keeps:
-    """Returns a filter for upstream's list of models: it keeps those that the caller's key and team may use."""
+    """Returns a filter for upstream's list of models; it keeps the models that the caller's key and team may use."""
 
     async def keeps(model_ids: Sequence[str]) -> Callable[[str], bool]:
         return lambda model_id: may_use_model(caller, model_id)
@@ -262,7 +262,7 @@ def models_of(caller: Caller) -> Keeps:
 
 
 def objects_of(caller: Caller) -> Keeps:
-    """Returns a filter for a list of stored objects: it keeps those that the caller's key may see."""
+    """Returns a filter for a list of stored objects; it keeps the objects that the caller's key may see."""
     return lambda object_ids: ownership_check.visibility_test(object_ids, caller)
 
 

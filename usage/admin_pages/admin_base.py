@@ -33,8 +33,8 @@ def signed_in(request: HttpRequest) -> int:
 class GuardedAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
     """Base class of a table's pages in the admin; their list can be filtered only by columns in `allowed_lookups`.
 
-    Django checks the query parameter of a `SimpleListFilter` in the same way, so this must be in `allowed_lookups`,
-    too.
+    Django checks the query parameter of a `SimpleListFilter` in the same way, so `allowed_lookups` must have this
+    parameter, too.
     """
 
     allowed_lookups: tuple[str, ...] = ()
@@ -50,12 +50,12 @@ class GuardedAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         formsets: Iterable[BaseModelFormSet] | None,  # type: ignore[type-arg]  # not subscriptable when it runs
         add: bool = False,
     ) -> str:
-        """Describes what a form changes for the audit log, with the values before and after."""
+        """Describes for the audit log what a sent form changes, with the values before and after the change."""
         # Django names the fields, but not their values.
         return change_in_words(form, formsets or (), is_new=add)
 
     def log_deletions(self, request: HttpRequest, queryset: Iterable[Model]) -> None:
-        """Adds an entry to the audit log for each row that is about to be deleted, with the row's values."""
+        """Adds an entry to the audit log for each row that is about to be deleted, with the values in the row."""
         for row in queryset:
             LogEntry.objects.create(
                 user_id=signed_in(request),

@@ -28,8 +28,8 @@ EMPTY: tuple[object, ...] = (None, "", [], ())
 def change_in_words(form: BaseForm, formsets: Iterable[BaseModelFormSet] = (), *, is_new: bool = False) -> str:  # type: ignore[type-arg]  # not subscriptable when it runs
     """Describes what a valid form of the admin changes, such as “Changed owner from Ada to Bob”.
 
-    `formsets` are the tables in the form's page, such as the members of a team. With `is_new`, the form makes a new
-    object, and the description has the values of this object.
+    `formsets` are the tables in the form's page, such as the members of a team. If `is_new` is true, the form creates
+    an object, and the description has the values of the new object.
     """
     parts = list(_new_values(form) if is_new else _changed_values(form))
     first = "Added" if is_new else "Changed"
@@ -39,7 +39,7 @@ def change_in_words(form: BaseForm, formsets: Iterable[BaseModelFormSet] = (), *
 
 
 def columns_in_words(row: Model, before: Mapping[str, object], columns: Iterable[str]) -> str:
-    """Describes how a script has changed the columns of a row, in the same words as a change by a form.
+    """Describes how a script has changed columns of a row, in the same words as a change made in a form.
 
     `before` has the values of the columns before the change; if it is empty, the row is new. Of a new row, only values
     other than the default are described.
@@ -66,12 +66,12 @@ def columns_in_words(row: Model, before: Mapping[str, object], columns: Iterable
 
 
 def _with_choice(field: Field, value: object) -> object:  # type: ignore[type-arg]  # not subscriptable when it runs
-    """Returns the label of a choice in a column, or the value itself if the column has no choices."""
+    """Returns the label of a column's value if the column has choices, otherwise the value itself."""
     return dict(field.flatchoices).get(value, value) if field.choices else value
 
 
 def deletion_in_words(row: Model) -> str:
-    """Describes a row that is about to be deleted, with the row's values, for the audit log."""
+    """Describes for the audit log a row that is about to be deleted, with the values in the row."""
     values = [
         f"{_label(field.verbose_name)} {_told(field.value_from_object(row))}"
         for field in row._meta.concrete_fields
@@ -81,7 +81,7 @@ def deletion_in_words(row: Model) -> str:
 
 
 def _new_values(form: BaseForm) -> Iterator[str]:
-    """Yields the values that a form gives to a new object, except for defaults that were not changed."""
+    """Yields the values that a form gives to a new object, each with its label; unchanged defaults are left out."""
     for name in form.changed_data:
         yield f"{_label_of(form, name)} {'' if _is_secret(form, name) else _after(form, name)}".strip()
 
@@ -101,7 +101,7 @@ def _changed_values(form: BaseForm) -> Iterator[str]:
 
 
 def _rows_in_words(formset: BaseModelFormSet) -> Iterator[str]:  # type: ignore[type-arg]  # not subscriptable when it runs
-    """Yields a sentence for each row of a table in an object's page that was added, changed or deleted."""
+    """Yields a sentence for each row that was added, changed or deleted in a table on an object's page."""
     kind = str(formset.model._meta.verbose_name)  # type: ignore[union-attr]  # set by the factory of formsets
     for one in formset.new_objects:
         yield f"Added {kind} {_told(one)}."
@@ -121,23 +121,23 @@ def _differences(before: Sequence[str], after: Sequence[str]) -> str:
 
 
 def _joined(items: Sequence[str]) -> str:
-    """Joins the items of a list with commas; of a long list, only the first items, and the number of the others."""
+    """Joins the items of a list with commas; of a long list, the first `MAX_ITEMS`, and how many more there are."""
     more = len(items) - MAX_ITEMS
     return ", ".join(items[:MAX_ITEMS]) + (f" and {more} more" if more > 0 else "")
 
 
 def _before(form: BaseForm, name: str, value: object) -> str:
-    """Returns the value of a field before the form was sent, as text; for a choice, its label."""
+    """Returns the value that a form's field had before the form was sent, as text; the label if it is a choice."""
     return _told(_with_label(form, name, form.fields[name].to_python(value) if value not in EMPTY else value))
 
 
 def _after(form: BaseForm, name: str) -> str:
-    """Returns the value of a field that was sent with the form, as text; for a choice, its label."""
+    """Returns the value that a sent form has in a field, as text; the label if the value is a choice."""
     return _told(_with_label(form, name, form.cleaned_data.get(name)))
 
 
 def _with_label(form: BaseForm, name: str, value: object) -> object:
-    """Returns the label of a choice in a form's field, or the value itself if the field has no list of choices."""
+    """Returns the label of a value if the form's field has a list of choices, otherwise the value itself."""
     if isinstance(value, Model):
         return value
     choices = getattr(form.fields[name], "_choices", None)  # not of a table's rows, which may be many
@@ -147,7 +147,7 @@ def _with_label(form: BaseForm, name: str, value: object) -> object:
 
 
 def _told(value: object) -> str:
-    """Returns a value in the form for the audit log: texts in quotes, lists by their items."""
+    """Converts a value to text for the audit log: texts in quotes, lists as their items, times in UTC."""
     if value in EMPTY:
         return NOTHING
     if isinstance(value, bool):

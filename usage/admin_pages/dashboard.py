@@ -56,10 +56,10 @@ def show(request: HttpRequest, context: Context) -> Context:
 
 
 def dashboard_context(request: HttpRequest, data_url: str, key: str | None = None) -> Context:
-    """Reads the dashboard of `key`, or of all calls if `key` is None, and returns the template context for its page.
+    """Reads the dashboard of `key`, or of all calls if `key` is None; returns the values for the template of its page.
 
-    The query selects the range of time. If it is invalid, the default range is shown, and `fault` in the context says
-    why. The page's script refreshes the page from the URL `data_url`, whose view returns the result of
+    The query string selects the range of time. If the range is invalid, the default one is shown, and `fault` in the
+    values says why. The page's script refreshes the page from the URL `data_url`, whose view returns the result of
     `refresh_response`.
     """
     now = datetime.now(UTC)
@@ -129,5 +129,5 @@ def _context(dashboard: Dashboard, now: datetime, key: str | None) -> Context:
 
 
 def range_query(time_range: TimeRange) -> str:
-    """Returns a range of time as a query string for links."""
+    """Converts a range of time to a query string for links."""
     return "&".join(f"{name}={value}" for name, value in time_range.as_query().items())

@@ -56,16 +56,16 @@ def show(request: HttpRequest) -> HttpResponseBase:
 
 
 def read_fault(request: HttpRequest) -> str:
-    """Returns whose errors the query parameter `fault` selects: one of `FAULTS`, or an empty text for all."""
+    """Reads the query parameter `fault`, which selects whose errors are shown: one of `FAULTS`, or empty for all."""
     fault = request.GET.get("fault", "")
     return fault if fault in FAULTS else ""
 
 
 def _links(group: ErrorGroup, time_range: TimeRange) -> tuple[str, list[tuple[str, int, list[tuple[str, int, str]]]]]:
-    """Returns the query string for a group's calls, and its keys, models, routes and statuses.
+    """Builds links to the calls of one group of errors: to all, and by key, model, route and status.
 
-    For each of these four, there are its name in words, the number of its values, and the first values, each with its
-    calls and a query string.
+    Returns the query string for all calls of the group, and an entry for each of the four: its name in words, the
+    number of its values, and the first values, each with its number of calls and a query string.
     """
     times = time_range.as_query()
     parts = [
@@ -85,7 +85,7 @@ def _links(group: ErrorGroup, time_range: TimeRange) -> tuple[str, list[tuple[st
 @require_POST
 @admin_page
 def mark(request: HttpRequest) -> HttpResponseBase:
-    """Marks the kind of error that a sent form names as known or resolved, with a remark, or removes that mark.
+    """Marks a kind of error, which a sent form names, as known or as resolved, with a remark; or removes the mark.
 
     Then redirects to the page of errors. People who may not mark errors get `PermissionDenied`.
     """

@@ -87,7 +87,7 @@ def account_reader(username: str) -> str:
 def download(pieces: Iterator[bytes], kind: str, name: str, reader: str) -> HttpResponseBase:
     """Answers with an export, in pieces, as the file `name` with the ending `kind` (`csv` or `json`).
 
-    If `READER_EXPORTS` of the person or key `reader` are being sent already, answers with status 429.
+    If `READER_EXPORTS` exports of `reader`, a person or a key, are being sent already, answers with status 429.
     """
     if _sent_to[reader] >= READER_EXPORTS:
         words = f"You have {READER_EXPORTS} exports running. Try again when one of them has ended.\n"
@@ -107,7 +107,7 @@ _making = asyncio.Semaphore(PARALLEL_PIECES)
 async def _one_by_one(pieces: Iterator[bytes], reader: str) -> AsyncIterator[bytes]:
     """Converts the pieces of an export to an asynchronous iterator, which makes each piece when it is needed.
 
-    Meanwhile the export counts as one of `reader`.
+    Until the iterator ends, the export counts as a running export of `reader`.
     """
     # Django reads an ordinary iterator into a list first, so the whole export would be in memory.
     _sent_to[reader] += 1
@@ -125,7 +125,10 @@ async def _one_by_one(pieces: Iterator[bytes], reader: str) -> AsyncIterator[byt
 
 
 def _next(pieces: Iterator[bytes]) -> bytes | None:
-    """Makes the next piece of an export, and gives the database connection back to the pool; None after the last."""
+    """Makes and returns the next piece of an export; returns None after the last piece.
+
+    Then gives the database connection back to the pool.
+    """
     try:
         return next(pieces, None)
     finally:

@@ -88,9 +88,10 @@ def sections(_request: HttpRequest) -> list[Section]:
 
 
 def find(request: HttpRequest, _lower_case: str) -> list[SearchResult]:
-    """Returns results for the search that Ctrl+K opens: pages, calls by a whole id, and calls of keys and of models.
+    """Returns the results of the admin's search (Ctrl+K): pages, saved views, calls by a whole id, keys and models.
 
-    The admin's theme, unfold, calls this function: the setting COMMAND names it. Unfold itself finds keys and teams.
+    The admin's theme, unfold, calls this function: the setting COMMAND names it. A key or a model leads to its calls;
+    unfold itself finds the pages of keys and teams.
     """
     term = request.GET.get("s", "").replace("\0", "").strip()[:MAX_TEXT]
     found = [

@@ -162,7 +162,7 @@ def download_body(request: HttpRequest, request_id: UUID, part: str) -> HttpResp
 
 
 def _bodies_context(request: HttpRequest, call: Request) -> dict[str, object]:
-    """Returns the part of the template context with a call's bodies, and with the commands that repeat the call."""
+    """Returns the template's values with the bodies of a call, and with the commands that repeat the call."""
     url = base_url(request)
     conversation = call_page.conversation(call)
     is_json = conversation is None or request.GET.get("view") == "json"
@@ -179,7 +179,7 @@ def _bodies_context(request: HttpRequest, call: Request) -> dict[str, object]:
 
 
 def _without(request: HttpRequest, *names: str) -> str:
-    """Returns the query string of a request without some parameters, for links that keep the rest."""
+    """Returns the query string of a request without the given parameters, for links that keep all others."""
     query = request.GET.copy()
     for name in names:
         query.pop(name, None)

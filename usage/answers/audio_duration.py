@@ -64,7 +64,7 @@ def length_in_transcript(body: bytes) -> float | None:
 
 
 def length_of_file(head: bytes, size: int) -> float | None:
-    """Computes the length of an audio file in seconds, from its first `HEAD_BYTES` bytes and its size in bytes.
+    """Estimates the length of an audio file in seconds, from its first `HEAD_BYTES` bytes and its size in bytes.
 
     A caller could state a false length, so the result is at least the length of a file of this size at the format's
     highest usual bit rate. Returns None if the first bytes (`head`) do not show the length.

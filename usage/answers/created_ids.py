@@ -85,7 +85,7 @@ class CreatedIds:
         self._seen: set[str] = set()
 
     def read(self, answer: Mapping[str, object]) -> None:
-        """Reads the ids of the objects that the call has created from an answer, and adds them to `new`.
+        """Finds in an answer the ids of the objects that the call has created, and adds them to `new`.
 
         `answer` is a whole answer, or an object inside an event of a stream. An id that was read before is not added
         again.
@@ -99,7 +99,7 @@ class CreatedIds:
                     self._add(value)
 
     def read_event(self, event: Mapping[str, object]) -> None:
-        """Reads the ids of the objects that the call has created from an event of a stream, and adds them to `new`."""
+        """Finds in an event of a stream the ids of the objects that the call has created, and adds them to `new`."""
         kind, inner = event.get("type"), event.get("response")
         if isinstance(inner, dict):
             self.read(inner)
@@ -112,14 +112,14 @@ class CreatedIds:
             self.read(event)
 
     def read_location(self, location: str) -> None:
-        """Reads the id of a created object from a `Location` header, and adds the id to `new`.
+        """Finds in a `Location` header the id of the object that the call has created, and adds the id to `new`.
 
         For `/v1/realtime/calls/rtc_1`, the id is `rtc_1`.
         """
         self._add(unquote(urlsplit(location).path.rstrip("/").rpartition("/")[2]))
 
     def take_new(self) -> list[str]:
-        """Returns the ids in `new`, and empties `new`."""
+        """Returns the ids that were added to `new` since this method was called last, and empties `new`."""
         new, self.new = self.new, []
         return new
 

@@ -46,7 +46,10 @@ class Command(SpenderCommand):
             action.add_argument("--json", action="store_true", help="print JSON")
 
     def create(self, options: Namespace) -> None:
-        """Creates a team with the given options, and prints a confirmation or, with `--json`, its facts."""
+        """Creates a team from the options of the command line, and prints a confirmation.
+
+        With `--json`, prints the facts about the new team as JSON instead.
+        """
         upstream_key = read_upstream_key(options.upstream_key_file)
         fields = {name: getattr(options, name) for name in FIELDS}
         with transaction.atomic():
@@ -56,10 +59,10 @@ class Command(SpenderCommand):
         self.stdout.write(json.dumps(facts, indent=2) if options.json else f"made the team {team.name!r}")
 
     def show(self, options: Namespace) -> None:
-        """Prints a team's limits, its members and its keys, as lines of text or as JSON.
+        """Prints the limits, the members and the keys of one team, as lines of text or, with `--json`, as JSON.
 
         Raises:
-            CommandError: there is no such team.
+            CommandError: no team has the given name.
         """
         team = Team.objects.filter(name=options.name).first()
         if team is None:
@@ -73,7 +76,7 @@ class Command(SpenderCommand):
             self.stdout.write(f"{name}: {'' if text is None else text}".rstrip())
 
     def list(self, options: Namespace) -> None:
-        """Prints all teams, as a table or as JSON."""
+        """Prints all teams, as a table or, with `--json`, as JSON."""
         teams = [_facts(team) for team in Team.objects.prefetch_related("keys", "memberships__user")]
         if options.json:
             self.stdout.write(json.dumps(teams, indent=2))
@@ -87,7 +90,10 @@ class Command(SpenderCommand):
 
 
 def _facts(team: Team) -> dict[str, object]:
-    """Returns the facts about a team by name, for `--json`. Times are in ISO 8601, dollars are texts."""
+    """Returns the facts about a team for `--json`, as a dict: its limits, budgets, members, keys and others.
+
+    Times are texts in ISO 8601, and dollars are texts, too.
+    """
     return {
         "name": team.name,
         "state": team.state,

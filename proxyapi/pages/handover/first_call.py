@@ -31,10 +31,11 @@ NO_TEXT_MODEL = re.compile(
 
 @dataclass(frozen=True)
 class Endpoint:
-    """An endpoint to which a first call can go. `route` is its path; `family` is empty in the simple API.
+    """An endpoint of the gateway to which a new key's first call can go, with the path `route`.
 
-    `method` is the method of the official SDKs for this endpoint, and `result` the expression for its answer's text.
-    Both are empty if the SDKs have none.
+    `family` is the route's family; it is empty in the simple API. `method` is the method of the official SDKs for this
+    endpoint, such as `responses.create`, and `result` the expression that takes the text from the SDK's result. Both
+    are empty if the SDKs have no such method.
     """
 
     route: str
@@ -43,7 +44,7 @@ class Endpoint:
     result: str = ""
 
     def body(self, model: str) -> dict[str, object]:
-        """Returns the body of the first call to this endpoint, as a dictionary for JSON."""
+        """Returns the JSON body of a first call to this endpoint, as a dictionary."""
         if self.route in ("/v1/chat/completions", "/openai"):
             return {"model": model, "messages": [{"role": "user", "content": HELLO}]}
         return {"model": model, "input": HELLO}
@@ -70,12 +71,15 @@ class FirstCall:
 
     @property
     def body(self) -> dict[str, object]:
-        """The body of the first call, as a dictionary for JSON."""
+        """The JSON body of the first call, as a dictionary."""
         return self.endpoint.body(self.model)
 
 
 def find_first_call(key: AccessKey) -> FirstCall:
-    """Finds an endpoint and a model that a key and its team may use; the usual endpoint if they may use none."""
+    """Finds an endpoint and a model for a first call, which the key and its team may use.
+
+    If they may use none of the endpoints, returns the usual one.
+    """
     model = _find_model(key)
     fitting = _fitting(model)
     endpoint = next((one for one in fitting if _may_call(key, one)), fitting[0])
@@ -88,7 +92,7 @@ def spenders_of(key: AccessKey) -> tuple[SpenderColumns, ...]:
 
 
 def _fitting(model: str) -> tuple[Endpoint, ...]:
-    """Returns the endpoints that accept a model of this kind, the usual one first."""
+    """Returns the endpoints that accept this model, judged by the model's name; the usual endpoint comes first."""
     if EMBEDDING.search(model):
         return (EMBEDDINGS,)
     if ONLY_RESPONSES.search(model):
@@ -103,7 +107,10 @@ def _may_call(key: AccessKey, endpoint: Endpoint) -> bool:
 
 
 def _find_model(key: AccessKey) -> str:
-    """Finds a model that key and team may use, with a price if either has a budget; else `NO_MODEL`."""
+    """Finds a model that the key and its team may use; returns `NO_MODEL` if none is known.
+
+    If the key or the team has a budget, the model must have a price.
+    """
     spenders = spenders_of(key)
     prices = custom_prices() if any(budget is not None for one in spenders for budget in one.budgets.values()) else None
     for model in _candidates(spenders):
@@ -114,7 +121,10 @@ def _find_model(key: AccessKey) -> str:
 
 
 def _candidates(spenders: tuple[SpenderColumns, ...]) -> Iterator[str]:
-    """Yields models for a first call, the best first: the default model, models that key and team name, priced ones."""
+    """Yields names of models that may suit a first call, the best first.
+
+    The order is: the default model, models that the key or its team allows by name, models in the price list.
+    """
     yield settings.DEFAULT_MODEL
     named = [name for one in spenders for name in one.allowed_models if NAME.fullmatch(name)]
     # A fine-tuned model has colons in its name, and answers as its base does.

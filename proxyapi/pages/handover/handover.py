@@ -26,7 +26,7 @@ class Handover:
 
     @cached_property
     def access(self) -> Access:
-        """The data for the tabs: the gateway's address, the secret, and a first call that the key may make."""
+        """The data for the page's tabs: the gateway's address, the secret, and a first call that the key may make."""
         return Access(self.address, self.secret, find_first_call(self.key))
 
     @property
@@ -41,12 +41,12 @@ class Handover:
 
     @property
     def has_model(self) -> bool:
-        """Whether a model for the first call is known; if not, the page has a placeholder for it."""
+        """True if a model for the first call is known; if not, the page has a placeholder for the model's name."""
         return self.access.first_call.model != NO_MODEL
 
     @property
     def message(self) -> str:
-        """A message to send to a colleague: plain text, with the secret and everything needed to use it."""
+        """A message to send to a colleague: plain text, with the key's secret and everything needed to use the key."""
         facts = {
             "Base URL": self.access.base_url,
             "Key": self.secret,

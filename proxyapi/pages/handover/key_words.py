@@ -11,7 +11,7 @@ SPANS = {"day": "a day", "month": "a month", "total": "in total"}
 
 
 def summary(key: AccessKey) -> str:
-    """Returns a sentence with a key's name, limits and budgets, and a second one for its team, if it has one."""
+    """Describes a key's limits and budgets in a sentence, and those of the key's team, if any, in a second one."""
     allowances = _allowances(key)
     if key.max_output_tokens is not None:
         allowances.append(f"get up to {count(key.max_output_tokens)} output tokens a call")
@@ -26,7 +26,7 @@ def summary(key: AccessKey) -> str:
 
 
 def models(key: AccessKey) -> str:
-    """Returns the models that a key may use, in words: names and patterns, or all."""
+    """Describes in words which models a key may use by its own rules and its team's: names and patterns, or `all`."""
     own, of_team = (_names(one.allowed_models) if one else "" for one in (key, key.team))
     if own and of_team and own != of_team:
         return f"{own}; of these, only what the team may use: {of_team}"
@@ -34,7 +34,10 @@ def models(key: AccessKey) -> str:
 
 
 def budgets(row: SpenderColumns) -> str:
-    """Returns the budgets of a key or a team in words, such as "$1.00 a day, $20.00 a month"; empty without any."""
+    """Returns the budgets of a key or a team in words, such as "$1.00 a day, $20.00 a month".
+
+    The text is empty if there is no budget.
+    """
     return ", ".join(
         f"{dollars(budget)} {SPANS[span]}" for span, budget in row.budgets.items() if budget is not None
     )  # fmt: skip

@@ -29,19 +29,19 @@ CHOSEN = "{}-chosen"  # the name of the boxes of the form field with the name in
 
 @dataclass(frozen=True)
 class KnownModel:
-    """A model with a price, as the form shows it; `price` is in words."""
+    """A model with a price, for the form of a key or team; `price` is the price in words."""
 
     name: str
     price: str
 
 
 def custom_prices() -> list[CustomPrice]:
-    """Returns the prices that administrators have set."""
+    """Reads from the database the prices that administrators have set."""
     return [row.as_custom_price() for row in ModelPrice.objects.all()]
 
 
 def known_models() -> list[KnownModel]:
-    """Returns all models that have a price now, by name."""
+    """Returns all models that have a price now, sorted by the model's name."""
     custom, now = custom_prices(), timezone.now()
     names = listed_models() | {price.model for price in custom}
     rates = {name: find_rates(name.lower(), "default", now, custom) for name in names if CALLABLE.fullmatch(name)}
@@ -70,7 +70,10 @@ class ModelsWidget(forms.Widget):
     def render(
         self, name: str, value: object, attrs: Mapping[str, object] | None = None, renderer: object = None
     ) -> SafeString:
-        """Renders the text area with the patterns, and a box for each model, ticked if the model is allowed."""
+        """Renders the form field as HTML: a text area with the patterns, and a box for each model.
+
+        The boxes of allowed models are ticked.
+        """
         allowed, models = lines_of(str(value or "")), known_models()
         known = {model.name for model in models}
         others = "\n".join(line for line in allowed if line not in known)
@@ -79,20 +82,23 @@ class ModelsWidget(forms.Widget):
         return render_to_string("admin/proxyapi/models.html", context)
 
     def value_from_datadict(self, data: Mapping[str, object], files: object, name: str) -> str:
-        """Returns what the form has sent: the text area's lines and the ticked models, one per line, each only once."""
+        """Returns the allowed models in a sent form as text: the lines of the text area, and the ticked models.
+
+        Each line of the result is one model or pattern, and none is in it twice.
+        """
         box = CHOSEN.format(name)
         chosen = data.getlist(box) if isinstance(data, MultiValueDict) else []
         return "\n".join(dict.fromkeys([*lines_of(str(data.get(name) or "")), *map(str, chosen)]))
 
     def value_omitted_from_data(self, data: Mapping[str, object], files: object, name: str) -> bool:
-        """Returns whether a form has sent nothing for this field: no lines and no ticked models."""
+        """Returns whether a sent form lacks this field: it has neither the text area nor ticked models."""
         return name not in data and CHOSEN.format(name) not in data
 
 
 class ModelsField(LinesField):
-    """A form field for allowed models: patterns as lines, and ticked models. The order has no meaning."""
+    """A form field for allowed models: patterns as lines, and ticked models. The order of the models has no meaning."""
 
     def has_changed(self, initial: object, data: object) -> bool:
-        """Returns whether the form allows other models than before; another order is no change."""
+        """Returns whether a sent form allows other models than the key or team did; another order is no change."""
         before = lines_of(initial) if isinstance(initial, str) else initial
         return {*(before or ())} != {*lines_of(str(data or ""))}  # type: ignore[misc]  # `initial` is a list otherwise

@@ -14,7 +14,11 @@ PARAMETER = "preset"  # in the address of the form
 
 @dataclass(frozen=True)
 class Preset:
-    """A usual kind of key: its name in URLs, its label, values of the form's fields, and how long the key is valid."""
+    """A usual kind of key, with values that can fill in the form of a new key.
+
+    `name` is its name in URLs, `label` its name on pages. `lifetime` says for how long the key is valid; None means for
+    ever.
+    """
 
     name: str
     label: str
@@ -22,7 +26,7 @@ class Preset:
     lifetime: timedelta | None = None
 
     def initial(self) -> dict[str, object]:
-        """Returns the initial values for the form of a new key, by field."""
+        """Returns the values that fill in the form of a new key, as a dict by the names of the form's fields."""
         if self.lifetime is None:
             return {**self.values}
         return {**self.values, "expires_at": (timezone.now() + self.lifetime).replace(second=0, microsecond=0)}

@@ -49,7 +49,7 @@ class Access:
 
 
 def tabs(access: Access) -> list[Tab]:
-    """Returns the tabs of those clients with which the key can make its first call."""
+    """Returns a tab for each client program, such as curl or Codex, with which the key can make its first call."""
     found = [Tab("curl", (curl(access),))]
     if access.first_call.endpoint.method:
         found += [
@@ -65,7 +65,7 @@ def tabs(access: Access) -> list[Tab]:
 
 
 def curl(access: Access) -> Snippet:
-    """Returns the first call as a command of a shell."""
+    """Returns the key's first call as a curl command, to be copied into a shell."""
     lines = (
         f"curl {shlex.quote(access.address + access.first_call.endpoint.route)}",
         f'-H "Authorization: Bearer {access.secret}"',
@@ -76,7 +76,7 @@ def curl(access: Access) -> Snippet:
 
 
 def environment(access: Access) -> Snippet:
-    """Returns the environment variables that OpenAI's libraries, and most programs built on them, read."""
+    """Returns shell commands that set the environment variables which OpenAI's libraries read: base URL and key."""
     values = {BASE_URL_VARIABLE: access.base_url, KEY_VARIABLE: access.secret}
     text = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in values.items())
     return Snippet("OpenAI's libraries, and most programs that use them, read these variables:", "sh", text)

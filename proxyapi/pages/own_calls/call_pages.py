@@ -36,9 +36,10 @@ OwnView = Callable[..., HttpResponseBase]  # its arguments: the request, the vie
 
 
 def for_holder(view: OwnView) -> OwnView:
-    """Decorator for a view of the calls of the key whose holder is signed in; sends others to the form to sign in.
+    """Decorator for a view of a key's calls, for the key whose holder is signed in to My usage.
 
-    Whoever is signed in with the old secret of a rotated key is sent to the key's usage, which says why.
+    Whoever is not signed in is sent to the form to sign in. Whoever is signed in with the old secret of a rotated key
+    is sent to the key's usage, which says why.
     """
 
     @wraps(view)
@@ -54,7 +55,7 @@ def for_holder(view: OwnView) -> OwnView:
 
 
 def for_owner(view: OwnView) -> OwnView:
-    """Decorator for a view of the calls of a signed-in person's own key; answers 404 for other people's keys."""
+    """Decorator for a view of a key's calls, for a key that belongs to the signed-in person; other keys get 404."""
 
     def answered(request: HttpRequest, person: User, /, key_id: int, **options: UUID) -> HttpResponseBase:
         key = self_service.seen_keys(person).get(pk=key_id)
@@ -98,7 +99,7 @@ def export(request: HttpRequest, viewer: Viewer) -> HttpResponseBase:
 
 
 def show_call(request: HttpRequest, viewer: Viewer, request_id: UUID) -> HttpResponseBase:
-    """Answers with the page of one call of the key; 404 for every other call."""
+    """Answers with the page of one call of the key; status 404 if the call was not made with this key."""
     call = viewer.get(request_id)
     return render(
         request,
@@ -118,7 +119,7 @@ def show_call(request: HttpRequest, viewer: Viewer, request_id: UUID) -> HttpRes
 
 
 def _bodies(request: HttpRequest, call: Request) -> dict[str, object]:
-    """Returns the values for the template with what was said in a call, as a conversation or as JSON."""
+    """Returns the values for the template with the prompt and the answer of a call, as a conversation or as JSON."""
     conversation = call_page.conversation(call)
     is_json = conversation is None or request.GET.get("view") == "json"
     return {
@@ -130,7 +131,7 @@ def _bodies(request: HttpRequest, call: Request) -> dict[str, object]:
 
 
 def _own_query(request: HttpRequest, filters: Filters) -> dict[str, str]:
-    """Returns the filters as query parameters for links, without those that say whose calls they are."""
+    """Returns the filters of the list of calls as query parameters for links, without the key and the owner."""
     query = {name: text for name, text in filters.as_query().items() if name not in ("key", "owner")}
     if filters.since and request.GET.get("range"):
         query["range"] = request.GET["range"]

@@ -19,10 +19,11 @@ OWN_FILTERS = ("range", "from", "to", "outcome", "status", "code", "model", "rou
 
 @dataclass(frozen=True)
 class Viewer:
-    """Somebody who sees the calls of the key `key`; if `owner` is not None, those made while the key had this owner.
+    """A person who looks at the calls of the key `key` in My usage.
 
-    `sees_bodies` says whether prompts and answers are shown. The pages are below the address `base`; `home` is the
-    address of the page with the key's usage.
+    If `owner` is not None, the person sees only calls that were made while the key had this owner. `sees_bodies` says
+    whether prompts and answers are shown. The pages are below the address `base`; `home` is the address of the page
+    with the key's usage.
     """
 
     key: str
@@ -33,11 +34,11 @@ class Viewer:
 
     @property
     def reader(self) -> str:
-        """The name under which this person's exports are counted."""
+        """The name under which the running exports of this person are counted."""
         return f"key {self.key}" if self.owner is None else account_reader(self.owner)
 
     def filters(self, query: Mapping[str, str], now: datetime) -> Filters:
-        """Reads the filters of a list of calls from a page's address, and adds what this person may see."""
+        """Reads the filters of a list of calls from the page's address, and limits them to what this person may see."""
         allowed = {name: query[name] for name in OWN_FILTERS if name in query}
         return replace(read_filters(allowed, now, with_messages=True, is_own=True), key=self.key, owner=self.owner)
 

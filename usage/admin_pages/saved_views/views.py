@@ -25,9 +25,9 @@ ADDRESSES = {"requests": "admin:usage_request_changelist", "usage": "pages:usage
 
 
 def list_query(address: Mapping[str, str], filters: Filters) -> dict[str, str]:
-    """Returns the filters that were read from an address of the list of requests as query parameters.
+    """Converts the filters of the list of requests to query parameters for links.
 
-    A range such as `today` stays relative.
+    `address` has the parameters from which the filters were read: a range such as `today` stays relative.
     """
     found, chosen = filters.as_query(), address.get("range", "")
     if filters.since and chosen in range_labels(chosen):
@@ -54,10 +54,10 @@ _CLEANED: dict[str, Callable[[HttpRequest, QueryDict], str]] = {
 
 
 def seen_views(request: HttpRequest) -> QuerySet[SavedView]:
-    """Returns the saved views that the signed-in person sees: own ones, then those that others share, each by name.
+    """Returns the saved views that the signed-in person may see: the person's own, then shared ones, each by name.
 
-    A shared view with words to search for in prompts and answers is only for people who may see these, since the words
-    may tell what is in them.
+    A shared view with words to search for in prompts and answers is only for people who may see prompts and answers,
+    since the words may tell what is in them.
     """
     own, shared = Q(user=signed_in(request)), Q(is_shared=True)
     if not may_see_bodies(request):
@@ -66,7 +66,7 @@ def seen_views(request: HttpRequest) -> QuerySet[SavedView]:
 
 
 def address_of(view: SavedView) -> str:
-    """Returns the address of the page with the filters of a saved view."""
+    """Returns the URL of the page that a saved view is for, with the view's filters."""
     return f"{reverse(ADDRESSES[view.page])}?{view.query}"
 
 
@@ -84,7 +84,10 @@ def views_context(request: HttpRequest, page: str, query: str) -> dict[str, obje
 @require_POST
 @admin_page
 def save(request: HttpRequest) -> HttpResponseBase:
-    """Saves the filters in a sent form under a name, in place of an own view with this name; shows the page again."""
+    """Saves the filters in a sent form as a view under a name, and shows the page again.
+
+    The person's own view with the same name is replaced.
+    """
     page = request.POST.get("page", "")
     name = request.POST.get("name", "").replace("\0", "").strip()[:100]
     if page not in ADDRESSES or not name:
@@ -108,7 +111,7 @@ def save(request: HttpRequest) -> HttpResponseBase:
 @require_POST
 @admin_page
 def delete(request: HttpRequest) -> HttpResponseBase:
-    """Deletes the own saved view that a sent form names; a superuser may delete those that others share."""
+    """Deletes the person's own saved view that a sent form names; a superuser may delete others' shared views, too."""
     number = request.POST.get("view", "")
     views = seen_views(request) if request.user.is_superuser else SavedView.objects.filter(user=signed_in(request))
     view = views.filter(pk=int(number)).first() if number.isascii() and number.isdigit() and len(number) < 19 else None

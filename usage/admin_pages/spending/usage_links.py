@@ -16,7 +16,7 @@ MAX_TAGS = 12  # names of tags that get a link; the page offers all
 
 
 def usage_links(now: datetime) -> list[tuple[str, str]]:
-    """Returns pairs of a label and a URL of the page *Usage*, for the present month."""
+    """Returns links to the page *Usage* for the present month, one per grouping, as pairs of label and URL."""
     page = reverse("pages:usage_report")
     labels = {name: GROUP_LABELS[name].lower() for name in LINKED}
     labels |= {f"{TAG}{name}": name for name in read_tag_names(now.date())[:MAX_TAGS]}

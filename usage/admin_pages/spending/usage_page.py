@@ -29,7 +29,10 @@ CHARTS = (("dollars", "Cost by day", "$", "bars"),)  # as those of the dashboard
 
 
 class SpendingHead(NamedTuple):
-    """The head of a column: its name, the query string that sorts by it, and how it is sorted now."""
+    """The head of a column in the table of the page *Usage*.
+
+    `query` is the query string that sorts the rows by this column; `order` says how they are sorted by it now.
+    """
 
     label: str
     query: str
@@ -76,7 +79,8 @@ def show(request: HttpRequest) -> HttpResponseBase:
 def export(request: HttpRequest) -> HttpResponseBase:
     """Answers with the rows of the page *Usage* for the same query parameters, as a CSV file.
 
-    If these cannot be read, answers with status 400 and a sentence, since a file with other data might be believed.
+    If the parameters cannot be read, answers with status 400 and a sentence, since a file with other data might be
+    believed.
     """
     choice = read_choice(request.GET, datetime.now(UTC))
     try:
@@ -99,7 +103,7 @@ def _heads(choice: SpendingChoice) -> Iterator[SpendingHead]:
 
 
 def _group_names(choice: SpendingChoice) -> list[tuple[str, str]]:
-    """Returns the groups that the page offers, as pairs of a name in URLs and a label."""
+    """Returns the groupings that the page *Usage* offers, as pairs of a name in URLs and a label."""
     tags = [f"{TAG}{name}" for name in read_tag_names(choice.first)]
     further = [name for name in choice.groups if name not in GROUP_LABELS and name not in tags]
     return [*GROUP_LABELS.items(), *((name, f"Tag: {group_label(name)}") for name in (*tags, *further))]
