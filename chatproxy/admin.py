@@ -149,7 +149,7 @@ class DeletedWithAlertsAdmin(GuardedAdmin):
     """Base class of the admin's pages of rules and channels, which are deleted together with their alerts."""
 
     def get_deleted_objects(self, objs: Sequence[Model] | QuerySet[Model], request: HttpRequest) -> Any:
-        """Returns the rows that are deleted together with `objs`, and for which of them the permission is missing.
+        """Returns what Django's page shows before a deletion: the rows that go, and which permissions are missing.
 
         Unlike in Django, no permission is needed for alerts and messages, since nobody may delete these on their own.
         """
@@ -232,7 +232,10 @@ class AlertChannelAdmin(DeletedWithAlertsAdmin):
 
     @admin.display(description="goes to")
     def goes_to(self, channel: AlertChannel) -> str:
-        """Returns where a channel sends: its recipients, or the host in its address, whose other parts are secret."""
+        """Returns where a channel sends messages: its e-mail recipients, or the host in its address.
+
+        The other parts of the address are secret.
+        """
         return ", ".join(channel.recipients) if channel.kind == ChannelKind.EMAIL else f"{channel.host}/…"
 
     @admin.display(description="quiet (UTC)")

@@ -50,7 +50,7 @@ UNITS: dict[str, str] = {
 
 
 class AlertRule(models.Model):
-    """A rule for alerts: the kind of fault to look for, the threshold, and how often to send messages about it."""
+    """A rule for alerts: which kind of fault to look for, its threshold, and how often to send messages about it."""
 
     kind = models.CharField(max_length=20, choices=AlertKind)
     threshold = models.DecimalField(
@@ -86,7 +86,7 @@ class AlertRule(models.Model):
 
 
 class ChannelKind(models.TextChoices):
-    """The ways in which a channel sends messages."""
+    """The ways in which a channel sends messages: webhook, Slack, Teams, e-mail."""
 
     WEBHOOK = "webhook", "Webhook (signed JSON)"
     SLACK = "slack", "Slack"
@@ -95,10 +95,10 @@ class ChannelKind(models.TextChoices):
 
 
 class AlertChannel(models.Model):
-    """A channel: the place to which messages about alerts are sent, and the hours of the day in which it is silent.
+    """A channel to which messages about alerts are sent, with the hours of the day in which it is silent.
 
-    Its address and secret are encrypted (`proxyapi.sealing`). Only `host`, the host name in the address, may be shown:
-    anybody who knows the whole address of a Slack or Teams webhook can post there.
+    The channel's address and secret are encrypted (`proxyapi.sealing`). Only `host`, the host name in the address, may
+    be shown: anybody who knows the whole address of a Slack or Teams webhook can post there.
     """
 
     name = models.CharField(max_length=100, unique=True)
@@ -126,10 +126,10 @@ class AlertChannel(models.Model):
         return self.name
 
     def clean(self) -> None:
-        """Checks the quiet time of the channel: it must have both a beginning and an end, or neither.
+        """Checks the quiet time of the channel: a beginning and an end must both be set, or neither.
 
         Raises:
-            ValidationError: only one of the two is given, or both are the same.
+            ValidationError: only one of the two is set, or both are the same.
         """
         if (self.quiet_from is None) != (self.quiet_until is None):
             raise ValidationError({"quiet_until": "Give both times, or neither."})
@@ -137,12 +137,12 @@ class AlertChannel(models.Model):
             raise ValidationError({"quiet_until": "The quiet time must end at another time than it begins."})
 
     def set_url(self, url: str) -> None:
-        """Sets the address to which the channel sends, and `host`, without saving the channel."""
+        """Sets the address to which the channel sends, encrypted, and `host`; does not save the channel."""
         self.host = urlsplit(url).hostname or ""
         self.sealed_url = sealing.seal(url)
 
     def set_secret(self, secret: str) -> None:
-        """Sets the secret with which the channel signs its messages, without saving the channel."""
+        """Sets the secret with which the channel signs its messages, encrypted; does not save the channel."""
         self.sealed_secret = sealing.seal(secret)
 
     @property
@@ -164,7 +164,7 @@ class AlertChannel(models.Model):
         return sealing.unseal(self.sealed_secret)
 
     def is_quiet(self, moment: time) -> bool:
-        """Returns whether the channel is silent at a time of the day (UTC)."""
+        """Returns whether a time of the day (UTC) is in the channel's quiet time."""
         if self.quiet_from is None or self.quiet_until is None:
             return False
         if self.quiet_from < self.quiet_until:
@@ -172,7 +172,10 @@ class AlertChannel(models.Model):
         return moment >= self.quiet_from or moment < self.quiet_until
 
     def sends_from(self, now: datetime) -> datetime:
-        """Returns when a message that is written now (UTC) may be sent: now, or at the end of the quiet time."""
+        """Returns the earliest time at which a message that is written `now` may be sent.
+
+        That is now or, in the channel's quiet time (UTC), its end.
+        """
         if self.quiet_until is None or not self.is_quiet(now.time()):
             return now
         end = datetime.combine(now.date(), self.quiet_until, tzinfo=now.tzinfo)
@@ -180,7 +183,7 @@ class AlertChannel(models.Model):
 
 
 class AlertHost(models.Model):
-    """A host whose shipper process looks for faults, and the time when it last did so, by the database's clock.
+    """A host whose shipper process looks for faults. `seen_at` is when it last did, by the database's clock.
 
     `stopped_at` is set when the shipper was stopped properly, so that nobody gets an alert that it is away.
     """
@@ -197,9 +200,9 @@ class AlertHost(models.Model):
 
 
 class Alert(models.Model):
-    """An alert: a fault that a rule has found, from when until when.
+    """A fault that a rule has found, from `since` until `resolved_at` (null while the alert is open).
 
-    `subject` is the thing that has the fault, such as a key; it is empty if that is the whole gateway. `host` is empty
+    `subject` is the thing that has the fault, such as a key; it is empty if the whole gateway has it. `host` is empty
     unless the fault belongs to one host. `title`, `detail` and `page` describe the fault as it was found last.
     """
 
@@ -230,7 +233,7 @@ class Alert(models.Model):
 
 
 class AlertEvent(models.TextChoices):
-    """The occasions on which a message about an alert is sent."""
+    """The events of an alert about which a message is sent: opened, still open, resolved; or a test."""
 
     OPENED = "opened", "opened"
     REPEATED = "repeated", "still open"
@@ -239,7 +242,7 @@ class AlertEvent(models.TextChoices):
 
 
 class AlertMessage(models.Model):
-    """A message for one channel: its content, when it is due, and whether it was sent.
+    """A message about an alert for one channel: its content, when it is due, and whether it was sent.
 
     A message is stored in the transaction that opens or resolves the alert, and marked as sent after sending; so it is
     sent at least once, whatever process dies in between. `due_at` is the time of the next try. It is null if the
@@ -280,7 +283,7 @@ class AlertMessage(models.Model):
 
 
 class AlertAttempt(models.Model):
-    """One try to send a message, and its result in words, which never contain a part of the channel's address."""
+    """One try to send a message, and its result in words, which contain no part of the channel's address."""
 
     message = models.ForeignKey(AlertMessage, on_delete=models.CASCADE, related_name="tries")
     at = models.DateTimeField()

@@ -19,8 +19,7 @@ ELLIPSIS = "…"
 def escape_invisible(text: str, max_length: int = 0) -> str:
     """Replaces each invisible character in a text by its code, such as `<U+202E>`.
 
-    If the text has more than `max_length` characters, it is cut first, and gets an ellipsis. A `max_length` of 0 means
-    no limit.
+    A text of more than `max_length` characters is cut to this length first, and gets an ellipsis; 0 means no limit.
     """
     if max_length and len(text) > max_length:
         text = text[:max_length].rstrip() + ELLIPSIS

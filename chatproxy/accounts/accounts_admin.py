@@ -33,9 +33,9 @@ class GrantingAdmin(GuardedAdmin, Generic[Holder]):
     """Base class of the admin's pages of users and groups: people can give only permissions that they have."""
 
     def may_change(self, request: HttpRequest, obj: Holder) -> bool:
-        """Returns whether the signed-in person has all permissions that `obj` (a user or group) has, and may change it.
+        """Returns whether the signed-in person may change `obj`, a user or group.
 
-        Subclasses implement this.
+        The person must have all permissions that the user or group has. Subclasses implement this.
         """
         raise NotImplementedError
 
@@ -50,7 +50,7 @@ class GrantingAdmin(GuardedAdmin, Generic[Holder]):
     def formfield_for_manytomany(
         self, db_field: ManyToManyField[Model, Model], request: HttpRequest, **options: object
     ) -> ModelMultipleChoiceField | None:  # type: ignore[type-arg]  # not subscriptable when it runs
-        """Returns the form field in which a person chooses groups or permissions for a user or group.
+        """Returns the form field in which a person chooses the groups or permissions of a user or group.
 
         The field offers only groups and permissions that the signed-in person may give.
         """
@@ -62,7 +62,7 @@ class GrantingAdmin(GuardedAdmin, Generic[Holder]):
         return field
 
     def save_related(self, request: HttpRequest, form: ModelForm, formsets: object, change: bool) -> None:  # type: ignore[type-arg]  # not subscriptable when it runs
-        """Saves the groups and permissions that were chosen for a user or group.
+        """Saves the groups and permissions that were chosen for a user or group, and checks the result.
 
         Raises:
             PermissionDenied: the signed-in person may not change the saved user or group; the transaction is rolled
@@ -87,22 +87,35 @@ class UserAdmin(DjangoUserAdmin, GrantingAdmin[User]):  # type: ignore[type-arg,
         return may_change_user(request.user, obj)
 
     def delete_model(self, request: HttpRequest, obj: User) -> None:
-        """Deletes a user, with the user's rows in tables of django-allauth, which may not be installed now."""
+        """Deletes a user, and first the rows about the user in the tables of django-allauth.
+
+        These tables can exist although the library is not installed now.
+        """
         delete_sign_in_rows([obj.pk])
         super().delete_model(request, obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        """Deletes several users, with their rows in tables of django-allauth, which may not be installed now."""
+        """Deletes several users, and first the rows about them in the tables of django-allauth.
+
+        These tables can exist although the library is not installed now.
+        """
         delete_sign_in_rows(queryset.values_list("pk", flat=True))
         super().delete_queryset(request, queryset)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str] | tuple[str, ...]:
-        """Returns the read-only fields of a user's form; only superusers can change the field `is_superuser`."""
+        """Returns the fields of a user's form that this person cannot change.
+
+        Only superusers can change the field `is_superuser`.
+        """
         fields = super().get_readonly_fields(request, obj)
         return fields if request.user.is_superuser else (*fields, "is_superuser")
 
     def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
-        """Returns the fields of a user's form, grouped by heading; without the password for those who may only view."""
+        """Returns the fields of a user's form, grouped by heading.
+
+        For people who may only view the user, the field of the password is left out, since it would show a part of the
+        hash.
+        """
         fieldsets = super().get_fieldsets(request, obj)
         if obj is None or self.has_change_permission(request, obj):
             return fieldsets
@@ -119,7 +132,7 @@ class UserAdmin(DjangoUserAdmin, GrantingAdmin[User]):  # type: ignore[type-arg,
         form_url: str = "",
         extra_context: dict[str, object] | None = None,
     ) -> HttpResponse:
-        """Shows a user's form, or saves it when it is sent.
+        """Shows the form of a user (GET), or saves it (POST).
 
         Raises:
             PermissionDenied: the field `is_superuser` was sent by somebody who is no superuser.

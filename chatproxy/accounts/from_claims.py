@@ -23,7 +23,10 @@ logger = logging.getLogger(__name__)
 
 
 class ClaimedRights(Protocol):
-    """Interface of the facts that an issuer states about a person (`chatproxy.sign_in.claims.ClaimedPerson`)."""
+    """Interface of the facts about a person that the issuer of single sign-on states.
+
+    `chatproxy.sign_in.claims.ClaimedPerson` implements it.
+    """
 
     @property
     def email(self) -> str: ...
@@ -34,9 +37,10 @@ class ClaimedRights(Protocol):
 
 
 def apply_claims(user: User, person: ClaimedRights) -> None:
-    """Updates a person's account by the facts that the issuer states, in the database and in `user`.
+    """Updates a person's account by the facts that the issuer of single sign-on states.
 
-    Changes are recorded in the audit log.
+    The e-mail address, groups and teams are changed in the database and in `user`. Changes are recorded in the audit
+    log.
     """
     with transaction.atomic():
         User.objects.select_for_update().get(pk=user.pk)  # two sign-ins of one person follow one another
@@ -62,9 +66,10 @@ def apply_claims(user: User, person: ClaimedRights) -> None:
 
 
 def _set_groups(user: User, wanted: Collection[str]) -> list[str]:
-    """Puts a user into the groups in `wanted`, and takes them out of the other groups of `OIDC_ROLES`.
+    """Adds a user to the groups in `wanted`, and removes the user from the other groups of `OIDC_ROLES`.
 
-    A user with such a group becomes staff, so that they may open the admin. Returns the changes in words.
+    The user then is staff, who may open the admin, exactly if they are a superuser or have any group or permission.
+    Returns the changes in words.
     """
     controlled = set((settings.OIDC_ROLES or {}).values())
     before = set(user.groups.filter(name__in=controlled).values_list("name", flat=True))
@@ -83,7 +88,10 @@ def _set_groups(user: User, wanted: Collection[str]) -> list[str]:
 
 
 def _set_teams(user: User, wanted: Mapping[str, bool]) -> list[str]:
-    """Makes a user a member or a lead of the teams in `wanted`, and of no other team; returns the changes in words."""
+    """Makes a user a member or lead of the teams in `wanted`, and of no other team; returns the changes in words.
+
+    `wanted` maps names of teams to whether the user is a lead.
+    """
     teams = {team.name: team for team in Team.objects.filter(name__in=wanted)}
     for name in set(wanted) - set(teams):
         logger.warning("a claim names a team that does not exist: %s", escape_invisible(name, 100))
@@ -97,7 +105,7 @@ def _set_teams(user: User, wanted: Mapping[str, bool]) -> list[str]:
 
 
 def _differences(what: str, before: set[str], after: set[str]) -> list[str]:
-    """Describes how a set of names has changed, such as `groups: added “viewer”`; empty if there is no change."""
+    """Describes how a set of names has changed: `groups: added “viewer”`; an empty list if there is no change."""
     told = [
         f"{verb} {', '.join(f'“{escape_invisible(name, 200)}”' for name in sorted(names))}"
         for verb, names in (("added", after - before), ("removed", before - after))

@@ -28,7 +28,10 @@ def permissions_of(person: Person) -> QuerySet[Permission]:
 
 
 def groups_grantable_by(person: Person) -> QuerySet[Group]:
-    """Returns the groups that a person may change or put users into: those whose permissions the person holds."""
+    """Returns the groups that a person may change, and may put users into.
+
+    These are the groups of which the person holds all permissions.
+    """
     if getattr(person, "is_superuser", False):
         return Group.objects.all()
     beyond = Permission.objects.exclude(pk__in=permissions_of(person).values("pk"))

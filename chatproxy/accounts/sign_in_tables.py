@@ -27,7 +27,10 @@ STATEMENTS = {
 
 
 def delete_sign_in_rows(user_ids: Collection[int]) -> None:
-    """Deletes the e-mail addresses, issuer accounts and second factors of users, from those tables that exist."""
+    """Deletes the e-mail addresses, issuer accounts and second factors of users.
+
+    Tables that do not exist are skipped.
+    """
     with connection.cursor() as cursor:
         for table, statement in STATEMENTS.items():
             cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [table])

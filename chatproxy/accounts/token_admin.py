@@ -31,7 +31,7 @@ HIDDEN_BUTTONS = {"show_save_and_continue": False, "show_save_and_add_another": 
 
 
 class ApiTokenForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscriptable when it runs
-    """The form by which the admin makes an API token."""
+    """The admin's form for a new API token."""
 
     scopes = forms.MultipleChoiceField(
         choices=ApiTokenScope.choices,
@@ -81,7 +81,7 @@ class ApiTokenAdmin(GuardedAdmin):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Mapping[str, object] | None = None
     ) -> HttpResponse:
-        """Shows the form for a new API token, with Save as its only button; makes the token when it is pressed."""
+        """Shows the form for a new API token, with Save as its only button; a POST of the form makes the token."""
         # The other buttons would skip the next page, which alone shows the token's secret.
         answer: HttpResponse = super().add_view(request, form_url, {**HIDDEN_BUTTONS, **(extra_context or {})})
         return answer
@@ -93,7 +93,7 @@ class ApiTokenAdmin(GuardedAdmin):
         form_url: str = "",
         extra_context: Mapping[str, object] | None = None,
     ) -> HttpResponse:
-        """Shows the facts about an API token, which cannot be changed."""
+        """Shows the admin's page of an API token, without buttons to save: a token cannot be changed."""
         context = {**HIDDEN_BUTTONS, "show_save": False, **(extra_context or {})}
         answer: HttpResponse = super().change_view(request, object_id, form_url, context)
         return answer

@@ -33,14 +33,14 @@ BODIES: dict[str, Callable[[Notice], bytes]] = {
 
 
 class SendingResult(NamedTuple):
-    """The result of one try to send a message: whether it was accepted, and words for the log of messages."""
+    """The result of one try to send a message: whether it was accepted, and a description for the log of messages."""
 
     was_sent: bool
     words: str
 
 
 def send(notice: Notice, channel: AlertChannel, message_id: str) -> SendingResult:
-    """Sends a message through a channel, and returns the result: a success or a failure, in words.
+    """Sends a message through a channel; returns whether that succeeded, with a description in words.
 
     Each step on the network may take `TIMEOUT_SECONDS`. Only webhooks get the `message_id`.
     """
@@ -53,7 +53,7 @@ def send(notice: Notice, channel: AlertChannel, message_id: str) -> SendingResul
 
 
 def _request_of(notice: Notice, channel: AlertChannel, message_id: str) -> tuple[bytes, dict[str, str]]:
-    """Returns the body and the headers of the request with which a message is posted to a channel.
+    """Returns the body and headers of the HTTP request that posts a message to a channel.
 
     A webhook's request is signed with the secret of the channel.
     """
@@ -66,7 +66,7 @@ def _request_of(notice: Notice, channel: AlertChannel, message_id: str) -> tuple
 
 
 def _post(url: str, body: bytes, headers: dict[str, str]) -> SendingResult:
-    """Posts a body to a URL, and returns the result: any status from 200 to 299 is a success.
+    """Posts a request body to a URL; a status from 200 to 299 is a success. Returns the result.
 
     The body of the answer is not read.
     """
@@ -116,12 +116,15 @@ def _send_email(notice: Notice, recipients: list[str]) -> SendingResult:
 
 
 class _MailConnection(EmailBackend):
-    """A connection to a mail server that counts the recipients whom the server refuses while it accepts others."""
+    """An SMTP connection that counts the recipients whom the mail server refuses while it accepts others."""
 
     refused = 0
 
     def open(self) -> bool | None:
-        """Opens the connection as Django does, and counts refused recipients, whom Django itself would ignore."""
+        """Opens the connection, and makes it count refused recipients, whom Django would ignore.
+
+        Returns what Django's method returns: whether a new connection was opened.
+        """
         is_new = super().open()
         connection: Any = self.connection
         send = connection.sendmail

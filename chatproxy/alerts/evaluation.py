@@ -33,7 +33,10 @@ LOCK = 0x616C6572  # the number of an advisory lock, the same in all processes
 
 
 class AlertEvaluation(PeriodicThread):
-    """The thread that looks for faults, and opens and resolves alerts. The shipper of each host has one."""
+    """A thread that looks for faults every 30 seconds, and opens and resolves alerts about them.
+
+    The shipper process of each host has one.
+    """
 
     name = "alerts"
     first_seconds, every_seconds = FIRST_SECONDS, EVERY_SECONDS
@@ -48,7 +51,7 @@ class AlertEvaluation(PeriodicThread):
         self._is_first = True
 
     def finish(self) -> None:
-        """Records in the database that this host stops properly, so that nobody gets an alert about it."""
+        """Records in the database that this host was stopped properly, so that nobody gets an alert about it."""
         try:
             with limit_query_time(STOP_SECONDS / 2):
                 hosts.note_stop(host_name(), database_now())
@@ -58,7 +61,7 @@ class AlertEvaluation(PeriodicThread):
             connections.close_all()
 
     def work(self) -> None:
-        """Looks for faults once. If the database fails, sends messages about that fault only."""
+        """Looks for faults once. If the database fails, only messages about that failure are sent."""
         try:
             with limit_query_time(QUERY_SECONDS):
                 self.look_for_faults()
@@ -66,10 +69,10 @@ class AlertEvaluation(PeriodicThread):
             self._outage.go_on(error)
 
     def look_for_faults(self, now: datetime | None = None) -> None:
-        """Looks for faults on this host and, if it is its turn, in the ledger; opens and resolves alerts.
+        """Looks for faults on this host and, if it is this process's turn, in the ledger; opens and resolves alerts.
 
-        Also records that this host is looking, and ends an outage of the database, if there was one. `now` is the
-        database's time by default.
+        Also records that this host is looking, and ends the alert about an outage of the database, if there was one.
+        `now` is the database's time by default.
 
         Raises:
             django.db.Error: the database does not answer.
@@ -90,7 +93,7 @@ class AlertEvaluation(PeriodicThread):
     ) -> None:
         """Looks for faults of this host, and opens and resolves alerts about them.
 
-        `seen_at` is the time when this host last did so; None if the host is new or was stopped properly.
+        `seen_at` is the time when this host last looked; None if the host is new or was stopped properly.
         """
         facts = read_host_facts(now, self._logins)
         is_first, self._is_first = self._is_first, False
@@ -103,7 +106,7 @@ class AlertEvaluation(PeriodicThread):
             self._record(rule, facts.host, partial(condition, rule, seen, now), now, channels)
 
     def _look_at_ledger(self, rules: list[AlertRule], channels: list[AlertChannel], now: datetime) -> None:
-        """Looks for faults in the ledger, and for hosts that have stopped looking; opens and resolves their alerts.
+        """Looks for faults in the ledger, and for hosts that no longer look for faults; opens and resolves alerts.
 
         Also resolves the alerts of rules that are switched off and of hosts that are gone, and deletes old alerts.
         """
@@ -125,7 +128,7 @@ class AlertEvaluation(PeriodicThread):
         now: datetime,
         channels: list[AlertChannel],
     ) -> None:
-        """Looks for the faults of one rule, and opens and resolves its alerts.
+        """Looks for the faults of one rule by calling `find`; opens and resolves the rule's alerts.
 
         An error in our own code is logged, and the alerts of this rule stay as they are, so that other rules still
         work.
@@ -144,9 +147,9 @@ class AlertEvaluation(PeriodicThread):
         incidents.record(rule, host, found, now, channels)
 
     def _with_first_time(self, rule: AlertRule, fault: FoundFault) -> FoundFault:
-        """Returns a copy of `fault` with `since` set to the time at which this process first found it without a break.
+        """Returns a copy of a fault with `since` set to the time when this process found the fault first.
 
-        The time is remembered for the next look.
+        Only looks without a break count, all of which have found the fault. The time is remembered for the next look.
         """
         first = min(fault.since, self._first_found.get((rule.pk, fault.subject), fault.since))
         self._first_found[rule.pk, fault.subject] = first
@@ -154,7 +157,10 @@ class AlertEvaluation(PeriodicThread):
 
 
 def _has_turn() -> bool:
-    """Takes the right to look at the ledger until the transaction ends; returns False if another process has it."""
+    """Tries to take the lock for looking at the ledger; returns False if another process has the lock.
+
+    The lock is held until the transaction ends, so this must be called in one.
+    """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [LOCK])
         [(is_mine,)] = cursor.fetchall()

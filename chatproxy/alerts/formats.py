@@ -17,15 +17,18 @@ SCHEMA = "http://adaptivecards.io/schemas/adaptive-card.json"
 
 
 def webhook_json(notice: Notice, message_id: str) -> bytes:
-    """Returns a message as the JSON for webhooks. Its `message_id` stays the same in each try to send the message."""
+    """Returns a message as the JSON body for a webhook.
+
+    `message_id` stays the same in each try to send the message, so that a receiver can drop repetitions.
+    """
     return _json({"version": VERSION, "id": message_id, **notice.as_json()})
 
 
 def signature_of(body: bytes, secret: str, timestamp: int) -> str:
-    """Returns the value of the header that proves who has sent a webhook, and when: `t=<Unix time>,v1=<hex>`.
+    """Returns the value of the header that signs a webhook's request: `t=<Unix time>,v1=<hex>`.
 
-    The digest is the HMAC-SHA256 of the time, a dot and the body. A receiver should refuse old times, so that nobody
-    can send an intercepted message again.
+    The hex digits are the HMAC-SHA256 of the time, a dot and the body. A receiver should refuse old times, so that
+    nobody can send an intercepted message again.
     """
     digest = hmac.digest(secret.encode(), f"{timestamp}.".encode() + body, "sha256").hex()
     return f"t={timestamp},v1={digest}"

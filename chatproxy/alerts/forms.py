@@ -40,7 +40,7 @@ class AlertRuleForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscript
         fields = "__all__"  # noqa: DJ007  (the admin's fieldsets say which)
 
     def clean(self) -> dict[str, object]:
-        """Checks that a threshold and a window are given if the rule's kind of fault needs them.
+        """Checks the form: a threshold and a window must be given if the rule's kind of fault needs them.
 
         Empties a field that the kind does not use.
         """
@@ -81,7 +81,11 @@ class AlertChannelForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscr
         fields = "__all__"  # noqa: DJ007  (the admin's fieldsets say which)
 
     def clean(self) -> dict[str, object]:
-        """Checks that the channel has what its kind needs: an address, a secret, or recipients and a mail server."""
+        """Checks that the form has what the channel's kind needs.
+
+        A webhook needs an address and a secret, Slack and Teams an address, e-mail recipients and the setting
+        `EMAIL_URL`.
+        """
         cleaned: dict[str, object] = super().clean() or {}
         kind = cleaned.get("kind") or self.instance.kind
         if kind == ChannelKind.EMAIL:
@@ -100,7 +104,7 @@ class AlertChannelForm(forms.ModelForm):  # type: ignore[type-arg]  # not subscr
         return cleaned
 
     def set_secrets(self, channel: AlertChannel) -> None:
-        """Sets the address and the secret of a channel to those entered in the form, without saving the channel.
+        """Copies the address and the secret that were entered in the form to a channel, without saving the channel.
 
         A field that was left empty changes nothing.
         """

@@ -36,7 +36,7 @@ HistogramsByDimension = Mapping[str, Mapping[str, Sequence[int]]]  # by dimensio
 
 
 class ChartSeries(TypedDict):
-    """One line of a chart, or its bars of one colour: a value for each bin of time, which is None if there is none."""
+    """A line of a chart, or all its bars of one colour: one value for each bin of time, None where it is unknown."""
 
     name: str
     values: Sequence[float | None]
@@ -60,7 +60,7 @@ class Charts(TypedDict):
 class UsageRow:
     """One row of the dashboard's tables of keys, models and routes: a name, with the usage and cost of its calls.
 
-    The last two rows of a table have the sums of all groups without a row of their own, and of all calls.
+    A table ends with a row for all groups that have no row of their own, and a row for all calls.
     """
 
     name: str
@@ -157,10 +157,10 @@ def _tokens(everything: TotalsByBin) -> list[ChartSeries]:
 
 
 def _dollars_by_model(costs: Mapping[str, Sequence[float | Decimal]], lines: Mapping[str, str]) -> list[ChartSeries]:
-    """Returns the chart lines of dollars: one for each of the costliest models, and one for all others.
+    """Returns the lines of the chart of dollars: one for each of the costliest models, and one for all other models.
 
-    `costs` maps names of models to their dollars in each bin. `lines` maps the names of one model to the name of their
-    common line.
+    `costs` maps names of models to their dollars in each bin of time. A model may have several names, with and without
+    a date; `lines` maps each of them to the name of the model's line.
     """
     joined: dict[str, list[Decimal]] = {}
     for name, values in costs.items():
@@ -182,9 +182,9 @@ def _dollars(values: Sequence[Decimal]) -> list[float]:
 
 
 def _values(line: TotalsByBin, read: Callable[[Totals], float]) -> list[float]:
-    """Returns the values of a chart's line, one for each bin; 0 for a bin without totals.
+    """Returns the values of a line in a chart, one for each bin of time; 0 for a bin without calls.
 
-    The function `read` returns the value for the totals of a bin.
+    The function `read` takes the totals of a bin and returns its value.
     """
     return [read(totals) if totals else 0 for totals in line]
 
@@ -199,9 +199,9 @@ def _percentiles(line: TotalsByBin, column: str, share: float) -> list[float | N
 def _usage_tables(
     reading: DashboardNumbers, read: Callable[[NamesByDimension], HistogramsByDimension]
 ) -> dict[str, list[UsageRow]]:
-    """Returns the rows of the tables of keys, models and routes, by dimension.
+    """Returns a dashboard's tables of keys, models and routes as lists of rows, by dimension.
 
-    The function `read` reads the histograms of durations for the keys, models and routes that have a row.
+    The function `read` reads the histograms of call durations for the keys, models and routes that get a row.
     """
     lines = _model_lines(reading)
     ranked = {
@@ -220,12 +220,12 @@ def _usage_tables(
 
 
 def _model_lines(reading: DashboardNumbers) -> dict[str, str]:
-    """Maps the names of one model, with and without a date, to the name that tables and charts show."""
+    """Returns a map from the names of a model, with and without a date, to the one name that the dashboard shows."""
     return lines_of_models({*reading.by_value[Dimension.MODEL], *reading.series.by_value[Dimension.MODEL]})
 
 
 def _usage_rows(ranked: Sequence[RankedGroup], total: Totals) -> list[UsageRow]:
-    """Returns the rows of a table: the costliest groups, one row for all others, and the total."""
+    """Returns the rows of one table of the dashboard: the costliest groups, then all others, then the total."""
     shown = ranked[:MAX_TABLE_ROWS]
     rows = [_usage_row(group.name, group.totals, total, group) for group in shown]
     if rest := ranked[MAX_TABLE_ROWS:]:
@@ -236,9 +236,9 @@ def _usage_rows(ranked: Sequence[RankedGroup], total: Totals) -> list[UsageRow]:
 
 
 def _usage_row(name: str, totals: Totals, total: Totals, group: RankedGroup | None = None) -> UsageRow:
-    """Makes a row of a table from the sums of its calls; `group` is None if the row adds up several groups.
+    """Makes one row of a table of the dashboard from the sums of the row's calls (`totals`).
 
-    `total` has the sums of all calls, of which the row states its share.
+    `total` has the sums of all calls, to compute the row's share. `group` is None if the row adds up several groups.
     """
     dates = dates_of(group) if group and len(group.members) > 1 else []
     return UsageRow(
@@ -256,7 +256,7 @@ def _usage_row(name: str, totals: Totals, total: Totals, group: RankedGroup | No
 
 
 def _uncertain(totals: Totals) -> list[str]:
-    """Returns remarks on the cost in a row: its uncertain dollars, and how many calls lack a price.
+    """Returns remarks on the cost of some calls: how many dollars are uncertain, and how many calls lack a price.
 
     Dollars are uncertain if they are estimated or use an assumed price.
     """

@@ -72,11 +72,11 @@ SUMS_OF_KEY = f"""
 
 @dataclass(frozen=True)
 class DashboardNumbers:
-    """The numbers of one dashboard, as the database has them, for one range of time.
+    """All numbers that a dashboard shows for a range of time, as they are read from the database.
 
-    `totals` are the sums of this range of time, and `before` those of the previous range. `by_value` maps each
-    dimension, such as `model`, to a map from names (with the most calls first) to totals. `series` has the data of the
-    charts, and `step` is the length of their bins.
+    `totals` are the sums of the range, and `before` those of the previous range. `by_value` maps each dimension, such
+    as `model`, to a map from names to totals, with the most calls first. `series` has the data of the charts, and
+    `step` is the length of a chart's bins.
     """
 
     totals: Totals
@@ -127,10 +127,10 @@ def read_key(key: str, time_range: TimeRange, now: datetime) -> DashboardNumbers
 def read_durations_of_key(
     key: str, time_range: TimeRange, wanted: Mapping[str, Collection[str]]
 ) -> dict[str, dict[str, list[int]]]:
-    """Reads the histograms of durations of one key's calls, by model and by route.
+    """Reads the histograms of the durations of one key's calls, by model and by route, from the database.
 
-    `wanted` maps each dimension to the models or routes whose histograms are read. The range of time is extended to
-    begin at a whole hour. Old hours have no histograms (`usage.upkeep.old_histograms`).
+    `wanted` maps each dimension to the names of the models or routes to read. The range of time is extended to whole
+    hours. Old hours have no histograms (`usage.upkeep.old_histograms`).
     """
     found: dict[str, dict[str, list[int]]] = {dimension: {} for dimension in wanted}
     of_key = {KEY: key}
@@ -147,7 +147,7 @@ def read_durations_of_key(
 
 
 def _add(reading: DashboardNumbers, row: dict[str, Any]) -> None:
-    """Adds a row of sums to the numbers of a dashboard: to the totals, to the charts, and to its model and route."""
+    """Adds one row of a key's sums to the numbers of its dashboard: totals, charts, model and route."""
     number = _number(reading, row["bin"])
     reading.totals.add(row)
     _in_bin(reading, number).add(row)
@@ -169,7 +169,7 @@ def _in_bin(reading: DashboardNumbers, number: int) -> Totals:
 
 
 def _sums(key: str, start: datetime, end: datetime, step: timedelta) -> Iterator[dict[str, Any]]:
-    """Adds up the sums of one key in the database; yields a row for each chart bin, model, route and outcome."""
+    """Adds up one key's sums in the database; yields a row for each chart bin, model, route and outcome."""
     coarsest = Span.DAY if step >= LENGTHS[Span.DAY] else Span.HOUR
     rows = rows_of_range(start, end, SUMMED, {KEY: key}, coarsest=coarsest, by_key=True)
     with connection.cursor() as cursor:

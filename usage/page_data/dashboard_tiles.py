@@ -29,7 +29,7 @@ Number = TypeVar("Number", float, Decimal)
 
 @dataclass(frozen=True)
 class Figure:
-    """One number in a tile of the dashboard, as text, and its change from the previous range of time.
+    """One number in a tile of the dashboard, formatted, with its change from the previous range of time.
 
     `tone` says whether the change is good news: `good`, `bad`, or empty for neither.
     """
@@ -85,9 +85,9 @@ def make_tiles(reading: DashboardNumbers, status: ServerStatus | None, time_rang
 
 
 def _pace(calls: int, minutes: float) -> Figure:
-    """Makes the `Figure` of an average rate of calls, in a range of time that is `minutes` long.
+    """Makes the `Figure` of the average number of calls per minute, in a range of `minutes` minutes.
 
-    The rate is in calls per minute or, below `MIN_CALLS_PER_MINUTE`, in calls per day.
+    Below `MIN_CALLS_PER_MINUTE`, it is the number of calls per day.
     """
     per_minute = calls / minutes
     if per_minute >= MIN_CALLS_PER_MINUTE:
@@ -149,10 +149,10 @@ def _overhead_tile(now: Totals, before: Totals) -> Tile:
 
 
 def _latency(label: str, column: str, share: float, now: Totals, before: Totals) -> Figure:
-    """Makes the `Figure` of a percentile of latencies, with its change from the range of time before.
+    """Makes a percentile of a latency, with its change from the previous range of time, for a tile of the dashboard.
 
     `column` names the latency, and `share` is the percentile from 0 to 1. `now` and `before` have the sums of the shown
-    range and of the range before it.
+    range and of the previous one.
     """
     values = now.percentile(column, share), before.percentile(column, share)
     return _figure(label, *values, formatting.duration, bad="up")
@@ -166,9 +166,10 @@ def _figure(
     *,
     bad: str = "",
 ) -> Figure:
-    """Makes a `Figure`: a number in a tile of the dashboard, and its change from the number `before`.
+    """Makes a `Figure`: a number in a tile of the dashboard, with its change from the number `before`.
 
-    If `before` is None, no change is shown. `bad` is the direction of bad news: `up`, `down`, or empty.
+    The function `show` formats a number. If `before` is None, no change is shown. `bad` is the direction of bad news:
+    `up`, `down`, or empty for neither.
     """
     text = formatting.UNKNOWN if value is None else show(value)
     if value is None or before is None:
@@ -201,7 +202,7 @@ def make_statuses(reading: DashboardNumbers, status: ServerStatus) -> list[PartS
 
 
 def _price_status(reading: DashboardNumbers) -> list[PartStatus]:
-    """Returns a list with an alert for the dashboard if some of its calls lack a price, or else an empty list.
+    """Returns a list with one alert if some calls of the dashboard lack a price; otherwise an empty list.
 
     The alert names the models without a price that have the most calls.
     """

@@ -42,9 +42,9 @@ Batches = Iterable[Sequence[Row]]
 
 
 def export_calls(filters: Filters, kind: str) -> Iterator[bytes]:
-    """Returns an export of all calls that match the filters, newest first, in pieces of a file.
+    """Exports all calls that match the filters, newest first; returns the pieces of the file one after the other.
 
-    `kind` is `csv` or `json`. The column `MESSAGE` is only for people who may see error messages
+    `kind` is `csv` or `json`. The column `MESSAGE` is included only if the person may see error messages
     (`Filters.with_messages`).
     """
     columns = [name for name in COLUMNS if name != MESSAGE or filters.with_messages]
@@ -53,7 +53,7 @@ def export_calls(filters: Filters, kind: str) -> Iterator[bytes]:
 
 
 def export_groups(groups: Sequence[ErrorGroup], kind: str, *, with_messages: bool) -> Iterator[bytes]:
-    """Returns an export of groups of failed calls, in pieces of a file; `kind` is `csv` or `json`.
+    """Exports groups of failed calls; returns the pieces of the file one after the other. `kind` is `csv` or `json`.
 
     `with_messages` says whether the person may see error messages.
     """
@@ -68,7 +68,7 @@ def _call_row(call: Request, columns: Sequence[str]) -> Row:
 
 
 def _price_row(price: Price) -> Row:
-    """Returns a call's price for an export: source, model, tier and rates (`PRICE_COLUMNS`)."""
+    """Converts the price of a call to the columns `PRICE_COLUMNS` of an export: source, model, tier and rates."""
     rates = dict(price.get("per_million", {}))
     for item in price.get("items", []):
         if "rate" in item:
@@ -99,7 +99,7 @@ def _encode(batches: Batches, columns: Sequence[str], kind: str) -> Iterator[byt
 
 
 def _as_csv(batches: Batches, columns: Sequence[str]) -> Iterator[bytes]:
-    """Yields the rows of an export as CSV, after a line with the names of the columns."""
+    """Yields the pieces of a CSV file: a line with the names of the columns, then the rows of each batch."""
     lines = _LineBuffer()
     writer = csv.writer(lines)
     writer.writerow(columns)
@@ -111,7 +111,10 @@ def _as_csv(batches: Batches, columns: Sequence[str]) -> Iterator[bytes]:
 
 
 def _as_json(batches: Batches) -> Iterator[bytes]:
-    """Yields the rows of an export as one JSON list. Invisible characters in texts are made visible."""
+    """Yields the pieces of a JSON file: one list with all rows.
+
+    Invisible characters in texts become codes such as `<U+202E>`.
+    """
     before = b"["
     for batch in batches:
         rows = [orjson.dumps({name: _json_value(value) for name, value in row.items()}, default=str) for row in batch]
@@ -122,9 +125,9 @@ def _as_json(batches: Batches) -> Iterator[bytes]:
 
 
 def _csv_value(value: object) -> str:
-    """Returns a value as the text of a CSV cell that no spreadsheet takes for a formula.
+    """Converts a value to the text of a CSV cell that a spreadsheet cannot take for a formula.
 
-    Times are in ISO 8601, lists joined by commas.
+    Times are in ISO 8601, and the items of a list are joined by commas.
     """
     if isinstance(value, list):
         return csv_cell(", ".join(map(str, value)))
@@ -134,7 +137,7 @@ def _csv_value(value: object) -> str:
 
 
 def _json_value(value: object) -> object:
-    """Returns a value of an export with the invisible characters in its text, or in its list of texts, made visible."""
+    """Replaces invisible characters in a text, or in a list of texts, by codes; returns any other value unchanged."""
     if isinstance(value, str):
         return escape_invisible(value)
     return [escape_invisible(str(item)) for item in value] if isinstance(value, list) else value
@@ -150,6 +153,6 @@ class _LineBuffer:
         self._lines.append(line)
 
     def take(self) -> bytes:
-        """Returns the CSV lines since the last call of this method, and empties the buffer."""
+        """Returns the CSV lines that were written since the last call of this method, and empties the buffer."""
         text, self._lines = "".join(self._lines), []
         return text.encode()

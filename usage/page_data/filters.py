@@ -39,12 +39,13 @@ FAILURES = frozenset(Outcome.values) - {Outcome.SUCCESS}
 
 @dataclass(frozen=True)
 class Filters:
-    """The criteria by which the list of requests selects calls. An empty text, or None, means "no such criterion".
+    """The criteria by which the list of requests selects calls. An empty text or None stands for no criterion.
 
-    `faults` has a sentence, for the reader of the page, about each filter that could not be read and is not applied. If
-    `with_messages` is true, the text `q` is also searched for in the messages of errors, which may quote prompts. Only
-    then can there be a `text`, the words to search for in prompts and answers. If `is_own` is true, the list is for the
-    holder of `key`: it has no polls (the gateway's own requests for background responses), and is found by the key.
+    `faults` has a sentence for the reader of the page about each filter that is not applied because it could not be
+    read. If `with_messages` is true, the person may see prompts: then `q` is also searched for in error messages, and
+    `text` may have words to search for in prompts and answers. If `is_own` is true, the list is for the holder of
+    `key`: it leaves out polls (the gateway's own requests for background responses), and the search follows the index
+    of the key.
     """
 
     q: str = ""  # a whole id, or a part of a name, of an error's code or of its message
@@ -72,7 +73,10 @@ class Filters:
     is_own: bool = field(default=False, compare=False)
 
     def as_query(self) -> dict[str, str]:
-        """Returns these filters as query parameters of a page, which `read_filters` parses; times to the minute."""
+        """Returns these filters as query parameters for a page's URL, which `read_filters` parses.
+
+        Times are cut to the minute.
+        """
         query = {
             item.name: value
             for item in fields(self)
@@ -90,10 +94,10 @@ class Filters:
 def read_filters(
     query: Mapping[str, str], now: datetime, *, with_messages: bool = False, is_own: bool = False
 ) -> Filters:
-    """Reads the filters of the list of requests from a page's query parameters.
+    """Parses the filters of the list of requests from the query parameters of a page's URL.
 
-    Filters that cannot be read go to `faults`. `with_messages` says whether the person may see error messages, prompts
-    and answers, and `is_own` whether the list is for the holder of a key.
+    For each filter that cannot be read, `Filters.faults` gets a sentence. `with_messages` says whether the person may
+    see error messages, prompts and answers, and `is_own` whether the list is for the holder of a key.
     """
     address = _Address(query)
     return Filters(
@@ -123,21 +127,21 @@ def read_filters(
 
 
 class _Address:
-    """Reader of the query parameters in a page's URL. `faults` says which of them are wrong, and why."""
+    """Reader of the query parameters in a page's URL. `faults` has a sentence about each parameter that is wrong."""
 
     def __init__(self, query: Mapping[str, str]) -> None:
         self._query = query
         self.faults: list[str] = []
 
     def read_text(self, name: str) -> str:
-        """Returns the query parameter `name` as text without spaces around it, cut to `MAX_TEXT`; empty if missing."""
+        """Returns the query parameter `name` as text, stripped and cut to `MAX_TEXT` characters; "" if missing."""
         return self._raw(name).strip()
 
     def read_words(self, *, is_allowed: bool) -> str:
         """Returns the words to search for in prompts and answers, from the query parameter `text`.
 
-        If the person may not see prompts and answers (`is_allowed`), or there are too many words or characters, adds a
-        sentence to `faults`.
+        If `is_allowed` is false, the person may not see prompts and answers, and the result is empty. In that case, and
+        if there are too many words or characters, a sentence is added to `faults`.
         """
         text = self._query.get("text", "").replace("\0", NUL_IN_BODIES).strip()
         if text and not is_allowed:
@@ -170,9 +174,9 @@ class _Address:
             return ""
 
     def read_number(self, name: str) -> str:
-        """Returns the query parameter `name` as text, if it is a number from 0 to a billion.
+        """Returns the query parameter `name` as text, if it is a number from 0 to below a billion.
 
-        For another text, adds a sentence to `faults`, and returns an empty text: no filter.
+        For another text, adds a sentence to `faults`, and returns an empty text, which means no filter.
         """
         text = self._query.get(name, "").strip()
         try:
@@ -184,10 +188,10 @@ class _Address:
         return text if is_number else ""
 
     def read_times(self, now: datetime) -> dict[str, datetime | None]:
-        """Returns the times `since` and `until` to filter by; None means no limit.
+        """Returns the times between which calls are selected, by the names `since` and `until`; None means no limit.
 
-        They come from the query parameter `range`, such as `today`, or from `from` and `to`. For unreadable times, adds
-        the reason to `faults`.
+        They are read from the query parameter `range`, such as `today`, or from `from` and `to`. If they cannot be
+        read, the reason is added to `faults`, and the result is empty.
         """
         try:
             if self._query.get("range"):
@@ -234,16 +238,20 @@ def _yes_or_no(text: str) -> str:
 
 
 def read_choices(dimensions: Iterable[Dimension]) -> dict[str, list[str] | None]:
-    """Returns the names of keys, models and routes that a filter offers, by dimension; None where there are too many.
+    """Returns the names that the filters by key, model and route offer, by dimension.
 
-    If there are more than `MAX_CHOICES` names, a page suggests some while people type (`find_names`).
+    If a dimension has more than `MAX_CHOICES` names, the result has None for it; the page then suggests names while
+    people type (`find_names`).
     """
     found = {dimension: list(_names(dimension)[: MAX_CHOICES + 1]) for dimension in dimensions}
     return {dimension: names if len(names) <= MAX_CHOICES else None for dimension, names in found.items()}
 
 
 def find_names(dimension: Dimension, text: str, most: int) -> list[str]:
-    """Returns at most `most` names of keys, models or routes that contain the given text, in alphabetical order."""
+    """Returns the first `most` names of keys, models or routes that contain the given text, in alphabetical order.
+
+    Upper and lower case are not distinguished.
+    """
     return list(_names(dimension).filter(value__icontains=text)[:most])
 
 
@@ -258,7 +266,7 @@ SQLValue = str | int | float | Decimal | UUID | list[str]
 
 @dataclass(frozen=True)
 class Condition:
-    """One SQL condition on the table of calls, with the values of its placeholders."""
+    """One SQL condition on the table of calls, with the values for its placeholders."""
 
     sql: str
     values: tuple[SQLValue, ...] = ()
@@ -274,7 +282,7 @@ NO_POLL = Condition("NOT by_gateway")
 
 
 def conditions_of(filters: Filters) -> list[Condition]:
-    """Translates the filters to SQL conditions, except for the searched text `q` and the times."""
+    """Translates the filters to SQL conditions on calls; leaves out the searched text `q` and the times."""
     # A search follows the index of the first condition that has one, so the most selective come first.
     return [
         *_label_conditions(filters),
@@ -300,7 +308,7 @@ def _label_conditions(filters: Filters) -> list[Condition]:
 
 
 def _own_conditions(filters: Filters) -> list[Condition]:
-    """Returns the SQL conditions of a list of calls for the holder of their key; empty for other lists."""
+    """Returns the SQL conditions that restrict a list to the calls of its key's holder; none for other lists."""
     # Before all others: along another index, a search would read the calls of all other keys.
     return [*_key_conditions(filters), NO_POLL] if filters.is_own else []
 
@@ -311,7 +319,7 @@ def _key_conditions(filters: Filters) -> list[Condition]:
 
 
 def _tag_conditions(filters: Filters) -> list[Condition]:
-    """Returns the SQL conditions of the filter by a tag: a name, with or without a value, or `name=value`."""
+    """Returns the SQL conditions of the filter by a tag: by the tag's name, or by `name=value`."""
     if not filters.tag:
         return []
     tagged = Condition("tags <> '{}'", has_index=True)
@@ -324,7 +332,7 @@ def _tag_conditions(filters: Filters) -> list[Condition]:
 
 
 def _failure_conditions(filters: Filters) -> list[Condition]:
-    """Returns the SQL conditions of the filters by outcome, HTTP status, error code and message, and unknown model."""
+    """Returns the SQL conditions of the filters by outcome, HTTP status, error code, message and unknown model."""
     found: list[Condition] = []
     if filters.model == UNKNOWN_MODEL:
         found.append(UNKNOWN)
@@ -369,7 +377,7 @@ def _name_condition(column: str, name: str, slice_column: str) -> Condition:
 
 
 def _names_of_model(model: str) -> list[str]:
-    """Returns all names under which calls of a model were counted: with a date at the end, and without."""
+    """Returns all names under which calls of a model were counted: without a date, and with dates at the end."""
     return [name for name in _names(Dimension.MODEL).filter(value__startswith=model) if undated_name(name) == model]
 
 
@@ -385,7 +393,7 @@ def _caller_conditions(filters: Filters) -> list[Condition]:
 
 
 def _threshold_conditions(filters: Filters) -> list[Condition]:
-    """Returns the SQL conditions of the filters by least cost in dollars and least duration in seconds."""
+    """Returns the SQL conditions of the filters by cost and duration: more than so many dollars or seconds."""
     found: list[Condition] = []
     if filters.cost:
         found.append(Condition("cost > %s", (Decimal(filters.cost),), is_threshold=True))

@@ -10,7 +10,7 @@ THIN = "\N{NARROW NO-BREAK SPACE}"
 
 
 def count(value: float | None) -> str:
-    """Returns a number as text: 12,345 in full, but from a million on shortened to 1.23 M. None becomes a dash."""
+    """Formats a number for a page: 12,345 in full, but from a million on shortened to 1.23 M. None becomes a dash."""
     if value is None:
         return UNKNOWN
     for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
@@ -20,7 +20,7 @@ def count(value: float | None) -> str:
 
 
 def others(number: int) -> str:
-    """Returns the name of a row or line that combines `number` groups: "3 others"."""
+    """Returns the label of a row or line that combines `number` groups, such as "3 others"."""
     return f"{count(number)} other{'' if number == 1 else 's'}"
 
 
@@ -45,7 +45,7 @@ def call_dollars(value: Decimal | None) -> str:
 
 
 def uncertain_parts(total: Decimal, estimated: Decimal, provisional: Decimal) -> list[str]:
-    """Returns the uncertain parts of the sum `total` as texts, such as "$0.30 estimated"; empty if there are none.
+    """Returns the uncertain parts of a sum of dollars as texts, such as "$0.30 estimated"; empty if there are none.
 
     The texts have as many decimals as `dollars(total)`.
     """
@@ -54,15 +54,15 @@ def uncertain_parts(total: Decimal, estimated: Decimal, provisional: Decimal) ->
 
 
 def uncertain(total: Decimal, estimated: Decimal, provisional: Decimal) -> str:
-    """Returns how much of a sum of dollars is uncertain: "of which $0.30 estimated"; empty for an exact sum."""
+    """Returns a remark on a sum of dollars, such as "of which $0.30 estimated"; "" if the sum is exact."""
     parts = uncertain_parts(total, estimated, provisional)
     return f"of which {' and '.join(parts)}" if parts else ""
 
 
 def _part(part: Decimal, total: Decimal) -> str:
-    """Returns a part of a sum of dollars as text, with as many decimals as the sum `total` has.
+    """Formats a part of a sum of dollars with as many decimals as the text of the sum `total` has.
 
-    A small part becomes "under $0.01", for example.
+    A part that would become zero is written as "under $0.01", for example.
     """
     decimals = _decimals(abs(total))
     least = Decimal(1).scaleb(-decimals)
@@ -70,17 +70,14 @@ def _part(part: Decimal, total: Decimal) -> str:
 
 
 def _decimals(size: Decimal) -> int:
-    """Returns how many decimals the text of an amount of dollars has."""
+    """Returns how many decimals an amount of dollars has when it is formatted: 0 to 6, the fewer the larger it is."""
     if size >= 100_000:
         return 0
     return 2 if size >= 1 or not size else 4 if size >= Decimal("0.01") else 6
 
 
 def duration(milliseconds: float | None) -> str:
-    """Returns a duration as text: in milliseconds, in seconds, in minutes and seconds, or in hours and minutes.
-
-    None becomes a dash.
-    """
+    """Formats milliseconds for a page as ms, s, min and s, or h and min, such as "3 min 05 s". None becomes a dash."""
     if milliseconds is None:
         return UNKNOWN
     if milliseconds < 1:
@@ -99,7 +96,7 @@ def duration(milliseconds: float | None) -> str:
 
 
 def time_left(left: timedelta) -> str:
-    """Returns how long it is until something happens, as text to the minute: "3 h 5 min", or "12 d 4 h"."""
+    """Formats the time that is left until an event, to the minute: "3 h 5 min", or "12 d 4 h"."""
     hours, minutes = divmod(max(1, round(left.total_seconds() / 60)), 60)
     days, hours = divmod(hours, 24)
     parts = ((days, "d"), (hours, "h"), (0 if days else minutes, "min"))
@@ -125,7 +122,7 @@ def size(number: float | None) -> str:
 
 
 def change(value: float, before: float) -> str:
-    """Returns the change from `before` to `value` as text: "+20 %", or a factor if that is 11 or more.
+    """Formats the change from `before` to `value`: "+20 %", or from +1000 % on as a factor with a times sign.
 
     The text is empty if `before` is 0.
     """

@@ -24,9 +24,9 @@ NEARLY_FULL_PERCENT = 90  # a budget of which so much is spent is marked on the 
 
 @dataclass(frozen=True)
 class BudgetBar:
-    """The dollars that a key has spent today, this month or in total, as a bar that is full at the key's budget.
+    """A bar that compares the dollars a key has spent with its budget; it is full when the budget is used up.
 
-    `span` is one of `SPANS`: `day`, `month` or `total`. If there is no budget, the bar is empty.
+    `span` is the period of the budget, one of `SPANS`: `day`, `month` or `total`. Without a budget, the bar is empty.
     """
 
     span: str
@@ -41,10 +41,9 @@ class BudgetBar:
 
 @dataclass(frozen=True)
 class KeySummary:
-    """The summary of one key for its page: its spending today, this month and in total, and its recent calls.
+    """The summary of one key for a page: its spending today, this month and in total, and its recent calls.
 
-    `calls` and `errors` are the numbers of its calls and of its failed calls on the last seven days (UTC), which
-    include today.
+    `calls` and `errors` are the numbers of calls and of failed calls in the last seven days (UTC), including today.
     """
 
     spent: Spent
@@ -58,7 +57,7 @@ class KeySummary:
 
 
 def read_summaries(keys: Collection[str], now: datetime) -> dict[str, KeySummary]:
-    """Reads the spending and the recent calls of keys from the database; returns a summary for each key, by name."""
+    """Reads the spending and the recent calls of keys from the database; returns a map from key name to summary."""
     first = datetime.combine(now.date(), time.min, EPOCH.tzinfo) - WEEK + timedelta(days=1)
     days = UsageTotal.objects.filter(span=Span.DAY, dimension=Dimension.KEY, start__gte=first, value__in=keys)
     week = {name: sums for name, *sums in days.values_list("value").annotate(Sum("calls"), Sum("errors"))}
@@ -66,9 +65,9 @@ def read_summaries(keys: Collection[str], now: datetime) -> dict[str, KeySummary
 
 
 def budget_bars(spent: Spent, budgets: Mapping[str, Decimal | None], now: datetime) -> list[BudgetBar]:
-    """Returns the bars that compare one key's spending with its budgets: today, this month, and in total.
+    """Returns the bars that compare a key's spending with its budgets: for today, this month, and in total.
 
-    `budgets` has the dollars for each of `SPANS`, or None. Reserved dollars count as spent.
+    `budgets` maps each of `SPANS` to the budget in dollars, or None. Reserved dollars count as spent.
     """
     midnight = datetime.combine(now.date(), time.min, EPOCH.tzinfo)
     ends = {
@@ -81,10 +80,11 @@ def budget_bars(spent: Spent, budgets: Mapping[str, Decimal | None], now: dateti
 
 
 def month_pace(spent: Spent, budget: Decimal | None, now: datetime, created_at: datetime | None = None) -> str:
-    """Returns a sentence: the days left in this month (UTC), and what a key will have spent at its end at this pace.
+    """Returns a sentence with the days left in this month (UTC), and a forecast of a key's spending by the month's end.
 
-    If the key was made within the month (`created_at`), its pace is that since then. Reserved dollars do not count. On
-    the first day, and if nothing was spent, the sentence has only the days left.
+    The forecast assumes that the key spends as fast as it has since the beginning of the month, or since `created_at`
+    if the key was made later. Reserved dollars do not count. On the first day, and if nothing was spent, there is no
+    forecast.
     """
     month = datetime(now.year, now.month, 1, tzinfo=UTC)
     start = max(month, created_at or month)

@@ -15,11 +15,11 @@ HOUR = timedelta(hours=1)
 
 
 def read_counters() -> dict[str, float | None]:
-    """Reads the counters of the log pages, which include all calls ever, from sums by day; returns them by name.
+    """Reads the counters of the log pages, about all calls ever, from the sums by day; returns a map by name.
 
-    * The number of calls, and of errors.
-    * The total, the average and the longest duration, in milliseconds. None if there are no calls.
-    * The most input, cached and output tokens of one call. None if there are no calls.
+    * The number of calls, and of failed calls.
+    * The total, the average and the longest duration, in milliseconds; None if there are no calls.
+    * The highest number of input, cached and output tokens in one call; None if there are no calls.
     """
     counters = UsageTotal.objects.filter(span=Span.DAY, dimension=Dimension.ALL).aggregate(
         requests=Sum("calls", default=0), errors=Sum("errors", default=0), total_ms=Sum("duration_ms")
@@ -60,12 +60,15 @@ def read_newest_calls_of_key(key: str, time_range: TimeRange, most: int, owner: 
 
 
 def _within(time_range: TimeRange) -> QuerySet[Request]:
-    """Returns the calls that began in a range of time, found by their ids, which begin with the time."""
+    """Returns the query for the calls that began in a range of time.
+
+    Ids begin with the time, so the calls are found by the primary key.
+    """
     return Request.objects.filter(pk__gte=first_id(time_range.start), pk__lt=first_id(time_range.end))
 
 
 def read_newest_failures_of_key(key: str, time_range: TimeRange) -> list[Request]:
-    """Returns a key's newest failed calls in a range of time, the latest first: one for each hour and kind of error.
+    """Reads a key's newest failed calls in a range of time, latest first; one call for each hour and kind of error.
 
     The range is extended to begin at a whole hour. At most `MAX_CALLS` calls are returned.
     """

@@ -31,7 +31,7 @@ FORM_LINE = re.compile(r"([\w\[\].-]{1,100}): (?:<(.{0,300}), [\w.+/-]+, [\d,]+ 
 
 @dataclass(frozen=True)
 class FormField:
-    """One field of the form that a logged call sent. If `file_name` is set, the field is a file.
+    """One field of a submitted form, as the log has it. If `file_name` is set, the field is an uploaded file.
 
     The content of files is not stored, so whoever repeats the call has to supply the file.
     """
@@ -42,9 +42,10 @@ class FormField:
 
 
 def as_curl(call: Request, base_url: str) -> str:
-    """Returns a curl command that repeats a call with its logged request body, with `$CHATPROXY_API_KEY` as the key.
+    """Writes a curl command that sends a logged call again; it reads the key from `$CHATPROXY_API_KEY`.
 
-    All values are quoted for the shell. The first line says what must be supplied before the command can run.
+    All values are quoted for the shell. If something must be supplied before the command can run, the first line says
+    so.
     """
     lines = [f"curl {shlex.quote(base_url + _path(call))}", f'  -H "Authorization: Bearer ${KEY_VARIABLE}"']
     if call.method != "GET":
@@ -66,9 +67,10 @@ def as_curl(call: Request, base_url: str) -> str:
 
 
 def _missing(call: Request) -> str:
-    """Returns a line with the things, other than the key, that are needed to repeat a call ("Supply first: …"), or "".
+    """Returns a line that names what a person must supply to repeat a call ("Supply first: …"); "" if nothing.
 
-    The line has no characters with a meaning for a shell or Python, since the names of files are placeholders.
+    The key is not named. The line has no characters with a meaning for a shell or Python, since the names of files are
+    placeholders.
     """
     text = kept_request_body(call) if call.method != "GET" else ""
     fields, body = _form_fields(call), _json_body(call)
@@ -93,9 +95,9 @@ def _curl_field(field: FormField) -> str:
 
 
 def as_python(call: Request, base_url: str) -> str:
-    """Returns a Python program that repeats a call with its logged request body.
+    """Writes a Python program that sends a logged call again, with the request body that was logged.
 
-    The program reads the key from the environment.
+    The program reads the key from an environment variable.
     """
     # What the caller sent stands only in literals, so that none of it is run.
     fields = _form_fields(call)
@@ -119,7 +121,7 @@ def as_python(call: Request, base_url: str) -> str:
 
 
 def _as_literal(body: object) -> str:
-    """Returns a JSON value as a Python literal in ASCII, on several lines unless it is very long."""
+    """Writes a JSON value as a Python literal in ASCII, on several lines unless it is very long."""
     whole = ascii(body)
     if len(whole) > MAX_BROKEN_CHARACTERS:
         return whole
@@ -128,9 +130,9 @@ def _as_literal(body: object) -> str:
 
 
 def _path(call: Request) -> str:
-    """Returns the path of a call's request: its route, with the id of the response in place of `{id}`.
+    """Returns the path of a call's URL: the route with the id of the response in place of `{id}`.
 
-    If the id is unknown, the path has the word `RESPONSE_ID`.
+    If the id is unknown, `RESPONSE_ID` stands in its place.
     """
     return quote(call.route.replace("{id}", re.sub(r"[^\w-]", "", call.response_id) or "RESPONSE_ID"))
 
@@ -142,7 +144,7 @@ def kept_request_body(call: Request) -> str:
 
 
 def _json_body(call: Request) -> object:
-    """Returns the logged body of a call's request as a JSON value without secrets.
+    """Parses the logged body of a call's request as JSON, and removes secrets from it.
 
     Returns None for a body that is not JSON, was not logged completely, or is nested more than `MAX_DEPTH` deep.
     """
@@ -153,7 +155,7 @@ def _json_body(call: Request) -> object:
 
 
 def _without_secrets(value: object, depth: int = 0) -> object:
-    """Returns a JSON value without members that were redacted or have the name of a secret.
+    """Returns a copy of a JSON value without the members that were redacted or have the name of a secret.
 
     Raises:
         ValueError: the value is nested more than `MAX_DEPTH` deep.
@@ -172,7 +174,7 @@ def _without_secrets(value: object, depth: int = 0) -> object:
 
 
 def _form_fields(call: Request) -> list[FormField] | None:
-    """Returns the fields of the form that a call sent, without secrets; None if the logged body is no form."""
+    """Parses the logged body of a call as the fields of a submitted form, without secrets; None if it is no form."""
     text = kept_request_body(call)
     if text.startswith(("{", "[")) or not text:
         return None
@@ -192,9 +194,9 @@ def _form_fields(call: Request) -> list[FormField] | None:
 
 
 def _placeholder(file_name: str) -> str:
-    """Returns the file name for a `curl -F file=@…` that repeats an upload: `/etc/passwd` becomes `./passwd`.
+    """Returns a harmless file name for a curl command that repeats an upload: `/etc/passwd` becomes `./passwd`.
 
-    A hidden file becomes a plain one: `.env` becomes `./env`.
+    A hidden file gets a plain name: `.env` becomes `./env`.
     """
     last = re.split(r"[/\\]", file_name)[-1]
     plain = re.sub(r"[^A-Za-z0-9 ._'+-]", "_", last)[:100].lstrip(". -").rstrip()
@@ -202,5 +204,5 @@ def _placeholder(file_name: str) -> str:
 
 
 def _file_list(fields: Sequence[FormField]) -> str:
-    """Returns the names of the files in a form, joined by commas."""
+    """Returns the names of the uploaded files among a form's fields, joined by commas."""
     return ", ".join(field.file_name for field in fields if field.file_name is not None)

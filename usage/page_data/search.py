@@ -43,9 +43,9 @@ ID_COLUMNS = ("incoming_request_id", "upstream_request_id", "response_id")
 class Page:
     """One page of search results: calls, newest first.
 
-    If `before` is set, there may be older calls, and the next page begins below this request id. This page then ended
-    because it is full (`is_full`), or because the time was up. If the time was up, `searched_to` says back to which
-    time calls have been searched.
+    If `before` is set, there may be older calls, and the next page begins below this request id. The page ended because
+    it is full (`is_full`), or because the time for the search was up. In the second case, all calls since `searched_to`
+    have been searched.
     """
 
     calls: list[Request]
@@ -61,8 +61,9 @@ def find(
     """Searches for the newest calls that match the filters, and returns one page of them.
 
     With `before`, a request id, only older calls are searched. If the searched text `q` is an id, the first page has
-    only the calls with this id, whatever the other filters say. After `max_seconds`, by default `PAGE_SECONDS` or, for
-    words in prompts and answers, `WORDS_SECONDS`, the search ends, and the page says how far back it has come.
+    only the calls with this id, whatever the other filters say. The search ends after `max_seconds`, by default
+    `PAGE_SECONDS`, or `WORDS_SECONDS` for words in prompts and answers; the page then says how far back the search has
+    come.
     """
     if filters.q and before is None and (calls := find_by_id(filters.q)):
         return Page(calls)
@@ -93,10 +94,10 @@ def find_all(filters: Filters, batch: int = 1000) -> Iterator[list[Request]]:
 
 
 def find_by_id(text: str) -> list[Request]:
-    """Returns the calls with the given text as an id: as request id or, if no call matches, as another id.
+    """Returns the calls that have the given text as an id, newest first; an empty list if there are none.
 
-    The columns of other ids (`ID_COLUMNS`) are tried in order, up to the first with a match, of which at most
-    `PAGE_SIZE` calls are returned, newest first.
+    The request id is tried first, then the columns `ID_COLUMNS` in order. The first column with a match decides; at
+    most `PAGE_SIZE` calls are returned.
     """
     try:
         if call := Request.objects.filter(pk=UUID(text)).first():
@@ -112,7 +113,10 @@ def find_by_id(text: str) -> list[Request]:
 
 
 def plan_scans(filters: Filters, before: UUID | None) -> list[IndexScan]:
-    """Returns the scans that together find all calls that match the filters and are older than `before`."""
+    """Plans a search: returns the scans that together find all calls that match the filters.
+
+    Only calls below the request id `before` are searched, if it is given.
+    """
     floor = first_id(filters.since) if filters.since else None
     if filters.text:
         floor = first_call_with_body(floor)
@@ -139,7 +143,7 @@ def plan_scans(filters: Filters, before: UUID | None) -> list[IndexScan]:
 
 
 def _error_text_condition(filters: Filters) -> Condition:
-    """Returns the SQL condition that a call's error code, message or unknown model contains the searched text.
+    """Returns the SQL condition that the searched text is in a call's error code, error message or unknown model.
 
     Messages are searched only for people who may see them.
     """
@@ -150,9 +154,9 @@ def _error_text_condition(filters: Filters) -> Condition:
 
 
 def _find_rare(conditions: Sequence[Condition]) -> Condition | None:
-    """Returns the first condition on cost or duration that fewer than `MAX_RARE_CALLS` calls fulfil.
+    """Returns the first condition on cost or duration that fewer than `MAX_RARE_CALLS` calls fulfil; else None.
 
-    A search then needs to read only these calls. Returns None if there is no such condition.
+    A search with such a condition needs to read only these calls.
     """
     for condition in conditions:
         if condition.is_threshold:
@@ -166,7 +170,7 @@ def _find_rare(conditions: Sequence[Condition]) -> Condition | None:
 
 
 def _page(walk: Walk, wanted: int) -> Page:
-    """Returns a page of at most `wanted` calls, the newest that a walk has found."""
+    """Makes a page of the newest calls that a `Walk` has found until now, at most `wanted` calls."""
     found = walk.found(wanted + 1)
     if len(found) > wanted:
         return Page(_calls(found[:wanted]), before=found[wanted - 1], is_full=True)
@@ -176,7 +180,7 @@ def _page(walk: Walk, wanted: int) -> Page:
 
 
 def _page_with_words(filters: Filters, walk: Walk, wanted: int, max_seconds: float) -> Page:
-    """Returns a page of at most `wanted` calls of a walk: the newest with the searched words in prompt or answer."""
+    """Searches the calls of a `Walk` for words in prompts and answers; returns a page of at most `wanted` calls."""
     search = WordSearch(filters.text, walk)
     search.go_on(wanted + 1, time.monotonic() + max_seconds)
     found = list(search.found)
@@ -189,11 +193,11 @@ def _page_with_words(filters: Filters, walk: Walk, wanted: int, max_seconds: flo
 
 
 def _calls(ids: Sequence[UUID]) -> list[Request]:
-    """Reads the calls with these ids, in their order."""
+    """Reads the calls with the given ids from the database, in the order of the ids; leaves out ids without a row."""
     by_id = Request.objects.in_bulk(ids)
     return [by_id[call_id] for call_id in ids if call_id in by_id]
 
 
 def _escaped(text: str) -> str:
-    """Returns a text with SQL's wildcards escaped, so that LIKE takes it literally: `50\\%` for `50%`."""
+    r"""Escapes the wildcards of SQL's LIKE in a text, so that they stand for themselves: `50\%` for `50%`."""
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -37,8 +37,8 @@ SOLE_SELLERS = frozenset({"anthropic", "google", "x-ai"})  # vendors of models t
 class PriceList:
     """One version of the list of model prices that the package genai-prices publishes, for the vendors used here.
 
-    `source` is the list's name, as stored in the rows of calls that it has priced. `fetched_at` is None for the list
-    that is part of the installed package.
+    `source` names the list in the rows of calls that were priced by it. `fetched_at` is the time of the download; None
+    for the list that is part of the installed package.
     """
 
     vendors: Sequence[Provider]
@@ -52,7 +52,7 @@ class PriceList:
 
     @property
     def newest_price(self) -> date:
-        """The latest date on which a price of OpenAI's in this list begins; `date.min` if the list has no dates."""
+        """The latest date from which a price of OpenAI's in this list is valid; `date.min` if no price has a date."""
         from genai_prices.types import StartDateConstraint  # loaded already, since its list is
 
         days = [date.min]
@@ -66,17 +66,17 @@ class PriceList:
 
 @cache
 def bundled() -> PriceList:
-    """Returns the price list of the installed package genai-prices; the first call loads the list."""
+    """Returns the price list of the installed package genai-prices, which is loaded at the first call."""
     from genai_prices.data import providers
 
     return PriceList(providers, f"genai-prices {VERSION}")
 
 
 class _InUse:
-    """Holder of the price list that this process uses (`prices`), and of the state of the file it was read from.
+    """Holder of the price list that this process uses (`prices`), and of the state of the list's file.
 
-    `prices` is None until a list is needed. `file_state` has the modification time, size and inode that the downloaded
-    list's file had; None if there is no such file, and the list is that of the installed package.
+    `prices` is None until a price is needed. `file_state` has the modification time, size and inode of the downloaded
+    list's file when it was last read; None if the file does not exist, so that the installed package's list is used.
     """
 
     prices: PriceList | None = None
@@ -84,9 +84,9 @@ class _InUse:
 
 
 def in_use() -> PriceList:
-    """Returns the price list that this process uses now; the first call loads it.
+    """Returns the price list that this process uses now; loads it when first called.
 
-    This is the downloaded list or, if there is none, that of the installed package.
+    This is the downloaded list or, if there is none, the one of the installed package.
     """
     if _InUse.prices is None:
         _read_file()
@@ -101,12 +101,12 @@ def names_in(prices: PriceList) -> frozenset[str]:
 
 
 def file() -> Path:
-    """Returns the path of the file that stores a downloaded price list."""
+    """Returns the path of the file in which the downloaded price list is stored."""
     return Path(settings.DATA_DIR) / FILE_NAME
 
 
 def refresh(*, loads_list: bool = True) -> None:
-    """Makes this process use the downloaded price list or, if there is none, the installed package's list.
+    """Makes this process use the newest price list: the downloaded one or, if there is none, the installed package's.
 
     An unchanged file costs one `stat`. An unreadable file is logged, and the present list stays in use. If this process
     has no list yet, one is loaded now, so that no call has to wait; with `loads_list` false, it is loaded when a price
@@ -118,7 +118,7 @@ def refresh(*, loads_list: bool = True) -> None:
 
 
 def _read_file() -> None:
-    """Reads the downloaded price list from its file, if the file has changed since the last time.
+    """Puts the downloaded price list into use, if its file has changed since it was last read.
 
     If the file is gone, the installed package's list is used again. An unreadable file is logged.
     """
@@ -139,9 +139,9 @@ def _read_file() -> None:
 
 
 def read(content: bytes) -> PriceList | None:
-    """Parses the content of a stored price list, which `as_file` has made.
+    """Parses the content of the file that stores a downloaded price list, as `as_file` has written it.
 
-    Returns None if another version of genai-prices has stored it.
+    Returns None if another version of genai-prices has stored the file.
 
     Raises:
         ValueError, KeyError, TypeError: the content is no stored price list.
@@ -153,7 +153,7 @@ def read(content: bytes) -> PriceList | None:
 
 
 def parse(raw: Sequence[Mapping[str, Any]], fetched_at: datetime) -> PriceList:
-    """Parses the JSON of a published price list of genai-prices; leaves out vendors that the ledger does not use.
+    """Parses a price list that genai-prices publishes as JSON; leaves out vendors whose prices are not used.
 
     Raises:
         ValueError, KeyError, TypeError: `raw` is no list of prices, or OpenAI's prices are missing.
@@ -168,7 +168,7 @@ def parse(raw: Sequence[Mapping[str, Any]], fetched_at: datetime) -> PriceList:
 
 
 def known_vendors(raw: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the entries of a published price list for the vendors that this ledger uses, without `extractors`."""
+    """Returns the entries of a published price list for the vendors whose prices are used, without `extractors`."""
     # `extractors` read usage from answers, which nobody needs here.
     return [
         {name: value for name, value in vendor.items() if name != "extractors"}
@@ -178,6 +178,6 @@ def known_vendors(raw: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def as_file(raw: Sequence[Mapping[str, Any]], fetched_at: datetime) -> bytes:
-    """Makes the bytes of a file for a downloaded price list, which `read` parses."""
+    """Returns the content of the file that stores a downloaded price list; `read` parses it."""
     vendors = known_vendors(raw)
     return json.dumps({"genai_prices": VERSION, "fetched_at": fetched_at.isoformat(), "vendors": vendors}).encode()

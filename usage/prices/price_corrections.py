@@ -34,9 +34,9 @@ LONG_PROMPT_TOKENS = 272_000
 
 @dataclass(frozen=True)
 class Correction:
-    """One entry of `price_corrections.json`: prices that genai-prices lacks or has wrong.
+    """A correction of published prices: one entry of `price_corrections.json`.
 
-    The module's docstring explains its fields.
+    It has prices that genai-prices lacks or has wrong. The module's docstring explains the fields.
     """
 
     models: tuple[str, ...]
@@ -51,7 +51,7 @@ class Correction:
     per_picture: Mapping[str, Decimal] | None = None
 
     def applies(self, model: str, tier: str, at: datetime) -> bool:
-        """Returns whether this correction is for a model (in lower case) in a service tier at the time `at`."""
+        """Returns whether this correction is valid for a model (in lower case) in a service tier at the time `at`."""
         return (
             any(fnmatchcase(model, pattern) for pattern in self.models)
             and (tier in self.tiers or "*" in self.tiers)
@@ -61,7 +61,10 @@ class Correction:
 
     @property
     def origin(self) -> str:
-        """The source of a price from this correction, as the row of a call states it."""
+        """The address of the corrected price and the day on which it was read there.
+
+        This is stored in a call's row as the source of the call's price.
+        """
         return f"{self.source} (read {self.read})"
 
 
@@ -72,14 +75,14 @@ def corrections() -> Sequence[Correction]:
 
 
 def corrections_of(model: str, tier: str, at: datetime) -> list[Correction]:
-    """Returns the price corrections for a model (in lower case) in a service tier at the time `at`."""
+    """Returns the price corrections that are valid for a model (in lower case) in a service tier at the time `at`."""
     return [correction for correction in corrections() if correction.applies(model, tier, at)]
 
 
 def corrected(model: str, tier: str, listed: ModelRates | None, correction: Correction) -> ModelRates:
-    """Returns the price of a model after a correction: its rates replace those of the `listed` price, unit by unit.
+    """Applies a correction to a model's `listed` price: each corrected rate replaces the listed rate of the same unit.
 
-    If no price is listed, the result has only the correction's rates.
+    If `listed` is None, the result has only the correction's rates.
     """
     if listed is None:
         return ModelRates(correction.origin, model, tier, correction.rates, per_picture=correction.per_picture)
@@ -110,7 +113,7 @@ def _correction(entry: Mapping[str, Any]) -> Correction:
 
 
 def _rate(text: str, long: str | None) -> Rate:
-    """Parses a rate in dollars for usual prompts (`text`) and, if given, another one for long prompts (`long`)."""
+    """Makes a rate from decimal text in dollars: `text` for usual prompts and, if given, `long` for long prompts."""
     rate = Decimal(text)
     return rate if long is None else TieredRate(rate, (LongRate(LONG_PROMPT_TOKENS, Decimal(long)),))
 

@@ -83,7 +83,7 @@ _DATE = re.compile(r"-20\d\d-?[01]\d-?[0-3]\d$")
 
 
 def undated_name(model: str) -> str:
-    """Returns the name of a model without the date at its end: `gpt-4o` for `gpt-4o-2024-08-06`.
+    """Removes the date at the end of a model's name: `gpt-4o-2024-08-06` becomes `gpt-4o`.
 
     A name without a date is returned unchanged.
     """
@@ -91,12 +91,12 @@ def undated_name(model: str) -> str:
 
 
 def listed_models() -> frozenset[str]:
-    """Returns the exact names of all models with a published price: OpenAI's in the price list, and corrected ones."""
+    """Returns the exact names of all models that have a published price: in the price list, or in a correction."""
     return names_in(in_use()) | _CORRECTED
 
 
 def billed_model(row: CallRecord) -> str:
-    """Returns the name, in lower case, of the model whose price is used to bill a call.
+    """Returns the name, in lower case, of the model by whose price a call is billed; "" if there is none.
 
     This is the model that answered, else the requested one, else the route's default. On `/v1/decisions`, where models
     have prices of their own, the name gets the prefix `DECISIONS`.
@@ -107,10 +107,10 @@ def billed_model(row: CallRecord) -> str:
 
 
 def find_rates(model: str, tier: str, at: datetime, custom_prices: Sequence[CustomPrice]) -> ModelRates | None:
-    """Returns the price of a model (in lower case) in a service tier at a time; None if there is no price.
+    """Returns the price of a model (in lower case) in a service tier at the time `at`; None if no price is known.
 
     An administrator's price comes first, then a listed price, then an assumed one. On `/v1/decisions`, a model without
-    a price of its own there has its usual price, marked as assumed.
+    a price of its own there gets its usual price, marked as assumed.
     """
     own = _custom_rates(custom_prices, model, tier, at) if custom_prices else None
     found = own or list_rates(model, tier, _minute(at))
@@ -122,9 +122,9 @@ def find_rates(model: str, tier: str, at: datetime, custom_prices: Sequence[Cust
 
 
 def _custom_rates(custom_prices: Sequence[CustomPrice], model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the administrator's price that fits a model, service tier and time best; None if none fits them.
+    """Returns the administrator's price that fits a model, service tier and time best; None if none fits.
 
-    Returns None, too, if that price is a multiple of the listed price, but no price is listed.
+    If that price is a multiple of the listed price, and no price is listed, the result is None, too.
     """
     fitting = [price for price in custom_prices if price.applies(model, tier, at)]
     if tier in SAME_TIER and not any(price.service_tier for price in fitting):
@@ -146,7 +146,7 @@ def _custom_rates(custom_prices: Sequence[CustomPrice], model: str, tier: str, a
 
 
 def _with_custom_rates(own: CustomPrice, price: ModelRates) -> ModelRates:
-    """Returns a copy of `price` with the rates and fees that the administrator's price `own` states."""
+    """Returns a copy of `price` in which the rates and fees of the administrator's price `own` replace the others."""
     rates = {**price.rates, **own.stated(TOKEN_UNITS)}
     for name, long in own.stated(f"long_{unit}" for unit in LONG_UNITS).items():
         unit = name.removeprefix("long_")
@@ -166,16 +166,16 @@ def _with_custom_rates(own: CustomPrice, price: ModelRates) -> ModelRates:
 
 
 def _minute(at: datetime) -> datetime:
-    """Returns a time in UTC, cut to the minute, as a key for cached prices."""
+    """Cuts a time to the minute, in UTC, so that it can be a part of a key in the cache of prices."""
     # Prices begin only at full minutes.
     return at.astimezone(UTC).replace(second=0, microsecond=0)
 
 
 def list_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the listed price of a model or else an assumed (provisional) price; None if there is neither.
+    """Returns the listed price of a model, or else an assumed (provisional) one; None if there is neither.
 
-    If upstream processes data in one region, the extra for regional processing is added. Custom prices are not
-    considered.
+    If upstream processes data in one region, the extra for regional processing is included. Prices that an
+    administrator has entered are not considered.
     """
     price = global_rates(model, tier, at)
     if price is None or not _may_cost_more(model) or not is_regional(settings.OPENAI_BASE_URL):
@@ -184,7 +184,10 @@ def list_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
 
 
 def is_regional(base_url: str) -> bool:
-    """Returns whether upstream charges for regional processing: by the setting `REGIONAL_PRICES`, or by its host."""
+    """Returns whether upstream charges extra for processing data in one region.
+
+    The setting `REGIONAL_PRICES` decides or, if it is unset, the host in `base_url`.
+    """
     if settings.REGIONAL_PRICES is not None:
         return settings.REGIONAL_PRICES
     return _is_region_of_openai(base_url)
@@ -192,39 +195,40 @@ def is_regional(base_url: str) -> bool:
 
 @cache
 def _is_region_of_openai(base_url: str) -> bool:
-    """Returns whether a base URL is that of OpenAI's API in one region."""
+    """Returns whether a base URL leads to OpenAI's API in one region, such as `us.api.openai.com`."""
     # Cached, because it is asked for each row.
     return (urlsplit(base_url).hostname or "").endswith(f".{OPENAI_HOST}")
 
 
 @lru_cache(maxsize=4096)
 def _may_cost_more(model: str) -> bool:
-    """Returns whether regional processing raises the price of a model."""
+    """Returns whether OpenAI charges extra for regional processing of a model."""
     family = undated_name(model)
     # Cached, because it is asked for each row.
     return family in REGIONAL_MODELS or family.startswith(SUPPOSED_REGIONAL)
 
 
 def _regional(price: ModelRates, model: str) -> ModelRates:
-    """Returns a model's price plus the extra for regional processing. Call it only for models with this extra."""
+    """Adds the extra for regional processing to a model's price. Call it only for models with this extra."""
     source = f"{price.source}; regional processing"
     is_provisional = price.is_provisional or undated_name(model) not in REGIONAL_MODELS
     return replace(price.times(REGIONAL_FACTOR), source=source, is_provisional=is_provisional)
 
 
 def global_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the listed or assumed price of a model, without the extra for regional processing; None if there is none.
+    """Returns the listed or assumed price of a model without the extra for regional processing; None if unknown.
 
-    Custom prices are not considered.
+    Prices that an administrator has entered are not considered.
     """
     return cached_rates(in_use(), model, tier, at)
 
 
 @lru_cache(maxsize=4096)
 def cached_rates(_prices: PriceList, model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the listed or assumed price of a model, from a cache; None if there is none.
+    """Returns the listed or assumed price of a model, from a cache; None if it is unknown.
 
-    If a model with a date in its name has no price, that of the name without the date is returned, as an assumed price.
+    If a model with a date in its name has no price, the price of the name without the date is returned as an assumed
+    price.
     """
     # `_prices` is a part of the cache's key, so a new list has prices of its own.
     price = _in_tier(model, tier, at)
@@ -235,9 +239,9 @@ def cached_rates(_prices: PriceList, model: str, tier: str, at: datetime) -> Mod
 
 
 def _in_tier(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the price of a model, by its exact name, in a service tier; None if there is none.
+    """Returns the listed or assumed price of a model, by its exact name, in a service tier; None if there is none.
 
-    If a model of OpenAI has no listed price for the tier, the price is a multiple of that in the default tier.
+    If a model of OpenAI has no listed price for the tier, the result is a multiple of its price in the default tier.
     """
     listed = _listed(model, tier, at) or _listed(model, SAME_TIER.get(tier, tier), at)
     if listed is not None or tier == "default":

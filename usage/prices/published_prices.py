@@ -57,16 +57,17 @@ TEXT_UNITS = {"input": ("input", "cached_input", "cache_write", "cache_write_12h
 
 
 class LongRate(NamedTuple):
-    """The rate of all tokens of a prompt that is longer than `start` tokens; a part of a `TieredRate`."""
+    """The rate that all tokens of a prompt have if it is longer than `start` tokens; part of a `TieredRate`."""
 
     start: int
     price: Decimal
 
 
 class TieredRate(NamedTuple):
-    """A rate that depends on the length of the prompt: `base`, or the rate of the last of `tiers` that it exceeds.
+    """A rate, in dollars per million tokens, that depends on the length of the prompt.
 
-    Rates are dollars per million tokens. The first of `tiers` begins with the shortest prompts.
+    It is `base`, or the rate of the longest of `tiers` whose `start` the prompt exceeds. `tiers` begins with the
+    shortest.
     """
 
     base: Decimal
@@ -78,7 +79,7 @@ Rate: TypeAlias = Decimal | TieredRate
 
 @dataclass(frozen=True)
 class ModelRates:
-    """The price of one model in one service tier at one time. `rates` has dollars per million tokens, by unit."""
+    """The price of one model in one service tier at one time. `rates` maps each unit to dollars per million."""
 
     source: str
     model: str
@@ -94,10 +95,10 @@ class ModelRates:
     states_total: bool = False  # upstream states a total, which must be the sum of input and output
 
     def rate(self, unit: str, input_tokens: int) -> Decimal | None:
-        """Returns the dollars for a million of a unit, such as `input` tokens; None if the unit has no price.
+        """Returns the dollars per million of a unit, such as `input` (tokens); None if the unit has no price.
 
-        If cached or cache-written input has no rate of its own, that of other input is returned. The rate may depend on
-        `input_tokens`, the length of the prompt.
+        If cached or cache-written input has no rate of its own, the rate of other input is returned. The rate may
+        depend on `input_tokens`, the length of the prompt.
         """
         rate = self.rates.get(unit)
         if rate is None and unit == "cache_write_12h":
@@ -111,10 +112,10 @@ class ModelRates:
         return rate
 
     def highest_rates(self, input_tokens: int, kinds: Iterable[str] = ()) -> Mapping[str, Decimal | None]:
-        """Returns the highest prices of an input token and of an output token, in dollars per million.
+        """Returns the highest rate of input tokens and the highest rate of output tokens, in dollars per million.
 
         The result has the keys `input` and `output`; a value is None if there is no price. Text tokens and the units in
-        `kinds`, such as `audio_input`, are compared. Prices may depend on `input_tokens`, the length of the prompt.
+        `kinds`, such as `audio_input`, are compared. Rates may depend on `input_tokens`, the length of the prompt.
         """
         if not kinds and input_tokens <= self._longest_short_prompt:
             # Looked up once, because each call with a budget needs them.
@@ -135,7 +136,7 @@ class ModelRates:
 
     @cached_property
     def splits(self) -> frozenset[str]:
-        """The sides of a call (`input`, `output`) on which audio or image tokens have other rates than text."""
+        """The sides of a call (`input`, `output`) on which audio or image tokens have another rate than text tokens."""
         return frozenset(kind for kind in ("input", "output") if self._splits(kind))
 
     def _splits(self, kind: str) -> bool:
@@ -143,7 +144,7 @@ class ModelRates:
         return f"image_{kind}" in self.rates or self.rates.get(f"audio_{kind}", text_rate) != text_rate
 
     def rate_texts(self, input_tokens: int) -> Mapping[str, str]:
-        """Returns all rates of this price by unit, as decimal texts in dollars per million.
+        """Returns a map from each unit to its rate, as decimal text in dollars per million.
 
         Rates may depend on `input_tokens`, the length of the prompt.
         """
@@ -164,12 +165,12 @@ class ModelRates:
         return {unit: decimal_text(rate) for unit, rate in rates.items() if rate is not None}
 
     def picture_rate(self, picture_format: str) -> Decimal | None:
-        """Returns the dollars for a picture of this quality and size; None if the price does not state them."""
+        """Returns the dollars for one picture of a quality and size (`picture_format`); None if they are not stated."""
         by_format = (self.per_picture or {}).items()
         return next((rate for pattern, rate in by_format if fnmatchcase(picture_format, pattern)), None)
 
     def times(self, factor: Decimal) -> ModelRates:
-        """Returns this price with the rates of tokens, characters, minutes and pictures multiplied by `factor`.
+        """Returns a copy of this price, with rates of tokens, characters, minutes and pictures multiplied by `factor`.
 
         Fees of searches and containers stay the same, as in every service tier and region.
         """
@@ -190,23 +191,23 @@ def _times_each(rates: Mapping[str, Decimal], factor: Decimal) -> Mapping[str, D
 
 
 def _times(rate: Rate, factor: Decimal) -> Rate:
-    """Returns a rate multiplied by `factor`, for usual and for long prompts."""
+    """Returns a rate multiplied by `factor`; a `TieredRate` for each length of prompt."""
     if isinstance(rate, TieredRate):
         return TieredRate(rate.base * factor, tuple(LongRate(start, price * factor) for start, price in rate.tiers))
     return rate * factor
 
 
 def _as_rate(listed: Decimal | TieredPrices) -> Rate:
-    """Converts a price per million tokens, as genai-prices has it, to a rate."""
+    """Converts a price per million tokens from genai-prices' type to a `Rate`."""
     if isinstance(listed, Decimal):
         return listed
     return TieredRate(listed.base, tuple(LongRate(tier.start, tier.price) for tier in listed.tiers))
 
 
 def published_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns genai-prices' price of a model (in lower case); None if there is none that the ledger can apply.
+    """Returns the price that genai-prices lists for a model (in lower case); None if it lists none that can be applied.
 
-    The price is that in the service tier `tier` at the time `at`.
+    The price is the one in the service tier `tier` at the time `at`.
     """
     prices_in_use = in_use()
     found = _find_model(prices_in_use, model)
@@ -240,9 +241,9 @@ def published_rates(model: str, tier: str, at: datetime) -> ModelRates | None:
 
 @lru_cache(maxsize=1024)
 def _find_model(prices: PriceList, model: str) -> tuple[Provider, ModelInfo] | None:
-    """Returns the vendor and the entry of a model in a list of prices; None if the model is not found.
+    """Finds a model in a price list; returns its vendor and its entry, or None if it is not found.
 
-    OpenAI's models are searched first, then those that only their own vendor sells.
+    OpenAI's models are searched first, then the models of vendors whose models nobody else sells.
     """
     info = prices.openai.find_model(model)
     if info is not None and info.id == "moderation" and not model.startswith(MODERATIONS):
@@ -259,7 +260,7 @@ def _find_model(prices: PriceList, model: str) -> tuple[Provider, ModelInfo] | N
 
 
 def _prices_in_tier(info: ModelInfo, tier: str, at: datetime) -> ModelPrice | None:
-    """Returns the published prices of a model in a service tier; None if genai-prices lists none for the tier."""
+    """Returns the published prices of a model in a service tier at the time `at`; None if the tier has none."""
     context = {"processing": "batch"} if tier == "batch" else {"service_tier": tier}
     # Checked first, because genai-prices would answer with the prices of the default tier.
     known = any(

@@ -66,7 +66,7 @@ FailureGroup = tuple[str, datetime, str, int, str, str, str, str]  # `FAILURE_KE
 
 @dataclass
 class Rollup:
-    """The sums of one batch of calls' rows, to be added to the tables of sums.
+    """The sums of one batch of calls' rows in memory, which `write` adds to the tables of sums.
 
     Groups are written in sorted order, so that two writers never deadlock.
     """
@@ -92,26 +92,27 @@ class Rollup:
                     self.failures[group].add(row, sign)
 
     def write(self, cursor: CursorWrapper) -> None:
-        """Adds the sums of this batch of rows, its highest figures and its new names to all tables of sums.
+        """Adds the sums, highest figures and new names of this batch of rows to all tables of sums.
 
         Everything is computed before the first row is locked, because from then on the shippers of other hosts wait.
+        Call this in the transaction that inserts the rows.
         """
         sums = [*self._hours(), *self._days(), *self._team_days(), *self._peaks(), *self._totals()]
         _execute(cursor, [*sums, *self._breakdowns(), *self._failures(), *self._labels()])
 
     def write_hours(self, cursor: CursorWrapper) -> None:
-        """Adds the sums of this batch of rows to the tables of hours, of keys' days and of days' highest figures."""
+        """Adds the sums of this batch of rows to only three tables: hours, days by key, and days' highest figures."""
         _execute(cursor, [*self._hours(), *self._days(), *self._peaks()])
 
     def hour_groups(self) -> list[Group]:
-        """Returns the sums of hours, as rows of the table `UsageHour`."""
+        """Returns the sums of this batch by hour, as rows of the table `UsageHour`."""
         hours = _Groups(Sums)
         for (minute, *group), sums in self.minutes.items():
             hours[minute.replace(minute=0), *group].merge(sums)
         return _hour_columns(hours)
 
     def total_groups(self, spans: Collection[Span]) -> list[Group]:
-        """Returns the totals of the given `spans` (minutes, hours, days or months), as rows of `UsageTotal`."""
+        """Returns the totals of this batch by `spans` (minutes, hours, days, months), as rows of `UsageTotal`."""
         finer: dict[TotalGroup, Sums] = defaultdict(Sums)
         for (minute, *group), sums in self.minutes.items():
             finer["all", minute, ""].merge(sums)
@@ -126,7 +127,7 @@ class Rollup:
         return _total_columns(totals)
 
     def breakdown_groups(self, spans: Collection[Span]) -> list[Group]:
-        """Returns the sums of days, and of months if they are among `spans`, as rows of `UsageBreakdown`."""
+        """Returns the sums of this batch by day and, if it is among `spans`, by month, as rows of `UsageBreakdown`."""
         days: dict[BreakdownGroup, Sums] = defaultdict(Sums)
         for (minute, key, model, route, outcome), sums in self.minutes.items():
             days["key", _start(minute, Span.DAY), key, model, route, outcome].merge(sums, histograms=(DURATION,))
@@ -138,7 +139,10 @@ class Rollup:
         return _breakdown_columns(found)
 
     def names(self) -> Statement:
-        """Returns the SQL statement that adds missing names of keys, models and routes to the table `SummedName`."""
+        """Returns the SQL statement that adds this batch's names of keys, models and routes to the table `SummedName`.
+
+        Names that the table has already are skipped.
+        """
         found = {pair for _, *group in self.minutes for pair in zip(NAMED, group, strict=False)}
         dimensions = sorted((str(dimension.value), str(value)) for dimension, value in found)
         return ADD_NAMES, [[dimension for dimension, _ in dimensions], [value for _, value in dimensions]]
@@ -191,7 +195,10 @@ def _execute(cursor: CursorWrapper, statements: Iterable[Statement]) -> None:
 
 
 def _coarser(totals: Mapping[_Group, Sums], span: Span) -> dict[_Group, Sums]:
-    """Adds up sums to those of whole hours, days or months (`span`); the second item of a group's name is its start."""
+    """Adds up sums by minute, hour or day to sums by hour, day or month, as `span` says.
+
+    The second item of a group's key is the time at which its period begins.
+    """
     added: dict[_Group, Sums] = defaultdict(Sums)
     for group, sums in totals.items():
         start = _start(cast(datetime, group[1]), span)
@@ -200,7 +207,7 @@ def _coarser(totals: Mapping[_Group, Sums], span: Span) -> dict[_Group, Sums]:
 
 
 def _start(moment: datetime, span: Span) -> datetime:
-    """Returns the beginning of the hour, day or month (UTC) that contains the beginning of a minute."""
+    """Returns the beginning of the hour, day or month (UTC) in which a minute lies."""
     # Faster than `usage.sums.totals_reader.floor`, for the shipper.
     if span == Span.HOUR:
         return moment.replace(minute=0)
@@ -272,5 +279,5 @@ def _histogram_columns(sums: Sums) -> dict[str, list[int]]:
 
 
 def as_json(groups: list[Group]) -> str:
-    """Returns sums of groups in the form that the SQL statement `SumTable.add` takes as its parameter."""
+    """Returns rows of a table of sums as the JSON text that the SQL statement `SumTable.add` has as its parameter."""
     return orjson.dumps(groups, default=str).decode()  # `str` is for dollars

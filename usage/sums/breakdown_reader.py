@@ -48,10 +48,10 @@ Piece = tuple[Span, datetime, datetime]  # the span of its rows, its start and i
 
 
 class Rows(NamedTuple):
-    """A part of an SQL query: the rows of sums that add up to the calls of a range of time.
+    """A part of an SQL query: a subquery for the rows of sums that add up to the calls of a range of time.
 
-    `sql` is a query with the columns `start`, `key_name`, `model`, `route`, `outcome` and the requested ones. `values`
-    are its parameters. Each row has the sums of one hour, day or month.
+    `sql` has the columns `start`, `key_name`, `model`, `route`, `outcome` and the requested ones. `values` are its
+    parameters. Each row has the sums of one hour, day or month.
     """
 
     sql: str
@@ -59,7 +59,7 @@ class Rows(NamedTuple):
 
 
 def sum_sql(name: str) -> str:
-    """Returns the SQL expression for the sum of the values in a column of sums; 0 if there are no rows."""
+    """Returns the SQL expression that adds up a column of sums; its value is 0 if there are no rows."""
     # PostgreSQL adds integers up to a decimal.
     kind = "numeric" if name in DOLLARS else "float8" if name in DOUBLES else "bigint"
     return f"COALESCE(sum({name}), 0)::{kind}"
@@ -68,7 +68,7 @@ def sum_sql(name: str) -> str:
 def rows_of_range(
     start: datetime, end: datetime, columns: Iterable[str], only: Mapping[str, str], *, coarsest: Span, by_key: bool
 ) -> Rows:
-    """Returns the SQL query for the rows of sums of the calls that began from `start` until `end`.
+    """Returns the SQL query for rows of sums that add up to the calls from `start` until `end`.
 
     The range is extended to whole hours. `columns` are the wanted columns of `UsageHour`, such as `cost`. `only` maps
     columns, such as `key_name`, to the value that the rows must have. `coarsest` is the longest span of a row: an hour,
@@ -97,7 +97,10 @@ def rows_of_range(
 
 
 def _pieces(start: datetime, end: datetime, coarsest: Span) -> Iterator[Piece]:
-    """Divides a range of whole hours into pieces for which there are rows of sums: months, days and hours."""
+    """Divides a range of whole hours into months, days and hours for which there are rows of sums.
+
+    Months and days without complete breakdowns are read by hours.
+    """
     if coarsest == Span.HOUR or ceiling(start, Span.DAY) >= floor(end, Span.DAY):
         yield Span.HOUR, start, end
         return
@@ -111,7 +114,7 @@ def _pieces(start: datetime, end: datetime, coarsest: Span) -> Iterator[Piece]:
 
 
 def _pieces_of_one_month(start: datetime, end: datetime, whole: Iterable[datetime]) -> Iterator[Piece]:
-    """Divides a range of whole hours into the given whole months, days and hours; no piece is in two months."""
+    """Divides a range of whole hours into the given months, and into days and hours; no piece crosses a month's end."""
     for span, first, last in pieces_of_range(start, end, end, whole):
         at = first
         while at < last:
@@ -121,7 +124,7 @@ def _pieces_of_one_month(start: datetime, end: datetime, whole: Iterable[datetim
 
 
 def _with_breakdowns(pieces: Iterable[Piece]) -> set[datetime]:
-    """Returns the beginnings of those pieces (of days or months) whose breakdowns are complete."""
+    """Selects the days and months whose breakdowns contain all calls; returns the beginnings of these pieces."""
     asked = [piece for piece in pieces if piece[0] != Span.HOUR]
     if not asked:
         return set()

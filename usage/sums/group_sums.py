@@ -20,9 +20,10 @@ NO_ID = UUID(int=0)
 
 @dataclass
 class Sums:
-    """The sums of one group of calls: the number of calls and errors, tokens, dollars, times, maxima and histograms.
+    """The sums of one group of calls in memory: numbers of calls and errors, tokens, dollars, times, and histograms.
 
-    `histograms` maps a column's name to the number of calls by bucket. Maxima stay when a row is subtracted.
+    `histograms` maps a column's name to the number of calls in each bucket. `maxima` has the highest figures; they stay
+    when a row is subtracted.
     """
 
     calls: int = 0
@@ -69,10 +70,10 @@ class Sums:
 
 @dataclass
 class Failures:
-    """The count of failed calls with the same kind of error, with the first and last time, and a sample call.
+    """The number of failed calls with the same kind of error, the first and last time, and the id of a sample call.
 
     When a new row of a call replaces an older one, the older one is subtracted. That lowers only the number. The times
-    and the sample stay, since those of the other calls are not known here.
+    and the sample stay, since the times of the other calls are not known here.
     """
 
     calls: int = 0

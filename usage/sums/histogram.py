@@ -22,13 +22,13 @@ ENDS = [FIRST_END * RATIO**number for number in range(LAST)]
 
 
 def bucket(milliseconds: float) -> int:
-    """Returns the number of the histogram bucket to which a latency belongs."""
+    """Returns the number of the histogram bucket in which a latency is counted."""
     # PostgreSQL computes the same number by `width_bucket(milliseconds, ENDS)`.
     return bisect_right(ENDS, milliseconds)
 
 
 def pack(counts: Mapping[int, int]) -> list[int]:
-    """Packs a histogram into the short form; `counts` maps numbers of buckets to numbers of calls."""
+    """Makes a packed histogram (the short form that the tables have); `counts` maps numbers of buckets to calls."""
     numbers = [number for number, count in counts.items() if count]
     if not numbers:
         return []
@@ -37,12 +37,12 @@ def pack(counts: Mapping[int, int]) -> list[int]:
 
 
 def unpack(packed: Sequence[int]) -> list[int]:
-    """Returns the histogram that `pack` has packed."""
+    """Converts a packed histogram, as `pack` makes it, to a plain one."""
     return [*[0] * packed[0], *packed[1:]] if packed else []
 
 
 def added(one: Sequence[int], other: Sequence[int]) -> list[int]:
-    """Returns the sum of two histograms, bucket by bucket.
+    """Adds up two histograms, bucket by bucket, and returns the result.
 
     `map` adds them faster than a loop, and a dashboard adds hundreds of histograms.
     """

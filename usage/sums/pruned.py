@@ -22,9 +22,10 @@ FIRST_CALL = datetime(2020, 1, 1, tzinfo=UTC)  # the API is younger; an older id
 
 
 def comparable_since() -> datetime | None:
-    """Returns the time from which on the sums can be compared with the rows; None if no rows were ever pruned.
+    """Returns the time since which all rows of calls are kept, so that sums can be compared with them.
 
-    Pruned rows were deleted because of their age. The sums still count their calls.
+    Rows from before it may have been pruned (deleted because of their age), but the sums still count their calls.
+    Returns None if no rows were ever pruned.
     """
     mark = _stored_state().pruned_before
     if mark is None or credible_mark(mark, database_now()):
@@ -34,7 +35,7 @@ def comparable_since() -> datetime | None:
 
 
 def histograms_since() -> datetime | None:
-    """Returns the day from which on the sums of hours have histograms; None if no histograms have been emptied."""
+    """Returns the time from which on all sums of hours still have histograms; None if none were ever emptied."""
     mark = _stored_state().histograms_emptied_before
     now = database_now()
     # A mark in the future was left by a wrong clock, which may have emptied all histograms that there were.
@@ -42,14 +43,14 @@ def histograms_since() -> datetime | None:
 
 
 def latest(*times: datetime | None) -> datetime | None:
-    """Returns the latest of several times, each of which may be None; None if all of them are."""
+    """Returns the latest of several times; None counts as no time, and is returned if there is no other."""
     return max(filter(None, times), default=None)
 
 
 def hours_with_pruned_calls(hours: Collection[datetime]) -> set[datetime]:
-    """Returns those of the given hours in which the sums count more calls than there are rows.
+    """Returns those of the given hours in which some calls are counted in the sums, but have no row any more.
 
-    The rows of the other calls have been pruned: deleted because of their age.
+    Their rows have been pruned: deleted because of their age.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -67,7 +68,7 @@ def hours_with_pruned_calls(hours: Collection[datetime]) -> set[datetime]:
 
 
 def pruned_ids_end() -> UUID | None:
-    """Returns the request id below which all rows have been pruned (deleted because of their age).
+    """Returns a request id below which all rows have been pruned: deleted because of their age.
 
     Returns None if no rows have been pruned.
     """
@@ -77,13 +78,19 @@ def pruned_ids_end() -> UUID | None:
 
 
 def _stored_state() -> LedgerState:
-    """Returns the stored state of the ledger, or an empty one; unlike `LedgerState.load`, does not create the row."""
+    """Reads the stored state of the ledger, such as when rows were pruned; returns an empty one if none is stored.
+
+    Unlike `LedgerState.load`, it does not create the row.
+    """
     # Pages ask in a snapshot (`usage.database.snapshot`), in which nothing can be written.
     return LedgerState.objects.filter(pk=1).first() or LedgerState()
 
 
 def credible_mark(mark: datetime | None, now: datetime) -> datetime | None:
-    """Returns the stored time up to which old data were deleted; None if it is missing or in the future."""
+    """Returns the stored time up to which old data were deleted; None if it is missing or in the future.
+
+    A time in the future was left by a wrong clock.
+    """
     # A time in the future was left by a wrong clock.
     return mark if mark and mark <= now else None
 

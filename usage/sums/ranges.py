@@ -52,7 +52,7 @@ BINS = (
 
 @dataclass(frozen=True)
 class TimeRange:
-    """The range of time that a page shows, from `start` until `end`.
+    """A range of time that a page shows, from `start` until just before `end` (UTC).
 
     `name` is one of `LABELS`, a calendar month (`2026-11`) or day (`2026-11-30`), or `CUSTOM`.
     """
@@ -87,7 +87,7 @@ class TimeRange:
         return TimeRange(CUSTOM, start, self.start if is_whole else min(start + self.length, self.start))
 
     def bins(self, now: datetime) -> tuple[Span, timedelta]:
-        """Returns the unit of the sums that a chart of this range reads (an hour, say), and the length of its bins."""
+        """Returns how charts divide this range: the unit of the sums to read, such as an hour, and a bin's length."""
         # Older sums by minute are deleted.
         coarser = [
             (span, step)
@@ -98,7 +98,7 @@ class TimeRange:
 
 
 def read_range(query: Mapping[str, str], now: datetime) -> TimeRange:
-    """Returns the range of time in a page's query parameters: `range`, or `from` and `to`.
+    """Parses the range of time in a page's query parameters: `range`, or `from` and `to`.
 
     Raises:
         ValueError: the parameters select no possible range; the message is for the reader of the page.
@@ -121,13 +121,13 @@ def read_range(query: Mapping[str, str], now: datetime) -> TimeRange:
 def range_labels(chosen: str = "") -> dict[str, str]:
     """Returns the ranges of time that a page offers, as a map from name to label.
 
-    If a calendar month or day, such as `2026-11`, is chosen, it is added.
+    If `chosen` is a month or day, such as `2026-11`, it is added.
     """
     return LABELS | ({chosen: chosen} if chosen not in LABELS and _unit_of(chosen) else {})
 
 
 def _unit_of(name: str) -> CalendarUnit | None:
-    """Returns "day", "week" or "month" if the range `name`, such as `today`, is one of the calendar; else None."""
+    """Returns the calendar unit of the range `name`, such as "day" for `today`; None if it is no calendar range."""
     if name in ("today", "yesterday"):
         return "day"
     if name == "this_week":
@@ -160,7 +160,7 @@ def _calendar_range(name: str, unit: CalendarUnit, now: datetime) -> TimeRange:
 
 
 def _start_of(moment: datetime, unit: CalendarUnit) -> datetime:
-    """Returns the first moment of the calendar day, week or month that contains a moment."""
+    """Returns the time at which the day, week or month (UTC) that contains `moment` begins."""
     day = floor(moment, Span.DAY)
     if unit == "week":
         return day - timedelta(days=day.weekday())
@@ -168,14 +168,14 @@ def _start_of(moment: datetime, unit: CalendarUnit) -> datetime:
 
 
 def _end_of(start: datetime, unit: CalendarUnit) -> datetime:
-    """Returns the first moment after the calendar day, week or month that begins at `start`."""
+    """Returns the time at which the day, week or month (UTC) that begins at `start` ends."""
     return _start_of(start + timedelta(days={"day": 1, "week": 7, "month": 31}[unit]), unit)
 
 
 def range_or_default(query: Mapping[str, str], now: datetime) -> tuple[TimeRange, str]:
-    """Returns the range of time in a page's query parameters, and an empty text.
+    """Parses the range of time in a page's query parameters; returns the range and an error message.
 
-    If the parameters are wrong, returns the default range, and a text that says what is wrong.
+    If the parameters are wrong, the range is the default one. If they are right, the message is empty.
     """
     try:
         return read_range(query, now), ""

@@ -18,7 +18,7 @@ from usage.sums.totals_reader import Totals
 
 @dataclass
 class RankedGroup:
-    """The sums of the calls on one line of a table: of a key, of a route, or of all names of one model.
+    """The calls on one line of a ranked table, with their sums: of a key, of a route, or of a model with all its names.
 
     `members` are the names under which the tables of sums count these calls; usually only the name of the line.
     """
@@ -29,10 +29,10 @@ class RankedGroup:
 
 
 def rank(groups: Mapping[str, Totals], lines: Mapping[str, str]) -> list[RankedGroup]:
-    """Adds up groups of calls that share a line, and returns the lines, the costliest first.
+    """Adds up the sums of groups that share a line of a table; returns the lines, the costliest first.
 
-    `groups` maps names to sums. `lines` maps the names that share a line to the line's name. Of two lines that cost the
-    same, the one with more calls comes first.
+    `groups` maps names to sums. `lines` maps each name that shares a line to the name of the line. Of two lines that
+    cost the same, the one with more calls comes first.
     """
     ranked: dict[str, RankedGroup] = {}
     for name, totals in groups.items():
@@ -44,14 +44,20 @@ def rank(groups: Mapping[str, Totals], lines: Mapping[str, str]) -> list[RankedG
 
 
 def add_durations(groups: Iterable[RankedGroup], histograms: Mapping[str, Sequence[int]]) -> None:
-    """Adds the histograms of durations, given by name, to the totals of the groups that have these names."""
+    """Adds histograms of call durations to the totals of the given groups, which are changed in place.
+
+    `histograms` maps each name under which calls are counted to a histogram.
+    """
     for group in groups:
         for name in group.members:
             group.totals.add_histogram(DURATION, histograms.get(name, []))
 
 
 def all_others(groups: Iterable[RankedGroup], shown: Iterable[RankedGroup], total: Totals) -> Totals:
-    """Returns the sums of `groups`, which are the groups that are not `shown`. `total` has the sums of both."""
+    """Adds up the sums of `groups`, the groups that are not shown in a table.
+
+    `total` has the sums of all groups, from which the histogram of durations is computed: total less `shown`.
+    """
     totals = Totals()
     for group in groups:
         totals.merge(group.totals)
@@ -64,7 +70,7 @@ def all_others(groups: Iterable[RankedGroup], shown: Iterable[RankedGroup], tota
 
 
 def lines_of_models(models: Collection[str]) -> dict[str, str]:
-    """Maps names of one model, such as `gpt-4o-2024-08-06` and `gpt-4o`, to the model's name without a date.
+    """Maps names such as `gpt-4o-2024-08-06` and `gpt-4o` to the model's undated name, under which they share a line.
 
     A name that is the only one of its model is left out, so its line shows the date.
     """
@@ -73,5 +79,5 @@ def lines_of_models(models: Collection[str]) -> dict[str, str]:
 
 
 def dates_of(group: RankedGroup) -> Sequence[str]:
-    """Returns the dates in the names that share a line, such as `2024-07-18`, in order."""
+    """Returns the dates in the names of models that share a line, such as `2024-07-18`, in order."""
     return sorted(name.removeprefix(f"{group.name}-") for name in group.members if name != group.name)

@@ -48,11 +48,11 @@ def read_report(
     key: str | None = None,
     only: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Returns the answer to `GET /usage`: the sums of the calls in a range of time, in total and by group.
+    """Reads the sums of the calls in a range of time, in total and by group; returns the answer to `GET /usage`.
 
     * `groups` are names such as `key` and `day`; with these two, each group has the calls of one key on one day. Groups
       are sorted by these names; at most `MOST_GROUPS` are returned, and none without calls or usage.
-    * `key` restricts the calls to one key, and `only` to certain values, by the name of a group.
+    * `key` restricts the calls to one key. `only` maps names of groups to the value that the calls must have.
 
     The range is extended to whole hours.
     """
@@ -77,7 +77,7 @@ def _added_up(rows: list[dict[str, Any]]) -> dict[str, object]:
 
 
 def _read(rows: Rows, groups: Sequence[str]) -> list[dict[str, Any]]:
-    """Adds up the rows of sums by `groups` in the database, ordered by the groups; without `groups`, to one row."""
+    """Executes a query that adds up rows of sums by `groups`, in their order; without `groups`, to one row."""
     query = f"SELECT {', '.join((*(GROUPS[name] for name in groups), *SUM_SQL.values()))} FROM ({rows.sql}) AS sums"
     if groups:
         numbers = ", ".join(str(number) for number in range(1, len(groups) + 1))
@@ -88,9 +88,9 @@ def _read(rows: Rows, groups: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _plain(row: Mapping[str, object]) -> dict[str, object]:
-    """Converts a row of sums to a part of the report: dollars become numbers, times become ISO 8601.
+    """Converts a row of sums to values for JSON: dollars become numbers, times become ISO 8601.
 
-    The columns get the report's names: `estimated_cost` becomes `cost_estimated`.
+    Columns get the names that the report has for them: `estimated_cost` becomes `cost_estimated`.
     """
     plain: dict[str, object] = {}
     for name, value in row.items():

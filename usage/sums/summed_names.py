@@ -59,7 +59,7 @@ def summed_model(row: SummedRow) -> str:
 
 
 def summed_code(row: SummedRow) -> str:
-    """Returns the error code under which the tables of sums count a failed call, with the group of its message.
+    """Returns the error code under which the tables of sums count a failed call, joined with its group of messages.
 
     Error codes without sums of their own are counted as `OTHER_CODE`.
     """
@@ -68,11 +68,12 @@ def summed_code(row: SummedRow) -> str:
 
 
 def mark_unknown(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> list[CallRecord]:
-    """Adds new models, codes and groups of messages to `KnownName`, then marks the rows whose names are still unknown.
+    """Decides which names in new rows of calls get sums of their own, and marks the rows with other names.
 
-    Only known names and the models in the price list have sums of their own. The number of names that become known per
-    day is limited. The marks are the columns `unknown_model` and `other_code`. The column `error_group` gets the group
-    of the error's message, if the group is known.
+    Only names in the table `KnownName` and models in the price list have sums of their own. New models, codes and
+    groups of messages are added to the table, a limited number each day. Then rows whose model or code is not known are
+    marked in the columns `unknown_model` and `other_code`. The column `error_group` gets the group of the error's
+    message, if it is known.
 
     Returns all rows, in their order. Call this function in a transaction.
     """
@@ -102,7 +103,7 @@ def _code(row: CallRecord) -> Name:
 
 
 def _message(row: CallRecord) -> Name:
-    """Returns the group of the message of upstream's error; empty for the gateway's errors, whose codes say it all."""
+    """Returns the group of messages of an upstream error; empty for the gateway's errors, whose codes say it all."""
     if row["outcome"] != Outcome.UPSTREAM_ERROR or row.get("by_gateway") or row.get("error_code") == _DEAD_LETTER:
         return MESSAGE, ""
     names = (row.get("request_model") or "", row.get("response_model") or "")
@@ -114,7 +115,10 @@ def _is_listed(name: Name) -> bool:
 
 
 def _may_be_learnt(row: CallRecord) -> bool:
-    """Returns whether the model in a call's row may get sums of its own: it has answered, or the call succeeded."""
+    """Returns whether the model in a call's row may get sums of its own: it has answered, or the call succeeded.
+
+    Otherwise only the request names the model, so that callers could invent any number of names.
+    """
     # Otherwise only the request states the name, which may be any text. Error codes may always get sums of their own.
     return bool(row.get("response_model")) or row["outcome"] == Outcome.SUCCESS
 
@@ -128,7 +132,7 @@ def _known(cursor: CursorWrapper, names: Iterable[Name]) -> set[Name]:
 
 
 def _learn(cursor: CursorWrapper, unknown: set[Name]) -> set[Name]:
-    """Adds new names of models and error codes to the table `KnownName`, as many as the day's limit still allows.
+    """Adds new names to the table `KnownName`, as many as the day's limit still allows.
 
     Returns those of the given names that are in the table afterwards; none if the limit was reached before.
     """
@@ -143,7 +147,7 @@ def _learn(cursor: CursorWrapper, unknown: set[Name]) -> set[Name]:
 
 
 def _fitting(cursor: CursorWrapper, names: Sequence[Name]) -> list[Name]:
-    """Returns those of the given new names that may still be added today, within the daily limit of their kind."""
+    """Returns those of the given new names that may still be added today, within the daily limit for each kind."""
     cursor.execute(COUNT_NEW)
     learnt: dict[str, int] = dict(cursor.fetchall())
     return [

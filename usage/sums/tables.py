@@ -56,7 +56,7 @@ HISTOGRAMS_OF: dict[str, tuple[HistogramName, ...]] = {Dimension.OUTCOME: (), **
 
 @dataclass(frozen=True)
 class SumTable:
-    """The columns of one table of sums, and the SQL statement that adds to it.
+    """Description of a table of sums: its columns, and the SQL statement that adds to it.
 
     `keys` are the columns that identify a group of calls. Counters and histograms (plain and packed ones) are added up.
     Of `maxima` the larger value is kept, of `minima` the smaller one.
@@ -72,12 +72,12 @@ class SumTable:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """All columns: first those that identify a group, then those with its sums."""
+        """The names of all columns: first those that identify a group of calls, then those with the group's sums."""
         return (*self.keys, *self.counters, *self.maxima, *self.histograms, *self.packed, *self.minima)
 
     @property
     def add(self) -> str:
-        """The SQL statement that adds sums of groups; its parameter is a JSON array with an object for each group."""
+        """The SQL statement that adds sums to the table; its parameter is a JSON array with one object per group."""
         names = ", ".join(self.columns)
         sums = _assignments(self.name, self.counters, self.maxima, self.histograms, self.packed, self.minima)
         return (
@@ -95,7 +95,7 @@ def _assignments(
     packed: Iterable[str],
     minima: Iterable[str],
 ) -> list[str]:
-    """Returns the SQL assignments that add the sums of a group of calls to those in its row."""
+    """Returns the SQL assignments that add new sums of a group of calls to the row that the table has for the group."""
     sums = [f"{name} = {table}.{name} + EXCLUDED.{name}" for name in counters]
     sums += [f"{name} = greatest({table}.{name}, EXCLUDED.{name})" for name in maxima]
     sums += [f"{name} = least({table}.{name}, EXCLUDED.{name})" for name in minima]
@@ -109,16 +109,17 @@ def _assignments(
 
 
 def histograms_sql(name: HistogramName) -> str:
-    """Returns the SQL of a table with the two histograms in a row of sums that must be added up: one plain, one packed.
+    """Returns an SQL expression for the two histograms of one latency in a row of sums, as a table of two rows.
 
-    Its columns are `first`, the number of the first bucket, and `histogram`, the calls from there on, bucket by bucket.
+    One is stored plain, the other packed; callers add them up. The columns are `first`, the number of the first bucket,
+    and `histogram`, the numbers of calls from this bucket on.
     """
     packed = PACKED[name]
     return f"(VALUES (0, {name}_histogram), ({packed}[1], {packed}[2:]::bigint[])) AS one (first, histogram)"
 
 
 def _packed_sum(one: str, other: str) -> str:
-    """Returns the SQL expression for the sum of two packed histograms (`usage.sums.histogram`), as a packed one."""
+    """Returns the SQL expression that adds up two packed histograms (`usage.sums.histogram`) to a packed one."""
     # Of a packed histogram `h`, the first bucket is number `h[1]`, and the calls in bucket `n` are `h[n - h[1] + 2]`,
     # which is null behind the last bucket.
     in_one, in_other = (f"CASE WHEN n >= {h}[1] THEN {h}[n - {h}[1] + 2] END" for h in (one, other))
@@ -165,5 +166,5 @@ ADD_NAMES = """
 
 
 def fetch_summed_rows(cursor: CursorWrapper) -> list[SummedRow]:
-    """Fetches the rows of calls that the cursor's last statement has returned as `SUMMED_SQL`, as dictionaries."""
+    """Returns the rows of the cursor's last statement, which must select `SUMMED_SQL`, as dictionaries."""
     return [cast(SummedRow, dict(zip(SUMMED_NAMES, values, strict=True))) for values in cursor.fetchall()]

@@ -48,7 +48,7 @@ MINUTES_READABLE = MINUTES_KEPT - timedelta(hours=12)  # shorter, so that no pag
 
 @dataclass
 class Totals:
-    """The sums of some calls: the number of calls and errors, tokens, dollars, times, and histograms of latency."""
+    """The sums of some calls: the numbers of calls and errors, tokens, dollars, times, and latency histograms."""
 
     calls: int = 0
     errors: int = 0
@@ -80,9 +80,9 @@ class Totals:
         self.histograms[name] = added(self.histograms.get(name, []), counts)
 
     def percentile(self, name: str, share: float) -> float | None:
-        """Returns a percentile of one latency of these calls, in milliseconds; None if it is unknown.
+        """Returns a percentile of one latency of these calls, in milliseconds; `share` is the percentile from 0 to 1.
 
-        It is unknown if no call has this latency, or if the histogram lacks the durations of some calls.
+        Returns None if no call has this latency, or if the histogram lacks the durations of some calls.
         """
         histogram = self.histograms.get(name, [])
         if name == DURATION and sum(histogram) != self.calls:
@@ -94,7 +94,8 @@ class Totals:
 def read_totals(start: datetime, end: datetime, now: datetime) -> Totals:
     """Reads the sums of all calls that began from `start` until `end` from the database.
 
-    If `start` and `end` are days ago, they are rounded down to the hour, as in all functions here that take `now`.
+    Totals of minutes are deleted after some days. So a `start` or `end` that is days ago is rounded down to the hour,
+    as in all functions here that take `now`.
     """
     totals = Totals()
     rows = UsageTotal.objects.filter(_within(start, end, now), dimension=Dimension.ALL)
@@ -104,7 +105,7 @@ def read_totals(start: datetime, end: datetime, now: datetime) -> Totals:
 
 
 def read_totals_of_key(key: str, start: datetime, end: datetime, now: datetime) -> Totals:
-    """Reads the sums of one key's calls that began from `start` until `end` from the database, without histograms."""
+    """Reads the sums, without histograms, of one key's calls that began from `start` until `end` from the database."""
     totals = Totals()
     rows = UsageTotal.objects.filter(_within(start, end, now), dimension=Dimension.KEY, value=key)
     sums = rows.aggregate(**{name: Sum(name) for name in COUNTERS})
@@ -116,10 +117,10 @@ def read_totals_of_key(key: str, start: datetime, end: datetime, now: datetime) 
 def read_by_value(
     dimensions: Iterable[Dimension], start: datetime, end: datetime, now: datetime
 ) -> dict[str, dict[str, Totals]]:
-    """Reads the sums of the calls that began from `start` until `end`, in groups by key, model, route or outcome.
+    """Reads the sums of the calls that began from `start` until `end`, grouped by key, model, route or outcome.
 
-    Returns for each of the `dimensions` a map from values to sums without histograms, those with most calls first.
-    Values without calls, tokens and cost are left out.
+    Returns for each of the `dimensions` a map from values, such as names of models, to sums without histograms. Values
+    with the most calls come first; values without calls, tokens and cost are left out.
     """
     found: dict[str, dict[str, Totals]] = {dimension: {} for dimension in dimensions}
     rows = UsageTotal.objects.filter(_within(start, end, now), dimension__in=list(found))
@@ -135,10 +136,9 @@ def read_by_value(
 def read_durations(
     wanted: Mapping[str, Collection[str]], start: datetime, end: datetime, now: datetime
 ) -> dict[str, dict[str, list[int]]]:
-    """Reads the histograms of durations of the calls that began from `start` until `end`, by key, model or route.
+    """Reads histograms of the durations of the calls that began from `start` until `end`, by key, model or route.
 
-    `wanted` maps each dimension to the values whose histograms are read. Returns for each dimension a map from values
-    to histograms.
+    `wanted` maps dimensions to the values to read, such as models. Returns, by dimension, maps from value to histogram.
     """
     # The sums of thousands of values are read in a moment, but not their histograms.
     found: dict[str, dict[str, list[int]]] = {dimension: {} for dimension in wanted}
@@ -162,11 +162,11 @@ def read_durations(
 
 @dataclass(frozen=True)
 class Series:
-    """The data of a dashboard's charts over one range of time, which is divided into bins; one list item for each bin.
+    """The data of a dashboard's charts over one range of time, which is divided into bins.
 
-    `bins` are the times at which the bins begin. `everything` has, for each bin, the sums of all calls; None if there
-    were none. `by_value` has, for each bin, one number for the calls of one model, or of another value of a dimension:
-    the sum of a column such as their cost, which `read_series` was given; 0 if there were no calls.
+    Each list has one item for each bin. `bins` are the times at which the bins begin. `everything` has the sums of all
+    calls; None if there were none. `by_value` has, for each model or other value of a dimension, the sum of one column
+    such as the cost; 0 if there were no calls.
     """
 
     bins: list[datetime]
@@ -177,7 +177,7 @@ class Series:
 def read_series(
     start: datetime, end: datetime, span: Span, step: timedelta, columns: Mapping[Dimension, str]
 ) -> Series:
-    """Reads the data of charts from the database: the sums of all calls, and of groups of calls, for each bin of time.
+    """Reads the data of charts from the database: the sums of all calls, and of groups of calls, by bin of time.
 
     `span` is the unit of the totals to read, and `step` the length of a bin, a multiple of that unit. `columns` maps
     each dimension, such as the model, to the column that is added up for its groups, such as the cost.
@@ -214,11 +214,11 @@ def bins_of(start: datetime, end: datetime, step: timedelta) -> list[datetime]:
 
 
 def complete_months(start: datetime, end: datetime, *, partly: bool = False) -> list[datetime]:
-    """Returns the beginnings of those months in a range of time whose sums of months are complete.
+    """Returns the beginnings of those months in a range of time whose sums of months include all calls.
 
-    The months are wholly within the range or, with `partly`, at least partly within it. Older versions do not write
-    sums of months, and `ledger sum` completes them. All versions write sums of days. So a month is complete if its sums
-    equal those of its days; a call that an older version has added is only in the sums of days.
+    The months are wholly within the range or, with `partly`, at least partly within it. All versions of the gateway
+    write sums of days, but older ones no sums of months. So a month is complete if its sums equal those of its days;
+    `ledger sum` completes the other months.
     """
     first, last = (floor if partly else ceiling)(start, Span.MONTH), (ceiling if partly else floor)(end, Span.MONTH)
     if first >= last:
@@ -233,7 +233,7 @@ def pieces_of_range(
 ) -> Iterator[tuple[Span, datetime, datetime]]:
     """Divides a range of time into whole months, days, hours and minutes, so that few totals must be read.
 
-    Yields the unit, start and end of each piece. Only the given `months` are read as such; they are whole months within
+    Yields the unit, start and end of each piece. Only the given `months` become months; they are whole months within
     the range, in order. A start or end older than `MINUTES_READABLE` is rounded down to the hour.
     """
     # Totals of minutes are kept only for a time.
@@ -268,7 +268,7 @@ def ceiling(moment: datetime, span: Span) -> datetime:
 
 
 def next_month(moment: datetime) -> datetime:
-    """Returns the beginning of the month (UTC) after that of a time."""
+    """Returns the beginning of the month (UTC) that follows the month of a time."""
     return floor(floor(moment, Span.MONTH) + timedelta(days=31), Span.MONTH)
 
 

@@ -27,11 +27,11 @@ LACKING_COLUMNS = ("request_model", "response_model", "route", "service_tier", "
 
 @dataclass(frozen=True)
 class NeededPrice:
-    """A missing price: the model and service tier whose calls have no price, and a proposal for a custom price.
+    """A missing price: a model and service tier whose calls have no price, with a proposal for a custom price.
 
-    `family` is the listed model whose price is proposed; empty if no related model has a price. `proposed` maps the
-    fields of a custom price (`usage.models.ModelPrice`) to dollars. `calls` is the number of calls without a price,
-    from `first_at` to `last_at`.
+    `proposed` maps the fields of a custom price (`usage.models.ModelPrice`) to dollars; it is the price of the listed
+    model `family`. Both are empty if no related model has a price. `calls` is the number of calls without a price, from
+    `first_at` to `last_at`.
     """
 
     model: str
@@ -43,12 +43,12 @@ class NeededPrice:
     proposed: Mapping[str, Decimal] = field(default_factory=dict)
 
     def with_proposal(self, at: datetime) -> NeededPrice:
-        """Returns a copy that also proposes a price: the price of a model of the same family at the time `at`."""
+        """Returns a copy with a proposed price: the price that a model of the same family has at the time `at`."""
         family, proposed = propose_custom_price(self.model, self.tier, at)
         return replace(self, family=family, proposed=proposed)
 
     def as_form(self) -> dict[str, str]:
-        """Returns the initial values of the form for a custom price, by the names of the form's fields."""
+        """Returns the initial values for the form in which an administrator enters a custom price, by form field."""
         # The price is valid from the day of the first call that needs it.
         tier = service_tier(self.tier)
         return {
@@ -60,7 +60,7 @@ class NeededPrice:
 
 
 def read_needed_prices(time_range: TimeRange) -> list[NeededPrice]:
-    """Returns the models and service tiers that need a price for calls in a range of time, most calls first.
+    """Reads which models and service tiers need a price for the calls in a range of time, most calls first.
 
     First puts a newly downloaded price list into use. At most `MOST_GROUPS` models and tiers of calls are read, and
     `MOST_READ` calls with tools. If a call's tool has run another model without a price, the call counts for the tool's
@@ -90,9 +90,10 @@ def read_needed_prices(time_range: TimeRange) -> list[NeededPrice]:
 
 
 def _needed_by_tools(calls: Any) -> Iterator[tuple[CallRecord, tuple[str, str]]]:
-    """Yields calls whose hosted tool has run a model without a price; reads only `MOST_READ` calls with tools.
+    """Yields calls in which a tool hosted by upstream has run another model, which has no price.
 
-    Each item has the call's row, and the name and service tier of the tool's model.
+    Each item has the call's row, and the name and service tier of the tool's model. Only `MOST_READ` calls with tools
+    are read.
     """
     with_tools = calls.filter(Q(other_usage__has_key="svg") | Q(other_usage__has_key="image_model"))
     rows: list[CallRecord] = list(with_tools.values(*LACKING_COLUMNS)[:MOST_READ])
@@ -104,10 +105,10 @@ def _needed_by_tools(calls: Any) -> Iterator[tuple[CallRecord, tuple[str, str]]]
 
 
 def propose_custom_price(model: str, tier: str, at: datetime) -> tuple[str, dict[str, Decimal]]:
-    """Finds a model of the same family as `model` that has a price; returns its name, and the price as a proposal.
+    """Finds a model of the same family as `model` that has a price; returns its name, and its price as a proposal.
 
-    The price is that in the service tier `tier`, or else in the default tier, as dollars by the names of the fields of
-    `ModelPrice`. It is a listed or assumed price, never an administrator's. Both results are empty if no model of the
+    The price is the one in the service tier `tier`, or else in the default tier: a map from the fields of `ModelPrice`
+    to dollars. It is a listed or assumed price, never an administrator's. Both results are empty if no model of the
     family has a price.
     """
     for name in _family(model.lower()):
@@ -118,7 +119,7 @@ def propose_custom_price(model: str, tier: str, at: datetime) -> tuple[str, dict
 
 
 def _family(model: str) -> Iterator[str]:
-    """Yields shorter names that a model's family may have in a price list: `a-b` and `a` for `a-b-c`.
+    """Yields ever shorter names under which a price list may have the model's family: `a-b` and `a` for `a-b-c`.
 
     A vendor's name is left out: for `vendor/a-b`, the names are `a-b` and `a`.
     """
@@ -131,7 +132,7 @@ def _family(model: str) -> Iterator[str]:
 
 
 def _fields_of(price: ModelRates) -> dict[str, Decimal]:
-    """Converts a price to a map from the field names of a custom price (`usage.models.ModelPrice`) to dollars."""
+    """Converts a price to a map from the fields of a custom price (`usage.models.ModelPrice`) to dollars."""
     found: dict[str, Decimal] = {}
     for unit, rate in price.rates.items():
         if unit not in TOKEN_UNITS or rate is None:

@@ -30,9 +30,9 @@ register.filter("size", formatting.size)
 
 @register.filter
 def visible(value: object, length: int = 0) -> str:
-    """Returns a text from a caller or from upstream for a page, with its invisible characters replaced by codes.
+    """Converts text of a caller or of upstream for a page: invisible characters become codes such as `<U+202E>`.
 
-    The text is cut at `length` characters, unless `length` is 0. HTML is not escaped here, because the template does
+    The text is cut to `length` characters, unless `length` is 0. HTML is not escaped here, because the template does
     that.
     """
     return escape_invisible(str(value), length)
@@ -40,25 +40,25 @@ def visible(value: object, length: int = 0) -> str:
 
 @register.filter
 def lines_visible(text: str) -> str:
-    """Converts a long text for a page like `visible`; line ends of Windows and of HTTP become line feeds."""
+    """Converts text of several lines for a page: invisible characters become codes, CRLF becomes a line feed."""
     return escape_invisible(text.replace("\r\n", "\n"))
 
 
 @register.filter
 def markdown(text: str) -> str:
-    """Converts a text in Markdown to harmless HTML (`safe_markdown`)."""
+    """Converts text in Markdown to harmless HTML for a page (`safe_markdown`)."""
     return mark_safe(markdown_html(text))  # noqa: S308  (its HTML is made of checked tokens, text is escaped)
 
 
 @register.filter
 def called_model(call: Request) -> str:
-    """Returns the name of the model that answered a call or, if unknown, of the model that the request named."""
+    """Returns the name of the model that answered a call or, if it is unknown, the model that was requested."""
     return call.response_model or call.request_model
 
 
 @register.filter
 def tokens(call: Request, column: str) -> str:
-    """Returns the number of tokens in a column of a call as HTML. An estimate gets the sign ≈."""
+    """Returns the number of tokens in the column `column` of a call as HTML; an estimate gets the sign ≈."""
     value = getattr(call, column)
     is_estimate = value is not None and call.usage_source == UsageSource.ESTIMATED
     mark = '<abbr title="estimated: upstream did not state it">≈</abbr>\N{NARROW NO-BREAK SPACE}' if is_estimate else ""
@@ -67,10 +67,10 @@ def tokens(call: Request, column: str) -> str:
 
 @register.filter
 def moment(value: datetime | None, shown: str = "second") -> str:
-    """Returns a time as HTML, in UTC: "2026-11-30 13:07:42"; a dash for None.
+    """Formats a time for a page as HTML, in UTC: "2026-11-30 13:07:42"; None becomes a dash.
 
-    `shown` is the precision: `minute`, `second` or `millisecond`, or `clock` for the time without the day. With " UTC"
-    after it, the zone is shown, too. The script `times.js` then shows the time in the reader's zone instead.
+    `shown` is the precision: `minute`, `second` or `millisecond`, or `clock` for the time without the day. If " UTC"
+    follows it, the text names the zone. The script `times.js` can then show the time in the reader's zone instead.
     """
     if value is None:
         return formatting.UNKNOWN
@@ -91,11 +91,11 @@ def moment(value: datetime | None, shown: str = "second") -> str:
 
 @register.filter
 def attribute(value: object, name: str) -> object:
-    """Returns the attribute `name` of an object, for templates that have the name in a variable."""
+    """Returns the attribute `name` of an object; for templates in which a variable has the attribute's name."""
     return getattr(value, name)
 
 
 @register.filter
 def pretty_json(value: object) -> str:
-    """Returns a value as indented JSON for a page, with invisible characters replaced by codes."""
+    """Formats a value as indented JSON for a page, with invisible characters replaced by codes."""
     return escape_invisible(json.dumps(value, indent=2, ensure_ascii=False))

@@ -41,7 +41,7 @@ ADDS_IN_MEMORY = "SET LOCAL work_mem = '64MB'; SET LOCAL enable_sort = off"
 
 @contextmanager
 def adding_cursor() -> Iterator[CursorWrapper]:
-    """Context manager that yields a cursor, in a transaction, for a query that adds up many rows by groups."""
+    """Context manager that yields a cursor in a transaction, set up to add up many rows by group in memory."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(ADDS_IN_MEMORY)
         yield cursor
@@ -49,10 +49,10 @@ def adding_cursor() -> Iterator[CursorWrapper]:
 
 @contextmanager
 def without_writers() -> Iterator[CursorWrapper]:
-    """Context manager that runs its block in a transaction, for whose end writers of calls' rows wait; yields a cursor.
+    """Context manager that runs its block in a transaction while nobody writes rows of calls; yields a cursor.
 
-    Writers insert rows and add to the table of hours in one transaction, so all rows and sums that are read in the
-    block agree.
+    Writers wait until the block ends. They insert rows and add to the table of hours in one transaction, so all rows
+    and sums that are read in the block agree.
     """
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(LOCK_WRITERS)
@@ -61,11 +61,11 @@ def without_writers() -> Iterator[CursorWrapper]:
 
 @contextmanager
 def one_snapshot_of_rows() -> Iterator[None]:
-    """Context manager like `one_snapshot`, in which the rows of calls and the mark of pruned ones agree.
+    """Context manager like `one_snapshot`, in which the stored time of the last pruning agrees with the rows of calls.
 
-    The mark (`usage.sums.pruned.comparable_since`) is stored when old rows are deleted. A month of rows is dropped as a
-    table, and a dropped table is gone for a snapshot from before, too, which would show the old mark without the rows.
-    So no month can be dropped or made before the block ends: `ledger prune` fails then, and is tried again later.
+    This time (`usage.sums.pruned.comparable_since`) is stored when old rows are deleted. A month of rows is dropped as
+    a table, and a dropped table is gone for older snapshots, too, which would show the old time without the rows. So no
+    month can be dropped or made before the block ends: `ledger prune` fails then, and is tried again later.
     """
     with one_snapshot():
         with connection.cursor() as cursor:
@@ -114,13 +114,13 @@ def differing_groups(
 
 
 def first_row(since: datetime | None) -> UUID:
-    """Returns the request id from which a search for all calls since a time must begin; for None, the lowest id."""
+    """Returns the lowest request id that a call from `since` on may have; the lowest of all ids if `since` is None."""
     # A call's id and start are read from the clock one after the other.
     return first_id(since - LEEWAY) if since else UUID(int=0)
 
 
 def summed_value(name: str) -> str:
-    """Returns the SQL expression for the number that a call's row adds to the sum `name`; null if it adds nothing."""
+    """Returns the SQL expression for the number that a row adds to the sum `name`; it is null if that is nothing."""
     if kind := COST_PARTS.get(name):
         return f"CASE WHEN cost_kind = '{kind}' THEN cost END"
     return name if name in POLL_SUMS else f"CASE WHEN {IS_CALL} THEN {name} END"

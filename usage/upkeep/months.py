@@ -25,10 +25,10 @@ def month_of(moment: datetime) -> datetime:
 
 
 def make_months(now: datetime | None = None) -> list[str]:
-    """Makes the missing partitions of this month and the next one in both tables; returns their names.
+    """Creates the partitions of this month and the next one that are missing in both tables; returns their names.
 
-    Bodies stored from now on are compressed by lz4, if the database supports it. `now` is the database's time by
-    default.
+    Bodies that are stored from now on are compressed by lz4, if the database supports it. `now` is the database's time
+    by default.
 
     Raises:
         django.db.OperationalError: another transaction, such as a dump, uses a table; or the database is away.
@@ -43,7 +43,7 @@ def make_months(now: datetime | None = None) -> list[str]:
 
 
 def missing_months(now: datetime) -> list[tuple[str, Partition]]:
-    """Returns which partitions of this month and the next are missing at the time `now`, each with its table."""
+    """Finds this month's and the next month's partitions that are missing; returns each with its table."""
     return [
         (table, month_partition(table, start))
         for table in TABLES
@@ -53,10 +53,13 @@ def missing_months(now: datetime) -> list[tuple[str, Partition]]:
 
 
 def month_partition(table: str, start: datetime) -> Partition:
-    """Returns the partition of a table for the month (UTC) that begins at `start`."""
+    """Returns the description of a table's partition for the month (UTC) that begins at `start`; creates nothing."""
     return Partition(f"{table}_{start:%Y_%m}", start, next_month(start))
 
 
 def tables_with_strays() -> list[str]:
-    """Returns the tables whose default partition has rows, because of a wrong clock or a month without a partition."""
+    """Returns the tables that have rows in their default partition, where rows without a month's partition go.
+
+    The cause is a wrong clock, or a month whose partition was not created.
+    """
     return [table for table in TABLES if has_rows(f"{table}_default")]

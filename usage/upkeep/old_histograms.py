@@ -43,10 +43,10 @@ EMPTY = f"""
 
 
 def empty_old_histograms(now: datetime, stopping: threading.Event, *, all_at_once: bool = False) -> int:
-    """Empties the histograms of hours that are older than `HISTOGRAMS_KEPT`; returns the number of days emptied.
+    """Empties the histograms of hours that are older than `HISTOGRAMS_KEPT`; returns how many days were done.
 
-    At most `MOST_DAYS` days are emptied, unless `all_at_once` is true. No further day is emptied once `stopping` is
-    set.
+    At most `MOST_DAYS` days are emptied, unless `all_at_once` is true. No further day is emptied once the event
+    `stopping` is set.
     """
     end = floor(now - HISTOGRAMS_KEPT, Span.DAY)
     stored = LedgerState.load().histograms_emptied_before
@@ -66,10 +66,10 @@ def empty_old_histograms(now: datetime, stopping: threading.Event, *, all_at_onc
 
 
 def _empty(day: datetime) -> bool:
-    """Empties the histograms of the hours of one day (UTC), after adding all their durations to the day's totals.
+    """Empties the histograms of the hours of one day (UTC); first makes sure that the day's totals have all durations.
 
-    Stores in `LedgerState` up to which day histograms have been emptied. Returns False, and does nothing, if the totals
-    must be mended and another process does so.
+    Stores in `LedgerState` up to which day histograms have been emptied. Returns False, and empties nothing, if the
+    totals must be corrected first and another process is correcting sums.
     """
     with connection.cursor() as cursor:
         cursor.execute(LACKS_DURATIONS, [day, day + DAY])

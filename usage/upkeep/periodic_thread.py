@@ -12,8 +12,8 @@ from django.db import Error, connections
 class PeriodicThread(ABC):
     """A daemon thread that calls `work` after `first_seconds`, and then every `every_seconds`, until it is stopped.
 
-    No error ends the thread. An error of the database is dropped, because the shipper's main thread meets the same
-    outage and reports it; any other error is logged with the words `failure`. The database's connections are closed
+    No error ends the thread. An error of the database is ignored, because the shipper's main thread meets the same
+    outage and reports it; any other error is logged with the text `failure`. The database's connections are closed
     after each call of `work`.
     """
 
@@ -35,17 +35,20 @@ class PeriodicThread(ABC):
         self._thread.start()
 
     def stop(self) -> None:
-        """Stops the thread, and waits at most `stop_seconds` for its end; if it hangs, it is left running."""
+        """Asks the thread to stop, and waits at most `stop_seconds`; a thread that hangs is left running."""
         self.stopping.set()
         if self.is_running:
             self._thread.join(self.stop_seconds)
 
     @abstractmethod
     def work(self) -> None:
-        """Does the work once. Long work should end early once `stopping` is set."""
+        """Does the thread's periodic work once; subclasses implement it.
+
+        Long work should end early once the event `stopping` is set.
+        """
 
     def finish(self) -> None:  # noqa: B027  (most threads have nothing left to do)
-        """Does the last work after the thread was stopped; does nothing by default."""
+        """Does the thread's last work, after it was asked to stop; does nothing unless a subclass implements it."""
 
     def _run(self) -> None:
         pause = self.first_seconds
@@ -55,7 +58,7 @@ class PeriodicThread(ABC):
         self.finish()
 
     def work_once(self) -> None:
-        """Calls `work`; drops errors of the database, and logs other errors."""
+        """Calls `work` once; ignores errors of the database, and logs all others."""
         try:
             try:
                 self.work()

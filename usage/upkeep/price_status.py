@@ -24,11 +24,11 @@ LEAST_LIKENESS = 0.75  # of two names, from 0 to 1: gpt-6.3-sol and gpt-6.2-sol 
 
 @dataclass(frozen=True)
 class PriceLists:
-    """The age of the prices in use: of the price list of genai-prices, and of the corrections to it.
+    """The source and age of the prices in use: of genai-prices' list, and of the corrections to it.
 
     `newest_price` is the day from which the newest of OpenAI's prices in the list is valid. `corrections_read` is the
     newest day on which a correction was read in its source. `fetched_at` is the time at which the list was downloaded;
-    None if it is the list that comes with the package.
+    None if the list is part of the package.
     """
 
     source: str
@@ -40,9 +40,10 @@ class PriceLists:
 
 @dataclass(frozen=True)
 class LackingPrice:
-    """A model and tier of recent calls for which no price is known, or only an assumed one (`is_provisional`).
+    """A model and service tier of recent calls whose price is unknown, or only assumed (`is_provisional`).
 
-    `proposal` is the price, in that tier, of the listed model with the most similar name; None if there is none.
+    `proposal` is the price of the model itself, if one is assumed, or else of the listed model with the most similar
+    name; None if there is none.
     """
 
     model: str
@@ -53,7 +54,7 @@ class LackingPrice:
 
 
 def price_lists() -> PriceLists:
-    """Returns the source and age of the prices in use, after putting a newly downloaded list into use."""
+    """Returns the source and age of the prices in use; first puts a newly downloaded price list into use."""
     refresh()
     prices = in_use()
     return PriceLists(
@@ -66,9 +67,9 @@ def price_lists() -> PriceLists:
 
 
 def lacking_prices(now: datetime | None = None) -> list[LackingPrice]:
-    """Returns the models and tiers of the last 30 days whose price is missing, then those whose price is assumed.
+    """Returns the models and service tiers of calls of the last 30 days that lack a price or have an assumed one.
 
-    Both parts are sorted by the number of calls, the most first.
+    Those without a price come first. Both parts are sorted by the number of calls, the most first.
     """
     now = now or datetime.now(UTC)
     recent = Request.objects.filter(request_id__gt=first_id(now - RECENT))
@@ -78,9 +79,10 @@ def lacking_prices(now: datetime | None = None) -> list[LackingPrice]:
 
 
 def nearest_price(model: str, tier: str, at: datetime) -> ModelRates | None:
-    """Returns the listed or assumed price of a model in a tier; else that of the model with the most similar name.
+    """Returns a model's listed or assumed price; without one, the price of the model with the most similar name.
 
-    Returns None if no name is similar enough, or the similar model has no price in the tier.
+    The price is the one in the service tier `tier`. Returns None if no name is similar enough, or if the similar model
+    has no price in this tier.
     """
     price = list_rates(model.lower(), tier, at)
     if price is None and (alike := get_close_matches(model.lower(), listed_models(), n=1, cutoff=LEAST_LIKENESS)):
@@ -89,7 +91,7 @@ def nearest_price(model: str, tier: str, at: datetime) -> ModelRates | None:
 
 
 def _grouped(calls: QuerySet[Request], now: datetime, *, is_provisional: bool) -> Iterator[LackingPrice]:
-    """Yields each model and tier of the given calls with the number of calls and a proposed price, most calls first."""
+    """Groups calls by model and tier; yields each with its number of calls and a proposed price, most calls first."""
     groups = calls.annotate(called_model=CALLED_MODEL).values_list("called_model", "service_tier")
     for model, tier, number in groups.annotate(number=Count("pk")).order_by("-number"):
         billed = service_tier(tier)

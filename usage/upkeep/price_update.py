@@ -46,11 +46,11 @@ OTHER_PRICES = ("input_audio_hours", "audio_hours", "web_searches_kcount", "stor
 
 
 class UpdateFailed(Exception):
-    """Error: the price list was not updated; the message says in one line why."""
+    """Error: the price list was not updated. The message says why, in one line."""
 
 
 def update(url: str = "", *, accepts_changes: bool = False) -> PriceList:
-    """Downloads the price list, checks it, and puts it into use for all processes of this host; returns the list.
+    """Downloads a price list, checks it, and puts it into use for all processes of this host; returns the list.
 
     `url` is by default `PRICES_URL` or, if that is empty, genai-prices' own address. With `accepts_changes`, models may
     be missing, and prices may have changed very much.
@@ -76,10 +76,10 @@ def update(url: str = "", *, accepts_changes: bool = False) -> PriceList:
 
 
 def download(url: str) -> list[dict[str, object]]:
-    """Downloads a price list: a JSON array with an object for each vendor.
+    """Downloads a price list from `url`; returns its vendors, each as a JSON object.
 
     Raises:
-        UpdateFailed: the download failed, or its content is too large or no such array.
+        UpdateFailed: the download failed, or its content is too large or no array of objects.
     """
     content = bytearray()
     try:
@@ -125,9 +125,10 @@ def faults(new: PriceList, *, accepts_changes: bool = False) -> list[str]:
 
 
 def _large_change(known: ModelInfo, listed: ModelInfo) -> str:
-    """Returns a model's first price change by more than a factor of `MOST_CHANGE`: `gpt-5 output_mtok $10 → $1000`.
+    """Compares a model's prices in two lists; describes the first price that has changed too much.
 
-    Returns an empty text if there is no such change.
+    An example is `gpt-5 output_mtok $10 → $1000`. Too much means a factor of more than `MOST_CHANGE`. Returns an empty
+    text if there is no such price.
     """
     before, after = _rates(known), _rates(listed)
     for name, rate in before.items():
@@ -138,7 +139,7 @@ def _large_change(known: ModelInfo, listed: ModelInfo) -> str:
 
 
 def _rates(info: ModelInfo) -> dict[str, Decimal]:
-    """Returns today's prices of a model in the default tier, by genai-prices' names."""
+    """Returns today's prices of a model in the default tier, as a map from genai-prices' names of units to dollars."""
     prices = info.get_prices(datetime.now(UTC))
     stated = {name: getattr(prices, name, None) for name in (*TOKEN_PRICES.values(), *OTHER_PRICES)}
     rates = {name: rate.base if isinstance(rate, TieredPrices) else rate for name, rate in stated.items()}
@@ -146,13 +147,13 @@ def _rates(info: ModelInfo) -> dict[str, Decimal]:
 
 
 def _some(names: list[str]) -> str:
-    """Returns the first `MOST_NAMED` names as text for an error message, and how many others there are."""
+    """Joins the first `MOST_NAMED` names for an error message, and adds how many more there are."""
     more = len(names) - MOST_NAMED
     return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Replaces the content of a file in one step: readers find the old content or the new one.
+    """Replaces a file's content in one step, so that readers find either the old or the new content.
 
     Raises:
         OSError: the file cannot be written; the old content stays.
@@ -169,7 +170,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def update_if_due() -> bool:
-    """Updates the price list, unless a process of this host has tried it in the last `EVERY_SECONDS`.
+    """Updates the price list, unless a process of this host has tried to in the last `EVERY_SECONDS`.
 
     Returns whether the list was updated. A failure is logged.
     """
@@ -187,10 +188,10 @@ def update_if_due() -> bool:
 
 @contextmanager
 def _attempt(path: Path) -> Iterator[bool]:
-    """Context manager that yields whether this process must update the price list now; if so, notes the attempt.
+    """Context manager that yields whether this process should update the price list now; if so, records the attempt.
 
     Yields False while another process has locked the file `path`, and for `EVERY_SECONDS` after the last attempt. The
-    file's modification time is the time of the last attempt.
+    time of the last attempt is the modification time of this file.
     """
     with path.open("ab") as stream:
         try:

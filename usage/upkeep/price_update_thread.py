@@ -8,9 +8,10 @@ from usage.upkeep.periodic_thread import PeriodicThread
 
 
 class PriceUpdates(PeriodicThread):
-    """The thread that downloads a newer price list every few hours, if the setting `PRICES_UPDATE` is on.
+    """A thread that downloads a newer price list every few hours, if the setting `PRICES_UPDATE` is on.
 
-    The shipper of a host has such a thread; a lock on a file lets only one process of the host download at a time.
+    The shipper process of each host has such a thread. A lock on a file lets only one process of the host download at a
+    time.
     """
 
     name = "prices"

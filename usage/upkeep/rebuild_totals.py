@@ -77,9 +77,10 @@ ID_LEEWAY = timedelta(days=1)
 
 
 def rebuild_totals(now: datetime | None = None) -> int:
-    """Corrects the tables of sums; returns how many hours had wrong sums. First waits if another process does so.
+    """Corrects all tables of sums; returns how many hours had wrong sums.
 
-    Sums of hours and failures whose rows have been deleted stay as they are.
+    If another process is correcting sums, waits for its end first. Sums of hours and failures whose rows have been
+    deleted stay as they are.
 
     Raises:
         django.db.Error: the database has failed; earlier corrections are kept.
@@ -112,13 +113,16 @@ def rebuild_totals(now: datetime | None = None) -> int:
 
 
 def rebuild_months() -> None:
-    """Makes the sums of each month equal to those of its days. The caller must hold the lock `SUMMING`."""
+    """Corrects the sums of all months from the sums of their days. The caller must hold the lock `SUMMING`."""
     for month in _starts(Span.MONTH):
         rebuild_month(month)
 
 
 def rebuild_month(month: datetime) -> None:
-    """Corrects the sums of the month (UTC) from `month` on by those of its days; needs the lock `SUMMING`."""
+    """Corrects the sums of the month (UTC) that begins at `month` from the sums of its days.
+
+    The caller must hold the lock `SUMMING`.
+    """
     for table in OF_MONTHS:
         with one_snapshot():
             stored = stored_groups(table, "span = 'month' AND start = %s", month)
@@ -127,10 +131,10 @@ def rebuild_month(month: datetime) -> None:
 
 
 def rebuild_day(day: datetime) -> None:
-    """Corrects the totals and breakdowns of one day (UTC), and the totals of its hours, by the table `UsageHour`.
+    """Corrects the totals and breakdowns of one day (UTC), and the totals of its hours, from the table `UsageHour`.
 
-    If the hours' histograms have been emptied because of their age, the day's sums keep their present histograms. The
-    caller must hold the lock `SUMMING`.
+    If the histograms of these hours have been emptied because of their age, the histograms of the day stay as they are.
+    The caller must hold the lock `SUMMING`.
     """
     with one_snapshot():
         has_histograms = _has_histograms(day)
@@ -147,14 +151,14 @@ def rebuild_day(day: datetime) -> None:
 
 
 def _starts(span: Span) -> list[datetime]:
-    """Returns the beginnings of the days or months (UTC) that have sums, in order."""
+    """Returns the beginnings of all days or months (UTC) that have sums, in order."""
     hours = UsageHour.objects.annotate(first=Trunc("hour", span, tzinfo=UTC))
     totals = UsageTotal.objects.exclude(span=Span.MINUTE).annotate(first=Trunc("start", span, tzinfo=UTC))
     return sorted({first for sums in (hours, totals) for first in sums.values_list("first", flat=True).distinct()})
 
 
 def _wrong_hours() -> set[datetime]:
-    """Returns the beginnings of hours whose sums differ from their calls' rows, as far as the rows still exist."""
+    """Compares the sums of hours with the rows of calls that still exist; returns the beginnings of wrong hours."""
     with one_snapshot_of_rows():
         since, hour = comparable_since(), "COALESCE(a.hour, b.hour)"
         wrong = differing_groups("usage_usagehour", HOUR_KEYS, HOUR_GROUPS, HOUR_SUMS, since, hour, None)
@@ -164,13 +168,19 @@ def _wrong_hours() -> set[datetime]:
 
 
 def _has_histograms(day: datetime) -> bool:
-    """Returns whether the hours of a day (UTC) still have histograms. Must be asked in the snapshot that reads them."""
+    """Returns whether the sums of a day's hours (UTC) still have histograms, which are emptied after some time.
+
+    Must be called in the snapshot in which the histograms are read.
+    """
     emptied_before = histograms_since()
     return emptied_before is None or day >= emptied_before
 
 
 def _strays(hours: Collection[datetime]) -> list[UUID]:
-    """Returns the ids of those calls in some hours whose id has a time more than `ID_LEEWAY` from the call's start."""
+    """Returns the ids of those calls in some hours whose id and start differ by more than `ID_LEEWAY`.
+
+    An id contains a time. A search by ids for the calls of a day would miss these calls.
+    """
     query = f"""
         SELECT request_id FROM usage_request WHERE {HOUR_SQL} = ANY(%s) AND abs(
             ('x' || left(request_id::text, 8) || substr(request_id::text, 10, 4))::bit(48)::bigint
@@ -182,7 +192,10 @@ def _strays(hours: Collection[datetime]) -> list[UUID]:
 
 
 def _mend_hours(day: datetime, hours: Collection[datetime], strays: Collection[UUID]) -> None:
-    """Corrects the sums of `hours` of one day (UTC) by their calls' rows; `strays` is the result of `_strays`."""
+    """Corrects the sums of some hours of one day (UTC) from the rows of their calls.
+
+    `strays` are the ids of calls that a search by id would miss (`_strays`).
+    """
     ids = first_id(day - ID_LEEWAY), first_id(day + DAY + ID_LEEWAY)
     of_day = Request.objects.filter(started_at__gte=day, started_at__lt=day + DAY)
     rollup = Rollup()
@@ -199,7 +212,7 @@ def _mend_hours(day: datetime, hours: Collection[datetime], strays: Collection[U
 
 
 def _mend_peak(day: date) -> None:
-    """Corrects the highest figures of one day (UTC) by those of its hours. Writers wait meanwhile."""
+    """Corrects the highest figures of one day (UTC) from the highest figures of its hours. Writers wait meanwhile."""
     names = ", ".join(PEAKS.maxima)
     start = datetime.combine(day, time(), UTC)
     with without_writers() as cursor:  # a figure that is lower than before cannot be added
@@ -213,7 +226,7 @@ def _mend_peak(day: date) -> None:
 
 
 def _mend_minutes(first: datetime) -> None:
-    """Corrects the totals of minutes, for `MINUTES_AT_ONCE` from `first` on, by their calls' rows."""
+    """Corrects totals of minutes from the rows of calls, for a time of `MINUTES_AT_ONCE` that begins at `first`."""
     rollup = Rollup()
     with one_snapshot_of_rows():
         start, end = max(first, ceiling(comparable_since() or first, Span.MINUTE)), first + MINUTES_AT_ONCE
@@ -225,7 +238,7 @@ def _mend_minutes(first: datetime) -> None:
 
 
 def _mend_failures() -> None:
-    """Corrects the counts of failures, by hours and days, by their calls' rows, as far as the rows still exist."""
+    """Corrects the counts of failures per hour and day from the rows of calls, where these still exist."""
     with one_snapshot_of_rows():
         since = comparable_since()
         missing = missing_failures(since and ceiling(since, Span.DAY))
@@ -233,7 +246,7 @@ def _mend_failures() -> None:
 
 
 def _sums_of_hours(hours: Iterable[UsageHour], histograms: Collection[HistogramName] = ()) -> Rollup:
-    """Adds up rows of the table `UsageHour`, of histograms only those in `histograms`; returns a `Rollup`."""
+    """Adds up rows of the table `UsageHour` to a `Rollup`; of histograms, only the ones named in `histograms`."""
     rollup = Rollup()
     for hour in hours:
         errors = hour.calls * (hour.outcome != Outcome.SUCCESS)
@@ -248,12 +261,12 @@ def _sums_of_hours(hours: Iterable[UsageHour], histograms: Collection[HistogramN
 
 
 def summed_rows(calls: QuerySet[Request]) -> Iterable[SummedRow]:
-    """Reads the columns from which sums are computed, for the given calls."""
+    """Returns the rows of the given calls with only the columns from which sums are computed."""
     return cast(Iterable[SummedRow], calls.annotate(needs_price=NEEDS_PRICE).values(*SUMMED_NAMES))
 
 
 def _batches(calls: QuerySet[Request]) -> Iterator[list[SummedRow]]:
-    """Yields the columns of calls from which sums are computed, `BATCH_SIZE` calls at a time, to save memory."""
+    """Yields the rows of calls, with only the columns for sums, in batches of `BATCH_SIZE`, to save memory."""
     calls = calls.order_by("request_id")
     batch = list(summed_rows(calls[:BATCH_SIZE]))
     while batch:

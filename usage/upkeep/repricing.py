@@ -1,4 +1,4 @@
-"""Computes the cost of calls in the ledger anew, and corrects their sums in the same transaction."""
+"""Recomputes the cost of calls in the ledger, and corrects their sums in the same transaction."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ BATCH_SIZE = 500
 
 
 def reprice(since: datetime, *, unpriced_only: bool) -> int:
-    """Computes the costs of calls since `since` anew; corrects the calls' rows, all sums, and this process's metrics.
+    """Recomputes the costs of calls from the time `since` on; corrects rows, sums, and this process's metrics.
 
-    Left out are calls whose usage is counted in another row, unfinished calls, and calls that were not billed (unless
-    because of their route). With `unpriced_only`, only calls without a cost are computed. Returns how many costs, or
-    kinds of cost, have changed.
+    Skipped are calls whose usage is counted in another row, unfinished calls, and calls that were not billed (unless
+    because of their route). With `unpriced_only`, only calls without a cost are computed. Returns the number of calls
+    whose cost, or kind of cost, has changed.
     """
     pricer = Pricer()
     last = first_id(since)
@@ -52,7 +52,7 @@ def reprice(since: datetime, *, unpriced_only: bool) -> int:
 
 
 def set_missing_kinds() -> int:
-    """Marks costs as estimated that come from estimated token counts and that an older version has left unmarked.
+    """Marks as estimated those costs from estimated token counts that an older version has left unmarked.
 
     Corrects the sums, too. Returns how many rows have changed.
     """
@@ -71,17 +71,17 @@ def set_missing_kinds() -> int:
 
 
 def _apply(rows: list[CallRecord], pricer: Pricer) -> tuple[list[SummedRow], list[SummedRow]]:
-    """Computes the costs of the given rows again; writes those that have changed, and corrects the sums.
+    """Recomputes the costs of the given rows; stores those that have changed, and corrects the sums.
 
-    Returns the rows with a changed cost, or kind of cost, before and after.
+    Returns the rows whose cost, or kind of cost, has changed: as they were before, and as they are now.
     """
     return _write([row for row, old in zip(pricer.priced(rows), rows, strict=True) if _is_changed(row, old)])
 
 
 def _write(repriced: list[CallRecord]) -> tuple[list[SummedRow], list[SummedRow]]:
-    """Writes the new cost, cost kind and price of rows to the table of calls, and corrects the sums.
+    """Stores the new cost, kind of cost and price of some rows in the table of calls, and corrects the sums.
 
-    Returns the rows before and after.
+    Returns these rows as they were before, and as they are now.
     """
     before, after = update_prices(repriced)
     rollup = Rollup()
@@ -93,10 +93,10 @@ def _write(repriced: list[CallRecord]) -> tuple[list[SummedRow], list[SummedRow]
 
 
 def _is_changed(row: CallRecord, old: CallRecord) -> bool:
-    """Returns whether pricing a row anew has changed its cost, or the kind of its cost."""
+    """Returns whether the cost, or kind of cost, of a call differs between its recomputed and its old row."""
     return _cost(row) != _cost(old) or row["cost_kind"] != old["cost_kind"]
 
 
 def _cost(row: CallRecord) -> Decimal | None:
-    """Returns the cost in a call's row as a decimal number of dollars; None if the call has no cost."""
+    """Returns the cost in a call's row as decimal dollars; None if the row has no cost."""
     return None if row["cost"] is None else Decimal(row["cost"])

@@ -67,7 +67,7 @@ LOCK = 0x7072756E  # the number of an advisory lock, the same in all processes
 
 
 class Pruned(NamedTuple):
-    """The result of one deletion of old data: the numbers of calls' rows, and of logged bodies, that were deleted.
+    """The result of a deletion of old data: how many rows of calls, and how many logged bodies, were deleted.
 
     `is_more_due` is true if more data are old enough, but were left because of the limit for one deletion.
     `are_estimates` is true if whole months were deleted that had too many rows to count (`count_rows`).
@@ -80,16 +80,16 @@ class Pruned(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The deleted numbers in words, such as `about 1200000 rows and 0 bodies`."""
+        """The numbers of deleted rows and bodies in words, such as `about 1200000 rows and 0 bodies`."""
         about = "about " if self.are_estimates else ""
         return f"{about}{self.rows} rows and {self.bodies} bodies"
 
 
 class Deletion(NamedTuple):
-    """A deletion of old rows from one table: of the calls that began from `since` until before `until`.
+    """A plan to delete old rows from one table: of the calls that began from `since` until before `until`.
 
-    If `since` is None, the deletion begins with the oldest call. All rows of calls before `wanted` are old enough to be
-    deleted; `until` is earlier if one deletion may not delete all of them.
+    If `since` is None, the deletion begins with the oldest call. All calls before `wanted` are old enough to be
+    deleted; `until` is earlier if one deletion may not delete so many.
     """
 
     table: str
@@ -120,16 +120,16 @@ class Deletion(NamedTuple):
 
 
 def prune(now: datetime | None = None, stopping: threading.Event | None = None, *, all_at_once: bool = False) -> Pruned:
-    """Deletes rows of calls older than RETENTION_DAYS, and logged bodies older than BODY_RETENTION_DAYS (0: nothing).
+    """Deletes rows of calls older than RETENTION_DAYS, and logged bodies older than BODY_RETENTION_DAYS (0: never).
 
     Returns how many rows and bodies were deleted, and whether more must be deleted.
 
-    * The rows of a month's calls are deleted when all of them are old enough, with their bodies and with the rows of
-      other tables that belong to them.
-    * Old totals of minutes and expired sessions are deleted, too, the histograms of old hours are emptied, and the
-      number of names in the sums by label is limited.
+    * A call's row is deleted when all calls of its month are old enough, together with its body and with the rows of
+      other tables that belong to it.
+    * Old totals of minutes and expired sessions of the admin are deleted, the histograms of old hours are emptied, and
+      the number of names in the sums by label is limited.
     * At most a month, or a few days (`PRUNED_AT_ONCE`), are deleted, unless `all_at_once` is true.
-    * The deletion ends early when `stopping` is set.
+    * The deletion ends early when the event `stopping` is set.
 
     `now` is the database's time by default.
 
@@ -189,11 +189,11 @@ def _fold(now: datetime) -> None:
 def _plan_deletion(
     table: str, months: Iterable[Partition], wanted: datetime, mark: datetime | None, *, all_at_once: bool
 ) -> Deletion:
-    """Decides which rows of `table` to delete now, and returns this as a `Deletion`.
+    """Plans which rows of `table` to delete now; deletes nothing yet.
 
-    Calls from before `wanted` are old enough. With `all_at_once`, all of them are deleted. Otherwise the deletion
-    begins at `mark`, where the last deletion ended (None if there was none), and goes to the end of that month, if it
-    is in `months`, or else `PRUNED_AT_ONCE` further.
+    All calls from before `wanted` are old enough. With `all_at_once`, the plan is to delete them all. Otherwise the
+    deletion begins at `mark`, where the last deletion ended (None if there was none). It goes to the end of that month,
+    if the month is in `months`, or else `PRUNED_AT_ONCE` further.
     """
     if all_at_once:
         return Deletion(table, None, wanted, wanted)
@@ -210,10 +210,11 @@ def _delete(
     condition: str = "true",
     note: Callable[[], object] = lambda: None,
 ) -> RowCount:
-    """Deletes the rows that a `Deletion` describes: whole partitions, then batches; returns how many were deleted.
+    """Deletes the rows that a `Deletion` plans: whole partitions first, then the other rows in batches.
 
     In the batches, only rows that fulfil the SQL `condition` are deleted. `note` is called in the first transaction,
-    which deletes the partitions. No further batch is deleted once `stopping` is set.
+    which deletes the partitions. No further batch is deleted once the event `stopping` is set. Returns how many rows
+    were deleted.
     """
 
     def drop(cursor: CursorWrapper) -> RowCount:
@@ -241,9 +242,9 @@ def _delete(
 
 
 class DailyPruning(PeriodicThread):
-    """The thread that deletes old rows and bodies once a day, and makes the partitions of coming months.
+    """A thread that deletes old rows and bodies once a day, and makes the partitions of coming months.
 
-    The shipper of each host has such a thread; a lock in the database lets only one of them delete at a time.
+    The shipper process of each host has such a thread; a lock in the database lets only one of them delete at a time.
     """
 
     name = "retention"
@@ -255,7 +256,7 @@ class DailyPruning(PeriodicThread):
     def work(self) -> None:
         """Makes missing partitions and deletes abandoned reservations; once a day, deletes old rows and bodies, too.
 
-        If one of these fails because of the database, the error is logged, and the others are done nevertheless.
+        If one of these tasks fails because of the database, the error is logged, and the other tasks are still done.
         """
         tasks: tuple[Callable[[], object], ...] = (drop_orphans, make_months, partial(prune_if_due, self.stopping))
         for task in tasks:
@@ -266,9 +267,10 @@ class DailyPruning(PeriodicThread):
 
 
 def prune_if_due(stopping: threading.Event | None = None) -> bool:
-    """Deletes old rows and bodies, once a day; returns whether this call has completed the deletion.
+    """Deletes old rows and bodies, unless that was done in the last 24 hours.
 
-    Nothing is deleted while another process does so, or if this machine's clock differs from the database's.
+    Returns whether this call has completed the deletion. Nothing is deleted while another process does so, or if this
+    machine's clock differs from the database's.
     """
     with try_lock(LOCK) as is_mine:
         if not is_mine:

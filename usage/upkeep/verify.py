@@ -62,7 +62,7 @@ def find_faults(
     """Checks the ledger for `ledger verify`: rows, sums, reservations, journal; yields a line of text for each fault.
 
     * `since`, the beginning of a UTC day, leaves out rows and sums of earlier days.
-    * `progress` is called with a few words before each check.
+    * `progress` is called with the name of each check, before it.
     * `parallel` is the number of checks that run at the same time; `progress` then names the check that is awaited.
 
     A check ends after 100 faults of a kind.
@@ -79,7 +79,7 @@ def find_faults(
 
 
 def _run_check(faults: Iterator[str]) -> list[str]:
-    """Runs one check in a thread and returns its faults; closes the thread's database connection."""
+    """Runs one check in a thread and returns the faults that it finds; closes the thread's database connection."""
     try:
         return list(faults)
     finally:
@@ -87,7 +87,7 @@ def _run_check(faults: Iterator[str]) -> list[str]:
 
 
 def _checks(journal: Path, since: datetime | None) -> Iterator[tuple[str, Iterator[str]]]:
-    """Yields the checks of `ledger verify`: the name of each, and an iterator that finds its faults when it is read."""
+    """Yields the checks of `ledger verify`, each as a name and an iterator, which finds the faults when it is read."""
     yield "rows", changed_rows(since)
     comparable, with_histograms = latest(since, comparable_since()), histograms_since()
     yield "sums of hours", wrong_sums("usage_usagehour", HOUR_KEYS, HOUR_GROUPS, HOUR_SUMS, comparable)
@@ -111,7 +111,7 @@ def _checks(journal: Path, since: datetime | None) -> Iterator[tuple[str, Iterat
 
 
 def changed_rows(since: datetime | None) -> Iterator[str]:
-    """Yields a line of text for each row of a call that was changed after it was written, as its digest shows.
+    """Yields a line of text for each call's row that has been changed since it was written, as its digest shows.
 
     At most 100 rows are named. Calls from before `since` are not checked, except those of the last minutes before it.
     """
@@ -135,8 +135,9 @@ def wrong_sums(
 ) -> Iterator[str]:
     """Compares a table of sums with the rows of calls; yields a line of text for each group with wrong sums.
 
-    `keys` are the columns that name a group, `groups` their SQL for a row, `sums` the compared columns. Only groups
-    from `since` on are compared; all if it is None. `summed` is the SQL condition for the rows that have sums there.
+    `keys` are the columns that identify a group, `groups` the SQL that computes them from a call's row, and `sums` the
+    compared columns. Only groups from `since` on are compared; all if it is None. `summed` is the SQL condition for the
+    rows that are counted in the table.
     """
     texts = [f"COALESCE(a.{key}::text, b.{key}::text)" for key in keys]
     for group in differing_groups(table, keys, groups, sums, since, ", ".join(texts), MOST_FAULTS, summed):
@@ -157,7 +158,7 @@ def wrong_failures(since: datetime | None) -> Iterator[str]:
     """Compares the counts of failed calls with the rows of calls; yields a line of text for each wrong count.
 
     Each count is for one hour, day or month and for one kind of failure (`FAILURE_KEYS`). Only counts from `since` on
-    are compared.
+    are compared; all if it is None.
     """
     keys = ", ".join(FAILURE_KEYS)
     query = f"""
@@ -184,7 +185,7 @@ def wrong_failures(since: datetime | None) -> Iterator[str]:
 
 
 def stray_reservations() -> Iterator[str]:
-    """Yields a line of text for each reservation that should be gone, because its call's row has the cost already."""
+    """Yields a line of text for each reservation that should be gone, because the cost is already in the call's row."""
     for request_id in find_strays():
         yield f"money is still held for call {request_id}, whose row is in the table"
 
@@ -192,7 +193,7 @@ def stray_reservations() -> Iterator[str]:
 def missing_records(journal: Path) -> Iterator[str]:
     """Checks that the journal is readable, and that its ended calls have rows; yields a line of text for each fault.
 
-    Of each kind of fault, at most `MOST_FAULTS` are listed. Waits `SHIPPING_SECONDS` at most for rows that a running
+    At most `MOST_FAULTS` of each kind of fault are listed. Waits `SHIPPING_SECONDS` at most for rows that a running
     server may still be writing.
     """
     wanted: set[str] = set()
@@ -218,7 +219,7 @@ def missing_records(journal: Path) -> Iterator[str]:
 
 
 def _first(faults: list[str], others: str) -> Iterator[str]:
-    """Yields the first `MOST_FAULTS` faults of one kind, then one line with the number of further ones.
+    """Yields the first `MOST_FAULTS` of some faults, then a line with the number of faults that were left out.
 
     `others` are the words after that number.
     """

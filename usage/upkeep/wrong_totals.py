@@ -68,10 +68,10 @@ def wrong_minutes(since: datetime | None) -> Iterator[str]:
 def _wrong_totals(
     spans: tuple[Span, ...], source: str, values: Sequence[datetime | UUID | None], since: datetime | None
 ) -> Iterator[str]:
-    """Compares the dashboard's totals of the given spans, such as hours and days; yields a line for each wrong one.
+    """Compares the dashboard's totals of some spans with the right sums; yields a line of text for each wrong one.
 
-    The SQL query `source`, with the parameters `values`, reads the rows that the totals must add up. Only totals from
-    `since` on are compared; all if it is None.
+    `spans` are, for example, hours and days. The SQL query `source`, with the parameters `values`, reads the rows that
+    the totals must add up. Only totals from `since` on are compared; all if it is None.
     """
     starts = ", ".join(f"('{span}', date_trunc('{span}', hour, 'UTC'))" for span in spans)
     groups = ", ".join(f"('{dimension}', {column})" for dimension, column in COLUMNS.items())
@@ -108,12 +108,13 @@ def _wrong_totals(
 def wrong_histograms_of_totals(name: HistogramName, since: datetime | None) -> Iterator[str]:
     """Yields a line of text for each wrong latency histogram in the dashboard's totals, for at most 100.
 
-    A total's histogram is wrong if it is not the sum of the histograms of the total's hours. `name` is the latency that
-    the histograms count, such as `duration_ms`. The totals of all calls have a histogram of each latency, the totals of
-    keys, models and routes only one of durations, in two columns that are added up. Totals of minutes, and totals from
-    before `since`, are not compared. Totals of a key, model or route whose histogram counts too few calls are not
-    compared either: they are older than such histograms, pages show a dash for their percentiles, and `ledger sum`
-    completes them.
+    A total's histogram must be the sum of the histograms of its hours. `name` is the latency that the histograms count,
+    such as `duration_ms`. The totals of all calls have a histogram of each latency. The totals of keys, models and
+    routes have only one of durations, in two columns that are added up.
+
+    Totals of minutes, and totals from before `since`, are not compared. Totals of a key, model or route whose histogram
+    counts too few calls are not compared either: they are older than such histograms, pages show a dash for their
+    percentiles, and `ledger sum` completes them.
     """
     columns = {Dimension.ALL: "''"}
     if name == DURATION:
@@ -155,18 +156,18 @@ def wrong_histograms_of_totals(name: HistogramName, since: datetime | None) -> I
 
 
 def wrong_peaks(since: datetime | None) -> Iterator[str]:
-    """Yields a line of text for each day whose highest figures (`UsagePeak`) are not those of its hours, for 100 days.
+    """Yields a line of text for each day whose highest figures (`UsagePeak`) are wrong, for at most 100 days.
 
-    Only days from `since` on are compared; all if it is None.
+    They must be the highest figures of the day's hours. Only days from `since` on are compared; all if it is None.
     """
     for day in differing_peaks(since, 100):
         yield f"usage_usagepeak has not the highest figures of {day}"
 
 
 def differing_peaks(since: datetime | None, most: int | None) -> list[date]:
-    """Returns at most `most` days, from `since` on, whose highest figures (`UsagePeak`) are not those of their hours.
+    """Returns the days whose stored highest figures (`UsagePeak`) differ from those of their hours, at most `most`.
 
-    If `since` is None, all days are compared.
+    Only days from `since` on are compared; all if it is None.
     """
     names = [f"max_{name}" for name in MAXES]
     query = f"""
@@ -183,7 +184,7 @@ def differing_peaks(since: datetime | None, most: int | None) -> list[date]:
 
 
 def missing_names() -> Iterator[str]:
-    """Yields a line of text for each key, model and route that has totals but is missing in the table of names."""
+    """Yields a line of text for each key, model and route that has totals, but is not in the table of names."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT dimension, value FROM usage_usagetotal WHERE span = 'day' AND dimension = ANY(%s)"
@@ -195,7 +196,7 @@ def missing_names() -> Iterator[str]:
 
 
 def wrong_breakdowns(since: datetime | None) -> Iterator[str]:
-    """Compares the breakdowns of days and months with the table `UsageHour`; yields a line of text for each wrong one.
+    """Compares the breakdowns of days and months with the table `UsageHour`; yields a line for each wrong one.
 
     Only days and months that begin at `since` or later are compared; all if it is None. At most 100 are named.
     """
@@ -218,10 +219,10 @@ def wrong_breakdowns(since: datetime | None) -> Iterator[str]:
 
 
 def wrong_durations(since: datetime | None) -> Iterator[str]:
-    """Yields a line of text for each histogram of a breakdown that is not the sum of its hours', for at most 100.
+    """Yields a line of text for each histogram of a breakdown that is not the sum of its hours' histograms.
 
-    Only days and months that begin at `since` or later are compared; all if it is None. From then on, the hours must
-    have their histograms.
+    At most 100 are named. Only days and months that begin at `since` or later are compared; all if it is None. Since
+    then, all hours must have their histograms.
     """
     query = f"""
         WITH a AS (

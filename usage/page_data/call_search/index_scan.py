@@ -26,11 +26,12 @@ SLICE_COLUMNS = f"""request_id, key_name, {CALLED_MODEL_SQL} AS model, unknown_m
 
 @dataclass
 class IndexScan:
-    """One search for calls through an index of their table, in slices: newest first, or oldest first (`is_upward`).
+    """A search for calls through one database index, a slice of some thousand calls at a time.
 
-    The scan reads the calls in the order of the index, and checks the conditions `others` on each call without an
-    index. If there is a condition `rare`, on cost or duration, only the few calls that fulfil it are read, through the
-    index of that column. This index is not in the order of time, so these calls are sorted by id.
+    The calls are read in the order of the index: newest first, or oldest first if `is_upward` is true. Each call read
+    is then compared with the conditions in `others`, for which no index is used. If `rare` is set (a condition on cost
+    or duration that few calls fulfil), only these few calls are read, through the index of cost or duration. That index
+    is not in the order of time, so these calls are sorted by id.
     """
 
     along: Condition | None  # the scan follows the index of this condition; None: it follows the primary key
@@ -44,9 +45,9 @@ class IndexScan:
     is_upward: bool = False
 
     def scan_slice(self, wanted: int) -> None:
-        """Searches the next slice of calls, and adds the ids of matching calls to `found`, up to `wanted` ids in all.
+        """Reads and searches the next slice of calls; adds the ids of matching calls to `found`.
 
-        Sets `is_done` after the last slice.
+        `found` then has at most `wanted` ids. After the last slice, `is_done` is set.
         """
         wanted -= len(self.found)
         started = time.monotonic()
@@ -64,7 +65,7 @@ class IndexScan:
 
     @property
     def _onward(self) -> str:
-        """The order in which the scan reads calls, in SQL."""
+        """The SQL keyword for the order in which the scan reads calls: `ASC` (oldest first) or `DESC`."""
         return "ASC" if self.is_upward else "DESC"
 
     def _read_slice(self, wanted: int) -> tuple[list[UUID], UUID | None, int]:
@@ -91,7 +92,7 @@ class IndexScan:
         return found, last, seen
 
     def _bounds(self) -> list[Condition]:
-        """Returns the SQL conditions for the calls of the next slice, without the conditions in `others`."""
+        """Returns the SQL conditions that select the calls of the next slice; those in `others` are not among them."""
         bounds = [self.along] if self.along else []
         if self.at is not None:
             bounds.append(Condition(f"request_id {'>' if self.is_upward else '<'} %s", (self.at,)))

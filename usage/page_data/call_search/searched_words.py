@@ -19,40 +19,45 @@ _MAX_FORMS = 12  # of one needle that is not ASCII
 
 @dataclass(frozen=True)
 class SearchedWord:
-    """A word or a phrase that must be in the prompt or in the answer of a call.
+    """A word or a phrase to search for in the prompts and answers of calls.
 
-    `pattern` finds it in text without escapes: in upper or lower case, with accents in either form of Unicode, and
-    with any white space between the words of a phrase.
+    The regular expression `pattern` finds it in text without escapes: in upper or lower case, with accents in either
+    form of Unicode, and with any white space between the words of a phrase.
     """
 
     text: str
     pattern: re.Pattern[str]
 
     def needles(self) -> list[list[str]]:
-        """Returns lists of texts, in lower case (ASCII): a body with this word has at least one text of each list.
+        """Returns short texts by which the database can rule out bodies without this word.
 
-        The texts are parts of the word that JSON does not escape, and other parts both plain and escaped. The result is
-        empty for a word without such parts.
+        There is a list of texts for each part of the word: the forms in which JSON may have this part, plain and
+        escaped. A body with the word contains at least one text of each list, once its ASCII letters are in lower case.
+        The result is empty if the word has only signs that JSON may escape.
         """
         return [forms for part in self.text.split() if (forms := _needle(part))]
 
 
 def read_words(text: str) -> list[SearchedWord]:
-    """Returns the first `MAX_WORDS` words and phrases of a searched text, as `split_words` splits it."""
+    """Splits the text of a search field into words and phrases; returns the first `MAX_WORDS` of them."""
     return [SearchedWord(word, _pattern(word)) for word in split_words(text)[:MAX_WORDS]]
 
 
 def split_words(text: str) -> list[str]:
-    """Splits a searched text into words and "quoted phrases", each of them once.
+    """Splits the text in a search field into words and "quoted phrases"; returns each of them once.
 
-    A text that consists of quotation marks only is searched for unchanged. An empty text has no words.
+    A text that has only quotation marks is returned as one word. The result for an empty text is an empty list.
     """
     found = [match[2] or match[1].replace('""', '"').strip() for match in _WORD.finditer(text)]
     return list(filter(None, dict.fromkeys(found))) or list(filter(None, [text.strip()]))
 
 
 def needles_of(words: Sequence[SearchedWord]) -> list[list[str]]:
-    """Returns the longest needles of all words, at most `_MAX_NEEDLES`, since these rule out the most bodies."""
+    """Chooses the texts by which the database rules out bodies without the searched words.
+
+    These are the lists of `SearchedWord.needles` with the longest texts, at most `_MAX_NEEDLES` lists, since the
+    longest texts rule out the most bodies.
+    """
     found = {tuple(forms) for word in words for forms in word.needles()}
     return [list(forms) for forms in sorted(found, key=lambda forms: (-len(forms[0]), forms))[:_MAX_NEEDLES]]
 
@@ -63,10 +68,11 @@ def _pattern(word: str) -> re.Pattern[str]:
 
 
 def _needle(part: str) -> list[str]:
-    """Returns texts, in lower case (ASCII), one of which is in each body with this part of a word.
+    """Returns texts of which each body with this part of a word contains at least one, if its ASCII is in lower case.
 
-    If the part has ASCII letters or digits, the result is the longest run of these. If it has other characters, the
-    result has the forms of the first two of them. It is empty if the part has only ASCII signs, which JSON may escape.
+    If the part has ASCII letters or digits, the only text is the longest run of them. Otherwise the texts are the first
+    two non-ASCII characters in each case, plain and escaped. The result is empty if the part has only ASCII signs,
+    which JSON may escape.
     """
     composed = normalize("NFC", part).lower()
     if plain := [run for run in _RUN.findall(composed) if run.isascii()]:
@@ -77,15 +83,16 @@ def _needle(part: str) -> list[str]:
 
 
 def _cases(text: str) -> Iterator[str]:
-    """Yields a text with each of its characters in lower and in upper case."""
+    """Yields all spellings of a text in which each character is in upper or in lower case."""
     letters = [sorted({one for one in (letter, letter.lower(), letter.upper()) if len(one) == 1}) for letter in text]
     return map("".join, product(*letters))
 
 
 def _escaped(text: str) -> list[str]:
-    r"""Returns a text as JSON escapes it, such as `\u00e9\u00e8`, and as JSON in JSON does, with two backslashes.
+    r"""Escapes all characters of a text as JSON may escape them, such as `\u00e9\u00e8`; returns two forms.
 
-    A character beyond U+FFFF takes two of these escapes.
+    The second form is for JSON inside a JSON string, with two backslashes for each. A character beyond U+FFFF takes two
+    escapes.
     """
     data = text.encode("utf-16-be", "surrogatepass")
     units = [f"u{data[at]:02x}{data[at + 1]:02x}" for at in range(0, len(data), 2)]

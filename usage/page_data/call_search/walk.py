@@ -12,10 +12,11 @@ from usage.page_data.call_search.index_scan import IndexScan
 
 @dataclass
 class Walk:
-    """A search for calls through one or more scans, newest first, or oldest first if the scans are upward.
+    """A search for calls by one or more scans (`IndexScan`), whose results are merged in the order of time.
 
-    Each matching call is found by at least one scan. An id counts as found only when all scans have reached it, since a
-    slower scan may still find calls that come before it.
+    Calls come newest first, or oldest first if the scans read upward. Each matching call is found by at least one scan.
+    The id of a call counts as found only when all scans have reached it: until then, a slower scan may still find a
+    call that comes before it.
     """
 
     scans: Sequence[IndexScan]
@@ -26,14 +27,15 @@ class Walk:
 
     @property
     def border(self) -> UUID | None:
-        """The id that all unfinished scans have reached; None if all scans are finished."""
+        """The id of the last call that all unfinished scans have reached; None if all scans are finished."""
         reached = (scan.at for scan in self.scans if not scan.is_done and scan.at is not None)
         return min(reached, default=None) if self._is_upward else max(reached, default=None)
 
     def read(self, wanted: int, deadline: float) -> None:
-        """Reads slices until `wanted` calls are found, there are no more calls, or `time.monotonic()` is `deadline`.
+        """Lets the scans read slices until `wanted` calls are found or no calls are left.
 
-        At least one slice of each scan is read, so that a search always gets further.
+        Ends at the latest when `time.monotonic()` reaches `deadline`; but each scan first reads at least one slice, so
+        that every search makes progress.
         """
         for scan in self._unfinished(wanted):
             scan.scan_slice(wanted)
@@ -45,13 +47,16 @@ class Walk:
             self._last(behind).scan_slice(wanted)
 
     def found(self, most: int | None = None) -> list[UUID]:
-        """Returns the ids of at most `most` matching calls, in the search's order, as far as all scans have come."""
+        """Returns the ids of the first `most` (or all) matching calls that are found, in the order of the search.
+
+        Calls that some scan has not reached yet are not among them.
+        """
         border = self.border
         found = {one for scan in self.scans for one in scan.found if border is None or self._is_reached(one, border)}
         return sorted(found, reverse=not self._is_upward)[:most]
 
     def take(self) -> list[UUID]:
-        """Returns the ids that are found, and forgets them, so that the next `read` continues behind them."""
+        """Returns the ids of all calls that are found, and forgets them; the next `read` goes on to later calls."""
         taken = self.found()
         known = set(taken)
         for scan in self.scans:
@@ -62,7 +67,7 @@ class Walk:
         return [scan for scan in self.scans if not scan.is_done and len(scan.found) < wanted]
 
     def _last(self, scans: Sequence[IndexScan]) -> IndexScan:
-        """Returns the scan that has made the least progress."""
+        """Returns the one of the given scans that has made the least progress."""
         at = {id(scan): (scan.at or UUID(int=0)).int for scan in scans}
         order = 1 if self._is_upward else -1
         return min(scans, key=lambda scan: order * at[id(scan)])

@@ -23,10 +23,10 @@ READ_AT_ONCE = 10  # bodies that come into this process: 5 MB at most
 
 
 class WordSearch:
-    """A search for words in the prompts and answers of the calls of a walk.
+    """A search for words in the stored prompts and answers of the calls that a `Walk` finds.
 
-    `found` has the calls with all words, in the order of the walk, with excerpts around the words. `reached` is the id
-    of the last call that was searched; None if all calls were.
+    `found` maps the ids of the calls that contain all words to excerpts around the words, in the order of the walk.
+    `reached` is the id of the last call that was searched; None if all calls were searched.
     """
 
     def __init__(self, text: str, walk: Walk) -> None:
@@ -38,9 +38,9 @@ class WordSearch:
         self.reached: UUID | None = None
 
     def go_on(self, wanted: int, deadline: float) -> None:
-        """Continues the search until `wanted` calls are found, no calls are left, or `time.monotonic()` is `deadline`.
+        """Continues the search until `wanted` calls are found or no calls are left.
 
-        At least one batch of calls is searched.
+        Ends at the latest when `time.monotonic()` reaches `deadline`; but at least one batch of calls is searched.
         """
         while len(self.found) < wanted:
             self._walk.read(self._size, deadline)
@@ -51,7 +51,10 @@ class WordSearch:
                 return
 
     def _search_all(self, ids: Sequence[UUID], wanted: int, deadline: float) -> bool:
-        """Searches the bodies of these calls in batches; returns False if it stopped before the last one."""
+        """Searches the bodies of the calls `ids`, batch by batch; returns False if it stopped before the last call.
+
+        It stops when `wanted` calls are found, or at `deadline`.
+        """
         at = 0
         while at < len(ids):
             batch = ids[at : at + self._size]
@@ -61,7 +64,10 @@ class WordSearch:
         return True
 
     def _search(self, batch: Sequence[UUID], wanted: int, deadline: float) -> bool:
-        """Searches the bodies of these calls; returns False if it stopped before the last one."""
+        """Searches the bodies of one batch of calls; adds matching calls to `found`. Returns False if it stopped early.
+
+        It stops when `wanted` calls are found, or at `deadline`.
+        """
         candidates = self._choose(batch)
         for at in range(0, len(candidates), READ_AT_ONCE):
             some = candidates[at : at + READ_AT_ONCE]
@@ -80,7 +86,11 @@ class WordSearch:
         return True
 
     def _choose(self, batch: Sequence[UUID]) -> list[UUID]:
-        """Returns those of the given calls, in their order, whose bodies have all needles."""
+        """Selects in the database the calls of a batch whose bodies may have all words; returns their ids.
+
+        Bodies that lack one of the texts of `needles_of` are ruled out. The order of the ids stays. The size of the
+        next batch is adapted to the time that this took.
+        """
         # ASCII's rules of upper and lower case are by far the fastest, and PostgreSQL evaluates a subquery with OFFSET
         # once: so each body is read and decompressed once, however many needles there are.
         having = " AND ".join(f"({' OR '.join(['strpos(texts, %s) > 0'] * len(forms))})" for forms in self._needles)
@@ -100,9 +110,9 @@ class WordSearch:
 
 
 def first_call_with_body(since: UUID | None) -> UUID:
-    """Returns the id of the oldest call from `since` on whose prompt or answer is stored.
+    """Returns the id of the oldest call, not older than the id `since`, whose prompt or answer is stored.
 
-    If there is none, returns an id above those of all calls.
+    If there is no such call, returns an id above those of all calls.
     """
     query = "SELECT request_id FROM usage_requestbody WHERE request_id >= %s ORDER BY request_id LIMIT 1"
     with connection.cursor() as cursor:

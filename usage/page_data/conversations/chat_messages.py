@@ -20,13 +20,13 @@ _USUAL_ENDS = {"stop", "tool_calls", "function_call", "completed"}
 
 @dataclass
 class TurnList:
-    """The turns of a conversation made so far, and the tool calls in them that may still get a result."""
+    """The turns that a conversation has until now, and its tool calls by their ids, to which results are added."""
 
     turns: list[Turn] = field(default_factory=list)
     calls: dict[str, Part] = field(default_factory=dict)
 
     def add(self, role: str, parts: list[Part], *, name: str = "", badges: list[Badge] | None = None) -> None:
-        """Adds a turn to the conversation, and remembers its tool calls, which may get results later."""
+        """Appends a turn to the conversation, and registers the tool calls in it, so that `add_result` finds them."""
         self.turns.append(Turn(role, parts, name, badges or []))
         self.calls |= {part.call_id: part for part in parts if part.kind is PartKind.TOOL_CALL and part.call_id}
 
@@ -38,7 +38,10 @@ class TurnList:
         self.calls |= {part.call_id: part for part in parts if part.kind is PartKind.TOOL_CALL and part.call_id}
 
     def add_result(self, call_id: str, parts: list[Part]) -> None:
-        """Adds the result of a tool call beneath the call; if the call is not known, it becomes a turn of its own."""
+        """Appends the result of a tool call to the part of the call, which is found by its id.
+
+        If there is no such call, the result becomes a turn of its own.
+        """
         if call_id in self.calls:
             self.calls[call_id].results += parts
         else:
@@ -46,7 +49,7 @@ class TurnList:
 
 
 def add_messages(found: TurnList, messages: object) -> None:
-    """Adds the messages of a chat's request to the turns; accepts any value as `messages`."""
+    """Appends the messages in a chat's request to a conversation's turns; `messages` may be any JSON value."""
     for message in messages if isinstance(messages, list) else [messages]:
         if isinstance(message, dict):
             _add_message(found, Members(message))
@@ -55,7 +58,7 @@ def add_messages(found: TurnList, messages: object) -> None:
 
 
 def add_choices(found: TurnList, choices: list[dict[str, object]]) -> None:
-    """Adds the choices of a chat's answer, or of an older completion, to the turns: one turn for each choice."""
+    """Appends the choices in the answer of a chat, or of an older completion, to a conversation: a turn for each."""
     for number, choice in enumerate(choices):
         members = Members(choice)
         message = members.members("message")
@@ -84,7 +87,10 @@ def _add_message(found: TurnList, message: Members) -> None:
 
 
 def _message_parts(message: Members, role: str) -> list[Part]:
-    """Returns the parts of a message, in this order: reasoning, content, refusal, audio, sources, tool calls."""
+    """Returns the parts of a chat message, in this order: reasoning, content, refusal, audio, sources, tool calls.
+
+    The members of the message that are shown in these parts are taken out of it.
+    """
     parts = [
         Part(PartKind.REASONING, text)
         for text in (message.text("reasoning_content"), message.text("reasoning"))
@@ -110,7 +116,7 @@ def _message_parts(message: Members, role: str) -> list[Part]:
 
 
 def _tool_call(call: object) -> list[Part]:
-    """Returns the part for a tool call in a chat, followed by a part with its unknown members."""
+    """Converts a tool call in a chat to a part of a turn; a second part has the unknown members of the call as JSON."""
     if not isinstance(call, dict):
         return [Part(PartKind.JSON, as_json(call))]
     members = Members(call)

@@ -18,23 +18,26 @@ _CLOSING = {"{": "}", "[": "]"}
 
 
 class NotJSONError(ValueError):
-    """Error: a text is neither JSON nor the start of it, is nested too deeply, or repeats too many names."""
+    """Error: a text cannot be read as JSON or as the beginning of JSON.
+
+    It has another format, brackets nested too deeply, or too many repeated names.
+    """
 
 
 def split_cut(text: str) -> tuple[str, int]:
-    """Splits a logged text from the remark that it was cut; returns the text and the number of bytes that were cut.
+    """Separates a logged text from the remark at its end that it was cut.
 
-    The number is 0 if the text is whole.
+    Returns the text without the remark, and the number of bytes that were cut: 0 if the text is whole.
     """
     found = _REMARK.search(text, max(0, len(text) - 64))
     return (text[: found.start()], int(found[1].replace(",", ""))) if found else (text, 0)
 
 
 def read_json(text: str) -> object:
-    """Reads a logged body as JSON; if the body was cut, reads everything before the cut.
+    """Parses a logged body as JSON; if the body was cut, parses everything before the cut.
 
-    If the cut is inside a string, the string ends with the remark about the cut. If a name is given twice, the earlier
-    member is kept under a name with `GIVEN_EARLIER`.
+    If the cut is inside a string, the string ends with the remark about the cut. If an object has two members of the
+    same name, the first one is kept under its name followed by `GIVEN_EARLIER`.
 
     Raises:
         NotJSONError: the text is no JSON, it is nested too deeply, or more than `MAX_REPEATS` names are repeated.
@@ -49,16 +52,18 @@ def read_json(text: str) -> object:
 
 
 class _Objects:
-    """Maker of the objects of one body, which counts the names that are repeated in them."""
+    """Builder of the objects in one JSON body; it counts how many names are repeated in the whole body."""
 
     def __init__(self) -> None:
         self._repeats = 0
 
     def make(self, pairs: list[tuple[str, object]]) -> dict[str, object]:
-        """Makes an object from its members; an earlier member with the name of a later one is kept under another name.
+        """Builds a dictionary from the members of a JSON object.
+
+        If two members have the same name, the first one is kept under its name followed by `GIVEN_EARLIER`.
 
         Raises:
-            NotJSONError: more than `MAX_REPEATS` names of the body are repeated.
+            NotJSONError: more than `MAX_REPEATS` names have been repeated in the body.
         """
         members: dict[str, object] = {}
         for name, value in pairs:
@@ -75,7 +80,11 @@ class _Objects:
 
 
 def _check_depth(text: str) -> None:
-    """Raises `NotJSONError` if brackets in a JSON text are nested more than `MAX_DEPTH` deep."""
+    """Checks that brackets in a JSON text are nested at most `MAX_DEPTH` deep.
+
+    Raises:
+        NotJSONError: they are nested deeper.
+    """
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return
     depth = 0
@@ -90,10 +99,9 @@ def _check_depth(text: str) -> None:
 
 
 def _completed(text: str, remark: str) -> str:
-    """Completes the start of a JSON text: closes open brackets, and an open string.
+    """Completes the beginning of a JSON text to valid JSON: closes open brackets, and a string that was cut.
 
-    A member or a value that is unreadable because of the cut is dropped. A string with the cut in it is kept, followed
-    by `remark`.
+    The cut string ends with `remark`. A member or a value that is unreadable because of the cut is left out.
 
     Raises:
         NotJSONError: brackets are nested more than `MAX_DEPTH` deep.
@@ -122,7 +130,7 @@ def _completed(text: str, remark: str) -> str:
 
 
 def _without_half_escape(text: str) -> str:
-    """Returns a text that ends inside a JSON string, without a half escape such as `\\u00` at its end."""
+    r"""Removes an incomplete escape, such as `\u00`, from the end of a text that ends inside a JSON string."""
     found = _HALF_ESCAPE.search(text, max(0, len(text) - 6))
     if found is None:
         return text

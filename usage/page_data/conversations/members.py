@@ -11,34 +11,37 @@ _NOTHING: tuple[object, ...] = (None, "", [], {})
 
 
 class Members:
-    """The members of one JSON object that have not been taken out yet.
+    """The members of one JSON object, from which code takes out the members that it understands, one by one.
 
-    A member is taken out only if its value has the wanted type.
+    A member is taken out only if its value has the wanted type. The remaining members are in `rest`.
     """
 
     def __init__(self, value: Mapping[str, object]) -> None:
         self.rest: dict[str, object] = dict(value)
 
     def text(self, *names: str) -> str:
-        """Takes the first of the named members that is a text; returns an empty text if none is."""
+        """Takes out the first of the named members whose value is a text; returns the text, or "" if there is none."""
         for name in names:
             if isinstance(self.rest.get(name), str):
                 return str(self.rest.pop(name))
         return ""
 
     def drop(self, *names: str) -> None:
-        """Removes members without interest for people, such as an id or a position; keeps those that are long texts."""
+        """Removes those of the named members that are numbers or short texts, such as an id or a position.
+
+        These do not interest people. Long texts and objects stay.
+        """
         for name in names:
             value = self.rest.get(name)
             if isinstance(value, int | float) or (isinstance(value, str) and len(value) <= MAX_PARAMETER_CHARACTERS):
                 del self.rest[name]
 
     def any(self, name: str) -> object:
-        """Takes a member of any type, and returns its value; returns None if there is none."""
+        """Takes out the member `name`, whatever its type, and returns its value; None if there is no such member."""
         return self.rest.pop(name, None)
 
     def members(self, name: str) -> Members:
-        """Takes a member that is an object, and returns that object's members; an empty one if it is no object."""
+        """Takes out the member `name` if it is an object; returns the object's members, or else an empty `Members`."""
         value = self.rest.get(name)
         if not isinstance(value, dict):
             return Members({})
@@ -46,7 +49,7 @@ class Members:
         return Members(value)
 
     def objects(self, name: str) -> list[dict[str, object]]:
-        """Takes a member that is a list of objects, and returns the list; an empty list if it is something else."""
+        """Takes out the member `name` if it is a list of objects; returns the list, or an empty list."""
         value = self.rest.get(name)
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             return []
@@ -54,7 +57,7 @@ class Members:
         return value
 
     def texts(self, name: str) -> list[str]:
-        """Takes a member that is a list of texts, and returns the list; an empty list if it is something else."""
+        """Takes out the member `name` if it is a list of texts; returns the list, or an empty list."""
         value = self.rest.get(name)
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             return []
@@ -62,7 +65,7 @@ class Members:
         return value
 
     def parameters(self) -> list[tuple[str, str]]:
-        """Takes all members that are numbers, booleans or short texts; returns pairs of name and value."""
+        """Takes out all members that are numbers, booleans or short texts; returns pairs of name and value as text."""
         found = {
             name: value if isinstance(value, str) else as_json(value)
             for name, value in self.rest.items()
@@ -73,18 +76,18 @@ class Members:
         return list(found.items())
 
     def give_back(self, name: str, others: Members) -> None:
-        """Puts the remaining members of an object back as member `name`, from which it was taken, if there are any."""
+        """Puts `others` back as the member `name`, from which they were taken, if any of them remain."""
         if others.rest:
             self.rest[name] = others.rest
 
     def rest_as_json(self) -> str:
-        """Returns the remaining members as indented JSON; an empty text if there are none, or only empty values."""
+        """Returns the remaining members as indented JSON, without those with empty values; "" if none are left."""
         rest = {name: value for name, value in self.rest.items() if value not in _NOTHING}
         return as_json(rest) if rest else ""
 
 
 def as_json(value: object) -> str:
-    """Returns a JSON value as text, with letters of all languages unescaped.
+    """Formats a JSON value as text; letters of all languages stay unescaped.
 
     The text is indented, unless the value is nested more than `MAX_INDENTED_DEPTH` deep.
     """

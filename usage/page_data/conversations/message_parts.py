@@ -43,10 +43,10 @@ _PLACES = (
 
 
 def content_parts(content: object, *, markdown: bool = False) -> list[Part]:
-    """Returns the parts of a message's content, which may be a text, an object, or a list of these.
+    """Converts the content of a message to parts of a turn.
 
-    With `markdown`, texts count as Markdown, since they are a model's, or instructions. Unknown content becomes a part
-    with its JSON.
+    The content may be a text, an object, or a list of texts and objects. If `markdown` is true, texts are shown as
+    Markdown, as for texts of a model and for instructions. Content of an unknown kind becomes a part with its JSON.
     """
     if content is None or content in ("", [], {}):
         return []
@@ -60,7 +60,7 @@ def content_parts(content: object, *, markdown: bool = False) -> list[Part]:
 
 
 def _parts_of_object(content: dict[str, object], *, markdown: bool) -> list[Part]:
-    """Returns the parts for one object in a message's content: its own content, cited sources, remaining members."""
+    """Converts one object in a message's content to parts: its text or file, cited sources, remaining members."""
     members = Members(content)
     kind = members.text("type")
     if kind == "refusal":
@@ -75,14 +75,20 @@ def _parts_of_object(content: dict[str, object], *, markdown: bool) -> list[Part
 
 
 def media_part(title: str, members: Members) -> Part:
-    """Returns the part for a picture, a sound or a file: its type, size, name and URL, as far as they are stated."""
+    """Makes the part of a turn that shows a picture, a sound or a file: type, size, name and URL, if they are stated.
+
+    The shown members are taken out of `members`.
+    """
     facts: list[str] = []
     _take_media_facts(members, facts)
     return Part(PartKind.MEDIA, "\n".join(facts), title=title)
 
 
 def _take_media_facts(members: Members, facts: list[str]) -> None:
-    """Takes the facts about a picture, sound or file from an object and its inner objects; adds them to `facts`."""
+    """Takes the facts about a picture, sound or file (name, URL, format) out of an object; appends them to `facts`.
+
+    Does the same with objects inside the object.
+    """
     for name in ("filename", *_PLACES, "format", "detail"):
         text = members.text(name)
         if text:
@@ -95,13 +101,16 @@ def _take_media_facts(members: Members, facts: list[str]) -> None:
 
 
 def described_medium(text: str) -> str:
-    """Converts the placeholder stored for a picture, sound or file to its type and size; other text is unchanged."""
+    """Converts the placeholder that the log has for a picture, sound or file to its media type and size, as text.
+
+    Any other text is returned unchanged.
+    """
     found = PLACEHOLDER.fullmatch(text.strip())
     return ", ".join(group for group in found.groups() if group) if found else text
 
 
 def source_parts(annotations: Iterable[Mapping[str, object]]) -> list[Part]:
-    """Returns one part with the sources that a text cites, each source once; no part if it cites none."""
+    """Makes one part with links to the sources that a text cites, each source once; no part if there are none."""
     links: dict[Link, None] = {}
     for annotation in annotations:
         members = Members(annotation)
@@ -114,7 +123,10 @@ def source_parts(annotations: Iterable[Mapping[str, object]]) -> list[Part]:
 
 
 def link_to(source: Mapping[str, object]) -> Link:
-    """Returns the link to a source (a web page, or the name of a file) with the other facts stated about it."""
+    """Makes a link from an object that describes a source: a web page or a file.
+
+    The text of the link has the title, name or id of the source, and all other facts in the object.
+    """
     return _take_link(Members(source))
 
 
@@ -128,13 +140,13 @@ def _take_link(source: Members) -> Link:
 
 
 def rest_parts(members: Members, title: str = "") -> list[Part]:
-    """Returns a part with the JSON of an object's remaining members; no part if none remain."""
+    """Makes a part of a turn that shows an object's remaining members as JSON; no part if none remain."""
     rest = members.rest_as_json()
     return [Part(PartKind.JSON, rest, title=title, is_open=False)] if rest else []
 
 
 def indented(text: str) -> str:
-    """Indents a text that is a JSON object or list, such as a tool's arguments; returns other texts unchanged."""
+    """Indents a text that is a JSON object or list, such as a tool's arguments; returns any other text unchanged."""
     if not text.lstrip().startswith(("{", "[")):
         return text
     try:

@@ -15,10 +15,10 @@ from usage.page_data.search import PAGE_SECONDS, WORDS_SECONDS, find, plan_scans
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The ids of the next newer and the next older call of a list; None where no call was found.
+    """The ids of the calls just before and just after one call in a filtered list; None where none was found.
 
-    `is_newest` says that there is no newer call in the list. If `older_below` is set, the search for an older call ran
-    out of time, and calls below this request id have not been searched.
+    `is_newest` is true if the list has no newer call. If `older_below` is set, the search for an older call ran out of
+    time before it had searched the calls below this request id.
     """
 
     newer: UUID | None
@@ -28,10 +28,10 @@ class Neighbours:
 
 
 def find_neighbours(filters: Filters, call_id: UUID) -> Neighbours:
-    """Searches for the next newer and the next older call that match the filters.
+    """Searches for the next newer and the next older call that match the filters, as seen from the call `call_id`.
 
-    A search ends after `PAGE_SECONDS`; one for words in prompts and answers after half of `WORDS_SECONDS`, since there
-    are two of them.
+    Each of the two searches ends after `PAGE_SECONDS` or, if it is for words in prompts and answers, after half of
+    `WORDS_SECONDS`.
     """
     seconds = WORDS_SECONDS / 2 if filters.text else PAGE_SECONDS
     newer, is_newest = _find_newer(filters, call_id, seconds)
@@ -42,9 +42,10 @@ def find_neighbours(filters: Filters, call_id: UUID) -> Neighbours:
 
 
 def _find_newer(filters: Filters, call_id: UUID, seconds: float) -> tuple[UUID | None, bool]:
-    """Returns the id of the oldest call that matches the filters and is newer than another call, if one was found.
+    """Searches for the oldest call that matches the filters and is newer than `call_id`; returns the call's id or None.
 
-    The second value is whether there is no such call. It is false if the time was up before all calls were searched.
+    The second value is true if there certainly is no such call, and false if the search found one or ran out of
+    `seconds`.
     """
     until = first_id(filters.until) if filters.until else None
     scans = [replace(scan, at=call_id, floor=until, is_upward=True, found=[]) for scan in plan_scans(filters, None)]

@@ -30,9 +30,9 @@ _ANSWERED = {"choices", "output", "object", "error"}  # one of them is in each J
 
 
 def conversation_of(route: str, request_body: str, response_body: str, *, is_streamed: bool) -> Conversation | None:
-    """Returns the conversation in a call's logged bodies; None if the route has none, or no body was logged.
+    """Converts the logged bodies of a call to a conversation; None if the route has none, or no body was logged.
 
-    `is_streamed` says whether the answer was a stream; if so, its logged body is a text.
+    `is_streamed` says whether the answer was a stream: then its logged body is the text made from the events.
     """
     if _OTHER_ROUTES.match(route) or not (request_body or response_body):
         return None
@@ -52,7 +52,11 @@ def conversation_of(route: str, request_body: str, response_body: str, *, is_str
 
 
 def _read_request(found: TurnList, text: str) -> tuple[BodyRemains, str]:
-    """Adds the turns in a request's body; returns the rest of the body, and the id of the response it continues."""
+    """Parses a request's logged body, and appends its turns to `found`.
+
+    Returns what remains of the body without the turns, and the id of the response or conversation that the request
+    continues ("" if there is none).
+    """
     start, cut = split_cut(text)
     remains = BodyRemains(kept_bytes=len(start.encode(errors="replace")), cut_bytes=cut)
     try:
@@ -85,7 +89,7 @@ def _read_request(found: TurnList, text: str) -> tuple[BodyRemains, str]:
 
 
 def _continued(body: Mapping[str, object]) -> str:
-    """Returns the id of the response or conversation that a request continues; empty if there is none."""
+    """Returns the id of the response or conversation that a request continues; "" if there is none."""
     conversation = body.get("conversation")
     named = conversation.get("id") if isinstance(conversation, dict) else conversation
     found = body.get("previous_response_id") or named
@@ -93,7 +97,11 @@ def _continued(body: Mapping[str, object]) -> str:
 
 
 def _add_form(found: TurnList, text: str, remains: BodyRemains) -> None:
-    """Adds the turn of a logged form: its files and its prompt. A text that is no form becomes a turn unchanged."""
+    """Appends a turn with the files and the prompt of a logged multipart form to the conversation `found`.
+
+    All other fields of the form are appended to the parameters in `remains`. A logged text that is no form is appended
+    as a turn, unchanged.
+    """
     parts: list[Part] = []
     for line in _form_lines(text):
         if (field := _FORM_LINE.fullmatch(line)) is None:
@@ -113,7 +121,10 @@ def _add_form(found: TurnList, text: str, remains: BodyRemains) -> None:
 
 
 def _form_lines(text: str) -> Iterator[str]:
-    """Yields the fields of a logged form as lines of `name: value`; a value may have several lines."""
+    """Splits the logged text of a submitted form into its fields; yields each as `name: value`.
+
+    A value may have several lines. The text has a line for each field, or is written like the query of a URL.
+    """
     if _QUERY.match(text):
         yield from (f"{name}: {value}" for name, value in parse_qsl(text, keep_blank_values=True))
         return
@@ -130,7 +141,7 @@ def _form_lines(text: str) -> Iterator[str]:
 
 
 def _read_response(found: TurnList, text: str, *, is_streamed: bool) -> BodyRemains:
-    """Adds the turns in an answer's logged body; returns the rest of the body."""
+    """Parses an answer's logged body, and appends its turns to `found`; returns what remains of the body."""
     start, cut = split_cut(text)
     remains = BodyRemains(kept_bytes=len(start.encode(errors="replace")), cut_bytes=cut)
     if not text:
@@ -162,14 +173,14 @@ def _read_response(found: TurnList, text: str, *, is_streamed: bool) -> BodyRema
 
 
 def _items_of_list(members: Members) -> list[dict[str, object]]:
-    """Takes the items out of an answer that lists the items of a response or a conversation."""
+    """Takes the items out of an answer that lists the items of a response or conversation; none from another answer."""
     data = members.rest.get("data")
     is_list = isinstance(data, list) and any(isinstance(item, dict) and "type" in item for item in data)
     return members.objects("data") if is_list else []
 
 
 def _add_other_answers(found: TurnList, members: Members) -> None:
-    """Adds the turns of answers that are no chats: a transcript, or pictures."""
+    """Appends turns for answers that are not chats to the conversation `found`: for a transcript, and for pictures."""
     if isinstance(members.rest.get("text"), str):  # a response has an object here, its format
         found.add("assistant", content_parts(members.text("text"), markdown=True))
     pictures = []
@@ -182,7 +193,10 @@ def _add_other_answers(found: TurnList, members: Members) -> None:
 
 
 def _add_ending(found: TurnList, members: Members) -> None:
-    """Adds an unusual end of an answer to the last turn: its error, or why it is incomplete."""
+    """Shows how an answer ended, if it ended unusually: its error, or why it is incomplete.
+
+    An error becomes a turn. A reason becomes a badge of the last turn.
+    """
     badges = []
     if (status := members.text("status")) and status != "completed":
         reason = members.members("incomplete_details").text("reason")
@@ -197,14 +211,17 @@ def _add_ending(found: TurnList, members: Members) -> None:
 
 
 def _split(turns: list[Turn]) -> tuple[list[Turn], list[Turn]]:
-    """Splits the turns of a request into earlier ones, which the page folds, and those of the last exchange."""
+    """Splits a request's turns into earlier ones, which the page shows folded, and those of the last exchange."""
     last = max((number for number, turn in enumerate(turns) if turn.role == "user"), default=0)
     start = max(last, len(turns) - MAX_TURNS_IN_SIGHT)
     return ([], turns) if start < 2 else (turns[:start], turns[start:])
 
 
 def _newest(turns: list[Turn], room: int) -> list[Turn]:
-    """Returns the newest turns of a request with at most `room` parts together; at least one turn."""
+    """Returns the newest turns of a request that have at most `room` parts together, but at least one turn.
+
+    Removes surplus parts from the oldest turn that is returned.
+    """
     for number, turn in enumerate(reversed(turns)):
         room = _limit_parts([turn], max(room, 1))
         if room <= 0:
@@ -213,7 +230,10 @@ def _newest(turns: list[Turn], room: int) -> list[Turn]:
 
 
 def _limit_parts(turns: list[Turn], room: int) -> int:
-    """Removes all parts but the first `room` of some turns, and adds a remark; returns the number still allowed."""
+    """Removes the parts of the given turns beyond the first `room`, in place; a remark says how many.
+
+    Returns how many more parts may be shown. Each list of parts keeps at least one.
+    """
     for turn in turns:
         room -= 1
         for holder in [turn.parts, *(part.results for part in turn.parts)]:
@@ -225,7 +245,10 @@ def _limit_parts(turns: list[Turn], room: int) -> int:
 
 
 def _limit_markdown(turns: list[Turn]) -> None:
-    """Limits the Markdown that is rendered for a page to `MAX_MARKDOWN_CHARACTERS`; the rest is shown as plain text."""
+    """Turns off Markdown for the parts after the first `MAX_MARKDOWN_CHARACTERS` of Markdown on a page, to save time.
+
+    These parts are shown as plain text.
+    """
     room = MAX_MARKDOWN_CHARACTERS
     for part in (part for turn in turns for part in turn.parts if part.is_markdown):
         room -= len(part.text)

@@ -19,7 +19,10 @@ _UNINTERESTING_STATUS = ("completed", "in_progress", "")
 
 
 def add_items(found: TurnList, items: object, role: str = "user") -> None:
-    """Adds items of a request's input or of an answer's output to the turns; plain texts get the role `role`."""
+    """Appends items of a request's input or of an answer's output to the turns of a conversation.
+
+    A text among the items becomes a turn of `role`.
+    """
     for item in items if isinstance(items, list) else [items]:
         if isinstance(item, dict):
             _add_item(found, Members(item), role)
@@ -59,7 +62,7 @@ def _add_message(found: TurnList, item: Members, role: str, status: str) -> None
 
 
 def _parts_of_item(kind: str, item: Members) -> list[Part]:
-    """Returns the parts of an item that is no message, such as a tool call or reasoning."""
+    """Converts an item that is not a message, such as a tool call or reasoning, to parts of a turn."""
     item_id = item.text("id")
     if kind == "reasoning":
         return _reasoning(item)
@@ -90,7 +93,7 @@ def _reasoning(item: Members) -> list[Part]:
 
 
 def _search(kind: str, item: Members) -> list[Part]:
-    """Returns the part for a search: its queries, and the pages or texts in files that it found."""
+    """Converts a web search or file search to parts of a turn: its queries, and the pages or texts that it found."""
     action = item.members("action")
     queries = [*action.texts("queries"), *item.texts("queries")]
     if (query := action.text("query")) and query not in queries:
@@ -113,7 +116,7 @@ def _search(kind: str, item: Members) -> list[Part]:
 
 
 def _texts_of_outputs(outputs: object) -> list[object]:
-    """Converts the outputs of a code interpreter to the form of a message's content: logs become texts."""
+    """Converts the outputs of a code interpreter to the format of a message's content: logs become plain texts."""
     if not isinstance(outputs, list):
         return [] if outputs is None else [as_json(outputs)]
     return [

@@ -27,7 +27,7 @@ _HEADINGS = {"h1": "h4", "h2": "h5", "h3": "h6", "h4": "h6", "h5": "h6"}  # belo
 
 
 def markdown_html(text: str) -> str:
-    """Converts a text in Markdown to harmless HTML, with invisible characters replaced by codes."""
+    """Converts Markdown text to harmless HTML; invisible characters become codes such as `<U+202E>`."""
     reader = _reader()
     written = escape_invisible(text.replace("\r\n", "\n"))
     if _may_have_large_tables(written):
@@ -39,7 +39,10 @@ def markdown_html(text: str) -> str:
 
 
 def _may_have_large_tables(text: str) -> bool:
-    """Returns whether a text's tables may have more cells than the text has characters, or too many columns."""
+    """Returns whether a Markdown text may have tables that are too large to render.
+
+    A table is too large if it has more than `MAX_COLUMNS` columns, or more cells than the text has characters.
+    """
     # A row gets all the cells of its table's head, also those that are not written.
     lines = [line for line in text.split("\n") if line.strip()]
     columns = max((line.count("|") for line in lines), default=0)
@@ -66,7 +69,7 @@ def _all_tokens(tokens: Iterable[Token]) -> Iterator[Token]:
 
 
 def _make_harmless(token: Token) -> None:
-    """Removes all attributes from a token that are not known to be harmless, and replaces invisible characters."""
+    """Removes all attributes except harmless ones from a Markdown token, and makes invisible characters visible."""
     token.content = escape_invisible(token.content)
     token.info = ""  # would become a class of the page
     token.tag = _HEADINGS.get(token.tag, token.tag)

@@ -15,9 +15,10 @@ COLUMNS = {"session": "Session", "end_user": "End user"}
 
 @dataclass(frozen=True)
 class SessionCall:
-    """A call of a session, with the milliseconds since the end of the call before.
+    """A call of a session, with the pause before it and the cost of the session up to it.
 
-    `cost_so_far` is the cost of the calls of its page up to this one.
+    `pause_ms` is the time since the end of the call before, in milliseconds; None for the first call of a page.
+    `cost_so_far` is the cost, in dollars, of the calls of the same page from the first one to this one.
     """
 
     call: Request
@@ -29,7 +30,8 @@ class SessionCall:
 class SessionCalls:
     """A page of the calls of a session or of an end user, oldest first.
 
-    If `after` is set, there are later calls, with higher request ids. `cost` and `tokens` are those of this page.
+    If there are later calls, `after` is the request id of the last call on this page, behind which the next page
+    begins. `cost` and `tokens` are the sums of the calls on this page.
     """
 
     calls: list[SessionCall]
@@ -39,7 +41,11 @@ class SessionCalls:
 
 
 def calls_in_order(column: str, value: str, after: UUID | None = None) -> SessionCalls:
-    """Returns the first `MAX_CALLS` calls with a value in a column of `COLUMNS`, or those after the call `after`."""
+    """Reads one page of a session's or end user's calls, oldest first: at most `MAX_CALLS` calls.
+
+    Selects the calls that have `value` in `column`, one of `COLUMNS`; with `after`, only those with a higher request
+    id.
+    """
     # The index has no empty values. They are excluded here, too, so that PostgreSQL's planner sees that it can use it.
     rows = Request.objects.filter(**{column: value}).exclude(**{column: ""}).order_by("request_id")
     if after is not None:

@@ -23,7 +23,10 @@ _HEAD = re.compile(
 
 
 def add_streamed(found: TurnList, text: str) -> None:
-    """Adds the turns of a streamed answer to a conversation: one for each choice of a chat, or one for a response."""
+    """Appends the turns in the logged text of a streamed answer to a conversation.
+
+    There is a turn for each choice of a chat, or one turn for a response.
+    """
     heads = list(_HEAD.finditer(text))
     if not heads or heads[0].start() > 0:
         found.add("assistant", content_parts(text, markdown=True))

@@ -26,7 +26,7 @@ class PartKind(StrEnum):
 
 @dataclass(frozen=True)
 class Link:
-    """A page or a file that an answer cites. `url` is empty if no browser should open it."""
+    """A page or a file that an answer cites. `url` is empty if the link must not be opened in a browser."""
 
     text: str
     url: str = ""
@@ -71,13 +71,16 @@ class Part:
 
     @property
     def is_long(self) -> bool:
-        """True if the text takes so much room that it is better folded at first."""
+        """True if the text is so long that the page shows the part folded at first."""
         return len(self.text) > MAX_OPEN_CHARACTERS or self.lines > MAX_OPEN_LINES
 
 
 @dataclass
 class Turn:
-    """A turn: the parts of one side before the other side answers. `name` distinguishes several users."""
+    """One turn of a conversation: what one side says before the other side answers.
+
+    `name` distinguishes several users.
+    """
 
     role: str
     parts: list[Part]
@@ -92,10 +95,11 @@ class Turn:
 
 @dataclass
 class BodyRemains:
-    """The rest of a body after its turns were taken out, and how much of the body was stored.
+    """What remains of a logged body without its turns, and how much of the body was logged.
 
-    `parameters` are the short members, as name and value. `rest` is the indented JSON of all other members, or empty.
-    `kept_bytes` is the number of stored bytes of the body, and `cut_bytes` that of the others.
+    `parameters` are the short members, as pairs of name and value. `rest` is the indented JSON of all other members; it
+    may be empty. `kept_bytes` is the number of bytes that were logged, and `cut_bytes` the number of bytes that were
+    cut off.
     """
 
     parameters: list[tuple[str, str]] = field(default_factory=list)
@@ -111,10 +115,10 @@ class BodyRemains:
 
 @dataclass
 class Conversation:
-    """The conversation in one call: the turns that the caller sent, and the turns with which the model answered.
+    """The conversation in one call: the turns in the request, and the turns in the model's answer.
 
-    `earlier` are the turns of the request before the last exchange, which are folded at first. `continues` is the id of
-    the response or conversation that the call continues; the turns of that are not in this call.
+    `earlier` are the turns of the request before the last exchange; the page shows them folded. `continues` is the id
+    of the response or conversation that the call continues, whose turns are not in this call.
     """
 
     earlier: list[Turn]

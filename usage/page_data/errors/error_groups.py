@@ -115,7 +115,7 @@ GROUPS_SQL = f"""
 
 
 class GroupPart(NamedTuple):
-    """One key, model, route or HTTP status of a group of failed calls, with the number of the group's calls."""
+    """One key, model, route or HTTP status in a group of failed calls, and how many calls of the group have it."""
 
     value: str
     calls: int
@@ -152,12 +152,15 @@ class ErrorGroup:
 
     @property
     def state(self) -> str:
-        """One of `STATES`. What was resolved and has occurred since is new again."""
+        """The state of this group, one of `STATES`; a resolved error that has occurred again counts as new."""
         return "new" if self.known is None or self.has_returned else self.known.state
 
     @property
     def message(self) -> str:
-        """The error's message without numbers and ids, for people who may see bodies; empty if its row is gone."""
+        """The error's message without numbers and ids, for people who may see bodies.
+
+        It is empty if the newest call of the group has no message, or if the row of this call was deleted.
+        """
         if self.sample is None or not self.sample.error_message:
             return ""
         if not self.kind.message:
@@ -166,7 +169,7 @@ class ErrorGroup:
 
     @property
     def filters(self) -> dict[str, str]:
-        """The filters for the list of requests that select the calls of this group."""
+        """The filters, as query parameters, by which the list of requests shows only the calls of this group."""
         found = {"outcome": self.kind.outcome, "code": self.kind.error_code or NO_NAME}
         if self.kind.outcome == Outcome.UPSTREAM_ERROR and self.kind.error_code != OTHER_CODE:
             found["message"] = self.kind.message or NO_NAME
@@ -174,7 +177,7 @@ class ErrorGroup:
 
     @property
     def trend_path(self) -> str:
-        """The numbers of calls over time as an SVG path of bars, one for each bin of time; 96 wide and 20 high."""
+        """The numbers of calls over time as an SVG path, one bar for each bin of time; 96 wide and 20 high."""
         most = max(self.trend, default=0) or 1
         heights = [max(1.5, 20 * count / most) if count else 0 for count in self.trend]
         step = 4 * TREND_BINS / len(self.trend)
@@ -185,7 +188,7 @@ class ErrorGroup:
         )
 
     def filter_by(self, part: str, value: str) -> dict[str, str]:
-        """Returns the filters of the list of requests for this group's calls of one key, model, route or status."""
+        """Returns filters with which the list of requests shows the group's calls of a key, model, route or status."""
         if part == "status":
             return {**self.filters, part: value if value != "0" else NO_STATUS}
         return {**self.filters, part: value or NO_NAME}
@@ -217,9 +220,10 @@ def read_groups(time_range: TimeRange, fault: str = "", state: str = "") -> list
 
 
 def _bins(start: datetime, end: datetime) -> list[datetime]:
-    """Returns the starts of the bins of a trend: equal parts of a range of time, or months if the range is a long one.
+    """Returns the start of each bin in which a group's trend counts calls, at most `TREND_BINS` of them.
 
-    If there are many months, several make one bin.
+    The bins are equal parts of the range or, if it is longer than `LONGEST_IN_DAYS`, months. If there are too many
+    months, each bin has several.
     """
     if end - start <= LONGEST_IN_DAYS:
         return [start + number * (end - start) / TREND_BINS for number in range(TREND_BINS)]
@@ -238,10 +242,10 @@ def _group(
     calls: int,
     details: str,
 ) -> ErrorGroup:
-    """Makes a group of failed calls from a row of `GROUPS_SQL`.
+    """Makes a group of failed calls (`ErrorGroup`) from the values in a row of the query `GROUPS_SQL`.
 
-    Its trend counts calls in `bin_count` bins of time. `details` is JSON with the number of calls of each bin, key,
-    model, route and status.
+    The group's trend has `bin_count` numbers. `details` is JSON: the numbers of calls by bin of time, key, model, route
+    and status.
     """
     trend = [0] * bin_count
     parts: dict[str, list[GroupPart]] = {"key": [], "model": [], "route": [], "status": []}
@@ -258,7 +262,7 @@ def _group(
 
 
 def _add_samples(groups: list[ErrorGroup]) -> None:
-    """Adds an example to each group of failed calls: its newest call.
+    """Reads the newest call of each group of failed calls, and sets it as the example (`sample`) of the group.
 
     A group gets no example if the row of this call was deleted, or corrected to a success.
     """

@@ -15,9 +15,10 @@ OUTCOMES = dict(Outcome.choices)
 
 
 class ErrorKind(NamedTuple):
-    """What the failed calls of a group share: the outcome, the error code, and the group of the error's message.
+    """The three facts that failed calls of one group have in common: outcome, error code, and kind of error message.
 
-    The group of messages is empty if the message says no more than the code (`usage.kept_bodies.error_messages`).
+    `message` identifies messages that differ only in numbers and names. It is empty if the message says no more than
+    the code (`usage.kept_bodies.error_messages`).
     """
 
     outcome: str
@@ -25,15 +26,15 @@ class ErrorKind(NamedTuple):
     message: str
 
     def as_text(self) -> str:
-        """Returns this kind of error as text for a form field; `read_kind` parses the text."""
+        """Returns this kind of error as the value of an HTML form field; `read_kind` parses the value."""
         return json.dumps(self)
 
 
 def read_kind(text: str) -> ErrorKind:
-    """Parses the text of `ErrorKind.as_text` in a form field; returns the kind of error.
+    """Parses the value of an HTML form field that `ErrorKind.as_text` has made; returns the kind of error.
 
     Raises:
-        ValueError: the text describes no kind of error.
+        ValueError: the value describes no kind of error.
     """
     try:
         values = json.loads(text)
@@ -50,7 +51,7 @@ def read_kind(text: str) -> ErrorKind:
 
 
 def mark(kind: ErrorKind, state: ErrorState, note: str, who: str) -> None:
-    """Stores in the database that the person `who` takes a kind of error for known or resolved, with a remark.
+    """Stores that the person `who` has marked a kind of error as known or resolved, with the remark `note`.
 
     An earlier mark is replaced.
     """
@@ -64,5 +65,8 @@ def mark(kind: ErrorKind, state: ErrorState, note: str, who: str) -> None:
 
 
 def unmark(kind: ErrorKind) -> None:
-    """Deletes the mark of a kind of error from the database, also one of all messages of its code."""
+    """Deletes the mark of a kind of error from the database.
+
+    Also deletes a mark that covers all messages of the same outcome and error code.
+    """
     KnownError.objects.filter(outcome=kind.outcome, error_code=kind.error_code, message__in=(kind.message, "")).delete()

@@ -30,11 +30,12 @@ FOLLOWING = ("model", "key", "route", "day")  # the first that is free is the gr
 
 @dataclass(frozen=True)
 class SpendingChoice:
-    """The choice of what the page *Usage* shows.
+    """The choice that a person has made on the page *Usage*: days, groups, filters and the order of rows.
 
     `days` begins and ends at midnight (UTC). `groups` are one or two names of `GROUP_LABELS` or of tags. `only` has the
-    filters in the form of `read_label_report`. `sort` is one of `ORDERS`, or `by_0` or `by_1`, with a minus sign before
-    it if the greatest comes first. `faults` has a sentence for each part of the URL that could not be read.
+    filters, as `read_label_report` takes them. `sort` is one of `ORDERS`, or `by_0` or `by_1` for the value of a group;
+    with a minus sign before it, the greatest comes first. `faults` has a sentence for each part of the URL that could
+    not be read.
     """
 
     days: TimeRange
@@ -45,17 +46,17 @@ class SpendingChoice:
 
     @property
     def first(self) -> date:
-        """The first day that is shown."""
+        """The first day (UTC) that the page shows."""
         return self.days.start.date()
 
     @property
     def last(self) -> date:
-        """The last day that is shown."""
+        """The last day (UTC) that the page shows."""
         return self.days.end.date() - DAY
 
     @property
     def period(self) -> tuple[date, date]:
-        """The first day, and the day after the last one."""
+        """The first day that the page shows, and the day after the last one (UTC)."""
         return whole_days(self.days)
 
     @property
@@ -77,7 +78,7 @@ class SpendingChoice:
 
     @property
     def further_fields(self) -> list[tuple[str, str]]:
-        """The query parameters for everything but the days, as pairs of name and value."""
+        """The query parameters for groups, filters and order, as pairs of name and value; the days are not included."""
         fields = [*zip(("by", "then"), self.groups, strict=False), *self.filter_fields]
         return fields if self.sort == _default_sort(self.groups) else [*fields, ("sort", self.sort)]
 
@@ -92,7 +93,10 @@ class SpendingChoice:
         ]
 
     def narrowed(self, group: str, value: str) -> SpendingChoice:
-        """Returns a choice of only calls with this `value` of a group, by the other group or the next useful one."""
+        """Returns a copy of this choice with only the calls whose value of `group` is `value`.
+
+        The rows are then grouped by the other group or, if there is none, by the next useful one (`FOLLOWING`).
+        """
         only = {**self.only, group: value}
         groups = tuple(name for name in self.groups if name != group)
         free = (name for name in FOLLOWING if name not in only and name != group)
@@ -100,16 +104,20 @@ class SpendingChoice:
         return replace(self, only=only, groups=groups, sort=_default_sort(groups))
 
     def sorted_by(self, name: str) -> SpendingChoice:
-        """Returns a choice of the same rows, sorted by a column: names from A on, numbers from the greatest on.
+        """Returns a copy of this choice with the same rows, sorted by the column `name`.
 
-        If the rows are sorted so already, the order is reversed.
+        Texts are sorted from A on, numbers from the greatest on. If the rows are sorted by this column already, the
+        order is reversed.
         """
         first, second = (name, f"-{name}") if name.startswith("by_") else (f"-{name}", name)
         return replace(self, sort=second if self.sort == first else first)
 
 
 def read_choice(query: QueryDict, now: datetime) -> SpendingChoice:
-    """Parses the query parameters of the page *Usage*; an unreadable one becomes the default, and a fault."""
+    """Parses the query parameters of the page *Usage*.
+
+    A parameter that cannot be read gets its default, and `faults` a sentence about it.
+    """
     faults: list[str] = []
     try:
         days = _read_days(query, now)
@@ -130,7 +138,9 @@ def read_choice(query: QueryDict, now: datetime) -> SpendingChoice:
 
 
 def _read_days(query: Mapping[str, str], now: datetime) -> TimeRange:
-    """Returns the whole days that a query selects: from `first` to `last` (inclusive), or a `range`: a month or day.
+    """Returns the whole days (UTC) that the query parameters select.
+
+    These are the days from `first` to `last` (inclusive), or a `range`: a month, a day, or a name such as `this_month`.
 
     Raises:
         ValueError: there are no such days; the message is for the reader of the page.
@@ -154,7 +164,10 @@ def _range_of(name: str, first: date, end: date) -> TimeRange:
 
 
 def _read_filters(query: QueryDict, faults: list[str]) -> dict[str, str | None]:
-    """Returns the filters in a query, by the name of the group; adds a sentence to `faults` for a wrong filter."""
+    """Returns the filters in the query parameters, as a map from the name of a group to the value of its calls.
+
+    For a filter that cannot be used, a sentence is added to `faults`.
+    """
     only: dict[str, str | None] = {}
     for name in FILTERS:
         text = _text(query.get(name, ""))

@@ -39,7 +39,10 @@ ChartData = dict[str, object]
 
 @dataclass(frozen=True)
 class SpendingCell:
-    """The value of a group in a row, and the query string that shows only calls with this value; "" for no link."""
+    """One cell of a row: the value of a group, and the query string of the page with only the calls of this value.
+
+    The query string is empty if there is no such page.
+    """
 
     text: str
     query: str = ""
@@ -47,9 +50,10 @@ class SpendingCell:
 
 @dataclass(frozen=True)
 class SpendingRow:
-    """One row of the page *Usage*. `calls_query` selects the row's calls in the list of requests; "" if impossible.
+    """One row of the page *Usage*: the sums of a group of calls, formatted.
 
-    `before` are the dollars of the period before. `share` is the row's share of all dollars, in percent.
+    `calls_query` is the query string by which the list of requests shows the row's calls; empty if no filter can select
+    them. `before` has the dollars of the period before. `share` is the row's share of all dollars, in percent.
     """
 
     cells: Sequence[SpendingCell]
@@ -67,9 +71,10 @@ class SpendingRow:
 
 @dataclass(frozen=True)
 class Spending:
-    """The content of the page *Usage*. `others` has the sums of the groups beyond `MAX_ROWS`, if there are any.
+    """The content of the page *Usage*: its rows and the data of its chart.
 
-    `fault` says why there are no rows, or which calls they lack. `charts` is empty if no chart can be drawn.
+    `others` has the sums of the groups beyond `MAX_ROWS`; None if there are no such groups. `fault` says why there are
+    no rows, or which calls the rows lack. `charts` is empty if no chart can be drawn.
     """
 
     rows: Sequence[SpendingRow]
@@ -80,22 +85,22 @@ class Spending:
 
 
 def group_label(name: str) -> str:
-    """Returns the name of a group for pages, such as "Key owner"; for a tag, the tag's own name."""
+    """Returns the label of a group on pages, such as "Key owner" for `owner`; for a tag, the name of the tag."""
     return GROUP_LABELS.get(name, name.removeprefix(TAG))
 
 
 def value_text(group: str, value: GroupValue) -> str:
-    """Returns a value of a group for pages and files; "(none)" for calls that have no such value."""
+    """Returns a value of a group as text for pages and files; "(none)" for calls that have no value."""
     return shown_value(group, value) or NO_NAME
 
 
 def days_before(choice: SpendingChoice) -> tuple[date, date]:
-    """Returns the first day, and the day after the last day, of the period with which the chosen days are compared."""
+    """Returns the period with which the chosen days are compared: its first day, and the day after its last day."""
     return whole_days(choice.days.before)
 
 
 def read_report_of(choice: SpendingChoice, most: int) -> ComparedReport:
-    """Reads the sums for a choice, in at most `most` rows.
+    """Reads the sums of a `SpendingChoice` from the database, with the period before; at most `most` rows.
 
     Raises:
         LabelsUnreadable: there are two labels, and the range is too long for that, or some of its rows are deleted.
@@ -108,7 +113,7 @@ def read_report_of(choice: SpendingChoice, most: int) -> ComparedReport:
 
 @one_snapshot()
 def read_spending(choice: SpendingChoice) -> Spending:
-    """Reads the content of the page *Usage* from the database."""
+    """Reads the content of the page *Usage* from the database; if it cannot be read, the result has only a `fault`."""
     try:
         report = read_report_of(choice, MAX_ROWS)
     except LabelsUnreadable as fault:
@@ -124,7 +129,10 @@ def read_spending(choice: SpendingChoice) -> Spending:
 
 
 def _lacking(choice: SpendingChoice) -> str:
-    """Returns a sentence about the calls that the sums of the chosen days, or of those before, lack; "" if none."""
+    """Returns a sentence that says from which day on the sums on the page lack calls; "" if none are missing.
+
+    The chosen days and the period before are examined.
+    """
     found = (lacks_since(*days, choice.groups, choice.only) for days in (days_before(choice), choice.period))
     since = next(filter(None, found), None)
     if since is None:
@@ -158,7 +166,7 @@ def _row(cells: Sequence[SpendingCell], row: ComparedSums, whole: Decimal, calls
 
 
 def _cells(choice: SpendingChoice, row: ComparedSums) -> list[SpendingCell]:
-    """Returns the cells with the names of a row, each with a link to the page with only calls of this name."""
+    """Makes the first cells of a row: the value of each group, with a link to only the calls that have this value."""
     cells = []
     for group, value in zip(choice.groups, row.sums.group, strict=True):
         query = ""
@@ -169,10 +177,10 @@ def _cells(choice: SpendingChoice, row: ComparedSums) -> list[SpendingCell]:
 
 
 def _calls_query(choice: SpendingChoice, row: ComparedSums | None) -> str:
-    """Returns the query string for the list of requests with the calls of a row, or of all rows.
+    """Returns the query string by which the list of requests shows the calls of `row`, or of all rows if it is None.
 
-    It is empty if no filter of that list can select them: calls without a tag, calls of several end users or values
-    together, and calls with two tags.
+    The query string is empty if no filter of that list can select the calls: calls without a tag, calls of several end
+    users or values together, and calls with two tags.
     """
     chosen: dict[str, GroupValue] = dict(choice.only)
     days, query = choice.days, dict[str, str]()
@@ -194,7 +202,7 @@ def _calls_query(choice: SpendingChoice, row: ComparedSums | None) -> str:
 
 
 def _read_charts(choice: SpendingChoice) -> ChartData:
-    """Reads the dollars by day of the costliest values of the first group, for the script that draws the chart.
+    """Reads the data of the chart: the dollars by day of the costliest values of the first group, and of all others.
 
     Returns an empty map for a range of more than `MAX_CHART_DAYS`, and for two labels, whose sums take long to read.
     """

@@ -20,7 +20,7 @@ BYTE_ORDER_MARK = "\ufeff"  # without it, Excel reads another encoding than UTF-
 
 @one_snapshot()
 def read_spending_csv(choice: SpendingChoice) -> str:
-    """Reads the sums for a choice, and returns them as CSV: a line for each group, then the others and the total.
+    """Reads the sums of a `SpendingChoice`; returns a CSV file: a line for each group, the others, the total.
 
     There are at most `MOST_GROUPS` lines of groups, in the order of the page. The first two columns are the first and
     the last day (inclusive).
@@ -46,6 +46,6 @@ def read_spending_csv(choice: SpendingChoice) -> str:
 
 
 def _figures(row: ComparedSums) -> Sequence[str]:
-    """Returns the numbers of a line as texts; dollars have all their decimals, and no exponent."""
+    """Returns the numbers of one line of the CSV file as texts; dollars have all decimals, and no exponent."""
     figures = [*(getattr(row.sums, name) for name in SUMS), row.cost_before]
     return ["" if one is None else f"{one:f}" if isinstance(one, Decimal) else str(one) for one in figures]

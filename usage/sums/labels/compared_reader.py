@@ -38,9 +38,9 @@ ORDERS = {
 
 @dataclass(frozen=True)
 class ComparedSums:
-    """The sums of one group of calls, and the dollars of the same group in the period before.
+    """The sums of one group of calls, and the dollars that the same group cost in the period before.
 
-    The dollars are None if the rows of the period before cannot be read.
+    `cost_before` is None if the rows of the period before have been deleted.
     """
 
     sums: GroupSums
@@ -49,12 +49,12 @@ class ComparedSums:
 
 @dataclass(frozen=True)
 class ComparedReport:
-    """The calls of some whole days (UTC) by group, with the dollars of each group in the period before.
+    """The sums of the calls of some whole days (UTC) by group, with the dollars of each group in the period before.
 
-    `others` has the sums of the groups that are not in `rows`, and `other_groups` is their number; if there are none,
-    `others` is None. `rows` and `others` add up to `total`, and include groups with calls only in the period before. If
-    days are grouped, a day is compared with the day at the same place in the period before. A day of the period before
-    without such a counterpart is only in the total.
+    `others` has the sums of the `other_groups` groups that are not in `rows`; None if there are none. `rows` and
+    `others` add up to `total`, and include groups with calls only in the period before. If days are grouped, a day is
+    compared with the day at the same place in the period before. A day of the period before without such a counterpart
+    is only in the total.
     """
 
     rows: list[ComparedSums]
@@ -66,7 +66,7 @@ class ComparedReport:
 def read_compared_report(
     days: Days, before: Days, groups: Sequence[str], *, only: Only, order: str, is_falling: bool, most: int
 ) -> ComparedReport:
-    """Returns the sums of the days `days` by `groups`, with the dollars of the days `before`; at most `most` rows.
+    """Reads the sums of the calls of some days by `groups`, with the dollars of the days `before`; at most `most` rows.
 
     `groups` and `only` are like those of `read_label_report`; there is at least one group. `order` is one of `ORDERS`,
     or `by_0` or `by_1`, which mean the value of a group.
@@ -110,9 +110,9 @@ def _report(rows: list[ComparedSums], total: ComparedSums, number: int) -> Compa
 def read_daily_costs(
     days: Days, group: str, *, only: Only, most: int
 ) -> list[tuple[GroupValue, bool, Mapping[date, Decimal]]]:
-    """Returns the dollars by day of the `most` costliest values of a group, and at the end those of all others.
+    """Reads the dollars by day of the `most` costliest values of a group, and of all other values together.
 
-    Each entry has the value, whether it stands for the others, and the dollars by day.
+    Each entry has a value, whether it stands for all others, and a map from days to dollars. The others come last.
     """
     sql, values = grouped_sums(*days, (group, "day"), only)
     query = f"""
@@ -135,9 +135,10 @@ def _columns(groups: Sequence[str]) -> list[str]:
 
 
 def _compared(present: Query, past: Query | None, groups: Sequence[str], shift: int) -> Query:
-    """Returns the beginning of an SQL query, with the table `compared`: `SUMS` and `cost_before` by group.
+    """Returns the WITH clause of an SQL query that defines the table `compared`, for two periods of the same groups.
 
-    `shift` is the number of days from the beginning of the period before to that of this one.
+    The table has a row for each group: its columns `SUMS` for the present period, and `cost_before` with the dollars of
+    the period before. `shift` is the number of days between the beginnings of the two periods.
     """
     columns = _columns(groups)
     keys = ", ".join(columns)
@@ -156,6 +157,6 @@ def _compared(present: Query, past: Query | None, groups: Sequence[str], shift: 
 
 
 def _read_row(row: tuple[Any, ...], width: int, *, has_past: bool) -> tuple[int, ComparedSums]:
-    """Parses a row from the database; returns the number of groups in it, and their sums."""
+    """Converts a row that the database has returned; returns how many groups it adds up, and their sums."""
     group, (number, *figures, before) = row[:width], row[width:]
     return number, ComparedSums(sums_of_group(group, figures), Decimal(before) if has_past else None)

@@ -41,10 +41,10 @@ _LACKING = f"""
 
 
 def has_unnamed(periods: Iterable[SpanRange], label: str, value: str | None) -> bool:
-    """Returns whether, for some days or months, there are no sums of this label or value under its own name.
+    """Returns whether, in some days or months, calls with a value of a label are not counted under this value's name.
 
-    That is so if the value is among `OTHERS` there, or if the label is one of those without sums (`CLOSED`). A value of
-    None stands for all values.
+    They are then counted under `OTHERS`, or the label has no sums there (`CLOSED`). If `value` is None, all values of
+    the label are meant.
     """
     with connection.cursor() as cursor:
         for span, start, end in periods:
@@ -57,7 +57,10 @@ def has_unnamed(periods: Iterable[SpanRange], label: str, value: str | None) -> 
 
 
 def first_lacking(periods: Iterable[SpanRange]) -> date | None:
-    """Returns the first day, or first day of a month, whose sums by label lack calls; None if there is none."""
+    """Returns the earliest day or month in which some calls are missing in the sums by label; None if none are missing.
+
+    A month is returned as its first day.
+    """
     with connection.cursor() as cursor:
         for span, first, end in periods:
             cursor.execute(_LACKING, {"span": span, "first": first, "end": end})

@@ -39,16 +39,16 @@ Only = Mapping[str, str | None]  # by the name of a column or label: the value o
 
 
 class LabelsUnreadable(ValueError):
-    """Error for two labels that cannot be read together. The message is for the caller."""
+    """Error: two labels cannot be read together. The message is for the caller."""
 
 
 @dataclass(frozen=True)
 class GroupSums:
-    """The sums of one group of calls. Dollars are exact decimal numbers; `cost` includes its two parts.
+    """The sums of one group of calls. Dollars are exact decimal numbers; `cost` includes the two other costs.
 
-    `group` has a value for each requested group, in that order. None means that the calls have no such label; `OTHERS`
-    stands for several values without sums of their own. An empty text means that there is no team, owner or model, or
-    that a tag has no value.
+    `group` has a value for each requested group, in the same order. None means that the calls do not have the label;
+    `OTHERS` stands for several values without sums of their own. An empty text means that there is no team, owner or
+    model, or that a tag has no value.
     """
 
     group: tuple[GroupValue, ...]
@@ -63,7 +63,7 @@ class GroupSums:
     provisional_cost: Decimal
 
     def less(self, others: Iterable[GroupSums]) -> GroupSums:
-        """Returns these sums minus those of other groups."""
+        """Subtracts the sums of other groups from these sums, and returns the result."""
         found = list(others)
         return GroupSums((), **{name: getattr(self, name) - sum(getattr(one, name) for one in found) for name in SUMS})
 
@@ -75,12 +75,12 @@ class GroupSums:
 
 @dataclass(frozen=True)
 class LabelReport:
-    """The calls of some whole days (UTC), from `first` until before `end`, by group: the costliest first.
+    """The sums of the calls of some whole days (UTC), from `first` until before `end`, by group: the costliest first.
 
     `others` has the sums of all groups that are not among `rows`; None if there are none. `rows` and `others` add up to
-    `total`. `is_part` is true if some days or months have no sums of the requested label or value, so it may have more
-    calls, which are counted with other values. `lacks_since` is the first day, or first day of a month, whose sums lack
-    calls that older code has written; None if there is none.
+    `total`. `is_part` is true if the requested label or value may have more calls, since some days or months count them
+    under another value. `lacks_since` is the earliest day, or first day of a month, whose sums lack calls that older
+    code has written; None if no calls are missing.
     """
 
     first: date
@@ -93,12 +93,12 @@ class LabelReport:
 
 
 def is_label(name: str) -> bool:
-    """Returns whether the name of a group is that of a label: `end_user`, or `tag:` and the name of a tag."""
+    """Returns whether the name of a group is that of a label: `end_user`, or `tag:` followed by the name of a tag."""
     return name == END_USER or (name.startswith(TAG) and len(name) > len(TAG))
 
 
 def whole_days(time_range: TimeRange) -> tuple[date, date]:
-    """Returns the first day (UTC) of a range of time, and the day after its last one."""
+    """Extends a range of time to whole days (UTC); returns the first day, and the day after the last one."""
     last = time_range.end.astimezone(UTC) - timedelta(microseconds=1)
     return time_range.start.astimezone(UTC).date(), last.date() + DAY
 
@@ -106,7 +106,7 @@ def whole_days(time_range: TimeRange) -> tuple[date, date]:
 def read_label_report(
     first: date, end: date, groups: Sequence[str], *, only: Only | None = None, most: int
 ) -> LabelReport:
-    """Returns the sums of the calls from the day `first` until before the day `end`, by `groups`; at most `most` rows.
+    """Reads the sums of the calls from the day `first` until before the day `end`, by `groups`; at most `most` rows.
 
     `groups` are names of `COLUMNS` or of labels, such as `("tag:project", "model")`. `only` maps names of columns or
     labels to the value that the calls must have; the value None stands for all values of a label.
@@ -126,9 +126,10 @@ def read_label_report(
 
 
 def lacks_since(first: date, end: date, groups: Sequence[str], only: Only) -> date | None:
-    """Returns the first of some days whose sums lack calls that older code has written; None if there is none.
+    """Returns the earliest of some days whose sums lack calls that older code has written; None if none are missing.
 
-    `groups` and `only` are those of `read_label_report`. For whole months, it is the first day of the month.
+    `groups` and `only` are those of `read_label_report`. If a whole month was examined at once, the result is its first
+    day.
     """
     if len(labels_among(groups, only)) > 1:
         return None
@@ -136,9 +137,10 @@ def lacks_since(first: date, end: date, groups: Sequence[str], only: Only) -> da
 
 
 def grouped_sums(first: date, end: date, groups: Sequence[str], only: Only) -> Query:
-    """Returns the SQL query for the sums of some whole days by `groups`; has the parameters of `read_label_report`.
+    """Returns the SQL query that reads the sums of some whole days by `groups`.
 
-    The query returns a row for each group, with the columns `by_0`, `by_1` and so on, and `SUMS`.
+    `groups` and `only` are those of `read_label_report`. The query returns a row for each group, with the columns
+    `by_0`, `by_1` and so on, and `SUMS`.
 
     Raises:
         LabelsUnreadable: there are two labels, and the range is too long for that, or some of its rows are deleted.
@@ -150,19 +152,22 @@ def grouped_sums(first: date, end: date, groups: Sequence[str], only: Only) -> Q
 
 
 def labels_among(groups: Iterable[str], only: Only) -> list[str]:
-    """Returns the labels in some groups and filters, each once; two labels together are read from the rows of calls."""
+    """Returns the names of labels (end user, tags) among some groups and filters, each once.
+
+    Two labels together have no sums, so they are read from the rows of calls.
+    """
     return sorted({name for name in (*groups, *only) if is_label(name)})
 
 
 def shown_value(group: str, value: GroupValue) -> str | None:
-    """Returns a value of a group as text; None for calls without such a label."""
+    """Returns the value of a group as text, such as "(other end users)" for `OTHERS`; None for calls without one."""
     if value == OTHERS:
         return "(other end users)" if group == END_USER else "(other values)"
     return value.isoformat() if isinstance(value, date) else value
 
 
 def _periods(first: date, end: date, *, by_day: bool) -> list[SpanRange]:
-    """Divides a range of days into whole months and the days around them; with `by_day`, into days only."""
+    """Divides a range of days into whole months and the days before and after them; with `by_day`, into days only."""
     next_month = (first.replace(day=1) + timedelta(days=31)).replace(day=1)
     begin, last = (first if first.day == 1 else next_month), end.replace(day=1)
     if by_day or begin >= last:
@@ -172,7 +177,7 @@ def _periods(first: date, end: date, *, by_day: bool) -> list[SpanRange]:
 
 
 def _read(grouped: Query, width: int, most: int) -> list[GroupSums]:
-    """Reads the total of grouped sums, and the `most` costliest groups after it."""
+    """Executes a query of `grouped_sums`; returns the total, followed by the `most` costliest groups."""
     sql, values = grouped
     columns = [f"by_{number}" for number in range(width)]
     names = ", ".join((*columns, *SUMS))
@@ -189,7 +194,7 @@ def _read(grouped: Query, width: int, most: int) -> list[GroupSums]:
 
 
 def sums_of_group(group: Sequence[GroupValue], figures: Sequence[Decimal]) -> GroupSums:
-    """Makes the sums of a group from numbers that the database has added up, in the order of `SUMS`."""
+    """Makes a `GroupSums` from numbers that the database has added up, in the order of `SUMS`."""
     named: dict[str, Any] = {
         name: Decimal(figure) if name in DOLLARS else int(figure) for name, figure in zip(SUMS, figures, strict=True)
     }
@@ -197,7 +202,10 @@ def sums_of_group(group: Sequence[GroupValue], figures: Sequence[Decimal]) -> Gr
 
 
 def _group_sums(periods: Sequence[SpanRange], groups: Sequence[str], only: Only, label: str = "") -> Query:
-    """Returns the SQL query for sums by `groups`, from the sums by label; `groups` has no label but the given one."""
+    """Returns the SQL query that reads sums by `groups` from the table of sums by label.
+
+    `label` is the only label among `groups` and `only`; it is empty if there is none.
+    """
     columns = {name: COLUMNS.get(name, "value") for name in groups}
     restricted = {COLUMNS.get(name, "value"): value for name, value in only.items() if value is not None}
     found = _add_up(_read_periods(periods, label, restricted), list(columns.values()))
@@ -214,7 +222,10 @@ def _group_sums(periods: Sequence[SpanRange], groups: Sequence[str], only: Only,
 
 
 def _add_up(source: Query, columns: Sequence[str], null: str = "") -> Query:
-    """Returns the SQL query that adds up the query `source` by `columns`; the column `null` is null in all groups."""
+    """Returns the SQL query that adds up the rows of the query `source` by `columns`.
+
+    The column named `null` is null in the result, so that its values are not told apart.
+    """
     sql, values = source
     keys = [f"{'NULL' if column == null else column} AS by_{number}" for number, column in enumerate(columns)]
     grouping = ", ".join(column for column in columns if column != null)
@@ -224,7 +235,7 @@ def _add_up(source: Query, columns: Sequence[str], null: str = "") -> Query:
 
 
 def _read_periods(periods: Iterable[SpanRange], label: str, only: Mapping[str, str]) -> Query:
-    """Returns the SQL query for all sums of a label in some periods, whose columns must have the values in `only`."""
+    """Returns the SQL query for all rows of sums of a label in some periods, filtered by the columns in `only`."""
     names = ", ".join(("value", *COLUMNS.values(), *SUMS))
     conditions = "".join(f" AND {column} = %s" for column in only)
     queries, values = [], list[Parameter]()
@@ -237,7 +248,7 @@ def _read_periods(periods: Iterable[SpanRange], label: str, only: Mapping[str, s
 
 
 def _group_rows(first: date, end: date, groups: Sequence[str], only: Only) -> Query:
-    """Returns the SQL query for sums by `groups`, from the rows of calls.
+    """Returns the SQL query that adds up the rows of calls, instead of reading sums, by `groups`.
 
     Raises:
         LabelsUnreadable: there are too many days, or rows of them have been deleted.
@@ -263,7 +274,7 @@ def _group_rows(first: date, end: date, groups: Sequence[str], only: Only) -> Qu
 
 
 def _column_of_rows(name: str) -> Query:
-    """Returns the SQL expression for the value of a group, such as `team` or `tag:project`, of a call's row."""
+    """Returns the SQL expression for a call's value in a group such as `team` or `tag:project`, from its row."""
     if name == END_USER:
         return "NULLIF(end_user, '')", []
     if is_label(name):

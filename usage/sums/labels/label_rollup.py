@@ -22,7 +22,7 @@ Figures = list[Any]  # numbers, in the order of `SUMS`
 
 @dataclass
 class LabelRollup:
-    """The sums of one batch of calls' rows by label and day, to be added to the table `LabelTotal`."""
+    """The sums of one batch of calls' rows by label and day in memory, to be added to the table `LabelTotal`."""
 
     days: dict[DayGroup, Figures] = field(default_factory=lambda: defaultdict(lambda: [0] * len(SUMS)))
 
@@ -34,7 +34,7 @@ class LabelRollup:
             _add(self.days[label, day, value, *columns], figures)
 
     def as_json(self) -> str:
-        """Returns the sums of days and months as the parameter of `ADD_LABELS`; an empty text if there are none."""
+        """Returns the sums of this batch by day and month as JSON for `ADD_LABELS`; "" if there are none."""
         groups: dict[tuple[object, ...], Figures] = defaultdict(lambda: [0] * len(SUMS))
         for (label, day, *rest), figures in self.days.items():
             for span in SPANS:
@@ -46,7 +46,8 @@ class LabelRollup:
 def labels_of(row: SummedRow) -> Iterator[tuple[str, str]]:
     """Yields the labels under which a call is counted, as pairs of label and value.
 
-    The first pair is empty, for the sums of all calls. If several tags have the same name, the first one counts.
+    The first pair has two empty texts: under it, all calls are counted. If several tags have the same name, the first
+    one counts.
     """
     yield "", ""
     if row["end_user"]:
@@ -60,7 +61,7 @@ def labels_of(row: SummedRow) -> Iterator[tuple[str, str]]:
 
 
 def _figures(row: SummedRow, sign: int) -> Figures:
-    """Returns the numbers that a call's row adds to the sums, in the order of `SUMS`; negative if `sign` is -1."""
+    """Returns the numbers that a call's row adds to the sums, in the order of `SUMS`, each multiplied by `sign`."""
     is_call = not row["by_gateway"]
     cost = row["cost"] or 0
     parts = [cost if row["cost_kind"] == kind else 0 for kind in COST_PARTS.values()]

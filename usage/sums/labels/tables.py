@@ -36,7 +36,7 @@ CONFLICT = f"ON CONFLICT ({', '.join(KEYS)}) DO UPDATE SET {ADDED}"
 
 
 def counted_groups(source: str) -> str:
-    """Returns the SQL query that maps sums by label to the rows of the table in which they are counted.
+    """Returns the SQL query that maps sums by label to those rows of the table in which they must be counted.
 
     `source` is an SQL query with the columns `KEYS` and `SUMS`. Values that have lost their own sums become `OTHERS`,
     and labels of tags that have no sums in their period are left out. The result is in the order of the keys.

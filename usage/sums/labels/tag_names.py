@@ -23,7 +23,7 @@ TAG_NAMES = f"""
 
 
 def read_tag_names(since: date) -> list[str]:
-    """Returns the names of tags that have sums in the month of the day `since` or in a later month, in order."""
+    """Returns the names of the tags that have sums in the month of the day `since` or later, in alphabetical order."""
     with connection.cursor() as cursor:
         cursor.execute(TAG_NAMES, {"since": since.replace(day=1), "none": CLOSED, "tags": f"{TAG}%"})
         return [label.removeprefix(TAG) for (label,) in cursor.fetchall()]

@@ -38,9 +38,9 @@ NamedNumbers = dict[str, object]
 
 @dataclass(frozen=True)
 class UsageQuery:
-    """The parsed query of `GET /usage`: the range of time, the groups and filters, and the format of the answer.
+    """The parsed query parameters of `GET /usage`: range of time, groups, filters, and format of the answer.
 
-    `is_by_label` is true if the sums by team, owner, end user and tag must be read.
+    `is_by_label` is true if team, owner, end user or a tag is among the groups and filters; other sums are read then.
     """
 
     time_range: TimeRange
@@ -51,10 +51,10 @@ class UsageQuery:
 
 
 def read_query(query: QueryDict, now: datetime) -> UsageQuery:
-    """Parses the query of `GET /usage`.
+    """Parses the query parameters of `GET /usage`.
 
     Raises:
-        ValueError: something in it is wrong; the message is for the caller.
+        ValueError: one of them is wrong; the message is for the caller.
     """
     groups = tuple(dict.fromkeys(name.strip() for name in query.get("group_by", "").split(",") if name.strip()))
     if unknown := [name for name in groups if name not in GROUPS and name not in COLUMNS and not is_label(name)]:
@@ -75,7 +75,9 @@ def read_query(query: QueryDict, now: datetime) -> UsageQuery:
 
 
 def read_usage(query: UsageQuery, key: str | None) -> NamedNumbers:
-    """Reads the sums for a query: those of one key or, if `key` is None, of all keys.
+    """Reads the sums that a `UsageQuery` asks for, of one key or, if `key` is None, of all keys.
+
+    Returns the answer to `GET /usage` as a dictionary.
 
     Raises:
         LabelsUnreadable: there are two labels, and the range is too long for that; or the query asks for another key.
@@ -129,7 +131,7 @@ def _named(groups: Sequence[str], row: GroupSums) -> NamedNumbers:
 
 
 def _plain(row: GroupSums) -> NamedNumbers:
-    """Returns the sums of a group with the names that they have in the answer; dollars as numbers."""
+    """Returns the sums of a group as a dictionary, by the names that the answer has for them; dollars are numbers."""
     plain: NamedNumbers = {}
     for name in SUMS:
         value = getattr(row, name)

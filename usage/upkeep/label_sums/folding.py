@@ -78,7 +78,7 @@ _CLOSE = f"""
 
 
 class Period(NamedTuple):
-    """A day or month (UTC) that has sums by label; `start` is its first day."""
+    """A day or month (UTC) for which there are sums by label; `start` is its first day."""
 
     span: LabelSpan
     start: date
@@ -91,7 +91,10 @@ class Period(NamedTuple):
 
     @property
     def ids(self) -> tuple[UUID, UUID]:
-        """Two request ids, between which are all calls of the period, and some calls before and after it."""
+        """The first and the end of the range of request ids in which all calls of the period lie.
+
+        Some calls before and after the period have ids in this range, too.
+        """
         return first_id(datetime.combine(self.start, time(), UTC) - ID_LEEWAY), first_id(self.end + ID_LEEWAY)
 
     def has_ended(self, now: datetime) -> bool:
@@ -100,9 +103,10 @@ class Period(NamedTuple):
 
 
 def fold_labels(now: datetime, oldest: date = date.max) -> int:
-    """Limits the number of values of labels in days and months; returns how many lists of values were shortened.
+    """Limits the number of names in the sums by label: adds up ("folds") the cheapest values of each day and month.
 
-    Days and months that begin at `oldest` or later are examined, and all of the last `LOOKED_BACK`.
+    Days and months that begin at `oldest` or later are examined, and all of the last `LOOKED_BACK`. Returns how many
+    lists of values were shortened.
 
     * The costliest `MOST_VALUES` values of each label keep sums of their own (`MOST_VALUES_AT_FIRST` while the day or
       month goes on). The others are added up as `OTHERS`.
@@ -138,7 +142,7 @@ def _fold(span: LabelSpan, label: str, start: date, most: int) -> None:
 
 
 def _change(statement: str, values: list[str | date | int]) -> None:
-    """Runs an SQL statement while no writer adds to the sums; waits only briefly for the lock on them."""
+    """Executes an SQL statement in a transaction while no writer adds to the sums; waits only briefly for the lock."""
 
     def change(cursor: CursorWrapper) -> None:
         cursor.execute(LOCK_WRITERS)

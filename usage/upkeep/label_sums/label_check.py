@@ -73,7 +73,7 @@ _MISSING = f"""
 
 
 def wrong_labels(since: datetime | None) -> Iterator[str]:
-    """Compares the sums by label with the rows of calls; yields a line of text for each wrong one, for at most 100.
+    """Compares the sums by label with the rows of calls; yields a line of text for each wrong sum, at most 100.
 
     Only days and months that begin at `since` or later are compared; all if it is None.
     """
@@ -105,9 +105,10 @@ def rebuild_labels(now: datetime) -> int:
 
 
 def _missing(period: Period) -> list[Group]:
-    """Returns groups to add to the sums of a day or month, so that they become the sums of its calls' rows.
+    """Returns what the sums by label of a day or month lack, compared with the rows of its calls.
 
-    At most `MOST_AT_ONCE` groups are returned, and none if rows of the day or month may have been deleted.
+    Adding the returned groups corrects the sums. At most `MOST_AT_ONCE` groups are returned, and none if rows of the
+    day or month may have been deleted.
     """
     with one_snapshot_of_rows(), adding_cursor() as cursor:
         since = comparable_since()
@@ -118,7 +119,10 @@ def _missing(period: Period) -> list[Group]:
 
 
 def _differing(wanted: str, since: datetime | None, most: int | None) -> list[tuple[Any, ...]]:
-    """Returns the columns `wanted` (SQL) of at most `most` sums that differ from the sums of their rows."""
+    """Compares sums by label with the rows of calls; returns at most `most` sums that differ.
+
+    `wanted` is the SQL of the columns to return for each. Only sums that begin at `since` or later are compared.
+    """
     first = ceiling(since, Span.DAY).date() if since else date.min
     with adding_cursor() as cursor:
         values: list[Any] = [first_row(since), UUID(int=2**128 - 1), first, first, most]

@@ -51,7 +51,7 @@ _MISSING = f"""
 
 
 def wrong_months(since: datetime | None) -> Iterator[str]:
-    """Yields a line of text for each sum of a month that is not the sum of its days, for at most 100.
+    """Yields a line of text for each sum by label of a month that differs from the sum of its days, at most 100.
 
     Only months that begin at `since` or later are compared; all if it is None.
     """
@@ -61,11 +61,11 @@ def wrong_months(since: datetime | None) -> Iterator[str]:
 
 
 def mend_months(end: date) -> None:
-    """Corrects the sums of the months that begin before `end` by those of their days.
+    """Corrects the sums by label of the months that begin before `end`, so that each is the sum of its days.
 
-    Values get the calls that they lack, if all of them have names in the month and in its days, or if the month has no
-    sums of the label at all. Otherwise the calls are added to the common row (`OTHERS`). The caller must hold the lock
-    `usage.upkeep.sum_mending.SUMMING`.
+    A value of a label gets the calls that it lacks, if all values have names in the month and in its days, or if the
+    month has no sums of the label at all. Otherwise the calls are added to the common row (`OTHERS`). The caller must
+    hold the lock `usage.upkeep.sum_mending.SUMMING`.
     """
     for start, label in dict.fromkeys((group["start"], group["label"]) for group in _differing(date.min, end, None)):
         add_groups(ADD_LABELS, _missing_by_value(start, label))
@@ -74,7 +74,11 @@ def mend_months(end: date) -> None:
 
 
 def _missing_by_value(month: date, label: str) -> list[Group]:
-    """Returns the groups to add to the sums of a label and month; none if the calls of some values have no names."""
+    """Returns what a month's sums of a label lack, by value, compared with the sums of its days.
+
+    Returns nothing if the month has sums of the label, and some calls are counted as `OTHERS`, without the name of
+    their value: then values cannot be compared.
+    """
     end = (month + timedelta(days=31)).replace(day=1)
     of_label = LabelTotal.objects.filter(label=label, start__gte=month, start__lt=end)
     with one_snapshot():
@@ -87,7 +91,10 @@ def _missing_by_value(month: date, label: str) -> list[Group]:
 
 
 def _differing(first: date, end: date, most: int | None) -> list[dict[str, Any]]:
-    """Returns at most `most` wrong groups of months from `first` until before `end`, and what they lack."""
+    """Compares the months from `first` until before `end` with their days; returns at most `most` groups that differ.
+
+    Each group has the numbers that the month lacks.
+    """
     with adding_cursor() as cursor:
         cursor.execute(_DIFFERING, {"first": first, "end": end, "most": most})
         return [dict(zip((*_GROUP, *SUMS), row, strict=True)) for row in cursor]

@@ -19,10 +19,10 @@ ROUNDING = 1e-6  # the share by which two sums of doubles may differ, since they
 def missing_groups(
     table: SumTable, right: Iterable[Group], stored: Iterable[Group], *, histograms: bool = True
 ) -> list[Group]:
-    """Returns the groups to add to a table of sums, so that the `stored` groups become the `right` ones.
+    """Computes which groups must be added to a table of sums, so that its `stored` groups become the `right` ones.
 
-    A group that is not among the right ones becomes zero. A highest figure is never lowered, and a lowest one never
-    raised. Without `histograms`, the histograms in the table stay as they are.
+    A stored group that is not among the right ones becomes zero. A highest figure is never lowered, and a lowest one
+    never raised. Without `histograms`, the histograms in the table stay as they are.
     """
     wanted, found = (
         {tuple(group[key] for key in table.keys): group for group in groups} for groups in (right, stored)
@@ -35,10 +35,10 @@ def missing_groups(
 
 
 def add_groups(statement: str, groups: list[Group]) -> None:
-    """Adds the sums of groups to a table with its SQL `statement`, `MOST_GROUPS` groups in each transaction.
+    """Adds the sums of groups to a table by executing `statement`, for `MOST_GROUPS` groups in each transaction.
 
-    Each transaction takes the lock that writers hold, so nobody who locks writers out (`without_writers`,
-    `usage.upkeep.label_sums.folding`) changes the table between the beginning of `statement` and its end.
+    Each transaction takes the lock that writers take. So code that locks writers out (`without_writers`,
+    `usage.upkeep.label_sums.folding`) cannot change the table while `statement` is executed.
 
     Raises:
         django.db.Error: the database has failed; earlier transactions are committed.
@@ -50,7 +50,7 @@ def add_groups(statement: str, groups: list[Group]) -> None:
 
 
 def _difference(table: SumTable, right: Group | None, stored: Group | None, *, histograms: bool) -> Group | None:
-    """Returns the difference to add to one group of a table of sums; None if the group is right."""
+    """Computes what must be added to one group of a table of sums to correct it; None if the group is right."""
     known: Any = right or stored
     new: Any = right or {}
     old: Any = stored or {}
@@ -73,13 +73,13 @@ def _less(name: str, new: Any, old: Any) -> Any:
 
 
 def _less_each(new: Sequence[int], old: Sequence[int]) -> list[int]:
-    """Returns one histogram minus another one, bucket by bucket; an empty list if they are equal."""
+    """Subtracts the histogram `old` from the histogram `new`, bucket by bucket; an empty list if they are equal."""
     counts = list(_differences(new, old))
     return counts if any(counts) else []
 
 
 def _less_packed(new: Sequence[int], old: Sequence[int]) -> list[int]:
-    """Returns one packed histogram minus another one, packed as well; an empty list if they are equal."""
+    """Subtracts the packed histogram `old` from `new`; returns a packed histogram, empty if they are equal."""
     counts = list(_differences(unpack(new), unpack(old)))
     numbers = [number for number, count in enumerate(counts) if count]
     return [numbers[0], *counts[numbers[0] : numbers[-1] + 1]] if numbers else []

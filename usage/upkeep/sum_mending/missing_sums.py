@@ -27,14 +27,17 @@ from usage.upkeep.differing_sums import (
 
 
 def stored_groups(table: SumTable, condition: str, *values: datetime | list[datetime]) -> list[Group]:
-    """Reads those rows of a table of sums that fulfil an SQL condition."""
+    """Reads the rows of a table of sums that fulfil an SQL condition; returns them as dictionaries."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {', '.join(table.columns)} FROM {table.name} WHERE {condition}", list(values))
         return [dict(zip(table.columns, row, strict=True)) for row in cursor]
 
 
 def sums_of_days(table: SumTable, month: datetime) -> list[Group]:
-    """Adds up the days of the month (UTC) that begins at `month`; returns the month's rows of the table."""
+    """Adds up the sums of a month's days; returns the rows that the table should have for the month.
+
+    The month begins at `month` (UTC).
+    """
     keys = [{"span": "'month'", "start": "date_trunc('month', start, 'UTC')"}.get(key, key) for key in table.keys]
     # There is no `max` of UUIDs, whose order is that of their texts.
     outer = [f"max({name}::text)::uuid" if name == "sample_id" else f"max({name})" for name in table.maxima]
@@ -60,9 +63,9 @@ def sums_of_days(table: SumTable, month: datetime) -> list[Group]:
 
 
 def missing_days(since: datetime | None, end: datetime | None = None) -> list[Group]:
-    """Returns the differences by which sums of keys' days are too low, compared with their hours.
+    """Returns what must be added to the sums of keys by day, so that they agree with the sums by hour.
 
-    `since` and `end` are the beginnings of the first day (UTC), and of the day after the last; None is without limit.
+    `since` is the beginning of the first compared day (UTC), and `end` the end of the last one; None means no limit.
     """
     counters = ", ".join(f"sum({name}) AS {name}" for name in DAYS.counters)
     limits = "{0} >= COALESCE(%s, '-infinity'::{1}) AND {0} < COALESCE(%s, 'infinity'::{1})"
@@ -78,7 +81,10 @@ def missing_days(since: datetime | None, end: datetime | None = None) -> list[Gr
 
 
 def missing_team_days(since: datetime | None) -> list[Group]:
-    """Returns the differences by which sums of teams' days, from `since` on, are too low, compared with calls' rows."""
+    """Returns what must be added to the sums of teams by day, so that they agree with the rows of calls.
+
+    Only days from `since` on are compared; all if it is None.
+    """
     keys = ", ".join(f"COALESCE(a.{key}, b.{key})" for key in TEAM_DAY_KEYS)
     wanted = f"{keys}, {_differences(TEAM_DAYS)}"
     counters = tuple(name for name in TEAM_DAYS.counters if name not in ("calls", "unpriced_calls"))
@@ -87,7 +93,10 @@ def missing_team_days(since: datetime | None) -> list[Group]:
 
 
 def missing_failures(since: datetime | None) -> list[Group]:
-    """Returns the differences by which counts of failures, from `since` on, are too low, compared with calls' rows."""
+    """Returns what must be added to the counts of failed calls by hour and day, so that they agree with calls' rows.
+
+    Only counts from `since` on are compared; all if it is None.
+    """
     keys = ", ".join(FAILURES.keys)
     query = f"""
         WITH a AS (
@@ -117,7 +126,7 @@ def _read(table: SumTable, query: str, values: list[Any]) -> list[Group]:
 
 
 def _differences(table: SumTable) -> str:
-    """Returns the SQL expressions for the differences between the right sums `a` and the stored sums `b`."""
+    """Returns SQL expressions that subtract the stored sums (the table `b`) from the right sums (`a`)."""
     return ", ".join(f"COALESCE(a.{name}, 0) - COALESCE(b.{name}, 0)" for name in table.counters)
 
 
@@ -126,7 +135,7 @@ def _any_differs(table: SumTable) -> str:
 
 
 def _sum_of_histograms(texts: list[str] | None) -> list[int]:
-    """Adds up histograms, given as texts of PostgreSQL's arrays."""
+    """Adds up histograms that are given as the text of PostgreSQL arrays; returns one histogram."""
     found: list[int] = []
     for text in texts or ():
         found = added(found, _numbers(text))
@@ -134,7 +143,7 @@ def _sum_of_histograms(texts: list[str] | None) -> list[int]:
 
 
 def _sum_of_packed(texts: list[str] | None) -> list[int]:
-    """Adds up packed histograms, given as texts of PostgreSQL's arrays; returns a packed one."""
+    """Adds up packed histograms that are given as the text of PostgreSQL arrays; returns a packed histogram."""
     counts = defaultdict[int, int](int)
     for text in texts or ():
         first, *histogram = _numbers(text)
