@@ -17,7 +17,7 @@ A call of the API passes these folders, in this order::
     │   simple_api.*  or  v1.views  the endpoint: builds the request for upstream (v1: the body as it came)
     │   dispatch.model_policy       may the key use the models that the request names?
     │   object_owners.ownership_check   does every stored object that it names belong to the key?
-    │   limits.budgets              reserves the most that the call can cost (limits.cost_ceiling)
+    │   limits.budgets              reserves the highest possible cost of the call (limits.cost_ceiling)
     │   call.call  begin            one write to the journal (usage.ledger). No room on the disk: 503, and the call is
     │                               not sent upstream
     ▼

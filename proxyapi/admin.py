@@ -154,7 +154,10 @@ class AccessKeyAdmin(SpenderAdmin):
         return answer
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, object]:
-        """Returns the initial values of the form for a new key: those of the preset in the page's address, if any."""
+        """Returns the initial values of the form for a new key: those of the preset that the page's address names.
+
+        A preset has the values for a usual kind of key. Empty if the address names none.
+        """
         # Nothing else of the address: Django would pass any text on to any field, which fails on a date.
         preset = find_preset(request.GET.get(PARAMETER))
         return {} if preset is None else preset.initial()
@@ -186,7 +189,7 @@ class AccessKeyAdmin(SpenderAdmin):
     def usage(self, request: HttpRequest, object_id: str) -> HttpResponse:
         key = _key_or_404(object_id)
         facts = key_usage.page_context(request, KeyFacts.of(key), reverse(f"admin:{USAGE_DATA}", args=[key.pk]))
-        return self._ask(request, key, "Usage of", "usage.html", **facts)
+        return self._render(request, key, "Usage of", "usage.html", **facts)
 
     def usage_data(self, request: HttpRequest, object_id: str) -> HttpResponse:
         if not (may_see(request) and self.has_view_permission(request)):
@@ -216,7 +219,7 @@ class AccessKeyAdmin(SpenderAdmin):
                     else "The old key is no longer valid."
                 )
                 return self._show(request, key, text, f"This is the new key. {old}")
-        return self._ask(request, key, "Rotate", "rotate_key.html", form=form)
+        return self._render(request, key, "Rotate", "rotate_key.html", form=form)
 
     @action(description="Revoke", url_path="revoke", permissions=["change"], variant=ActionVariant.DANGER)  # type: ignore[untyped-decorator]  # unfold's
     def revoke(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -230,16 +233,16 @@ class AccessKeyAdmin(SpenderAdmin):
                 request, f"The key {key} is revoked. It stops working in about two seconds.", messages.SUCCESS
             )
             return redirect("admin:proxyapi_accesskey_change", key.pk)
-        return self._ask(request, key, "Revoke", "revoke_key.html")
+        return self._render(request, key, "Revoke", "revoke_key.html")
 
     def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[UnfoldAction]:
-        """Returns the action buttons for the admin's page of one access key; a revoked key has only Usage."""
+        """Returns the action buttons for the admin's page of one access key: only Usage for a revoked key."""
         actions: list[UnfoldAction] = super().get_actions_detail(request, object_id)
         if _key_or_404(object_id).revoked_at is None:
             return actions
         return [one for one in actions if one.action_name == USAGE]
 
-    def _ask(self, request: HttpRequest, key: AccessKey, verb: str, template: str, **more: object) -> HttpResponse:
+    def _render(self, request: HttpRequest, key: AccessKey, verb: str, template: str, **more: object) -> HttpResponse:
         """Renders an admin page about one access key, such as the question whether to revoke the key."""
         context = {**self.admin_site.each_context(request), "opts": self.opts, "original": key, "key": key, **more}
         return TemplateResponse(
@@ -251,7 +254,7 @@ class AccessKeyAdmin(SpenderAdmin):
     def _show(self, request: HttpRequest, key: AccessKey, text: str, words: str) -> HttpResponse:
         """Renders the admin page with an access key's new secret, which is shown only once."""
         handover = Handover(key, text, base_url(request))
-        return self._ask(request, key, "Key", "show_key.html", words=words, handover=handover)
+        return self._render(request, key, "Key", "show_key.html", words=words, handover=handover)
 
     # Columns of the list, and fields of a key's page that cannot be edited
 
@@ -309,7 +312,7 @@ class AccessKeyAdmin(SpenderAdmin):
 
 
 def _preset_links() -> str:
-    """Renders links that fill in the form for a new access key with a preset."""
+    """Renders a link for each preset of values, which opens the form for a new access key with these values."""
     links = ((PARAMETER, preset.name, preset.label) for preset in PRESETS)
     return format_html(
         "Fill in for a usual kind of key: {}", format_html_join(" · ", '<a class="cp-link" href="?{}={}">{}</a>', links)

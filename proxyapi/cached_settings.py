@@ -50,6 +50,6 @@ def call_settings() -> CallSettings:
 
 
 @receiver(setting_changed)
-def _gather_again(**_: object) -> None:
-    """Discards the cached settings when a test has changed a setting; only tests send this signal of Django."""
+def _discard_cached_settings(**_: object) -> None:
+    """Receives Django's signal that a test has changed a setting, and discards the cached settings."""
     call_settings.cache_clear()

@@ -63,7 +63,7 @@ logger = logging.getLogger(__name__)
 
 
 class ProxyError(exceptions.APIException):
-    """Base class of the errors with which the gateway itself answers, as OpenAI's error objects.
+    """Base class of the errors that the gateway itself answers with; the answers look like OpenAI's error objects.
 
     `headers` are added to the answer; `outcome` is stored in the ledger. `is_unbilled` is true if the call costs
     nothing, because upstream has received nothing of it.
@@ -92,7 +92,7 @@ class ProxyError(exceptions.APIException):
         self.headers = {"Retry-After": str(retry_after)} if retry_after else {}
 
     def body(self, request_id: str | None) -> dict[str, Any]:
-        """Returns the JSON object of the answer with this error, like those of OpenAI, with the `request_id`."""
+        """Returns the body of an answer with this error: a JSON object like OpenAI's, with the `request_id`."""
         error = {"message": self.words, "type": self.type, "param": self.param, "code": self.code}
         return {"error": {**error, "request_id": request_id}}
 
@@ -283,7 +283,7 @@ class TooManyPages(RateLimited):
 
 
 class BudgetExceeded(ProxyError):
-    """Error 429: a call may cost more than the budget of its key, or of the key's team, has left.
+    """Error 429: a call may cost more than is left of a budget of its key or of the key's team.
 
     If `is_final`, the header `X-Should-Retry: false` keeps OpenAI's SDKs from sending the call again, as they do after
     a 429.

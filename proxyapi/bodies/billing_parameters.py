@@ -29,7 +29,7 @@ Fields = Mapping[str, Sequence[object]]  # all values that are given under each 
 
 
 def read_asked_usage(route: Route | None, fields: Fields, model: str) -> OtherUsage | None:
-    """Reads the parameters of a request that upstream bills apart from tokens; returns None if it has none of these:
+    """Reads from a request the parameters that decide its price besides tokens; None if it has none of these:
 
     * Chats, responses and compactions: the service tier, and the completion window of a background response. Unknown
       values are left out.
@@ -58,7 +58,7 @@ def read_asked_usage(route: Route | None, fields: Fields, model: str) -> OtherUs
 
 
 def states_whole_bill(asked: OtherUsage | None, route: Route | None, model: str) -> bool:
-    """Returns whether the whole price of a call is known from its request, as for speech billed by characters.
+    """Returns whether a request alone decides the whole price of its call, as for speech billed by characters.
 
     `asked` is the result of `read_asked_usage` for the request.
     """

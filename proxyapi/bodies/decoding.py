@@ -22,8 +22,8 @@ PIECE_BYTES = 4096  # small, because the rest of a piece is copied when a member
 class Decoder:
     """Incremental decoder of gzip or deflate: `feed` takes compressed bytes, and `step` returns decoded ones.
 
-    `encoding` is `gzip` or `deflate`. If `is_strict` is set and the data is in the other encoding, `step` raises
-    `zlib.error`. Without `is_strict`, both are decoded. `members` is the number of gzip members that have begun.
+    `encoding` is `gzip` or `deflate`. With `is_strict`, data in the other one of these encodings makes `step` raise
+    `zlib.error`; without `is_strict`, both are decoded. `members` is the number of gzip members that have begun.
     """
 
     def __init__(self, encoding: str, *, is_strict: bool = False) -> None:
@@ -38,9 +38,9 @@ class Decoder:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the compressed input so far is complete: all of it is decoded, and its last member has ended.
+        """Whether the bytes given to `feed` until now are complete; true for empty input.
 
-        True for empty input.
+        They are complete if all of them are decoded, and the last gzip member or the deflate data has ended.
         """
         return self._member is None and not self._input
 
@@ -54,7 +54,7 @@ class Decoder:
         self._input.extend(data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES))
 
     def step(self) -> bytes:
-        """Decodes a part of the compressed input, and returns `MAX_STEP_BYTES` decoded bytes at most, perhaps none.
+        """Decodes the next part of the input; returns at most `MAX_STEP_BYTES` decoded bytes, perhaps none.
 
         Raises `zlib.error` if the input cannot be decoded.
         """

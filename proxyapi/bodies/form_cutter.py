@@ -15,7 +15,7 @@ class FormEdits:
     """Base class of the changes that the gateway makes in a multipart form for upstream; this class changes nothing."""
 
     def is_cut(self, part: PartExcerpt, *, is_whole: bool) -> bool | None:
-        """Returns whether to remove this part (a field or a file) from the form that goes upstream.
+        """Returns whether to remove the part (a field or a file) from the form that goes upstream.
 
         Returns None if more bytes of the part are needed for the decision. `is_whole` says that the whole part has
         arrived.
@@ -23,7 +23,7 @@ class FormEdits:
         return False
 
     def added_header(self, part: PartExcerpt) -> bytes:
-        """Returns a header line to add to this part of the form, without its line end; empty to add none."""
+        """Returns a header line, without its line end, to add to the part of the form; empty to add none."""
         return b""
 
     def added_fields(self, parts: Sequence[PartExcerpt]) -> list[PartExcerpt]:
@@ -37,7 +37,7 @@ class FormEdits:
 class FormCutter:
     """Editor of a multipart form on its way to upstream: takes bytes as they arrive, and returns those to send on.
 
-    `edits` are the changes to make; without it, the form is sent unchanged. The last boundary is sent only by `end`.
+    `edits` are the changes to make; if it is None, the form is sent unchanged. Only `end` returns the last boundary.
     """
 
     def __init__(self, reader: FormReader, edits: FormEdits | None = None) -> None:
@@ -50,8 +50,8 @@ class FormCutter:
     def feed(self, piece: bytes, *, may_be_last: bool) -> bytes:
         """Takes the next bytes of the form, and returns the bytes that may go upstream now.
 
-        `may_be_last` says that the caller's body may end with this piece. Its last byte is then kept until `end` has
-        checked the form, so that upstream never gets an invalid form whole. Raises `BadForm`.
+        `may_be_last` says that the caller's body may end with `piece`. Then the last byte of the piece is held back
+        until `end` has checked the form, so that upstream never gets an invalid form whole. Raises `BadForm`.
         """
         self._reader.feed(piece)
         self._held += piece  # copies nothing if nothing is held
@@ -65,13 +65,14 @@ class FormCutter:
         """
         self._reader.end()
         staying = self._take(self._reader.boundaries[-1])
-        added = map(self._written, self._added())
-        return b"".join((staying, *added, self._move(self._reader.size)))
+        added = map(self._encode_field, self._added())
+        return b"".join((staying, *added, self._release(self._reader.size)))
 
     def passing_parts(self) -> list[PartExcerpt]:
         """Returns the parts that upstream gets: those that stay in the form, then the added fields.
 
-        Of long content, the result has only the beginning. Call this only after the whole form has arrived.
+        The content of a long part is cut: the result has only the beginning. Call this only after the whole form has
+        arrived.
         """
         return [*self._staying(), *self._added()]
 
@@ -82,19 +83,19 @@ class FormCutter:
     def _added(self) -> list[PartExcerpt]:
         return [] if self._edits is None else self._edits.added_fields(self._staying())
 
-    def _written(self, field: PartExcerpt) -> bytes:
-        """Encodes a text field as bytes to add to the form: the field's header, its value, and a boundary."""
+    def _encode_field(self, field: PartExcerpt) -> bytes:
+        """Encodes a text field as the bytes to insert into the form: the field's header, its value, and a boundary."""
         head = b'Content-Disposition: form-data; name="%b"' % field.name
         return b"".join((CRLF, head, CRLF * 2, field.content, CRLF, self._reader.mark))
 
     def _take(self, most: int) -> bytes:
-        """Releases the held-back bytes up to position `most` of the form; returns the bytes to send upstream for them.
+        """Applies the edits to the held-back bytes before position `most` of the form; returns what to send upstream.
 
         Drops the parts that `edits` removes, and inserts the headers that `edits` adds. If it is not decided yet
         whether a part is removed, this part and all later bytes stay held back.
         """
         if self._edits is None:
-            return self._move(most)
+            return self._release(most)
         reader, edits = self._reader, self._edits
         taken: list[bytes] = []
         while self._at < most and self._number < len(reader.parts) and reader.boundaries:
@@ -105,19 +106,19 @@ class FormCutter:
             if is_cut is None:
                 break
             if is_cut:
-                self._move(min(end, most))
+                self._release(min(end, most))
             else:
                 if part is not None and self._at < (end_of_head := reader.head_ends[self._number]):
                     header = edits.added_header(part)
-                    taken += (self._move(end_of_head), CRLF + header) if header else ()
-                taken.append(self._move(min(end, most)))
+                    taken += (self._release(end_of_head), CRLF + header) if header else ()
+                taken.append(self._release(min(end, most)))
             if self._at < end or not is_whole:
                 break
             self._number += 1
         return taken[0] if len(taken) == 1 else b"".join(taken)
 
-    def _move(self, end: int) -> bytes:
-        """Releases the held-back bytes up to position `end` of the form, and returns them unchanged."""
+    def _release(self, end: int) -> bytes:
+        """Takes the bytes before position `end` of the form out of the held-back bytes, and returns them unchanged."""
         size = max(0, end - self._at)
         moved, self._held = self._held[:size], self._held[size:]  # copies nothing if all is moved
         self._at += size

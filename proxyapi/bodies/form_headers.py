@@ -92,9 +92,9 @@ def read_boundary(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
 class PartHead(NamedTuple):
     """The parsed headers of one part of a multipart form.
 
-    `part` has the part's name, file name and media type, and no content yet. `size` is the content's size in bytes as
-    the headers state it, or None. `is_ascii` says that the content must be ASCII, because the headers state another
-    charset than UTF-8.
+    `part` has the part's name, file name and media type, and no content yet. `size` is the content's size in bytes that
+    the headers state, None if they state none. `is_ascii` says that the content must be ASCII, because the headers
+    state another charset than UTF-8.
     """
 
     part: PartExcerpt

@@ -71,14 +71,17 @@ class FormReader:
         self._seen: set[tuple[str, ...]] = set()
 
     def fields(self) -> list[tuple[str, str]]:
-        """Returns the text fields that have arrived so far, as pairs of name and value, in order.
+        """Returns the text fields that have arrived until now, as pairs of name and value, in order.
 
         A long value is cut after `MAX_KEPT_BYTES` bytes.
         """
         return fields_of(self.parts)
 
     def feed(self, piece: bytes) -> None:
-        """Reads the next piece of the form, and adds what it contains to `parts`. Raises `BadForm`."""
+        """Reads the next piece of the form, and updates `parts` with the headers and the content in it.
+
+        Raises `BadForm`.
+        """
         self._start = self.size - len(self._rest)
         self.size += len(piece)
         self.behind_mark = 0
@@ -120,7 +123,7 @@ class FormReader:
         return True
 
     def _check_tail(self, tail: bytes) -> None:
-        """Checks the bytes behind the form's last boundary; raises `BadForm` for more than two line ends."""
+        """Checks the bytes behind the form's last boundary; raises `BadForm` unless they are at most two line ends."""
         if not (CRLF * 2).startswith(tail):
             raise BadForm("there is text behind its last boundary")
 
@@ -185,10 +188,10 @@ class FormReader:
         return after + 2
 
     def _keep(self, data: bytes, start: int, end: int) -> None:
-        """Adds the bytes `data[start:end]` to the content of the current part; stores only the first bytes of a part.
+        """Adds the bytes `data[start:end]` to the current part of the form, which stores only its first bytes.
 
-        Of a text field, `MAX_KEPT_BYTES` are stored, of a file `HEAD_BYTES`; the part's size counts all bytes. Raises
-        `BadForm` for text before the form's first boundary.
+        A text field stores `MAX_KEPT_BYTES` of its content, a file `HEAD_BYTES`; the part's size counts all bytes.
+        Raises `BadForm` for text before the form's first boundary.
         """
         if self._head is None:
             self._before += data[start : min(end, start + 3)]
@@ -204,7 +207,9 @@ class FormReader:
             part.head += data[start : min(end, start + room)]
 
     def _end_part(self) -> None:
-        """Checks the part that has just ended: its size, its charset, and the value of a field in `SINGLE_FIELDS`.
+        """Checks the part of the form that has just ended: its size and charset, and the value of a single field.
+
+        A single field is one of `SINGLE_FIELDS`.
 
         Raises:
             BadForm: the size, the charset or the value is wrong.
@@ -221,9 +226,9 @@ class FormReader:
             self._check_value(name, part)
 
     def _check_name(self, part: PartExcerpt) -> None:
-        """Checks a part's name. A name in `SINGLE_FIELDS`, such as `model`, must belong to a text field and occur once.
+        """Checks a part's name: a name in `SINGLE_FIELDS`, such as `model`, must belong to a text field and occur once.
 
-        Accepts all other names. Raises `BadForm`.
+        All other names are accepted. Raises `BadForm`.
         """
         name = part.name.decode()
         path = field_path(name)

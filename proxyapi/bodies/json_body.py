@@ -61,7 +61,10 @@ class JSONBody:
         return cls(raw, [Member(name, value, 0, 0, 0) for name, value in values.items()])
 
     def with_raw(self, raw: bytes) -> JSONBody:
-        """Returns a copy of this body with other bytes (`raw`) for upstream, the same parsed members, and no `text`."""
+        """Returns a copy of this body that has other bytes for upstream, `raw`; the parsed members stay the same.
+
+        The copy has no `text`.
+        """
         return JSONBody(raw, self.members)
 
     def drop_text(self) -> None:
@@ -86,7 +89,7 @@ class JSONBody:
 
     @property
     def stream(self) -> bool | None:
-        """Whether the body's last member `stream` is true, so the answer will be a stream; None without `stream`."""
+        """Whether the body's last member `stream` is true: the answer will be a stream; None without such a member."""
         stream = self.values("stream")[-1:]
         return stream[0] is True if stream else None
 

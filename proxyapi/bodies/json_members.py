@@ -97,7 +97,8 @@ def encode(text: str) -> bytes:
 def read_members(text: str, at: int = 0, decoder: json.JSONDecoder | None = None) -> list[Member]:
     """Parses the JSON object at position `at` of `text`; returns its members in order, with their positions in `text`.
 
-    Text behind the object is ignored. `decoder` parses the names and values; by default it is a lenient one.
+    Text behind the object is ignored. `decoder` parses the names and values; the default one is lenient, and accepts
+    `NaN`, for example.
 
     Raises:
         ValueError: there is no valid JSON object, or it has more than `MAX_MEMBERS` members. The message quotes nothing
@@ -142,7 +143,7 @@ def read_object(text: str, decoder: json.JSONDecoder | None = None) -> list[Memb
 
 
 def _decoder_for(text: str) -> json.JSONDecoder:
-    """Returns a lenient JSON decoder for `text`: a fast one if it is small, else one that lets the event loop run.
+    """Returns a lenient JSON decoder for `text`: a fast one for a small text, else one that lets the event loop run.
 
     The decoder for large texts raises `ValueError` if the long numbers in the text have too many digits together.
     """
@@ -160,7 +161,7 @@ def _decoder_for(text: str) -> json.JSONDecoder:
 
 
 def past_space(text: str, at: int) -> int:
-    """Returns the position of the first character of a JSON text, from position `at` on, that is no white space."""
+    """Skips white space in a JSON text: returns the first position, from `at` on, with another character."""
     if text[at : at + 1] not in _SPACES:
         return at
     end = _SPACE.match(text, at, at + _LONGEST_SPACE).end()  # type: ignore[union-attr]  # it always matches
@@ -171,7 +172,7 @@ def past_space(text: str, at: int) -> int:
 
 
 def _past_colon(text: str, at: int) -> int:
-    """Returns the position behind a colon and the white space around it, which begin at position `at` of a JSON text.
+    """Skips a colon and the white space around it, from position `at` of a JSON text; returns the position behind.
 
     Raises `json.JSONDecodeError` if there is no colon.
     """

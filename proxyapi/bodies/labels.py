@@ -19,10 +19,10 @@ LABEL_FIELDS = (*END_USER_FIELDS, "metadata", "conversation", "previous_response
 
 
 class Labels(NamedTuple):
-    """The labels of a call, as its request states them: whom and what it is for. An empty text means "not stated".
+    """The labels of a call, as its request states them: end user, session and tags. An empty text means "not stated".
 
-    `tags` are texts such as `night` or `project=x`. `previous_response_id` is read only for a call without a session.
-    Such a call belongs to the session of the response that it continues.
+    `tags` are texts such as `night` or `project=x`. `previous_response_id` names the response that the call continues,
+    if the request states no session; the call then belongs to the session of that response.
     """
 
     end_user: str = ""
@@ -35,7 +35,7 @@ NO_LABELS = Labels()
 
 
 def read_labels(head: Mapping[str, object], fields: Fields, metadata_tags: Sequence[str]) -> Labels:
-    """Reads the labels of a call from its request.
+    """Reads the labels of a call (end user, session, tags) from its request.
 
     `head` are the request's headers, by their names in Django's `META`. `fields` has the values of the body's members,
     by name; the last value of each counts. `metadata_tags` names the members of OpenAI's `metadata` that count as tags.
@@ -55,7 +55,7 @@ def read_labels(head: Mapping[str, object], fields: Fields, metadata_tags: Seque
 
 
 def add_tags(tags: Sequence[str], others: Iterable[str]) -> list[str]:
-    """Returns `tags`, then those of `others` that `tags` lacks; `project=y` is left out if `tags` has `project=x`.
+    """Returns `tags` followed by those of `others` that are new: `project=y` is left out if `tags` has `project=x`.
 
     So a call with the tag `project=y` cannot change the tag `project=x` of its key.
     """
@@ -87,11 +87,11 @@ def _conversation(value: object) -> str:
 
 
 def _split(text: str) -> list[str]:
-    """Splits the tags of a header, such as `project=x, night`; white space around names and values is removed."""
+    """Splits a header such as `project=x, night` into tags; removes white space around names and values."""
     tags = ("=".join(part.strip() for part in tag.split("=", 1)) for tag in text.split(",")) if text else ()
     return [tag for tag in tags if tag]
 
 
 def _tags_in(metadata: Mapping[str, object], names: Iterable[str]) -> list[str]:
-    """Returns those members of `metadata` that `names` lists as tags, such as `project=x` for `{"project": "x"}`."""
+    """Returns the members of `metadata` that `names` lists as tags: `{"project": "x"}` gives `project=x`."""
     return [f"{name}={value}" for name in names if (value := _text(metadata.get(name)))]

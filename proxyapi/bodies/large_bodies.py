@@ -34,9 +34,10 @@ _one_thread = ThreadPoolExecutor(1, thread_name_prefix="large body")
 
 
 async def run(size: int, work: Callable[..., T], *arguments: object) -> T:
-    """Calls `work` with the arguments and returns its result. If `size` is over `LARGE_BYTES`, it runs in a thread.
+    """Calls `work` with the arguments and returns its result; a large body is worked on in a thread.
 
-    `size` is the number of bytes of the body that `work` reads. All large bodies take turns in the same thread.
+    `size` is the number of bytes of the body that `work` reads. If it is over `LARGE_BYTES`, `work` runs in a thread;
+    all large bodies take turns in the same one.
     """
     if size <= LARGE_BYTES:
         return work(*arguments)
@@ -44,7 +45,7 @@ async def run(size: int, work: Callable[..., T], *arguments: object) -> T:
 
 
 async def run_to_the_end(size: int, work: Callable[..., T], *arguments: object, then: Callable[[T], None]) -> None:
-    """Calls `work` with the arguments, then `then` with the result, even if the awaiting task is cancelled.
+    """Calls `work` with the arguments, then `then` with the result, even if the awaiting task is cancelled meanwhile.
 
     A cancellation is raised after `then` has returned. `size` is the number of bytes that `work` reads; if it is over
     `LARGE_BYTES`, `work` runs in a thread.
@@ -89,7 +90,7 @@ def check_bounds(body: bytes) -> None:
 
 
 def outside_strings(body: bytes) -> Iterator[bytes]:
-    """Yields the bytes of a JSON body in slices, with each string replaced by one quote: `["a"]` gives `["]`."""
+    """Yields the bytes of a JSON body, piece by piece, with each string replaced by one quote: `["a"]` gives `["]`."""
     is_inside, held = False, b""
     for piece in _slices(body):
         text = (held + piece).replace(rb"\\", b"")
@@ -111,7 +112,7 @@ def decode(data: bytes, errors: str) -> str:
 def in_utf_8(body: bytes) -> bytes:
     """Converts a JSON body from UTF-16 or UTF-32 to UTF-8, and removes a byte order mark, if there is one.
 
-    Raises `UnicodeDecodeError`.
+    Raises `UnicodeDecodeError` for bytes that are invalid in the encoding of the body.
     """
     # `json.loads` accepts these encodings, too.
     encoding = json.detect_encoding(body)
@@ -155,5 +156,5 @@ def _count(body: bytes, mark: bytes) -> int:
 
 
 def _slices(body: bytes) -> Iterator[bytes]:
-    """Yields a body in slices of `SLICE_BYTES`, so that the event loop may run in between."""
+    """Yields a body `SLICE_BYTES` bytes at a time, so that the event loop may run in between."""
     return (body[at : at + SLICE_BYTES] for at in range(0, len(body), SLICE_BYTES))

@@ -103,9 +103,10 @@ def in_request(body: JSONObject, query: str) -> NamedModels:
 
 
 def in_body(body: JSONObject) -> NamedModels:
-    """Returns the models that a JSON object names: in its member `model`, and in members at any depth.
+    """Returns the models that a JSON object names, in its member `model` or elsewhere at any depth.
 
-    The caller's own text (`TEXT_MEMBERS`) is not searched.
+    Other members that name models are `fallbacks` and the `model` of a tool, for example. The caller's own text
+    (`TEXT_MEMBERS`) is not searched.
     """
     main: list[str | None] = []
     others: list[str | None] = []
@@ -118,7 +119,7 @@ def in_body(body: JSONObject) -> NamedModels:
 
 
 def in_fields(fields: Iterable[tuple[str, str]]) -> NamedModels:
-    """Returns the models that the text fields of a form name, given as pairs of name and text.
+    """Returns the models that the text fields of a form name. `fields` are pairs of a field's name and its text.
 
     The name of a field may have any spelling, such as `Model` or `tools[0][model]`. JSON in a field's text is searched
     too, but the caller's own text (`TEXT_MEMBERS`) is not.
@@ -147,7 +148,7 @@ def in_query(query: str) -> NamedModels:
 
 
 def is_model_name(name: str) -> bool:
-    """Returns whether some server may read a model from a field of this name: `model`, `Model`, `fallbacks`."""
+    """Returns whether some server may read a model from a field called `name`, such as `Model` or `fallbacks`."""
     return len(name) < 64 and _is_model_name(name)
 
 

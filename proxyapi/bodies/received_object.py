@@ -20,8 +20,9 @@ from proxyapi.exceptions import BadJSON
 class ReceivedObject(dict[str, object]):
     """The JSON object in a request's body: a dictionary that also keeps the original text.
 
-    `raw` has the bytes of the text, in UTF-8. `members` has all members with their positions in `text`. Of a name given
-    twice `members` has both, and the dictionary has the last value. `forget_text` frees these three attributes.
+    `raw` has the bytes of the text, in UTF-8. `members` has all members with their positions in `text`. If a name is
+    given twice, `members` has both members, and the dictionary only the last value. `forget_text` frees these three
+    attributes.
     """
 
     def __init__(self, raw: bytes = b"{}", text: str = "{}", members: Sequence[Member] = ()) -> None:
@@ -67,8 +68,8 @@ def parse_object(body: bytes) -> ReceivedObject:
 def edited(received: ReceivedObject, wanted: Mapping[str, object]) -> JSONBody:
     """Returns the body for upstream: the text of the object `received`, with exactly the members `wanted`.
 
-    `wanted` maps names to values. A value that is the same Python object as the received one keeps its original text.
-    Of a name that the caller gave twice, only the last member stays.
+    `wanted` maps names to values. If a value is the same Python object as in `received`, its original text is kept. If
+    the caller gave a name twice, only the last of these members stays.
     """
     # Of a name given twice, the gateway has checked the last value.
     edits = list(_edits(received, wanted))

@@ -89,8 +89,8 @@ def decode_now(body: bytes, encoding: str, limit: int) -> bytes:
 class BodyDecoder:
     """Decoder of one request's body, which arrives in pieces, from its Content-Encoding.
 
-    `size` is the number of decoded bytes so far, and `limit` the most that are allowed. The methods raise `TooLarge`
-    and `BadRequest` like the function `decode`.
+    `size` is the number of bytes decoded until now, and `limit` the maximum allowed. The methods raise `TooLarge` and
+    `BadRequest` like the function `decode`.
     """
 
     def __init__(self, encoding: str, limit: int) -> None:
@@ -102,7 +102,7 @@ class BodyDecoder:
 
     @property
     def members(self) -> int:
-        """The number of gzip members that have begun so far; a gzip body has one or more of them."""
+        """The number of gzip members that have begun until now; a gzip body has one or more of them."""
         return self._decoder.members
 
     @property

@@ -96,8 +96,8 @@ async def ask(response: PendingResponse) -> None:
     """Asks upstream whether a background response has ended, and writes the usage of an ended one to the ledger.
 
     * The response is unfinished: it will be polled again later.
-    * Upstream does not know the response, or it ended without usage: it is polled no more, and its usage is estimated.
-      A failed response gets no estimate.
+    * Upstream does not know the response, or the response ended without usage: it is not polled any more, and its usage
+      is estimated. A failed response gets no estimate.
     * Upstream refuses to answer: the usage is estimated for now, and the polling goes on.
     * No usable answer came: the response is polled again when this host's lease of it has expired.
     """

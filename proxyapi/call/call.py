@@ -50,7 +50,7 @@ STATED_OUTCOMES = {Outcome.SUCCESS, Outcome.UPSTREAM_ERROR, Outcome.REJECTED}
 
 
 class Call:
-    """A client's request to the API with upstream's answer; writes the one ledger row that records both."""
+    """One request to the API together with upstream's answer; writes the one ledger row that records both."""
 
     def __init__(self, request: CallRequest) -> None:
         self.request = request
@@ -66,8 +66,8 @@ class Call:
     def begin(self) -> None:
         """Writes a begin record of the call to the journal on disk, before the call is sent upstream.
 
-        From now on the ledger gets a row for the call, even if this process dies. If the key has a budget and no stream
-        is asked for, the call now goes on when its caller hangs up.
+        From then on the ledger gets a row for the call, even if this process dies. If dollars are reserved and no
+        stream is asked for, the call from then on continues even if its caller hangs up.
 
         Raises:
             StorageFull: the disk has no room for the record, so the call must not be sent upstream.
@@ -81,10 +81,10 @@ class Call:
             self.request.incoming_body.call_goes_on = not self.facts.stream
 
     def begin_reserved(self) -> None:
-        """Writes the call's begin record again, now with the dollars that have been reserved for the call, if any.
+        """Writes the call's begin record again, with the dollars that were reserved after the first record.
 
-        From now on a call with reserved dollars, if it is no stream, goes on when its caller hangs up. Raises
-        `StorageFull`.
+        Does nothing if no dollars are reserved. From then on the call, unless it asks for a stream, continues even if
+        its caller hangs up. Raises `StorageFull`.
         """
         # For a form, which is read while it goes upstream: its price is known only after `begin`.
         if self._begun is not None and self.facts.most_usage is not None and not self.has_ended:
@@ -92,7 +92,7 @@ class Call:
             self.request.incoming_body.call_goes_on = not self.facts.stream
 
     def _write_begin(self, row: CallRecord) -> None:
-        """Writes the begin record `row` to the journal, with the call's reserved dollars and the most that it can use.
+        """Writes the begin record `row` to the journal, adding the reserved dollars and the upper bound of the usage.
 
         Raises:
             StorageFull: the disk has no room for the record.
@@ -137,7 +137,7 @@ class Call:
         self.answer.text = StreamedText(limit, self.facts.secrets)
 
     async def read_answer(self, body: bytes) -> None:
-        """Reads usage, error and ids of new objects from the body of an answer that has arrived whole, and stores it.
+        """Reads usage, error and ids of new objects from the whole body of an answer, and stores the body.
 
         Records the call's key as the new objects' owner. If the caller leaves meanwhile, the body is still read.
         """
@@ -217,16 +217,16 @@ class Call:
         self.request.incoming_body.call_goes_on = False
 
     def _has_reached_upstream(self) -> bool:
-        """Returns whether upstream may have got the whole request, and has not refused it by its status."""
+        """Returns whether upstream may have got the whole request, and has not refused it with an error status."""
         if self._begun is None or self.facts.was_refused:
             return False
         return self.facts.form is None or self.facts.form.complete
 
     def _as_the_caller_saw_it(self, outcome: Outcome, status: int | None) -> tuple[Outcome, int | None]:
-        """Returns the outcome and HTTP status for the ledger row; corrects them if the call went on without its caller.
+        """Returns the outcome and HTTP status for the ledger row, corrected if the call went on without its caller.
 
         The caller of such a call hung up (`client_cancelled`) or got status 504; the row's error is then set to say so.
-        For all other calls, the arguments are returned.
+        For all other calls, the arguments are returned unchanged.
         """
         body, stated = self.request.incoming_body, self.answer.error
         if self.timed_out is not None:
@@ -242,7 +242,7 @@ class Call:
         return Outcome.CLIENT_CANCELLED, None
 
     async def keep_bodies(self) -> None:
-        """Makes the ledger row's excerpts of large request and answer bodies, in a thread, before the call ends.
+        """Makes the ledger row's excerpts of large request and answer bodies, in a thread; call it before `end`.
 
         `end` makes the excerpts of small bodies.
         """
@@ -272,8 +272,8 @@ class Call:
     def headers_down(self, answer: UpstreamAnswer) -> dict[str, str]:
         """Returns the headers for the caller: those of upstream's answer, without secrets and upstream's address.
 
-        If less is left of the key's rate limit than of upstream's, the rate limit headers state the key's. If the
-        gateway has added an output limit to the request, a header states it.
+        Where the key's own rate limit has less left than upstream's, the rate limit headers state the key's. If the
+        gateway has added an output limit to the request, a header states that limit.
         """
         facts, passed = self.facts, answer.passed_headers()
         if "location" in passed:

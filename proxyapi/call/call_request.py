@@ -57,20 +57,20 @@ class EarlyAnswer(Protocol):
     has_begun: bool
 
     async def stop(self) -> None:
-        """Stops the early stream, so that no more keep-alive comments are sent; one that has not begun never begins.
+        """Stops the early stream: no more keep-alive comments are sent, and a stream that has not begun never begins.
 
         Afterwards only the call's handler sends to the caller.
         """
 
     def event_of(self, response: HttpResponse) -> bytes:
-        """Converts a whole response to one server-sent event, for a caller whose answer has begun as a stream."""
+        """Converts a whole response to one server-sent event, for a caller who has already got the head of a stream."""
 
     def error_event(self, error: ProxyError) -> bytes:
-        """Converts a gateway error to one server-sent event, for a caller whose answer has begun as a stream."""
+        """Converts a gateway error to one server-sent event, for a caller who has already got the head of a stream."""
 
 
 class AnswerTimer(Protocol):
-    """Interface of a timer for the time limit that a caller has set: the caller gets status 504 when the time is over.
+    """Interface of a timer for a time limit that the caller has set; at its end, the caller gets status 504.
 
     The call goes on upstream until its usage is known. `proxyapi.dispatch.caller_deadline` implements this interface.
     """
@@ -82,8 +82,10 @@ class AnswerTimer(Protocol):
 class CallRequest(ASGIRequest):
     """Django's request object for one call of the API, with the call's body, ids and times.
 
-    * `arrived_at`: Unix time. `started`, and `received` for the body: seconds of `time.perf_counter()`.
-    * `raw_path`, `raw_query`: the bytes that were sent.
+    * `arrived_at`: when the call arrived, in Unix time. `started`: the same moment, in seconds of
+      `time.perf_counter()`.
+    * `received`: when the whole body had arrived, in seconds of `time.perf_counter()`.
+    * `raw_path`, `raw_query`: the path and the query as bytes, as they were sent.
     * `raw_body`: the body as it was sent, once a view has asked for it; `decoded_body`: without its Content-Encoding.
     * `sender_is_known`: true once a valid key has been seen.
     """
@@ -164,7 +166,7 @@ class CallRequest(ASGIRequest):
         return str(self.META.get("CONTENT_TYPE", "")).lower().startswith("multipart/")
 
     def mark_body_received(self) -> None:
-        """Records that the request's body has arrived whole at this moment."""
+        """Records that the whole body of the request has arrived now."""
         self.received = time.perf_counter()
 
     @property
@@ -174,16 +176,17 @@ class CallRequest(ASGIRequest):
 
     @property
     def body_can_be_skipped(self) -> bool:
-        """True if the request's body may stay unread on an open connection, because it is short.
+        """True if the request's body is so short that it may stay unread while the connection stays open.
 
-        False if its length is unknown, or if the client waits with it for an answer to `Expect: 100-continue`.
+        False if the body's length is unknown, or if the client waits for an answer to `Expect: 100-continue` before it
+        sends the body.
         """
         # A client that waits for status 100 need not send the body once it has the answer (RFC 9110, 10.1.1).
         announced = self.incoming_body.announced
         return announced is not None and announced <= SMALL_BODY_BYTES and "HTTP_EXPECT" not in self.META
 
     def mark_sender_known(self) -> None:
-        """Records that the request has a valid key; the limits for senders without a key no longer hold for it."""
+        """Records that the request has a valid key, so the limits for senders without a key no longer hold."""
         self.sender_is_known = True
         self.connection.mark_known()
 
@@ -193,10 +196,10 @@ class CallRequest(ASGIRequest):
         self.META["CONTENT_LENGTH"] = "0"
 
     async def read_body(self, search: KeySearch | None = None) -> None:
-        """Receives the request's whole body; sets `raw_body` (as sent) and `decoded_body` (not encoded any more).
+        """Receives the request's whole body; sets `raw_body` (as sent) and `decoded_body` (without Content-Encoding).
 
-        Views then read the decoded body, and Content-Length is its size. `search` looks for a valid key while the body
-        arrives; `InvalidKey` is raised if it finds none. Raises the errors of `IncomingBody.read` and
+        Views then read the decoded body, and Content-Length is the size of that. `search` looks for a valid key while
+        the body arrives; `InvalidKey` is raised if it finds none. Raises the errors of `IncomingBody.read` and
         `request_encoding.decode`, too.
         """
         self.decoded_body = self.raw_body = await self.incoming_body.read(search)

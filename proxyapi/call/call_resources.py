@@ -1,4 +1,4 @@
-"""The things that one call holds while it lasts: slots, a share of its key's limits, and reserved dollars of budgets.
+"""What one call holds while it lasts: slots, a share of its key's limits, and reserved dollars of budgets.
 
 Slots are given back when the answer has been sent. The limits and budgets are settled when the call's row is written,
 since only then the call's cost is known.
@@ -16,10 +16,11 @@ from usage.call_record import CallRecord
 
 
 class CallResources:
-    """The things that one call holds until it ends: a slot among the calls in flight, and shares of limits and budgets.
+    """What one call holds until it ends: a slot among the calls in flight, and shares of limits and budgets.
 
-    As a context manager it gives everything back, however the call ends. `ticket` is the call's share of its key's
-    limits, and `reservation` the dollars reserved of its key's budgets. Each is None if the key has no such limits.
+    As a context manager it gives everything back, however the call ends. `ticket` has what the call takes from the
+    limits of its key and team, and `reservation` the dollars reserved in their budgets. Each is None if key and team
+    have no such limits.
     """
 
     def __init__(self) -> None:
@@ -28,7 +29,7 @@ class CallResources:
         self.reservation: Reservation | None = None
 
     def reserved(self) -> CallRecord:
-        """Returns the call's reserved dollars as a field for its journal record; an empty dict if there are none."""
+        """Returns the call's reserved dollars as fields for its journal record; an empty dict if there are none."""
         return {} if self.reservation is None else self.reservation.record()
 
     def at_end(self, give_back: Callable[[], None]) -> None:
@@ -56,19 +57,19 @@ class CallResources:
         self.at_end(reservation.give_up)
 
     def settle_reservation(self, row: CallRecord) -> CallRecord:
-        """Replaces the dollars reserved for the call by its real cost, computed from its ledger `row`.
+        """Replaces the dollars reserved for the call by the call's real cost, computed from its ledger `row`.
 
-        Returns a field to add to the row: the dollars that the call has used of those that its worker has set aside
-        (leased) from the budget. Without a reservation, the result is an empty dict.
+        Returns the fields to add to the row: the cost, and the ids of the leases (dollars that the worker has set aside
+        in advance) that pay it. Without a reservation, the result is an empty dict.
         """
         return {} if self.reservation is None else self.reservation.settle(row)
 
     def count_tokens(self, tokens: int) -> None:
-        """Counts the ended call's tokens against its key's limit per minute, and gives back its slot of the key."""
+        """Counts the ended call's tokens against the limits of its key and team, and frees its slots of both."""
         if self.ticket is not None:
             self.ticket.settle(tokens)
 
     async def wait_until_settled(self) -> None:
-        """Waits until the call's tokens are counted against its key's limits, if any, and its slot is free."""
+        """Waits until `count_tokens` has taken effect: the call's tokens are counted, and its slots are free."""
         if self.ticket is not None:
             await self.ticket.wait_until_settled()

@@ -38,10 +38,10 @@ class CallerConnection(Protocol):
         """Records that a valid key was sent on this connection, which may then be idle for longer."""
 
     def watch_departure(self, departed: Callable[[], None]) -> None:
-        """Asks the connection to call `departed` if the client hangs up before its answer is complete."""
+        """Makes the connection call the function `departed` if the client hangs up before the answer is complete."""
 
     def forget_departure(self, departed: Callable[[], None]) -> None:
-        """Cancels `watch_departure`: the connection will not call `departed` any more."""
+        """Stops watching for the client's hang-up: the connection will not call the function `departed` any more."""
 
     def send_whole(self, status: int, lines: bytes, body: bytes) -> bool:
         """Sends a whole answer if the client can take it without a wait; returns whether the answer was sent.
@@ -55,19 +55,19 @@ class CallerConnection(Protocol):
     def close_behind_answer(self, *, discard: bool) -> None:
         """Makes the connection close after the answer, because the request's body was not read to its end.
 
-        With `discard`, the rest of the body is first received and dropped for a while. Otherwise a client that is still
-        sending might get no answer, since its connection breaks.
+        With `discard`, the connection first receives the remaining body for a while, and drops it. Otherwise a client
+        that is still sending might get no answer, since its connection breaks.
         """
 
     def abort(self) -> None:
         """Closes the connection at once, even in the middle of an answer; bytes that were not sent yet are lost."""
 
     def answer_until_close(self) -> None:
-        """Lets the closing of the connection mark the answer's end: no Content-Length, no chunks (RFC 9112, 6.3)."""
+        """Makes the close of the connection mark the answer's end: no Content-Length, no chunks (RFC 9112, 6.3)."""
 
 
 def close_if_unread(connection: CallerConnection) -> None:
-    """Makes the connection close after the answer if the request's body has not arrived whole; reads no more of it."""
+    """Makes the connection close after the answer if the request's body has not arrived whole, and stops reading it."""
     if not connection.has_whole_body:
         connection.close_behind_answer(discard=False)
 

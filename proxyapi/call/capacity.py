@@ -17,7 +17,7 @@ DRAINED_BODY_SECONDS = 20.0
 class Capacity:
     """The number of calls in flight in this process, with its limit; for use from the event loop only.
 
-    * `peak`: the highest number so far.
+    * `peak`: the highest number since the process began.
     * `stopping`: the whole server is stopping. Load balancers should send no new calls; calls that come are served.
     * `draining`: this process takes no new connections.
     """
@@ -54,12 +54,12 @@ class Capacity:
 
     @contextmanager
     def receiving(self, timeout: asyncio.Timeout) -> Iterator[None]:
-        """Context manager around receiving a request's body: if the process drains, `drain` shortens the time limit.
+        """Context manager around receiving a request's body, so that `drain` can shorten the body's time limit.
 
-        `timeout` is the body's time limit. If the process is draining already, it is shortened at once.
+        `timeout` is the time limit for the body. If the process is draining already, the limit is shortened at once.
         """
         if self.draining:
-            self._hurry(timeout)
+            self._shorten(timeout)
         self._receiving.add(timeout)
         try:
             yield
@@ -77,10 +77,10 @@ class Capacity:
         """
         self.draining = True
         for timeout in self._receiving:
-            self._hurry(timeout)
+            self._shorten(timeout)
 
     @staticmethod
-    def _hurry(timeout: asyncio.Timeout) -> None:
+    def _shorten(timeout: asyncio.Timeout) -> None:
         """Lowers the time limit of an arriving body to at most `DRAINED_BODY_SECONDS` from now."""
         if timeout.expired():  # it cannot be changed any more; the task that it cancels has not run yet
             return

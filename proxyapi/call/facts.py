@@ -81,14 +81,14 @@ class CallFacts:
         self.labels = read_labels(self.request.META, fields, call_settings().METADATA_TAGS)
 
     def suppose(self, most: MaxUsage) -> None:
-        """Stores `most`, the most tokens, pictures etc. that the call can use; dollars are reserved for them."""
+        """Stores `most`, the upper bound of the call's usage (tokens, pictures etc.); dollars are reserved for it."""
         # If upstream never states the usage, it is estimated by these limits.
         self.most_usage = with_one_picture_model(most, self.secrets)
 
     def use_account(self, credentials: Credentials) -> None:
-        """Stores which upstream account pays for the call; the account's API key is then redacted like other secrets.
+        """Stores which upstream account pays for the call; its API key is then redacted like other secrets.
 
-        A background response can be polled later only if this account's key is the configured one.
+        A background response can be polled later only if this API key is the configured one.
         """
         # Secrets are removed from the call's ledger row and from errors.
         if credentials.api_key not in self.secrets:
@@ -102,7 +102,7 @@ class CallFacts:
         self.response_is_whole = True
 
     def keep_beginning(self, chunk: bytes) -> None:
-        """Counts the bytes of the next chunk of an answer, and stores the answer's first `LOG_BODY_BYTES` or so."""
+        """Counts the bytes of the answer's next chunk; stores the chunk, up to about `LOG_BODY_BYTES` of the answer."""
         self.response_size += len(chunk)
         # The ledger keeps that many bytes of a body.
         if len(self.response_body) <= call_settings().LOG_BODY_BYTES:
@@ -116,11 +116,11 @@ class CallFacts:
 
     @property
     def upstream_seconds(self) -> float:
-        """The seconds that upstream has spent on the call; until now, if upstream's answer has not ended."""
+        """The seconds that upstream has spent on the call: until its answer ended or, before that, until now."""
         if self.sent_upstream_at is None:
             return 0.0
         return (self.upstream_ended_at or time.perf_counter()) - self.sent_upstream_at
 
     def mark_upstream_ended(self) -> None:
-        """Records that upstream's answer is complete at this moment."""
+        """Records that upstream's answer has ended now."""
         self.upstream_ended_at = time.perf_counter()

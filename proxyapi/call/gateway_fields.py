@@ -40,7 +40,7 @@ def upstream_body(data: Mapping[str, object]) -> dict[str, object]:
 def upstream_query(query: QueryDict) -> str:
     """Returns the query string for upstream, without the fields that are meant for the gateway, such as `timeout`.
 
-    The query is encoded anew; values of the same name stand together.
+    The query is encoded again, so its bytes may differ; values of the same name stand together.
     """
     pairs = [(name, value) for name, values in query.lists() if name not in GATEWAY_FIELDS for value in values]
     return urlencode(pairs)
@@ -49,8 +49,8 @@ def upstream_query(query: QueryDict) -> str:
 def passed_query(raw_query: bytes) -> str:
     """Removes secrets such as `security_key=…` from the query string of a `/v1` call; returns the query for upstream.
 
-    A query without secrets stays unchanged; otherwise it is encoded anew. Other spellings, such as `Security_Key[]`,
-    are removed, too.
+    A query without secrets stays unchanged; any other query is encoded again, so its bytes may differ. Other spellings
+    of the names, such as `Security_Key[]`, are removed, too.
     """
     if not raw_query:
         return ""
@@ -69,7 +69,7 @@ def credentials(data: Mapping[str, object], query: QueryDict, caller: Caller) ->
     """Returns the upstream account that pays for a call of the simple API: its key, project and organization.
 
     The upstream key is the first of these that exists: one in the call's body or query, the one stored for the caller's
-    key, the configured one. A project or organization in the call's body or query is used with each of them.
+    key, the configured one. A project or organization in the call's body or query is used with any of these keys.
 
     Raises:
         BadRequest: the key, the project or the organization is not printable ASCII text, or is too long for a header.
@@ -152,7 +152,7 @@ def _given(data: Mapping[str, object], query: QueryDict, name: str) -> object:
 
 
 def _header_field(data: Mapping[str, object], query: QueryDict, name: str) -> str | None:
-    """Returns a field of the request that is sent upstream as a header, such as `organization`; None if it is missing.
+    """Returns a field of the request that upstream gets as a header, such as `organization`; None if it is missing.
 
     Raises:
         BadRequest: the value is not printable ASCII text, or is too long for a header.

@@ -69,7 +69,7 @@ def begin_row(facts: CallFacts) -> CallRecord:
 
 
 def begin_with_tools(begun: CallRecord, tool_use: SupposedUsage) -> CallRecord:
-    """Returns a copy of `begun`, a call's begin record, with the most that the call's hosted tools can use.
+    """Returns a copy of the begin record `begun` that also states the upper bound of the hosted tools' use.
 
     A call with a reservation does not need this copy.
     """
@@ -82,7 +82,7 @@ def begin_with_tools(begun: CallRecord, tool_use: SupposedUsage) -> CallRecord:
 
 
 def late_facts(facts: CallFacts) -> CallRecord:
-    """Returns the fields of a call's ledger row that may become known only while the request goes upstream.
+    """Returns the fields of a call's ledger row that may be known only while or after the request goes upstream.
 
     For example, a form may have its model in the last field.
     """
@@ -234,7 +234,7 @@ def _answer_facts(
 ) -> CallRecord:
     """Returns the fields of a ledger row that come from upstream's answer: model, service tier and usage.
 
-    `usage` has the usage to write and its source (stated, estimated or unknown).
+    `usage` has the usage to store in the row, and the source of that usage (stated, estimated or unknown).
     """
     used, source = usage
     stated = usage_columns(answer, secrets)
@@ -252,9 +252,9 @@ def _answer_facts(
 def usage_of(facts: CallFacts, answer: AnswerReader, *, may_be_billed: bool) -> tuple[SupposedUsage, UsageSource]:
     """Returns a call's usage, as fields of its ledger row, and the usage's source: stated, estimated or unknown.
 
-    If upstream has not stated the usage: it counts as stated if it is known from the request (speech billed by
-    characters). Otherwise it is estimated, if the call `may_be_billed` or a stream has brought some text. It is unknown
-    for a `GET`, for a failed response, and for a call whose response will be polled.
+    If upstream has not stated the usage, it is estimated if the call `may_be_billed` or a stream has brought some text.
+    Usage that the request alone decides (speech billed by characters) counts as stated. The usage is unknown for a
+    `GET`, for a failed response, and for a call whose response will be polled.
     """
     if answer.usage is not None:
         # When a stream of pictures breaks off, the missing pictures are estimated from those that came.
@@ -303,7 +303,8 @@ def _is_unfinished(facts: CallFacts, answer: AnswerReader) -> bool:
 def goes_on(facts: CallFacts, answer: AnswerReader) -> bool:
     """Returns whether the call has created a background response that may go on upstream after the call's stream.
 
-    That is so if the stream ended early, before its last event, and always if dollars are reserved for the call.
+    A background response may go on if its stream ended early, before the last event, and always if dollars are reserved
+    for the call.
     """
     # Without its last event, a stream was left before its end. For a call with reserved dollars, the text that has come
     # is not enough to compute the cost without a stated usage: what was reserved counts.
@@ -311,7 +312,7 @@ def goes_on(facts: CallFacts, answer: AnswerReader) -> bool:
 
 
 def whole_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage:
-    """Estimates the usage of a background response that upstream finishes although its caller has left."""
+    """Estimates the usage of a background response that upstream finishes after its caller has left."""
     model = answer.model or facts.model
     if facts.most_usage is not None:
         return supposed_usage(facts.most_usage, model)
@@ -320,7 +321,7 @@ def whole_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage:
 
 
 def estimated_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage | None:
-    """Estimates the usage of a call when upstream has stated none; returns None if the call cannot have used anything.
+    """Estimates the usage of a call for which upstream has stated none; None if the call cannot have used anything.
 
     The rule is in `usage.answers.estimate_rules`.
     """
@@ -356,9 +357,9 @@ def estimated_usage(facts: CallFacts, answer: AnswerReader) -> SupposedUsage | N
 
 
 def limited_tokens(facts: CallFacts, answer: AnswerReader, counts: Counts) -> int:
-    """Returns how many tokens of a call count against its key's limit: input plus output; 0 unless it is a POST.
+    """Returns the tokens of a call that count against its key's limits: input plus output; 0 unless it is a POST.
 
-    If the total that upstream has stated is higher, the total counts.
+    If upstream has stated a total that is higher than the sum, the total counts.
     """
     # A later GET of a stored response repeats the usage of the call that created the response.
     if facts.request.method != "POST":
@@ -369,9 +370,10 @@ def limited_tokens(facts: CallFacts, answer: AnswerReader, counts: Counts) -> in
 
 
 def text_columns(facts: CallFacts, answer: AnswerReader, limit: int) -> CallRecord:
-    """Returns the text columns of a call's ledger row, without secrets: upstream's ids, and excerpts of both bodies.
+    """Returns the text columns of a call's ledger row: upstream's ids, and excerpts of request and answer body.
 
-    An excerpt has at most `limit` bytes, and is empty if `limit` is 0. For a streamed answer it is the collected text.
+    Secrets are removed. An excerpt has at most `limit` bytes, and is empty if `limit` is 0. For a streamed answer, the
+    excerpt is the collected text.
     """
     secrets = facts.secrets
     if answer.text is not None:
@@ -395,7 +397,7 @@ def _request_draft(facts: CallFacts, limit: int) -> Draft:
 
 
 def _request_text_size(facts: CallFacts) -> int:
-    """Estimates how many bytes of a request's body are text; from this, the call's input tokens are estimated."""
+    """Estimates how many bytes of a request's body are text, as the basis for the estimate of its input tokens."""
     if facts.form is not None:
         return text_size_of_parts(facts.form.parts)
     return text_size(facts.request.decoded_body, _request_type(facts))

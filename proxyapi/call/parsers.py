@@ -11,7 +11,7 @@ from proxyapi.bodies.received_object import ReceivedObject, parse_object
 
 
 class JSONObjectParser(BaseParser):
-    """Parser for Django REST framework of request bodies that are one JSON object."""
+    """Parser of request bodies that are one JSON object, for Django REST framework."""
 
     media_type = "application/json"
 

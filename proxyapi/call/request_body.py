@@ -33,7 +33,7 @@ SEARCHED_BYTES = 64 * 1024
 class MinimumSpeed:
     """The lowest speed at which a request's body may arrive: `size` bytes in every `seconds` seconds.
 
-    If fewer than `size` bytes of the body are left, all of them must arrive in that time.
+    If fewer than `size` bytes of the body are left, all of them must arrive within `seconds`.
     """
 
     size: int
@@ -65,7 +65,7 @@ class BodyClock:
             self._timeout.reschedule(min(self._last_moment, self._loop.time() + speed.seconds))
 
     def extend_if_met(self, speed: MinimumSpeed, received: int) -> None:
-        """Starts a new time limit, for the next `speed.size` bytes of the body, if all bytes due so far have arrived.
+        """Starts a new time limit, for the next `speed.size` bytes, if the bytes due by the present limit have come.
 
         The limit never goes beyond `REQUEST_TIMEOUT`. `received` is the number of bytes that have arrived.
         """
@@ -76,7 +76,7 @@ class BodyClock:
 class IncomingBody:
     """The body of one request while it arrives from the client.
 
-    * `size`: the bytes that have arrived. `limit`: the most that may arrive. `announced`: the Content-Length, or None.
+    * `size`: the bytes that have arrived. `limit`: the maximum allowed. `announced`: the Content-Length, or None.
     * `complete`: true once the whole body has arrived.
     * `caller_gone`: true once the client has hung up, which cancels the call unless `call_goes_on` is true.
     * `left_at`: when the client hung up, or got status 504 while the call went on; `time.perf_counter()` seconds.
@@ -112,7 +112,7 @@ class IncomingBody:
     def leave(self) -> None:
         """Leaves the request's body unread, for a view that needs no body.
 
-        If the body has arrived whole, a hang-up of the client cancels the call from now on.
+        If the whole body has arrived already, a hang-up of the client cancels the call from now on.
         """
         # If the body is still arriving, and is not short, the handler closes the connection after the answer.
         if self._connection.has_whole_body:
@@ -185,7 +185,7 @@ class IncomingBody:
                 yield piece
 
     async def pieces_in_time(self) -> AsyncIterator[bytes]:
-        """Yields the request's body in pieces as they arrive, for sending upstream; the client must send fast enough.
+        """Yields the request's body in pieces as they arrive, for sending upstream; demands a minimum speed.
 
         Raises `RequestTimeout` if the client is slower than `CALLER_SPEED`, and the errors of `pieces`.
         """
@@ -229,7 +229,7 @@ class IncomingBody:
         self._connection.forget_departure(self._departed)
 
     def check_announced(self) -> None:
-        """Checks that the request's Content-Length is within the size limit.
+        """Checks that the body size that the request's Content-Length announces is within the size limit.
 
         Raises:
             BodyTooLarge: it is over the limit.

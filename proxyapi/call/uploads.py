@@ -33,7 +33,8 @@ class FormUpload:
 
     * `headers`: the request's headers, with names in lower case. `content_type` is the value of its Content-Type.
     * `encoding`: the form's Content-Encoding.
-    * `check`: called once with the whole form. If it raises an error, upstream never gets the end of the form.
+    * `check`: a function that is called once with the whole form. If it raises an error, upstream never gets the end of
+      the form.
     * `edits`: changes to make in the form; an edited form goes upstream decoded.
     * `received`: the whole decoded form, if it has arrived already.
     * `is_whole`: true if the form was read to its end before anything goes upstream.
@@ -83,9 +84,10 @@ class FormUpload:
 
     @property
     def parts(self) -> list[PartExcerpt]:
-        """The form's parts (fields and files) that have arrived so far, including those that are not sent upstream.
+        """The fields and files of the form that have arrived until now, including those that are not sent upstream.
 
-        A field's `content` is the beginning of its text; a file's is empty. `size` counts the bytes that have arrived.
+        A field's `content` is the beginning of its text; a file's is empty. `size` is the number of bytes that have
+        arrived.
         """
         return self._reader.parts
 
@@ -95,14 +97,14 @@ class FormUpload:
         return self._cutter.passing_parts()
 
     def received_fields(self) -> dict[str, str]:
-        """Returns the form's text fields that have arrived whole so far, as a dict from name to text.
+        """Returns the text fields of the form that have arrived whole until now, as a dict from name to text.
 
         Fields that do not go upstream are included.
         """
         return dict(fields_of(self._reader.parts[: len(self._reader.boundaries) - 1]))
 
     def fields(self) -> list[tuple[str, str]]:
-        """Returns the text fields that upstream gets, as pairs of name and value, in order.
+        """Returns the text fields of the form that upstream gets, as pairs of name and value, in order.
 
         A long value is cut. Call this only after the whole form has arrived.
         """
@@ -113,7 +115,7 @@ class FormUpload:
         return [value for other, value in self.fields() if other == name]
 
     def sizes(self) -> Form:
-        """Returns the facts that decide the call's price: the fields' texts, and the files' sizes in bytes."""
+        """Returns the facts about the form that decide the call's price: field texts, and file sizes in bytes."""
         return Form.of(self.fields(), [part.size for part in self.parts if part.file_name is not None])
 
     async def receive(self, size: int) -> None:
@@ -142,7 +144,7 @@ class FormUpload:
             await self._check(self)
 
     def forget(self) -> None:
-        """Frees the memory of bytes that were not sent upstream, when the call ends."""
+        """Frees the memory of the form's bytes that were not sent upstream, when the call ends."""
         self._ready.clear()
         self._received = b""
 
@@ -181,7 +183,7 @@ class FormUpload:
         return passing
 
     async def _decoded(self) -> AsyncGenerator[bytes, None]:
-        """Yields the form's bytes without their Content-Encoding: first the received ones, then others as they arrive.
+        """Yields the form's bytes without their Content-Encoding: first those received already, then new ones.
 
         Raises `BodyTooLarge`, `BadRequest`, and the errors of `IncomingBody.pieces_in_time`.
         """

@@ -62,10 +62,13 @@ class AccessTokenAuthentication(BaseAuthentication):
 
 
 class ApiTokenAuthentication(BaseAuthentication):
-    """Authentication of a request to the management API by its bearer token, an API token; queries the database."""
+    """Authentication of a request to the management API by the API token that it sends as bearer token.
+
+    Looks the token up in the database.
+    """
 
     def check_form(self, request: Request) -> None:
-        """Checks, without the database, that a request's API token has the form of the tokens that this gateway makes.
+        """Checks, without the database, that a request has an API token that this gateway can have made.
 
         Raises:
             InvalidBearer: there is no token, or this gateway has not made it.
@@ -83,8 +86,8 @@ class ApiTokenAuthentication(BaseAuthentication):
 def find_caller(candidates: tuple[object, ...]) -> Caller:
     """Returns the caller to whom a request's key belongs.
 
-    `candidates` are the values in all places where a request may have a key; None stands for an empty place. The first
-    other value is the key.
+    `candidates` are the values in all places where a request may have a key, None for an empty place. The first value
+    that is not None is the key.
 
     Raises:
         InvalidKey: there is no key, or it is unknown, expired or revoked; the error does not say which.
@@ -99,8 +102,8 @@ def find_caller(candidates: tuple[object, ...]) -> Caller:
 def check_secret(candidates: tuple[object, ...], secret: str | None) -> None:
     """Checks that a request has the configured `secret`; always fails if no secret is configured.
 
-    `candidates` are the values in all places where a request may have the secret; None stands for an empty place. The
-    first other value counts.
+    `candidates` are the values in all places where a request may have the secret, None for an empty place. The first
+    value that is not None counts.
 
     Raises:
         InvalidKey: there is no value, or it is wrong; the error does not say which.

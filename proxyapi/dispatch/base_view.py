@@ -99,8 +99,8 @@ class ProxyView(APIView):
     async def _refusal(self, fault: Exception, request: CallRequest) -> HttpResponse:
         """Builds the response for an error that was raised while a request was handled.
 
-        Logs an internal error, counts a refusal, and calls the hooks `before_error` and `on_error`. A network that has
-        sent too many wrong keys gets status 429 instead.
+        Logs an internal error, counts a refusal, and calls the hooks `before_error` and `on_error`. If the sender's
+        network has sent too many wrong keys, the response has status 429 instead.
         """
         # A method of its own: holding the exception in `dispatch`'s frame would form a reference cycle and keep the
         # request body alive until a garbage collection.
@@ -146,9 +146,9 @@ class ProxyView(APIView):
             await self.receive_body(request)
 
     async def receive_body(self, request: ProxyRequest) -> None:
-        """Receives and parses the request's body; checks the key (in a header, the query or the body) and its limits.
+        """Receives and parses the request's body; checks the request's key, its permissions and its limits.
 
-        Raises an error for a request that must be refused.
+        The key may be in a header, the query or the body. Raises an error for a request that must be refused.
         """
         call = request.call_request
         is_encoded = bool(request_encoding.encoding_of(call.META))

@@ -110,7 +110,7 @@ class CallView(ProxyView):
         """Checks a call, sends its request upstream, and returns upstream's answer as a response for the caller.
 
         `dialect` has the rules for this route's event streams; if it is given, an event stream is passed on as it
-        arrives. Other answers are read whole; `rewrite` converts the body of those with status 200.
+        arrives. Other answers are read whole; `rewrite` converts the body of an answer with status 200.
         """
         answer = await self.check_and_send(request, dialect)
         if dialect is not None and await self.is_stream(answer):
@@ -214,7 +214,7 @@ class CallView(ProxyView):
             model_policy.check_models(request.route, request.method, named, caller)
 
     async def reserve(self, method: str, route: Route | None, body: JSONBody | Form | None) -> None:
-        """Reserves the most that the call can cost in the budgets of its key and team; does nothing without budgets.
+        """Reserves the highest possible cost of the call in the budgets of its key and team, if they have any.
 
         Stores in the call's facts the usage that the dollars are reserved for. If the budgets pay only for a shorter
         answer, stores the lower limit of output tokens, too (`output_limit`).
@@ -273,7 +273,7 @@ class CallView(ProxyView):
     def outcome(self, status: int) -> Outcome:
         """Returns the outcome of a call whose answer was read whole: success, or an error of upstream.
 
-        A POST has failed, too, if its answer has a status below 300 and a body that states an error.
+        A POST counts as failed, too, if the answer has a status below 300 but states an error in its body.
         """
         # Some servers send an error with status 200. A GET that returns a stored response with an error in it has
         # succeeded.

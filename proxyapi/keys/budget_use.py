@@ -47,7 +47,7 @@ class UsedBudget(NamedTuple):
 
 
 def read_used_budgets(today: date) -> Iterator[UsedBudget]:
-    """Yields the use of each budget of the active keys and teams, on the UTC day `today`, in its month and in total.
+    """Yields the use of each budget of the active keys and teams: on the UTC day `today`, in that month, and in total.
 
     Raises:
         django.db.Error: the database does not answer.

@@ -66,7 +66,7 @@ class Ceilings:
 
     @cached_property
     def counted_as(self) -> str:
-        """The unique name under which the counters of limits store this spender's use."""
+        """The unique name under which the counters of limits store what this spender (key or team) uses."""
         # The name of a key has no line break (`proxyapi.key_names.check_name`).
         return self.name if self.kind == "key" else f"{self.kind}\n{self.name}"
 
@@ -155,15 +155,15 @@ def is_archived(ceilings: Ceilings) -> bool:
 
 
 def team_ceilings_of(record: Record) -> TeamCeilings:
-    """Builds the ceilings of a team from `record`: its database row as a dictionary of JSON values."""
+    """Builds the ceilings of a team from `record`: the team's database row as a dictionary of JSON values."""
     return TeamCeilings(is_active=record["active"], **_ceilings(record))
 
 
 def caller_of(record: Record, team: Record | None) -> Caller:
-    """Builds the `Caller` of an access key from `record`: its database row as a dictionary of JSON values.
+    """Builds the `Caller` of an access key from `record`: the key's database row as a dictionary of JSON values.
 
-    `team` has the ceilings of the key's team, or is None. The caller's tags are those of both. The rule for stored
-    bodies and the upstream key are the key's or, if it has none, the team's.
+    `team` is the database row of the key's team in the same form, or None. The caller has the tags of key and team. The
+    rule for stored bodies and the upstream key are the key's own or, if the key has none, the team's.
 
     Raises:
         CannotUnseal: the upstream key that is to pay cannot be decrypted.
@@ -188,7 +188,7 @@ def caller_of(record: Record, team: Record | None) -> Caller:
 
 
 def _ceilings(record: Record) -> dict[str, Any]:
-    """Returns the fields of `Ceilings` from the record of a key or a team."""
+    """Converts the record of a key or a team to the fields of `Ceilings`, as a dictionary."""
     budgets = (record[f"budget_{span}"] for span in ("day", "month", "total"))
     created_at = record.get("created_at")  # older versions wrote the copy without it
     return {

@@ -42,6 +42,6 @@ def configured_credentials() -> Credentials:
 
 @lru_cache(maxsize=1)
 def _one_account(api_key: str, project: str | None, organization: str | None) -> Credentials:
-    """Returns the account with these fields; equal fields always give the same object."""
+    """Returns the upstream account with the given fields; equal fields always give the same object."""
     # A cache by account then finds it by its identity, without comparing the fields.
     return Credentials(api_key, project, organization)

@@ -144,7 +144,7 @@ class Keyring:
             connections.close_all()
 
     def _refresh(self) -> None:
-        """Reads the keys from the database if they have changed, and writes a copy of them to the disk.
+        """Reads the keys from the database if they have changed, and writes a copy of the keys to the disk.
 
         Also reads the prices that keys with a budget need. Any error is logged, and the keys in memory stay valid.
         """
@@ -174,9 +174,10 @@ class Keyring:
         self._log_fault(fault, unexpected)
 
     def _log_fault(self, fault: str, unexpected: Exception | None = None) -> None:
-        """Logs an error in reading the keys when it begins, and its end; an empty `fault` means that there is no error.
+        """Logs when the reading of the keys begins to fail, fails for another reason, or works again.
 
-        `unexpected` is an error in the gateway's own code, to be logged with its traceback.
+        An empty `fault` means that there is no error. `unexpected` is an error in the gateway's own code, to be logged
+        with its traceback.
         """
         if fault and fault != self._fault:
             logger.warning("%s", fault, exc_info=unexpected)
@@ -185,7 +186,7 @@ class Keyring:
         self._fault = fault
 
     def _replace_keys(self, snapshot: Snapshot | None) -> None:
-        """Replaces all keys in memory by those of `snapshot`; if it is None, only the key `SECURITY_KEY` remains."""
+        """Replaces all keys in memory by the keys of `snapshot`; if that is None, only `SECURITY_KEY` remains."""
         records = snapshot.records if snapshot else []
         entries = dict(_entries(records, snapshot.teams if snapshot else []))
         digests: dict[str, tuple[str, ...]] = {}

@@ -64,7 +64,7 @@ SHARED_LIMITS = (
 
 @dataclass
 class KeyProposal:
-    """A proposal for an access key made from a LiteLLM key: the values of its columns by name, without its secret.
+    """A proposal for an access key made from a LiteLLM key: the new key's column values by name, without a secret.
 
     `shown` is LiteLLM's own short text for its key (`sk-...abcd`). `remarks` state the differences. `refusal` is the
     reason why no key can be made, or empty.
@@ -112,7 +112,7 @@ def _name(key: LiteLLMRow, shown: str) -> str:
 
 
 def _owner(found: LiteLLMKey) -> str:
-    """Returns the owner for the new key: the name of the LiteLLM key's team, else of its user, else an empty text."""
+    """Returns the text for the new key's owner: the name of the LiteLLM key's team, else of its user, else empty."""
     team, owner, user_id = found.team, found.owner, found.key.get("user_id")
     names = (
         team.get("team_alias"),
@@ -166,10 +166,10 @@ def _globs(models: object) -> list[str]:
 
 
 def _common(some: Sequence[str], others: Sequence[str]) -> list[str]:
-    """Returns globs for the names that both lists of globs match; an empty list matches every name.
+    """Returns globs for the names that both lists of globs match; an empty list of globs matches every name.
 
-    If neither list is empty, an empty result means that they have nothing in common. Two globs that only overlap, such
-    as `gpt-*` and `*-mini`, count as having nothing in common.
+    If neither argument is empty, an empty result means that the lists have nothing in common. Two globs that only
+    overlap, such as `gpt-*` and `*-mini`, count as having nothing in common.
     """
     if not some or not others:
         return [*some, *others]
@@ -180,7 +180,7 @@ def _common(some: Sequence[str], others: Sequence[str]) -> list[str]:
 
 
 def _set_routes(proposal: KeyProposal, key: LiteLLMRow) -> None:
-    """Sets the new key's routes: the paths that LiteLLM lists, or all if none; refuses a key that makes no calls."""
+    """Sets the new key's routes: the paths that LiteLLM lists, or all; refuses a key that is not for calls."""
     allowed = [str(route) for route in key.get("allowed_routes") or []]
     paths = [_route(route) for route in allowed if route.startswith("/")]
     if not allowed or ALL_ROUTES & set(allowed):
@@ -199,7 +199,7 @@ def _route(path: str) -> str:
 def _set_limits(proposal: KeyProposal, found: LiteLLMKey) -> None:
     """Sets the new key's limits of requests, tokens and parallel calls.
 
-    Each limit is that of LiteLLM's key or, if the key has none, that of the budget row to which the key refers. A limit
+    Each limit is the LiteLLM key's own or, if that key has none, the one in the budget row that it refers to. A limit
     below 1 switches the new key off. A limit too high for our column is left out.
     """
     for theirs, ours in LIMITS.items():
@@ -212,9 +212,9 @@ def _set_limits(proposal: KeyProposal, found: LiteLLMKey) -> None:
 
 
 def _set_budgets(proposal: KeyProposal, found: LiteLLMKey) -> None:
-    """Sets the new key's budgets: that of LiteLLM's key or, if it has none, of the budget row to which it refers.
+    """Sets the new key's budgets: the LiteLLM key's own, or else that in the budget row to which it refers.
 
-    Further budgets of the key (`budget_limits`) are set, too. Amounts too high for our columns are left out.
+    Further budgets of the LiteLLM key (`budget_limits`) are set, too. Amounts too high for our columns are left out.
     """
     key, budget = found.key, found.budget
     own = key.get("max_budget") is not None

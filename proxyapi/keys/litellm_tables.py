@@ -36,7 +36,7 @@ class LiteLLMError(Exception):
 
 
 class LiteLLMKey(NamedTuple):
-    """A key of LiteLLM, and the rows to which it refers, each as a dictionary by column (empty without a row)."""
+    """A key of LiteLLM and the rows to which it refers, each as a dictionary by column, empty if the row is missing."""
 
     key: LiteLLMRow
     team: LiteLLMRow
@@ -45,9 +45,10 @@ class LiteLLMKey(NamedTuple):
 
 
 def read_litellm_keys(url: str) -> list[LiteLLMKey]:
-    """Reads all keys of the LiteLLM proxy whose DATABASE_URL is `url`, but not those that are sessions of its pages.
+    """Reads all access keys of the LiteLLM proxy that has the DATABASE_URL `url`.
 
-    Each comes with its team, user and budget. Numbers with a fraction are decimals.
+    Leaves out the sessions of LiteLLM's own pages, which are stored among the keys. Each key comes with its team, user
+    and budget. Numbers with a fraction are decimals.
 
     Raises:
         LiteLLMError: the database cannot be reached or read, or has no tables of LiteLLM.

@@ -28,7 +28,7 @@ from proxyapi.team_models import Team, TeamMember, TeamRole
 
 
 def own_keys(person: User) -> QuerySet[AccessKey]:
-    """Returns the keys whose owner is the person."""
+    """Returns the access keys that have the person as their owner."""
     return AccessKey.objects.filter(owner_user=person).select_related("team")
 
 
@@ -38,13 +38,13 @@ def led_teams(person: User) -> QuerySet[Team]:
 
 
 def teams_to_make_keys_in(person: User) -> QuerySet[Team]:
-    """Returns the active teams in which the person may make keys: teams that they lead, or that let members do so."""
+    """Returns the active teams in which the person may make keys: as a lead, or where members may do so."""
     is_lead, allows = Q(memberships__role=TeamRole.LEAD), Q(self_service=True)
     return Team.objects.filter(Q(memberships__user=person) & (is_lead | allows), active=True).distinct()
 
 
 def seen_keys(person: User) -> QuerySet[AccessKey]:
-    """Returns the keys whose spending the person may see: their own, and those of the teams that they lead."""
+    """Returns the keys for which the person may see the spending: their own, and the keys of teams that they lead."""
     mine, led = Q(owner_user=person), Q(team__in=led_teams(person).values("pk"))
     return AccessKey.objects.filter(mine | led).select_related("team", "owner_user")
 
@@ -96,7 +96,7 @@ def rotate_key(person: User, key_id: int, grace: timedelta) -> tuple[AccessKey, 
 
 
 def revoke_key(person: User, key_id: int) -> AccessKey:
-    """Revokes a person's own key, or one of a team that they lead.
+    """Revokes a person's own key, or a key of a team that the person leads.
 
     Raises:
         AccessKey.DoesNotExist: the person has no such key, and leads no team with it.

@@ -49,8 +49,8 @@ VERSION = 1
 class Snapshot:
     """All access keys in use (not switched off, not revoked) and all teams, as they were in the database.
 
-    `loaded_at` is the Unix time of reading. `marker` is a text that changes with every change in the tables of keys and
-    teams.
+    `loaded_at` is the Unix time at which they were read. `marker` is a text that changes with every change in the
+    tables of keys and teams.
     """
 
     marker: str
@@ -86,7 +86,7 @@ def load(marker: str) -> Snapshot:
 
 
 def read_prices(snapshot: Snapshot) -> None:
-    """Reads the prices that an administrator has set from the database, if a key or team in `snapshot` has a budget.
+    """Reads the administrator's own prices from the database, if a key or team in `snapshot` has a budget.
 
     Prices that were read lately are not read again. An error of the database is ignored.
     """
@@ -102,8 +102,8 @@ def read_prices(snapshot: Snapshot) -> None:
 def load_price_list(snapshot: Snapshot | None) -> None:
     """Loads the list of published prices into memory, if a key or team in `snapshot` has a budget.
 
-    So no call has to wait until it is loaded. Needed only for keys that were read from the disk; for keys from the
-    database, `read_prices` loads the list.
+    So no call has to wait until the list is loaded. Needed only for keys that were read from the disk; for keys from
+    the database, `read_prices` loads the list.
     """
     if _is_any_budgeted(snapshot):
         ledger.load_price_list()
@@ -130,8 +130,8 @@ def leave_pool() -> None:
 def write(snapshot: Snapshot) -> None:
     """Writes the access keys to `DATA_DIR/keyring.json`, for workers that start while the database is away.
 
-    The file has digests of the keys' secrets, and upstream keys encrypted. If there are teams, an empty file that says
-    so (`teams_file`) is made first. It is never deleted.
+    The file has digests of the keys' secrets, and upstream keys encrypted. If there are teams, `write` first makes an
+    empty file that says so (`teams_file`). The empty file is never deleted.
 
     Raises:
         OSError: a file cannot be written.

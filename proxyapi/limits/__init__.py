@@ -6,10 +6,10 @@ for all processes, over `redis_link`. `limit_headers` writes the `x-ratelimit-*`
 
 Output: `output_limits` reads the limits of output tokens that calls state, and adds those that the gateway chooses.
 
-Budgets: `cost_ceiling` estimates from a call's body the most that the call can use (`request_content`). `budgets`
-reserves its price (`usage.money.reservations`) before the call is sent upstream. At the call's end, the `reservation`
-is replaced by the real cost. `allowances` pay for calls while the database is away. `usage_estimates` estimates the
-usage of a call whose answer does not state it.
+Budgets: `cost_ceiling` estimates from a call's body the upper bound of what the call can use (`request_content`).
+`budgets` reserves the price of that (`usage.money.reservations`) before the call is sent upstream. At the call's end,
+the `reservation` is replaced by the real cost. `allowances` pay for calls while the database is away. `usage_estimates`
+estimates the usage of a call whose answer does not state it.
 
 Counted limits import `proxyapi.keys`, budgets also `proxyapi.bodies`. Neither may import `proxyapi.call` or a view.
 """

@@ -18,9 +18,9 @@ OUTAGE_CALLS = 20
 
 
 class Allowances:
-    """The small amounts of dollars that keys and teams with budgets may spend in this process without the database.
+    """The small amounts that keys and teams with budgets may spend in this process while the database is away.
 
-    In each outage, a spender may spend `OUTAGE_PART` of its smallest budget, in at most `OUTAGE_CALLS` calls.
+    In each outage, a key or team may spend `OUTAGE_PART` of its smallest budget, in at most `OUTAGE_CALLS` calls.
     """
 
     def __init__(self) -> None:
@@ -28,13 +28,13 @@ class Allowances:
         self._used: dict[Spender, tuple[Decimal, int]] = {}
 
     def use(self, ceilings: Sequence[Ceilings], dollars: Decimal, least: Decimal) -> Decimal:
-        """Takes dollars for a call from the allowances that its key and team have while the database is away.
+        """Takes dollars for one call from the allowances of its key and team, while the database is away.
 
-        `ceilings` are those of key and team that have budgets. Returns the dollars taken: `dollars`, or the rest of the
-        allowance if that is less, but at least `least`.
+        `ceilings` are the ceilings of the key and the team, if they have budgets. Returns the dollars taken: all of
+        `dollars` or, if the allowance has less left, what is left, but never less than `least`.
 
         Raises:
-            BudgetUnavailable: less than `least` is left, or all calls of this outage were made.
+            BudgetUnavailable: less than `least` is left, or the key or team has made all its calls of this outage.
         """
         if self._outage != reservations.outages:
             self._outage = reservations.outages

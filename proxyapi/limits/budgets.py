@@ -1,9 +1,9 @@
-"""Reserves budget for calls: the most that a call can cost is reserved before the call is sent upstream.
+"""Reserves budget for calls: the highest possible cost of a call is reserved before the call is sent upstream.
 
 The dollars come from the worker's leases (`usage.money.leases`): parts of the key's and the team's budgets that the
 worker has set aside in advance. While the database is away, a key may use up these leases, and then a small part of its
-tightest budget (`allowances`); after that it gets 503. The costs of such calls count against the budgets as soon as
-their rows are in the database.
+tightest budget (`allowances`); after that, its calls get 503. The costs of calls made during an outage count against
+the budgets as soon as their rows are in the database.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ RETRY_AFTER_HELD_SECONDS = 5  # calls in flight end soon, and most cost less tha
 
 
 async def find_ceiling(method: str, route: Route | None, body: JSONBody | Form | None) -> CostCeiling | None:
-    """Computes the most that a call can use, its cost ceiling, from its request; returns None for a free call.
+    """Computes from a request the upper bound of what the call can use: its cost ceiling; None for a free call.
 
     Raises:
         RouteNotAllowed: the ledger cannot count the cost of calls to this route, so keys with a budget may not use it.
@@ -58,11 +58,11 @@ async def find_ceiling(method: str, route: Route | None, body: JSONBody | Form |
 
 
 async def reserve(day: date, caller: Caller, ceiling: CostCeiling, dollars: Decimal) -> tuple[Reservation, CostCeiling]:
-    """Reserves the most that a call can cost in the budgets of its key and team, before the call is sent upstream.
+    """Reserves the highest possible cost of a call in the budgets of its key and team, before it is sent upstream.
 
-    `ceiling` is the most that the call can use, `dollars` its price, `day` the call's UTC day. Returns the reservation
-    and the ceiling. If less than `dollars` is left, the output in the ceiling is lowered to the tokens that the rest
-    pays for, but never below the key's `min_output_tokens`.
+    `ceiling` is the upper bound of what the call can use, `dollars` the price of that usage, `day` the call's UTC day.
+    Returns the reservation and the ceiling. If a budget has less than `dollars` left, the output in the ceiling is
+    lowered to the tokens that the remaining dollars pay for, but never below the key's `min_output_tokens`.
 
     Raises:
         BudgetExceeded: a budget of the key or its team has too little left, even for the least output. Nothing was
@@ -91,9 +91,10 @@ async def reserve(day: date, caller: Caller, ceiling: CostCeiling, dollars: Deci
 
 
 def _wanted(ceilings: Ceilings, day: date, dollars: Decimal, least: Decimal | None = None) -> Wanted:
-    """Builds the request for a reservation in the budgets of a call's key or team.
+    """Builds the request to reserve dollars for a call in the budgets of one spender: its key or team.
 
-    At least `least` dollars are needed; by default, all `dollars`.
+    The request asks for `dollars`, and accepts less, down to `least`. Without `least`, it accepts only all of
+    `dollars`.
     """
     budgets = ceilings.budgets
     least = dollars if least is None else least
@@ -101,7 +102,10 @@ def _wanted(ceilings: Ceilings, day: date, dollars: Decimal, least: Decimal | No
 
 
 def _take_at_once(wanted: Sequence[Wanted]) -> tuple[CallShare, ...] | None:
-    """Reserves a call's dollars from this worker's leases, without waiting; None if a lease has too little."""
+    """Reserves a call's dollars from this worker's leases, without waiting for the database.
+
+    Returns None, and reserves nothing, if one of the leases has too little left.
+    """
     shares: list[CallShare] = []
     for one in wanted:
         share = reservations.take_at_once(one)
@@ -115,10 +119,10 @@ def _take_at_once(wanted: Sequence[Wanted]) -> tuple[CallShare, ...] | None:
 async def _take_all(
     caller: Caller, day: date, dollars: Decimal, least: Decimal, *, is_limited: bool
 ) -> tuple[Reservation, Decimal]:
-    """Reserves dollars in the budgets of a call's key and then of its team; returns the reservation and its dollars.
+    """Reserves dollars in the budgets of a call's key, then of its team; returns the reservation and its amount.
 
-    The reserved dollars are at most `dollars`, and at least `least`. Raises `BudgetExceeded` and the errors of `take`;
-    after an error, nothing is reserved.
+    The amount is at most `dollars`, and at least `least`. Raises `BudgetExceeded` and the errors of `take`; after an
+    error, nothing is reserved.
     """
     # All calls take from the key first: so none of two that wait has what the other one waits for.
     shares: list[CallShare] = []
@@ -139,10 +143,11 @@ async def _take_all(
 
 
 async def take(wanted: Wanted) -> BudgetState:
-    """Tries to reserve dollars for a call in the budgets of a key or team; returns the state of the budgets.
+    """Tries to reserve dollars for a call in the budgets of a key or team; returns the state of these budgets.
 
-    `wanted` has the spender, the dollars, and the least that is enough. The result's `share` is the reservation, or
-    None if too little is left. Waits up to about `RECALL_SECONDS` if other calls or workers may give dollars back.
+    `wanted` has the key or team, the dollars to reserve, and the lowest amount that is enough. `share` in the result is
+    the reservation, or None if too little is left. Waits up to about `RECALL_SECONDS` if other calls or workers may
+    give dollars back.
 
     Raises:
         ReservationsUnavailable: the database does not answer, so it is unknown whether enough is left.
@@ -162,7 +167,7 @@ async def take(wanted: Wanted) -> BudgetState:
 
 
 def _could_fit(wanted: Wanted, standing: BudgetState) -> bool:
-    """Returns whether each budget would have enough for a call if all reserved dollars were given back."""
+    """Returns whether every budget could pay for a call if all dollars reserved for other calls were given back."""
     return all(
         standing.spent[span] + wanted.least <= budget
         for span, budget in zip(SPANS, wanted.budgets, strict=True)
@@ -171,9 +176,9 @@ def _could_fit(wanted: Wanted, standing: BudgetState) -> bool:
 
 
 def fit(ceiling: CostCeiling, floor: CostCeiling, dollars: Decimal) -> CostCeiling:
-    """Returns a copy of a call's cost ceiling whose output is lowered to as many tokens as `dollars` pay for.
+    """Returns a copy of a cost ceiling with its output lowered to the number of tokens that `dollars` pay for.
 
-    `floor` is the ceiling with the least output that the key allows; the result is never lower.
+    `floor` is the ceiling with the least output that the key allows; the result is never lower than `floor`.
     """
     limit = ceiling.adjustable
     assert limit is not None  # noqa: S101  (only such a call has got less than it asked for)
@@ -186,10 +191,10 @@ def fit(ceiling: CostCeiling, floor: CostCeiling, dollars: Decimal) -> CostCeili
 
 
 def price_of(ceiling: CostCeiling, *, in_named_tier: bool = False) -> Decimal:
-    """Returns the dollars that a call costs if it uses all of its cost ceiling, at its dearest model and tier.
+    """Returns the dollars that all of a call's cost ceiling costs, at the dearest of its models and service tiers.
 
-    A call that names no tier is priced in the default tier and, unless `in_named_tier` is true, in those that the
-    setting `PROJECT_SERVICE_TIER` allows.
+    A call that names no service tier is priced in the default tier and, unless `in_named_tier` is true, also in the
+    tiers that the setting `PROJECT_SERVICE_TIER` allows.
 
     Raises:
         ModelNotPriced: a model has no price.
@@ -226,13 +231,13 @@ def unpriced_message(model: str, tier: str) -> str:
 def refusal(
     ceilings: Ceilings, standing: BudgetState, day: date, dollars: Decimal, *, is_limited: bool
 ) -> BudgetExceeded:
-    """Creates the error for a call that may cost more than a budget of its key, or of the key's team, has left.
+    """Creates the error for a call that may cost more than its key's or its team's budget has left.
 
-    The message says whose budget it is, and `param` is `team` if it is the team's.
+    The message says whose budget it is; the error's `param` is `team` for the team's budget.
 
-    `dollars` is the most that the call can cost; with `is_limited`, its cost with the least output. If the budget may
-    suffice once the calls in flight have ended, `Retry-After` is short. Otherwise it is the time until the budget
-    begins anew, and the error's `is_final` is true.
+    `dollars` is the highest possible cost of the call or, with `is_limited`, its cost with the least output. If the
+    budget may suffice once the calls in flight have ended, `Retry-After` is short. Otherwise it is the time until the
+    next day or month of the budget begins, and the error's `is_final` is true.
     """
     budgets = ceilings.budgets
     amounts = {"total": budgets.total, "month": budgets.month, "day": budgets.day}
@@ -263,9 +268,10 @@ def refusal(
 
 
 def seconds_left(span: str, day: date) -> int:
-    """Returns the seconds (at least 1) until a budget begins anew; `span` is `day`, `month` or `total`.
+    """Returns the seconds (at least 1) until the next day or month of a budget begins.
 
-    A total budget never begins anew: the result is one day. `day` is the present UTC day.
+    `span` is `day`, `month` or `total`. For a total budget, which has no end, the result is one day. `day` is the
+    present UTC day.
     """
     if span == "total":
         return RETRY_AFTER_TOTAL_SECONDS

@@ -1,10 +1,10 @@
-"""Estimates the most that a call can use (tokens, images, …) from its body, before the call is sent upstream.
+"""Estimates an upper bound of what a call can use (tokens, images, …) from its body, before it is sent upstream.
 
-The estimate is a ceiling, so that no budget is exceeded. For facts that the body does not state, it assumes:
+The bound is meant to be high enough that no budget is exceeded. For facts that the body does not state, it assumes:
 
 * text has half a token for each byte of ordinary language, and one token for any other byte
   (`proxyapi.limits.request_content`). Images, sound and files that the body contains as base64 are not counted as text;
-* an image has the most tokens that OpenAI counts for one, whatever its size; sound has 8 kbit/s;
+* an image has the highest number of tokens that OpenAI counts for one, whatever its size; sound has 8 kbit/s;
 * output has the tokens that the request allows (`max_tokens` and the like, for each of its choices), or else the
   model's maximum;
 * earlier turns, a stored conversation, a prompt template, a file, and what a hosted tool reads have `SUPPOSED_TOKENS`
@@ -83,9 +83,10 @@ SPEECH_IS_NOT_COUNTED = "This key has a budget, and upstream says what speech co
 
 @dataclass(frozen=True)
 class CostCeiling:
-    """The most that one call can use (tokens, audio, searches), and the models and service tiers that may answer it.
+    """The upper bound of what one call can use, and the models and service tiers that may answer the call.
 
-    `output_limit` describes how the call's body limits its output, or could limit it; None if the body cannot do so.
+    `max_usage` has the upper bounds of tokens, audio, searches and so on. `output_limit` describes how the request body
+    limits the call's output, or could limit it; None if the body cannot do so.
     """
 
     models: frozenset[str]
@@ -95,17 +96,20 @@ class CostCeiling:
 
     @property
     def adjustable(self) -> OutputLimit | None:
-        """The output limit that the gateway may add to the call's body; None if the body has one, or can have none."""
+        """The output limit that the gateway may add to the call's body.
+
+        None if the body already states an output limit, or if bodies of this route cannot have one.
+        """
         return None if self.output_limit is None or self.output_limit.stated else self.output_limit
 
     @property
     def added_limit(self) -> AddedLimit | None:
-        """The limit to add to the call's body, so that its output stays in this ceiling; None if none may be added."""
+        """The limit to add to the call's body to keep its output in this ceiling; None if none may be added."""
         limit = self.adjustable
         return None if limit is None else AddedLimit(limit.member, self.max_usage.output_tokens // limit.answers)
 
     def with_output(self, tokens: int) -> CostCeiling:
-        """Returns a copy of this cost ceiling with at most `tokens` output tokens in each answer of the call."""
+        """Returns a copy of this cost ceiling in which each answer of the call has at most `tokens` output tokens."""
         answers = 1 if self.output_limit is None else self.output_limit.answers
         output = min(self.max_usage.output_tokens, tokens * answers)
         return replace(self, max_usage=replace(self.max_usage, output_tokens=output))
@@ -114,9 +118,10 @@ class CostCeiling:
 def ceiling_of(
     method: str, route: Route | None, body: JSONBody | Form | None, *, is_estimate: bool = False
 ) -> CostCeiling | None:
-    """Computes the most that a call can use, its cost ceiling, from its request; returns None for a free call.
+    """Computes from a request the upper bound of what the call can use: its cost ceiling; None for a free call.
 
-    With `is_estimate`, a name may be given twice below the top level of the body; its last value counts.
+    With `is_estimate`, a name may be given twice in a JSON object below the top level of the body; its last value
+    counts.
 
     Raises:
         RouteNotAllowed: the ledger cannot count the cost of calls to this route, so keys with a budget may not use it.
@@ -153,14 +158,14 @@ def ceiling_of(
 
 
 def output_ceiling(model: str) -> int:
-    """Returns the most output tokens that a model can produce in one answer; a typical number for an unknown model."""
+    """Returns the maximum number of output tokens of a model in one answer; a typical number for an unknown model."""
     name = model.lower().removeprefix("ft:")
     found = _CEILING.match(f"{name}-")
     return OUTPUT_CEILINGS[(found.lastindex or 0) - 1][1] if found else USUAL_OUTPUT_CEILING
 
 
 class RequestedWork:
-    """The content of one request (a JSON body or a form); its methods compute the most that the request can use.
+    """The content of one request (a JSON body or a form), with methods that compute upper bounds of its usage.
 
     `limit` describes how the body limits the output; None if bodies of this route cannot limit it.
     """
@@ -197,7 +202,7 @@ class RequestedWork:
         return frozenset(value for value in self.values(name) if isinstance(value, str)) or frozenset({""})
 
     def tools(self) -> Sequence[Mapping[str, object]]:
-        """Returns all JSON objects in the request's lists of `tools`, at any depth of the body, such as in `input`."""
+        """Returns all JSON objects in the request's lists named `tools`, at any depth, such as in `input`."""
         nested = [part["tools"] for part in self.objects if isinstance(part.get("tools"), list)]
         return [*dictionaries([*self.values("tools"), *nested])]
 
@@ -206,7 +211,7 @@ class RequestedWork:
         return max(map(count_in, self.values(*names)), default=0) or otherwise
 
     def conversation(self) -> MaxUsage:
-        """Computes the most that a chat or response can use: tokens, and work of hosted tools such as web searches."""
+        """Computes upper bounds of the tokens and hosted tool calls, such as web searches, of a chat or response."""
         models, tools = self.models, self.tools()
         output_tokens = self.limit.answers * self.limit.tokens(max(map(output_ceiling, models)))
         parts = [part for part in self.objects if "type" in part]
@@ -243,12 +248,12 @@ class RequestedWork:
         )
 
     def completion(self) -> MaxUsage:
-        """Computes the most tokens that a legacy completion (`/v1/completions`) can use for all of its prompts."""
+        """Computes upper bounds of the tokens of a legacy completion (`/v1/completions`) with all its prompts."""
         most = max(map(output_ceiling, self.models))
         return MaxUsage(self.text_tokens, output_tokens=self.limit.answers * self.limit.tokens(most))
 
     def transcription(self) -> MaxUsage:
-        """Computes the most tokens and seconds of sound of a transcription or translation, from its files' sizes."""
+        """Computes upper bounds of a transcription's or translation's tokens and audio seconds, from file sizes."""
         seconds = math.ceil(sum(self.files) / SOUND_BYTES_PER_SECOND) + 1  # the shortest file is billed as one second
         return MaxUsage(
             input_tokens=self.text_tokens + seconds * SOUND_TOKENS_PER_SECOND,
@@ -258,12 +263,12 @@ class RequestedWork:
         )
 
     def speech(self) -> MaxUsage:
-        """Computes the most tokens that turning text into speech can use, from the size of the request's body."""
+        """Computes upper bounds of the tokens for turning text into speech, from the request body's size."""
         made = self.size * SPEECH_TOKENS_PER_BYTE
         return MaxUsage(input_tokens=self.text_tokens, output_tokens=made, kinds=frozenset({"audio_output"}))
 
     def images(self) -> MaxUsage:
-        """Computes the most tokens and images that a request to generate, edit or vary images can use."""
+        """Computes upper bounds of the tokens and images of a request to generate, edit or vary images."""
         links = [part for part in self.objects if "image_url" in part or "file_id" in part]
         not_text = tokens_if_text(map(inline_data, links))
         one = MOST_MADE_TOKENS + PARTIAL_IMAGE_TOKENS * self.count("partial_images", otherwise=0)
@@ -277,14 +282,14 @@ class RequestedWork:
 
 
 def _named_by_tool(tools: Iterable[Mapping[str, object]], kind: str) -> Iterator[str]:
-    """Yields the models named by those of a request's `tools` that have the type `kind`, such as `image_generation`."""
+    """Yields the names of the models in those `tools` of a request whose type is `kind`, such as `image_generation`."""
     for tool in tools:
         if is_one_of(tool, {kind}) and isinstance(model := tool.get("model"), str):
             yield model
 
 
 def _sound_tokens(size: int) -> int:
-    """Returns the most input tokens that audio of `size` bytes can have."""
+    """Returns the upper bound of the input tokens of an audio file or clip of `size` bytes."""
     return math.ceil(size / SOUND_BYTES_PER_SECOND * SOUND_TOKENS_PER_SECOND)
 
 

@@ -41,9 +41,9 @@ class LimitState(NamedTuple):
 class Verdict:
     """The decision whether a call is within the limits of its key and of the key's team.
 
-    `refused_by` names the limit that refuses the call, and `refuser` has the ceilings with this limit; for an admitted
-    call both are empty. `limit_states` says how much is left of the limits per minute: the key's or the team's,
-    whichever has less left.
+    `refused_by` is the kind of limit that refuses the call, empty for an admitted call. `refuser` is the `Ceilings`
+    object of the key or team that this limit belongs to, None for an admitted call. `limit_states` says how much is
+    left of the limits per minute: the key's or the team's, whichever has less left.
     """
 
     limit_states: dict[LimitKind, LimitState] = field(default_factory=dict)
@@ -52,16 +52,17 @@ class Verdict:
 
 
 class LimitCounters(ABC):
-    """Base class of counters of what spenders (keys, teams) use: requests and tokens per minute, and parallel calls.
+    """Base class of counters of what keys and teams (spenders) use: requests and tokens per minute, and parallel calls.
 
-    The counts of a spender remain when its limits change.
+    The counts of a key or team remain when its limits change.
     """
 
     # Counts are stored under a name that never changes (`Ceilings.counted_as`).
     async def count_call(self, ceilings: Sequence[Ceilings], lease: str) -> Verdict:
-        """Counts a new call against all limits in `ceilings`, or against none if one refuses it; returns the verdict.
+        """Counts a new call against all limits in `ceilings`, or against none if one of them refuses the call.
 
-        For each limit of parallel calls, the call also takes a slot, which is stored under the id `lease`.
+        Returns the verdict. For each limit of parallel calls, the call also takes a slot, which is stored under the id
+        `lease`.
         """
         states: dict[LimitKind, LimitState] = {}
         for one in ceilings:
@@ -96,7 +97,7 @@ class LimitCounters(ABC):
     async def settle(self, ceilings: Sequence[Ceilings], lease: str, tokens: int) -> None:
         """Counts the tokens of an ended call, even beyond the limits in `ceilings`, and frees the call's slots.
 
-        `lease` is the id under which the slots are stored.
+        `lease` is the id under which the call's slots are stored.
         """
         for one in ceilings:
             if one.parallel_calls is not None:
@@ -106,41 +107,42 @@ class LimitCounters(ABC):
 
     @abstractmethod
     async def count_requests(self, limits: Sequence[tuple[str, int]]) -> tuple[int | None, list[LimitState]]:
-        """Counts one request for each of the spenders in `limits`, or for none of them.
+        """Counts one request for each of the spenders (keys, teams) in `limits`, or for none of them.
 
         `limits` are pairs of a spender's name and its limit of requests per minute. If one of the spenders has reached
-        its limit, the request is counted for none. Returns the index of the first such spender, or None if the request
-        was counted; and how much of each limit is left.
+        its limit, the request is counted for none. Returns two values: the index of the first spender at its limit, or
+        None if the request was counted; and how much of each limit is left.
         """
 
     @abstractmethod
     async def remaining_tokens(self, name: str, limit: int) -> LimitState:
-        """Returns how many tokens of its `limit` per minute the spender `name` has left."""
+        """Returns how many tokens the spender (key or team) `name` has left of its `limit` per minute."""
 
     @abstractmethod
     async def add_tokens(self, name: str, limit: int, tokens: int) -> None:
-        """Adds `tokens` to the count of the spender `name` in its current window of 60 seconds.
+        """Adds `tokens` to the count of the spender (key or team) `name` in its current window of 60 seconds.
 
-        When the window is over, the count begins anew.
+        If that window is over, a new one begins with this number.
         """
 
     @abstractmethod
     async def pace(self, name: str, seconds: int) -> float:
-        """Asks for permission for the event `name`, such as a request for a page; returns the seconds to wait, or 0.
+        """Asks whether the event `name`, such as a request for a page, may happen now; 0 means yes.
 
-        The event is permitted once in `seconds` seconds, for all callers together. A result of 0 counts as the event.
+        Any other result is the number of seconds to wait. A result of 0 counts as the event. The event may happen once
+        in `seconds` seconds, for all callers together.
         """
 
     @abstractmethod
     async def take_slot(self, name: str, lease: str, limit: int) -> bool:
-        """Takes one of the `limit` slots of the spender `name` for parallel calls; returns whether one was free.
+        """Takes a slot for a parallel call of the spender (key or team) `name`; returns whether one was free.
 
-        The slot is stored under the id `lease`.
+        The spender has `limit` slots. The slot taken is stored under the id `lease`.
         """
 
     @abstractmethod
     async def release_slot(self, name: str, lease: str) -> None:
-        """Frees the slot of the spender `name` with the id `lease`, if there is one."""
+        """Frees the slot with the id `lease` of the spender (key or team) `name`, if there is one."""
 
 
 class ProcessCounters(LimitCounters):
@@ -155,9 +157,9 @@ class ProcessCounters(LimitCounters):
         self._paced: dict[str, float] = {}  # when the next event may happen
 
     async def record_admitted_elsewhere(self, ceilings: Sequence[Ceilings], lease: str) -> None:
-        """Counts a call in this process that Redis has admitted, since this process must count alone if Redis fails.
+        """Counts a call in this process after Redis has admitted the call.
 
-        `lease` is the id of the call's slots.
+        Without these counts, this process could not take over when Redis fails. `lease` is the id of the call's slots.
         """
         for one in ceilings:
             if one.parallel_calls is not None:
@@ -195,7 +197,7 @@ class ProcessCounters(LimitCounters):
         return refuser, states
 
     def _recent_hits(self, name: str, now: float) -> deque[float]:
-        """Returns the times of the spender's requests in the last minute, oldest first; forgets older ones."""
+        """Returns the times of a spender's requests in the last 60 seconds, oldest first; deletes older times."""
         hits = self._hits[name]
         while hits and hits[0] <= now - WINDOW_SECONDS:
             hits.popleft()
@@ -234,16 +236,16 @@ class ProcessCounters(LimitCounters):
 
 
 def _until_free(hits: deque[float], limit: int) -> float:
-    """Returns the time at which a spender will have one more request left for its minute.
+    """Returns the time at which a spender (key or team) may make one more request within its limit per minute.
 
     `hits` has the times of the spender's requests in the last minute, oldest first. The result is a time on the same
-    clock, or 0 if there are no requests.
+    clock as `hits`, or 0 if there are no requests.
     """
     # one more is left when this request is a minute old
     return hits[max(0, len(hits) - max(1, limit))] + WINDOW_SECONDS if hits else 0.0
 
 
 def _keep_tighter(states: dict[LimitKind, LimitState], kind: LimitKind, state: LimitState) -> None:
-    """Stores `state` in `states` as the state of the limit `kind`, unless the one stored there has less left."""
+    """Stores `state` for the limit `kind`, unless the state already stored in `states` has as little or less left."""
     if kind not in states or state.remaining < states[kind].remaining:
         states[kind] = state

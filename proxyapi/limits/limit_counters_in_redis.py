@@ -104,9 +104,10 @@ class SharedCounters(LimitCounters):
         return refuser, states
 
     async def _hit_all(self, items: Sequence[tuple[MinuteLimit, str]]) -> int | None:
-        """Counts a request for all limits, or for none if a limit is reached; returns that limit's index, or None.
+        """Counts one request for all limits in `items`, or for none of them if one is reached.
 
-        `items` are pairs of a limit and the name of its spender.
+        Returns the index of the first reached limit, or None if the request was counted. `items` are pairs of a limit
+        and the name of its spender (key or team).
         """
         if len(items) == 1:
             return None if await self._moving.hit(*items[0]) else 0
@@ -138,13 +139,13 @@ class SharedCounters(LimitCounters):
         self._unconfirmed.pop((name, lease), None)
 
     def mark_released(self, ceilings: Iterable[Ceilings], lease: str) -> None:
-        """Remembers slots of an ended or refused call that may still be stored in Redis; `renew` frees them later."""
+        """Notes slots of an ended or refused call that Redis may still store, so that `renew` frees them later."""
         for one in ceilings:
             if one.parallel_calls is not None:
                 self._unconfirmed[one.counted_as, lease] = time.monotonic()
 
     async def renew(self) -> None:
-        """Renews the slots of this process's running calls in Redis, and frees those of its ended calls.
+        """Renews the slots of this process's running calls in Redis, and frees the slots of its ended calls.
 
         Raises an error if Redis cannot count, for example because it is full.
         """
@@ -208,6 +209,6 @@ def _limit_state(item: RateLimitItem, reset_at: float, remaining: int) -> LimitS
 
 
 def _seconds_until(reset_at: float, most: float) -> float:
-    """Returns the seconds from now until the Unix time `reset_at`, but at least 0 and at most `most`."""
+    """Returns the seconds from now until the Unix time `reset_at`, but no less than 0 and no more than `most`."""
     # It would be more than `most` if the clock has been put back meanwhile.
     return min(max(0.0, reset_at - time.time()), most)

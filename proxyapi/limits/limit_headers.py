@@ -10,7 +10,7 @@ from proxyapi.limits.limit_counters import LimitKind, LimitState
 
 
 class Names(NamedTuple):
-    """The names of the three headers about one limit per minute: the limit, the rest, and the time until its reset."""
+    """The names of three headers about a limit per minute: the limit, what remains of it, the time until its reset."""
 
     limit: str
     remaining: str
@@ -29,9 +29,10 @@ def headers(limit_states: Mapping[LimitKind, LimitState]) -> dict[str, str]:
 
 
 def tightened(passed: Mapping[str, str], limit_states: Mapping[LimitKind, LimitState]) -> dict[str, str]:
-    """Returns upstream's headers with each rate limit replaced by the key's own, if the key has less of it left.
+    """Returns upstream's headers with a rate limit replaced by the key's limit wherever the key has less left.
 
-    `limit_states` says how many requests and tokens the key has left. A limit that upstream does not state is added.
+    `limit_states` says how many requests and tokens the key has left. Also adds each limit that upstream does not
+    state.
     """
     tight = dict(passed)
     for window, state in limit_states.items():

@@ -39,7 +39,7 @@ STOP_SECONDS = 2.0
 
 
 class Ticket:
-    """The part of its key's and team's limits that one call has taken: slots and, at its end, tokens.
+    """What one call takes from the limits of its key and team: slots and, at the end of the call, tokens.
 
     `lease` is the id of the slots. `limit_states` says how much is left of the limits per minute.
     """
@@ -53,10 +53,10 @@ class Ticket:
         self._settling: asyncio.Task[None] | None = None
 
     def settle(self, tokens: int = 0) -> None:
-        """Frees the slots of an ended call, and counts its `tokens` against its limits per minute.
+        """Frees the slots of an ended call, and counts the call's `tokens` against the limits per minute.
 
-        Only the first call of this method has an effect. With Redis, a task does the work; `wait_until_settled` awaits
-        it.
+        Only the first use of this method has an effect. With Redis, a task does the work; `wait_until_settled` awaits
+        that task.
         """
         # A call may be settled early, before its last byte leaves, and once more when everything that it has used is
         # closed.
@@ -96,7 +96,7 @@ class Limiter:
     async def start(self) -> None:
         """Connects to Redis, if `REDIS_URL` is set, and starts the task that renews this process's slots there.
 
-        A slot is the right of one call to run. Returns when Redis has answered, has failed, or was too slow.
+        A slot is the right of one call to run. Returns as soon as Redis has answered, has failed, or was too slow.
         """
         if settings.REDIS_URL:
             # Imported here: Redis' client takes a worker 5 MB, which gateways without Redis need not spend.
@@ -145,8 +145,8 @@ class Limiter:
     async def admit(self, caller: Caller, request_id: str, at_end: Callable[[Callable[[], None]], None]) -> Ticket:
         """Counts a new call against the limits of its key and team; returns a ticket for what the call has taken.
 
-        First waits until earlier calls of key and team are settled. Passes the ticket's method `settle`, which frees
-        the slot, to the function `at_end`, which must call it when the call ends.
+        First waits until earlier calls of the key and the team are settled. Passes the ticket's method `settle`, which
+        frees the slot, to the function `at_end`, which must run it when the call ends.
 
         Raises:
             RateLimited: one of the limits refuses the call, which then counts against none of them.
@@ -162,10 +162,10 @@ class Limiter:
         return ticket
 
     async def pace(self, name: str, seconds: int) -> float:
-        """Asks for permission for the event `name`, such as a request for a page; returns the seconds to wait, or 0.
+        """Asks whether the event `name`, such as a request for a page, may happen now; 0 means yes.
 
-        The event is permitted once in `seconds` seconds; with Redis, in all processes together. A result of 0 counts as
-        the event.
+        Any other result is the number of seconds to wait. A result of 0 counts as the event. The event may happen once
+        in `seconds` seconds; with Redis, in all processes together.
         """
         if self._link is not None and self._shared is not None:
             shared = self._shared
@@ -240,8 +240,8 @@ class Limiter:
 def _refusal(verdict: Verdict) -> RateLimited:
     """Creates the 429 error for a call that a limit of its key, or of the key's team, refuses.
 
-    The message says whose limit it is; `param` is `team` if it is the team's. The headers state the limits, and with
-    `Retry-After` when to try again.
+    The message says whose limit it is; `param` is `team` for a limit of the team. The headers state the limits and, in
+    `Retry-After`, the seconds to wait.
     """
     refuser = verdict.refuser
     assert refuser is not None  # noqa: S101  (the verdict is a refusal)

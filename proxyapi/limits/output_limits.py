@@ -35,9 +35,9 @@ class OutputLimit:
     """The limits of output tokens in a call's body, and the limit that the gateway may add there.
 
     * `stated`: the limits in the body, as names and values.
-    * `member`: the JSON member for a limit that the gateway adds.
+    * `member`: the name of the JSON member in which the gateway would add a limit.
     * `answers`: how many answers the call asks for.
-    * `default`: the tokens of each answer if the body states no limit; None for the most that the model can put out.
+    * `default`: the tokens of each answer if the body states no limit; None if only the model's maximum limits them.
     """
 
     member: str
@@ -46,7 +46,7 @@ class OutputLimit:
     default: int | None = None
 
     def capped(self, tokens: int) -> int:
-        """Returns the output limit for each single answer, so that all answers together stay within `tokens`.
+        """Returns the limit to set for each single answer, so that all answers together stay within `tokens`.
 
         Raises:
             OutputLimitExceeded: the call asks for more answers than it may have tokens.
@@ -57,14 +57,14 @@ class OutputLimit:
         return self.at_most(tokens // self.answers)
 
     def at_most(self, tokens: int) -> int:
-        """Returns the lower one of `tokens` and the limit that upstream sets if the body states none."""
+        """Returns `tokens` or, if lower, the limit that upstream sets for a body that states none."""
         # An added limit must not make an answer longer than it would be without.
         return tokens if self.default is None else min(tokens, self.default)
 
     def tokens(self, most: int) -> int:
-        """Returns the most output tokens that one answer can have: the highest limit in the body, or else `most`.
+        """Returns the maximum number of output tokens of one answer: the highest limit in the body, or else `most`.
 
-        `most` is what the model can put out at most. It also counts if a limit in the body is no positive integer.
+        `most` is the model's maximum. It counts, too, if one of the limits in the body is no positive integer.
         """
         values = [value for _, value in self.stated]
         limits = [value for value in values if is_positive_integer(value)]
@@ -127,7 +127,7 @@ def output_limit_of(route: Route | None, body: JSONBody | None) -> OutputLimit |
 
 
 def count_answers(fields: Mapping[str, Sequence[object]]) -> int:
-    """Returns the most answers that a request asks for: the number of prompts times the choices for each prompt.
+    """Returns how many answers a request asks for at most: the number of prompts times the choices for each prompt.
 
     `fields` has the values of the request's members, or form fields, by name.
     """
@@ -169,7 +169,7 @@ def _stated(names: Sequence[str], fields: Mapping[str, Sequence[object]]) -> Ite
 
 
 def count_in(value: object) -> int:
-    """Converts a value in a request, such as that of `n`, to the whole number that upstream may see in it: `"5"` to 5.
+    """Converts a value in a request, such as `n`, to the number that upstream may read: `"5"` to 5.
 
     A fraction is rounded up. Values that are no positive numbers become 0.
     """

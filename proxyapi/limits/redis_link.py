@@ -64,7 +64,7 @@ class RedisLink:
     async def probe(self, question: Callable[[], Awaitable[None]]) -> None:
         """Runs `question`, a function that sends commands to Redis, even during an outage.
 
-        A success ends the outage. A failure begins one, and raises nothing.
+        A success ends the outage. A failure begins an outage, if there is none, and raises no error.
         """
         try:
             await question()

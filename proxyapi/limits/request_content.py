@@ -1,4 +1,4 @@
-"""Measures the content of a request for its cost ceiling: the most tokens that its texts can have, and its files.
+"""Measures the content of a request for its cost ceiling: upper bounds of the tokens of its texts and files.
 
 Texts are measured without a tokenizer. Bytes per token, with OpenAI's o200k_base: English 4 to 5, hex 1.76, base64
 1.45, random ASCII 1.35, rare scripts 1.01, lists of digits 1.00. So each lower-case letter, space and line end, which
@@ -43,13 +43,13 @@ class Form:
 
 
 def most_tokens(text: bytes) -> int:
-    """Computes the most tokens that a text (UTF-8 bytes) can have, without a tokenizer."""
+    """Computes an upper bound of the tokens in a text (UTF-8 bytes), without a tokenizer."""
     dense = len(text.translate(None, _ORDINARY))
     return dense - (dense - len(text)) // LEAST_BYTES_PER_TOKEN
 
 
 def most_tokens_of_file(inline: str) -> int:
-    """Estimates the most tokens of text that a file in a request can have; `inline` is its base64 or data URL."""
+    """Estimates an upper bound of the text tokens of a file; `inline` is the file as base64 or data URL."""
     try:
         content = base64.b64decode(inline.partition(",")[2] or inline)
     except (binascii.Error, ValueError):  # upstream will refuse it, or knows how to read it
@@ -58,7 +58,7 @@ def most_tokens_of_file(inline: str) -> int:
 
 
 def dictionaries(values: Iterable[object]) -> Iterator[dict[str, object]]:
-    """Yields every JSON object in these JSON values, at any depth."""
+    """Yields every JSON object (as a dictionary) that is in the given JSON values, at any depth."""
     waiting = list(values)
     while waiting:
         value = waiting.pop()
@@ -70,7 +70,7 @@ def dictionaries(values: Iterable[object]) -> Iterator[dict[str, object]]:
 
 
 def check_names(objects: Iterable[Mapping[str, object]]) -> None:
-    """Checks that each of these JSON objects has every name only once.
+    """Checks that no JSON object among `objects` has a name twice.
 
     Raises:
         BadRequest: an object has a name twice.
@@ -87,7 +87,10 @@ def is_one_of(part: Mapping[str, object], kinds: set[str]) -> bool:
 
 
 def inline_data(part: object) -> str:
-    """Returns the base64 or data URL of the image, sound or file in a message part; empty if it has none, or a link."""
+    """Returns the base64 or data URL of the image, sound or file in a message part of a request.
+
+    Empty if the part has no such data, or only a link to it.
+    """
     if isinstance(part, dict):
         values = [part.get(name) for name in ("image_url", "file_data", "data", "file")]
         nested = [value.get(name) for value in values if isinstance(value, dict) for name in ("url", "file_data")]

@@ -1,4 +1,4 @@
-"""The dollars that one call has reserved of its key's and team's budgets, and their replacement by its real cost."""
+"""The dollars that one call has reserved in the budgets of its key and team, and their replacement by its real cost."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LEASE_FIELDS: dict[SpenderKind, Literal["lease", "team_lease"]] = {"key": "lease
 
 @dataclass(frozen=True)
 class Reservation:
-    """The dollars of the budgets of a key and its team that are reserved for one call until it ends.
+    """The dollars that are reserved for one call in the budgets of its key and team, until the call ends.
 
     A worker reserves (leases) dollars for a key and a team in advance; `shares` are the call's parts of these leases. A
     call made while the database is away may have no shares: small allowances pay for it (`Allowances`).
@@ -36,9 +36,9 @@ class Reservation:
     shares: tuple[CallShare, ...]
 
     def record(self) -> CallRecord:
-        """Returns the fields about the reservation for the call's journal record: the dollars, and the leases' ids.
+        """Returns the reservation as fields of the call's journal record: the dollars, and the ids of their leases.
 
-        Returns an empty record for a call that was admitted while the database was away.
+        Empty for a call that has no shares of leases, because it was admitted while the database was away.
         """
         record: CallRecord = {}
         for share in self.shares:
@@ -51,16 +51,16 @@ class Reservation:
             reservations.settle(share, Decimal(0))
 
     def give_up(self) -> None:
-        """Counts all reserved dollars as spent if the call ends without having been settled, because of an error."""
+        """Counts all reserved dollars as spent, for a call that an error has ended before it was settled."""
         # Otherwise the worker would take the call for one in flight, and renew its leases as long as it lives.
         for share in self.shares:
             reservations.settle(share, share.dollars)
 
     def settle(self, row: CallRecord) -> CallRecord:
-        """Replaces the dollars reserved for a call by its cost, computed from its ledger row.
+        """Replaces the dollars reserved for a call by the call's real cost, computed from its ledger row.
 
         If the cost is not known, all reserved dollars count. Returns the fields to add to the row: the dollars used,
-        and the ids of their leases. The result is empty if there are no leases.
+        and the ids of the leases that pay them. Empty if the call has no shares of leases, or has cost nothing.
         """
         found: CallRecord = {}
         if not self.shares:
@@ -76,7 +76,11 @@ class Reservation:
         return found
 
     def _cost(self, row: CallRecord) -> Decimal | None:
-        """Returns the cost of an ended call in dollars, from its ledger row; None if it is not known (yet)."""
+        """Returns the cost of an ended call in dollars, computed from its ledger row.
+
+        None if the row cannot be priced, or if the gateway will still ask upstream for the usage of a background
+        response.
+        """
         if row["response_status"] in UNFINISHED_STATUSES and row["pollable"] and responses_are_polled():
             return None
         try:

@@ -1,4 +1,4 @@
-"""Estimates the usage of a call that upstream has not stated, from its request and the part of its answer that came.
+"""Estimates the usage of a call that upstream has not stated, from the request and the arrived part of the answer.
 
 `usage.answers.estimate_rules` has the rule. This module reads the facts for the rule from the request: the cost
 ceiling, the output limit and the reasoning effort.
@@ -53,12 +53,13 @@ BILLED_BY_LENGTH = "whisper-"  # their usage is a duration (`openai.types.audio.
 
 
 def most_usage(method: str, route: Route | None, body: JSONBody | Form | None, text_size: int) -> MaxUsage | None:
-    """Computes the most that a call without a reservation can use; None if it is free or its usage is not counted.
+    """Computes the upper bound of the usage of a call without a reservation, from its request.
 
-    Of a large JSON body, only plain members and short `tools` are read; its text is assumed to have `text_size` bytes.
+    None if the call is free or its usage is not counted. Of a large JSON body, only plain members and short `tools` are
+    read; the text of that body is assumed to have `text_size` bytes.
     """
     if route is not None and route.name == SPEECH and isinstance(body, JSONBody):
-        return _speech(body)
+        return _estimate_speech(body)
     added = 0
     # To search a large body would take long: only its plain members are read, and `tools` unless that is large, too.
     if isinstance(body, JSONBody) and body.size > large_bodies.LARGE_BYTES:
@@ -80,9 +81,9 @@ def _is_soon_read(member: Member) -> bool:
 
 
 def with_length(most: MaxUsage, seconds: float) -> MaxUsage:
-    """Returns a copy of `most`, the most that a transcription can use, lowered to the audio's real length.
+    """Returns a copy of `most`, the upper bound of a transcription's usage, lowered to the audio's real length.
 
-    `seconds` is the length of the audio.
+    `seconds` is that length.
     """
     length = min(math.ceil(seconds), most.audio_seconds)
     tokens = math.floor((most.audio_seconds - length) * SOUND_TOKENS_PER_SECOND)
@@ -91,7 +92,7 @@ def with_length(most: MaxUsage, seconds: float) -> MaxUsage:
 
 
 def length_of_files(files: Iterable[tuple[bytes, int]]) -> float | None:
-    """Returns the total length of audio files in seconds; None if there is no file, or one of unknown length.
+    """Returns the total length of audio files in seconds; None without files, or if the length of one is unknown.
 
     `files` has the first bytes and the size in bytes of each file.
     """
@@ -100,7 +101,7 @@ def length_of_files(files: Iterable[tuple[bytes, int]]) -> float | None:
     return sum(known) if known and len(known) == len(lengths) else None
 
 
-def _speech(body: JSONBody) -> MaxUsage:
+def _estimate_speech(body: JSONBody) -> MaxUsage:
     """Estimates the tokens of a request to turn text into speech, from the length of the text."""
     # Upstream states this usage only in streams of events.
     characters = sum(len(text) for text in body.values("input") if isinstance(text, str))
@@ -109,9 +110,9 @@ def _speech(body: JSONBody) -> MaxUsage:
 
 
 def with_one_picture_model(most: MaxUsage, secrets: tuple[str, ...]) -> MaxUsage:
-    """Returns a copy of `most`, the most that a call can use, with only the dearest of the call's image models.
+    """Returns a copy of `most`, the upper bound of a call's usage, with only the dearest of the call's image models.
 
-    For the ledger, the model's name is shortened, and `secrets` are removed from it.
+    The model's name is shortened and cleared of `secrets`, since it may be stored in the ledger.
     """
     if not most.picture_models:
         return most
@@ -126,10 +127,10 @@ def with_one_picture_model(most: MaxUsage, secrets: tuple[str, ...]) -> MaxUsage
 def supposed_tool_use(
     method: str, route: Route | None, body: JSONBody | None, secrets: tuple[str, ...]
 ) -> SupposedUsage:
-    """Computes the most that a request's hosted tools can use besides tokens, such as web searches and containers.
+    """Computes the upper bound of what a request's hosted tools can use besides tokens, such as web searches.
 
-    Returns fields of the call's ledger row: `web_searches`, and `other_usage` for the rest; most calls have neither.
-    `secrets` are removed from the name of an image model.
+    Returns fields of the call's ledger row: `web_searches`, and `other_usage` for all else, such as containers; most
+    calls have neither. `secrets` are removed from the name of an image model.
     """
     tools = [tool for value in ([] if body is None else body.values("tools")) if isinstance(value, list)
              for tool in value if isinstance(tool, dict)]  # fmt: skip
@@ -146,10 +147,10 @@ def supposed_tool_use(
 
 
 def supposed_usage(most: MaxUsage, model: str) -> SupposedUsage:
-    """Converts `most`, the most that a call can use, to usage fields of the call's ledger row.
+    """Converts `most`, the upper bound of a call's usage, to usage fields of the call's ledger row.
 
-    With these fields, the row is priced as if the call had used the most. All tokens count as the dearest kind, such as
-    audio.
+    With these fields, the row is priced as if the call had used all of `most`. All tokens count as the dearest kind,
+    such as audio.
     """
     # Image tokens have no count of their own: pricing assumes their dearest kind.
     usage = cast(SupposedUsage, _counts(most, model))
@@ -159,9 +160,9 @@ def supposed_usage(most: MaxUsage, model: str) -> SupposedUsage:
 
 
 def _other_usage(most: MaxUsage) -> OtherUsage | None:
-    """Converts the most that hosted tools can use, except web searches, to the ledger field `other_usage`.
+    """Converts the use of hosted tools in `most`, the upper bound of a call's usage, to the ledger field `other_usage`.
 
-    Returns None if they can use nothing.
+    Web searches are not in this field. Returns None if the call has no such tools.
     """
     found: OtherUsage = {}
     if most.pictures:
@@ -184,7 +185,7 @@ def _other_usage(most: MaxUsage) -> OtherUsage | None:
 
 
 def _counts(most: MaxUsage, model: str) -> Counts:
-    """Returns the most that a call can use as fields of its ledger row: tokens, audio seconds and web searches.
+    """Converts `most`, the upper bound of a call's usage, to ledger fields for tokens, audio seconds and web searches.
 
     For a model billed by the length of audio, only the audio seconds are returned.
     """
@@ -200,19 +201,20 @@ def _counts(most: MaxUsage, model: str) -> Counts:
 
 
 def usage_without_answer(most: MaxUsage, model: str, seconds: float) -> SupposedUsage:
-    """Estimates the usage of a call whose answer has not arrived, or has arrived in part but not as a text stream.
+    """Estimates the usage of a call that got no answer, or only a part of one that is no stream of text.
 
-    `most` is the most that the call can use, and `seconds` the time that upstream had, which limits the output. Returns
-    usage fields of the call's ledger row.
+    `most` is the upper bound of the call's usage. `seconds` is the time that upstream had, which limits the output.
+    Returns usage fields of the call's ledger row.
     """
     return limited_to_time(supposed_usage(most, model), seconds)
 
 
 def usage_of_answer(most: MaxUsage, model: str, size: int, request: Mapping[str, Sequence[object]]) -> SupposedUsage:
-    """Estimates the usage of a call whose whole answer states none, as usage fields of the call's ledger row.
+    """Estimates the usage of a call whose answer has arrived whole but states no usage.
 
-    The output is computed from `size`, the bytes of the answer or of its text, up to the limit in `most`. All other
-    usage is as in `most`. `request` has the values of the request's members by name.
+    Returns usage fields of the call's ledger row. The output is computed from `size`, the bytes of the answer or of its
+    text, and is no higher than in `most`, the upper bound of the call's usage. All other fields are as in `most`.
+    `request` has the values of the request's members by name.
     """
     counts = supposed_usage(most, model)
     if (limit := counts.get("output_tokens")) is not None:
@@ -227,8 +229,8 @@ def counts_of_streamed_text(model: str, request_size: int, size: int, body: byte
     """Estimates the tokens of a call whose stream has not stated them, for example because it was cut.
 
     Returns the input and output tokens, by name. `request_size` is the number of bytes of text in the request, and
-    `size` that in the part of the answer that came. `shows_reasoning` says that this part includes the model's
-    reasoning. `body` is the request's body.
+    `size` the number of bytes of text in the part of the answer that has arrived. `shows_reasoning` says that this part
+    includes the model's reasoning. `body` is the request's body.
     """
     request = _limits_in(body)
     reasoned = 0 if shows_reasoning else reasoning_tokens(model, effort_in(request))
@@ -239,24 +241,27 @@ def counts_of_streamed_text(model: str, request_size: int, size: int, body: byte
 
 
 def counts_of_whole_stream(model: str, request_size: int, body: bytes) -> Counts:
-    """Estimates the tokens of a call whose streamed response goes on upstream after its caller has left.
+    """Estimates the tokens of a call whose streamed response goes on upstream after the caller has left.
 
-    Returns the input and output tokens, by name. The output is the most that the request allows. `request_size` is the
-    number of bytes of text in the request, and `body` the request's whole body.
+    Returns the input and output tokens, by name. The output is the maximum that the request allows. `request_size` is
+    the number of bytes of text in the request, and `body` the request's whole body.
     """
     # Nobody reads how much text there will be.
     return {"input_tokens": tokens_of_text(request_size), "output_tokens": _most_output(model, _limits_in(body))}
 
 
 def _most_output(model: str, request: Mapping[str, Sequence[object]]) -> int:
-    """Returns the most output tokens that a request allows for all choices, by its own limit or else the model's."""
+    """Returns the maximum number of output tokens of a request, for all its choices together.
+
+    The maximum for one choice is the highest output limit in the request or, without one, the model's maximum.
+    """
     limits = [limit for name in OUTPUT_LIMITS for limit in request.get(name, ()) if is_positive_integer(limit)]
     choices = [count for count in request.get("n", ()) if is_positive_integer(count)]
     return max(limits, default=output_ceiling(model)) * max(choices, default=1)
 
 
 def _limits_in(body: bytes) -> Mapping[str, Sequence[object]]:
-    """Reads from a request's body its limits of output tokens, its number of choices and its reasoning effort.
+    """Reads the output limits, the number of choices and the reasoning effort from a request's body.
 
     Returns a list of values for each member's name; empty for a body of more than `MAX_OUTLINED_BYTES`.
     """
@@ -267,11 +272,11 @@ def _limits_in(body: bytes) -> Mapping[str, Sequence[object]]:
 def most_of_stream(
     most: MaxUsage, model: str, text: StreamedText | None, whole_size: int, body: bytes, seconds: float
 ) -> SupposedUsage:
-    """Computes the most that a call can have used whose stream has stated no usage, for example because it was cut.
+    """Computes the upper bound of the usage of a call whose stream has stated none, for example because it was cut.
 
-    Returns usage fields of the call's ledger row. `most` is the most that the whole call can use, `text` the text that
-    has come, `body` the request's body, and `seconds` the time that upstream had. If the answer was no stream, `text`
-    is None, and `whole_size` is the answer's size in bytes.
+    Returns usage fields of the call's ledger row. `most` is the upper bound for a whole answer, `text` the text that
+    has arrived, `body` the request's body, and `seconds` the time that upstream had. If the answer was no stream,
+    `text` is None, and `whole_size` is the answer's size in bytes.
     """
     counts = supposed_usage(most, model)
     if "audio_output" in most.kinds:

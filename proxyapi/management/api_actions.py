@@ -44,7 +44,7 @@ class Resource(NamedTuple):
 
     @property
     def word(self) -> str:
-        """The word for one row: `key` or `team`."""
+        """The word for one row of the table: `key` or `team`."""
         return self.fields.kind
 
 
@@ -69,11 +69,11 @@ class Task(NamedTuple):
         return row
 
     def shown(self, row: SpenderColumns) -> Json:
-        """Returns the JSON object of a row."""
+        """Returns the JSON object that shows a row of the table in an answer."""
         return dict(self.resource.fields(row).data)
 
     def log(self, row: SpenderColumns, words: str, action: int = CHANGE) -> None:
-        """Adds a change of a row to the audit log."""
+        """Adds an entry about a change of a row to the admin's audit log."""
         log_token_change(row, action, words, self.token)
 
 
@@ -106,10 +106,10 @@ def list_rows(task: Task) -> Json:
 
 
 def create(task: Task) -> Json:
-    """Creates a key or a team, and returns its JSON object; that of a key has the secret, as `key`.
+    """Creates a key or a team, and returns its JSON object; the object of a new key includes the secret, as `key`.
 
     Raises:
-        AlreadyExists: another one has this name, or a name that looks the same.
+        AlreadyExists: another key or team has this name, or a name that looks the same.
         ValidationError: a field is wrong.
     """
     fields = task.resource.fields(data=task.sent)
@@ -130,7 +130,7 @@ def create(task: Task) -> Json:
 
 
 def read(task: Task) -> Json:
-    """Returns the JSON object of a key or a team."""
+    """Returns the JSON object of the key or team that the request names."""
     return task.shown(task.find_row())
 
 

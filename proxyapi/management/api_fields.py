@@ -72,7 +72,7 @@ class SpenderFields(serializers.ModelSerializer[Any]):
         return super().to_internal_value(sent)
 
     def _without_value(self, name: str) -> object:
-        """Returns the value to store for a field sent as null: null, or what the column has in a new row."""
+        """Returns the value to store for a field sent as null: null, or the value that a new row has there."""
         if self.fields[name].allow_null or name == "name":
             return None
         return "" if name == "upstream_key" else self.Meta.model._meta.get_field(name).get_default()  # type: ignore[attr-defined]  # of the subclasses
@@ -101,7 +101,7 @@ class OwnerOfKey(serializers.SlugRelatedField[User]):
 
 
 class KeyFields(SpenderFields):
-    """The JSON object of a key, `key`. Its secret is not in it; only making or rotating the key shows that."""
+    """The JSON object of a key, `key`. It has no secret; only the answer to making or rotating the key has that."""
 
     kind = "key"
     hint = serializers.ReadOnlyField(source="masked")
@@ -142,7 +142,7 @@ class TeamFields(SpenderFields):
 
 
 def refusal_of(error: serializers.ValidationError | ModelValidationError) -> BadRequest:
-    """Converts an error of a serializer's or a model's checks to the gateway's error 400; `param` names the field."""
+    """Converts an error that a serializer or a model has raised to the gateway's error 400; `param` names the field."""
     if isinstance(error, ModelValidationError):
         faults = error.message_dict if hasattr(error, "error_dict") else {NON_FIELD_ERRORS: error.messages}
         name, (words, *_) = next(iter(faults.items()))

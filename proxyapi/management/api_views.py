@@ -69,7 +69,7 @@ ROWS: Schema = {
 
 
 def fields(properties: dict[str, Schema], *required: str) -> dict[str, Schema]:
-    """Builds the OpenAPI description of a request's body that may have these fields and no others."""
+    """Builds the OpenAPI description of a request's body that may have the given fields and no others."""
     body: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
     return {JSON: {**body, "required": [*required]} if required else body}
 
@@ -123,7 +123,7 @@ def _perform(
 
 
 class KeysView(ManagementView):
-    """View of `/api/keys`: the list of keys, and making one."""
+    """View of `/api/keys`: lists the keys, and makes one."""
 
     table = "keys"
 
@@ -143,7 +143,7 @@ class KeysView(ManagementView):
 
 
 class KeyView(ManagementView):
-    """View of `/api/keys/{name}`: one key, and changing it."""
+    """View of `/api/keys/{name}`: shows one key, and changes it."""
 
     table = "keys"
 
@@ -163,7 +163,7 @@ class KeyView(ManagementView):
 
 
 class RotateKeyView(ManagementView):
-    """View of `/api/keys/{name}/rotate`: a new secret for a key."""
+    """View of `/api/keys/{name}/rotate`: gives a key a new secret."""
 
     table = "keys"
 
@@ -179,7 +179,7 @@ class RotateKeyView(ManagementView):
 
 
 class RevokeKeyView(ManagementView):
-    """View of `/api/keys/{name}/revoke`: the end of a key."""
+    """View of `/api/keys/{name}/revoke`: revokes a key for ever."""
 
     table = "keys"
 
@@ -189,7 +189,7 @@ class RevokeKeyView(ManagementView):
 
 
 class TeamsView(ManagementView):
-    """View of `/api/teams`: the list of teams, and making one."""
+    """View of `/api/teams`: lists the teams, and makes one."""
 
     table = "teams"
 
@@ -209,7 +209,7 @@ class TeamsView(ManagementView):
 
 
 class TeamView(ManagementView):
-    """View of `/api/teams/{name}`: one team, and changing it."""
+    """View of `/api/teams/{name}`: shows one team, and changes it."""
 
     table = "teams"
 
@@ -229,7 +229,7 @@ class TeamView(ManagementView):
 
 
 class ArchiveTeamView(ManagementView):
-    """View of `/api/teams/{name}/archive`: calls of the team's keys are refused from then on."""
+    """View of `/api/teams/{name}/archive`: archives a team, so that calls of its keys are refused."""
 
     table = "teams"
 
@@ -239,7 +239,7 @@ class ArchiveTeamView(ManagementView):
 
 
 class RestoreTeamView(ManagementView):
-    """View of `/api/teams/{name}/restore`: an archived team is active again."""
+    """View of `/api/teams/{name}/restore`: makes an archived team active again."""
 
     table = "teams"
 

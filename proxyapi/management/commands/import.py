@@ -45,7 +45,9 @@ class Command(BaseCommand):
         target.add_argument("--keys-file", metavar="FILE", help="a new file for the new keys, as JSON, of mode 0600")
 
     def handle(self, *_args: object, **options: object) -> None:
-        """Makes access keys like those of a LiteLLM proxy, and reports on each; without `--keys-file`, only reports.
+        """Makes access keys like those of a LiteLLM proxy, and prints a report on each.
+
+        Without `--keys-file`, only prints the report.
 
         Raises:
             CommandError: no key was made. The message says what to correct.
@@ -68,7 +70,7 @@ class Command(BaseCommand):
         self._report(proposals, texts, path)
 
     def _make(self, proposals: Iterable[KeyProposal], path: Path | None) -> dict[str, str]:
-        """Makes the proposed keys, and writes their secrets to `path`; returns the secrets by the names of the keys.
+        """Makes the proposed keys, writes their secrets to `path`, and returns a dict from name to secret.
 
         If `path` is None, the keys are rolled back (a dry run). A proposal that cannot become a key gets a `refusal`.
         """

@@ -92,7 +92,10 @@ class Command(SpenderCommand):
         self._print_text(key, text, options)
 
     def move(self, options: Namespace) -> None:
-        """Moves an access key into a team or out of its team, and prints a confirmation; past calls do not move."""
+        """Moves an access key into a team or out of its team, and prints a confirmation.
+
+        Calls that were made before stay with the old team.
+        """
         with transaction.atomic():
             key = self._get(options.name)
             before, team = key.team, None if options.no_team else find_team(options.team)
