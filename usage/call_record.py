@@ -105,7 +105,7 @@ class OtherUsage(TypedDict, total=False):
 
 
 class SupposedUsage(Counts, total=False):
-    """The estimated usage of a call: it counts until upstream states the real usage, or for ever if it never does."""
+    """The estimated usage of a call. It counts until upstream states the real usage, or for ever if it never does."""
 
     other_usage: OtherUsage
 
@@ -113,7 +113,7 @@ class SupposedUsage(Counts, total=False):
 class LeaseShare(TypedDict):
     """One call's part of a lease, which is a worker's part of a budget: the lease's `id`, and dollars as decimal text.
 
-    While the call goes on, the dollars are those that it has reserved; after its end, those that it has used.
+    While the call goes on, these are the dollars reserved for the call; after its end, the dollars that it has used.
     """
 
     id: str
@@ -241,6 +241,6 @@ def called_model(row: CallRecord | SummedRow) -> str:
 def is_readable_version(version: object) -> bool:
     """Returns whether this code can read journal records with the given value of the field `version`.
 
-    None is the first version, whose records had no such field.
+    None stands for the first version: its records had no such field.
     """
     return version is None or (type(version) is int and 0 < version <= RECORD_VERSION)

@@ -28,10 +28,10 @@ class CustomPrice:
     The price is valid from `valid_from` (aware) until just before `valid_until`. If `every_tier` is true, it is valid
     in every service tier; otherwise only in `service_tier`, where an empty text means the default tier.
 
-    With a `multiplier`, each rate is the list price for the model and tier times `multiplier`, unless it is stated
-    here. Without a `multiplier`, cached input and cache writes without a rate of their own have that of input, and
-    audio has that of text. A call that uses any other unit without a rate has no cost. The fees of hosted tools need no
-    rate here (`usage.money.tool_fees`).
+    With a `multiplier`, each rate that is not stated here is the list price for the model and tier times `multiplier`.
+    Without a `multiplier`, cached input and cache writes without a rate of their own are billed at the rate of input,
+    and audio at the rate of text; a call that uses any other unit without a rate has no cost. The fees of hosted tools
+    need no rate here (`usage.money.tool_fees`).
     """
 
     model: str
@@ -85,7 +85,7 @@ class CustomPrice:
         return self.model.lower() == model, len(self.model), one_tier, self.valid_from
 
     def stated(self, names: Iterable[str]) -> dict[str, Decimal]:
-        """Returns those of the fields `names` that the administrator has filled in, with their prices."""
+        """Returns the prices that the administrator has filled in, by field name; only of the fields `names`."""
         return {name: price for name in names if (price := getattr(self, name)) is not None}
 
 

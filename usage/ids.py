@@ -36,7 +36,7 @@ def started_at(request_id: str) -> datetime:
 def seconds_ahead() -> float:
     """Returns by how many seconds the next request id of this process would be ahead of the clock; normally about 0.
 
-    After the clock was set back, ids stay ahead until the clock has caught up or the process starts again.
+    After the clock was set back, request ids stay ahead until the clock has caught up or the process starts again.
     """
     # A new id is never lower than the last one.
     return uuid7().timestamp / 1000 - time.time()

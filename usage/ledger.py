@@ -40,7 +40,7 @@ class Ledger:
         self._journal.open()
 
     def stop(self) -> None:
-        """Closes this process's journal. The shipper writes the rest of the journal to the database."""
+        """Closes this process's journal. The shipper writes the journal's undelivered records to the database."""
         self.journal.close()
 
     @property
@@ -50,7 +50,7 @@ class Ledger:
         return self._journal
 
     def refresh_prices(self) -> None:
-        """Reads custom prices from the database, and the price list from its file, unless they were read lately.
+        """Reads custom prices from the database, and the price list from its file, at most every half minute.
 
         Raises:
             django.db.Error: the custom prices cannot be read.
@@ -93,7 +93,7 @@ class Ledger:
         counters.count_poll()
 
     async def wait_until_durable(self) -> None:
-        """Waits until all journal records so far survive a power cut, if the setting `JOURNAL_SYNC` is `always`."""
+        """Waits until all records written before survive a power cut, if the setting `JOURNAL_SYNC` is `always`."""
         await self.journal.wait_until_durable()
 
 

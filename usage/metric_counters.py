@@ -80,8 +80,8 @@ class WorkerCounters:
     def count_call(self, row: CallRecord) -> None:
         """Counts an ended call by route, model and outcome, and adds its durations to the histograms.
 
-        If upstream has answered, `upstream_answered_at` becomes now; if upstream could not be reached,
-        `upstream_failed_at` does.
+        If upstream has answered, `upstream_answered_at` is set to now; if upstream could not be reached,
+        `upstream_failed_at` is.
         """
         route, outcome = row["route"], str(row["outcome"])
         with self._lock:
@@ -162,9 +162,9 @@ class WorkerCounters:
                 self._add_dollars(row, dollars)
 
     def snapshot(self) -> dict[str, object]:
-        """Returns a copy of this process's counters and histograms for a JSON report.
+        """Returns a copy of this process's counters and histograms, as values for a JSON report.
 
-        `ServerCounters.add` reads such copies.
+        `ServerCounters.add` adds up such copies of several processes.
         """
         with self._lock:
             return {
@@ -182,7 +182,7 @@ class WorkerCounters:
         return name if not name or name in self._models else OTHER
 
     def _team(self, team: str) -> str:
-        """Returns the label of a team: its name or, beyond the first `MOST_TEAMS`, `OTHER`."""
+        """Returns the label of a team in `/metrics`: its name or, beyond the first `MOST_TEAMS` teams, `OTHER`."""
         if len(self._teams) < MOST_TEAMS:
             self._teams.add(team)
         return team if team in self._teams else OTHER
@@ -190,7 +190,7 @@ class WorkerCounters:
     def _add_dollars(self, row: SummedRow, dollars: Decimal) -> None:
         """Adds dollars to the counters of costs; a negative amount is added to the counters of dollars taken back.
 
-        There is a counter for the row's route and model and, if its key has a team, one for the team.
+        There is a counter for each route and model, here those of the row, and one for each team.
         """
         # Two counters, because a counter cannot fall.
         if not dollars:

@@ -70,8 +70,8 @@ NO_ERROR: ErrorFacts = {"type": "", "code": "", "message": ""}
 def is_error_value(value: object) -> bool:
     """Returns whether `value`, the member `error` of an answer, reports an error.
 
-    Many servers send `"error": null` or `{"code": null, "message": ""}` in good answers, too. So a value reports an
-    error only if it has `true`, a text other than "" or a number other than 0 in it.
+    Many servers send `"error": null` or `{"code": null, "message": ""}` in good answers, too. So `value` reports an
+    error only if it is or contains `true`, a string other than "", or a number other than 0.
     """
     if isinstance(value, dict):
         return any(map(is_error_value, value.values()))
@@ -91,7 +91,7 @@ def error_in_object(body: Mapping[str, object]) -> ErrorFacts | None:
 def error_in_event(event: Mapping[str, object], data: bytes) -> ErrorFacts:
     """Returns the type, code and message of the error that one event of a streamed answer reports.
 
-    `event` is the parsed JSON object of `data`. If it is empty, `data` itself is the error's message.
+    `event` is the JSON object parsed from the event's `data`. If `event` is empty, `data` is the error's message.
     """
     return _from_json(event, 0) if event else _from_text(data)
 
@@ -99,8 +99,8 @@ def error_in_event(event: Mapping[str, object], data: bytes) -> ErrorFacts:
 def error_in_body(body: bytes, status: int) -> ErrorFacts:
     """Returns the type, code and message of the error in the body of an error response, in whatever format.
 
-    A missing message becomes the phrase for `status`, such as "Bad Gateway". Without a type and a code, the code
-    becomes `http_502`, for example.
+    A missing message becomes the phrase for `status`, such as "Bad Gateway". If the body has neither a type nor a code,
+    the code is made from `status`, such as `http_502`.
     """
     facts = _from_body(body)
     if not facts["type"] and not facts["code"]:
@@ -139,7 +139,7 @@ def _from_body(body: bytes) -> ErrorFacts:
 
 
 def _from_text(data: bytes) -> ErrorFacts:
-    """Makes an error whose message is `data`, a JSON string or plain text, and whose type and code are empty."""
+    """Returns an error that has the message `data`, a JSON string or plain text, and neither a type nor a code."""
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:
@@ -151,8 +151,8 @@ def _from_text(data: bytes) -> ErrorFacts:
 def _from_json(value: object, depth: int) -> ErrorFacts:
     """Returns the type, code and message of the error in a JSON value.
 
-    If an inner object lacks one of these, it is taken from the object around it. Missing facts are empty texts. `depth`
-    counts the objects and lists around `value`.
+    A fact that an inner object lacks is taken from the object around it; a fact that no object has is an empty text.
+    `depth` is the number of objects and lists around `value`.
     """
     if isinstance(value, list) and value and depth < MAX_DEPTH:
         return _from_json(value[0], depth + 1)
@@ -188,9 +188,9 @@ def _from_members(error: Mapping[str, object]) -> ErrorFacts:
 
 
 def _first_text(error: Mapping[str, object], names: tuple[str, ...]) -> str:
-    """Returns the first text or whole number among the members `names` of an error object, as text.
+    """Returns the first non-empty string or whole number other than 0 among the members `names` of an error object.
 
-    Empty texts and 0 do not count. If there is no such member, the result is an empty text.
+    A number is returned as text. If there is no such member, the result is an empty text.
     """
     return next((_as_text(error[name]) for name in names if isinstance(error.get(name), str | int) and error[name]), "")
 
@@ -207,14 +207,14 @@ def _message(error: Mapping[str, object]) -> str:
 
 
 def _validation_error(item: Mapping[str, object]) -> str:
-    """Returns one of FastAPI's validation errors as text: the path of the wrong field, and what is wrong with it."""
+    """Converts one of FastAPI's validation errors to text: the path of the wrong field, then the error's message."""
     path = item.get("loc")
     field = ".".join(map(str, path)) if isinstance(path, list) else ""
     return f"{field}: {item['msg']}" if field else str(item["msg"])
 
 
 def _as_text(value: object) -> str:
-    """Returns a JSON value as text: a text as it is, an object or a list as JSON; empty for null, `false` and 0."""
+    """Converts a JSON value to text: strings stay, objects and lists become JSON; null, `false` and 0 become empty."""
     if isinstance(value, dict | list):
         try:
             return orjson.dumps(value, default=str).decode()
@@ -281,10 +281,10 @@ def names_error(kind: bytes) -> bool:
 
 
 def error_without_object(data: bytes) -> dict[str, object]:
-    """Returns the error in an event's data if the data is a list or plain text; an empty dict if it has none.
+    """Returns the error in an event's data, if the data is a list or plain text; an empty dict if there is no error.
 
-    From a list (Gemini sends such), the first element is returned if it is an object. A text that begins with "error"
-    (other servers send such) becomes `{"object": "error", "message": …}`.
+    Of a list, as Gemini sends it, the first element is returned if it is an object. A text that begins with "error", as
+    other servers send it, becomes `{"object": "error", "message": …}`.
     """
     if data.lstrip()[:1] == b"[":
         try:

@@ -60,15 +60,15 @@ def tokens_of_text(size: int) -> int:
 
 
 def tokens_made_in(seconds: float) -> int:
-    """Returns the most output tokens that a model can make in `seconds` seconds; at least 1."""
+    """Returns an upper bound of the output tokens that a model can make in `seconds` seconds; at least 1."""
     return math.ceil(max(seconds, 0.001) * TOKENS_PER_SECOND)
 
 
 def reasoning_tokens(model: str, effort: object) -> int:
-    """Estimates how many tokens a model spends on hidden reasoning before one answer; 0 if it does not reason.
+    """Estimates how many tokens a model spends on hidden reasoning before one answer; 0 if the model does not reason.
 
-    `effort` is the request's reasoning effort, such as `low`. If it is unknown or missing, the model's default effort
-    counts.
+    `effort` is the request's reasoning effort, such as `low`. For an unknown or missing effort, the model's default
+    effort is used.
     """
     name = model.lower().removeprefix("ft:")
     if not name.startswith(REASONING_MODELS) or name.startswith(CHAT_MODELS):
@@ -82,9 +82,9 @@ def reasoning_tokens(model: str, effort: object) -> int:
 
 
 def limited_to_time(supposed: SupposedUsage, seconds: float) -> SupposedUsage:
-    """Lowers the output tokens in an estimate of a call's usage to the most that a model can make in `seconds`.
+    """Lowers the output tokens in a call's estimated usage to at most what a model can make in `seconds` seconds.
 
-    Returns a changed copy of `supposed`.
+    Returns a changed copy of the estimate, `supposed`.
     """
     counts = supposed.copy()
     # The use of hosted tools stays, because tools work beside the model.
@@ -98,10 +98,10 @@ def limited_to_time(supposed: SupposedUsage, seconds: float) -> SupposedUsage:
 
 
 def at_least(supposed: SupposedUsage, seen: Counts, seen_use: OtherUsage | None = None) -> SupposedUsage:
-    """Raises the counts in an estimate of a call's usage to at least those that the answer has shown.
+    """Raises each count in a call's estimated usage that is lower than the count that the answer has shown.
 
-    Returns a changed copy. `seen` has the token counts that the answer has shown, and `seen_use` its use of hosted
-    tools.
+    Returns a changed copy of the estimate, `supposed`. `seen` has the token counts that the answer has shown, and
+    `seen_use` the use of hosted tools that it has shown.
     """
     raised = supposed.copy()
     more = {name: count for name in COUNTS if (count := seen.get(name) or 0) > (supposed.get(name) or 0)}
@@ -130,10 +130,12 @@ def _output(pictures: Mapping[str, object]) -> int:
 
 
 def estimate_interrupted(begin: CallRecord) -> CallRecord:
-    """Estimates the token counts of a call whose process was killed, from `begin`, the call's begin record.
+    """Estimates the token counts of a call whose process was killed before the call ended.
 
-    * If `begin` has a `supposed` usage, that is the estimate; its output is limited to what a model can make from the
-      call's start until now.
+    `begin` is the record that the journal stored when the call began.
+
+    * If `begin` has an estimated usage, `supposed`, the result is this usage, with its output limited to what a model
+      can make from the call's start until now.
     * Otherwise, the input tokens of a POST are estimated from the size of its request, and the output counts as 0.
 
     Returns the columns of the call's row; an empty dict if nothing can be estimated.

@@ -47,7 +47,7 @@ _STATED_USAGE = re.compile(rb'"usage"\s*+:\s*+(?!null)')
 
 
 def ends_response(kind: str, response: object) -> bool:
-    """Returns whether an event ends a response's stream, because the response in the event has a final status.
+    """Returns whether an event is the last one of a response's stream: whether the response in it has a final status.
 
     `kind` is the event's type. Types that begin a stream, such as `response.created`, never end it.
     """
@@ -70,7 +70,7 @@ def may_matter(data: bytes) -> bool:
 def is_text_delta(name: bytes, data: bytes) -> bool:
     """Returns whether an event of a stream is a small text delta (`TEXT_DELTAS`): the ledger needs only its text.
 
-    Returns False if the event's type is not the first member of `data`.
+    `data` is the event's JSON object. Returns False if the event's type is not the first member of this object.
     """
     return len(data) <= LARGE_BYTES and _DELTA.match(data) is not None
 

@@ -30,7 +30,7 @@ _LINE = re.compile(rb"([^\r\n]*+)(\r\n|\n|\r|\Z)")
 
 
 class DataLine(NamedTuple):
-    """The positions of one `data` line of a server-sent event in its stream.
+    """The position of one `data` line in a stream of server-sent events.
 
     `start:end` is the value after `data: `, and `line_start:line_end` the whole line with its line end.
     """
@@ -45,7 +45,7 @@ class Event(NamedTuple):
     """One server-sent event: its name, its data and its position in the stream.
 
     `start:end` are the event's bytes in the stream, with the blank line behind the event if there is one. `lines` are
-    the positions of its `data` lines.
+    the positions of the event's `data` lines.
     """
 
     name: bytes
@@ -58,7 +58,7 @@ class Event(NamedTuple):
 def read(stream: bytes) -> list[tuple[bytes, bytes]]:
     """Returns the name and the data of each server-sent event in `stream`, which must consist of whole events.
 
-    An event without a name has an empty one. Events without data, such as comments, are left out.
+    If an event has no name, an empty name is returned. Events without data, such as comments, are left out.
     """
     if stream.find(b"\r") >= 0:  # `in` takes thrice as long: it tries a number first
         return [(event.name, event.data) for event in split(stream)]
@@ -111,7 +111,7 @@ def is_whole(data: bytes) -> bool:
 def parse(data: bytes) -> dict[str, object]:
     """Parses the data of a server-sent event, and returns the JSON object in it.
 
-    Returns an empty dict for JSON that is no object. From invalid JSON, those small members are returned that can be
+    Returns an empty dict for JSON that is no object. From invalid JSON, returns the small members that can still be
     read.
     """
     try:
@@ -135,7 +135,7 @@ def parse_each(data: Sequence[bytes]) -> list[dict[str, object]]:
 
 
 def begins_stream(start: bytes) -> bool | None:
-    """Returns whether `start` begins a stream of server-sent events; None if more bytes are needed to tell."""
+    """Returns whether `start`, the first bytes of a body, begins a stream of events; None if more bytes are needed."""
     if start != BOM and BOM.startswith(start):
         return None
     text = start.removeprefix(BOM).lstrip(b"\r\n")
@@ -148,7 +148,7 @@ def begins_stream(start: bytes) -> bool | None:
 class _Builder:
     """Builder of the list of server-sent events in a stream, to which the stream's lines are added one by one.
 
-    A line is given by its position in `stream`. `events` are the complete events so far.
+    A line is given by its position in `stream`. `events` has the events that are complete.
     """
 
     def __init__(self, stream: bytes) -> None:

@@ -33,8 +33,9 @@ class _GivenUp(Exception):
 def read_outline(body: bytes, wanted: Collection[str] | None = None) -> dict[str, object]:
     """Returns the members of the JSON object in `body` without their large parts; takes little time for any body.
 
-    A long string becomes None; of a large array, only the objects at its start stay. With `wanted`, only these members
-    are returned; from broken JSON, those before the fault. A body that is no object gives an empty dict.
+    A long string becomes None; of a large array, only the objects at its start stay. With `wanted`, only the members
+    with these names are returned; from broken JSON, only the members before the fault. A body that is no object gives
+    an empty dict.
     """
     return _Outline(body).read_object(0, MAX_DEPTH, wanted)
 
@@ -52,8 +53,8 @@ class _Outline:
     def read_object(self, at: int, depth: int, wanted: Collection[str] | None = None) -> dict[str, object]:
         """Returns the members of the JSON object at position `at`, or only those in `wanted`; long strings become None.
 
-        Large objects and arrays in it are read down to `depth` levels, and deeper ones become None. From broken JSON,
-        the members before the fault are returned.
+        Large objects and arrays among the members are read down to `depth` levels; deeper ones become None. From broken
+        JSON, the members before the fault are returned.
         """
         members: dict[str, object] = {}
         try:
@@ -71,9 +72,9 @@ class _Outline:
         return members
 
     def _array(self, at: int, depth: int) -> list[object]:
-        """Returns the objects at the start of the JSON array at position `at`; in large ones, long strings become None.
+        """Returns the objects at the start of the JSON array at position `at`; long strings in large ones become None.
 
-        The list ends before the first element that is not an object. `depth` is how many more levels are looked into.
+        The list ends before the first element that is not an object. Large values are read down to `depth` more levels.
         """
         items: list[object] = []
         try:
@@ -119,7 +120,7 @@ class _Outline:
         """Returns the position right behind the JSON value that begins at `at`, without parsing the value.
 
         Raises:
-            _GivenUp: there is no value, or it does not end.
+            _GivenUp: no value begins there, or the value does not end.
         """
         first = self._body[at : at + 1]
         if first == b'"':
@@ -183,9 +184,9 @@ class _Outline:
 
 
 def _end(pattern: re.Pattern[bytes], body: bytes, at: int) -> int:
-    """Returns the position behind the longest part of `body` that begins at `at` and matches `pattern`.
+    """Returns the end position of the longest part of `body` that begins at `at` and matches `pattern`.
 
-    `pattern` must match any number of bytes of one kind, also none, such as white space.
+    `pattern` must match zero or more bytes of one kind, such as white space.
     """
     # In steps, because other threads do not run during one.
     while (end := pattern.match(body, at, at + _STEP_BYTES).end()) - at == _STEP_BYTES:  # type: ignore[union-attr]  # there is always a match, if only an empty one

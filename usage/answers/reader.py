@@ -57,13 +57,13 @@ _BEGINNING_OF_OBJECT = re.compile(rb"(?:\xef(?:\xbb(?:\xbf)?)?)?\s*+(?:\{\s*+)?"
 class AnswerReader:
     """Reader of upstream's answer to one call, for the ledger: finds ids, model, service tier, usage and error.
 
-    Set by the caller: `states_usage` is False if the usage in the answer is not that of this call; then it is not read.
+    Set by the caller: `states_usage` is False if the usage in the answer is not that of this call; it is then ignored.
     With `must_end`, a stream without any event counts as cut off, too. `text`, if set, collects the text of every
     event, and `created`, if set, the ids of created objects. `expected_pictures` is the number of pictures that the
     call requests from the Images API; the last of them ends a stream.
 
     Read from the answer: `has_ended` is True once the event that ends this kind of stream has come. `tools` is the use
-    of hosted tools so far. `is_background` is True if upstream works on the response even without its caller.
+    of hosted tools until now. `is_background` is True if upstream works on the response even without its caller.
     """
 
     def __init__(self) -> None:
@@ -121,7 +121,7 @@ class AnswerReader:
 
     @property
     def lacks_end(self) -> bool:
-        """True if a stream that stops now is cut off: the event that must end it has not come."""
+        """True if a stream that stops now is cut off, because the event that must end the stream has not come."""
         if self.has_ended or self._pictures or not (self._has_last_event or (self.must_end and not self.has_events)):
             return False
         return self.text is None or not self.text.has_finished_choices
@@ -136,9 +136,9 @@ class AnswerReader:
                 self._has_only_text = self._find_text_test()
 
     def _find_text_test(self) -> Callable[[bytes, bytes], bool] | None:
-        """Returns a function that tells, by an event's name and data, whether the next event has only text in it.
+        """Returns a function that tells whether the next event has only text in it; None if every event must be parsed.
 
-        Such events can be parsed later. Returns None if every event must be parsed as soon as it comes.
+        The function gets the event's name and data. Events with only text can be parsed later.
         """
         if self.text is None or self.text.choice_error is not None or not (self.model and self._has_last_event):
             return None
@@ -220,7 +220,7 @@ class AnswerReader:
         return True
 
     def _add_usage(self, more: dict[str, object]) -> None:
-        """Adds the counts in the usage object `more` to those that this answer has stated so far."""
+        """Adds the counts in the usage object `more` to the counts that have been read from this answer before."""
         self.usage = more if self.usage is None else sum_of(more, self.usage)
         self.counts.update(read_counts(self.usage))
 
@@ -234,7 +234,7 @@ class AnswerReader:
             self.error = {"type": "", "code": "response_failed", "message": ""}
 
     def _read_error_event(self, event: Mapping[str, object], data: bytes) -> None:
-        """Reads the error of an event that has ended the stream, unless one is known already; adds it to the text."""
+        """Stores the error of an event that has ended the stream, unless one is known; adds its message to `text`."""
         self.has_ended = True
         facts = error_in_event(event, data)
         if self.error is None or not any(self.error.values()):
@@ -295,6 +295,6 @@ def parse_body(body: bytes, wanted: Collection[str] = READ_MEMBERS_AND_IDS) -> d
 
 
 def _text(answer: Mapping[str, object], name: str) -> str:
-    """Returns the value of the member `name` of an answer if it is a text, else an empty text."""
+    """Returns the value of the member `name` of an answer if it is a string, else an empty text."""
     found = answer.get(name)
     return found if isinstance(found, str) else ""

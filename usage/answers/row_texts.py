@@ -47,16 +47,16 @@ def _cached_column_text(value: str, length: int, secrets: tuple[str, ...]) -> st
 
 
 def storable_prefix(value: str, length: int) -> str:
-    """Returns the first `length` characters of a text, with U+FFFD for each that PostgreSQL cannot store."""
+    """Returns the first `length` characters of a text; characters that PostgreSQL cannot store become U+FFFD."""
     return storable(value)[:length]
 
 
 def id_columns(
     answer: AnswerReader, upstream_request_id: str, secrets: tuple[str, ...], *others: str
 ) -> tuple[CallRecord, list[str]]:
-    """Redacts secrets in the two ids of upstream (of its answer and of its request), and in further texts, `others`.
+    """Redacts secrets in the ids that upstream has given to its answer and to the request, and in the texts `others`.
 
-    Returns the columns with the ids, cut to their length, and the further texts, uncut.
+    Returns the two columns with the ids, cut to the columns' length, and a list of the other texts, uncut.
     """
     # One pass over all texts is faster.
     ids = [upstream_request_id, answer.response_id]
@@ -68,7 +68,7 @@ def id_columns(
 
 
 def usage_columns(answer: AnswerReader, secrets: tuple[str, ...]) -> CallRecord:
-    """Returns the columns with the service tier and the usage that the answer states, with secrets redacted."""
+    """Returns the columns of a call's row for the service tier and usage that the answer states, secrets redacted."""
     columns: CallRecord = {
         "service_tier": column_text(answer.service_tier, 50, secrets),
         "usage": _kept_usage(answer.usage, secrets),
@@ -79,7 +79,7 @@ def usage_columns(answer: AnswerReader, secrets: tuple[str, ...]) -> CallRecord:
 
 
 def _kept_other_usage(usage: OtherUsage, secrets: tuple[str, ...]) -> OtherUsage:
-    """Redacts and cuts the names of models in `usage`, which is changed and returned.
+    """Redacts secrets in the names of models in `usage`, and cuts long names; changes `usage` in place, and returns it.
 
     `usage` has what upstream bills beside tokens, such as pictures that a hosted tool has made.
     """
@@ -91,9 +91,9 @@ def _kept_other_usage(usage: OtherUsage, secrets: tuple[str, ...]) -> OtherUsage
 
 
 def _kept_usage(usage: dict[str, object] | None, secrets: tuple[str, ...]) -> dict[str, object] | None:
-    """Returns upstream's usage object for the ledger, with secrets redacted; None if it cannot be stored.
+    """Returns upstream's usage object for the ledger, with secrets redacted; None if the object cannot be stored.
 
-    It cannot be stored if it is too long, is nested too deeply, or has a secret where a number should be.
+    An object cannot be stored if it is too long, is nested too deeply, or has a secret where a number should be.
     """
     if usage is None or _are_plain_names(tuple(_names(usage)), secrets):
         return usage
@@ -109,9 +109,9 @@ def _kept_usage(usage: dict[str, object] | None, secrets: tuple[str, ...]) -> di
 
 
 def _names(usage: Mapping[str, object]) -> Iterator[str | None]:
-    """Yields the names in a usage object, and in the objects directly inside it, to be checked for secrets.
+    """Yields the names of members in a usage object, and in the objects directly inside it, to be checked for secrets.
 
-    Yields None for a value that may itself be a secret, such as a text.
+    Yields None in place of a value that may itself be a secret, such as a string.
     """
     for name, value in usage.items():
         yield name
@@ -124,10 +124,10 @@ def _names(usage: Mapping[str, object]) -> Iterator[str | None]:
 
 @lru_cache(maxsize=256)
 def _are_plain_names(names: tuple[str | None, ...], secrets: tuple[str, ...]) -> bool:
-    """Returns whether a usage object with these names certainly has no secrets, so that it can be stored unchanged.
+    """Returns whether a usage object with these member names certainly has no secrets, and can be stored unchanged.
 
-    `names` come from `_names`. The result is False if one of them is long, or is None, which stands for a possible
-    secret. Results are cached, since the same names come again and again.
+    `names` come from `_names`. The result is False if the names are long, or if one is None, which stands for a
+    possible secret. Results are cached, since the same names come again and again.
     """
     text = "\n".join(name for name in names if name is not None)
     is_short = None not in names and len(text) < MAX_CACHED_NAMES and "\0" not in text

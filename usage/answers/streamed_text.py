@@ -21,8 +21,8 @@ _MAX_WAITING = 16  # events, for which every open stream may need memory
 class StreamedText:
     """The text of a streamed answer, collected from its events; at most about `limit` bytes are kept in memory.
 
-    The choices of a chat, the outputs of a response, tool calls and refusals are collected separately. In the result,
-    each stands under a line such as `[choice 1: tool call get_weather]`; a single text has no such line.
+    The choices of a chat, the outputs of a response, tool calls and refusals are collected separately. In the collected
+    text, each stands under a line such as `[choice 1: tool call get_weather]`; a single text has no such line.
     """
 
     def __init__(self, limit: int, secrets: Sequence[str] = ()) -> None:
@@ -38,7 +38,7 @@ class StreamedText:
         self._waiting: list[bytes] = []  # the data of events that are still to be parsed
 
     def feed_later(self, data: bytes) -> None:
-        """Stores the `data` of an event that has only text; it is parsed when the text is needed, or 16 events wait."""
+        """Stores the `data` of an event that has only text; parses it once 16 wait, or when the text is needed."""
         self._waiting.append(data)
         if len(self._waiting) >= _MAX_WAITING:
             self._read_waiting()
@@ -82,7 +82,7 @@ class StreamedText:
 
     @property
     def size(self) -> int:
-        """The size of the answer's text so far, in bytes, including text that was not kept because of the limit.
+        """The size in bytes of the answer's text until now, including text that was not kept because of the limit.
 
         Error messages do not count.
         """
@@ -92,9 +92,9 @@ class StreamedText:
         )
 
     def measure(self, count: Callable[[bytes], int]) -> int:
-        """Returns the size of the answer's text in a unit such as tokens; the function `count` measures one text.
+        """Returns the size of the answer's text in a unit such as tokens; `count` is a function that measures one text.
 
-        Error messages do not count. Each byte that was not kept because of the limit counts as one.
+        Error messages do not count. Each byte that was not kept because of the limit counts as one unit.
         """
         self._read_waiting()
         texts = (
@@ -111,7 +111,7 @@ class StreamedText:
 
     @property
     def has_finished_choices(self) -> bool:
-        """True if a choice of a chat has stated its `finish_reason`, and so has every choice with text."""
+        """True if at least one choice of a chat has stated its `finish_reason`, and no choice with text lacks one."""
         self._read_waiting()
         return bool(self._finished) and all(
             part.source in self._finished for part in self._parts.values() if part.source.startswith("choice ")
@@ -120,8 +120,8 @@ class StreamedText:
     def text(self, limit: int | None = None) -> str:
         """Returns the collected text of the answer with secrets redacted, cut to `limit` bytes.
 
-        The default and highest limit is that of this `StreamedText`. A remark at the end of a cut text says how many
-        bytes are missing.
+        `limit` is, by default and at most, the limit of this `StreamedText`. A remark at the end of a cut text says how
+        many bytes are missing.
         """
         self._read_waiting()
         left_out = self._left_out_bytes
@@ -230,7 +230,7 @@ class StreamedText:
             self._read_response(event.get("response"))
 
     def _read_response(self, response: object) -> None:
-        """Adds the error message in a stream's last event, which has the whole response, to the collected text.
+        """Adds the error message of a whole response, which is in a stream's last event, to the collected text.
 
         If no text has come before, the response's text is added, too.
         """

@@ -22,10 +22,10 @@ def is_count(value: object) -> TypeGuard[int | float]:
 
 
 def read_counts(usage: Mapping[str, object]) -> Counts:
-    """Reads the counts in upstream's usage object; returns them by the names of the ledger's columns.
+    """Returns the counts in upstream's usage object, by the names of the ledger's columns.
 
     Token counts are rounded up to whole numbers; `audio_seconds` is in seconds. A stated 0 is included, a missing count
-    is not.
+    is left out.
     """
     into, out = input_details(usage), output_details(usage)
     counts: Counts = {}
@@ -62,7 +62,7 @@ def states_usage(usage: Mapping[str, object], counts: Counts) -> bool:
 def sum_of(first: Mapping[str, object], second: Mapping[str, object]) -> dict[str, object]:
     """Returns the sum of two usage objects: counts of the same name are added, also in nested objects.
 
-    For other values, such as texts, that of `second` is taken.
+    If both objects have another value of the same name, such as a string, the value in `second` is taken.
     """
     found: dict[str, object] = {**first, **second}
     for name in first.keys() & second.keys():
@@ -75,7 +75,7 @@ def sum_of(first: Mapping[str, object], second: Mapping[str, object]) -> dict[st
 
 
 def whole_count(value: object) -> int:
-    """Rounds a count from upstream up to a whole number, and returns it; 0 for anything else."""
+    """Returns a count from upstream, rounded up to a whole number; 0 if `value` is no count (`is_count`)."""
     return math.ceil(value) if is_count(value) else 0
 
 
@@ -96,7 +96,7 @@ def output_details(usage: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _first_object(usage: Mapping[str, object], *names: str) -> Mapping[str, object]:
-    """Returns the first of the members `names` of a usage object that is a JSON object; an empty dict if none is."""
+    """Returns the first JSON object among the members `names` of a usage object; an empty dict if there is none."""
     for name in names:
         if isinstance(details := usage.get(name), dict):
             return details
@@ -104,7 +104,7 @@ def _first_object(usage: Mapping[str, object], *names: str) -> Mapping[str, obje
 
 
 def _first(usage: Mapping[str, object], *names: str) -> object:
-    """Returns the first of the members `names` of a usage object whose value is not null; None if there is none."""
+    """Returns the first value other than null among the members `names` of a usage object; None if there is none."""
     for name in names:
         if (count := usage.get(name)) is not None:
             return count

@@ -49,7 +49,7 @@ _SIZE = re.compile(r"([0-9]{2,4})x([0-9]{2,4})")
 
 
 class ToolUse:
-    """The use that one response has made of hosted tools, such as web searches, as far as its answer has shown it."""
+    """The use of hosted tools, such as web searches, by one response, as far as upstream's answer has shown it."""
 
     def __init__(self) -> None:
         self._searches = 0  # billed searches of the web
@@ -63,7 +63,7 @@ class ToolUse:
 
     @classmethod
     def of_response(cls, response: Mapping[str, object]) -> ToolUse:
-        """Reads from a response how much each hosted tool was used.
+        """Makes a `ToolUse` from a response of upstream's: counts how much the response has used each hosted tool.
 
         The response may be unfinished: it then lists its configured tools, but not yet its whole output.
         """
@@ -100,7 +100,7 @@ class ToolUse:
             self.read_item(item)  # the events of pictures are mostly too large to be read
 
     def read_item(self, item: Mapping[str, object]) -> None:
-        """Counts the use of a hosted tool that a complete output item of a response reports."""
+        """Counts the use of a hosted tool, if a complete output item of a response reports one."""
         kind = item.get("type")
         if kind == "web_search_call":
             self._searches += _is_billed_search(item)
@@ -113,17 +113,19 @@ class ToolUse:
             self._read_container(item)
 
     def read_svg(self, usage: object) -> None:
-        """Adds the model that has drawn an SVG picture, with its token counts, from its usage object.
+        """Stores the use of a model that has drawn an SVG picture: the model's name and its token counts.
 
-        A usage object without a model is ignored.
+        `usage` is the member `svg_usage` of the answer or item with the picture. It is ignored if it names no model,
+        and after `MAX_KEPT` pictures.
         """
         if isinstance(usage, dict) and len(self._svg) < MAX_KEPT and isinstance(usage.get("model"), str):
             self._svg.append({**_counts(usage), "model": usage["model"]})
 
     def other_usage(self) -> OtherUsage:
-        """Returns the use of hosted tools in the form in which the call's row stores it; empty if none was used.
+        """Returns the use of hosted tools as the column `other_usage` of the call's row stores it; may be empty.
 
-        It names the tool of the web searches, but not their number (`searches`), which has its own column.
+        The result names the tool of the web searches, but not the number of web searches, which has a column of its
+        own.
         """
         found: OtherUsage = {}
         begun = self._count_begun("image_generation_call")
@@ -146,14 +148,14 @@ class ToolUse:
 
     @property
     def _image_model(self) -> str:
-        """The model that the response's image generation tool names; empty if it names none."""
+        """The model that the response's configured image generation tool names; empty if there is none."""
         return _text(self._tool("image_generation"), "model")
 
     def _count_begun(self, kind: str) -> int:
         return sum(one == kind for one in self._begun.values())
 
     def _add_picture(self, picture: Mapping[str, object]) -> None:
-        """Adds a picture that the image generation tool has made, with an estimate of its tokens.
+        """Counts a picture that the image generation tool has made, with an estimate of the picture's tokens.
 
         `picture` is the picture's output item, or the event that reports the picture as complete.
         """
@@ -188,12 +190,12 @@ class ToolUse:
         return CONTAINER_SIZES[0]
 
     def _tool(self, kind: str) -> Mapping[str, object]:
-        """Returns the first tool of this type among the response's tools; an empty object if there is none."""
+        """Returns the first of the response's configured tools with the type `kind`; an empty dict if there is none."""
         return next((tool for tool in self._tools if tool.get("type") == kind), {})
 
 
 def tokens_of_picture(model: str, quality: str, size: str) -> int:
-    """Estimates how many output tokens a picture costs.
+    """Estimates how many output tokens upstream bills for a picture that a model has made.
 
     `size` is in pixels, such as `1024x1536`. An unknown model or quality counts as an expensive one. An unknown size
     counts as 1024x1024 or, for the first image models, as a larger one.
@@ -221,14 +223,14 @@ def _tokens_by_patches(patches: int, width: int, height: int) -> int:
 
 
 def _is_billed_search(item: Mapping[str, object]) -> bool:
-    """Returns whether a `web_search_call` item is billed: a search is, opening a page or searching in it is not."""
+    """Returns whether a `web_search_call` item is billed: searches are, opening or searching a page is not."""
     # The source is OpenAI's pricing page.
     action = item.get("action")
     return not isinstance(action, dict) or _text(action, "type") in {"", "search"}
 
 
 def _counts(usage: Mapping[str, object]) -> dict[str, object]:
-    """Returns a copy of a usage object with only its known counts, and their known splits by kind."""
+    """Returns a copy of a usage object with its known counts only, and with the objects that split a count by kind."""
     found: dict[str, object] = {name: count for name in _COUNTS if is_count(count := usage.get(name))}
     for name in _DETAILS:
         if isinstance(details := usage.get(name), dict):
@@ -237,11 +239,11 @@ def _counts(usage: Mapping[str, object]) -> dict[str, object]:
 
 
 def _objects(values: object) -> list[Mapping[str, object]]:
-    """Returns the JSON objects in a list, at most `MAX_ITEMS`; none if `values` is no list."""
+    """Returns the JSON objects in a list, at most `MAX_ITEMS`; an empty list if `values` is no list."""
     return [value for value in values[:MAX_ITEMS] if isinstance(value, dict)] if isinstance(values, list) else []
 
 
 def _text(value: Mapping[str, object], name: str) -> str:
-    """Returns the text in a member of a JSON object; an empty text if there is none."""
+    """Returns the string in the member `name` of a JSON object; an empty text if there is none."""
     found = value.get(name)
     return found if isinstance(found, str) else ""

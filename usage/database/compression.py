@@ -24,11 +24,11 @@ STATEMENTS = """
 def compress_by(method: Literal["lz4", "pglz"], table: str, columns: Sequence[str]) -> int:
     """Sets the compression method of columns of a table and of its partitions, if the server supports the method.
 
-    Only new values are compressed in this way. Partitions that are made later get the table's method. Returns how many
-    columns were changed.
+    Only values written from now on are compressed by this method. Partitions that are made later get the table's
+    method. Returns how many columns were changed.
 
     Raises:
-        django.db.OperationalError: another transaction has used the tables all the time (`is_locked`).
+        django.db.OperationalError: another transaction kept the tables locked during all attempts (`is_locked`).
     """
     with connection.cursor() as cursor:
         cursor.execute(OFFERED, [method])

@@ -1,7 +1,7 @@
 """Creates indexes in migrations while calls are being written to the tables.
 
-If the creation of an index is interrupted, PostgreSQL leaves an invalid index of its name: that is dropped and created
-anew. A valid index is kept, so a migration that failed half way can be run again.
+If the creation of an index is interrupted, PostgreSQL leaves an invalid index of this name: it is dropped, and the
+index is created again. A valid index is kept, so a migration that failed half way can be run again.
 
 The index of a partitioned table cannot be created concurrently as a whole. It is created without the indexes of the
 partitions, and counts as invalid. Then an index is created concurrently on each partition, and attached to the table's
@@ -33,8 +33,8 @@ class AddIndex(AddIndexConcurrently):
     """Operation of a migration that adds an index to a table while calls are being written to the table.
 
     The migration must have `atomic = False`. The operation waits until the transactions that are already writing to the
-    table have ended, but new ones may write meanwhile. If a failed run has left an invalid index, the index is created
-    anew or, if the table is partitioned, completed.
+    table have ended, but new ones may write meanwhile. If a failed run has left an invalid index, this index is dropped
+    and created again or, if the table is partitioned, completed.
     """
 
     def database_forwards(
@@ -90,7 +90,7 @@ class AddIndex(AddIndexConcurrently):
 
 
 def _needs_making(schema_editor: BaseDatabaseSchemaEditor, index: str) -> bool:
-    """Returns whether a valid index of this name is missing; drops an invalid one, left by an interrupted run."""
+    """Drops the index named `index` if an interrupted run has left it invalid; returns whether it must be created."""
     found = _fetch(schema_editor, IS_VALID, index)
     if found == [False]:
         schema_editor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {schema_editor.quote_name(index)}")
@@ -98,7 +98,7 @@ def _needs_making(schema_editor: BaseDatabaseSchemaEditor, index: str) -> bool:
 
 
 def _fetch(schema_editor: BaseDatabaseSchemaEditor, query: str, *names: str) -> list[Any]:
-    """Runs a query with names as its parameters; returns the value in each row. A row must have only one value."""
+    """Runs a query with names as its parameters; returns the single value of each row."""
     with schema_editor.connection.cursor() as cursor:
         cursor.execute(query, names)
         return [value for (value,) in cursor.fetchall()]

@@ -87,7 +87,7 @@ def _connected() -> Iterator[psycopg.Connection[TupleRow]]:
 def _take(lock: psycopg.Connection[TupleRow], number: int) -> bool:
     """Takes PostgreSQL's advisory lock `number` in a new transaction, if the lock is free; returns whether it was.
 
-    The transaction of a taken lock stays open, and keeps the lock.
+    If it was, the transaction stays open, and keeps the lock.
     """
     with connection.wrap_database_errors:
         lock.execute(BEGIN)

@@ -50,7 +50,7 @@ T = TypeVar("T")
 class Partition(NamedTuple):
     """A partition of a table, with the rows whose ids were made from `start` until just before `end`.
 
-    If `start` is None, it has all rows before `end`.
+    If `start` is None, the partition has all rows before `end`.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Partition(NamedTuple):
     end: datetime
 
     def covers(self, moment: datetime) -> bool:
-        """Returns whether rows whose ids were made at the time `moment` are in this partition."""
+        """Returns whether this partition is the one for rows whose ids were made at the time `moment`."""
         return (self.start is None or self.start <= moment) and moment < self.end
 
 
@@ -74,7 +74,10 @@ class RowCount:
 
 
 def partitions(table: str) -> list[Partition]:
-    """Returns the partitions of a table, oldest first, without the default one; none if it is not partitioned."""
+    """Returns the partitions of a table, the oldest first, without the default partition.
+
+    Returns an empty list if the table is not partitioned.
+    """
     with connection.cursor() as cursor:
         cursor.execute(READ, [table])
         rows: list[tuple[str, UUID | None, UUID]] = cursor.fetchall()
@@ -90,11 +93,11 @@ def has_rows(table: str) -> bool:
 
 
 def count_rows(cursor: CursorWrapper, table: str) -> RowCount:
-    """Returns how many rows `table`, a table or a single partition, has.
+    """Returns the number of rows of `table`, a table or a single partition; estimates it above `MOST_COUNTED`.
 
-    Up to `MOST_COUNTED` rows are counted. To count millions takes as long as to read them, so of more rows the number
-    is the one with which PostgreSQL plans its queries. It guesses the width of the rows of a table that was never
-    analysed; so such a table is analysed first, by one column.
+    To count millions takes as long as to read them, so the estimate is the one with which PostgreSQL plans its queries.
+    For a table that was never analysed, PostgreSQL would guess the width of the rows; so such a table is analysed
+    first, by one column.
     """
     cursor.execute(f"SELECT count(*) FROM (SELECT FROM {table} LIMIT {MOST_COUNTED + 1}) AS counted")
     [(rows,)] = cursor.fetchall()
@@ -109,12 +112,12 @@ def count_rows(cursor: CursorWrapper, table: str) -> RowCount:
 
 
 def make_partition(table: str, partition: Partition) -> None:
-    """Makes a partition of a table, unless there is one for its time.
+    """Makes the partition `partition` of a table, unless a partition for the same time exists.
 
-    Rows of the default partition that belong to the new one are moved there, in the same transaction.
+    Rows in the default partition that belong to the new partition are moved to it, in the same transaction.
 
     Raises:
-        django.db.OperationalError: another transaction has used the table for too long (`is_locked`).
+        django.db.OperationalError: another transaction kept the table locked during all attempts (`is_locked`).
     """
     start = partition.start
     assert start is not None  # noqa: S101  (only a migration makes one without)
@@ -153,7 +156,7 @@ def change_tables(change: Callable[[CursorWrapper], T]) -> T:
     called again after a pause, up to `TRIES` times in all.
 
     Raises:
-        django.db.OperationalError: another transaction has used the tables all the time (`is_locked`).
+        django.db.OperationalError: another transaction kept the tables locked during all attempts (`is_locked`).
     """
     for number in range(1, TRIES + 1):
         try:

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class Allowance:
-    """The time that is left for a page's queries: the seconds that they may still wait for the database, together."""
+    """The number of seconds for which the queries of one page may still wait for the database, all queries together."""
 
     def __init__(self, seconds: float) -> None:
         self.left = seconds
@@ -51,9 +51,9 @@ class DeadlineConnection(psycopg.Connection[TupleRow]):
     """Connection to PostgreSQL that cancels a query that waits longer than `limit_query_time` allows."""
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        """Waits for PostgreSQL's answer to a query, at most as long as `limit_query_time` still allows.
+        """Waits for PostgreSQL's answer to a query, at most for the time that `limit_query_time` still allows.
 
-        Outside of `limit_query_time`, it waits as psycopg does.
+        Outside of a `limit_query_time` block, it waits as psycopg does.
 
         Raises:
             psycopg.OperationalError: no answer came in time; the query is cancelled and the connection closed.

@@ -12,8 +12,8 @@ from django.db import connection, transaction
 def one_snapshot() -> Iterator[None]:
     """Context manager that runs its block in a transaction whose queries all see the same moment of the database.
 
-    The transaction is read-only. If a transaction has begun before, the block just runs in that one, and its queries
-    see the same data as that transaction.
+    The transaction is read-only. If a transaction is open already, no new one is begun: the queries of the block belong
+    to the open transaction, and see the same data as its other queries.
     """
     if connection.in_atomic_block:
         yield

@@ -57,9 +57,9 @@ class FullDisk:
         self._dropped += 1
 
     def write_kept(self) -> Iterator[str]:
-        """Writes the end records that wait in memory, until the disk refuses one; yields the request id of each.
+        """Writes the end records that wait in memory, until the disk refuses one; yields the written records' ids.
 
-        A record is written, and removed from memory, when the generator is asked for its id.
+        The generator writes a record, and removes it from memory, just before it yields the record's request id.
         """
         for request_id, line in list(self._kept.items()):
             if not self._write(line):
@@ -68,10 +68,10 @@ class FullDisk:
             yield request_id
 
     def check(self) -> Iterator[str]:
-        """Writes the end records that wait in memory; yields the request id of each written one.
+        """Writes the end records that wait in memory; yields the request id of each written one; then sets `is_full`.
 
-        At its end, the generator sets `is_full`: new calls are refused if the disk has too little space, or still
-        refuses records.
+        `is_full` becomes True, so that new calls are refused, if the disk has too little space or still refuses
+        records. The generator must be read to its end.
         """
         disk = os.statvfs(self._directory)
         lacks_files = disk.f_files > 0 and disk.f_favail < LEAST_FILES  # some file systems count no files
@@ -85,7 +85,7 @@ class FullDisk:
             self._log_dropped()
 
     def log_lost(self) -> None:
-        """Logs at the journal's end the calls whose end records are lost, and how many refused calls got no row."""
+        """Logs, at the journal's end, which calls' end records are lost, and how many refused calls got no row."""
         self._log_dropped()
         if self._kept:
             logger.error(

@@ -21,8 +21,8 @@ READ_BYTES = 8 * 1024 * 1024  # with bodies kept, about as many calls as are del
 def read_from(path: Path, offset: int, limit: int | None = None) -> Scan:
     """Reads the next few MiB of a journal file, from byte `offset` on; returns their whole records and damaged lines.
 
-    * With `limit`, the file is complete up to this position. If no whole record comes before it, the bytes up to
-      this position count as damaged.
+    * With `limit`, a position in bytes, the file is complete up to `limit`. If no whole record ends before `limit`, the
+      bytes up to `limit` count as damaged.
     * Without `limit`, an unfinished last record is left out, since the file is still being written.
     """
     size = READ_BYTES
@@ -64,7 +64,7 @@ def segments_of(directory: Path, writer: str) -> list[Path]:
 def waiting_bytes(directory: Path, shipped: Mapping[str, int]) -> int:
     """Returns how many bytes of the journal files in `directory` are not in the database yet.
 
-    `shipped` has, by the file's name, the number of bytes that are in the database.
+    `shipped` maps the names of files to the numbers of their bytes that are in the database.
     """
     waiting = 0
     with suppress(FileNotFoundError):
@@ -76,7 +76,7 @@ def waiting_bytes(directory: Path, shipped: Mapping[str, int]) -> int:
 
 
 def copy_all(directory: Path, chunk_bytes: int) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Yields each file of all journals, as its name and its content in chunks, while they are written and shipped.
+    """Yields the name and the content (in chunks) of each file of all journals, while these are written and shipped.
 
     The files of undelivered records, such as dead letters, come last. Each file's content must be read before the next
     file is requested. Every record that was written before this function began is in one of the files, or in the
@@ -130,7 +130,7 @@ def is_locked(path: Path) -> bool:
 def adopted(directory: Path, writer: str) -> Iterator[list[Path]]:
     """Context manager that locks a dead process's journal, and yields the paths of its files, the oldest first.
 
-    Yields an empty list if the process is alive, or if another process has locked its journal. At the end, the lock
+    Yields an empty list if the process is alive, or if a third process has locked the journal. At the end, the lock
     file is deleted if all journal files are gone.
     """
     lock = directory / f"{writer}.lock"

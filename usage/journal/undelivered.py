@@ -53,10 +53,10 @@ def append(path: Path, lines: Iterable[bytes]) -> None:
 
 
 def begin_retry(directory: Path, name: str = DEAD_LETTERS, retried_name: str = RETRIED) -> Path:
-    """Renames a file of undelivered lines, by default the dead letters, to try them again; returns the new path.
+    """Renames a file of undelivered lines, by default the dead letters, so that they can be tried again.
 
-    If the new name exists already, nothing is renamed, since a replay that was killed has left that file. If there are
-    no undelivered lines, there may be no file at the returned path.
+    Returns the new path. If a file is there already, nothing is renamed, since a replay that was killed has left that
+    file. If there are no undelivered lines, there may be no file at the returned path.
     """
     kept, retried = directory / name, directory / retried_name
     if kept.exists() and not retried.exists():
@@ -66,9 +66,9 @@ def begin_retry(directory: Path, name: str = DEAD_LETTERS, retried_name: str = R
 
 
 def read_letter(line: bytes) -> CallRecord | None:
-    """Parses a line of the dead-letter file, and returns the refused row of a call in it; None if it has none.
+    """Parses a line of the dead-letter file, and returns the refused row of a call that the line has.
 
-    For example, a line that was cut off by a crash has none.
+    Returns None if the line has no row, for example because a crash has cut the line off.
     """
     try:
         letter = orjson.loads(line)

@@ -36,7 +36,7 @@ Sync = Literal["interval", "always", "off"]
 
 
 class Journal:
-    """The journal of one process: the files to which the records of its calls are written first.
+    """The journal of one process: the files to which its calls are written before they are copied to the database.
 
     Any thread may call the methods.
     """
@@ -123,7 +123,7 @@ class Journal:
             self._rotate_if_large()
 
     async def wait_until_durable(self) -> None:
-        """Waits until all journal records so far are synced to the disk, if the journal's `sync` mode is `always`.
+        """Waits until all records written before are synced to the disk, if the journal's `sync` mode is `always`.
 
         In other `sync` modes it returns at once. An error of the disk is logged, and ends the wait.
         """
@@ -147,8 +147,8 @@ class Journal:
     def close(self) -> None:
         """Writes the end records that wait in memory, syncs and closes the journal, and unlocks it.
 
-        Records that the disk still refuses are lost, and logged. A shipper may then write the rest of the journal to
-        the database, and delete the journal.
+        Records that the disk still refuses are lost, and logged. A shipper may then write the journal's undelivered
+        records to the database, and delete the journal.
         """
         self._stopping = True
         self._sync_wanted.set()
@@ -222,7 +222,7 @@ class Journal:
         self._forget_begins(self._full_disk.check())
 
     def _forget_begins(self, request_ids: Iterable[str]) -> None:
-        """Removes the begin records of ended calls from those that are copied to each new journal file."""
+        """Forgets the begin records of ended calls, so that they are no longer copied to each new journal file."""
         for request_id in request_ids:
             self._open_begins.pop(request_id, None)
 
@@ -254,7 +254,7 @@ class Journal:
     def _sync_now(self) -> None:
         """Syncs what was written to the journal since the last sync, unless the `sync` mode is `off`.
 
-        Then closes files that a newer one has replaced, and wakes the tasks in `wait_until_durable`.
+        Then closes journal files that are no longer written to, and wakes the tasks that wait in `wait_until_durable`.
         """
         with self._lock:
             waiters, self._waiters = self._waiters, []

@@ -64,10 +64,10 @@ TAKE_OVER = """
 
 
 class Settled(NamedTuple):
-    """The decision which rows are billed for the usage of responses: the rows to write, and older estimates to remove.
+    """The result of choosing which rows are billed for responses: the rows to write, and older estimates to remove.
 
-    `replaced` maps the request id of each older row, whose estimate must be removed from the table, to the request id
-    of the row that states the same usage exactly.
+    `replaced` has an item for each older row whose estimate must be removed from the table: it maps the request id of
+    this row to the request id of the row that states the same usage exactly.
     """
 
     rows: list[CallRecord]
@@ -77,8 +77,8 @@ class Settled(NamedTuple):
 def settle_responses(rows: Iterable[CallRecord]) -> Settled:
     """Chooses which row of each response is billed, and removes counts and cost from the response's other rows.
 
-    Also begins the polling of unfinished responses, and ends that of ended ones. Returns the rows to write, and the
-    older rows whose estimates must be removed. Call this in the transaction that writes the rows.
+    Also begins the polling of unfinished responses, and ends the polling of ended responses. Returns the rows to write,
+    and the older rows whose estimates must be removed. Call this in the transaction that writes the rows.
     """
     # Several calls may have created or read the same response.
     every = list(rows)
@@ -112,7 +112,7 @@ def settle_responses(rows: Iterable[CallRecord]) -> Settled:
 
 
 def _ids_by_response(rows: Iterable[CallRecord]) -> dict[str, str]:
-    """Maps the id of each response in the rows to the request id of its oldest row."""
+    """Returns a map from the id of each response in `rows` to the request id of the oldest row of this response."""
     found: dict[str, str] = {}
     for row in rows:
         found[row["response_id"]] = min(_id(row), found.get(row["response_id"], _id(row)))
@@ -122,7 +122,8 @@ def _ids_by_response(rows: Iterable[CallRecord]) -> dict[str, str]:
 def _claim(stated: dict[str, str]) -> dict[str, str]:
     """Stores in the table `CountedResponse` which row is billed for each response; earlier entries stay.
 
-    `stated` maps response ids to request ids. Returns a map of the same form with the entries of the table.
+    `stated` maps the ids of responses to the request ids of rows. Returns a map of the same responses to the request
+    ids that the table has after the call.
     """
     if not stated:
         return {}
@@ -150,10 +151,10 @@ def _replace_estimates(
 ) -> dict[str, str]:
     """Bills new rows with exact usage instead of older rows that estimate the usage of the same response.
 
-    Changes the table `CountedResponse` and `owners`; the caller must remove the estimates themselves. `exact` and
-    `owners` map response ids to request ids: of the rows with exact usage, and of the rows billed so far. The labels of
-    older rows whose calls have created a response are added to `makers`, by the response's id. Returns a map from the
-    request ids of older rows to those of the new rows.
+    Changes the table `CountedResponse` and `owners`; the caller must remove the estimates themselves. `exact` maps the
+    ids of responses to the request ids of rows with exact usage, `owners` to the request ids of the rows that are
+    billed. If the call of an older row has created the response, the labels of this row are added to `makers`, by the
+    response's id. Returns a map from the request ids of older rows to the request ids of new rows.
     """
     read_again = {row["response_id"] for row in rows if row.get("response_id") in exact and not _is_creation(row)}
     wanted = {key: value for key, value in exact.items() if key in read_again or owners.get(key) != value}
@@ -183,7 +184,7 @@ def _id(row: CallRecord) -> str:
 
 
 def _is_creation(row: CallRecord) -> bool:
-    """Returns whether a call has created the response that its row names, and not just read it.
+    """Returns whether a row is of a call that has created the row's response, and not of one that has read a response.
 
     Reading calls have a route with `{id}`, or are polls of the gateway (`by_gateway`).
     """
@@ -202,7 +203,7 @@ def _has_unshared_usage(row: CallRecord) -> bool:
 
 
 def _is_of_response(row: CallRecord) -> bool:
-    """Returns whether a call has created, read or cancelled a response of the Responses API, which its row names."""
+    """Returns whether a row names a response of the Responses API which its call has created, read or cancelled."""
     return bool(row.get("response_id")) and str(row.get("route", "")).startswith(ROUTES)
 
 
@@ -267,7 +268,7 @@ def _is_pending(row: CallRecord) -> bool:
 
 
 def _is_stored_completion(row: CallRecord) -> bool:
-    """Returns whether a call has read a stored chat completion, and its row states the completion's exact usage."""
+    """Returns whether a row is of a call that has read a stored chat completion, and states its usage exactly."""
     # The call that created the completion is billed; if that row has an estimate, the reading call's is.
     return (
         _has_exact_usage(row)
@@ -277,7 +278,7 @@ def _is_stored_completion(row: CallRecord) -> bool:
 
 
 def _with_its_share(row: CallRecord, owners: dict[str, str]) -> CallRecord:
-    """Returns a call's row to be written: without counts and cost if another row is billed for its response.
+    """Returns a call's row as it is to be written: without counts and cost if another row is billed for its response.
 
     `owners` maps response ids to the request ids of the billed rows. A row that is not billed costs $0; it keeps
     upstream's usage object in the column `usage`.

@@ -85,7 +85,8 @@ class Delivery:
     def refresh_prices(self) -> None:
         """Reads the administrator's prices from the database and the price list from its file, unless read lately.
 
-        Errors of the database are ignored. The first price list is loaded with the first call, not here.
+        Lately means in the last half minute. Errors of the database are ignored. The first price list is loaded with
+        the first call, not here.
         """
         # The administrator's prices are read even without calls, so that the first call can be priced at once. The
         # list would take 30 MB and a third of a second of CPU, also of a server that nobody calls.
@@ -100,9 +101,10 @@ class Delivery:
 
     @property
     def database_fault(self) -> str:
-        """The error with which writes to the database fail now, or empty: "OperationalError: it cannot be reached".
+        """The error with which writes to the database fail now, such as "OperationalError: it cannot be reached".
 
-        If there is no error, but a statement has had no answer for `SILENCE_SECONDS`, it is `NO_ANSWER`.
+        It is an empty text if there is no error, and `NO_ANSWER` if a statement has had no answer for
+        `SILENCE_SECONDS`.
         """
         asked_at = self._asked_at
         silent = asked_at is not None and time.monotonic() - asked_at > SILENCE_SECONDS
@@ -125,8 +127,8 @@ class Delivery:
     def set_aside_newer(self, lines: Sequence[bytes]) -> list[CallRecord]:
         """Appends journal lines of a newer version of chatproxy to the file `newer.log`, and logs their number.
 
-        Returns a row with the outcome `interrupted` for each request id that the lines show. The newer version's
-        `ledger replay` replaces these rows by the real ones.
+        Returns a row with the outcome `interrupted` for each request id that can be read in the lines. The newer
+        version's `ledger replay` replaces these rows by the real ones.
         """
         if not lines:
             return []
@@ -154,7 +156,7 @@ class Delivery:
     def load_pruned(self) -> None:
         """Reads from the database which calls' rows were deleted for their age, for use by `without_pruned`.
 
-        Call this method before a dead process's journal is delivered, because its calls may be that old.
+        Call this method before a dead process's journal is delivered, because the journal may have calls of that age.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.
@@ -197,7 +199,7 @@ class Delivery:
         self._pruned_hours = hours_with_pruned_calls(hours)
 
     def _deliver(self, rows: Sequence[CallRecord]) -> None:
-        """Prices one batch of rows and writes it in one transaction; if the database refuses the batch, bisects it."""
+        """Prices a batch of rows, and writes it in one transaction; if the database refuses it, delivers each half."""
         try:
             self._when_database_is_there(lambda: write_rows(self.pricer.priced(rows)))
         except POISON as error:
@@ -271,12 +273,12 @@ class Delivery:
 def _is_limit(error: Error) -> bool:
     """Returns whether an error says that a row exceeds a limit of PostgreSQL, such as a key too long for an index.
 
-    For Django, this is an operational error like an outage, but it would never pass.
+    Django reports such an error as an operational error, like an outage, but it would never pass.
     """
     cause = error.__cause__
     return isinstance(cause, psycopg.Error) and (cause.sqlstate or "").startswith("54")
 
 
 def _hour(row: CallRecord) -> datetime:
-    """Returns the start of the hour in which a call began, by its request id."""
+    """Returns the start of the hour in which a call began, from the time in the call's request id."""
     return started_at(str(row["request_id"])).replace(minute=0, second=0, microsecond=0)

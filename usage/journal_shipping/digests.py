@@ -17,7 +17,7 @@ class DigestVersion(NamedTuple):
     """One version of the row digest, which shows whether a call's row was changed after it was written.
 
     `columns` are the columns, in order, from which the digest is computed. A boolean column in `marks` changes the
-    digest only where it is true. So rows from before that column, in which it is false, keep their digest.
+    digest only where it is true. So rows that are older than such a column, in which it is false, keep their digest.
     """
 
     columns: tuple[str, ...]

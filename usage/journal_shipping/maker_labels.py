@@ -6,10 +6,10 @@ from usage.call_record import CallRecord
 
 
 def with_labels_of(maker: CallRecord, row: CallRecord) -> CallRecord:
-    """Returns the row of a call that has read a response, with the labels of the call that created the response.
+    """Returns `row`, of a call that has read a response, with the labels of the call that created the response.
 
-    `maker` has the labels: the team and owner replace those of the row; the end user, the session and the tags are
-    added if the row has none. A tag of the row with the same name stays.
+    `maker` is the row of the creating call. The team and owner of `maker` replace those of `row`. The end user and
+    session of `maker` are added if `row` has none, and each tag of `maker` if `row` has no tag of the same name.
     """
     tags = row.get("tags") or []
     names = {tag.partition("=")[0] for tag in tags}

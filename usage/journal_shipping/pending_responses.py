@@ -46,7 +46,7 @@ UPDATE_DIGEST = f"UPDATE usage_request SET digest = {DIGEST} WHERE request_id = 
 
 
 class Written(NamedTuple):
-    """A change of one call's row in the table, in which the usage was replaced: the row before, and the row after."""
+    """A change of the usage in one call's row in the table: the row before the change, and the row after it."""
 
     before: list[SummedRow]
     after: list[SummedRow]
@@ -71,7 +71,7 @@ def remember_pending(rows: Sequence[CallRecord]) -> None:
 
 
 def settle_pending(pending: QuerySet[PendingResponse]) -> None:
-    """Ends the polling of the given responses: deletes their rows and their calls' budget reservations.
+    """Ends the polling of responses: deletes their rows in `PendingResponse`, and the reservations of their calls.
 
     Call this function in a transaction.
     """
@@ -82,7 +82,7 @@ def settle_pending(pending: QuerySet[PendingResponse]) -> None:
 
 
 def forget_pending(response: PendingResponse, *, is_gone: bool = False, has_ended: bool = False) -> None:
-    """Ends the polling of a background response that has stated no exact usage, and counts an estimate instead.
+    """Ends the polling of a background response of unknown usage, and counts an estimate of the usage instead.
 
     Also deletes the reservation of the response's call. `has_ended` says that upstream has reported the response's end,
     and `is_gone` that upstream no longer has the response.
@@ -101,8 +101,8 @@ def forget_pending(response: PendingResponse, *, is_gone: bool = False, has_ende
 def suppose_usage(response: PendingResponse) -> None:
     """Counts the stored estimate of a background response's usage, because upstream refuses to answer polls for it.
 
-    The response is still polled, but later. If the call has a budget reservation, all reserved usage counts, and the
-    reservation is deleted. Otherwise, if the call's row already has an estimate, that stays.
+    The response is still polled, but later. If the call has a budget reservation, the whole estimate counts, and the
+    reservation is deleted. If it has none, an estimate that is in the call's row already stays.
     """
     with transaction.atomic():
         is_reserved = _is_reserved(response)
@@ -118,7 +118,7 @@ def suppose_unasked(limit: int) -> int:
     """Counts estimates of the usage of unfinished responses; used while the polling of responses is switched off.
 
     A response of unknown usage gets an estimate if it has a reservation, or is older than `UNASKED_AFTER`. At most
-    `limit` get one; returns their number. Also gives up at most `limit` responses of more than 30 days
+    `limit` responses get one; returns how many have got one. Also gives up at most `limit` responses older than 30 days
     (`forget_pending`). If upstream states the exact usage later, it replaces the estimate.
     """
     # Otherwise pages would show "counted when it ends" for ever: without polls nobody learns of the end.
@@ -155,7 +155,7 @@ def lease_pending(limit: int) -> list[PendingResponse]:
 
 
 def postpone(response: PendingResponse) -> None:
-    """Sets when to poll an unfinished background response again: after half of its age, at most a minute from now."""
+    """Sets the time of the next poll of an unfinished response: after a pause of half its age, at most a minute."""
     now = database_now()
     ask_at = now + min(LEASE, (now - response.created_at) / 2)
     PendingResponse.objects.filter(pk=response.pk).update(ask_at=ask_at)  # none, if it was settled meanwhile
@@ -166,7 +166,8 @@ def _count_supposed(response: PendingResponse, *, is_whole: bool, is_raised: boo
 
     * Unknown usage in the row is replaced; exact usage stays.
     * An estimate in the row stays; with `is_raised`, it is raised to the stored estimate.
-    * With `is_whole`, all of the stored estimate counts; otherwise only as much as a model can output in this time.
+    * With `is_whole`, all of the stored estimate counts; otherwise only as much output as a model can have made until
+      now.
 
     Returns the changes; the caller must count them in the metrics after the transaction.
     """
@@ -210,10 +211,11 @@ def _with_supposed(row: CallRecord, response: PendingResponse, *, is_whole: bool
 def supposed_by(
     response: PendingResponse, began: datetime | None, request_bytes: int, moment: datetime
 ) -> SupposedUsage:
-    """Returns the most usage that a background response can have had up to `moment`: its estimate, limited by time.
+    """Returns an upper bound of a background response's usage until `moment`: the stored estimate, limited by time.
 
-    The time counts from `began`, or from the moment at which the gateway stored the response, if that was earlier. If
-    there is no stored estimate, the input is estimated from `request_bytes`, the size of the request.
+    The output is limited to what a model can make from `began` until `moment`; the time at which the gateway stored the
+    response replaces `began` if it is earlier. Without a stored estimate, the input is estimated from `request_bytes`,
+    the size of the request, and the output counts as 0.
     """
     if response.supposed is None:  # written by code of before
         return {"input_tokens": tokens_of_text(request_bytes), "output_tokens": 0}
@@ -222,9 +224,9 @@ def supposed_by(
 
 
 def _write_usage(row: CallRecord) -> Written:
-    """Writes the usage and cost in `row` to the call's row in the table, and corrects the sums.
+    """Writes the usage and cost in `row` to the same call's row in the table, and corrects the sums.
 
-    Returns the table's row as it was before and as it is now.
+    Returns the table's row before and after the change.
     """
     request_id = row["request_id"]
     known = {name: row.get(name) for name in ("request_id", *SET_COLUMNS)}
@@ -242,6 +244,6 @@ def _write_usage(row: CallRecord) -> Written:
 
 
 def _count_in_metrics(written: Sequence[Written]) -> None:
-    """Adds the differences that the changes make to tokens and dollars to this process's metrics."""
+    """Counts changes of rows in this process's metrics: the differences in tokens and dollars."""
     for before, after in written:
         counters.count_usage(after, {str(row["request_id"]): before for row in after})

@@ -111,10 +111,10 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
 
 
 def _take_estimates_back(cursor: CursorWrapper, replaced: Mapping[str, str], rollup: Rollup) -> list[Replaced]:
-    """Removes the estimates in older rows from the table and from the sums, because newer rows have the exact usage.
+    """Removes the estimates in older rows from the table and the sums, because newer rows have the exact usage.
 
-    `replaced` maps the request ids of older rows to those of newer rows. Returns pairs: the newer row's request id, and
-    the older row as it was before.
+    `replaced` maps the request ids of older rows to the request ids of newer rows. Returns pairs: the newer row's
+    request id, and the older row as it was before.
     """
     if not replaced:
         return []
@@ -136,7 +136,7 @@ def _estimated(rows: Iterable[CallRecord], inserted: Iterable[SummedRow]) -> lis
 def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[SummedRow]]:
     """Writes the new cost, cost kind and price of the given rows to the table of calls. The caller corrects the sums.
 
-    Returns the table's rows before and after. Call this function in a transaction.
+    Returns the table's rows before and after the change. Call this function in a transaction.
     """
     ids = [row["request_id"] for row in rows]
     with connection.cursor() as cursor:
@@ -152,8 +152,8 @@ def update_prices(rows: Sequence[CallRecord]) -> tuple[list[SummedRow], list[Sum
 def _rank(row: CallRecord) -> int:
     """Returns how complete a call's row is. Of two rows of one call, the one with the higher rank is kept.
 
-    * 3: the row that was written when the call ended; 2: a stub (a shortened row) instead of that one
-    * 1: a row that was made because the call's end is unknown; 0: a stub instead of that one
+    * 3: the row that was written when the call ended; 2: a stub (a shortened row) in place of such a row
+    * 1: a row that was made because the call's end is unknown; 0: a stub in place of such a row
     """
     # `RANK` is the same rule in SQL.
     if (code := row.get("error_code")) == STUB:
@@ -174,7 +174,7 @@ def _insert_bodies(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
 def _columns(row: CallRecord) -> dict[str, object]:
     """Returns those fields of a call's record that are columns of the table of calls.
 
-    A column that the record leaves out gets its default, if the column cannot be null.
+    A column that is missing in the record, and cannot be null in the table, gets its default.
     """
     columns: dict[str, object] = {**DEFAULTS, **row}
     for name in columns.keys() - FIELDS.keys():  # a few; looking at each of the row's fields in Python takes longer
@@ -183,7 +183,7 @@ def _columns(row: CallRecord) -> dict[str, object]:
 
 
 def interrupted(begin: CallRecord) -> CallRecord:
-    """Makes a row with the outcome `interrupted` for a call whose end is unknown, with an estimate of its usage.
+    """Makes a row with the outcome `interrupted` for a call whose end is unknown, with an estimate of the call's usage.
 
     `begin` is the call's begin record in the journal, or has just the request id; then nothing can be estimated.
     """

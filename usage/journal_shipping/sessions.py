@@ -33,17 +33,20 @@ Maker = tuple[str, str, str]  # of a call that made a response: its request id, 
 
 
 class NamedSessions(NamedTuple):
-    """Rows of calls with their sessions, and the sessions to be set for calls in the table, by request id."""
+    """The rows of calls with their sessions, and the sessions that calls in the table must get.
+
+    `begun` maps the request ids of these calls in the table to their sessions.
+    """
 
     rows: list[CallRecord]
     begun: dict[str, str]
 
 
 def name_sessions(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> NamedSessions:
-    """Adds sessions to those rows whose calls continue a response of the same key; returns all rows, in their order.
+    """Adds sessions to the rows that state none and continue a response of the same key; returns all rows, in order.
 
-    The result's `begun` is for `begin_sessions`, which gives the session to a row in the table whose call began such a
-    chain. Call this function in the transaction that writes the rows.
+    If the call that created the continued response is in the table without a session, the result's `begun` has its
+    session, which `begin_sessions` writes. Call this function in the transaction that writes the rows.
     """
     if not any(map(_continues, rows)):  # as nearly always
         return NamedSessions(list(rows), {})
@@ -71,10 +74,10 @@ def name_sessions(cursor: CursorWrapper, rows: Sequence[CallRecord]) -> NamedSes
 
 
 def begin_sessions(cursor: CursorWrapper, begun: Mapping[str, str]) -> None:
-    """Sets the sessions of calls that are in the table; `begun` has the sessions by request id.
+    """Writes sessions to the rows of calls in the table; `begun` maps the calls' request ids to sessions.
 
-    Call this function after locking the rows of their responses in `PendingResponse`: polls lock that row first and the
-    call's row afterwards, and the same order avoids deadlocks.
+    Call this function after locking the rows of the calls' responses in `PendingResponse`: polls lock a response's row
+    first and the call's row afterwards, and the same order avoids deadlocks.
     """
     if not begun:
         return
@@ -91,6 +94,6 @@ def _continues(row: CallRecord) -> bool:
 
 
 def _find_makers(cursor: CursorWrapper, responses: set[str]) -> dict[str, Maker]:
-    """Returns the calls in the table that created the given responses, by the responses' ids."""
+    """Returns a map from the ids of responses to the calls in the table that created them."""
     cursor.execute(FIND_MAKERS, [sorted(responses)])
     return {response: (request_id, key, session) for response, request_id, key, session in cursor.fetchall()}

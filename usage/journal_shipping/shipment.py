@@ -42,11 +42,11 @@ class JournalShipment:
         return {path.name: offset for path, offset in self._offsets.copy().items()}
 
     def ship_new(self, paths: Sequence[Path]) -> None:
-        """Writes the ended calls in the new records of a living process's journal to the database.
+        """Reads the new records in a living process's journal, and writes the calls that have ended to the database.
 
         `paths` are all files of the journal, the oldest first. All but the last one are finished, and are deleted once
-        they are delivered. Damaged lines, and those of a newer version, are appended to files of their own; the calls
-        in them get a row with the outcome `interrupted`.
+        they are delivered. Damaged lines, and lines of a newer version, are appended to files of their own; the calls
+        in these lines get a row with the outcome `interrupted`.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.
@@ -68,10 +68,11 @@ class JournalShipment:
                 self._offsets.pop(path, None)
 
     def ship_rest(self, paths: Iterable[Path], between: Callable[[], object]) -> None:
-        """Writes the rest of a dead process's journal to the database. The caller deletes the journal's files, `paths`.
+        """Writes the undelivered part of a dead process's journal to the database; the caller deletes the files.
 
-        Calls without an end record get a row with the outcome `interrupted`. Calls whose rows were deleted for their
-        age get no row (`Delivery.without_pruned`). `between` is called after each part of the journal.
+        `paths` are all files of the journal. Calls without an end record get a row with the outcome `interrupted`.
+        Calls whose rows were deleted for their age get no row (`Delivery.without_pruned`). `between` is called after
+        each part of the journal, of a few MiB.
 
         Raises:
             GaveUp: the database could not be reached before the deadline.
@@ -91,14 +92,15 @@ class JournalShipment:
         self._delivery.deliver(self._delivery.without_pruned(rows))
 
     def _set_aside(self, found: Scan) -> list[CallRecord]:
-        """Appends the damaged lines in `found`, and those of a newer version, to the files for such lines.
+        """Appends damaged lines of a journal to the file `damaged.log`, and lines of a newer version to `newer.log`.
 
-        Returns a row with the outcome `interrupted` for each call whose id these lines still show.
+        `found` has the lines. Returns a row with the outcome `interrupted` for each call whose request id can be read
+        in them.
         """
         return self._delivery.set_aside(found.damaged) + self._delivery.set_aside_newer(found.newer)
 
     def _advance(self, path: Path, found: Scan) -> None:
-        """Records that the part `found` of a journal file is delivered, and which calls it begins and ends."""
+        """Records that the part `found` of a journal file is delivered, and which calls begin and end in this part."""
         for record in found.records:
             if record["kind"] == "begin":
                 # Replaces facts that were guessed from a damaged record, which are fewer.
@@ -113,6 +115,6 @@ def _ends(found: Scan) -> list[CallRecord]:
 
 
 def _sync(path: Path) -> None:
-    """Waits until the content of a file would survive a power cut."""
+    """Syncs a file to the disk, so that its content survives a power cut."""
     with path.open("rb") as file:
         os.fdatasync(file.fileno())

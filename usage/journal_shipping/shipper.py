@@ -35,7 +35,7 @@ class Shipper:
     """The thread that writes the records in all journals of a directory to the database.
 
     `complete_at` is a moment of `time.monotonic()`: all records that living processes wrote before this moment are in
-    the database. Its first value, an argument of the constructor, comes from an earlier shipper; the default is now.
+    the database. The first value, an argument of the constructor, comes from an earlier shipper; the default is now.
     """
 
     def __init__(self, directory: Path, complete_at: float | None = None) -> None:
@@ -52,9 +52,10 @@ class Shipper:
         self._thread.start()
 
     def stop(self, seconds: float) -> bool:
-        """Writes the rest of the journals to the database and stops the thread; waits at most `seconds`.
+        """Writes the journals' undelivered records to the database, and stops the thread; waits at most `seconds`.
 
-        Returns whether the thread has ended in time. If the database does not answer, the next shipper writes the rest.
+        Returns whether the thread has ended in time. If the database does not answer, the next shipper writes the
+        records.
         """
         self.delivery.deadline = time.monotonic() + seconds
         self._stopping.set()
@@ -66,7 +67,7 @@ class Shipper:
 
     @property
     def shipped_bytes(self) -> Mapping[str, int]:
-        """The number of bytes of each journal file that are in the database or set aside in a file, by the file's name.
+        """The number of delivered bytes of each journal file, by file name: in the database, or set aside in a file.
 
         Journal files that are delivered to their end and deleted are absent. Any thread may read this.
         """
@@ -86,7 +87,7 @@ class Shipper:
             connections.close_all()
 
     def _ship_until_stopped(self) -> None:
-        """Writes the journals to the database, round after round, until the thread is told to stop; then once more.
+        """Writes the journals to the database in rounds, until the thread is told to stop; then makes one last round.
 
         While rounds fail, the pauses between them grow.
         """
@@ -115,8 +116,8 @@ class Shipper:
     def _ship_once(self) -> None:
         """Writes all new records to the database: first from the journals of living processes, then of dead ones.
 
-        The leases of a dead process are ended a second time after `LATE_SECONDS`, since a late statement may have added
-        one.
+        The leases of a dead process are deleted a second time after `LATE_SECONDS`, since a late statement of the
+        process may have added a lease.
 
         Raises:
             GaveUp: the time for stopping is over.
@@ -151,9 +152,9 @@ class Shipper:
         return self._shipments.setdefault(writer, JournalShipment(self.delivery))
 
     def _ship_living(self, living: Mapping[str, JournalShipment]) -> list[Exception]:
-        """Writes all records that are now in the journals of living processes to the database; then sets `complete_at`.
+        """Writes all records in the journals of living processes to the database; then sets `complete_at`.
 
-        Returns one error for each journal that failed; then `complete_at` stays, and the next round tries the rest
+        Returns one error for each journal that failed. If one failed, `complete_at` stays, and the next round tries
         again.
 
         Raises:
@@ -176,7 +177,10 @@ class Shipper:
 
 
 def _log(fault: Exception) -> None:
-    """Logs the error that has ended a round; an error of the operating system, such as a full disk, is put in words."""
+    """Logs the error that has ended a round of the shipper.
+
+    An error of the operating system, such as a full disk, is logged in words, any other error with a traceback.
+    """
     if isinstance(fault, OSError) and fault.strerror:
         logger.error("the shipper cannot go on, and tries again: %s", fault.strerror)
     else:
@@ -186,10 +190,11 @@ def _log(fault: Exception) -> None:
 def ship_dead(
     directory: Path, writer: str, shipment: JournalShipment, between: Callable[[], object] = lambda: None
 ) -> bool:
-    """Writes the rest of a dead process's journal to the database, ends its budget leases, and deletes its files.
+    """Writes the undelivered records of a dead process's journal to the database, and deletes the journal's files.
 
-    Returns False, and does nothing, if the process is alive or has left no files. `shipment` knows which part of the
-    journal is delivered already. `between` is called after each part.
+    Also ends the process's budget leases. Returns False, and does nothing, if the process is alive or has left no
+    files. `shipment` knows which part of the journal is delivered already. `between` is called after each delivered
+    part.
     """
     with segments.adopted(directory, writer) as paths:
         if paths:
@@ -239,7 +244,7 @@ def replay(directory: Path, *, adopts: bool = True) -> Delivery:
 
 
 def _replay_newer(directory: Path, delivery: Delivery) -> None:
-    """Writes those records in the file `newer.log` to the database whose format version this code can read.
+    """Writes the records in the file `newer.log` to the database, if this code can read their format version.
 
     Other records stay in `newer.log`; damaged ones go to `damaged.log`.
     """

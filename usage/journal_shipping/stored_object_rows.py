@@ -19,7 +19,7 @@ MAKING_ROUTES = ("/openai2", "/v1/responses", "/v1/conversations", "/v1/chat/com
 def write_objects(rows: Iterable[CallRecord]) -> None:
     """Inserts a row into the table of stored objects for each object that the given calls have created.
 
-    If an object has a row already, the row and its key stay. Call this function in the transaction that writes the
+    If an object has a row already, this row stays, with its key. Call this function in the transaction that writes the
     calls' rows.
     """
     making = [row for row in rows if row.get("objects")]
@@ -44,7 +44,7 @@ def object_ids(row: CallRecord) -> list[str]:
 
 
 def makers(wanted: Collection[str]) -> dict[str, str]:
-    """Returns which key created each stored object, as a map from object ids to names of keys.
+    """Returns the names of the keys that have created stored objects, as a map from object ids to names.
 
     Objects that no key of this gateway has created are absent.
 

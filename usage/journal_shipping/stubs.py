@@ -44,7 +44,7 @@ def is_stub(row: CallRecord) -> bool:
 def stub(row: CallRecord) -> CallRecord:
     """Makes a stub: a shortened row, to be written instead of a row that the database has refused.
 
-    It has those values of the row from which the call is priced and counted, and which the database can store.
+    The stub has the values by which the call is priced and counted, except values that the database cannot store.
     """
     kept = _sound_columns(row, STUB_COLUMNS)
     if row.get("usage") is not None:
@@ -53,14 +53,14 @@ def stub(row: CallRecord) -> CallRecord:
         )  # without it, the row would not count as exact (`usage.journal_shipping.background_cost`)
     if not _has_owner(row):
         kept.pop("response_id", None)
-    return {**_stub_of(row), **kept, **_made_by(row)}
+    return {**_stub_of(row), **kept, **_fields_beside_columns(row)}
 
 
 def least_stub(row: CallRecord) -> CallRecord:
     """Makes a very short row, for a call whose stub the database has refused as well.
 
-    It has id, outcome, the numbers that the sums count, key, team, owner, method, route, created objects and shares of
-    leases.
+    The row has id, outcome, the numbers that the sums count, key, team, owner, method, route, created objects and
+    shares of leases.
     """
     return {**bare_stub(row), **_sound_columns(row, SUMS)}
 
@@ -68,14 +68,14 @@ def least_stub(row: CallRecord) -> CallRecord:
 def bare_stub(row: CallRecord) -> CallRecord:
     """Makes the shortest row, for a call whose longer stubs the database has refused as well.
 
-    It has id, outcome, key, team, owner, method, route, created objects and shares of leases.
+    The row has id, outcome, key, team, owner, method, route, created objects and shares of leases.
     """
     mark: CallRecord = {"by_gateway": True} if row.get("by_gateway") is True else {}
-    return {**_stub_of(row), **_sound_columns(row, LEAST_TEXTS), **_made_by(row), **mark}
+    return {**_stub_of(row), **_sound_columns(row, LEAST_TEXTS), **_fields_beside_columns(row), **mark}
 
 
-def _made_by(row: CallRecord) -> CallRecord:
-    """Returns the fields of a call's record that every stub needs, and that are no columns of the table.
+def _fields_beside_columns(row: CallRecord) -> CallRecord:
+    """Returns the fields that every stub of a refused row needs, and that are no columns of the table.
 
     They are, for example, the created objects, the state of the response, and the call's shares of budget leases.
     """
@@ -112,7 +112,7 @@ def _sound_share(share: object) -> LeaseShare | None:
 
 
 def _has_owner(row: CallRecord) -> bool:
-    """Returns whether the name of a row's key fits into its column uncut, so that a stub has the right key."""
+    """Returns whether the name of a row's key fits uncut into the column for it, so that a stub has the right key."""
     # A cut name could be that of another key.
     name = row.get("key_name")
     return _is_sound("key_name", name) and _fitted("key_name", name) == name
@@ -133,7 +133,7 @@ def _stub_of(row: CallRecord) -> CallRecord:
 def _is_sound(name: str, value: object) -> bool:
     """Returns whether the column `name` can store `value`: type, bounds, and no control characters.
 
-    In columns whose texts are cut (`CUT_TEXTS`), texts may be too long.
+    A text may be too long for a column in `CUT_TEXTS`, since such texts are cut.
     """
     field = FIELDS[name]
     if isinstance(field, models.CharField):
@@ -173,7 +173,7 @@ def _fitted(name: str, value: object) -> object:
 
 
 def _sound_columns(row: CallRecord, names: Iterable[str]) -> CallRecord:
-    """Returns those of a row's columns `names` whose values the table can store, converted to what is stored."""
+    """Returns the columns `names` of a row, converted to what the table stores, without values that it cannot store."""
     given: Mapping[str, object] = row
     sound = {name: _fitted(name, given[name]) for name in names if name in given and _is_sound(name, given[name])}
     return cast(CallRecord, sound)  # each value has been checked against its column

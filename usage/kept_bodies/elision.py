@@ -1,8 +1,8 @@
 """Replaces inline base64 and vectors, which nobody reads in a log, by placeholders with their kind and size: `elide`.
 
-It reads only as much of a body as it needs to fill its budget. Of long base64, only the end (the next quotation mark or
-white space) is looked for, and samples are read. Invariants: it never raises an error; its time is linear in the body,
-and far below that for long base64.
+It reads only as much of a body as it needs to reach the size limit of the copy. Of long base64, only the end (the next
+quotation mark or white space) is looked for, and samples are read. Invariants: it never raises an error; its time is
+linear in the body, and far below that for long base64.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ _SIGNATURES = (
 def elide(body: bytes, budget: int) -> tuple[bytes, int]:
     """Copies the start of `body` with placeholders such as `<base64 image/png, 34 bytes>` for base64 and vectors.
 
-    Returns the copy, which has about `budget` bytes, and the number of bytes of `body` that it represents.
+    Returns the copy, of at most about `budget` bytes, and the number of bytes of `body` that are copied or replaced in
+    it.
     """
     if len(body) < MIN_RUN and len(body) <= budget and not _has_heads(body):
         return body, len(body)
@@ -74,7 +75,7 @@ def _has_heads(body: bytes) -> bool:
 
 
 class _Elision:
-    """The replacing of base64 and vectors in one body: how far the body has been read, and the result so far."""
+    """State of copying one body without base64 and vectors: how far the body has been read, and the copy of it."""
 
     def __init__(self, body: bytes, budget: int) -> None:
         self._body = body
@@ -87,9 +88,9 @@ class _Elision:
         self._next: dict[bytes, int] = {}
 
     def run(self) -> tuple[bytes, int]:
-        """Copies the start of the body, with placeholders for base64 and vectors, until the budget is used.
+        """Copies the start of the body, with placeholders for base64 and vectors, up to the copy's size limit.
 
-        Returns the copy, and the number of bytes of the body that it represents.
+        Returns the copy, and the number of bytes of the body that are copied or replaced in it.
         """
         body = self._body
         first = body[: self._room]
@@ -123,8 +124,8 @@ class _Elision:
     def _keep_to(self, stop: int) -> bool:
         """Copies the body up to position `stop`, or up to a long run of base64 that begins before `stop`.
 
-        Returns True if there is such a run; then a placeholder for the run is added, too. In this way, base64 without a
-        name or `data:` before it is found.
+        If there is such a run, also adds a placeholder for the run to the copy, and returns True. In this way, base64
+        without a name or `data:` before it is found.
         """
         body, start = self._body, self._at
         for at in range(start, stop - _BLOCK_BYTES + 1, _BLOCK_BYTES):
@@ -141,13 +142,13 @@ class _Elision:
         return False
 
     def _keep(self, stop: int) -> None:
-        """Copies the bytes of the body up to position `stop` to the result."""
+        """Copies the next bytes of the body, up to position `stop`, to the result."""
         self._kept.append(self._body[self._at : stop])
         self._room -= stop - self._at
         self._at = stop
 
     def _skip(self, placeholder: bytes, stop: int) -> None:
-        """Adds a placeholder to the result, in place of the body's bytes up to position `stop`."""
+        """Adds a placeholder to the copy, in place of the body's bytes up to position `stop`."""
         self._kept.append(placeholder)
         self._room -= len(placeholder)
         self._at = stop
@@ -178,8 +179,8 @@ class _Elision:
     def _read_vector(self, head: re.Match[bytes]) -> tuple[bytes | None, int]:
         """Reads the vector (a list of numbers) behind the name `head`; returns a placeholder and the end position.
 
-        The placeholder begins with the name: `"embedding": [<1536 numbers>`. It is None if no vector, or only a short
-        one, follows.
+        The placeholder begins with the name: `"embedding": [<1536 numbers>`. The placeholder is None if no vector, or
+        only a short one, follows.
         """
         body, start = self._body, head.end()
         # Samples at the start and in the middle, because reading all of a vector would take too long.
@@ -223,7 +224,7 @@ class _Elision:
 
 
 def _is_base64(block: bytes) -> bool:
-    """Returns whether a block of letters that base64 can have is really base64.
+    """Returns whether a block that consists of letters of base64 really is base64.
 
     Returns False for escaped text such as `\\u4e2d`, and for a ruled line such as `-----`.
     """
@@ -235,7 +236,7 @@ def _is_base64(block: bytes) -> bool:
 def _describe(body: bytes, start: int, end: int, media_type: bytes = b"") -> bytes:
     """Returns the placeholder for base64 between two positions of the body, such as `<base64 image/png, 34,560 bytes>`.
 
-    The size is that of the decoded bytes. If no `media_type` is given, the first bytes show the type.
+    The size is that of the decoded bytes. Without a `media_type`, the type is found from the first bytes.
     """
     sampled = min(end, start + _MAX_COUNTED_BYTES)
     escapes = body.count(b"\\/", start, sampled)

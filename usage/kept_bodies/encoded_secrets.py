@@ -84,7 +84,7 @@ class LiteralSet:
     """A set of short texts that are searched for together in other texts.
 
     A single character is found much faster than a text, so a text of the set is searched for only if its rarest
-    character is there. A text of the set that contains another one of the set is not searched for.
+    character is there. If one text of the set contains another, only the shorter one is searched for.
     """
 
     def __init__(self, literals: Iterable[str]) -> None:
@@ -118,7 +118,7 @@ def find_basic(text: str, lower: str) -> Iterator[TextRange]:
 
 
 def _inner_letters(data: bytes) -> Iterator[str]:
-    """Yields three texts, one of which is in the base64 of every longer text that contains `data`."""
+    """Yields three strings of base64 letters. The base64 of any bytes that contain `data` has one of them in it."""
     # Base64 encodes groups of three bytes, and `data` may begin at each of the three. Letters that also depend on a
     # byte beside `data` are left out.
     for before in range(3):
@@ -127,7 +127,7 @@ def _inner_letters(data: bytes) -> Iterator[str]:
 
 
 def _form(letters: str) -> Base64Form:
-    """Builds the `Base64Form` of a secret from its `letters` in base64.
+    """Builds the `Base64Form` of a secret from the secret's base64 letters, `letters`.
 
     The form also matches base64 for URLs, and base64 with line ends.
     """

@@ -26,10 +26,10 @@ _SPACE = re.compile(r"\s+")
 
 
 def pattern_of(message: str, names: Iterable[str] = ()) -> str:
-    """Returns a message with `#` in place of what differs from call to call, at most `MAX_CHARACTERS` long.
+    """Returns the pattern of an error message: the message with `#` in place of parts that differ from call to call.
 
-    That is: words with a digit in them, such as numbers and ids; quotations, but names of parameters; and the given
-    `names`, for example of the call's model.
+    These parts are ids and words with a digit; quotations, except names of parameters; and the given `names`, for
+    example of the call's model. Only the first `MAX_CHARACTERS` of the message are used.
     """
     text = message[:MAX_CHARACTERS]
     for name in sorted(filter(None, names), key=len, reverse=True):
@@ -40,20 +40,24 @@ def pattern_of(message: str, names: Iterable[str] = ()) -> str:
 
 
 def group_of(message: str, names: Iterable[str] = ()) -> str:
-    """Returns a message's group: a digest of its pattern, in `GROUP_CHARACTERS` hex digits; empty without a pattern."""
+    """Returns a message's group: a digest of the message's pattern, in hex; empty without a pattern.
+
+    The digest has `GROUP_CHARACTERS` hex digits.
+    """
     pattern = pattern_of(message, names).casefold()
     return hashlib.sha256(pattern.encode("utf-8", "replace")).hexdigest()[:GROUP_CHARACTERS] if pattern else ""
 
 
 def with_group(code: str, group: str) -> str:
-    """Returns the text by which sums count failed calls with an error code and a group of messages: `code#group`.
+    """Joins an error code and a group of messages to one text, `code#group`, by which sums count failed calls.
 
-    A code that has the sign itself gets another one, also without a group. So each text has one meaning.
+    Without a group, the text is just the code; but a code that has a `#` of its own gets another `#` at the end, so
+    that `split_group` can always tell the two apart.
     """
     return f"{code}{SIGN}{group}" if group or SIGN in code else code
 
 
 def split_group(text: str) -> tuple[str, str]:
-    """Returns the error code and the group of messages in a text that `with_group` has made."""
+    """Splits a text that `with_group` has made; returns the error code, and the group of messages or an empty text."""
     code, sign, group = text.rpartition(SIGN)
     return (code, group) if sign else (text, "")

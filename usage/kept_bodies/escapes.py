@@ -62,9 +62,9 @@ class Unescaped:
         self._origins: list[int] = []  # the same ends in the escaped text, after a 0
 
     def escaped_range(self, found: TextRange) -> TextRange:
-        """Converts the start and end of a part of the unescaped text to the part's start and end in the escaped text.
+        """Converts a range of positions in the unescaped text to the range of the same characters in the escaped text.
 
-        The part must not be empty.
+        The range must not be empty.
         """
         if not self._ends:
             self._ends = [0, *accumulate(map(len, self._pieces))]
@@ -86,7 +86,7 @@ def unescape(text: str, depth: int) -> str:
 
 
 def _meaning(escape: str) -> str:
-    r"""Returns the character for which an escape stands if this is printable ASCII; otherwise the escape itself.
+    r"""Returns the character for which an escape stands if it is printable ASCII; otherwise the escape itself.
 
     A quote or backslash keeps the backslashes before it: `\u0022` stands for `\"`, so that it ends no string.
     """

@@ -48,7 +48,8 @@ class Draft(NamedTuple):
     def excerpt(self, redacted: str, limit: int, secrets: Sequence[str]) -> str:
         """Returns the excerpt of the body to store: the text `redacted`, cut to `limit` bytes, followed by a remark.
 
-        `redacted` is this draft's text with its secrets redacted. The remark says how many bytes were cut, if any.
+        `redacted` is this draft's text after its secrets were redacted. The remark says how many bytes of the body are
+        missing; without any, there is no remark.
         """
         if not self.left_out and len(redacted) * 4 <= max(limit, 0):
             return redacted
@@ -103,7 +104,7 @@ def _read_start(body: bytes, content_type: str, budget: int, size: int) -> tuple
 
 @dataclass
 class PartExcerpt:
-    """One part of a form that is passed on in pieces: its name, type, size and, for a field, the start of its content.
+    """One part of a multipart form that is passed on in pieces: name, type, size and, for a field, its first content.
 
     `file_name` is None for a field. The `content` of a file is empty. `size` is the size of the whole content in bytes.
     `head` has the first bytes of a file, which show its format; they are not stored in an excerpt.
@@ -118,7 +119,7 @@ class PartExcerpt:
 
 
 def form_draft(parts: Iterable[PartExcerpt], limit: int, secrets: Sequence[str] = ()) -> Draft:
-    """Makes the draft of an excerpt from a form that was passed on in pieces, as lines of `name: value`.
+    """Makes the draft of an excerpt, as lines of `name: value`, from a multipart form that was passed on in pieces.
 
     The draft is not cut yet, and only secret fields are redacted. The excerpt is the same as if the form had been
     received as a whole.
@@ -128,15 +129,15 @@ def form_draft(parts: Iterable[PartExcerpt], limit: int, secrets: Sequence[str] 
 
 
 def text_size_of_parts(parts: Iterable[PartExcerpt]) -> int:
-    """Returns how many bytes of text a form has that was passed on in pieces; counts up to about `MEASURED_BYTES`."""
+    """Returns how many bytes of text the parts of a multipart form have; counts up to about `MEASURED_BYTES`."""
     lines, _ = _read_parts(parts, MEASURED_BYTES)
     return sum(map(len, lines))
 
 
 def _read_parts(parts: Iterable[PartExcerpt], budget: int) -> tuple[list[bytes], int]:
-    """Returns the parts of a form as lines of `name: value`, in about `budget` bytes.
+    """Returns the parts of a multipart form as lines of `name: value`, in about `budget` bytes.
 
-    Also returns how many bytes of content were left out.
+    Also returns how many bytes of the parts' content were left out.
     """
     lines: list[bytes] = []
     left_out = 0
@@ -171,7 +172,7 @@ def storable(text: str) -> str:
 def margin_for(secrets: Sequence[str]) -> int:
     """Returns how many bytes to drop at the end of a cut text, so that no part of a secret stays.
 
-    It is enough for the longest of `secrets`, and for all secrets of a known form, such as `sk-…`.
+    These bytes are enough for the longest of `secrets`, and for all secrets of a known form, such as `sk-…`.
     """
     return _margin(tuple(secrets))
 
@@ -226,8 +227,8 @@ def _read_query(body: bytes, budget: int) -> tuple[bytes, int]:
 def _read_form(body: bytes, content_type: str, budget: int) -> tuple[bytes, int]:
     """Returns the parts of a multipart form as lines of `name: value`, in about `budget` bytes.
 
-    Also returns how many bytes of `body` were read. An unreadable form becomes its size, because the secrets in it
-    could not be found.
+    Also returns how many bytes of `body` were read. A form that cannot be parsed becomes a placeholder with its size,
+    because the secrets in it could not be found.
     """
     found = _BOUNDARY.search(content_type)
     boundary = b"--" + (found[1] or found[2]).encode("utf-8", "replace") if found else b""
@@ -254,9 +255,9 @@ def _read_form(body: bytes, content_type: str, budget: int) -> tuple[bytes, int]
 
 
 def _read_part(head: bytes, body: bytes, start: int, end: int, budget: int) -> tuple[bytes, int]:
-    """Returns a part of a form as a line of about `budget` bytes, and how many bytes of its content were read.
+    """Returns a part of a multipart form as a line of about `budget` bytes, and how many bytes of content were read.
 
-    `head` has the part's headers, and `body[start:end]` its content.
+    `head` has the part's headers, and `body[start:end]` the part's content.
     """
     disposition = _DISPOSITION.search(head)
     about = disposition[1] if disposition else b""
@@ -272,10 +273,10 @@ def _read_part(head: bytes, body: bytes, start: int, end: int, budget: int) -> t
 
 
 def _part_line(part: PartExcerpt, budget: int) -> tuple[bytes, int]:
-    """Returns a part of a form as a line, and how many bytes of its content were read.
+    """Returns a part of a multipart form as a line, and how many bytes of the part's content were read.
 
-    The line is `name: value` for a field, cut at about `budget` bytes, `name: [redacted]` for a secret one, and
-    `name: <file name, type, size>` for a file.
+    The line is `name: value` for a field, cut at about `budget` bytes; `name: [redacted]` for a field with a secret
+    name; `name: <file name, type, size>` for a file.
     """
     if is_secret_name(part.name.decode("utf-8", "replace")):
         return part.name + b": " + REDACTED.encode(), part.size

@@ -160,7 +160,7 @@ def _redact(text: str, secrets: Sequence[str], find: Recogniser) -> str:
 
 
 def _find(text: str, exact: _ExactSecrets) -> list[TextRange]:
-    """Returns the ranges of all secrets in `text`: given ones, and those of a known form. Ranges may overlap."""
+    """Returns the start and end of each secret in `text`: given ones, and those of a known form. Ranges may overlap."""
     lower = _lower(text)
     if not exact.may_have_secrets(text, lower):
         return []
@@ -181,7 +181,7 @@ def _find(text: str, exact: _ExactSecrets) -> list[TextRange]:
 
 
 def _find_exact(text: str, exact: _ExactSecrets) -> list[TextRange]:
-    """Returns the ranges of only the given secrets in `text`."""
+    """Returns the start and end of each given secret in `text`; looks for no other secrets."""
     return exact.find(text, _lower(text))
 
 
@@ -252,7 +252,7 @@ def _has_line_end(text: str) -> bool:
 
 @lru_cache(maxsize=64)
 def _exact_secrets(secrets: tuple[str, ...]) -> _ExactSecrets:
-    """Returns the finder of the given secrets; very short secrets are not searched. Finders are cached."""
+    """Returns the finder of the given secrets, without very short ones, from a cache."""
     return _ExactSecrets({secret for secret in secrets if len(secret) >= MIN_SECRET_CHARACTERS})
 
 
@@ -263,7 +263,7 @@ def _literal(secret: str) -> str:
 
 
 def _spellings(character: str) -> str:
-    """Returns a pattern for one character of a secret: plain, escaped as in JSON, or percent-encoded."""
+    """Returns a regular expression for one character of a secret: plain, escaped as in JSON, or percent-encoded."""
     if re.match(r"[A-Za-z0-9_.~-]", character):
         return re.escape(character)
     if character == " ":
@@ -285,7 +285,7 @@ def _is_token(word: str) -> bool:
 
 
 def _replace(text: str, ranges: list[TextRange]) -> str:
-    """Replaces the given ranges of `text` by `[redacted]`. They may overlap, and come in any order."""
+    """Replaces the given ranges of `text` by `[redacted]`. The ranges may overlap, and come in any order."""
     pieces: list[str] = []
     done, hidden = 0, -1
     for start, end in sorted(ranges):

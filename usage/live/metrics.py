@@ -51,7 +51,7 @@ MEANINGS = {
 
 
 class _Collector:
-    """Source of the metrics on the page `/metrics`, for the library prometheus_client: gives it the server's state."""
+    """Source of the metrics on the page `/metrics`: hands the server's state to the library prometheus_client."""
 
     def __init__(self, status: ServerStatus) -> None:
         self._status = status
@@ -133,7 +133,7 @@ class _Collector:
 
 
 def render() -> bytes:
-    """Builds the page `/metrics` from the reports of all workers, in Prometheus's text format."""
+    """Returns the content of the page `/metrics`, in Prometheus's text format, from the reports of all workers."""
     registry = CollectorRegistry(auto_describe=False)
     status = read_status()
     registry.register(_Collector(status))

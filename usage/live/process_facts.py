@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class ProcessFacts(NamedTuple):
-    """The resources of one process: memory in bytes, CPU time in seconds, open files, and how many it may open."""
+    """The resources of one process: memory in bytes, CPU time in seconds, number of open files, and its limit."""
 
     resident_bytes: int
     cpu_seconds: float
@@ -18,7 +18,7 @@ class ProcessFacts(NamedTuple):
 
 
 def read_process_facts(pid: int) -> ProcessFacts | None:
-    """Returns the resources that the process `pid` uses; None if it has ended, or if there is no `/proc`."""
+    """Returns the resources that the process `pid` uses; None if the process has ended, or if there is no `/proc`."""
     directory = Path("/proc") / str(pid)
     try:
         resident = int((directory / "statm").read_text().split()[1])

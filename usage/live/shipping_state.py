@@ -55,7 +55,7 @@ class ShippingState:
 
     @classmethod
     def of(cls, report: WorkerReport | None) -> ShippingState:
-        """Returns the state of the shipping, from the shipper's report and the sizes of the journals.
+        """Makes the state of the shipping from the shipper's report and the sizes of the journals' files.
 
         `report` is None if no shipper runs; then the state of the database is not known.
         """
@@ -85,10 +85,11 @@ def report_shipping(
     clock_difference: float | None = None,
     budgets: Sequence[BudgetUse] = (),
 ) -> WorkerReport:
-    """Builds the shipper's report on its state, which other processes read through `ShippingState`.
+    """Returns the shipper's report on its work, from which other processes make their `ShippingState`.
 
-    Everything up to `complete_at`, a moment of `time.monotonic()`, is shipped. `lock` is the file descriptor of the
-    shipper's lock file. The moment becomes the file's modification time, for readers after the shipper's death.
+    The caller writes the report to the shipper's report file. All records written before `complete_at`, a moment of
+    `time.monotonic()`, are in the database. This function also sets the modification time of the shipper's lock file,
+    whose descriptor is `lock`, to this moment, so that it is known after the shipper's death, too.
     """
     until = unix_time(complete_at)
     # The lock file keeps this time after the shipper's death.
@@ -131,7 +132,7 @@ def _journal() -> Path:
 
 
 def _last_shipped() -> float | None:
-    """Returns the Unix time up to which this host's last shipper has shipped everything.
+    """Returns the Unix time before which this host's last shipper has shipped all records, from its lock file.
 
     If no shipper has run yet, returns the time when the oldest journal began, or None if there is no journal.
     """

@@ -20,7 +20,8 @@ from usage.metric_counters import ServerCounters, counters
 class ServerStatus:
     """The state of the whole server, put together from its processes' reports, in bytes, seconds and Unix times.
 
-    `upstream_answered_at` and `upstream_failed_at` are None if upstream has not answered, or not failed, so far.
+    `upstream_answered_at` is None until upstream has answered for the first time, and `upstream_failed_at` until it has
+    failed.
     """
 
     workers: int
@@ -76,7 +77,7 @@ def read_status() -> ServerStatus:
 
 
 def _processes(reports: WorkerReports) -> Iterator[tuple[tuple[str, int], ProcessFacts]]:
-    """Yields the kind, id and used resources of each living process, both workers and the shipper."""
+    """Yields the kind, process id and resources of each living process, both of workers and of the shipper."""
     shippers = [reports.shipper] if reports.shipper is not None else []
     for kind, found in (("worker", reports.alive), ("shipper", shippers)):
         for report in found:
@@ -88,7 +89,7 @@ def _processes(reports: WorkerReports) -> Iterator[tuple[tuple[str, int], Proces
 def _numbers(reports: Iterable[WorkerReport], name: str) -> Iterator[float]:
     """Yields the number in the field `name` of each worker's report; true counts as 1.
 
-    Reports without such a number are left out.
+    Reports without a number in this field are left out.
     """
     for report in reports:
         value = report.get(name)
@@ -108,9 +109,9 @@ def _largest_gauges(reports: Iterable[WorkerReport]) -> dict[str, float]:
 
 
 def build_report(*, in_flight: int, draining: bool, gauges: Mapping[str, float | None]) -> dict[str, object]:
-    """Builds this worker's report: calls in flight, whether the journal is full, the state of upstream, gauges.
+    """Returns this worker's report: calls in flight, whether the journal is full, the state of upstream, gauges.
 
-    A gauge that is None is left out of the dashboard and `/metrics`.
+    A gauge that is None is left out of the dashboard and `/metrics`. The caller writes the report to a file.
     """
     answered, failed = counters.upstream_answered_at, counters.upstream_failed_at
     return {

@@ -87,7 +87,7 @@ class WorkerFile:
         self._thread.start()
 
     def stop(self) -> None:
-        """Writes this worker's last report, and unlocks its lock file, so that others see that it has ended."""
+        """Writes this worker's last report, and unlocks its lock file, so that others see that the worker has ended."""
         # The next process that reads the reports adds the counters to those of dead workers.
         self._stopping.set()
         self._thread.join(REPORT_SECONDS)
@@ -132,7 +132,7 @@ class WorkerFile:
 
 @dataclass
 class WorkerReports:
-    """The reports of all living workers and of the shipper, with the sums of all counters, including dead processes'.
+    """The reports of all living workers and of the shipper, and the sums of all processes' counters, also of dead ones.
 
     `shipper` is None if no shipper runs.
     """
@@ -143,10 +143,10 @@ class WorkerReports:
 
 
 def read_worker_reports() -> WorkerReports:
-    """Reads and returns the reports of all workers and of the shipper of this host; first writes that of this process.
+    """Reads and returns the reports of all workers and of the shipper of this host.
 
-    The counters of dead processes are added to the file `departed.json`, and their files are deleted. A full or
-    read-only disk causes no error.
+    If this process is one of them, its report is written first. The counters of dead processes are added to the file
+    `departed.json`, and the files of these processes are deleted. A full or read-only disk causes no error.
     """
     workers = WorkerReports()
     if not directory().exists():
@@ -207,7 +207,7 @@ class _DeadWorkerCounts:
     """The sums of the counters of all dead workers, stored in the file `departed.json`.
 
     The file also has the ids of the dead workers whose counts were added last. So a worker is not counted twice if a
-    crash prevents the deletion of its file after its counts were added.
+    crash comes between the adding of its counts and the deletion of its file.
     """
 
     def __init__(self) -> None:
@@ -219,9 +219,9 @@ class _DeadWorkerCounts:
         self._ids: list[object] = ids if isinstance(ids, list) else []
 
     def take_over(self, path: Path, report: WorkerReport | None) -> None:
-        """Adds a dead worker's counters to the stored sums of all dead workers, then deletes its files.
+        """Adds a dead worker's counters to the stored sums of all dead workers, then deletes the worker's files.
 
-        If the sums cannot be written, the files stay for a later attempt.
+        If the sums cannot be written, the worker's files stay for a later attempt.
         """
         if report and report.get("id") not in self._ids:
             self.counted.add(report)
@@ -237,7 +237,7 @@ class _DeadWorkerCounts:
 
 @contextmanager
 def _locked_dead_counts() -> Iterator[_DeadWorkerCounts]:
-    """Context manager that locks the file with the counters of dead workers, and yields these counters."""
+    """Context manager that yields the counters of dead workers; no other process can change them meanwhile."""
     fd = _open_lock(directory() / DEAD_COUNTS_LOCK)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)

@@ -11,7 +11,7 @@ from django.db.models.functions import Coalesce, NullIf
 
 
 class _LabelOptions(TypedDict):
-    """The arguments of Django's CharField for a column with a label of a call, such as its end user."""
+    """The arguments of Django's CharField for a column that holds a label of a call, such as the end user."""
 
     max_length: int
     blank: bool
@@ -38,7 +38,7 @@ class Outcome(models.TextChoices):
 class UsageSource(models.TextChoices):
     """The ways in which a call's token counts can be known: stated by upstream, estimated, or unknown.
 
-    They are `exact`, too, if upstream has stated that nothing was used.
+    The counts are `exact`, too, if upstream has stated that nothing was used.
     """
 
     EXACT = "exact", "exact"
@@ -49,9 +49,9 @@ class UsageSource(models.TextChoices):
 class CostKind(models.TextChoices):
     """The certainty of a call's cost: whether the dollars in its row are exact, estimated or provisional.
 
-    `estimated`: the numbers of tokens or other units are estimates. `provisional`: upstream has stated them, but the
-    price is assumed, for example that of the model's family. The text is empty if there is no cost, and in rows that
-    are older than this column.
+    `estimated`: the numbers of tokens or other units are estimates. `provisional`: upstream has stated these numbers,
+    but the price is assumed, for example that of the model's family. A row has no kind (an empty text) if it has no
+    cost, or is older than the column.
     """
 
     EXACT = "exact", "exact"

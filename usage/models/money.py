@@ -71,9 +71,9 @@ class TeamDay(models.Model):
 class Hold(models.Model):
     """A part of the budget of a key or a team, in dollars, set aside for one worker (a lease) or call (a reservation).
 
-    A lease has the dollars that a worker may use for the calls of one day (`usage.money.leases`). It includes the cost
-    of ended calls whose rows are not in the table of calls yet. A reservation outside of a lease is for a background
-    response, or was made by older code. `usage.money.spent_and_reserved` says when a row is deleted.
+    A lease has the dollars that a worker may use for the calls of one day (`usage.money.leases`). These include the
+    cost of ended calls whose rows are not in the table of calls yet. A reservation outside of a lease is for a
+    background response, or was made by older code. `usage.money.spent_and_reserved` says when a row is deleted.
     """
 
     request_id = models.UUIDField(primary_key=True, help_text="Of the call, or an id of the lease's own.")

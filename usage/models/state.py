@@ -10,7 +10,7 @@ from usage.models.calls import Outcome
 
 
 class KnownName(models.Model):
-    """The name of a model, or an error code, that has sums of its own: its calls are added up separately.
+    """A model name or an error code that has sums of its own: the calls with this name are added up separately.
 
     The calls of all other names are added up under one common name, because a caller can send any number of names. Only
     `usage.sums.summed_names` writes this table.
@@ -26,7 +26,7 @@ class KnownName(models.Model):
 
 
 class ErrorState(models.TextChoices):
-    """What somebody has said of an error on the errors page: it is known, or resolved: it should not occur again."""
+    """The mark that somebody has given to an error on the errors page: known, or resolved (should not occur again)."""
 
     KNOWN = "known", "known"
     RESOLVED = "resolved", "resolved"
@@ -35,8 +35,8 @@ class ErrorState(models.TextChoices):
 class KnownError(models.Model):
     """An error on the errors page that somebody has marked as known or as resolved, with a remark.
 
-    An error is an outcome, an error code and a group of messages. The other three columns are those of older versions,
-    which marked narrower kinds; they are 0 and empty now.
+    An error is an outcome, an error code and a group of messages. The columns `status`, `model` and `route` are 0 or
+    empty: older versions used them to mark narrower kinds of errors.
     """
 
     outcome = models.CharField(max_length=20, choices=Outcome)
@@ -81,7 +81,7 @@ class SavedView(models.Model):
 
 
 class LedgerState(models.Model):
-    """The state of the deletion of old data, in a single row: when it was last done, and which data are deleted."""
+    """The progress of deleting old data, in a single row: when it ran last, and before which times data are gone."""
 
     pruned_at = models.DateTimeField(null=True)
     pruned_before = models.DateTimeField(null=True, help_text="Before it, rows are gone and only sums are left.")
@@ -114,7 +114,8 @@ class StoredObject(models.Model):
     """An object that upstream stores, such as a response or a file, with the name of the key that created it.
 
     If upstream stores the object until somebody deletes it, the row stays for ever; otherwise the row is deleted
-    together with that of its call (RETENTION_DAYS). Only `usage.journal_shipping.stored_object_rows` inserts rows.
+    together with the row of the call that created the object (RETENTION_DAYS). Only
+    `usage.journal_shipping.stored_object_rows` inserts rows.
     """
 
     object_id = models.CharField(max_length=512, primary_key=True, help_text="Upstream's id of it.")
@@ -132,7 +133,7 @@ class StoredObject(models.Model):
 
 
 class PendingResponse(models.Model):
-    """A background response that has not ended as far as the gateway knows, so that it must be polled upstream."""
+    """A background response that must be polled upstream, because the gateway does not know yet that it has ended."""
 
     response_id = models.CharField(max_length=200, primary_key=True)
     request_id = models.UUIDField(help_text="The call that made it.")

@@ -11,7 +11,10 @@ from usage.models.calls import Outcome
 
 
 class PartOptions(TypedDict):
-    """The arguments of Django's DecimalField for a column with a part of a sum of dollars, such as the estimate."""
+    """The arguments of Django's DecimalField for a column that holds one part of a cost, in dollars.
+
+    An example is the column `estimated_cost`, the estimated part of the column `cost`.
+    """
 
     max_digits: int
     decimal_places: int
@@ -27,10 +30,10 @@ PART: PartOptions = {"max_digits": 20, "decimal_places": 8, "default": 0, "db_de
 class UsageHour(models.Model):
     """The sums of all calls of one hour that have the same key, model, route and outcome.
 
-    The histograms count calls by latency (`usage.sums.histogram`). Each is the sum of two columns: a packed one, such
-    as `durations`, and an older one, such as `duration_ms_histogram`, to which older versions add. Histograms are
-    emptied after some weeks (`usage.upkeep.old_histograms`), because they take much space. Only `usage.sums.adding_up`
-    adds to this table.
+    The histograms count calls by latency (`usage.sums.histogram`). Each histogram is the sum of two columns: a packed
+    one, such as `durations`, and an older one, such as `duration_ms_histogram`, to which older versions add. Histograms
+    are emptied after some weeks (`usage.upkeep.old_histograms`), because they take much space. Only
+    `usage.sums.adding_up` adds to this table.
     """
 
     pk = models.CompositePrimaryKey("hour", "key_name", "model", "route", "outcome")
@@ -76,9 +79,10 @@ class UsageHour(models.Model):
 
 
 class UsagePeak(models.Model):
-    """The highest figures of any call of one day (UTC), which the log pages show for all days together.
+    """The longest duration and the highest token counts of any call of one day (UTC).
 
-    The figures stay when a call is subtracted from the sums. Only `usage.sums.adding_up` writes this table.
+    The log pages show the highest of all days. The figures stay when a call is subtracted from the sums. Only
+    `usage.sums.adding_up` writes this table.
     """
 
     day = models.DateField(primary_key=True)
@@ -114,10 +118,10 @@ class UsageTotal(models.Model):
     """The sums of the calls of one minute, hour, day or month (UTC): of all, or of one key, model, route or outcome.
 
     The dashboard reads this table: reading a month costs as little as reading an hour, however many keys and models
-    there are. The totals of all calls have three histograms. Those of a key, a model or a route have only the histogram
-    of durations, which is the sum of the columns `durations` and `duration_ms_histogram` (older versions add the calls
-    of a key's days to the latter). Totals of minutes are deleted after a few days. Only `usage.sums.adding_up` writes
-    this table.
+    there are. The totals of all calls have three histograms. The totals of a key, a model or a route have only the
+    histogram of durations, which is the sum of the columns `durations` and `duration_ms_histogram` (older versions add
+    the calls of a key's days to the latter). Totals of minutes are deleted after a few days. Only
+    `usage.sums.adding_up` writes this table.
     """
 
     pk = models.CompositePrimaryKey("span", "dimension", "start", "value")
@@ -186,8 +190,9 @@ class UsageBreakdown(models.Model):
 class LabelTotal(models.Model):
     """The sums of all calls of one day or month (UTC) with the same key, team, owner, model and route.
 
-    If `label` is empty, the row has all these calls. If `label` is `end_user`, or `tag:` with the name of a tag, the
-    row has only those whose label has the `value`. `usage.sums.labels` limits the number of values.
+    If `label` is empty, all of these calls are added up. If `label` is `end_user`, or `tag:` with the name of a tag,
+    only the calls are added up that have this label with the value in the column `value`. `usage.sums.labels` limits
+    the number of values.
     """
 
     pk = models.CompositePrimaryKey("span", "label", "start", "value", "key_name", "team", "owner", "model", "route")

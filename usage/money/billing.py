@@ -66,7 +66,7 @@ NO_PRICE: Priced = (None, None)
 
 @dataclass(frozen=True)
 class MaxUsage:
-    """The most that one call can use: upper limits of its tokens, seconds of audio, searches, pictures and containers.
+    """The upper bounds of the usage of one call: tokens, seconds of audio, searches, pictures and containers.
 
     Tokens are text or, if named in `kinds`, of other kinds with a price of their own, such as `audio_input`. The hosted
     image tool makes at most `pictures` pictures with one of `picture_models` (if empty: with its default model), each
@@ -96,10 +96,10 @@ def highest_cost(
     custom_prices: Sequence[CustomPrice],
     possible_tiers: Sequence[str] = (),
 ) -> Decimal | None:
-    """Returns the most dollars that a call with the usage `most` can cost; None if the price is not known.
+    """Returns the highest possible cost, in dollars, of a call with at most the usage `most`; None if it is unknown.
 
-    All tokens count as the dearest kind. Of `tier`, the default tier and `possible_tiers`, the dearest counts; a
-    possible tier without a price is left out. The result is at most `TOO_MUCH`.
+    All tokens count as the most expensive kind. Of the service tiers `tier`, default and `possible_tiers`, the most
+    expensive counts; a possible tier without a price is left out. The result is at most `TOO_MUCH`.
     """
     # Nobody knows before the call which tokens will be audio, image or cached ones, and upstream may answer a call for
     # another tier in the default one.
@@ -117,9 +117,9 @@ def highest_cost(
 
 
 def _highest_of_pictures(most: MaxUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> Decimal | None:
-    """Returns the most dollars that a call's pictures by the hosted image tool can cost.
+    """Returns the highest possible cost, in dollars, of the pictures that the hosted image tool makes for a call.
 
-    Returns None if a model that may make them has no price.
+    Returns None if a model that may make the pictures has no price.
     """
     costs = [_highest_of_model(name, most, at, custom_prices) for name in most.picture_models or {DEFAULT_IMAGE_MODEL}]
     known = [cost for cost in costs if cost is not None]
@@ -127,9 +127,10 @@ def _highest_of_pictures(most: MaxUsage, at: datetime, custom_prices: Sequence[C
 
 
 def _highest_of_model(name: str, most: MaxUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> Decimal | None:
-    """Returns the most dollars that the pictures of the hosted image tool can cost, if the model `name` makes them.
+    """Returns the highest possible cost, in dollars, of the hosted image tool's pictures if `name` makes them.
 
-    A model without a price counts like `LISTED_IMAGE_MODEL`. Returns None if that has no price, either.
+    `name` is a model. A model without a price counts like `LISTED_IMAGE_MODEL`. Returns None if neither of the two
+    models has a price.
     """
     read, made = most.pictures * MOST_PICTURE_TOKENS, most.pictures * MOST_MADE_TOKENS
     usage = MaxUsage(read, made, kinds=frozenset({"image_input", "image_output"}))
@@ -139,13 +140,13 @@ def _highest_of_model(name: str, most: MaxUsage, at: datetime, custom_prices: Se
 
 
 def dearest_picture_model(most: MaxUsage, at: datetime, custom_prices: Sequence[CustomPrice]) -> str:
-    """Returns the dearest of the models that a request names for the hosted image tool."""
+    """Returns the most expensive of the models that a request names for the hosted image tool."""
     costs = {name: _highest_of_model(name, most, at, custom_prices) for name in sorted(most.picture_models)}
     return max(costs, key=lambda name: costs[name] or NOTHING)
 
 
 def _highest(model: str, price: ModelRates, most: MaxUsage) -> Decimal | None:
-    """Returns the most dollars that a call with the usage `most` can cost at the given `price`.
+    """Returns the highest possible cost, in dollars, of a call with at most the usage `most`, at the given `price`.
 
     Returns None if the price lacks a rate that the call may need.
     """
@@ -216,11 +217,11 @@ def price_call(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> Priced:
 
 
 def _rates_of(row: CallRecord, model: str, at: datetime, custom_prices: Sequence[CustomPrice]) -> ModelRates | None:
-    """Returns the price of a call's model in its service tier; None if there is no price.
+    """Returns the price of a call's model in the service tier of the call; None if there is no price.
 
-    The tier is the one that the answer states, or else the default tier. If no answer came, or if the answer is a
-    compaction, which states no tier, the request's tier counts, if it has a price; the price is then marked as
-    provisional.
+    The tier is the one that the answer states, or else the default tier. But if no answer came, or if the answer is a
+    compaction, which states no tier, the tier that the request names is used if it has a price; this price is then
+    marked as provisional.
     """
     # No answer came, or it was a compaction, which never states a tier. Upstream may have used another tier.
     stated, asked = row.get("service_tier"), (row.get("other_usage") or {}).get("asked_tier")
@@ -231,7 +232,7 @@ def _rates_of(row: CallRecord, model: str, at: datetime, custom_prices: Sequence
 
 
 def _lines(counts: UnitCounts, price: ModelRates, input_tokens: int, picture_format: str = "") -> Iterator[Line]:
-    """Yields the lines of a call's bill for its own model, one for each unit that it used, such as input tokens.
+    """Yields the lines of a call's bill for the call's own model, one for each used unit, such as input tokens.
 
     Rates may depend on `input_tokens`, the length of the prompt.
     """
@@ -263,7 +264,7 @@ def _lines_of_other_models(used: OtherUsage, at: datetime, custom_prices: Sequen
 
 
 def _lines_of_model(name: str, price: ModelRates | None, row: CallRecord, kind: str) -> Iterator[Line]:
-    """Yields the lines of a call's bill for another model than its own, such as a tool's model.
+    """Yields the lines of a call's bill for a model other than the call's own, such as a tool's model.
 
     A model without a price gets one line without a rate, so that the call has no cost.
     """
@@ -295,7 +296,7 @@ def cost_kind(row: CallRecord, price: Price | None) -> str:
 
 
 def _bill(price: ModelRates, input_tokens: int, lines: Sequence[Line]) -> Priced:
-    """Returns the cost of a call and its bill, with one item for each line: its count times its rate.
+    """Computes a call's cost and bill from the lines of the bill: the cost of a line is its count times its rate.
 
     Returns None for both if a line has no rate. A cost of `TOO_MUCH` or more is returned as `TOO_MUCH`. Rates may
     depend on `input_tokens`, the length of the prompt.

@@ -93,7 +93,7 @@ class LeaseRounds:
             await self._pool.close(timeout=PATIENCE)
 
     async def make(self, planned: Round) -> None:
-        """Makes the round trip `planned` to the database for a worker's leases; stores the answers in it.
+        """Makes the round trip `planned` to the database for a worker's leases; stores the answers in `planned`.
 
         Raises:
             TimeoutError: the round trip takes longer than `PATIENCE` seconds.
@@ -111,7 +111,7 @@ class LeaseRounds:
         self._answered_at = time.monotonic()
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
-        """Forgets the task of an ended round trip."""
+        """Removes the task of an ended round trip from the running tasks."""
         # asyncio logs an error that nobody has read, so it is read here.
         self._tasks.discard(task)
         if not task.cancelled():

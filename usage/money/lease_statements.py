@@ -117,10 +117,10 @@ class Mogrify(Protocol):
 class Grant:
     """The database's answer to a lease's request for dollars: the dollars granted, and the budgets before the grant.
 
-    `spent` and `held` map the spans `day`, `month` and `total` to dollars; `held` are those that were reserved or
-    leased. `granted` is the total that the lease has been granted so far; None if it got nothing now. `spare` is the
-    part of the new dollars for later calls. `others` is the number of other workers' leases that may have unused
-    dollars.
+    `spent` and `held` map the spans `day`, `month` and `total` to dollars; `held` are dollars that were reserved or
+    leased. `granted` is the sum of all dollars granted to the lease, this time and before, less those given back; None
+    if it got nothing this time. `spare` is the part of the new dollars for later calls. `others` is the number of other
+    workers' leases that may have unused dollars.
     """
 
     spent: dict[str, Decimal]
@@ -176,9 +176,10 @@ def give_back(given: Mapping[Lease, Decimal], version: int, mogrify: Mogrify) ->
 
 
 def look(leases: Sequence[Lease], over: Sequence[Lease], mogrify: Mogrify) -> list[str]:
-    """Returns the SQL statements of the transaction that reads the rows of `leases`.
+    """Returns the SQL statements of the transaction that reads the rows of `leases` from the database.
 
-    Leases in `over` are no longer used by calls. They are deleted first, if all rows of their calls are in the tables.
+    The transaction first deletes the leases in `over`, which calls no longer use, if all rows of their calls are in the
+    tables.
     """
     deletion = [mogrify(DELETE_SHIPPED, [[lease.id for lease in over]])] if over else []
     return [BEGIN, *deletion, mogrify(LOOK, [[lease.id for lease in leases]]), COMMIT]

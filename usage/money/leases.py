@@ -117,7 +117,7 @@ class Lease:
     def surplus(self) -> Decimal:
         """The free dollars that the lease should give back now; 0 if it should keep them for later calls.
 
-        It is negative if calls have cost more than the whole lease.
+        The number is negative if calls have cost more than the whole lease.
         """
         free = self.free
         return NOTHING if self.has_spare and not self.is_retired and free > 0 else free
@@ -140,8 +140,8 @@ class Lease:
         """Reserves dollars of the lease for a call; returns the reservation, or None if too few dollars are free.
 
         `unheld` are the dollars that the spender's budgets would have left if nothing were reserved, or None if
-        unknown. If it is known, a call that asks for more than the free dollars gets all of these. But they must be at
-        least `wanted.least` and, unless this is the call's last try, at least half of `unheld`.
+        unknown. If they are known, a call that wants more than the free dollars gets all free dollars, but only if
+        these are at least `wanted.least` and, unless this is the call's last try, at least half of `unheld`.
         """
         free = self.free
         dollars = wanted.dollars
@@ -156,12 +156,12 @@ class Lease:
         return CallShare(self, dollars)
 
     def shrink(self, share: CallShare, dollars: Decimal) -> None:
-        """Lowers the reservation of a call to `dollars`; the rest is free again."""
+        """Lowers the reservation of a call to `dollars`; the other dollars of the reservation are free again."""
         self.reserved -= share.dollars - dollars
         share.dollars = dollars
 
     def settle(self, share: CallShare, dollars: Decimal) -> None:
-        """Replaces the reserved dollars of a call by its cost; does nothing if called a second time."""
+        """Replaces the reserved dollars of a call by the call's cost; does nothing if called again for this call."""
         if not share.is_settled:
             share.is_settled = True
             self.reserved -= share.dollars
@@ -171,11 +171,11 @@ class Lease:
     def take_granted(self, granted: Decimal | None, spare: Decimal, *, has_waited: bool) -> None:
         """Updates the lease with the database's answer to its request for dollars.
 
-        * `granted` is the sum of all dollars that the lease has been granted so far; None if the request brought
-          nothing.
+        * `granted` is the sum of all dollars granted to the lease, this time and before, less those given back; None if
+          the request brought nothing.
         * `spare` is the part of the new dollars that is meant for later calls.
-        * `has_waited` says whether calls waited for the answer. Only then `has_spare`, which decides whether the lease
-          keeps free dollars, is set anew.
+        * `has_waited` says whether calls waited for the answer. Only then, `has_spare` is updated, which decides
+          whether the lease keeps free dollars.
         """
         self.granted = self.granted if granted is None else granted
         # If a request in the background, for which no calls waited, brought nothing, this is 0: the lease is not topped
@@ -189,8 +189,8 @@ class Lease:
 class Need:
     """A lease's request for dollars from the database: for the waiting calls, and some (`spare`) for later calls.
 
-    `dollars` are for the waiting calls; with fewer than `least`, none of them can go on. `unit` is the most that one
-    call can cost, in dollars.
+    `dollars` are for the waiting calls; with fewer than `least`, none of these calls can go on. `unit` is the highest
+    possible cost of one call, in dollars.
     """
 
     lease: Lease

@@ -108,7 +108,7 @@ class Reservations:
         return share
 
     async def take(self, wanted: Wanted) -> BudgetState:
-        """Reserves a call's cost ceiling (the most that it can cost) if the spender's budgets have that much left.
+        """Reserves a call's cost ceiling (its highest possible cost) if the spender's budgets have that much left.
 
         Returns the state of the budgets, which includes the reservation, if one was made.
 
@@ -131,7 +131,7 @@ class Reservations:
             raise
 
     def settle(self, share: CallShare, dollars: Decimal) -> None:
-        """Replaces an ended call's reservation by its cost, in this worker's memory."""
+        """Replaces an ended call's reservation by the call's cost, in this worker's memory."""
         # In the database, the writing of the call's row does so.
         lease = share.lease
         lease.settle(share, dollars)
@@ -140,7 +140,7 @@ class Reservations:
             asyncio.get_running_loop().call_later(SETTLE_SECONDS, self._work.set)
 
     def shrink(self, share: CallShare, dollars: Decimal) -> None:
-        """Lowers the reservation of a call to `dollars`; the rest is free again."""
+        """Lowers the reservation of a call to `dollars`; the other dollars of the reservation are free again."""
         share.lease.shrink(share, dollars)
         if share.lease.surplus:
             self._work.set()
@@ -209,7 +209,7 @@ class Reservations:
         except Exception as error:  # the border: after any error, waiting calls need an answer, and later calls a round
             if not isinstance(error, psycopg.Error | PoolTimeout | OSError):
                 logger.exception("a round of reservations failed")
-            self._gone(words_of(error), planned)
+            self._record_failure(words_of(error), planned)
             self._fail(waiting)
             waiting, self._waiting = self._waiting, defaultdict(list)
             self._fail(waiting)
@@ -222,9 +222,9 @@ class Reservations:
                 del self._waiting[lease]
 
     def _plan(self, waiting: dict[Lease, list[Waiting]]) -> Round:
-        """Plans the next round trip to the database, for all leases and for the calls `waiting`.
+        """Plans and returns the next round trip to the database, for all leases and for the calls in `waiting`.
 
-        Idle leases are retired. Dollars that are to be given back are subtracted from the leases at once.
+        Retires idle leases. Dollars that are to be given back are subtracted from the leases at once.
         """
         now = time.monotonic()
         self._version += 1
@@ -307,8 +307,8 @@ class Reservations:
             or time.monotonic() - lease.doubted_at < DOUBT_SECONDS
         ]
 
-    def _gone(self, fault: str, planned: Round | None) -> None:
-        """Records that a round trip has failed: sets `fault`, and marks its leases as in doubt.
+    def _record_failure(self, fault: str, planned: Round | None) -> None:
+        """Records that the round trip `planned` has failed: sets `fault`, and marks the trip's leases as in doubt.
 
         The beginning of an outage is logged.
         """
@@ -324,7 +324,7 @@ class Reservations:
         self._work.set()
 
     def _fail(self, waiting: Mapping[Lease, list[Waiting]]) -> None:
-        """Raises `ReservationsUnavailable` in each call in `waiting`."""
+        """Makes each call in `waiting` fail with the error `ReservationsUnavailable`."""
         for calls in waiting.values():
             for _, future in calls:
                 if not future.done():
@@ -334,7 +334,7 @@ class Reservations:
 def reserve(lease: Lease, wanted: Wanted, answer: Grant | None) -> BudgetState:
     """Reserves dollars of a lease for a call that has waited; returns the budgets' state, with the reservation.
 
-    `answer` is the database's answer about the lease; None if the lease has asked for nothing.
+    `answer` is the database's answer to the lease's request for dollars; None if the lease has made no request.
     """
     if answer is None:
         return BudgetState(lease.reserve(wanted))

@@ -48,7 +48,7 @@ class Pricer:
             self._read_at = time.monotonic()
 
     def priced(self, rows: Iterable[CallRecord]) -> list[CallRecord]:
-        """Returns the rows of calls with `cost` in dollars, `cost_kind`, and `price`, which explains the cost.
+        """Prices the rows of calls; returns them with `cost` in dollars, `cost_kind`, and `price`, which explains it.
 
         Reads the prices again if half a minute has passed. Logs models without a price, and adds missing completion
         windows to rows (`with_windows`).
@@ -70,7 +70,8 @@ class Pricer:
     def _alert(self, model: str, tier: str) -> None:
         """Logs a warning on the first call of a model without a price, for at most `MOST_ALERTS` models.
 
-        Nothing is logged if the sums of recent days have such calls of the model, since the warning was logged then.
+        Nothing is logged if the sums of the last 30 days have unpriced calls of the model, since the warning was logged
+        then.
         """
         if model in self._alerted or len(self._alerted) >= MOST_ALERTS:
             return
@@ -88,7 +89,7 @@ class Pricer:
 def lacking_prices(row: CallRecord, custom_prices: Sequence[CustomPrice]) -> list[tuple[str, str]]:
     """Returns the models, as pairs of name and service tier, whose missing price leaves a call without a cost.
 
-    This is the call's own model or, if that has a price, the models that its hosted tools have run.
+    This is the call's own model or, if this model has a price, the models that the call's hosted tools have run.
     """
     own, tier, started_at = called_model(row), row.get("service_tier") or "default", row["started_at"]
     at = started_at if isinstance(started_at, datetime) else datetime.fromisoformat(started_at)
@@ -128,6 +129,6 @@ def with_windows(rows: list[CallRecord]) -> list[CallRecord]:
 
 
 def _is_of_earlier_response(row: CallRecord) -> bool:
-    """Returns whether a row's call or poll has read a response that an earlier call created."""
+    """Returns whether a row is of a call or poll that has read a response which an earlier call created."""
     route = str(row.get("route"))
     return route.startswith(("/openai2", "/v1/responses")) and ("{id}" in route or bool(row.get("by_gateway")))

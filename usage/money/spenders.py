@@ -8,7 +8,10 @@ SpenderKind = Literal["key", "team"]
 
 
 class Spender(NamedTuple):
-    """The kind and the name of a spender. A key and a team may have the same name."""
+    """An access key, or a team with all its keys, which spends budgets: its kind and name.
+
+    A key and a team may have the same name.
+    """
 
     kind: SpenderKind
     name: str

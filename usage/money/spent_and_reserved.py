@@ -98,7 +98,7 @@ class Spent:
 
 
 def spent_by(kind: SpenderKind, names: Collection[str], today: date) -> dict[str, Spent]:
-    """Returns the dollars that keys or teams have spent: on the UTC day `today`, in its month, and in total.
+    """Returns the dollars that keys or teams have spent: on the UTC day `today`, in this day's month, and in total.
 
     A team's dollars are the cost of calls whose keys belonged to the team when the calls were made. Reserved dollars
     count as spent. The result maps each of `names` to its `Spent`.
@@ -119,10 +119,10 @@ def responses_are_polled() -> bool:
 
 
 def take_off_leases(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
-    """Subtracts the dollars that ended calls have used from their leases; for the transaction that inserts their rows.
+    """Subtracts the dollars that ended calls have used from the calls' leases.
 
     If a call's response goes on in the background and is polled, the call's dollars become a reservation outside of the
-    lease.
+    lease. Call this function in the transaction that inserts the calls' rows.
     """
     with_shares = [(row, shares) for row in rows if (shares := _shares(row))]
     if not with_shares:
@@ -145,7 +145,10 @@ def take_off_leases(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
 
 
 def _shares(row: CallRecord) -> dict[SpenderKind, LeaseShare]:
-    """Returns the dollars that a call has used of the lease of its key and of the lease of its team."""
+    """Returns how much a call has used of the lease of its key and of the lease of its team, by `key` and `team`.
+
+    A lease of which the call has no part is left out.
+    """
     shares: dict[SpenderKind, LeaseShare | None] = {"key": row.get("lease"), "team": row.get("team_lease")}
     return {kind: share for kind, share in shares.items() if share is not None}
 
@@ -157,10 +160,11 @@ def end_leases(writer: str) -> None:
 
 
 def settle_reservations(cursor: CursorWrapper, ids: Iterable[str], estimated: Collection[str] = ()) -> None:
-    """Deletes calls' reservations outside of leases, in the transaction that has written the calls' rows (`ids`).
+    """Deletes the reservations of calls whose rows have been written; keeps those of responses that are still polled.
 
-    A reservation stays while the call's background response is polled. If this transaction has added the call's
-    estimated cost to the sums (`estimated`), the reservation is reduced by this cost.
+    `ids` are the request ids of the calls. Leases do not change. For the calls in `estimated`, the sums now include an
+    estimated cost; a kept reservation of such a call is reduced by this cost, so that budgets do not count it twice.
+    Call this function in the transaction that writes the rows.
     """
     cursor.execute(SETTLE, {"ids": list(ids), "are_polled": responses_are_polled()})
     # The sums have their estimated cost now. A reservation that stays is reduced by it: otherwise the budget would
@@ -187,7 +191,7 @@ def drop_orphans(now: datetime | None = None) -> int:
 
 
 def find_strays() -> list[str]:
-    """Returns the ids of at most 100 calls whose cost counts twice: by a row, and by a reservation.
+    """Returns the request ids of at most 100 calls that budgets count twice: by the call's row, and by a reservation.
 
     Calls whose background response is still polled are left out, since they rightly have both.
     """

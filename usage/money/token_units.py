@@ -26,8 +26,8 @@ _CHECKED: tuple[TokenCount, ...] = (
 def count_units(row: CallRecord, price: ModelRates) -> tuple[UnitCounts | None, bool]:
     """Counts how much a call has used of each unit that has a price, such as `input` tokens.
 
-    Returns the counts, and whether they are certain. They are an estimate if the row's counts are incomplete or
-    contradict each other. The counts are None if nothing is known of the usage.
+    Returns the counts, and whether the counts are certain. They are an estimate if the counts in the row are incomplete
+    or contradict each other. The first value is None if nothing is known of the usage.
     """
     if (units := _stated_units(row, price)) is not None:
         return units, True
@@ -80,7 +80,7 @@ def _stated_units(row: CallRecord, price: ModelRates) -> UnitCounts | None:
 
 
 def picture_row(usage: Mapping[str, object]) -> CallRecord:
-    """Converts the usage object of a tool that makes pictures to the token counts of a row, for `count_units`."""
+    """Converts the usage object of a tool that makes pictures to a row with token counts, as `count_units` needs it."""
     cached = usage.get("cached_tokens_details")
     by_kind = None
     if isinstance(cached, dict):
@@ -159,7 +159,7 @@ def _audio_and_image(
 ) -> tuple[int, int] | None:
     """Returns how many of a call's `total` input or output tokens are billed as audio, and how many as image.
 
-    The rest is billed as text. Returns None if upstream's counts do not state this, or contradict each other.
+    The other tokens are billed as text. Returns None if upstream's counts do not state this, or contradict each other.
     """
     audio = row.get("audio_input_tokens") if direction == "input" else row.get("audio_output_tokens")
     text_rate = price.rates.get(direction)

@@ -53,8 +53,8 @@ _BY_PICTURES = ("dall-e-",)
 class Line:
     """One line of a call's bill before the dollars are computed: `count` units, at `rate` dollars for `per` units.
 
-    `rate` is None if it is not known. `model`, `source` and `kind` are set only if they differ from those of the whole
-    bill.
+    `rate` is None if it is not known. `model`, `source` and `kind` are set only if they differ from the model, source
+    and kind of the whole bill.
     """
 
     unit: str
@@ -77,9 +77,9 @@ def is_billed_by_pictures(model: str) -> bool:
 
 
 def in_window(price: ModelRates, window: str | None) -> ModelRates:
-    """Returns a price with the discount for a background response's completion window, such as `2h`.
+    """Returns `price` less the discount for a background response's completion window, such as `2h`.
 
-    The price stays the same if there is no window, and in service tiers other than the default one.
+    Without a window, and in service tiers other than the default one, the price is returned unchanged.
     """
     factor = WINDOW_FACTORS.get(window or "")
     if factor is None or price.tier != "default":
@@ -90,9 +90,9 @@ def in_window(price: ModelRates, window: str | None) -> ModelRates:
 def tool_lines(row: CallRecord, model: str, price: ModelRates) -> Iterator[Line]:
     """Yields the lines of a call's bill for web searches, file searches and containers.
 
-    Some models are also billed a fixed number of input tokens for each web search; that line is yielded if the stated
-    input tokens are fewer. `model` is the call's model, in lower case. The administrator's fee comes first, then the
-    listed or built-in fee. An unknown fee of another vendor counts as 0, as an estimate.
+    Some models are also billed a fixed number of input tokens for each web search; if the stated input tokens are fewer
+    than that, a line for the fixed number is yielded. `model` is the call's model, in lower case. The administrator's
+    fee comes first, then the listed or built-in fee. An unknown fee of another vendor counts as 0, as an estimate.
     """
     used = row.get("other_usage") or {}
     is_openais = _is_openais(model)
@@ -130,10 +130,10 @@ def _fee_line(unit: str, count: int, fee: Decimal | None) -> Line:
 def highest_fees(
     model: str, price: ModelRates, searches: int, file_searches: int, containers: Sequence[str]
 ) -> Decimal:
-    """Returns the most dollars that the web searches, file searches and containers of one call can cost.
+    """Returns the highest possible fees, in dollars, for web searches, file searches and containers of one call.
 
-    The dearest search tool counts. `containers` has the memory size of each container, such as `4g`. For a model that
-    searches in each call, its fee is always included.
+    The most expensive search tool counts. `containers` has the memory size of each container, such as `4g`. The fee of
+    a model that searches in each call is always included.
     """
     fee = _fee_of_search_model(model, price)
     if fee is None and not (searches or file_searches or containers):
@@ -158,7 +158,7 @@ def _is_openais(model: str) -> bool:
 
 
 def _is_billed_by_blocks(model: str) -> bool:
-    """Returns whether the content of each web search of a model is billed as `BLOCK_TOKENS` input tokens."""
+    """Returns whether the content of a web search counts as `BLOCK_TOKENS` input tokens on the bill of this model."""
     return model.removeprefix("ft:").startswith(BLOCK_MODELS)
 
 
@@ -174,7 +174,10 @@ def _fee_of_search_model(model: str, price: ModelRates) -> Decimal | None:
 
 @lru_cache(maxsize=1024)
 def _built_in_search_fee(model: str) -> Decimal | None:
-    """Returns the fee of a model in `SEARCH_MODELS`, or None; cached, since each call with a budget needs it."""
+    """Returns the dollars for one search by a model in `SEARCH_MODELS`; None for other models.
+
+    Results are cached, since each call with a budget needs the fee.
+    """
     return next((fee for name, fee in SEARCH_MODELS.items() if model.startswith(name)), None)
 
 

@@ -73,7 +73,7 @@ def is_free(method: str, route: str) -> bool:
 
 
 def not_counted(row: CallRecord) -> Price:
-    """Makes the stored price of a call that costs 0 because its usage is unknown or cannot be true.
+    """Makes the price to be stored for a call that costs 0 because its usage is unknown or cannot be true.
 
     The price has a note with the reason, and no items.
     """
@@ -104,7 +104,7 @@ def has_counts(row: CallRecord) -> bool:
 
 
 def uses_tools(row: CallRecord) -> bool:
-    """Returns whether a call has used hosted tools whose use costs dollars in addition to tokens."""
+    """Returns whether a call has used hosted tools that cost dollars in addition to the tokens."""
     return bool(row.get("web_searches")) or any(map((row.get("other_usage") or {}).get, TOOL_USES))
 
 

@@ -75,7 +75,7 @@ class BillItem:
 class DisplayedBody:
     """The body of a request or of an answer, prepared for the page of one call.
 
-    It is folded at first unless `is_open` is true.
+    The page shows the body folded at first, unless `is_open` is true.
     """
 
     title: str
@@ -223,7 +223,7 @@ def _bill_item(item: PricedItem, price: Price) -> BillItem:
 def bill_note(call: Request, *, is_own: bool = False) -> str:
     """Returns the sentence below a call's bill: by which price the call was billed, or why it has no cost.
 
-    `is_own` says that it is for the key's holder, who sees no polls and cannot search for a response ID.
+    `is_own` says that the sentence is for the key's holder, who sees no polls and cannot search for a response ID.
     """
     price: Mapping[str, object] = call.price or {}
     if price == COUNTED_BEFORE:
@@ -259,7 +259,7 @@ def stored_bodies(call: Request) -> dict[str, str]:
 
 
 def stored_sizes(call: Request) -> list[StoredSize]:
-    """Returns how much of each body of a call is stored, and how much was cut."""
+    """Returns how many bytes of each body of a call are stored, and how many were cut."""
     found = []
     for name, text in stored_bodies(call).items():
         kept, cut_bytes = split_cut(text)
@@ -268,9 +268,9 @@ def stored_sizes(call: Request) -> list[StoredSize]:
 
 
 def bodies(call: Request) -> list[DisplayedBody]:
-    """Returns the logged bodies of a call for a page: JSON is indented, even if cut; invisible characters are visible.
+    """Returns the logged bodies of a call for its page, with JSON indented and invisible characters made visible.
 
-    A body that was not logged is left out.
+    JSON is indented even if it was cut. A body that was not logged is left out.
     """
     return [_displayed_body(name.capitalize(), text) for name, text in stored_bodies(call).items()]
 
@@ -281,6 +281,6 @@ def _displayed_body(title: str, text: str) -> DisplayedBody:
 
 
 def conversation(call: Request) -> Conversation | None:
-    """Returns the conversation in the logged bodies of a call; None if it has none, or no body was logged."""
+    """Returns the conversation in the logged bodies of a call; None if the bodies have none, or were not logged."""
     texts = stored_bodies(call)
     return conversation_of(call.route, texts.get("request", ""), texts.get("answer", ""), is_streamed=call.stream)

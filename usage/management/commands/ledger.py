@@ -100,8 +100,8 @@ class Command(BaseCommand):
     def verify(self, options: Options) -> None:
         """Checks the ledger and prints each fault; exits with status 1 if there is a fault.
 
-        Also prints how many records are in files beside the ledger; these are no faults. A terminal shows the present
-        check.
+        Also prints how many records are set aside in files; these are no faults. On a terminal, the name of the running
+        check is shown.
         """
         progress = self.show_progress if self.stderr.isatty() else lambda _: None
         faults = 0
@@ -118,7 +118,7 @@ class Command(BaseCommand):
             sys.exit(1)
 
     def show_progress(self, check: str) -> None:
-        """Shows the name of the present check on the terminal; an empty text clears the line."""
+        """Shows the name of the running check on the terminal; an empty text clears the line."""
         self.stderr.write(f"\r\x1b[K{f'checking {check} …' if check else ''}", style_func=str, ending="")
         self.stderr.flush()
 
@@ -184,9 +184,10 @@ class Command(BaseCommand):
             )
 
     def reprice(self, options: Options) -> None:
-        """Computes the costs of calls since the day `--since` anew; prints how many costs have changed.
+        """Computes the costs of stored calls again, by the present prices; prints how many costs have changed.
 
-        Only calls without a cost are computed, unless `--all` is given. `/metrics` includes the changes.
+        Only calls since the day `--since` are included and, unless `--all` is given, only those that have no cost yet.
+        `/metrics` includes the changes.
         """
         since = options["since"]
         assert since is not None  # noqa: S101  (the parser requires it)

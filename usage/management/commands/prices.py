@@ -96,13 +96,16 @@ def _day(day: date, today: date) -> str:
 
 
 def _line(lacking: LackingPrice) -> str:
-    """Returns a line about a model and tier whose price is missing or assumed: its calls, and a proposed price."""
+    """Returns a printed line on a model and tier with a missing or assumed price: its calls, and a proposed price."""
     proposal = "no similar model is listed" if lacking.proposal is None else _proposal(lacking.proposal)
     return f"{lacking.calls:>8,} calls  {lacking.model or '(no model)'}  {lacking.tier}  {proposal}"
 
 
 def _proposal(price: ModelRates) -> str:
-    """Returns a proposed price and its model as text: `like gpt-6.2-sol: input $2, output $10 a million`."""
+    """Returns a proposed price as text, with the model that has this price.
+
+    For example, `like gpt-6.2-sol: input $2, output $10 a million`.
+    """
     rates = [
         f"{unit} ${rate.normalize():f}" for unit in PROPOSED_UNITS if (rate := price.rates and price.rate(unit, 1))
     ]

@@ -16,7 +16,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def readable_forms(body: str) -> Iterator[str]:
-    """Yields a stored body in the forms in which to search it, the most readable first; each form once.
+    """Yields the forms of a stored body in which words are searched, the most readable form first, and none twice.
 
     First comes the body without one level of escapes, then the body as it is stored, then the body without two levels.
     """
@@ -29,9 +29,9 @@ def readable_forms(body: str) -> Iterator[str]:
 
 
 def unescaped(text: str) -> str:
-    r"""Returns a text without one level of JSON's escapes; a NUL and lone surrogates become U+FFFD.
+    r"""Undoes one level of JSON's escapes in a text, such as `\n`; a NUL and lone surrogates become U+FFFD.
 
-    A backslash before any other character stays.
+    A backslash that begins no escape stays.
     """
     if "\\" not in text:
         return text

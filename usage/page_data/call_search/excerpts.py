@@ -16,7 +16,7 @@ MAX_EXCERPTS = 4  # of one call
 
 
 class ExcerptPiece(NamedTuple):
-    """A piece of an excerpt; `is_hit` is true if it is a part that the search has found."""
+    """A piece of an excerpt; `is_hit` is true if the search has found the piece."""
 
     text: str
     is_hit: bool
@@ -24,9 +24,9 @@ class ExcerptPiece(NamedTuple):
 
 @dataclass(frozen=True)
 class Excerpt:
-    """A part of a prompt or of an answer with hits in it; `source` says which of the two. It is not escaped yet.
+    """A part of a prompt or of an answer with hits in it; `source` says which of the two. Its text is not escaped yet.
 
-    `has_more_before` and `has_more_after` say whether the text goes on.
+    `has_more_before` and `has_more_after` say whether the prompt or answer goes on before and after the part.
     """
 
     source: str
@@ -50,7 +50,7 @@ def find_excerpts(words: Sequence[SearchedWord], bodies: Mapping[str, str]) -> l
 
 
 class _Form(NamedTuple):
-    """A readable form of a body, with the start and the end of each hit in it; `source` is the body's name."""
+    """A readable form of a body, with the start and the end of each hit in the form; `source` is the body's name."""
 
     source: str
     text: str
@@ -58,7 +58,7 @@ class _Form(NamedTuple):
 
 
 def _add_first_hit(forms: Sequence[_Form], word: SearchedWord) -> bool:
-    """Adds the first hit of a word to the first form of a body that has the word; returns whether there is one."""
+    """Finds a word in the forms of a body; adds the first hit to the form that has it, and returns whether one has."""
     for form in forms:
         if match := word.pattern.search(form.text):
             form.hits.append(match.span())
@@ -67,7 +67,7 @@ def _add_first_hit(forms: Sequence[_Form], word: SearchedWord) -> bool:
 
 
 def _excerpts(form: _Form, words: Sequence[SearchedWord]) -> list[Excerpt]:
-    """Returns the excerpts around the hits in a form of a body; hits near each other share one."""
+    """Returns the excerpts around the hits in a form of a body; hits near each other share an excerpt."""
     source, text, hits = form
     windows: list[tuple[int, int]] = []
     for start, end in sorted(hits):
