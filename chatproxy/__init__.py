@@ -38,7 +38,7 @@ exit, and then the shipper exits.
 The folders, and what a module of each may import (`tests/test_architecture.py` holds it; from the ground up):
 
     this level          no folder, with the exceptions below; has `root_path`, `models`, `alert_models`, `version`
-                        and `keep_running` (a thread that starts a process again), too
+                        and `process_restarts` (a thread that starts a process again), too
     configuration       this level
     logs                this level, configuration
     http, postgres      what is above this line; not each other

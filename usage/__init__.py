@@ -42,8 +42,8 @@ reads upstream's answer: its text, tokens, errors, new objects. `upkeep` maintai
 deletes old data, verifies the tables and rebuilds sums.
 
 At this level: the tables (`models`), `ledger`, the counters of this process (`metric_counters`), request ids and the
-time in them (`ids`), IP addresses in one form (`addresses`), custom prices (`custom_prices`), and a function that makes
-strangers' text harmless for pages (`untrusted_text`).
+time in them (`ids`), IP addresses in one form (`ip_addresses`), custom prices (`custom_prices`), and a function that
+makes strangers' text harmless for pages (`untrusted_text`).
 
 Imports run down only: the modules of this level (but `ledger` and `admin`) ← database ← kept_bodies ← answers ← journal
 ← prices ← money ← sums ← journal_shipping ← upkeep ← `ledger` ← live ← page_data ← admin_pages ← `admin`. This package

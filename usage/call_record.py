@@ -17,6 +17,9 @@ from uuid import UUID
 # The version of the records that this code writes. Raise it when the meaning of a field changes, or when older code
 # must not read the records; a field that is only added needs no new version. Records of version 1 have no `version`.
 RECORD_VERSION = 2
+# The error code of a stub (`usage.journal_shipping.stub_rows`): a row without the texts that the database refused, and
+# with a message of the gateway's own.
+STUB_CODE = "dead_letter"
 
 TokenCount = Literal[
     "input_tokens",

@@ -29,7 +29,7 @@ from usage.models import (
     UsagePeak,
     UsageTotal,
 )
-from usage.sums.labels.tables import GROUP_COLUMNS, NAMES, SUMS, TABLE
+from usage.sums.labels.label_tables import GROUP_COLUMNS, NAMES, SUMS, TABLE
 from usage.upkeep.rebuild_totals import rebuild_months
 
 WEEK = timedelta(days=7)

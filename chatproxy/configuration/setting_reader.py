@@ -49,7 +49,7 @@ from chatproxy.configuration.setting_parsers import (
 )
 from chatproxy.configuration.sign_in_settings import domains, role_names
 from proxyapi import routes
-from usage.addresses import is_loopback
+from usage.ip_addresses import is_loopback
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 SECRETS_FILE = "secrets.env"

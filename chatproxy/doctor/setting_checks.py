@@ -12,7 +12,7 @@ from chatproxy.configuration.misspelt_names import find_misspelt_names
 from chatproxy.doctor.finding import Finding, fault, warning
 from proxyapi.upstream.proxies import proxy_fault
 from proxyapi.upstream.self_calls import is_own_address
-from usage.addresses import is_loopback
+from usage.ip_addresses import is_loopback
 
 
 def check_names() -> Iterator[Finding]:

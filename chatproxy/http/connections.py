@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from proxyapi.unauthenticated.client_network import client_network
-from usage.addresses import both_forms
+from usage.ip_addresses import both_forms
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from django.http.response import HttpResponseBase
 from django.views.debug import ExceptionReporter, SafeExceptionReporterFilter
 
 from chatproxy.logs import ELIDED, exception_words, redacted_path, without_secrets
-from usage.addresses import is_loopback
+from usage.ip_addresses import is_loopback
 
 SHOWN_SETTINGS = frozenset(
     {

@@ -14,7 +14,7 @@ from django.core.handlers.asgi import ASGIHandler
 from django.urls import get_resolver
 
 from proxyapi.call.caller_connection import Receive, Send
-from proxyapi.threads import in_own_thread
+from proxyapi.database_threads import in_own_thread
 
 
 class DjangoPages:

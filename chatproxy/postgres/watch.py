@@ -10,10 +10,10 @@ import logging
 import signal
 from subprocess import SubprocessError
 
-from chatproxy.keep_running import LOOK_SECONDS, KeepRunning
 from chatproxy.postgres.binaries import BundledPostgresError
 from chatproxy.postgres.bundled import BundledPostgres
 from chatproxy.postgres.cluster import READY_SECONDS
+from chatproxy.process_restarts import LOOK_SECONDS, KeepRunning
 
 logger = logging.getLogger(__name__)
 

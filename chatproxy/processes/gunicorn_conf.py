@@ -24,7 +24,7 @@ from chatproxy.processes.shipper_watch import ShipperWatch
 from chatproxy.processes.unix_signals import MasterSignals, reset_in_new_worker, unblock_signals
 from chatproxy.processes.upgrade import AdoptedWorker, Upgrade
 from chatproxy.processes.worker import Worker
-from usage.addresses import both_forms
+from usage.ip_addresses import both_forms
 
 if TYPE_CHECKING:
     from chatproxy.postgres.watch import PostgresWatch

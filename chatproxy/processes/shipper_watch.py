@@ -19,7 +19,7 @@ from math import inf
 from subprocess import Popen, TimeoutExpired
 
 from chatproxy.configuration import setting_reader
-from chatproxy.keep_running import LOOK_SECONDS, KeepRunning
+from chatproxy.process_restarts import LOOK_SECONDS, KeepRunning
 from chatproxy.processes.unix_signals import HELD_SIGNALS
 
 logger = logging.getLogger(__name__)

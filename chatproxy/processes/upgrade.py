@@ -162,7 +162,7 @@ class Upgrade:
 
     def _retire(self, old: set[int], count: int) -> None:
         """Waits until `count` new workers serve, then ends the old ones."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # as in `chatproxy.keep_running`
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # as in `chatproxy.process_restarts`
         start_reports.wait_for(count)
         for pid in old & self._retiring:
             with suppress(ProcessLookupError):

@@ -11,6 +11,6 @@ content encodings (gzip and others) in bounded steps; `request_encoding` says wh
 
 `usage.kept_bodies` is another package: it decides which parts of a body the ledger stores after the call.
 
-Nothing here knows a key, a call or a view. Imports: `proxyapi.exceptions`, and `usage.kept_bodies.excerpts` for the
-parts of forms.
+Nothing here knows a key, a call or a view. Imports: `proxyapi.exceptions`, and `usage.kept_bodies.body_excerpts` for
+the parts of forms.
 """

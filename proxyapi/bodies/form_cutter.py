@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from proxyapi.bodies.form_reader import CRLF, FormReader
-from usage.kept_bodies.excerpts import PartExcerpt
+from usage.kept_bodies.body_excerpts import PartExcerpt
 
 
 class FormEdits:

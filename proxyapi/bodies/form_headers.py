@@ -37,7 +37,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from proxyapi.exceptions import BadForm
-from usage.kept_bodies.excerpts import PartExcerpt
+from usage.kept_bodies.body_excerpts import PartExcerpt
 
 MAX_HEADERS = 8  # in a part; clients send up to four
 MAX_HEAD_BYTES = 4096

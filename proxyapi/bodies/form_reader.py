@@ -22,7 +22,7 @@ from urllib.parse import unquote, unquote_plus
 from proxyapi.bodies.form_headers import MAX_HEAD_BYTES, PartHead, read_boundary, read_part_head
 from proxyapi.exceptions import BadForm
 from usage.answers.audio_duration import HEAD_BYTES
-from usage.kept_bodies.excerpts import PartExcerpt
+from usage.kept_bodies.body_excerpts import PartExcerpt
 
 MAX_PARTS = 128  # an image edit has at most 16 images and some twenty fields; with MAX_KEPT_BYTES it bounds the memory
 MAX_KEPT_BYTES = 64 * 1024  # of one field's value

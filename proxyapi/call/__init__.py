@@ -7,9 +7,9 @@ Django REST framework. `parsers` turn the body into data; `uploads` passes a for
 calls in flight and drains them.
 
 `call` is one call, from its admission to its row in the ledger: `begin` before the call is sent upstream, `end` exactly
-once. Its parts: `facts` (what is known of the call), `journal_rows` (the rows that it leaves), `call_resources` (the
-slots, limits and dollars that it holds while it lasts). `background_polling` asks upstream about background responses
-that nobody has fetched, so that their usage is counted.
+once. Its parts: `call_facts` (what is known of the call), `journal_rows` (the rows that it leaves), `call_resources`
+(the slots, limits and dollars that it holds while it lasts). `background_polling` asks upstream about background
+responses that nobody has fetched, so that their usage is counted.
 
 May import the folders before it in the order of `proxyapi.__init__`, but no stream, view or API.
 """

@@ -28,9 +28,9 @@ from uuid_utils.compat import uuid7
 
 from proxyapi.cached_settings import call_settings
 from proxyapi.call.journal_rows import poll_row
+from proxyapi.database_threads import in_own_thread
 from proxyapi.exceptions import UpstreamFailure
 from proxyapi.keys.credentials import configured_credentials
-from proxyapi.threads import in_own_thread
 from proxyapi.upstream import client
 from proxyapi.upstream.request import UpstreamRequest
 from usage.answers.created_ids import CreatedIds

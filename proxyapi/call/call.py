@@ -11,8 +11,8 @@ import time
 
 from proxyapi.bodies import large_bodies
 from proxyapi.cached_settings import call_settings
+from proxyapi.call.call_facts import CallFacts
 from proxyapi.call.call_request import CallRequest
-from proxyapi.call.facts import CallFacts
 from proxyapi.call.journal_rows import (
     begin_row,
     begin_with_tools,

@@ -13,7 +13,7 @@ from typing import cast
 
 from proxyapi.bodies.billing_parameters import states_whole_bill
 from proxyapi.bodies.labels import NO_LABELS, add_tags
-from proxyapi.call.facts import CallFacts
+from proxyapi.call.call_facts import CallFacts
 from proxyapi.key_names import CONTROL_CHARACTERS
 from proxyapi.limits.usage_estimates import (
     counts_of_streamed_text,
@@ -27,7 +27,6 @@ from proxyapi.limits.usage_estimates import (
     with_length,
     with_one_picture_model,
 )
-from usage.addresses import plain_address
 from usage.answers.audio_duration import length_in_transcript
 from usage.answers.created_ids import MAX_RECORDED_IDS
 from usage.answers.errors import NO_ERROR
@@ -36,8 +35,9 @@ from usage.answers.reader import UNFINISHED_STATUSES, AnswerReader
 from usage.answers.row_texts import column_text, id_columns, usage_columns
 from usage.answers.tokens import whole_count
 from usage.call_record import COUNTS, CallRecord, Counts, OtherUsage, SupposedUsage
+from usage.ip_addresses import plain_address
 from usage.journal_shipping.pending_responses import supposed_by
-from usage.kept_bodies.excerpts import Draft, body_draft, form_draft, text_size, text_size_of_parts
+from usage.kept_bodies.body_excerpts import Draft, body_draft, form_draft, text_size, text_size_of_parts
 from usage.kept_bodies.redaction import redact
 from usage.models import Outcome, PendingResponse, Request, UsageSource
 from usage.money.spent_and_reserved import responses_are_polled

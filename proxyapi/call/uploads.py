@@ -22,7 +22,7 @@ from proxyapi.cached_settings import call_settings
 from proxyapi.call.request_body import IncomingBody
 from proxyapi.exceptions import BadForm, BodyTooLarge
 from proxyapi.limits.request_content import Form
-from usage.kept_bodies.excerpts import PartExcerpt
+from usage.kept_bodies.body_excerpts import PartExcerpt
 
 STEPS_AT_ONCE = 8  # steps of decoding or reading, of 64 KiB each, before the event loop runs again
 STEP_BYTES = 64 * 1024

@@ -24,8 +24,8 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection
 
+from proxyapi.database_threads import in_own_thread
 from proxyapi.exceptions import DatabaseUnavailable
-from proxyapi.threads import in_own_thread
 from usage.journal_shipping.stored_object_rows import makers
 
 logger = logging.getLogger(__name__)

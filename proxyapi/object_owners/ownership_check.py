@@ -27,7 +27,7 @@ from proxyapi.object_owners.owner_store import owners_of
 from proxyapi.routes import Route
 from proxyapi.upstream.request import UpstreamRequest
 from usage.answers.created_ids import CreatedIds, is_object_id
-from usage.kept_bodies.excerpts import PartExcerpt
+from usage.kept_bodies.body_excerpts import PartExcerpt
 
 # Routes whose POST creates nothing that upstream stores.
 NOT_KEPT = frozenset({

@@ -16,11 +16,11 @@ from rest_framework.request import Request
 
 from proxyapi import openapi
 from proxyapi.call.call_request import ProxyRequest
+from proxyapi.database_threads import in_own_thread
 from proxyapi.dispatch.authentication import AccessTokenAuthentication, SecurityKeyAuthentication
 from proxyapi.dispatch.base_view import ProxyView
 from proxyapi.exceptions import BadRequest, DatabaseUnavailable, InvalidKey
 from proxyapi.keys.callers import Caller
-from proxyapi.threads import in_own_thread
 from usage.database.query_deadline import limit_query_time
 from usage.sums.labels.label_reader import LabelsUnreadable
 from usage.sums.labels.usage_report import as_csv, read_query, read_usage

@@ -30,7 +30,7 @@ from proxyapi.routes import find_route
 from proxyapi.streams.relay import ERROR_OBJECT
 from proxyapi.unauthenticated.key_search import KeySearch
 from proxyapi.upstream.request import UpstreamRequest
-from usage.kept_bodies.excerpts import PartExcerpt
+from usage.kept_bodies.body_excerpts import PartExcerpt
 
 DEFAULT_MODEL = "whisper-1"
 UPSTREAM_PATH = "/audio/transcriptions"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 from functools import lru_cache
 
-from usage.addresses import parse_address
+from usage.ip_addresses import parse_address
 
 MAX_TEXT_CHARACTERS = 64  # of a text that is no address
 

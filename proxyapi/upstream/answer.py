@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from proxyapi.exceptions import UpstreamAnswerTooLarge, UpstreamTimeout, UpstreamUnreachable
 from proxyapi.upstream.exchange import Exchange, Sink
-from proxyapi.upstream.failures import MAYBE_BILLED
+from proxyapi.upstream.fault_answers import MAYBE_BILLED
 from proxyapi.upstream.faults import Late, Silent, TransportFault
 from proxyapi.upstream.passed_headers import pass_down
 from proxyapi.upstream.request import UpstreamRequest

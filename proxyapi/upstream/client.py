@@ -33,7 +33,7 @@ from proxyapi.keys.private_file import write_private
 from proxyapi.upstream import self_calls
 from proxyapi.upstream.answer import UpstreamAnswer
 from proxyapi.upstream.exchange import Body, SilenceLimits
-from proxyapi.upstream.failures import error_of
+from proxyapi.upstream.fault_answers import error_of
 from proxyapi.upstream.faults import TransportFault
 from proxyapi.upstream.passed_headers import Headers
 from proxyapi.upstream.request import UpstreamRequest

@@ -1,4 +1,4 @@
-"""The ways in which an exchange with upstream can fail. Each becomes an error in `failures` or in `answer`.
+"""The ways in which an exchange with upstream can fail. Each becomes an error in `fault_answers` or in `answer`.
 
 TransportFault
 ├── NotConnected      no connection: upstream has received nothing of the call

@@ -24,7 +24,7 @@ from proxyapi.cached_settings import call_settings
 from proxyapi.exceptions import LoopDetected
 from proxyapi.keys.keyring import keyring
 from proxyapi.models import PREFIX
-from proxyapi.upstream.failures import unreachable_log
+from proxyapi.upstream.fault_answers import unreachable_log
 from proxyapi.upstream.proxies import PORTS
 
 GATEWAY = re.compile(r"1\.1 chatproxy-[0-9a-f]{16}")  # one entry of `Via`: the protocol's version, and a gateway's name

@@ -68,13 +68,25 @@ rows = [
     call(now - timedelta(minutes=3), key_name=name, route=route, **kind)
     for name in names for route in ("/v1/chat/completions", "/v1/responses", "/openai2") for kind in kinds
 ]
-longest = call(
-    now - timedelta(minutes=2), key_name="team-3-" + "w" * 57, team="t" * 64, end_user="u" * 128, session="s" * 128,
-    route="/v1/audio/transcriptions", request_model="m" * 100, response_model="m" * 100, stream=True,
-    duration_ms=599_999.0, time_to_first_chunk_ms=123_456.0, input_tokens=123_456_789,
-    cached_tokens=12_345_678, output_tokens=12_345_678, usage_source="estimated", outcome="client_cancelled",
-    error_code="c" * 64, error_message="e" * 300)
-write_rows(Pricer().priced([*rows, longest]))
+write_rows(Pricer().priced(rows))
+"""
+
+# Calls with the longest values that fit in the columns, without a place to break a line; one of them is team-3's.
+LONGEST = """
+from datetime import UTC, datetime, timedelta
+from tests.support.ledger.ledgers import call
+from usage.money.row_pricing import Pricer
+from usage.journal_shipping.rows import write_rows
+rows = [
+    call(datetime.now(UTC) - timedelta(seconds=90), key_name=name, team="t" * 200, owner="o" * 200, end_user="u" * 200,
+         session="s" * 200, tags=["g" * 100], route="/v1/audio/transcriptions", request_model=model,
+         response_model=model, stream=True, duration_ms=3_599_999.0, time_to_first_chunk_ms=123_456.0,
+         input_tokens=123_456_789, cached_tokens=12_345_678, output_tokens=98_765_432,
+         usage_source="estimated", outcome="upstream_error",
+         status=502, error_code="c" * 200, error_message="e" * 400)
+    for name in ("team-3", "k" * 200) for model in ("m" * 200, "gpt-4o-2024-08-06")
+]
+write_rows(Pricer().priced(rows))
 """
 
 LOOKS: dict[str, dict[str, Any]] = {
@@ -145,6 +157,14 @@ def uncertain_site(busy_site: Gateway, key_text: str) -> Gateway:
     made = busy_site.manage("shell", "--no-imports", "-c", UNCERTAIN)
     assert made.returncode == 0, made.stderr
     return busy_site
+
+
+@pytest.fixture(scope="session")
+def longest_site(uncertain_site: Gateway) -> Gateway:
+    """Adds calls with the longest values to the busy server."""
+    made = uncertain_site.manage("shell", "--no-imports", "-c", LONGEST)
+    assert made.returncode == 0, made.stderr
+    return uncertain_site
 
 
 def fill_ledger(url: str, directory: Path, count: int) -> None:

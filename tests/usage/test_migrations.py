@@ -18,10 +18,10 @@ from django.conf import settings
 
 from tests.support.ledger.ledgers import Row, random_call
 from tests.support.servers.databases import manage, new_database
-from usage.sums import adding_up, tables
+from usage.sums import adding_up, sum_tables
 from usage.sums.adding_up import Rollup
 from usage.sums.histogram import unpack
-from usage.sums.tables import HISTOGRAMS, PACKED
+from usage.sums.sum_tables import HISTOGRAMS, PACKED
 
 PACKAGES = ("chatproxy", "proxyapi", "usage")
 # Migrations must do the same for ever, so they import nothing of ours but this.
@@ -32,7 +32,7 @@ ALLOWED = {
     "proxyapi.key_names": "a rule on texts; rows that other rules had written would not be found again",
 }
 # What a row of that time has beside what `random_call` gives it.
-ADD_UNPACKED_HOURS = replace(tables.ALL_OF_HOURS, packed=()).add
+ADD_UNPACKED_HOURS = replace(sum_tables.ALL_OF_HOURS, packed=()).add
 PARTS_OF_COST = re.compile(r", (estimated|provisional)_cost( = [^,]*)?")  # columns of a later migration
 NOTHING_ELSE = {
     **dict.fromkeys(("incoming_request_id", "upstream_request_id", "response_id", "service_tier"), ""),
@@ -81,7 +81,7 @@ def write_as_then(connection: psycopg.Connection[Any], rows: list[Row]) -> None:
     summed: Any = [{**row, "needs_price": row["cost"] is None} for row in rows]
     rollup.add(summed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(adding_up, "ADD_DAYS", PARTS_OF_COST.sub("", tables.ADD_DAYS))
+        patch.setattr(adding_up, "ADD_DAYS", PARTS_OF_COST.sub("", sum_tables.ADD_DAYS))
         patch.setattr(adding_up, "ADD_HOURS", PARTS_OF_COST.sub("", ADD_UNPACKED_HOURS))
         patch.setattr(adding_up, "_hour_columns", unpacked(adding_up._hour_columns))
         patch.setattr(Rollup, "_peaks", lambda _: ())

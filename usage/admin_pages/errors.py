@@ -15,8 +15,8 @@ from usage.admin_pages.access import admin_page, render_page
 from usage.admin_pages.dashboard import range_query
 from usage.models import ErrorState
 from usage.page_data.errors.error_groups import FAULTS, MAX_GROUPS, STATES, ErrorGroup, read_groups
-from usage.page_data.errors.marks import mark as store_mark
-from usage.page_data.errors.marks import read_kind, unmark
+from usage.page_data.errors.error_marks import mark as store_mark
+from usage.page_data.errors.error_marks import read_kind, unmark
 from usage.sums.ranges import TimeRange, range_labels, range_or_default
 
 PART_WORDS = {"key": "Keys", "model": "Models", "route": "Routes", "status": "Statuses"}

@@ -8,5 +8,5 @@ beside the usage object: searches, pictures, containers), `errors` (errors in th
 `audio_duration` estimate usage that upstream has not stated. `row_texts` cuts and redacts the texts of a row. No
 content of an answer makes this code raise an error.
 
-May import `usage.kept_bodies.excerpts`.
+May import `usage.kept_bodies.body_excerpts`.
 """

@@ -12,7 +12,7 @@ import orjson
 
 from usage.answers.reader import AnswerReader
 from usage.call_record import CallRecord, OtherUsage
-from usage.kept_bodies.excerpts import SLACK, margin_for, storable
+from usage.kept_bodies.body_excerpts import SLACK, margin_for, storable
 from usage.kept_bodies.redaction import is_secret_name, redact, redact_each
 
 MAX_CACHED_CHARACTERS = 1000  # a longer text is redacted anew each time

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from usage.answers.errors import is_error_value
 from usage.answers.event_kinds import FINAL_RESPONSE_TYPES, TEXT_DELTAS
 from usage.answers.event_stream import parse_each
-from usage.kept_bodies.excerpts import SLACK, margin_for, storable, truncate
+from usage.kept_bodies.body_excerpts import SLACK, margin_for, storable, truncate
 from usage.kept_bodies.redaction import redact
 
 _MAX_PARTS = 64

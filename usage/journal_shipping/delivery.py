@@ -27,10 +27,10 @@ from usage.journal import undelivered
 from usage.journal.records import damaged_id
 from usage.journal.undelivered import DAMAGED, DEAD_LETTERS, NEWER, PRUNED
 from usage.journal_shipping.rows import interrupted, write_rows
-from usage.journal_shipping.stubs import bare_stub, is_stub, least_stub, stub
+from usage.journal_shipping.stub_rows import bare_stub, is_stub, least_stub, stub
 from usage.metric_counters import counters
 from usage.money.row_pricing import Pricer
-from usage.sums.pruned import hours_with_pruned_calls, pruned_ids_end
+from usage.sums.pruned_calls import hours_with_pruned_calls, pruned_ids_end
 
 logger = logging.getLogger(__name__)
 

@@ -16,19 +16,19 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from usage.answers.estimate_rules import estimate_interrupted
-from usage.call_record import COUNTS, CallRecord, SummedRow
+from usage.call_record import COUNTS, STUB_CODE, CallRecord, SummedRow
 from usage.ids import started_at
 from usage.journal_shipping.background_cost import COUNTED_LATER, settle_responses
+from usage.journal_shipping.continued_sessions import begin_sessions, name_sessions
 from usage.journal_shipping.digests import DIGEST, UPDATE_DIGESTS
-from usage.journal_shipping.sessions import begin_sessions, name_sessions
 from usage.journal_shipping.stored_object_rows import write_objects
-from usage.journal_shipping.stubs import FIELDS, STUB
+from usage.journal_shipping.stub_rows import FIELDS
 from usage.metric_counters import counters
 from usage.models import Outcome, UsageSource
 from usage.money.spent_and_reserved import settle_reservations, take_off_leases
 from usage.sums.adding_up import Rollup
+from usage.sums.sum_tables import SUMMED_SQL, fetch_summed_rows
 from usage.sums.summed_names import mark_unknown
-from usage.sums.tables import SUMMED_SQL, fetch_summed_rows
 
 COLUMNS = list(FIELDS)
 NAMES = ", ".join(COLUMNS)
@@ -46,7 +46,7 @@ INSERT_ROWS = (
 # How complete a row of a call is (`_rank`). 1: a row made because the call's end is unknown, with the outcome
 # `interrupted`. 3: the row of the call's end. 0 and 2: the stubs of these two.
 RANK = (
-    f"CASE WHEN error_code = '{STUB}' THEN 2 * (outcome <> '{Outcome.INTERRUPTED}')::int"
+    f"CASE WHEN error_code = '{STUB_CODE}' THEN 2 * (outcome <> '{Outcome.INTERRUPTED}')::int"
     f" WHEN error_code = '{GUESS}' THEN 1 ELSE 3 END"
 )
 DELETE_LESSER = (
@@ -156,7 +156,7 @@ def _rank(row: CallRecord) -> int:
     * 1: a row that was made because the call's end is unknown; 0: a stub in place of such a row
     """
     # `RANK` is the same rule in SQL.
-    if (code := row.get("error_code")) == STUB:
+    if (code := row.get("error_code")) == STUB_CODE:
         return 2 * int(row["outcome"] != Outcome.INTERRUPTED)
     return 1 if code == GUESS else 3
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from usage.answers.reader import UNFINISHED_STATUSES
 from usage.answers.tokens import whole_count
-from usage.call_record import TOKEN_COUNTS, CallRecord, Price
+from usage.call_record import STUB_CODE, TOKEN_COUNTS, CallRecord, Price
 from usage.models import Outcome, UsageSource
 
 NOT_BILLED = "not billed"  # the source of the price
@@ -35,7 +35,6 @@ COUNTED_AT_END: Price = {"source": "counted when it ends"}
 
 # Errors of the gateway for an answer of upstream's that came in part, or was too large: a model has worked.
 _BROKEN_CODES = {"truncated", "upstream_answer_too_large"}
-_DEAD_LETTER = "dead_letter"  # `usage.journal_shipping.stubs.STUB`: a stub does not have all columns of its row
 
 # The POSTs that upstream does not bill: all of these families, and those of other families by their routes.
 ADMINISTRATION = {"organization", "projects"}
@@ -79,7 +78,7 @@ def not_counted(row: CallRecord) -> Price:
     """
     if is_usage_known(row):
         reason = "The stated counts are missing, or cannot be true."
-    elif row.get("error_code") in {_DEAD_LETTER, Outcome.INTERRUPTED}:
+    elif row.get("error_code") in {STUB_CODE, Outcome.INTERRUPTED}:
         reason = "What is left of this call's record does not say what it has used."
     else:
         reason = "Upstream may bill this call, or what it makes, but its answers do not say how much was used."
@@ -126,9 +125,9 @@ def why_unbilled(row: CallRecord) -> str:
         return "The gateway refused the call."
     if row.get("unbilled"):
         return "Upstream did not do the work."
-    if outcome == Outcome.UPSTREAM_ERROR and row.get("error_code") not in {*_BROKEN_CODES, _DEAD_LETTER}:
+    if outcome == Outcome.UPSTREAM_ERROR and row.get("error_code") not in {*_BROKEN_CODES, STUB_CODE}:
         return "Upstream answered with an error."
-    if outcome == Outcome.CLIENT_CANCELLED and row.get("upstream_ms") is None and row.get("error_code") != _DEAD_LETTER:
+    if outcome == Outcome.CLIENT_CANCELLED and row.get("upstream_ms") is None and row.get("error_code") != STUB_CODE:
         return "The caller left before the call went upstream."
     return ""
 

@@ -24,7 +24,7 @@ from usage.page_data.filters import ANY_DATE, NO_NAME
 from usage.page_data.newest_calls import read_newest_failures, read_newest_failures_of_key
 from usage.sums.ranges import TimeRange
 from usage.sums.ranking import RankedGroup, add_durations, all_others, dates_of, lines_of_models, rank
-from usage.sums.tables import DURATION
+from usage.sums.sum_tables import DURATION
 from usage.sums.totals_reader import Totals, read_durations
 
 MAX_TABLE_ROWS = 8

@@ -19,7 +19,7 @@ from django.db import connection
 from usage.models import Dimension, Outcome, Span
 from usage.sums.breakdown_reader import HISTOGRAM, KEY, rows_of_range, sum_sql
 from usage.sums.ranges import TimeRange
-from usage.sums.tables import DURATION, histograms_sql
+from usage.sums.sum_tables import DURATION, histograms_sql
 from usage.sums.totals_reader import (
     COUNTERS,
     EPOCH,

@@ -13,8 +13,8 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from usage.addresses import mapped_address, plain_address
 from usage.call_record import CALLED_MODEL_SQL
+from usage.ip_addresses import mapped_address, plain_address
 from usage.models import Dimension, Outcome, SummedName
 from usage.page_data.call_search.searched_words import MAX_WORDS, split_words
 from usage.prices.price_sources import undated_name
@@ -25,7 +25,7 @@ MAX_TEXT = 200  # characters of a filter; the rest is cut
 MAX_CHOICES = 300  # names of keys, of models and of routes that are offered to choose from
 MAX_NUMBER = 40  # characters of a number to compare with
 MAX_EXPONENT = 20  # of such a number: PostgreSQL refuses numbers with thousands of digits
-NUL_IN_BODIES = "\ufffd"  # stands for NUL in stored bodies (`usage.kept_bodies.excerpts.storable`)
+NUL_IN_BODIES = "\ufffd"  # stands for NUL in stored bodies (`usage.kept_bodies.body_excerpts.storable`)
 NO_STATUS = "none"
 ANY_FAILURE = "failed"
 # What a call was for: columns, with their names on pages.

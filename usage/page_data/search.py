@@ -23,9 +23,9 @@ from usage.call_record import CALLED_MODEL_SQL
 from usage.database.query_deadline import limit_query_time
 from usage.ids import first_id, time_of
 from usage.models import Dimension, Request
-from usage.page_data.call_search.excerpts import Excerpt
+from usage.page_data.call_search.hit_excerpts import Excerpt
 from usage.page_data.call_search.index_scan import MAX_RARE_CALLS, IndexScan
-from usage.page_data.call_search.walk import Walk
+from usage.page_data.call_search.scan_merging import Walk
 from usage.page_data.call_search.word_search import WordSearch, first_call_with_body
 from usage.page_data.filters import FAILED, UNKNOWN, Condition, Filters, conditions_of, find_names
 from usage.sums.summed_names import UNKNOWN_MODEL

@@ -22,9 +22,8 @@ from usage.models import Dimension, Outcome, Span
 from usage.sums.group_sums import Failures, Sums
 from usage.sums.histogram import pack
 from usage.sums.labels.label_rollup import LabelRollup
-from usage.sums.labels.tables import ADD_LABELS
-from usage.sums.summed_names import summed_code, summed_model
-from usage.sums.tables import (
+from usage.sums.labels.label_tables import ADD_LABELS
+from usage.sums.sum_tables import (
     ADD_BREAKDOWNS,
     ADD_DAYS,
     ADD_FAILURES,
@@ -53,6 +52,7 @@ from usage.sums.tables import (
     TOTAL_KEYS,
     TOTAL_SUMS,
 )
+from usage.sums.summed_names import summed_code, summed_model
 
 _Groups = defaultdict[tuple[object, ...], Sums]
 MinuteGroup = tuple[datetime, str, str, str, str]  # start, key, model, route, outcome

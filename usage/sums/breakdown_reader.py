@@ -15,12 +15,12 @@ from typing import NamedTuple
 from django.db import connection
 
 from usage.models import Dimension, Span
-from usage.sums.tables import COST_PARTS, DURATION, DURATIONS
+from usage.sums.sum_tables import COST_PARTS, DURATION, DURATIONS
 from usage.sums.totals_reader import EXACT, ceiling, floor, next_month, pieces_of_range, starts_of
 
 KEY = "key_name"
 Value = str | datetime | list[datetime]  # of an SQL parameter
-# The two columns of a histogram of durations, as `usage.sums.tables.histograms_sql` adds them up.
+# The two columns of a histogram of durations, as `usage.sums.sum_tables.histograms_sql` adds them up.
 HISTOGRAM = (DURATIONS, f"{DURATION}_histogram")
 # The expressions for columns of hours that breakdowns have under another name, or lack.
 OF_BREAKDOWNS = {KEY: "value", HISTOGRAM[1]: "'{}'::bigint[]"}

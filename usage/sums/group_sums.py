@@ -12,7 +12,7 @@ from uuid import UUID
 from usage.call_record import SummedRow
 from usage.models import Outcome
 from usage.sums.histogram import bucket
-from usage.sums.tables import HISTOGRAMS, MAXES, PART_OF_KIND, POLL_SUMS, SUMS, TOKEN_MAXES, HistogramName
+from usage.sums.sum_tables import HISTOGRAMS, MAXES, PART_OF_KIND, POLL_SUMS, SUMS, TOKEN_MAXES, HistogramName
 
 LATEST, EARLIEST = datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)
 NO_ID = UUID(int=0)

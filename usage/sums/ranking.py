@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from usage.prices.price_sources import undated_name
-from usage.sums.tables import DURATION
+from usage.sums.sum_tables import DURATION
 from usage.sums.totals_reader import Totals
 
 

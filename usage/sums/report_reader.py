@@ -16,7 +16,7 @@ from django.db import connection
 from usage.models import Outcome, Span
 from usage.sums.breakdown_reader import KEY, Rows, rows_of_range, sum_sql
 from usage.sums.ranges import TimeRange
-from usage.sums.tables import COST_PARTS
+from usage.sums.sum_tables import COST_PARTS
 from usage.sums.totals_reader import ceiling, floor
 
 # The groups by name, each with the SQL expression of a row's value.

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 
 from django.db.backends.utils import CursorWrapper
 
-from usage.call_record import CALLED_MODEL_SQL, CallRecord, SummedRow, called_model
+from usage.call_record import CALLED_MODEL_SQL, STUB_CODE, CallRecord, SummedRow, called_model
 from usage.kept_bodies.error_messages import SIGN, group_of, with_group
 from usage.models import Outcome
 from usage.prices.price_sources import listed_models
@@ -25,7 +25,6 @@ UNKNOWN_MODEL = "(unknown model)"
 OTHER_CODE = "(other code)"
 MODEL, CODE, MESSAGE = "model", "code", "error"
 MOST_NEW = 100  # new names of each kind a day
-_DEAD_LETTER = "dead_letter"  # `usage.journal_shipping.stubs.STUB`: the message of a stub is the gateway's own
 
 # `summed_model` and `summed_code` in SQL, for a row in `usage_request`.
 SUMMED_MODEL_SQL = f"CASE WHEN unknown_model THEN '{UNKNOWN_MODEL}' ELSE {CALLED_MODEL_SQL} END"
@@ -104,7 +103,7 @@ def _code(row: CallRecord) -> Name:
 
 def _message(row: CallRecord) -> Name:
     """Returns the group of messages of an upstream error; empty for the gateway's errors, whose codes say it all."""
-    if row["outcome"] != Outcome.UPSTREAM_ERROR or row.get("by_gateway") or row.get("error_code") == _DEAD_LETTER:
+    if row["outcome"] != Outcome.UPSTREAM_ERROR or row.get("by_gateway") or row.get("error_code") == STUB_CODE:
         return MESSAGE, ""
     names = (row.get("request_model") or "", row.get("response_model") or "")
     return MESSAGE, group_of(row.get("error_message") or "", names)

@@ -21,7 +21,7 @@ from django.db.models.functions import Cast, Extract, Floor
 
 from usage.models import Dimension, Span, UsageTotal
 from usage.sums.histogram import added, percentile, unpack
-from usage.sums.tables import DURATION, HISTOGRAMS, TOTAL_SUMS
+from usage.sums.sum_tables import DURATION, HISTOGRAMS, TOTAL_SUMS
 
 COUNTERS = ("calls", "errors", "unpriced_calls", *TOTAL_SUMS)
 EXACT = tuple(name for name in COUNTERS if name != DURATION)  # a sum of doubles depends on their order

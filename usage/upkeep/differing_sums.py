@@ -17,8 +17,8 @@ from django.db.backends.utils import CursorWrapper
 from usage.database.snapshot import one_snapshot
 from usage.ids import first_id
 from usage.sums.histogram import ENDS
+from usage.sums.sum_tables import COST_PARTS, HOUR_KEYS, NEEDS_PRICE_SQL, POLL_SUMS, HistogramName, histograms_sql
 from usage.sums.summed_names import SUMMED_MODEL_SQL
-from usage.sums.tables import COST_PARTS, HOUR_KEYS, NEEDS_PRICE_SQL, POLL_SUMS, HistogramName, histograms_sql
 
 HOUR = "date_trunc('hour', started_at, 'UTC')"
 DAY = "(started_at AT TIME ZONE 'UTC')::date"
@@ -63,9 +63,9 @@ def without_writers() -> Iterator[CursorWrapper]:
 def one_snapshot_of_rows() -> Iterator[None]:
     """Context manager like `one_snapshot`, in which the stored time of the last pruning agrees with the rows of calls.
 
-    This time (`usage.sums.pruned.comparable_since`) is stored when old rows are deleted. A month of rows is dropped as
-    a table, and a dropped table is gone for older snapshots, too, which would show the old time without the rows. So no
-    month can be dropped or made before the block ends: `ledger prune` fails then, and is tried again later.
+    This time (`usage.sums.pruned_calls.comparable_since`) is stored when old rows are deleted. A month of rows is
+    dropped as a table, and a dropped table is gone for older snapshots, too, which would show the old time without the
+    rows. So no month can be dropped or made before the block ends: `ledger prune` fails then, and is tried again later.
     """
     with one_snapshot():
         with connection.cursor() as cursor:

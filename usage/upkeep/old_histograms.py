@@ -16,8 +16,8 @@ from django.db import connection, transaction
 
 from usage.database.lock import try_lock
 from usage.models import LedgerState, Span, UsageHour
-from usage.sums.pruned import DAY, FIRST_CALL, credible_mark
-from usage.sums.tables import HISTOGRAMS, NAMED, PACKED
+from usage.sums.pruned_calls import DAY, FIRST_CALL, credible_mark
+from usage.sums.sum_tables import HISTOGRAMS, NAMED, PACKED
 from usage.sums.totals_reader import floor
 from usage.upkeep.rebuild_totals import rebuild_day, rebuild_month
 from usage.upkeep.sum_mending import SUMMING

@@ -28,8 +28,8 @@ from usage.models import NEEDS_PRICE, Dimension, Outcome, Request, Span, UsageHo
 from usage.sums.adding_up import Rollup
 from usage.sums.group_sums import Sums
 from usage.sums.histogram import added, unpack
-from usage.sums.pruned import DAY, comparable_since, histograms_since, latest
-from usage.sums.tables import (
+from usage.sums.pruned_calls import DAY, comparable_since, histograms_since, latest
+from usage.sums.sum_tables import (
     ALL_OF_HOURS,
     BREAKDOWNS,
     DAYS,

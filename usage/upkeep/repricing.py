@@ -13,7 +13,7 @@ from usage.call_record import CallRecord, SummedRow
 from usage.ids import first_id
 from usage.journal_shipping.background_cost import COUNTED_BEFORE, COUNTED_LATER
 from usage.journal_shipping.rows import update_prices
-from usage.journal_shipping.stubs import FIELDS
+from usage.journal_shipping.stub_rows import FIELDS
 from usage.metric_counters import counters
 from usage.models import CostKind, Request, UsageSource
 from usage.money.row_pricing import Pricer

@@ -48,7 +48,7 @@ from usage.database.partitions import (
 from usage.ids import first_id
 from usage.models import LedgerState, Span, UsageTotal
 from usage.money.spent_and_reserved import drop_orphans
-from usage.sums.pruned import credible_mark, oldest_call
+from usage.sums.pruned_calls import credible_mark, oldest_call
 from usage.sums.totals_reader import MINUTES_KEPT
 from usage.upkeep.label_sums.folding import fold_labels
 from usage.upkeep.months import BODIES, CALLS, make_months

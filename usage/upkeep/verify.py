@@ -13,9 +13,8 @@ from django.db import connection, connections
 from usage.journal import segments
 from usage.journal_shipping.digests import IS_UNCHANGED
 from usage.money.spent_and_reserved import find_strays
-from usage.sums.pruned import comparable_since, histograms_since, latest
-from usage.sums.summed_names import SUMMED_CODE_SQL, SUMMED_MODEL_SQL
-from usage.sums.tables import (
+from usage.sums.pruned_calls import comparable_since, histograms_since, latest
+from usage.sums.sum_tables import (
     DAY_KEYS,
     DAY_SUMS,
     FAILURE_KEYS,
@@ -25,6 +24,7 @@ from usage.sums.tables import (
     TEAM_DAY_KEYS,
     HistogramName,
 )
+from usage.sums.summed_names import SUMMED_CODE_SQL, SUMMED_MODEL_SQL
 from usage.upkeep.differing_sums import (
     DAY_GROUPS,
     HAS_TEAM,

@@ -14,8 +14,7 @@ from django.db import connection
 from usage.database.clock import database_now
 from usage.ids import first_id
 from usage.models import Dimension, Span
-from usage.sums.summed_names import SUMMED_MODEL_SQL
-from usage.sums.tables import (
+from usage.sums.sum_tables import (
     BREAKDOWN_KEYS,
     BREAKDOWN_SUMS,
     DIMENSIONS,
@@ -29,6 +28,7 @@ from usage.sums.tables import (
     HistogramName,
     histograms_sql,
 )
+from usage.sums.summed_names import SUMMED_MODEL_SQL
 from usage.upkeep.differing_sums import DIFFERS, DIFFERS_CLEARLY, DOUBLES, IS_CALL, adding_cursor, summed_value
 
 # The column of `UsageHour` in which a dimension of the totals has its values.

@@ -17,7 +17,7 @@ from chatproxy.configuration import setting_reader
 from chatproxy.page_protection.debug_pages import SHOWN_SETTINGS, is_local
 from chatproxy.urls import urlpatterns as own_patterns
 from tests.support.servers.gateway import ACCESS_TOKEN, SECURITY_KEY, free_port, run_gateway
-from usage.addresses import is_loopback
+from usage.ip_addresses import is_loopback
 
 PLANTED = "Pl4nted-Secr3t"
 STRANGERS: dict[str, dict[str, str]] = {

@@ -12,7 +12,7 @@ import pytest
 from django.db import InterfaceError, OperationalError
 from pytest_django.fixtures import Settings
 
-from chatproxy import keep_running
+from chatproxy import process_restarts
 from chatproxy.postgres import watch as postgres_watch
 from chatproxy.postgres.bundled import BundledPostgres
 from chatproxy.postgres.watch import PostgresWatch
@@ -142,7 +142,7 @@ class Postgres:
 
 @pytest.mark.parametrize("name", ["running", "revive"])
 def test_the_watch_of_postgres(monkeypatch: pytest.MonkeyPatch, failing: Failing, name: str) -> None:
-    for module in (keep_running, postgres_watch):
+    for module in (process_restarts, postgres_watch):
         monkeypatch.setattr(module, "LOOK_SECONDS", 0.001)
     monkeypatch.setattr(postgres_watch, "TRY_AGAIN_SECONDS", 0.001)
     watch = PostgresWatch(cast(BundledPostgres, Postgres(failing, name)))
@@ -152,7 +152,7 @@ def test_the_watch_of_postgres(monkeypatch: pytest.MonkeyPatch, failing: Failing
 
 
 def test_the_watch_of_the_shipper(monkeypatch: pytest.MonkeyPatch, failing: Failing) -> None:
-    for module in (keep_running, shipper_watch):
+    for module in (process_restarts, shipper_watch):
         monkeypatch.setattr(module, "LOOK_SECONDS", 0.001)
     monkeypatch.setattr(shipper_watch, "LONGEST_PAUSE", 0.001)
     monkeypatch.setattr(shipper_watch, "Popen", failing)

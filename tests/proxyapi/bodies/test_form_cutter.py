@@ -13,7 +13,7 @@ from proxyapi.bodies.form_cutter import FormCutter, FormEdits, text_field
 from proxyapi.bodies.form_reader import FormReader
 from proxyapi.exceptions import BadForm
 from tests.support.inputs.client_forms import form
-from usage.kept_bodies.excerpts import PartExcerpt
+from usage.kept_bodies.body_excerpts import PartExcerpt
 
 FIELD = b'Content-Disposition: form-data; name="%b"\r\n\r\n%b'
 OURS = FIELD % (b"ours", b"secret\r\n--")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proxyapi.call.facts import CallFacts
+from proxyapi.call.call_facts import CallFacts
 from proxyapi.call.journal_rows import goes_on, poll_row
 from usage.answers.reader import AnswerReader
 from usage.call_record import CallRecord

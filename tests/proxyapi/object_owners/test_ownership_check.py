@@ -19,7 +19,7 @@ from proxyapi.object_owners import owner_store, ownership_check
 from proxyapi.object_owners.named_objects import NamedObjects
 from proxyapi.object_owners.ownership_check import check, check_form
 from proxyapi.upstream.request import UpstreamRequest
-from usage.kept_bodies.excerpts import PartExcerpt
+from usage.kept_bodies.body_excerpts import PartExcerpt
 
 ANN = Caller("ann")
 

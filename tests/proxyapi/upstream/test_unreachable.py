@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from proxyapi.keys.credentials import Credentials
-from proxyapi.upstream import failures
-from proxyapi.upstream.failures import MAX_LOGGED_REASONS, MAYBE_BILLED, NOT_BILLED, UnreachableLog, error_of
+from proxyapi.upstream import fault_answers
+from proxyapi.upstream.fault_answers import MAX_LOGGED_REASONS, MAYBE_BILLED, NOT_BILLED, UnreachableLog, error_of
 from proxyapi.upstream.faults import (
     CERTIFICATE_FAULTS,
     SYSTEM_FAULTS,
@@ -92,7 +92,7 @@ def test_the_log_says_each_reason_once_a_minute(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(failures, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(fault_answers, "time", SimpleNamespace(monotonic=lambda: now))
     log = UnreachableLog()
     fault = NotConnected("its name is not known")
     fault.__cause__ = socket.gaierror(-2, "Name or service not known")
@@ -127,7 +127,7 @@ def test_words_of_upstreams_make_no_new_reason(
 
 def test_the_log_of_reasons_is_bounded(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr(failures, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(fault_answers, "time", SimpleNamespace(monotonic=lambda: now))
     log = UnreachableLog()
     for _ in range(2):
         caplog.clear()

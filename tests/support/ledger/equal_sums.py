@@ -22,7 +22,7 @@ from usage.sums.ranges import TimeRange, read_range
 from usage.sums.report_reader import GROUPS, read_report
 
 DATED_PAGES = ("usage.admin_pages.dashboard", "usage.admin_pages.export", "usage.admin_pages.requests")
-DATABASE_CLOCKS = ("usage.sums.pruned", "usage.upkeep.wrong_totals", "usage.upkeep.rebuild_totals")
+DATABASE_CLOCKS = ("usage.sums.pruned_calls", "usage.upkeep.wrong_totals", "usage.upkeep.rebuild_totals")
 
 
 class Dollars(NamedTuple):

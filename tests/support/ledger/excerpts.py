@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from usage.answers.reader import AnswerReader
 from usage.answers.row_texts import id_columns, usage_columns
 from usage.call_record import CallRecord
-from usage.kept_bodies.excerpts import body_draft
+from usage.kept_bodies.body_excerpts import body_draft
 from usage.kept_bodies.redaction import redact_each
 
 

@@ -31,7 +31,7 @@ from usage.models import (
     UsageTotal,
 )
 from usage.sums.histogram import added, bucket, unpack
-from usage.sums.tables import COST_PARTS, DAY_SUMS, HISTOGRAMS, HOUR_SUMS, MAXES, PACKED, HistogramName
+from usage.sums.sum_tables import COST_PARTS, DAY_SUMS, HISTOGRAMS, HOUR_SUMS, MAXES, PACKED, HistogramName
 from usage.upkeep.verify import find_faults
 
 # The tables of sums.

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
-from proxyapi.call.facts import CallFacts
+from proxyapi.call.call_facts import CallFacts
 from proxyapi.exceptions import ProxyError
 from proxyapi.streams.relay import (
     RESPONSES,

@@ -24,7 +24,7 @@ from tests.support.ledger.pages import (
 from usage.journal_shipping.rows import interrupted, write_rows
 from usage.models import Request
 from usage.page_data.errors.error_groups import FAULTS, read_groups
-from usage.page_data.errors.marks import ErrorKind
+from usage.page_data.errors.error_marks import ErrorKind
 from usage.sums.ranges import TimeRange
 
 pytestmark = pytest.mark.django_db

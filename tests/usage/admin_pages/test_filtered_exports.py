@@ -17,7 +17,7 @@ from django.urls import get_resolver
 from tests.support.ledger.pages import ERRORS, REQUESTS, make_call, make_failure, pieces_of
 from usage.kept_bodies.error_messages import group_of
 from usage.models import ErrorState
-from usage.page_data.errors.marks import ErrorKind, mark
+from usage.page_data.errors.error_marks import ErrorKind, mark
 from usage.page_data.filters import NOT_IN_QUERY, Filters
 from usage.sums.ranges import LABELS
 

@@ -13,7 +13,7 @@ from tests.support.inputs.kept_bodies import LIMIT, PNG_BASE64
 from tests.support.inputs.secrets import EXTRA, SECURITY_KEY, TOKENS, surroundings
 from usage.answers.reader import AnswerReader
 from usage.answers.streamed_text import StreamedText
-from usage.kept_bodies.excerpts import MARGIN, MAX_NOTE_BYTES, SLACK
+from usage.kept_bodies.body_excerpts import MARGIN, MAX_NOTE_BYTES, SLACK
 from usage.kept_bodies.redaction import REDACTED, redact
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from proxyapi.threads import in_own_thread
+from proxyapi.database_threads import in_own_thread
 from tests.support.ledger.ledgers import call, end, leave, write
 from tests.support.polling import PATIENCE, wait_until
 from tests.support.servers.gateway import Gateway

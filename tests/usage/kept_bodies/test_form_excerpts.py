@@ -9,7 +9,7 @@ import pytest
 from tests.support.inputs.kept_bodies import FORM, LIMIT, PNG_BASE64, form
 from tests.support.inputs.secrets import TOKENS
 from tests.support.ledger.excerpts import body_excerpt
-from usage.kept_bodies.excerpts import MAX_NOTE_BYTES
+from usage.kept_bodies.body_excerpts import MAX_NOTE_BYTES
 from usage.kept_bodies.redaction import REDACTED
 
 PNG_KEPT = "<base64 image/png, 34,560 bytes>"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.support.inputs.kept_bodies import FORM, JSON, PNG_BASE64, form
+from usage.kept_bodies.body_excerpts import MEASURED_BYTES, PartExcerpt, text_size, text_size_of_parts
 from usage.kept_bodies.elision import elide
-from usage.kept_bodies.excerpts import MEASURED_BYTES, PartExcerpt, text_size, text_size_of_parts
 
 
 @pytest.mark.parametrize("size", [0, 1, 1000, MEASURED_BYTES, MEASURED_BYTES + 1, 5_000_000])
@@ -31,7 +31,7 @@ def test_no_more_of_a_body_is_read_than_an_estimate_needs(monkeypatch: pytest.Mo
         budgets.append(budget)
         return elide(body, budget)
 
-    monkeypatch.setattr("usage.kept_bodies.excerpts.elide", measured)
+    monkeypatch.setattr("usage.kept_bodies.body_excerpts.elide", measured)
     text_size(b"word " * 1_000_000, JSON)
     text_size_of_parts([PartExcerpt(b"prompt", content=b"word " * 200_000, size=1_000_000)])
     assert budgets == [MEASURED_BYTES] * 2

@@ -15,7 +15,7 @@ from django.test import Client
 from tests.support.ledger.ledgers import NOON, Row, assert_sums_are_right, call
 from usage.journal_shipping.digests import VERSIONS
 from usage.journal_shipping.rows import DEFAULTS, write_rows
-from usage.journal_shipping.stubs import least_stub, stub
+from usage.journal_shipping.stub_rows import least_stub, stub
 from usage.models import Dimension, ErrorTotal, Request, UsageHour, UsageTotal
 from usage.money.row_pricing import Pricer
 from usage.money.spent_and_reserved import spent_by
@@ -23,7 +23,7 @@ from usage.page_data.dashboard_content import read_key_dashboard
 from usage.page_data.exports import export_calls
 from usage.page_data.filters import Filters
 from usage.page_data.newest_calls import read_counters, read_newest_calls, read_newest_calls_of_key
-from usage.sums.pruned import hours_with_pruned_calls
+from usage.sums.pruned_calls import hours_with_pruned_calls
 from usage.sums.ranges import TimeRange
 from usage.sums.report_reader import read_report
 from usage.sums.totals_reader import read_by_value

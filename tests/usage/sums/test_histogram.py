@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from usage.models import UsageTotal
 from usage.sums.histogram import ENDS, FIRST_END, LAST, bucket, pack, percentile, unpack
-from usage.sums.tables import ADD_TOTALS, NO_HISTOGRAMS
+from usage.sums.sum_tables import ADD_TOTALS, NO_HISTOGRAMS
 
 SHARES = [0.01, 0.1, 0.5, 0.9, 0.95, 0.99, 0.999, 1.0]
 LATENCIES = st.floats(FIRST_END, ENDS[-1], exclude_max=True)

@@ -15,7 +15,7 @@ from usage.journal_shipping.rows import write_rows
 from usage.models import LedgerState, UsageBreakdown, UsageHour, UsageTotal
 from usage.sums.ranges import CUSTOM, TimeRange
 from usage.sums.report_reader import read_report
-from usage.sums.tables import DURATIONS, HISTOGRAMS
+from usage.sums.sum_tables import DURATIONS, HISTOGRAMS
 from usage.upkeep.old_histograms import HISTOGRAMS_KEPT, MOST_DAYS, empty_old_histograms
 from usage.upkeep.rebuild_totals import rebuild_totals
 from usage.upkeep.retention import prune

@@ -19,8 +19,8 @@ from usage.database import partitions as partitions_module
 from usage.database.partitions import is_locked
 from usage.ids import first_id
 from usage.models import CountedResponse, LabelTotal, LedgerState, Request, RequestBody, UsageDay
-from usage.sums.labels.tables import OTHERS
-from usage.sums.pruned import pruned_ids_end
+from usage.sums.labels.label_tables import OTHERS
+from usage.sums.pruned_calls import pruned_ids_end
 from usage.sums.totals_reader import next_month
 from usage.upkeep.label_sums import folding
 from usage.upkeep.months import BODIES, CALLS, month_of

@@ -17,7 +17,7 @@ from tests.support.ledger.ledgers import NOON, assert_sums_are_right, call, rand
 from usage.journal_shipping.rows import write_rows
 from usage.models import LedgerState, Request, SummedName, TeamDay, UsageBreakdown, UsageDay, UsageHour, UsageTotal
 from usage.money.row_pricing import Pricer
-from usage.sums.tables import DAY_SUMS, HISTOGRAMS, HOUR_SUMS, PACKED
+from usage.sums.sum_tables import DAY_SUMS, HISTOGRAMS, HOUR_SUMS, PACKED
 from usage.upkeep.rebuild_totals import rebuild_totals
 from usage.upkeep.verify import find_faults
 

@@ -10,7 +10,7 @@ import pytest
 from tests.support.ledger.ledgers import NOON, call, end, ship
 from usage.models import UsageBreakdown, UsageHour, UsageTotal
 from usage.sums.histogram import unpack
-from usage.sums.tables import HISTOGRAMS, NAMED, PACKED, HistogramName
+from usage.sums.sum_tables import HISTOGRAMS, NAMED, PACKED, HistogramName
 from usage.upkeep.rebuild_totals import rebuild_totals
 from usage.upkeep.verify import find_faults
 

@@ -18,7 +18,7 @@ from usage.journal_shipping.digests import VERSIONS, DigestVersion, digest_sql, 
 from usage.journal_shipping.rows import COLUMNS
 from usage.journal_shipping.shipper import adopt_dead
 from usage.models import ErrorTotal, Request, SummedName, UsageBreakdown, UsageDay, UsageHour, UsageTotal
-from usage.sums.tables import BREAKDOWN_SUMS, DAY_SUMS, HOUR_SUMS, TOTAL_SUMS
+from usage.sums.sum_tables import BREAKDOWN_SUMS, DAY_SUMS, HOUR_SUMS, TOTAL_SUMS
 from usage.upkeep import verify
 from usage.upkeep.verify import find_faults
 

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from django.urls import reverse
 
 from usage.page_data.spending.spending_choice import GROUP_LABELS
-from usage.sums.labels.tables import TAG
+from usage.sums.labels.label_tables import TAG
 from usage.sums.labels.tag_names import read_tag_names
 
 LINKED = ("team", "owner", "end_user", "key")

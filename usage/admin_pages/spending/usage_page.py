@@ -17,7 +17,7 @@ from usage.page_data.spending.spending_choice import FILTERS, GROUP_LABELS, Spen
 from usage.page_data.spending.spending_content import MAX_CHART_DAYS, days_before, group_label, read_spending
 from usage.page_data.spending.spending_csv import read_spending_csv
 from usage.sums.labels.label_reader import DAY, LabelsUnreadable
-from usage.sums.labels.tables import TAG
+from usage.sums.labels.label_tables import TAG
 from usage.sums.labels.tag_names import read_tag_names
 from usage.sums.ranges import LABELS
 

@@ -13,9 +13,9 @@ from uuid import UUID
 from django.db import connection
 
 from usage.models import RequestBody
-from usage.page_data.call_search.excerpts import Excerpt, find_excerpts
+from usage.page_data.call_search.hit_excerpts import Excerpt, find_excerpts
+from usage.page_data.call_search.scan_merging import Walk
 from usage.page_data.call_search.searched_words import needles_of, read_words
-from usage.page_data.call_search.walk import Walk
 
 FIRST_BATCH, MAX_BATCH, MIN_BATCH = 100, 4000, 20  # bodies that one statement reads
 BATCH_SECONDS = 0.05  # after a batch that took less, the next one is larger; otherwise it is smaller

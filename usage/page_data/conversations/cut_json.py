@@ -1,6 +1,6 @@
 """Reads JSON that was cut when it was logged, up to the cut.
 
-A cut text ends with a remark such as `… <1,234 bytes cut>` (`usage.kept_bodies.excerpts.truncate`).
+A cut text ends with a remark such as `… <1,234 bytes cut>` (`usage.kept_bodies.body_excerpts.truncate`).
 """
 
 from __future__ import annotations

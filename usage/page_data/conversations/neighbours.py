@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from usage.ids import first_id
-from usage.page_data.call_search.walk import Walk
+from usage.page_data.call_search.scan_merging import Walk
 from usage.page_data.call_search.word_search import WordSearch
 from usage.page_data.filters import Filters
 from usage.page_data.search import PAGE_SECONDS, WORDS_SECONDS, find, plan_scans

@@ -13,7 +13,7 @@ from django.db import connection
 
 from usage.kept_bodies.error_messages import SIGN, pattern_of, split_group
 from usage.models import FAILED, ErrorState, KnownError, Outcome, Request, Span
-from usage.page_data.errors.marks import OUTCOMES, ErrorKind
+from usage.page_data.errors.error_marks import OUTCOMES, ErrorKind
 from usage.page_data.filters import NO_NAME, NO_STATUS
 from usage.sums.ranges import TimeRange
 from usage.sums.summed_names import OTHER_CODE
@@ -111,7 +111,7 @@ GROUPS_SQL = f"""
         AND days.error_code = groups.error_code AND days.outcome = groups.outcome
     ), last_at, sample_id, calls, parts
     FROM groups JOIN gathered USING (nr) ORDER BY nr
-"""  # noqa: S608  (only constants of this module)
+"""
 
 
 class GroupPart(NamedTuple):

@@ -13,7 +13,7 @@ from usage.models import Span
 from usage.page_data.filters import MAX_TEXT, NO_NAME
 from usage.sums.labels.compared_reader import ORDERS
 from usage.sums.labels.label_reader import COLUMNS, DAY, is_label, whole_days
-from usage.sums.labels.tables import END_USER, TAG
+from usage.sums.labels.label_tables import END_USER, TAG
 from usage.sums.ranges import CUSTOM, LONGEST, NAMED, TimeRange, read_moment, read_range
 from usage.sums.totals_reader import floor
 

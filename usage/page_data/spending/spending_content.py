@@ -28,7 +28,7 @@ from usage.sums.labels.label_reader import (
     shown_value,
     whole_days,
 )
-from usage.sums.labels.tables import OTHERS, TAG
+from usage.sums.labels.label_tables import OTHERS, TAG
 
 MAX_ROWS = 100
 MAX_CHART_SERIES = 5  # all other values are one further series

@@ -11,7 +11,7 @@ from usage.database.snapshot import one_snapshot
 from usage.page_data.spending.spending_choice import SpendingChoice
 from usage.page_data.spending.spending_content import group_label, read_report_of, value_text
 from usage.sums.labels.compared_reader import ComparedSums
-from usage.sums.labels.tables import SUMS
+from usage.sums.labels.label_tables import SUMS
 from usage.sums.report_reader import MOST_GROUPS, NAMES
 from usage.untrusted_text import csv_cell
 

@@ -4,7 +4,7 @@ They are in the table `LabelTotal`. Its rows with an empty `label` count every c
 or, for example, `tag:project` count the calls that have this label, by its value. So calls can be grouped by any of
 team, owner, key, model, route and day together, and by one label in addition.
 
-`tables` has the table's columns and the statement that adds to it. `label_rollup` adds up a batch of rows for the
+`label_tables` has the table's columns and the statement that adds to it. `label_rollup` adds up a batch of rows for the
 table. `label_reader` reads the table in any groups, `tag_names` the names of tags in it, and `compared_reader` the sums
 of a period together with those of the period before, or day by day. `completeness` finds out whether the table has all
 calls. `usage_report` parses the query of `GET /usage`, and makes the answer. `usage.upkeep.label_sums` limits the
@@ -14,7 +14,7 @@ number of names, verifies the table and corrects it.
 has sums of its own. When the period has ended, the costliest values keep their sums, and the sums of the others are
 added up ("folded") under one value, `OTHERS`. If there are too many names of tags, the cheapest lose their sums, which
 `CLOSED` marks. Later additions and subtractions go to a name with sums, or else to `OTHERS`. So only the table itself
-shows how a period is folded, and `ledger verify` compares it by the same rule (`tables.counted_groups`).
+shows how a period is folded, and `ledger verify` compares it by the same rule (`label_tables.counted_groups`).
 
 May import `usage.models` and the modules of `usage.sums`.
 """

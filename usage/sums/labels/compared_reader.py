@@ -20,7 +20,7 @@ from usage.sums.labels.label_reader import (
     grouped_sums,
     sums_of_group,
 )
-from usage.sums.labels.tables import SUMS
+from usage.sums.labels.label_tables import SUMS
 
 Days = tuple[date, date]  # the first day (UTC), and the day after the last one
 # The SQL expressions by which groups can be sorted; those of the names are `by_0` and `by_1`.

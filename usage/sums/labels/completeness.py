@@ -11,7 +11,7 @@ from datetime import date
 
 from django.db import connection
 
-from usage.sums.labels.tables import CLOSED, OTHERS, SUMS, TABLE, TAG, LabelSpan
+from usage.sums.labels.label_tables import CLOSED, OTHERS, SUMS, TABLE, TAG, LabelSpan
 
 SpanRange = tuple[LabelSpan, date, date]  # the sums of days or of months from a date on, until before another
 

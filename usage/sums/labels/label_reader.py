@@ -18,11 +18,11 @@ from django.db import connection
 
 from usage.ids import first_id
 from usage.sums.labels.completeness import SpanRange, first_lacking, has_unnamed
-from usage.sums.labels.tables import END_USER, OTHERS, ROW_SUMS, SUMS, TABLE, TAG, VALUE_OF_TAG
-from usage.sums.pruned import comparable_since
+from usage.sums.labels.label_tables import END_USER, OTHERS, ROW_SUMS, SUMS, TABLE, TAG, VALUE_OF_TAG
+from usage.sums.pruned_calls import comparable_since
 from usage.sums.ranges import TimeRange
+from usage.sums.sum_tables import COST_PARTS
 from usage.sums.summed_names import SUMMED_MODEL_SQL
-from usage.sums.tables import COST_PARTS
 
 # The columns by which sums can be grouped, by the name of the group. The others are labels: `end_user` and `tag:NAME`.
 COLUMNS = {"team": "team", "owner": "owner", "key": "key_name", "model": "model", "route": "route", "day": "start"}

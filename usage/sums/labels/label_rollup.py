@@ -12,9 +12,9 @@ import orjson
 
 from usage.call_record import SummedRow
 from usage.models import Outcome
-from usage.sums.labels.tables import END_USER, KEYS, SPANS, SUMS, TAG
+from usage.sums.labels.label_tables import END_USER, KEYS, SPANS, SUMS, TAG
+from usage.sums.sum_tables import COST_PARTS
 from usage.sums.summed_names import summed_model
-from usage.sums.tables import COST_PARTS
 
 DayGroup = tuple[str, date, str, str, str, str, str, str]  # label, day, value, and `GROUP_COLUMNS`
 Figures = list[Any]  # numbers, in the order of `SUMS`

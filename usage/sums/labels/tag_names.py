@@ -6,7 +6,7 @@ from datetime import date
 
 from django.db import connection
 
-from usage.sums.labels.tables import CLOSED, TABLE, TAG
+from usage.sums.labels.label_tables import CLOSED, TABLE, TAG
 
 # Finds each label after the one before along the primary key, since few labels have very many rows.
 TAG_NAMES = f"""

@@ -24,7 +24,7 @@ from usage.sums.labels.label_reader import (
     shown_value,
     whole_days,
 )
-from usage.sums.labels.tables import END_USER, SUMS, TAG
+from usage.sums.labels.label_tables import END_USER, SUMS, TAG
 from usage.sums.ranges import TimeRange, read_range
 from usage.sums.report_reader import GROUPS, MOST_GROUPS, NAMES, read_report
 from usage.untrusted_text import csv_cell

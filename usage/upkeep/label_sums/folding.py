@@ -12,7 +12,7 @@ from django.db.backends.utils import CursorWrapper
 
 from usage.database.partitions import change_tables
 from usage.ids import first_id
-from usage.sums.labels.tables import (
+from usage.sums.labels.label_tables import (
     CLOSED,
     CONFLICT,
     END_USER,

@@ -9,7 +9,7 @@ from django.db import connection, transaction
 
 from usage.sums.adding_up import Group, as_json
 from usage.sums.histogram import unpack
-from usage.sums.tables import SumTable
+from usage.sums.sum_tables import SumTable
 from usage.upkeep.differing_sums import DOUBLES, LOCK_AS_WRITER
 
 MOST_GROUPS = 500  # are added in one transaction; a writer waits for its end if it adds to the same groups

@@ -11,7 +11,7 @@ import pytest
 from tests.support.ledger.pages import HOSTILE, OVERRIDE
 from tests.support.polling import wait_until_quick
 from usage.page_data.call_search.body_texts import unescaped
-from usage.page_data.call_search.excerpts import AROUND, find_excerpts
+from usage.page_data.call_search.hit_excerpts import AROUND, find_excerpts
 from usage.page_data.call_search.searched_words import SearchedWord, needles_of, read_words
 
 TEXTS = (

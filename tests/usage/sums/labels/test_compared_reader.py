@@ -15,7 +15,7 @@ from usage.models import LedgerState
 from usage.money.row_pricing import Pricer
 from usage.sums.labels.compared_reader import ORDERS, ComparedReport, read_compared_report, read_daily_costs
 from usage.sums.labels.label_reader import read_label_report
-from usage.sums.labels.tables import END_USER
+from usage.sums.labels.label_tables import END_USER
 from usage.sums.labels.tag_names import read_tag_names
 
 pytestmark = pytest.mark.django_db

@@ -14,7 +14,7 @@ from tests.support.ledger.ledgers import NOON, call, call_id, ship
 from tests.support.ledger.ledgers import end as ended
 from usage.database.clock import database_now
 from usage.models import LabelTotal, Request
-from usage.sums.labels.tables import CLOSED, END_USER, OTHERS
+from usage.sums.labels.label_tables import CLOSED, END_USER, OTHERS
 from usage.upkeep.label_sums import folding, label_check
 from usage.upkeep.label_sums.folding import Period, fold_labels
 from usage.upkeep.label_sums.label_check import rebuild_labels

@@ -10,7 +10,7 @@ import pytest
 from tests.support.ledger.ledgers import NOON, call, ship
 from tests.support.ledger.ledgers import end as ended
 from usage.models import LabelTotal, LedgerState
-from usage.sums.labels.tables import END_USER, OTHERS
+from usage.sums.labels.label_tables import END_USER, OTHERS
 from usage.upkeep.label_sums import folding
 from usage.upkeep.rebuild_totals import rebuild_totals
 from usage.upkeep.sum_mending import group_differences

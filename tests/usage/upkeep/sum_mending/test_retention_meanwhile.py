@@ -17,7 +17,7 @@ from usage.database import partitions as partitions_module
 from usage.database.partitions import is_locked
 from usage.journal_shipping.rows import write_rows
 from usage.models import LabelTotal, LedgerState, Request, UsageHour
-from usage.sums import adding_up, pruned
+from usage.sums import adding_up, pruned_calls
 from usage.sums.totals_reader import next_month
 from usage.upkeep import rebuild_totals as rebuilding
 from usage.upkeep.label_sums import folding, label_check
@@ -90,7 +90,7 @@ def test_no_month_is_dropped_between_the_reading_of_its_mark_and_of_its_rows(
 
     def read_mark() -> Any:
         nonlocal snapshots
-        mark = pruned.comparable_since()
+        mark = pruned_calls.comparable_since()
         if connection.in_atomic_block:
             if snapshots == number:
                 elsewhere(lambda: tries.append(is_refused(lambda: prune(NOON + timedelta(days=11)))))
@@ -120,7 +120,7 @@ def test_histograms_that_are_emptied_meanwhile_are_not_subtracted(
 
     def read_mark() -> Any:
         nonlocal readings
-        mark = pruned.histograms_since()
+        mark = pruned_calls.histograms_since()
         readings += 1
         if readings == reading:
             now = NOON + HISTOGRAMS_KEPT + timedelta(days=1)

@@ -16,14 +16,13 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.db import models
 
-from usage.call_record import COUNTS, CallRecord, LeaseShare, SupposedUsage
+from usage.call_record import COUNTS, STUB_CODE, CallRecord, LeaseShare, SupposedUsage
 from usage.ids import started_at
 from usage.journal_shipping.stored_object_rows import object_ids
 from usage.models import Outcome, Request
-from usage.sums.tables import ROW_COLUMNS, SUMS
+from usage.sums.sum_tables import ROW_COLUMNS, SUMS
 
 FIELDS = {field.name: field for field in Request._meta.concrete_fields if field.name != "digest"}
-STUB = "dead_letter"
 # The columns that a stub takes from the refused row if the table can store their values: those from which the call's
 # cost, its sums, and the row that counts its response are found.
 NOT_IN_STUB = {"request_id", "started_at", "outcome", "error_code", "cost", "cost_kind"}
@@ -38,7 +37,7 @@ CUT_TEXTS = {"key_name", "owner", "method", "route", "request_model", "response_
 
 def is_stub(row: CallRecord) -> bool:
     """Returns whether a row is a stub: a shortened row, written instead of one that the database has refused."""
-    return row.get("error_code") == STUB
+    return row.get("error_code") == STUB_CODE
 
 
 def stub(row: CallRecord) -> CallRecord:
@@ -125,7 +124,7 @@ def _stub_of(row: CallRecord) -> CallRecord:
         "started_at": started_at(row["request_id"]).isoformat(),
         "duration_ms": 0.0,
         "outcome": row["outcome"] if row.get("outcome") in Outcome.values else Outcome.INTERRUPTED,
-        "error_code": STUB,
+        "error_code": STUB_CODE,
         "error_message": "The database refused this call's row; the whole of it is in the dead-letter file.",
     }
 

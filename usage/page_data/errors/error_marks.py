@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from django.utils import timezone
 
+from usage.kept_bodies.body_excerpts import storable
 from usage.kept_bodies.error_messages import GROUP_CHARACTERS
-from usage.kept_bodies.excerpts import storable
 from usage.models import ErrorState, KnownError, Outcome
 
 OUTCOMES = dict(Outcome.choices)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from usage.sums.tables import COST_PARTS, NEEDS_PRICE_SQL
+from usage.sums.sum_tables import COST_PARTS, NEEDS_PRICE_SQL
 
 END_USER, TAG = "end_user", "tag:"  # the labels; that of a tag ends with its name
 # Values that no caller can send, since control characters are replaced in what they send.

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tests.support.inputs.kept_bodies import FORM, JSON, LIMIT, PNG, PNG_BASE64, form
 from tests.support.inputs.secrets import EXTRA, SECURITY_KEY, TOKENS, as_unicode_escapes, surroundings
 from tests.support.ledger.excerpts import body_excerpt
+from usage.kept_bodies.body_excerpts import MARGIN, MAX_NOTE_BYTES, SLACK
 from usage.kept_bodies.elision import elide
-from usage.kept_bodies.excerpts import MARGIN, MAX_NOTE_BYTES, SLACK
 
 PNG_KEPT = "<base64 image/png, 34,560 bytes>"
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from chatproxy.page_protection.login_throttle import PER_NETWORK
 from tests.support.callers.all_pages import hidden_fields
 from tests.support.servers.gateway import PATIENCE, SECURITY_KEY, Gateway
-from usage.addresses import both_forms, mapped_address, plain_address
+from usage.ip_addresses import both_forms, mapped_address, plain_address
 from usage.page_data.filters import conditions_of, read_filters
 
 CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hi"}]}

@@ -14,7 +14,7 @@ from tests.support.ledger.ledgers import NOON, SUMS, assert_sums_are_right, call
 from tests.support.ledger.poison import POISON
 from usage.call_record import CallRecord
 from usage.journal_shipping.pending_responses import forget_pending
-from usage.journal_shipping.stubs import bare_stub, least_stub, stub
+from usage.journal_shipping.stub_rows import bare_stub, least_stub, stub
 from usage.models import CountedResponse, Hold, PendingResponse, Request, TeamDay, UsageDay, UsageTotal
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("impatient_shipper")]

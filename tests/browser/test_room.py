@@ -1,0 +1,72 @@
+"""Every page has room for the longest values, on a laptop and on a phone: no row is wider than the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.browser.conftest import SignIn
+from tests.support.servers.gateway import Gateway
+
+# Tables and rows of tabs that are wider than their place, those in closed details aside.
+CUT_OFF = """
+    [...document.querySelectorAll('.cp-wide, .cp-tabs')]
+        .filter(one => one.checkVisibility() && one.scrollWidth > one.clientWidth)
+        .map(one => one.parentElement.innerText.slice(0, 60))
+"""
+
+KEYS = "/admin/proxyapi/accesskey/"
+PATHS = (
+    "/admin/",
+    "/admin/?range=hour",
+    "/admin/?range=month",
+    "/admin/usage/request/",
+    "/admin/usage/request/?q=mmmm",
+    "/admin/usage/errors/?range=day",
+    "/admin/usage/needed-prices/",
+    "/admin/usage/report/",
+    "/admin/usage/report/?by=end_user",
+    "/admin/usage/report/?by=team&then=model",
+    f"/admin/usage/request/in-order/?session={'s' * 200}",
+    KEYS,
+    f"{KEYS}add/",
+)
+LOOKS: dict[str, dict[str, Any]] = {
+    "laptop": {"viewport": {"width": 1280, "height": 860}},
+    "phone": {"viewport": {"width": 390, "height": 844}},
+    "phone, dark": {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"},
+}
+
+
+def pages_of_a_key(page: Page, url: str) -> Iterator[str]:
+    page.goto(url + KEYS)
+    key = page.get_by_role("link", name="Usage of team-3").get_attribute("href") or ""
+    yield f"{key}?range=month"
+    yield from (key.replace("/usage", f"/{verb}") for verb in ("change", "rotate", "revoke"))
+
+
+def pages_of_calls(site: Gateway) -> Iterator[str]:
+    for where in ("cost_kind = 'estimated'", "key_name = 'team-3' AND outcome = 'upstream_error'"):
+        yield f"/admin/usage/request/{site.rows(f'WHERE {where}')[-1]['request_id']}/change/"
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_it_works(longest_site: Gateway, key_text: str, sign_in: SignIn, open_my_usage: SignIn, look: str) -> None:
+    options = LOOKS[look]
+    page = sign_in(longest_site, **options)
+    for path in (*PATHS, *pages_of_a_key(page, longest_site.url), *pages_of_calls(longest_site)):
+        page.goto(longest_site.url + path)
+        check_room(page, options["viewport"]["width"], path)
+    page = open_my_usage(longest_site, key_text, **options)
+    check_room(page, options["viewport"]["width"], page.url)
+    page.locator("[data-rows] a").first.click()
+    page.wait_for_load_state()
+    check_room(page, options["viewport"]["width"], page.url)
+
+
+def check_room(page: Page, width: int, path: str) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+    assert page.evaluate(CUT_OFF) == [], path
