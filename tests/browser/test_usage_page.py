@@ -76,6 +76,25 @@ def test_the_costliest_customers_are_one_click(ledger: Gateway, sign_in: SignIn)
     expect(page.locator("[aria-sort=descending]")).to_contain_text("Calls")
 
 
+def test_a_days_bar_leads_to_the_usage_of_the_day(ledger: Gateway, sign_in: SignIn) -> None:
+    page = sign_in(ledger)
+    by_owner = f"{PAGE}?range=last_month&by=owner"
+    for path, groups in (("/admin/?range=month", ["model", "key"]), (by_owner, ["owner", ""])):
+        page.goto(ledger.url + path)
+        page.locator("[data-chart=dollars] .cp-plot").focus()
+        page.keyboard.press("Home")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**first=**")
+        days = [page.get_by_label(name, exact=True).input_value() for name in ("From", "to")]
+        assert days[0] == days[1]
+        assert [page.get_by_label(name).input_value() for name in ("Group by", "and by")] == groups
+    page.goto(f"{ledger.url}/admin/?range=month")
+    page.locator("[data-chart=calls] .cp-plot").focus()
+    page.keyboard.press("End")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/admin/usage/request/**from=**")
+
+
 def test_groups_and_days_are_chosen(ledger: Gateway, sign_in: SignIn) -> None:
     page = sign_in(ledger)
     page.goto(ledger.url + PAGE)

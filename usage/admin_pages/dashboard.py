@@ -15,7 +15,7 @@ from django.urls import reverse
 
 from usage.admin_pages.access import ALERTS, admin_page, may_see, may_see_bodies
 from usage.admin_pages.base_url import base_url
-from usage.admin_pages.spending.usage_links import usage_links
+from usage.admin_pages.spending.usage_links import OF_DAYS, usage_links
 from usage.live.status import read_status
 from usage.page_data.dashboard_content import Dashboard, read_dashboard, read_key_dashboard
 from usage.sums.ranges import TimeRange, range_labels, range_or_default, read_range
@@ -48,6 +48,7 @@ def show(request: HttpRequest, context: Context) -> Context:
         **dashboard_context(request, reverse("pages:dashboard_data")),
         "title": "Dashboard",
         "usage_links": usage_links(datetime.now(UTC)),
+        "usage_of_days": OF_DAYS,
         **_rights(request),
         "base_url": base_url(request),
         "upstream_key": bool(settings.OPENAI_API_KEY),

@@ -1,4 +1,4 @@
-"""Links from the dashboard to the page *Usage*: the cost of this month, by team, owner, end user, key and tag."""
+"""Links from the dashboard to the page *Usage*: this month by team, owner, end user, key and tag; a day's usage."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from usage.sums.labels.label_tables import TAG
 from usage.sums.labels.tag_names import read_tag_names
 
 LINKED = ("team", "owner", "end_user", "key")
+OF_DAYS = urlencode({"by": "model", "then": "key"})  # the query string of a day's usage, without the day
 MAX_TAGS = 12  # names of tags that get a link; the page offers all
 
 

@@ -63,6 +63,7 @@ def show(request: HttpRequest) -> HttpResponseBase:
         max_chart_days=MAX_CHART_DAYS,
         same_key=urlencode(choice.filter_fields),
         has_list=len(tags) <= 1,  # the list of requests takes one tag
+        usage_of_days=_usage_of_days(choice),
         query=choice.as_query(),
         cleared=replace(choice, only={}).as_query(),
         months=[
@@ -92,6 +93,15 @@ def export(request: HttpRequest) -> HttpResponseBase:
     name = f'attachment; filename="usage-{choice.first}-to-{choice.last}.csv"'
     headers = {"Content-Disposition": name, "Cache-Control": "no-store"}
     return HttpResponse(text, content_type=CONTENT_TYPES["csv"], headers=headers)
+
+
+def _usage_of_days(choice: SpendingChoice) -> str:
+    """Returns the query string for the links of the chart to the page of fewer days; it lacks only these days.
+
+    The query string is empty if the page shows a single day.
+    """
+    one = choice.of_days(choice.last, choice.last + DAY)
+    return "" if choice.first == choice.last else urlencode(one.further_fields)
 
 
 def _heads(choice: SpendingChoice) -> Iterator[SpendingHead]:

@@ -103,6 +103,16 @@ class SpendingChoice:
         groups = groups or (next(free),)
         return replace(self, only=only, groups=groups, sort=_default_sort(groups))
 
+    def of_days(self, first: date, end: date) -> SpendingChoice:
+        """Returns a copy of this choice with only the days from `first` until before `end`, not grouped by day.
+
+        The rows are grouped by the other group or, if there is none, by model and key, or what follows in `FOLLOWING`
+        if these are filters.
+        """
+        free = tuple(name for name in FOLLOWING if name not in self.only and name != "day")[:2]
+        groups = tuple(name for name in self.groups if name != "day") or free or DEFAULT_GROUPS
+        return replace(self, days=_range_of(CUSTOM, first, end), groups=groups, sort=_default_sort(groups))
+
     def sorted_by(self, name: str) -> SpendingChoice:
         """Returns a copy of this choice with the same rows, sorted by the column `name`.
 

@@ -166,11 +166,13 @@ def _row(cells: Sequence[SpendingCell], row: ComparedSums, whole: Decimal, calls
 
 
 def _cells(choice: SpendingChoice, row: ComparedSums) -> list[SpendingCell]:
-    """Makes the first cells of a row: the value of each group, with a link to only the calls that have this value."""
+    """Makes the first cells of a row: the value of each group, with a link to the page of only its calls."""
     cells = []
     for group, value in zip(choice.groups, row.sums.group, strict=True):
         query = ""
-        if isinstance(value, str) and value != OTHERS:
+        if isinstance(value, date):
+            query = choice.of_days(value, value + DAY).as_query()
+        elif value is not None and value != OTHERS:
             query = choice.narrowed(group, value).as_query()
         cells.append(SpendingCell(value_text(group, value), query))
     return cells

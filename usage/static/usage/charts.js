@@ -155,12 +155,18 @@ function drawChart(figure, times, step, series) {
   };
   const at = (event) => Math.floor((event.clientX - svg.getBoundingClientRect().left - LEFT) / bin);
   plot.onpointermove = (event) => read(Math.min(moments.length - 1, Math.max(0, at(event))));
-  // What is under the pointer, or chosen by the arrow keys, leads to its calls.
+  // What is under the pointer, or chosen by the arrow keys, leads to its calls; the cost of whole days to their usage.
   const show = (number) => {
-    if (!figure.dataset.calls || number < 0 || number >= moments.length) return;
+    const { calls, usage } = figure.dataset;
+    if (number < 0 || number >= moments.length) return;
     const from = new Date(moments[number]), to = new Date(from.getTime() + step * 1000);
+    if (usage && step % 86400 === 0) {
+      const day = (moment) => moment.toISOString().slice(0, 10);
+      return location.assign(`${usage}&first=${day(from)}&last=${day(new Date(to - 1))}`);
+    }
+    if (!calls) return;
     const minute = (moment) => moment.toISOString().slice(0, 16);
-    location.assign(`${figure.dataset.calls}&from=${minute(from)}&to=${minute(to)}`);
+    location.assign(`${calls}&from=${minute(from)}&to=${minute(to)}`);
   };
   plot.onclick = (event) => show(at(event));
   plot.onpointerleave = plot.onblur = () => read(-1);

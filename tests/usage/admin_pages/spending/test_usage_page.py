@@ -123,7 +123,7 @@ def test_a_number_of_calls_leads_to_these_calls(admin: Client, ledger: list[Requ
         assert len(listed(admin, **dict(parse_qsl(row.calls_query)))) == row.calls, names(row)
 
 
-@pytest.mark.parametrize("by", ["team", "owner", "end_user", "key", "model", "route", "tag:project"])
+@pytest.mark.parametrize("by", ["team", "owner", "end_user", "key", "model", "route", "tag:project", "day"])
 def test_a_name_leads_to_the_page_of_its_calls(admin: Client, ledger: list[Request], by: str) -> None:
     for row in content(admin, by=by).rows:
         if query := row.cells[0].query:
@@ -132,6 +132,17 @@ def test_a_name_leads_to_the_page_of_its_calls(admin: Client, ledger: list[Reque
             assert (total.calls, total.cost) == (row.calls, row.cost)
         else:
             assert names(row) == ["(none)"]
+
+
+def test_a_bar_of_the_chart_leads_to_the_same_calls_of_its_day(admin: Client, ledger: list[Request]) -> None:
+    page = admin.get(PAGE, {"by": "day", "model": "gpt-4o-mini-2024-07-18", "range": "last_month"}).content.decode()
+    linked = re.search(r'data-usage="([^"]*)"', page)
+    assert linked is not None
+    day = f"{LAST_MONTH:%Y-%m-%d}"
+    answer = admin.get(unescape(f"{linked[1]}&first={day}&last={day}"))
+    assert answer.context["choice"].groups == ("key", "route")
+    assert answer.context["spending"].total.calls == 1
+    assert "data-usage" not in answer.content.decode()
 
 
 def test_every_head_sorts(admin: Client, ledger: list[Request]) -> None:
@@ -161,6 +172,10 @@ def test_the_dashboard_leads_to_each_tag(admin: Client, ledger: list[Request]) -
     assert re.findall(r">([^<>]+)</a>", links[0]) == ["team", "key owner", "end user", "key", "project"]
     for link in re.findall(r'href="([^"]*)"', links[0]):
         assert admin.get(unescape(link)).context["faults"] == []
+    [of_days] = re.findall(r'data-usage="([^"]*)"', page)
+    answer = admin.get(unescape(f"{of_days}&first={THIS_MONTH:%Y-%m-%d}&last={THIS_MONTH:%Y-%m-%d}"))
+    assert answer.context["choice"].groups == ("model", "key")
+    assert answer.context["spending"].total.calls == 4
 
 
 def test_two_labels_over_a_long_time_say_why_not(admin: Client, ledger: list[Request]) -> None:

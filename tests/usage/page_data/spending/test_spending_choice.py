@@ -75,6 +75,18 @@ def test_a_name_leads_to_its_calls_by_what_follows() -> None:
     assert read("by=model").narrowed("model", "").only == {"model": ""}
 
 
+@pytest.mark.parametrize(
+    ("query", "groups"),
+    [("by=day", ("model", "key")), ("by=day&then=team", ("team",)), ("by=owner&then=route", ("owner", "route")),
+     ("by=day&model=x", ("key", "route")), ("by=day&model=x&key=y&route=z", DEFAULT_GROUPS)],
+)  # fmt: skip
+def test_a_day_leads_to_its_groups(query: str, groups: tuple[str, ...]) -> None:
+    day = date(2026, 11, 28)
+    choice = read(query).of_days(day, date(2026, 11, 29))
+    assert (choice.first, choice.last, choice.groups, choice.sort) == (day, day, groups, "-cost")
+    assert read(choice.as_query()) == choice
+
+
 def test_a_head_sorts_and_then_turns() -> None:
     choice = read("")
     assert choice.sorted_by("cost").sort == "cost"
