@@ -14,7 +14,8 @@ from django.views.decorators.http import require_POST
 from usage.admin_pages.access import admin_page, render_page
 from usage.admin_pages.dashboard import range_query
 from usage.models import ErrorState
-from usage.page_data.errors.error_groups import FAULTS, MAX_GROUPS, STATES, ErrorGroup, read_groups
+from usage.page_data.errors.call_faults import FAULTS
+from usage.page_data.errors.error_groups import MAX_GROUPS, STATES, ErrorGroup, read_groups
 from usage.page_data.errors.error_marks import mark as store_mark
 from usage.page_data.errors.error_marks import read_kind, unmark
 from usage.sums.ranges import TimeRange, range_labels, range_or_default

@@ -17,6 +17,7 @@ from usage.models import Dimension, Outcome, Request
 from usage.page_data import call_page, reproduction
 from usage.page_data.conversations.neighbours import find_neighbours
 from usage.page_data.conversations.session_calls import COLUMNS, calls_in_order
+from usage.page_data.errors.call_faults import fault_sentence, refused_parameter
 from usage.page_data.filters import ANY_FAILURE, LABELS, MAX_TEXT, Filters, find_names, read_choices, read_filters
 from usage.page_data.search import find
 from usage.sums.ranges import range_labels
@@ -107,6 +108,7 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
         bill_note=call_page.bill_note(call),
         bill_summary=call_page.bill_summary(call),
         error_title=call_page.error_title(call),
+        fault_sentence=fault_sentence(call, refused_parameter(call) if may_see_bodies(request) else ""),
         needs_price_query=_day_of(call) if call.cost is None and call.price is None else "",
         **(_bodies_context(request, call) if may_see_bodies(request) else {}),
         same_key=urlencode({"key": call.key_name}),

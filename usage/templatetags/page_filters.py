@@ -13,6 +13,7 @@ from usage.admin_pages.base_url import own_path
 from usage.models import Request, UsageSource
 from usage.page_data import call_page, formatting
 from usage.page_data.conversations.safe_markdown import markdown_html
+from usage.page_data.errors import call_faults
 from usage.untrusted_text import escape_invisible
 
 register = template.Library()
@@ -24,6 +25,8 @@ register.filter("call_dollars", formatting.call_dollars)
 register.filter("cost_remark", call_page.cost_remark)
 register.filter("error_title", call_page.error_title)
 register.filter("outcome_label", call_page.outcome_label)
+register.filter("fault_of", call_faults.fault_of)
+register.filter("fault_label", call_faults.fault_label)
 register.filter("duration", formatting.duration)
 register.filter("size", formatting.size)
 

@@ -27,6 +27,7 @@ from proxyapi.pages.own_calls.viewers import Viewer
 from usage.admin_pages.export import download
 from usage.models import Outcome, Request
 from usage.page_data import call_page
+from usage.page_data.errors.call_faults import fault_sentence, refused_parameter
 from usage.page_data.exports import export_calls
 from usage.page_data.filters import ANY_FAILURE, Filters
 from usage.page_data.search import find
@@ -108,6 +109,7 @@ def show_call(request: HttpRequest, viewer: Viewer, request_id: UUID) -> HttpRes
             "viewer": viewer,
             "call": call,
             "error_title": call_page.error_title(call),
+            "fault_sentence": fault_sentence(call, refused_parameter(call) if viewer.sees_bodies else ""),
             "error_text": call_page.error_text(call) if viewer.sees_bodies else call.error_message,
             "phases": call_page.timeline(call),
             "bill": call_page.bill(call),

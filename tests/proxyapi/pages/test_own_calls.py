@@ -80,7 +80,7 @@ def test_it_works(holder: Client) -> None:
     assert listed(holder, CALLS) == [bad, good]
     assert f"{CALLS}{bad}/" in holder.get(SITE).content.decode()
     page = text_of(unescape(holder.get(f"{CALLS}{bad}/").content.decode()))
-    for words in (LONG.strip(), "upstream_timeout", "504 timeout", bad, "Bill", "Duration"):
+    for words in (LONG.strip(), "upstream_timeout", "504 OpenAI", "did not answer in time", bad, "Bill", "Duration"):
         assert words in page
     assert "words of a prompt" not in holder.get(f"{CALLS}{good}/").content.decode()
     rows = exported(holder, CALLS, outcome="failed")

@@ -23,7 +23,8 @@ from tests.support.ledger.pages import (
 )
 from usage.journal_shipping.rows import interrupted, write_rows
 from usage.models import Request
-from usage.page_data.errors.error_groups import FAULTS, read_groups
+from usage.page_data.errors.call_faults import FAULTS, fault_of
+from usage.page_data.errors.error_groups import read_groups
 from usage.page_data.errors.error_marks import ErrorKind
 from usage.sums.ranges import TimeRange
 
@@ -166,7 +167,7 @@ def test_whose_fault_it_is(admin: Client, outcome: str, status: int | None, faul
     make_failure(outcome=outcome, status=status)
     [group] = error_groups(admin)
 
-    assert group.fault == fault
+    assert group.fault == fault_of(Request.objects.get()) == fault
     assert [name for name in FAULTS if error_groups(admin, fault=name)] == [fault]
 
 

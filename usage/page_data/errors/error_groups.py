@@ -13,6 +13,7 @@ from django.db import connection
 
 from usage.kept_bodies.error_messages import SIGN, pattern_of, split_group
 from usage.models import FAILED, ErrorState, KnownError, Outcome, Request, Span
+from usage.page_data.errors.call_faults import CALLER, FAULT_SQL, FAULTS, GATEWAY, UPSTREAM
 from usage.page_data.errors.error_marks import OUTCOMES, ErrorKind
 from usage.page_data.filters import NO_NAME, NO_STATUS
 from usage.sums.ranges import TimeRange
@@ -28,19 +29,6 @@ LONGEST_IN_HOURS = timedelta(days=2)
 # In longer ranges months are read where possible, and are the bins of the trend.
 LONGEST_IN_DAYS = timedelta(days=92)
 STATES = ("new", "known", "resolved")
-CALLER, GATEWAY, UPSTREAM = "caller", "gateway", "openai"
-FAULTS = {CALLER: "Caller", GATEWAY: "Gateway", UPSTREAM: "OpenAI"}
-# Where a failed call is to be mended. Upstream refuses the gateway's key with 401 and 403; 408 and 429 are its own
-# limits, not a fault of the request. Whoever is refused by the gateway for another reason than its own state (5xx) has
-# sent something wrong, or has used up a limit. Status 0: the caller had left.
-FAULT_SQL = f"""CASE
-    WHEN outcome = '{Outcome.CLIENT_CANCELLED}' THEN '{CALLER}'
-    WHEN outcome = '{Outcome.INTERRUPTED}' THEN '{GATEWAY}'
-    WHEN outcome = '{Outcome.REJECTED}' THEN CASE WHEN status >= 500 THEN '{GATEWAY}' ELSE '{CALLER}' END
-    WHEN outcome <> '{Outcome.UPSTREAM_ERROR}' THEN '{UPSTREAM}'
-    WHEN status IN (401, 403) THEN '{GATEWAY}'
-    WHEN status BETWEEN 400 AND 499 AND status NOT IN (408, 429) THEN '{CALLER}'
-    ELSE '{UPSTREAM}' END"""
 # The error code of a group, without the group of the message (`split_group`).
 CODE_SQL = f"regexp_replace(judged.error_code, '{SIGN}[^{SIGN}]*$', '')"
 # Only `MAX_GROUPS` groups are selected before details are read, because a caller who invents names of models makes any

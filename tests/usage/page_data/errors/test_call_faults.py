@@ -1,0 +1,112 @@
+"""Each page says by whose fault a call failed, in the same way as the page Errors, and its badge is red or amber."""
+
+from __future__ import annotations
+
+import json
+import re
+from html import unescape
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+
+from tests.support.callers.roles import browser_of
+from tests.support.ledger.pages import DASHBOARD, ERRORS, REQUESTS, make_call, make_failure, page_of, text_of
+from usage.models import Outcome, Request
+from usage.page_data.errors.call_faults import FAULTS, fault_of, fault_sentence, refused_parameter
+
+pytestmark = pytest.mark.django_db
+REFUSAL = {"error": {"message": "Unsupported value", "type": "invalid_request_error", "param": "temperature"}}
+REFUSED: dict[str, Any] = {
+    "outcome": "upstream_error",
+    "status": 400,
+    "error_code": "unsupported_value",
+    "response_body": json.dumps(REFUSAL),
+    "request_body": "{}",
+}
+WAYS = [
+    ("client_cancelled", None, "", "The caller closed the connection"),
+    ("interrupted", None, "", "The gateway stopped"),
+    ("rejected", 429, "", "The gateway refused the call: a limit was reached."),
+    ("rejected", 400, "model", "The gateway refused the caller's parameter model."),
+    ("rejected", 503, "", "The gateway could not serve the call."),
+    ("timeout", 504, "", "OpenAI did not answer in time."),
+    ("unreachable", 502, "", "OpenAI could not be reached."),
+    ("upstream_error", 400, "", "OpenAI refused the caller's request."),
+    ("upstream_error", 400, "temperature", "OpenAI refused the caller's parameter temperature."),
+    ("upstream_error", 401, "", "OpenAI refused the gateway's upstream key"),
+    ("upstream_error", 429, "", "OpenAI's rate limit or quota"),
+    ("upstream_error", 500, "", "OpenAI failed while it answered the call."),
+    ("upstream_error", 200, "", "OpenAI failed while it answered the call."),
+]
+
+
+def badges(page: str) -> set[tuple[str, str]]:
+    """Returns the colour and the text of each badge on a page that has a colour."""
+    found = re.findall(r'<span class="cp-badge (\w+)"[^>]*>([^<]*)<', page)
+    return {(kind, text) for kind, text in found if kind != "plain"}
+
+
+@pytest.mark.parametrize(
+    ("columns", "badge"),
+    [
+        (REFUSED, ("caller", "400 Caller")),
+        ({"outcome": "upstream_error", "status": 500}, ("openai", "500 OpenAI")),
+        ({"outcome": "rejected", "status": 503}, ("gateway", "503 Gateway")),
+        ({"outcome": "client_cancelled", "status": None}, ("caller", "\N{EN DASH} Caller")),
+    ],
+    ids=str,
+)
+def test_lists_and_pages_agree(admin: Client, columns: dict[str, Any], badge: tuple[str, str]) -> None:
+    request_id = make_failure(**columns)
+
+    for address in (REQUESTS, page_of(request_id), DASHBOARD):
+        assert badges(admin.get(address).content.decode()) == {badge}, address
+    fault = badge[0]
+    assert badges(admin.get(ERRORS).content.decode()) == {(fault, FAULTS[fault])}
+
+
+def test_a_success_is_nobodys_fault(admin: Client) -> None:
+    request_id = make_call()
+
+    for address in (REQUESTS, page_of(request_id)):
+        assert badges(admin.get(address).content.decode()) == {("success", "200 success")}
+    assert fault_of(Request.objects.get()) == fault_sentence(Request.objects.get()) == ""
+
+
+def test_a_list_says_how_a_call_without_a_code_ended(admin: Client) -> None:
+    make_failure(outcome="interrupted", status=None, error_code="", error_message="")
+
+    assert "\N{EN DASH} Gateway Interrupted" in text_of(admin.get(REQUESTS).content.decode())
+
+
+def test_a_page_names_the_refused_parameter_to_those_who_may_see_bodies(admin: Client) -> None:
+    address = page_of(make_failure(**REFUSED))
+    viewer = User.objects.create_user("viewer", is_staff=True)
+    viewer.user_permissions.add(Permission.objects.get(codename="view_request"))
+
+    assert "OpenAI refused the caller's parameter temperature." in unescape(admin.get(address).content.decode())
+    assert "OpenAI refused the caller's request." in unescape(browser_of(viewer).get(address).content.decode())
+
+
+@pytest.mark.parametrize(("outcome", "status", "parameter", "words"), WAYS)
+def test_words(outcome: str, status: int | None, parameter: str, words: str) -> None:
+    call = Request(outcome=outcome, status=status)
+
+    assert fault_sentence(call, parameter).startswith(words)
+
+
+def test_every_outcome_has_words() -> None:
+    assert {Outcome(outcome) for outcome, *_ in WAYS} | {Outcome.SUCCESS} == set(Outcome)
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["", "no JSON", "[]", "null", '{"error": "text"}', '{"error": {"param": null}}', '{"error": {"param": 7}}',
+     '{"error": {"param": "words of a prompt"}}', '{"error": {"param": "' + "x" * 101 + '"}}'],
+)  # fmt: skip
+def test_an_odd_answer_names_no_parameter(body: str) -> None:
+    make_failure(**{**REFUSED, "response_body": body})
+
+    assert refused_parameter(Request.objects.get()) == ""

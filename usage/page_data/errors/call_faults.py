@@ -1,0 +1,116 @@
+"""Decides by whose fault a call failed: the caller's, the gateway's or OpenAI's; says it in words for a call's page.
+
+`RULES` is the only place that decides. `fault_of` applies it to one call, and `FAULT_SQL` to rows in the database.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import orjson
+
+from usage.models import Outcome, Request
+
+CALLER, GATEWAY, UPSTREAM = "caller", "gateway", "openai"
+FAULTS = {CALLER: "Caller", GATEWAY: "Gateway", UPSTREAM: "OpenAI"}
+PARAMETER = re.compile(r"[\w.\[\]-]{1,100}")  # names such as `tools[0].type`, and no text of a prompt
+
+
+class Rule(NamedTuple):
+    """The fault of calls with an outcome, and with an HTTP status from `first` to `last` unless `first` is None."""
+
+    outcome: Outcome
+    first: int | None
+    last: int | None
+    fault: str
+
+
+# Where a failed call is to be mended; the first rule that fits counts, and without one OpenAI is at fault. Upstream
+# refuses the gateway's key with 401 and 403; 408 and 429 are its own limits, not a fault of the request. Whoever is
+# refused by the gateway for another reason than its own state (5xx) has sent something wrong, or has used up a limit.
+RULES = (
+    Rule(Outcome.CLIENT_CANCELLED, None, None, CALLER),
+    Rule(Outcome.INTERRUPTED, None, None, GATEWAY),
+    Rule(Outcome.REJECTED, 500, 599, GATEWAY),
+    Rule(Outcome.REJECTED, None, None, CALLER),
+    Rule(Outcome.UPSTREAM_ERROR, 401, 401, GATEWAY),
+    Rule(Outcome.UPSTREAM_ERROR, 403, 403, GATEWAY),
+    Rule(Outcome.UPSTREAM_ERROR, 408, 408, UPSTREAM),
+    Rule(Outcome.UPSTREAM_ERROR, 429, 429, UPSTREAM),
+    Rule(Outcome.UPSTREAM_ERROR, 400, 499, CALLER),
+)
+
+
+def _when(rule: Rule) -> str:
+    statuses = "" if rule.first is None else f" AND status BETWEEN {rule.first} AND {rule.last}"
+    return f"WHEN outcome = '{rule.outcome.value}'{statuses} THEN '{rule.fault}'"
+
+
+# An SQL expression for the fault of a failed call, from the columns `outcome` and `status`.
+FAULT_SQL = f"CASE {' '.join(map(_when, RULES))} ELSE '{UPSTREAM}' END"
+
+
+def fault_of(call: Request) -> str:
+    """Returns by whose fault a call failed, as one of `FAULTS`; an empty text if it succeeded."""
+    if call.outcome == Outcome.SUCCESS:
+        return ""
+    for outcome, first, last, fault in RULES:
+        if call.outcome == outcome and (
+            first is None or last is None or (call.status is not None and first <= call.status <= last)
+        ):
+            return fault
+    return UPSTREAM
+
+
+def fault_label(call: Request) -> str:
+    """Returns by whose fault a call failed, as a word for pages, such as `Caller`; an empty text if it succeeded."""
+    return FAULTS.get(fault_of(call), "")
+
+
+def fault_sentence(call: Request, parameter: str = "") -> str:
+    """Returns a sentence for a failed call's page that says who failed in what; an empty text if the call succeeded.
+
+    `parameter` is the name of the request's parameter that was refused, if it is known.
+    """
+    what = f"the caller's parameter {parameter}" if parameter else "the caller's request"
+    fault = fault_of(call)
+    match call.outcome, call.status:
+        case Outcome.SUCCESS, _:
+            return ""
+        case Outcome.CLIENT_CANCELLED, _:
+            return "The caller closed the connection before the answer was complete."
+        case Outcome.INTERRUPTED, _:
+            return "The gateway stopped before the call had ended."
+        case Outcome.REJECTED, _ if fault == GATEWAY:
+            return "The gateway could not serve the call."
+        case Outcome.REJECTED, 429:
+            return "The gateway refused the call: a limit was reached."
+        case Outcome.REJECTED, _:
+            return f"The gateway refused {what}."
+        case Outcome.TIMEOUT, _:
+            return "OpenAI did not answer in time."
+        case Outcome.UNREACHABLE, _:
+            return "OpenAI could not be reached."
+        case _, 401 | 403:
+            return "OpenAI refused the gateway's upstream key, or its permissions."
+        case _, 429:
+            return "OpenAI's rate limit or quota of the gateway's upstream key was reached."
+        case _, _ if fault == CALLER:
+            return f"OpenAI refused {what}."
+    return "OpenAI failed while it answered the call."
+
+
+def refused_parameter(call: Request) -> str:
+    """Returns the parameter that the stored body of a failed call's answer names, or an empty text.
+
+    It reads the call's logged bodies. A name that cannot be a parameter's is ignored.
+    """
+    kept = getattr(call, "body", None)
+    if kept is None or fault_of(call) != CALLER:
+        return ""
+    try:
+        parameter = orjson.loads(kept.response_body)["error"]["param"]
+    except (ValueError, LookupError, TypeError):  # no whole JSON, or not in OpenAI's shape
+        return ""
+    return parameter if isinstance(parameter, str) and PARAMETER.fullmatch(parameter) else ""
