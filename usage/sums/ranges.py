@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from usage.models import Span
-from usage.sums.totals_reader import MINUTES_READABLE, floor
+from usage.sums.totals_reader import MINUTES_READABLE, ceiling, floor
 
 NAMED = {
     "hour": timedelta(hours=1),
@@ -115,7 +115,10 @@ def read_range(query: Mapping[str, str], now: datetime) -> TimeRange:
     start = read_moment(query.get("from", ""), end - NAMED[DEFAULT])
     if not start < end or end - start > LONGEST:
         raise ValueError("The time must begin before it ends, and be shorter than ten years.")
-    return TimeRange(name, floor(start, Span.MINUTE), end)
+    # Of a time that long ago only whole hours can be read: the range has the hours at its ends, and says so.
+    oldest = now - MINUTES_READABLE
+    start = floor(start, Span.MINUTE if start >= oldest else Span.HOUR)
+    return TimeRange(name, start, end if end >= oldest else ceiling(end, Span.HOUR))
 
 
 def range_labels(chosen: str = "") -> dict[str, str]:

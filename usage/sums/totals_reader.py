@@ -297,4 +297,4 @@ def _pieces(start: datetime, end: datetime, spans: Sequence[Span]) -> Iterator[t
 
 def _within(start: datetime, end: datetime, now: datetime) -> Q:
     pieces = pieces_of_range(start, end, now, complete_months(start, end))
-    return reduce(or_, (Q(span=span, start__gte=first, start__lt=last) for span, first, last in pieces))
+    return reduce(or_, (Q(span=span, start__gte=first, start__lt=last) for span, first, last in pieces), Q(pk__in=[]))
