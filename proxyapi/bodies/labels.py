@@ -15,7 +15,7 @@ END_USER, SESSION, TAGS = "HTTP_X_PROXY_END_USER", "HTTP_X_PROXY_SESSION", "HTTP
 # The fields of OpenAI's that name the end user; OpenAI replaces the second one by the first.
 END_USER_FIELDS = ("safety_identifier", "user")
 SESSION_ID = "session_id"  # the member of `metadata` that names the session
-LABEL_FIELDS = (*END_USER_FIELDS, "metadata", "conversation", "previous_response_id")
+LABEL_FIELDS = frozenset((*END_USER_FIELDS, "metadata", "conversation", "previous_response_id"))
 
 
 class Labels(NamedTuple):
@@ -41,7 +41,7 @@ def read_labels(head: Mapping[str, object], fields: Fields, metadata_tags: Seque
     by name; the last value of each counts. `metadata_tags` names the members of OpenAI's `metadata` that count as tags.
     """
     end_user, session, tags = head.get(END_USER), head.get(SESSION), head.get(TAGS)
-    if not (end_user or session or tags) and fields.keys().isdisjoint(LABEL_FIELDS):  # as of most calls
+    if not (end_user or session or tags) and LABEL_FIELDS.isdisjoint(fields):  # as of most calls
         return NO_LABELS
     metadata = last_value(fields, "metadata")
     known: Mapping[str, object] = metadata if isinstance(metadata, dict) else {}

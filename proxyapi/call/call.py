@@ -211,7 +211,8 @@ class Call:
             row |= self._texts or self._text_columns(min(call_settings().LOG_BODY_BYTES, MAX_REDACTED_AT_ONCE_BYTES))
         else:
             row |= self._text_columns(0)
-        ledger.end(self.request.request_id, row | self.request.resources.settle_reservation(row))
+        row |= self.request.resources.settle_reservation(row)
+        ledger.end(self.request.request_id, row)
         self.request.resources.count_tokens(limited_tokens(facts, self.answer, counts))
         facts.asked = None
         self.request.incoming_body.call_goes_on = False
@@ -249,7 +250,9 @@ class Call:
         limit = call_settings().LOG_BODY_BYTES
         answered = self.facts.response_size if self.answer.text is None else self.answer.text.size
         size = max(len(self.request.decoded_body), answered)
-        if min(limit, size) > MAX_REDACTED_AT_ONCE_BYTES:
+        if size <= MAX_REDACTED_AT_ONCE_BYTES:  # as nearly always
+            return
+        if limit > MAX_REDACTED_AT_ONCE_BYTES:
             size = max(size, large_bodies.LARGE_BYTES + 1)
         has_row = self.facts.key_name and not self.has_ended
         if has_row and limit and size > large_bodies.LARGE_BYTES and self.facts.log_bodies != "none":

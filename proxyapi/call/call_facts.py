@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from proxyapi.bodies.billing_parameters import Fields
-from proxyapi.bodies.labels import NO_LABELS, Labels, read_labels
+from proxyapi.bodies.labels import LABEL_FIELDS, NO_LABELS, Labels, read_labels
 from proxyapi.cached_settings import call_settings
 from proxyapi.call.call_request import CallRequest
 from proxyapi.call.uploads import FormUpload
@@ -74,10 +74,17 @@ class CallFacts:
         self.log_bodies = call_settings().LOG_BODIES if caller.log_bodies == "inherit" else caller.log_bodies
         if caller.upstream_key:
             self.secrets = (*self.secrets, caller.upstream_key)
-        self.read_labels()  # of the headers; those in a body are read if the call gets so far
+        self._read_labels(NO_FIELDS)  # of the headers; those in a body are read if the call gets so far
 
-    def read_labels(self, fields: Fields = NO_FIELDS) -> None:
-        """Stores the labels of the call (end user, session, tags) from its headers and its body's members, `fields`."""
+    def read_body_labels(self, fields: Fields) -> None:
+        """Stores the labels of the call (end user, session, tags) that its body states in the members `fields`.
+
+        Call this after `identify`, which reads the labels in the headers; these have precedence.
+        """
+        if not LABEL_FIELDS.isdisjoint(fields):  # as of few calls
+            self._read_labels(fields)
+
+    def _read_labels(self, fields: Fields) -> None:
         self.labels = read_labels(self.request.META, fields, call_settings().METADATA_TAGS)
 
     def suppose(self, most: MaxUsage) -> None:

@@ -23,6 +23,7 @@ from proxyapi.keys.callers import Caller
 from proxyapi.unauthenticated.key_search import KeySearch
 
 NO_QUERY = QueryDict()
+UNDERSCORE = ord("_")  # a number is found in bytes much faster than other bytes are
 INCOMING_ID = re.compile(r"[\x20-\x7e]{1,128}")
 
 
@@ -140,7 +141,7 @@ class CallRequest(ASGIRequest):
         name, port = scope["server"] or ("unknown", 0)
         meta |= {"SERVER_NAME": name, "SERVER_PORT": str(port)}
         for header, value in self.raw_headers:
-            if b"_" in header:
+            if UNDERSCORE in header:
                 continue  # could be taken for the same name with a hyphen
             key = META_NAMES.get(header) or meta_name(header)
             if key in meta:

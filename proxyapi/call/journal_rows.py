@@ -86,21 +86,22 @@ def late_facts(facts: CallFacts) -> CallRecord:
 
     For example, a form may have its model in the last field.
     """
-    asked: CallRecord = {} if facts.asked_usage is None else {"other_usage": facts.asked_usage}
-    return {
-        **asked,
+    known: CallRecord = {
         "request_model": column_text(facts.model, 200, facts.secrets),
         "stream": facts.stream,
         "request_bytes": facts.request.incoming_body.size,
-        **_label_columns(facts),
+        "tags": list(facts.tags),
     }
+    if facts.asked_usage is not None:
+        known["other_usage"] = facts.asked_usage
+    if facts.labels is not NO_LABELS:  # few calls have any
+        known |= _label_columns(facts)
+    return known
 
 
 def _label_columns(facts: CallFacts) -> CallRecord:
-    """Returns the label fields of a call's ledger row (end user, session, tags), as far as its request states them."""
+    """Returns the fields of a call's ledger row about the labels that its request states: end user, session, tags."""
     labels = facts.labels
-    if labels is NO_LABELS:  # as of most calls
-        return {"tags": list(facts.tags)}
     found: CallRecord = {
         "end_user": _cut_text(labels.end_user, MAX_LABEL_LENGTH, facts.secrets),
         "session": _cut_text(labels.session, MAX_LABEL_LENGTH, facts.secrets),
@@ -150,8 +151,13 @@ def end_row(
         facts_of_answer["unbilled"] = True
     if facts.asked_usage is not None:
         facts_of_answer["other_usage"] = {**(facts_of_answer.get("other_usage") or {}), **facts.asked_usage}
+    if begun is None:
+        begun = begin_row(facts)
+    elif facts.form is not None:  # of other requests all was known before the call was sent upstream
+        begun = begun | late_facts(facts)
     return {
-        **(begin_row(facts) if begun is None else begun | late_facts(facts)),
+        **begun,
+        "stream": facts.stream,  # upstream may answer with a stream that was not asked for
         **facts_of_answer,
         "response_status": column_text(answer.response_status, 50, facts.secrets),
         "pollable": facts.is_pollable,
@@ -431,4 +437,5 @@ def _timings(facts: CallFacts) -> CallRecord:
 
 
 def _milliseconds(seconds: float) -> float:
-    return round(seconds * 1000, 3)
+    """Converts seconds to milliseconds, rounded to the microsecond."""
+    return round(seconds * 1_000_000) / 1000  # to round to digits behind the point takes ten times as long

@@ -142,7 +142,7 @@ class CallView(ProxyView):
         await self.check_models(request)
         if request.json is not None and request.method == "POST":
             fields = request.json.by_name
-            facts.read_labels(fields)
+            facts.read_body_labels(fields)
             facts.asked_usage = read_asked_usage(request.route, fields, facts.model)
             call.answer.expected_pictures = count_pictures(request.route, fields)
         if request.content is not None and request.json is None:

@@ -37,7 +37,7 @@ class LimitState(NamedTuple):
     reset: float
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Verdict:
     """The decision whether a call is within the limits of its key and of the key's team.
 

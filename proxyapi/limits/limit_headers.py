@@ -47,7 +47,7 @@ def duration(interval: float) -> str:
 
     Rounds up to the millisecond.
     """
-    milliseconds = math.ceil(round(interval * 1000, 3))
+    milliseconds = math.ceil(round(interval * 1_000_000) / 1000)  # faster than to round to digits behind the point
     if 0 < milliseconds < 1000:
         return f"{milliseconds}ms"
     if milliseconds < 60_000:

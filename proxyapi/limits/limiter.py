@@ -153,7 +153,8 @@ class Limiter:
         """
         ticket = Ticket(self, caller, request_id)
         at_end(ticket.settle)  # at once, because the caller may leave while Redis is asked
-        await self._wait_for_settlements(caller)
+        if self._settlements:  # only with Redis there are any
+            await self._wait_for_settlements(caller)
         verdict = await self._count_call(caller, ticket.lease)
         ticket.limit_states = verdict.limit_states
         if verdict.refused_by:

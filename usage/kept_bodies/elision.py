@@ -57,7 +57,7 @@ def elide(body: bytes, budget: int) -> tuple[bytes, int]:
     Returns the copy, of at most about `budget` bytes, and the number of bytes of `body` that are copied or replaced in
     it.
     """
-    if len(body) < MIN_RUN and len(body) <= budget and not _has_heads(body):
+    if len(body) <= budget and not _has_heads(body) and not _has_blocks(body):  # as of nearly all bodies
         return body, len(body)
     # Only the last placeholder may exceed the budget.
     return _Elision(body, budget).run()
@@ -69,7 +69,20 @@ def _has_heads(body: bytes) -> bool:
     The check is rough and fast.
     """
     for mark in _HEAD_MARKS:  # noqa: SIM110  (half the time of `any`, for every call)
-        if mark in body:
+        if body.find(mark) >= 0:  # `in` takes four times as long: it tries a number first, and makes an error of it
+            return True
+    return False
+
+
+def _has_blocks(body: bytes) -> bool:
+    """Returns whether `body` may have a run of base64 that is replaced without a name or `data:` before it.
+
+    The check is rough and fast.
+    """
+    if len(body) < MIN_RUN:
+        return False
+    for at in range(0, len(body) - _BLOCK_BYTES + 1, _BLOCK_BYTES):  # noqa: SIM110  (as in `_has_heads`)
+        if _BASE64_BLOCK.match(body, at):
             return True
     return False
 
