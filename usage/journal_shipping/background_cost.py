@@ -23,6 +23,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import orjson
 from django.db import connection
 
 from usage.answers.reader import UNFINISHED_STATUSES
@@ -55,6 +56,11 @@ FIND_PROVISIONAL = f"""
         AND usage_source <> '{UsageSource.EXACT}'
         AND (usage_source = '{UsageSource.ESTIMATED}' OR cost IS NULL OR price->>'source' = '{NOT_COUNTED}')
     ORDER BY request_id FOR UPDATE
+"""
+# In the same order in all processes, so that none of two has what the other one waits for.
+CLAIM = """
+    INSERT INTO usage_countedresponse (response_id, request_id)
+    SELECT key, value::uuid FROM jsonb_each_text(%s::jsonb) ORDER BY key COLLATE "C" ON CONFLICT DO NOTHING
 """
 TAKE_OVER = """
     INSERT INTO usage_countedresponse (response_id, request_id) VALUES (%s, %s::uuid)
@@ -129,9 +135,9 @@ def _claim(stated: dict[str, str]) -> dict[str, str]:
         return {}
     # If another transaction is inserting the same response, this insertion waits for its end. So of two processes that
     # write rows for one response, the second finds the row of the first.
-    claims = [CountedResponse(response_id=key, request_id=value) for key, value in sorted(stated.items())]
-    CountedResponse.objects.bulk_create(claims, ignore_conflicts=True)
-    return _owners(stated)
+    with connection.cursor() as cursor:
+        cursor.execute(CLAIM, [orjson.dumps(stated).decode()])
+        return dict(stated) if cursor.rowcount == len(stated) else _owners(stated)
 
 
 def _owners(response_ids: Iterable[str]) -> dict[str, str]:

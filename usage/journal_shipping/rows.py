@@ -38,9 +38,10 @@ GUESS = "interrupted"
 BODY_NAMES = ("request_body", "response_body")
 Replaced = tuple[str, SummedRow]  # the request id of a row, and an older row that it replaces
 
+# The defaults are given once, and not in each row, because reading JSON is PostgreSQL's largest part of a batch.
 INSERT_ROWS = (
-    f"INSERT INTO usage_request ({NAMES}, digest)"
-    f" SELECT {NAMES}, {DIGEST} FROM jsonb_populate_recordset(NULL::usage_request, %s::jsonb)"
+    f"INSERT INTO usage_request ({NAMES}, digest) SELECT {NAMES}, {DIGEST}"
+    " FROM jsonb_populate_recordset(jsonb_populate_record(NULL::usage_request, %s::jsonb), %s::jsonb)"
     f" ON CONFLICT (request_id) DO NOTHING RETURNING {SUMMED_SQL}"
 )
 # How complete a row of a call is (`_rank`). 1: a row made because the call's end is unknown, with the outcome
@@ -49,10 +50,11 @@ RANK = (
     f"CASE WHEN error_code = '{STUB_CODE}' THEN 2 * (outcome <> '{Outcome.INTERRUPTED}')::int"
     f" WHEN error_code = '{GUESS}' THEN 1 ELSE 3 END"
 )
+HIGHEST_RANK = 3
+# Its parameters are the ids of new rows, and a JSON object with the ranks of those that have not the highest one.
 DELETE_LESSER = (
-    "DELETE FROM usage_request USING unnest(%s::uuid[], %s::int[]) AS new(id, rank)"
-    # The ids once more, so that PostgreSQL looks at the partitions of these ids only.
-    f" WHERE request_id = ANY(%s::uuid[]) AND request_id = new.id AND {RANK} < new.rank RETURNING {SUMMED_SQL}"
+    "DELETE FROM usage_request WHERE request_id = ANY(%s::uuid[])"
+    f" AND {RANK} < COALESCE((%s::jsonb ->> request_id::text)::int, {HIGHEST_RANK}) RETURNING {SUMMED_SQL}"
 )
 UPDATE_PRICES = (
     "UPDATE usage_request SET cost = priced.cost, cost_kind = priced.cost_kind, price = priced.price"
@@ -84,7 +86,7 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
     by_id = {str(row["request_id"]): row for row in sorted(rows, key=_rank)}  # the most complete row of each call
     rollup = Rollup()
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(DELETE_LESSER, [list(by_id), [_rank(row) for row in by_id.values()], list(by_id)])
+        cursor.execute(DELETE_LESSER, [_array(by_id), _lower_ranks(by_id)])
         if lesser := fetch_summed_rows(cursor):
             rollup.add(lesser, sign=-1)
             cursor.execute(DELETE_BODIES, [[row["request_id"] for row in lesser]])
@@ -96,7 +98,8 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
         replaced = defaultdict(list, {str(row["request_id"]): [row] for row in lesser})
         for newer, row in _take_estimates_back(cursor, settled.replaced, rollup):
             replaced[newer].append(row)
-        cursor.execute(INSERT_ROWS, [orjson.dumps([_columns(row) for row in settled.rows]).decode()])
+        columns = orjson.dumps([_columns(row) for row in settled.rows]).decode()
+        cursor.execute(INSERT_ROWS, [orjson.dumps(DEFAULTS).decode(), columns])
         inserted = fetch_summed_rows(cursor)
         rollup.add(inserted)
         is_all = len(inserted) == len(by_id)  # as nearly always
@@ -105,7 +108,7 @@ def write_rows(rows: Sequence[CallRecord]) -> int:
         write_objects(by_id.values())
         # Last, because workers wait for the rows of leases, and not for long.
         take_off_leases(cursor, [by_id[one] for row in inserted if (one := str(row["request_id"])) in fresh])
-        settle_reservations(cursor, list(by_id), _estimated(settled.rows, inserted))
+        settle_reservations(cursor, _array(by_id), _estimated(settled.rows, inserted))
     counters.count_usage(inserted, replaced)
     return len(inserted)
 
@@ -158,7 +161,17 @@ def _rank(row: CallRecord) -> int:
     # `RANK` is the same rule in SQL.
     if (code := row.get("error_code")) == STUB_CODE:
         return 2 * int(row["outcome"] != Outcome.INTERRUPTED)
-    return 1 if code == GUESS else 3
+    return 1 if code == GUESS else HIGHEST_RANK
+
+
+def _lower_ranks(by_id: Mapping[str, CallRecord]) -> str:
+    """Returns the ranks of those rows that have not the highest one, as a JSON object by request id."""
+    return orjson.dumps({key: rank for key, row in by_id.items() if (rank := _rank(row)) < HIGHEST_RANK}).decode()
+
+
+def _array(ids: Iterable[str]) -> str:
+    """Returns request ids as PostgreSQL's text of an array, which psycopg would make of a list much more slowly."""
+    return f"{{{','.join(ids)}}}"
 
 
 def _insert_bodies(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
@@ -172,11 +185,8 @@ def _insert_bodies(cursor: CursorWrapper, rows: Iterable[CallRecord]) -> None:
 
 
 def _columns(row: CallRecord) -> dict[str, object]:
-    """Returns those fields of a call's record that are columns of the table of calls.
-
-    A column that is missing in the record, and cannot be null in the table, gets its default.
-    """
-    columns: dict[str, object] = {**DEFAULTS, **row}
+    """Returns those fields of a call's record that are columns of the table of calls."""
+    columns: dict[str, object] = {**row}
     for name in columns.keys() - FIELDS.keys():  # a few; looking at each of the row's fields in Python takes longer
         del columns[name]
     return columns

@@ -159,14 +159,14 @@ def end_leases(writer: str) -> None:
         cursor.execute("DELETE FROM usage_hold WHERE writer = %s AND writer <> ''", [writer])
 
 
-def settle_reservations(cursor: CursorWrapper, ids: Iterable[str], estimated: Collection[str] = ()) -> None:
+def settle_reservations(cursor: CursorWrapper, ids: str, estimated: Collection[str] = ()) -> None:
     """Deletes the reservations of calls whose rows have been written; keeps those of responses that are still polled.
 
-    `ids` are the request ids of the calls. Leases do not change. For the calls in `estimated`, the sums now include an
-    estimated cost; a kept reservation of such a call is reduced by this cost, so that budgets do not count it twice.
-    Call this function in the transaction that writes the rows.
+    `ids` are the request ids of the calls, as PostgreSQL's text of an array. Leases do not change. For the calls in
+    `estimated`, the sums now include an estimated cost; a kept reservation of such a call is reduced by this cost, so
+    that budgets do not count it twice. Call this function in the transaction that writes the rows.
     """
-    cursor.execute(SETTLE, {"ids": list(ids), "are_polled": responses_are_polled()})
+    cursor.execute(SETTLE, {"ids": ids, "are_polled": responses_are_polled()})
     # The sums have their estimated cost now. A reservation that stays is reduced by it: otherwise the budget would
     # count the same dollars twice.
     if estimated:

@@ -19,7 +19,7 @@ from django.db.backends.utils import CursorWrapper
 
 from usage.call_record import SummedRow
 from usage.models import Dimension, Outcome, Span
-from usage.sums.group_sums import Failures, Sums
+from usage.sums.group_sums import Failures, Sums, merged
 from usage.sums.histogram import pack
 from usage.sums.labels.label_rollup import LabelRollup
 from usage.sums.labels.label_tables import ADD_LABELS
@@ -106,10 +106,10 @@ class Rollup:
 
     def hour_groups(self) -> list[Group]:
         """Returns the sums of this batch by hour, as rows of the table `UsageHour`."""
-        hours = _Groups(Sums)
+        hours: dict[tuple[object, ...], list[Sums]] = defaultdict(list)
         for (minute, *group), sums in self.minutes.items():
-            hours[minute.replace(minute=0), *group].merge(sums)
-        return _hour_columns(hours)
+            hours[minute.replace(minute=0), *group].append(sums)
+        return _hour_columns({group: merged(parts) for group, parts in hours.items()})
 
     def total_groups(self, spans: Collection[Span]) -> list[Group]:
         """Returns the totals of this batch by `spans` (minutes, hours, days, months), as rows of `UsageTotal`."""
@@ -199,11 +199,11 @@ def _coarser(totals: Mapping[_Group, Sums], span: Span) -> dict[_Group, Sums]:
 
     The second item of a group's key is the time at which its period begins.
     """
-    added: dict[_Group, Sums] = defaultdict(Sums)
+    finer: dict[_Group, list[Sums]] = defaultdict(list)
     for group, sums in totals.items():
         start = _start(cast(datetime, group[1]), span)
-        added[cast(_Group, (group[0], start, *group[2:]))].merge(sums)
-    return added
+        finer[cast(_Group, (group[0], start, *group[2:]))].append(sums)
+    return {group: merged(parts) for group, parts in finer.items()}
 
 
 def _start(moment: datetime, span: Span) -> datetime:
@@ -214,7 +214,7 @@ def _start(moment: datetime, span: Span) -> datetime:
     return moment.replace(minute=0, hour=0) if span == Span.DAY else moment.replace(minute=0, hour=0, day=1)
 
 
-def _hour_columns(hours: _Groups) -> list[Group]:
+def _hour_columns(hours: Mapping[tuple[object, ...], Sums]) -> list[Group]:
     return [
         {
             **dict(zip(HOUR_KEYS, key, strict=True)),
@@ -279,5 +279,15 @@ def _histogram_columns(sums: Sums) -> dict[str, list[int]]:
 
 
 def as_json(groups: list[Group]) -> str:
-    """Returns rows of a table of sums as the JSON text that the SQL statement `SumTable.add` has as its parameter."""
-    return orjson.dumps(groups, default=str).decode()  # `str` is for dollars
+    """Returns rows of a table of sums as the JSON text that the SQL statement `SumTable.add` has as its parameter.
+
+    All rows have the same columns. Histograms are written as PostgreSQL's text of an array (`{1,2}`), which it reads
+    faster than a JSON array: that would be made of numerics, each of which becomes a text and then an integer.
+    """
+    histograms = [name for name, value in groups[0].items() if isinstance(value, list)] if groups else []
+    texts = [{**group, **{name: _array_text(group[name]) for name in histograms}} for group in groups]
+    return orjson.dumps(texts, default=str).decode()  # `str` is for dollars
+
+
+def _array_text(numbers: object) -> str:
+    return f"{{{orjson.dumps(numbers)[1:-1].decode()}}}"

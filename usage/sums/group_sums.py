@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -66,6 +66,17 @@ class Sums:
                 mine = self.histograms[name]
                 for number, count in counts.items():
                     mine[number] += count
+
+
+def merged(parts: Sequence[Sums]) -> Sums:
+    """Returns the sum of the sums of several groups of calls; of one group, the same object."""
+    # A batch is of a few minutes, so most of its days and months have the same calls as its hours.
+    if len(parts) == 1:
+        return parts[0]
+    whole = Sums()
+    for part in parts:
+        whole.merge(part)
+    return whole
 
 
 @dataclass

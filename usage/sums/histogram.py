@@ -33,7 +33,10 @@ def pack(counts: Mapping[int, int]) -> list[int]:
     if not numbers:
         return []
     first = min(numbers)
-    return [first, *(counts.get(number, 0) for number in range(first, max(numbers) + 1))]
+    packed = [first, *[0] * (max(numbers) - first + 1)]
+    for number in numbers:
+        packed[number - first + 1] = counts[number]
+    return packed
 
 
 def unpack(packed: Sequence[int]) -> list[int]:

@@ -99,9 +99,11 @@ def _assignments(
     sums = [f"{name} = {table}.{name} + EXCLUDED.{name}" for name in counters]
     sums += [f"{name} = greatest({table}.{name}, EXCLUDED.{name})" for name in maxima]
     sums += [f"{name} = least({table}.{name}, EXCLUDED.{name})" for name in minima]
+    # Only the sums of all calls have these histograms: most rows add none.
     sums += [
-        f"{name} = ARRAY(SELECT COALESCE(a, 0) + COALESCE(b, 0) FROM unnest({table}.{name}, EXCLUDED.{name})"
-        " WITH ORDINALITY AS pairs(a, b, number) ORDER BY number)"
+        f"{name} = CASE WHEN EXCLUDED.{name} = '{{}}' THEN {table}.{name} ELSE ARRAY("
+        f"SELECT COALESCE(a, 0) + COALESCE(b, 0) FROM unnest({table}.{name}, EXCLUDED.{name})"
+        " WITH ORDINALITY AS pairs(a, b, number) ORDER BY number) END"
         for name in histograms
     ]
     sums += [f"{name} = {_packed_sum(f'{table}.{name}', f'EXCLUDED.{name}')}" for name in packed]
