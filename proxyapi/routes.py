@@ -130,7 +130,7 @@ class Route:
 
     @property
     def model_id(self) -> str:
-        """The id of the model in the route's path, perhaps with slashes; empty outside of the family `models`."""
+        """The id of the model in the route's path, which may have slashes; empty outside of the family `models`."""
         return "/".join(self.segments[1:]) if self.family.name == "models" else ""
 
 

@@ -18,9 +18,9 @@ from proxyapi.database_threads import in_own_thread
 
 
 class DjangoPages:
-    """ASGI application for Django's pages: loads Django's handler when it is called first, and passes requests to it.
+    """ASGI application for Django's pages: passes each request to Django's handler, and loads it at the first request.
 
-    The handler is loaded in a thread, so that calls go on meanwhile.
+    The handler is loaded in a thread, so that the event loop serves calls of the API meanwhile.
     """
 
     def __init__(self) -> None:

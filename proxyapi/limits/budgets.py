@@ -235,9 +235,10 @@ def refusal(
 
     The message says whose budget it is; the error's `param` is `team` for the team's budget.
 
-    `dollars` is the highest possible cost of the call or, with `is_limited`, its cost with the least output. If the
-    budget may suffice once the calls in flight have ended, `Retry-After` is short. Otherwise it is the time until the
-    next day or month of the budget begins, and the error's `is_final` is true.
+    `dollars` is the highest possible cost of the call. If `is_limited` is true, the gateway may lower the output limit
+    of the call, and `dollars` is the cost with the lowest one. `Retry-After` is short if the budget may suffice once
+    the calls in flight have ended. Otherwise, `Retry-After` is the time until the next day or month of the budget
+    begins, and the error's `is_final` is true.
     """
     budgets = ceilings.budgets
     amounts = {"total": budgets.total, "month": budgets.month, "day": budgets.day}

@@ -263,7 +263,8 @@ def _most_output(model: str, request: Mapping[str, Sequence[object]]) -> int:
 def _limits_in(body: bytes) -> Mapping[str, Sequence[object]]:
     """Reads the output limits, the number of choices and the reasoning effort from a request's body.
 
-    Returns a list of values for each member's name; empty for a body of more than `MAX_OUTLINED_BYTES`.
+    Returns a map from the name of each such JSON member to the list of its values, since a body may have a name twice.
+    The map is empty for a body of more than `MAX_OUTLINED_BYTES`.
     """
     parsed = parse_body(body, READ_MEMBERS) if len(body) <= MAX_OUTLINED_BYTES else {}
     return {name: [value] for name, value in parsed.items()}

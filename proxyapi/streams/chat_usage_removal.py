@@ -61,8 +61,9 @@ class Edit(NamedTuple):
 def remove_usage(events: bytes) -> bytes:
     """Returns events of a streamed chat without the usage, for a caller who has not asked for the usage.
 
-    The result has the bytes that upstream would have sent without being asked for usage. There is one exception: a last
-    chunk with more than the usage in it stays, with an empty choice.
+    The result has the bytes that upstream would have sent if the gateway had not asked for usage, with one exception.
+    The last chunk, which usually has nothing but the usage, is dropped; but if it has other fields, too, it stays
+    without the usage, and gets a choice without content in its empty list of choices.
     """
     named = events.count(b'"usage"')
     if not named:

@@ -53,7 +53,7 @@ class FullDisk:
         self._kept[request_id] = line
 
     def drop(self) -> None:
-        """Counts a refused call that gets no row, because the disk is full."""
+        """Counts a refused call whose row is not written, because the disk is full."""
         self._dropped += 1
 
     def write_kept(self) -> Iterator[str]:

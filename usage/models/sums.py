@@ -30,10 +30,10 @@ PART: PartOptions = {"max_digits": 20, "decimal_places": 8, "default": 0, "db_de
 class UsageHour(models.Model):
     """The sums of all calls of one hour that have the same key, model, route and outcome.
 
-    The histograms count calls by latency (`usage.sums.histogram`). Each histogram is the sum of two columns: a packed
-    one, such as `durations`, and an older one, such as `duration_ms_histogram`, to which older versions add. Histograms
-    are emptied after some weeks (`usage.upkeep.old_histograms`), because they take much space. Only
-    `usage.sums.adding_up` adds to this table.
+    The histograms count calls by latency (`usage.sums.histogram`). Each histogram is kept in two columns, whose counts
+    a reader adds together: a packed one, such as `durations`, and its predecessor, such as `duration_ms_histogram`, to
+    which servers with an earlier release of this project still write. Histograms are emptied after some weeks
+    (`usage.upkeep.old_histograms`), because they take much space. Only `usage.sums.adding_up` adds to this table.
     """
 
     pk = models.CompositePrimaryKey("hour", "key_name", "model", "route", "outcome")
@@ -220,9 +220,10 @@ class LabelTotal(models.Model):
 
 
 class SummedName(models.Model):
-    """The name of a key, a model or a route that has sums; lists of choices read the names here, not from the sums.
+    """The name of a key, model or route that occurs in the tables of sums.
 
-    Only `usage.sums.adding_up` writes this table.
+    Filters on pages take their choices from this small table, because a scan of the sums would take long. Only
+    `usage.sums.adding_up` writes it.
     """
 
     pk = models.CompositePrimaryKey("dimension", "value")

@@ -49,7 +49,7 @@ class Access:
 
 
 def tabs(access: Access) -> list[Tab]:
-    """Returns a tab for each client program, such as curl or Codex, with which the key can make its first call."""
+    """Returns the tabs with the first call to copy: one for each client, such as curl or Codex, that the key allows."""
     found = [Tab("curl", (curl(access),))]
     if access.first_call.endpoint.method:
         found += [

@@ -29,11 +29,11 @@ class SearchedWord:
     pattern: re.Pattern[str]
 
     def needles(self) -> list[list[str]]:
-        """Returns short texts by which the database can rule out bodies without this word.
+        """Returns lists of short texts, by which the database can rule out bodies without this word.
 
-        There is a list of texts for each part of the word: the forms in which JSON may have this part, plain and
-        escaped. A body with the word contains at least one text of each list, once its ASCII letters are in lower case.
-        The result is empty if the word has only signs that JSON may escape.
+        There is one list for each part of the word (parts are divided by white space): the forms that the part can take
+        in JSON, plain and escaped. A body, with its ASCII letters in lower case, cannot contain the word if it lacks
+        all texts of any one list. The result is empty if JSON may escape every character of the word.
         """
         return [forms for part in self.text.split() if (forms := _needle(part))]
 

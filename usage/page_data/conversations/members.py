@@ -81,7 +81,7 @@ class Members:
             self.rest[name] = others.rest
 
     def rest_as_json(self) -> str:
-        """Returns the remaining members as indented JSON, without those with empty values; "" if none are left."""
+        """Returns the members that no method has taken out, as indented JSON; "" if all of these have empty values."""
         rest = {name: value for name, value in self.rest.items() if value not in _NOTHING}
         return as_json(rest) if rest else ""
 

@@ -79,7 +79,7 @@ class Part:
 class Turn:
     """One turn of a conversation: what one side says before the other side answers.
 
-    `name` distinguishes several users.
+    `name` tells several users apart.
     """
 
     role: str

@@ -176,7 +176,7 @@ class ErrorGroup:
         )
 
     def filter_by(self, part: str, value: str) -> dict[str, str]:
-        """Returns filters with which the list of requests shows the group's calls of a key, model, route or status."""
+        """Returns filters for the list of requests: this group's calls whose `part`, such as the model, is `value`."""
         if part == "status":
             return {**self.filters, part: value if value != "0" else NO_STATUS}
         return {**self.filters, part: value or NO_NAME}
