@@ -158,6 +158,26 @@ def test_calls_are_read_one_after_another(site: Gateway, pages: dict[str, str], 
     page.wait_for_url(f"**{pages['cut']}?route=%2Fopenai")
 
 
+def test_a_session_is_read_on_one_page(site: Gateway, pages: dict[str, str], sign_in: SignIn) -> None:
+    page = sign_in(site)
+    page.goto(site.url + pages["response"])
+    page.get_by_role("link", name="whole conversation", exact=True).click()
+    page.wait_for_url("**/in-order/?session=trip-77")
+    said = page.locator(".cp-call-text")
+
+    expect(said).to_have_count(5)
+    expect(said.first.locator(".cp-turn").last).to_contain_text("Weather in Paris")
+    expect(said.first.locator(".cp-markdown td").first).to_have_css("border-left-width", "1px")
+    expect(said.last.locator("p").last).to_contain_text("Shortened: the whole text")
+    assert page.locator(".cp-call-text img, .cp-call-text script, a[href^=javascript]").count() == 0
+    said.first.locator(".cp-markdown td").first.click()  # the first link near it is one of the answer's
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    assert page.url.endswith("in-order/?session=trip-77")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**{pages['response']}?session=trip-77")
+
+
 def test_a_bar_leads_to_its_calls(site: Gateway, pages: dict[str, str], sign_in: SignIn) -> None:
     page = sign_in(site)
     page.goto(f"{site.url}/admin/?range=hour")

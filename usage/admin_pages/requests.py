@@ -11,12 +11,12 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, Js
 
 from usage.admin_pages.access import admin_page, may_see, may_see_bodies, render_page
 from usage.admin_pages.base_url import base_url
-from usage.admin_pages.body_views import log_search, log_view_of_call
+from usage.admin_pages.body_views import log_search, log_views_of_calls
 from usage.admin_pages.saved_views.views import list_query, views_context
 from usage.models import Dimension, Outcome, Request
 from usage.page_data import call_page, reproduction
 from usage.page_data.conversations.neighbours import find_neighbours
-from usage.page_data.conversations.session_calls import COLUMNS, calls_in_order
+from usage.page_data.conversations.session_calls import COLUMNS, SessionTexts, calls_in_order, texts_of
 from usage.page_data.errors.call_faults import fault_sentence, refused_parameter
 from usage.page_data.filters import ANY_FAILURE, LABELS, MAX_TEXT, Filters, find_names, read_choices, read_filters
 from usage.page_data.search import find
@@ -24,6 +24,7 @@ from usage.sums.ranges import range_labels
 
 SUGGESTED = (Dimension.KEY, Dimension.MODEL, Dimension.ROUTE)  # what one chooses a name of
 MAX_SUGGESTIONS = 20
+WHOLE = {"session": "Whole conversation", "end_user": "Calls of this end user in order"}
 
 
 def show_list(request: HttpRequest) -> HttpResponseBase:
@@ -86,7 +87,7 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
     except (ValueError, Request.DoesNotExist):
         raise Http404("There is no such call; it may have been pruned.") from None
     if may_see_bodies(request):
-        log_view_of_call(request, call)
+        log_views_of_calls(request, [call])
     filters = read_filters(request.GET, datetime.now(UTC), with_messages=may_see_bodies(request))
     if filters.text:
         log_search(request, filters.text)
@@ -96,11 +97,7 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
         "Request",
         call=call,
         near=find_neighbours(filters, call.pk),
-        in_order=[
-            (f"{words} in order", urlencode({name: value}))
-            for name, words in COLUMNS.items()
-            if (value := getattr(call, name))
-        ],
+        in_order=[(words, urlencode({name: value})) for name, words in WHOLE.items() if (value := getattr(call, name))],
         list_query=_without(request, "view"),
         page_query=_without(request),
         phases=call_page.timeline(call),
@@ -126,21 +123,28 @@ def show_one(request: HttpRequest, object_id: str) -> HttpResponseBase:
 def show_in_order(request: HttpRequest) -> HttpResponseBase:
     """Answers with the calls of the session or the end user in the query parameters, oldest first.
 
-    With the query parameter `after`, a request id, only calls after that one are shown.
+    People who may see bodies also see below each call what was said in it and in no call before. With the query
+    parameter `after`, a request id, only calls after that one are shown.
     """
     column = next((name for name in COLUMNS if request.GET.get(name)), "session")
     value = request.GET.get(column, "").replace("\0", "")[:MAX_TEXT]
     after = _cursor(request, "after")
+    found = calls_in_order(column, value, after) if value else None
+    calls = [one.call for one in found.calls] if found else []
+    texts = texts_of(calls, is_start=after is None) if calls and may_see_bodies(request) else SessionTexts()
+    log_views_of_calls(request, (call for call in calls if call.pk in texts.new_turns))
     return render_page(
         request,
         "admin/usage/in_order.html",
-        "Calls in order",
+        WHOLE[column] if value else "Calls in order",
         columns=COLUMNS,
         column=column,
         label=COLUMNS[column],
         value=value,
         query=urlencode({column: value}),
-        found=calls_in_order(column, value, after) if value else None,
+        found=found,
+        rows=[(one, one.call, texts.new_turns.get(one.call.pk)) for one in found.calls] if found else [],
+        read_to=texts.read_to,
         is_first=after is None,
     )
 
@@ -157,7 +161,7 @@ def download_body(request: HttpRequest, request_id: UUID, part: str) -> HttpResp
     text = call_page.stored_bodies(call).get(part) if call else None
     if call is None or not text:
         raise Http404("There is no such body; it may have been pruned.")
-    log_view_of_call(request, call)
+    log_views_of_calls(request, [call])
     name = f"attachment; filename={part}-{request_id}.txt"
     headers = {"Content-Disposition": name, "Cache-Control": "no-store"}
     return HttpResponse(text.encode(errors="replace"), content_type="text/plain; charset=utf-8", headers=headers)
@@ -173,6 +177,7 @@ def _bodies_context(request: HttpRequest, call: Request) -> dict[str, object]:
         "has_conversation": conversation is not None,
         "conversation": None if is_json else conversation,
         "continues_query": urlencode({"q": conversation.continues}) if conversation else "",
+        "whole_query": urlencode({"session": call.session}) if call.session else "",
         "bodies": call_page.bodies(call) if is_json else [],
         "error_text": call_page.error_text(call),
         "curl": reproduction.as_curl(call, url),

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 _ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')
 _SHORT = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_STRING = re.compile(r'"((?:[^"\\]++|\\.)*+)(?:"(\s*:)?|\Z)', re.DOTALL)  # a colon is behind the name of a member
+_BETWEEN = " · "  # no white space alone: a phrase must not be found across two texts
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -26,6 +28,13 @@ def readable_forms(body: str) -> Iterator[str]:
         yield body
         if (twice := unescaped(once)) != once:
             yield twice
+
+
+def texts_in(body: str) -> str:
+    """Returns the texts in a stored JSON body, without escapes, names and brackets; "" for a body that is no JSON."""
+    if not body.lstrip().startswith(("{", "[")):
+        return ""
+    return unescaped(_BETWEEN.join(text for text, colon in _STRING.findall(body) if text and not colon))
 
 
 def unescaped(text: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from usage.page_data.call_search.body_texts import readable_forms
+from usage.page_data.call_search.body_texts import readable_forms, texts_in
 from usage.page_data.call_search.searched_words import SearchedWord
 
 AROUND = 70  # characters before and after a hit
@@ -38,7 +38,8 @@ class Excerpt:
 def find_excerpts(words: Sequence[SearchedWord], bodies: Mapping[str, str]) -> list[Excerpt] | None:
     """Returns the text around the first hit of each word in each of a call's bodies; None if a word is in no body.
 
-    `bodies` are the stored texts by their names on the page. At most `MAX_EXCERPTS` excerpts are returned.
+    `bodies` are the stored texts by their names on the page. At most `MAX_EXCERPTS` excerpts are returned. They show
+    the texts in JSON without its syntax, where the words are in such texts.
     """
     forms_of_bodies = [[_Form(source, text, []) for text in readable_forms(body)] for source, body in bodies.items()]
     # Word by word: a call that lacks a word need not be searched for those after it.
@@ -46,6 +47,8 @@ def find_excerpts(words: Sequence[SearchedWord], bodies: Mapping[str, str]) -> l
         found_in = [_add_first_hit(forms, word) for forms in forms_of_bodies]
         if not any(found_in):
             return None
+    for forms, (source, body) in zip(forms_of_bodies, bodies.items(), strict=True):
+        _move_hits(forms, _Form(source, texts_in(body), []), words)
     return [one for forms in forms_of_bodies for form in forms for one in _excerpts(form, words)][:MAX_EXCERPTS]
 
 
@@ -64,6 +67,22 @@ def _add_first_hit(forms: Sequence[_Form], word: SearchedWord) -> bool:
             form.hits.append(match.span())
             return True
     return False
+
+
+def _move_hits(forms: list[_Form], texts: _Form, words: Sequence[SearchedWord]) -> None:
+    """Puts the form with only the texts of a body before its other `forms`, and moves the first hit of each word there.
+
+    Words that are not in `texts`, such as names of members, keep their hits. It is done after the search, because it
+    takes longer than the search of a body, and most bodies have no hits.
+    """
+    others = [word for word in words if not _add_first_hit([texts], word)]
+    if not texts.hits:
+        return
+    for form in forms:
+        form.hits.clear()
+    for word in others:
+        _add_first_hit(forms, word)
+    forms.insert(0, texts)
 
 
 def _excerpts(form: _Form, words: Sequence[SearchedWord]) -> list[Excerpt]:

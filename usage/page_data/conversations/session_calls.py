@@ -1,15 +1,24 @@
-"""Reads the calls of one session or one end user in the order in which they were made, with time and cost so far."""
+"""Reads the calls of one session or one end user in the order in which they were made.
+
+`calls_in_order` reads their times and costs, `texts_of` what was said in them. Both take a fixed number of queries.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
-from usage.models import Request
+from django.db.models import F, Func, IntegerField
+
+from usage.models import Request, RequestBody
+from usage.page_data.conversations.new_turns import NewTurns, NewTurnsReader
+from usage.page_data.conversations.reader import conversation_of
 
 MAX_CALLS = 200  # on one page
+MAX_BODY_BYTES = 4_194_304  # of the logged bodies that are read for one page; those of its first call are always read
 COLUMNS = {"session": "Session", "end_user": "End user"}
 
 
@@ -40,6 +49,17 @@ class SessionCalls:
     cost: Decimal
 
 
+@dataclass(frozen=True)
+class SessionTexts:
+    """What was new in the calls of a page, by their request ids; calls without a logged conversation are left out.
+
+    If the texts of all calls are too much for one page, `read_to` is the request id of the last call that was read.
+    """
+
+    new_turns: Mapping[UUID, NewTurns] = field(default_factory=dict)
+    read_to: UUID | None = None
+
+
 def calls_in_order(column: str, value: str, after: UUID | None = None) -> SessionCalls:
     """Reads one page of a session's or end user's calls, oldest first: at most `MAX_CALLS` calls.
 
@@ -60,6 +80,34 @@ def calls_in_order(column: str, value: str, after: UUID | None = None) -> Sessio
         tokens += (call.input_tokens or 0) + (call.output_tokens or 0)
         calls.append(SessionCall(call, max(0.0, pause.total_seconds() * 1000) if pause else None, cost))
     return SessionCalls(calls, found[MAX_CALLS - 1].pk if len(found) > MAX_CALLS else None, tokens, cost)
+
+
+def texts_of(calls: Sequence[Request], *, is_start: bool) -> SessionTexts:
+    """Reads what was said in the calls of a page, oldest first: of each call, what no earlier call on the page had.
+
+    `is_start` says whether the first call is the first one of its session or end user. Reading stops when the bodies
+    have more than `MAX_BODY_BYTES` together, or when the page is full.
+    """
+    # The size of a text is known without reading the text.
+    size = Func(F("request_body"), function="octet_length", output_field=IntegerField()) + Func(
+        F("response_body"), function="octet_length", output_field=IntegerField()
+    )
+    sizes = dict(RequestBody.objects.filter(pk__in=[call.pk for call in calls]).values_list("pk", size))
+    room, wanted = MAX_BODY_BYTES, 0
+    while wanted < len(calls) and (not wanted or sizes.get(calls[wanted].pk, 0) <= room):
+        room -= sizes.get(calls[wanted].pk, 0)
+        wanted += 1
+    bodies = RequestBody.objects.in_bulk([call.pk for call in calls[:wanted]])
+    reader = NewTurnsReader(is_start=is_start)
+    found: dict[UUID, NewTurns] = {}
+    for number, call in enumerate(calls[:wanted]):
+        if reader.is_full:
+            return SessionTexts(found, calls[number - 1].pk)
+        body = bodies.get(call.pk)  # it may not have been logged
+        said = body and conversation_of(call.route, body.request_body, body.response_body, is_streamed=call.stream)
+        if said:
+            found[call.pk] = reader.read(said)
+    return SessionTexts(found, calls[wanted - 1].pk if wanted < len(calls) else None)
 
 
 def _end_of(call: Request) -> datetime:

@@ -57,9 +57,11 @@ addEventListener("pageshow", () => {
   for (const field of document.querySelectorAll("form [name]:disabled")) field.disabled = false;
 });
 
-// A row of a list is as good as the link in it; text in it can still be selected.
+// A row of a list is as good as the link in it; text in it can still be selected. What was said in a call is no such
+// row: its links are those of strangers.
+const ROW = "[data-rows] > tbody > tr:not([data-text])";
 document.addEventListener("click", (event) => {
-  const row = event.target.closest("[data-rows] tbody tr");
+  const row = event.target.closest(ROW);
   const link = (row?.matches("[data-of-row-above]") ? row.previousElementSibling : row)?.querySelector("a[href]");
   if (!link || event.target.closest("a, button, input, summary") || String(getSelection())) return;
   if (event.ctrlKey || event.metaKey) open(link.href, "_blank", "noopener");
@@ -73,7 +75,7 @@ document.addEventListener("keydown", (event) => {
   if (event.target.closest("input, select, textarea, [contenteditable]")) return;
   const link = document.querySelector(`a[data-key="${key}"]`);
   if (link) location.assign(link.href);
-  const links = [...document.querySelectorAll("[data-rows] tbody tr")].map((row) => row.querySelector("a[href]")).filter(Boolean);
+  const links = [...document.querySelectorAll(ROW)].map((row) => row.querySelector("a[href]")).filter(Boolean);
   if (!links.length) return;
   const at = links.indexOf(document.activeElement) + (key === "j" ? 1 : -1);
   links[Math.min(links.length - 1, Math.max(0, at))].focus();

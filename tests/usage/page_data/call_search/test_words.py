@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.ledger.pages import HOSTILE, OVERRIDE
 from tests.support.polling import wait_until_quick
-from usage.page_data.call_search.body_texts import unescaped
+from usage.page_data.call_search.body_texts import texts_in, unescaped
 from usage.page_data.call_search.hit_excerpts import AROUND, find_excerpts
 from usage.page_data.call_search.searched_words import SearchedWord, needles_of, read_words
 
@@ -127,6 +127,41 @@ def test_the_words_around_a_hit_are_shown_without_escapes() -> None:
     assert excerpt.has_more_before
     assert excerpt.has_more_after
     assert len(shown) < 3 * AROUND
+
+
+@pytest.mark.parametrize(
+    ("body", "words", "shown"),
+    [
+        ({"model": "gpt-4o", "messages": [{"role": "user", "content": 'Is "invoice" 4711\npaid?'}]}, "invoice 4711",
+         ['gpt-4o · user · Is "*invoice*" *4711*\npaid?']),
+        ({"model": "gpt-4o", "max_tokens": 4711, "input": "Pay the invoice"}, "invoice 4711",
+         ["gpt-4o · Pay the *invoice*", '{"model": "gpt-4o", "max_tokens": *4711*, "input": "Pay the *invoice*"}']),
+        ({"input": "a"}, "input", ['{"*input*": "a"}']),
+        ({"input": ["pay", "me"]}, '"pay me"', None),
+        ('{"input": "Pay the inv… <9 bytes cut>', "inv", ["Pay the *inv*… <9 bytes cut>"]),
+        ('He said "yes": {"a": 1}', "yes", ['He said "*yes*": {"a": 1}']),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)  # fmt: skip
+def test_an_excerpt_shows_the_texts_of_json_without_its_syntax(
+    body: object, words: str, shown: list[str] | None
+) -> None:
+    text = body if isinstance(body, str) else json.dumps(body)
+    found = find_excerpts(read_words(words), {"Prompt": text})
+
+    assert shown == (None if found is None else [
+        "".join(f"*{piece.text}*" if piece.is_hit else piece.text for piece in one.pieces) for one in found
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize("body", ["{" + '"' * 300_000, '{"' + "\\" * 300_000, '{"' + '":"' * 100_000 + "x"])
+def test_the_texts_of_hostile_json_take_no_longer_than_its_length(body: str) -> None:
+    def seconds() -> float:
+        began = time.process_time()
+        texts_in(body)
+        return time.process_time() - began
+
+    wait_until_quick(seconds, 1)
 
 
 @pytest.mark.parametrize("body", ["x" * 1_000_000, "\\" * 300_000, "\\u00e9" * 50_000, '\\"' * 130_000, "e" * 300_000])
