@@ -8,6 +8,7 @@ Over 300 lines, since Django has all pages of a model in one class.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
 from django.db.models import Q, QuerySet
+from django.forms import Media
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.defaultfilters import pluralize
@@ -32,7 +34,7 @@ from proxyapi.models import AccessKey
 from proxyapi.pages import key_usage
 from proxyapi.pages.admin_forms import GRACES, AccessKeyForm, RotateForm
 from proxyapi.pages.handover.handover import Handover
-from proxyapi.pages.handover.presets import PARAMETER, PRESETS, find_preset
+from proxyapi.pages.handover.presets import PARAMETER, PRESETS, Preset, find_preset
 from proxyapi.pages.key_usage import KeyFacts
 from proxyapi.pages.team_admin import SpenderAdmin
 from proxyapi.team_models import Team
@@ -94,9 +96,10 @@ class AccessKeyAdmin(SpenderAdmin):
     form = AccessKeyForm
     without_account = "none: that of the team or of the server is used"
     list_display = (
-        "name", "key_text", "owner", "team_name", "key_state", "spending", "week", "last_used", "usage_link",
+        "name", "key_text", "owner", "team_name", "key_state", "spending", "week", "last_used",
     )  # fmt: skip
-    seen_with_requests = ("spending", "week", "usage_link", "last_used")  # by those who may view requests
+    seen_with_requests = ("spending", "week", "last_used")  # by those who may view requests
+    list_after_template = "admin/proxyapi/accesskey/built_in_key.html"
     list_filter = (StateFilter, TeamFilter)
     allowed_lookups = (StateFilter.parameter_name, TeamFilter.parameter_name)
     list_select_related = ("team",)
@@ -117,7 +120,7 @@ class AccessKeyAdmin(SpenderAdmin):
         account: tuple[str, ...] = ("upstream_key",)
         validity: tuple[str, ...] = ("expires_at",)
         facts: tuple[tuple[str, dict[str, tuple[str, ...]]], ...] = ()
-        presets = {} if obj is not None else {"description": _preset_links()}
+        presets = {} if obj is not None else {"description": _preset_links(find_preset(request.GET.get(PARAMETER)))}
         if obj is not None:
             account = ("own_account", "upstream_key", "forget_upstream_key")
             validity = ("active", "expires_at")
@@ -143,6 +146,11 @@ class AccessKeyAdmin(SpenderAdmin):
         return KeyChangeList
 
     # Making a key
+
+    @property
+    def media(self) -> Media:
+        found: Media = super().media
+        return found + Media(js=["proxyapi/presets.js"])
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: Mapping[str, object] | None = None
@@ -254,7 +262,7 @@ class AccessKeyAdmin(SpenderAdmin):
     def _show(self, request: HttpRequest, key: AccessKey, text: str, words: str) -> HttpResponse:
         """Renders the admin page with an access key's new secret, which is shown only once."""
         handover = Handover(key, text, base_url(request))
-        return self._render(request, key, "Key", "show_key.html", words=words, handover=handover)
+        return self._render(request, key, "Secret of", "show_key.html", words=words, handover=handover)
 
     # Columns of the list, and fields of a key's page that cannot be edited
 
@@ -288,18 +296,16 @@ class AccessKeyAdmin(SpenderAdmin):
         calls = f"{count(summary.calls)} call{pluralize(summary.calls)}"
         return format_html('<span class="cp-nowrap">{}<br>{} failed</span>', calls, summary.error_rate)
 
-    @admin.display(description="usage")
-    def usage_link(self, key: AccessKey) -> str:
-        url = reverse(f"admin:{USAGE}", args=[key.pk])
-        return format_html(
-            '<a class="cp-link" href="{}" aria-label="Usage of {}">Usage</a>', url, escape_invisible(key.name)
-        )
-
     @admin.display(description="last used")
     def last_used(self, key: AccessKey) -> str:
+        """Renders for the admin's list the day of a key's last call, and below it the link to the key's usage."""
+        # Without a column of its own the link leaves room for the budgets.
         day = self._summary(key).spent.last_day
         words = last_used(day, timezone.now().date())
-        return format_html('<time datetime="{}" title="{}">{}</time>', day, day, words) if day else words
+        when = format_html('<time datetime="{}" title="{}">{}</time>', day, day, words) if day else words
+        url = reverse(f"admin:{USAGE}", args=[key.pk])
+        link = '<span class="cp-nowrap">{}<br><a class="cp-link" href="{}" aria-label="Usage of {}">Usage</a></span>'
+        return format_html(link, when, url, escape_invisible(key.name))
 
     def _summary(self, key: AccessKey) -> KeySummary:
         found: KeySummary = key.summary  # type: ignore[attr-defined]  # set by KeyChangeList, for the list only
@@ -311,11 +317,21 @@ class AccessKeyAdmin(SpenderAdmin):
         return f"valid until {until:%Y-%m-%d %H:%M} UTC" if until and until > timezone.now() else "-"
 
 
-def _preset_links() -> str:
-    """Renders a link for each preset of values, which opens the form for a new access key with these values."""
-    links = ((PARAMETER, preset.name, preset.label) for preset in PRESETS)
+def _preset_links(chosen: Preset | None) -> str:
+    """Renders a link for each preset of values, and says which values `chosen`, the preset in the address, filled in.
+
+    A link opens the form for a new access key with these values. The script `presets.js` fills them in at once instead,
+    and keeps what has been typed.
+    """
+    links = (
+        (PARAMETER, preset.name, json.dumps(preset.form_values()), preset.filled_words(), preset.label)
+        for preset in PRESETS
+    )
+    link = '<a class="cp-link" href="?{}={}" data-values="{}" data-filled="{}">{}</a>'
     return format_html(
-        "Fill in for a usual kind of key: {}", format_html_join(" · ", '<a class="cp-link" href="?{}={}">{}</a>', links)
+        'Fill in for a usual kind of key: {} <span id="filled" role="status">{}</span>',
+        format_html_join(" · ", link, links),
+        f"Filled in: {chosen.filled_words()}." if chosen else "",
     )
 
 

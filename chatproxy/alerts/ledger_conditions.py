@@ -38,13 +38,16 @@ def find_used_budgets(rule: AlertRule, now: datetime) -> Iterator[FoundFault]:
     """
     for used in read_used_budgets(now.date()):
         if used.part_spent * 100 >= _threshold(rule):
-            percent = f"{used.part_spent * 100:.0f} %"
+            # Rounded down, as the bars on pages are: 99.6 % is not used up.
+            percent = f"{int(used.part_spent * 100)} %"
             kind, name = used.spender
             # A key and a team may have the same name, and none of them begins with a space.
             subject = f"{name}, {used.span}" if kind == "key" else f" team {name}, {used.span}"
             yield FoundFault(
                 subject,
-                f"{kind.capitalize()} {one_line(name)} has spent {percent} of its {SPANS[used.span]}",
+                # Rules with different thresholds have an alert each.
+                f"{kind.capitalize()} {one_line(name)} has spent {percent} of its {SPANS[used.span]}"
+                f" (threshold {_threshold(rule):g} %)",
                 f"{dollars(used.spent)} of {dollars(used.budget)} spent, {dollars(used.reserved)} more reserved.",
                 now,
                 {"q": name},

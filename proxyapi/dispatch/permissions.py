@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from itertools import islice
 from typing import cast
 
 from rest_framework.permissions import BasePermission
@@ -12,6 +14,8 @@ from proxyapi.call.call_request import ProxyRequest
 from proxyapi.exceptions import ModelNotAllowed, RouteNotAllowed, TeamArchived
 from proxyapi.keys.callers import Caller, is_archived
 from proxyapi.keys.globs import is_allowed
+
+MAX_NAMED = 10  # patterns of models in the message of a refusal
 
 
 class RouteAllowed(BasePermission):
@@ -52,7 +56,13 @@ def check_model(caller: Caller, model: str) -> None:
             words = f"{who} may not use the model '{model[:200]}'."
             if not model:
                 words = f"Calls of {ceilings.words} must name a model that it may use."
-            raise ModelNotAllowed(words, param="model")
+            raise ModelNotAllowed(f"{words} {_allowed_words(ceilings.allowed_models)}", param="model")
+
+
+def _allowed_words(globs: Collection[str]) -> str:
+    """Returns a sentence for a refused caller with the first `MAX_NAMED` patterns of the models that are allowed."""
+    named = list(islice(globs, MAX_NAMED))
+    return f"Allowed: {', '.join(named)}{' and others' if len(globs) > len(named) else ''}."
 
 
 def may_use_model(caller: Caller, model: str) -> bool:

@@ -18,9 +18,13 @@ WIDTHS = {**LOOKS, "wide": {"viewport": {"width": 1440, "height": 1000}, "color_
 
 def make_key(page: Page, site: Gateway, name: str) -> None:
     page.goto(site.url + ADD)
-    page.get_by_role("link", name="Evaluation: $10 in total, for 14 days").click()
-    assert page.locator("[name=budget_total]").input_value() == "10"
     page.fill("[name=name]", name)
+    page.get_by_role("link", name="Service: $20 a day, $200 a month").click()
+    page.get_by_role("link", name="Evaluation: $10 in total, for 14 days").click()
+    expect(page.locator("[name=budget_total]")).to_have_value("10")
+    expect(page.locator("[name=budget_day]")).to_have_value("")
+    expect(page.locator("[name=name]")).to_have_value(name)
+    expect(page.get_by_text("Filled in: $10 in total, 20 parallel calls, valid for 14 days.")).to_be_visible()
     page.get_by_text("Choose from the models with a price").click()
     page.get_by_role("checkbox", name=re.compile("^gpt-4o-mini ")).check()
     assert not page.evaluate(TOO_WIDE)

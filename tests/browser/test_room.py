@@ -15,13 +15,21 @@ from tests.support.servers.gateway import Gateway
 # What is wider than its place: tables and rows of tabs, those in closed details aside, and whatever makes a page wide.
 TOO_WIDE = """() => {
     const width = document.documentElement.clientWidth
-    const cut = [...document.querySelectorAll('.cp-wide, .cp-tabs')]
+    const cut = [...document.querySelectorAll('.cp-wide, .cp-tabs, .simplebar-content-wrapper')]
         .filter(one => one.checkVisibility() && one.scrollWidth > one.clientWidth)
     const outside = document.documentElement.scrollWidth <= width ? [] : [...document.querySelectorAll('main *')]
         .filter(one => one.checkVisibility() && one.getBoundingClientRect().right > width + 1)
     return [...cut, ...outside].slice(0, 5)
         .map(one => `${one.tagName}.${one.className}: ${one.textContent.replace(/\\s+/g, ' ').slice(0, 60)}`)
 }"""
+
+# The labels whose text ends less than 8 pixels before the field beside it.
+TOUCHING = """() => [...document.querySelectorAll('#content form label[for]')].filter(label => {
+    const field = document.getElementById(label.htmlFor), text = document.createRange()
+    text.selectNodeContents(label)
+    const left = field?.getBoundingClientRect().left ?? 0, {left: start, right: end} = text.getBoundingClientRect()
+    return label.checkVisibility() && field?.checkVisibility() && start < left && end > left - 8
+}).map(label => label.textContent)"""
 
 KEYS = "/admin/proxyapi/accesskey/"
 PATHS = (
@@ -72,3 +80,13 @@ def test_it_works(longest_site: Gateway, key_text: str, sign_in: SignIn, open_my
     too_wide[page.url] = page.evaluate(TOO_WIDE)
     faults = {path: parts for path, parts in too_wide.items() if parts}
     assert not faults, pformat(faults)
+
+
+@pytest.mark.parametrize("width", [1280, 1366, 1440, 1600, 1920])
+def test_the_keys_have_room(longest_site: Gateway, key_text: str, sign_in: SignIn, width: int) -> None:
+    page = sign_in(longest_site, viewport={"width": width, "height": 860})
+    page.goto(longest_site.url + KEYS)
+    page.wait_for_selector(".simplebar-content-wrapper")
+    assert page.evaluate(TOO_WIDE) == []
+    page.goto(f"{longest_site.url}{KEYS}add/")
+    assert page.evaluate(TOUCHING) == []

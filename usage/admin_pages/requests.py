@@ -56,6 +56,7 @@ def show_list(request: HttpRequest) -> HttpResponseBase:
         older=urlencode({**query, "before": str(page.before)}) if page.before else "",
         is_first="before" not in request.GET,
         is_filtered=bool(query),
+        words_query=_words_query(request, query),
         **views_context(request, "requests", urlencode(query)),
     )
 
@@ -191,6 +192,18 @@ def _without(request: HttpRequest, *names: str) -> str:
     for name in names:
         query.pop(name, None)
     return query.urlencode()
+
+
+def _words_query(request: HttpRequest, query: dict[str, str]) -> str:
+    """Returns the query string that searches prompts and answers for what the filters `query` have under *Find*.
+
+    The text is searched for as a phrase. The result is empty if there is none, if words are searched for already, or if
+    the person may not see bodies.
+    """
+    words = query.get("q", "").replace('"', " ").strip()
+    if not words or "text" in query or not may_see_bodies(request):
+        return ""
+    return urlencode({**{name: value for name, value in query.items() if name != "q"}, "text": f'"{words}"'})
 
 
 def _day_of(call: Request) -> str:

@@ -167,6 +167,12 @@ def error_text(call: Request) -> str:
     return f"{status}, {formatting.size(call.response_bytes)} sent, and no error message. {first}".strip()
 
 
+def response_size(call: Request) -> str:
+    """Returns the size of a call's answer; a dash if the gateway answered, whose own errors are not measured."""
+    is_own = call.status is not None and call.outcome in (Outcome.REJECTED, Outcome.TIMEOUT, Outcome.UNREACHABLE)
+    return formatting.size(call.response_bytes or None if is_own else call.response_bytes)
+
+
 def cost_remark(call: Request) -> str:
     """Returns the remark below a call's cost in a list, such as `estimated`, `not billed` or `needs a price`.
 

@@ -28,6 +28,7 @@ register.filter("outcome_label", call_page.outcome_label)
 register.filter("fault_of", call_faults.fault_of)
 register.filter("fault_label", call_faults.fault_label)
 register.filter("duration", formatting.duration)
+register.filter("response_size", call_page.response_size)
 register.filter("size", formatting.size)
 
 

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django.utils import timezone
 
 PARAMETER = "preset"  # in the address of the form
+FIELD_WORDS = {
+    "budget_day": "${} a day",
+    "budget_month": "${} a month",
+    "budget_total": "${} in total",
+    "requests_per_minute": "{} requests per minute",
+    "parallel_calls": "{} parallel calls",
+}
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,21 @@ class Preset:
     label: str
     values: Mapping[str, object]
     lifetime: timedelta | None = None
+
+    def filled_words(self) -> str:
+        """Returns in words which values fill in the form, such as `$20 a month, 5 parallel calls`."""
+        words = [text.format(self.values[field]) for field, text in FIELD_WORDS.items() if field in self.values]
+        return ", ".join([*words, *([f"valid for {self.lifetime.days} days"] if self.lifetime else [])])
+
+    def form_values(self) -> dict[str, str]:
+        """Returns the values as text, as a dict by the names of the inputs in the form; a time (UTC) has two inputs."""
+        found: dict[str, str] = {}
+        for field, value in self.initial().items():
+            if isinstance(value, datetime):
+                found |= {f"{field}_0": f"{value:%Y-%m-%d}", f"{field}_1": f"{value:%H:%M:%S}"}
+            else:
+                found[field] = str(value)
+        return found
 
     def initial(self) -> dict[str, object]:
         """Returns the values that fill in the form of a new key, as a dict by the names of the form's fields."""

@@ -48,7 +48,7 @@ def test_a_budget(host: Host) -> None:
 
     spend("team a", "8")
     host.look(1)
-    assert open_titles() == ["Key team a has spent 80 % of its budget for today"]
+    assert open_titles() == ["Key team a has spent 80 % of its budget for today (threshold 80 %)"]
     [alert] = Alert.objects.all()
     assert (alert.subject, alert.detail) == ("team a, day", "$8.00 of $10.00 spent, $0.00 more reserved.")
     assert alert.page == "admin/proxyapi/accesskey/?q=team+a"
@@ -57,6 +57,18 @@ def test_a_budget(host: Host) -> None:
     key.save(update_fields=["budget_day"])
     host.look(2)
     assert open_titles() == []
+
+
+def test_each_threshold_has_its_words(host: Host) -> None:
+    """A percentage is rounded down, as on the pages of keys."""
+    for threshold in (80, 90):
+        make_rule(AlertKind.BUDGET, threshold)
+    AccessKey.objects.issue("team a", budget_day=Decimal(10))
+    spend("team a", "9.27")
+    host.look()
+
+    words = "Key team a has spent 92 % of its budget for today (threshold {} %)"
+    assert sorted(open_titles()) == [words.format(80), words.format(90)]
 
 
 def test_a_budget_of_a_team(host: Host) -> None:
@@ -70,8 +82,8 @@ def test_a_budget_of_a_team(host: Host) -> None:
     host.look()
 
     of_team, of_key = Alert.objects.order_by("subject")
-    assert of_key.title == "Key team a has spent 90 % of its budget for today"
-    assert of_team.title == "Team team a has spent 90 % of its budget for today"
+    assert of_key.title == "Key team a has spent 90 % of its budget for today (threshold 80 %)"
+    assert of_team.title == "Team team a has spent 90 % of its budget for today (threshold 80 %)"
     assert of_team.page == "admin/proxyapi/team/?q=team+a"
 
 

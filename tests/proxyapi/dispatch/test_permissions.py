@@ -42,8 +42,15 @@ def test_models_are_matched_by_glob(model: str, globs: tuple[str, ...], allowed:
     if allowed:
         check_model(caller, model)
     else:
-        with pytest.raises(ModelNotAllowed):
+        with pytest.raises(ModelNotAllowed) as refused:
             check_model(caller, model)
+        assert refused.value.words.endswith(f" Allowed: {', '.join(globs)}.")
+
+
+def test_a_refusal_names_the_first_allowed_models() -> None:
+    with pytest.raises(ModelNotAllowed) as refused:
+        check_model(Caller("a", allowed_models=tuple(f"model-{number}" for number in range(11))), "o1")
+    assert refused.value.words.endswith(", model-9 and others.")
 
 
 @pytest.mark.parametrize(

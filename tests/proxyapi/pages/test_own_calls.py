@@ -78,6 +78,8 @@ def test_it_works(holder: Client) -> None:
     make_call(1, key_name="mine", by_gateway=True)
 
     assert listed(holder, CALLS) == [bad, good]
+    for address in (SITE, CALLS, f"{CALLS}{bad}/"):
+        assert "Sign out" in holder.get(address).content.decode()
     assert f"{CALLS}{bad}/" in holder.get(SITE).content.decode()
     page = text_of(unescape(holder.get(f"{CALLS}{bad}/").content.decode()))
     for words in (LONG.strip(), "upstream_timeout", "504 OpenAI", "did not answer in time", bad, "Bill", "Duration"):

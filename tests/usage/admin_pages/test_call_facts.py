@@ -72,3 +72,16 @@ def test_an_estimate_and_a_limit_of_the_gateway_are_marked(admin: Client) -> Non
     assert "Model gpt-4o-mini-2024-07-18 (requested: gpt-4o-mini)" in page
     assert "≈" not in admin.get(page_of(make_call(usage_source="estimated", input_tokens=None, output_tokens=None,
                                                   audio_seconds=1.0))).content.decode()  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"outcome": "rejected", "status": 403, "response_bytes": 0}, "\N{EN DASH}"),
+        ({"outcome": "timeout", "status": 504, "response_bytes": 0}, "\N{EN DASH}"),
+        ({"outcome": "timeout", "status": 200, "response_bytes": 1600}, "1.6\N{NARROW NO-BREAK SPACE}kB"),
+        ({"outcome": "success", "status": 200, "response_bytes": 0}, "0\N{NARROW NO-BREAK SPACE}bytes"),
+    ],
+)  # fmt: skip
+def test_an_answer_of_the_gateway_has_no_measured_size(columns: dict[str, Any], said: str) -> None:
+    assert call_page.response_size(Request(**columns)) == said

@@ -270,3 +270,22 @@ def test_a_search_for_the_next_call_that_ran_out_of_time_says_so(
     filters = read_filters({"text": "nothing"}, NOW, with_messages=True)
 
     assert find_neighbours(filters, UUID(calls[30])) == Neighbours(None, False, None, UUID(calls[32]))
+
+
+def test_an_empty_find_leads_to_the_words(admin: Client) -> None:
+    found = make_call(1, request_body=asking("Please pay the invoice 4711."))
+    answer = admin.get(REQUESTS, {"q": "invoice 4711", "outcome": "success"})
+    link = "?outcome=success&amp;text=%22invoice+4711%22"
+
+    assert list(answer.context["calls"]) == []
+    assert link in answer.content.decode()
+    assert listed(admin, outcome="success", text='"invoice 4711"') == [found]
+    assert "Search prompts" not in admin.get(REQUESTS, {"q": "x", "text": "y"}).content.decode()
+
+
+def test_who_may_not_see_bodies_gets_no_link_to_the_words() -> None:
+    make_groups()
+    page = browser_of(person("viewer")).get(REQUESTS, {"q": "invoice 4711"}).content.decode()
+
+    assert "No matching calls" in page
+    assert "Search prompts" not in page

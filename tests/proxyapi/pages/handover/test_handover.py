@@ -15,7 +15,7 @@ from django.test import Client
 from proxyapi.models import AccessKey
 from proxyapi.pages.handover import key_words
 from proxyapi.pages.handover.handover import Handover
-from proxyapi.pages.handover.presets import PRESETS
+from proxyapi.pages.handover.presets import FIELD_WORDS, PRESETS
 from proxyapi.team_models import Team
 from usage.prices.price_sources import listed_models
 
@@ -177,6 +177,7 @@ def test_what_is_wrong_beside_them_keeps_the_chosen_models(admin: Client) -> Non
 def test_a_preset_fills_in_the_form(admin: Client, preset: Any) -> None:
     assert f'href="?preset={preset.name}"' in admin.get(ADD).content.decode()
     form = admin.get(f"{ADD}?preset={preset.name}").context["adminform"].form
+    assert f"Filled in: {preset.filled_words()}." in admin.get(f"{ADD}?preset={preset.name}").content.decode()
     for field in preset.initial():
         assert form[field].value() not in (None, ""), field
     # As a browser sends it, with a name.
@@ -192,6 +193,20 @@ def test_a_preset_fills_in_the_form(admin: Client, preset: Any) -> None:
     assert any(budget is not None for budget in key.budgets.values())
     assert key.parallel_calls is not None
     assert (key.expires_at is not None) == (preset.lifetime is not None)
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
+def test_a_preset_names_inputs_of_the_form(admin: Client, preset: Any) -> None:
+    page = admin.get(ADD).content.decode()
+    for name in preset.form_values():
+        assert f'name="{name}"' in page
+    assert preset.values.keys() <= FIELD_WORDS.keys()
+
+
+def test_the_title_of_the_page_with_the_secret(admin: Client) -> None:
+    page = admin.post(ADD, {"name": "a", "log_bodies": "inherit"}).content.decode()
+    assert "Secret of key a" in page
+    assert "Key key" not in page
 
 
 @pytest.mark.parametrize("address", ["?preset=x", "?expires_at=x", "?team=x&name=y"])
