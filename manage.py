@@ -6,9 +6,11 @@ import os
 import sys
 
 import django
+import psycopg
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
+from django.db import InterfaceError, OperationalError
 
 from chatproxy.version import VERSION
 
@@ -16,7 +18,11 @@ GC_YOUNG_THRESHOLD = 10_000  # as in a worker (`chatproxy.processes.lifespan`)
 
 
 def main() -> None:
-    """Runs a command; a bad setting ends it with one line. `--version`, also of a command, prints our version."""
+    """Runs a command. `--version`, also of a command, prints our version.
+
+    A bad setting, or a database that cannot be reached, ends any command with one line, also Django's own commands.
+    `--traceback` shows where a command met the database's error.
+    """
     if sys.argv[1:] == ["version"] or ["--version"] in (sys.argv[1:], sys.argv[2:]):
         sys.stdout.write(f"chatproxy {VERSION}\n")
         return
@@ -32,6 +38,12 @@ def main() -> None:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
         sys.exit(f"chatproxy: {error}")
+    except (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError) as error:
+        if "--traceback" in sys.argv:
+            raise
+        from chatproxy.postgres.database_refusals import describe_failure  # only if needed
+
+        sys.exit(f"chatproxy: {describe_failure(error)}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +10,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
-from django.core.management import load_command_class
 
 import chatproxy.urls
 import proxyapi.urls
@@ -47,18 +45,6 @@ MODULE = re.compile(
     r"(?<![\w./-])(?:chatproxy|proxyapi|usage|bench)(?!\.(?:view|add|change)_)(?:\.[a-zA-Z_]\w*)+(?![\w/])"
 )
 FILE = re.compile(r"(?<![\w./-])(?:chatproxy|proxyapi|usage|bench|tests)/[\w/]+\.\w+")
-COMMANDS = {
-    "backup": "chatproxy",
-    "doctor": "chatproxy",
-    "import": "proxyapi",
-    "keys": "proxyapi",
-    "teams": "proxyapi",
-    "ledger": "usage",
-    "prices": "usage",
-    "restore": "chatproxy",
-    "serve": "chatproxy",
-    "ship": "chatproxy",
-}
 
 
 def name_of(block: str) -> str:
@@ -211,17 +197,6 @@ def test_every_command_of_make_is_real(name: str) -> None:
     makefile = (setting_reader.BASE_DIR / "Makefile").read_text()
     for target in re.findall(r"(?:^|`|[A-Z]=\S+ )make ([a-z][a-z-]*)\b", DOCUMENTS[name], re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_every_command_of_the_project_is_real(name: str) -> None:
-    """Its options, too, up to a pipe or a redirection. `changepassword` is Django's own."""
-    for command, arguments in re.findall(r"manage\.py (\w+)([^`\n]*)", PAGES[name]):
-        if command in COMMANDS:
-            parser = load_command_class(COMMANDS[command], command).create_parser("manage.py", command)
-            parser.parse_args(shlex.split(re.split(r" [|>] ", arguments)[0], comments=True))
-        else:
-            assert command == "changepassword"
 
 
 def test_a_term_of_the_glossary_is_defined_once_and_used() -> None:

@@ -75,7 +75,7 @@ KINDS = {
     ),
     AlertKind.SHIPPER: KindFacts(
         "A host's shipper has not run, or has failed with an error of its own, for so long.",
-        "Read the end of the host's log, and run manage.py doctor there. Calls go on, and wait in the journal.",
+        "On that host, read the end of the log, and run manage.py doctor. Calls go on, and wait in the journal.",
         "admin/",
         window=LASTS,
         must_last=True,
@@ -98,7 +98,8 @@ KINDS = {
     ),
     AlertKind.UNPRICED: KindFacts(
         "Calls have no cost because no price is known for their model. It ends when they have a price.",
-        "Add a custom price; the list of needed prices proposes one. Then run manage.py ledger reprice.",
+        "Add a custom price; the list of needed prices proposes one. Then run manage.py ledger reprice --since DAY, "
+        "with the first day to price again, such as 2026-11-01.",
         "admin/usage/needed-prices/",
         threshold="Calls of one model in the window.",
         window="Minutes up to now.",

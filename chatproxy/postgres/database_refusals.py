@@ -25,14 +25,32 @@ _LASTING = re.compile(
 )
 # Classes of SQLSTATE of errors in the first statements that stay (PostgreSQL's manual, appendix A).
 _LASTING_CLASSES = {"0A", "22", "28", "3D", "3F", "42"}
+# SQLSTATEs of a server that is starting, stopping or takes no more connections, and of a broken connection.
+_AWAY_CODES = ("08", "53300", "57P")
 _PLACE = re.compile(r".*(?:connection is bad|failed): +|(?:FATAL|ERROR): +")
 
 
-def reason_of(error: psycopg.Error) -> str:
-    """Returns why a connection to the database failed, as one line without addresses and secrets."""
+def reason_of(error: Exception) -> str:
+    """Returns why a connection to the database failed, as one line without addresses and secrets.
+
+    `error` is an error of psycopg or the error of Django that was caused by one.
+    """
     # libpq may give several reasons.
     first = str(error).strip().partition("\n")[0]
     return without_secrets(_PLACE.sub("", first).strip()) or type(error).__name__
+
+
+def describe_failure(error: Exception) -> str:
+    """Returns one line for a person whose command an error of the database has ended.
+
+    `error` is an error of psycopg or the error of Django that was caused by one. The line is without addresses and
+    secrets.
+    """
+    cause = error if isinstance(error, psycopg.Error) else error.__cause__
+    code = cause.sqlstate if isinstance(cause, psycopg.Error) else None
+    if code and not code.startswith(_AWAY_CODES):
+        return f"the database has refused a statement: {reason_of(error)}"
+    return f"the database cannot be reached; is the server running? ({reason_of(error)})"
 
 
 def is_lasting(error: psycopg.Error) -> bool:

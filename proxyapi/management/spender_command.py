@@ -14,7 +14,6 @@ from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.management.base import BaseCommand, CommandError
-from django.db import InterfaceError, OperationalError
 
 from proxyapi.team_models import LogBodies
 
@@ -41,9 +40,6 @@ class SpenderCommand(BaseCommand):
             raise CommandError(" ".join(faults_of(error))) from None
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from None
-        except (OperationalError, InterfaceError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise CommandError(f"the database cannot be reached; is the server running? ({reason})") from None
 
     def print_table(self, rows: list[tuple[str, ...]]) -> None:
         """Prints rows of texts as a table with aligned columns; the first row has the titles of the columns."""

@@ -18,7 +18,7 @@ from django.conf import settings
 from django.contrib.admin.models import ADDITION
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.core.management.base import BaseCommand, CommandError
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import transaction
 
 from proxyapi.keys.audit_log import log_change
 from proxyapi.keys.litellm_keys import KeyProposal, propose_key
@@ -62,9 +62,6 @@ class Command(BaseCommand):
             texts = self._make(proposals, path)
         except (LiteLLMError, ImproperlyConfigured) as error:
             raise CommandError(str(error)) from None
-        except (OperationalError, InterfaceError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise CommandError(f"the database cannot be reached; is the server running? ({reason})") from None
         except OSError as error:
             raise CommandError(f"{path} cannot be written: {error.strerror}; nothing was made") from None
         self._report(proposals, texts, path)

@@ -345,7 +345,7 @@ def test_the_command_without_a_database_is_one_line(gateway: Gateway) -> None:
         done = gateway.manage("keys", "list")
     finally:
         gateway.variables = variables
-    assert done.stderr.splitlines()[-1].startswith("CommandError: the database cannot be reached")
+    assert done.stderr.splitlines()[-1].startswith("chatproxy: the database cannot be reached")
     assert "Traceback" not in done.stderr
 
 

@@ -10,7 +10,7 @@ from typing import TypedDict, Unpack
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.db import InterfaceError, OperationalError
+from django.db import OperationalError, connection
 
 from usage.database.clock import ClocksDiffer
 from usage.database.partitions import is_locked
@@ -73,11 +73,7 @@ class Command(BaseCommand):
     def handle(self, *_args: object, **options: Unpack[Options]) -> None:
         """Runs the chosen action of `manage.py ledger`, such as `status`, by the method of the same name."""
         self.journal: Path = settings.DATA_DIR / "journal"
-        try:
-            getattr(self, options["action"])(options)
-        except (OperationalError, InterfaceError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise CommandError(f"the database cannot be reached; is the server running? ({reason})") from None
+        getattr(self, options["action"])(options)
 
     def status(self, _options: Options) -> None:
         """Prints the state of the ledger, one value a line, such as the size of the journals and the newest call."""
@@ -100,9 +96,12 @@ class Command(BaseCommand):
     def verify(self, options: Options) -> None:
         """Checks the ledger and prints each fault; exits with status 1 if there is a fault.
 
-        Also prints how many records are set aside in files; these are no faults. On a terminal, the name of the running
-        check is shown.
+        Also prints how many records are set aside in files; these are no faults. What is checked goes to the standard
+        error: DATA_DIR, the database and, on a terminal, the name of the running check.
         """
+        database = connection.settings_dict
+        place = f" on {database['HOST']}" if database["HOST"] else ""
+        self.stderr.write(f"checking DATA_DIR {settings.DATA_DIR} and database {database['NAME']}{place}", str)
         progress = self.show_progress if self.stderr.isatty() else lambda _: None
         faults = 0
         for fault in find_faults(self.journal, options["since"], progress, options["parallel"]):

@@ -139,7 +139,7 @@ def _lacking(choice: SpendingChoice) -> str:
         return ""
     return (
         f"From {since} on, these sums lack calls that an older version has written."
-        " manage.py ledger sum adds those whose rows are kept."
+        " To add those whose rows are kept, run manage.py ledger sum."
     )
 
 
