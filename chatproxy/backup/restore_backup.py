@@ -31,6 +31,7 @@ from chatproxy.start.startup import (
     connection_parameters,
     wait_for_database,
 )
+from proxyapi.keys.private_file import make_private_directory
 from usage.database.lock import wait_for_lock
 
 OUR_APPS = ("chatproxy", "proxyapi", "usage")
@@ -60,7 +61,7 @@ def restore_backup(path: Path, output: Output) -> Manifest:
     postgres = BundledPostgres(data_dir) if settings.DATABASE_IS_BUNDLED else None
     _check_directory(data_dir, path, manifest, postgres)
     with ExitStack() as undo:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(data_dir)
         if postgres:
             postgres.start()
             undo.callback(_delete, postgres)  # there was none before: `_check_directory`

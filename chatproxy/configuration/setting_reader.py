@@ -54,6 +54,7 @@ from usage.ip_addresses import is_loopback
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 SECRETS_FILE = "secrets.env"
 NO_ENV_FILES = "CHATPROXY_NO_ENV_FILES"  # set by tests: a developer's own files must not reach them
+DEMO_FILE = "made-by-make-demo"  # in a DATA_DIR of `make demo`: the files of a real server must not reach its commands
 
 # The value of every setting by name, in the type that its parser returns; `chatproxy.settings` declares each type.
 SettingValues = dict[str, Any]
@@ -243,8 +244,13 @@ def load() -> SettingValues:
 
 
 def env_files() -> list[Path]:
-    """Returns the paths of the `.env` files that people write, the most important first; they need not exist."""
-    return [] if os.environ.get(NO_ENV_FILES) else [BASE_DIR / ".env.local", BASE_DIR / ".env"]
+    """Returns the paths of the `.env` files that people write, the most important first; they need not exist.
+
+    There are none if the variable `NO_ENV_FILES` is set, or if DATA_DIR in the environment is that of a demo.
+    """
+    if os.environ.get(NO_ENV_FILES) or os.path.isfile(data_dir(os.environ) / DEMO_FILE):
+        return []
+    return [BASE_DIR / ".env.local", BASE_DIR / ".env"]
 
 
 def read_file(path: Path, names: set[str]) -> dict[str, str]:

@@ -87,13 +87,15 @@ def check_database(database: Database) -> list[tuple[str, Finding]]:
 def obey(results: Iterable[tuple[str, Finding]], output: Output) -> None:
     """Acts on the findings of checks at a start of the server: writes each warning as one line, stops at a fault.
 
+    Faults that do not prevent a start are written like warnings.
+
     Raises:
-        StartError: there is a fault; the message is that of the first fault.
+        StartError: a fault prevents the start; the message is that of the first one.
     """
     for _, finding in results:
-        if finding.level is Level.FAULT:
+        if finding.level is Level.FAULT and finding.prevents_start:
             raise StartError(finding.words)
-        if finding.level is Level.WARNING:
+        if finding.level is not Level.OK:
             output.write(f"chatproxy: {without_secrets(finding.words)}")
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Level(StrEnum):
-    """The gravity of a finding: a fault prevents the start of a server, a warning is for a person to judge."""
+    """The gravity of a finding: most faults prevent the start of a server, a warning is for a person to judge."""
 
     OK = "ok"
     WARNING = "warning"
@@ -15,10 +15,14 @@ class Level(StrEnum):
 
 
 class Finding(NamedTuple):
-    """The result of one check. `words` is one line that names the value and what to do, and contains no secret."""
+    """The result of one check. `words` is one line that names the value and what to do, and contains no secret.
+
+    `prevents_start` is false of a fault with which a server starts nevertheless, since its pages help to mend it.
+    """
 
     level: Level
     words: str = ""
+    prevents_start: bool = True
 
 
 def warning(words: str) -> Finding:
@@ -26,6 +30,6 @@ def warning(words: str) -> Finding:
     return Finding(Level.WARNING, words)
 
 
-def fault(words: str) -> Finding:
-    """Creates the finding that something is certainly wrong; the server does not start."""
-    return Finding(Level.FAULT, words)
+def fault(words: str, *, prevents_start: bool = True) -> Finding:
+    """Creates the finding that something is certainly wrong; the server does not start, unless told otherwise."""
+    return Finding(Level.FAULT, words, prevents_start)

@@ -47,10 +47,13 @@ def not_a_directory(path: Path) -> str:
 def check_permissions() -> Iterator[Finding]:
     """Yields a warning for each file with secrets that all accounts of this machine may read.
 
-    Yields one more if all accounts may write to DATA_DIR.
+    Yields one more if all accounts may write to DATA_DIR, or may look into one that this account owns.
     """
-    if _mode(settings.DATA_DIR) & stat.S_IWOTH:
+    mode = _mode(settings.DATA_DIR)
+    if mode & stat.S_IWOTH:
         yield warning(f"every account of this machine may write to DATA_DIR {settings.DATA_DIR}; chmod 700 it")
+    elif mode & stat.S_IXOTH and settings.DATA_DIR.stat().st_uid == os.geteuid():  # a volume may be another account's
+        yield warning(f"every account of this machine may look into DATA_DIR {settings.DATA_DIR}; chmod 700 it")
     secret_names = setting_reader.SECRETS | setting_reader.URLS_WITH_PASSWORDS
     files = [*setting_reader.env_files(), settings.DATA_DIR / setting_reader.SECRETS_FILE]
     private = [path for path in files if setting_reader.read_file(path, set(secret_names))]
@@ -75,10 +78,19 @@ def check_open_files() -> Iterator[Finding]:
 
 
 def check_free_disk() -> Iterator[Finding]:
-    """Yields a warning if the disk of DATA_DIR is so full that calls are refused, or soon will be."""
+    """Yields a fault if the disk of DATA_DIR is so full that calls are refused, a warning if they soon will be.
+
+    A server starts with a full disk, too: its pages can be read.
+    """
     disk = os.statvfs(_existing(settings.DATA_DIR))
     free, reserve = disk.f_bavail * disk.f_frsize, settings.JOURNAL_RESERVE_BYTES
-    if free < reserve + SCARCE_BYTES:
+    if free < reserve:
+        yield fault(
+            f"the disk of DATA_DIR has {free // MIB} MiB free, less than {reserve // MIB} MiB "
+            "(JOURNAL_RESERVE_BYTES): calls are refused now, with 503; free some space",
+            prevents_start=False,
+        )
+    elif free < reserve + SCARCE_BYTES:
         yield warning(
             f"the disk of DATA_DIR has {free // MIB} MiB free; below {reserve // MIB} MiB (JOURNAL_RESERVE_BYTES) "
             "calls get 503; free some space"

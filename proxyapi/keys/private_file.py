@@ -1,4 +1,4 @@
-"""Writes files that only their owner (the user of this process) may read."""
+"""Writes files, and makes directories, that only their owner (the user of this process) may read."""
 
 from __future__ import annotations
 
@@ -9,6 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+
+def make_private_directory(path: Path) -> None:
+    """Creates a directory, unless it is there; it and those above it that are made are for their owner only.
+
+    Raises:
+        FileExistsError: the path, or one above it, is no directory, or a link to none.
+        OSError: a directory cannot be created.
+    """
+    # `Path.mkdir(mode, parents=True)` gives the mode only to the last one.
+    for missing in [one for one in (*reversed(path.parents), path) if not one.is_dir()]:
+        missing.mkdir(mode=0o700, exist_ok=True)
 
 
 def write_private(path: Path, text: str) -> None:

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from chatproxy.configuration.setting_reader import NO_ENV_FILES
+from chatproxy.configuration.setting_reader import DEMO_FILE, NO_ENV_FILES, data_dir
+from proxyapi.keys.private_file import make_private_directory
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ANNOUNCEMENT = "simulator listening on "
@@ -32,17 +33,31 @@ def announced_url(simulator: subprocess.Popen[str]) -> str:
     sys.exit("chatproxy: the simulated OpenAI did not start")
 
 
+def demo_directory() -> Path:
+    """Returns the DATA_DIR of the demo, and marks it as one, so that `manage.py` ignores `.env` with that DATA_DIR.
+
+    A directory that is there already and was named by the person is not marked: it may be a real server's.
+    """
+    named = os.environ.get("DATA_DIR", "").strip()
+    place = data_dir({"DATA_DIR": named or "var/demo"})
+    if not named or not place.exists():
+        make_private_directory(place)
+        (place / DEMO_FILE).touch(mode=0o600)
+    return place
+
+
 def serve(upstream: str) -> int:
     print(
         "\nDEMO: every answer is made up by a simulated OpenAI on this machine. No model is asked, nothing is billed."
     )
+    place = demo_directory()
     environment = {
         **os.environ,
         NO_ENV_FILES: "1",  # made-up calls must not reach the database of a real server
         "OPENAI_BASE_URL": upstream,
         "OPENAI_API_KEY": "sk-demo-simulated",
         "DATABASE_URL": "",
-        "DATA_DIR": os.environ.get("DATA_DIR") or str(ROOT / "var" / "demo"),
+        "DATA_DIR": str(place),
     }
     server = subprocess.Popen(
         [sys.executable, "manage.py", "serve", "--demo"], cwd=ROOT, env=environment, start_new_session=True

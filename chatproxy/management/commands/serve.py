@@ -37,6 +37,7 @@ from chatproxy.start.startup import (
     raise_open_files,
     wait_for_database,
 )
+from proxyapi.keys.private_file import make_private_directory
 
 # The modules that load all of a worker's code, with what it loads when it needs it, or in a process of its own. The
 # master's own, `chatproxy.processes.gunicorn_conf`, is not among them: a process that loads it stops the bundled
@@ -152,14 +153,14 @@ class Command(BaseCommand):
 
 
 def make_data_dir() -> None:
-    """Creates the directory `DATA_DIR` if it is missing.
+    """Creates the directory `DATA_DIR` if it is missing, and those above it; only their owner may look into them.
 
     Raises:
         StartError: the directory cannot be created.
     """
     path = settings.DATA_DIR
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_directory(path)
     except FileExistsError:
         raise StartError(not_a_directory(path)) from None
     except OSError as error:

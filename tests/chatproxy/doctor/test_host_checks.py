@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import resource
 from collections.abc import Iterable
@@ -12,7 +13,7 @@ import pytest
 from pytest_django import Settings
 
 from chatproxy.configuration import setting_reader
-from chatproxy.doctor import host_checks, redis_check, setting_checks
+from chatproxy.doctor import checkup, host_checks, redis_check, setting_checks
 from chatproxy.doctor.finding import Finding, Level
 from tests.support.servers.redis_server import RedisServer
 
@@ -63,6 +64,13 @@ def test_a_data_dir_to_which_everybody_may_write_is_named(data_dir: Path) -> Non
     ]
 
 
+def test_a_data_dir_into_which_everybody_may_look_is_named(data_dir: Path) -> None:
+    for mode, count in [(0o755, 1), (0o711, 1), (0o750, 0), (0o700, 0)]:
+        data_dir.chmod(mode)
+        words = warnings(host_checks.check_permissions())
+        assert words == [f"every account of this machine may look into DATA_DIR {data_dir}; chmod 700 it"] * count
+
+
 def test_too_few_open_files_are_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.MAX_PARALLEL_REQUESTS = 1000
     for hard, words in [
@@ -84,16 +92,18 @@ def test_a_disk_that_is_nearly_full_is_named(
     settings.JOURNAL_RESERVE_BYTES = 64 * MIB
     settings.DATA_DIR = data_dir / "not" / "yet"
     asked: list[Path] = []
-    for free, count in [(64 + 1024, 0), (64 + 1023, 1), (10, 1)]:
+    for free, level in [(64 + 1024, None), (64 + 1023, Level.WARNING), (64, Level.WARNING), (63, Level.FAULT)]:
 
         def disk(path: Path, free: int = free) -> SimpleNamespace:
             asked.append(path)
             return SimpleNamespace(f_bavail=free, f_frsize=MIB)
 
         monkeypatch.setattr(host_checks, "os", SimpleNamespace(statvfs=disk, path=os.path))
-        words = warnings(host_checks.check_free_disk())
-        assert len(words) == count
-        assert all(f"{free} MiB free" in line for line in words)
+        findings = list(host_checks.check_free_disk())
+        assert [finding.level for finding in findings] == [level] * bool(level)
+        assert all(f"{free} MiB free" in finding.words for finding in findings)
+        assert all(("are refused now" in finding.words) == (level is Level.FAULT) for finding in findings)
+        checkup.obey([("free disk space", finding) for finding in findings], io.StringIO())  # a server starts
     assert set(asked) == {data_dir}
 
 
