@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -32,7 +33,7 @@ def run_main(monkeypatch: pytest.MonkeyPatch, error: Exception, *options: str) -
 
     monkeypatch.setattr(manage, "execute_from_command_line", fails)
     monkeypatch.setattr(sys, "argv", ["manage.py", "keys", "list", *options])
-    monkeypatch.setattr(manage.gc, "freeze", lambda: None)  # not the objects of all tests
+    monkeypatch.setattr(gc, "freeze", lambda: None)  # not the objects of all tests
     with pytest.raises(SystemExit) as ended:
         manage.main()
     return str(ended.value.code)
