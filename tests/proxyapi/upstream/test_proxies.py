@@ -99,9 +99,9 @@ def test_the_environment_names_one(
 )
 def test_what_is_not_spoken_ends_the_start_with_words(proxy: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy)
-    [(level, fault)] = check_upstream_url(HTTPS, "127.0.0.1", 3002)
-    assert level == "fault"
-    assert words in fault
-    assert "secret" not in fault
+    [finding] = check_upstream_url(HTTPS, "127.0.0.1", 3002)
+    assert finding.level == "fault"
+    assert words in finding.words
+    assert "secret" not in finding.words
     monkeypatch.setenv("NO_PROXY", "openai.com")
     assert proxy_fault(HTTPS) == ""
