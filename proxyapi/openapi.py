@@ -276,8 +276,8 @@ usage = operation(
         "security_key": "The key whose usage is asked for. Also as `Authorization: Bearer …` or `X-Security-Key`.",
         "access_token": "Instead of a key: everybody's usage. Also as `Authorization: Bearer …`.",
         "range": (
-            "`hour`, `day` (default), `week` or `month` (30 days), up to now; or by the calendar, in UTC: `today`, "
-            "`yesterday`, `this_week`, `this_month`, `last_month`, a month (`2026-11`), a day (`2026-11-30`)."
+            "`hour`, `day` (default), `week` or `month` (30 days), up to now; by the calendar (UTC): `today`, "
+            "`yesterday`, `this_week`, `last_week`, `this_month`, `last_month`, a month `2026-11`, a day `2026-11-30`."
         ),
         "from": "Instead of `range`: ISO 8601, UTC unless it says otherwise. Rounded down to the hour.",
         "to": "With `from`; default: now. Rounded up to the hour.",

@@ -96,7 +96,7 @@ def _fragments(request: HttpRequest, key: KeyFacts) -> dict[str, dict[str, objec
     team = {} if key.team is None else {"team": {"name": key.team.name, **budget_context("team", key.team, now)}}
     found: dict[str, dict[str, object]] = {
         "budgets": {**budget_context("key", key.ceilings, now), **team},
-        "tiles": {},
+        "tiles": {"is_own": key.is_own},
         "used": {"is_own": key.is_own, "key_query": urlencode({"key": key.name})},
     }
     if key.is_own:

@@ -61,7 +61,7 @@ def test_project_x_this_month_by_model_is_three_clicks(ledger: Gateway, sign_in:
     lines = list(csv.DictReader(Path(download.value.path()).read_text("utf-8-sig").splitlines()))
 
     rows = ledger.rows("WHERE 'project=x' = ANY(tags) AND started_at >= date_trunc('month', now(), 'UTC')")
-    found = {line["Model"]: Decimal(line["cost"]) for line in lines}
+    found = {line["model"]: Decimal(line["cost_usd"]) for line in lines}
     for model in {row["response_model"] for row in rows} - {"nobody-knows"}:
         assert found[model] == sum(row["cost"] or 0 for row in rows if row["response_model"] == model)
     assert found["Total"] == sum(row["cost"] or 0 for row in rows)

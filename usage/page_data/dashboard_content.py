@@ -89,6 +89,12 @@ class Dashboard:
     errors: list[Request]
     statuses: list[PartStatus]
     is_empty: bool  # no call has ever been made
+    before: str  # the range of time from which the tiles show changes, as text (UTC)
+
+    @property
+    def has_changes(self) -> bool:
+        """True if a tile shows a change from the range of time before."""
+        return any(figure.change for tile in self.tiles for figure in (tile.main, *tile.parts))
 
 
 @one_snapshot()
@@ -103,6 +109,7 @@ def read_dashboard(time_range: TimeRange, status: ServerStatus, now: datetime) -
         errors=read_newest_failures(time_range, MAX_NEWEST_ERRORS),
         statuses=make_statuses(reading, status),
         is_empty=not reading.totals.calls and not UsageTotal.objects.exists(),
+        before=formatting.period(*reading.before_range),
     )
 
 
@@ -121,6 +128,7 @@ def read_key_dashboard(key: str, time_range: TimeRange, now: datetime) -> Dashbo
         errors=read_newest_failures_of_key(key, time_range)[:MAX_NEWEST_ERRORS],
         statuses=[],
         is_empty=False,
+        before=formatting.period(*reading.before_range),
     )
 
 

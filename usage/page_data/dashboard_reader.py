@@ -24,6 +24,7 @@ from usage.sums.totals_reader import (
     COUNTERS,
     EPOCH,
     LENGTHS,
+    MINUTES_READABLE,
     Series,
     Totals,
     bins_of,
@@ -76,7 +77,7 @@ class DashboardNumbers:
 
     `totals` are the sums of the range, and `before` those of the previous range. `by_value` maps each dimension, such
     as `model`, to a map from names to totals, with the most calls first. `series` has the data of the charts, and
-    `step` is the length of a chart's bins.
+    `step` is the length of a chart's bins. `before_range` is the start and the end of the previous range.
     """
 
     totals: Totals
@@ -84,17 +85,20 @@ class DashboardNumbers:
     by_value: dict[str, dict[str, Totals]]
     step: timedelta
     series: Series
+    before_range: tuple[datetime, datetime]
 
 
 def read_all(time_range: TimeRange, now: datetime) -> DashboardNumbers:
     before = time_range.before
+    before_range = _readable(before.start, before.end, now)
     span, step = time_range.bins(now)
     return DashboardNumbers(
         totals=read_totals(time_range.start, time_range.end, now),
-        before=read_totals(before.start, before.end, now),
+        before=read_totals(*before_range, now),
         by_value=read_by_value(USED, time_range.start, time_range.end, now),
         step=step,
         series=read_series(time_range.start, time_range.end, span, step, CHARTED),
+        before_range=before_range,
     )
 
 
@@ -108,12 +112,13 @@ def read_key(key: str, time_range: TimeRange, now: datetime) -> DashboardNumbers
     step = max(time_range.bins(now)[1], timedelta(hours=1))
     bins = bins_of(start, end, step)
     series = Series(bins, [None] * len(bins), {dimension: {} for dimension in CHARTED})
-    reading = DashboardNumbers(Totals(), Totals(), {dimension: {} for dimension in USED_BY_KEY}, step, series)
+    before = time_range.before
+    before_range = _readable(floor(before.start, Span.HOUR), min(before.end, start), now)
+    totals_before = read_totals_of_key(key, *before_range, now)
+    by_value: dict[str, dict[str, Totals]] = {dimension: {} for dimension in USED_BY_KEY}
+    reading = DashboardNumbers(Totals(), totals_before, by_value, step, series, before_range)
     for row in _sums(key, start, end, step):
         _add(reading, row)
-    before = time_range.before
-    until = ceiling(min(before.end, start), Span.HOUR)
-    reading.before.merge(read_totals_of_key(key, floor(before.start, Span.HOUR), until, now))
     for moment, histogram in _latencies(key, start, end, step):
         for totals in (reading.totals, _in_bin(reading, _number(reading, moment))):
             totals.add_histogram("duration_ms", histogram)
@@ -144,6 +149,14 @@ def read_durations_of_key(
                     histogram += [0] * (number - len(histogram))
                     histogram[number - 1] += calls
     return found
+
+
+def _readable(start: datetime, end: datetime, now: datetime) -> tuple[datetime, datetime]:
+    """Rounds the edges of a range of time down to the hour, if its totals of minutes may have been deleted."""
+    oldest = now - MINUTES_READABLE
+    if start >= oldest:
+        return start, end
+    return floor(start, Span.HOUR), end if end >= oldest else floor(end, Span.HOUR)
 
 
 def _add(reading: DashboardNumbers, row: dict[str, Any]) -> None:

@@ -40,6 +40,7 @@ class Figure:
     tone: str = ""
     before: str = ""  # the number for the previous range of time, as text
     page: str = ""  # the name of the admin's page with details, to which the dashboard of all calls links
+    anchor: str = ""  # the id of the part of the same page with details; the admin's dashboards link to it
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,8 @@ def _pace(calls: int, minutes: float) -> Figure:
 def _error_tile(now: Totals, before: Totals) -> Tile:
     rates = ratio(now.errors, now.calls), ratio(before.errors, before.calls)
     rate = _figure("Error rate", *rates, lambda value: formatting.share(value, 1), bad="up")
-    return Tile("errors", rate, (_figure("failed", now.errors, None, formatting.count),))
+    failed = Figure("failed", formatting.count(now.errors), anchor="newest-errors" if now.errors else "")
+    return Tile("errors", rate, (failed,))
 
 
 def _cost_tile(now: Totals, before: Totals) -> Tile:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, time, timedelta
 from decimal import Decimal
 
 UNKNOWN = "\N{EN DASH}"
@@ -101,6 +101,18 @@ def time_left(left: timedelta) -> str:
     days, hours = divmod(hours, 24)
     parts = ((days, "d"), (hours, "h"), (0 if days else minutes, "min"))
     return " ".join(f"{number}{THIN}{unit}" for number, unit in parts if number)
+
+
+def period(start: datetime, end: datetime) -> str:
+    """Formats a range of time in UTC: days, the last one included, if it has only whole days; otherwise with times.
+
+    Such as "2026-11-16 to 2026-11-22", "2026-11-16", or "2026-11-16 00:00 to 2026-11-21 12:00".
+    """
+    if start.time() == end.time() == time() and start < end:
+        first, last = start.date(), (end - timedelta(days=1)).date()
+        return f"{first}" if first == last else f"{first} to {last}"
+    is_one_day = start.date() == end.date()
+    return f"{start:%Y-%m-%d %H:%M} to {end:{'%H:%M' if is_one_day else '%Y-%m-%d %H:%M'}}"
 
 
 def share(part: float, whole: float) -> str:

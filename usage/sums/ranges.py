@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -31,6 +31,7 @@ LABELS = {
     "today": "Today",
     "yesterday": "Yesterday",
     "this_week": "This week",
+    "last_week": "Last week",
     "this_month": "This month",
     "last_month": "Last month",
 }
@@ -54,12 +55,14 @@ BINS = (
 class TimeRange:
     """A range of time that a page shows, from `start` until just before `end` (UTC).
 
-    `name` is one of `LABELS`, a calendar month (`2026-11`) or day (`2026-11-30`), or `CUSTOM`.
+    `name` is one of `LABELS`, a calendar month (`2026-11`) or day (`2026-11-30`), or `CUSTOM`. `passed` is how much of
+    a range has passed if its end lies in the future; otherwise None.
     """
 
     name: str
     start: datetime
     end: datetime
+    passed: timedelta | None = field(default=None, compare=False, kw_only=True)
 
     @property
     def length(self) -> timedelta:
@@ -77,11 +80,13 @@ class TimeRange:
 
         * For a whole month, week or day: the whole month, week or day before.
         * For a month, week or day that has not ended: the same length of time at the beginning of the one before it.
-        * For any other range: the time just before the range, of the same length.
+        * For any other range: the time just before the range, of the same length. If the range has not ended, it is the
+          same part of that time.
         """
         unit = _unit_of(self.name)
         if unit is None:
-            return TimeRange(CUSTOM, self.start - self.length, self.start)
+            start = self.start - self.length
+            return TimeRange(CUSTOM, start, self.start if self.passed is None else start + self.passed)
         start = _start_of(self.start - timedelta(days=1), unit)
         is_whole = self.end == _end_of(self.start, unit)
         return TimeRange(CUSTOM, start, self.start if is_whole else min(start + self.length, self.start))
@@ -118,7 +123,9 @@ def read_range(query: Mapping[str, str], now: datetime) -> TimeRange:
     # Of a time that long ago only whole hours can be read: the range has the hours at its ends, and says so.
     oldest = now - MINUTES_READABLE
     start = floor(start, Span.MINUTE if start >= oldest else Span.HOUR)
-    return TimeRange(name, start, end if end >= oldest else ceiling(end, Span.HOUR))
+    # Of a range that has just begun or has not begun, a minute is compared.
+    passed = max(now - start, timedelta(minutes=1)) if end > now else None
+    return TimeRange(name, start, end if end >= oldest else ceiling(end, Span.HOUR), passed=passed)
 
 
 def range_labels(chosen: str = "") -> dict[str, str]:
@@ -133,7 +140,7 @@ def _unit_of(name: str) -> CalendarUnit | None:
     """Returns the calendar unit of the range `name`, such as "day" for `today`; None if it is no calendar range."""
     if name in ("today", "yesterday"):
         return "day"
-    if name == "this_week":
+    if name in ("this_week", "last_week"):
         return "week"
     if name in ("this_month", "last_month"):
         return "month"
@@ -152,7 +159,7 @@ def _calendar_range(name: str, unit: CalendarUnit, now: datetime) -> TimeRange:
     this = _start_of(now, unit)
     if name in ("today", "this_week", "this_month"):
         start = this
-    elif name in ("yesterday", "last_month"):
+    elif name in ("yesterday", "last_week", "last_month"):
         start = _start_of(this - timedelta(days=1), unit)
     else:
         start = read_moment(name if unit == "day" else f"{name}-01", now)

@@ -60,7 +60,25 @@ def test_it_works(admin: Client) -> None:
     assert said["input_tokens"].startswith("Input tokens 8,000 +60 %")
     assert "20 % cached" in said["input_tokens"]
     assert said["output_tokens"].startswith("Output tokens 4,000")
-    assert "against the time before, 5" in said["calls"]
+    assert "+100 % from 5" in said["calls"]
+
+
+def test_the_failed_calls_lead_to_the_newest_errors(admin: Client) -> None:
+    link = '<a href="#newest-errors">'
+    assert link not in admin.get(DASHBOARD).content.decode()
+    make_failure(error_message="broke")
+    page = admin.get(DASHBOARD).content.decode()
+    assert link in page
+    assert page.count('id="newest-errors"') == 1
+
+
+@pytest.mark.parametrize("address", [DASHBOARD, JSON])
+def test_the_change_says_against_what(admin: Client, address: str) -> None:
+    query = {"from": "2026-11-16", "to": "2026-11-23"}
+    make_call(started_at=datetime(2026, 11, 20, tzinfo=UTC))
+    assert "Changes are from" not in admin.get(address, query).content.decode()
+    make_call(started_at=datetime(2026, 11, 12, tzinfo=UTC))
+    assert "Changes are from 2026-11-09 to 2026-11-15 UTC" in admin.get(address, query).content.decode()
 
 
 def test_latencies_are_within_a_bucket_of_the_truth(admin: Client) -> None:
@@ -243,7 +261,7 @@ def test_the_dashboard_reads_few_rows_in_few_queries(admin: Client) -> None:
         assert len(of_rows) == 1  # the newest errors
         assert "LIMIT" in of_rows[0]
 
-    assert max(counts) <= 12
+    assert max(counts) <= 13
 
 
 def test_live_numbers_are_of_all_workers(monkeypatch: pytest.MonkeyPatch) -> None:

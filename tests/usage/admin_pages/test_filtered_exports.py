@@ -110,4 +110,11 @@ def test_an_export_has_what_its_page_shows(admin: Client, name: str, filter_name
 
     assert sorted(map(one.exported, rows)) == sorted(shown)
     everything = list(one.shown(admin.get(one.address, {"from": moment(days=50)}).context))
-    assert (0 < len(shown) < len(everything)) or value in ("all", "yesterday", "this_week", "this_month", "last_month")
+    assert (0 < len(shown) < len(everything)) or value in (
+        "all",
+        "yesterday",
+        "this_week",
+        "last_week",
+        "this_month",
+        "last_month",
+    )

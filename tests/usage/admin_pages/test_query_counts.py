@@ -25,14 +25,14 @@ from usage.models import ModelPrice
 
 pytestmark = pytest.mark.django_db
 LISTS = {
-    "/admin/": 11,
+    "/admin/": 12,
     "/admin/usage/dashboard.json": 10,
     "/admin/usage/request/": 9,
     "/admin/usage/request/?q=nobody": 15,
     "/admin/usage/request/?text=nothing": 11,
-    "/admin/usage/report/": 9,
+    "/admin/usage/report/": 10,
     "/admin/usage/report/?by=tag:project&then=end_user": 9,
-    "/admin/usage/report/export.csv": 5,
+    "/admin/usage/report/export.csv": 6,
     "/admin/usage/errors/": 5,
     "/admin/usage/needed-prices/": 5,
     "/admin/proxyapi/accesskey/": 8,

@@ -25,6 +25,8 @@ CASES = [
     ("yesterday", NOON, "2026-11-27", "2026-11-28", "2026-11-26", "2026-11-27"),
     ("this_week", NOON, "2026-11-23", NOON, "2026-11-16", "2026-11-21T12:00"),
     ("this_week", "2026-11-30", "2026-11-30", "2026-11-30T00:01", "2026-11-23", "2026-11-23T00:01"),
+    ("last_week", NOON, "2026-11-16", "2026-11-23", "2026-11-09", "2026-11-16"),
+    ("last_week", "2026-11-30", "2026-11-23", "2026-11-30", "2026-11-16", "2026-11-23"),
     ("this_month", NOON, "2026-11-01", NOON, "2026-10-01", "2026-10-28T12:00"),
     ("last_month", NOON, "2026-10-01", "2026-11-01", "2026-09-01", "2026-10-01"),
     ("2026-11", NOON, "2026-11-01", NOON, "2026-10-01", "2026-10-28T12:00"),
@@ -52,6 +54,19 @@ def test_it_works(name: str, now: str, start: str, end: str, before_start: str, 
     assert found == TimeRange(name, utc(start), utc(end))
     assert found.before == TimeRange(CUSTOM, utc(before_start), utc(before_end))
     assert found.as_query() == {"range": name}
+
+
+@pytest.mark.parametrize(
+    ("end", "before_end"),
+    [(NOON, "2026-11-28"), ("2026-11-29", "2026-11-27T12:00"), ("2026-12-28", "2026-10-29T12:00")],
+)
+def test_chosen_times_that_go_on_are_compared_with_the_same_part(end: str, before_end: str) -> None:
+    found = read_range({"from": "2026-11-28", "to": end}, utc(NOON))
+    assert found.before == TimeRange(CUSTOM, utc("2026-11-28") - found.length, utc(before_end))
+
+
+def test_times_that_have_not_begun_are_compared_with_a_minute() -> None:
+    assert read_range({"from": "2026-12-01", "to": "2026-12-02"}, utc(NOON)).before.length == timedelta(minutes=1)
 
 
 @pytest.mark.parametrize(

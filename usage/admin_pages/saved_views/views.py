@@ -16,7 +16,7 @@ from usage.admin_pages.access import admin_page, may_see_bodies
 from usage.admin_pages.admin_base import signed_in
 from usage.models import SavedView
 from usage.page_data.filters import Filters, read_filters
-from usage.page_data.spending.spending_choice import read_choice
+from usage.page_data.spending.spending_content import read_choice_or_default
 from usage.sums.ranges import range_labels
 
 MAX_QUERY = 4000  # characters of the filters in an address
@@ -43,7 +43,7 @@ def _requests_query(request: HttpRequest, query: QueryDict) -> str:
 
 
 def _usage_query(_request: HttpRequest, query: QueryDict) -> str:
-    return read_choice(query, datetime.now(UTC)).as_query()
+    return read_choice_or_default(query, datetime.now(UTC)).as_query()
 
 
 # Returns the filters in a query string of each page, as a query string without what is no filter.

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from django.urls import reverse
 
 from usage.page_data.spending.spending_choice import GROUP_LABELS
+from usage.page_data.spending.spending_content import has_present_teams
 from usage.sums.labels.label_tables import TAG
 from usage.sums.labels.tag_names import read_tag_names
 
@@ -17,8 +18,12 @@ MAX_TAGS = 12  # names of tags that get a link; the page offers all
 
 
 def usage_links(now: datetime) -> list[tuple[str, str]]:
-    """Returns links to the page *Usage* for the present month, one per grouping, as pairs of label and URL."""
+    """Returns links to the page *Usage* for the present month, one per grouping, as pairs of label and URL.
+
+    While there are no teams, there is a link by model instead of team.
+    """
     page = reverse("pages:usage_report")
-    labels = {name: GROUP_LABELS[name].lower() for name in LINKED}
+    linked = LINKED if has_present_teams(now) else ("model", *LINKED[1:])
+    labels = {name: GROUP_LABELS[name].lower() for name in linked}
     labels |= {f"{TAG}{name}": name for name in read_tag_names(now.date())[:MAX_TAGS]}
     return [(label, f"{page}?{urlencode({'range': 'this_month', 'by': name})}") for name, label in labels.items()]

@@ -13,9 +13,15 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from usage.admin_pages.access import admin_page, render_page
 from usage.admin_pages.saved_views.views import views_context
 from usage.page_data.exports import CONTENT_TYPES
-from usage.page_data.spending.spending_choice import FILTERS, GROUP_LABELS, SpendingChoice, read_choice
-from usage.page_data.spending.spending_content import MAX_CHART_DAYS, days_before, group_label, read_spending
-from usage.page_data.spending.spending_csv import read_spending_csv
+from usage.page_data.spending.spending_choice import FILTERS, GROUP_LABELS, SpendingChoice
+from usage.page_data.spending.spending_content import (
+    MAX_CHART_DAYS,
+    days_before,
+    group_label,
+    read_choice_or_default,
+    read_spending,
+)
+from usage.page_data.spending.spending_csv import csv_file_name, read_spending_csv
 from usage.sums.labels.label_reader import DAY, LabelsUnreadable
 from usage.sums.labels.label_tables import TAG
 from usage.sums.labels.tag_names import read_tag_names
@@ -43,7 +49,7 @@ class SpendingHead(NamedTuple):
 @admin_page
 def show(request: HttpRequest) -> HttpResponseBase:
     """Answers with the page *Usage*, for the days, groups, filters and order in the query parameters."""
-    choice = read_choice(request.GET, datetime.now(UTC))
+    choice = read_choice_or_default(request.GET, datetime.now(UTC))
     spending = read_spending(choice)
     before_first, before_end = days_before(choice)
     tags = [value for name, value in choice.filter_fields if name == "tag"]
@@ -68,7 +74,7 @@ def show(request: HttpRequest) -> HttpResponseBase:
         cleared=replace(choice, only={}).as_query(),
         months=[
             (name, LABELS[name], urlencode([("range", name), *choice.further_fields]))
-            for name in ("this_month", "last_month")
+            for name in ("this_week", "last_week", "this_month", "last_month")
         ],
         before_first=before_first,
         before_last=before_end - DAY,
@@ -83,15 +89,14 @@ def export(request: HttpRequest) -> HttpResponseBase:
     If the parameters cannot be read, answers with status 400 and a sentence, since a file with other data might be
     believed.
     """
-    choice = read_choice(request.GET, datetime.now(UTC))
+    choice = read_choice_or_default(request.GET, datetime.now(UTC))
     try:
         if choice.faults:
             raise LabelsUnreadable(" ".join(choice.faults))
         text = read_spending_csv(choice)
     except LabelsUnreadable as fault:
         return HttpResponse(str(fault), status=400, content_type="text/plain; charset=utf-8")
-    name = f'attachment; filename="usage-{choice.first}-to-{choice.last}.csv"'
-    headers = {"Content-Disposition": name, "Cache-Control": "no-store"}
+    headers = {"Content-Disposition": f'attachment; filename="{csv_file_name(choice)}"', "Cache-Control": "no-store"}
     return HttpResponse(text, content_type=CONTENT_TYPES["csv"], headers=headers)
 
 
@@ -107,7 +112,10 @@ def _usage_of_days(choice: SpendingChoice) -> str:
 def _heads(choice: SpendingChoice) -> Iterator[SpendingHead]:
     now = "descending" if choice.sort.startswith("-") else "ascending"
     names = {f"by_{number}": group_label(name) for number, name in enumerate(choice.groups)}
-    for name, label in (names | NUMBERS).items():
+    names |= NUMBERS
+    if not choice.has_ended and "day" not in choice.groups:  # the change of a day is either whole, or "so far"
+        names["change"] = "Change so far"
+    for name, label in names.items():
         order = now if choice.sort.removeprefix("-") == name else ""
         yield SpendingHead(label, choice.sorted_by(name).as_query(), order, name in NUMBERS)
 

@@ -23,6 +23,7 @@ GROUP_LABELS = {
     "day": "Day",
 }  # fmt: skip
 DEFAULT_GROUPS = ("team", "model")
+GROUPS_WITHOUT_TEAMS = ("model",)  # the default while no team has made calls
 DEFAULT_SORT = "-cost"
 FILTERS = tuple(name for name in GROUP_LABELS if name != "day")
 FOLLOWING = ("model", "key", "route", "day")  # the first that is free is the group when another one has become a filter
@@ -35,10 +36,11 @@ class SpendingChoice:
     `days` begins and ends at midnight (UTC). `groups` are one or two names of `GROUP_LABELS` or of tags. `only` has the
     filters, as `read_label_report` takes them. `sort` is one of `ORDERS`, or `by_0` or `by_1` for the value of a group;
     with a minus sign before it, the greatest comes first. `faults` has a sentence for each part of the URL that could
-    not be read.
+    not be read. `today` is the present day (UTC).
     """
 
     days: TimeRange
+    today: date
     groups: tuple[str, ...] = DEFAULT_GROUPS
     only: Mapping[str, str | None] = field(default_factory=dict)
     sort: str = DEFAULT_SORT
@@ -58,6 +60,11 @@ class SpendingChoice:
     def period(self) -> tuple[date, date]:
         """The first day that the page shows, and the day after the last one (UTC)."""
         return whole_days(self.days)
+
+    @property
+    def has_ended(self) -> bool:
+        """True if the last day that the page shows is over."""
+        return self.last < self.today
 
     @property
     def month(self) -> str:
@@ -123,7 +130,7 @@ class SpendingChoice:
         return replace(self, sort=second if self.sort == first else first)
 
 
-def read_choice(query: QueryDict, now: datetime) -> SpendingChoice:
+def read_choice(query: QueryDict, now: datetime, default_groups: tuple[str, ...] = DEFAULT_GROUPS) -> SpendingChoice:
     """Parses the query parameters of the page *Usage*.
 
     A parameter that cannot be read gets its default, and `faults` a sentence about it.
@@ -138,13 +145,13 @@ def read_choice(query: QueryDict, now: datetime) -> SpendingChoice:
     if unknown := [name for name in groups if name not in COLUMNS and not is_label(name)]:
         faults.append(f"{unknown[0][:40]!r} is nothing to group by.")
         groups = ()
-    groups = groups or DEFAULT_GROUPS
+    groups = groups or default_groups
     sort = query.get("sort", "")
     if sort.removeprefix("-") not in (*ORDERS, *(f"by_{number}" for number in range(len(groups)))):
         if sort:
             faults.append(f"{sort[:40]!r} is no column to sort by.")
         sort = _default_sort(groups)
-    return SpendingChoice(days, groups, _read_filters(query, faults), sort, tuple(faults))
+    return SpendingChoice(days, now.date(), groups, _read_filters(query, faults), sort, tuple(faults))
 
 
 def _read_days(query: Mapping[str, str], now: datetime) -> TimeRange:

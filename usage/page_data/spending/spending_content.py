@@ -8,11 +8,19 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from urllib.parse import urlencode
 
+from django.http import QueryDict
+
 from usage.database.snapshot import one_snapshot
 from usage.page_data import formatting
 from usage.page_data.dashboard_content import ChartSeries
 from usage.page_data.filters import NO_NAME
-from usage.page_data.spending.spending_choice import GROUP_LABELS, SpendingChoice
+from usage.page_data.spending.spending_choice import (
+    DEFAULT_GROUPS,
+    GROUP_LABELS,
+    GROUPS_WITHOUT_TEAMS,
+    SpendingChoice,
+    read_choice,
+)
 from usage.sums.labels.compared_reader import (
     ComparedReport,
     ComparedSums,
@@ -29,11 +37,13 @@ from usage.sums.labels.label_reader import (
     whole_days,
 )
 from usage.sums.labels.label_tables import OTHERS, TAG
+from usage.sums.labels.tag_names import has_teams
 
 MAX_ROWS = 100
 MAX_CHART_SERIES = 5  # all other values are one further series
 MAX_CHART_DAYS = 92
 NEW = "new"  # instead of a change, if the period before has no dollars
+SO_FAR = "so far"  # instead of a change, for a day that is not over
 ChartData = dict[str, object]
 
 
@@ -94,6 +104,20 @@ def value_text(group: str, value: GroupValue) -> str:
     return shown_value(group, value) or NO_NAME
 
 
+def read_choice_or_default(query: QueryDict, now: datetime) -> SpendingChoice:
+    """Parses the query parameters of the page *Usage*; if they have no groups, the database says which are useful.
+
+    These are the teams with their models or, if no team has made calls in this month or the one before, the models.
+    """
+    has_groups = bool(query.get("by") or query.get("then"))
+    return read_choice(query, now, DEFAULT_GROUPS if has_groups or has_present_teams(now) else GROUPS_WITHOUT_TEAMS)
+
+
+def has_present_teams(now: datetime) -> bool:
+    """Returns whether a team has made calls in this month or the one before."""
+    return has_teams(now.date().replace(day=1) - DAY)
+
+
 def days_before(choice: SpendingChoice) -> tuple[date, date]:
     """Returns the period with which the chosen days are compared: its first day, and the day after its last day."""
     return whole_days(choice.days.before)
@@ -118,11 +142,16 @@ def read_spending(choice: SpendingChoice) -> Spending:
         report = read_report_of(choice, MAX_ROWS)
     except LabelsUnreadable as fault:
         return Spending((), None, None, {}, str(fault))
-    whole, others_text = report.total.sums.cost, formatting.others(report.other_groups)
+
+    def make_row(cells: Sequence[SpendingCell], row: ComparedSums, calls_query: str = "") -> SpendingRow:
+        return _row(cells, row, report.total.sums.cost, calls_query, is_day_so_far=_is_day_so_far(choice, row))
+
     return Spending(
-        rows=[_row(_cells(choice, row), row, whole, _calls_query(choice, row)) for row in report.rows],
-        others=_row([SpendingCell(others_text)], report.others, whole) if report.others else None,
-        total=_row([SpendingCell("Total")], report.total, whole, _calls_query(choice, None)),
+        rows=[make_row(_cells(choice, row), row, _calls_query(choice, row)) for row in report.rows],
+        others=make_row([SpendingCell(formatting.others(report.other_groups))], report.others)
+        if report.others
+        else None,
+        total=make_row([SpendingCell("Total")], report.total, _calls_query(choice, None)),
         charts=_read_charts(choice),
         fault=_lacking(choice),
     )
@@ -143,13 +172,24 @@ def _lacking(choice: SpendingChoice) -> str:
     )
 
 
-def _row(cells: Sequence[SpendingCell], row: ComparedSums, whole: Decimal, calls_query: str = "") -> SpendingRow:
+def _is_day_so_far(choice: SpendingChoice, row: ComparedSums) -> bool:
+    """Returns whether all calls of a row are of a day that is not over; it cannot be compared with a whole day."""
+    days = [value for value in row.sums.group if isinstance(value, date)]
+    return max([choice.first, *days]) >= choice.today
+
+
+def _row(
+    cells: Sequence[SpendingCell], row: ComparedSums, whole: Decimal, calls_query: str, *, is_day_so_far: bool
+) -> SpendingRow:
+    """Makes a row of the page from the sums of its calls; `whole` is the cost of all rows."""
     sums, before = row.sums, row.cost_before
     lacks_prices = bool(sums.unpriced_calls) and sums.unpriced_calls >= sums.calls
     uncertain = formatting.uncertain_parts(sums.cost, sums.estimated_cost, sums.provisional_cost)
     if sums.unpriced_calls:
         uncertain.append(f"{formatting.count(sums.unpriced_calls)} need{'s' * (sums.unpriced_calls == 1)} a price")
     change = "" if before is None else formatting.change(float(sums.cost), float(before))
+    if is_day_so_far and change:
+        change = SO_FAR
     return SpendingRow(
         cells=cells,
         calls=sums.calls,

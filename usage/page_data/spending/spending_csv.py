@@ -1,51 +1,84 @@
-"""The rows of the page *Usage* as a CSV file for spreadsheets: byte order mark, plain dates, exact dollars, a total."""
+"""The rows of the page *Usage* as a CSV file for spreadsheets: byte order mark, plain dates, exact dollars, a total.
+
+The first column says what a line is: a `group`, the `others` beyond the most, or the `total` of all lines above it.
+"""
 
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
+from datetime import timedelta
 from decimal import Decimal
 from io import StringIO
 
 from usage.database.snapshot import one_snapshot
 from usage.page_data.spending.spending_choice import SpendingChoice
-from usage.page_data.spending.spending_content import group_label, read_report_of, value_text
+from usage.page_data.spending.spending_content import read_report_of, value_text
 from usage.sums.labels.compared_reader import ComparedSums
-from usage.sums.labels.label_tables import SUMS
+from usage.sums.labels.label_tables import SUMS, TAG
 from usage.sums.report_reader import MOST_GROUPS, NAMES
 from usage.untrusted_text import csv_cell
 
 BYTE_ORDER_MARK = "\ufeff"  # without it, Excel reads another encoding than UTF-8
+PLACES = Decimal("0.00000001")  # those of the tables
+ANY = "(any)"  # the value of a filter that calls with any value of a tag or end user pass
+NAME_END = 40  # characters of a value in the name of a file
 
 
 @one_snapshot()
 def read_spending_csv(choice: SpendingChoice) -> str:
     """Reads the sums of a `SpendingChoice`; returns a CSV file: a line for each group, the others, the total.
 
-    There are at most `MOST_GROUPS` lines of groups, in the order of the page. The first two columns are the first and
-    the last day (inclusive).
+    There are at most `MOST_GROUPS` lines of groups, in the order of the page. Behind the first column are the first and
+    the last day (inclusive), then a column for each filter and each group, then the sums. The names of columns are
+    those of query parameters and, for sums, of `GET /usage`; those of dollars end with `_usd`.
 
     Raises:
         LabelsUnreadable: there are two labels, and the range is too long for that, or some of its rows are deleted.
     """
     report = read_report_of(choice, MOST_GROUPS)
-    rest = [""] * (len(choice.groups) - 1)
+    filters = {name: ANY if value is None else value_text(name, value)
+               for name, value in choice.only.items() if name not in choice.groups}  # fmt: skip
     lines = StringIO()
     lines.write(BYTE_ORDER_MARK)
     writer = csv.writer(lines)
-    names = [csv_cell(group_label(name)) for name in choice.groups]
-    writer.writerow(["first_day", "last_day", *names, *(NAMES.get(name, name) for name in SUMS), "cost_before"])
-    days = [choice.first.isoformat(), choice.last.isoformat()]
+    names = map(csv_cell, (*filters, *choice.groups))
+    writer.writerow(["line", "first_day", "last_day", *names, *map(_column, (*SUMS, "cost_before"))])
+
+    def write(kind: str, texts: Sequence[str], row: ComparedSums) -> None:
+        cells = map(csv_cell, (*filters.values(), *texts))
+        writer.writerow([kind, choice.first.isoformat(), choice.last.isoformat(), *cells, *_figures(row)])
+
     for row in report.rows:
-        texts = [csv_cell(value_text(*one)) for one in zip(choice.groups, row.sums.group, strict=True)]
-        writer.writerow([*days, *texts, *_figures(row)])
+        write("group", [value_text(*one) for one in zip(choice.groups, row.sums.group, strict=True)], row)
+    rest = [""] * (len(choice.groups) - 1)
     if report.others is not None:
-        writer.writerow([*days, "(others)", *rest, *_figures(report.others)])
-    writer.writerow([*days, "Total", *rest, *_figures(report.total)])
+        write("others", ["(others)", *rest], report.others)
+    write("total", ["Total", *rest], report.total)
     return lines.getvalue()
+
+
+def csv_file_name(choice: SpendingChoice) -> str:
+    """Returns the name of the CSV file: the values of the filters and the days, such as `usage-apollo-2026-11.csv`."""
+    first, end = choice.period
+    is_month = first.day == 1 and end == (first + timedelta(days=31)).replace(day=1)
+    days = f"{first:%Y-%m}" if is_month else f"{first}-to-{choice.last}"
+    values = [_in_file_name(value) or _in_file_name(name.removeprefix(TAG)) for name, value in choice.only.items()]
+    return "-".join(["usage", *filter(None, values), f"{days}.csv"])
+
+
+def _in_file_name(text: str | None) -> str:
+    """Returns a text with only letters, digits, points and dashes, which every file system takes."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", text or "")[:NAME_END].strip("-.")
+
+
+def _column(name: str) -> str:
+    return f"{NAMES.get(name, name)}{'_usd' * ('cost' in name)}"
 
 
 def _figures(row: ComparedSums) -> Sequence[str]:
     """Returns the numbers of one line of the CSV file as texts; dollars have all decimals, and no exponent."""
     figures = [*(getattr(row.sums, name) for name in SUMS), row.cost_before]
-    return ["" if one is None else f"{one:f}" if isinstance(one, Decimal) else str(one) for one in figures]
+    return ["" if one is None else f"{one.quantize(PLACES):f}" if isinstance(one, Decimal) else str(one)
+            for one in figures]  # fmt: skip

@@ -149,10 +149,14 @@ function drawChart(figure, times, step, series) {
     }
     cursor.setAttribute("visibility", "visible");
     cursor.setAttribute("x", x(number));
+    readout.textContent = told(number);
+  };
+  const told = (number) => {
     const parts = series.filter((line) => line.values[number]).map((line) => `${line.name} ${shown(line.values[number], unit)}`);
     const whole = stacked && parts.length > 1 ? [`all ${shown(sums[number], unit)}`] : [];
-    readout.textContent = `${fullTime(moments[number], step)} · ${[...parts, ...whole].join(" · ") || "nothing"}`;
+    return `${fullTime(moments[number], step)} · ${[...parts, ...whole].join(" · ") || "nothing"}`;
   };
+  reserveRoom(readout, moments.map((_, number) => told(number)));
   const at = (event) => Math.floor((event.clientX - svg.getBoundingClientRect().left - LEFT) / bin);
   plot.onpointermove = (event) => read(Math.min(moments.length - 1, Math.max(0, at(event))));
   // What is under the pointer, or chosen by the arrow keys, leads to its calls; the cost of whole days to their usage.
@@ -190,6 +194,19 @@ function drawChart(figure, times, step, series) {
     item.append(swatch, document.createTextNode(line.name));
   });
   fillTable(figure.querySelector("details > div"), moments, step, series, unit);
+}
+
+// The page does not move while a chart is read: its text has the room of the longest one from the start.
+function reserveRoom(place, texts) {
+  const before = place.textContent;
+  place.style.minHeight = "";
+  let room = 0;
+  for (const text of texts.sort((one, other) => other.length - one.length).slice(0, 3)) {
+    place.textContent = text;
+    room = Math.max(room, Math.ceil(place.getBoundingClientRect().height));
+  }
+  place.textContent = before;
+  place.style.minHeight = `${room}px`;
 }
 
 function fillTable(place, moments, step, series, unit) {

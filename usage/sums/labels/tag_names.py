@@ -1,4 +1,4 @@
-"""Reads the names of the tags that have sums; the page *Usage* offers them as choices."""
+"""Reads which tags have sums, and whether teams have some; the page *Usage* offers them as choices."""
 
 from __future__ import annotations
 
@@ -20,6 +20,17 @@ TAG_NAMES = f"""
         SELECT FROM {TABLE} AS known
         WHERE known.span = 'month' AND known.label = labels.label AND known.start >= %(since)s)
 """
+HAS_TEAMS = f"""
+    SELECT EXISTS (SELECT FROM {TABLE} WHERE span = 'month' AND label = '' AND start >= %(since)s AND team <> '')
+"""
+
+
+def has_teams(since: date) -> bool:
+    """Returns whether a team has sums in the month of the day `since` or later."""
+    with connection.cursor() as cursor:
+        cursor.execute(HAS_TEAMS, {"since": since.replace(day=1)})
+        [(found,)] = cursor.fetchall()
+    return bool(found)
 
 
 def read_tag_names(since: date) -> list[str]:

@@ -88,14 +88,49 @@ def test_the_total_is_that_of_the_dashboards_tile(admin: Client, ledger: list[Re
 
 def test_project_x_by_model_as_csv_equals_the_rows(admin: Client, ledger: list[Request]) -> None:
     lines = lines_of(admin, by="model", tag="project=x")
+    assert list(lines[0]) == [
+        "line", "first_day", "last_day", "tag:project", "model", "calls", "errors", "unpriced_calls", "input_tokens",
+        "cached_tokens", "output_tokens", "cost_usd", "cost_estimated_usd", "cost_provisional_usd", "cost_before_usd",
+    ]  # fmt: skip
+    assert [line["line"] for line in lines] == ["group", "group", "total"]
+    assert {line["tag:project"] for line in lines} == {"x"}
     by_model = {row.response_model: row for row in ledger if "project=x" in row.tags}
-    assert {line["Model"]: Decimal(line["cost"]) for line in lines[:-1]} == {
+    assert {line["model"]: Decimal(line["cost_usd"]) for line in lines[:-1]} == {
         model: row.cost for model, row in by_model.items()
     }
-    assert lines[-1]["Model"] == "Total"
-    assert Decimal(lines[-1]["cost"]) == cost(list(by_model.values())) == Decimal(lines[-1]["cost_before"])
+    assert lines[-1]["model"] == "Total"
+    assert Decimal(lines[-1]["cost_usd"]) == cost(list(by_model.values())) == Decimal(lines[-1]["cost_before_usd"])
+    assert {len(line[name].partition(".")[2]) for line in lines for name in line if name.endswith("_usd")} == {8}
     assert lines[0]["first_day"] == f"{THIS_MONTH:%Y-%m-%d}"
     assert lines[0]["last_day"] == f"{MIDNIGHT:%Y-%m-%d}"
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ({"range": "2026-10", "tag": "project=apollo"}, "usage-apollo-2026-10.csv"),
+        ({"range": "2026-10", "tag": "project", "team": "Red & blue"}, "usage-Red-blue-project-2026-10.csv"),
+        ({"range": "2026-10", "team": "(none)"}, "usage-team-2026-10.csv"),
+        ({"range": "2026-10", "key": '"/../\u00e9\r\n'}, "usage-key-2026-10.csv"),
+        ({"first": "2026-10-01", "last": "2026-10-30"}, "usage-2026-10-01-to-2026-10-30.csv"),
+    ],
+)
+def test_the_file_says_what_it_has(admin: Client, query: dict[str, str], name: str) -> None:
+    assert admin.get(CSV, query)["Content-Disposition"] == f'attachment; filename="{name}"'
+
+
+def test_filters_are_columns(admin: Client, ledger: list[Request]) -> None:
+    lines = lines_of(admin, by="key", then="team", tag="project", team="red", model="=1+1")
+    assert {(line["tag:project"], line["team"], line["model"]) for line in lines} == {("(any)", "", "'=1+1")}
+
+
+def test_groups_are_models_while_there_are_no_teams(admin: Client) -> None:
+    make_call(started_at=MIDNIGHT)
+    assert admin.get(PAGE).context["choice"].groups == ("model",)
+    assert ">model</a>" in admin.get(DASHBOARD).content.decode()
+    assert content(admin, by="team").total is not None
+    make_call(started_at=MIDNIGHT, team="red")
+    assert admin.get(PAGE).context["choice"].groups == ("team", "model")
 
 
 def test_lines_beyond_the_most_are_one(admin: Client, ledger: list[Request], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,6 +146,29 @@ def test_a_change_is_that_from_the_period_before(admin: Client, ledger: list[Req
     changes = {names(row)[0]: row.change for row in content(admin, by="tag:project").rows}
     assert changes["x"] == "±0\N{NARROW NO-BREAK SPACE}%"
     assert changes["y"] == "new"
+
+
+def test_a_day_that_is_not_over_is_not_compared_with_a_whole_one(admin: Client) -> None:
+    for days_ago, calls in ((0, 1), (1, 2), (2, 4), (3, 4)):
+        for _ in range(calls):
+            make_call(started_at=MIDNIGHT - timedelta(days=days_ago))
+    today, first = f"{MIDNIGHT:%Y-%m-%d}", f"{MIDNIGHT - timedelta(days=1):%Y-%m-%d}"
+    alone = content(admin, first=today, last=today, by="model")
+    assert alone.total is not None
+    assert [row.change for row in (*alone.rows, alone.total)] == ["so far", "so far"]
+    by_day = content(admin, first=first, last=today, by="day")
+    assert [row.change for row in by_day.rows] == ["\N{MINUS SIGN}50\N{NARROW NO-BREAK SPACE}%", "so far"]
+
+    page = text_of(admin.get(PAGE, {"first": first, "last": today, "by": "model"}).content.decode())
+    assert f"Usage from {first} to {today}, so far" in page
+    assert "Change so far" in page
+    assert "so far" not in text_of(admin.get(PAGE, {"first": first, "last": first}).content.decode())
+
+
+@pytest.mark.parametrize("name", ["this_week", "last_week", "this_month", "last_month"])
+def test_weeks_and_months_are_offered(admin: Client, name: str) -> None:
+    page = admin.get(PAGE, {"range": name, "by": "model"}).content.decode()
+    assert f'<a href="?range={name}&amp;by=model" aria-current="true">' in page
 
 
 @pytest.mark.parametrize("by", ["team", "owner", "end_user", "key", "model", "route", "day", "tag:project"])
@@ -196,7 +254,7 @@ def test_strangers_text_is_harmless(admin: Client) -> None:
     make_call(end_user="=cmd|'/c calc'!A1", started_at=MIDNIGHT)
     for query in ({"by": "end_user", "then": "tag:project"}, {"by": "end_user", "end_user": HOSTILE}):
         assert "<script>alert" not in admin.get(PAGE, query).content.decode()
-    assert {line["End user"][0] for line in lines_of(admin, by="end_user")} <= {"<", "'", "T"}
+    assert {line["end_user"][0] for line in lines_of(admin, by="end_user")} <= {"<", "'", "T"}
 
 
 def test_calls_that_the_sums_lack_are_said(admin: Client, ledger: list[Request]) -> None:
