@@ -103,6 +103,16 @@ def test_more_text_than_one_page_has_room_for(
     assert "Question 0?" not in later
 
 
+def test_reading_stops_when_its_time_is_up(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make_session(2)
+    monkeypatch.setattr(session_calls, "READ_SECONDS", 0)
+    answer = admin.get(IN_ORDER, {"session": "s"})
+
+    assert str(answer.context["read_to"]) == made[0]
+    assert "Question 0?" in answer.content.decode()
+    assert "Question 1?" not in answer.content.decode()
+
+
 def test_calls_without_text_and_long_texts_say_so(admin: Client) -> None:
     made = make_call(session="s", request_body=json.dumps({"input": "a" * 9000}), route="/v1/responses")
     make_call(1, session="s")

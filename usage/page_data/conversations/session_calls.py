@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,6 +20,7 @@ from usage.page_data.conversations.reader import conversation_of
 
 MAX_CALLS = 200  # on one page
 MAX_BODY_BYTES = 4_194_304  # of the logged bodies that are read for one page; those of its first call are always read
+READ_SECONDS = 0.8  # after this time no further call's bodies are read for a page
 COLUMNS = {"session": "Session", "end_user": "End user"}
 
 
@@ -86,7 +88,7 @@ def texts_of(calls: Sequence[Request], *, is_start: bool) -> SessionTexts:
     """Reads what was said in the calls of a page, oldest first: of each call, what no earlier call on the page had.
 
     `is_start` says whether the first call is the first one of its session or end user. Reading stops when the bodies
-    have more than `MAX_BODY_BYTES` together, or when the page is full.
+    have more than `MAX_BODY_BYTES` together, when the page is full, or after `READ_SECONDS`.
     """
     # The size of a text is known without reading the text.
     size = Func(F("request_body"), function="octet_length", output_field=IntegerField()) + Func(
@@ -98,10 +100,10 @@ def texts_of(calls: Sequence[Request], *, is_start: bool) -> SessionTexts:
         room -= sizes.get(calls[wanted].pk, 0)
         wanted += 1
     bodies = RequestBody.objects.in_bulk([call.pk for call in calls[:wanted]])
-    reader = NewTurnsReader(is_start=is_start)
+    reader, deadline = NewTurnsReader(is_start=is_start), time.monotonic() + READ_SECONDS
     found: dict[UUID, NewTurns] = {}
     for number, call in enumerate(calls[:wanted]):
-        if reader.is_full:
+        if number and (reader.is_full or time.monotonic() >= deadline):
             return SessionTexts(found, calls[number - 1].pk)
         body = bodies.get(call.pk)  # it may not have been logged
         said = body and conversation_of(call.route, body.request_body, body.response_body, is_streamed=call.stream)
