@@ -52,7 +52,8 @@ LISTS = {
     "/admin/usage/errors/export.json": 5,
 }
 # The form of a key reads the custom prices, for its list of models.
-OF_A_KEY = {"change/": 7, "usage/": 12, "usage.json": 12, "rotate/": 4, "revoke/": 4}
+# Of a key's usage one less, but in the first hour of a day (UTC), when the last 24 hours have a whole day in them.
+OF_A_KEY = {"change/": 7, "usage/": 13, "usage.json": 13, "rotate/": 4, "revoke/": 4}
 MANY = 30
 WITH_ALERTS = ("/admin/", "/admin/usage/dashboard.json")  # a query more, for the line of open alerts
 
