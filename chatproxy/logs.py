@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import sys
 import threading
+import time
 import traceback
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -23,6 +26,7 @@ from chatproxy.configuration import setting_reader
 from usage.kept_bodies.redaction import redact
 
 ELIDED = "…"
+ONE_PER_SECONDS = 60.0
 MAX_EXCEPTION_LENGTH = 300  # characters of an exception's message
 MAX_MESSAGE_LENGTH = 2000  # characters
 # The segments of the server's own paths: a word of a route, a number, or a request id.
@@ -46,9 +50,10 @@ def config(loggers: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"json": {"()": "chatproxy.logs.JsonFormatter"}},
+        "filters": {"one per minute": {"()": "chatproxy.logs.OnePerMinute"}},
         "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json"}},
         "root": {"handlers": ["console"], "level": "INFO"},
-        "loggers": loggers,
+        "loggers": {"psycopg.pool": {"filters": ["one per minute"]}, **loggers},
     }
 
 
@@ -75,6 +80,29 @@ class CutConnections(logging.Filter):
     # That is no error here: when the stream from upstream breaks, the gateway cuts the client's connection on purpose.
     def filter(self, record: logging.LogRecord) -> bool:
         return "without completing response" not in record.getMessage()
+
+
+class OnePerMinute(logging.Filter):
+    """Log filter that lets one record a minute pass, of those with the same text before values are inserted.
+
+    The next one that passes says how many were left out.
+    """
+
+    # While the database is away, a pool of connections logs each attempt to connect.
+    def __init__(self) -> None:
+        super().__init__()
+        self._passed_at: dict[str, float] = {}
+        self._left_out: Counter[str] = Counter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text, now = str(record.msg), time.monotonic()
+        if now - self._passed_at.get(text, -math.inf) < ONE_PER_SECONDS:
+            self._left_out[text] += 1
+            return False
+        self._passed_at[text] = now
+        if count := self._left_out.pop(text, 0):
+            record.msg, record.args = f"{record.getMessage()} (and {count} times before)", None
+        return True
 
 
 def log_everything() -> None:

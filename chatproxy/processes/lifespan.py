@@ -111,6 +111,7 @@ def worker_report() -> WorkerReport:
     It has the calls in flight, whether the worker drains, gauges, and the state of the journal and of upstream. The
     dashboard and `/metrics` show it.
     """
+    keyring.log_silence()  # here, since a thread that waits for the database cannot say so
     gauges = {
         "keyring_age_seconds": keyring.age,
         "redis_away_seconds": limiter.away_seconds,

@@ -167,6 +167,7 @@ def _ship_until(ended: threading.Event, turn: _Turn) -> None:
     others = (PriceUpdates(), DailyPruning(), BackgroundPolls(), watch, AlertOutbox(), AlertEvaluation())
 
     def report() -> WorkerReport:
+        shipper.delivery.log_silence()  # here, since a thread that waits for the database cannot say so
         return report_shipping(
             turn.lock,
             shipped_bytes=shipper.shipped_bytes,

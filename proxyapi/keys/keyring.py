@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 1.0
 STALE_SECONDS = 5.0  # after the last answer of the database, the keys count as stale
+SILENCE_SECONDS = 10.0  # after the last answer of the database, the log says that it does not answer
 START_SECONDS = 3.0  # that a worker's start waits for the database
 STOP_SECONDS = 2.0
 
@@ -184,6 +185,14 @@ class Keyring:
         elif self._fault and not fault:
             logger.info("the keys are fresh again")
         self._fault = fault
+
+    def log_silence(self) -> None:
+        """Logs once that the database does not answer, since a database that hangs raises no error.
+
+        Another thread calls this each second.
+        """
+        if not self._fault and SILENCE_SECONDS < self.age < inf:
+            self._log_fault("the keys cannot be refreshed, and those known stay in force: the database does not answer")
 
     def _replace_keys(self, snapshot: Snapshot | None) -> None:
         """Replaces all keys in memory by the keys of `snapshot`; if that is None, only `SECURITY_KEY` remains."""

@@ -38,7 +38,16 @@ def words_of(error: BaseException) -> str:
 
     `error` is an error of psycopg or psycopg_pool, or the error of Django that was caused by one.
     """
-    causes = [error, error.__cause__]
-    sqlstate = next((one.sqlstate for one in causes if isinstance(one, psycopg.Error) and one.sqlstate), "")
-    words = WORDS.get(sqlstate, OTHER) if sqlstate or not isinstance(error, UNREACHED) else LOST
+    words = LOST if is_unreached(error) else WORDS.get(_sqlstate(error), OTHER)
     return f"{type(error).__name__}: {words}"
+
+
+def is_unreached(error: BaseException) -> bool:
+    """Returns whether an error of the database means that no connection was made, or that it has broken."""
+    return isinstance(error, UNREACHED) and not _sqlstate(error)
+
+
+def _sqlstate(error: BaseException) -> str:
+    """Returns the SQLSTATE of a database error or of its cause; "" if there is none."""
+    causes = [error, error.__cause__]
+    return next((one.sqlstate for one in causes if isinstance(one, psycopg.Error) and one.sqlstate), "")

@@ -71,6 +71,7 @@ class Delivery:
         self._pruned_end = ""
         self._pruned_hours: set[datetime] = set()
         self._asked_at: float | None = None
+        self._is_silence_logged = False
         self.pricer = Pricer()
 
     def deliver(self, rows: Sequence[CallRecord]) -> None:
@@ -95,11 +96,15 @@ class Delivery:
         # The administrator's prices are read even without calls, so that the first call can be priced at once. The
         # list would take 30 MB and a third of a second of CPU, also of a server that nobody calls.
         self._asked_at = time.monotonic()
+        was_silent = self._is_silence_logged
         try:
             self.pricer.refresh(loads_list=False)
         except Error:
             # `deliver` meets the same outage, and waits for its end.
             connections.close_all()
+        else:
+            if not was_silent:  # otherwise it is not certain that the database was asked
+                self._has_answered()
         finally:
             self._asked_at = None
 
@@ -113,6 +118,19 @@ class Delivery:
         asked_at = self._asked_at
         silent = asked_at is not None and time.monotonic() - asked_at > SILENCE_SECONDS
         return self.database_error or (NO_ANSWER if silent else "")
+
+    def log_silence(self) -> None:
+        """Logs once that the database does not answer; called by another thread, since a hang raises no error."""
+        if not self._is_silence_logged and self.database_fault == NO_ANSWER:
+            self._is_silence_logged = True
+            logger.warning("the database is away: it does not answer")
+
+    def _has_answered(self) -> None:
+        """Notes that the database has answered, and logs the end of a logged outage."""
+        if self.database_error or self._is_silence_logged:
+            logger.info("the database is back")
+        self.database_error = ""
+        self._is_silence_logged = False
 
     def set_aside(self, damaged: Sequence[bytes]) -> list[CallRecord]:
         """Appends unreadable journal lines to the file `damaged.log`, logs and counts them.
@@ -257,13 +275,11 @@ class Delivery:
                 if _is_limit(error):
                     raise DataError(str(error)) from error
                 connections.close_all()
-                if not self.database_error:
+                if not self.database_error and not self._is_silence_logged:
                     logger.warning("the database is away: %s", str(error).strip().partition("\n")[0])
                 self.database_error = words_of(error)
             else:
-                if self.database_error:
-                    logger.info("the database is back")
-                self.database_error = ""
+                self._has_answered()
                 return
             finally:
                 self._asked_at = None

@@ -34,7 +34,7 @@ from django.db import Error, connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from usage.database.clock import ClocksDiffer, check_clocks
-from usage.database.fault_words import words_of
+from usage.database.fault_words import is_unreached, words_of
 from usage.database.lock import try_lock
 from usage.database.partitions import (
     Partition,
@@ -256,7 +256,8 @@ class DailyPruning(PeriodicThread):
     def work(self) -> None:
         """Makes missing partitions and deletes abandoned reservations; once a day, deletes old rows and bodies, too.
 
-        If one of these tasks fails because of the database, the error is logged, and the other tasks are still done.
+        If one of these tasks fails because of the database, the error is logged, and the other tasks are still done,
+        unless the database cannot be reached.
         """
         tasks: tuple[Callable[[], object], ...] = (drop_orphans, make_months, partial(prune_if_due, self.stopping))
         for task in tasks:
@@ -264,6 +265,8 @@ class DailyPruning(PeriodicThread):
                 task()
             except Error as error:
                 logger.warning("%s: %s", self.failure, words_of(error))
+                if is_unreached(error):
+                    return
 
 
 def prune_if_due(stopping: threading.Event | None = None) -> bool:

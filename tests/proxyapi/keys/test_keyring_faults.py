@@ -6,7 +6,7 @@ import pytest
 from django.db import InterfaceError, OperationalError
 
 from proxyapi.keys import snapshots
-from proxyapi.keys.keyring import Keyring
+from proxyapi.keys.keyring import SILENCE_SECONDS, Keyring
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,24 @@ def test_only_an_error_of_the_gateways_own_is_logged_with_its_traceback(
     [record] = caplog.records
     assert "cannot be written to DATA_DIR" in record.getMessage()
     assert bool(record.exc_info) is (not isinstance(fault, OSError))
+
+
+def test_the_log_says_once_that_the_database_hangs(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    keyring = Keyring()
+    monkeypatch.setattr(snapshots, "marker", lambda: "same")
+    monkeypatch.setattr(snapshots, "load", lambda marker: snapshots.Snapshot(marker, 0.0, []))
+    monkeypatch.setattr(snapshots, "write", lambda _: None)
+    keyring.log_silence()  # before the first answer
+    keyring._refresh()
+    keyring.log_silence()
+    assert caplog.messages == []
+    monkeypatch.setattr(keyring, "_confirmed_at", keyring._confirmed_at - SILENCE_SECONDS - 1)
+    keyring.log_silence()
+    keyring.log_silence()
+    [line] = caplog.messages
+    assert line.endswith("the database does not answer")
+    keyring._refresh()
+    assert caplog.messages[1:] == ["the keys are fresh again"]

@@ -103,7 +103,11 @@ def test_an_error_with_one_journal_holds_up_no_other(tmp_path: Path, are_alive: 
             journal.close()
 
 
-def test_a_stop_does_not_wait_for_a_database_that_hangs(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_does_not_wait_for_a_database_that_hangs(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says once that it hangs, and that it is back."""
+    caplog.set_level("INFO", logger="usage.journal_shipping.delivery")
     monkeypatch.setattr(delivery_module, "SILENCE_SECONDS", 0.05)
     asked, thawed = threading.Event(), threading.Event()
 
@@ -120,12 +124,16 @@ def test_a_stop_does_not_wait_for_a_database_that_hangs(journal: Journal, monkey
     write(journal, [call()])
     assert asked.wait(PATIENCE)
     wait_until(lambda: shipper.delivery.database_fault == NO_ANSWER)
+    shipper.delivery.log_silence()
+    shipper.delivery.log_silence()
 
     assert not shipper.stop(0.1)
     assert shipper.lag_bytes > 0
     thawed.set()
     assert shipper.stop(PATIENCE)
     assert shipper.delivery.database_fault == ""
+    lines = [one.getMessage() for one in caplog.records if "the database is" in one.getMessage()]
+    assert lines == ["the database is away: it does not answer", "the database is back"]
 
 
 def test_readyz_says_that_the_shipper_fails(tmp_path: Path, start_gateway: Callable[..., Gateway]) -> None:

@@ -18,7 +18,7 @@ from uuid import UUID
 import psycopg
 import pytest
 from django.contrib.sessions.models import Session
-from django.db import OperationalError, connection, connections
+from django.db import OperationalError, ProgrammingError, connection, connections
 from pytest_django.fixtures import Settings
 
 from tests.support.ledger.ledgers import call, end, ship, stored_sums
@@ -249,3 +249,20 @@ def test_the_first_id_of_a_moment_is_below_all_of_it_and_above_what_came_before(
     moment = datetime(2026, 11, 1, 12, tzinfo=UTC)
     assert UUID(call(moment)["request_id"]) > first_id(moment)
     assert UUID(call(moment - timedelta(milliseconds=1))["request_id"]) < first_id(moment)
+
+
+def test_an_outage_is_logged_once(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Each task would fail alike; a task that fails for another reason does not keep the others from their work."""
+    done: list[str] = []
+
+    def fails(error: Exception) -> None:
+        done.append("tried")
+        raise error
+
+    for error, attempts in [(OperationalError("away"), 1), (ProgrammingError("a table is missing"), 3)]:
+        done.clear()
+        caplog.clear()
+        for task in ("drop_orphans", "make_months", "prune_if_due"):
+            monkeypatch.setattr(retention, task, lambda *_, error=error: fails(error))
+        DailyPruning().work()
+        assert len(done) == len(caplog.records) == attempts
