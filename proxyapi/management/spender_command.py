@@ -52,8 +52,10 @@ class SpenderCommand(BaseCommand):
 def add_shared_options(create: ArgumentParser) -> None:
     """Adds to the parser of the action `create` the options that both keys and teams have, such as `--budget-day`."""
     create.add_argument("name")
-    create.add_argument("--note", default="")
-    create.add_argument("--tag", dest="tags", action="append", default=[], help="may be repeated")
+    create.add_argument("--note", default="", help="a text for the admins")
+    create.add_argument(
+        "--tag", dest="tags", action="append", default=[], help="a word by which the usage is grouped; may be repeated"
+    )
     create.add_argument(
         "--model", dest="allowed_models", action="append", default=[],
         help="a name or a pattern such as gpt-4o*; may be repeated",
@@ -63,11 +65,14 @@ def add_shared_options(create: ArgumentParser) -> None:
         help="a route or a pattern such as /v1/responses*; may be repeated",
     )  # fmt: skip
     for name in ("requests-per-minute", "tokens-per-minute", "parallel-calls"):
-        create.add_argument(f"--{name}", type=int)
+        create.add_argument(f"--{name}", type=int, help="a whole number; default: no limit")
     create.add_argument("--budget-day", type=dollars, help="dollars for a day in UTC")
     create.add_argument("--budget-month", type=dollars, help="dollars for a month in UTC")
     create.add_argument("--budget-total", type=dollars, help="dollars for all its calls (lifetime budget)")
-    create.add_argument("--log-bodies", choices=LogBodies.values, default=LogBodies.INHERIT.value)
+    create.add_argument(
+        "--log-bodies", choices=LogBodies.values, default=LogBodies.INHERIT.value,
+        help="the calls whose request and answer are kept; default: inherit, as the team or LOG_BODIES says",
+    )  # fmt: skip
     create.add_argument("--upstream-key-file", metavar="FILE", help="its own upstream key; - reads standard input")
 
 

@@ -40,7 +40,7 @@ class Command(SpenderCommand):
         create = actions.add_parser("create", help="make a key, and print it, once")
         add_shared_options(create)
         create.add_argument("--team", help="the team that it belongs to")
-        create.add_argument("--owner", default="")
+        create.add_argument("--owner", default="", help="the person or group that uses it, as a text")
         create.add_argument(
             "--expires", dest="expires_at", type=moment,
             help="a day or moment in UTC, as 2027-01-31 or 2027-01-31T18:00, or a time from now, as 90d or 12h",
