@@ -15,12 +15,13 @@ def make_private_directory(path: Path) -> None:
     """Creates a directory, unless it is there; it and those above it that are made are for their owner only.
 
     Raises:
-        FileExistsError: the path, or one above it, is no directory, or a link to none.
+        FileExistsError: the path is no directory, or a link to none.
         OSError: a directory cannot be created.
     """
     # `Path.mkdir(mode, parents=True)` gives the mode only to the last one.
-    for missing in [one for one in (*reversed(path.parents), path) if not one.is_dir()]:
-        missing.mkdir(mode=0o700, exist_ok=True)
+    missing = [one for one in reversed(path.parents) if not os.path.lexists(one)]
+    for one in (*missing, path):
+        one.mkdir(mode=0o700, exist_ok=True)
 
 
 def write_private(path: Path, text: str) -> None:

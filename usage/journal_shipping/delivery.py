@@ -100,8 +100,7 @@ class Delivery:
         try:
             self.pricer.refresh(loads_list=False)
         except Error:
-            # `deliver` meets the same outage, and waits for its end.
-            connections.close_all()
+            connections.close_all()  # `deliver` meets the same outage, and waits for its end
         else:
             if not was_silent:  # otherwise it is not certain that the database was asked
                 self._has_answered()
@@ -129,8 +128,7 @@ class Delivery:
         """Notes that the database has answered, and logs the end of a logged outage."""
         if self.database_error or self._is_silence_logged:
             logger.info("the database is back")
-        self.database_error = ""
-        self._is_silence_logged = False
+        self.database_error, self._is_silence_logged = "", False
 
     def set_aside(self, damaged: Sequence[bytes]) -> list[CallRecord]:
         """Appends unreadable journal lines to the file `damaged.log`, logs and counts them.

@@ -21,6 +21,7 @@ def test_each_directory_that_is_made_is_private(tmp_path: Path) -> None:
 
 def test_a_file_in_the_way_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for path in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(FileExistsError):
-            make_private_directory(path)
+    with pytest.raises(FileExistsError):
+        make_private_directory(tmp_path / "file")
+    with pytest.raises(NotADirectoryError):
+        make_private_directory(tmp_path / "file" / "below")
