@@ -61,10 +61,7 @@ class Delivery:
     def __init__(self, directory: Path, deadline: float | None = None) -> None:
         self.deadline = deadline
         self.database_error = ""
-        self.delivered = 0
-        self.dead_letters = 0
-        self.damaged = 0
-        self.newer = 0
+        self.delivered = self.dead_letters = self.damaged = self.newer = 0
         self.hurry = threading.Event()
         self._directory = directory
         # The rows of calls with a lower request id have been pruned. UUIDs as text sort in the order of their numbers.
