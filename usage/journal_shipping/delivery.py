@@ -100,7 +100,7 @@ class Delivery:
             connections.close_all()  # `deliver` meets the same outage, and waits for its end
         else:
             if not was_silent:  # otherwise it is not certain that the database was asked
-                self._has_answered()
+                self._note_answer()
         finally:
             self._asked_at = None
 
@@ -121,7 +121,7 @@ class Delivery:
             self._is_silence_logged = True
             logger.warning("the database is away: it does not answer")
 
-    def _has_answered(self) -> None:
+    def _note_answer(self) -> None:
         """Notes that the database has answered, and logs the end of a logged outage."""
         if self.database_error or self._is_silence_logged:
             logger.info("the database is back")
@@ -274,7 +274,7 @@ class Delivery:
                     logger.warning("the database is away: %s", str(error).strip().partition("\n")[0])
                 self.database_error = words_of(error)
             else:
-                self._has_answered()
+                self._note_answer()
                 return
             finally:
                 self._asked_at = None
