@@ -117,15 +117,17 @@ def read_range(query: Mapping[str, str], now: datetime) -> TimeRange:
         known = ", ".join(LABELS)
         raise ValueError(f"range is one of {known}, a month (2026-12) or a day (2026-12-31); or from and to are given.")
     end = read_moment(query.get("to", ""), now)
-    start = read_moment(query.get("from", ""), end - NAMED[DEFAULT])
-    if not start < end or end - start > LONGEST:
-        raise ValueError("The time must begin before it ends, and be shorter than ten years.")
+    start = floor(read_moment(query.get("from", ""), end - NAMED[DEFAULT]), Span.MINUTE)
+    is_empty = not start < end
     # Of a time that long ago only whole hours can be read: the range has the hours at its ends, and says so.
     oldest = now - MINUTES_READABLE
-    start = floor(start, Span.MINUTE if start >= oldest else Span.HOUR)
+    start = start if start >= oldest else floor(start, Span.HOUR)
+    end = end if end >= oldest else ceiling(end, Span.HOUR)
+    if is_empty or end - start > LONGEST:
+        raise ValueError("The time must begin before it ends, and be shorter than ten years.")
     # Of a range that has just begun or has not begun, a minute is compared.
     passed = max(now - start, timedelta(minutes=1)) if end > now else None
-    return TimeRange(name, start, end if end >= oldest else ceiling(end, Span.HOUR), passed=passed)
+    return TimeRange(name, start, end, passed=passed)
 
 
 def range_labels(chosen: str = "") -> dict[str, str]:
