@@ -80,7 +80,7 @@ def test_an_estimate_and_a_limit_of_the_gateway_are_marked(admin: Client) -> Non
     [
         ({"outcome": "rejected", "status": 403, "response_bytes": 0}, "\N{EN DASH}"),
         ({"outcome": "timeout", "status": 504, "response_bytes": 0}, "\N{EN DASH}"),
-        ({"outcome": "timeout", "status": 200, "response_bytes": 1600}, "1.6\N{NARROW NO-BREAK SPACE}kB"),
+        ({"outcome": "timeout", "status": 200, "response_bytes": 1600}, "1.60\N{NARROW NO-BREAK SPACE}kB"),
         ({"outcome": "success", "status": 200, "response_bytes": 0}, "0\N{NARROW NO-BREAK SPACE}bytes"),
     ],
 )  # fmt: skip
