@@ -375,13 +375,12 @@ def is_up(gateway: Gateway) -> bool:
 
 
 def call_and_kill(place: Place, key: str, way: Way) -> int:
-    """Makes fifty calls at once, kills all workers when each is at work or refused, and returns how many worked."""
+    """Makes fifty calls at once, kills all workers when each is at work or has ended; returns how many it admitted."""
     with ThreadPoolExecutor(CALLS) as pool:
         calls = [pool.submit(read, place, key, way) for _ in range(CALLS)]
         wait_until(lambda: sum(call.done() for call in calls) + place.upstream.working >= CALLS)
-        admitted = place.upstream.working
         send(signal.SIGKILL, [pid for pid in place.gateway.worker_pids if is_alive(pid)])
-    return admitted
+    return sum(call.result() != REFUSED for call in calls)  # on a busy machine some have timed out meanwhile
 
 
 @pytest.mark.parametrize("kind", KILLED)
