@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 import traceback
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -27,6 +26,7 @@ from usage.kept_bodies.redaction import redact
 
 ELIDED = "…"
 ONE_PER_SECONDS = 60.0
+MAX_KINDS = 100  # of records that one filter tells apart
 MAX_EXCEPTION_LENGTH = 300  # characters of an exception's message
 MAX_MESSAGE_LENGTH = 2000  # characters
 # The segments of the server's own paths: a word of a route, a number, or a request id.
@@ -50,7 +50,7 @@ def config(loggers: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"json": {"()": "chatproxy.logs.JsonFormatter"}},
-        "filters": {"one per minute": {"()": "chatproxy.logs.OnePerMinute"}},
+        "filters": {"one per minute": {"()": "chatproxy.logs.one_per_minute"}},
         "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json"}},
         "root": {"handlers": ["console"], "level": "INFO"},
         "loggers": {"psycopg.pool": {"filters": ["one per minute"]}, **loggers},
@@ -83,26 +83,52 @@ class CutConnections(logging.Filter):
 
 
 class OnePerMinute(logging.Filter):
-    """Log filter that lets one record a minute pass, of those with the same text before values are inserted.
+    """Log filter that lets one record a minute pass, of those of the same kind.
 
-    The next one that passes says how many were left out.
+    A kind is the text before values are inserted, with the texts and the reasons of errors that are inserted. The next
+    record that passes says how many were left out.
     """
 
     # While the database is away, a pool of connections logs each attempt to connect.
     def __init__(self) -> None:
         super().__init__()
-        self._passed_at: dict[str, float] = {}
-        self._left_out: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        # By kind, the oldest first: when one passed (`time.monotonic()`), and how many were left out since.
+        self._kinds: dict[tuple[str, ...], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        text, now = str(record.msg), time.monotonic()
-        if now - self._passed_at.get(text, -math.inf) < ONE_PER_SECONDS:
-            self._left_out[text] += 1
-            return False
-        self._passed_at[text] = now
-        if count := self._left_out.pop(text, 0):
-            record.msg, record.args = f"{record.getMessage()} (and {count} times before)", None
+        kind, now = _kind_of(record), time.monotonic()
+        with self._lock:
+            passed_at, left_out = self._kinds.get(kind, (-math.inf, 0))
+            if now - passed_at < ONE_PER_SECONDS:
+                self._kinds[kind] = (passed_at, left_out + 1)
+                return False
+            self._kinds.pop(kind, None)  # to be the last
+            self._kinds[kind] = (now, 0)
+            if len(self._kinds) > MAX_KINDS:
+                del self._kinds[next(iter(self._kinds))]
+        if left_out:
+            record.msg, record.args = "%s (and %d times before)", (record.getMessage(), left_out)
         return True
+
+
+def _kind_of(record: logging.LogRecord) -> tuple[str, ...]:
+    """Returns what tells records apart for `OnePerMinute`; not the numbers and objects in them, which may be many."""
+    values = record.args if isinstance(record.args, tuple) else ()
+    return str(record.msg), *(_kind_of_value(value) for value in values)
+
+
+def _kind_of_value(value: object) -> str:
+    if isinstance(value, BaseException):
+        return f"{type(value).__name__}: {exception_words(value)}"
+    return value if isinstance(value, str) else type(value).__name__
+
+
+@lru_cache(maxsize=1)
+def one_per_minute() -> OnePerMinute:
+    """Returns the filter `OnePerMinute` of this process, always the same object."""
+    # Gunicorn's configuration and then Django's add it to the same logger, which ignores a filter that it has already.
+    return OnePerMinute()
 
 
 def log_everything() -> None:

@@ -67,7 +67,9 @@ class Keyring:
         self._snapshot: Snapshot | None = None
         self._confirmed_at = -inf  # `time.monotonic()`, so that a clock that is put back makes no stale keys look fresh
         self._unwritten = False
+        self._started_at = -inf  # `time.monotonic()`
         self._fault = ""
+        self._is_silence_logged = False
         self._stopping = threading.Event()
         self._looked = threading.Event()
         self._thread: threading.Thread | None = None
@@ -100,6 +102,7 @@ class Keyring:
             self._replace_keys(None)
         self._stopping.clear()
         self._looked.clear()
+        self._started_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="keyring", daemon=True)
         self._thread.start()
         self._looked.wait(START_SECONDS)
@@ -160,8 +163,10 @@ class Keyring:
             self._confirmed_at = time.monotonic()
         except Exception as error:  # the border: the keys in memory stay valid, and a second later it is tried again
             connections.close_all()
-            words = f"the keys cannot be refreshed, and those known stay in force: {type(error).__name__}"
-            self._log_fault(words, None if isinstance(error, DatabaseError | psycopg.Error | OSError) else error)
+            is_outage = isinstance(error, DatabaseError | psycopg.Error | OSError)
+            if not (is_outage and self._is_silence_logged):  # such an error is how a hang ends that the log has told
+                words = f"the keys cannot be refreshed, and those known stay in force: {type(error).__name__}"
+                self._log_fault(words, None if is_outage else error)
             return
         fault, unexpected = "", None
         if self._unwritten and self._snapshot is not None:
@@ -173,6 +178,7 @@ class Keyring:
             except Exception as error:  # the border: the keys in memory are valid, and a second later it is tried again
                 fault, unexpected = f"the keys cannot be written to DATA_DIR: {type(error).__name__}", error
         self._log_fault(fault, unexpected)
+        self._is_silence_logged = False
 
     def _log_fault(self, fault: str, unexpected: Exception | None = None) -> None:
         """Logs when the reading of the keys begins to fail, fails for another reason, or works again.
@@ -182,7 +188,7 @@ class Keyring:
         """
         if fault and fault != self._fault:
             logger.warning("%s", fault, exc_info=unexpected)
-        elif self._fault and not fault:
+        elif not fault and (self._fault or self._is_silence_logged):
             logger.info("the keys are fresh again")
         self._fault = fault
 
@@ -191,8 +197,12 @@ class Keyring:
 
         Another thread calls this each second.
         """
-        if not self._fault and SILENCE_SECONDS < self.age < inf:
-            self._log_fault("the keys cannot be refreshed, and those known stay in force: the database does not answer")
+        # The copy on disk may be days old at the start, when the database has not been asked yet.
+        silent_since = max(self._confirmed_at, self._started_at)
+        silent = SILENCE_SECONDS < time.monotonic() - silent_since < inf
+        if silent and not self._fault and not self._is_silence_logged:
+            self._is_silence_logged = True
+            logger.warning("the keys cannot be refreshed, and those known stay in force: the database does not answer")
 
     def _replace_keys(self, snapshot: Snapshot | None) -> None:
         """Replaces all keys in memory by the keys of `snapshot`; if that is None, only `SECURITY_KEY` remains."""

@@ -69,6 +69,7 @@ class Delivery:
         self._pruned_hours: set[datetime] = set()
         self._asked_at: float | None = None
         self._is_silence_logged = False
+        self._lock = threading.Lock()  # of `database_error` and what the log has said of it; another thread looks, too
         self.pricer = Pricer()
 
     def deliver(self, rows: Sequence[CallRecord]) -> None:
@@ -93,14 +94,11 @@ class Delivery:
         # The administrator's prices are read even without calls, so that the first call can be priced at once. The
         # list would take 30 MB and a third of a second of CPU, also of a server that nobody calls.
         self._asked_at = time.monotonic()
-        was_silent = self._is_silence_logged
         try:
-            self.pricer.refresh(loads_list=False)
+            if self.pricer.refresh(loads_list=False):
+                self._note_answer()
         except Error:
             connections.close_all()  # `deliver` meets the same outage, and waits for its end
-        else:
-            if not was_silent:  # otherwise it is not certain that the database was asked
-                self._note_answer()
         finally:
             self._asked_at = None
 
@@ -117,15 +115,17 @@ class Delivery:
 
     def log_silence(self) -> None:
         """Logs once that the database does not answer; called by another thread, since a hang raises no error."""
-        if not self._is_silence_logged and self.database_fault == NO_ANSWER:
-            self._is_silence_logged = True
-            logger.warning("the database is away: it does not answer")
+        with self._lock:
+            if not self._is_silence_logged and self.database_fault == NO_ANSWER:
+                self._is_silence_logged = True
+                logger.warning("the database is away: it does not answer")
 
     def _note_answer(self) -> None:
         """Notes that the database has answered, and logs the end of a logged outage."""
-        if self.database_error or self._is_silence_logged:
-            logger.info("the database is back")
-        self.database_error, self._is_silence_logged = "", False
+        with self._lock:
+            if self.database_error or self._is_silence_logged:
+                logger.info("the database is back")
+            self.database_error, self._is_silence_logged, self._asked_at = "", False, None
 
     def set_aside(self, damaged: Sequence[bytes]) -> list[CallRecord]:
         """Appends unreadable journal lines to the file `damaged.log`, logs and counts them.
@@ -270,9 +270,10 @@ class Delivery:
                 if _is_limit(error):
                     raise DataError(str(error)) from error
                 connections.close_all()
-                if not self.database_error and not self._is_silence_logged:
-                    logger.warning("the database is away: %s", str(error).strip().partition("\n")[0])
-                self.database_error = words_of(error)
+                with self._lock:
+                    if not self.database_error and not self._is_silence_logged:
+                        logger.warning("the database is away: %s", str(error).strip().partition("\n")[0])
+                    self.database_error = words_of(error)
             else:
                 self._note_answer()
                 return

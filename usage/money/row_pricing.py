@@ -33,8 +33,8 @@ class Pricer:
         self._read_at = -REFRESH_SECONDS
         self._alerted: set[str] = set()  # models without a price, of which the log says so already
 
-    def refresh(self, *, loads_list: bool = True) -> None:
-        """Reads the prices again, unless they were read in the last half minute.
+    def refresh(self, *, loads_list: bool = True) -> bool:
+        """Reads the prices again, unless they were read in the last half minute; returns whether it has read them.
 
         The administrator's prices come from the database, the price list from its file. If that file is unreadable, the
         present list stays. If `loads_list` is false and this process has no price list yet, none is loaded now.
@@ -42,10 +42,12 @@ class Pricer:
         Raises:
             django.db.Error: the prices cannot be read.
         """
-        if time.monotonic() - self._read_at >= REFRESH_SECONDS:
-            genai_price_list.refresh(loads_list=loads_list)
-            self.own = [price.as_custom_price() for price in ModelPrice.objects.all()]
-            self._read_at = time.monotonic()
+        if time.monotonic() - self._read_at < REFRESH_SECONDS:
+            return False
+        genai_price_list.refresh(loads_list=loads_list)
+        self.own = [price.as_custom_price() for price in ModelPrice.objects.all()]
+        self._read_at = time.monotonic()
+        return True
 
     def priced(self, rows: Iterable[CallRecord]) -> list[CallRecord]:
         """Prices the rows of calls; returns them with `cost` in dollars, `cost_kind`, and `price`, which explains it.

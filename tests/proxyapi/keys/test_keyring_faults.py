@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 from django.db import InterfaceError, OperationalError
 
+from proxyapi.keys import keyring as keyring_module
 from proxyapi.keys import snapshots
 from proxyapi.keys.keyring import SILENCE_SECONDS, Keyring
+from tests.support.polling import PATIENCE
 
 
 @pytest.mark.parametrize(
@@ -61,3 +66,58 @@ def test_the_log_says_once_that_the_database_hangs(
     assert line.endswith("the database does not answer")
     keyring._refresh()
     assert caplog.messages[1:] == ["the keys are fresh again"]
+
+
+def test_a_hang_that_ends_in_an_error_is_logged_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    keyring = Keyring()
+    monkeypatch.setattr(keyring, "_started_at", time.monotonic() - SILENCE_SECONDS - 1)
+    fault: Exception = OperationalError("the connection is lost")
+
+    def fails(*_: object) -> None:
+        keyring.log_silence()
+        raise fault
+
+    monkeypatch.setattr(snapshots, "marker", fails)
+    keyring._refresh()
+    keyring._refresh()
+    [line] = caplog.messages
+    assert line.endswith("the database does not answer")
+    fault = KeyError("a fault of the code")
+    keyring._refresh()
+    assert caplog.messages[1].endswith("KeyError")
+    monkeypatch.setattr(snapshots, "marker", lambda: "same")
+    monkeypatch.setattr(snapshots, "load", lambda marker: snapshots.Snapshot(marker, 0.0, []))
+    monkeypatch.setattr(snapshots, "write", lambda _: None)
+    keyring._refresh()
+    assert caplog.messages[2:] == ["the keys are fresh again"]
+
+
+def test_an_old_copy_of_the_keys_is_no_silence(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked, may_answer = threading.Event(), threading.Event()
+
+    def marker() -> str:
+        asked.set()
+        may_answer.wait(PATIENCE)
+        return "same"
+
+    monkeypatch.setattr(snapshots, "leave_pool", lambda: None)
+    monkeypatch.setattr(snapshots, "read", lambda: snapshots.Snapshot("same", time.time() - 86_400, []))
+    monkeypatch.setattr(snapshots, "marker", marker)
+    monkeypatch.setattr(keyring_module, "START_SECONDS", 0.0)
+    keyring = Keyring()
+    keyring.start()
+    try:
+        assert asked.wait(PATIENCE)
+        keyring.log_silence()
+        assert caplog.messages == []
+        monkeypatch.setattr(keyring, "_started_at", time.monotonic() - SILENCE_SECONDS - 1)
+        keyring.log_silence()
+        assert len(caplog.messages) == 1
+    finally:
+        may_answer.set()
+        keyring.stop()
