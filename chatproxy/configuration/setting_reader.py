@@ -54,7 +54,7 @@ from usage.ip_addresses import is_loopback
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 SECRETS_FILE = "secrets.env"
 NO_ENV_FILES = "CHATPROXY_NO_ENV_FILES"  # set by tests: a developer's own files must not reach them
-DEMO_FILE = "made-by-make-demo"  # in a DATA_DIR of `make demo`: the files of a real server must not reach its commands
+DEMO_FILE = "made-by-make-demo"  # in a DATA_DIR of `make demo`, whose commands must not reach a real server
 
 # The value of every setting by name, in the type that its parser returns; `chatproxy.settings` declares each type.
 SettingValues = dict[str, Any]
@@ -169,6 +169,8 @@ URLS_WITH_PASSWORDS = frozenset({"DATABASE_URL", "REDIS_URL", "EMAIL_URL"})
 NEEDED_WITH_ISSUER = ("OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET", "OIDC_DOMAINS")
 # The variables that name a file instead of a secret itself.
 FILE_NAMES = frozenset(name + SUFFIX for name in SECRETS | URLS_WITH_PASSWORDS)
+# Variables that lead to the data of a real server, or may be its secrets; the demo and its commands ignore them.
+REAL_SERVERS = frozenset({"DATABASE_URL", "REDIS_URL"}) | FILE_NAMES
 
 
 def read(environment: Mapping[str, str]) -> SettingValues:
@@ -230,13 +232,15 @@ def load() -> SettingValues:
     """Reads the settings from the environment and the `.env` files; returns their typed values by name.
 
     The first of these sources that has a value counts: the environment, `.env.local`, `.env`, `DATA_DIR/secrets.env`. A
-    variable `NAME_FILE` names a file with the secret `NAME`.
+    variable `NAME_FILE` names a file with the secret `NAME`. If DATA_DIR is that of a demo, the variables
+    `REAL_SERVERS` in the environment are ignored.
 
     Raises:
         ImproperlyConfigured: a value is bad, or a file cannot be read; the message is one line.
     """
     known = {setting.name for setting in SETTINGS}
-    merged = {name: value for name, value in os.environ.items() if name in known | FILE_NAMES and value.strip()}
+    counted = (known | FILE_NAMES) - (REAL_SERVERS if is_demo(os.environ) else set())
+    merged = {name: value for name, value in os.environ.items() if name in counted and value.strip()}
     for path in env_files():
         merged = {**read_file(path, known | FILE_NAMES), **merged}
     merged |= read_secret_files(merged, BASE_DIR)
@@ -248,9 +252,14 @@ def env_files() -> list[Path]:
 
     There are none if the variable `NO_ENV_FILES` is set, or if DATA_DIR in the environment is that of a demo.
     """
-    if os.environ.get(NO_ENV_FILES) or os.path.isfile(data_dir(os.environ) / DEMO_FILE):
+    if os.environ.get(NO_ENV_FILES) or is_demo(os.environ):
         return []
     return [BASE_DIR / ".env.local", BASE_DIR / ".env"]
+
+
+def is_demo(environment: Mapping[str, str]) -> bool:
+    """Returns whether the directory that `DATA_DIR` in `environment` names was made by `make demo`."""
+    return os.path.isfile(data_dir(environment) / DEMO_FILE)
 
 
 def read_file(path: Path, names: set[str]) -> dict[str, str]:

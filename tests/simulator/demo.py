@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from chatproxy.configuration.setting_reader import DEMO_FILE, NO_ENV_FILES, data_dir
+from chatproxy.configuration.setting_reader import DEMO_FILE, NO_ENV_FILES, REAL_SERVERS, data_dir
 from proxyapi.keys.private_file import make_private_directory
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -34,7 +34,7 @@ def announced_url(simulator: subprocess.Popen[str]) -> str:
 
 
 def demo_directory() -> Path:
-    """Returns the DATA_DIR of the demo, and marks it as one, so that `manage.py` ignores `.env` with that DATA_DIR.
+    """Returns the DATA_DIR of the demo, and marks it as one, so that `manage.py` reaches no real server with it.
 
     A directory that is there already and was named by the person is not marked: it may be a real server's.
     """
@@ -46,19 +46,24 @@ def demo_directory() -> Path:
     return place
 
 
+def demo_environment(upstream: str, place: Path) -> dict[str, str]:
+    """Returns the environment of the demo's server: `upstream` is the simulator's URL, `place` the DATA_DIR."""
+    # Made-up calls must not reach the database of a real server. `place` may have no mark by which settings know that.
+    kept = {name: value for name, value in os.environ.items() if name not in REAL_SERVERS}
+    return kept | {
+        NO_ENV_FILES: "1",
+        "OPENAI_BASE_URL": upstream,
+        "OPENAI_API_KEY": "sk-demo-simulated",
+        "DATA_DIR": str(place),
+    }
+
+
 def serve(upstream: str) -> int:
     print(
         "\nDEMO: every answer is made up by a simulated OpenAI on this machine. No model is asked, nothing is billed."
     )
     place = demo_directory()
-    environment = {
-        **os.environ,
-        NO_ENV_FILES: "1",  # made-up calls must not reach the database of a real server
-        "OPENAI_BASE_URL": upstream,
-        "OPENAI_API_KEY": "sk-demo-simulated",
-        "DATABASE_URL": "",
-        "DATA_DIR": str(place),
-    }
+    environment = demo_environment(upstream, place)
     server = subprocess.Popen(
         [sys.executable, "manage.py", "serve", "--demo"], cwd=ROOT, env=environment, start_new_session=True
     )

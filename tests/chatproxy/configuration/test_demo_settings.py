@@ -1,14 +1,15 @@
-"""Commands with the DATA_DIR of a demo ignore `.env`, which may name the database of a real server."""
+"""The demo, and commands with its DATA_DIR, ignore `.env` and variables that may name the database of a real server."""
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
 import pytest
 
 from chatproxy.configuration import setting_reader
-from tests.simulator.demo import demo_directory
+from tests.simulator.demo import demo_directory, demo_environment
 
 REAL = "postgresql://someone@127.0.0.1:1/real"
 
@@ -17,7 +18,7 @@ REAL = "postgresql://someone@127.0.0.1:1/real"
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of the project with an `.env` that names a real database."""
     monkeypatch.setattr(setting_reader, "BASE_DIR", tmp_path)
-    for name in (setting_reader.NO_ENV_FILES, "DATABASE_URL", "DATA_DIR"):
+    for name in (setting_reader.NO_ENV_FILES, "DATA_DIR", *setting_reader.REAL_SERVERS):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / ".env").write_text(f"DATABASE_URL={REAL}\n")
     return tmp_path
@@ -30,6 +31,47 @@ def test_commands_of_the_demo_do_not_reach_the_real_database(project: Path, monk
     assert setting_reader.load()["DATABASE_URL"] == REAL
     monkeypatch.setenv("DATA_DIR", "var/demo")
     assert not setting_reader.load()["DATABASE_URL"]
+
+
+@pytest.fixture
+def shell(project: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Variables of a shell that lead to the database, the Redis and the keys of a real server."""
+    (project / ".env").unlink()
+    (project / "secret").write_text(REAL)
+    found = {"DATABASE_URL": REAL, "REDIS_URL": "redis://127.0.0.1:1"}
+    found |= dict.fromkeys(setting_reader.FILE_NAMES - {"DATABASE_URL_FILE", "REDIS_URL_FILE"}, "secret")
+    for name in setting_reader.SECRETS:  # those of the tests
+        monkeypatch.delenv(name, raising=False)
+    for name, value in found.items():
+        monkeypatch.setenv(name, value)
+    return found
+
+
+@pytest.mark.parametrize("is_in_file", [False, True])
+def test_commands_of_the_demo_ignore_the_variables_of_a_real_server(
+    project: Path, shell: dict[str, str], monkeypatch: pytest.MonkeyPatch, is_in_file: bool
+) -> None:
+    if is_in_file:
+        monkeypatch.delenv("DATABASE_URL")
+        monkeypatch.setenv("DATABASE_URL_FILE", "secret")
+    monkeypatch.setenv("DATA_DIR", str(demo_directory()))
+    values = setting_reader.load()
+    assert not {name for name in shell if values[name.removesuffix("_FILE")]}
+
+
+def test_the_demo_ignores_the_variables_of_a_real_server_in_any_directory(
+    project: Path, shell: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL_FILE", "secret")
+    monkeypatch.setenv("MAX_PARALLEL_REQUESTS", "7")
+    (project / "real").mkdir()
+    found = demo_environment("http://127.0.0.1:1/v1", project / "real")
+    assert not found.keys() & setting_reader.REAL_SERVERS
+    assert found["MAX_PARALLEL_REQUESTS"] == "7"
+    monkeypatch.setattr(os, "environ", found)
+    values = setting_reader.load()
+    assert (values["DATABASE_URL"], values["REDIS_URL"]) == (None, None)
+    assert values["OPENAI_API_KEY"] == "sk-demo-simulated"
 
 
 def test_a_directory_that_a_real_server_may_use_is_not_marked(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
