@@ -6,7 +6,6 @@ import os
 import sys
 
 import django
-import psycopg
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
@@ -21,7 +20,7 @@ def main() -> None:
     """Runs a command. `--version`, also of a command, prints our version.
 
     A bad setting, or a database that cannot be reached, ends any command with one line, also Django's own commands.
-    `--traceback` shows where a command met the database's error.
+    `--traceback` shows where a command met the database's error; of `ship`, which nobody runs by hand, the log has it.
     """
     if sys.argv[1:] == ["version"] or ["--version"] in (sys.argv[1:], sys.argv[2:]):
         sys.stdout.write(f"chatproxy {VERSION}\n")
@@ -38,12 +37,19 @@ def main() -> None:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
         sys.exit(f"chatproxy: {error}")
-    except (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError) as error:
-        if "--traceback" in sys.argv:
+    except _database_errors() as error:
+        if "--traceback" in sys.argv or sys.argv[1:2] == ["ship"]:
             raise
         from chatproxy.postgres.database_refusals import describe_failure  # only if needed
 
         sys.exit(f"chatproxy: {describe_failure(error)}")
+
+
+def _database_errors() -> tuple[type[Exception], ...]:
+    """Returns the types of the database's errors with which a command may end."""
+    import psycopg  # only if needed: it takes libpq, and `--version` must work without
+
+    return OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError
 
 
 if __name__ == "__main__":

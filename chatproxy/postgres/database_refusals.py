@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 
 import psycopg
+from django.db import InterfaceError
 
 from chatproxy.logs import without_secrets
 
@@ -27,6 +28,7 @@ _LASTING = re.compile(
 _LASTING_CLASSES = {"0A", "22", "28", "3D", "3F", "42"}
 # SQLSTATEs of a server that is starting, stopping or takes no more connections, and of a broken connection.
 _AWAY_CODES = ("08", "53300", "57P")
+SHOW_PLACE = "run the command again with --traceback to see where"
 _PLACE = re.compile(r".*(?:connection is bad|failed): +|(?:FATAL|ERROR): +")
 
 
@@ -44,12 +46,14 @@ def describe_failure(error: Exception) -> str:
     """Returns one line for a person whose command an error of the database has ended.
 
     `error` is an error of psycopg or the error of Django that was caused by one. The line is without addresses and
-    secrets.
+    secrets. If the error may be a fault of the gateway's own code, the line says how to see where it was raised.
     """
     cause = error if isinstance(error, psycopg.Error) else error.__cause__
     code = cause.sqlstate if isinstance(cause, psycopg.Error) else None
     if code and not code.startswith(_AWAY_CODES):
-        return f"the database has refused a statement: {reason_of(error)}"
+        return f"the database has refused a statement: {reason_of(error)}; {SHOW_PLACE}"
+    if not code and isinstance(cause or error, psycopg.InterfaceError | InterfaceError):  # such as a closed cursor
+        return f"the connection to the database cannot be used: {reason_of(error)}; {SHOW_PLACE}"
     return f"the database cannot be reached; is the server running? ({reason_of(error)})"
 
 
