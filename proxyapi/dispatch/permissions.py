@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from itertools import islice
 from typing import cast
 
@@ -12,7 +11,7 @@ from rest_framework.views import APIView
 
 from proxyapi.call.call_request import ProxyRequest
 from proxyapi.exceptions import ModelNotAllowed, RouteNotAllowed, TeamArchived
-from proxyapi.keys.callers import Caller, is_archived
+from proxyapi.keys.callers import Caller, Ceilings, is_archived
 from proxyapi.keys.globs import is_allowed
 
 MAX_NAMED = 10  # patterns of models in the message of a refusal
@@ -56,13 +55,15 @@ def check_model(caller: Caller, model: str) -> None:
             words = f"{who} may not use the model '{model[:200]}'."
             if not model:
                 words = f"Calls of {ceilings.words} must name a model that it may use."
-            raise ModelNotAllowed(f"{words} {_allowed_words(ceilings.allowed_models)}", param="model")
+            allowed = " ".join(_allowed_words(each) for each in caller.model_ceilings)  # a model must be in both lists
+            raise ModelNotAllowed(f"{words} {allowed}", param="model")
 
 
-def _allowed_words(globs: Collection[str]) -> str:
-    """Returns a sentence for a refused caller with the first `MAX_NAMED` patterns of the models that are allowed."""
-    named = list(islice(globs, MAX_NAMED))
-    return f"Allowed: {', '.join(named)}{' and others' if len(globs) > len(named) else ''}."
+def _allowed_words(ceilings: Ceilings) -> str:
+    """Returns a sentence for a refused caller with the first `MAX_NAMED` patterns of models that a spender allows."""
+    named = list(islice(ceilings.allowed_models, MAX_NAMED))
+    others = " and others" if len(ceilings.allowed_models) > len(named) else ""
+    return f"{ceilings.words.capitalize()} allows: {', '.join(named)}{others}."
 
 
 def may_use_model(caller: Caller, model: str) -> bool:

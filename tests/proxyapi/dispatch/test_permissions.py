@@ -10,7 +10,7 @@ import pytest
 
 from proxyapi.dispatch.permissions import check_model, check_route
 from proxyapi.exceptions import ModelNotAllowed, RouteNotAllowed
-from proxyapi.keys.callers import Caller
+from proxyapi.keys.callers import Caller, TeamCeilings
 from tests.simulator.server import Simulator
 from tests.support.servers.gateway import Gateway
 
@@ -44,13 +44,21 @@ def test_models_are_matched_by_glob(model: str, globs: tuple[str, ...], allowed:
     else:
         with pytest.raises(ModelNotAllowed) as refused:
             check_model(caller, model)
-        assert refused.value.words.endswith(f" Allowed: {', '.join(globs)}.")
+        assert refused.value.words.endswith(f" This key allows: {', '.join(globs)}.")
 
 
 def test_a_refusal_names_the_first_allowed_models() -> None:
     with pytest.raises(ModelNotAllowed) as refused:
         check_model(Caller("a", allowed_models=tuple(f"model-{number}" for number in range(11))), "o1")
     assert refused.value.words.endswith(", model-9 and others.")
+
+
+@pytest.mark.parametrize("model", ["o1", "gpt-4.1"])
+def test_a_refusal_names_the_models_of_key_and_team(model: str) -> None:
+    team = TeamCeilings("b", allowed_models=("gpt-4o*",))
+    with pytest.raises(ModelNotAllowed) as refused:
+        check_model(Caller("a", allowed_models=("gpt-*",), team_ceilings=team), model)
+    assert refused.value.words.endswith(" This key allows: gpt-*. The team of this key allows: gpt-4o*.")
 
 
 @pytest.mark.parametrize(
