@@ -12,7 +12,8 @@ from proxyapi.keys.private_file import make_private_directory
 
 def test_each_directory_that_is_made_is_private(tmp_path: Path) -> None:
     there = tmp_path / "there"
-    there.mkdir(mode=0o755)
+    there.mkdir()
+    there.chmod(0o755)  # whatever the umask is
     make_private_directory(there / "a" / "b")
     make_private_directory(there / "a" / "b")
     modes = [stat.S_IMODE(path.stat().st_mode) for path in (there, there / "a", there / "a" / "b")]
