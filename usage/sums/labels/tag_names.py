@@ -6,6 +6,7 @@ from datetime import date
 
 from django.db import connection
 
+from usage.models import TeamDay
 from usage.sums.labels.label_tables import CLOSED, TABLE, TAG
 
 # Finds each label after the one before along the primary key, since few labels have very many rows.
@@ -20,17 +21,12 @@ TAG_NAMES = f"""
         SELECT FROM {TABLE} AS known
         WHERE known.span = 'month' AND known.label = labels.label AND known.start >= %(since)s)
 """
-HAS_TEAMS = f"""
-    SELECT EXISTS (SELECT FROM {TABLE} WHERE span = 'month' AND label = '' AND start >= %(since)s AND team <> '')
-"""
 
 
 def has_teams(since: date) -> bool:
-    """Returns whether a team has sums in the month of the day `since` or later."""
-    with connection.cursor() as cursor:
-        cursor.execute(HAS_TEAMS, {"since": since.replace(day=1)})
-        [(found,)] = cursor.fetchall()
-    return bool(found)
+    """Returns whether a team has made calls in the month of the day `since` or later."""
+    # The sums by label would all be read where there are no teams. The teams' own sums are then empty, and else small.
+    return TeamDay.objects.filter(day__gte=since.replace(day=1)).exists()
 
 
 def read_tag_names(since: date) -> list[str]:

@@ -11,12 +11,12 @@ import pytest
 
 from tests.support.ledger.ledgers import call, random_call
 from usage.journal_shipping.rows import write_rows
-from usage.models import LedgerState
+from usage.models import LabelTotal, LedgerState
 from usage.money.row_pricing import Pricer
 from usage.sums.labels.compared_reader import ORDERS, ComparedReport, read_compared_report, read_daily_costs
 from usage.sums.labels.label_reader import read_label_report
 from usage.sums.labels.label_tables import END_USER
-from usage.sums.labels.tag_names import read_tag_names
+from usage.sums.labels.tag_names import has_teams, read_tag_names
 
 pytestmark = pytest.mark.django_db
 
@@ -124,6 +124,16 @@ def test_names_of_tags_are_those_since_a_month() -> None:
     write_rows(Pricer().priced([old, new]))
     assert sorted(read_tag_names(NOON.date())) == ["Zwei", "both", "project"]
     assert "old" in read_tag_names(date(2026, 9, 6))
+
+
+def test_teams_are_known_by_their_calls_since_a_month() -> None:
+    """The sums by label are not asked: where there are no teams, all of them would be read on each page."""
+    write_rows(Pricer().priced([call(NOON), call(NOON - timedelta(days=60), team="old")]))
+    LabelTotal.objects.all().delete()
+    assert not has_teams(NOON.date())
+    assert has_teams(date(2026, 9, 30))
+    write_rows(Pricer().priced([call(NOON - timedelta(days=4), team="red")]))
+    assert has_teams(NOON.date())
 
 
 def test_without_tags_there_are_no_names() -> None:
