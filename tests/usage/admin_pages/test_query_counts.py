@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 
 import pytest
 from django.contrib import admin as django_admin
@@ -20,6 +20,7 @@ from proxyapi.models import AccessKey, ApiToken, ApiTokenScope
 from proxyapi.team_models import Team
 from tests.support.alerts import GONE, make_alert, make_channel
 from tests.support.ledger.pages import make_call, make_failure, page_of, pieces_of
+from tests.support.moved_clock import PutClock
 from usage.admin_pages import navigation
 from usage.models import ModelPrice
 
@@ -52,8 +53,9 @@ LISTS = {
     "/admin/usage/errors/export.json": 5,
 }
 # The form of a key reads the custom prices, for its list of models.
-# Of a key's usage one less, but in the first hour of a day (UTC), when the last 24 hours have a whole day in them.
-OF_A_KEY = {"change/": 7, "usage/": 13, "usage.json": 13, "rotate/": 4, "revoke/": 4}
+OF_A_KEY = {"change/": 7, "usage/": 12, "usage.json": 12, "rotate/": 4, "revoke/": 4}
+# In the first hour of a day (UTC) the last 24 hours have a whole day in them, which is read by itself.
+OF_A_KEY_IN_THE_FIRST_HOUR = {**OF_A_KEY, "usage/": 13, "usage.json": 13}
 MANY = 30
 WITH_ALERTS = ("/admin/", "/admin/usage/dashboard.json")  # a query more, for the line of open alerts
 
@@ -104,12 +106,17 @@ def test_it_works(admin: Client) -> None:
     assert {path: number for path, number in of_many.items() if number > allowed[path]} == {}
 
 
-def test_what_is_shown_of_one(admin: Client) -> None:
+@pytest.mark.parametrize(
+    ("clock", "allowed"), [(time(12, 30), OF_A_KEY), (time(0, 30), OF_A_KEY_IN_THE_FIRST_HOUR)], ids=str
+)
+def test_what_is_shown_of_one(admin: Client, put_clock: PutClock, clock: time, allowed: dict[str, int]) -> None:
+    now = datetime.now(UTC)
+    put_clock(datetime.combine(now, clock, UTC) - now)
     fill(0, MANY)
     key = AccessKey.objects.get(name="number 3")
-    found = {path: count(admin, f"/admin/proxyapi/accesskey/{key.pk}/{path}") for path in OF_A_KEY}
+    found = {path: count(admin, f"/admin/proxyapi/accesskey/{key.pk}/{path}") for path in allowed}
 
-    assert {path: number for path, number in found.items() if number > OF_A_KEY[path]} == {}
+    assert {path: number for path, number in found.items() if number > allowed[path]} == {}
     assert count(admin, page_of(make_call())) <= 6
 
 
