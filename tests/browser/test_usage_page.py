@@ -95,6 +95,19 @@ def test_a_days_bar_leads_to_the_usage_of_the_day(ledger: Gateway, sign_in: Sign
     page.wait_for_url("**/admin/usage/request/**from=**")
 
 
+def test_the_last_bar_leads_to_no_day_beyond_the_range(ledger: Gateway, sign_in: SignIn) -> None:
+    page = sign_in(ledger)
+    for chart, days in (
+        ("dollars", "first=2026-07-09&last=2026-07-13"),
+        ("calls", "from=2026-07-09T00:00&to=2026-07-14T00:00"),
+    ):
+        page.goto(f"{ledger.url}/admin/?from=2026-03-02&to=2026-07-14")  # a bar has seven days, from a Thursday on
+        page.locator(f"[data-chart={chart}] .cp-plot").focus()
+        page.keyboard.press("End")
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"**{days}")
+
+
 def test_groups_and_days_are_chosen(ledger: Gateway, sign_in: SignIn) -> None:
     page = sign_in(ledger)
     page.goto(ledger.url + PAGE)

@@ -45,11 +45,14 @@ class ChartSeries(TypedDict):
 class Charts(TypedDict):
     """The data of all charts of a dashboard, as the script of the page reads them.
 
-    `step` is the length of a bin in seconds.
+    `step` is the length of a bin in seconds. The calls of all bins began from `start` until before `end`, so the first
+    and the last bin may count less time than they are long.
     """
 
     times: list[str]  # where the bins begin, in ISO 8601
     step: float
+    start: str  # in ISO 8601
+    end: str
     calls: list[ChartSeries]
     dollars: list[ChartSeries]
     tokens: list[ChartSeries]
@@ -148,6 +151,8 @@ def _charts(reading: DashboardNumbers, *, with_overhead: bool = False) -> Charts
     return Charts(
         times=[moment.isoformat() for moment in series.bins],
         step=reading.step.total_seconds(),
+        start=series.start.isoformat(),
+        end=series.end.isoformat(),
         calls=[ChartSeries(name=label.capitalize(), values=line) for label, line in outcomes if line is not None],
         dollars=_dollars_by_model(series.by_value[Dimension.MODEL], _model_lines(reading)),
         tokens=_tokens(everything),

@@ -111,7 +111,8 @@ def read_key(key: str, time_range: TimeRange, now: datetime) -> DashboardNumbers
     start, end = floor(time_range.start, Span.HOUR), time_range.end
     step = max(time_range.bins(now)[1], timedelta(hours=1))
     bins = bins_of(start, end, step)
-    series = Series(bins, [None] * len(bins), {dimension: {} for dimension in CHARTED})
+    by_dimension: dict[Dimension, dict[str, list[Any]]] = {dimension: {} for dimension in CHARTED}
+    series = Series(bins, [None] * len(bins), by_dimension, start, ceiling(end, Span.HOUR))
     before = time_range.before
     before_range = _readable(floor(before.start, Span.HOUR), min(before.end, start), now)
     totals_before = read_totals_of_key(key, *before_range, now)

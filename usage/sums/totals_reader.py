@@ -166,12 +166,14 @@ class Series:
 
     Each list has one item for each bin. `bins` are the times at which the bins begin. `everything` has the sums of all
     calls; None if there were none. `by_value` has, for each model or other value of a dimension, the sum of one column
-    such as the cost; 0 if there were no calls.
+    such as the cost; 0 if there were no calls. The calls of all bins began from `start` until before `end`.
     """
 
     bins: list[datetime]
     everything: list[Totals | None]
     by_value: dict[Dimension, dict[str, list[Any]]]
+    start: datetime
+    end: datetime
 
 
 def read_series(
@@ -200,15 +202,14 @@ def read_series(
         for value, number, amount in sums.values_list("value", "bin", "amount"):
             lines[value][number] = amount
         by_value[dimension] = dict(lines)
-    return Series(bins, everything, by_value)
+    return Series(bins, everything, by_value, first, ceiling(end, span))
 
 
 def bins_of(start: datetime, end: datetime, step: timedelta) -> list[datetime]:
     """Returns the start of each bin of length `step` in a chart from `start` until `end`.
 
-    The first bin may begin before `start`.
+    The first bin may begin before `start`, since the bins are the same for all charts with this length.
     """
-    # The bins are the same for all charts with this length.
     first = EPOCH + (start - EPOCH) // step * step
     return [first + number * step for number in range(-((first - end) // step))]
 
@@ -236,7 +237,6 @@ def pieces_of_range(
     Yields the unit, start and end of each piece. Only the given `months` become months; they are whole months within
     the range, in order. A start or end older than `MINUTES_READABLE` is rounded down to the hour.
     """
-    # Totals of minutes are kept only for a time.
     if start < now - MINUTES_READABLE:
         start = floor(start, Span.HOUR)
         if end < now - MINUTES_READABLE:

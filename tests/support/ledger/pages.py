@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import time
@@ -23,6 +24,7 @@ T = TypeVar("T")
 REQUESTS = "/admin/usage/request/"
 ERRORS = "/admin/usage/errors/"
 DASHBOARD = "/admin/"
+USAGE, USAGE_CSV = "/admin/usage/report/", "/admin/usage/report/export.csv"
 OVERRIDE, ISOLATE, ZERO_WIDTH = "\u202e", "\u2067", "\u200b"
 HOSTILE = "<script>alert(1)</script>{{ 7*7 }}\"'&"
 
@@ -65,6 +67,14 @@ def listed(admin: Client, **query: str) -> list[str]:
     answer = admin.get(REQUESTS, query)
     assert answer.status_code == 200
     return [str(call.pk) for call in answer.context["calls"]]
+
+
+def usage_lines(admin: Client, **query: str) -> list[dict[str, str]]:
+    """Requests the CSV file of the page Usage, with the query parameters `query`; returns its lines."""
+    answer = admin.get(USAGE_CSV, query)
+    assert answer.status_code == 200
+    assert answer.content.startswith("\ufeff".encode())
+    return list(csv.DictReader(answer.content.decode("utf-8-sig").splitlines()))
 
 
 def page_of(request_id: str) -> str:

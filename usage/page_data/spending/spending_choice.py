@@ -171,13 +171,17 @@ def _read_days(query: Mapping[str, str], now: datetime) -> TimeRange:
     if start > last or last - start > LONGEST:
         raise ValueError("The first day comes before the last one, and there are fewer than ten years between them.")
     first, end = start.date(), last.date() + DAY
-    is_month = first.day == end.day == 1 and end - first <= timedelta(days=31)
-    return _range_of(f"{first:%Y-%m}" if is_month else CUSTOM, first, end)
+    tomorrow = now.date() + DAY
+    if first.day == end.day == 1 and end - first <= timedelta(days=31) and first < tomorrow:
+        return _range_of(f"{first:%Y-%m}", first, min(end, tomorrow))  # as the present month ends in `read_range`
+    # Only the days that have begun are compared with earlier ones or, if none has begun, a single day.
+    passed = max(tomorrow - first, DAY) if end > tomorrow else None
+    return _range_of(CUSTOM, first, end, passed)
 
 
-def _range_of(name: str, first: date, end: date) -> TimeRange:
+def _range_of(name: str, first: date, end: date, passed: timedelta | None = None) -> TimeRange:
     start, stop = (datetime.combine(day, time(), UTC) for day in (first, end))
-    return TimeRange(name, start, stop)
+    return TimeRange(name, start, stop, passed=passed)
 
 
 def _read_filters(query: QueryDict, faults: list[str]) -> dict[str, str | None]:

@@ -261,5 +261,8 @@ def _read_charts(choice: SpendingChoice) -> ChartData:
         )
         for value, is_others, costs in lines
     ]
-    times = [datetime.combine(day, time(), choice.days.start.tzinfo).isoformat() for day in days]
-    return {"times": times, "step": DAY.total_seconds(), "dollars": series, "group": group_label(group)}
+    *times, stop = (datetime.combine(day, time(), choice.days.start.tzinfo).isoformat() for day in (*days, end))
+    return {
+        "times": times, "step": DAY.total_seconds(), "start": times[0], "end": stop,
+        "dollars": series, "group": group_label(group),
+    }  # fmt: skip

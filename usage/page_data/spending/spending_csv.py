@@ -1,13 +1,14 @@
 """The rows of the page *Usage* as a CSV file for spreadsheets: byte order mark, plain dates, exact dollars, a total.
 
 The first column says what a line is: a `group`, the `others` beyond the most, or the `total` of all lines above it.
+Each line has the values of all filters, since lines of several files are joined and filtered by these columns.
 """
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from io import StringIO
@@ -32,30 +33,32 @@ def read_spending_csv(choice: SpendingChoice) -> str:
 
     There are at most `MOST_GROUPS` lines of groups, in the order of the page. Behind the first column are the first and
     the last day (inclusive), then a column for each filter and each group, then the sums. The names of columns are
-    those of query parameters and, for sums, of `GET /usage`; those of dollars end with `_usd`.
+    those of query parameters and, for sums, of `GET /usage`; those of dollars end with `_usd`. On the last lines, the
+    column of the first group without a filter says "(others)" or "Total".
 
     Raises:
         LabelsUnreadable: there are two labels, and the range is too long for that, or some of its rows are deleted.
     """
     report = read_report_of(choice, MOST_GROUPS)
-    filters = {name: ANY if value is None else value_text(name, value)
-               for name, value in choice.only.items() if name not in choice.groups}  # fmt: skip
+    filters = {name: ANY if value is None else value_text(name, value) for name, value in choice.only.items()}
+    columns = [*(name for name in filters if name not in choice.groups), *choice.groups]
     lines = StringIO()
     lines.write(BYTE_ORDER_MARK)
     writer = csv.writer(lines)
-    names = map(csv_cell, (*filters, *choice.groups))
-    writer.writerow(["line", "first_day", "last_day", *names, *map(_column, (*SUMS, "cost_before"))])
+    writer.writerow(["line", "first_day", "last_day", *map(csv_cell, columns), *map(_column, (*SUMS, "cost_before"))])
 
-    def write(kind: str, texts: Sequence[str], row: ComparedSums) -> None:
-        cells = map(csv_cell, (*filters.values(), *texts))
+    def write(kind: str, values: Mapping[str, str], row: ComparedSums) -> None:
+        texts = {**filters, **values}
+        cells = (csv_cell(texts.get(name, "")) for name in columns)
         writer.writerow([kind, choice.first.isoformat(), choice.last.isoformat(), *cells, *_figures(row)])
 
     for row in report.rows:
-        write("group", [value_text(*one) for one in zip(choice.groups, row.sums.group, strict=True)], row)
-    rest = [""] * (len(choice.groups) - 1)
+        pairs = zip(choice.groups, row.sums.group, strict=True)
+        write("group", {name: value_text(name, value) for name, value in pairs}, row)
+    free = [name for name in choice.groups if name not in filters][:1]
     if report.others is not None:
-        write("others", ["(others)", *rest], report.others)
-    write("total", ["Total", *rest], report.total)
+        write("others", dict.fromkeys(free, "(others)"), report.others)
+    write("total", dict.fromkeys(free, "Total"), report.total)
     return lines.getvalue()
 
 

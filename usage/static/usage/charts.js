@@ -75,9 +75,10 @@ function shift(moment, step) {
   return isShownLocal(step) ? Math.round((-60 * moment.getTimezoneOffset()) / step) * step : 0;
 }
 
-function drawChart(figure, times, step, series) {
+function drawChart(figure, charts) {
   const plot = figure.querySelector(".cp-plot");
   const { kind, unit, chart: name } = figure.dataset;
+  const { times, step, start, end, [name]: series } = charts;
   const moments = times.map((time) => new Date(time));
   const width = Math.max(260, plot.clientWidth);
   const inner = width - LEFT - RIGHT, tall = HEIGHT - TOP - BOTTOM;
@@ -160,10 +161,12 @@ function drawChart(figure, times, step, series) {
   const at = (event) => Math.floor((event.clientX - svg.getBoundingClientRect().left - LEFT) / bin);
   plot.onpointermove = (event) => read(Math.min(moments.length - 1, Math.max(0, at(event))));
   // What is under the pointer, or chosen by the arrow keys, leads to its calls; the cost of whole days to their usage.
+  // The first and the last bin may count only a part of their time.
   const show = (number) => {
     const { calls, usage } = figure.dataset;
     if (number < 0 || number >= moments.length) return;
-    const from = new Date(moments[number]), to = new Date(from.getTime() + step * 1000);
+    const from = new Date(Math.max(moments[number], new Date(start)));
+    const to = new Date(Math.min(moments[number].getTime() + step * 1000, new Date(end)));
     if (usage && step % 86400 === 0) {
       const day = (moment) => moment.toISOString().slice(0, 10);
       return location.assign(`${usage}&first=${day(from)}&last=${day(new Date(to - 1))}`);

@@ -6,7 +6,7 @@
   if (!figures.length) return;
   let charts = JSON.parse(document.getElementById("charts").textContent);
 
-  const draw = () => figures.forEach((figure) => drawChart(figure, charts.times, charts.step, charts[figure.dataset.chart]));
+  const draw = () => figures.forEach((figure) => drawChart(figure, charts));
   let width = 0;
   new ResizeObserver(([entry]) => {
     if (Math.abs(entry.contentRect.width - width) > 1) { width = entry.contentRect.width; draw(); }

@@ -27,6 +27,12 @@ def read(query: str) -> SpendingChoice:
         ("first=2026-11-29", "2026-11-29", "2026-11-29", ("2026-11-28", "2026-11-28")),
         ("range=2026-11-28", "2026-11-28", "2026-11-28", ("2026-11-27", "2026-11-27")),
         ("range=week", "2026-11-22", "2026-11-29", ("2026-11-14", "2026-11-21")),
+        # Days that have not begun are compared with none.
+        ("first=2026-11-01&last=2026-11-30", "2026-11-01", "2026-11-29", ("2026-10-01", "2026-10-29")),
+        ("first=2026-11-28&last=2026-12-04", "2026-11-28", "2026-12-04", ("2026-11-21", "2026-11-22")),
+        ("first=2026-11-01&last=2026-12-31", "2026-11-01", "2026-12-31", ("2026-09-01", "2026-09-29")),
+        ("first=2026-12-01&last=2026-12-31", "2026-12-01", "2026-12-31", ("2026-10-31", "2026-10-31")),
+        ("first=2026-12-02&last=2026-12-02", "2026-12-02", "2026-12-02", ("2026-12-01", "2026-12-01")),
     ],
 )
 def test_days_are_whole_and_both_included(query: str, first: str, last: str, before: tuple[str, str]) -> None:
@@ -39,6 +45,7 @@ def test_days_are_whole_and_both_included(query: str, first: str, last: str, bef
     )
     assert choice.faults == ()
     assert read(choice.as_query()) == choice
+    assert read(choice.as_query()).days.before == choice.days.before
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,64 @@
+"""The CSV of the page Usage: filters on every line, and dollars of as many earlier days as have begun."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from tests.support.ledger.pages import USAGE, make_call, text_of, usage_lines
+from usage.page_data.spending import spending_csv
+from usage.page_data.spending.spending_csv import ANY
+
+pytestmark = pytest.mark.django_db
+
+MIDNIGHT = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ({"by": "key", "then": "owner"}, {"key": ["a", "b", "(others)", "Total"], "owner": ["Ada", "Bob", "", ""]}),
+        ({"by": "key", "then": "team"}, {"key": ["a", "b", "(others)", "Total"]}),
+        ({"by": "team", "then": "key"}, {"key": ["a", "b", "(others)", "Total"]}),
+        (
+            {"by": "tag:project", "then": "key"},
+            {"tag:project": ["x", "x", ANY, ANY], "key": ["a", "b", "(others)", "Total"]},
+        ),
+        ({"by": "team", "then": "model"}, {}),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_filters_are_columns_with_their_values_on_every_line(
+    admin: Client, monkeypatch: pytest.MonkeyPatch, query: dict[str, str], names: dict[str, list[str]]
+) -> None:
+    monkeypatch.setattr(spending_csv, "MOST_GROUPS", 2)
+    for number, (key, owner) in enumerate([("a", "Ada"), ("b", "Bob"), ("c", "Eve")]):
+        for other in ({}, {"team": "blue"}, {"response_model": "gpt-4.1-2025-04-14"}, {"tags": ["night"]}):
+            call: dict[str, Any] = {"team": "red", "tags": ["project=x"], "response_model": "=1+1", **other}
+            make_call(started_at=MIDNIGHT, key_name=key, owner=owner, output_tokens=90 - number, **call)
+    lines = usage_lines(admin, tag="project", team="red", model="=1+1", sort="by_0", **query)
+    same = {"team": "red", "model": "'=1+1", "tag:project": ANY}
+    kinds = ["group", "group", "others", "total"] if names else ["group", "total"]
+    assert [line["line"] for line in lines] == kinds
+    for name in {*same, *names}:
+        assert [line[name] for line in lines] == names.get(name, [same.get(name)] * len(lines)), name
+    assert [line["calls"] for line in lines] == (["1", "1", "1", "3"] if names else ["3", "3"])
+
+
+def test_days_that_have_not_begun_are_not_compared(admin: Client) -> None:
+    for days_ago in range(1, 8):
+        make_call(started_at=MIDNIGHT - timedelta(days=days_ago))
+    query = {"by": "model", "last": f"{MIDNIGHT + timedelta(days=2):%Y-%m-%d}"}
+    for days_ago in (1, 2):  # of four and five days two and three have begun
+        first = f"{MIDNIGHT - timedelta(days=days_ago):%Y-%m-%d}"
+        calls, before = days_ago, days_ago + 1
+        total = usage_lines(admin, first=first, **query)[-1]
+        assert (total["first_day"], total["last_day"], total["calls"]) == (first, query["last"], str(calls))
+        assert Decimal(total["cost_before_usd"]) == before * Decimal(total["cost_usd"]) / calls
+    page = text_of(admin.get(USAGE, {"first": first, **query}).content.decode())
+    assert f"Before: {MIDNIGHT - timedelta(days=7):%Y-%m-%d} to {MIDNIGHT - timedelta(days=5):%Y-%m-%d}" in page
+    assert "Change so far" in page
